@@ -1,0 +1,185 @@
+"""The command line. Exit codes: 0 done, 1 a budget or check not met, 2 bad usage or input, 3 not possible on this machine."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgekit.errors import BadInput, EdgekitError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="edgekit",
+    help="Distil, prune and quantize a transformer into a verified, measured bundle for an edge device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 a budget or a check was not met, 2 bad usage or input, 3 not possible on this machine.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
+Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Target name or .toml file; may be given again. Default: this host's best.")]
+RecipeName = Annotated[str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.")]
+BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
+BUILD = Path("build")
+
+
+def _emit(document: Any, as_json: bool, text: Any) -> None:
+    """Print `document` as JSON, or `text` (anything rich can print) for people."""
+    if as_json:
+        print(json.dumps(document, indent=1, sort_keys=True, default=str))
+        return
+    from edgekit.console import out
+
+    for part in text if isinstance(text, list) else [text]:
+        out.print(part, soft_wrap=isinstance(part, str), markup=False)
+
+
+@app.command()
+def export(
+    recipe: RecipeName = "intents",
+    target: Targets = None,
+    build: Build = BUILD,
+    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the bundle where this host is its target.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Make the bundle: compress, export, quantize, audit, score, measure, pack, report."""
+    from edgekit.console import Show
+    from edgekit.pipeline import run_recipe
+
+    results = run_recipe(recipe, target or [], build, measure=bench, show=Show(silent=as_json))
+    _emit([result.document() for result in results], as_json, [part for result in results for part in result.shown()])
+    missed = [fault for result in results for fault in result.missed]
+    if missed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(recipe: RecipeName = "intents", target: Targets = None, build: Build = BUILD, as_json: Json = False) -> None:
+    """Show the stages, their keys, what is done already, and where each setting comes from. Runs nothing."""
+    from edgekit.pipeline import explain
+
+    document, shown = explain(recipe, target or [], build)
+    _emit(document, as_json, shown)
+
+
+@app.command()
+def bench(
+    bundle: BundlePath,
+    quick: Annotated[bool, typer.Option("--quick", help="Three short processes a variant, for a first look.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Fresh processes a variant.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.05, help="Timed seconds in each process and scenario.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads, instead of the target's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of processes.")] = 7,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle and its baselines on this machine, in fresh interleaved processes."""
+    from edgekit.console import Show
+    from edgekit.pipeline import measure
+
+    document, shown = measure(bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed, show=Show(silent=as_json))
+    _emit(document, as_json, shown)
+    if strict and not document["validity"]["stable"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(bundle: BundlePath, as_json: Json = False) -> None:
+    """Hash every file of a bundle again and replay its golden inputs."""
+    from edgekit.runtime.verify import verify as check
+
+    document = check(bundle)
+    _emit(document, as_json, f"{bundle}: whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed")
+
+
+@app.command()
+def report(build: Annotated[Path, typer.Argument(help="A result folder, or the build folder above several.")] = BUILD, as_json: Json = False) -> None:
+    """Write the report again: Markdown and one self-contained HTML page."""
+    from edgekit.pipeline import write_reports
+
+    paths, shown = write_reports(build)
+    _emit([str(path) for path in paths], as_json, [*shown, *map(str, paths)])
+
+
+@app.command()
+def run(
+    bundle: BundlePath,
+    text: Annotated[list[str] | None, typer.Argument(help="Texts; without any, lines of standard input.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Answer texts with a bundle."""
+    from edgekit.runtime.main import read_texts
+    from edgekit.runtime.model import load
+
+    texts = list(text) if text else read_texts()
+    answers = load(bundle)(texts, top_k=top_k)
+    _emit(answers, as_json, [_line(answer) for answer in answers])
+
+
+def _line(answer: dict[str, Any]) -> str:
+    rest = "".join(f"  {item['label']} {item['score']:.3f}" for item in answer.get("scores", [])[1:])
+    return f"{answer['label']}  {answer['score']:.3f}{rest}"
+
+
+@app.command("ls")
+def list_names(
+    what: Annotated[str, typer.Argument(help="targets, recipes, tasks or methods.")] = "recipes",
+    as_json: Json = False,
+) -> None:
+    """List what ships with edgekit."""
+    from edgekit.catalogue import catalogue
+
+    rows = catalogue(what)
+    width = max((len(row["name"]) for row in rows), default=0)
+    _emit(rows, as_json, [f"{row['name']:<{width}}  {row['title']}" for row in rows])
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine is, and which targets it can run and measure."""
+    from edgekit.catalogue import examine
+
+    document, shown = examine()
+    _emit(document, as_json, shown)
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(help="recipe or target.")]) -> None:
+    """Print the JSON Schema of a recipe or a target, for editors."""
+    from edgekit.catalogue import json_schema
+
+    print(json.dumps(json_schema(what), indent=1, sort_keys=True))
+
+
+def main() -> None:
+    """Run the command line; every reported fault becomes its message and exit code."""
+    as_json = "--json" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except EdgekitError as fault:
+        _fail(fault, as_json)
+    except OSError as fault:
+        if isinstance(fault, BrokenPipeError):
+            sys.stderr.close()
+            sys.exit(0)
+        code = 3 if fault.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS} else 2
+        wrapped = BadInput(fault.strerror or str(fault), where=fault.filename and str(fault.filename))
+        _fail(wrapped, as_json, code)
+
+
+def _fail(fault: EdgekitError, as_json: bool, code: int | None = None) -> None:
+    code = fault.exit_code if code is None else code
+    if as_json:
+        print(json.dumps({"error": fault.text(), "exit_code": code}))
+    print(f"edgekit: {fault.text()}", file=sys.stderr)
+    sys.exit(code)

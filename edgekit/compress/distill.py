@@ -1,0 +1,146 @@
+"""distill: a frozen teacher trains a student on soft labels, hard labels and hidden states.
+
+Loss (Hinton et al. 2015, eq. 1 and section 2; hidden states after Jiao et al. 2020, TinyBERT, eq. 8):
+
+    alpha * T^2 * KL(softmax(z_teacher / T) || softmax(z_student / T)) + (1 - alpha) * CE(z_student, label)
+    + hidden * mean over mapped layers of MSE(P h_student, h_teacher)
+
+P is a learned projection where the widths differ, the identity elsewhere. The student starts from chosen teacher layers.
+Its word embeddings are the teacher's and stay as they are: half of the weights, which would be most of the optimizer's
+work, and words that the training rows lack keep their meaning. Augmented rows have no label, so only alpha's part counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from edgekit.compress.method import Work
+from edgekit.config import Strict
+from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["METHOD", "VERSION", "Settings", "run", "soft_and_hard"]
+
+METHOD = "distill"
+VERSION = 1
+SPREAD = True
+
+
+class Settings(Strict):
+    """Distil the original model into a smaller student, or back into a pruned one."""
+
+    method: Literal["distill"]
+    layers: int | None = Field(None, ge=1)
+    """Layers of the student, taken evenly from the current model; left out: keep the current shape (recovery)."""
+    take: list[int] | None = None
+    """Which layers to start from, counted from 0, instead of evenly."""
+    teacher: Literal["original", "dense"] = "original"
+    """Who teaches: the uncompressed original, or the model from before the first pruning."""
+    temperature: float = Field(4.0, gt=0, le=100)
+    alpha: float = Field(0.9, ge=0, le=1)
+    """Weight of the soft labels against the hard ones."""
+    hidden: Literal["uniform", "none"] = "uniform"
+    """Map of student layers to teacher layers for the hidden-state loss."""
+    hidden_weight: float = Field(1.0, ge=0)
+    augment: int = Field(0, ge=0, le=100)
+    """Texts made from each training row (words dropped, exchanged, spliced), which the teacher labels."""
+    epochs: int = Field(10, ge=1, le=10_000)
+    batch: int = Field(32, ge=1, le=65_536)
+    learning_rate: float = Field(3e-4, gt=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+
+
+def soft_and_hard(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float, alpha: float) -> torch.Tensor:
+    """The prediction-layer loss for logits (rows, classes) and labels int64 (rows,), -1 for none; mean over rows."""
+    import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+    soft = F.kl_div(
+        F.log_softmax(student / temperature, dim=-1),
+        F.log_softmax(teacher / temperature, dim=-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    hard = F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / len(labels)
+    return alpha * temperature**2 * soft + (1 - alpha) * hard
+
+
+def starting_layers(settings: Settings, have: int) -> list[int]:
+    """Layers of the current model that the student starts from.
+
+    Raises:
+        BadInput: more layers than there are, or a layer that does not exist.
+    """
+    if settings.take is not None:
+        wrong = [layer for layer in settings.take if not 0 <= layer < have]
+        if wrong or (settings.layers is not None and settings.layers != len(settings.take)):
+            raise BadInput(
+                f"take = {settings.take} does not name {settings.layers or 'existing'} layers of a model with {have}",
+                where="compress, distill",
+                fix=f"name layers from 0 to {have - 1}, as many as `layers` says",
+            )
+        return sorted(settings.take)
+    count = settings.layers or have
+    if count > have:
+        raise BadInput(f"a student of {count} layers cannot start from a model of {have}", where="compress, distill, layers")
+    return [(2 * number + 1) * have // (2 * count) for number in range(count)]
+
+
+def run(work: Work, settings: Settings) -> dict[str, Any]:
+    """Train the student and write it to `work.out`; returns its history."""
+    import numpy as np
+    import torch
+
+    from edgekit.compress.augment import augmented
+    from edgekit.compress.teacher import Teacher
+    from edgekit.compress.training import Plan, fit, logits_of
+    from edgekit.models.checkpoint import load, parameters, save
+    from edgekit.models.shapes import keep_layers, layer_count
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import encode, read_split
+
+    task = find_task(work.task)
+    student = load(work.source)
+    keep_layers(student, starting_layers(settings, layer_count(student)))
+    labels = [student.config.id2label[number] for number in range(student.config.num_labels)]
+    rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
+    texts = [row["text"] for row in rows["train"]]
+    rows["train"] += [{"text": text, "label": None} for text in augmented(texts, settings.augment, work.seed)]
+    train, validation = (encode(work.source, rows[split], labels, work.max_length) for split in ("train", "validation"))
+    master = work.original if settings.teacher == "original" else work.dense
+    student.get_input_embeddings().weight.requires_grad_(False)
+    deep = settings.hidden == "uniform" and settings.hidden_weight > 0
+    teacher = Teacher.prepare(
+        master, rows["train"], labels, work.max_length, work.scratch,
+        student_layers=layer_count(student) if deep else 0, student_ids=train.ids, progress=work.progress,
+    )  # fmt: skip
+    projection = None
+    if deep and teacher.width != student.config.hidden_size:
+        torch.manual_seed(work.seed)
+        projection = torch.nn.Linear(student.config.hidden_size, teacher.width, bias=False)
+
+    def loss(model: Any, extra: Any, ids: torch.Tensor, mask: torch.Tensor, batch: np.ndarray) -> torch.Tensor:
+        output = model(input_ids=ids, attention_mask=mask, output_hidden_states=deep)
+        wanted = torch.from_numpy(train.labels[batch]).to(ids.device)
+        soft = torch.from_numpy(teacher.logits[batch]).to(ids.device)
+        value = soft_and_hard(output.logits, soft, wanted, settings.temperature, settings.alpha)
+        if deep:
+            shown = torch.stack(output.hidden_states[1:], dim=2)[mask.bool()]
+            shown = shown if extra is None else extra(shown)
+            value = value + settings.hidden_weight * (shown - torch.from_numpy(teacher.hidden(batch)).to(ids.device)).square().mean()
+        return value
+
+    def evaluate(model: Any) -> float:
+        return float(task.correct(logits_of(model, validation), labels, rows["validation"]).mean())
+
+    plan = Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup)
+    history = fit(
+        student, train, loss, evaluate, plan,
+        seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,
+    )  # fmt: skip
+    save(student, work.out, tokenizer_files_from=work.source)
+    return {"parameters": parameters(student), "validation": history["quality"][history["best_epoch"] - 1], "history": history}

@@ -1,0 +1,40 @@
+"""What every compression method gets, and gives back.
+
+A method is one module of this package: `METHOD` is its name, `Settings` a `Strict` record with that name in its `method`
+field, `VERSION` a number to raise whenever its result changes, `run(work, settings) -> metrics` the method itself, and
+`SPREAD = True` says that all processes of an `accelerate launch` work on it together. It reads checkpoints and fills
+`work.out` with one. torch is imported inside `run` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Progress", "Work"]
+
+Progress = Callable[[float, float, str], None]
+"""(done, total, what is going on, with its figures)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One method's inputs and the folder it fills."""
+
+    source: Path
+    """Checkpoint to compress."""
+    original: Path
+    """Checkpoint of the uncompressed model: the teacher."""
+    dense: Path
+    """Checkpoint from before the first pruning; the original where nothing was pruned yet."""
+    rows: Path
+    """Rows artifact: train, validation and test as JSON lines."""
+    out: Path
+    """Empty folder for the compressed checkpoint."""
+    scratch: Path
+    """Folder that outlives a killed run of this very stage; removed once the stage is done."""
+    task: str
+    max_length: int
+    seed: int
+    progress: Progress

@@ -1,0 +1,182 @@
+"""The training loop that every method with gradient steps shares: accelerate, AdamW, warm-up, best on validation, resume.
+
+A killed run resumes after its last whole epoch and ends in the same weights: each epoch seeds its own randomness and the
+learning rate is a function of the step alone, so only weights and the optimizer's moments need to be kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+
+from edgekit.compress.method import Progress
+from edgekit.tasks.encode import Encoded, batches, pad
+
+__all__ = ["Plan", "fit", "logits_of"]
+
+BatchLoss = Callable[[Any, Any, torch.Tensor, torch.Tensor, np.ndarray], torch.Tensor]
+"""(model, extra module or None, ids (b, s), mask (b, s), row numbers (b,)) -> scalar loss."""
+
+
+class _Step(torch.nn.Module):
+    """Model, extra parameters and loss as one module, so that distributed wrappers see every forward pass."""
+
+    def __init__(self, model: Any, extra: torch.nn.Module | None, loss: BatchLoss) -> None:
+        super().__init__()
+        self.model = model
+        self.extra = extra
+        self.loss = loss
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        return self.loss(self.model, self.extra, ids, mask, rows)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """Share of all steps with a rising learning rate; it falls linearly to zero after."""
+
+
+def fit(
+    model: Any,
+    train: Encoded,
+    loss: BatchLoss,
+    evaluate: Callable[[Any], float],
+    plan: Plan,
+    *,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+    label: str,
+    extra: torch.nn.Module | None = None,
+) -> dict[str, Any]:
+    """Train `model` in place and leave it with the weights of its best epoch.
+
+    `extra` holds parameters that are trained beside the model and thrown away (projections).
+    Returns the history: quality after each epoch, the best epoch, the rows seen.
+    """
+    accelerator = Accelerator()
+    whole = _Step(model, extra, loss)
+    optimizer = torch.optim.AdamW(_groups(whole, plan.weight_decay), lr=plan.learning_rate)
+    world, rank = accelerator.num_processes, accelerator.process_index
+    per_epoch = math.ceil(math.ceil(len(train.ids) / plan.batch) / world)
+    total = per_epoch * plan.epochs
+    state = _resume(scratch, whole, optimizer, accelerator.device)
+    prepared, optimizer = accelerator.prepare(whole, optimizer)
+    lengths = [len(row) for row in train.ids]
+    started, seen = time.monotonic(), 0
+    for epoch in range(len(state["quality"]), plan.epochs):
+        torch.manual_seed(seed * 1000 + epoch)
+        prepared.train()
+        order = list(batches(lengths, plan.batch, seed * 1000 + epoch))
+        for step, rows in enumerate(order[rank::world]):
+            _set_rate(optimizer, plan, epoch * per_epoch + step, total)
+            ids, mask = (torch.from_numpy(array).to(accelerator.device) for array in pad([train.ids[row] for row in rows]))
+            value = prepared(ids, mask, rows)
+            accelerator.backward(value)
+            accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            seen += len(rows) * world
+            if step % 10 == 0:
+                rate = seen / (time.monotonic() - started)
+                best = f", best {max(state['quality']):.4f}" if state["quality"] else ""
+                text = f"{label}: epoch {epoch + 1}/{plan.epochs}, loss {value.item():.3f}, {rate:,.0f} rows/s{best}"
+                progress(epoch * per_epoch + step, total, text)
+        prepared.eval()
+        quality = evaluate(model)
+        state["quality"].append(quality)
+        if quality >= max(state["quality"]):  # of equals the later one: it has seen more
+            state["best"] = epoch
+        if accelerator.is_main_process:
+            _keep(scratch, whole, optimizer, state)
+        accelerator.wait_for_everyone()
+    model.load_state_dict(load_file(scratch / "best.safetensors"))
+    model.to("cpu").eval()
+    progress(total, total, f"{label}: best validation {state['quality'][state['best']]:.4f} in epoch {state['best'] + 1}")
+    return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.ids)}
+
+
+def logits_of(model: Any, data: Encoded, batch: int = 64) -> np.ndarray:
+    """Logits of all rows in their order, float32 (rows, classes)."""
+    device = next(model.parameters()).device
+    result: np.ndarray | None = None
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for rows in batches([len(row) for row in data.ids], batch, None):
+            ids, mask = (torch.from_numpy(array).to(device) for array in pad([data.ids[row] for row in rows]))
+            logits = model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
+            if result is None:
+                result = np.empty((len(data.ids), logits.shape[1]), dtype=np.float32)
+            result[rows] = logits
+    model.train(was_training)
+    assert result is not None, "an empty split does not get here"
+    return result
+
+
+def _groups(module: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices only, never on biases and norms."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _set_rate(optimizer: Any, plan: Plan, step: int, total: int) -> None:
+    rising = max(1, round(plan.warmup * total))
+    share = (step + 1) / rising if step < rising else max(0.0, (total - step) / max(1, total - rising))
+    for group in optimizer.param_groups:
+        group["lr"] = plan.learning_rate * share
+
+
+def _keep(scratch: Path, whole: _Step, optimizer: Any, state: dict[str, Any]) -> None:
+    """Write this epoch's state; the JSON names it last, so a kill in between leaves the previous epoch whole."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    epoch = len(state["quality"]) - 1
+    tensors = {f"weight.{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"moment.{number}.{name}": torch.as_tensor(value).cpu().contiguous() for name, value in moments.items()}
+    save_file(tensors, scratch / f"epoch-{epoch}.safetensors")
+    if state["best"] == epoch:
+        best = {name: value.detach().cpu().contiguous().clone() for name, value in whole.model.state_dict().items()}
+        save_file(best, scratch / "best.tmp")
+        os.replace(scratch / "best.tmp", scratch / "best.safetensors")
+    (scratch / "state.tmp").write_text(json.dumps(state))
+    os.replace(scratch / "state.tmp", scratch / "state.json")
+    (scratch / f"epoch-{epoch - 1}.safetensors").unlink(missing_ok=True)
+
+
+def _resume(scratch: Path, whole: _Step, optimizer: Any, device: torch.device) -> dict[str, Any]:
+    """Load the last whole epoch, if there is one."""
+    record = scratch / "state.json"
+    if not record.is_file():
+        return {"quality": [], "best": -1}
+    state: dict[str, Any] = json.loads(record.read_text())
+    tensors = load_file(scratch / f"epoch-{len(state['quality']) - 1}.safetensors")
+    whole.load_state_dict({name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")})
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("moment."):
+            _, number, field = name.split(".", 2)
+            moments.setdefault(int(number), {})[field] = value.to(device)
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state

@@ -1,0 +1,139 @@
+"""Loading and saving checkpoints: safetensors only, no remote code, every tensor accounted for.
+
+A pruned checkpoint is a Hugging Face folder with one more file, `edgekit.json`, that holds the shape of each layer.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.models.files import TOKENIZER_FILES, check_files, read_json
+from edgekit.models.shapes import LayerShape, resize, shapes_of
+
+__all__ = ["load", "parameters", "resolve", "save"]
+
+SHAPES = "edgekit.json"
+
+
+def resolve(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint: `source` itself, or a hub model's files, downloaded once by huggingface_hub.
+
+    Raises:
+        NotPossibleHere: a hub id without a network.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Everything but weights in other formats, so that a pickle-only model is seen as one and refused.
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+    except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
+        raise NotPossibleHere(
+            f"not a folder here, and the hub did not give it: {type(fault).__name__}",
+            where=str(source),
+            fix="check the id and the network, or name a local folder",
+        ) from fault
+
+
+def load(source: str | Path, *, revision: str | None = None) -> Any:
+    """The checkpoint as a sequence-classification model, float32, in eval mode; pruned shapes are rebuilt.
+
+    Raises:
+        BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels absent or double.
+        NotPossibleHere: a hub id without a network.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN  # noqa: N811
+
+    folder = resolve(source, revision)
+    raw = check_files(folder)
+    if raw.get("model_type") not in KNOWN:
+        raise BadInput(f"unknown architecture {raw.get('model_type')!r}", where=str(folder / "config.json"))
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    _check_labels(raw, folder)
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    if (folder / SHAPES).is_file():
+        resize(model, _read_shapes(folder / SHAPES))
+    _fill(model, folder / "model.safetensors")
+    model.config.name_or_path = str(folder)
+    return model.eval()
+
+
+def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
+    """Write `model` in float32 with the tokenizer files of another checkpoint folder; the same model gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().to(torch.float32).contiguous().clone() for name, value in sorted(model.state_dict().items())}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
+    config |= {"architectures": [type(model).__name__], "dtype": "float32", "torch_dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shapes = [asdict(shape) for shape in shapes_of(model)] if _has_shapes(model) else None
+    if shapes is not None:
+        (folder / SHAPES).write_text(json.dumps({"schema_version": 1, "layers": shapes}, indent=1) + "\n", encoding="utf-8")
+    for name in TOKENIZER_FILES:
+        if (tokenizer_files_from / name).is_file():
+            shutil.copyfile(tokenizer_files_from / name, folder / name)
+
+
+def parameters(model: Any) -> int:
+    """How many numbers the model is made of."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _has_shapes(model: Any) -> bool:
+    from edgekit.models.anatomy import KNOWN
+
+    return model.config.model_type in KNOWN
+
+
+def _read_shapes(path: Path) -> list[LayerShape]:
+    document = read_json(path)
+    layers = document.get("layers")
+    fields = {"heads", "head_size", "neurons"}
+    if document.get("schema_version") != 1 or not isinstance(layers, list) or not layers:
+        raise BadInput("not a list of layer shapes of schema version 1", where=str(path))
+    for number, layer in enumerate(layers):
+        sound = isinstance(layer, dict) and set(layer) == fields
+        if not sound or not all(type(value) is int and 0 <= value < 1_000_000 for value in layer.values()):
+            raise BadInput(f"layer {number} is not {sorted(fields)} in whole numbers", where=str(path))
+    return [LayerShape(**layer) for layer in layers]
+
+
+def _check_labels(config: dict[str, Any], folder: Path) -> None:
+    names = config.get("id2label")
+    if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
+        raise BadInput("id2label does not number the labels 0, 1, 2, …", where=str(folder / "config.json"))
+    labels = list(names.values())
+    double = sorted({str(label) for label in labels if labels.count(label) > 1})
+    if double:
+        raise BadInput(f"labels stand twice: {', '.join(double[:5])}", where=str(folder / "config.json"))
+
+
+def _fill(model: Any, path: Path) -> None:
+    """Load every tensor, and refuse what transformers would quietly make up, pass over or let through."""
+    try:
+        given = load_file(path)
+    except (SafetensorError, OSError) as fault:
+        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
+    wanted = model.state_dict()
+    given = {name: value for name, value in given.items() if not name.endswith("position_ids")}
+    faults = [f"missing tensor {name}" for name in sorted(set(wanted) - set(given))]
+    faults += [f"unknown tensor {name}" for name in sorted(set(given) - set(wanted))]
+    for name in sorted(set(wanted) & set(given)):
+        if wanted[name].shape != given[name].shape:
+            faults.append(f"{name}: shape {tuple(given[name].shape)}, the configuration asks for {tuple(wanted[name].shape)}")
+        elif not torch.isfinite(given[name]).all():
+            faults.append(f"{name}: holds NaN or Inf")
+    if faults:
+        raise BadInput("weights that cannot be used", where=str(path), faults=faults[:20])
+    model.load_state_dict({name: value.to(torch.float32) for name, value in given.items()})

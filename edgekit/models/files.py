@@ -1,0 +1,78 @@
+"""The files of a checkpoint, looked at before any of them is opened: what counts, what is refused, and one digest of it all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import BadInput
+
+__all__ = ["MODEL_FILES", "TOKENIZER_FILES", "check_files", "digest", "read_json"]
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+MODEL_FILES = ("config.json", "model.safetensors", "edgekit.json", *TOKENIZER_FILES)
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from `path`.
+
+    Raises:
+        BadInput: missing, unreadable, or not an object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput("no such file", where=str(path)) from None
+    except (OSError, ValueError) as fault:
+        raise BadInput(f"not readable JSON: {fault}", where=str(path)) from None
+    if not isinstance(document, dict):
+        raise BadInput("holds no JSON object", where=str(path))
+    return document
+
+
+def check_files(folder: Path) -> dict[str, Any]:
+    """The configuration of checkpoint `folder`, after refusing what must not be loaded.
+
+    Raises:
+        BadInput: a pickle checkpoint, sharded or missing weights, custom code, no fast tokenizer.
+    """
+    if not folder.is_dir():
+        raise BadInput("no such model folder", where=str(folder))
+    config = read_json(folder / "config.json")
+    if "auto_map" in config:
+        raise BadInput(
+            "this model brings its own code (auto_map), which edgekit never runs",
+            where=str(folder / "config.json"),
+            fix="use a model whose architecture is part of transformers",
+        )
+    if not (folder / "model.safetensors").is_file():
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickles:
+            raise BadInput(
+                f"holds a pickle checkpoint ({pickles[0]}), which can run code when it is opened",
+                where=str(folder),
+                fix="convert it to model.safetensors on a machine that you can lose",
+            )
+        raise BadInput("no model.safetensors", where=str(folder))
+    if not (folder / "tokenizer.json").is_file():
+        raise BadInput("no tokenizer.json", where=str(folder), fix="save the model's fast tokenizer into the folder")
+    return config
+
+
+def digest(folder: Path) -> str:
+    """sha256 over the names and contents of the files that make up the checkpoint.
+
+    Raises:
+        BadInput: as `check_files`.
+    """
+    check_files(folder)
+    total = hashlib.sha256()
+    for name in MODEL_FILES:
+        path = folder / name
+        if path.is_file():
+            with path.open("rb") as file:
+                total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()

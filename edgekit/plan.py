@@ -1,0 +1,185 @@
+"""The plan: which stages a recipe and its targets need, and what cannot work, said before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit import stages
+from edgekit.errors import BadInput
+from edgekit.host import Host
+from edgekit.recipe import Recipe, load_recipe
+from edgekit.store import Stage
+from edgekit.target import Target, load_target
+from edgekit.tasks import find_task
+
+__all__ = ["Plan", "TargetPlan", "Variant", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model that is scored and timed: the stage that makes it, its file, and the checkpoint it came from."""
+
+    title: str
+    model: Stage
+    file: str
+    checkpoint: Stage
+    score: Stage
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """What one target adds to the shared stages."""
+
+    target: Target
+    timed: bool
+    """Whether this host may time it."""
+    variants: dict[str, Variant]
+    audit: Stage
+    calibration: Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run does, in order."""
+
+    name: str
+    recipe: Recipe
+    source: str
+    """The recipe's own text, kept in the bundle."""
+    rows: Stage
+    original: Stage
+    compressed: list[Stage]
+    """One stage a compression method, in the recipe's order."""
+    targets: list[TargetPlan] = field(default_factory=list)
+
+    def stages(self, only: TargetPlan | None = None) -> list[Stage]:
+        """All stages, inputs before what reads them, each once; those of one target where `only` is given."""
+        last: list[Stage] = []
+        for item in self.targets if only is None else [only]:
+            for variant in item.variants.values():
+                last += [variant.model, variant.score]
+            last += [item.calibration, item.audit]
+        seen: dict[int, Stage] = {}
+
+        def visit(stage: Stage) -> None:
+            if id(stage) not in seen:
+                for upstream in stage.inputs.values():
+                    visit(upstream)
+                seen[id(stage)] = stage
+
+        for stage in last:
+            visit(stage)
+        return list(seen.values())
+
+
+def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
+    """Read recipe and targets, check that they fit each other, and lay out the stages.
+
+    Nothing is computed but digests of the data and the source model.
+
+    Raises:
+        BadInput: faults in a file, or a combination that cannot work.
+    """
+    name, path, recipe = load_recipe(recipe_name)
+    targets = [load_target(target) for target in target_names]
+    task = find_task(recipe.task)
+    faults = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
+    faults += _order_faults(recipe)
+    if faults:
+        raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
+    asked, digest = _data(recipe, path)
+    rows = stages.rows_stage(recipe, task.columns, asked, digest)
+    source, model_digest = _model(recipe, path)
+    original = stages.original_stage(recipe, rows, source, model_digest)
+    compressed: list[Stage] = []
+    dense = current = original
+    pruned = False
+    for number, settings in enumerate(recipe.compress, 1):
+        if not pruned:
+            dense = current
+        pruned = pruned or settings.method.startswith("prune-structured")
+        current = stages.compress_stage(
+            recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows
+        )
+        compressed.append(current)
+    exports = [stages.export_stage(recipe, original, "export the original to ONNX")]
+    exports += [
+        stages.export_stage(recipe, stage, f"export after {number}: {stage.name}") for number, stage in enumerate(compressed, 1)
+    ]
+    stock = stages.stock_stage(exports[0])
+    plans = [_target_plan(recipe, target, host, rows, [original, *compressed], exports, stock) for target in targets]
+    return Plan(name, recipe, path.read_text(encoding="utf-8"), rows, original, compressed, plans)
+
+
+def _target_plan(
+    recipe: Recipe, target: Target, host: Host, rows: Stage, chain: list[Stage], exports: list[Stage], stock: Stage
+) -> TargetPlan:
+    calibration = stages.calibration_stage(recipe, rows)
+    here = {"arch": host.arch, "isa": sorted(host.isa)}
+    timed = target.matches(host)
+
+    def variant(title: str, model: Stage, file: str, checkpoint: Stage) -> Variant:
+        scored = stages.score_stage(recipe, checkpoint, model, file, rows, here, f"score: {title}")
+        return Variant(title, model, file, checkpoint, scored)
+
+    def lowered(checkpoint: Stage, exported: Stage, title: str) -> Variant:
+        made = stages.quantize_stage(
+            recipe, target, checkpoint, exported, calibration, rows, timed=timed, title=f"quantize for {target.name}: {title}"
+        )
+        return variant(title, made, "model.onnx", checkpoint)
+
+    original = chain[0]
+    variants = {
+        "ort-fp32": variant("ONNX Runtime fp32 of the original", exports[0], "model.onnx", original),
+        "ort-int8-stock": variant("off-the-shelf dynamic INT8 of the original", stock, "model.onnx", original),
+        "after-0-none": lowered(original, exports[0], "the original, not compressed"),
+    }
+    for number, (stage, exported) in enumerate(zip(chain[1:-1], exports[1:-1], strict=True), 1):
+        variants[f"after-{number}-{stage.name}"] = lowered(stage, exported, f"after {number}: {stage.name}")
+    variants["bundle"] = lowered(chain[-1], exports[-1], "the bundle")
+    audit = stages.audit_stage(recipe, target, variants["bundle"].model, here)
+    return TargetPlan(target, timed, variants, audit, calibration)
+
+
+def _order_faults(recipe: Recipe) -> list[str]:
+    """Compression steps that cannot follow one another."""
+    faults, vocabulary_cut = [], False
+    for number, settings in enumerate(recipe.compress, 1):
+        deep = settings.method == "distill" and settings.hidden != "none" and settings.hidden_weight > 0
+        if vocabulary_cut and deep:
+            faults.append(
+                f"compress {number}: distil cannot compare hidden states once prune-vocabulary has changed the tokens; "
+                'put prune-vocabulary last, or set hidden = "none"'
+            )
+        vocabulary_cut = vocabulary_cut or settings.method == "prune-vocabulary"
+    return faults
+
+
+def _data(recipe: Recipe, path: Path) -> tuple[dict[str, Any], str]:
+    """(what to read, with paths made absolute; digest of it all)."""
+    from edgekit.data.splits import source_digest
+
+    asked = {key: value for key, value in recipe.data.model_dump().items() if value not in (None, {})}
+    for split in ("train", "validation", "test"):
+        given = asked.get(split)
+        if given and not given.startswith("hub:"):
+            asked[split] = str((path.parent / given).resolve())
+    if "builtin" in asked:
+        asked["seed"] = recipe.seed
+    return asked, source_digest(asked)
+
+
+def _model(recipe: Recipe, path: Path) -> tuple[str | None, str | None]:
+    """(folder or hub id, digest) of the source model; a folder is meant relative to the recipe."""
+    if recipe.model.id is None:
+        return None, None
+    folder = (path.parent / recipe.model.id).resolve()
+    if folder.is_dir():
+        from edgekit.models.files import digest
+
+        return str(folder), digest(folder)
+    if recipe.model.id.startswith((".", "/")):
+        raise BadInput("no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe")
+    return recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}"

@@ -1,0 +1,136 @@
+"""Dynamic INT8: weights fixed in 8 bits, each activation's range found as it is computed.
+
+The graph is written in the operators ONNX Runtime's CPU provider would fuse to at session start (`DynamicQuantizeMatMul`,
+contrib_ops/cpu/quantization/dynamic_quantize_matmul.cc), so a session opens faster and nothing depends on its fusions
+matching. Query, key and value of one layer become a single `QAttention` (attention_quant.cc), which quantizes their
+common input once. Activations are uint8, asymmetric, one range a tensor: with padding or a batch the range spans all rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from edgekit.quantize.embedding import quantize_embeddings
+from edgekit.quantize.graph import MICROSOFT, Product, array_of, attributes, constant, products, replace, save
+from edgekit.quantize.weights import Integers, quantize_weight
+from edgekit.target import Quantize
+
+__all__ = ["quantize_dynamic"]
+
+
+def quantize_dynamic(source: Path, out: Path, settings: Quantize) -> dict[str, int]:
+    """Write the dynamic INT8 form of fused float32 model `source`; returns counts of what was made."""
+    model = ir.load(source)
+    graph = model.graph
+    counts = {"attention": _attentions(graph, settings), "matmul": 0, "embedding": 0}
+    RemoveUnusedNodesPass()(model)  # the projections that the attentions took over
+    for product in products(graph):
+        _matmul(graph, product, settings)
+        counts["matmul"] += 1
+    if settings.embeddings == "int8":
+        counts["embedding"] = quantize_embeddings(graph)
+    save(model, out, microsoft=True)
+    return counts
+
+
+def _integers(weight: np.ndarray, settings: Quantize) -> Integers:
+    return quantize_weight(
+        weight,
+        per_channel=settings.per_channel,
+        reduce_range=settings.reduce_range,
+        signed=settings.weights == "int8",
+    )
+
+
+def _matmul(graph: ir.Graph, product: Product, settings: Quantize) -> None:
+    node = product.node
+    integers = _integers(product.weight, settings)
+    name = node.name or node.outputs[0].name
+    inputs = [node.inputs[0], *_stored(graph, f"{name}.weight", integers)]
+    old, bias = [node], product.bias
+    add = _bias_add(node)
+    if bias is None and add is not None:
+        old, bias = [node, add[0]], add[1]
+    if bias is not None:
+        inputs.append(constant(graph, f"{name}.bias", bias.astype(np.float32)))
+    new = ir.node("DynamicQuantizeMatMul", inputs, domain=MICROSOFT, name=f"{name}.int8")
+    replace(graph, old, [new], new.outputs[0])
+
+
+def _stored(graph: ir.Graph, name: str, integers: Integers) -> list[ir.Value]:
+    """Values, scale and zero point as the three initializers every integer operator takes."""
+    return [
+        constant(graph, name, integers.values),
+        constant(graph, f"{name}.scale", integers.scale),
+        constant(graph, f"{name}.zero", integers.zero),
+    ]
+
+
+def _bias_add(node: ir.Node) -> tuple[ir.Node, np.ndarray] | None:
+    """The one Add of a constant vector that reads `node`, if that is all that does."""
+    uses = node.outputs[0].uses()
+    if len(uses) != 1 or uses[0][0].op_type != "Add" or node.outputs[0].is_graph_output():
+        return None
+    add = uses[0][0]
+    bias = array_of(next(item for item in add.inputs if item is not node.outputs[0]))
+    return (add, bias) if bias is not None and bias.ndim == 1 else None
+
+
+def _attentions(graph: ir.Graph, settings: Quantize) -> int:
+    """Replace MultiHeadAttention over three projections of one input by QAttention; returns how many."""
+    found = {id(product.node): product for product in products(graph)}
+    count = 0
+    for node in list(graph):
+        if node.op_type != "MultiHeadAttention":
+            continue
+        parts = [_projection(value, found) for value in node.inputs[:3]]
+        extra = [value for value in node.inputs[3:] if value is not None and value is not node.inputs[4]]
+        if extra or any(part is None for part in parts) or len({id(part[0].node.inputs[0]) for part in parts if part}) != 1:
+            continue
+        projections = [part for part in parts if part is not None]
+        if len({part[0].weight.shape for part in projections}) != 1:
+            continue
+        options = attributes(node)
+        columns = projections[0][0].weight.shape[1]
+        scale = options.get("scale", 0.0)
+        if scale and not np.isclose(scale, (columns / options["num_heads"]) ** -0.5):
+            continue
+        weight = np.concatenate([part[0].weight for part in projections], axis=1)
+        bias = np.concatenate([part[1] for part in projections])
+        integers = _integers(weight, settings)
+        name = node.name or node.outputs[0].name
+        shown = ir.node("DynamicQuantizeLinear", [projections[0][0].node.inputs[0]], num_outputs=3, name=f"{name}.input")
+        values, weight_scale, weight_zero = _stored(graph, f"{name}.qkv", integers)
+        mask = node.inputs[4] if len(node.inputs) > 4 else None
+        attention = ir.node(
+            "QAttention",
+            [
+                shown.outputs[0], values, constant(graph, f"{name}.qkv.bias", bias.astype(np.float32)),
+                shown.outputs[1], weight_scale, mask, shown.outputs[2], weight_zero,
+            ],
+            {"num_heads": options["num_heads"]},
+            domain=MICROSOFT,
+            name=f"{name}.int8",
+        )  # fmt: skip
+        replace(graph, [node], [shown, attention], attention.outputs[0])
+        count += 1
+    return count
+
+
+def _projection(value: ir.Value | None, found: dict[int, Product]) -> tuple[Product, np.ndarray] | None:
+    """The product and bias that make `value`; None where it is made otherwise."""
+    node = value.producer() if value is not None else None
+    if node is None:
+        return None
+    if node.op_type == "Add":
+        pairs = [(item.producer(), array_of(other)) for item, other in (node.inputs, node.inputs[::-1])]
+        for producer, bias in pairs:
+            if bias is not None and producer is not None and id(producer) in found:
+                return found[id(producer)], bias
+        return None
+    product = found.get(id(node))
+    return None if product is None else (product, np.zeros(product.weight.shape[1], dtype=np.float32))

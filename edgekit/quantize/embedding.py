@@ -1,0 +1,52 @@
+"""Embedding tables in 8 bits, a scale for each block of a row, looked up and restored by one operator.
+
+`GatherBlockQuantized` (contrib_ops/cpu/quantization/gather_block_quantized.cc) reads the rows that are asked for and
+nothing else, so the table never exists in float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.quantize.graph import MICROSOFT, array_of, constant, replace
+
+__all__ = ["block_quantize", "quantize_embeddings"]
+
+SMALLEST = 65_536
+"""Tables with fewer numbers stay in float32: they are a small part of the file."""
+
+
+def block_quantize(table: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (rows, width) around zero point 128 and float32 scales (rows, width / block) of float32 `table`."""
+    rows, width = table.shape
+    blocks = table.reshape(rows, width // block, block)
+    scales = np.maximum(np.abs(blocks).max(axis=2), 1e-12).astype(np.float32) / np.float32(127)
+    values = np.clip(np.rint(blocks / scales[:, :, None]), -127, 127) + 128
+    return values.reshape(rows, width).astype(np.uint8), scales
+
+
+def quantize_embeddings(graph: ir.Graph) -> int:
+    """Replace row lookups in large float32 tables by 8-bit ones; returns how many."""
+    count = 0
+    for node in list(graph):
+        if node.op_type != "Gather" or node.attributes.get("axis", ir.AttrInt64("axis", 0)).as_int() != 0:
+            continue
+        table = array_of(node.inputs[0])
+        if table is None or table.ndim != 2 or table.dtype != np.float32 or table.size < SMALLEST:
+            continue
+        block = next((size for size in (128, 64, 32, 16) if table.shape[1] % size == 0), None)
+        if block is None:
+            continue
+        values, scales = block_quantize(table, block)
+        name = node.inputs[0].name or node.name
+        new = ir.node(
+            "GatherBlockQuantized",
+            [constant(graph, f"{name}.int8", values), node.inputs[1], constant(graph, f"{name}.int8.scale", scales)],
+            {"bits": 8, "block_size": block, "gather_axis": 0, "quantize_axis": 1},
+            domain=MICROSOFT,
+            name=f"{node.name}.int8",
+        )
+        replace(graph, [node], [new], new.outputs[0])
+        count += 1
+    return count

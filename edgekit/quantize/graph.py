@@ -1,0 +1,81 @@
+"""Reading and changing ONNX graphs: constants, the weighted products in them, and swapping nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+
+__all__ = ["MICROSOFT", "Product", "array_of", "constant", "products", "replace", "save"]
+
+MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Product:
+    """A MatMul or Gemm of an activation with a constant weight, float32 (in, out); `bias` (out,) is Gemm's."""
+
+    node: ir.Node
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+
+def array_of(value: ir.Value | None) -> np.ndarray | None:
+    """The constant behind `value`, or None."""
+    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    return None if tensor is None else tensor.numpy()
+
+
+def products(graph: ir.Graph) -> list[Product]:
+    """All MatMuls and Gemms with a constant two-dimensional weight, in the graph's order."""
+    found = []
+    for node in graph:
+        if node.op_type not in {"MatMul", "Gemm"}:
+            continue
+        weight = array_of(node.inputs[1])
+        if weight is None or weight.ndim != 2 or array_of(node.inputs[0]) is not None:
+            continue
+        bias = None
+        if node.op_type == "Gemm":
+            options = {name: attribute.value for name, attribute in node.attributes.items()}
+            if options.get("transA", 0) or options.get("alpha", 1.0) != 1.0 or options.get("beta", 1.0) != 1.0:
+                continue
+            weight = weight.T if options.get("transB", 0) else weight
+            bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
+        found.append(Product(node, np.ascontiguousarray(weight, dtype=np.float32), bias))
+    return found
+
+
+def constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """`array` as the initializer `name` of `graph`."""
+    array = np.ascontiguousarray(array) if array.ndim else array
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), const_value=ir.tensor(array, name=name))
+    value.dtype = ir.DataType.from_numpy(array.dtype)
+    graph.initializers[name] = value
+    return value
+
+
+def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node], result: ir.Value) -> None:
+    """Put `new` before the last of `old` and let `result` stand wherever the last of `old` was read."""
+    last = old[-1]
+    graph.insert_before(last, new)
+    ir.convenience.replace_all_uses_with(last.outputs[0], result, replace_graph_outputs=True)
+
+
+def save(model: ir.Model, out: Path, *, microsoft: bool) -> None:
+    """Drop what is no longer used and write `model`; the same model gives the same bytes."""
+    RemoveUnusedNodesPass()(model)
+    if microsoft:
+        model.opset_imports[MICROSOFT] = 1
+    RemoveUnusedOpsetsPass()(model)
+    ir.save(model, out)
+
+
+def attributes(node: ir.Node) -> dict[str, Any]:
+    """Attribute values of `node` by name."""
+    return {name: attribute.value for name, attribute in node.attributes.items()}

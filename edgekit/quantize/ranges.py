@@ -1,0 +1,151 @@
+"""Activation ranges from calibration rows: minmax, percentile, entropy, MSE.
+
+Two passes over the rows, one row at a time: the first finds each tensor's extremes, the second fills a histogram of fixed
+size between them. Nothing of a row outlives it, so memory is tensors x bins x 8 bytes plus one row's activations,
+whatever the number of rows (ONNX Runtime's own calibrators keep every activation: issues 10503, 11020).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.errors import BadInput
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+
+__all__ = ["Method", "choose_range", "collect"]
+
+Method = Literal["minmax", "percentile", "entropy", "mse"]
+BINS = 2048
+PERCENTILE = 99.99
+SHARES = np.linspace(0.2, 1.0, 81)
+"""Clipping candidates: shares of the full range that entropy and MSE choose from."""
+
+
+def collect(
+    model: ir.Model,
+    names: Sequence[str],
+    rows: Sequence[np.ndarray],
+    scratch: Path,
+    method: Method,
+    memory_mb: int,
+    progress: Callable[[float, float, str], None],
+) -> dict[str, tuple[float, float]]:
+    """(low, high) of each tensor in `names` of float32 `model`, over token ids `rows`, int64 (length,) each.
+
+    Raises:
+        BadInput: no rows, rows of padding only, an activation that is not finite, or a memory cap too small for one histogram.
+    """
+    import onnxruntime
+
+    if not rows or all(len(row) == 0 for row in rows):
+        raise BadInput("no calibration rows with tokens in them", where="calibration")
+    bins = min(BINS, memory_mb * 1_000_000 // (8 * max(1, len(names))))
+    if bins < 128:
+        raise BadInput(f"{memory_mb} MB hold no useful histograms of {len(names)} tensors", where="calibration, memory_mb")
+    path = scratch / "calibrate.onnx"
+    _with_outputs(model, names, path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    path.unlink()
+
+    def run(row: np.ndarray) -> list[np.ndarray]:
+        ids = row[None]
+        found: list[Any] = session.run(list(names), {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        return found
+
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    for done, row in enumerate(rows):
+        for index, values in enumerate(run(row)):
+            low[index], high[index] = min(low[index], values.min()), max(high[index], values.max())
+        progress(done, 2 * len(rows), f"calibrate: extremes, row {done + 1} of {len(rows)}")
+    wrong = [name for name, a, b in zip(names, low, high, strict=True) if not np.isfinite([a, b]).all()]
+    if wrong:
+        raise BadInput(f"activations that are not finite: {', '.join(wrong[:5])}", where="calibration")
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)  # zero must be representable: padding and ReLU outputs are zero
+    if method == "minmax":
+        return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+    counts = np.zeros((len(names), bins), dtype=np.int64)
+    for done, row in enumerate(rows):
+        for index, values in enumerate(run(row)):
+            counts[index] += np.histogram(values, bins=bins, range=(low[index], _above(low[index], high[index])))[0]
+        progress(len(rows) + done, 2 * len(rows), f"calibrate: histograms, row {done + 1} of {len(rows)}")
+    return {
+        name: choose_range(counts[index], float(low[index]), float(high[index]), method) for index, name in enumerate(names)
+    }
+
+
+def choose_range(counts: np.ndarray, low: float, high: float, method: Method) -> tuple[float, float]:
+    """The (low, high) to quantize, from a histogram `counts` int64 (bins,) between the extremes.
+
+    - percentile: both tails cut so that 99.99% of the values remain.
+    - mse: the candidate with the smallest expected squared error of 8-bit rounding and clipping.
+    - entropy: the candidate with the smallest KL divergence of the 8-bit histogram from the full one (Migacz 2017,
+      "8-bit inference with TensorRT"), with clipped values counted at the edge.
+    """
+    if counts.sum() == 0 or high <= low or method == "minmax":
+        return low, high
+    edges = np.linspace(low, _above(low, high), len(counts) + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    if method == "percentile":
+        share = np.cumsum(counts) / counts.sum()
+        tail = (100 - PERCENTILE) / 200
+        return (
+            float(min(0.0, edges[np.searchsorted(share, tail)])),
+            float(max(0.0, edges[min(len(counts), int(np.searchsorted(share, 1 - tail)) + 1)])),
+        )
+    cost = _squared_error if method == "mse" else _divergence
+    costs = [cost(counts, centres, low * share, high * share) for share in SHARES]
+    best = SHARES[len(SHARES) - 1 - int(np.argmin(costs[::-1]))]  # of equals the widest
+    return float(low * best), float(high * best)
+
+
+def _squared_error(counts: np.ndarray, centres: np.ndarray, low: float, high: float) -> float:
+    return float((counts * (_rounded(centres, low, high) - centres) ** 2).sum() / counts.sum())
+
+
+def _divergence(counts: np.ndarray, centres: np.ndarray, low: float, high: float) -> float:
+    """KL(P || Q): P the histogram clipped to the range, Q the same mass spread evenly over each of 256 levels' bins."""
+    inside = (centres >= low) & (centres <= high)
+    kept = counts[inside].astype(np.float64)
+    if kept.sum() == 0:
+        return float("inf")
+    reference = kept.copy()
+    reference[0] += counts[centres < low].sum()
+    reference[-1] += counts[centres > high].sum()
+    level = np.clip(((centres[inside] - low) / (high - low) * 256).astype(int), 0, 255)
+    filled = kept > 0
+    mass = np.bincount(level, weights=kept, minlength=256)
+    width = np.bincount(level, weights=filled, minlength=256)
+    spread = np.where(filled, mass[level] / np.maximum(width[level], 1), 0.0)
+    p, q = reference / reference.sum(), spread / spread.sum()
+    seen = p > 0
+    return float((p[seen] * np.log(p[seen] / np.maximum(q[seen], 1e-12))).sum())
+
+
+def _rounded(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    scale = max((high - low) / 255, 1e-12)
+    zero = np.rint(-low / scale)
+    return np.asarray((np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale)
+
+
+def _above(low: float, high: float) -> float:
+    return high if high > low else low + 1e-6
+
+
+def _with_outputs(model: ir.Model, names: Sequence[str], path: Path) -> None:
+    """Write a copy of `model` whose outputs are the tensors `names`."""
+    copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    values = {value.name: value for node in copy.graph for value in node.outputs}
+    copy.graph.outputs.clear()
+    for name in names:
+        values[name].dtype = ir.DataType.FLOAT
+        copy.graph.outputs.append(values[name])
+    ir.save(copy, path)

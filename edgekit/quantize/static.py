@@ -1,0 +1,97 @@
+"""Static INT8 in QDQ form: ranges from calibration, Quantize/Dequantize pairs around every product with a constant weight.
+
+Standard ONNX operators only, so any provider that knows QDQ can take it; ONNX Runtime's CPU provider turns each group into
+`MatMulIntegerToFloat` or `QLinearMatMul` (its selectors: core/optimizer/qdq_transformer/selectors_actions).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.quantize.embedding import quantize_embeddings
+from edgekit.quantize.graph import Product, constant, products, replace, save
+from edgekit.quantize.ranges import Method, collect
+from edgekit.quantize.weights import quantize_weight
+from edgekit.target import Quantize
+
+__all__ = ["activation_scale", "quantize_static"]
+
+
+def quantize_static(
+    source: Path,
+    out: Path,
+    settings: Quantize,
+    rows: list[np.ndarray],
+    method: Method,
+    memory_mb: int,
+    scratch: Path,
+    progress: Callable[[float, float, str], None],
+) -> dict[str, int]:
+    """Write the static INT8 form of fused float32 model `source`, calibrated on token ids `rows`; returns counts."""
+    model = ir.load(source)
+    graph = model.graph
+    found = products(graph)
+    shown = {product.node.inputs[0].name: product.node.inputs[0] for product in found}
+    ranges = collect(model, list(shown), rows, scratch, method, memory_mb, progress)
+    (scratch / "ranges.json").write_text(json.dumps(ranges, indent=1))
+    restored = {name: _quantized_activation(graph, value, ranges[name], settings) for name, value in shown.items()}
+    for product in found:
+        name = product.node.inputs[0].name
+        _matmul(graph, product, restored[name], activation_scale(*ranges[name], signed=False)[0], settings)
+    embeddings = quantize_embeddings(graph) if settings.embeddings == "int8" else 0
+    save(model, out, microsoft=True)
+    return {"matmul": len(found), "embedding": embeddings}
+
+
+def activation_scale(low: float, high: float, signed: bool) -> tuple[np.float32, np.ndarray]:
+    """(scale, zero point) of an asymmetric 8-bit range; the zero point is uint8, or int8 where signed."""
+    scale = np.float32(max((high - low) / 255, 1e-12))
+    zero = int(np.clip(np.rint(-low / scale), 0, 255))
+    return scale, np.array(zero - 128, dtype=np.int8) if signed else np.array(zero, dtype=np.uint8)
+
+
+def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float], settings: Quantize) -> ir.Value:
+    """`value` passed through QuantizeLinear and DequantizeLinear, placed right after what makes it."""
+    scale, zero = activation_scale(*bounds, signed=settings.activations == "int8")
+    ends = [constant(graph, f"{value.name}.scale", np.asarray(scale)), constant(graph, f"{value.name}.zero", zero)]
+    down = ir.node("QuantizeLinear", [value, *ends], name=f"{value.name}.quantize")
+    up = ir.node("DequantizeLinear", [down.outputs[0], *ends], name=f"{value.name}.dequantize")
+    producer = value.producer()
+    assert producer is not None, "the input of a product is made by a node"
+    graph.insert_after(producer, [down, up])
+    return up.outputs[0]
+
+
+def _matmul(graph: ir.Graph, product: Product, activation: ir.Value, scale: np.float32, settings: Quantize) -> None:
+    """MatMul stays MatMul. Gemm stays Gemm with an int32 bias of scale `scale` * weight scale: ONNX Runtime would fuse a
+    two-dimensional MatMul + Add to a float Gemm before it looks for Q/DQ pairs.
+    """
+    node = product.node
+    name = node.name or node.outputs[0].name
+    signed = settings.weights == "int8"
+    integers = quantize_weight(
+        product.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range, signed=signed
+    )
+    stored = [
+        constant(graph, f"{name}.weight", integers.values),
+        constant(graph, f"{name}.weight.scale", integers.scale),
+        constant(graph, f"{name}.weight.zero", integers.zero),
+    ]
+    options = {"axis": 1} if settings.per_channel else {}
+    weight = ir.node("DequantizeLinear", stored, options, name=f"{name}.weight.dequantize")
+    if product.bias is None:
+        new = ir.node(node.op_type, [activation, weight.outputs[0]], name=f"{name}.int8")
+        replace(graph, [node], [weight, new], new.outputs[0])
+        return
+    step = scale * integers.scale
+    counts = np.clip(np.rint(product.bias / step), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    ends = [constant(graph, f"{name}.bias", counts), constant(graph, f"{name}.bias.scale", step.astype(np.float32))]
+    ends.append(constant(graph, f"{name}.bias.zero", np.zeros(step.shape, dtype=np.int32)))
+    bias = ir.node("DequantizeLinear", ends, {"axis": 0} if settings.per_channel else {}, name=f"{name}.bias.dequantize")
+    new = ir.node("Gemm", [activation, weight.outputs[0], bias.outputs[0]], name=f"{name}.int8")
+    replace(graph, [node], [weight, bias, new], new.outputs[0])

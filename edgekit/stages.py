@@ -1,0 +1,222 @@
+"""The stages of a run as data: what each one reads, and the function that does it.
+
+A stage's function unpacks its inputs and calls one room. Rooms never call one another; they meet here, through artifacts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.compress.method import Work
+from edgekit.recipe import Recipe, method_module
+from edgekit.store import Context, Stage
+from edgekit.target import Target
+
+__all__ = [
+    "audit_stage", "calibration_stage", "compress_stage", "export_stage", "original_stage",
+    "quantize_stage", "rows_stage", "score_stage", "stock_stage",
+]  # fmt: skip
+
+TORCH = ("torch", "transformers")
+LOWERING = ("onnx-ir", "onnxscript", "onnxruntime")
+
+
+def rows_stage(recipe: Recipe, columns: tuple[str, ...], asked: dict[str, Any], digest: str) -> Stage:
+    """Read, check, deduplicate and hash the three splits."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.data.splits import prepare
+
+        return {"splits": prepare(asked, columns, context.out)["splits"]}
+
+    return Stage("rows", "read and check the rows", run, settings={"task": recipe.task}, external={"source": digest})
+
+
+def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str | None) -> Stage:
+    """The uncompressed model: imported from a folder or the hub, or trained from nothing."""
+    model = recipe.model
+    settings = {"task": recipe.task, "max_length": model.max_length, "seed": recipe.seed}
+    if model.new is not None:
+        new = model.new
+
+        def train(context: Context) -> dict[str, Any]:
+            from edgekit.compress.train import train
+
+            return train(
+                context.inputs["rows"], context.out, context.scratch, task=recipe.task, new=new,
+                max_length=model.max_length, seed=recipe.seed, progress=context.progress,
+            )  # fmt: skip
+
+        return Stage(
+            "train", "train the original from nothing", train, settings={**settings, "new": new.model_dump()},
+            inputs={"rows": rows}, tools=(*TORCH, "tokenizers"), spread=True,
+        )  # fmt: skip
+
+    def load(context: Context) -> dict[str, Any]:
+        from edgekit.models.checkpoint import load, parameters, save
+
+        assert source is not None, "a recipe names a model or trains one"
+        loaded = load(source, revision=model.revision)
+        save(loaded, context.out, tokenizer_files_from=Path(loaded.config.name_or_path))
+        return {"parameters": parameters(loaded)}
+
+    return Stage("original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH)
+
+
+def compress_stage(recipe: Recipe, settings: Any, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage) -> Stage:
+    """One compression method."""
+    module = method_module(settings.method)
+
+    def run(context: Context) -> dict[str, Any]:
+        work = Work(
+            source=context.inputs["source"],
+            original=context.inputs["original"],
+            dense=context.inputs["dense"],
+            rows=context.inputs["rows"],
+            out=context.out,
+            scratch=context.scratch,
+            task=recipe.task,
+            max_length=recipe.model.max_length,
+            seed=recipe.seed,
+            progress=context.progress,
+        )
+        metrics: dict[str, Any] = module.run(work, settings)
+        return metrics
+
+    return Stage(
+        settings.method,
+        f"compress {number}: {settings.method}",
+        run,
+        version=module.VERSION,
+        settings={**settings.model_dump(), "task": recipe.task, "max_length": recipe.model.max_length, "seed": recipe.seed},
+        inputs={"source": source, "original": original, "dense": dense, "rows": rows},
+        tools=(*TORCH, "accelerate", "tokenizers"),
+        spread=getattr(module, "SPREAD", False),
+    )
+
+
+def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
+    """Checkpoint -> plain and fused ONNX, compared with eager."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.export.onnx import export
+
+        return export(context.inputs["checkpoint"], context.out, task=recipe.task, max_length=recipe.model.max_length)
+
+    return Stage(
+        "export", title, run, settings={"task": recipe.task, "max_length": recipe.model.max_length},
+        inputs={"checkpoint": checkpoint}, tools=(*TORCH, "optimum", "onnx", *LOWERING),
+    )  # fmt: skip
+
+
+def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:
+    """Draw the calibration rows."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.export.calibration import choose_rows
+
+        return choose_rows(context.inputs["rows"], context.out, recipe.calibration.rows, recipe.seed)
+
+    settings = {"rows": recipe.calibration.rows, "seed": recipe.seed}
+    return Stage("calibration", "draw the calibration rows", run, settings=settings, inputs={"rows": rows})
+
+
+def quantize_stage(recipe: Recipe, target: Target, checkpoint: Stage, exported: Stage, calibration: Stage, rows: Stage, *, timed: bool, title: str) -> Stage:
+    """Fused ONNX -> the target's numbers."""
+    quantize = recipe.quantize or target.quantize
+    measured = quantize.mode == "measure" and quantize.format == "int8"
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.export.onnx import FUSED
+        from edgekit.quantize.select import Evidence, lower
+        from edgekit.tasks import find_task
+        from edgekit.tasks.encode import encode, labels_of, read_split
+
+        task, folder = find_task(recipe.task), context.inputs["checkpoint"]
+        labels = labels_of(folder)
+        validation = read_split(context.inputs["rows"], "validation") if measured else []
+        chosen = read_split(context.inputs["calibration"], "calibration")
+        made = lower(
+            context.inputs["exported"] / FUSED, context.out, context.scratch,
+            quantize=quantize, session=target.session, calibration=recipe.calibration,
+            calibration_rows=encode(folder, chosen, labels, recipe.model.max_length).ids,
+            evidence=Evidence(
+                rows=encode(folder, validation, labels, recipe.model.max_length).ids if measured else [],
+                score=lambda outputs: float(task.correct(outputs, labels, validation).mean()),
+                floor=recipe.accept.max_quality_drop if recipe.accept.max_quality_drop is not None else 0.01,
+                timed=timed,
+            ),
+            progress=context.progress,
+        )  # fmt: skip
+        return {**made, "bytes": (context.out / "model.onnx").stat().st_size}
+
+    return Stage(
+        "quantize", title, run,
+        version=1,
+        settings={
+            "quantize": quantize.model_dump(), "calibration": recipe.calibration.model_dump(), "task": recipe.task,
+            "floor": recipe.accept.max_quality_drop if measured else None, "timed": timed if measured else None,
+        },
+        inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration, "rows": rows},
+        target_fields={"quantize": target.quantize.model_dump(), "session": target.session.model_dump()} if measured else {},
+        tools=LOWERING,
+    )  # fmt: skip
+
+
+def stock_stage(exported: Stage) -> Stage:
+    """The off-the-shelf baseline."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.export.onnx import PLAIN
+        from edgekit.quantize.select import stock_int8
+
+        return stock_int8(context.inputs["exported"] / PLAIN, context.out)
+
+    return Stage("stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx"))
+
+
+def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[str, Any]) -> Stage:
+    """What the runtime really executes."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.quantize.audit import audit, require
+
+        seen = recipe.quantize or target.quantize
+        wanted = target.model_copy(update={"quantize": seen})
+        document = audit(context.inputs["quantized"] / "model.onnx", wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"])
+        (context.out / "audit.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        require(document)
+        return {name: document[name] for name in ("matmuls_integer", "matmuls_constant", "stray_qdq", "casts")}
+
+    return Stage(
+        "audit", "audit what the runtime executes", run, settings={"quantize": (recipe.quantize or target.quantize).model_dump()},
+        inputs={"quantized": quantized}, external={"host": json.dumps(host, sort_keys=True)},
+        target_fields={"name": target.name, "arch": target.arch, "isa": [*target.isa, *target.isa_any], "provider": target.provider,
+                       "audit": target.audit.model_dump(), "session": target.session.model_dump()},
+        tools=("onnxruntime", "onnx"),
+    )  # fmt: skip
+
+
+def score_stage(recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str) -> Stage:
+    """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed."""
+
+    def run(context: Context) -> dict[str, Any]:
+        import numpy as np
+
+        from edgekit.bench.score import score
+
+        correct = score(
+            context.inputs["model"] / file, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
+            task=recipe.task, max_length=recipe.model.max_length, progress=context.progress,
+        )  # fmt: skip
+        np.save(context.out / "correct.npy", correct, allow_pickle=False)
+        return {"quality": float(correct.mean()), "n": len(correct)}
+
+    return Stage(
+        "score", title, run, settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file},
+        inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
+        external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
+    )  # fmt: skip

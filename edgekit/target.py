@@ -1,0 +1,167 @@
+"""What the bundle is for: one TOML a target, each value with its reason beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.config import Strict, load_toml
+from edgekit.errors import BadInput
+from edgekit.shipped import shipped_file, shipped_names
+
+if TYPE_CHECKING:
+    from edgekit.host import Host
+
+__all__ = ["Audit", "Quantize", "Session", "Target", "best_target", "load_target", "target_names"]
+
+SESSION_KEYS = frozenset(
+    {
+        # ONNX Runtime accepts unknown keys in silence, so only keys read in its session_options_config_keys.h are let through.
+        "session.intra_op.allow_spinning",
+        "session.inter_op.allow_spinning",
+        "session.disable_prepacking",
+        "session.x64quantprecision",
+        "session.disable_cpu_ep_fallback",
+        "session.dynamic_block_base",
+        "session.set_denormal_as_zero",
+        "mlas.enable_gemm_fastmath_arm64_bfloat16",
+    }
+)
+
+
+class Quantize(Strict):
+    """How numbers are stored and multiplied on this target."""
+
+    format: Literal["int8", "float16", "float32"] = "int8"
+    """Number format of the constant-weight MatMuls."""
+    mode: Literal["dynamic", "static", "measure"] = "dynamic"
+    """Activation ranges found at run time, from calibration, or whichever of the two measures better."""
+    activations: Literal["uint8", "int8"] = "uint8"
+    """Signedness of quantized activations."""
+    weights: Literal["uint8", "int8"] = "int8"
+    """Signedness of quantized weights."""
+    per_channel: bool = True
+    """One scale for each output column of a weight instead of one a tensor."""
+    reduce_range: bool = False
+    """7-bit weights, for chips whose 16-bit accumulation saturates (VPMADDUBSW)."""
+    embeddings: Literal["int8", "float32"] = "int8"
+    """Storage of the embedding tables."""
+
+
+class Session(Strict):
+    """How ONNX Runtime is opened."""
+
+    threads: int = Field(1, ge=1, le=256)
+    """Threads inside one operator; capped by the cores a process may use."""
+    config: dict[str, str] = Field(default_factory=dict)
+    """Session configuration entries, checked against an allow-list."""
+
+    @model_validator(mode="after")
+    def _known_keys(self) -> Session:
+        unknown = sorted(set(self.config) - SESSION_KEYS)
+        if unknown:
+            raise ValueError(f"unknown session keys {unknown}; ONNX Runtime would ignore them in silence (known: {sorted(SESSION_KEYS)})")
+        return self
+
+
+class Audit(Strict):
+    """What must hold of the graph the runtime really executes."""
+
+    integer_matmuls: float = Field(1.0, ge=0, le=1)
+    """Smallest share of constant-weight MatMuls in integer kernels."""
+    stray_qdq: int = Field(0, ge=0)
+    """Largest number of Quantize/Dequantize nodes left around no integer kernel."""
+    casts: int = Field(4, ge=0)
+    """Largest number of Cast nodes in the optimised graph."""
+
+
+class Target(Strict):
+    """One kind of device."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    """Version of this file format."""
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    """Name on the command line; equals the file's name."""
+    title: str
+    """What a person calls it."""
+    arch: Literal["x86_64", "aarch64"]
+    """Machine architecture, in Linux's words."""
+    isa: tuple[str, ...] = Field((), strict=False)
+    """Instruction-set flags the chip must have, in edgekit's names (`edgekit doctor` prints them)."""
+    isa_any: tuple[str, ...] = Field((), strict=False)
+    """At least one of these flags is needed too, when any is listed."""
+    rank: int = Field(ge=0)
+    """Of the targets a host matches, the highest rank is its best."""
+    provider: Literal["CPUExecutionProvider", "CUDAExecutionProvider"] = "CPUExecutionProvider"
+    """The ONNX Runtime execution provider."""
+    quantize: Quantize = Quantize()
+    session: Session = Session()
+    audit: Audit = Audit()
+    tolerance: float = Field(0.1, gt=0)
+    """Largest absolute difference of a golden output on another chip of this kind (kernels differ in rounding)."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Target:
+        faults = self.unsound(self.quantize)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def unsound(self, quantize: Quantize) -> list[str]:
+        """Reasons why `quantize` cannot work on this target; empty when it can."""
+        faults = []
+        cpu = self.provider == "CPUExecutionProvider"
+        if quantize.format == "float16" and cpu:
+            faults.append("float16 on the CPU provider inserts Casts around every kernel and is no faster; use int8 or float32")
+        if quantize.format == "int8" and not cpu:
+            faults.append("the CUDA provider has no integer MatMul kernels, INT8 QDQ runs slower than FP32 on it; use float16")
+        if quantize.format == "int8" and self.arch == "x86_64" and quantize.activations == "int8":
+            faults.append("signed activations have no fast x86 kernel (S8S8 stays in fp32); use uint8 activations")
+        return faults
+
+    def lacks(self, host: Host) -> list[str]:
+        """What `host` lacks to run this target, in words; empty when nothing."""
+        missing = []
+        if host.arch != self.arch:
+            missing.append(f"architecture {self.arch} (this machine is {host.arch})")
+            return missing
+        flags = sorted(set(self.isa) - set(host.isa))
+        if flags:
+            missing.append(f"instruction set {', '.join(flags)}")
+        if self.isa_any and not set(self.isa_any) & set(host.isa):
+            missing.append(f"one of the instruction sets {', '.join(self.isa_any)}")
+        if self.provider != "CPUExecutionProvider" and self.provider not in host.providers:
+            missing.append(f"{self.provider} in onnxruntime (it offers {', '.join(host.providers) or 'none'})")
+        return missing
+
+    def matches(self, host: Host) -> bool:
+        """Whether this target may be measured on `host`: it has everything, and is no emulator."""
+        return not self.lacks(host) and not host.emulated
+
+
+def target_names() -> list[str]:
+    """Names of the shipped targets."""
+    return shipped_names("targets")
+
+
+def load_target(name_or_path: str) -> Target:
+    """A shipped target by name, or any `.toml` file by path.
+
+    Raises:
+        BadInput: unknown name, or a file with faults.
+    """
+    path = shipped_file("targets", name_or_path)
+    target = load_toml(path, Target)
+    if target.name != path.stem:
+        raise BadInput(f"is named {target.name!r}, which is not its file's name", where=str(path), fix=f"set name = {path.stem!r}")
+    return target
+
+
+def best_target(host: Host) -> Target:
+    """The highest-ranked shipped target that `host` can run; float32-capable fallbacks rank lowest."""
+    fitting = [target for target in map(load_target, target_names()) if not target.lacks(host)]
+    if not fitting:
+        raise BadInput(f"no shipped target fits this {host.arch} machine", fix="write a target file and pass its path with --target")
+    return max(fitting, key=lambda target: target.rank)
+
