@@ -1,0 +1,61 @@
+# `make` lists the verbs. On a fresh machine `make export` and `make test` set everything up by themselves.
+RECIPE ?= intents
+TARGET ?=
+PYTHON ?= python3
+BUILD  ?= build
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+TARGETS = $(foreach name,$(TARGET),--target $(name))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup export plan bench report artifacts test test-slow lint format clean
+
+help: ## list these verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Variables: RECIPE=$(RECIPE) TARGET=$(or $(TARGET),<best for this host>) PYTHON=$(PYTHON) BUILD=$(BUILD)"
+
+setup: $(READY) ## create .venv and install what the constraints pin
+
+# pip and not uv or poetry: only pip sees a CPU wheel of torch that the machine may offer through its configuration.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or later; try make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $(READY)
+
+export: $(READY) ## make a bundle: RECIPE for TARGET, measured where this host is the target
+	$(BIN)/edgekit export $(RECIPE) $(TARGETS) --build $(BUILD)
+
+plan: $(READY) ## show what `make export` would do
+	$(BIN)/edgekit plan $(RECIPE) $(TARGETS) --build $(BUILD)
+
+bench: export ## measure the bundle and its baselines in full
+	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done
+
+report: $(READY) ## write the report pages again
+	$(BIN)/edgekit report $(BUILD)
+
+artifacts: export ## list every file to ship, with its sha256
+	@cd $(BUILD) && sha256sum $(RECIPE)-*/bundle.tar.gz $(RECIPE)-*/runner.pyz | tee SHA256SUMS
+
+test: $(READY) ## the tests that every change must pass
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY) ## minutes-long tests: bare virtual environment, whole recipes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## format check, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was built here (build/), not .venv
+	rm -rf $(BUILD) dist .mypy_cache .ruff_cache .pytest_cache

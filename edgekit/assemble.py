@@ -1,0 +1,247 @@
+"""From stages to a result folder: the packed bundle, its lineage, and the verdict on the budget."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgekit
+from edgekit.plan import Plan, TargetPlan, Variant
+from edgekit.runtime.statistics import paired_difference
+from edgekit.store import Artifact, Context, Stage, key_of
+
+__all__ = ["PACKED", "judge", "lay_out", "lineage_of", "pack_stage"]
+
+PACKED = "bundle"
+BASE = "ort-fp32"
+TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
+
+
+def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
+    """The stage that writes the bundle, its archive and the runner."""
+    recipe, target, last = plan.recipe, item.target, item.variants["bundle"]
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.pack.archive import write_archive
+        from edgekit.pack.bundle import write_bundle
+        from edgekit.pack.card import write_card
+        from edgekit.pack.golden import make_golden
+        from edgekit.pack.runner import write_runner
+        from edgekit.tasks import find_task
+        from edgekit.tasks.encode import labels_of, read_split
+
+        checkpoint, model = context.inputs["checkpoint"], context.inputs["model"] / last.file
+        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+        data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
+        audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
+        labels = labels_of(checkpoint)
+        pad_id = config.get("pad_token_id") or 0
+        texts = [row["text"] for row in read_split(context.inputs["rows"], "test")]
+        golden = make_golden(
+            model, checkpoint / "tokenizer.json", texts, labels,
+            max_length=recipe.model.max_length, pad_id=pad_id, provider=_provider_here(target.provider),
+        )  # fmt: skip
+        before, after = (np.load(context.inputs[name] / "correct.npy", allow_pickle=False) for name in ("score_original", "score_bundle"))
+        calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
+        axes = ["batch", "sequence"]
+        block: dict[str, Any] = {
+            "version": edgekit.__version__,
+            "task": recipe.task,
+            "labels": labels,
+            "target": {
+                "name": target.name, "arch": target.arch, "isa": list(target.isa), "isa_any": list(target.isa_any), "provider": target.provider,
+            },
+            "tokenizer": {"file": "tokenizer.json", "max_length": recipe.model.max_length, "pad_id": pad_id, "pad_token": _token(checkpoint, pad_id)},
+            "inputs": [{"name": name, "dtype": "int64", "axes": axes} for name in ("input_ids", "attention_mask")],
+            "outputs": [{"name": name, "dtype": "float32", "axes": ["batch", len(labels)]} for name in find_task(recipe.task).outputs],
+            "vocabulary": config["vocab_size"],
+            "opset": 20,
+            "onnxruntime": {"min": "1.30", "max": metadata.version("onnxruntime")},
+            "source": {"model": _model_name(recipe), "revision": recipe.model.revision, "key": key_of(plan.original)},
+            "data": {split: facts["sha256"] for split, facts in data["splits"].items()},
+            "calibration": calibration,
+            "recipe": recipe.model_dump(mode="json", by_alias=True),
+            "quality": {
+                "metric": find_task(recipe.task).metric, "n": len(after),
+                "original": float(before.mean()), "bundle": float(after.mean()), **paired_difference(before, after, recipe.seed),
+            },
+            "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": target.tolerance},
+            "licence": recipe.model.licence,
+            "tools": {tool: metadata.version(tool) for tool in TOOLS},
+        }  # fmt: skip
+        name = f"{plan.name}-{target.name}"
+        folder = context.out / PACKED
+        folder.mkdir()
+        files = {"model.onnx": model, "tokenizer.json": checkpoint / "tokenizer.json", "config.json": checkpoint / "config.json"}
+        session = {"intra_op_num_threads": target.session.threads, "config": dict(target.session.config)}
+        write_bundle(
+            folder,
+            name=name,
+            files=files | {"audit.json": context.inputs["audit"] / "audit.json"},
+            texts={"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(name, block, audit)},
+            variant={"file": "model.onnx", "execution_provider": target.provider, "session_options": session},
+            block=block,
+        )
+        write_archive(folder, context.out / "bundle.tar.gz")
+        write_runner(context.out / "runner.pyz")
+        return {"bytes": sum(path.stat().st_size for path in folder.iterdir()), "quality": block["quality"]}
+
+    return Stage(
+        "pack",
+        f"pack the bundle for {target.name}",
+        run,
+        settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()},
+        inputs={
+            "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
+            "score_original": item.variants[BASE].score, "score_bundle": last.score,
+        },
+        external={"host": json.dumps(host, sort_keys=True)},
+        target_fields=target.model_dump(mode="json", exclude={"title", "rank"}),
+        tools=TOOLS,
+    )  # fmt: skip
+
+
+def lay_out(packed: Path, folder: Path) -> bool:
+    """Bring the packed files into the result folder; returns whether anything changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = False
+    for name in (PACKED, "bundle.tar.gz", "runner.pyz"):
+        source, target = packed / name, folder / name
+        if _digest(source) == _digest(target):
+            continue
+        changed = True
+        fresh = folder / f".{name}.new"
+        _remove(fresh)
+        shutil.copytree(source, fresh) if source.is_dir() else shutil.copy(source, fresh)
+        _remove(target)
+        fresh.rename(target)
+    return changed
+
+
+def lineage_of(
+    plan: Plan, item: TargetPlan, done: Mapping[str, Artifact], fresh: set[str], *, changed: bool, previous: Path
+) -> dict[str, Any] | None:
+    """The lineage document: every stage with its time and figures, every variant with its files and quality.
+
+    None where nothing ran and the previous one stands. Paths are absolute: the document is for this machine.
+    """
+    if not fresh and not changed and previous.is_file():
+        return None
+    rows = done[key_of(plan.rows)].path
+    base = np.load(done[key_of(item.variants[BASE].score)].path / "correct.npy", allow_pickle=False)
+    original = done[key_of(plan.original)].path
+    metric = _metric(plan)
+    variants: dict[str, Any] = {}
+    for name, variant in item.variants.items():
+        folder = _variant_folder(variant, done, previous.parent / "variants" / name)
+        correct = np.load(done[key_of(variant.score)].path / "correct.npy", allow_pickle=False)
+        quality = {"metric": metric, "value": float(correct.mean()), "n": len(correct), **paired_difference(base, correct, plan.recipe.seed)}
+        variants[name] = {"kind": "onnx", "title": variant.title, "folder": str(folder), "file": variant.file, "quality": quality}
+    eager = {"kind": "edgekit.tasks:eager_predictor", "title": "PyTorch eager fp32 of the original", "folder": str(original.resolve()),
+             "file": "model.safetensors", "quality": variants[BASE]["quality"]}  # fmt: skip
+    stages = []
+    for stage in plan.stages(item):
+        artifact = done[key_of(stage)]
+        stages.append(
+            {
+                "stage": stage.name, "title": stage.title, "key": artifact.key, "path": str(artifact.path.resolve()),
+                "hit": artifact.key not in fresh, "seconds": artifact.seconds, "metrics": dict(artifact.metrics),
+            }
+        )  # fmt: skip
+    from edgekit.host import detect
+
+    return {
+        "schema_version": 1,
+        "recipe": {"name": plan.name, **plan.recipe.model_dump(mode="json", by_alias=True)},
+        "target": item.target.model_dump(mode="json", by_alias=True),
+        "timed_here": item.timed,
+        "lacks": item.target.lacks(detect()),
+        "rows": str((rows / "test.jsonl").resolve()),
+        "max_length": plan.recipe.model.max_length,
+        "stages": stages,
+        "chain": [key_of(stage) for stage in (plan.original, *plan.compressed)],
+        "variants": {"eager-fp32": eager, **variants},
+    }
+
+
+def judge(plan: Plan, folder: Path) -> list[str]:
+    """The recipe's budgets that are not met, in words; what was not measured here is not judged."""
+    accept = plan.recipe.accept
+    manifest = json.loads((folder / PACKED / "manifest.json").read_text(encoding="utf-8"))
+    quality = manifest["edgekit"]["quality"]
+    missed = []
+    if accept.max_quality_drop is not None and -quality["difference"] > accept.max_quality_drop:
+        missed.append(f"{quality['metric']} fell by {-quality['difference']:.4f}, more than max_quality_drop = {accept.max_quality_drop}")
+    size = sum(manifest["assets"][name]["size"] for name in ("model.onnx", "tokenizer.json")) / 1e6
+    if accept.max_size_mb is not None and size > accept.max_size_mb:
+        missed.append(f"model and tokenizer take {size:.2f} MB, more than max_size_mb = {accept.max_size_mb}")
+    bench = folder / "bench.json"
+    if not bench.is_file():
+        return missed
+    document = json.loads(bench.read_text(encoding="utf-8"))
+    speedup = next((item["speedup"] for item in document["ratios"] if item["against"] == BASE and item["scenario"] == "real"), None)
+    if accept.min_speedup is not None and speedup is not None and speedup < accept.min_speedup:
+        missed.append(f"{speedup:.2f} times the speed of ONNX Runtime fp32, less than min_speedup = {accept.min_speedup}")
+    latency = next((item["scenarios"][0]["p50_ms"] for item in document["variants"] if item["name"] == "bundle"), None)
+    if accept.max_latency_ms is not None and latency is not None and latency > accept.max_latency_ms:
+        missed.append(f"a median of {latency:.3f} ms, more than max_latency_ms = {accept.max_latency_ms}")
+    return missed
+
+
+def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path) -> Path:
+    """A folder with the variant's model and tokenizer side by side, as a device would hold them (links, not copies)."""
+    _remove(folder)
+    folder.mkdir(parents=True)
+    model = done[key_of(variant.model)].path / variant.file
+    (folder / variant.file).symlink_to(model.resolve())
+    (folder / "tokenizer.json").symlink_to((done[key_of(variant.checkpoint)].path / "tokenizer.json").resolve())
+    return folder.resolve()
+
+
+def _metric(plan: Plan) -> str:
+    from edgekit.tasks import find_task
+
+    return find_task(plan.recipe.task).metric
+
+
+def _model_name(recipe: Any) -> str:
+    return Path(recipe.model.id).name if recipe.model.id else "trained by the recipe"
+
+
+def _token(checkpoint: Path, number: int) -> str:
+    vocabulary = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    return next((str(token) for token, index in vocabulary.items() if index == number), "")
+
+
+def _provider_here(provider: str) -> str:
+    from edgekit.host import detect
+
+    return provider if provider in detect().providers else "CPUExecutionProvider"
+
+
+def _own_sources() -> str:
+    """Digest of what is packed from edgekit's own sources, so that a changed runtime makes a new runner."""
+    total = hashlib.sha256()
+    for path in sorted((Path(edgekit.__file__).parent / "runtime").rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _digest(path: Path) -> str | None:
+    if path.is_dir():
+        return json.dumps({entry.name: _digest(entry) for entry in sorted(path.iterdir())})
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""The model card that travels in the bundle: what it is, how it was made, how good it is, what it is not for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["write_card"]
+
+
+def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
+    """Markdown with Hugging Face front matter, from the manifest's edgekit block and the audit. No times: they are a machine's."""
+    quality, target = block["quality"], block["target"]
+    low, high = quality["ci95"]
+    steps = [step["method"] for step in block["recipe"].get("compress", [])]
+    fallbacks = len(audit["fallbacks"])
+    lines = [
+        "---",
+        f"license: {block['licence']}",
+        f"pipeline_tag: {block['task']}",
+        "library_name: edgekit",
+        f"base_model: {block['source']['model']}",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A {block['task']} model for {target['name']} ({target['arch']}), made by edgekit {block['version']}.",
+        "",
+        "## How it was made",
+        "",
+        f"From `{block['source']['model']}` by: {', '.join(steps) or 'no compression'}; then exported to ONNX opset {block['opset']} "
+        "and quantized for the target.",
+        "",
+        "## How good it is",
+        "",
+        f"{quality['metric']} on {quality['n']:,} test rows: {quality['bundle']:.4f}; the original has {quality['original']:.4f}. "
+        f"Difference {quality['difference']:+.4f} (paired 95% interval {low:+.4f} to {high:+.4f}).",
+        "",
+        "## What the runtime executes",
+        "",
+        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight run in integer kernels; "
+        f"{fallbacks} fell back to floating point. "
+        + ("The kernels were observed on the target's architecture." if audit["kernels_observed"] else "The kernels were not observed on the target."),
+        *[f"- {note}" for note in audit["notes"]],
+        "",
+        "## How to run it",
+        "",
+        "```",
+        "python3 runner.pyz verify bundle",
+        'python3 runner.pyz run bundle "your text"',
+        "```",
+        "",
+        "## Limits",
+        "",
+        f"- Text beyond {block['tokenizer']['max_length']} tokens is cut; answers then say `truncated`.",
+        f"- It answers one of {len(block['labels'])} labels, whatever the text is about.",
+        "- Quality was measured on the recipe's own test rows; other text may fare worse.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""The runner's command line, on argparse alone: run, verify, bench, info. Exit codes 0, 1, 2, 3 as everywhere in edgekit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgekit.runtime.errors import BadInput, EdgekitError
+
+__all__ = ["main", "read_texts"]
+
+
+def read_texts() -> list[str]:
+    """The lines of standard input that are not blank.
+
+    Raises:
+        BadInput: nothing there, or not UTF-8.
+    """
+    try:
+        lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
+    except UnicodeDecodeError as fault:
+        raise BadInput(f"not valid UTF-8: {fault}", where="standard input") from None
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise BadInput("no text given", where="standard input", fix="give texts as arguments or as lines of standard input")
+    return texts
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse `arguments`, do it, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="runner.pyz", description="Run, verify and measure an edgekit bundle.",
+        epilog="Exit codes: 0 done, 1 a check was not met, 2 bad usage or input, 3 not possible on this machine.",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, text in (("run", "answer texts"), ("verify", "hash files, replay golden inputs"), ("bench", "measure"), ("info", "show")):
+        command = verbs.add_parser(verb, help=text)
+        command.add_argument("bundle", type=Path, help="bundle folder, the folder above it, or its archive")
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        if verb == "run":
+            command.add_argument("text", nargs="*", help="texts; without any, lines of standard input")
+            command.add_argument("--top-k", type=int, default=1)
+        if verb == "bench":
+            command.add_argument("--threads", type=int)
+            command.add_argument("--processes", type=int, default=10)
+            command.add_argument("--seconds", type=float, default=2.0)
+            command.add_argument("--out", type=Path)
+    asked = parser.parse_args(arguments)
+    try:
+        document, text = _do(asked)
+    except EdgekitError as fault:
+        if asked.json:
+            print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
+        print(f"runner: {fault.text()}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("runner: interrupted", file=sys.stderr)
+        return 130
+    try:
+        print(json.dumps(document, indent=1, sort_keys=True) if asked.json else text, flush=True)
+    except BrokenPipeError:
+        sys.stderr.close()
+    return 0
+
+
+def _do(asked: argparse.Namespace) -> tuple[Any, str]:
+    if asked.verb == "run":
+        from edgekit.runtime.model import load
+
+        answers = load(asked.bundle)(asked.text or read_texts(), top_k=asked.top_k)
+        return answers, "\n".join(f"{answer['label']}  {answer['score']:.3f}" for answer in answers)
+    if asked.verb == "verify":
+        from edgekit.runtime.verify import verify
+
+        document = verify(asked.bundle)
+        return document, f"{document['bundle']}: whole and right: {document['files']} files, {document['golden']} golden inputs"
+    if asked.verb == "info":
+        from edgekit.runtime.bundle import open_bundle
+
+        manifest = open_bundle(asked.bundle).manifest.document
+        return manifest, json.dumps(manifest["edgekit"]["quality"] | {"name": manifest["name"]}, indent=1)
+    from edgekit.runtime.supervise import bench_bundle
+
+    document = bench_bundle(asked.bundle, threads=asked.threads, processes=asked.processes, seconds=asked.seconds, out=asked.out)
+    lines = [f"{item['name']:>6}: p50 {item['p50_ms']:.3f} ms, 95% interval {item['ci95_ms'][0]:.3f} to {item['ci95_ms'][1]:.3f}"
+             for item in document["variants"][0]["scenarios"]]  # fmt: skip
+    return document, "\n".join(lines)

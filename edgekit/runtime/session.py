@@ -1,0 +1,107 @@
+"""Opening ONNX Runtime so that it does what was asked, or says that it cannot: it is silent about most of this by itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.runtime.errors import BadInput, NotPossibleHere
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+
+__all__ = ["SESSION_KEYS", "check_chip", "check_ids", "isa_here", "open_session", "usable_threads"]
+
+SESSION_KEYS = frozenset(
+    {
+        # Keys that ONNX Runtime reads (onnxruntime_session_options_config_keys.h); it takes unknown ones in silence.
+        "session.intra_op.allow_spinning",
+        "session.inter_op.allow_spinning",
+        "session.disable_prepacking",
+        "session.x64quantprecision",
+        "session.disable_cpu_ep_fallback",
+        "session.dynamic_block_base",
+        "session.set_denormal_as_zero",
+        "mlas.enable_gemm_fastmath_arm64_bfloat16",
+    }
+)
+NAMES = {"asimddp": "dotprod", "asimdhp": "fp16"}
+
+
+def usable_threads(wanted: int) -> int:
+    """`wanted`, but no more than the cores this process may run on."""
+    return max(1, min(wanted, len(os.sched_getaffinity(0))))
+
+
+def open_session(path: Path, *, provider: str = "CPUExecutionProvider", threads: int = 1, config: dict[str, str] | None = None) -> Any:
+    """An InferenceSession on `provider` and no other, sequential, with explicit threads.
+
+    Raises:
+        BadInput: an unknown session key, or a file that ONNX Runtime cannot load.
+        NotPossibleHere: the provider is not there; the CPU never stands in for it in silence.
+    """
+    import onnxruntime
+
+    unknown = sorted(set(config or {}) - SESSION_KEYS)
+    if unknown:
+        raise BadInput(f"unknown session keys: {', '.join(unknown)}", where=str(path))
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise NotPossibleHere(
+            f"{provider} is not in this onnxruntime, which has {', '.join(available)}",
+            where=str(path),
+            fix="install the onnxruntime build for this provider, or use a bundle for another target",
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_threads(threads)
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as fault:  # onnxruntime's error classes share no base but this
+        raise BadInput(f"ONNX Runtime cannot load it: {str(fault)[:300]}", where=str(path)) from None
+    if session.get_providers()[0] != provider:
+        raise NotPossibleHere(f"{provider} did not start; the session fell to {session.get_providers()[0]}", where=str(path))
+    return session
+
+
+def isa_here() -> frozenset[str]:
+    """Instruction-set flags of this chip, from /proc/cpuinfo, in edgekit's names."""
+    flags: set[str] = set()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in {"flags", "Features"}:
+                flags |= {NAMES.get(flag, flag) for flag in value.split()}
+                break
+    except OSError:
+        pass
+    return frozenset(flags)
+
+
+def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> None:
+    """Raise NotPossibleHere where this machine lacks what a bundle's target needs."""
+    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+    if here != arch:
+        raise NotPossibleHere(f"made for {arch}, this machine is {here}", where=where, fix="export for a target of this machine")
+    flags = isa_here()
+    missing = sorted(set(isa) - flags)
+    if missing or (isa_any and not set(isa_any) & flags):
+        lacks = ", ".join(missing) or f"one of {', '.join(isa_any)}"
+        raise NotPossibleHere(f"this chip lacks {lacks}", where=where, fix="export for a target that this chip matches")
+
+
+def check_ids(ids: np.ndarray, vocabulary: int, max_length: int) -> None:
+    """Raise BadInput where token ids cannot be looked up; ONNX Runtime wraps -1 to the last row in silence."""
+    if ids.dtype != np.int64 or ids.ndim != 2 or 0 in ids.shape:
+        raise BadInput(f"token ids must be int64 of shape (batch, sequence), not {ids.dtype} {ids.shape}")
+    if ids.shape[1] > max_length:
+        raise BadInput(f"{ids.shape[1]} tokens are more than the bundle's {max_length}")
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        raise BadInput(f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {vocabulary}")
