@@ -8,6 +8,7 @@ seen before is still cut into pieces and not lost to [UNK].
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,8 @@ __all__ = ["METHOD", "VERSION", "Settings", "kept_pieces", "run", "shrink_tokeni
 
 METHOD = "prune-vocabulary"
 VERSION = 1
+UNUSED = re.compile(r"\[unused\d+\]")
+"""BERT's reserved pieces, which no text contains."""
 
 
 class Settings(Strict):
@@ -33,6 +36,9 @@ class Settings(Strict):
     """Pieces used less often are dropped, unless they are in the safety set. Above 1, corpus words may be cut anew."""
     continuation_length: int = Field(2, ge=1, le=20)
     """Continuation pieces of up to this many characters are always kept."""
+    size: int | None = Field(None, ge=100)
+    """Fill up to this many pieces with the lowest-numbered others: learned vocabularies number frequent pieces first, and
+    words that training lacks but the world uses keep their own embedding."""
 
 
 def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], settings: Settings) -> list[str]:
@@ -50,7 +56,10 @@ def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], setti
             return len(piece) - len(prefix) <= settings.continuation_length
         return len(piece) == 1
 
-    return sorted((piece for piece in vocabulary if piece in wanted or safe(piece)), key=vocabulary.__getitem__)
+    kept = {piece for piece in vocabulary if piece in wanted or safe(piece)}
+    others = [piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece not in kept and not UNUSED.match(piece)]
+    kept.update(others[: max(0, (settings.size or 0) - len(kept))])
+    return sorted(kept, key=vocabulary.__getitem__)
 
 
 def shrink_tokenizer(document: dict[str, Any], pieces: list[str]) -> dict[str, Any]:

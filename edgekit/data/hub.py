@@ -1,41 +1,71 @@
-"""Rows from a hub data set: `hub:owner/name[:config][@revision]`, read by the `datasets` library, no code of the data set's own."""
+"""Rows of a hub data set, `hub:owner/name[@revision][#config]`, read by the `datasets` library; none of its code runs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
+from edgekit.data.formats import Record
+from edgekit.data.rows import usable
 from edgekit.errors import BadInput, NotPossibleHere
 
-__all__ = ["HUB", "read_hub"]
+__all__ = ["HUB", "HubSource", "parse_hub", "read_hub"]
 
 HUB = "hub:"
-FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w.-]+))?$")
+FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?:#(?P<config>[\w.-]+))?")
+HubSource = tuple[str, str | None, str | None]
+"""(owner/name, revision, config)."""
 
 
-def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str, str]) -> list[dict[str, str]]:
-    """Rows of one split with exactly `columns`; numbered labels become their names.
+def parse_hub(source: str) -> HubSource:
+    """The parts of `source`.
 
     Raises:
-        BadInput: a malformed source, or a column that is not there.
-        NotPossibleHere: the hub cannot be reached or does not have it.
+        BadInput: it is not written as hub:owner/name[@revision][#config].
     """
-    import datasets
-
     match = FORM.fullmatch(source)
     if match is None:
-        raise BadInput(f"not a hub data set: {source!r}", fix="write hub:owner/name, hub:owner/name:config or hub:owner/name@revision")
+        raise BadInput(f"not a hub data set: {source!r}", where="data", fix="write hub:owner/name[@revision][#config]")
+    return match["name"], match["revision"], match["config"]
+
+
+def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, str]]:
+    """Rows of one split with exactly `columns`; numbered class labels become their names.
+
+    Pin a commit as revision: the cache key holds what is written in `source`, not what the hub has today.
+
+    Raises:
+        BadInput: a malformed source; a data set, config, split or column that is not there; one that needs its own code;
+            rows that cannot be used.
+        NotPossibleHere: `datasets` is not installed, or the hub cannot be reached.
+    """
+    name, revision, config = parse_hub(source)
     try:
-        table = datasets.load_dataset(match["name"], match["config"], split=split, revision=match["revision"])
-    except Exception as fault:  # `datasets` raises its own, fsspec's and huggingface_hub's errors, which differ by version
-        raise NotPossibleHere(f"the hub did not give it: {type(fault).__name__}: {fault}", where=source) from fault
-    names = {column: rename.get(column, column) for column in columns}
-    absent = [name for name in names.values() if name not in table.column_names]
-    if absent:
-        raise BadInput(f"no column {absent[0]!r}; it has {', '.join(table.column_names)}", where=source, fix="name it in [data.columns]")
-    for name in names.values():
-        feature = table.features[name]
-        if isinstance(feature, datasets.ClassLabel):
-            known = feature.names
-            table = table.cast_column(name, datasets.Value("int64"))
-            table = table.map(lambda row, name=name, known=known: {name: known[row[name]]}, features=None)
-    return [{column: str(row[name]) for column, name in names.items()} for row in table]
+        import datasets
+    except ImportError:
+        raise NotPossibleHere(
+            "hub data sets need the `datasets` package", where=source, fix='pip install "edgekit[export]"'
+        ) from None
+    try:
+        table = datasets.load_dataset(name, config, split=split, revision=revision)
+    except (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DataFilesNotFoundError) as fault:
+        raise BadInput(f"no such data set, or it is not public: {fault}", where=source) from fault
+    except ValueError as fault:  # an unknown split or config; the message lists those there are
+        raise BadInput(str(fault), where=f"{source}, split {split}") from fault
+    except (RuntimeError, datasets.exceptions.DatasetGenerationError) as fault:
+        raise BadInput(
+            f"cannot be read as plain data: {fault}", where=source, fix="convert it to Parquet; no code of a data set is run"
+        ) from fault
+    except Exception as fault:  # the network's faults: of OSError, httpx, fsspec or huggingface_hub, and they differ by version
+        fix = "check the connection, or download the rows and name the files"
+        raise NotPossibleHere(f"the hub did not give it: {fault}", where=source, fix=fix) from fault
+    return usable(_records(table, datasets.ClassLabel), columns, rename, where=f"{source}, split {split}")
+
+
+def _records(table: Any, class_label: Any) -> Iterator[Record]:
+    known = {column: feature.names for column, feature in table.features.items() if isinstance(feature, class_label)}
+    for number, row in enumerate(table, 1):
+        # An unlabelled row carries -1 or None, which stays as it is and is refused as not text.
+        names = {column: known[column][row[column]] for column in known if row[column] is not None and row[column] >= 0}
+        yield Record(number, {**row, **names})

@@ -1,127 +1,95 @@
-"""Rows from local files: JSON lines, CSV or Parquet, plain or packed with gzip or xz; every fault named with its line."""
+"""Rows of a local data file: exactly the columns that a task needs, all of them text that a model can be taught with."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import gzip
-import io
-import json
-import lzma
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from edgekit.data.formats import Record, records
 from edgekit.errors import BadInput
 
-__all__ = ["read_rows"]
+__all__ = ["MOST_FAULTS", "read_rows", "usable"]
 
-LARGEST = 2 * 1024**3
-"""Bytes after unpacking; a file that grows beyond is a bomb or belongs in Parquet."""
-FAULTS = 10
+MOST_FAULTS = 10
+"""Faults of one file that are reported together."""
 
 
-def read_rows(path: Path, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, str]]:
-    """Rows of `path` with exactly `columns`, all text; `rename` maps a column to its name in the file.
+def read_rows(source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, str]]:
+    """Rows of a .jsonl, .csv or .parquet file (also .gz and .xz), each with exactly `columns`, in the file's order.
+
+    `rename` maps a column to its name in the file, where that differs. Text is kept as it is written.
 
     Raises:
-        BadInput: the file or a row of it cannot be used; up to ten faults of one file at once.
+        BadInput: the file or a row of it cannot be used; up to ten faults, each with its line.
+    """
+    path = Path(source)
+    return usable(records(path), columns, rename, where=str(path))
+
+
+def usable(
+    found: Iterable[Record], columns: tuple[str, ...], rename: dict[str, str] | None, *, where: str
+) -> list[dict[str, str]]:
+    """The rows of `found`, when every one of them can be used.
+
+    Raises:
+        BadInput: a column that is not there; a value that is empty, not text, or not valid Unicode; no rows at all.
     """
     names = {column: (rename or {}).get(column, column) for column in columns}
-    if not path.is_file():
-        raise BadInput("no such data file", where=str(path))
     rows: list[dict[str, str]] = []
-    faults: list[str] = []
-    for number, row in _records(path):
-        if len(faults) >= FAULTS:
-            break
-        if isinstance(row, str):
-            faults.append(f"line {number}: {row}")
+    faults: list[tuple[int, str]] = []
+    for record in found:
+        fault = record.fault
+        if fault is None:
+            if not rows and not faults:
+                _check_columns(record, list(names.values()), where)
+            fault = _fault(record, list(names.values()))
+        if fault is None:
+            rows.append({column: record.values[name] for column, name in names.items()})
             continue
-        absent = [name for name in names.values() if name not in row]
-        if absent:
-            raise BadInput(
-                f"no column {absent[0]!r}; the file has {', '.join(map(repr, row))}",
-                where=f"{path}:{number}",
-                fix=_nearest(absent[0], list(row)),
-            )
-        picked = {column: row[name] for column, name in names.items()}
-        wrong = [column for column, value in picked.items() if not isinstance(value, str)]
-        if wrong:
-            faults.append(f"line {number}: {wrong[0]!r} is {type(picked[wrong[0]]).__name__}, not text")
-        elif any(not value.strip() for value in picked.values()):
-            empty = next(column for column, value in picked.items() if not value.strip())
-            faults.append(f"line {number}: {empty!r} is empty")
-        else:
-            rows.append(picked)
+        faults.append((record.line, fault))
+        if len(faults) == MOST_FAULTS:
+            break
     if faults:
-        raise BadInput("rows that cannot be used", where=str(path), faults=faults)
+        first, what = faults[0]
+        if len(faults) == 1:
+            raise BadInput(what, where=f"{where}:{first}")
+        many = f"{MOST_FAULTS} rows or more" if len(faults) == MOST_FAULTS else f"{len(faults)} rows"
+        raise BadInput(
+            f"{many} cannot be used", where=f"{where}:{first}", faults=[f"line {line}: {fault}" for line, fault in faults]
+        )
     if not rows:
-        raise BadInput("holds no rows", where=str(path))
+        raise BadInput("holds no rows", where=where)
     return rows
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    hint = f' (perhaps "{close[0]}")' if close else ""
-    return f"name the column in [data.columns]{hint}"
+def _check_columns(record: Record, names: list[str], where: str) -> None:
+    """The first good row tells which columns there are."""
+    there = list(record.values)
+    absent = [name for name in names if name not in there]
+    if not absent:
+        return
+    faults = []
+    for name in absent:
+        close = difflib.get_close_matches(name, there, n=1, cutoff=0.3)
+        faults.append(f"no column {name!r}" + (f", perhaps {close[0]!r}" if close else ""))
+    raise BadInput(
+        f"a column is missing; found: {', '.join(map(repr, there))}",
+        where=f"{where}:{record.line}",
+        faults=faults,
+        fix='say what it is called there, as in [data.columns] text = "utterance"',
+    )
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line number, row or what is wrong with it)."""
-    kind = next((suffix for suffix in reversed(path.suffixes) if suffix not in {".gz", ".xz"}), "")
-    if kind == ".parquet":
-        yield from _parquet(path)
-    elif kind == ".csv":
-        reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
-        try:
-            for row in reader:
-                odd = None in row or None in row.values()
-                yield reader.line_num, "has another number of fields than the header" if odd else dict(row)
-        except csv.Error as fault:
-            yield reader.line_num, str(fault)
-    elif kind in {".jsonl", ".json", ".ndjson"}:
-        for number, line in enumerate(_text(path).split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as fault:
-                yield number, f"not JSON: {fault}"
-                continue
-            yield number, row if isinstance(row, dict) else "not a JSON object"
-    else:
-        raise BadInput(f"unknown kind of data file {''.join(path.suffixes)!r}", where=str(path), fix="use .jsonl, .csv or .parquet")
-
-
-def _text(path: Path) -> str:
-    data = _bytes(path)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = data[: fault.start].count(b"\n") + 1
-        raise BadInput("not UTF-8 text", where=f"{path}:{line}", fix="save the file as UTF-8") from None
-
-
-def _bytes(path: Path) -> bytes:
-    """The unpacked bytes, never more than the limit."""
-    opened: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rb")
-    try:
-        with opened as file:
-            data = bytes(file.read(LARGEST + 1))
-    except (OSError, EOFError, lzma.LZMAError) as fault:
-        raise BadInput(f"cannot be read: {fault}", where=str(path)) from None
-    if len(data) > LARGEST:
-        raise BadInput("grows beyond 2 GiB", where=str(path), fix="split the file")
-    return data
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(io.BytesIO(_bytes(path)))
-    except (pyarrow.ArrowException, OSError) as fault:
-        raise BadInput(f"not a readable Parquet file: {fault}", where=str(path)) from None
-    yield from enumerate(table.to_pylist(), 1)
+def _fault(record: Record, names: list[str]) -> str | None:
+    for name in names:
+        if name not in record.values:
+            return f"{name!r} is missing"
+        value = record.values[name]
+        if not isinstance(value, str):
+            return f"{name!r} is {'null' if value is None else type(value).__name__}, not text"
+        if not value.strip():
+            return f"{name!r} is empty"
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            return f"{name!r} holds half of a surrogate pair, which is not a character"
+    return None

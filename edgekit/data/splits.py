@@ -1,136 +1,158 @@
-"""Three splits, checked, hashed and proven disjoint, as one artifact."""
+"""Three splits, checked, deduplicated and hashed, as one artifact: JSON lines and a record of what was done."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.data.hub import HUB, read_hub
+from edgekit.data.disjoint import fold, overlap, overlap_fault, proof_disjoint
+from edgekit.data.hub import HUB, parse_hub, read_hub
+from edgekit.data.labels import labels_known
 from edgekit.data.rows import read_rows
 from edgekit.errors import BadInput
+from edgekit.store import write_atomically
 
-__all__ = ["SPLITS", "labels_known", "prepare", "proof_disjoint", "source_digest"]
+__all__ = ["RECORD", "ROWS", "SPLITS", "VERSION", "labels_known", "prepare", "proof_disjoint", "source_digest"]
 
+VERSION = 1
+"""Raise it when the same source would give other rows: it is part of `source_digest`."""
 SPLITS = ("train", "validation", "test")
+RECORD = "data.json"
+ROWS = 12_000
+"""Rows of a built-in corpus, where the recipe does not say."""
+FEWEST = 2
 
 
 def source_digest(asked: dict[str, Any]) -> str:
-    """sha256 over what is asked for and the contents of every file in it; taken before anything runs.
+    """sha256 over what is asked for and what lies behind it; taken when the plan is made.
+
+    Files count by name and contents, not by folder, so that a moved checkout keeps its cache. A built-in corpus counts by
+    its version and settings, a hub data set by name, revision and config.
 
     Raises:
-        BadInput: a file that is not there.
+        BadInput: files that are not there, a malformed hub name, or an unknown corpus; all of them at once.
     """
-    total = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    total = hashlib.sha256(json.dumps([VERSION, _without_folders(asked)], sort_keys=True).encode())
     if "builtin" in asked:
-        from edgekit.data.intents import VERSION
-
-        total.update(str(VERSION).encode())
+        total.update(str(_corpus_version(asked["builtin"])).encode())
         return total.hexdigest()
-    missing = [asked[split] for split in SPLITS if not asked[split].startswith(HUB) and not Path(asked[split]).is_file()]
-    if missing:
-        raise BadInput("no such data file" + "s" * (len(missing) > 1), faults=missing, where="data", fix="check the paths under [data]")
+    files = [asked[split] for split in SPLITS if not _on_hub(asked[split])]
     for split in SPLITS:
-        if not asked[split].startswith(HUB):
-            with Path(asked[split]).open("rb") as file:
+        if _on_hub(asked[split]):
+            parse_hub(asked[split])
+    missing = [name for name in files if not Path(name).is_file()]
+    if missing:
+        raise BadInput(
+            "no such data file" + "s" * (len(missing) > 1), where="data", faults=missing, fix="check the paths under [data]"
+        )
+    for name in files:
+        try:
+            with Path(name).open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as fault:
+            raise BadInput(f"cannot be opened: {fault.strerror}", where=str(name)) from None
     return total.hexdigest()
 
 
 def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """Read the three splits of `asked` into `folder` as JSON lines with a record, `data.json`, which is returned.
+    """Read the three splits of `asked` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
-    Doubles inside the training split are dropped; training rows that also stand in validation or test are dropped
-    too, or refused with `on_overlap = "refuse"`. Both are counted in the record.
+    `asked` is {"builtin": "intents", "seed": 7, "rows": 12000} or {"train": source, "validation": source, "test": source,
+    "columns": {column: name there}}, where a source is a path or hub:owner/name. Training rows lose their doubles, of
+    which the first is kept. Training rows whose text also stands in validation or test are dropped too, or refused with
+    "on_overlap": "refuse". Texts are compared after `fold`. Evaluation rows are never touched. Same source, same bytes.
 
     Raises:
-        BadInput: rows that cannot be used, splits that are empty or of one row, labels that training never shows.
+        BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that training never shows.
     """
     read = _read(asked, columns)
-    for split, rows in read.items():
-        if len(rows) < 2:
-            raise BadInput(f"the {split} split has {len(rows)} row; it needs at least two", where="data")
-    removed = {"double_in_train": 0, "train_in_evaluation": 0}
-    evaluated = {_fold(row["text"]) for split in ("validation", "test") for row in read[split]}
-    overlap = [row for row in read["train"] if _fold(row["text"]) in evaluated]
-    if overlap and asked.get("on_overlap", "drop") == "refuse":
-        raise _overlap_fault("training", "evaluation", overlap)
-    kept, seen = [], set()
-    for row in read["train"]:
-        folded = _fold(row["text"])
-        if folded in evaluated:
-            removed["train_in_evaluation"] += 1
-        elif folded in seen:
-            removed["double_in_train"] += 1
-        else:
-            seen.add(folded)
-            kept.append(row)
-    if len(kept) < 2:
-        raise BadInput("every training row also stands in validation or test", where="data")
-    read["train"] = kept
-    record: dict[str, Any] = {"source": _without_paths(asked), "columns": list(columns), "splits": {}, "removed": removed}
+    for split in SPLITS:
+        _check_size(split, len(read[split]))
+    train, removed = _clean_training(read, refuse=asked.get("on_overlap", "drop") == "refuse")
+    _check_size("train", len(train), "once doubles and rows of the other splits are gone")
+    read["train"] = train
+    record: dict[str, Any] = {
+        "source": _without_folders(asked),
+        "columns": list(columns),
+        "splits": {},
+        "duplicates_removed": removed,
+    }
     if "label" in columns:
-        record["labels"] = sorted({row["label"] for row in kept})
+        record["labels"] = sorted({row["label"] for row in train})
         for split in ("validation", "test"):
-            labels_known({row["label"] for row in read[split]}, record["labels"], where=f"data, {split}")
-    for split, rows in read.items():
-        lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
-        (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-        record["splits"][split] = {"rows": len(rows), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
-    (folder / "data.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            labels_known(
+                [row["label"] for row in read[split]], record["labels"], where=f"data, {split}", known_to="the training split"
+            )
+    for split in SPLITS:
+        lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in read[split])
+        write_atomically(folder / f"{split}.jsonl", lines)
+        record["splits"][split] = {"rows": len(read[split]), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    write_atomically(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
     return record
-
-
-def proof_disjoint(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], names: tuple[str, str] = ("calibration", "evaluation")) -> None:
-    """Raise BadInput with examples where a text stands in both, case, width and white space aside."""
-    known = {_fold(row["text"]) for row in other}
-    both = [row for row in one if _fold(row["text"]) in known]
-    if both:
-        raise _overlap_fault(*names, both)
-
-
-def labels_known(found: set[str], known: Sequence[str], *, where: str) -> None:
-    """Raise BadInput with the labels of `found` that are not `known`, each with the nearest known one."""
-    strange = sorted(found - set(known))
-    if strange:
-        nearest = {label: difflib.get_close_matches(label, known, n=1) for label in strange[:10]}
-        raise BadInput(
-            f"{len(strange)} labels that are not known",
-            where=where,
-            faults=[f"{label!r}" + (f", perhaps {close[0]!r}" if close else "") for label, close in nearest.items()],
-        )
 
 
 def _read(asked: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
     if "builtin" in asked:
         from edgekit.data.intents import generate
 
-        if asked["builtin"] != "intents":
-            raise BadInput(f"no built-in corpus {asked['builtin']!r}", where="data, builtin", fix="known: intents")
-        return generate(asked["seed"], asked.get("rows", 12_000))
+        _corpus_version(asked["builtin"])
+        return generate(asked["seed"], asked.get("rows", ROWS))
     rename = asked.get("columns", {})
     return {
         split: read_hub(asked[split], split, columns, rename)
-        if asked[split].startswith(HUB)
-        else read_rows(Path(asked[split]), columns, rename)
+        if _on_hub(asked[split])
+        else read_rows(asked[split], columns, rename)
         for split in SPLITS
     }
 
 
-def _without_paths(asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked, with file names but not the folders of the machine it ran on."""
-    return {key: Path(value).name if key in SPLITS and not value.startswith(HUB) else value for key, value in asked.items()}
+def _clean_training(read: dict[str, list[dict[str, str]]], *, refuse: bool) -> tuple[list[dict[str, str]], dict[str, int]]:
+    """Training rows without doubles and without rows of the other splits; how many went, and why."""
+    removed = {"train": 0, "train_other_label": 0, "train_in_validation": 0, "train_in_test": 0}
+    elsewhere = {split: {fold(row["text"]) for row in read[split]} for split in ("validation", "test")}
+    for split in elsewhere if refuse else ():
+        if shared := overlap(read["train"], read[split]):
+            raise overlap_fault(shared, ("train", split), fix='remove them, or set on_overlap = "drop"')
+    kept: list[dict[str, str]] = []
+    first: dict[str, str | None] = {}
+    for row in read["train"]:
+        text = fold(row["text"])
+        if text in elsewhere["test"]:
+            removed["train_in_test"] += 1
+        elif text in elsewhere["validation"]:
+            removed["train_in_validation"] += 1
+        elif text in first:
+            removed["train" if first[text] == row.get("label") else "train_other_label"] += 1
+        else:
+            first[text] = row.get("label")
+            kept.append(row)
+    return kept, removed
 
 
-def _fold(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+def _check_size(split: str, rows: int, when: str = "") -> None:
+    if rows < FEWEST:
+        count = "no rows" if rows == 0 else "one row"
+        raise BadInput(
+            f"the {split} split has {count}" + (f" {when}" if when else ""),
+            where=f"data, {split}",
+            fix=f"give it {FEWEST} rows or more",
+        )
 
 
-def _overlap_fault(one: str, other: str, rows: Sequence[dict[str, Any]]) -> BadInput:
-    return BadInput(
-        f"{len(rows)} {one} rows also stand among the {other} rows", where="data", faults=[repr(row["text"][:80]) for row in rows[:5]]
-    )
+def _corpus_version(name: str) -> int:
+    if name != "intents":
+        raise BadInput(f"no built-in corpus {name!r}", where="data, builtin", fix="known: intents")
+    from edgekit.data.intents import VERSION
+
+    return VERSION
+
+
+def _on_hub(source: str) -> bool:
+    return str(source).startswith(HUB)
+
+
+def _without_folders(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, with the names of files but not where they lie on this machine."""
+    return {key: Path(value).name if key in SPLITS and not _on_hub(value) else value for key, value in asked.items()}

@@ -29,6 +29,10 @@ class Anatomy:
     """Linear from the width to the neurons."""
     down: str
     """Linear from the neurons back to the width."""
+    attention_norm: str
+    """Normalisation of the sum of the attention block and its input."""
+    output_norm: str
+    """Normalisation of the sum of the feed-forward block and its input."""
 
 
 _BERT = {
@@ -39,6 +43,8 @@ _BERT = {
     "attention_out": "attention.output.dense",
     "up": "intermediate.dense",
     "down": "output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "output_norm": "output.LayerNorm",
 }
 KNOWN = {"bert": Anatomy(layers="bert.encoder.layer", **_BERT)}
 

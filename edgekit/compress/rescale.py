@@ -1,0 +1,95 @@
+"""Scales for what was kept, layer by layer, so that each block's sum comes close to the dense one again.
+
+Kwon et al. 2022, section 4.3: min over m of || A m - b ||^2, where column i of A is the kept unit's contribution to the block's
+output. Column i of a feed-forward block is its activation times its output weights, so A'A = (a'a) * (W W') elementwise and
+the problem has as many unknowns as units, however many tokens: it is solved exactly in float64, with the paper's damping
+of 1, instead of by LSMR iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekit.models.anatomy import anatomy_of, layers_of
+
+__all__ = ["fold_scales", "solve_scales"]
+
+DAMP = 1.0
+LARGEST = 10.0
+"""A scale beyond this means that the kept units cannot stand in for the removed ones; tuning stops there, as in the paper."""
+Feed = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+
+
+def solve_scales(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
+    """Scales (units,) near 1 that bring sum_i m_i parts_i weights_i closest to its value at m = 1 plus `rest`.
+
+    `parts` (tokens, units * size): what each unit feeds to the projection. `weights` (units * size, width): the projection.
+    `rest` (tokens, width): what is missing from the dense output. All float64.
+    """
+    inner = (parts.T @ parts) * (weights @ weights.T)
+    pull = ((parts.T @ rest) * weights).sum(axis=1)
+    units = len(inner) // size
+    inner = inner.reshape(units, size, units, size).sum(axis=(1, 3))
+    pull = pull.reshape(units, size).sum(axis=1)
+    return np.asarray(1.0 + np.linalg.solve(inner + DAMP**2 * np.eye(units), pull))
+
+
+def fold_scales(pruned: Any, dense: Any, feed: Feed, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """Tune and fold scales into the projections of `pruned`, in place, to follow `dense`; both in eval mode, same depth.
+
+    Returns how many blocks were tuned and the relative error of each block's sum before and after.
+    """
+    anatomy = anatomy_of(pruned)
+    blocks = [(anatomy.attention_out, anatomy.attention_norm), (anatomy.down, anatomy.output_norm)]
+    total = len(layers_of(pruned)) * len(blocks)
+    errors: list[list[float]] = []
+    for number, (layer, theirs) in enumerate(zip(layers_of(pruned), layers_of(dense), strict=True)):
+        for block, (projection_path, norm_path) in enumerate(blocks):
+            progress(number * len(blocks) + block, total)
+            projection = attrgetter(projection_path)(layer)
+            if projection.in_features == 0:
+                continue
+            parts, ours = _watch(pruned, feed, projection, attrgetter(norm_path)(layer))
+            _, wanted = _watch(dense, feed, None, attrgetter(norm_path)(theirs))
+            rest = wanted - ours
+            size = attrgetter(anatomy.attention)(layer).attention_head_size if block == 0 else 1
+            weights = projection.weight.detach().double().numpy().T
+            scales = solve_scales(parts, weights, rest, size)
+            if np.abs(scales).max() > LARGEST:
+                return {"blocks_tuned": len(errors), "stopped": "a scale above 10", "errors": errors}
+            change = np.repeat(scales - 1.0, size)
+            left = rest - (parts * change) @ weights
+            norm = float(np.linalg.norm(wanted))
+            errors.append([round(float(np.linalg.norm(rest)) / norm, 5), round(float(np.linalg.norm(left)) / norm, 5)])
+            projection.weight.data.mul_(torch.from_numpy(np.repeat(scales, size)).to(projection.weight.dtype))
+    return {"blocks_tuned": len(errors), "errors": errors}
+
+
+def _watch(model: Any, feed: Feed, projection: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(inputs of `projection`, inputs of `norm`) over all real tokens of the feed, float64 (tokens, …)."""
+    parts: list[torch.Tensor] = []
+    sums: list[torch.Tensor] = []
+    real: list[torch.Tensor] = []
+    handles = [norm.register_forward_pre_hook(lambda _, inputs: sums.append(inputs[0].detach()))]
+    if projection is not None:
+        handles.append(projection.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].detach())))
+    try:
+        with torch.no_grad():
+            for ids, mask in feed():
+                model(input_ids=ids, attention_mask=mask)
+                real.append(mask.bool())
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def tokens(found: list[torch.Tensor]) -> np.ndarray:
+        if not found:
+            return np.zeros((0, 0))
+        return np.concatenate([values[keep].double().numpy() for values, keep in zip(found, real, strict=True)])
+
+    return tokens(parts), tokens(sums)

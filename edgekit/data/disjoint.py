@@ -1,0 +1,57 @@
+"""Whether rows of one set also stand in another: exact text, apart from case, white space and the form of accents."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.errors import BadInput
+
+__all__ = ["fold", "overlap", "overlap_fault", "proof_disjoint"]
+
+EXAMPLES = 5
+SHOWN = 80
+"""Letters of an example."""
+
+
+def fold(text: str) -> str:
+    """`text` as it is compared: NFC, case folded, NFC again (folding can undo it), each run of white space one space."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return " ".join(folded.split())
+
+
+def overlap(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
+    """(row in `one`, first such row in `other`, text as in `one`) of every shared `text`; rows count from 1."""
+    places: dict[str, int] = {}
+    for number, row in enumerate(other, 1):
+        places.setdefault(fold(row["text"]), number)
+    found = ((number, places.get(fold(row["text"])), row["text"]) for number, row in enumerate(one, 1))
+    return [(number, place, text) for number, place, text in found if place is not None]
+
+
+def proof_disjoint(
+    one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], names: tuple[str, str] = ("calibration", "evaluation")
+) -> None:
+    """Pass when no `text` of `one` stands in `other`.
+
+    Raises:
+        BadInput: some do; up to five examples with their rows, counted from 1.
+    """
+    shared = overlap(one, other)
+    if shared:
+        raise overlap_fault(shared, names, fix=f"take the {names[0]} rows from data that is not evaluated on")
+
+
+def overlap_fault(shared: Sequence[tuple[int, int, str]], names: tuple[str, str], *, fix: str) -> BadInput:
+    """The fault that tells of `shared`, as `overlap` gives it."""
+    rows = "1 row" if len(shared) == 1 else f"{len(shared)} rows"
+    return BadInput(
+        f"{rows} of {names[0]} also stand{'s' * (len(shared) == 1)} in {names[1]}",
+        where="data",
+        faults=[
+            f"{names[0]} row {number}, {names[1]} row {place}: {text[:SHOWN]!r}" + ("..." if len(text) > SHOWN else "")
+            for number, place, text in shared[:EXAMPLES]
+        ],
+        fix=fix,
+    )

@@ -1,0 +1,205 @@
+"""Local files: what is read comes back as it was written, and what cannot be used is named with its line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgekit.data import formats
+from edgekit.data.rows import MOST_FAULTS, read_rows
+from edgekit.errors import BadInput
+
+COLUMNS = ("text", "label")
+ROWS = [
+    {"text": "set an alarm for six", "label": "alarm"},
+    {"text": '🌧️ emoji, "quotes", commas\nand a break', "label": "weather"},
+    {"text": "أشعل الضوء في المطبخ", "label": "light"},
+    {"text": "x" * 1_000_000, "label": "long"},
+]
+PACKINGS = {"": lambda data: data, ".gz": gzip.compress, ".xz": lzma.compress}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """`rows` in the kind and packing that the name of `path` says."""
+    packing = path.suffix if path.suffix in PACKINGS else ""
+    plain = path.with_suffix("") if packing else path
+    if plain.suffix == ".jsonl":
+        plain.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    elif plain.suffix == ".csv":
+        with plain.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), plain)
+    data = plain.read_bytes()
+    plain.unlink()
+    path.write_bytes(PACKINGS[packing](data))
+    return path
+
+
+def refused(path: Path, data: bytes | str = b"", **more: Any) -> BadInput:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    with pytest.raises(BadInput) as caught:
+        read_rows(path, COLUMNS, **more)
+    return caught.value
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_every_kind_and_packing_gives_the_rows_back(tmp_path: Path, kind: str, packing: str) -> None:
+    path = write(tmp_path / f"rows{kind}{packing}", ROWS)
+    assert read_rows(path, COLUMNS) == ROWS
+    assert read_rows(str(path), ("label",)) == [{"label": row["label"]} for row in ROWS]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_columns_can_be_renamed(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / f"rows{kind}", [{"utterance": "hello", "intent": "greet", "extra": "1"}])
+    assert read_rows(path, COLUMNS, {"text": "utterance", "label": "intent"}) == [{"text": "hello", "label": "greet"}]
+
+
+value = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1).filter(
+    lambda text: bool(text.strip())
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.fixed_dictionaries({"text": value, "label": value}), min_size=1, max_size=6),
+    st.sampled_from([".jsonl", ".csv", ".jsonl.xz", ".csv.gz"]),
+)
+def test_round_trip_of_any_text(tmp_path: Path, rows: list[dict[str, str]], kind: str) -> None:
+    assert read_rows(write(tmp_path / f"rows{kind}", rows), COLUMNS) == rows
+
+
+def test_byte_order_mark_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "a", "label": "b"}\r\n\n  \n{"text": "c", "label": "d"}')
+    assert [row["text"] for row in read_rows(path, COLUMNS)] == ["a", "c"]
+
+
+def test_missing_file_folder_and_unknown_kind(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such data file") as caught:
+        read_rows(tmp_path / "none.jsonl", COLUMNS)
+    assert caught.value.where == str(tmp_path / "none.jsonl")
+    with pytest.raises(BadInput, match="is a folder"):
+        read_rows(tmp_path, COLUMNS)
+    assert "unknown kind of data file '.txt.gz'" in str(refused(tmp_path / "rows.txt.gz"))
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".jsonl.gz"])
+def test_empty_file(tmp_path: Path, kind: str) -> None:
+    packing = Path(kind).suffix if Path(kind).suffix in PACKINGS else ""
+    assert "holds no rows" in str(refused(tmp_path / f"rows{kind}", PACKINGS[packing](b"")))
+    assert "holds no rows" in str(refused(tmp_path / "header.csv", "text,label\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('{"text": "a", "label": ', "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('["a", "b"]', "not a JSON object"),
+        ('{"text": "a"}', "'label' is missing"),
+        ('{"text": 7, "label": "b"}', "'text' is int, not text"),
+        ('{"text": null, "label": "b"}', "'text' is null, not text"),
+        ('{"text": "", "label": "b"}', "'text' is empty"),
+        ('{"text": "\\u00a0\\t ", "label": "b"}', "'text' is empty"),
+        ('{"text": "a", "label": " "}', "'label' is empty"),
+        ('{"text": "\\ud83d", "label": "b"}', "half of a surrogate pair"),
+    ],
+)
+def test_malformed_json_line_is_named(tmp_path: Path, line: str, what: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    fault = refused(path, '{"text": "fine", "label": "b"}\n\n' + line + "\n")
+    assert what in fault.what
+    assert fault.where == f"{path}:3"
+    assert fault.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
+def test_invalid_utf8_is_named_with_its_line(tmp_path: Path, name: str) -> None:
+    lines = (
+        ['{"text": "a", "label": "b"}', '{"text": "c", "label": "d"}']
+        if name.endswith("jsonl")
+        else ["text,label", "a,b", "c,d"]
+    )
+    data = "\n".join(lines).encode().replace(b"c", b"caf\xe9")
+    fault = refused(tmp_path / name, data)
+    assert fault.what == "not UTF-8"
+    assert fault.where == f"{tmp_path / name}:{len(lines)}"
+
+
+def test_malformed_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    fault = refused(path, 'text,label\n"two\nlines",ok\na,b,c\nd\n')
+    assert fault.faults == ("line 4: 3 fields where the header has 2", "line 5: 1 fields where the header has 2")
+    assert "not CSV" in refused(path, 'text,label\na,b\n"open,b\n').what
+    assert "names a column twice" in refused(path, "text,label,text\na,b,c\n").what
+    before = csv.field_size_limit()
+    assert refused(path, "text,label\n,b\n").where == f"{path}:2"
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_missing_columns_are_all_told_with_the_nearest(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / f"rows{kind}", [{"texts": "a", "labels": "b"}])
+    with pytest.raises(BadInput) as caught:
+        read_rows(path, COLUMNS)
+    assert caught.value.what == "a column is missing; found: 'texts', 'labels'"
+    assert caught.value.faults == ("no column 'text', perhaps 'texts'", "no column 'label', perhaps 'labels'")
+
+
+def test_ten_faults_at_once(tmp_path: Path) -> None:
+    few = refused(tmp_path / "rows.jsonl", '{"text": "a", "label": "b"}\n' + '{"text": "", "label": "b"}\nnot json\n')
+    assert few.what == "2 rows cannot be used"
+    assert [fault.split(":")[0] for fault in few.faults] == ["line 2", "line 3"]
+    many = refused(tmp_path / "rows.jsonl", '{"text": "", "label": "b"}\n' * 50)
+    assert many.what == "10 rows or more cannot be used"
+    assert len(many.faults) == MOST_FAULTS
+
+
+@pytest.mark.parametrize("packing", [".gz", ".xz"])
+def test_damaged_packing(tmp_path: Path, packing: str) -> None:
+    whole = PACKINGS[packing](b'{"text": "a", "label": "b"}\n' * 1000)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    for data in (whole[:-6], bytes(flipped), b"not packed at all"):
+        assert f"damaged {packing} file" in refused(tmp_path / f"rows.jsonl{packing}", data).what
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert "not a readable Parquet file" in refused(tmp_path / "rows.parquet", b"PAR1 this is not it PAR1").what
+
+
+def test_parquet_types_and_empty_tables(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a", None], "label": [0, 1]}), path)
+    assert "'label' is int, not text" in refused(path, path.read_bytes()).faults[0]
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), path)
+    assert "holds no rows" in refused(path, path.read_bytes()).what
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv.xz", "rows.parquet", "rows.parquet.gz"])
+def test_size_is_capped_after_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = write(tmp_path / name, [{"text": "a" * 4000, "label": "b"}] * 30)
+    assert len(read_rows(path, COLUMNS)) == 30
+    monkeypatch.setattr(formats, "LARGEST", 2000)
+    with pytest.raises(BadInput, match="GiB when unpacked"):
+        read_rows(path, COLUMNS)

@@ -1,0 +1,175 @@
+"""The rows artifact: what is dropped, what is refused, and that the same source gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.data.disjoint import fold
+from edgekit.data.splits import labels_known, prepare, proof_disjoint, source_digest
+from edgekit.errors import BadInput
+
+COLUMNS = ("text", "label")
+TRAIN = [("lamp on", "on"), ("lamp off", "off"), ("fan on", "on"), ("fan off", "off")]
+VALIDATION = [("heater on", "on"), ("heater off", "off")]
+TEST = [("oven on", "on"), ("oven off", "off")]
+Pairs = list[tuple[str, str]]
+
+
+def source(
+    folder: Path, train: Pairs = TRAIN, validation: Pairs = VALIDATION, test: Pairs = TEST, **more: Any
+) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    asked: dict[str, Any] = dict(more)
+    for split, pairs in (("train", train), ("validation", validation), ("test", test)):
+        path = folder / f"{split}.jsonl"
+        path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in pairs), encoding="utf-8")
+        asked[split] = str(path)
+    return asked
+
+
+def made(tmp_path: Path, asked: dict[str, Any], name: str = "out") -> dict[str, Any]:
+    out = tmp_path / name
+    out.mkdir()
+    return prepare(asked, COLUMNS, out)
+
+
+def test_artifact_holds_canonical_rows_and_their_record(tmp_path: Path) -> None:
+    record = made(tmp_path, source(tmp_path / "in"))
+    assert json.loads((tmp_path / "out/data.json").read_text(encoding="utf-8")) == record
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "data.json",
+        "test.jsonl",
+        "train.jsonl",
+        "validation.jsonl",
+    ]
+    assert record["labels"] == ["off", "on"]
+    assert record["columns"] == ["text", "label"]
+    assert record["source"]["train"] == "train.jsonl"
+    for split, count in (("train", 4), ("validation", 2), ("test", 2)):
+        data = (tmp_path / f"out/{split}.jsonl").read_bytes()
+        assert record["splits"][split] == {"rows": count, "sha256": hashlib.sha256(data).hexdigest()}
+    assert (tmp_path / "out/test.jsonl").read_text(encoding="utf-8").splitlines()[0] == '{"label": "on", "text": "oven on"}'
+
+
+def test_same_source_elsewhere_gives_the_same_bytes_and_digest(tmp_path: Path) -> None:
+    one, other = source(tmp_path / "one"), source(tmp_path / "other")
+    made(tmp_path, one, "a")
+    made(tmp_path, other, "b")
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert source_digest(one) == source_digest(other)
+
+
+def test_doubles_and_overlap_leave_training_only(tmp_path: Path) -> None:
+    train = [*TRAIN, ("LAMP  on ", "on"), ("Lamp On", "off"), ("Heater\tON", "on"), ("oven off", "off")]
+    record = made(tmp_path, source(tmp_path / "in", train, [*VALIDATION, VALIDATION[0]]))
+    assert record["duplicates_removed"] == {"train": 1, "train_other_label": 1, "train_in_validation": 1, "train_in_test": 1}
+    assert {split: entry["rows"] for split, entry in record["splits"].items()} == {"train": 4, "validation": 3, "test": 2}
+
+
+def test_overlap_can_be_refused(tmp_path: Path) -> None:
+    asked = source(tmp_path / "in", [*TRAIN, ("Oven  ON", "on")], on_overlap="refuse")
+    with pytest.raises(BadInput, match="1 row of train also stands in test") as caught:
+        made(tmp_path, asked)
+    assert caught.value.faults == ("train row 5, test row 1: 'Oven  ON'",)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_split_of_one_row(tmp_path: Path, split: str) -> None:
+    with pytest.raises(BadInput, match=f"the {split} split has one row"):
+        made(tmp_path, source(tmp_path / "in", **{split: [("lone", "on")]}))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_empty_split(tmp_path: Path, split: str) -> None:
+    with pytest.raises(BadInput, match="holds no rows"):
+        made(tmp_path, source(tmp_path / "in", **{split: []}))
+
+
+def test_nothing_left_to_train_on(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="the train split has no rows once doubles"):
+        made(tmp_path, source(tmp_path / "in", train=TEST))
+    with pytest.raises(BadInput, match="the train split has one row once doubles"):
+        made(tmp_path, source(tmp_path / "in", train=[("a", "on")] * 3), "second")
+
+
+def test_label_that_training_never_shows(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="a label unknown to the training split") as caught:
+        made(tmp_path, source(tmp_path / "in", test=[*TEST, ("oven dim", "onn"), ("fan dim", "onn")]))
+    assert caught.value.where == "data, test"
+    assert caught.value.faults == ("'onn' in rows 3, 4, perhaps 'on'",)
+
+
+def test_labels_known_names_labels_rows_and_neighbours() -> None:
+    labels_known(["a", "b", "a"], ["b", "a"])
+    with pytest.raises(BadInput) as caught:
+        labels_known(["alarm", "alram"] + ["?"] * 8, ["alarm", "timer"])
+    assert caught.value.what == "2 labels unknown to the model"
+    assert caught.value.faults == ("'?' in rows 3, 4, 5, 6, 7 and 3 more", "'alram' in row 2, perhaps 'alarm'")
+
+
+def test_columns_are_renamed_on_the_way_in(tmp_path: Path) -> None:
+    asked = source(tmp_path / "in")
+    for split in ("train", "validation", "test"):
+        path = Path(asked[split])
+        path.write_text(path.read_text(encoding="utf-8").replace('"text"', '"utterance"'), encoding="utf-8")
+    asked["columns"] = {"text": "utterance"}
+    assert made(tmp_path, asked)["splits"]["train"]["rows"] == 4
+
+
+def test_proof_disjoint() -> None:
+    rows = [{"text": "Straße"}, {"text": "cafe\u0301"}]
+    proof_disjoint(rows, [{"text": "street"}])
+    with pytest.raises(BadInput, match="2 rows of calibration also stand in evaluation") as caught:
+        proof_disjoint(rows, [{"text": "x"}, {"text": "STRASSE"}, {"text": " CAF\u00c9"}])
+    assert caught.value.faults[0] == "calibration row 1, evaluation row 2: 'Straße'"
+    with pytest.raises(BadInput) as caught:
+        proof_disjoint(
+            [{"text": f"{number}" * 100} for number in range(9)],
+            [{"text": f"{number}" * 100} for number in range(9)],
+            ("a", "b"),
+        )
+    assert len(caught.value.faults) == 5
+    assert len(caught.value.faults[0]) < 120
+
+
+@given(st.text())
+def test_fold_is_stable_and_blind_to_case_and_space(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+    assert fold(f"  {text}\n") == fold(text)
+
+
+def test_digest_follows_contents_and_settings(tmp_path: Path) -> None:
+    asked = source(tmp_path / "in")
+    first = source_digest(asked)
+    assert source_digest({**asked, "on_overlap": "refuse"}) != first
+    source(tmp_path / "in", test=[*TEST, ("more", "on")])
+    assert source_digest(asked) != first
+    assert source_digest({**asked, "test": "hub:owner/name"}) != source_digest({**asked, "test": "hub:owner/name@abc"})
+    built_in = {"builtin": "intents", "seed": 7, "rows": 12_000}
+    assert source_digest(built_in) != source_digest({**built_in, "seed": 8})
+
+
+def test_digest_refuses_what_cannot_be_read(tmp_path: Path) -> None:
+    asked = source(tmp_path / "in")
+    with pytest.raises(BadInput) as caught:
+        source_digest({**asked, "train": "none.jsonl", "test": "neither.jsonl"})
+    assert caught.value.faults == ("none.jsonl", "neither.jsonl")
+    with pytest.raises(BadInput, match="not a hub data set"):
+        source_digest({**asked, "test": "hub:name"})
+    with pytest.raises(BadInput, match="no built-in corpus 'intent'"):
+        source_digest({"builtin": "intent", "seed": 1})
+
+
+def test_built_in_corpus_as_an_artifact(tmp_path: Path) -> None:
+    record = made(tmp_path, {"builtin": "intents", "seed": 7, "rows": 400})
+    assert sum(entry["rows"] for entry in record["splits"].values()) == 400
+    assert not any(record["duplicates_removed"].values())
