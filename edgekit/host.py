@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass
+import shutil
+import subprocess
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Host", "detect", "isa_flags", "usable_cores"]
+from edgekit.runtime.chip import Cpuinfo, emulation, machine, parse_cpuinfo, read_text, usable_cores
 
-NAMES = {
-    # /proc/cpuinfo's word -> edgekit's word, where they differ; x86 "flags" and ARM "Features" lines
-    "asimddp": "dotprod", "asimdhp": "fp16", "avx512_bf16": "avx512_bf16",
-}  # fmt: skip
-KNOWN = {
-    "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx_vnni", "avx_vnni_int8",
-    "amx_tile", "amx_int8", "amx_bf16", "asimd", "dotprod", "i8mm", "bf16", "fp16", "sve", "sve2",
-}  # fmt: skip
+__all__ = ["Cpuinfo", "Gpu", "Host", "detect", "parse_cpuinfo", "parse_gpus"]
+
+GPU_QUERY = ("name", "memory.total", "compute_cap", "driver_version")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU. Memory in MB (10^6 bytes)."""
+
+    name: str
+    memory_mb: int
+    compute: str
+    """Compute capability, such as "8.7"."""
+    driver: str
 
 
 @dataclass(frozen=True)
@@ -27,85 +35,104 @@ class Host:
     """This machine, as targets see it. Memory in MB (10^6 bytes)."""
 
     arch: str
+    """x86_64 or aarch64, as the process sees it."""
     cpu: str
     isa: frozenset[str]
+    """Instruction sets in edgekit's names."""
     cores_physical: int
     cores_usable: int
+    """The least of physical cores, affinity and control-group quota."""
     memory_mb: int
+    memory_available_mb: int
     system: str
     libc: str
     python: str
     onnxruntime: str
-    providers: tuple[str, ...]
     emulated: bool
     """Instructions are translated by software (qemu-user): right results, meaningless times."""
+    evidence: str | None
+    """What gives the emulation away."""
     virtualised: bool
     """A hypervisor shares the hardware: times are real, and noisy."""
+    gpus: tuple[Gpu, ...] = ()
+    offers: tuple[str, ...] | None = None
+    """Execution providers where they are known already; None asks onnxruntime when somebody reads `providers`."""
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers of the installed onnxruntime, which is imported by the first reading of this."""
+        return _providers() if self.offers is None else self.offers
 
     def document(self) -> dict[str, Any]:
         """For JSON: plain lists, sorted."""
-        return {**asdict(self), "isa": sorted(self.isa), "providers": list(self.providers)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "offers"}
+        return {**plain, "isa": sorted(self.isa), "gpus": [vars(gpu) for gpu in self.gpus], "providers": list(self.providers)}
 
 
 @cache
 def detect() -> Host:
     """Look at this machine once."""
-    text = _read("/proc/cpuinfo")
-    arch = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
-    facts = parse_cpuinfo(text)
-    physical = facts["physical"] or os.cpu_count() or 1
+    seen = parse_cpuinfo(read_text(Path("/proc/cpuinfo")))
+    physical = seen.physical or _cores_of_topology(Path("/sys/devices/system/cpu")) or os.cpu_count() or 1
+    sign = emulation()
     return Host(
-        arch=arch,
-        cpu=facts["model"],
-        isa=isa_flags(text),
+        arch=machine(),
+        cpu=seen.model,
+        isa=seen.isa,
         cores_physical=physical,
         cores_usable=usable_cores(physical),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
+        memory_available_mb=_available_mb(read_text(Path("/proc/meminfo"))),
         system=f"{platform.system()} {platform.release()}",
         libc=" ".join(platform.libc_ver()),
         python=platform.python_version(),
         onnxruntime=_version("onnxruntime") or _version("onnxruntime-gpu") or "not installed",
-        providers=_providers(),
-        emulated=_is_emulated(arch, text),
-        virtualised="hypervisor" in facts["flags"],
+        emulated=sign is not None,
+        evidence=sign,
+        virtualised=seen.virtualised,
+        gpus=_gpus(),
     )
 
 
-def isa_flags(cpuinfo: str) -> frozenset[str]:
-    """Instruction sets in edgekit's names, from the text of /proc/cpuinfo."""
-    found = parse_cpuinfo(cpuinfo)["flags"]
-    return frozenset({NAMES.get(flag, flag) for flag in found} & KNOWN)
-
-
-def parse_cpuinfo(text: str) -> dict[str, Any]:
-    """Model name, flags and physical cores in the text of /proc/cpuinfo (x86 or ARM)."""
-    flags: set[str] = set()
-    model, cores = "", set()
-    package = ""
+def parse_gpus(text: str) -> tuple[Gpu, ...]:
+    """GPUs in what `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` prints; lines of another shape are passed over."""
+    found = []
     for line in text.splitlines():
-        key, _, value = (part.strip() for part in line.partition(":"))
-        if key in {"flags", "Features"}:
-            flags |= set(value.split())
-        elif key in {"model name", "Model"}:
-            model = model or value
-        elif key == "CPU part" and not model:
-            model = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd40": "Neoverse V1"}.get(value, "")
-        elif key == "physical id":
-            package = value
-        elif key == "core id":
-            cores.add((package, value))
-    return {"model": model or "unknown", "flags": flags, "physical": len(cores)}
+        words = [word.strip() for word in line.split(",")]
+        if len(words) == len(GPU_QUERY) and words[1].isdigit():
+            found.append(Gpu(words[0], int(words[1]) * 1_048_576 // 1_000_000, words[2], words[3]))
+    return tuple(found)
 
 
-def usable_cores(physical: int) -> int:
-    """Cores this process may really use: the least of physical cores, affinity and the control group's quota."""
-    limits = [physical, len(os.sched_getaffinity(0))]
-    quota = _read("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0] != "max":
-        limits.append(max(1, int(quota[0]) // int(quota[1])))
-    return max(1, min(limits))
+def _gpus() -> tuple[Gpu, ...]:
+    if not shutil.which("nvidia-smi"):
+        return ()
+    command = ["nvidia-smi", f"--query-gpu={','.join(GPU_QUERY)}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return parse_gpus(done.stdout) if done.returncode == 0 else ()
 
 
+def _cores_of_topology(folder: Path) -> int:
+    """Distinct cores below /sys/devices/system/cpu; 0 where the system does not say."""
+    cores = set()
+    for topology in folder.glob("cpu[0-9]*/topology"):
+        core = read_text(topology / "core_id").strip()
+        if core:
+            cores.add((read_text(topology / "physical_package_id").strip(), read_text(topology / "cluster_id").strip(), core))
+    return len(cores)
+
+
+def _available_mb(meminfo: str) -> int:
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024 // 1_000_000
+    return 0
+
+
+@cache
 def _providers() -> tuple[str, ...]:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -115,23 +142,8 @@ def _providers() -> tuple[str, ...]:
     return tuple(onnxruntime.get_available_providers())
 
 
-def _is_emulated(arch: str, cpuinfo: str) -> bool:
-    """qemu-user keeps the host's /proc/cpuinfo or names itself in the process' own mappings."""
-    if "qemu-" in _read("/proc/self/maps") or "QEMU" in parse_cpuinfo(cpuinfo)["model"]:
-        return True
-    x86_text = "vendor_id" in cpuinfo
-    return bool(cpuinfo) and (x86_text != (arch == "x86_64")) and arch in {"x86_64", "aarch64"}
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -2,8 +2,8 @@
 
 Kwon et al. 2022, section 4.3: min over m of || A m - b ||^2, where column i of A is the kept unit's contribution to the block's
 output. Column i of a feed-forward block is its activation times its output weights, so A'A = (a'a) * (W W') elementwise and
-the problem has as many unknowns as units, however many tokens: it is solved exactly in float64, with the paper's damping
-of 1, instead of by LSMR iterations.
+the problem has as many unknowns as units, however many tokens: it is solved exactly in float64. The paper stops LSMR
+early, which keeps ill-determined scales near 1; here a ridge does, of the strength that serves held-out tokens best.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from edgekit.models.anatomy import anatomy_of, layers_of
 
 __all__ = ["fold_scales", "solve_scales"]
 
-DAMP = 1.0
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+"""Ridges to choose from, in units of the mean diagonal of A'A."""
 LARGEST = 10.0
 """A scale beyond this means that the kept units cannot stand in for the removed ones; tuning stops there, as in the paper."""
 Feed = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
@@ -29,14 +30,27 @@ def solve_scales(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, size:
     """Scales (units,) near 1 that bring sum_i m_i parts_i weights_i closest to its value at m = 1 plus `rest`.
 
     `parts` (tokens, units * size): what each unit feeds to the projection. `weights` (units * size, width): the projection.
-    `rest` (tokens, width): what is missing from the dense output. All float64.
+    `rest` (tokens, width): what is missing from the dense output. All float64. Every fifth token is held out to choose the
+    ridge; where no ridge helps the held-out tokens, the scales stay at 1.
     """
+    held = np.arange(len(parts)) % 5 == 4
+    inner, pull = _normal_equations(parts[~held], weights, rest[~held], size)
+    unit = np.eye(len(inner)) * max(float(np.trace(inner)) / len(inner), 1e-30)
+    best, scales = float(np.linalg.norm(rest[held])), np.ones(len(inner))
+    for strength in STRENGTHS:
+        change = np.linalg.solve(inner + strength * unit, pull)
+        left = float(np.linalg.norm(rest[held] - (parts[held] * np.repeat(change, size)) @ weights))
+        if left < best:
+            best, scales = left, 1.0 + change
+    return scales
+
+
+def _normal_equations(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A'A (units, units) and A'rest (units,)."""
     inner = (parts.T @ parts) * (weights @ weights.T)
     pull = ((parts.T @ rest) * weights).sum(axis=1)
     units = len(inner) // size
-    inner = inner.reshape(units, size, units, size).sum(axis=(1, 3))
-    pull = pull.reshape(units, size).sum(axis=1)
-    return np.asarray(1.0 + np.linalg.solve(inner + DAMP**2 * np.eye(units), pull))
+    return inner.reshape(units, size, units, size).sum(axis=(1, 3)), pull.reshape(units, size).sum(axis=1)
 
 
 def fold_scales(pruned: Any, dense: Any, feed: Feed, progress: Callable[[int, int], None]) -> dict[str, Any]:

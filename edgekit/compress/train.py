@@ -30,6 +30,7 @@ def learn_vocabulary(texts: list[str], size: int, out: Path) -> int:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = _with_every_letter(tokenizer)
     ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
@@ -39,6 +40,17 @@ def learn_vocabulary(texts: list[str], size: int, out: Path) -> int:
     config |= {"pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
     return int(tokenizer.get_vocab_size())
+
+
+def _with_every_letter(tokenizer: Any) -> Any:
+    """Add the continuation pieces of letters and digits that the texts never had inside a word: no word may be lost."""
+    from tokenizers import Tokenizer
+
+    document = json.loads(tokenizer.to_str())
+    vocabulary: dict[str, int] = document["model"]["vocab"]
+    for letter in "abcdefghijklmnopqrstuvwxyz0123456789":
+        vocabulary.setdefault(f"##{letter}", len(vocabulary))
+    return Tokenizer.from_str(json.dumps(document))
 
 
 def train(rows: Path, out: Path, scratch: Path, *, task: str, new: NewModel, max_length: int, seed: int, progress: Progress) -> dict[str, Any]:

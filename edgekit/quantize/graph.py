@@ -64,6 +64,9 @@ def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node], res
     """Put `new` before the last of `old` and let `result` stand wherever the last of `old` was read."""
     last = old[-1]
     graph.insert_before(last, new)
+    result.type, result.shape = last.outputs[0].type, last.outputs[0].shape
+    if last.outputs[0].is_graph_output():
+        result.name, last.outputs[0].name = last.outputs[0].name, f"{last.outputs[0].name}.before"
     ir.convenience.replace_all_uses_with(last.outputs[0], result, replace_graph_outputs=True)
 
 

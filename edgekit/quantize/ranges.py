@@ -19,13 +19,13 @@ from edgekit.errors import BadInput
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["Method", "choose_range", "collect"]
+__all__ = ["Method", "candidates", "choose_range", "collect"]
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 BINS = 2048
 PERCENTILE = 99.99
-SHARES = np.linspace(0.2, 1.0, 81)
-"""Clipping candidates: shares of the full range that entropy and MSE choose from."""
+SHARES = np.linspace(0.1, 1.0, 91).tolist()
+"""Clipping candidates that entropy and MSE choose from: shares of the larger extreme, beyond which both ends are cut."""
 
 
 def collect(
@@ -102,9 +102,15 @@ def choose_range(counts: np.ndarray, low: float, high: float, method: Method) ->
             float(max(0.0, edges[min(len(counts), int(np.searchsorted(share, 1 - tail)) + 1)])),
         )
     cost = _squared_error if method == "mse" else _divergence
-    costs = [cost(counts, centres, low * share, high * share) for share in SHARES]
-    best = SHARES[len(SHARES) - 1 - int(np.argmin(costs[::-1]))]  # of equals the widest
-    return float(low * best), float(high * best)
+    ranges = candidates(low, high)
+    costs = [cost(counts, centres, *bounds) for bounds in ranges]
+    return ranges[len(costs) - 1 - int(np.argmin(costs[::-1]))]  # of equals the widest
+
+
+def candidates(low: float, high: float) -> list[tuple[float, float]]:
+    """Ranges from narrow to whole: both extremes cut at the same distance from zero."""
+    largest = max(-low, high)
+    return [(max(low, -share * largest), min(high, share * largest)) for share in SHARES]
 
 
 def _squared_error(counts: np.ndarray, centres: np.ndarray, low: float, high: float) -> float:

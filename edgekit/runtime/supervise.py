@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
+import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.child import run_child
+from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.environment import compare, energy_reason, snapshot
-from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.session import check_chip
 from edgekit.runtime.statistics import spread, summary
 
-__all__ = ["Runs", "bench_bundle", "run_children", "scenario_facts", "validity"]
+__all__ = ["Progress", "Runs", "bench_bundle", "dots", "refuse_emulation", "run_children", "scenario_facts", "validity"]
 
 STABLE = 0.10
 """Process medians further apart than this share make a result unstable."""
@@ -31,135 +33,175 @@ Progress = Callable[[float, float, str], None]
 
 @dataclass
 class Runs:
-    """What the processes of each variant gave, in the order they ran."""
+    """What the processes of each variant gave, in the order they ran: process k of every variant ran in round k."""
 
     children: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
 
     def samples(self, variant: str, scenario: str) -> list[list[float]]:
         """Run times in milliseconds, a list for each process."""
         return [child["samples"][scenario] for child in self.children[variant]]
 
+    def measured(self) -> list[str]:
+        """Variants with at least one whole process."""
+        return [name for name, children in self.children.items() if children]
+
 
 def run_children(specs: Mapping[str, dict[str, Any]], *, processes: int, seed: int, progress: Progress, timeout: float = 300) -> Runs:
     """Run each variant's specification in `processes` fresh processes; each round has every variant once, shuffled.
 
+    Ctrl-C ends the running process and returns what was complete, with `interrupted` set.
+
     Raises:
-        CheckFailed: a process of a variant failed (its last words are in the message).
-        NotPossibleHere: it died of an unknown instruction or of too little memory.
+        CheckFailed: a process of a variant failed or took more than `timeout` seconds (its last words are in the message).
+        BadInput: it could not use its files.
+        NotPossibleHere: it lacks a provider, or died of an unknown instruction or of too little memory.
     """
     runs = Runs(children={name: [] for name in specs})
     generator = np.random.default_rng(seed)
-    total = processes * len(specs)
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(processes):
-            for name in (list(specs)[index] for index in generator.permutation(len(specs))):
-                done = sum(map(len, runs.children.values()))
-                progress(done, total, f"measure: {name}, process {turn + 1} of {processes}")
-                path = Path(folder) / "spec.json"
-                path.write_text(json.dumps({**specs[name], "seed": seed * 1000 + turn}), encoding="utf-8")
-                try:
-                    runs.children[name].append(_child(path, name, specs[name]["threads"], timeout))
-                except KeyboardInterrupt:
-                    runs.interrupted = True
-                    return runs
-    progress(total, total, "measured")
+    names, total = list(specs), processes * len(specs)
+    done = 0
+    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
+        path = Path(folder) / "spec.json"
+        try:
+            for turn in range(processes):
+                for name in (names[index] for index in generator.permutation(len(names))):
+                    progress(done, total, f"measure: {name}, process {turn + 1} of {processes}")
+                    path.write_text(json.dumps({**specs[name], "seed": seed * 1000 + turn}), encoding="utf-8")
+                    runs.children[name].append(run_child(path, name, specs[name]["threads"], timeout))
+                    done += 1
+        except KeyboardInterrupt:
+            runs.interrupted = True
+    progress(done, total, "interrupted" if runs.interrupted else "measured")
     return runs
 
 
-def _child(path: Path, name: str, threads: int, timeout: float) -> dict[str, Any]:
-    here = str(Path(__file__).resolve().parents[2])
-    environment = {
-        **os.environ,
-        "ORT_DISABLE_TELEMETRY": "1",
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "EDGEKIT_SPAWNED_NS": str(time.clock_gettime_ns(time.CLOCK_MONOTONIC)),
-    }
-    command = [sys.executable, "-m", "edgekit.runtime.measure", str(path)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise CheckFailed(f"a process of {name} took more than {timeout:.0f} s", where="bench") from None
-        except KeyboardInterrupt:
-            process.kill()
-            raise
-    if process.returncode == -signal.SIGILL:
-        raise NotPossibleHere(f"{name}: this onnxruntime wheel needs a newer instruction set than this chip has", where="bench")
-    if process.returncode == -signal.SIGKILL:
-        raise NotPossibleHere(f"{name}: the process was killed, most likely out of memory", where="bench")
-    if process.returncode != 0:
-        raise CheckFailed(f"a process of {name} failed", where="bench", faults=errors.strip().splitlines()[-3:])
-    document: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-    return document
-
-
 def scenario_facts(runs: Runs, variant: str, seed: int) -> dict[str, Any]:
-    """Scenarios, phases and memory of one variant over its processes (medians of phases and of memory)."""
+    """Scenarios, phases and memory of one variant over its processes (medians of phases, memory and CPU time)."""
     children = runs.children[variant]
-    names = list(children[0]["samples"])
-    middle = {
-        part: {key: float(np.median([child[part][key] for child in children])) for key in children[0][part]} for part in ("phases", "memory")
-    }
+    middle = {part: {key: _middle(children, part, key) for key in children[0][part]} for part in ("phases", "memory")}
     middle["memory"]["above_baseline_mb"] = middle["memory"]["peak_mb"] - middle["memory"]["baseline_mb"]
-    return {"scenarios": [{"name": name, **summary(runs.samples(variant, name), seed)} for name in names], **middle}
+    scenarios = [
+        {"name": name, **summary(runs.samples(variant, name), seed), "cpu_ms": _middle(children, "cpu_ms", name)} for name in children[0]["samples"]
+    ]
+    return {"scenarios": scenarios, **middle}
+
+
+def _middle(children: list[dict[str, Any]], part: str, key: str) -> float:
+    return float(np.median([child[part][key] for child in children]))
 
 
 def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """{"stable", "throttled", "reasons"}: whether the processes agree, and what else a reader must know."""
+    """{"stable", "throttled", "reasons"}: whether the processes agree, and what else a reader must know.
+
+    Stable means at least two processes a variant, whose medians agree within STABLE in every scenario, without throttling.
+    """
     found = compare(before, after)
     reasons = list(found["reasons"])
-    apart = {}
-    for name, children in runs.children.items():
-        if len(children) > 1:
-            apart[name] = max(spread(runs.samples(name, scenario)) for scenario in children[0]["samples"])
-    unstable = {name: share for name, share in apart.items() if share > STABLE}
-    reasons += [f"processes of {name} differ by {share:.0%}" for name, share in unstable.items()]
+    stable = not found["throttled"] and not runs.interrupted
     if runs.interrupted:
-        reasons.append("interrupted: fewer processes than asked for")
-    return {"stable": not unstable and not runs.interrupted, "throttled": found["throttled"], "reasons": reasons}
+        reasons.insert(0, "interrupted: fewer processes than asked for")
+    for name in runs.measured():
+        children = runs.children[name]
+        if len(children) < 2:
+            stable = False
+            reasons.append(f"one process of {name}: its interval knows nothing of how processes differ")
+            continue
+        share, scenario = max((spread(runs.samples(name, scenario)), scenario) for scenario in children[0]["samples"])
+        if share > STABLE:
+            stable = False
+            reasons.append(f"processes of {name} differ by {share:.0%} ({scenario})")
+    return {"stable": stable, "throttled": found["throttled"], "reasons": reasons}
 
 
-def bench_bundle(path: Path, *, threads: int | None, processes: int, seconds: float, out: Path | None) -> dict[str, Any]:
+def dots(done: float, total: float, text: str) -> None:
+    """Progress for a bare terminal: a dot a process on standard error, and nothing where that is no terminal."""
+    if sys.stderr.isatty():
+        print("." if done < total else "\n", end="", file=sys.stderr, flush=True)
+
+
+def bench_bundle(
+    path: Path, *, threads: int | None, processes: int, seconds: float, out: Path | None, progress: Progress = dots, seed: int = 7
+) -> dict[str, Any]:
     """Measure a lone bundle on this machine, without torch and without baselines; inputs are its golden texts.
 
+    Writes the document to `out` (atomically) and returns it; after Ctrl-C, with the processes that were complete.
+
     Raises:
+        BadInput: numbers out of range, or no sound bundle there.
+        CheckFailed: the bundle's files are not what its manifest says, or a process failed.
         NotPossibleHere: this chip is not the bundle's target, or is emulated.
+        KeyboardInterrupt: Ctrl-C before the first process was complete.
     """
-    if processes < 1 or seconds <= 0:
-        raise BadInput("processes must be at least 1 and seconds above 0", where="bench")
+    if processes < 1 or not 0 < seconds < 3600 or (threads is not None and threads < 1):
+        raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
     bundle = open_bundle(path)
     manifest = bundle.manifest
+    refuse_emulation()
     check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
-    if "qemu-" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace"):
-        raise NotPossibleHere("this processor is emulated: its times mean nothing", where="bench", fix="measure on the device itself")
     golden = json.loads((bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))["rows"]
+    lengths = sorted({min(length, manifest.max_length) for length in (16, 64, 128)})
     before = snapshot()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
         rows = Path(folder) / "rows.jsonl"
         rows.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in golden), encoding="utf-8")
         spec = {
             "kind": "onnx", "folder": str(bundle.folder), "model": manifest.model_file, "rows": str(rows), "task": manifest.task,
             "max_length": manifest.max_length, "provider": manifest.provider, "threads": threads or manifest.threads,
             "session_config": manifest.session_config, "seconds": seconds, "min_runs": 200, "max_warmup_seconds": 3.0,
-            "scenarios": ["real", 16, 64, min(128, manifest.max_length)],
+            "scenarios": ["real", *lengths],
         }  # fmt: skip
-        runs = run_children({"bundle": spec}, processes=processes, seed=7, progress=lambda done, total, text: None)
+        runs = run_children({"bundle": spec}, processes=processes, seed=seed, progress=progress)
+    if not runs.measured():
+        raise KeyboardInterrupt
     after = snapshot()
     document = {
-        "schema_version": 1, "bundle": manifest.name, "artifact_sha256": manifest.assets[manifest.model_file].sha256,
-        "protocol": {"processes": processes, "seconds": seconds, "rows": "the bundle's golden texts", "warm_file": True},
-        "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", 7)}],
-        "environment": {"before": before, "after": after}, "energy": None, "energy_reason": energy_reason(),
+        "schema_version": 1,
+        "bundle": manifest.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "artifact_sha256": manifest.assets[manifest.model_file].sha256,
+        "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
+        "runtime": {"provider": manifest.provider, "threads": threads or manifest.threads, "session_config": manifest.session_config},
+        "environment": {"before": before, "after": after},
+        "protocol": {
+            "processes": processes, "seconds": seconds, "min_runs": 200, "interleaved": False, "seed": seed, "quick": False, "batch": 1,
+            "rows": "the bundle's golden texts", "warm_file": True,
+        },
+        "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
+        "ratios": [],
+        "energy": None,
+        "energy_reason": energy_reason(),
         "validity": validity(runs, before, after),
     }  # fmt: skip
     if out is not None:
-        temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        os.replace(temporary, out)
+        _write(out, document)
     return document
+
+
+def refuse_emulation() -> None:
+    """Raise NotPossibleHere where software translates this process' instructions: its times would be the emulator's."""
+    sign = emulation()
+    if sign is not None:
+        raise NotPossibleHere(f"this processor is emulated ({sign}): its times mean nothing", where="bench", fix="measure on the device itself")
+
+
+def _detected() -> dict[str, Any]:
+    """The machine, as far as the runtime alone sees it."""
+    chip = parse_cpuinfo(read_text(Path("/proc/cpuinfo")))
+    return {
+        "arch": machine(), "cpu": chip.model, "isa": sorted(chip.isa), "cores_usable": usable_cores(chip.physical or os.cpu_count() or 1),
+        "virtualised": chip.virtualised, "system": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
+        "onnxruntime": metadata.version("onnxruntime"),
+    }  # fmt: skip
+
+
+def _write(out: Path, document: dict[str, Any]) -> None:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(document, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)

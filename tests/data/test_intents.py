@@ -24,7 +24,7 @@ from edgekit.errors import BadInput
 
 SPLITS = ("train", "validation", "test")
 Corpus = dict[str, list[dict[str, str]]]
-PINNED = (1, "")
+PINNED = (1, "680d9f358ea2c1fbf82875580b753d5b0436d894419e061f51cc8e5e2b578ff4")
 """(VERSION, sha256 of 600 rows): whoever changes the corpus raises the version and pins it anew."""
 
 
@@ -148,6 +148,8 @@ def test_a_slip_never_makes_another_word() -> None:
 def test_too_few_and_too_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="99 rows are too few"):
         generate(1, 99)
+    with pytest.raises(BadInput, match="200,001 rows are too many"):
+        generate(1, 200_001)
     monkeypatch.setattr("edgekit.data.intents.corpus.TRIES", 1)
     with pytest.raises(BadInput, match="cannot make so many different rows"):
         generate(1, 2000)
@@ -162,15 +164,12 @@ def test_order_decides(corpus: Corpus) -> None:
 
 
 def test_bag_of_words_stays_below_the_ceiling(corpus: Corpus) -> None:
+    """C = 30 is the best on validation of 3, 10, 30 and 100."""
     text = pytest.importorskip("sklearn.feature_extraction.text")
     linear = pytest.importorskip("sklearn.linear_model")
     words = text.TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
-    features = {"train": words.fit_transform([row["text"] for row in corpus["train"]])}
-    features |= {split: words.transform([row["text"] for row in corpus[split]]) for split in ("validation", "test")}
-    labels = {split: [row["label"] for row in corpus[split]] for split in SPLITS}
-    models = [
-        linear.LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(features["train"], labels["train"])
-        for strength in (10, 30)
-    ]
-    best = max(models, key=lambda model: float(model.score(features["validation"], labels["validation"])))
-    assert 0.75 < best.score(features["test"], labels["test"]) < 0.90
+    train = words.fit_transform([row["text"] for row in corpus["train"]])
+    model = linear.LogisticRegression(C=30, max_iter=200, tol=1e-3).fit(train, [row["label"] for row in corpus["train"]])
+    unseen = corpus["validation"] + corpus["test"]
+    score = model.score(words.transform([row["text"] for row in unseen]), [row["label"] for row in unseen])
+    assert 0.75 < score < 0.88

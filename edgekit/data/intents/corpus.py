@@ -4,8 +4,8 @@ An utterance is made from the inside out. A core comes from a frame. Some comman
 done ("lock the door rather than open the blinds", "play jazz no wait call mum"): both sides hold the same words, so only
 their order tells which one counts. Politeness goes around, and a slip of the finger on top.
 
-The split is a function of the core's frames and slot values: every paraphrase, politeness and misspelling of one
-request lands in the same split, so a test row is never a training row in another dress.
+The split is a function of the core's frames and slot values: whatever a frame with the same values can become, by its
+paraphrases, politeness and misspelling, lands in one split. Another frame may ask for the same thing in another split.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ __all__ = ["SMALLEST", "VERSION", "generate"]
 VERSION = 1
 """Raise it with every change of frames or generator: it is part of the cache key."""
 SMALLEST = 100
+LARGEST = 200_000
+"""Rows. Beyond, most rows would be one request in another dress."""
 COMPOUND = 0.3
 """Share of commands that are joined with a rival."""
 RIVAL = 0.75
@@ -39,12 +41,13 @@ def generate(seed: int, rows: int) -> dict[str, list[dict[str, str]]]:
     No text occurs twice. Every label of validation and test occurs in training.
 
     Raises:
-        BadInput: fewer than 100 rows, or more than the frames can say.
+        BadInput: fewer than 100 rows, more than 200,000, or more of one intent than its frames can say.
     """
     grammar = load_grammar()
-    if rows < SMALLEST:
+    if not SMALLEST <= rows <= LARGEST:
+        fix = f"ask for {SMALLEST:,} to {LARGEST:,}"
         raise BadInput(
-            f"{rows} rows are too few for {len(grammar.intents)} intents", where="data, rows", fix=f"ask for {SMALLEST} or more"
+            f"{rows:,} rows are too {'few' if rows < SMALLEST else 'many'} for this corpus", where="data, rows", fix=fix
         )
     random = Random(seed)
     vocabulary = _vocabulary(grammar)

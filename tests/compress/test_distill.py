@@ -1,0 +1,167 @@
+"""Distillation: the loss against float64 definitions, layer maps, resuming after a kill, the vocabulary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.compress import distill, prune_vocabulary
+from edgekit.compress.augment import augmented
+from edgekit.compress.distill import Settings, soft_and_hard, starting_layers
+from edgekit.compress.layer_map import uniform_map
+from edgekit.compress.method import Work
+from edgekit.errors import BadInput
+from edgekit.models.checkpoint import load, save
+from edgekit.models.shapes import layer_count
+from edgekit.tasks.encode import read_split
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 9999), temperature=st.floats(0.5, 20), alpha=st.floats(0, 1))
+def test_the_loss_is_hintons(seed: int, temperature: float, alpha: float) -> None:
+    generator = np.random.default_rng(seed)
+    student, teacher = generator.normal(size=(2, 6, 5)) * 3
+    labels = np.array([0, 1, 2, 3, 4, -1])
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        exponent = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+    p, q = softmax(teacher / temperature), softmax(student / temperature)
+    soft = (p * (np.log(p) - np.log(q))).sum(axis=1).mean()
+    hard = -np.log(softmax(student)[np.arange(5), labels[:5]]).sum() / 6
+    wanted = alpha * temperature**2 * soft + (1 - alpha) * hard
+    found = soft_and_hard(torch.from_numpy(student), torch.from_numpy(teacher), torch.from_numpy(labels), temperature, alpha)
+    assert float(found) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+
+
+def test_layer_maps() -> None:
+    assert uniform_map(3, 6) == [2, 4, 6]
+    assert uniform_map(6, 6) == [1, 2, 3, 4, 5, 6]
+    assert uniform_map(4, 6)[-1] == 6
+    assert starting_layers(Settings(method="distill", layers=3), 6) == [1, 3, 5]
+    assert starting_layers(Settings(method="distill"), 4) == [0, 1, 2, 3]
+    assert starting_layers(Settings(method="distill", take=[5, 0]), 6) == [0, 5]
+
+
+@pytest.mark.parametrize("asked", [{"layers": 7}, {"take": [6]}, {"take": [-1]}, {"take": [0, 1], "layers": 3}])
+def test_layers_that_do_not_exist(asked: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        starting_layers(Settings(method="distill", **asked), 6)
+
+
+def test_augmentation_is_seeded_and_uses_the_corpus_words() -> None:
+    texts = ["turn on the light", "play some jazz", "one"]
+    made = augmented(texts, 3, seed=1)
+    assert len(made) == 9 and all(text.strip() for text in made)
+    assert made == augmented(texts, 3, seed=1) != augmented(texts, 3, seed=2)
+    assert {word for text in made for word in text.split()} <= {word for text in texts for word in text.split()}
+
+
+@pytest.fixture
+def work(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> Work:
+    return fresh(tiny_model, tiny_artifact, tmp_path / "first")
+
+
+def fresh(model: Path, rows: Path, folder: Path) -> Work:
+    for name in ("out", "scratch"):
+        (folder / name).mkdir(parents=True)
+    return Work(
+        source=model, original=model, dense=model, rows=rows, out=folder / "out", scratch=folder / "scratch",
+        task="text-classification", max_length=32, seed=7, progress=lambda done, total, text: None,
+    )  # fmt: skip
+
+
+SHORT = Settings(method="distill", layers=2, epochs=4, batch=8, learning_rate=1e-2, augment=2)
+
+
+def test_a_student_learns_from_its_teacher(work: Work) -> None:
+    made = distill.run(work, SHORT)
+    student = load(work.out)
+    assert layer_count(student) == 2
+    assert made["validation"] >= 0.8
+    assert made["history"]["quality"][made["history"]["best_epoch"] - 1] == max(made["history"]["quality"])
+
+
+def test_killed_and_resumed_it_ends_in_the_same_bytes(work: Work, tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
+    distill.run(work, SHORT)
+    again = fresh(tiny_model, tiny_artifact, tmp_path / "second")
+
+    class Killed(BaseException):
+        """As a signal would end it."""
+
+    def stop(done: float, total: float, text: str) -> None:
+        if "epoch 3/4" in text:
+            raise Killed
+
+    with pytest.raises(Killed):
+        distill.run(replace(again, progress=stop), SHORT)
+    distill.run(again, SHORT)
+    assert (again.out / "model.safetensors").read_bytes() == (work.out / "model.safetensors").read_bytes()
+
+
+def test_a_projection_bridges_widths(work: Work, tiny_artifact: Path, tmp_path: Path) -> None:
+    from edgekit.compress.train import train
+    from edgekit.recipe import NewModel
+
+    narrow = tmp_path / "narrow"
+    (tmp_path / "narrow-scratch").mkdir()
+    new = NewModel(layers=2, width=16, heads=2, neurons=32, vocabulary=200, epochs=1, batch=16)
+    narrow.mkdir()
+    train(tiny_artifact, narrow, tmp_path / "narrow-scratch", task="text-classification", new=new, max_length=32, seed=7, progress=work.progress)
+    made = distill.run(replace(work, source=narrow), Settings(method="distill", epochs=1, batch=16))
+    assert made["parameters"] < 20_000
+
+
+def test_different_labels_or_tokens_are_refused(work: Work, tiny_model: Path, tmp_path: Path) -> None:
+    other = load(tiny_model)
+    other.config.id2label = {0: "a", 1: "b", 2: "c", 3: "d"}
+    save(other, tmp_path / "other", tokenizer_files_from=tiny_model)
+    with pytest.raises(BadInput, match="different labels"):
+        distill.run(replace(work, original=tmp_path / "other"), SHORT)
+    (tmp_path / "cut").mkdir()
+    prune_vocabulary.run(replace(work, out=tmp_path / "cut"), prune_vocabulary.Settings(method="prune-vocabulary"))
+    with pytest.raises(BadInput, match="different tokens"):
+        distill.run(replace(work, source=tmp_path / "cut"), SHORT)
+    plain = Settings(method="distill", hidden="none", epochs=1, batch=16)
+    assert distill.run(replace(work, source=tmp_path / "cut"), plain)["validation"] > 0
+
+
+def test_the_pruned_vocabulary_cuts_the_corpus_alike_and_knows_every_letter(work: Work, tiny_model: Path) -> None:
+    from tokenizers import Tokenizer
+
+    made = prune_vocabulary.run(work, prune_vocabulary.Settings(method="prune-vocabulary"))
+    assert made["vocabulary"]["after"] < made["vocabulary"]["before"]
+    assert made["rows_cut_differently"] == 0
+    before, after = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (tiny_model, work.out))
+    assert "[UNK]" not in after.encode("xylophone 42 quiz").tokens
+    assert after.encode("").tokens == before.encode("").tokens
+    vocabulary = json.loads((work.out / "tokenizer.json").read_text())["model"]["vocab"]
+    assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
+    whole, small = load(tiny_model), load(work.out)
+    for row in read_split(work.rows, "test")[:10]:
+        logits = []
+        for model, tokenizer in ((whole, before), (small, after)):
+            ids = torch.tensor([tokenizer.encode(row["text"]).ids])
+            with torch.no_grad():
+                logits.append(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits)
+        if before.encode(row["text"]).tokens == after.encode(row["text"]).tokens:
+            assert torch.allclose(logits[0], logits[1], atol=1e-6)
+
+
+def test_only_wordpiece_is_pruned(work: Work, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bpe"
+    save(load(tiny_model), folder, tokenizer_files_from=tiny_model)
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["model"]["type"] = "BPE"
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(BadInput, match="only WordPiece"):
+        prune_vocabulary.run(replace(work, source=folder), prune_vocabulary.Settings(method="prune-vocabulary"))

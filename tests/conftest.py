@@ -1,0 +1,89 @@
+"""What many tests share: a tiny model that is really trained, its rows, and the shared real data where it is to be had."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real data and models; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("EDGEKIT_SHARED", ROOT.parent / "shared"))
+    if not (folder / "models").is_dir():
+        pytest.skip(f"no shared data and models at {folder} (set EDGEKIT_SHARED)")
+    return folder
+
+
+COLOURS = ["red", "green", "blue", "white", "black", "yellow"]
+ROOMS = ["kitchen", "hall", "bedroom", "garden", "office"]
+PATTERNS = {
+    "on": "turn on the {c} light in the {r}",
+    "off": "turn off the {c} light in the {r}",
+    "ask": "is the {c} light in the {r} on",
+    "paint": "paint the {r} {c}",
+}
+
+
+def tiny_rows() -> dict[str, list[dict[str, str]]]:
+    """120 distinct rows of four labels, split so that no text stands twice."""
+    every = [
+        {"text": pattern.format(c=colour, r=room), "label": label}
+        for label, pattern in PATTERNS.items()
+        for colour in COLOURS
+        for room in ROOMS
+    ]
+    order = np.random.default_rng(0).permutation(len(every))
+    mixed = [every[index] for index in order]
+    return {"train": mixed[:80], "validation": mixed[80:100], "test": mixed[100:]}
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny rows as three JSON-lines files."""
+    folder = tmp_path_factory.mktemp("tiny-data")
+    for split, rows in tiny_rows().items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny rows as the data stage leaves them."""
+    from edgekit.data.splits import prepare
+
+    folder = tmp_path_factory.mktemp("tiny-rows")
+    asked = {split: str(tiny_data / f"{split}.jsonl") for split in ("train", "validation", "test")}
+    prepare(asked, ("text", "label"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 3 layers, width 32, 4 heads and 64 neurons, trained on the tiny rows from nothing."""
+    from edgekit.compress.train import train
+    from edgekit.recipe import NewModel
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    new = NewModel(layers=3, width=32, heads=4, neurons=64, vocabulary=200, epochs=8, learning_rate=5e-3, batch=16)
+    train(
+        tiny_artifact, folder, tmp_path_factory.mktemp("scratch"), task="text-classification", new=new,
+        max_length=32, seed=7, progress=lambda done, total, text: None,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as plain and fused ONNX."""
+    from edgekit.export.onnx import export
+
+    folder = tmp_path_factory.mktemp("tiny-export")
+    export(tiny_model, folder, task="text-classification", max_length=32)
+    return folder

@@ -1,0 +1,172 @@
+"""Strict reading of recipes and targets: every fault at once, with its line and the nearest known name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import BadInput
+from edgekit.recipe import load_recipe, method_names, recipe_model, recipe_names
+from edgekit.target import load_target, target_names
+from edgekit.tasks import find_task, task_names
+
+GOOD = """schema = 1
+task = "text-classification"
+[model]
+id = "somewhere/model"
+[data]
+builtin = "intents"
+"""
+
+
+def read(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return load_recipe(str(path))
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    with pytest.raises(BadInput) as fault:
+        read(tmp_path, text)
+    assert fault.value.exit_code == 2
+    return fault.value.text()
+
+
+def test_a_good_recipe_is_read(tmp_path: Path) -> None:
+    name, _, recipe = read(tmp_path, GOOD)  # type: ignore[misc]
+    assert name == "mine"
+    assert recipe.compress == []
+
+
+def test_unknown_key_names_line_and_nearest(tmp_path: Path) -> None:
+    text = refused(tmp_path, GOOD + "[accept]\nmax_size_mbs = 3.0\n")
+    assert "line 8, accept.max_size_mbs" in text
+    assert "did you mean 'max_size_mb'?" in text
+
+
+def test_unknown_method_names_nearest(tmp_path: Path) -> None:
+    text = refused(tmp_path, GOOD + '[[compress]]\nmethod = "destill"\n')
+    assert "did you mean 'distill'?" in text
+
+
+def test_unknown_key_inside_a_method(tmp_path: Path) -> None:
+    text = refused(tmp_path, GOOD + '[[compress]]\nmethod = "distill"\ntemprature = 3.0\n')
+    assert "did you mean 'temperature'?" in text
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    text = refused(tmp_path, 'schema = 2\ntask = 3\n[model]\n[data]\nbuiltin = "intents"\nrows = -4\n')
+    for place in ("schema", "task", "model", "rows"):
+        assert place in text
+
+
+def test_no_silent_conversion(tmp_path: Path) -> None:
+    assert "seed" in refused(tmp_path, GOOD.replace("[model]", 'seed = "7"\n[model]'))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("schema = ", "not valid TOML"),
+        ("", "required, but missing"),
+        (GOOD.replace('builtin = "intents"', 'train = "a.jsonl"'), "test, validation missing"),
+        (GOOD.replace('builtin = "intents"', 'builtin = "intents"\ntrain = "a.jsonl"'), "not both"),
+        (GOOD.replace('id = "somewhere/model"', ""), "not both and not neither"),
+        (GOOD + '[[compress]]\nmethod = "prune-structured"\n', "nothing to prune to"),
+        (GOOD + '[[compress]]\nmethod = "prune-structured"\nkeep = 0.5\nlatency = 0.5\n', "not both"),
+    ],
+)
+def test_malformed_recipes(tmp_path: Path, text: str, says: str) -> None:
+    assert says in refused(tmp_path, text)
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"schema = 1\xff")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_recipe(str(path))
+
+
+def test_missing_recipe_and_target() -> None:
+    with pytest.raises(BadInput, match="no recipe named 'intends'") as fault:
+        load_recipe("intends")
+    assert "did you mean 'intents'?" in fault.value.text()
+    with pytest.raises(BadInput, match="no target named"):
+        load_target("x86-vnn")
+    with pytest.raises(BadInput, match="no such file"):
+        load_recipe("nowhere.toml")
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_target_is_sound_and_commented(name: str) -> None:
+    from edgekit.shipped import shipped_file
+
+    target = load_target(name)
+    assert target.name == name
+    text = shipped_file("targets", name).read_text()
+    assert text.startswith(f"# edgekit export intents --target {name}\n"), "a target opens with the command that uses it"
+    assert text.count("#") >= 6, "each value has its reason in a comment"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_sound(name: str) -> None:
+    from edgekit.shipped import shipped_file
+
+    _, _, recipe = load_recipe(name)
+    assert recipe.task in task_names()
+    assert shipped_file("recipes", name).read_text().startswith(f"# edgekit export {name}\n")
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_has_its_decoder(name: str) -> None:
+    from edgekit.runtime.decode import decoder
+
+    task = find_task(name)
+    assert task.columns
+    assert callable(decoder(name))
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_keeps_the_contract(name: str) -> None:
+    from edgekit.recipe import method_module
+
+    module = method_module(name)
+    assert module.Settings.model_fields["method"].annotation.__args__ == (name,)
+    assert isinstance(module.VERSION, int)
+    assert callable(module.run)
+    assert module.Settings.__doc__
+    assert name in str(recipe_model().model_json_schema())
+
+
+def test_task_names_are_optimums() -> None:
+    from optimum.exporters.tasks import TasksManager
+
+    assert set(task_names()) <= set(TasksManager.get_all_tasks())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": "float16"}, "float16 on the CPU"),
+        ({"activations": "int8"}, "no fast x86 kernel"),
+    ],
+)
+def test_a_target_refuses_what_cannot_work(change: dict[str, str], says: str) -> None:
+    target = load_target("x86-vnni")
+    faults = target.unsound(target.quantize.model_copy(update=change))
+    assert any(says in fault for fault in faults)
+
+
+def test_cuda_refuses_int8() -> None:
+    target = load_target("cuda")
+    assert "no integer MatMul kernels" in target.unsound(target.quantize.model_copy(update={"format": "int8"}))[0]
+
+
+def test_unknown_session_key_is_refused(tmp_path: Path) -> None:
+    from edgekit.shipped import shipped_file
+
+    path = tmp_path / "x86-vnni.toml"
+    path.write_text(shipped_file("targets", "x86-vnni").read_text().replace("session.intra_op.allow_spinning", "session.allow_spining"))
+    with pytest.raises(BadInput, match="ignore them in silence"):
+        load_target(str(path))

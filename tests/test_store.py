@@ -1,0 +1,179 @@
+"""The store: same key, not run again; a kill leaves whole results or none; corrupt entries are seen."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.errors import NotPossibleHere
+from edgekit.store import Context, Stage, find, key_of, produce, write_atomically
+
+
+def quiet(done: float, total: float, text: str) -> None:
+    """No progress."""
+
+
+def writer(text: str) -> Any:
+    def run(context: Context) -> dict[str, Any]:
+        (context.out / "a.txt").write_text(text)
+        (context.out / "deep").mkdir()
+        (context.out / "deep" / "b.bin").write_bytes(b"\0" * 100)
+        return {"length": len(text)}
+
+    return run
+
+
+def stage(text: str = "hello", **changes: Any) -> Stage:
+    return Stage("write", "write", writer(text), settings={"text": text}, **changes)
+
+
+def test_a_result_is_found_again(tmp_path: Path) -> None:
+    made = produce(tmp_path, stage(), {}, quiet)
+    found, corrupt = find(tmp_path, stage())
+    assert corrupt is None
+    assert found is not None and found.path == made.path
+    assert found.metrics == {"length": 5}
+    assert not list(made.path.parent.glob("*.partial"))
+
+
+def test_everything_that_matters_is_in_the_key() -> None:
+    base = stage()
+    keys = {
+        key_of(base),
+        key_of(stage("other")),
+        key_of(stage(version=2)),
+        key_of(stage(inputs={"up": stage("up")})),
+        key_of(stage(external={"data": "abc"})),
+        key_of(stage(target_fields={"threads": 2})),
+        key_of(stage(tools=("numpy",))),
+    }
+    assert len(keys) == 7
+    assert key_of(stage()) == key_of(base)
+
+
+@pytest.mark.parametrize("spoil", ["flip", "remove", "add", "record", "foreign", "truncate"])
+def test_a_corrupt_entry_is_seen_and_made_again(tmp_path: Path, spoil: str) -> None:
+    made = produce(tmp_path, stage(), {}, quiet)
+    file, record = made.path / "deep" / "b.bin", made.path / "stage.json"
+    if spoil == "flip":
+        file.write_bytes(b"\0" * 99 + b"\1")
+    elif spoil == "remove":
+        file.unlink()
+    elif spoil == "add":
+        (made.path / "more").write_text("x")
+    elif spoil == "record":
+        record.write_text("{")
+    elif spoil == "truncate":
+        record.write_text("")
+    else:
+        document = json.loads(record.read_text())
+        document["identity"]["settings"] = {"text": "another"}
+        record.write_text(json.dumps(document))
+    found, corrupt = find(tmp_path, stage())
+    assert found is None and corrupt
+    again = produce(tmp_path, stage(), {}, quiet)
+    assert (again.path / "deep" / "b.bin").read_bytes() == b"\0" * 100
+    assert find(tmp_path, stage())[1] is None
+
+
+def test_a_failure_is_not_kept_but_its_scratch_is(tmp_path: Path) -> None:
+    def failing(context: Context) -> dict[str, Any]:
+        count = len(list(context.scratch.iterdir()))
+        (context.scratch / f"try-{count}").write_text("x")
+        if count < 2:
+            raise RuntimeError("not yet")
+        return {"tries": count + 1}
+
+    broken = Stage("fail", "fail", failing)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            produce(tmp_path, broken, {}, quiet)
+        assert find(tmp_path, broken) == (None, None)
+    assert produce(tmp_path, broken, {}, quiet).metrics == {"tries": 3}
+
+
+def test_a_full_disk_says_so(tmp_path: Path) -> None:
+    def full(context: Context) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(NotPossibleHere, match="no space left on the disk") as fault:
+        produce(tmp_path, Stage("full", "full", full), {}, quiet)
+    assert fault.value.exit_code == 3
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from edgekit.store import Stage, produce
+
+def run(context):
+    done = sorted(path.name for path in context.scratch.iterdir())
+    for number in range(len(done), 20):
+        time.sleep(0.01)
+        (context.scratch / f"{number:02}").write_text(str(number * number))
+        (context.out / f"part-{number:02}").write_text("unfinished")
+    for path in list(context.out.iterdir()):
+        path.unlink()
+    (context.out / "result").write_text(",".join(path.read_text() for path in sorted(context.scratch.iterdir())))
+    return {}
+
+produce(Path(sys.argv[1]), Stage("slow", "slow", run), {}, lambda *_: None)
+"""
+
+
+def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    slow = Stage("slow", "slow", lambda context: {})
+    for attempt in range(12):
+        process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)])
+        time.sleep(0.12 + 0.03 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        found, corrupt = find(tmp_path, slow)
+        assert corrupt is None, "a kill never leaves half a result in sight"
+        if found is not None:
+            break
+    subprocess.run([sys.executable, "-c", SLOW, str(tmp_path)], check=True)
+    found, _ = find(tmp_path, slow)
+    assert found is not None
+    assert (found.path / "result").read_text() == ",".join(str(number * number) for number in range(20))
+    assert sorted(path.name for path in found.path.iterdir()) == ["result", "stage.json", "timing.json"]
+
+
+def counted(root: str, tally: str) -> None:
+    def run(context: Context) -> dict[str, Any]:
+        with Path(tally).open("a") as file:
+            file.write("ran\n")
+        time.sleep(0.3)
+        (context.out / "x").write_text("x")
+        return {}
+
+    produce(Path(root), Stage("counted", "counted", run), {}, quiet)
+
+
+def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    tally = tmp_path / "tally"
+    runs = [context.Process(target=counted, args=(str(tmp_path), str(tally))) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+        assert run.exitcode == 0
+    assert tally.read_text() == "ran\n"
+
+
+def test_atomic_write_leaves_no_litter(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.json", "1")
+    write_atomically(tmp_path / "a.json", "2")
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "2"
