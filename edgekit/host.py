@@ -95,7 +95,7 @@ def detect() -> Host:
 
 
 def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """GPUs in what `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` prints; lines of another shape are passed over."""
+    """GPUs in what nvidia-smi prints for GPU_QUERY as csv,noheader,nounits; lines of another shape are passed over."""
     found = []
     for line in text.splitlines():
         words = [word.strip() for word in line.split(",")]

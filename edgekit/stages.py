@@ -66,7 +66,9 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
     return Stage("original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH)
 
 
-def compress_stage(recipe: Recipe, settings: Any, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage) -> Stage:
+def compress_stage(
+    recipe: Recipe, settings: Any, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage
+) -> Stage:
     """One compression method."""
     module = method_module(settings.method)
 
@@ -124,7 +126,9 @@ def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:
     return Stage("calibration", "draw the calibration rows", run, settings=settings, inputs={"rows": rows})
 
 
-def quantize_stage(recipe: Recipe, target: Target, checkpoint: Stage, exported: Stage, calibration: Stage, rows: Stage, *, timed: bool, title: str) -> Stage:
+def quantize_stage(
+    recipe: Recipe, target: Target, checkpoint: Stage, exported: Stage, calibration: Stage, rows: Stage, *, timed: bool, title: str
+) -> Stage:
     """Fused ONNX -> the target's numbers."""
     quantize = recipe.quantize or target.quantize
     measured = quantize.mode == "measure" and quantize.format == "int8"
@@ -155,13 +159,14 @@ def quantize_stage(recipe: Recipe, target: Target, checkpoint: Stage, exported: 
 
     return Stage(
         "quantize", title, run,
-        version=1,
         settings={
-            "quantize": quantize.model_dump(), "calibration": recipe.calibration.model_dump(), "task": recipe.task,
+            "quantize": recipe.quantize.model_dump() if recipe.quantize else "the target's", "task": recipe.task,
+            "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,
             "floor": recipe.accept.max_quality_drop if measured else None, "timed": timed if measured else None,
         },
         inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration, "rows": rows},
-        target_fields={"quantize": target.quantize.model_dump(), "session": target.session.model_dump()} if measured else {},
+        target_fields=({} if recipe.quantize else {"quantize": target.quantize.model_dump()})
+        | ({"session": target.session.model_dump()} if measured else {}),
         tools=LOWERING,
     )  # fmt: skip
 
@@ -200,7 +205,9 @@ def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[
     )  # fmt: skip
 
 
-def score_stage(recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str) -> Stage:
+def score_stage(
+    recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str
+) -> Stage:
     """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed."""
 
     def run(context: Context) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from edgekit.recipe import NewModel
 
     folder = tmp_path_factory.mktemp("tiny-model")
-    new = NewModel(layers=3, width=32, heads=4, neurons=64, vocabulary=200, epochs=8, learning_rate=5e-3, batch=16)
+    new = NewModel(layers=3, width=32, heads=4, neurons=64, vocabulary=200, epochs=24, learning_rate=3e-3, batch=8)
     train(
         tiny_artifact, folder, tmp_path_factory.mktemp("scratch"), task="text-classification", new=new,
         max_length=32, seed=7, progress=lambda done, total, text: None,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from pydantic import ValidationError
+
+from edgekit.bench.traffic import traffic
+from edgekit.bench.variants import BUNDLE, files_of, is_eager, specifications
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.host import detect
+from edgekit.host import Host, detect
 from edgekit.runtime.environment import energy_reason, snapshot
 from edgekit.runtime.statistics import ratio_interval
-from edgekit.runtime.supervise import run_children, scenario_facts, validity
-from edgekit.store import sha256_file, write_atomically
+from edgekit.runtime.supervise import Runs, run_children, scenario_facts, validity
+from edgekit.store import write_atomically
+from edgekit.target import Target
 
-__all__ = ["run_bench"]
+__all__ = ["FULL", "QUICK", "run_bench"]
 
-EAGER = "eager-fp32"
-QUICK = {"processes": 3, "seconds": 0.4}
-FULL = {"processes": 10, "seconds": 1.0}
+QUICK = {"processes": 3, "seconds": 0.4, "min_runs": 50, "max_warmup_seconds": 0.8}
+FULL = {"processes": 10, "seconds": 0.6, "min_runs": 100, "max_warmup_seconds": 1.5}
+LENGTHS = (16, 64, 128)
+"""Fixed numbers of tokens, beside the real lengths; capped by the model's own limit."""
+NEEDED = {"recipe": dict, "target": dict, "rows": str, "max_length": int, "variants": dict}
+Progress = Callable[[float, float, str], None]
 
 
 def run_bench(
@@ -29,7 +36,7 @@ def run_bench(
     *,
     quick: bool,
     out: Path,
-    progress: Callable[[float, float, str], None],
+    progress: Progress,
     command: str,
     processes: int | None = None,
     seconds: float | None = None,
@@ -38,99 +45,127 @@ def run_bench(
 ) -> dict[str, Any]:
     """Time every variant that `lineage.json` of `folder` names, and write the document to `out` atomically.
 
-    Quick: real lengths only, three short processes a variant. Full: fixed lengths too, ten processes.
+    Quick: real lengths only, three short processes a variant. Full: fixed lengths and traffic too, ten processes. After
+    Ctrl-C the document holds what was complete, says so in its validity, and is written all the same.
 
     Raises:
-        BadInput: no lineage there.
+        BadInput: no lineage there, or numbers out of range.
         NotPossibleHere: this host is not the target, or is emulated: its times would carry the wrong label.
+        CheckFailed: a process of a variant failed.
+        KeyboardInterrupt: Ctrl-C before any process was complete.
     """
-    try:
-        lineage = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BadInput("no readable lineage.json", where=str(folder), fix="run `edgekit export` first") from None
-    host, target = detect(), lineage["target"]
-    if not lineage["timed_here"]:
-        raise NotPossibleHere(
-            f"target {target['name']} cannot be measured on this machine: " + ("; ".join(lineage["lacks"]) or "it is emulated"),
-            where="bench",
-            fix="copy the bundle and runner.pyz to the device and run `runner.pyz bench` there",
+    lineage, target = _lineage(folder)
+    host = detect()
+    _refuse(target, host)
+    protocol: dict[str, Any] = {**(QUICK if quick else FULL)}
+    protocol |= {name: value for name, value in (("processes", processes), ("seconds", seconds)) if value is not None}
+    used = threads if threads is not None else target.session.threads
+    if protocol["processes"] < 1 or not 0 < protocol["seconds"] < 3600 or used < 1:
+        raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+    lengths = [] if quick else sorted({min(length, lineage["max_length"]) for length in LENGTHS})
+    count = int(protocol["processes"])
+    common = {name: protocol[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
+    specs, left_out = specifications(lineage, {**common, "threads": used, "scenarios": ["real", *lengths]})
+    if not specs:
+        raise BadInput(
+            "none of the variants can be measured", where=str(folder), faults=[f"{k}: {v}" for k, v in left_out.items()]
         )
-    base = QUICK if quick else FULL
-    count, length = processes or int(base["processes"]), seconds or base["seconds"]
-    scenarios: list[str | int] = ["real"] if quick else ["real", 16, 64, min(128, lineage["max_length"])]
-    specs, left_out = _specs(lineage, scenarios, length, threads or target["session"]["threads"])
     before = snapshot()
     runs = run_children(specs, processes=count, seed=seed, progress=progress)
+    if not runs.measured():
+        raise KeyboardInterrupt
+    left_out |= {name: "interrupted before its first process was complete" for name in specs if name not in runs.measured()}
+    loaded = [] if quick or runs.interrupted else traffic(specs, host.cores_usable, seed, progress)
     after = snapshot()
-    measured = {name: specs[name] for name in specs if runs.children[name]}
-    variants = [
-        {
-            "name": name,
-            "title": lineage["variants"][name]["title"],
-            **_files(lineage["variants"][name]),
-            "quality": lineage["variants"][name].get("quality"),
-            **scenario_facts(runs, name, seed),
-        }
-        for name in measured
-    ]
     document = {
         "schema_version": 1,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipe": lineage["recipe"]["name"],
-        "target": {"requested": target["name"], "detected": host.document()},
-        "artifact_sha256": sha256_file(Path(lineage["variants"]["bundle"]["folder"]) / "model.onnx"),
-        "runtime": {"onnxruntime": host.onnxruntime, "provider": target["provider"], "session": target["session"]},
+        "recipe": lineage["recipe"].get("name"),
+        "target": {"requested": target.name, "detected": host.document()},
+        "artifact_sha256": files_of(lineage["variants"][BUNDLE])["sha256"] if BUNDLE in specs else None,
+        "runtime": {
+            "onnxruntime": host.onnxruntime,
+            "python": host.python,
+            "provider": target.provider,
+            "session": {**target.session.model_dump(), "threads": used},
+        },
         "environment": {"before": before, "after": after},
         "protocol": {
-            "processes": count, "seconds": length, "min_runs": 100, "interleaved": True, "seed": seed, "quick": quick, "batch": 1,
-            "threads": threads or target["session"]["threads"], "rows": "test rows at their real lengths", "warm_file": True,
+            **protocol,
+            "interleaved": True,
+            "seed": seed,
+            "quick": quick,
+            "batch": 1,
+            "threads": used,
+            "rows": "test rows at their real lengths",
+            "warm_file": True,
         },
-        "variants": variants,
+        "variants": _variants(runs, lineage["variants"], seed),
         "left_out": left_out,
-        "ratios": _ratios(runs, measured, scenarios, seed),
+        "ratios": _ratios(runs, seed),
+        "traffic": loaded,
         "energy": None,
         "energy_reason": energy_reason(),
         "validity": validity(runs, before, after),
-    }  # fmt: skip
+    }
     write_atomically(out, json.dumps(document, indent=1) + "\n")
     return document
 
 
-def _specs(lineage: dict[str, Any], scenarios: list[str | int], seconds: float, threads: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """(measure specification of each variant, why others are left out)."""
-    specs, left_out = {}, {}
-    session = lineage["target"]["session"]
-    for name, variant in lineage["variants"].items():
-        if name == EAGER and importlib.util.find_spec("torch") is None:
-            left_out[name] = "torch is not installed"
-        elif not Path(variant["folder"]).is_dir():
-            left_out[name] = f"its files are gone: {variant['folder']}"
-        else:
-            specs[name] = {
-                "kind": variant["kind"], "folder": variant["folder"], "model": variant.get("file", ""), "rows": lineage["rows"],
-                "task": lineage["recipe"]["task"], "max_length": lineage["max_length"], "provider": lineage["target"]["provider"],
-                "threads": threads, "session_config": session["config"], "seconds": seconds, "min_runs": 100,
-                "max_warmup_seconds": 2.0, "scenarios": scenarios,
-            }  # fmt: skip
-    return specs, left_out
+def _lineage(folder: Path) -> tuple[dict[str, Any], Target]:
+    """The lineage of a result and the target it was made for."""
+    path = folder / "lineage.json"
+    try:
+        lineage = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadInput("no readable lineage.json", where=str(folder), fix="run `edgekit export` first") from None
+    faults = [name for name, kind in NEEDED.items() if not isinstance(lineage, dict) or not isinstance(lineage.get(name), kind)]
+    faults += [] if faults else [name for name, item in lineage["variants"].items() if not {"kind", "folder"} <= set(item)]
+    if faults:
+        raise BadInput(
+            f"not a lineage: {', '.join(faults)} missing or wrong", where=str(path), fix="run `edgekit export` again"
+        )
+    try:
+        target = Target.model_validate_json(json.dumps(lineage["target"]))
+    except ValidationError as fault:
+        raise BadInput(f"its target is not sound: {fault.errors()[0]['msg']}", where=str(path)) from None
+    return lineage, target
 
 
-def _files(variant: dict[str, Any]) -> dict[str, Any]:
-    """Sizes in MB (10^6 bytes) and sha256 of what a variant ships: its model, and model and tokenizer together."""
-    folder = Path(variant["folder"])
-    model = folder / variant["file"]
-    both = model.stat().st_size + os.stat(folder / "tokenizer.json").st_size
-    return {"file_mb": model.stat().st_size / 1e6, "total_mb": both / 1e6, "sha256": sha256_file(model)}
+def _refuse(target: Target, host: Host) -> None:
+    """A time must never carry another machine's label."""
+    fix = "copy the bundle and runner.pyz to the device and run `runner.pyz bench` there"
+    if host.emulated:
+        raise NotPossibleHere(f"this processor is emulated ({host.evidence}): its times mean nothing", where="bench", fix=fix)
+    lacks = target.lacks(host)
+    if lacks:
+        raise NotPossibleHere(f"target {target.name} cannot be measured on this machine", where="bench", faults=lacks, fix=fix)
 
 
-def _ratios(runs: Any, measured: dict[str, Any], scenarios: list[str | int], seed: int) -> list[dict[str, Any]]:
-    if "bundle" not in measured:
+def _variants(runs: Runs, variants: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Figures of each measured variant. Memory has one baseline for all: the interpreter with numpy and onnxruntime."""
+    onnx = [child for name in runs.measured() if not is_eager(variants[name]) for child in runs.children[name]]
+    baseline = median(child["memory"]["baseline_mb"] for child in onnx) if onnx else None
+    found = []
+    for name in runs.measured():
+        variant, facts = variants[name], scenario_facts(runs, name, seed)
+        if baseline is not None:
+            facts["memory"] |= {"baseline_mb": baseline, "above_baseline_mb": facts["memory"]["peak_mb"] - baseline}
+        found.append(
+            {"name": name, "title": variant.get("title", name), **files_of(variant), "quality": variant.get("quality"), **facts}
+        )
+    return found
+
+
+def _ratios(runs: Runs, seed: int) -> list[dict[str, Any]]:
+    """The bundle's speed against every other variant, in every scenario."""
+    if BUNDLE not in runs.measured():
         return []
     return [
-        {"of": "bundle", "against": name, "scenario": str(scenario)}
-        | ratio_interval(runs.samples(name, str(scenario)), runs.samples("bundle", str(scenario)), seed)
-        for name in measured
-        if name != "bundle"
-        for scenario in scenarios
+        {"of": BUNDLE, "against": name, "scenario": scenario}
+        | ratio_interval(runs.samples(name, scenario), runs.samples(BUNDLE, scenario), seed)
+        for name in runs.measured()
+        if name != BUNDLE
+        for scenario in runs.children[name][0]["samples"]
     ]

@@ -60,7 +60,7 @@ def load(source: str | Path, *, revision: str | None = None) -> Any:
     if raw.get("model_type") not in KNOWN:
         raise BadInput(f"unknown architecture {raw.get('model_type')!r}", where=str(folder / "config.json"))
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    _check_labels(raw, folder)
+    _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     if (folder / SHAPES).is_file():
         resize(model, _read_shapes(folder / SHAPES))
@@ -75,6 +75,7 @@ def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
     state = {name: value.detach().to(torch.float32).contiguous().clone() for name, value in sorted(model.state_dict().items())}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
+    config["id2label"] = {str(number): name for number, name in model.config.id2label.items()}
     config |= {"architectures": [type(model).__name__], "dtype": "float32", "torch_dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     shapes = [asdict(shape) for shape in shapes_of(model)] if _has_shapes(model) else None
@@ -109,8 +110,7 @@ def _read_shapes(path: Path) -> list[LayerShape]:
     return [LayerShape(**layer) for layer in layers]
 
 
-def _check_labels(config: dict[str, Any], folder: Path) -> None:
-    names = config.get("id2label")
+def _check_labels(names: Any, folder: Path) -> None:
     if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
         raise BadInput("id2label does not number the labels 0, 1, 2, …", where=str(folder / "config.json"))
     labels = list(names.values())

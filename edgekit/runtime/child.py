@@ -51,7 +51,7 @@ def run_child(path: Path, name: str, threads: int, timeout: float) -> dict[str, 
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The child's environment: explicit threads everywhere, edgekit found where this file lies, nothing from the working folder."""
+    """Explicit threads everywhere, edgekit found where this file lies, and no modules from the working folder."""
     here = str(Path(__file__).parents[2])
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), str(threads))
     return {

@@ -14,8 +14,8 @@ RENAMED = {"asimddp": "dotprod", "asimdhp": "fp16", "pni": "sse3"}
 KNOWN = frozenset(
     {
         "sse3", "ssse3", "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
-        "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16", "asimd", "dotprod", "i8mm",
-        "bf16", "fp16", "sve", "sve2", "sme",
+        "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16", "asimd", "dotprod",
+        "i8mm", "bf16", "fp16", "sve", "sve2", "sme",
     }
 )  # fmt: skip
 """Instruction sets that decide which kernels run; the rest of the flags is left out."""
@@ -161,6 +161,6 @@ def read_text(path: Path) -> str:
 
 def _link(path: Path) -> str:
     try:
-        return os.readlink(path)
+        return str(path.readlink())
     except OSError:
         return ""

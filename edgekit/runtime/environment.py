@@ -33,7 +33,8 @@ def snapshot(root: Path = Path("/")) -> dict[str, Any]:
     clocks = _frequencies(root)
     stat = read_text(root / "proc/stat").splitlines()
     ticks = [int(value) for value in stat[0].split()[1:]] if stat else []
-    memory = {line.split(":")[0]: int(line.split()[1]) for line in read_text(root / "proc/meminfo").splitlines() if line.endswith("kB")}
+    lines = read_text(root / "proc/meminfo").splitlines()
+    memory = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
     zones = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         reading = _number(zone / "temp")
@@ -48,6 +49,7 @@ def snapshot(root: Path = Path("/")) -> dict[str, Any]:
         "throttle_counts": _throttle_counts(cpus),
         "pi_throttled": _pi_throttled(),
         "load": [float(word) for word in read_text(root / "proc/loadavg").split()[:3]],
+        "quota_waits": _quota_waits(root),
         "steal_ticks": ticks[7] if len(ticks) > 7 else None,
         "total_ticks": sum(ticks[:8]) or None,  # guest time, from the ninth on, is counted in user time already
         "swap_used_mb": (memory.get("SwapTotal", 0) - memory.get("SwapFree", 0)) * 1024 // 1_000_000,
@@ -71,6 +73,10 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         share = (after["steal_ticks"] - before["steal_ticks"]) / (after["total_ticks"] - before["total_ticks"])
         if share > STOLEN:
             reasons.append(f"the hypervisor took {share:.0%} of the time for others")
+    if before["quota_waits"] is not None and (after["quota_waits"] or 0) > before["quota_waits"]:
+        reasons.append(
+            f"the control group's CPU quota stopped its processes {after['quota_waits'] - before['quota_waits']} times"
+        )
     if after["swap_used_mb"] > before["swap_used_mb"] + 1:
         reasons.append("memory was swapped out")
     cores = os.cpu_count() or 1
@@ -96,7 +102,7 @@ def energy_reason(root: Path = Path("/")) -> str:
         return "this machine shows no energy counter (RAPL)"
     if energy_counters(root) is None:
         return "the energy counter (RAPL) is not readable by this user"
-    return "the counter (RAPL) is of the whole package, idle cores and other processes included: its readings stand in the environment"
+    return "the counter (RAPL) is of the whole package, other processes included; its readings stand in the environment"
 
 
 def _frequencies(root: Path) -> list[float]:
@@ -113,6 +119,15 @@ def _throttle_counts(cpus: Path) -> int | None:
     """Times that cores and packages throttled for heat since boot (x86)."""
     counts = [_number(path) for path in cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
     return sum(int(count) for count in counts if count is not None) if counts else None
+
+
+def _quota_waits(root: Path) -> int | None:
+    """Times that the control group's quota stopped its processes (version 2, or 1)."""
+    for folder in ("sys/fs/cgroup", "sys/fs/cgroup/cpu"):
+        for line in read_text(root / folder / "cpu.stat").splitlines():
+            if line.startswith("nr_throttled "):
+                return int(line.split()[1])
+    return None
 
 
 def _pi_throttled() -> str | None:

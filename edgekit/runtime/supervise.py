@@ -28,6 +28,7 @@ __all__ = ["Progress", "Runs", "bench_bundle", "dots", "refuse_emulation", "run_
 
 STABLE = 0.10
 """Process medians further apart than this share make a result unstable."""
+MIN_RUNS = 200
 Progress = Callable[[float, float, str], None]
 
 
@@ -47,7 +48,9 @@ class Runs:
         return [name for name, children in self.children.items() if children]
 
 
-def run_children(specs: Mapping[str, dict[str, Any]], *, processes: int, seed: int, progress: Progress, timeout: float = 300) -> Runs:
+def run_children(
+    specs: Mapping[str, dict[str, Any]], *, processes: int, seed: int, progress: Progress, timeout: float = 300
+) -> Runs:
     """Run each variant's specification in `processes` fresh processes; each round has every variant once, shuffled.
 
     Ctrl-C ends the running process and returns what was complete, with `interrupted` set.
@@ -82,7 +85,8 @@ def scenario_facts(runs: Runs, variant: str, seed: int) -> dict[str, Any]:
     middle = {part: {key: _middle(children, part, key) for key in children[0][part]} for part in ("phases", "memory")}
     middle["memory"]["above_baseline_mb"] = middle["memory"]["peak_mb"] - middle["memory"]["baseline_mb"]
     scenarios = [
-        {"name": name, **summary(runs.samples(variant, name), seed), "cpu_ms": _middle(children, "cpu_ms", name)} for name in children[0]["samples"]
+        {"name": name, **summary(runs.samples(variant, name), seed), "cpu_ms": _middle(children, "cpu_ms", name)}
+        for name in children[0]["samples"]
     ]
     return {"scenarios": scenarios, **middle}
 
@@ -121,7 +125,14 @@ def dots(done: float, total: float, text: str) -> None:
 
 
 def bench_bundle(
-    path: Path, *, threads: int | None, processes: int, seconds: float, out: Path | None, progress: Progress = dots, seed: int = 7
+    path: Path,
+    *,
+    threads: int | None,
+    processes: int,
+    seconds: float,
+    out: Path | None,
+    progress: Progress = dots,
+    seed: int = 7,
 ) -> dict[str, Any]:
     """Measure a lone bundle on this machine, without torch and without baselines; inputs are its golden texts.
 
@@ -140,17 +151,27 @@ def bench_bundle(
     refuse_emulation()
     check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
     golden = json.loads((bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))["rows"]
+    used = threads or manifest.threads
     lengths = sorted({min(length, manifest.max_length) for length in (16, 64, 128)})
     before = snapshot()
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
         rows = Path(folder) / "rows.jsonl"
         rows.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in golden), encoding="utf-8")
         spec = {
-            "kind": "onnx", "folder": str(bundle.folder), "model": manifest.model_file, "rows": str(rows), "task": manifest.task,
-            "max_length": manifest.max_length, "provider": manifest.provider, "threads": threads or manifest.threads,
-            "session_config": manifest.session_config, "seconds": seconds, "min_runs": 200, "max_warmup_seconds": 3.0,
+            "kind": "onnx",
+            "folder": str(bundle.folder),
+            "model": manifest.model_file,
+            "rows": str(rows),
+            "task": manifest.task,
+            "max_length": manifest.max_length,
+            "provider": manifest.provider,
+            "threads": used,
+            "session_config": manifest.session_config,
+            "seconds": seconds,
+            "min_runs": MIN_RUNS,
+            "max_warmup_seconds": 3.0,
             "scenarios": ["real", *lengths],
-        }  # fmt: skip
+        }
         runs = run_children({"bundle": spec}, processes=processes, seed=seed, progress=progress)
     if not runs.measured():
         raise KeyboardInterrupt
@@ -161,18 +182,25 @@ def bench_bundle(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "artifact_sha256": manifest.assets[manifest.model_file].sha256,
         "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
-        "runtime": {"provider": manifest.provider, "threads": threads or manifest.threads, "session_config": manifest.session_config},
+        "runtime": {"provider": manifest.provider, "threads": used, "session_config": manifest.session_config},
         "environment": {"before": before, "after": after},
         "protocol": {
-            "processes": processes, "seconds": seconds, "min_runs": 200, "interleaved": False, "seed": seed, "quick": False, "batch": 1,
-            "rows": "the bundle's golden texts", "warm_file": True,
+            "processes": processes,
+            "seconds": seconds,
+            "min_runs": MIN_RUNS,
+            "interleaved": False,
+            "seed": seed,
+            "quick": False,
+            "batch": 1,
+            "rows": "the bundle's golden texts",
+            "warm_file": True,
         },
         "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
         "ratios": [],
         "energy": None,
         "energy_reason": energy_reason(),
         "validity": validity(runs, before, after),
-    }  # fmt: skip
+    }
     if out is not None:
         _write(out, document)
     return document
@@ -182,17 +210,23 @@ def refuse_emulation() -> None:
     """Raise NotPossibleHere where software translates this process' instructions: its times would be the emulator's."""
     sign = emulation()
     if sign is not None:
-        raise NotPossibleHere(f"this processor is emulated ({sign}): its times mean nothing", where="bench", fix="measure on the device itself")
+        what = f"this processor is emulated ({sign}): its times mean nothing"
+        raise NotPossibleHere(what, where="bench", fix="measure on the device itself")
 
 
 def _detected() -> dict[str, Any]:
     """The machine, as far as the runtime alone sees it."""
     chip = parse_cpuinfo(read_text(Path("/proc/cpuinfo")))
     return {
-        "arch": machine(), "cpu": chip.model, "isa": sorted(chip.isa), "cores_usable": usable_cores(chip.physical or os.cpu_count() or 1),
-        "virtualised": chip.virtualised, "system": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
+        "arch": machine(),
+        "cpu": chip.model,
+        "isa": sorted(chip.isa),
+        "cores_usable": usable_cores(chip.physical or os.cpu_count() or 1),
+        "virtualised": chip.virtualised,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
         "onnxruntime": metadata.version("onnxruntime"),
-    }  # fmt: skip
+    }
 
 
 def _write(out: Path, document: dict[str, Any]) -> None:

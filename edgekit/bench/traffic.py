@@ -1,0 +1,31 @@
+"""The bundle and its nearest rivals under requests that do not wait for one another, in one process each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.bench.variants import BUNDLE
+from edgekit.runtime.supervise import run_children
+
+__all__ = ["traffic"]
+
+RIVALS = ("ort-fp32", "ort-int8-stock", BUNDLE)
+WANTED = {"seconds": 1.5, "hertz": [1, 10, 30], "load": 0.5}
+"""Paced at these rates, Poisson arrivals at this share of one client's rate, each for so long (at least three requests)."""
+
+
+def traffic(
+    specs: dict[str, dict[str, Any]], cores: int, seed: int, progress: Callable[[float, float, str], None]
+) -> list[dict[str, Any]]:
+    """For each of RIVALS that is in `specs`: {"name", "clients": [...], "poisson": {...}, "paced": [...]}.
+
+    Figures of one process each: what a second client or waiting costs is far more than what processes differ by. Empty where
+    the user interrupts it.
+    """
+    clients = sorted({1, 2, cores, 2 * cores})
+    chosen = {
+        name: {**specs[name], "scenarios": [], "traffic": {**WANTED, "clients": clients}} for name in RIVALS if name in specs
+    }
+    runs = run_children(chosen, processes=1, seed=seed, progress=progress)
+    return [{"name": name, **runs.children[name][0]["traffic"]} for name in runs.measured()]

@@ -1,0 +1,68 @@
+"""Which variants of a result can be measured here, and what each of them ships."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from edgekit.store import sha256_file
+
+__all__ = ["BUNDLE", "EAGER", "files_of", "is_eager", "specifications"]
+
+BUNDLE = "bundle"
+EAGER = "edgekit.tasks:eager_predictor"
+"""The one loader besides ONNX Runtime that a lineage may name: a file must not choose what code is imported."""
+
+
+def is_eager(variant: dict[str, Any]) -> bool:
+    """Whether PyTorch runs it."""
+    return variant["kind"] in {"eager", EAGER}
+
+
+def specifications(lineage: dict[str, Any], common: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """(what a measuring process is told of each variant, why the others are left out).
+
+    `common` holds what all variants share: seconds, min_runs, max_warmup_seconds, threads, scenarios.
+    """
+    specs, left_out = {}, {}
+    for name, variant in lineage["variants"].items():
+        reason = _lacking(variant)
+        if reason:
+            left_out[name] = reason
+            continue
+        specs[name] = {
+            "kind": EAGER if is_eager(variant) else "onnx",
+            "folder": variant["folder"],
+            "model": _model(variant),
+            "rows": lineage["rows"],
+            "task": lineage["recipe"]["task"],
+            "max_length": lineage["max_length"],
+            "provider": lineage["target"]["provider"],
+            "session_config": lineage["target"]["session"]["config"],
+            **common,
+        }
+    return specs, left_out
+
+
+def files_of(variant: dict[str, Any]) -> dict[str, Any]:
+    """Sizes in MB (10^6 bytes) and sha256 of what a variant ships: its model, and model and tokenizer together."""
+    model = Path(variant["folder"]) / _model(variant)
+    alone = model.stat().st_size
+    both = alone + (model.parent / "tokenizer.json").stat().st_size
+    return {"file_mb": alone / 1e6, "total_mb": both / 1e6, "sha256": sha256_file(model)}
+
+
+def _lacking(variant: dict[str, Any]) -> str | None:
+    """Why a variant cannot be measured here; None where it can."""
+    if not is_eager(variant) and variant["kind"] != "onnx":
+        return f"its kind {variant['kind']!r} is not one that edgekit measures"
+    if is_eager(variant) and importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    folder = Path(variant["folder"])
+    gone = [name for name in (_model(variant), "tokenizer.json") if not (folder / name).is_file()]
+    return f"its files are gone: {', '.join(gone)} in {folder}" if gone else None
+
+
+def _model(variant: dict[str, Any]) -> str:
+    return str(variant.get("file") or ("model.safetensors" if is_eager(variant) else "model.onnx"))

@@ -1,0 +1,295 @@
+"""All that a report states, read once from a result folder and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import BadInput
+from edgekit.report.measured import Measurement, Ratio, Timing, read_measurement
+from edgekit.report.parse import Node, finish, open_document
+
+__all__ = ["Audit", "Facts", "Quality", "Requirement", "Stage", "Variant", "find_folder", "read_facts"]
+
+BASELINES = ("eager-fp32", "ort-fp32", "ort-int8-stock")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A metric on the test rows, and its paired difference from the original; shares of 1."""
+
+    metric: str
+    value: float
+    n: int
+    difference: float
+    low: float
+    high: float
+    """95% interval of the difference."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model of the comparison. Sizes and memory in MB (10^6 bytes); None where unknown here."""
+
+    name: str
+    title: str
+    quality: Quality | None
+    file_mb: float | None = None
+    total_mb: float | None = None
+    """Model and tokenizer together."""
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+    """By scenario: "real", or a number of tokens."""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds of each phase of a process."""
+    peak_mb: float | None = None
+    above_baseline_mb: float | None = None
+
+    @property
+    def real(self) -> Timing | None:
+        """Timing on test rows at their real lengths."""
+        return self.timings.get("real")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the run."""
+
+    stage: str
+    title: str
+    key: str
+    seconds: float
+    """Time it took when it ran, in seconds."""
+    reused: bool
+    """It was there already, so nothing was spent this time."""
+    parameters: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing the target asks of the graph that runs."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the runtime really executes of the bundle."""
+
+    arch: str
+    observed: bool
+    """The kernels were seen on the target's own kind of chip."""
+    constant: int
+    integer: int
+    activation: int
+    fallbacks: tuple[tuple[str, str], ...]
+    """(node, why) of each product left in floating point."""
+    stray_qdq: int
+    casts: int
+    fused: Mapping[str, int]
+    nodes: tuple[int, int]
+    """In the file, and after the runtime's own optimiser."""
+    requirements: tuple[Requirement, ...]
+    ok: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One result: a recipe for a target."""
+
+    folder: Path
+    name: str
+    recipe: str
+    task: str
+    target: str
+    target_title: str
+    source: str
+    """The original model's name."""
+    version: str
+    """Of the edgekit that packed the bundle."""
+    steps: tuple[Mapping[str, Any], ...]
+    """The recipe's [[compress]] tables."""
+    accept: Mapping[str, float]
+    """The recipe's budgets that are set."""
+    bundle_mb: float
+    """Model and tokenizer of the bundle, MB (10^6 bytes)."""
+    quality: Quality
+    variants: tuple[Variant, ...]
+    """Baselines first, then the chain, the bundle last."""
+    stages: tuple[Stage, ...]
+    chain: tuple[tuple[str, str], ...]
+    """(stage key, variant name) along the chain: the model as it is after that stage, lowered like the bundle."""
+    audit: Audit
+    measurement: Measurement | None
+    not_measured: str
+    """Why there is no measurement; "" where there is one."""
+    tools: Mapping[str, str]
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant called `name`, if this run has it."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+    def ratio(self, against: str, scenario: str = "real") -> Ratio | None:
+        """How many times faster the bundle is than `against`."""
+        found = self.measurement.ratios if self.measurement else ()
+        return next((ratio for ratio in found if (ratio.of, ratio.against, ratio.scenario) == ("bundle", against, scenario)), None)
+
+
+def find_folder(path: Path) -> Path:
+    """The result folder that `path` is, or whose bundle/ it is."""
+    inside = path.name == "bundle" and not (path / "lineage.json").is_file() and (path.parent / "lineage.json").is_file()
+    return path.parent if inside else path
+
+
+def read_facts(folder: Path) -> Facts:
+    """Facts of `folder` (`build/<recipe>-<target>/`), from lineage.json, bundle/manifest.json, bundle/audit.json, bench.json.
+
+    Without bench.json, or with one of another bundle, `measurement` is None and `not_measured` says why.
+
+    Raises:
+        BadInput: a document other than bench.json is missing, or any is malformed, holds NaN, or speaks of another target.
+    """
+    folder = find_folder(folder)
+    paths = [folder / "lineage.json", folder / "bundle" / "manifest.json", folder / "bundle" / "audit.json"]
+    lineage, manifest, audit = (open_document(path) for path in paths)
+    recipe, target, block = lineage.node("recipe"), lineage.node("target"), manifest.node("edgekit")
+    accept = recipe.maybe("accept")
+    assets = manifest.node("assets")
+    quality = block.node("quality")
+    facts = Facts(
+        folder=folder,
+        name=manifest.text("name"),
+        recipe=recipe.text("name"),
+        task=block.text("task"),
+        target=target.text("name"),
+        target_title=target.text("title", ""),
+        source=block.node("source").text("model"),
+        version=block.text("version"),
+        steps=tuple(step.value for step in recipe.nodes("compress")),
+        accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
+        bundle_mb=sum(assets.node(name).count("size") for name in ("model.onnx", "tokenizer.json")) / 1e6,
+        quality=_quality(quality, quality.number("bundle")),
+        variants=_variants(lineage),
+        stages=tuple(_stage(stage) for stage in lineage.nodes("stages")),
+        chain=_chain(lineage),
+        audit=_audit(audit),
+        measurement=None,
+        not_measured="",
+        tools={name: str(version) for name, version in block.node("tools").value.items()},
+    )
+    digest = assets.node("model.onnx").text("sha256")
+    for document, path in zip((lineage, manifest, audit), paths, strict=True):
+        finish(document, path)
+    if audit.value["target"] != facts.target:
+        raise BadInput(f"audits target {audit.value['target']}; this result is for {facts.target}", where=str(paths[2]))
+    return _with_measurement(facts, digest, lineage)
+
+
+def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
+    """`facts` with what bench.json adds, or with the reason why nothing is added."""
+    path = facts.folder / "bench.json"
+    if not path.is_file():
+        lacks = [str(item) for item in lineage.value.get("lacks", [])]
+        if lineage.value.get("timed_here", True):
+            return replace(facts, not_measured=f"no measurement was made yet; run `edgekit bench {facts.folder}`")
+        why = "; ".join(lacks) or "it only emulates the target"
+        return replace(facts, not_measured=f"this host is not the target {facts.target}: it lacks {why}" if lacks else f"this host is not the target: {why}")
+    document = open_document(path)
+    read = read_measurement(document)
+    known = {variant.name for variant in facts.variants}
+    for name in read.variants:
+        if name not in known:
+            document.faults.append(f"variants: {name!r} is not in lineage.json")
+    finish(document, path)
+    if read.measurement.target and read.measurement.target != facts.target:
+        raise BadInput(f"times target {read.measurement.target}; this result is for {facts.target}", where=str(path))
+    if read.artifact_sha256 != digest:
+        return replace(facts, not_measured=f"bench.json is of an earlier bundle; run `edgekit bench {facts.folder}`")
+    variants = [replace(variant, **read.variants.get(variant.name, {})) for variant in facts.variants]
+    return replace(facts, variants=tuple(variants), measurement=read.measurement)
+
+
+def _quality(node: Node, value: float) -> Quality:
+    low, high = node.pair("ci95")
+    return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high)
+
+
+def _variants(lineage: Node) -> tuple[Variant, ...]:
+    found = []
+    for name, node in lineage.members("variants").items():
+        quality = node.maybe("quality")
+        file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", "model.onnx"))
+        found.append(
+            Variant(
+                name,
+                node.text("title", name),
+                None if quality is None else _quality(quality, quality.number("value")),
+                file_mb,
+                total_mb,
+            )
+        )
+    if "bundle" not in {variant.name for variant in found}:
+        lineage.wrong("variants", "the bundle is missing")
+    return tuple(sorted(found, key=lambda variant: _rank(variant.name)))
+
+
+def _rank(name: str) -> tuple[int, int, str]:
+    """Baselines in their order, then `after-<n>-<method>` by number, then anything else, the bundle last."""
+    if name in BASELINES:
+        return (0, BASELINES.index(name), name)
+    number = name.split("-")[1] if name.startswith("after-") else ""
+    if number.isdigit():
+        return (1, int(number), name)
+    return (3 if name == "bundle" else 2, 0, name)
+
+
+def _sizes(folder: Path, file: str) -> tuple[float | None, float | None]:
+    """MB of the model, and of model and tokenizer, where the files are still there."""
+    try:
+        model, tokenizer = (folder / file).stat().st_size, (folder / "tokenizer.json").stat().st_size
+    except OSError:
+        return None, None
+    return model / 1e6, (model + tokenizer) / 1e6
+
+
+def _stage(node: Node) -> Stage:
+    metrics = node.node("metrics")
+    parameters, size = (metrics.count(name) if metrics.has(name) else None for name in ("parameters", "bytes"))
+    seconds = node.number("seconds", above=-1e-9)
+    return Stage(node.text("stage"), node.text("title", node.text("stage")), node.text("key"), seconds, node.flag("hit"), parameters, size)
+
+
+def _chain(lineage: Node) -> tuple[tuple[str, str], ...]:
+    keys = lineage.texts("chain")
+    after = {name.split("-")[1]: name for name in lineage.node("variants").value if name.startswith("after-")}
+    names = [after.get(str(number), "") for number in range(len(keys))]
+    if len(keys) > 1:
+        names[-1] = "bundle"
+    return tuple(zip(keys, names, strict=True))
+
+
+def _audit(node: Node) -> Audit:
+    nodes, fused = node.node("nodes"), node.node("fused")
+    node.text("target")
+    return Audit(
+        arch=node.node("observed_on").text("arch"),
+        observed=node.flag("kernels_observed"),
+        constant=node.count("matmuls_constant"),
+        integer=node.count("matmuls_integer"),
+        activation=node.count("matmuls_activation"),
+        fallbacks=tuple((item.text("node"), item.text("why")) for item in node.nodes("fallbacks")),
+        stray_qdq=node.count("stray_qdq"),
+        casts=node.count("casts"),
+        fused={name: fused.count(name) for name in fused.value},
+        nodes=(nodes.count("file"), nodes.count("optimised")),
+        requirements=tuple(
+            Requirement(item.text("name"), item.flag("holds"), str(item.value.get("found", ""))) for item in node.nodes("requirements")
+        ),
+        ok=node.flag("ok"),
+        notes=node.texts("notes"),
+    )

@@ -1,0 +1,152 @@
+"""Strict reading of the JSON documents a report is made from: every fault of a file is reported at once, NaN is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edgekit.errors import BadInput
+
+__all__ = ["Node", "finish", "open_document"]
+
+MOST_FAULTS = 12
+
+
+@dataclass(frozen=True)
+class Node:
+    """A JSON object and where it stands. A wrong or missing field is noted in `faults`, and a neutral value returned."""
+
+    value: Mapping[str, Any]
+    where: str = ""
+    faults: list[str] = field(default_factory=list)
+
+    def wrong(self, key: str, words: str) -> None:
+        """Note that `key` is not what it must be."""
+        self.faults.append(f"{self.where}{key}: {words}")
+
+    def has(self, key: str) -> bool:
+        """Whether `key` is there and not null."""
+        return self.value.get(key) is not None
+
+    def node(self, key: str) -> Node:
+        """The object under `key`; an empty one, and a fault, where there is none."""
+        return self._object(self.value.get(key), key)
+
+    def maybe(self, key: str) -> Node | None:
+        """The object under `key`, or None where it is absent or null."""
+        return self.node(key) if self.has(key) else None
+
+    def nodes(self, key: str) -> list[Node]:
+        """The objects of the list under `key`."""
+        return [self._object(item, f"{key}[{number}]") for number, item in enumerate(self._list(key))]
+
+    def members(self, key: str) -> dict[str, Node]:
+        """The objects under the object `key`, by name."""
+        inner = self.node(key)
+        return {name: inner.node(name) for name in inner.value}
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """The string under `key`."""
+        found = self.value.get(key, default)
+        if isinstance(found, str):
+            return found
+        self.wrong(key, "a string is needed")
+        return ""
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The strings of the list under `key`."""
+        found = self._list(key)
+        if all(isinstance(item, str) for item in found):
+            return tuple(found)
+        self.wrong(key, "a list of strings is needed")
+        return ()
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """The true or false under `key`."""
+        found = self.value.get(key, default)
+        if isinstance(found, bool):
+            return found
+        self.wrong(key, "true or false is needed")
+        return False
+
+    def number(self, key: str, *, above: float = -math.inf) -> float:
+        """The finite number under `key`, greater than `above`."""
+        found = self.value.get(key)
+        if not isinstance(found, int | float) or isinstance(found, bool) or not math.isfinite(found):
+            self.wrong(key, "a finite number is needed")
+            return 1.0
+        if found <= above:
+            self.wrong(key, f"{found:g} is not above {above:g}")
+            return 1.0
+        return float(found)
+
+    def maybe_number(self, key: str, *, above: float = -math.inf) -> float | None:
+        """The finite number under `key`, or None where it is absent or null."""
+        return self.number(key, above=above) if self.has(key) else None
+
+    def count(self, key: str) -> int:
+        """The whole number from 0 under `key`."""
+        found = self.value.get(key)
+        if isinstance(found, int) and not isinstance(found, bool) and found >= 0:
+            return found
+        self.wrong(key, "a whole number from 0 is needed")
+        return 0
+
+    def pair(self, key: str, *, above: float = -math.inf) -> tuple[float, float]:
+        """The interval [low, high] of finite numbers under `key`."""
+        found = self._list(key)
+        inner = Node(dict(zip(("low", "high"), found, strict=False)), f"{self.where}{key}.", self.faults)
+        low, high = inner.number("low", above=above), inner.number("high", above=above)
+        if len(found) != 2 or low > high:
+            self.wrong(key, "an interval [low, high] is needed")
+        return low, high
+
+    def _list(self, key: str) -> list[Any]:
+        found = self.value.get(key)
+        if isinstance(found, list):
+            return found
+        self.wrong(key, "a list is needed")
+        return []
+
+    def _object(self, found: Any, key: str) -> Node:
+        if not isinstance(found, dict):
+            self.wrong(key, "an object is needed")
+            found = {}
+        return Node(found, f"{self.where}{key}.", self.faults)
+
+
+def open_document(path: Path) -> Node:
+    """The object in JSON file `path`, whose schema_version must be 1.
+
+    Raises:
+        BadInput: no such file, not UTF-8 JSON, NaN or Infinity in it, another version.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except FileNotFoundError:
+        raise BadInput("no such file", where=str(path), fix="run `edgekit export` first") from None
+    except (ValueError, RecursionError) as fault:
+        raise BadInput(f"not a sound JSON document: {fault}", where=str(path), fix="make it again") from None
+    except OSError as fault:
+        raise BadInput(fault.strerror or str(fault), where=str(path)) from None
+    if not isinstance(found, dict):
+        raise BadInput("not a JSON object", where=str(path), fix="make it again")
+    if found.get("schema_version") != 1:
+        raise BadInput(f"schema_version {found.get('schema_version')!r} is unknown; this edgekit reads 1", where=str(path))
+    return Node(found)
+
+
+def finish(document: Node, path: Path) -> None:
+    """Raise BadInput with every fault noted in `document`, if there is any."""
+    if document.faults:
+        shown = document.faults[:MOST_FAULTS]
+        more = len(document.faults) - len(shown)
+        raise BadInput("malformed", where=str(path), faults=[*shown, *([f"and {more} more"] if more else [])], fix="make it again")
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number a report may show")

@@ -1,0 +1,162 @@
+"""The command line as a stranger meets it: help, lists, JSON, exit codes, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def edgekit(*arguments: str, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "edgekit", *arguments]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        command, input=stdin, capture_output=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": path, **environment}
+    )
+
+
+def document(*arguments: str) -> Any:
+    done = edgekit(*arguments, "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    probe = "import sys; sys.argv = ['edgekit', '--help']\nimport edgekit.cli\ntry: edgekit.cli.main()\nexcept SystemExit: pass\n"
+    probe += "print([name for name in ('torch', 'transformers', 'onnxruntime', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.stdout.strip().endswith("[]")
+    for word in ("export", "plan", "bench", "verify", "report", "run", "ls", "doctor", "schema", "Exit codes"):
+        assert word in done.stdout
+
+
+def test_lists() -> None:
+    assert {"x86-avx2", "x86-vnni", "arm64-neon", "arm64-dotprod", "arm64-i8mm", "cuda"} <= {row["name"] for row in document("ls", "targets")}
+    assert {"distill", "prune-structured", "prune-vocabulary"} <= {row["name"] for row in document("ls", "methods")}
+    assert {"intents", "clinc150"} <= {row["name"] for row in document("ls", "recipes")}
+    assert all(row["title"] for what in ("targets", "methods", "recipes", "tasks") for row in document("ls", what))
+
+
+def test_doctor_names_a_best_target() -> None:
+    found = document("doctor")
+    assert found["best"] in {row["name"] for row in found["targets"] if row["runs"]}
+    assert found["host"]["cores_usable"] >= 1
+
+
+@pytest.mark.parametrize("what", ["recipe", "target"])
+def test_schemas_describe_every_field(what: str) -> None:
+    done = edgekit("schema", what)
+    schema = json.loads(done.stdout)
+    assert schema["additionalProperties"] is False
+    assert "schema" in schema["properties"]
+
+
+def test_plan_runs_nothing_and_names_keys(tmp_path: Path) -> None:
+    found = document("plan", "intents", "--target", "x86-vnni", "--target", "arm64-dotprod", "--build", str(tmp_path / "build"))
+    assert not (tmp_path / "build").exists()
+    names = [stage["stage"] for stage in found["stages"]]
+    assert names.count("train") == 1 and names.count("distill") == 2, "targets share compress"
+    assert names.count("export") == 5, "targets share export"
+    assert names.count("pack") == 2
+    assert len({stage["key"] for stage in found["stages"]}) == len(found["stages"])
+    assert {stage["state"] for stage in found["stages"]} == {"to run"}
+
+
+BAD: list[tuple[list[str], int, str]] = [
+    (["export", "nowhere.toml"], 2, "no such file"),
+    (["export", "intentz"], 2, "did you mean 'intents'?"),
+    (["plan", "intents", "--target", "x87"], 2, "no target named 'x87'"),
+    (["verify", "nowhere"], 2, "no bundle here"),
+    (["run", "nowhere", "hello"], 2, "no bundle here"),
+    (["bench", "nowhere"], 2, "no bundle here"),
+    (["report", "nowhere"], 2, "no results"),
+    (["ls", "colours"], 2, "cannot list"),
+    (["schema", "colours"], 2, "no schema of"),
+    (["frobnicate"], 2, "No such command"),
+    (["export", "--colour"], 2, "No such option"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), BAD)
+def test_bad_usage_has_a_message_and_a_code(arguments: list[str], code: int, says: str, tmp_path: Path) -> None:
+    done = edgekit(*arguments)
+    assert done.returncode == code
+    assert says in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_faults_are_json_where_json_is_asked_for() -> None:
+    done = edgekit("verify", "nowhere", "--json")
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert found["exit_code"] == 2 and "no bundle here" in found["error"]
+
+
+def recipe(folder: Path, tail: str = "", head: str = "") -> Path:
+    path = folder / "mine.toml"
+    data = "".join(f'{split} = "{split}.jsonl"\n' for split in ("train", "validation", "test"))
+    path.write_text(f'schema = 1\ntask = "text-classification"\n{head}[model.new]\nlayers = 1\n[data]\n{data}{tail}')
+    return path
+
+
+def rows(folder: Path, **splits: list[Any]) -> None:
+    for split in ("train", "validation", "test"):
+        given = splits.get(split, [{"text": f"{split} {number}", "label": "ab"[number % 2]} for number in range(8)])
+        (folder / f"{split}.jsonl").write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given))
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        ({"train": ["{"]}, "train.jsonl"),
+        ({"train": [{"utterance": "x", "label": "a"}]}, "'text'"),
+        ({"train": [{"text": 3, "label": "a"}]}, "text"),
+        ({"train": [{"text": " ", "label": "a"}, {"text": "x", "label": "a"}]}, "empty"),
+        ({"test": []}, "test.jsonl"),
+        ({"test": [{"text": "only one", "label": "a"}]}, "one row"),
+        ({"test": [{"text": "x y", "label": "zzz"}, {"text": "x z", "label": "a"}]}, "zzz"),
+    ],
+)
+def test_bad_rows(tmp_path: Path, splits: dict[str, list[Any]], says: str) -> None:
+    rows(tmp_path, **splits)
+    done = edgekit("export", str(recipe(tmp_path)), "--build", str(tmp_path / "build"))
+    assert done.returncode == 2, done.stderr.decode()
+    assert says in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_overlap_is_refused_where_asked(tmp_path: Path) -> None:
+    same = [{"text": f"same {number}", "label": "ab"[number % 2]} for number in range(4)]
+    rows(tmp_path, train=[*same, {"text": "other", "label": "a"}], test=same)
+    done = edgekit("export", str(recipe(tmp_path, 'on_overlap = "refuse"\n')), "--build", str(tmp_path / "build"))
+    assert done.returncode == 2
+    assert b"same 0" in done.stderr
+
+
+def test_missing_data_files_are_named_by_the_plan(tmp_path: Path) -> None:
+    done = edgekit("plan", str(recipe(tmp_path)))
+    assert done.returncode == 2
+    assert all(f"{split}.jsonl" in done.stderr.decode() for split in ("train", "validation", "test"))
+
+
+@pytest.mark.parametrize(
+    ("tail", "says"),
+    [
+        ('[[compress]]\nmethod = "prune-vocabulary"\n[[compress]]\nmethod = "distill"\n', "hidden states"),
+        ('[quantize]\nformat = "float16"\n', "no faster"),
+        ('[quantize]\nactivations = "int8"\n', "no fast x86 kernel"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_runs(tmp_path: Path, tail: str, says: str) -> None:
+    rows(tmp_path)
+    done = edgekit("export", str(recipe(tmp_path, tail)), "--target", "x86-vnni", "--build", str(tmp_path / "build"))
+    assert done.returncode == 2
+    assert says in done.stderr.decode()
+    assert not (tmp_path / "build").exists()
