@@ -1,9 +1,9 @@
 """edgekit: distil, prune and quantize a transformer into a verified, measured bundle for an edge device.
 
-    import edgekit as ek
-    result = ek.export("intents")            # needs the export extra
-    model = ek.load(result.path)             # the runtime: no torch
-    model("set an alarm for six")            # {'label': 'set_alarm', 'score': 0.99}
+import edgekit as ek
+result = ek.export("intents")            # needs the export extra
+model = ek.load(result.path)             # the runtime: no torch
+model("set an alarm for six")            # {'label': 'set_alarm', 'score': 0.99}
 """
 
 from __future__ import annotations

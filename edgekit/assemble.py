@@ -48,7 +48,9 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             model, checkpoint / "tokenizer.json", texts, labels,
             max_length=recipe.model.max_length, pad_id=pad_id, provider=_provider_here(target.provider),
         )  # fmt: skip
-        before, after = (np.load(context.inputs[name] / "correct.npy", allow_pickle=False) for name in ("score_original", "score_bundle"))
+        before, after = (
+            np.load(context.inputs[name] / "correct.npy", allow_pickle=False) for name in ("score_original", "score_bundle")
+        )
         calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
         axes = ["batch", "sequence"]
         block: dict[str, Any] = {
@@ -79,7 +81,11 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         name = f"{plan.name}-{target.name}"
         folder = context.out / PACKED
         folder.mkdir()
-        files = {"model.onnx": model, "tokenizer.json": checkpoint / "tokenizer.json", "config.json": checkpoint / "config.json"}
+        files = {
+            "model.onnx": model,
+            "tokenizer.json": checkpoint / "tokenizer.json",
+            "config.json": checkpoint / "config.json",
+        }
         session = {"intra_op_num_threads": target.session.threads, "config": dict(target.session.config)}
         write_bundle(
             folder,
@@ -142,8 +148,19 @@ def lineage_of(
     for name, variant in item.variants.items():
         folder = _variant_folder(variant, done, previous.parent / "variants" / name)
         correct = np.load(done[key_of(variant.score)].path / "correct.npy", allow_pickle=False)
-        quality = {"metric": metric, "value": float(correct.mean()), "n": len(correct), **paired_difference(base, correct, plan.recipe.seed)}
-        variants[name] = {"kind": "onnx", "title": variant.title, "folder": str(folder), "file": variant.file, "quality": quality}
+        quality = {
+            "metric": metric,
+            "value": float(correct.mean()),
+            "n": len(correct),
+            **paired_difference(base, correct, plan.recipe.seed),
+        }
+        variants[name] = {
+            "kind": "onnx",
+            "title": variant.title,
+            "folder": str(folder),
+            "file": variant.file,
+            "quality": quality,
+        }
     eager = {"kind": "edgekit.tasks:eager_predictor", "title": "PyTorch eager fp32 of the original", "folder": str(original.resolve()),
              "file": "model.safetensors", "quality": variants[BASE]["quality"]}  # fmt: skip
     stages = []
@@ -178,7 +195,9 @@ def judge(plan: Plan, folder: Path) -> list[str]:
     quality = manifest["edgekit"]["quality"]
     missed = []
     if accept.max_quality_drop is not None and -quality["difference"] > accept.max_quality_drop:
-        missed.append(f"{quality['metric']} fell by {-quality['difference']:.4f}, more than max_quality_drop = {accept.max_quality_drop}")
+        missed.append(
+            f"{quality['metric']} fell by {-quality['difference']:.4f}, more than max_quality_drop = {accept.max_quality_drop}"
+        )
     size = sum(manifest["assets"][name]["size"] for name in ("model.onnx", "tokenizer.json")) / 1e6
     if accept.max_size_mb is not None and size > accept.max_size_mb:
         missed.append(f"model and tokenizer take {size:.2f} MB, more than max_size_mb = {accept.max_size_mb}")
@@ -186,7 +205,9 @@ def judge(plan: Plan, folder: Path) -> list[str]:
     if not bench.is_file():
         return missed
     document = json.loads(bench.read_text(encoding="utf-8"))
-    speedup = next((item["speedup"] for item in document["ratios"] if item["against"] == BASE and item["scenario"] == "real"), None)
+    speedup = next(
+        (item["speedup"] for item in document["ratios"] if item["against"] == BASE and item["scenario"] == "real"), None
+    )
     if accept.min_speedup is not None and speedup is not None and speedup < accept.min_speedup:
         missed.append(f"{speedup:.2f} times the speed of ONNX Runtime fp32, less than min_speedup = {accept.min_speedup}")
     latency = next((item["scenarios"][0]["p50_ms"] for item in document["variants"] if item["name"] == "bundle"), None)

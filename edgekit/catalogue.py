@@ -59,11 +59,15 @@ def examine() -> tuple[dict[str, Any], list[Any]]:
     """(document, rich parts) on this machine and how each target fits it."""
     host = detect()
     best = best_target(host).name
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in target_names():
         target = load_target(name)
         lacks = target.lacks(host)
-        state = "can be exported only" if lacks else ("can be measured" if target.matches(host) else "runs, but emulated: no timing")
+        state = (
+            "can be exported only"
+            if lacks
+            else ("can be measured" if target.matches(host) else "runs, but emulated: no timing")
+        )
         rows.append({"name": name, "runs": not lacks, "measured": target.matches(host), "state": state, "lacks": lacks})
     table = Table(title="Targets on this machine", title_justify="left")
     for column in ("target", "here", "lacks"):

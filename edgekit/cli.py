@@ -26,7 +26,10 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
-Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Target name or .toml file; may be given again. Default: this host's best.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", help="Target name or .toml file; may be given again. Default: this host's best."),
+]
 RecipeName = Annotated[str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.")]
 BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
 BUILD = Path("build")
@@ -79,14 +82,18 @@ def bench(
     seconds: Annotated[float | None, typer.Option(min=0.05, help="Timed seconds in each process and scenario.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads, instead of the target's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of processes.")] = 7,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle and its baselines on this machine, in fresh interleaved processes."""
     from edgekit.console import Show
     from edgekit.pipeline import measure
 
-    document, shown = measure(bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed, show=Show(silent=as_json))
+    document, shown = measure(
+        bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed, show=Show(silent=as_json)
+    )
     _emit(document, as_json, shown)
     if strict and not document["validity"]["stable"]:
         raise typer.Exit(1)
@@ -98,11 +105,18 @@ def verify(bundle: BundlePath, as_json: Json = False) -> None:
     from edgekit.runtime.verify import verify as check
 
     document = check(bundle)
-    _emit(document, as_json, f"{bundle}: whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed")
+    _emit(
+        document,
+        as_json,
+        f"{bundle}: whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed",
+    )
 
 
 @app.command()
-def report(build: Annotated[Path, typer.Argument(help="A result folder, or the build folder above several.")] = BUILD, as_json: Json = False) -> None:
+def report(
+    build: Annotated[Path, typer.Argument(help="A result folder, or the build folder above several.")] = BUILD,
+    as_json: Json = False,
+) -> None:
     """Write the report again: Markdown and one self-contained HTML page."""
     from edgekit.pipeline import write_reports
 

@@ -37,7 +37,9 @@ def load_toml(path: Path, model: type[M]) -> M:
             raise BadInput(f"larger than {MAX_BYTES:,} bytes, which no configuration is", where=str(path))
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadInput("no such file", where=str(path), fix="check the path; `edgekit ls` shows what ships with edgekit") from None
+        raise BadInput(
+            "no such file", where=str(path), fix="check the path; `edgekit ls` shows what ships with edgekit"
+        ) from None
     except (OSError, UnicodeDecodeError) as fault:
         raise BadInput(f"cannot be read: {fault}", where=str(path)) from None
     try:

@@ -45,7 +45,11 @@ class Result:
     def shown(self) -> list[Any]:
         """For people: the table, then where things lie."""
         lines = [*self.table, ""]
-        lines += [f"bundle   {self.path / 'bundle'}", f"archive  {self.path / 'bundle.tar.gz'}", f"report   {self.path / 'report.html'}"]
+        lines += [
+            f"bundle   {self.path / 'bundle'}",
+            f"archive  {self.path / 'bundle.tar.gz'}",
+            f"report   {self.path / 'report.html'}",
+        ]
         lines += [f"NOT MET  {fault}" for fault in self.missed]
         if self.up_to_date:
             lines.append("Everything is up to date; nothing was run. `edgekit bench` measures again.")
@@ -165,7 +169,11 @@ def measure(
         from edgekit.runtime.supervise import bench_bundle
 
         document = bench_bundle(
-            bundle, threads=threads, processes=processes or (3 if quick else 10), seconds=seconds or (0.5 if quick else 2.0), out=None
+            bundle,
+            threads=threads,
+            processes=processes or (3 if quick else 10),
+            seconds=seconds or (0.5 if quick else 2.0),
+            out=None,
         )
         return document, [json.dumps(document, indent=1)]
     with show.stage("measure") as progress:
@@ -217,7 +225,7 @@ def explain(recipe: str, targets: list[str], build: Path) -> tuple[dict[str, Any
             reads = sorted(stage.target_fields)
             rows.append({"stage": stage.name, "title": stage.title, "key": key, "state": state, "reads": reads})
             table.add_row(stage.title, key[:12], state, ", ".join(reads) or "nothing")
-    decided = [
+    decided: list[dict[str, Any]] = [
         {
             "target": item.target.name,
             "measured_here": item.timed,
@@ -228,6 +236,13 @@ def explain(recipe: str, targets: list[str], build: Path) -> tuple[dict[str, Any
         }
         for item in plan.targets
     ]
-    lines = [f"{item['target']}: {name} = {fact['value']}  (from the {fact['from']})" for item in decided for name, fact in item["quantize"].items()]
-    lines += [f"{item['target']}: " + ("measured here" if item["measured_here"] else "exported only: this host is not that target") for item in decided]
+    lines = [
+        f"{item['target']}: {name} = {fact['value']}  (from the {fact['from']})"
+        for item in decided
+        for name, fact in item["quantize"].items()
+    ]
+    lines += [
+        f"{item['target']}: " + ("measured here" if item["measured_here"] else "exported only: this host is not that target")
+        for item in decided
+    ]
     return {"recipe": plan.name, "stages": rows, "targets": decided}, [table, *lines]

@@ -181,5 +181,7 @@ def _model(recipe: Recipe, path: Path) -> tuple[str | None, str | None]:
 
         return str(folder), digest(folder)
     if recipe.model.id.startswith((".", "/")):
-        raise BadInput("no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe")
+        raise BadInput(
+            "no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe"
+        )
     return recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}"

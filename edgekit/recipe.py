@@ -14,7 +14,19 @@ from edgekit.config import Strict, load_toml
 from edgekit.shipped import shipped_file, shipped_names
 from edgekit.target import Quantize
 
-__all__ = ["Accept", "Calibration", "Data", "Model", "NewModel", "Recipe", "load_recipe", "method_module", "method_names", "recipe_model", "recipe_names"]
+__all__ = [
+    "Accept",
+    "Calibration",
+    "Data",
+    "Model",
+    "NewModel",
+    "Recipe",
+    "load_recipe",
+    "method_module",
+    "method_names",
+    "recipe_model",
+    "recipe_names",
+]
 
 
 class NewModel(Strict):

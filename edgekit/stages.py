@@ -63,7 +63,9 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         save(loaded, context.out, tokenizer_files_from=Path(loaded.config.name_or_path))
         return {"parameters": parameters(loaded)}
 
-    return Stage("original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH)
+    return Stage(
+        "original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH
+    )
 
 
 def compress_stage(
@@ -127,7 +129,15 @@ def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:
 
 
 def quantize_stage(
-    recipe: Recipe, target: Target, checkpoint: Stage, exported: Stage, calibration: Stage, rows: Stage, *, timed: bool, title: str
+    recipe: Recipe,
+    target: Target,
+    checkpoint: Stage,
+    exported: Stage,
+    calibration: Stage,
+    rows: Stage,
+    *,
+    timed: bool,
+    title: str,
 ) -> Stage:
     """Fused ONNX -> the target's numbers."""
     quantize = recipe.quantize or target.quantize
@@ -180,7 +190,9 @@ def stock_stage(exported: Stage) -> Stage:
 
         return stock_int8(context.inputs["exported"] / PLAIN, context.out)
 
-    return Stage("stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx"))
+    return Stage(
+        "stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
+    )
 
 
 def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[str, Any]) -> Stage:
@@ -191,7 +203,9 @@ def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[
 
         seen = recipe.quantize or target.quantize
         wanted = target.model_copy(update={"quantize": seen})
-        document = audit(context.inputs["quantized"] / "model.onnx", wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"])
+        document = audit(
+            context.inputs["quantized"] / "model.onnx", wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"]
+        )
         (context.out / "audit.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         require(document)
         return {name: document[name] for name in ("matmuls_integer", "matmuls_constant", "stray_qdq", "casts")}

@@ -139,7 +139,7 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Call
     partial = folder.with_name(folder.name + ".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with _locked(partial, progress):
+        with _Locked(partial, progress):
             found, corrupt = find(root, stage)
             if found is not None:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -158,7 +158,12 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Call
 
 
 def _make(
-    root: Path, stage: Stage, inputs: Mapping[str, Path], folder: Path, partial: Path, progress: Callable[[float, float, str], None]
+    root: Path,
+    stage: Stage,
+    inputs: Mapping[str, Path],
+    folder: Path,
+    partial: Path,
+    progress: Callable[[float, float, str], None],
 ) -> Artifact:
     out, scratch = partial / "out", partial / "scratch"
     shutil.rmtree(out, ignore_errors=True)
@@ -181,13 +186,13 @@ def _make(
     record = {"schema_version": 1, "key": key_of(stage), "identity": _identity(stage), "files": files, "metrics": metrics}
     write_atomically(out / TIMING, json.dumps({"seconds": round(seconds, 3)}))
     write_atomically(out / RECORD, json.dumps(record, indent=1, sort_keys=True))
-    os.rename(out, folder)
+    out.rename(folder)
     _sync(folder.parent)
     shutil.rmtree(partial, ignore_errors=True)
     return Artifact(stage.name, key_of(stage), folder, json.loads(json.dumps(metrics)), seconds)
 
 
-class _locked:
+class _Locked:
     """Hold a folder's lock file; the system releases it when the process dies, however it dies."""
 
     def __init__(self, folder: Path, progress: Callable[[float, float, str], None]) -> None:

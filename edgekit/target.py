@@ -61,7 +61,9 @@ class Session(Strict):
     def _known_keys(self) -> Session:
         unknown = sorted(set(self.config) - SESSION_KEYS)
         if unknown:
-            raise ValueError(f"unknown session keys {unknown}; ONNX Runtime would ignore them in silence (known: {sorted(SESSION_KEYS)})")
+            raise ValueError(
+                f"unknown session keys {unknown}; ONNX Runtime would ignore them in silence (known: {sorted(SESSION_KEYS)})"
+            )
         return self
 
 
@@ -154,7 +156,9 @@ def load_target(name_or_path: str) -> Target:
     path = shipped_file("targets", name_or_path)
     target = load_toml(path, Target)
     if target.name != path.stem:
-        raise BadInput(f"is named {target.name!r}, which is not its file's name", where=str(path), fix=f"set name = {path.stem!r}")
+        raise BadInput(
+            f"is named {target.name!r}, which is not its file's name", where=str(path), fix=f"set name = {path.stem!r}"
+        )
     return target
 
 
@@ -162,6 +166,7 @@ def best_target(host: Host) -> Target:
     """The highest-ranked shipped target that `host` can run; float32-capable fallbacks rank lowest."""
     fitting = [target for target in map(load_target, target_names()) if not target.lacks(host)]
     if not fitting:
-        raise BadInput(f"no shipped target fits this {host.arch} machine", fix="write a target file and pass its path with --target")
+        raise BadInput(
+            f"no shipped target fits this {host.arch} machine", fix="write a target file and pass its path with --target"
+        )
     return max(fitting, key=lambda target: target.rank)
-

@@ -18,7 +18,12 @@ def edgekit(*arguments: str, stdin: bytes | None = None, **environment: str) -> 
     command = [sys.executable, "-m", "edgekit", *arguments]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        command, input=stdin, capture_output=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": path, **environment}
+        command,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": path, **environment},
     )
 
 
@@ -29,16 +34,22 @@ def document(*arguments: str) -> Any:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    probe = "import sys; sys.argv = ['edgekit', '--help']\nimport edgekit.cli\ntry: edgekit.cli.main()\nexcept SystemExit: pass\n"
+    probe = (
+        "import sys; sys.argv = ['edgekit', '--help']\nimport edgekit.cli\ntry: edgekit.cli.main()\nexcept SystemExit: pass\n"
+    )
     probe += "print([name for name in ('torch', 'transformers', 'onnxruntime', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.stdout.strip().endswith("[]")
     for word in ("export", "plan", "bench", "verify", "report", "run", "ls", "doctor", "schema", "Exit codes"):
         assert word in done.stdout
 
 
 def test_lists() -> None:
-    assert {"x86-avx2", "x86-vnni", "arm64-neon", "arm64-dotprod", "arm64-i8mm", "cuda"} <= {row["name"] for row in document("ls", "targets")}
+    assert {"x86-avx2", "x86-vnni", "arm64-neon", "arm64-dotprod", "arm64-i8mm", "cuda"} <= {
+        row["name"] for row in document("ls", "targets")
+    }
     assert {"distill", "prune-structured", "prune-vocabulary"} <= {row["name"] for row in document("ls", "methods")}
     assert {"intents", "clinc150"} <= {row["name"] for row in document("ls", "recipes")}
     assert all(row["title"] for what in ("targets", "methods", "recipes", "tasks") for row in document("ls", what))
@@ -109,7 +120,9 @@ def recipe(folder: Path, tail: str = "", head: str = "") -> Path:
 def rows(folder: Path, **splits: list[Any]) -> None:
     for split in ("train", "validation", "test"):
         given = splits.get(split, [{"text": f"{split} {number}", "label": "ab"[number % 2]} for number in range(8)])
-        (folder / f"{split}.jsonl").write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given))
+        (folder / f"{split}.jsonl").write_text(
+            "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given)
+        )
 
 
 @pytest.mark.parametrize(

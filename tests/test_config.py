@@ -167,6 +167,8 @@ def test_unknown_session_key_is_refused(tmp_path: Path) -> None:
     from edgekit.shipped import shipped_file
 
     path = tmp_path / "x86-vnni.toml"
-    path.write_text(shipped_file("targets", "x86-vnni").read_text().replace("session.intra_op.allow_spinning", "session.allow_spining"))
+    path.write_text(
+        shipped_file("targets", "x86-vnni").read_text().replace("session.intra_op.allow_spinning", "session.allow_spining")
+    )
     with pytest.raises(BadInput, match="ignore them in silence"):
         load_target(str(path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -175,5 +174,5 @@ def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
 def test_atomic_write_leaves_no_litter(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.json", "1")
     write_atomically(tmp_path / "a.json", "2")
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "2"

@@ -40,7 +40,9 @@ def write_variant(folder: Path, *, width: int = 8, mask: bool = True, seed: int 
     onnx.save(model, str(folder / "model.onnx"))
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"id2label": {str(number): label for number, label in enumerate(LABELS)}, "vocab_size": len(WORDS)}
     (folder / "config.json").write_text(json.dumps(config))
@@ -51,7 +53,8 @@ def write_rows(path: Path, count: int = 30) -> Path:
     """Rows of three to eight words with labels."""
     generator = np.random.default_rng(0)
     rows = [
-        {"text": " ".join(generator.choice(WORDS[4:], size=3 + number % 6)), "label": LABELS[number % 3]} for number in range(count)
+        {"text": " ".join(generator.choice(WORDS[4:], size=3 + number % 6)), "label": LABELS[number % 3]}
+        for number in range(count)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -18,7 +18,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 __all__ = ["unit_costs"]
 
 
-def unit_costs(model: Any, shapes: Sequence[LayerShape], tokens: float, *, measured: bool, scratch: Path) -> tuple[float, float, float]:
+def unit_costs(
+    model: Any, shapes: Sequence[LayerShape], tokens: float, *, measured: bool, scratch: Path
+) -> tuple[float, float, float]:
     """(cost of a head, cost of a neuron, cost of all layers that pruning units cannot lower).
 
     Multiplications for one input of `tokens` tokens: a head has four projections of width x head_size and two products with
@@ -66,12 +68,16 @@ def _time(rows: int, width: int, units: int, products: int) -> float:
         if not (products == 4 and number < 2):
             current, wide = f"y{number}", out
     outputs = [helper.make_tensor_value_info(f"y{number}", TensorProto.FLOAT, None) for number in range(products)]
-    graph = helper.make_graph(nodes, "cost", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows, width])], outputs, constants)
+    graph = helper.make_graph(
+        nodes, "cost", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows, width])], outputs, constants
+    )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    session = onnxruntime.InferenceSession(onnx.ModelProto.SerializeToString(model), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        onnx.ModelProto.SerializeToString(model), options, providers=["CPUExecutionProvider"]
+    )
     feed = {"x": generator.normal(size=(1, rows, width)).astype(np.float32)}
     times = []
     for _ in range(300):

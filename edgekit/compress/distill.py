@@ -55,7 +55,9 @@ class Settings(Strict):
     warmup: float = Field(0.1, ge=0, le=1)
 
 
-def soft_and_hard(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float, alpha: float) -> torch.Tensor:
+def soft_and_hard(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float, alpha: float
+) -> torch.Tensor:
     """The prediction-layer loss for logits (rows, classes) and labels int64 (rows,), -1 for none; mean over rows."""
     import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
@@ -131,7 +133,10 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         if deep:
             shown = torch.stack(output.hidden_states[1:], dim=2)[mask.bool()]
             shown = shown if extra is None else extra(shown)
-            value = value + settings.hidden_weight * (shown - torch.from_numpy(teacher.hidden(batch)).to(ids.device)).square().mean()
+            value = (
+                value
+                + settings.hidden_weight * (shown - torch.from_numpy(teacher.hidden(batch)).to(ids.device)).square().mean()
+            )
         return value
 
     def evaluate(model: Any) -> float:

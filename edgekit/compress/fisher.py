@@ -83,7 +83,7 @@ def gradients(
             neuron = [torch.ones(len(ids), shape.neurons, requires_grad=True) for shape in shapes]
             with masked(model, head, neuron):
                 logits = model(input_ids=ids, attention_mask=mask).logits
-            torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
+            torch.autograd.backward(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
             for layer in range(len(shapes)):
                 heads[layer].append(_gradient(head[layer]))
                 neurons[layer].append(_gradient(neuron[layer]))

@@ -67,7 +67,8 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     model = load(work.source)
     if settings.layers is not None and settings.layers >= layer_count(model):
         raise BadInput(
-            f"layers = {settings.layers} removes nothing from a model of {layer_count(model)}", where="compress, prune-structured, layers"
+            f"layers = {settings.layers} removes nothing from a model of {layer_count(model)}",
+            where="compress, prune-structured, layers",
         )
     read = read_split(work.rows, "train")
     picked = np.random.default_rng(work.seed).choice(len(read), size=min(settings.rows, len(read)), replace=False)

@@ -57,7 +57,9 @@ def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], setti
         return len(piece) == 1
 
     kept = {piece for piece in vocabulary if piece in wanted or safe(piece)}
-    others = [piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece not in kept and not UNUSED.match(piece)]
+    others = [
+        piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece not in kept and not UNUSED.match(piece)
+    ]
     kept.update(others[: max(0, (settings.size or 0) - len(kept))])
     return sorted(kept, key=vocabulary.__getitem__)
 
@@ -94,7 +96,9 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     path = work.source / "tokenizer.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     if document["model"]["type"] != "WordPiece":
-        raise BadInput(f"cannot prune a {document['model']['type']} vocabulary, only WordPiece", where="compress, prune-vocabulary")
+        raise BadInput(
+            f"cannot prune a {document['model']['type']} vocabulary, only WordPiece", where="compress, prune-vocabulary"
+        )
     texts = [row["text"] for split in ("train", "validation") for row in read_split(work.rows, split)]
     before = Tokenizer.from_file(str(path))
     before.no_padding()

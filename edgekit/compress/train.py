@@ -53,7 +53,9 @@ def _with_every_letter(tokenizer: Any) -> Any:
     return Tokenizer.from_str(json.dumps(document))
 
 
-def train(rows: Path, out: Path, scratch: Path, *, task: str, new: NewModel, max_length: int, seed: int, progress: Progress) -> dict[str, Any]:
+def train(
+    rows: Path, out: Path, scratch: Path, *, task: str, new: NewModel, max_length: int, seed: int, progress: Progress
+) -> dict[str, Any]:
     """Learn a vocabulary, then train the model from random weights; writes a checkpoint to `out`, returns the history."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification

@@ -172,7 +172,9 @@ def _resume(scratch: Path, whole: _Step, optimizer: Any, device: torch.device) -
         return {"quality": [], "best": -1}
     state: dict[str, Any] = json.loads(record.read_text())
     tensors = load_file(scratch / f"epoch-{len(state['quality']) - 1}.safetensors")
-    whole.load_state_dict({name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")})
+    whole.load_state_dict(
+        {name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")}
+    )
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("moment."):

@@ -18,7 +18,7 @@ register = TasksManager.create_register(BACKEND)
 
 
 @register("bert", "text-classification")
-class EncoderConfig(ExporterConfig):
+class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
     """An encoder with two inputs; batch and sequence are dynamic axes. The base class is optimum's extension point."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig

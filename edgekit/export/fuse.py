@@ -62,16 +62,17 @@ def _comes_from(value: ir.Value | None, origin: ir.Value) -> bool:
         if node is None or node.op_type not in {"Expand", "Mul", "Sub", "Cast", "Unsqueeze"}:
             return False
         flowing = [item for item in node.inputs if item is not None and item.const_value is None]
-        value = (flowing[0] if node.op_type in {"Mul", "Sub"} and len(flowing) == 1 else node.inputs[0])
+        value = flowing[0] if node.op_type in {"Mul", "Sub"} and len(flowing) == 1 else node.inputs[0]
     return value is origin
 
 
 def _fold_token_types(graph: ir.Graph, _: int) -> None:
     """Replace Gather(table, indices that are always 0) + x by a constant row, folded into the position table when there is one."""
     for node in list(graph):
-        if node.op_type != "Gather" or _array(node.inputs[0]) is None or not _always_zero(node.inputs[1]):
+        types = _array(node.inputs[0]) if node.op_type == "Gather" else None
+        if types is None or not _always_zero(node.inputs[1]):
             continue
-        row = _array(node.inputs[0])[0]
+        row = types[0]
         (add, _), *more = node.outputs[0].uses()
         if more or add.op_type != "Add":
             continue
@@ -82,7 +83,10 @@ def _fold_token_types(graph: ir.Graph, _: int) -> None:
             add.replace_input_with(list(add.inputs).index(node.outputs[0]), constant)
             continue
         table = _array(position.inputs[0])
-        position.replace_input_with(0, _initializer(graph, f"{position.inputs[0].name}.with_type0", (table + row).astype(table.dtype)))
+        assert table is not None, "a position lookup reads a constant table"
+        position.replace_input_with(
+            0, _initializer(graph, f"{position.inputs[0].name}.with_type0", (table + row).astype(table.dtype))
+        )
         add.outputs[0].replace_all_uses_with(other)
 
 
@@ -101,12 +105,11 @@ def _position_gather(add: ir.Node) -> ir.Node | None:
 def _slice_positions(graph: ir.Graph, max_length: int) -> None:
     """Replace Gather(table, [0, 1, … sequence - 1]) by Slice(table, 0, sequence), rows cut to `max_length`."""
     for node in list(graph):
-        if node.op_type != "Gather" or _array(node.inputs[0]) is None:
+        whole = _array(node.inputs[0]) if node.op_type == "Gather" else None
+        stop = _counted_from_zero(node.inputs[1]) if whole is not None else None
+        if whole is None or stop is None:
             continue
-        stop = _counted_from_zero(node.inputs[1])
-        if stop is None:
-            continue
-        table = _array(node.inputs[0])[None, :max_length]
+        table = whole[None, :max_length]
         constants = [
             _initializer(graph, f"{node.name}.{name}", value)
             for name, value in (("table", table), ("start", np.array([0])), ("axis", np.array([1])))
@@ -122,10 +125,17 @@ def _skip_embeddings(graph: ir.Graph, _: int) -> None:
         if node.op_type != "LayerNormalization" or len(node.inputs) < 3:
             continue
         add = node.inputs[0].producer()
-        if add is None or add.op_type != "Add" or len(add.outputs[0].uses()) > 1 or any(_array(item) is not None for item in add.inputs):
+        if (
+            add is None
+            or add.op_type != "Add"
+            or len(add.outputs[0].uses()) > 1
+            or any(_array(item) is not None for item in add.inputs)
+        ):
             continue
         producers = [item.producer() for item in add.inputs]
-        sliced = [item for item, made in zip(add.inputs, producers, strict=True) if made is not None and made.op_type == "Slice"]
+        sliced = [
+            item for item, made in zip(add.inputs, producers, strict=True) if made is not None and made.op_type == "Slice"
+        ]
         if len(sliced) != 1:
             continue
         other = next(item for item in add.inputs if item is not sliced[0])

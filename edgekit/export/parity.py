@@ -42,5 +42,7 @@ def check_parity(module: Any, path: Path, vocabulary: int, max_length: int, tole
         if not difference <= tolerance:
             faults.append(f"batch {batch}, sequence {sequence}: largest difference {difference:.3g}")
     if faults:
-        raise CheckFailed(f"the exported graph differs from eager PyTorch by more than {tolerance:g}", where=str(path), faults=faults)
+        raise CheckFailed(
+            f"the exported graph differs from eager PyTorch by more than {tolerance:g}", where=str(path), faults=faults
+        )
     return worst

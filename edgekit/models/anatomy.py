@@ -58,7 +58,9 @@ def anatomy_of(model: Any) -> Anatomy:
     kind = model.config.model_type
     if kind not in KNOWN:
         raise BadInput(
-            f"the layers of architecture {kind!r} cannot be reshaped yet", where="compress", fix=f"use one of: {', '.join(sorted(KNOWN))}"
+            f"the layers of architecture {kind!r} cannot be reshaped yet",
+            where="compress",
+            fix=f"use one of: {', '.join(sorted(KNOWN))}",
         )
     return KNOWN[kind]
 

@@ -53,7 +53,7 @@ def load(source: str | Path, *, revision: str | None = None) -> Any:
         NotPossibleHere: a hub id without a network.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN  # noqa: N811
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
     folder = resolve(source, revision)
     raw = check_files(folder)

@@ -39,7 +39,11 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight run in integer kernels; "
         f"{fallbacks} fell back to floating point. "
-        + ("The kernels were observed on the target's architecture." if audit["kernels_observed"] else "The kernels were not observed on the target."),
+        + (
+            "The kernels were observed on the target's architecture."
+            if audit["kernels_observed"]
+            else "The kernels were not observed on the target."
+        ),
         *[f"- {note}" for note in audit["notes"]],
         "",
         "## How to run it",

@@ -26,7 +26,9 @@ ODD = [
 """One letter, no letters, emoji, right to left, accents, no spaces, far over the limit, words never seen."""
 
 
-def make_golden(model: Path, tokenizer: Path, rows: list[str], labels: list[str], *, max_length: int, pad_id: int, provider: str) -> dict[str, Any]:
+def make_golden(
+    model: Path, tokenizer: Path, rows: list[str], labels: list[str], *, max_length: int, pad_id: int, provider: str
+) -> dict[str, Any]:
     """The document `golden.json`: odd texts, then rows spread evenly over the lengths that occur; 32 in all.
 
     `margin` is the distance of the two highest outputs: a label may change elsewhere where it is within the tolerance.

@@ -30,7 +30,15 @@ INTEGER = {
     "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1, "MatMulInteger": 1, "QLinearMatMul": 1, "QGemm": 1, "QAttention": 3,
 }  # fmt: skip
 FLOAT = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Attention"}
-FUSED = {"SkipLayerNormalization", "BiasGelu", "FastGelu", "QAttention", "Attention", "MultiHeadAttention", "GatherBlockQuantized"}
+FUSED = {
+    "SkipLayerNormalization",
+    "BiasGelu",
+    "FastGelu",
+    "QAttention",
+    "Attention",
+    "MultiHeadAttention",
+    "GatherBlockQuantized",
+}
 INSIDE_ATTENTION = {"QAttention", "MultiHeadAttention", "Attention"}
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
@@ -67,7 +75,9 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         "providers": providers,
         "matmuls_constant": integer + len(fallbacks),
         "matmuls_integer": integer,
-        "matmuls_activation": sum(2 if node.op_type in INSIDE_ATTENTION else _is_activation_product(node, constants) for node in nodes),
+        "matmuls_activation": sum(
+            2 if node.op_type in INSIDE_ATTENTION else _is_activation_product(node, constants) for node in nodes
+        ),
         "fallbacks": fallbacks,
         "stray_qdq": len(strays),
         "casts": len(casts),
@@ -130,7 +140,10 @@ def _fallback(node: Any, constants: dict[str, Any], producers: dict[str, Any]) -
             return {"node": node.name, "why": f"{node.op_type} with a weight stored in floating point"}
         made = producers.get(name)
         if made is not None and made.op_type == "DequantizeLinear" and made.input[0] in constants:
-            return {"node": node.name, "why": "its 8-bit weight is restored to float32 first: the Q/DQ pair around it was not fused"}
+            return {
+                "node": node.name,
+                "why": "its 8-bit weight is restored to float32 first: the Q/DQ pair around it was not fused",
+            }
     return None
 
 
@@ -167,7 +180,11 @@ def _requirements(
             len(strays) <= asked.stray_qdq,
             f"{len(strays)}" + (f": {', '.join(strays)}" if strays else ""),
         ),
-        (f"at most {asked.casts} Casts", len(casts) <= asked.casts, f"{len(casts)}" + (f": {', '.join(casts)}" if casts else "")),
+        (
+            f"at most {asked.casts} Casts",
+            len(casts) <= asked.casts,
+            f"{len(casts)}" + (f": {', '.join(casts)}" if casts else ""),
+        ),
     ]
     if asked.integer_matmuls > 0:
         kernels = sorted(name for name in ran if name in INTEGER)

@@ -137,7 +137,9 @@ class Facts:
     def ratio(self, against: str, scenario: str = "real") -> Ratio | None:
         """How many times faster the bundle is than `against`."""
         found = self.measurement.ratios if self.measurement else ()
-        return next((ratio for ratio in found if (ratio.of, ratio.against, ratio.scenario) == ("bundle", against, scenario)), None)
+        return next(
+            (ratio for ratio in found if (ratio.of, ratio.against, ratio.scenario) == ("bundle", against, scenario)), None
+        )
 
 
 def find_folder(path: Path) -> Path:
@@ -198,7 +200,12 @@ def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
         if lineage.value.get("timed_here", True):
             return replace(facts, not_measured=f"no measurement was made yet; run `edgekit bench {facts.folder}`")
         why = "; ".join(lacks) or "it only emulates the target"
-        return replace(facts, not_measured=f"this host is not the target {facts.target}: it lacks {why}" if lacks else f"this host is not the target: {why}")
+        return replace(
+            facts,
+            not_measured=f"this host is not the target {facts.target}: it lacks {why}"
+            if lacks
+            else f"this host is not the target: {why}",
+        )
     document = open_document(path)
     read = read_measurement(document)
     known = {variant.name for variant in facts.variants}
@@ -261,7 +268,15 @@ def _stage(node: Node) -> Stage:
     metrics = node.node("metrics")
     parameters, size = (metrics.count(name) if metrics.has(name) else None for name in ("parameters", "bytes"))
     seconds = node.number("seconds", above=-1e-9)
-    return Stage(node.text("stage"), node.text("title", node.text("stage")), node.text("key"), seconds, node.flag("hit"), parameters, size)
+    return Stage(
+        node.text("stage"),
+        node.text("title", node.text("stage")),
+        node.text("key"),
+        seconds,
+        node.flag("hit"),
+        parameters,
+        size,
+    )
 
 
 def _chain(lineage: Node) -> tuple[tuple[str, str], ...]:
@@ -288,7 +303,8 @@ def _audit(node: Node) -> Audit:
         fused={name: fused.count(name) for name in fused.value},
         nodes=(nodes.count("file"), nodes.count("optimised")),
         requirements=tuple(
-            Requirement(item.text("name"), item.flag("holds"), str(item.value.get("found", ""))) for item in node.nodes("requirements")
+            Requirement(item.text("name"), item.flag("holds"), str(item.value.get("found", "")))
+            for item in node.nodes("requirements")
         ),
         ok=node.flag("ok"),
         notes=node.texts("notes"),

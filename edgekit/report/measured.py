@@ -40,7 +40,7 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """"faster" or "slower" where the interval excludes 1, else "alike"."""
+        """ "faster" or "slower" where the interval excludes 1, else "alike"."""
         return "faster" if self.low > 1 else "slower" if self.high < 1 else "alike"
 
 
@@ -97,7 +97,11 @@ def read_measurement(document: Node) -> Read:
         energy_reason=document.text("energy_reason", "") if document.value.get("energy") is None else "",
         left_out={name: left_out.text(name) for name in left_out.value} if left_out else {},
     )
-    return Read(measurement, {item.text("name"): _variant(item) for item in document.nodes("variants")}, document.text("artifact_sha256"))
+    return Read(
+        measurement,
+        {item.text("name"): _variant(item) for item in document.nodes("variants")},
+        document.text("artifact_sha256"),
+    )
 
 
 def _variant(node: Node) -> dict[str, Any]:
@@ -134,4 +138,6 @@ def _timing(node: Node) -> Timing:
 
 def _ratio(node: Node) -> Ratio:
     low, high = node.pair("ci95", above=0)
-    return Ratio(node.text("of"), node.text("against"), str(node.value.get("scenario")), node.number("speedup", above=0), low, high)
+    return Ratio(
+        node.text("of"), node.text("against"), str(node.value.get("scenario")), node.number("speedup", above=0), low, high
+    )

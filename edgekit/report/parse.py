@@ -145,7 +145,9 @@ def finish(document: Node, path: Path) -> None:
     if document.faults:
         shown = document.faults[:MOST_FAULTS]
         more = len(document.faults) - len(shown)
-        raise BadInput("malformed", where=str(path), faults=[*shown, *([f"and {more} more"] if more else [])], fix="make it again")
+        raise BadInput(
+            "malformed", where=str(path), faults=[*shown, *([f"and {more} more"] if more else [])], fix="make it again"
+        )
 
 
 def _refuse(word: str) -> NoReturn:

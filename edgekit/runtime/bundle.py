@@ -43,7 +43,11 @@ def open_bundle(path: str | Path) -> Bundle:
         path = keep.folder
     folder = path if (path / NAME).exists() else path / "bundle"
     if not (folder / NAME).exists():
-        raise BadInput("no bundle here (no manifest.json)", where=str(path), fix="name a bundle folder, the folder above it, or its archive")
+        raise BadInput(
+            "no bundle here (no manifest.json)",
+            where=str(path),
+            fix="name a bundle folder, the folder above it, or its archive",
+        )
     manifest = parse_manifest(folder)
     _check_files(folder, manifest)
     return Bundle(folder, manifest, keep)
@@ -70,7 +74,9 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         if digest != asset.sha256:
             faults.append(f"{name}: sha256 {digest[:16]}… instead of {asset.sha256[:16]}…")
     if faults:
-        raise CheckFailed("files are not what the manifest says", where=str(folder), faults=faults, fix="fetch the bundle again")
+        raise CheckFailed(
+            "files are not what the manifest says", where=str(folder), faults=faults, fix="fetch the bundle again"
+        )
 
 
 class _Unpacked:

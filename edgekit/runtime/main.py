@@ -36,7 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit codes: 0 done, 1 a check was not met, 2 bad usage or input, 3 not possible on this machine.",
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, text in (("run", "answer texts"), ("verify", "hash files, replay golden inputs"), ("bench", "measure"), ("info", "show")):
+    for verb, text in (
+        ("run", "answer texts"),
+        ("verify", "hash files, replay golden inputs"),
+        ("bench", "measure"),
+        ("info", "show"),
+    ):
         command = verbs.add_parser(verb, help=text)
         command.add_argument("bundle", type=Path, help="bundle folder, the folder above it, or its archive")
         command.add_argument("--json", action="store_true", help="print one JSON document")
@@ -84,7 +89,9 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         return manifest, json.dumps(manifest["edgekit"]["quality"] | {"name": manifest["name"]}, indent=1)
     from edgekit.runtime.supervise import bench_bundle
 
-    document = bench_bundle(asked.bundle, threads=asked.threads, processes=asked.processes, seconds=asked.seconds, out=asked.out)
+    document = bench_bundle(
+        asked.bundle, threads=asked.threads, processes=asked.processes, seconds=asked.seconds, out=asked.out
+    )
     lines = [f"{item['name']:>6}: p50 {item['p50_ms']:.3f} ms, 95% interval {item['ci95_ms'][0]:.3f} to {item['ci95_ms'][1]:.3f}"
              for item in document["variants"][0]["scenarios"]]  # fmt: skip
     return document, "\n".join(lines)

@@ -158,7 +158,12 @@ def _assets(given: dict[str, Any], faults: list[str]) -> dict[str, Asset]:
     for name, entry in given.items():
         if not SAFE_NAME.fullmatch(name) or name == NAME or folded.count(name.casefold()) > 1:
             faults.append(f"assets: {name!r} is not a plain file name of its own")
-        elif not isinstance(entry, dict) or set(entry) != {"size", "sha256"} or type(entry["size"]) is not int or entry["size"] < 0:
+        elif (
+            not isinstance(entry, dict)
+            or set(entry) != {"size", "sha256"}
+            or type(entry["size"]) is not int
+            or entry["size"] < 0
+        ):
             faults.append(f"assets.{name}: not a size and a sha256")
         elif not isinstance(entry["sha256"], str) or not HEX.fullmatch(entry["sha256"]):
             faults.append(f"assets.{name}: sha256 is not 64 hex digits")

@@ -162,12 +162,13 @@ def spread_order(lengths: list[int], generator: np.random.Generator) -> list[int
     """An order of rows in which every stretch has nearly the lengths of the whole, from a random start.
 
     Steps of the golden ratio through the rows sorted by length (Kronecker sequence): a slow variant, which gets through
-    fewer rows in its time, then meets the same lengths as a fast one. Some rows may come twice and some never.
+    fewer rows in its time, then meets the same lengths as a fast one.
     """
     rows = generator.permutation(len(lengths))
     rows = rows[np.argsort(np.asarray(lengths)[rows], kind="stable")]
     steps = (generator.random() + GOLDEN * np.arange(len(rows))) % 1.0
-    return [int(row) for row in rows[(steps * len(rows)).astype(np.intp)]]
+    ranks = np.argsort(np.argsort(steps))
+    return [int(row) for row in rows[ranks]]
 
 
 def fixed_length(real: list[np.ndarray], length: int) -> np.ndarray:

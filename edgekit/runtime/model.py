@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -28,8 +27,8 @@ class Model:
     @overload
     def __call__(self, texts: str, *, top_k: int = 1) -> dict[str, Any]: ...
     @overload
-    def __call__(self, texts: Sequence[str], *, top_k: int = 1) -> list[dict[str, Any]]: ...
-    def __call__(self, texts: str | Sequence[str], *, top_k: int = 1) -> Any:
+    def __call__(self, texts: list[str], *, top_k: int = 1) -> list[dict[str, Any]]: ...
+    def __call__(self, texts: str | list[str], *, top_k: int = 1) -> Any:
         """The answer to each text, each run by itself, exactly as it was scored and timed.
 
         Dynamic INT8 finds one activation range for a whole batch, so an answer would depend on its neighbours.

@@ -36,7 +36,9 @@ def usable_threads(wanted: int) -> int:
     return max(1, min(wanted, len(os.sched_getaffinity(0))))
 
 
-def open_session(path: Path, *, provider: str = "CPUExecutionProvider", threads: int = 1, config: dict[str, str] | None = None) -> Any:
+def open_session(
+    path: Path, *, provider: str = "CPUExecutionProvider", threads: int = 1, config: dict[str, str] | None = None
+) -> Any:
     """An InferenceSession on `provider` and no other, sequential, with explicit threads.
 
     Raises:
@@ -89,7 +91,9 @@ def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> Non
     """Raise NotPossibleHere where this machine lacks what a bundle's target needs."""
     here = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
     if here != arch:
-        raise NotPossibleHere(f"made for {arch}, this machine is {here}", where=where, fix="export for a target of this machine")
+        raise NotPossibleHere(
+            f"made for {arch}, this machine is {here}", where=where, fix="export for a target of this machine"
+        )
     flags = isa_here()
     missing = sorted(set(isa) - flags)
     if missing or (isa_any and not set(isa_any) & flags):

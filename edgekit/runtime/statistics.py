@@ -81,7 +81,7 @@ def ratio_interval(slow: Runs, fast: Runs, seed: int) -> dict[str, Any]:
         logs = np.median(_resampled(upper - lower, _picked(len(one), generator)), axis=1)
         centre = float(np.median(middles[0] - middles[1]))
     else:
-        draws = [np.median(_resampled(part, _picked(len(part), generator)), axis=1) for part in (upper, lower)]
+        draws = [np.median(_resampled(part, _picked(part.shape[1], generator)), axis=1) for part in (upper, lower)]
         logs, centre = draws[0] - draws[1], float(np.median(middles[0]) - np.median(middles[1]))
     low, high = _interval(logs, centre, min(len(one), len(other)))
     return {"speedup": float(np.exp(centre)), "ci95": [low, high], "faster": low > 1.0, "paired": paired}

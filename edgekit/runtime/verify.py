@@ -47,7 +47,9 @@ def verify(path: str | Path) -> dict[str, Any]:
         elif label != row["label"] and row["margin"] > 2 * manifest.tolerance:
             faults.append(f"input {number}: answers {label!r} instead of {row['label']!r}")
     if faults:
-        raise CheckFailed(f"{len(faults)} of {len(rows)} golden inputs are not right", where=str(model.bundle.folder), faults=faults[:20])
+        raise CheckFailed(
+            f"{len(faults)} of {len(rows)} golden inputs are not right", where=str(model.bundle.folder), faults=faults[:20]
+        )
     return {
         "bundle": manifest.name,
         "files": len(manifest.assets),

@@ -91,7 +91,9 @@ def test_a_student_learns_from_its_teacher(work: Work) -> None:
     assert made["history"]["quality"][made["history"]["best_epoch"] - 1] == max(made["history"]["quality"])
 
 
-def test_killed_and_resumed_it_ends_in_the_same_bytes(work: Work, tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_it_ends_in_the_same_bytes(
+    work: Work, tiny_model: Path, tiny_artifact: Path, tmp_path: Path
+) -> None:
     distill.run(work, SHORT)
     again = fresh(tiny_model, tiny_artifact, tmp_path / "second")
 
@@ -116,7 +118,16 @@ def test_a_projection_bridges_widths(work: Work, tiny_artifact: Path, tmp_path: 
     (tmp_path / "narrow-scratch").mkdir()
     new = NewModel(layers=2, width=16, heads=2, neurons=32, vocabulary=200, epochs=1, batch=16)
     narrow.mkdir()
-    train(tiny_artifact, narrow, tmp_path / "narrow-scratch", task="text-classification", new=new, max_length=32, seed=7, progress=work.progress)
+    train(
+        tiny_artifact,
+        narrow,
+        tmp_path / "narrow-scratch",
+        task="text-classification",
+        new=new,
+        max_length=32,
+        seed=7,
+        progress=work.progress,
+    )
     made = distill.run(replace(work, source=narrow), Settings(method="distill", epochs=1, batch=16))
     assert made["parameters"] < 20_000
 

@@ -120,7 +120,7 @@ def test_scales_stay_at_one_where_nothing_helps() -> None:
 
 
 HEADS = [[0, 2], [], [1, 2, 3]]
-NEURONS = [list(range(0, 32)), list(range(16, 64)), []]
+NEURONS = [list(range(32)), list(range(16, 64)), []]
 
 
 def test_a_physical_cut_equals_a_mask(tiny_model: Path) -> None:
@@ -163,7 +163,10 @@ def test_rescaling_lowers_the_error_of_every_block(tiny_model: Path) -> None:
     dense, pruned = load(tiny_model), load(tiny_model)
     cut(pruned, [[0, 1, 3]] * 3, [list(range(40))] * 3)
     ids, mask, _ = batch()
-    many = [(torch.randint(5, 60, (16, 9), generator=torch.Generator().manual_seed(seed)), torch.ones(16, 9, dtype=torch.int64)) for seed in range(8)]
+    many = [
+        (torch.randint(5, 60, (16, 9), generator=torch.Generator().manual_seed(seed)), torch.ones(16, 9, dtype=torch.int64))
+        for seed in range(8)
+    ]
     made = fold_scales(pruned, dense, lambda: iter([*many, (ids, mask)]), lambda done, total: None)
     assert made["blocks_tuned"] == 6
     assert all(after <= before + 1e-9 for before, after in made["errors"])
@@ -192,7 +195,9 @@ def work(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> Work:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", [{"keep": 0.5}, {"latency": 0.7}, {"layers": 2}, {"layers": 2, "keep": 0.6, "rescale": False}])
+@pytest.mark.parametrize(
+    "asked", [{"keep": 0.5}, {"latency": 0.7}, {"layers": 2}, {"layers": 2, "keep": 0.6, "rescale": False}]
+)
 def test_the_method_end_to_end(work: Work, asked: dict[str, Any]) -> None:
     made = run(work, Settings(method="prune-structured", rows=64, multiple_of=8, **asked))
     small = load(work.out)

@@ -94,7 +94,9 @@ def rows_of(tiny_model: Path, tiny_artifact: Path, split: str) -> list[np.ndarra
 
 def outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0] for row in rows])
+    return np.concatenate(
+        [session.run(None, {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0] for row in rows]
+    )
 
 
 def static(source: Path, out: Path, model: Path, artifact: Path, **changes: object) -> None:
@@ -111,7 +113,9 @@ def test_int8_keeps_labels_and_runs_in_integer_kernels(
     if form == "dynamic":
         quantize_dynamic(tiny_export / "fused.onnx", out, VNNI.quantize)
     elif form == "dynamic-unsigned":
-        quantize_dynamic(tiny_export / "fused.onnx", out, VNNI.quantize.model_copy(update={"weights": "uint8", "per_channel": False}))
+        quantize_dynamic(
+            tiny_export / "fused.onnx", out, VNNI.quantize.model_copy(update={"weights": "uint8", "per_channel": False})
+        )
     else:
         static(tiny_export / "fused.onnx", out, tiny_model, tiny_artifact, per_channel=form == "static")
     rows = rows_of(tiny_model, tiny_artifact, "test")
@@ -198,5 +202,10 @@ def test_inputs_and_outputs_keep_name_type_and_axes(
         static(tiny_export / "fused.onnx", out, tiny_model, tiny_artifact)
     for path in (tiny_export / "model.onnx", out):
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        assert [(item.name, item.type) for item in session.get_inputs()] == [("input_ids", "tensor(int64)"), ("attention_mask", "tensor(int64)")]
-        assert [(item.name, item.type, item.shape) for item in session.get_outputs()] == [("logits", "tensor(float)", ["batch", 4])]
+        assert [(item.name, item.type) for item in session.get_inputs()] == [
+            ("input_ids", "tensor(int64)"),
+            ("attention_mask", "tensor(int64)"),
+        ]
+        assert [(item.name, item.type, item.shape) for item in session.get_outputs()] == [
+            ("logits", "tensor(float)", ["batch", 4])
+        ]

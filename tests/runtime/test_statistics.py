@@ -13,7 +13,9 @@ times = st.floats(0.01, 1000, allow_nan=False)
 processes = st.lists(st.lists(times, min_size=1, max_size=40), min_size=1, max_size=6)
 
 
-def simulated(generator: np.random.Generator, count: int, middle: float, between: np.ndarray, runs: int = 120) -> list[np.ndarray]:
+def simulated(
+    generator: np.random.Generator, count: int, middle: float, between: np.ndarray, runs: int = 120
+) -> list[np.ndarray]:
     return [middle * np.exp(shift + generator.normal(0, 0.08, runs)) for shift in between[:count]]
 
 
@@ -158,6 +160,11 @@ def test_paired_difference_of_the_same_and_of_real_scores() -> None:
 
 
 def test_paired_difference_refuses_other_rows() -> None:
-    for base, other in ((np.ones(3), np.ones(4)), (np.ones(0), np.ones(0)), (np.ones((2, 2)), np.ones((2, 2))), (np.ones(2), np.array([1, np.nan]))):
+    for base, other in (
+        (np.ones(3), np.ones(4)),
+        (np.ones(0), np.ones(0)),
+        (np.ones((2, 2)), np.ones((2, 2))),
+        (np.ones(2), np.array([1, np.nan])),
+    ):
         with pytest.raises(ValueError):
             paired_difference(base, other, 1)

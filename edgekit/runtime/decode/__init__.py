@@ -25,5 +25,7 @@ def decoder(task: str) -> Decode:
             raise ModuleNotFoundError(name)
         decode: Decode = importlib.import_module(f"{__name__}.{name}").decode
     except ModuleNotFoundError:
-        raise BadInput(f"this runtime cannot decode task {task!r}", fix="use the runner that was made with the bundle") from None
+        raise BadInput(
+            f"this runtime cannot decode task {task!r}", fix="use the runner that was made with the bundle"
+        ) from None
     return decode

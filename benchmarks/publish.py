@@ -1,0 +1,132 @@
+"""Take measured results from build/ into benchmarks/results/, and write the tables of README.md and benchmarks/README.md from them.
+
+    python benchmarks/publish.py build/clinc150-x86-vnni build/intents-x86-vnni    # take results, then write the tables
+    python benchmarks/publish.py                                                  # write the tables again from what is committed
+
+Samples and paths of the measuring machine are left out; everything else of bench.json is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+BEGIN, END = "<!-- results: written by benchmarks/publish.py -->", "<!-- end of results -->"
+
+
+def take(folder: Path) -> None:
+    """Write benchmarks/results/NAME.json from a result folder, and its picture beside it."""
+    bench = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
+    lineage = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))
+    audit = json.loads((folder / "bundle" / "audit.json").read_text(encoding="utf-8"))
+    stages = [
+        {"title": stage["title"], "seconds": round(stage["seconds"], 1), "parameters": stage["metrics"].get("parameters")}
+        for stage in lineage["stages"]
+    ]
+    block = manifest["edgekit"]
+    document = {
+        "command": f"edgekit export {bench['recipe']} --target {bench['target']['requested']} && {_command(bench)}",
+        "bench": {**bench, "command": _command(bench)},
+        "quality": block["quality"],
+        "audit": {
+            name: audit[name]
+            for name in ("matmuls_constant", "matmuls_integer", "fallbacks", "stray_qdq", "casts", "fused", "ok")
+        },
+        "data": block["data"],
+        "recipe": block["recipe"],
+        "stages": stages,
+        "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+        "tools": block["tools"],
+        "bundle_files": {name: asset["size"] for name, asset in manifest["assets"].items()},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{manifest['name']}.json"
+    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for picture in folder.glob("report.png"):
+        shutil.copyfile(picture, RESULTS / f"{manifest['name']}.png")
+
+
+def _command(bench: dict[str, Any]) -> str:
+    quick = " --quick" if bench["protocol"]["quick"] else ""
+    return f"edgekit bench build/{bench['recipe']}-{bench['target']['requested']}{quick}"
+
+
+def table(document: dict[str, Any]) -> list[str]:
+    """The Markdown table of one result, with a line on how it was measured."""
+    bench, quality = document["bench"], document["quality"]
+    against = {(item["against"], item["scenario"]): item for item in bench["ratios"]}
+    lines = [
+        "| variant | latency p50 (95% interval) | bundle is faster by | accuracy | model + tokenizer |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    order = ["eager-fp32", "ort-fp32", "ort-int8-stock", "after-0-none"]
+    for variant in sorted(
+        bench["variants"], key=lambda item: order.index(item["name"]) if item["name"] in order else len(order)
+    ):
+        if variant["name"].startswith("after-") and variant["name"] != "after-0-none":
+            continue
+        real = next(item for item in variant["scenarios"] if item["name"] == "real")
+        ratio = against.get((variant["name"], "real"))
+        faster = f"{ratio['speedup']:.1f}x ({ratio['ci95'][0]:.1f} to {ratio['ci95'][1]:.1f})" if ratio else ""
+        title = TITLES.get(variant["name"], variant["title"])
+        name = f"**{title}**" if variant["name"] == "bundle" else title
+        low, high = real["ci95_ms"]
+        lines.append(
+            f"| {name} | {real['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) | {faster} | {100 * variant['quality']['value']:.2f}% "
+            f"| {variant['total_mb']:.1f} MB |"
+        )
+    low, high = (100 * value for value in quality["ci95"])
+    detected = bench["target"]["detected"]
+    audit = document["audit"]
+    lines += [
+        "",
+        f"{quality['n']:,} test rows; the bundle's accuracy differs from the original's by {100 * quality['difference']:+.2f} points "
+        f"(paired 95% interval {low:+.2f} to {high:+.2f}). {audit['matmuls_integer']} of {audit['matmuls_constant']} products with a "
+        f"constant weight ran in integer kernels. Batch 1, {bench['protocol']['threads']} thread, test rows at their real lengths, "
+        f"{bench['protocol']['processes']} fresh processes a variant, interleaved; {detected['cpu']}, onnxruntime {detected['onnxruntime']}"
+        + ("" if bench["validity"]["stable"] else "; **unstable**: " + "; ".join(bench["validity"]["reasons"]))
+        + f". All stages together took {document['seconds']:.0f} s on {detected['cores_usable']} cores.",
+    ]
+    return lines
+
+
+TITLES = {
+    "eager-fp32": "PyTorch eager fp32, original",
+    "ort-fp32": "ONNX Runtime fp32, original",
+    "ort-int8-stock": "`quantize_dynamic` off the shelf, original",
+    "after-0-none": "edgekit INT8, original not compressed",
+    "bundle": "edgekit bundle",
+}
+
+
+def write_tables() -> None:
+    """Put the tables between the markers of both pages."""
+    lines: list[str] = []
+    for path in sorted(RESULTS.glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        lines += [
+            f"`{path.stem}`, by `{document['command']}` ([JSON](benchmarks/results/{path.name})):",
+            "",
+            *table(document),
+            "",
+        ]
+    for page in (HERE.parent / "README.md", HERE / "README.md"):
+        text = page.read_text(encoding="utf-8")
+        head, _, rest = text.partition(BEGIN)
+        _, _, tail = rest.partition(END)
+        body = "\n".join(lines)
+        if page.parent == HERE:
+            body = body.replace("(benchmarks/results/", "(results/")
+        page.write_text(f"{head}{BEGIN}\n\n{body}\n{END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        take(Path(argument))
+    write_tables()

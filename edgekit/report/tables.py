@@ -1,0 +1,323 @@
+"""The report's tables, each built once and shown in three outputs; and the terminal's view of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.report.facts import Facts, Stage, Variant
+from edgekit.report.grid import Cell, Column, Grid, TerminalTable, plain
+from edgekit.report.headline import headline
+from edgekit.report.verdicts import budgets, speedup, warnings
+from edgekit.report.words import (
+    count,
+    interval,
+    megabytes,
+    milliseconds,
+    percent,
+    points,
+    points_interval,
+    seconds,
+    short,
+    span,
+    times,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = [
+    "audit_grid",
+    "budgets_grid",
+    "lengths_grid",
+    "render_terminal",
+    "stages_grid",
+    "start_grid",
+    "times_grid",
+    "variants_grid",
+]
+
+NOTHING = Cell("n/a", tone="quiet")
+UNMEASURED = Cell("not measured here", tone="quiet")
+KINDS = {
+    # first word of a stage's folder name in the store -> what that time is spent on
+    "rows": "data", "calibration": "data", "train": "train the original", "original": "read the original", "export": "export",
+    "quantize": "quantize", "stock": "quantize", "score": "score quality", "audit": "audit",
+}  # fmt: skip
+
+
+def variants_grid(facts: Facts) -> Grid:
+    """Every variant: latency, speed-ups, quality, size, memory."""
+    metric = facts.quality.metric
+    columns = (
+        Column("variant", right=False),
+        Column("p50", "ms"),
+        Column("speed-up", "vs eager"),
+        Column("speed-up", "vs stock INT8"),
+        Column(metric),
+        Column("change", "points"),
+        Column("model", "MB", narrow=False),
+        Column("total", "MB"),
+        Column("peak", "MB", narrow=False),
+    )
+    rows = []
+    for variant in facts.variants:
+        real, quality = variant.real, variant.quality
+        rows.append(
+            (
+                Cell(short(variant)),
+                Cell(milliseconds(real.p50), interval(real.low, real.high)) if real else UNMEASURED,
+                _speedup_cell(facts, variant, "eager-fp32"),
+                _speedup_cell(facts, variant, "ort-int8-stock"),
+                Cell(percent(quality.value)) if quality else NOTHING,
+                Cell(points(quality.difference), points_interval(quality) if quality.low != quality.high else "")
+                if quality
+                else NOTHING,
+                Cell(megabytes(variant.file_mb)) if variant.file_mb else NOTHING,
+                Cell(megabytes(variant.total_mb)) if variant.total_mb else NOTHING,
+                Cell(f"{variant.peak_mb:.0f}") if variant.peak_mb else UNMEASURED,
+            )
+        )
+    caption = (
+        f"Latency is the median of process medians at batch 1 on the test rows; {metric} is of {facts.quality.n:,} test rows, "
+        "its change against the original. Small figures are 95% intervals. Total is model and tokenizer; peak is the most "
+        "memory a process held. MB are millions of bytes."
+    )
+    marked = next((number for number, variant in enumerate(facts.variants) if variant.name == "bundle"), None)
+    return Grid("All variants", caption, columns, tuple(rows), marked)
+
+
+def _speedup_cell(facts: Facts, variant: Variant, against: str) -> Cell:
+    if facts.measurement is None:
+        return UNMEASURED
+    if variant.name == against:
+        return Cell("1x", tone="quiet")
+    found = speedup(facts, variant.name, against)
+    if found is None:
+        return NOTHING
+    return Cell(times(found.value), interval(found.low, found.high) if found.low is not None and found.high is not None else "")
+
+
+def stages_grid(facts: Facts) -> Grid:
+    """The chain, from the original to the bundle: what each step cost in time, and what it changed."""
+    columns = (
+        Column("step", right=False),
+        Column("time spent"),
+        Column("parameters"),
+        Column("size", "MB"),
+        Column(facts.quality.metric),
+        Column("p50", "ms"),
+    )
+    by_key = {stage.key: stage for stage in facts.stages}
+    before = facts.variant("ort-fp32")
+    first = by_key.get(facts.chain[0][0]) if facts.chain else None
+    rows = [_step("the original, fp32", first, first.parameters if first else None, before, None, None)]
+    parameters = first.parameters if first else None
+    for number, (key, name) in enumerate(facts.chain):
+        variant = facts.variant(name)
+        if variant is None:
+            continue
+        stage = _lowering(facts, variant) if number == 0 else by_key.get(key)
+        now = parameters if number == 0 or stage is None or stage.parameters is None else stage.parameters
+        title = (
+            "quantize, nothing else" if number == 0 else (stage.title.removeprefix("compress ") if stage else short(variant))
+        )
+        rows.append(_step(title, stage, now, variant, before, parameters))
+        before, parameters = variant, now
+    caption = (
+        "Each row is the chain cut after that step, exported and quantized exactly like the bundle, then scored and timed. "
+        "Small figures are changes against the row above; for quality they are points."
+    )
+    return Grid("What each step cost and gained", caption, columns, tuple(rows), len(rows) - 1)
+
+
+def _step(
+    title: str, stage: Stage | None, now: int | None, variant: Variant | None, before: Variant | None, parameters: int | None
+) -> tuple[Cell, ...]:
+    size = quality = latency = NOTHING
+    if variant is not None:
+        if variant.total_mb:
+            change = f"{variant.total_mb / before.total_mb - 1:+.0%}" if before and before.total_mb else ""
+            size = Cell(megabytes(variant.total_mb), change)
+        if variant.quality:
+            change = points(variant.quality.value - before.quality.value) if before and before.quality else ""
+            quality = Cell(percent(variant.quality.value), change)
+        if variant.real:
+            change = f"{times(before.real.p50 / variant.real.p50)} as fast" if before and before.real else ""
+            latency = Cell(milliseconds(variant.real.p50), change)
+    return (
+        Cell(title),
+        _spent(stage),
+        Cell(count(now), f"{now / parameters - 1:+.0%}" if parameters and parameters != now else "") if now else NOTHING,
+        size,
+        quality,
+        latency if latency is not NOTHING else UNMEASURED,
+    )
+
+
+def _spent(stage: Stage | None) -> Cell:
+    if stage is None:
+        return NOTHING
+    return Cell("reused", f"took {seconds(stage.seconds)}", "quiet") if stage.reused else Cell(seconds(stage.seconds))
+
+
+def _lowering(facts: Facts, variant: Variant) -> Stage | None:
+    """The quantize stage that made `variant`; it bears the variant's title."""
+    return next(
+        (stage for stage in facts.stages if stage.stage == "quantize" and stage.title.endswith(f": {variant.title}")), None
+    )
+
+
+def times_grid(facts: Facts) -> Grid:
+    """Where the run's time went, by kind of stage, longest first."""
+    spent: dict[str, list[Stage]] = {}
+    chain = {key for key, _ in facts.chain[1:]}
+    for stage in facts.stages:
+        kind = (
+            stage.title.removeprefix("compress ") if stage.key in chain else KINDS.get(stage.stage.split("-")[0], stage.stage)
+        )
+        spent.setdefault(kind, []).append(stage)
+    totals = {kind: sum(stage.seconds for stage in stages) for kind, stages in spent.items()}
+    most = max(totals.values(), default=0.0) or 1.0
+    rows = tuple(
+        (
+            Cell(kind),
+            Cell(seconds(totals[kind]), share=totals[kind] / most),
+            Cell(str(len(spent[kind]))),
+            Cell(str(sum(stage.reused for stage in spent[kind]))),
+        )
+        for kind in sorted(totals, key=lambda kind: (-totals[kind], kind))
+    )
+    fresh = sum(stage.seconds for stage in facts.stages if not stage.reused)
+    caption = (
+        f"{seconds(sum(totals.values()))} in all, {seconds(fresh)} of it in the last run; the rest was reused from the store."
+    )
+    return Grid(
+        "Where the time went", caption, (Column("kind", right=False), Column("time"), Column("stages"), Column("reused")), rows
+    )
+
+
+def start_grid(facts: Facts) -> Grid | None:
+    """From process start to the first answer; None where no variant has phases."""
+    phases = (
+        ("interpreter_ms", "interpreter"), ("import_ms", "imports"), ("session_ms", "load"), ("first_run_ms", "first run"),
+        ("first_answer_ms", "start to answer"), ("tokenise_ms", "tokenise"), ("postprocess_ms", "decode"),
+    )  # fmt: skip
+    timed = [variant for variant in facts.variants if variant.phases]
+    if not timed:
+        return None
+    rows = tuple(
+        (Cell(short(variant)), *(Cell(milliseconds(variant.phases[key])) if key in variant.phases else NOTHING for key, _ in phases),
+         Cell(f"{variant.above_baseline_mb:.0f}") if variant.above_baseline_mb is not None else NOTHING)
+        for variant in timed
+    )  # fmt: skip
+    columns = (
+        Column("variant", right=False),
+        *(Column(title, "ms") for _, title in phases),
+        Column("memory above baseline", "MB", narrow=False),
+    )
+    marked = next((number for number, variant in enumerate(timed) if variant.name == "bundle"), None)
+    caption = "Medians over the fresh processes, files already in the page cache. Tokenise and decode are per text and come on top of p50."
+    return Grid("Start-up", caption, columns, rows, marked)
+
+
+def lengths_grid(facts: Facts) -> Grid | None:
+    """Median latency by input length; None where only real lengths were timed."""
+    timed = [variant for variant in facts.variants if variant.timings]
+    names = list(dict.fromkeys(name for variant in timed for name in variant.timings))
+    if len(names) < 2:
+        return None
+    columns = (
+        Column("variant", right=False),
+        *(Column("test rows" if name == "real" else f"{name} tokens", "ms") for name in names),
+    )
+    rows = []
+    for variant in timed:
+        cells = [variant.timings.get(name) for name in names]
+        rows.append(
+            (
+                Cell(short(variant)),
+                *(Cell(milliseconds(found.p50), interval(found.low, found.high)) if found else NOTHING for found in cells),
+            )
+        )
+    marked = next((number for number, variant in enumerate(timed) if variant.name == "bundle"), None)
+    return Grid("Latency by input length", "Median of process medians, with its 95% interval.", columns, tuple(rows), marked)
+
+
+def audit_grid(facts: Facts) -> Grid:
+    """What the target asks of the graph that runs, and what was found."""
+    rows = tuple(
+        (Cell(item.name), Cell(item.found), _verdict(item.holds, "holds", "does not hold")) for item in facts.audit.requirements
+    )
+    audit = facts.audit
+    seen = (
+        "seen on the target's own kind of chip"
+        if audit.observed
+        else f"read on {audit.arch}: the kernels of the target itself were NOT observed"
+    )
+    caption = (
+        f"{audit.integer} of {audit.constant} MatMuls with constant weights run in integer kernels; {len(audit.fallbacks)} fell back to "
+        f"floating point, {audit.stray_qdq} stray Quantize/Dequantize nodes, {audit.casts} casts; {seen}."
+    )
+    fused = ", ".join(f"{number} {name}" for name, number in audit.fused.items()) or "none"
+    note = (
+        f"Fused nodes: {fused}. {audit.nodes[0]} nodes in the file, {audit.nodes[1]} after the runtime's optimiser; "
+        f"{audit.activation} products of two activations."
+    )
+    return Grid(
+        "Audit: what the runtime really executes",
+        caption,
+        (Column("required", right=False), Column("found", right=False), Column("verdict", right=False)),
+        rows,
+        note=note,
+    )
+
+
+def budgets_grid(facts: Facts) -> Grid | None:
+    """The recipe's budgets: asked, found, met; None where it sets none."""
+    found = budgets(facts)
+    if not found:
+        return None
+    rows = tuple(
+        (
+            Cell(item.what),
+            Cell(item.asked),
+            Cell(item.found),
+            Cell("not judged", tone="quiet") if item.met is None else _verdict(item.met, "met", "NOT MET"),
+        )
+        for item in found
+    )
+    columns = (
+        Column("budget", right=False),
+        Column("asked", right=False),
+        Column("found", right=False),
+        Column("verdict", right=False),
+    )
+    return Grid(
+        "Budget", "What the recipe's [accept] asks. The found figure itself is judged, not its interval.", columns, rows
+    )
+
+
+def _verdict(holds: bool, yes: str, no: str) -> Cell:
+    return Cell(yes if holds else no, tone="good" if holds else "bad")
+
+
+def render_terminal(facts: Facts) -> RenderableType:
+    """The headline, warnings, variants, steps, audit and budget, legible from 80 columns on."""
+    from rich.console import Group
+    from rich.text import Text
+
+    audit = audit_grid(facts)
+    parts: list[RenderableType] = [Text(plain(span(facts)), style="bold"), Text(plain(headline(facts)))]
+    parts += [Text(plain(warning), style="bold yellow") for warning in warnings(facts)]
+    parts += [Text(""), TerminalTable(variants_grid(facts)), TerminalTable(stages_grid(facts))]
+    parts.append(
+        Text.assemble(
+            ("Audit  ", "bold"),
+            ("holds  " if facts.audit.ok else "DOES NOT HOLD  ", "green" if facts.audit.ok else "bold red"),
+            plain(audit.caption),
+        )
+    )
+    budget = budgets_grid(facts)
+    if budget is not None:
+        parts += [Text(""), TerminalTable(budget)]
+    return Group(*parts)

@@ -1,0 +1,112 @@
+"""Comparisons and judgements: speed-ups between any two variants, budgets met or not, and what a reader must be warned of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.report.facts import Facts
+from edgekit.report.measured import Ratio
+from edgekit.report.words import megabytes, milliseconds, points, times
+
+__all__ = ["Budget", "Speedup", "budgets", "speedup", "warnings"]
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """A ratio of latencies; without an interval where the processes are too few to give one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One limit of the recipe's [accept]."""
+
+    name: str
+    what: str
+    asked: str
+    found: str
+    met: bool | None
+    """None: not measured here, so not judged."""
+
+
+def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
+    """How many times faster variant `of` is than `against` on real rows.
+
+    For the bundle it is the ratio that the benchmark states. For the others it is taken from the process medians of the same
+    rounds, by the same statistics.
+    """
+    from edgekit.runtime.statistics import ratio_interval
+
+    stated: Ratio | None = facts.ratio(against) if of == "bundle" else None
+    if stated is not None:
+        return Speedup(stated.speedup, stated.low, stated.high)
+    fast, slow = (found.real if (found := facts.variant(name)) else None for name in (of, against))
+    if fast is None or slow is None or of == against:
+        return None
+    if len(fast.children) != len(slow.children) or len(fast.children) < 2:
+        return Speedup(slow.p50 / fast.p50, None, None)
+    found = ratio_interval([[run] for run in slow.children], [[run] for run in fast.children], 7)
+    return Speedup(found["speedup"], *found["ci95"])
+
+
+def budgets(facts: Facts) -> list[Budget]:
+    """Every budget that the recipe sets, judged by the same figures as the run's exit code."""
+    bundle = facts.variant("bundle")
+    real = bundle.real if bundle else None
+    ratio = facts.ratio("ort-fp32")
+    quality = facts.quality
+    found: list[Budget] = []
+    for name, limit in facts.accept.items():
+        if name == "max_quality_drop":
+            words = f"{points(quality.difference)} points ({points(quality.low)} to {points(quality.high)})"
+            found.append(
+                Budget(name, f"{quality.metric} lost", f"at most {limit * 100:g} points", words, -quality.difference <= limit)
+            )
+        elif name == "max_size_mb":
+            size = facts.bundle_mb
+            found.append(Budget(name, "model and tokenizer", f"at most {limit:g} MB", f"{megabytes(size)} MB", size <= limit))
+        elif name == "min_speedup":
+            words = f"{times(ratio.speedup)} ({times(ratio.low)} to {times(ratio.high)})" if ratio else "not measured here"
+            found.append(
+                Budget(
+                    name,
+                    "speed against ONNX Runtime fp32",
+                    f"at least {limit:g}x",
+                    words,
+                    ratio.speedup >= limit if ratio else None,
+                )
+            )
+        elif name == "max_latency_ms":
+            words = f"{milliseconds(real.p50)} ms" if real else "not measured here"
+            found.append(Budget(name, "median latency", f"at most {limit:g} ms", words, real.p50 <= limit if real else None))
+    return found
+
+
+def warnings(facts: Facts) -> list[str]:
+    """What stands above everything else: reasons to doubt the figures below."""
+    found = []
+    measured = facts.measurement
+    if measured is None:
+        found.append(f"Not measured here: {facts.not_measured}.")
+    else:
+        if measured.throttled:
+            found.append("THROTTLED: the chip slowed down while it was timed. The times below are not valid.")
+        if not measured.stable:
+            found.append("UNSTABLE: processes of the same variant disagree by more than 10%. Measure again on a quiet machine.")
+        if measured.quick:
+            found.append(
+                "QUICK LOOK: few short processes a variant. Run `edgekit bench` without --quick before you quote a figure."
+            )
+        found += [f"Not timed: {name}, because {why}." for name, why in measured.left_out.items()]
+        if measured.reasons:
+            found.append(f"Seen while measuring: {'; '.join(measured.reasons)}.")
+    if not facts.audit.ok:
+        broken = [item.name for item in facts.audit.requirements if not item.holds]
+        found.append(f"The audit does not hold: {'; '.join(broken)}.")
+    missed = [budget.what for budget in budgets(facts) if budget.met is False]
+    if missed:
+        found.append(f"Budget not met: {', '.join(missed)}.")
+    return found

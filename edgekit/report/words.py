@@ -1,0 +1,121 @@
+"""Figures in words: one way to write each quantity, in every output."""
+
+from __future__ import annotations
+
+from edgekit.report.facts import Facts, Quality, Variant
+from edgekit.report.measured import Timing
+
+__all__ = [
+    "count",
+    "interval",
+    "megabytes",
+    "milliseconds",
+    "percent",
+    "points",
+    "points_interval",
+    "seconds",
+    "short",
+    "signed_share",
+    "span",
+    "times",
+    "timing",
+]
+
+SHORT = {
+    "eager-fp32": "PyTorch eager fp32",
+    "ort-fp32": "ONNX Runtime fp32",
+    "ort-int8-stock": "off-the-shelf INT8",
+    "after-0-none": "INT8 only",
+    "bundle": "the bundle",
+}
+
+
+def short(variant: Variant) -> str:
+    """What a variant is called where room is scarce."""
+    if variant.name in SHORT:
+        return SHORT[variant.name]
+    _, number, *method = [*variant.name.split("-", 2), ""]
+    return f"after {number}: {method[0]}" if variant.name.startswith("after-") and number.isdigit() else variant.title
+
+
+def span(facts: Facts) -> str:
+    """What one result is called: recipe and target."""
+    return f"{facts.recipe} for {facts.target}"
+
+
+def milliseconds(value: float) -> str:
+    """Three digits that count: 0.371, 8.41, 124."""
+    return _three(value)
+
+
+def megabytes(value: float) -> str:
+    """MB of 10^6 bytes, three digits that count."""
+    return _three(value)
+
+
+def times(value: float) -> str:
+    """A ratio: 0.94x, 2.61x, 12.4x, 130x."""
+    return f"{_three(value)}x"
+
+
+def interval(low: float, high: float) -> str:
+    """Two figures of the same kind, three digits each: 0.348 to 0.376."""
+    return f"{_three(low)} to {_three(high)}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 with two digits after the point: 83.33%."""
+    return f"{share * 100:.2f}%"
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, signed: -1.47."""
+    return f"{_unsigned_zero(share * 100):+.2f}" if round(share * 100, 2) else "0.00"
+
+
+def points_interval(quality: Quality) -> str:
+    """The interval of a quality difference: -1.95 to -1.00."""
+    return f"{points(quality.low)} to {points(quality.high)}"
+
+
+def signed_share(after: float, before: float) -> str:
+    """A relative change: -48%, +3%, and "same" within half a percent."""
+    change = after / before - 1
+    return f"{change:+.0%}" if abs(change) >= 0.005 else "same"
+
+
+def count(number: int) -> str:
+    """8.8 M, 930 k, 512."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{_three(number / size)}{unit}"
+    return str(number)
+
+
+def seconds(value: float) -> str:
+    """0.02 s, 4.7 s, 38 s, 4 min 12 s, 2 h 05 min."""
+    if value < 1:
+        return f"{value:.2f} s"
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def timing(found: Timing) -> tuple[str, str]:
+    """(median, its interval) in milliseconds."""
+    return milliseconds(found.p50), interval(found.low, found.high)
+
+
+def _three(value: float) -> str:
+    size = abs(value)
+    digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def _unsigned_zero(value: float) -> float:
+    return value + 0.0

@@ -1,0 +1,342 @@
+"""The whole line on a small recipe, as a person types it: export, again, verify, run, measure, tamper, kill, resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.host import detect
+from edgekit.target import load_target
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = "x86-avx2" if detect().arch == "x86_64" else "arm64-neon"
+THERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
+RECIPE = """schema = 1
+task = "text-classification"
+[model]
+max_length = 32
+licence = "apache-2.0"
+[model.new]
+layers = 3
+width = 32
+heads = 4
+neurons = 64
+vocabulary = 200
+epochs = 24
+learning_rate = 3e-3
+batch = 8
+[data]
+train = "train.jsonl"
+validation = "validation.jsonl"
+test = "test.jsonl"
+[calibration]
+rows = 32
+[[compress]]
+method = "distill"
+layers = 2
+epochs = 4
+batch = 8
+learning_rate = 3e-3
+[[compress]]
+method = "prune-structured"
+keep = 0.6
+rows = 64
+multiple_of = 8
+[[compress]]
+method = "prune-vocabulary"
+[accept]
+max_quality_drop = 0.5
+max_size_mb = 5.0
+"""
+
+
+def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def place(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    for split in ("train", "validation", "test"):
+        shutil.copy(tiny_data / f"{split}.jsonl", folder)
+    (folder / "small.toml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(place: Path) -> Path:
+    done = edgekit("export", "small.toml", "--target", HERE, "--target", THERE, cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place / "build" / f"small-{HERE}"
+
+
+def test_a_result_folder_holds_everything(result: Path) -> None:
+    there = {path.name for path in result.iterdir()}
+    assert {"bundle", "bundle.tar.gz", "runner.pyz", "lineage.json", "bench.json", "report.html", "report.md"} <= there
+    manifest = json.loads((result / "bundle" / "manifest.json").read_text())
+    assert manifest["edgekit"]["quality"]["n"] == 20
+    assert len(json.loads((result / "bundle" / "golden.json").read_text())["rows"]) >= 25
+    assert json.loads((result / "bundle" / "audit.json").read_text())["ok"] is True
+
+
+def test_nothing_of_this_machine_is_in_the_bundle(result: Path, place: Path) -> None:
+    for path in (result / "bundle").iterdir():
+        assert str(place).encode() not in path.read_bytes(), path.name
+        assert b"/site-packages/" not in path.read_bytes(), path.name
+
+
+def test_another_target_is_exported_and_not_timed(result: Path, place: Path) -> None:
+    other = place / "build" / f"small-{THERE}"
+    assert (other / "bundle" / "manifest.json").is_file()
+    assert not (other / "bench.json").exists()
+    assert json.loads((other / "bundle" / "audit.json").read_text())["kernels_observed"] is False
+    done = edgekit("bench", str(other), cwd=place)
+    assert done.returncode == 3
+    assert "cannot be measured on this machine" in done.stderr
+    assert edgekit("run", str(other), "hello", cwd=place).returncode == 3
+
+
+def test_targets_share_compress_and_export(result: Path, place: Path) -> None:
+    count = {folder.name: len(list(folder.iterdir())) for folder in (place / "build" / "store").iterdir()}
+    assert count["train"] == count["distill"] == count["prune-structured"] == count["prune-vocabulary"] == 1
+    assert count["export"] == 4
+    assert count["pack"] == 2
+
+
+def test_a_second_run_is_up_to_date_and_changes_no_byte(result: Path, place: Path) -> None:
+    before = sums(result) | sums(result / "bundle")
+    done = edgekit("export", "small.toml", "--target", HERE, "--target", THERE, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "up to date" in done.stdout
+    assert sums(result) | sums(result / "bundle") == before
+
+
+def test_the_plan_says_that_all_is_done(result: Path, place: Path) -> None:
+    done = edgekit("plan", "small.toml", "--target", HERE, "--json", cwd=place)
+    assert {stage["state"] for stage in json.loads(done.stdout)["stages"]} == {"done"}
+
+
+def test_the_archive_is_reproducible_and_is_the_bundle(result: Path, tmp_path: Path) -> None:
+    from edgekit.pack.archive import write_archive
+
+    write_archive(result / "bundle", tmp_path / "again.tar.gz")
+    assert (tmp_path / "again.tar.gz").read_bytes() == (result / "bundle.tar.gz").read_bytes()
+    with tarfile.open(result / "bundle.tar.gz") as tar:
+        assert {member.name for member in tar} == {f"bundle/{path.name}" for path in (result / "bundle").iterdir()}
+        assert {(member.mtime, member.uid, member.mode) for member in tar} == {(0, 0, 0o644)}
+
+
+def test_verify_and_run(result: Path, place: Path) -> None:
+    for bundle in (result, result / "bundle", result / "bundle.tar.gz"):
+        done = edgekit("verify", str(bundle), "--json", cwd=place)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["ok"] is True
+    done = edgekit("run", str(result), "turn on the red light in the hall", "paint the hall blue", "--json", cwd=place)
+    answers = json.loads(done.stdout)
+    assert [answer["label"] for answer in answers] == ["on", "paint"]
+
+
+TEXTS: list[tuple[str, int, str]] = [
+    ("", 2, "empty"),
+    ("   \t", 2, "empty"),
+    ("light 🙂🙏🏽", 0, ""),
+    ("أشعل الضوء", 0, ""),
+    ("word " * 20_000, 0, "truncated"),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "says"), TEXTS)
+def test_odd_texts(result: Path, place: Path, text: str, code: int, says: str) -> None:
+    done = edgekit("run", str(result), text, "--json", cwd=place)
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("given", "code"), [(b"paint\xff", 2), (b"", 2), (b"paint the hall\n" + b"a" * 1_000_000 + b"\n", 0)])
+def test_odd_standard_input(result: Path, place: Path, given: bytes, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(result / "runner.pyz"), "run", str(result)], input=given, capture_output=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+BLOCK = """
+import runpy, sys
+ALLOWED = {"numpy", "onnxruntime", "tokenizers"}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        head = name.partition(".")[0]
+        known = head in sys.stdlib_module_names or head in ALLOWED or head in {"edgekit", "__main__"} or head.startswith("_")
+        if not known and path is None:
+            raise ModuleNotFoundError(f"{name} is not on a device", name=name)
+sys.meta_path.insert(0, Refuse())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("verb", [["run", "paint the hall blue"], ["verify"], ["info"]])
+def test_the_runner_needs_three_packages_alone(result: Path, tmp_path: Path, verb: list[str]) -> None:
+    """Every other third-party import is refused: numpy, onnxruntime, tokenizers and the standard library must do."""
+    command = [
+        sys.executable,
+        "-c",
+        BLOCK,
+        str(result / "runner.pyz"),
+        verb[0],
+        str(result / "bundle.tar.gz"),
+        *verb[1:],
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": os.environ["PATH"]})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
+def test_the_runner_measures_without_torch(result: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(result / "runner.pyz"),
+        "bench",
+        str(result / "bundle"),
+        "--processes",
+        "2",
+        "--seconds",
+        "0.1",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["variants"][0]["scenarios"][0]["n"] >= 200
+    assert document["variants"][0]["memory"]["peak_mb"] > 0
+
+
+def test_the_measurement_has_all_baselines(result: Path) -> None:
+    document = json.loads((result / "bench.json").read_text())
+    names = {variant["name"] for variant in document["variants"]}
+    assert {
+        "eager-fp32",
+        "ort-fp32",
+        "ort-int8-stock",
+        "after-0-none",
+        "after-1-distill",
+        "after-2-prune-structured",
+        "bundle",
+    } == names
+    assert document["protocol"]["interleaved"] is True
+    for variant in document["variants"]:
+        assert variant["quality"]["n"] == 20
+        assert variant["scenarios"][0]["n"] > 0
+    assert {ratio["against"] for ratio in document["ratios"]} == names - {"bundle"}
+
+
+def test_one_flipped_bit_is_found(result: Path, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(result / "bundle", tmp_path / "bundle")
+    data = bytearray((tmp_path / "bundle" / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "bundle" / "model.onnx").write_bytes(bytes(data))
+    done = edgekit("verify", str(tmp_path / "bundle"), cwd=place)
+    assert done.returncode == 1
+    assert "model.onnx: sha256" in done.stderr
+
+
+def test_a_missing_provider_never_runs_on_the_cpu(result: Path, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(result / "bundle", tmp_path / "bundle")
+    path = tmp_path / "bundle" / "manifest.json"
+    path.write_text(path.read_text().replace("CPUExecutionProvider", "CUDAExecutionProvider"))
+    done = edgekit("run", str(tmp_path / "bundle"), "hello", cwd=place)
+    assert done.returncode == 3
+    assert "CUDAExecutionProvider is not in this onnxruntime" in done.stderr
+
+
+def test_a_missed_budget_ends_with_1_and_keeps_the_bundle(result: Path, place: Path) -> None:
+    (place / "strict.toml").write_text(RECIPE.replace("max_size_mb = 5.0", "max_size_mb = 0.001"))
+    done = edgekit("export", "strict.toml", "--target", HERE, "--no-bench", cwd=place)
+    assert done.returncode == 1
+    assert "more than max_size_mb = 0.001" in done.stdout
+    assert (place / "build" / f"strict-{HERE}" / "bundle" / "manifest.json").is_file()
+
+
+def test_a_corrupt_store_entry_is_named_and_made_again(result: Path, place: Path) -> None:
+    (entry,) = (place / "build" / "store" / "calibration").iterdir()
+    (entry / "calibration.jsonl").write_text("{}\n")
+    done = edgekit("export", "small.toml", "--target", HERE, "--no-bench", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "corrupt entry of stage calibration" in done.stderr
+    assert "{}" not in (entry / "calibration.jsonl").read_text()
+
+
+def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place: Path, tmp_path: Path) -> None:
+    """Kill the run at growing distances from its start, then let it finish: the bundle has the same bytes."""
+    for split in ("train", "validation", "test"):
+        shutil.copy(place / f"{split}.jsonl", tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE)
+    command = [sys.executable, "-m", "edgekit", "export", "small.toml", "--target", HERE, "--no-bench"]
+    for seconds in (6, 9):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = edgekit(*command[3:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sums(tmp_path / "build" / f"small-{HERE}" / "bundle") == sums(result / "bundle")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that can hold two megabytes, where this user may mount one."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False)
+
+
+def test_a_full_disk_ends_with_3(result: Path, place: Path, full_disk: Path) -> None:
+    (full_disk / "fill").write_bytes(b"\0" * 1_900_000)
+    done = edgekit("export", "small.toml", "--target", HERE, "--build", str(full_disk / "build"), cwd=place)
+    assert done.returncode == 3, done.stderr
+    assert "no space left" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_the_python_face(result: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import edgekit as ek
+
+    monkeypatch.chdir(place)
+    made: Any = ek.export("small.toml", target=HERE, measure=False)
+    assert made.path.name == f"small-{HERE}"
+    answer = ek.load(made.path)("turn off the green light in the office")
+    assert answer["label"] == "off"
+
+
+def test_the_target_here_matches_this_host() -> None:
+    if load_target(HERE).lacks(detect()):
+        pytest.skip(f"this chip is older than {HERE}")
+    assert load_target(HERE).matches(detect())
