@@ -24,7 +24,7 @@ from edgekit.target import Target
 __all__ = ["FULL", "QUICK", "run_bench"]
 
 QUICK = {"processes": 3, "seconds": 0.4, "min_runs": 50, "max_warmup_seconds": 0.8}
-FULL = {"processes": 10, "seconds": 0.6, "min_runs": 100, "max_warmup_seconds": 1.5}
+FULL = {"processes": 10, "seconds": 0.5, "min_runs": 80, "max_warmup_seconds": 1.5}
 LENGTHS = (16, 64, 128)
 """Fixed numbers of tokens, beside the real lengths; capped by the model's own limit."""
 NEEDED = {"recipe": dict, "target": dict, "rows": str, "max_length": int, "variants": dict}
@@ -59,9 +59,10 @@ def run_bench(
     _refuse(target, host)
     protocol: dict[str, Any] = {**(QUICK if quick else FULL)}
     protocol |= {name: value for name, value in (("processes", processes), ("seconds", seconds)) if value is not None}
-    used = threads if threads is not None else target.session.threads
-    if protocol["processes"] < 1 or not 0 < protocol["seconds"] < 3600 or used < 1:
+    asked = threads if threads is not None else target.session.threads
+    if protocol["processes"] < 1 or not 0 < protocol["seconds"] < 3600 or asked < 1:
         raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+    used = min(asked, host.cores_usable)  # what is recorded is what was in effect
     lengths = [] if quick else sorted({min(length, lineage["max_length"]) for length in LENGTHS})
     count = int(protocol["processes"])
     common = {name: protocol[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
@@ -88,6 +89,9 @@ def run_bench(
             "onnxruntime": host.onnxruntime,
             "python": host.python,
             "provider": target.provider,
+            "providers": next(
+                (runs.children[name][0]["providers"] for name in runs.measured() if specs[name]["kind"] == "onnx"), []
+            ),
             "session": {**target.session.model_dump(), "threads": used},
         },
         "environment": {"before": before, "after": after},

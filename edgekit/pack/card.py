@@ -27,8 +27,7 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"From `{block['source']['model']}` by: {', '.join(steps) or 'no compression'}; then exported to ONNX opset {block['opset']} "
-        "and quantized for the target.",
+        f"From `{block['source']['model']}` by: {', '.join(steps) or 'no compression'}; then exported to ONNX and quantized for the target.",
         "",
         "## How good it is",
         "",
@@ -37,13 +36,8 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         "## What the runtime executes",
         "",
-        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight run in integer kernels; "
-        f"{fallbacks} fell back to floating point. "
-        + (
-            "The kernels were observed on the target's architecture."
-            if audit["kernels_observed"]
-            else "The kernels were not observed on the target."
-        ),
+        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight run in integer kernels; {fallbacks} fell back.",
+        f"The kernels were {'' if audit['kernels_observed'] else 'not '}observed on the target's architecture.",
         *[f"- {note}" for note in audit["notes"]],
         "",
         "## How to run it",

@@ -87,18 +87,22 @@ def _rich(grid: Grid, *, wide: bool) -> Table:
         head = Text(column.title)
         if column.unit:
             head.append(f"\n{column.unit}", style="dim")
-        table.add_column(head, justify="right" if column.right else "left", overflow="fold")
+        table.add_column(head, justify="right" if column.right else "left", overflow="fold", no_wrap=column.right)
     for index, row in enumerate(grid.rows):
         cells = []
         for number in kept:
             cell = row[number]
             text = Text(plain(cell.main), style="bold" if index == grid.marked and not cell.tone else STYLES[cell.tone])
             if cell.detail:
-                # "0.36..0.38" where a page says "0.36 to 0.38": seven columns of intervals must fit into 80 characters.
-                text.append("\n" + plain(cell.detail).replace(" to ", ".."), style="dim not bold")
+                text.append("\n" + _tight(plain(cell.detail)), style="dim not bold")
             cells.append(text)
         table.add_row(*cells)
     return table
+
+
+def _tight(text: str) -> str:
+    """"0.36–0.38" and "-1.9..+0.2" where a page says "to": seven columns must fit into 80 characters."""
+    return text.replace(" to ", ".." if text[:1] in "+-" or " to +" in text else "–")
 
 
 def markdown_table(grid: Grid) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgekit.report.facts import Facts
 from edgekit.report.measured import Ratio
-from edgekit.report.words import interval, megabytes, milliseconds, percent, points, points_interval, times
+from edgekit.report.words import interval, megabytes, milliseconds, percent, points, points_interval, times, times_interval
 
 __all__ = ["Tile", "headline", "tiles"]
 
@@ -34,7 +34,7 @@ def tiles(facts: Facts) -> list[Tile]:
         ratio = facts.ratio(name)
         if ratio is not None:
             found.append(
-                Tile(f"speed against {words}", times(ratio.speedup), f"95% interval {interval(ratio.low, ratio.high)}")
+                Tile(f"speed against {words}", times(ratio.speedup), f"95% interval {times_interval(ratio.low, ratio.high)}")
             )
     bundle, original = facts.variant("bundle"), facts.variant("ort-fp32")
     if bundle is not None and bundle.real is not None:
@@ -68,11 +68,11 @@ def _speed(facts: Facts) -> str:
 
 def _comparison(ratio: Ratio, words: str) -> str:
     if ratio.verdict == "faster":
-        return f"{times(ratio.speedup)} faster than {words} (95% interval {interval(ratio.low, ratio.high)})"
+        return f"{times(ratio.speedup)} faster than {words} (95% interval {times_interval(ratio.low, ratio.high)})"
     if ratio.verdict == "slower":
-        slower = interval(1 / ratio.high, 1 / ratio.low)
+        slower = times_interval(1 / ratio.high, 1 / ratio.low)
         return f"{times(1 / ratio.speedup)} slower than {words} (95% interval {slower})"
-    return f"No faster than {words}, as far as this run can tell ({times(ratio.speedup)}, 95% interval {interval(ratio.low, ratio.high)})"
+    return f"No faster than {words}, as far as this run can tell ({times(ratio.speedup)}, 95% interval {times_interval(ratio.low, ratio.high)})"
 
 
 def _size(facts: Facts) -> str:

@@ -10,8 +10,13 @@ __all__ = ["Box", "place_labels"]
 
 DIRECTIONS = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 65, 295, 115, 245)
 """Tried in this order, in degrees: to the right first, where reading goes on."""
-GAPS = (5.0, 14.0, 26.0, 42.0, 60.0)
-OUTSIDE, COVERED, CROSSED, FAR = 50.0, 20.0, 6.0, 0.12
+GAPS = (5.0, 14.0, 26.0, 42.0, 60.0, 85.0)
+ROUNDS = 3
+OUTSIDE, COVERED, CROSSED, FAR = 5000.0, 20.0, 6.0, 1.5
+"""Cost of leaving the frame; of a hidden square point; of a point of line under a label; of a point between label and bubble."""
+
+
+Line = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,12 @@ class Box:
         """Whether all of it lies in `other`."""
         return other.left <= self.left and self.right <= other.right and other.low <= self.low and self.high <= other.high
 
+    def nearest(self, point: tuple[float, float]) -> tuple[float, float]:
+        """The place in it that is closest to `point`."""
+        return min(max(point[0], self.left), self.right), min(max(point[1], self.low), self.high)
+
     def crossed(self, one: tuple[float, float], other: tuple[float, float]) -> float:
-        """The share of the line from `one` to `other` that lies in it, in points of length."""
+        """How much of the line from `one` to `other` lies in it, in points of length."""
         steps = 60
         length = math.dist(one, other)
         hits = sum(
@@ -49,23 +58,30 @@ def place_labels(
     points: Sequence[tuple[float, float]],
     radii: Sequence[float],
     sizes: Sequence[tuple[float, float]],
-    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
+    lines: Sequence[Line],
     frame: Box,
 ) -> list[Box]:
     """A rectangle for each label: of the places tried around its point, the one that hides least; all in points.
 
-    `radii` are the bubbles', `sizes` the labels' (width, height). Labels of small bubbles are placed first: they have
-    fewer ways to be told apart.
+    `radii` are the bubbles', `sizes` the labels' (width, height). Labels of small bubbles are placed first, and every label
+    is placed anew ROUNDS times in sight of all the others.
     """
     bubbles = [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
     placed: dict[int, Box] = {}
-    for index in sorted(range(len(points)), key=lambda index: radii[index]):
-        candidates = [
-            (_cost(box, gap, [*placed.values()], bubbles, lines, frame), order, box)
-            for order, (gap, angle) in enumerate((gap, angle) for gap in GAPS for angle in DIRECTIONS)
-            for box in [_beside(points[index], radii[index] + gap, sizes[index], math.radians(angle))]
+    order = sorted(range(len(points)), key=lambda index: radii[index])
+    for index in order * ROUNDS:
+        others = [box for other, box in placed.items() if other != index]
+        blocked = [*lines, *((points[other], box.nearest(points[other])) for other, box in placed.items() if other != index)]
+        tried = [
+            (_beside(points[index], radii[index] + gap, sizes[index], math.radians(angle)), gap) for gap in GAPS for angle in DIRECTIONS
         ]
-        placed[index] = min(candidates, key=lambda item: item[:2])[2]
+        costs = []
+        for box, gap in tried:
+            leader = (points[index], box.nearest(points[index]))
+            hidden = sum(box.overlap(other) for other in others) + sum(box.overlap(other) for other in bubbles) / 2
+            crossing = CROSSED * sum(box.crossed(*line) for line in blocked) + COVERED * sum(other.crossed(*leader) for other in others)
+            costs.append(COVERED * hidden + crossing + FAR * gap + (0.0 if box.inside(frame) else OUTSIDE))
+        placed[index] = tried[costs.index(min(costs))][0]
     return [placed[index] for index in range(len(points))]
 
 
@@ -76,16 +92,3 @@ def _beside(point: tuple[float, float], away: float, size: tuple[float, float], 
     left = x - wide * (1 - math.cos(angle)) / 2
     low = y - tall * (1 - math.sin(angle)) / 2
     return Box(left, low, left + wide, low + tall)
-
-
-def _cost(
-    box: Box,
-    gap: float,
-    labels: Sequence[Box],
-    bubbles: Sequence[Box],
-    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
-    frame: Box,
-) -> float:
-    hidden = COVERED * sum(box.overlap(other) for other in labels) + COVERED / 2 * sum(box.overlap(other) for other in bubbles)
-    crossing = CROSSED * sum(box.crossed(*line) for line in lines)
-    return hidden + crossing + FAR * gap + (0.0 if box.inside(frame) else OUTSIDE * 100)

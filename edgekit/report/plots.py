@@ -152,8 +152,8 @@ def _frontier(points: Sequence[_Point]) -> list[_Point]:
 def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 5.4))
-    axes = figure.add_axes((0.075, 0.115, 0.905, 0.85))
+    figure = Figure(figsize=(10.4, 5.8))
+    axes = figure.add_axes((0.075, 0.107, 0.905, 0.87))
     axes.set_xscale("log")
     measured = facts.measurement is not None
     xs, ys = [point.x for point in points], [value for point in points for value in (point.down, point.up)]
@@ -228,6 +228,8 @@ def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Po
     frame = axes.get_window_extent(renderer)
     ends = {id(point): place for point, place in zip(points, places, strict=True)}
     lines = [(ends[id(one)], ends[id(other)]) for one, other in zip(chain, chain[1:], strict=False)]
+    across = float(axes.transData.transform((points[0].x, points[0].y))[1])  # the dotted line of the original's quality
+    lines.append(((frame.x0, across), (frame.x1, across)))
     for point in points:  # interval bars must stay legible too
         for one, other in (((point.low, point.y), (point.high, point.y)), ((point.x, point.down), (point.x, point.up))):
             lines.append(tuple(tuple(map(float, axes.transData.transform(end))) for end in (one, other)))  # type: ignore[arg-type]
@@ -237,14 +239,14 @@ def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Po
         side, at = _side(x, radius, box)
         for text, height in ((name, box.low + 15.5), (below, box.low + 3.5)):
             text.set_horizontalalignment(side)
-            text.set_transform(None)
+            text.set_transform(_in_points(figure))
             text.set_position((at, height))
-        near = (min(max(x, box.left), box.right), min(max(y, box.low), box.high))
+        near = box.nearest((x, y))
         away = ((near[0] - x) ** 2 + (near[1] - y) ** 2) ** 0.5
         if away > radius + 12:
             share = radius / away
             axes.plot(
-                [x + (near[0] - x) * share, near[0]], [y + (near[1] - y) * share, near[1]], transform=None, color=colours["quiet"],
+                [x + (near[0] - x) * share, near[0]], [y + (near[1] - y) * share, near[1]], transform=_in_points(figure), color=colours["quiet"],
                 linewidth=0.7, zorder=6,
             )  # fmt: skip
 
@@ -256,6 +258,13 @@ def _side(x: float, radius: float, box: Box) -> tuple[str, float]:
     if box.right <= x:
         return "right", box.right
     return "center", (box.left + box.right) / 2
+
+
+def _in_points(figure: Any) -> Any:
+    """Coordinates in points from the lower left corner, at any resolution."""
+    from matplotlib.transforms import Affine2D
+
+    return Affine2D().scale(1 / 72) + figure.dpi_scale_trans
 
 
 def _lengths(variant: Variant) -> list[tuple[int, Any]]:
@@ -291,9 +300,9 @@ def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Any:
     for height, x, variant, role in sorted(ends, key=lambda end: end[0]):
         right, up = (float(value) for value in axes.transData.transform((x, height)))
         at_height = max(up, at_height + 14)
-        axes.plot([right + 5, right + 20], [up, at_height], transform=None, color=colours[role], linewidth=0.8, clip_on=False)
+        axes.plot([right + 5, right + 20], [up, at_height], transform=_in_points(figure), color=colours[role], linewidth=0.8, clip_on=False)
         axes.text(
-            right + 23, at_height, f"{short(variant)}, {milliseconds(height)} ms", transform=None, va="center", fontsize=9.5,
+            right + 23, at_height, f"{short(variant)}, {milliseconds(height)} ms", transform=_in_points(figure), va="center", fontsize=9.5,
             color=colours["ink"], fontweight="bold" if role == "best" else "normal", parse_math=False,
         )  # fmt: skip
     return figure
@@ -351,5 +360,6 @@ def _inline(text: str) -> str:
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL).replace("xlink:href", "href")
     for name, colour in STAND_INS.items():
         text = text.replace(colour, f"var(--{name})")
-    text = re.sub(r"font: ((?:bold |\d+ )?[\d.]+px) [^;\"]+", r"font: \1 var(--sans)", text)
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # it would style the whole page
+    text = re.sub(r" font-family: [^;\"]+;", "", text)
     return re.sub(r"\n\s*", "\n", text).strip() + "\n"

@@ -9,17 +9,20 @@ from edgekit.report.grid import Cell, Column, Grid, TerminalTable, plain
 from edgekit.report.headline import headline
 from edgekit.report.verdicts import budgets, speedup, warnings
 from edgekit.report.words import (
+    change_in,
     count,
     interval,
     megabytes,
     milliseconds,
     percent,
+    plural,
     points,
     points_interval,
     seconds,
     short,
     span,
     times,
+    times_interval,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ __all__ = [
 ]
 
 NOTHING = Cell("n/a", tone="quiet")
-UNMEASURED = Cell("not measured here", tone="quiet")
+UNMEASURED = Cell("not measured", tone="quiet")
 KINDS = {
     # first word of a stage's folder name in the store -> what that time is spent on
     "rows": "data", "calibration": "data", "train": "train the original", "original": "read the original", "export": "export",
@@ -52,7 +55,7 @@ def variants_grid(facts: Facts) -> Grid:
         Column("variant", right=False),
         Column("p50", "ms"),
         Column("speed-up", "vs eager"),
-        Column("speed-up", "vs stock INT8"),
+        Column("speed-up", "vs stock"),
         Column(metric),
         Column("change", "points"),
         Column("model", "MB", narrow=False),
@@ -79,7 +82,7 @@ def variants_grid(facts: Facts) -> Grid:
         )
     caption = (
         f"Latency is the median of process medians at batch 1 on the test rows; {metric} is of {facts.quality.n:,} test rows, "
-        "its change against the original. Small figures are 95% intervals. Total is model and tokenizer; peak is the most "
+        "its change against the original. Small figures are 95% intervals. Stock is the off-the-shelf dynamic INT8. Total is model and tokenizer; peak is the most "
         "memory a process held. MB are millions of bytes."
     )
     marked = next((number for number, variant in enumerate(facts.variants) if variant.name == "bundle"), None)
@@ -94,7 +97,7 @@ def _speedup_cell(facts: Facts, variant: Variant, against: str) -> Cell:
     found = speedup(facts, variant.name, against)
     if found is None:
         return NOTHING
-    return Cell(times(found.value), interval(found.low, found.high) if found.low is not None and found.high is not None else "")
+    return Cell(times(found.value), times_interval(found.low, found.high) if found.low is not None and found.high is not None else "")
 
 
 def stages_grid(facts: Facts) -> Grid:
@@ -136,7 +139,7 @@ def _step(
     size = quality = latency = NOTHING
     if variant is not None:
         if variant.total_mb:
-            change = f"{variant.total_mb / before.total_mb - 1:+.0%}" if before and before.total_mb else ""
+            change = change_in(variant.total_mb, before.total_mb) if before and before.total_mb else ""
             size = Cell(megabytes(variant.total_mb), change)
         if variant.quality:
             change = points(variant.quality.value - before.quality.value) if before and before.quality else ""
@@ -147,7 +150,7 @@ def _step(
     return (
         Cell(title),
         _spent(stage),
-        Cell(count(now), f"{now / parameters - 1:+.0%}" if parameters and parameters != now else "") if now else NOTHING,
+        Cell(count(now), change_in(now, parameters) if parameters and parameters != now else "") if now else NOTHING,
         size,
         quality,
         latency if latency is not NOTHING else UNMEASURED,
@@ -192,7 +195,7 @@ def times_grid(facts: Facts) -> Grid:
         f"{seconds(sum(totals.values()))} in all, {seconds(fresh)} of it in the last run; the rest was reused from the store."
     )
     return Grid(
-        "Where the time went", caption, (Column("kind", right=False), Column("time"), Column("stages"), Column("reused")), rows
+        "Where the time went", caption, (Column("kind", right=False), Column("time", right=False), Column("stages"), Column("reused")), rows
     )
 
 
@@ -256,7 +259,7 @@ def audit_grid(facts: Facts) -> Grid:
     )
     caption = (
         f"{audit.integer} of {audit.constant} MatMuls with constant weights run in integer kernels; {len(audit.fallbacks)} fell back to "
-        f"floating point, {audit.stray_qdq} stray Quantize/Dequantize nodes, {audit.casts} casts; {seen}."
+        f"floating point, {plural(audit.stray_qdq, 'stray Quantize/Dequantize node')}, {plural(audit.casts, 'cast')}; {seen}."
     )
     fused = ", ".join(f"{number} {name}" for name, number in audit.fused.items()) or "none"
     note = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgekit.report.facts import Facts
 from edgekit.report.measured import Ratio
-from edgekit.report.words import megabytes, milliseconds, points, times
+from edgekit.report.words import megabytes, milliseconds, plural, points, times, times_interval
 
 __all__ = ["Budget", "Speedup", "budgets", "speedup", "warnings"]
 
@@ -63,13 +63,13 @@ def budgets(facts: Facts) -> list[Budget]:
         if name == "max_quality_drop":
             words = f"{points(quality.difference)} points ({points(quality.low)} to {points(quality.high)})"
             found.append(
-                Budget(name, f"{quality.metric} lost", f"at most {limit * 100:g} points", words, -quality.difference <= limit)
+                Budget(name, f"{quality.metric} lost", f"at most {plural(round(limit * 100, 6), 'point')}", words, -quality.difference <= limit)
             )
         elif name == "max_size_mb":
             size = facts.bundle_mb
             found.append(Budget(name, "model and tokenizer", f"at most {limit:g} MB", f"{megabytes(size)} MB", size <= limit))
         elif name == "min_speedup":
-            words = f"{times(ratio.speedup)} ({times(ratio.low)} to {times(ratio.high)})" if ratio else "not measured here"
+            words = f"{times(ratio.speedup)} ({times_interval(ratio.low, ratio.high)})" if ratio else "not measured here"
             found.append(
                 Budget(
                     name,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgekit.report.facts import Facts, Quality, Variant
-from edgekit.report.measured import Timing
 
 __all__ = [
+    "change_in",
+    "plural",
     "count",
     "interval",
     "megabytes",
@@ -55,7 +56,12 @@ def megabytes(value: float) -> str:
 
 def times(value: float) -> str:
     """A ratio: 0.94x, 2.61x, 12.4x, 130x."""
-    return f"{_three(value)}x"
+    return f"{_ratio(value)}x"
+
+
+def times_interval(low: float, high: float) -> str:
+    """The interval of a ratio: 11.9 to 12.8."""
+    return f"{_ratio(low)} to {_ratio(high)}"
 
 
 def interval(low: float, high: float) -> str:
@@ -70,7 +76,7 @@ def percent(share: float) -> str:
 
 def points(share: float) -> str:
     """A difference of shares in points, signed: -1.47."""
-    return f"{_unsigned_zero(share * 100):+.2f}" if round(share * 100, 2) else "0.00"
+    return f"{share * 100:+.2f}" if round(share * 100, 2) else "0.00"
 
 
 def points_interval(quality: Quality) -> str:
@@ -78,10 +84,15 @@ def points_interval(quality: Quality) -> str:
     return f"{points(quality.low)} to {points(quality.high)}"
 
 
-def signed_share(after: float, before: float) -> str:
-    """A relative change: -48%, +3%, and "same" within half a percent."""
+def change_in(after: float, before: float) -> str:
+    """A relative change: -48%, +3%; "same" below half a percent."""
     change = after / before - 1
     return f"{change:+.0%}" if abs(change) >= 0.005 else "same"
+
+
+def plural(number: float, noun: str) -> str:
+    """1 cast, 2 casts."""
+    return f"{number:,g} {noun}{'' if number == 1 else 's'}"
 
 
 def count(number: int) -> str:
@@ -106,16 +117,11 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def timing(found: Timing) -> tuple[str, str]:
-    """(median, its interval) in milliseconds."""
-    return milliseconds(found.p50), interval(found.low, found.high)
-
-
 def _three(value: float) -> str:
     size = abs(value)
     digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
     return f"{value:,.{digits}f}"
 
 
-def _unsigned_zero(value: float) -> float:
-    return value + 0.0
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else _three(value)

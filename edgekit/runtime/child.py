@@ -38,6 +38,7 @@ def run_child(path: Path, name: str, threads: int, timeout: float) -> dict[str, 
         except BaseException as fault:  # whatever ends the wait, the process and what it started must not outlive it
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             if isinstance(fault, subprocess.TimeoutExpired):
                 raise CheckFailed(f"a process of {name} took more than {timeout:.0f} s", where="bench") from None
             raise

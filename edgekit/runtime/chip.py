@@ -107,7 +107,7 @@ def emulation(root: Path = Path("/")) -> str | None:
     seen = parse_cpuinfo(text)
     if "TCG" in seen.model or "VirtualApple" in seen.model:
         return f"the chip calls itself {seen.model}"
-    if seen.arch != "unknown" and seen.arch != machine():
+    if {seen.arch, machine()} == {"x86_64", "aarch64"}:
         return f"the chip is {seen.arch}, the process {machine()}"
     return None
 

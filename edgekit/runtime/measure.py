@@ -55,7 +55,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     importlib.import_module("tokenizers")
     phases = {"interpreter_ms": (ENTERED_NS - spawned) / 1e6, "import_ms": _since(ENTERED_NS)}
     started = _now()
-    feed, run = _opened(spec, folder)
+    feed, run, providers = _opened(spec, folder)
     phases["session_ms"] = _since(started)
     memory["after_session_mb"] = _peak_mb()
     tokenise = load_tokeniser(folder / "tokenizer.json", spec["max_length"], 0)
@@ -89,15 +89,22 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     turn = cycle([feed(row) for row in real])
     traffic = _traffic(spec["traffic"], lambda: run(next(turn)), spec["seed"]) if spec.get("traffic") else None
     memory["peak_mb"] = _peak_mb()
-    return {"phases": phases, "memory": memory, "samples": samples, "cpu_ms": cpu_ms, "traffic": traffic}
+    return {
+        "phases": phases,
+        "memory": memory,
+        "samples": samples,
+        "cpu_ms": cpu_ms,
+        "traffic": traffic,
+        "providers": providers,
+    }
 
 
-def _opened(spec: dict[str, Any], folder: Path) -> tuple[Callable[[np.ndarray], Any], Callable[[Any], np.ndarray]]:
-    """(ids int64 (1, n) -> what is fed, what is fed -> outputs (1, ...)): only the second is timed."""
+def _opened(spec: dict[str, Any], folder: Path) -> tuple[Callable[[np.ndarray], Any], Callable[[Any], np.ndarray], list[str]]:
+    """(ids int64 (1, n) -> what is fed, what is fed -> outputs (1, ...), providers in effect): only the second is timed."""
     if spec["kind"] != "onnx":
         module, _, name = spec["kind"].partition(":")
         predict = getattr(importlib.import_module(module), name)(spec["task"], folder, spec["threads"])
-        return lambda ids: ids, predict
+        return lambda ids: ids, predict, []
     path = folder / spec["model"]
     session = open_session(path, provider=spec["provider"], threads=spec["threads"], config=spec["session_config"])
     names = [item.name for item in session.get_inputs()]
@@ -106,7 +113,7 @@ def _opened(spec: dict[str, Any], folder: Path) -> tuple[Callable[[np.ndarray], 
         known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         return {name: known[name] for name in names}
 
-    return feed, lambda inputs: session.run(None, inputs)[0]
+    return feed, lambda inputs: session.run(None, inputs)[0], list(session.get_providers())
 
 
 def _timed(run: Callable[[Any], Any], inputs: list[Any], spec: dict[str, Any], share: float) -> tuple[int, list[float]]:

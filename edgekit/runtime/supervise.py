@@ -151,7 +151,7 @@ def bench_bundle(
     refuse_emulation()
     check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
     golden = json.loads((bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))["rows"]
-    used = threads or manifest.threads
+    used = min(threads or manifest.threads, _detected()["cores_usable"])
     lengths = sorted({min(length, manifest.max_length) for length in (16, 64, 128)})
     before = snapshot()
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
@@ -182,7 +182,12 @@ def bench_bundle(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "artifact_sha256": manifest.assets[manifest.model_file].sha256,
         "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
-        "runtime": {"provider": manifest.provider, "threads": used, "session_config": manifest.session_config},
+        "runtime": {
+            "provider": manifest.provider,
+            "providers": runs.children["bundle"][0]["providers"],
+            "threads": used,
+            "session_config": manifest.session_config,
+        },
         "environment": {"before": before, "after": after},
         "protocol": {
             "processes": processes,

@@ -45,7 +45,7 @@ def machine(
 def test_a_snapshot_reads_everything(tmp_path: Path) -> None:
     found = snapshot(machine(tmp_path))
     assert found["frequency_mhz"] == 2000 and found["frequency_limit_mhz"] == 2400 and found["governor"] == "performance"
-    assert found["temperatures_c"] == {"thermal_zone0 x86_pkg_temp": 54.321}
+    assert found["temperatures_c"] == [54.321] and found["thermal_zones"] == ["thermal_zone0 x86_pkg_temp"]
     assert found["total_ticks"] == 1000, "guest time is part of user time"
     assert found["swap_used_mb"] == 0 and found["memory_available_mb"] == 4096
     assert found["load"] == [0.1, 0.2, 0.3]

@@ -1,0 +1,110 @@
+"""The small print, as pairs and lists: protocol, machine, recipe, how to do it again, and what the figures do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgekit.report.facts import Facts
+from edgekit.report.words import plural
+
+__all__ = ["commands", "environment", "limits", "protocol", "steps"]
+
+
+def protocol(facts: Facts) -> list[tuple[str, str]]:
+    """How it was timed, as (what, value)."""
+    measured = facts.measurement
+    if measured is None:
+        return [("timing", f"none: {facts.not_measured}")]
+    asked = measured.protocol
+    session = measured.runtime.get("session", {})
+    config = session.get("config", {}) if isinstance(session, Mapping) else {}
+    order = "interleaved in a seeded order" if asked.get("interleaved") else "one variant after the other"
+    pairs = [
+        ("processes", f"{asked.get('processes', '?')} fresh ones a variant, {order} (seed {asked.get('seed', '?')})"),
+        ("each process", f"warm-up, then at least {asked.get('seconds', '?')} s and {asked.get('min_runs', '?')} runs a scenario"),
+        ("inputs", f"{asked.get('rows', '')}, batch {asked.get('batch', 1)}"),
+        ("threads", str(asked.get("threads", ""))),
+        ("files", "in the page cache" if asked.get("warm_file") else ""),
+        ("interval", "95%, hierarchical bootstrap over processes and runs; quality: paired bootstrap over rows"),
+        ("runtime", " ".join(str(measured.runtime.get(key, "")) for key in ("onnxruntime", "provider")).strip()),
+        ("session", ", ".join(f"{key} = {value}" for key, value in config.items())),
+        ("taken", measured.created),
+        ("energy", f"not stated: {measured.energy_reason}" if measured.energy_reason else ""),
+    ]
+    return [(what, value) for what, value in pairs if value]
+
+
+def environment(facts: Facts) -> list[tuple[str, str]]:
+    """The machine, and its state before and after, as (what, value)."""
+    measured = facts.measurement
+    if measured is None:
+        return []
+    host = measured.host
+    virtual = "virtual machine" if host.get("virtualised") else ""
+    pairs = [
+        ("processor", " · ".join(filter(None, [str(host.get("cpu", "")), str(host.get("arch", "")), virtual]))),
+        ("instruction sets", ", ".join(map(str, host.get("isa", [])))),
+        ("cores", f"{host['cores_usable']} usable of {host.get('cores_physical', '?')}" if "cores_usable" in host else ""),
+        ("memory", f"{host['memory_mb'] / 1000:.1f} GB" if isinstance(host.get("memory_mb"), int | float) else ""),
+        ("system", " · ".join(str(host[key]) for key in ("system", "libc") if host.get(key))),
+        ("python", str(host.get("python", ""))),
+    ]
+    for key, what in (("load", "load"), ("frequency_mhz", "clock, MHz"), ("governor", "governor"), ("temperatures_c", "temperature, °C"),
+                      ("swap_used_mb", "swap used, MB"), ("memory_available_mb", "memory free, MB")):  # fmt: skip
+        before, after = _said(measured.before.get(key)), _said(measured.after.get(key))
+        if before or after:
+            pairs.append((what, before if before == after else f"{before or 'n/a'} before, {after or 'n/a'} after"))
+    pairs.append(("tools", ", ".join(f"{name} {version}" for name, version in sorted(facts.tools.items()))))
+    return [(what, value) for what, value in pairs if value]
+
+
+def steps(facts: Facts) -> list[tuple[str, str]]:
+    """The recipe's compression steps, as (method, settings)."""
+    return [
+        (
+            str(step.get("method", "")),
+            ", ".join(f"{key} = {_said(value)}" for key, value in step.items() if key != "method" and value is not None),
+        )
+        for step in facts.steps
+    ]
+
+
+def commands(facts: Facts) -> list[str]:
+    """What to type to have all this again."""
+    folder = f"build/{facts.name}"
+    bench = facts.measurement.command if facts.measurement else ""
+    return [f"edgekit export {facts.recipe} --target {facts.target}", bench or f"edgekit bench {folder}", f"edgekit verify {folder}"]
+
+
+def limits(facts: Facts) -> list[str]:
+    """What a reader may not conclude from the figures."""
+    found = [
+        f"Quality is of {facts.quality.n:,} test rows of the recipe's own data; text of another kind may fare worse.",
+        "Its interval covers the choice of test rows. It does not cover another training seed.",
+    ]
+    measured = facts.measurement
+    if measured is not None:
+        found += [
+            "The times are of one machine on one day. Their intervals cover differences between processes of this run, not between machines.",
+            f"One answer at a time (batch 1), {plural(measured.protocol.get('threads') or 1, 'thread')}: nothing here says how it behaves under load.",
+            "The median of the model alone: tokenising and decoding are listed apart, under start-up.",
+        ]
+        if measured.host.get("virtualised"):
+            found.append("The machine is virtual: neighbours may have taken part of its time.")
+        if measured.energy_reason:
+            found.append("Energy was not measured, and it is not estimated.")
+    if not facts.audit.observed:
+        found.append(f"The audit was read on {facts.audit.arch}: which kernels the target itself runs was not observed.")
+    return found
+
+
+def _said(value: Any) -> str:
+    """A JSON value in plain words; "" for null."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_said(inner) for inner in value)
+    return f"{value:,.2f}" if isinstance(value, float) and abs(value) >= 0.01 else str(value)

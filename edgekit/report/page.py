@@ -1,0 +1,88 @@
+"""The report as one HTML file: its style, its pictures and its figures in it, no script, nothing fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.report.details import commands, environment, limits, protocol, steps
+from edgekit.report.facts import Facts
+from edgekit.report.headline import headline, tiles
+from edgekit.report.plots import describe, lengths_svg, picture_svg
+from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, stages_grid, start_grid, times_grid, variants_grid
+from edgekit.report.verdicts import budgets, warnings
+from edgekit.report.words import span
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["render_index", "render_page"]
+
+
+def render_page(facts: Facts) -> str:
+    """The whole page. Every text from outside is escaped; the pictures are edgekit's own SVG."""
+    from markupsafe import Markup
+
+    return _templates().get_template("page.html.j2").render(
+        facts=facts,
+        title=span(facts),
+        headline=headline(facts),
+        warnings=warnings(facts),
+        tiles=tiles(facts),
+        badges=_badges(facts),
+        picture=Markup(picture_svg(facts)),  # noqa: S704 - matplotlib escapes the labels
+        picture_words=describe(facts),
+        lengths_picture=Markup(lengths_svg(facts)),  # noqa: S704
+        variants=variants_grid(facts),
+        stages=stages_grid(facts),
+        times=times_grid(facts),
+        lengths=lengths_grid(facts),
+        start=start_grid(facts),
+        audit=audit_grid(facts),
+        budgets=budgets_grid(facts),
+        steps=steps(facts),
+        protocol=protocol(facts),
+        environment=environment(facts),
+        commands=commands(facts),
+        limits=limits(facts),
+    )  # fmt: skip
+
+
+def render_index(results: Sequence[tuple[Facts, str]]) -> str:
+    """A page that lists results, each as (facts, link to its page)."""
+    entries = [
+        {"title": span(facts), "link": link, "headline": headline(facts), "badges": _badges(facts), "tiles": tiles(facts)} for facts, link in results
+    ]
+    return _templates().get_template("index.html.j2").render(title="edgekit results", entries=entries)
+
+
+def _badges(facts: Facts) -> list[tuple[str, str]]:
+    """(tone, words) of each verdict, for the top of a page."""
+    found = []
+    judged = [budget.met for budget in budgets(facts)]
+    if judged:
+        missed, skipped = judged.count(False), judged.count(None)
+        words = f"budget: {judged.count(True)} of {len(judged)} met" + (f", {skipped} not judged" if skipped else "")
+        found.append(("bad" if missed else "quiet" if skipped else "good", words))
+    found.append(("good", "audit holds") if facts.audit.ok else ("bad", "audit does not hold"))
+    measured = facts.measurement
+    if measured is None:
+        found.append(("quiet", "not measured here"))
+    elif measured.throttled:
+        found.append(("bad", "throttled"))
+    elif not measured.stable:
+        found.append(("bad", "unstable"))
+    else:
+        found.append(("good", "stable"))
+    if measured is not None and measured.quick:
+        found.append(("quiet", "quick look"))
+    return found
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

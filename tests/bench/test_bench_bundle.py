@@ -1,0 +1,122 @@
+"""A lone bundle measured by the runtime alone, in the tree and from inside the one-file runner."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_onnx import LABELS, WORDS, write_variant
+
+from edgekit.errors import CheckFailed, NotPossibleHere
+from edgekit.host import detect
+from edgekit.pack.bundle import write_bundle
+from edgekit.pack.runner import write_runner
+from edgekit.runtime import supervise
+
+
+def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:
+    source = write_variant(root / "source")
+    golden = [{"text": f"turn it {word}"} for word in ("on", "off", "red")]
+    block: dict[str, Any] = {
+        name: {} for name in ("onnxruntime", "source", "data", "calibration", "recipe", "quality", "tools")
+    } | {
+        "version": "0.1.0",
+        "task": "text-classification",
+        "labels": LABELS,
+        "target": {"name": "here", "arch": arch, "isa": isa, "isa_any": [], "provider": "CPUExecutionProvider"},
+        "tokenizer": {"file": "tokenizer.json", "max_length": 32, "pad_id": 0, "pad_token": "[PAD]"},
+        "inputs": [],
+        "outputs": [],
+        "vocabulary": len(WORDS),
+        "opset": 20,
+        "golden": {"file": "golden.json", "count": len(golden), "tolerance": 0.1},
+        "licence": "apache-2.0",
+    }  # fmt: skip
+    folder = root / "bundle"
+    folder.mkdir()
+    write_bundle(
+        folder,
+        name="tiny-here",
+        files={"model.onnx": source / "model.onnx", "tokenizer.json": source / "tokenizer.json"},
+        texts={"golden.json": json.dumps({"rows": golden})},
+        variant={
+            "file": "model.onnx",
+            "execution_provider": "CPUExecutionProvider",
+            "session_options": {"intra_op_num_threads": 1, "config": {"session.intra_op.allow_spinning": "0"}},
+        },
+        block=block,
+    )
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return bundle(tmp_path, arch=detect().arch, isa=[])
+
+
+def test_a_bundle_is_measured_and_the_document_written(here: Path, tmp_path: Path) -> None:
+    said: list[float] = []
+    document = supervise.bench_bundle(
+        here,
+        threads=None,
+        processes=2,
+        seconds=0.01,
+        out=tmp_path / "bench.json",
+        progress=lambda done, total, _: said.append(done),
+    )
+    assert json.loads((tmp_path / "bench.json").read_text()) == document
+    assert said == [0, 1, 2]
+    assert [item["name"] for item in document["variants"][0]["scenarios"]] == ["real", "16", "32"]
+    assert document["target"]["requested"] == "here" and document["target"]["detected"]["isa"] == sorted(detect().isa)
+    assert document["protocol"]["processes"] == 2 and document["energy_reason"]
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_the_runner_measures_from_inside_its_zip(here: Path, tmp_path: Path) -> None:
+    write_runner(tmp_path / "runner.pyz")
+    command = [
+        sys.executable,
+        "-I",
+        str(tmp_path / "runner.pyz"),
+        "bench",
+        str(here),
+        "--json",
+        "--processes",
+        "2",
+        "--seconds",
+        "0.05",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["variants"][0]["scenarios"][0]["p50_ms"] > 0
+    assert done.stderr == "", "no dots where nobody looks"
+
+
+@pytest.mark.parametrize("changes", [{"arch": "riscv64", "isa": []}, {"arch": detect().arch, "isa": ["avx9000"]}])
+def test_another_chips_bundle_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = bundle(tmp_path, **changes)
+    with pytest.raises(NotPossibleHere):
+        supervise.bench_bundle(folder, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
+    assert not (tmp_path / "bench.json").exists()
+
+
+def test_a_changed_bundle_is_not_measured(here: Path) -> None:
+    data = bytearray((here / "model.onnx").read_bytes())
+    data[-1] ^= 1
+    (here / "model.onnx").write_bytes(bytes(data))
+    with pytest.raises(CheckFailed):
+        supervise.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=None)
+
+
+def test_ctrl_c_before_anything_is_complete_is_ctrl_c(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervise, "run_child", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        supervise.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
+    assert not (tmp_path / "bench.json").exists()
