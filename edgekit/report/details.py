@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from edgekit.report.facts import Facts
@@ -22,7 +23,10 @@ def protocol(facts: Facts) -> list[tuple[str, str]]:
     order = "interleaved in a seeded order" if asked.get("interleaved") else "one variant after the other"
     pairs = [
         ("processes", f"{asked.get('processes', '?')} fresh ones a variant, {order} (seed {asked.get('seed', '?')})"),
-        ("each process", f"warm-up, then at least {asked.get('seconds', '?')} s and {asked.get('min_runs', '?')} runs a scenario"),
+        (
+            "each process",
+            f"warm-up, then at least {asked.get('seconds', '?')} s and {asked.get('min_runs', '?')} runs a scenario",
+        ),
         ("inputs", f"{asked.get('rows', '')}, batch {asked.get('batch', 1)}"),
         ("threads", str(asked.get("threads", ""))),
         ("files", "in the page cache" if asked.get("warm_file") else ""),
@@ -72,9 +76,13 @@ def steps(facts: Facts) -> list[tuple[str, str]]:
 
 def commands(facts: Facts) -> list[str]:
     """What to type to have all this again."""
-    folder = f"build/{facts.name}"
+    folder, recipe, target = (quote(word) for word in (f"build/{facts.name}", facts.recipe, facts.target))
     bench = facts.measurement.command if facts.measurement else ""
-    return [f"edgekit export {facts.recipe} --target {facts.target}", bench or f"edgekit bench {folder}", f"edgekit verify {folder}"]
+    return [
+        f"edgekit export {recipe} --target {target}",
+        bench or f"edgekit bench {folder}",
+        f"edgekit verify {folder}",
+    ]
 
 
 def limits(facts: Facts) -> list[str]:
@@ -87,7 +95,7 @@ def limits(facts: Facts) -> list[str]:
     if measured is not None:
         found += [
             "The times are of one machine on one day. Their intervals cover differences between processes of this run, not between machines.",
-            f"One answer at a time (batch 1), {plural(measured.protocol.get('threads') or 1, 'thread')}: nothing here says how it behaves under load.",
+            f"One answer at a time (batch 1), {plural(measured.protocol.get('threads') or 1, 'thread')}: this says nothing of load.",
             "The median of the model alone: tokenising and decoding are listed apart, under start-up.",
         ]
         if measured.host.get("virtualised"):
@@ -107,4 +115,6 @@ def _said(value: Any) -> str:
         return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_said(inner) for inner in value)
-    return f"{value:,.2f}" if isinstance(value, float) and abs(value) >= 0.01 else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return str(value)

@@ -3,99 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.report.measured import Measurement, Ratio, Timing, read_measurement
+from edgekit.report.measured import Measurement, Ratio, read_measurement
 from edgekit.report.parse import Node, finish, open_document
+from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 
-__all__ = ["Audit", "Facts", "Quality", "Requirement", "Stage", "Variant", "find_folder", "read_facts"]
+__all__ = ["Facts", "find_folder", "read_facts"]
 
 BASELINES = ("eager-fp32", "ort-fp32", "ort-int8-stock")
-
-
-@dataclass(frozen=True)
-class Quality:
-    """A metric on the test rows, and its paired difference from the original; shares of 1."""
-
-    metric: str
-    value: float
-    n: int
-    difference: float
-    low: float
-    high: float
-    """95% interval of the difference."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One model of the comparison. Sizes and memory in MB (10^6 bytes); None where unknown here."""
-
-    name: str
-    title: str
-    quality: Quality | None
-    file_mb: float | None = None
-    total_mb: float | None = None
-    """Model and tokenizer together."""
-    timings: Mapping[str, Timing] = field(default_factory=dict)
-    """By scenario: "real", or a number of tokens."""
-    phases: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds of each phase of a process."""
-    peak_mb: float | None = None
-    above_baseline_mb: float | None = None
-
-    @property
-    def real(self) -> Timing | None:
-        """Timing on test rows at their real lengths."""
-        return self.timings.get("real")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of the run."""
-
-    stage: str
-    title: str
-    key: str
-    seconds: float
-    """Time it took when it ran, in seconds."""
-    reused: bool
-    """It was there already, so nothing was spent this time."""
-    parameters: int | None
-    bytes: int | None
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One thing the target asks of the graph that runs."""
-
-    name: str
-    holds: bool
-    found: str
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What the runtime really executes of the bundle."""
-
-    arch: str
-    observed: bool
-    """The kernels were seen on the target's own kind of chip."""
-    constant: int
-    integer: int
-    activation: int
-    fallbacks: tuple[tuple[str, str], ...]
-    """(node, why) of each product left in floating point."""
-    stray_qdq: int
-    casts: int
-    fused: Mapping[str, int]
-    nodes: tuple[int, int]
-    """In the file, and after the runtime's own optimiser."""
-    requirements: tuple[Requirement, ...]
-    ok: bool
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -174,9 +93,9 @@ def read_facts(folder: Path) -> Facts:
         version=block.text("version"),
         steps=tuple(step.value for step in recipe.nodes("compress")),
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
-        bundle_mb=sum(assets.node(name).count("size") for name in ("model.onnx", "tokenizer.json")) / 1e6,
+        bundle_mb=_bundle_mb(assets),
         quality=_quality(quality, quality.number("bundle")),
-        variants=_variants(lineage),
+        variants=_variants(lineage, assets),
         stages=tuple(_stage(stage) for stage in lineage.nodes("stages")),
         chain=_chain(lineage),
         audit=_audit(audit),
@@ -198,7 +117,7 @@ def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
     if not path.is_file():
         lacks = [str(item) for item in lineage.value.get("lacks", [])]
         if lineage.value.get("timed_here", True):
-            return replace(facts, not_measured=f"no measurement was made yet; run `edgekit bench {facts.folder}`")
+            return replace(facts, not_measured="no measurement was made yet; run edgekit bench")
         why = "; ".join(lacks) or "it only emulates the target"
         return replace(
             facts,
@@ -216,7 +135,7 @@ def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
     if read.measurement.target and read.measurement.target != facts.target:
         raise BadInput(f"times target {read.measurement.target}; this result is for {facts.target}", where=str(path))
     if read.artifact_sha256 != digest:
-        return replace(facts, not_measured=f"bench.json is of an earlier bundle; run `edgekit bench {facts.folder}`")
+        return replace(facts, not_measured="bench.json is of an earlier bundle; run edgekit bench")
     variants = [replace(variant, **read.variants.get(variant.name, {})) for variant in facts.variants]
     return replace(facts, variants=tuple(variants), measurement=read.measurement)
 
@@ -226,11 +145,13 @@ def _quality(node: Node, value: float) -> Quality:
     return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high)
 
 
-def _variants(lineage: Node) -> tuple[Variant, ...]:
+def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
     found = []
     for name, node in lineage.members("variants").items():
         quality = node.maybe("quality")
         file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", "model.onnx"))
+        if name == "bundle":
+            file_mb, total_mb = assets.node("model.onnx").count("size") / 1e6, _bundle_mb(assets)
         found.append(
             Variant(
                 name,
@@ -243,6 +164,10 @@ def _variants(lineage: Node) -> tuple[Variant, ...]:
     if "bundle" not in {variant.name for variant in found}:
         lineage.wrong("variants", "the bundle is missing")
     return tuple(sorted(found, key=lambda variant: _rank(variant.name)))
+
+
+def _bundle_mb(assets: Node) -> float:
+    return sum(assets.node(name).count("size") for name in ("model.onnx", "tokenizer.json")) / 1e6
 
 
 def _rank(name: str) -> tuple[int, int, str]:

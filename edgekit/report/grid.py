@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-__all__ = ["Cell", "Column", "Grid", "escape_markdown", "markdown_table", "plain", "TerminalTable"]
+__all__ = ["Cell", "Column", "Grid", "NOTHING", "UNMEASURED", "escape_markdown", "markdown_table", "plain", "TerminalTable"]
 
 Tone = Literal["", "strong", "good", "bad", "quiet"]
 WIDE = 110
@@ -27,6 +27,10 @@ class Cell:
     tone: Tone = ""
     share: float | None = None
     """Length of the bar behind the figure, 0 to 1, where the output can draw one."""
+
+
+NOTHING = Cell("n/a", tone="quiet")
+UNMEASURED = Cell("not measured", tone="quiet")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def _rich(grid: Grid, *, wide: bool) -> Table:
 
 
 def _tight(text: str) -> str:
-    """"0.36–0.38" and "-1.9..+0.2" where a page says "to": seven columns must fit into 80 characters."""
+    """ "0.36–0.38" and "-1.9..+0.2" where a page says "to": seven columns must fit into 80 characters."""
     return text.replace(" to ", ".." if text[:1] in "+-" or " to +" in text else "–")
 
 

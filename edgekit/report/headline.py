@@ -8,7 +8,7 @@ from edgekit.report.facts import Facts
 from edgekit.report.measured import Ratio
 from edgekit.report.words import interval, megabytes, milliseconds, percent, points, points_interval, times, times_interval
 
-__all__ = ["Tile", "headline", "tiles"]
+__all__ = ["Tile", "clauses", "headline", "tiles"]
 
 REFERENCES = (("eager-fp32", "PyTorch eager fp32"), ("ort-fp32", "ONNX Runtime fp32"))
 
@@ -24,68 +24,66 @@ class Tile:
 
 def headline(facts: Facts) -> str:
     """Speed, size and quality of the bundle against the original, with intervals, in one sentence."""
-    return f"{_speed(facts)}, {_size(facts)}, {_quality(facts)}."
+    return ", ".join(f"{words} ({detail})" if detail else words for words, detail in clauses(facts)) + "."
+
+
+def clauses(facts: Facts) -> list[tuple[str, str]]:
+    """The parts of the headline, each as (words, interval)."""
+    return [_speed(facts), _size(facts), _quality(facts)]
 
 
 def tiles(facts: Facts) -> list[Tile]:
-    """Speed against eager and against off-the-shelf INT8, size, quality."""
+    """Speed against eager and against off-the-shelf INT8, median latency, size, quality."""
     found = []
     for name, words in (("eager-fp32", "PyTorch eager fp32"), ("ort-int8-stock", "off-the-shelf INT8")):
         ratio = facts.ratio(name)
         if ratio is not None:
-            found.append(
-                Tile(f"speed against {words}", times(ratio.speedup), f"95% interval {times_interval(ratio.low, ratio.high)}")
-            )
+            found.append(Tile(f"the speed of {words}", times(ratio.speedup), f"{times_interval(ratio.low, ratio.high)} (95%)"))
     bundle, original = facts.variant("bundle"), facts.variant("ort-fp32")
     if bundle is not None and bundle.real is not None:
+        real = bundle.real
         found.append(
-            Tile(
-                "median answer",
-                f"{milliseconds(bundle.real.p50)} ms",
-                f"95% interval {interval(bundle.real.low, bundle.real.high)}",
-            )
+            Tile("median latency of an answer", f"{milliseconds(real.p50)} ms", f"{interval(real.low, real.high)} (95%)")
         )
-    size = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else "model and tokenizer"
-    found.append(Tile("model and tokenizer", f"{megabytes(facts.bundle_mb)} MB", size))
+    before = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else ""
+    found.append(Tile("model and tokenizer", f"{megabytes(facts.bundle_mb)} MB", before))
     quality = facts.quality
-    found.append(
-        Tile(
-            f"{quality.metric}, in points",
-            points(quality.difference),
-            f"95% interval {points_interval(quality)}; now {percent(quality.value)}",
-        )
-    )
+    words = f"points of {quality.metric}, now {percent(quality.value)}"
+    found.append(Tile(words, points(quality.difference), f"{points_interval(quality)} (95%)"))
     return found
 
 
-def _speed(facts: Facts) -> str:
+def _speed(facts: Facts) -> tuple[str, str]:
     for name, words in REFERENCES:
         ratio = facts.ratio(name)
         if ratio is not None:
             return _comparison(ratio, words)
-    return "Speed not measured here"
+    return "Speed not measured here", ""
 
 
-def _comparison(ratio: Ratio, words: str) -> str:
+def _comparison(ratio: Ratio, words: str) -> tuple[str, str]:
+    low, high = ratio.low, ratio.high
     if ratio.verdict == "faster":
-        return f"{times(ratio.speedup)} faster than {words} (95% interval {times_interval(ratio.low, ratio.high)})"
+        return f"{times(ratio.speedup)} faster than {words}", f"95% interval {times_interval(low, high)}"
     if ratio.verdict == "slower":
-        slower = times_interval(1 / ratio.high, 1 / ratio.low)
-        return f"{times(1 / ratio.speedup)} slower than {words} (95% interval {slower})"
-    return f"No faster than {words}, as far as this run can tell ({times(ratio.speedup)}, 95% interval {times_interval(ratio.low, ratio.high)})"
+        return f"{times(1 / ratio.speedup)} slower than {words}", f"95% interval {times_interval(1 / high, 1 / low)}"
+    return (
+        f"No faster than {words}, as far as this run can tell",
+        f"{times(ratio.speedup)}, 95% interval {times_interval(low, high)}",
+    )
 
 
-def _size(facts: Facts) -> str:
+def _size(facts: Facts) -> tuple[str, str]:
     original = facts.variant("ort-fp32") or facts.variant("eager-fp32")
     words = f"{megabytes(facts.bundle_mb)} MB"
-    return f"{words} instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else words
+    return (f"{words} instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else words), ""
 
 
-def _quality(facts: Facts) -> str:
+def _quality(facts: Facts) -> tuple[str, str]:
     quality = facts.quality
     size = f"{abs(quality.difference) * 100:.2f}"
     if not quality.difference:
         words = f"no change in {quality.metric}"
     else:
         words = f"{size} points of {quality.metric} {'lost' if quality.difference < 0 else 'gained'}"
-    return f"{words} (interval {points_interval(quality)})"
+    return words, f"interval {points_interval(quality)}"

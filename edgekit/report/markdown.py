@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from edgekit.report.chain import stages_grid, times_grid
 from edgekit.report.details import commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
-from edgekit.report.grid import Grid, escape_markdown, markdown_table
+from edgekit.report.grid import Grid, escape_markdown, markdown_table, plain
 from edgekit.report.headline import headline
-from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, stages_grid, start_grid, times_grid, variants_grid
-from edgekit.report.verdicts import warnings
+from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
+from edgekit.report.verdicts import cautions
 from edgekit.report.words import span
 
 __all__ = ["render_markdown"]
@@ -16,22 +17,35 @@ __all__ = ["render_markdown"]
 def render_markdown(facts: Facts) -> str:
     """The whole report as Markdown text. Names from outside are escaped."""
     parts = [f"# {escape_markdown(span(facts))}", f"**{escape_markdown(headline(facts))}**"]
-    parts += [f"> **{escape_markdown(warning)}**" for warning in warnings(facts)]
+    parts += [
+        f"> **{escape_markdown(item.text)}**" if item.grave else f"> {escape_markdown(item.text)}" for item in cautions(facts)
+    ]
     grids = (variants_grid, budgets_grid, stages_grid, times_grid, lengths_grid, start_grid, audit_grid)
     for grid in (build(facts) for build in grids):
         if grid is not None:
             parts += _section(grid)
     parts += _pairs("Recipe", steps(facts)) + _pairs("Protocol", protocol(facts)) + _pairs("Machine", environment(facts))
-    parts += ["## Do it again", "\n".join(["```", *(line.replace("`", "'").replace("\n", " ") for line in commands(facts)), "```"])]
+    parts += [
+        "## Do it again",
+        "\n".join(["```", *(plain(line).replace("```", "'''") for line in commands(facts)), "```"]),
+    ]
     parts += ["## What this does not show", "\n".join(f"- {escape_markdown(line)}" for line in limits(facts))]
     return "\n\n".join(parts) + "\n"
 
 
 def _section(grid: Grid) -> list[str]:
-    texts = [f"## {escape_markdown(grid.title)}", markdown_table(grid), escape_markdown(grid.caption), escape_markdown(grid.note)]
+    texts = [
+        f"## {escape_markdown(grid.title)}",
+        markdown_table(grid),
+        escape_markdown(grid.caption),
+        escape_markdown(grid.note),
+    ]
     return [text for text in texts if text]
 
 
 def _pairs(title: str, pairs: list[tuple[str, str]]) -> list[str]:
-    lines = [f"- {escape_markdown(what)}: {escape_markdown(value)}" if value else f"- {escape_markdown(what)}" for what, value in pairs]
+    lines = [
+        f"- {escape_markdown(what)}: {escape_markdown(value)}" if value else f"- {escape_markdown(what)}"
+        for what, value in pairs
+    ]
     return [f"## {title}", "\n".join(lines)] if pairs else []

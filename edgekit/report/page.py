@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.report.chain import stages_grid, times_grid
 from edgekit.report.details import commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
-from edgekit.report.headline import headline, tiles
+from edgekit.report.headline import clauses, headline, tiles
 from edgekit.report.plots import describe, lengths_svg, picture_svg
-from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, stages_grid, start_grid, times_grid, variants_grid
-from edgekit.report.verdicts import budgets, warnings
+from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
+from edgekit.report.verdicts import budgets, cautions
 from edgekit.report.words import span
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ def render_page(facts: Facts) -> str:
         facts=facts,
         title=span(facts),
         headline=headline(facts),
-        warnings=warnings(facts),
+            clauses=clauses(facts),
+        cautions=cautions(facts),
         tiles=tiles(facts),
         badges=_badges(facts),
-        picture=Markup(picture_svg(facts)),  # noqa: S704 - matplotlib escapes the labels
+        picture=Markup(picture_svg(facts)),  # matplotlib escapes the labels
         picture_words=describe(facts),
-        lengths_picture=Markup(lengths_svg(facts)),  # noqa: S704
+        lengths_picture=Markup(lengths_svg(facts)),
         variants=variants_grid(facts),
         stages=stages_grid(facts),
         times=times_grid(facts),
@@ -53,7 +55,8 @@ def render_page(facts: Facts) -> str:
 def render_index(results: Sequence[tuple[Facts, str]]) -> str:
     """A page that lists results, each as (facts, link to its page)."""
     entries = [
-        {"title": span(facts), "link": link, "headline": headline(facts), "badges": _badges(facts), "tiles": tiles(facts)} for facts, link in results
+        {"title": span(facts), "link": link, "headline": headline(facts), "badges": _badges(facts), "tiles": tiles(facts)}
+        for facts, link in results
     ]
     return _templates().get_template("index.html.j2").render(title="edgekit results", entries=entries)
 
@@ -85,4 +88,10 @@ def _badges(facts: Facts) -> list[tuple[str, str]]:
 def _templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

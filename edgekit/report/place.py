@@ -12,6 +12,7 @@ DIRECTIONS = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 65, 295, 11
 """Tried in this order, in degrees: to the right first, where reading goes on."""
 GAPS = (5.0, 14.0, 26.0, 42.0, 60.0, 85.0)
 ROUNDS = 3
+MARGIN = 4.0
 OUTSIDE, COVERED, CROSSED, FAR = 5000.0, 20.0, 6.0, 1.5
 """Cost of leaving the frame; of a hidden square point; of a point of line under a label; of a point between label and bubble."""
 
@@ -27,6 +28,10 @@ class Box:
     low: float
     right: float
     high: float
+
+    def grown(self, by: float) -> Box:
+        """It, and so much around it."""
+        return Box(self.left - by, self.low - by, self.right + by, self.high + by)
 
     def overlap(self, other: Box) -> float:
         """Area in common."""
@@ -44,14 +49,15 @@ class Box:
 
     def crossed(self, one: tuple[float, float], other: tuple[float, float]) -> float:
         """How much of the line from `one` to `other` lies in it, in points of length."""
-        steps = 60
-        length = math.dist(one, other)
-        hits = sum(
-            self.left <= one[0] + (other[0] - one[0]) * step / steps <= self.right
-            and self.low <= one[1] + (other[1] - one[1]) * step / steps <= self.high
-            for step in range(steps + 1)
-        )
-        return length * hits / (steps + 1)
+        start, end = 0.0, 1.0  # the part of the line inside, by Liang and Barsky 1984
+        for at, to, least, most in ((one[0], other[0], self.left, self.right), (one[1], other[1], self.low, self.high)):
+            if at == to:
+                if not least <= at <= most:
+                    return 0.0
+                continue
+            first, second = sorted(((least - at) / (to - at), (most - at) / (to - at)))
+            start, end = max(start, first), min(end, second)
+        return math.dist(one, other) * max(end - start, 0.0)
 
 
 def place_labels(
@@ -70,16 +76,20 @@ def place_labels(
     placed: dict[int, Box] = {}
     order = sorted(range(len(points)), key=lambda index: radii[index])
     for index in order * ROUNDS:
-        others = [box for other, box in placed.items() if other != index]
+        others = [box.grown(MARGIN) for other, box in placed.items() if other != index]
         blocked = [*lines, *((points[other], box.nearest(points[other])) for other, box in placed.items() if other != index)]
         tried = [
-            (_beside(points[index], radii[index] + gap, sizes[index], math.radians(angle)), gap) for gap in GAPS for angle in DIRECTIONS
+            (_beside(points[index], radii[index] + gap, sizes[index], math.radians(angle)), gap)
+            for gap in GAPS
+            for angle in DIRECTIONS
         ]
         costs = []
         for box, gap in tried:
             leader = (points[index], box.nearest(points[index]))
             hidden = sum(box.overlap(other) for other in others) + sum(box.overlap(other) for other in bubbles) / 2
-            crossing = CROSSED * sum(box.crossed(*line) for line in blocked) + COVERED * sum(other.crossed(*leader) for other in others)
+            crossing = CROSSED * sum(box.crossed(*line) for line in blocked) + COVERED * sum(
+                other.crossed(*leader) for other in others
+            )
             costs.append(COVERED * hidden + crossing + FAR * gap + (0.0 if box.inside(frame) else OUTSIDE))
         placed[index] = tried[costs.index(min(costs))][0]
     return [placed[index] for index in range(len(points))]

@@ -1,33 +1,22 @@
-"""The pictures: quality against latency with size as area, and latency against input length. matplotlib, imported when drawn.
-
-Colours are written as stand-ins and exchanged for CSS variables in the SVG, so that one picture suits light and dark pages.
-"""
+"""The pictures: quality against latency with size as area, and latency against input length. matplotlib, imported when drawn."""
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from edgekit.report.facts import Facts, Variant
+from edgekit.report.facts import Facts
 from edgekit.report.place import Box, place_labels
+from edgekit.report.records import Variant
+from edgekit.report.svg import drawing, inline_svg
 from edgekit.report.words import megabytes, milliseconds, percent, short
 
 __all__ = ["describe", "lengths_svg", "picture_svg", "write_picture"]
 
-STAND_INS = {
-    "ink": "#010101",
-    "quiet": "#020202",
-    "grid": "#030303",
-    "base": "#040404",
-    "chain": "#050505",
-    "best": "#060606",
-    "paper": "#070707",
-}
 LIGHT = {
     "ink": "#1b1f24",
     "quiet": "#5b6470",
@@ -39,10 +28,6 @@ LIGHT = {
 }
 LARGEST = 2600.0
 """Area of the largest bubble, in square points."""
-STYLE = {
-    "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.axisbelow": True, "figure.dpi": 72,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,13 +50,13 @@ def picture_svg(facts: Facts) -> str:
     Without a measurement the horizontal axis is size instead of latency. "" where fewer than two variants can be placed.
     """
     points = _points(facts)
-    return _svg(lambda colours: _draw(facts, points, colours), f"picture {facts.name}") if len(points) > 1 else ""
+    return inline_svg(lambda colours: _draw(facts, points, colours), f"picture {facts.name}") if len(points) > 1 else ""
 
 
 def lengths_svg(facts: Facts) -> str:
     """Median latency by input length, a line a variant; "" where fixed lengths were not timed."""
     timed = [variant for variant in facts.variants if len(_lengths(variant)) > 1]
-    return _svg(lambda colours: _draw_lengths(timed, colours), f"lengths {facts.name}") if timed else ""
+    return inline_svg(lambda colours: _draw_lengths(timed, colours), f"lengths {facts.name}") if timed else ""
 
 
 def write_picture(folder: Path, path: Path) -> Path:
@@ -89,7 +74,7 @@ def write_picture(folder: Path, path: Path) -> Path:
         raise BadInput("fewer than two variants have quality and latency", where=str(folder))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _drawing(lambda: _draw(facts, points, LIGHT)) as figure:
+        with drawing(lambda: _draw(facts, points, LIGHT)) as figure:
             figure.savefig(temporary, format="png", dpi=160, facecolor=LIGHT["paper"], metadata={"Software": None})
         os.replace(temporary, path)
     finally:
@@ -157,7 +142,8 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> An
     axes.set_xscale("log")
     measured = facts.measurement is not None
     xs, ys = [point.x for point in points], [value for point in points for value in (point.down, point.up)]
-    axes.set_xlim(min(xs) / 1.45, max(xs) * 1.6)
+    reach = max(xs) * 1.6
+    axes.set_xlim(min(xs) * (min(xs) / reach) ** 0.28, reach)  # room for labels to the left of the fastest
     room = max(max(ys) - min(ys), 0.5)
     axes.set_ylim(min(ys) - 0.22 * room, max(ys) + 0.26 * room)
     _dress(axes, colours)
@@ -175,7 +161,7 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> An
         )
     edge = _frontier(points)
     axes.step(
-        [point.x for point in edge] + [max(xs) * 1.6],
+        [point.x for point in edge] + [reach],
         [point.y for point in edge] + [edge[-1].y],
         where="post",
         color=colours["grid"],
@@ -205,7 +191,7 @@ def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Po
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
-    places = [tuple(map(float, axes.transData.transform((point.x, point.y)))) for point in points]
+    places = [_at(axes, point.x, point.y) for point in points]
     written, sizes = [], []
     for point in points:
         name = axes.text(
@@ -227,12 +213,12 @@ def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Po
         sizes.append((max(text.get_window_extent(renderer).width for text in (name, below)) + 4, 27.0))
     frame = axes.get_window_extent(renderer)
     ends = {id(point): place for point, place in zip(points, places, strict=True)}
-    lines = [(ends[id(one)], ends[id(other)]) for one, other in zip(chain, chain[1:], strict=False)]
-    across = float(axes.transData.transform((points[0].x, points[0].y))[1])  # the dotted line of the original's quality
+    lines = [(ends[id(one)], ends[id(other)]) for one, other in pairwise(chain)]
+    across = places[0][1]  # the dotted line of the original's quality
     lines.append(((frame.x0, across), (frame.x1, across)))
     for point in points:  # interval bars must stay legible too
-        for one, other in (((point.low, point.y), (point.high, point.y)), ((point.x, point.down), (point.x, point.up))):
-            lines.append(tuple(tuple(map(float, axes.transData.transform(end))) for end in (one, other)))  # type: ignore[arg-type]
+        lines.append((_at(axes, point.low, point.y), _at(axes, point.high, point.y)))
+        lines.append((_at(axes, point.x, point.down), _at(axes, point.x, point.up)))
     radii = [(point.area / 3.14159) ** 0.5 for point in points]
     boxes = place_labels(places, radii, sizes, lines, Box(frame.x0 + 2, frame.y0 + 2, frame.x1 - 2, frame.y1 - 2))
     for (x, y), radius, box, (name, below) in zip(places, radii, boxes, written, strict=True):
@@ -258,6 +244,12 @@ def _side(x: float, radius: float, box: Box) -> tuple[str, float]:
     if box.right <= x:
         return "right", box.right
     return "center", (box.left + box.right) / 2
+
+
+def _at(axes: Any, x: float, y: float) -> tuple[float, float]:
+    """Where a place of the axes' own scales lies, in points."""
+    across, up = axes.transData.transform((x, y))
+    return float(across), float(up)
 
 
 def _in_points(figure: Any) -> Any:
@@ -300,7 +292,14 @@ def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Any:
     for height, x, variant, role in sorted(ends, key=lambda end: end[0]):
         right, up = (float(value) for value in axes.transData.transform((x, height)))
         at_height = max(up, at_height + 14)
-        axes.plot([right + 5, right + 20], [up, at_height], transform=_in_points(figure), color=colours[role], linewidth=0.8, clip_on=False)
+        axes.plot(
+            [right + 5, right + 20],
+            [up, at_height],
+            transform=_in_points(figure),
+            color=colours[role],
+            linewidth=0.8,
+            clip_on=False,
+        )
         axes.text(
             right + 23, at_height, f"{short(variant)}, {milliseconds(height)} ms", transform=_in_points(figure), va="center", fontsize=9.5,
             color=colours["ink"], fontweight="bold" if role == "best" else "normal", parse_math=False,
@@ -323,43 +322,3 @@ def _dress(axes: Any, colours: dict[str, str]) -> None:
     axes.grid(True, which="major", color=colours["grid"], linewidth=0.7)
     for spine in axes.spines.values():
         spine.set_color(colours["grid"])
-
-
-class _drawing:  # noqa: N801 - used as a verb: `with _drawing(draw) as figure`
-    """Draws under the house style, on a figure of its own, so that no state of matplotlib outlives it."""
-
-    def __init__(self, draw: Any, salt: str = "") -> None:
-        self.draw, self.salt = draw, salt
-
-    def __enter__(self) -> Any:
-        import matplotlib
-
-        self.context = matplotlib.rc_context({**STYLE, "svg.hashsalt": self.salt})
-        self.context.__enter__()
-        return self.draw()
-
-    def __exit__(self, *fault: object) -> None:
-        self.context.__exit__(None, None, None)
-
-
-def _svg(draw: Any, salt: str) -> str:
-    """What `draw` draws with stand-in colours, as an <svg> element that fits into a page."""
-    text = io.StringIO()
-    with _drawing(lambda: draw(STAND_INS), salt) as figure:
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(text.getvalue())
-
-
-def _inline(text: str) -> str:
-    """Only the element, without namespaces, metadata or fixed size; colours as CSS variables, fonts the page's own."""
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    box = re.search(r'viewBox="([^"]+)"', text)
-    assert box is not None, "matplotlib writes a viewBox"
-    text = re.sub(r"<svg[^>]*>", f'<svg viewBox="{box[1]}" aria-hidden="true" focusable="false">', text, count=1)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL).replace("xlink:href", "href")
-    for name, colour in STAND_INS.items():
-        text = text.replace(colour, f"var(--{name})")
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # it would style the whole page
-    text = re.sub(r" font-family: [^;\"]+;", "", text)
-    return re.sub(r"\n\s*", "\n", text).strip() + "\n"

@@ -8,7 +8,7 @@ from edgekit.report.facts import Facts
 from edgekit.report.measured import Ratio
 from edgekit.report.words import megabytes, milliseconds, plural, points, times, times_interval
 
-__all__ = ["Budget", "Speedup", "budgets", "speedup", "warnings"]
+__all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "speedup"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,14 @@ class Budget:
     """None: not measured here, so not judged."""
 
 
+@dataclass(frozen=True)
+class Caution:
+    """One reason to doubt the figures; `grave` where they must not be used as they are."""
+
+    grave: bool
+    text: str
+
+
 def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
     """How many times faster variant `of` is than `against` on real rows.
 
@@ -48,8 +56,8 @@ def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
         return None
     if len(fast.children) != len(slow.children) or len(fast.children) < 2:
         return Speedup(slow.p50 / fast.p50, None, None)
-    found = ratio_interval([[run] for run in slow.children], [[run] for run in fast.children], 7)
-    return Speedup(found["speedup"], *found["ci95"])
+    computed = ratio_interval([[run] for run in slow.children], [[run] for run in fast.children], 7)
+    return Speedup(computed["speedup"], *computed["ci95"])
 
 
 def budgets(facts: Facts) -> list[Budget]:
@@ -63,7 +71,13 @@ def budgets(facts: Facts) -> list[Budget]:
         if name == "max_quality_drop":
             words = f"{points(quality.difference)} points ({points(quality.low)} to {points(quality.high)})"
             found.append(
-                Budget(name, f"{quality.metric} lost", f"at most {plural(round(limit * 100, 6), 'point')}", words, -quality.difference <= limit)
+                Budget(
+                    name,
+                    f"{quality.metric} lost",
+                    f"at most {plural(round(limit * 100, 6), 'point')}",
+                    words,
+                    -quality.difference <= limit,
+                )
             )
         elif name == "max_size_mb":
             size = facts.bundle_mb
@@ -85,28 +99,30 @@ def budgets(facts: Facts) -> list[Budget]:
     return found
 
 
-def warnings(facts: Facts) -> list[str]:
-    """What stands above everything else: reasons to doubt the figures below."""
-    found = []
+def cautions(facts: Facts) -> list[Caution]:
+    """What stands above everything else: reasons to doubt the figures below, the grave ones first."""
+    found: list[Caution] = []
     measured = facts.measurement
-    if measured is None:
-        found.append(f"Not measured here: {facts.not_measured}.")
-    else:
-        if measured.throttled:
-            found.append("THROTTLED: the chip slowed down while it was timed. The times below are not valid.")
-        if not measured.stable:
-            found.append("UNSTABLE: processes of the same variant disagree by more than 10%. Measure again on a quiet machine.")
-        if measured.quick:
-            found.append(
-                "QUICK LOOK: few short processes a variant. Run `edgekit bench` without --quick before you quote a figure."
+    if measured is not None and measured.throttled:
+        found.append(Caution(True, "THROTTLED: the chip slowed down while it was timed. The times below are not valid."))
+    if measured is not None and not measured.stable:
+        found.append(
+            Caution(
+                True, "UNSTABLE: processes of the same variant disagree by more than 10%. Measure again on a quiet machine."
             )
-        found += [f"Not timed: {name}, because {why}." for name, why in measured.left_out.items()]
-        if measured.reasons:
-            found.append(f"Seen while measuring: {'; '.join(measured.reasons)}.")
+        )
     if not facts.audit.ok:
         broken = [item.name for item in facts.audit.requirements if not item.holds]
-        found.append(f"The audit does not hold: {'; '.join(broken)}.")
+        found.append(Caution(True, f"The audit does not hold: {'; '.join(broken)}."))
     missed = [budget.what for budget in budgets(facts) if budget.met is False]
     if missed:
-        found.append(f"Budget not met: {', '.join(missed)}.")
+        found.append(Caution(True, f"Budget not met: {', '.join(missed)}."))
+    if measured is None:
+        return [*found, Caution(False, f"Not measured here: {facts.not_measured}.")]
+    if measured.quick:
+        text = "QUICK LOOK: few short processes a variant. Run edgekit bench without --quick before you quote a figure."
+        found.append(Caution(False, text))
+    found += [Caution(False, f"Not timed: {name}, because {why}.") for name, why in measured.left_out.items()]
+    if measured.reasons:
+        found.append(Caution(False, f"Seen while measuring: {'; '.join(measured.reasons)}."))
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.report.facts import Facts, Quality, Variant
+from edgekit.report.facts import Facts
+from edgekit.report.grid import plain
+from edgekit.report.records import Quality, Variant
 
 __all__ = [
     "change_in",
@@ -16,10 +18,8 @@ __all__ = [
     "points_interval",
     "seconds",
     "short",
-    "signed_share",
     "span",
     "times",
-    "timing",
 ]
 
 SHORT = {
@@ -36,7 +36,7 @@ def short(variant: Variant) -> str:
     if variant.name in SHORT:
         return SHORT[variant.name]
     _, number, *method = [*variant.name.split("-", 2), ""]
-    return f"after {number}: {method[0]}" if variant.name.startswith("after-") and number.isdigit() else variant.title
+    return f"after {number}: {method[0]}" if variant.name.startswith("after-") and number.isdigit() else plain(variant.title)
 
 
 def span(facts: Facts) -> str:
@@ -105,9 +105,9 @@ def count(number: int) -> str:
 
 def seconds(value: float) -> str:
     """0.02 s, 4.7 s, 38 s, 4 min 12 s, 2 h 05 min."""
-    if value < 1:
+    if value < 0.995:
         return f"{value:.2f} s"
-    if value < 10:
+    if value < 9.95:
         return f"{value:.1f} s"
     whole = round(value)
     if whole < 60:

@@ -1,0 +1,92 @@
+"""The parts of a result that a report names: a quality, a variant, a stage, an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgekit.report.measured import Timing
+
+__all__ = ["Audit", "Quality", "Requirement", "Stage", "Variant"]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A metric on the test rows, and its paired difference from the original; shares of 1."""
+
+    metric: str
+    value: float
+    n: int
+    difference: float
+    low: float
+    high: float
+    """95% interval of the difference."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model of the comparison. Sizes and memory in MB (10^6 bytes); None where unknown here."""
+
+    name: str
+    title: str
+    quality: Quality | None
+    file_mb: float | None = None
+    total_mb: float | None = None
+    """Model and tokenizer together."""
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+    """By scenario: "real", or a number of tokens."""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds of each phase of a process."""
+    peak_mb: float | None = None
+    above_baseline_mb: float | None = None
+
+    @property
+    def real(self) -> Timing | None:
+        """Timing on test rows at their real lengths."""
+        return self.timings.get("real")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the run."""
+
+    stage: str
+    title: str
+    key: str
+    seconds: float
+    """Time it took when it ran, in seconds."""
+    reused: bool
+    """It was there already, so nothing was spent this time."""
+    parameters: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing the target asks of the graph that runs."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the runtime really executes of the bundle."""
+
+    arch: str
+    observed: bool
+    """The kernels were seen on the target's own kind of chip."""
+    constant: int
+    integer: int
+    activation: int
+    fallbacks: tuple[tuple[str, str], ...]
+    """(node, why) of each product left in floating point."""
+    stray_qdq: int
+    casts: int
+    fused: Mapping[str, int]
+    nodes: tuple[int, int]
+    """In the file, and after the runtime's own optimiser."""
+    requirements: tuple[Requirement, ...]
+    ok: bool
+    notes: tuple[str, ...]

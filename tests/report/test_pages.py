@@ -1,0 +1,196 @@
+"""The three outputs: terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_up import write_result
+from rich.console import Console
+
+from edgekit.errors import BadInput
+from edgekit.report.facts import read_facts
+from edgekit.report.headline import headline
+from edgekit.report.index import report, write_reports
+from edgekit.report.tables import render_terminal
+
+HOSTILE = '<script>alert("x")</script>|`*\x1b[31m&'
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags nest, and collects what a browser would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in {"href", "src", "srcset", "action", "data"}]
+        assert not [name for name, _ in attrs if name.startswith("on")], "an event handler"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+
+def outline(text: str) -> Outline:
+    parser = Outline()
+    parser.feed(text)
+    parser.close()
+    assert not parser.open
+    return parser
+
+
+def shown(folder: Path, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(render_terminal(read_facts(folder)))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_result(tmp_path_factory.mktemp("build") / "made-up-x86-vnni")
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return report(folder).html.read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
+    seen = outline(page)
+    assert page.startswith("<!doctype html>")
+    assert not seen.tags & {"script", "link", "img", "iframe", "object", "embed"}
+    assert all(link.startswith("#") for link in seen.links)
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", page)
+    assert len(seen.ids) == len(set(seen.ids)), "the pictures' identifiers must not collide"
+
+
+def test_the_page_is_accessible(page: str) -> None:
+    assert page.count("<caption>") == page.count("<table>") >= 7
+    assert page.count('role="img" aria-label="') == page.count("<svg ") == 2
+    assert "after 1: prune-structured: 0.697 ms" in page and 'lang="en"' in page
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_the_page_says_what_matters_first(folder: Path, page: str) -> None:
+    assert re.match(
+        r"12\.\dx faster than PyTorch eager fp32 \(95% interval 1\d\.\d to 1\d\.\d\), 6\.10 MB instead of 91\.4 MB, "
+        r"0\.40 points of accuracy lost \(interval -0\.88 to \+0\.08\)\.$",
+        headline(read_facts(folder)),
+    )
+    order = [
+        page.index(words)
+        for words in ('class="headline"', "<svg", "All variants", "What each step", "Audit:", "Protocol", "does not show")
+    ]
+    assert order == sorted(order)
+
+
+def test_the_same_facts_give_the_same_bytes(folder: Path, page: str) -> None:
+    written = report(folder)
+    assert written.html.read_text(encoding="utf-8") == page
+    assert not list(folder.glob(".*")), "a temporary file was left"
+
+
+def test_markdown_tables_keep_their_columns(folder: Path) -> None:
+    blocks: list[list[str]] = [[]]
+    for line in report(folder).markdown.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            blocks[-1].append(line)
+        elif blocks[-1]:
+            blocks.append([])
+    tables = [block for block in blocks if block]
+    assert len(tables) == 7
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert len(tables[0]) == 2 + 7
+
+
+def test_names_from_outside_are_text_everywhere(tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "hostile", recipe=HOSTILE)
+    lineage = json.loads((folder / "lineage.json").read_text())
+    lineage["variants"]["after-9-<script>x</script>$y$"] = {**lineage["variants"]["ort-fp32"], "title": HOSTILE}
+    (folder / "lineage.json").write_text(json.dumps(lineage))
+    bench = json.loads((folder / "bench.json").read_text())
+    bench["variants"].append({**bench["variants"][1], "name": "after-9-<script>x</script>$y$", "title": HOSTILE})
+    (folder / "bench.json").write_text(json.dumps(bench))
+    written = report(folder)
+    page, text = (path.read_text(encoding="utf-8") for path in written.paths)
+    assert "script" not in outline(page).tags
+    assert "&lt;script&gt;" in page
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    assert "<" not in outside and "\x1b" not in text
+    assert "\x1b" not in shown(folder, 80)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_the_terminal_keeps_to_its_width(folder: Path, width: int) -> None:
+    text = shown(folder, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "12.4x" in text and ("peak" in text) == (width >= 110)
+
+
+def test_at_80_columns_no_figure_is_broken(folder: Path) -> None:
+    text = shown(folder, 80)
+    for figure in ("0.684–0.720", "-0.88..+0.08", "84.40%", "PyTorch eager", "off-the-shelf", "3: prune-vocabulary"):
+        assert figure in text, figure
+
+
+@pytest.mark.parametrize("words", ["UNSTABLE", "QUICK LOOK", "processes of ort-fp32 differ by 31%"])
+def test_doubts_are_visible_in_every_output(tmp_path: Path, words: str) -> None:
+    folder = write_result(tmp_path / "doubtful", quick=True, stable=False)
+    written = report(folder)
+    for text in (*(path.read_text(encoding="utf-8") for path in written.paths), shown(folder, 80)):
+        assert words in " ".join(text.split())
+    assert '<li class="bad">unstable</li>' in written.html.read_text(encoding="utf-8")
+
+
+def test_without_a_measurement_everything_else_is_there(tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "away", measured=False)
+    written = report(folder)
+    page, text = (path.read_text(encoding="utf-8") for path in written.paths)
+    outline(page)
+    for output in (page, text, shown(folder, 80)):
+        assert "lacks architecture x86_64" in " ".join(output.replace("\\", "").split())
+        assert "not measured" in output and "84.40%" in output
+
+
+def test_several_results_are_listed(tmp_path: Path) -> None:
+    write_result(tmp_path / "one-x86-vnni", recipe="one")
+    write_result(tmp_path / "two & more", recipe="two", measured=False)
+    paths = write_reports(tmp_path)
+    assert len(paths) == 5 and paths[-1] == tmp_path / "index.html"
+    seen = outline(paths[-1].read_text(encoding="utf-8"))
+    assert seen.links == ["one-x86-vnni/report.html", "two%20%26%20more/report.html"]
+    assert write_reports(tmp_path / "one-x86-vnni") == list(paths[:2])
+
+
+def test_one_broken_result_does_not_hide_the_others(tmp_path: Path) -> None:
+    write_result(tmp_path / "good")
+    write_result(tmp_path / "ill")
+    (tmp_path / "ill" / "bench.json").write_text("{")
+    with pytest.raises(BadInput, match="ill"):
+        write_reports(tmp_path)
+    assert (tmp_path / "good" / "report.html").is_file()
+
+
+def test_an_empty_build_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="edgekit export"):
+        write_reports(tmp_path)
