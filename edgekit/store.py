@@ -147,8 +147,8 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Call
             if corrupt is not None:
                 shutil.rmtree(folder)
             return _make(root, stage, inputs, folder, partial, progress)
-    except OSError as fault:
-        if fault.errno in {errno.ENOSPC, errno.EDQUOT}:
+    except Exception as fault:  # safetensors and onnx wrap the system's error in their own
+        if getattr(fault, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(fault):
             raise NotPossibleHere(
                 f"no space left on the disk while running stage {stage.name}",
                 where=str(root),

@@ -11,7 +11,8 @@ from edgekit.recipe import NewModel
 
 __all__ = ["VERSION", "learn_vocabulary", "train"]
 
-VERSION = 1
+VERSION = 2
+LETTERS = "".join(map(chr, range(33, 127)))
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -23,14 +24,17 @@ def learn_vocabulary(texts: list[str], size: int, out: Path) -> int:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
+    # The trainer numbers inner pieces ("##a") in the order of a hash map, which differs from process to process, and breaks
+    # ties by these numbers. Naming them all beforehand fixes the order; it also keeps letters that no text has inside a word.
+    letters = sorted({letter for text in texts for letter in tokenizer.normalizer.normalize_str(text)} | set(LETTERS))
+    inner = [f"##{letter}" for letter in letters if not letter.isspace()]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=SPECIALS,
-        initial_alphabet=[chr(code) for code in range(33, 127)],
-        show_progress=False,
+        vocab_size=size, special_tokens=[*SPECIALS, *inner], initial_alphabet=list(LETTERS), show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer = _with_every_letter(tokenizer)
+    tokenizer.train_from_iterator(sorted(texts), trainer)
+    document = json.loads(tokenizer.to_str())
+    document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] in SPECIALS]
+    tokenizer = Tokenizer.from_str(json.dumps(document))
     ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
@@ -40,17 +44,6 @@ def learn_vocabulary(texts: list[str], size: int, out: Path) -> int:
     config |= {"pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
     return int(tokenizer.get_vocab_size())
-
-
-def _with_every_letter(tokenizer: Any) -> Any:
-    """Add the continuation pieces of letters and digits that the texts never had inside a word: no word may be lost."""
-    from tokenizers import Tokenizer
-
-    document = json.loads(tokenizer.to_str())
-    vocabulary: dict[str, int] = document["model"]["vocab"]
-    for letter in "abcdefghijklmnopqrstuvwxyz0123456789":
-        vocabulary.setdefault(f"##{letter}", len(vocabulary))
-    return Tokenizer.from_str(json.dumps(document))
 
 
 def train(
