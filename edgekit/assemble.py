@@ -1,4 +1,4 @@
-"""From stages to a result folder: the packed bundle, its lineage, and the verdict on the budget."""
+"""From stages to a result folder: the packed bundle and its lineage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgekit.plan import Plan, TargetPlan, Variant
 from edgekit.runtime.statistics import paired_difference
 from edgekit.store import Artifact, Context, Stage, key_of
 
-__all__ = ["PACKED", "judge", "lay_out", "lineage_of", "pack_stage"]
+__all__ = ["PACKED", "lay_out", "lineage_of", "pack_stage"]
 
 PACKED = "bundle"
 BASE = "ort-fp32"
@@ -186,34 +186,6 @@ def lineage_of(
         "chain": [key_of(stage) for stage in (plan.original, *plan.compressed)],
         "variants": {"eager-fp32": eager, **variants},
     }
-
-
-def judge(plan: Plan, folder: Path) -> list[str]:
-    """The recipe's budgets that are not met, in words; what was not measured here is not judged."""
-    accept = plan.recipe.accept
-    manifest = json.loads((folder / PACKED / "manifest.json").read_text(encoding="utf-8"))
-    quality = manifest["edgekit"]["quality"]
-    missed = []
-    if accept.max_quality_drop is not None and -quality["difference"] > accept.max_quality_drop:
-        missed.append(
-            f"{quality['metric']} fell by {-quality['difference']:.4f}, more than max_quality_drop = {accept.max_quality_drop}"
-        )
-    size = sum(manifest["assets"][name]["size"] for name in ("model.onnx", "tokenizer.json")) / 1e6
-    if accept.max_size_mb is not None and size > accept.max_size_mb:
-        missed.append(f"model and tokenizer take {size:.2f} MB, more than max_size_mb = {accept.max_size_mb}")
-    bench = folder / "bench.json"
-    if not bench.is_file():
-        return missed
-    document = json.loads(bench.read_text(encoding="utf-8"))
-    speedup = next(
-        (item["speedup"] for item in document["ratios"] if item["against"] == BASE and item["scenario"] == "real"), None
-    )
-    if accept.min_speedup is not None and speedup is not None and speedup < accept.min_speedup:
-        missed.append(f"{speedup:.2f} times the speed of ONNX Runtime fp32, less than min_speedup = {accept.min_speedup}")
-    latency = next((item["scenarios"][0]["p50_ms"] for item in document["variants"] if item["name"] == "bundle"), None)
-    if accept.max_latency_ms is not None and latency is not None and latency > accept.max_latency_ms:
-        missed.append(f"a median of {latency:.3f} ms, more than max_latency_ms = {accept.max_latency_ms}")
-    return missed
 
 
 def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path) -> Path:

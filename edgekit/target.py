@@ -8,26 +8,13 @@ from pydantic import Field, model_validator
 
 from edgekit.config import Strict, load_toml
 from edgekit.errors import BadInput
+from edgekit.runtime.keys import SESSION_KEYS
 from edgekit.shipped import shipped_file, shipped_names
 
 if TYPE_CHECKING:
     from edgekit.host import Host
 
 __all__ = ["Audit", "Quantize", "Session", "Target", "best_target", "load_target", "target_names"]
-
-SESSION_KEYS = frozenset(
-    {
-        # ONNX Runtime accepts unknown keys in silence, so only keys read in its session_options_config_keys.h are let through.
-        "session.intra_op.allow_spinning",
-        "session.inter_op.allow_spinning",
-        "session.disable_prepacking",
-        "session.x64quantprecision",
-        "session.disable_cpu_ep_fallback",
-        "session.dynamic_block_base",
-        "session.set_denormal_as_zero",
-        "mlas.enable_gemm_fastmath_arm64_bfloat16",
-    }
-)
 
 
 class Quantize(Strict):

@@ -31,7 +31,7 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         "## How good it is",
         "",
-        f"{quality['metric']} on {quality['n']:,} test rows: {quality['bundle']:.4f}; the original has {quality['original']:.4f}. "
+        f"{quality['metric']} on {quality['n']:,} test rows: {quality['bundle']:.4f}; the original has {quality['original']:.4f}.",
         f"Difference {quality['difference']:+.4f} (paired 95% interval {low:+.4f} to {high:+.4f}).",
         "",
         "## What the runtime executes",

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.chip import machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.keys import SESSION_KEYS
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["SESSION_KEYS", "check_chip", "check_ids", "isa_here", "open_session", "usable_threads"]
-
-SESSION_KEYS = frozenset(
-    {
-        # Keys that ONNX Runtime reads (onnxruntime_session_options_config_keys.h); it takes unknown ones in silence.
-        "session.intra_op.allow_spinning",
-        "session.inter_op.allow_spinning",
-        "session.disable_prepacking",
-        "session.x64quantprecision",
-        "session.disable_cpu_ep_fallback",
-        "session.dynamic_block_base",
-        "session.set_denormal_as_zero",
-        "mlas.enable_gemm_fastmath_arm64_bfloat16",
-    }
-)
-NAMES = {"asimddp": "dotprod", "asimdhp": "fp16"}
+__all__ = ["check_chip", "check_ids", "open_session", "usable_threads"]
 
 
 def usable_threads(wanted: int) -> int:
     """`wanted`, but no more than the cores this process may run on."""
-    return max(1, min(wanted, len(os.sched_getaffinity(0))))
+    return max(1, min(wanted, usable_cores(wanted)))
 
 
 def open_session(
@@ -73,28 +59,14 @@ def open_session(
     return session
 
 
-def isa_here() -> frozenset[str]:
-    """Instruction-set flags of this chip, from /proc/cpuinfo, in edgekit's names."""
-    flags: set[str] = set()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in {"flags", "Features"}:
-                flags |= {NAMES.get(flag, flag) for flag in value.split()}
-                break
-    except OSError:
-        pass
-    return frozenset(flags)
-
-
 def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> None:
     """Raise NotPossibleHere where this machine lacks what a bundle's target needs."""
-    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+    here = machine()
     if here != arch:
         raise NotPossibleHere(
             f"made for {arch}, this machine is {here}", where=where, fix="export for a target of this machine"
         )
-    flags = isa_here()
+    flags = parse_cpuinfo(read_text(Path("/proc/cpuinfo"))).isa
     missing = sorted(set(isa) - flags)
     if missing or (isa_any and not set(isa_any) & flags):
         lacks = ", ".join(missing) or f"one of {', '.join(isa_any)}"

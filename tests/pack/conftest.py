@@ -34,7 +34,13 @@ def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_fa
     labels = labels_of(tiny_model)
     texts = [row["text"] for row in read_split(tiny_artifact, "train")]
     golden = make_golden(
-        work / "model.onnx", tiny_model / "tokenizer.json", texts, labels, max_length=32, pad_id=0, provider="CPUExecutionProvider"
+        work / "model.onnx",
+        tiny_model / "tokenizer.json",
+        texts,
+        labels,
+        max_length=32,
+        pad_id=0,
+        provider="CPUExecutionProvider",
     )
     vocabulary = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
     folder = work / "bundle"
