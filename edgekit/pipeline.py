@@ -108,8 +108,7 @@ def _produce(build: Path, stage: Stage, inputs: Mapping[str, Path], progress: An
     if rank == 0:
         return produce(build, stage, inputs, progress)
     if stage.spread:
-        aside = build / "store" / f".rank-{rank}"
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = build / f".rank-{rank}"  # this process' own scratch, which outlives a kill like the first one's
         produce(aside, stage, inputs, progress)
         shutil.rmtree(aside, ignore_errors=True)
     while True:

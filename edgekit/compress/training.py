@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 
 from edgekit.compress.method import Progress
@@ -78,6 +79,8 @@ def fit(
     world, rank = accelerator.num_processes, accelerator.process_index
     per_epoch = math.ceil(math.ceil(len(train.ids) / plan.batch) / world)
     total = per_epoch * plan.epochs
+    if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
+        (scratch / "state.json").unlink(missing_ok=True)
     state = _resume(scratch, whole, optimizer, accelerator.device)
     prepared, optimizer = accelerator.prepare(whole, optimizer)
     lengths = [len(row) for row in train.ids]
@@ -105,8 +108,7 @@ def fit(
         state["quality"].append(quality)
         if quality >= max(state["quality"]):  # of equals the later one: it has seen more
             state["best"] = epoch
-        if accelerator.is_main_process:
-            _keep(scratch, whole, optimizer, state)
+        _keep(scratch, whole, optimizer, state)  # every process keeps its own: weights and moments are the same in all
         accelerator.wait_for_everyone()
     model.load_state_dict(load_file(scratch / "best.safetensors"))
     model.to("cpu").eval()
@@ -163,6 +165,11 @@ def _keep(scratch: Path, whole: _Step, optimizer: Any, state: dict[str, Any]) ->
     (scratch / "state.tmp").write_text(json.dumps(state))
     os.replace(scratch / "state.tmp", scratch / "state.json")
     (scratch / f"epoch-{epoch - 1}.safetensors").unlink(missing_ok=True)
+
+
+def _epochs_done(scratch: Path) -> int:
+    record = scratch / "state.json"
+    return len(json.loads(record.read_text())["quality"]) if record.is_file() else 0
 
 
 def _resume(scratch: Path, whole: _Step, optimizer: Any, device: torch.device) -> dict[str, Any]:
