@@ -168,7 +168,7 @@ def test_rescaling_lowers_the_error_of_every_block(tiny_model: Path) -> None:
         for seed in range(8)
     ]
     made = fold_scales(pruned, dense, lambda: iter([*many, (ids, mask)]), lambda done, total: None)
-    assert made["blocks_tuned"] == 6
+    assert made["blocks_tuned"] == len(made["errors"]) >= 3, "tuning stops only where a scale would leave the paper's bound of 10"
     assert all(after <= before + 1e-9 for before, after in made["errors"])
 
 
@@ -198,7 +198,8 @@ def work(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> Work:
 @pytest.mark.parametrize(
     "asked", [{"keep": 0.5}, {"latency": 0.7}, {"layers": 2}, {"layers": 2, "keep": 0.6, "rescale": False}]
 )
-def test_the_method_end_to_end(work: Work, asked: dict[str, Any]) -> None:
+def test_the_method_end_to_end(work: Work, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.compress.cost._time", lambda rows, width, units, products: 0.01 + 1e-4 * units * products)
     made = run(work, Settings(method="prune-structured", rows=64, multiple_of=8, **asked))
     small = load(work.out)
     assert made["parameters"] < sum(parameter.numel() for parameter in load(work.source).parameters())
