@@ -168,7 +168,7 @@ def quantize_stage(
         return {**made, "bytes": (context.out / "model.onnx").stat().st_size}
 
     return Stage(
-        "quantize", title, run,
+        "quantize", title, run, version=2,
         settings={
             "quantize": recipe.quantize.model_dump() if recipe.quantize else "the target's", "task": recipe.task,
             "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -20,10 +20,13 @@ from edgekit.compress.method import Work
 from edgekit.config import Strict
 from edgekit.errors import BadInput, CheckFailed
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["METHOD", "VERSION", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
 
 METHOD = "prune-vocabulary"
-VERSION = 1
+VERSION = 2
 UNUSED = re.compile(r"\[unused\d+\]")
 """BERT's reserved pieces, which no text contains."""
 
@@ -39,6 +42,8 @@ class Settings(Strict):
     size: int | None = Field(None, ge=100)
     """Fill up to this many pieces with the lowest-numbered others: learned vocabularies number frequent pieces first, and
     words that training lacks but the world uses keep their own embedding."""
+    rows: int | None = Field(None, ge=100)
+    """Different embedding rows to keep, chosen like pieces; every other piece shares the nearest row (Euclidean distance)."""
 
 
 def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], settings: Settings) -> list[str]:
@@ -106,6 +111,11 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     cut = [encoding.tokens for encoding in before.encode_batch(texts)]
     used = Counter(piece for row in cut for piece in row)
     pieces = kept_pieces(document, used.items(), settings)
+    own = (
+        set(kept_pieces(document, used.items(), settings.model_copy(update={"size": settings.rows})))
+        if settings.rows
+        else set(pieces)
+    )
     small = shrink_tokenizer(document, pieces)
     after = Tokenizer.from_str(json.dumps(small))
     changed = sum(old != new.tokens for old, new in zip(cut, after.encode_batch(texts), strict=True))
@@ -117,6 +127,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     rows = torch.tensor([document["model"]["vocab"][piece] for piece in pieces])
     embedding = torch.nn.Embedding(len(pieces), old.embedding_dim)
     embedding.weight.data.copy_(old.weight.data[rows])
+    sharing = _share(embedding.weight.data, [number for number, piece in enumerate(pieces) if piece in own])
     renumbered = {number: new for new, number in enumerate(rows.tolist())}
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"):
         number = getattr(model.config, name, None)
@@ -130,8 +141,21 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     return {
         "parameters": parameters(model),
         "vocabulary": {"before": len(document["model"]["vocab"]), "after": len(pieces)},
+        "pieces_sharing_a_row": sharing,
         "rows_cut_differently": changed,
     }
+
+
+def _share(table: torch.Tensor, own: list[int]) -> int:
+    """Give every row of `table` (pieces, width) outside `own` the values of the nearest row inside, in place; returns how many."""
+    import torch
+
+    others = sorted(set(range(len(table))) - set(own))
+    kept = table[own].clone()
+    for start in range(0, len(others), 2000):
+        part = others[start : start + 2000]
+        table[part] = kept[torch.cdist(table[part], kept).argmin(dim=1)]
+    return len(others)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

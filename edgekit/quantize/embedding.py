@@ -1,7 +1,7 @@
 """Embedding tables in 8 bits, a scale for each block of a row, looked up and restored by one operator.
 
 `GatherBlockQuantized` (contrib_ops/cpu/quantization/gather_block_quantized.cc) reads the rows that are asked for and
-nothing else, so the table never exists in float32.
+nothing else, so the table never exists in float32. Rows that are equal are stored once, behind a small table of row numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ __all__ = ["block_quantize", "quantize_embeddings"]
 
 SMALLEST = 65_536
 """Tables with fewer numbers stay in float32: they are a small part of the file."""
+
+
+MOSTLY_EQUAL = 0.95
+"""Equal rows are stored once where that leaves fewer than this share of the rows."""
 
 
 def block_quantize(table: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,15 +42,21 @@ def quantize_embeddings(graph: ir.Graph) -> int:
         block = next((size for size in (128, 64, 32, 16) if table.shape[1] % size == 0), None)
         if block is None:
             continue
-        values, scales = block_quantize(table, block)
         name = node.inputs[0].name or node.name
+        indices, made = node.inputs[1], []
+        unique, numbers = np.unique(table, axis=0, return_inverse=True)
+        if len(unique) < MOSTLY_EQUAL * len(table):
+            numbered = constant(graph, f"{name}.row", numbers.reshape(-1).astype(np.int32))
+            made = [ir.node("Gather", [numbered, indices], name=f"{node.name}.row")]
+            table, indices = unique, made[0].outputs[0]
+        values, scales = block_quantize(table, block)
         new = ir.node(
             "GatherBlockQuantized",
-            [constant(graph, f"{name}.int8", values), node.inputs[1], constant(graph, f"{name}.int8.scale", scales)],
+            [constant(graph, f"{name}.int8", values), indices, constant(graph, f"{name}.int8.scale", scales)],
             {"bits": 8, "block_size": block, "gather_axis": 0, "quantize_axis": 1},
             domain=MICROSOFT,
             name=f"{node.name}.int8",
         )
-        replace(graph, [node], [new], new.outputs[0])
+        replace(graph, [node], [*made, new], new.outputs[0])
         count += 1
     return count

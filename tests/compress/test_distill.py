@@ -176,3 +176,41 @@ def test_only_wordpiece_is_pruned(work: Work, tiny_model: Path, tmp_path: Path) 
     (folder / "tokenizer.json").write_text(json.dumps(document))
     with pytest.raises(BadInput, match="only WordPiece"):
         prune_vocabulary.run(replace(work, source=folder), prune_vocabulary.Settings(method="prune-vocabulary"))
+
+
+def test_rare_pieces_share_their_nearest_row(work: Work, tiny_model: Path, tmp_path: Path) -> None:
+    from edgekit.export.onnx import export
+    from edgekit.quantize.embedding import quantize_embeddings
+
+    asked = prune_vocabulary.Settings(method="prune-vocabulary", continuation_length=1, size=200, rows=100)
+    made = prune_vocabulary.run(work, asked)
+    table = load(work.out).get_input_embeddings().weight.data.numpy()
+    old = load(tiny_model).get_input_embeddings().weight.data.numpy()
+    assert made["pieces_sharing_a_row"] == made["vocabulary"]["after"] - len(np.unique(table, axis=0)) > 0
+    pieces = json.loads((work.out / "tokenizer.json").read_text())["model"]["vocab"]
+    before = json.loads((tiny_model / "tokenizer.json").read_text())["model"]["vocab"]
+    own = np.unique(table, axis=0)
+    for piece, number in pieces.items():
+        nearest = own[((own - old[before[piece]]) ** 2).sum(axis=1).argmin()]
+        assert np.allclose(table[number], nearest)
+    import edgekit.quantize.embedding as room
+
+    (tmp_path / "onnx").mkdir()
+    export(work.out, tmp_path / "onnx", task="text-classification", max_length=32)
+    import onnx_ir as ir
+    import onnxruntime
+
+    model = ir.load(tmp_path / "onnx" / "fused.onnx")
+    room.SMALLEST, kept = 1, room.SMALLEST
+    try:
+        assert quantize_embeddings(model.graph) == 1
+    finally:
+        room.SMALLEST = kept
+    ir.save(model, tmp_path / "small.onnx")
+    ids = np.arange(5, 37, dtype=np.int64)[None]
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    whole, small = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, feed)[0]
+        for path in (tmp_path / "onnx" / "fused.onnx", tmp_path / "small.onnx")
+    )
+    assert np.abs(whole - small).max() < 0.1

@@ -168,7 +168,9 @@ def test_rescaling_lowers_the_error_of_every_block(tiny_model: Path) -> None:
         for seed in range(8)
     ]
     made = fold_scales(pruned, dense, lambda: iter([*many, (ids, mask)]), lambda done, total: None)
-    assert made["blocks_tuned"] == len(made["errors"]) >= 3, "tuning stops only where a scale would leave the paper's bound of 10"
+    assert made["blocks_tuned"] == len(made["errors"]) >= 3, (
+        "tuning stops only where a scale would leave the paper's bound of 10"
+    )
     assert all(after <= before + 1e-9 for before, after in made["errors"])
 
 
