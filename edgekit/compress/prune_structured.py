@@ -6,15 +6,23 @@ least-squares scales. Minutes, not hours; follow it with `distill` (no `layers`)
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
+from edgekit.compress.method import Progress, Work
 from edgekit.config import Strict
 from edgekit.errors import BadInput
 
-__all__ = ["METHOD", "VERSION", "Settings", "run"]
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.models.shapes import LayerShape
+
+__all__ = ["METHOD", "VERSION", "Settings", "Summary", "prune", "run"]
 
 METHOD = "prune-structured"
 VERSION = 1
@@ -48,47 +56,95 @@ class Settings(Strict):
         return self
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What pruning did; nothing here depends on how long it took."""
+
+    before: tuple[LayerShape, ...]
+    after: tuple[LayerShape, ...]
+    parameters: int
+    layers_kept: tuple[int, ...] | None
+    """Numbers of the layers that stayed, where whole layers were asked for."""
+    cost: float | None
+    """Share of the modelled cost of heads, neurons and fixed parts that is left, where a budget was asked for."""
+    importance: float | None
+    """Share of the diagonal Fisher information that the kept heads and neurons hold."""
+    rescale: dict[str, Any] | None
+    """Blocks tuned, and the relative error of each before and after."""
+
+
 def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
-    import copy
-    from dataclasses import asdict
-
     import numpy as np
     import torch
+
+    from edgekit.models.checkpoint import load, save
+    from edgekit.tasks.encode import batches, encode, labels_of, pad, read_split
+
+    model = load(work.source)
+    read = read_split(work.rows, "train")
+    picked = np.random.default_rng(work.seed).choice(len(read), size=min(settings.rows, len(read)), replace=False)
+    data = encode(work.source, [read[index] for index in picked], labels_of(work.source), work.max_length)
+    feed = []
+    for rows in batches([len(row) for row in data.ids], BATCH, work.seed):
+        ids, mask = pad([data.ids[row] for row in rows])
+        feed.append((torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(data.labels[rows])))
+    pruned, summary = prune(model, feed, settings, work.progress, scratch=work.scratch)
+    save(pruned, work.out, tokenizer_files_from=work.source)
+    shapes = {"before": [asdict(shape) for shape in summary.before], "after": [asdict(shape) for shape in summary.after]}
+    facts = {key: getattr(summary, key) for key in ("layers_kept", "cost", "importance", "rescale")}
+    given = {key: value for key, value in facts.items() if value is not None}
+    return {"rows": len(picked), **given, "parameters": summary.parameters, "shapes": shapes}
+
+
+def prune(
+    model: Any,
+    batches: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]],
+    settings: Settings,
+    progress: Progress,
+    *,
+    scratch: Path | None = None,
+    seed: int = 0,
+) -> tuple[Any, Summary]:
+    """A smaller copy of `model`, which itself is left as it is and must be in eval mode.
+
+    `batches`: (ids int64 (b, s), mask int64 (b, s), labels int64 (b,)). Where the labels are None or -1, they are drawn from
+    the model's own predictions: the Fisher information as it is defined. The divergence from the dense model would not do,
+    its gradient being zero at the dense model. `scratch` keeps measured costs for a resumed run.
+
+    Raises:
+        BadInput: `layers` removes nothing, or the latency cannot be reached by heads and neurons.
+    """
+    import copy
+    import tempfile
+
+    import numpy as np
 
     from edgekit.compress.cost import unit_costs
     from edgekit.compress.fisher import choose, gradients, rearrange
     from edgekit.compress.layer_drop import drop_layers
     from edgekit.compress.rescale import fold_scales
-    from edgekit.models.checkpoint import load, parameters, save
+    from edgekit.models.checkpoint import parameters
     from edgekit.models.shapes import cut, layer_count, shapes_of
-    from edgekit.tasks.encode import batches, encode, labels_of, pad, read_split
 
-    model = load(work.source)
     if settings.layers is not None and settings.layers >= layer_count(model):
         raise BadInput(
             f"layers = {settings.layers} removes nothing from a model of {layer_count(model)}",
             where="compress, prune-structured, layers",
         )
-    read = read_split(work.rows, "train")
-    picked = np.random.default_rng(work.seed).choice(len(read), size=min(settings.rows, len(read)), replace=False)
-    data = encode(work.source, [read[index] for index in picked], labels_of(work.source), work.max_length)
-    order = list(batches([len(row) for row in data.ids], BATCH, work.seed))
-    before = shapes_of(model)
-    metrics: dict[str, Any] = {"rows": len(picked)}
-
-    def feed(rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        ids, mask = pad([data.ids[row] for row in rows])
-        return torch.from_numpy(ids), torch.from_numpy(mask)
-
-    some = order[: max(1, TUNING_ROWS // BATCH)]
-    if settings.layers is not None:
-        metrics["layers_kept"] = drop_layers(model, settings.layers, [feed(rows) for rows in some], work.progress)
+    before = tuple(shapes_of(model))
+    dense, total = copy.deepcopy(model), len(batches)
+    some = [(ids, mask) for ids, mask, _ in batches[: max(1, TUNING_ROWS // max(len(ids) for ids, _, _ in batches))]]
+    layers_kept = drop_layers(dense, settings.layers, some, progress) if settings.layers is not None else None
+    pruned = copy.deepcopy(dense)
     share = settings.keep if settings.keep is not None else settings.latency
+    cost, importance, rescale = None, None, None
     if share is not None:
-        shapes = shapes_of(model)
-        tokens = float(np.mean([len(row) for row in data.ids]))
-        head, neuron, fixed = unit_costs(model, shapes, tokens, measured=settings.latency is not None, scratch=work.scratch)
+        shapes = shapes_of(dense)
+        tokens = float(sum(int(mask.sum()) for _, mask, _ in batches) / sum(len(ids) for ids, _, _ in batches))
+        with tempfile.TemporaryDirectory() as aside:
+            measured = settings.latency is not None
+            head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or Path(aside))
         whole = sum(shape.heads * head + shape.neurons * neuron for shape in shapes)
         budget = share * (whole + fixed) - fixed
         if budget < neuron * settings.multiple_of:
@@ -98,26 +154,38 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
                 fix="remove whole layers with `layers`, or keep more",
             )
         found = gradients(
-            model,
+            dense,
             shapes,
-            lambda: ((*feed(rows), torch.from_numpy(data.labels[rows])) for rows in order),
-            lambda done: work.progress(done, 2 * len(order), f"prune: mask gradients, batch {done} of {len(order)}"),
+            lambda: ((ids, mask, _labels(dense, ids, mask, labels, seed + n)) for n, (ids, mask, labels) in enumerate(batches)),
+            lambda done: progress(done, 2 * total, f"prune: mask gradients, batch {done} of {total}"),
         )
         pick = choose(found, head, neuron, budget, settings.multiple_of)
         heads = [rearrange(kept, gradient) for kept, gradient in zip(pick.heads, found.heads, strict=True)]
         neurons = [rearrange(kept, gradient) for kept, gradient in zip(pick.neurons, found.neurons, strict=True)]
-        dense = copy.deepcopy(model)
-        cut(model, [np.flatnonzero(kept).tolist() for kept in heads], [np.flatnonzero(kept).tolist() for kept in neurons])
+        cut(pruned, [np.flatnonzero(kept).tolist() for kept in heads], [np.flatnonzero(kept).tolist() for kept in neurons])
+        left = sum(int(kept.sum()) for kept in heads) * head + sum(int(kept.sum()) for kept in neurons) * neuron
+        cost = round((left + fixed) / (whole + fixed), 6)
+        scores = [(gradient**2).sum(axis=0) for gradient in (*found.heads, *found.neurons)]
+        held = sum(float(score[kept].sum()) for score, kept in zip(scores, (*heads, *neurons), strict=True))
+        importance = round(held / max(sum(float(score.sum()) for score in scores), 1e-300), 6)
         if settings.rescale:
-            metrics["rescale"] = fold_scales(
-                model,
+            rescale = fold_scales(
+                pruned,
                 dense,
-                lambda: (feed(rows) for rows in some),
-                lambda done, total: work.progress(total + done, 2 * total, f"prune: scales, block {done + 1} of {total}"),
+                lambda: iter(some),
+                lambda done, blocks: progress(blocks + done, 2 * blocks, f"prune: scales, block {done + 1} of {blocks}"),
             )
-    save(model, work.out, tokenizer_files_from=work.source)
-    return {
-        **metrics,
-        "parameters": parameters(model),
-        "shapes": {"before": [asdict(shape) for shape in before], "after": [asdict(shape) for shape in shapes_of(model)]},
-    }
+    kept = None if layers_kept is None else tuple(layers_kept)
+    return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), kept, cost, importance, rescale)
+
+
+def _labels(model: Any, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, seed: int) -> torch.Tensor:
+    """`labels` (b,), with those that are not known drawn from the model's predictions."""
+    import torch
+
+    if labels is not None and bool((labels >= 0).all()):
+        return labels
+    with torch.no_grad():
+        chances = torch.softmax(model(input_ids=ids, attention_mask=mask).logits, dim=-1)
+    drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))[:, 0]
+    return drawn if labels is None else torch.where(labels >= 0, labels, drawn)

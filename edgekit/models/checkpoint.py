@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,11 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
         ) from fault
 
 
-def load(source: str | Path, *, revision: str | None = None) -> Any:
+def load(source: str | Path, *, revision: str | None = None, new_head: Sequence[str] | None = None) -> Any:
     """The checkpoint as a sequence-classification model, float32, in eval mode; pruned shapes are rebuilt.
+
+    `new_head` names the labels of a classification head to start afresh, the same each time: the checkpoint's own head, if
+    it has one, is passed over, and so are its labels. Without it every tensor of the head must be there.
 
     Raises:
         BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels absent or double.
@@ -58,13 +62,25 @@ def load(source: str | Path, *, revision: str | None = None) -> Any:
     folder = resolve(source, revision)
     raw = check_files(folder)
     if raw.get("model_type") not in KNOWN:
-        raise BadInput(f"unknown architecture {raw.get('model_type')!r}", where=str(folder / "config.json"))
+        raise BadInput(
+            f"unknown architecture {raw.get('model_type')!r}",
+            where=str(folder / "config.json"),
+            fix=f"use one that classifies text: {', '.join(sorted(KNOWN))}",
+        )
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
-    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    if new_head is not None:
+        config.id2label = dict(enumerate(new_head))
+        config.label2id = {label: number for number, label in enumerate(new_head)}
+        _check_labels({str(number): label for number, label in enumerate(new_head)}, folder)
+    else:
+        _check_labels(raw.get("id2label"), folder)
+    with torch.random.fork_rng(devices=[], enabled=new_head is not None):
+        if new_head is not None:
+            torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     if (folder / SHAPES).is_file():
         resize(model, _read_shapes(folder / SHAPES))
-    _fill(model, folder / "model.safetensors")
+    _fill(model, folder / "model.safetensors", fresh=new_head is not None)
     model.config.name_or_path = str(folder)
     return model.eval()
 
@@ -111,6 +127,12 @@ def _read_shapes(path: Path) -> list[LayerShape]:
 
 
 def _check_labels(names: Any, folder: Path) -> None:
+    if not names:
+        raise BadInput(
+            "names no labels (id2label)",
+            where=str(folder / "config.json"),
+            fix='write them into config.json, as {"0": "first label", "1": "second label"}',
+        )
     if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
         raise BadInput("id2label does not number the labels 0, 1, 2, …", where=str(folder / "config.json"))
     labels = list(names.values())
@@ -119,7 +141,7 @@ def _check_labels(names: Any, folder: Path) -> None:
         raise BadInput(f"labels stand twice: {', '.join(double[:5])}", where=str(folder / "config.json"))
 
 
-def _fill(model: Any, path: Path) -> None:
+def _fill(model: Any, path: Path, *, fresh: bool) -> None:
     """Load every tensor, and refuse what transformers would quietly make up, pass over or let through."""
     try:
         given = load_file(path)
@@ -127,6 +149,11 @@ def _fill(model: Any, path: Path) -> None:
         raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
     wanted = model.state_dict()
     given = {name: value for name, value in given.items() if not name.endswith("position_ids")}
+    if fresh:
+        given = _without_head(given, model.base_model_prefix)
+        given |= {
+            name: value for name, value in wanted.items() if _of_head(name, model.base_model_prefix) and name not in given
+        }
     faults = [f"missing tensor {name}" for name in sorted(set(wanted) - set(given))]
     faults += [f"unknown tensor {name}" for name in sorted(set(given) - set(wanted))]
     for name in sorted(set(wanted) & set(given)):
@@ -137,3 +164,15 @@ def _fill(model: Any, path: Path) -> None:
     if faults:
         raise BadInput("weights that cannot be used", where=str(path), faults=faults[:20])
     model.load_state_dict({name: value.to(torch.float32) for name, value in given.items()})
+
+
+def _of_head(name: str, base: str) -> bool:
+    """Whether a tensor is outside the encoder. The pooler counts as head: language-model checkpoints have none."""
+    return not name.startswith(f"{base}.") or name.startswith(f"{base}.pooler.")
+
+
+def _without_head(given: dict[str, torch.Tensor], base: str) -> dict[str, torch.Tensor]:
+    """The encoder's tensors, and the pooler where there is one; bare encoders name theirs without the prefix."""
+    if not any(name.startswith(f"{base}.") for name in given):
+        given = {f"{base}.{name}": value for name, value in given.items()}
+    return {name: value for name, value in given.items() if name.startswith(f"{base}.")}

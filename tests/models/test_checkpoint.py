@@ -91,6 +91,54 @@ def test_labels_out_of_order_or_double(copy: Path, labels: dict[str, str]) -> No
         load(copy)
 
 
+def test_labels_that_are_absent(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    del config["id2label"]
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match="names no labels"):
+        load(copy)
+
+
+def test_the_message_names_architectures_that_would_do(copy: Path) -> None:
+    edit(copy, model_type="vit")
+    with pytest.raises(BadInput) as fault:
+        load(copy)
+    assert "bert, " in fault.value.text()
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_new_head_on_an_encoder(copy: Path, bare: bool) -> None:
+    """`bare`: tensors named without the prefix and no head, as sentence-transformers saves them."""
+    trained = load(copy)
+    if bare:
+        state = load_file(copy / "model.safetensors")
+        encoder = {name.removeprefix("bert."): value for name, value in state.items() if name.startswith("bert.")}
+        save_file(encoder, copy / "model.safetensors")
+        with pytest.raises(BadInput, match="weights that cannot be used"):
+            load(copy)
+    made, again = load(copy, new_head=["a", "b"]), load(copy, new_head=["a", "b"])
+    assert made.config.id2label == {0: "a", 1: "b"}
+    assert made.classifier.weight.shape == (2, 32)
+    assert made.classifier.weight.equal(again.classifier.weight)
+    ours, theirs = made.bert.encoder.state_dict(), trained.bert.encoder.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_new_head_excuses_no_gap_in_the_encoder(copy: Path) -> None:
+    state = load_file(copy / "model.safetensors")
+    del state["bert.encoder.layer.0.output.dense.bias"]
+    save_file(state, copy / "model.safetensors")
+    with pytest.raises(BadInput) as fault:
+        load(copy, new_head=["a", "b"])
+    assert "missing tensor bert.encoder.layer.0.output.dense.bias" in fault.value.text()
+
+
+def test_loading_says_nothing(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load(copy)
+    load(copy, new_head=["a", "b"])
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("gone", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_missing_files(copy: Path, gone: str) -> None:
     (copy / gone).unlink()
