@@ -9,6 +9,7 @@ Samples and paths of the measuring machine are left out; everything else of benc
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -84,16 +85,28 @@ def table(document: dict[str, Any]) -> list[str]:
     low, high = (100 * value for value in quality["ci95"])
     detected = bench["target"]["detected"]
     audit = document["audit"]
+    bundle = next(variant for variant in bench["variants"] if variant["name"] == "bundle")
     lines += [
         "",
         f"{quality['n']:,} test rows; the bundle's accuracy differs from the original's by {100 * quality['difference']:+.2f} points "
         f"(paired 95% interval {low:+.2f} to {high:+.2f}). {audit['matmuls_integer']} of {audit['matmuls_constant']} products with a "
-        f"constant weight ran in integer kernels. Batch 1, {bench['protocol']['threads']} thread, test rows at their real lengths, "
+        f"constant weight ran in integer kernels. From the start of a process to its first answer the bundle takes "
+        f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, test rows at their real lengths, "
         f"{bench['protocol']['processes']} fresh processes a variant, interleaved; {detected['cpu']}, onnxruntime {detected['onnxruntime']}"
-        + ("" if bench["validity"]["stable"] else "; **unstable**: " + "; ".join(bench["validity"]["reasons"]))
+        + (
+            ""
+            if bench["validity"]["stable"]
+            else f"; **not stable**, as processes of some variants differ by up to {_worst(bench)}"
+        )
         + f". All stages together took {document['seconds']:.0f} s on {detected['cores_usable']} cores.",
     ]
     return lines
+
+
+def _worst(bench: dict[str, Any]) -> str:
+    """The largest disagreement among the reasons of an unstable result."""
+    shares = [int(share) for reason in bench["validity"]["reasons"] for share in re.findall(r"differ by (\d+)%", reason)]
+    return f"{max(shares)}%" if shares else "an unknown share"
 
 
 TITLES = {

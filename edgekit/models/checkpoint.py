@@ -73,7 +73,8 @@ def load(source: str | Path, *, revision: str | None = None, new_head: Sequence[
         config.label2id = {label: number for number, label in enumerate(new_head)}
         _check_labels({str(number): label for number, label in enumerate(new_head)}, folder)
     else:
-        _check_labels(raw.get("id2label"), folder)
+        # transformers leaves out the names of a two-label model that are its own defaults, LABEL_0 and LABEL_1.
+        _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)

@@ -91,10 +91,8 @@ def test_labels_out_of_order_or_double(copy: Path, labels: dict[str, str]) -> No
         load(copy)
 
 
-def test_labels_that_are_absent(copy: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    del config["id2label"]
-    (copy / "config.json").write_text(json.dumps(config))
+def test_a_model_without_labels(copy: Path) -> None:
+    edit(copy, id2label={})
     with pytest.raises(BadInput, match="names no labels"):
         load(copy)
 
@@ -122,6 +120,12 @@ def test_a_new_head_on_an_encoder(copy: Path, bare: bool) -> None:
     assert made.classifier.weight.equal(again.classifier.weight)
     ours, theirs = made.bert.encoder.state_dict(), trained.bert.encoder.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("labels", [[], ["a", "a"]])
+def test_a_new_head_without_labels_or_with_a_double_one(copy: Path, labels: list[str]) -> None:
+    with pytest.raises(BadInput, match="labels"):
+        load(copy, new_head=labels)
 
 
 def test_a_new_head_excuses_no_gap_in_the_encoder(copy: Path) -> None:
