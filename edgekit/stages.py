@@ -106,7 +106,7 @@ def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
     """Checkpoint -> plain and fused ONNX, compared with eager."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.onnx import export
+        from edgekit.lower.onnx import export
 
         return export(context.inputs["checkpoint"], context.out, task=recipe.task, max_length=recipe.model.max_length)
 
@@ -120,7 +120,7 @@ def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:
     """Draw the calibration rows."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.calibration import choose_rows
+        from edgekit.lower.calibration import choose_rows
 
         return choose_rows(context.inputs["rows"], context.out, recipe.calibration.rows, recipe.seed)
 
@@ -144,7 +144,7 @@ def quantize_stage(
     measured = quantize.mode == "measure" and quantize.format == "int8"
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.onnx import FUSED
+        from edgekit.lower.onnx import FUSED
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import encode, labels_of, read_split
@@ -185,7 +185,7 @@ def stock_stage(exported: Stage) -> Stage:
     """The off-the-shelf baseline."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.onnx import PLAIN
+        from edgekit.lower.onnx import PLAIN
         from edgekit.quantize.select import stock_int8
 
         return stock_int8(context.inputs["exported"] / PLAIN, context.out)

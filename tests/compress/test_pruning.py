@@ -148,7 +148,7 @@ def test_a_pruned_checkpoint_reloads_in_one_call(tiny_model: Path, tmp_path: Pat
 
 
 def test_a_cut_model_still_trains_and_exports(tiny_model: Path, tmp_path: Path) -> None:
-    from edgekit.export.onnx import export
+    from edgekit.lower.onnx import export
 
     model = load(tiny_model)
     cut(model, HEADS, NEURONS)

@@ -35,9 +35,9 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     """
     import torch
 
-    from edgekit.export.architectures import exporter_config
-    from edgekit.export.fuse import fuse
-    from edgekit.export.parity import check_parity
+    from edgekit.lower.architectures import exporter_config
+    from edgekit.lower.fuse import fuse
+    from edgekit.lower.parity import check_parity
     from edgekit.models.checkpoint import load, parameters
     from edgekit.tasks import find_task
 
@@ -93,7 +93,7 @@ def _strip(path: Path) -> None:
     """Remove the exporter's stack traces and source paths, which name the building machine."""
     import onnx_ir as ir
 
-    from edgekit.export.fuse import drop_notes
+    from edgekit.lower.fuse import drop_notes
 
     model = ir.load(path)
     drop_notes(model)

@@ -14,10 +14,10 @@ import pytest
 
 from edgekit.data.disjoint import proof_disjoint
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.export.architectures import supported
-from edgekit.export.calibration import choose_rows
-from edgekit.export.onnx import export
-from edgekit.export.parity import check_parity
+from edgekit.lower.architectures import supported
+from edgekit.lower.calibration import choose_rows
+from edgekit.lower.onnx import export
+from edgekit.lower.parity import check_parity
 from edgekit.models.checkpoint import load
 from edgekit.tasks import find_task, task_names
 
