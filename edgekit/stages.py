@@ -144,6 +144,8 @@ def quantize_stage(
     measured = quantize.mode == "measure" and quantize.format == "int8"
 
     def run(context: Context) -> dict[str, Any]:
+        import numpy as np
+
         from edgekit.lower.onnx import FUSED
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks import find_task
@@ -152,14 +154,19 @@ def quantize_stage(
         task, folder = find_task(recipe.task), context.inputs["checkpoint"]
         labels = labels_of(folder)
         validation = read_split(context.inputs["rows"], "validation") if measured else []
+
+        def feeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            ids = encode(folder, rows, labels, recipe.model.max_length).ids if rows else []
+            return [{"input_ids": row[None], "attention_mask": np.ones_like(row[None])} for row in ids]
+
         chosen = read_split(context.inputs["calibration"], "calibration")
         made = lower(
             context.inputs["exported"] / FUSED, context.out, context.scratch,
             quantize=quantize, session=target.session, calibration=recipe.calibration,
-            calibration_rows=encode(folder, chosen, labels, recipe.model.max_length).ids,
+            calibration_feeds=feeds(chosen),
             evidence=Evidence(
-                rows=encode(folder, validation, labels, recipe.model.max_length).ids if measured else [],
-                score=lambda outputs: float(task.correct(outputs, labels, validation).mean()),
+                feeds=feeds(validation),
+                score=lambda outputs: float(task.correct(np.concatenate(outputs), labels, validation).mean()),
                 floor=recipe.accept.max_quality_drop if recipe.accept.max_quality_drop is not None else 0.01,
                 timed=timed,
             ),

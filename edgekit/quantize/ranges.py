@@ -19,9 +19,11 @@ from edgekit.errors import BadInput
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["Method", "candidates", "choose_range", "collect"]
+__all__ = ["Feed", "Method", "candidates", "choose_range", "collect"]
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
+Feed = dict[str, np.ndarray]
+"""What one `run` of a session takes: int64 (1, length) under each of the graph's input names."""
 BINS = 2048
 PERCENTILE = 99.99
 SHARES = np.linspace(0.1, 1.0, 91).tolist()
@@ -31,20 +33,20 @@ SHARES = np.linspace(0.1, 1.0, 91).tolist()
 def collect(
     model: ir.Model,
     names: Sequence[str],
-    rows: Sequence[np.ndarray],
+    feeds: Sequence[Feed],
     scratch: Path,
     method: Method,
     memory_mb: int,
     progress: Callable[[float, float, str], None],
 ) -> dict[str, tuple[float, float]]:
-    """(low, high) of each tensor in `names` of float32 `model`, over token ids `rows`, int64 (length,) each.
+    """(low, high) of each tensor in `names` of float32 `model`, over the session inputs `feeds`, one row each.
 
     Raises:
         BadInput: no rows, rows of padding only, an activation that is not finite, or a memory cap too small for one histogram.
     """
     import onnxruntime
 
-    if not rows or all(len(row) == 0 for row in rows):
+    if not feeds or all(not feed["attention_mask"].any() for feed in feeds):
         raise BadInput("no calibration rows with tokens in them", where="calibration")
     bins = min(BINS, memory_mb * 1_000_000 // (8 * max(1, len(names))))
     if bins < 128:
@@ -56,16 +58,15 @@ def collect(
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     path.unlink()
 
-    def run(row: np.ndarray) -> list[np.ndarray]:
-        ids = row[None]
-        found: list[Any] = session.run(list(names), {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    def run(feed: Feed) -> list[np.ndarray]:
+        found: list[Any] = session.run(list(names), feed)
         return found
 
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for done, row in enumerate(rows):
-        for index, values in enumerate(run(row)):
+    for done, feed in enumerate(feeds):
+        for index, values in enumerate(run(feed)):
             low[index], high[index] = min(low[index], values.min()), max(high[index], values.max())
-        progress(done, 2 * len(rows), f"calibrate: extremes, row {done + 1} of {len(rows)}")
+        progress(done, 2 * len(feeds), f"calibrate: extremes, row {done + 1} of {len(feeds)}")
     wrong = [name for name, a, b in zip(names, low, high, strict=True) if not np.isfinite([a, b]).all()]
     if wrong:
         raise BadInput(f"activations that are not finite: {', '.join(wrong[:5])}", where="calibration")
@@ -73,10 +74,10 @@ def collect(
     if method == "minmax":
         return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
     counts = np.zeros((len(names), bins), dtype=np.int64)
-    for done, row in enumerate(rows):
-        for index, values in enumerate(run(row)):
+    for done, feed in enumerate(feeds):
+        for index, values in enumerate(run(feed)):
             counts[index] += np.histogram(values, bins=bins, range=(low[index], _above(low[index], high[index])))[0]
-        progress(len(rows) + done, 2 * len(rows), f"calibrate: histograms, row {done + 1} of {len(rows)}")
+        progress(len(feeds) + done, 2 * len(feeds), f"calibrate: histograms, row {done + 1} of {len(feeds)}")
     return {
         name: choose_range(counts[index], float(low[index]), float(high[index]), method) for index, name in enumerate(names)
     }

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.half import to_float16
+from edgekit.quantize.ranges import Feed
 from edgekit.quantize.static import quantize_static
 from edgekit.recipe import Calibration
 from edgekit.target import Quantize, Session
@@ -30,10 +31,11 @@ CLEARLY = 0.95
 
 @dataclass(frozen=True)
 class Evidence:
-    """What "measure" chooses by: validation rows, their score, the quality floor, and whether this host may be timed."""
+    """What "measure" chooses by: validation inputs, their score, the quality floor, and whether this host may be timed."""
 
-    rows: list[np.ndarray]
-    score: Callable[[np.ndarray], float]
+    feeds: list[Feed]
+    score: Callable[[list[np.ndarray]], float]
+    """(the graph's output for each of `feeds`) -> the task's metric."""
     floor: float
     """Largest loss of the metric against the fused float32 model."""
     timed: bool
@@ -47,7 +49,7 @@ def lower(
     quantize: Quantize,
     session: Session,
     calibration: Calibration,
-    calibration_rows: list[np.ndarray],
+    calibration_feeds: list[Feed],
     evidence: Evidence,
     progress: Callable[[float, float, str], None],
 ) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def lower(
 
     def static(path: Path) -> dict[str, int]:
         return quantize_static(
-            fused, path, quantize, calibration_rows, calibration.method, calibration.memory_mb, scratch, progress
+            fused, path, quantize, calibration_feeds, calibration.method, calibration.memory_mb, scratch, progress
         )
 
     if quantize.mode == "dynamic":
@@ -69,8 +71,8 @@ def lower(
         return {"mode": "static", **static(out / FILE)}
     made = {"dynamic": quantize_dynamic(fused, scratch / "dynamic.onnx", quantize), "static": static(scratch / "static.onnx")}
     files = {"float32": fused, "dynamic": scratch / "dynamic.onnx", "static": scratch / "static.onnx"}
-    quality = {name: evidence.score(_outputs(path, evidence.rows)) for name, path in files.items()}
-    latency = _latencies({name: files[name] for name in made}, evidence.rows[:200], session) if evidence.timed else {}
+    quality = {name: evidence.score(_outputs(path, evidence.feeds)) for name, path in files.items()}
+    latency = _latencies({name: files[name] for name in made}, evidence.feeds[:200], session) if evidence.timed else {}
     mode, why = _choose(quality, latency, evidence.floor)
     shutil.copyfile(files[mode], out / FILE)
     return {"mode": mode, "why": why, "quality": quality, **made[mode]}
@@ -102,19 +104,17 @@ def _session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:
+def _outputs(path: Path, feeds: list[Feed]) -> list[np.ndarray]:
     session = _session(path, 2)
-    found = [session.run(None, {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0] for row in rows]
-    return np.concatenate(found)
+    return [session.run(None, feed)[0] for feed in feeds]
 
 
-def _latencies(files: dict[str, Path], rows: list[np.ndarray], session: Session) -> dict[str, float]:
-    """Median seconds of one run each, interleaved row by row so that noise falls on all alike."""
+def _latencies(files: dict[str, Path], feeds: list[Feed], session: Session) -> dict[str, float]:
+    """Median seconds of one run each, interleaved input by input so that noise falls on all alike."""
     sessions = {name: _session(path, session.threads) for name, path in files.items()}
     times: dict[str, list[float]] = {name: [] for name in files}
     for turn in range(3):
-        for row in rows:
-            feed = {"input_ids": row[None], "attention_mask": np.ones_like(row[None])}
+        for feed in feeds:
             for name, opened in sessions.items():
                 started = time.perf_counter()
                 opened.run(None, feed)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.graph import Product, constant, products, replace, save
-from edgekit.quantize.ranges import Method, collect
+from edgekit.quantize.ranges import Feed, Method, collect
 from edgekit.quantize.weights import quantize_weight
 from edgekit.target import Quantize
 
@@ -26,18 +26,18 @@ def quantize_static(
     source: Path,
     out: Path,
     settings: Quantize,
-    rows: list[np.ndarray],
+    feeds: list[Feed],
     method: Method,
     memory_mb: int,
     scratch: Path,
     progress: Callable[[float, float, str], None],
 ) -> dict[str, int]:
-    """Write the static INT8 form of fused float32 model `source`, calibrated on token ids `rows`; returns counts."""
+    """Write the static INT8 form of fused float32 model `source`, calibrated on session inputs `feeds`; returns counts."""
     model = ir.load(source)
     graph = model.graph
     found = products(graph)
     shown = {product.node.inputs[0].name: product.node.inputs[0] for product in found}
-    ranges = collect(model, list(shown), rows, scratch, method, memory_mb, progress)
+    ranges = collect(model, list(shown), feeds, scratch, method, memory_mb, progress)
     (scratch / "ranges.json").write_text(json.dumps(ranges, indent=1))
     restored = {name: _quantized_activation(graph, value, ranges[name], settings) for name, value in shown.items()}
     for product in found:

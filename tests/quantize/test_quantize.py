@@ -101,8 +101,8 @@ def outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:
 
 def static(source: Path, out: Path, model: Path, artifact: Path, **changes: object) -> None:
     quantize = VNNI.quantize.model_copy(update=changes)
-    rows = rows_of(model, artifact, "train")
-    quantize_static(source, out, quantize, rows, "minmax", 64, out.parent, lambda done, total, text: None)
+    feeds = [{"input_ids": row[None], "attention_mask": np.ones_like(row[None])} for row in rows_of(model, artifact, "train")]
+    quantize_static(source, out, quantize, feeds, "minmax", 64, out.parent, lambda done, total, text: None)
 
 
 @pytest.mark.parametrize("form", ["dynamic", "static", "static-per-tensor", "dynamic-unsigned"])
@@ -181,7 +181,7 @@ def test_calibration_needs_rows_and_memory(tiny_export: Path, tmp_path: Path) ->
 
     model = ir.load(tiny_export / "fused.onnx")
     with pytest.raises(BadInput, match="hold no useful histograms"):
-        collect(model, [f"t{number}" for number in range(20_000)], [np.array([2, 3])], tmp_path, "mse", 16, quiet)
+        collect(model, [f"t{number}" for number in range(20_000)], [{"attention_mask": np.ones((1, 2))}], tmp_path, "mse", 16, quiet)
 
 
 def test_static_qdq_is_standard_onnx(tiny_export: Path, tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
