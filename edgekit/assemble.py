@@ -15,6 +15,7 @@ import numpy as np
 import edgekit
 from edgekit.plan import Plan, TargetPlan, Variant
 from edgekit.runtime.statistics import paired_difference
+from edgekit.stages import EVIDENCE
 from edgekit.store import Artifact, Context, Stage, key_of
 
 __all__ = ["PACKED", "lay_out", "lineage_of", "pack_stage"]
@@ -29,6 +30,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
     recipe, target, last = plan.recipe, item.target, item.variants["bundle"]
 
     def run(context: Context) -> dict[str, Any]:
+        from edgekit.models.files import input_names
         from edgekit.pack.archive import write_archive
         from edgekit.pack.bundle import write_bundle
         from edgekit.pack.card import write_card
@@ -41,15 +43,17 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
         data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
         audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
-        labels = labels_of(checkpoint)
+        task = find_task(recipe.task)
+        labels = labels_of(checkpoint) if task.named else []
         pad_id = config.get("pad_token_id") or 0
-        texts = [row["text"] for row in read_split(context.inputs["rows"], "test")]
+        items = [item for row in read_split(context.inputs["rows"], "test") for item in task.items(row)]
+        names = input_names(checkpoint, pairs=task.pairs)
         golden = make_golden(
-            model, checkpoint / "tokenizer.json", texts, labels,
-            max_length=recipe.model.max_length, pad_id=pad_id, provider=_provider_here(target.provider),
+            model, checkpoint / "tokenizer.json", task.name, items, labels,
+            max_length=recipe.model.max_length, provider=_provider_here(target.provider),
         )  # fmt: skip
         before, after = (
-            np.load(context.inputs[name] / "correct.npy", allow_pickle=False) for name in ("score_original", "score_bundle")
+            np.load(context.inputs[name] / EVIDENCE, allow_pickle=False) for name in ("score_original", "score_bundle")
         )
         calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
         axes = ["batch", "sequence"]
@@ -61,8 +65,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
                 "name": target.name, "arch": target.arch, "isa": list(target.isa), "isa_any": list(target.isa_any), "provider": target.provider,
             },
             "tokenizer": {"file": "tokenizer.json", "max_length": recipe.model.max_length, "pad_id": pad_id, "pad_token": _token(checkpoint, pad_id)},
-            "inputs": [{"name": name, "dtype": "int64", "axes": axes} for name in ("input_ids", "attention_mask")],
-            "outputs": [{"name": name, "dtype": "float32", "axes": ["batch", len(labels)]} for name in find_task(recipe.task).outputs],
+            "inputs": [{"name": name, "dtype": "int64", "axes": axes} for name in names],
+            "outputs": [{"name": task.outputs[0], "dtype": "float32", "axes": [*(axes if task.per_token else axes[:1]), _width(golden)]}],
             "vocabulary": config["vocab_size"],
             "opset": 20,
             "onnxruntime": {"min": "1.30", "max": metadata.version("onnxruntime")},
@@ -71,8 +75,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             "calibration": calibration,
             "recipe": recipe.model_dump(mode="json", by_alias=True),
             "quality": {
-                "metric": find_task(recipe.task).metric, "n": len(after),
-                "original": float(before.mean()), "bundle": float(after.mean()), **paired_difference(before, after, recipe.seed),
+                "metric": task.metric, "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
+                **paired_difference(before, after, recipe.seed, task.reduce),
             },
             "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": target.tolerance},
             "licence": recipe.model.licence,
@@ -140,19 +144,21 @@ def lineage_of(
     """
     if not fresh and not changed and previous.is_file():
         return None
-    rows = done[key_of(plan.rows)].path
-    base = np.load(done[key_of(item.variants[BASE].score)].path / "correct.npy", allow_pickle=False)
+    rows = done[key_of(plan.rows)].path / "test.jsonl"
+    base = np.load(done[key_of(item.variants[BASE].score)].path / EVIDENCE, allow_pickle=False)
     original = done[key_of(plan.original)].path
-    metric = _metric(plan)
+    from edgekit.tasks import find_task
+
+    task = find_task(plan.recipe.task)
     variants: dict[str, Any] = {}
     for name, variant in item.variants.items():
         folder = _variant_folder(variant, done, previous.parent / "variants" / name)
-        correct = np.load(done[key_of(variant.score)].path / "correct.npy", allow_pickle=False)
+        found = np.load(done[key_of(variant.score)].path / EVIDENCE, allow_pickle=False)
         quality = {
-            "metric": metric,
-            "value": float(correct.mean()),
-            "n": len(correct),
-            **paired_difference(base, correct, plan.recipe.seed),
+            "metric": task.metric,
+            "value": task.reduce(found),
+            "n": len(found),
+            **paired_difference(base, found, plan.recipe.seed, task.reduce),
         }
         variants[name] = {
             "kind": "onnx",
@@ -180,7 +186,7 @@ def lineage_of(
         "target": item.target.model_dump(mode="json", by_alias=True),
         "timed_here": item.timed,
         "lacks": item.target.lacks(detect()),
-        "rows": str((rows / "test.jsonl").resolve()),
+        "rows": str(rows.resolve()),
         "max_length": plan.recipe.model.max_length,
         "stages": stages,
         "chain": [key_of(stage) for stage in (plan.original, *plan.compressed)],
@@ -198,19 +204,19 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
     return folder.resolve()
 
 
-def _metric(plan: Plan) -> str:
-    from edgekit.tasks import find_task
-
-    return find_task(plan.recipe.task).metric
-
-
 def _model_name(recipe: Any) -> str:
     return Path(recipe.model.id).name if recipe.model.id else "trained by the recipe"
 
 
+def _width(golden: dict[str, Any]) -> int:
+    """Numbers of an output for each pass, or for each of its tokens."""
+    return int(np.asarray(golden["rows"][0]["outputs"][0]).shape[-1])
+
+
 def _token(checkpoint: Path, number: int) -> str:
-    vocabulary = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
-    return next((str(token) for token, index in vocabulary.items() if index == number), "")
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(checkpoint / "tokenizer.json")).id_to_token(number) or ""
 
 
 def _provider_here(provider: str) -> str:

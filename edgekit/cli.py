@@ -128,22 +128,21 @@ def report(
 @app.command()
 def run(
     bundle: BundlePath,
-    text: Annotated[list[str] | None, typer.Argument(help="Texts; without any, lines of standard input.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Texts, or JSON objects for tasks that read several; none: standard input.")
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Answer texts with a bundle."""
-    from edgekit.runtime.main import read_texts
+    from edgekit.runtime.decode import decoder
+    from edgekit.runtime.main import read_items, read_texts
     from edgekit.runtime.model import load
 
-    texts = list(text) if text else read_texts()
-    answers = load(bundle)(texts, top_k=top_k)
-    _emit(answers, as_json, [_line(answer) for answer in answers])
-
-
-def _line(answer: dict[str, Any]) -> str:
-    rest = "".join(f"  {item['label']} {item['score']:.3f}" for item in answer.get("scores", [])[1:])
-    return f"{answer['label']}  {answer['score']:.3f}{rest}"
+    model = load(bundle)
+    answers = model(read_items(list(text) if text else read_texts()), top_k=top_k)
+    line = decoder(model.bundle.manifest.task).line
+    _emit(answers, as_json, [line(answer) for answer in answers])
 
 
 @app.command("ls")

@@ -16,11 +16,13 @@ from edgekit.store import Context, Stage
 from edgekit.target import Target
 
 __all__ = [
-    "audit_stage", "calibration_stage", "compress_stage", "export_stage", "original_stage",
+    "EVIDENCE", "audit_stage", "calibration_stage", "compress_stage", "export_stage", "original_stage",
     "quantize_stage", "rows_stage", "score_stage", "stock_stage",
 ]  # fmt: skip
 
 TORCH = ("torch", "transformers")
+EVIDENCE = "evidence.npy"
+"""What a score stage leaves: float64 (rows, numbers), which the task reduces to its metric."""
 LOWERING = ("onnx-ir", "onnxscript", "onnxruntime")
 
 
@@ -57,9 +59,10 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
 
     def load(context: Context) -> dict[str, Any]:
         from edgekit.models.checkpoint import load, parameters, save
+        from edgekit.tasks import find_task
 
         assert source is not None, "a recipe names a model or trains one"
-        loaded = load(source, revision=model.revision)
+        loaded = load(source, find_task(recipe.task).auto, revision=model.revision)
         save(loaded, context.out, tokenizer_files_from=Path(loaded.config.name_or_path))
         return {"parameters": parameters(loaded)}
 
@@ -144,29 +147,24 @@ def quantize_stage(
     measured = quantize.mode == "measure" and quantize.format == "int8"
 
     def run(context: Context) -> dict[str, Any]:
-        import numpy as np
-
         from edgekit.lower.onnx import FUSED
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks import find_task
-        from edgekit.tasks.encode import encode, labels_of, read_split
+        from edgekit.tasks.encode import encode, labels_of, read_split, score_of
 
         task, folder = find_task(recipe.task), context.inputs["checkpoint"]
-        labels = labels_of(folder)
         validation = read_split(context.inputs["rows"], "validation") if measured else []
-
-        def feeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            ids = encode(folder, rows, labels, recipe.model.max_length).ids if rows else []
-            return [{"input_ids": row[None], "attention_mask": np.ones_like(row[None])} for row in ids]
-
-        chosen = read_split(context.inputs["calibration"], "calibration")
+        judged, chosen = (
+            encode(folder, rows, task, recipe.model.max_length)
+            for rows in (validation, read_split(context.inputs["calibration"], "calibration"))
+        )
         made = lower(
             context.inputs["exported"] / FUSED, context.out, context.scratch,
             quantize=quantize, session=target.session, calibration=recipe.calibration,
-            calibration_feeds=feeds(chosen),
+            calibration_feeds=[one.feed() for one in chosen.passes],
             evidence=Evidence(
-                feeds=feeds(validation),
-                score=lambda outputs: float(task.correct(np.concatenate(outputs), labels, validation).mean()),
+                feeds=[one.feed() for one in judged.passes],
+                score=lambda outputs: task.reduce(score_of(task, outputs, judged, validation, labels_of(folder))),
                 floor=recipe.accept.max_quality_drop if recipe.accept.max_quality_drop is not None else 0.01,
                 timed=timed,
             ),
@@ -235,16 +233,17 @@ def score_stage(
         import numpy as np
 
         from edgekit.bench.score import score
+        from edgekit.tasks import find_task
 
-        correct = score(
+        found = score(
             context.inputs["model"] / file, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
             task=recipe.task, max_length=recipe.model.max_length, progress=context.progress,
         )  # fmt: skip
-        np.save(context.out / "correct.npy", correct, allow_pickle=False)
-        return {"quality": float(correct.mean()), "n": len(correct)}
+        np.save(context.out / EVIDENCE, found, allow_pickle=False)
+        return {"quality": find_task(recipe.task).reduce(found), "n": len(found)}
 
     return Stage(
-        "score", title, run, settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file},
+        "score", title, run, version=2, settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file},
         inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
         external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip

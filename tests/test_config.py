@@ -124,7 +124,7 @@ def test_every_task_has_its_decoder(name: str) -> None:
 
     task = find_task(name)
     assert task.columns
-    assert callable(decoder(name))
+    assert all(map(callable, (decoder(name).prepare, decoder(name).answer, decoder(name).line)))
 
 
 @pytest.mark.parametrize("name", method_names())

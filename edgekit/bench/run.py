@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgekit.runtime.statistics import ratio_interval
 from edgekit.runtime.supervise import Runs, run_children, scenario_facts, validity
 from edgekit.store import write_atomically
 from edgekit.target import Target
+from edgekit.tasks import find_task
 
 __all__ = ["FULL", "QUICK", "run_bench"]
 
@@ -66,17 +68,19 @@ def run_bench(
     lengths = [] if quick else sorted({min(length, lineage["max_length"]) for length in LENGTHS})
     count = int(protocol["processes"])
     common = {name: protocol[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
-    specs, left_out = specifications(lineage, {**common, "threads": used, "scenarios": ["real", *lengths]})
-    if not specs:
-        raise BadInput(
-            "none of the variants can be measured", where=str(folder), faults=[f"{k}: {v}" for k, v in left_out.items()]
-        )
-    before = snapshot()
-    runs = run_children(specs, processes=count, seed=seed, progress=progress)
-    if not runs.measured():
-        raise KeyboardInterrupt
+    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as aside:
+        items = Path(aside) / "items.jsonl"
+        items.write_text(_items(lineage), encoding="utf-8")
+        specs, left_out = specifications(lineage, items, {**common, "threads": used, "scenarios": ["real", *lengths]})
+        if not specs:
+            reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
+            raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)
+        before = snapshot()
+        runs = run_children(specs, processes=count, seed=seed, progress=progress)
+        if not runs.measured():
+            raise KeyboardInterrupt
+        loaded = [] if quick or runs.interrupted else traffic(specs, host.cores_usable, seed, progress)
     left_out |= {name: "interrupted before its first process was complete" for name in specs if name not in runs.measured()}
-    loaded = [] if quick or runs.interrupted else traffic(specs, host.cores_usable, seed, progress)
     after = snapshot()
     document = {
         "schema_version": 1,
@@ -135,6 +139,13 @@ def _lineage(folder: Path) -> tuple[dict[str, Any], Target]:
     except ValidationError as fault:
         raise BadInput(f"its target is not sound: {fault.errors()[0]['msg']}", where=str(path)) from None
     return lineage, target
+
+
+def _items(lineage: dict[str, Any]) -> str:
+    """What is asked of a variant, one JSON value a line: the inputs of all test rows."""
+    task = find_task(lineage["recipe"]["task"])
+    with Path(lineage["rows"]).open(encoding="utf-8") as file:
+        return "".join(json.dumps(item) + "\n" for line in file for item in task.items(json.loads(line)))
 
 
 def _refuse(target: Target, host: Host) -> None:

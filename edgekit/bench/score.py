@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.runtime.session import open_session
 from edgekit.tasks import find_task
-from edgekit.tasks.encode import encode, labels_of
+from edgekit.tasks.encode import encode, labels_of, score_of
 
 __all__ = ["score"]
 
@@ -27,7 +27,7 @@ def score(
     provider: str = "CPUExecutionProvider",
     progress: Callable[[float, float, str], None] = lambda done, total, text: None,
 ) -> np.ndarray:
-    """Score of each row of `rows` (JSON lines), float64 (rows,), whose mean is the task's metric.
+    """Evidence of each row of `rows` (JSON lines), float64 (rows, numbers), which the task reduces to its metric.
 
     Batch 1: dynamic INT8 finds one activation range a run, so a batch would answer differently from what is timed.
 
@@ -35,21 +35,20 @@ def score(
         BadInput: no rows, a label of a row is unknown to the model, or the file cannot be loaded.
         CheckFailed: the model answers NaN or Inf, which `argmax` would count as the first label.
     """
-    labels = labels_of(checkpoint)
+    kind = find_task(task)
+    labels = labels_of(checkpoint) if kind.named else []
     read: list[dict[str, Any]] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     if not read:
         raise BadInput("no rows to score", where=str(rows))
-    encoded = encode(checkpoint, read, labels, max_length)
+    data = encode(checkpoint, read, kind, max_length)
     session = open_session(model, provider=provider, threads=2)
     asked = {item.name for item in session.get_inputs()}
     outputs = []
-    for number, row in enumerate(encoded.ids):
+    for number, one in enumerate(data.passes):
         if number % 100 == 0:
-            progress(number, len(read), f"score: row {number:,} of {len(read):,}")
-        ids = row[None]
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        outputs.append(session.run(None, {name: value for name, value in feed.items() if name in asked})[0])
+            progress(number, len(data.passes), f"score: {number:,} of {len(data.passes):,}")
+        outputs.append(session.run(None, {name: value for name, value in one.feed().items() if name in asked})[0])
         if not np.isfinite(outputs[-1]).all():
-            raise CheckFailed(f"the model answers row {number + 1} with NaN or Inf", where=str(model))
-    progress(len(read), len(read), "scored")
-    return find_task(task).correct(np.concatenate(outputs), labels, read)
+            raise CheckFailed(f"the model answers pass {number + 1} with NaN or Inf", where=str(model))
+    progress(len(data.passes), len(data.passes), "scored")
+    return score_of(kind, outputs, data, read, labels)

@@ -20,8 +20,10 @@ def is_eager(variant: dict[str, Any]) -> bool:
     return variant["kind"] in {"eager", EAGER}
 
 
-def specifications(lineage: dict[str, Any], common: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """(what a measuring process is told of each variant, why the others are left out).
+def specifications(
+    lineage: dict[str, Any], items: Path, common: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """(what a measuring process is told of each variant, why the others are left out). `items`: the inputs, as JSON lines.
 
     `common` holds what all variants share: seconds, min_runs, max_warmup_seconds, threads, scenarios.
     """
@@ -35,7 +37,7 @@ def specifications(lineage: dict[str, Any], common: dict[str, Any]) -> tuple[dic
             "kind": EAGER if is_eager(variant) else "onnx",
             "folder": variant["folder"],
             "model": _model(variant),
-            "rows": lineage["rows"],
+            "items": str(items),
             "task": lineage["recipe"]["task"],
             "max_length": lineage["max_length"],
             "provider": lineage["target"]["provider"],

@@ -7,12 +7,31 @@ masked language model, so that it costs nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-__all__ = ["augmented"]
+__all__ = ["augmented", "augmented_rows"]
 
 CHANGED = 0.2
 """Probability that one word is dropped or exchanged."""
+
+
+def augmented_rows(rows: list[dict[str, Any]], copies: int, seed: int) -> list[dict[str, Any]]:
+    """`copies` new unlabelled rows for each of `rows`; of a question and its context, the question alone is changed.
+
+    All columns but the one that is changed and those of the context are None: the teacher says what to answer.
+    """
+    if not copies:
+        return []
+    column = next(name for name in ("text", "tokens", "question", "sentence1") if name in rows[0])
+    texts = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for row in rows]
+    made = []
+    for number, text in enumerate(augmented(texts, copies, seed)):
+        new: str | list[str] = text.split() if column == "tokens" else text
+        kept = {name: value for name, value in rows[number % len(rows)].items() if name in ("context", "sentence2")}
+        made.append({**dict.fromkeys(rows[0]), **kept, column: new})
+    return made
 
 
 def augmented(texts: list[str], copies: int, seed: int) -> list[str]:

@@ -21,9 +21,10 @@ from edgekit.config import Strict
 from edgekit.errors import BadInput
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-__all__ = ["METHOD", "VERSION", "Settings", "run", "soft_and_hard"]
+__all__ = ["METHOD", "VERSION", "Settings", "run", "starting_layers"]
 
 METHOD = "distill"
 VERSION = 1
@@ -55,22 +56,6 @@ class Settings(Strict):
     warmup: float = Field(0.1, ge=0, le=1)
 
 
-def soft_and_hard(
-    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float, alpha: float
-) -> torch.Tensor:
-    """The prediction-layer loss for logits (rows, classes) and labels int64 (rows,), -1 for none; mean over rows."""
-    import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-
-    soft = F.kl_div(
-        F.log_softmax(student / temperature, dim=-1),
-        F.log_softmax(teacher / temperature, dim=-1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    hard = F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / len(labels)
-    return alpha * temperature**2 * soft + (1 - alpha) * hard
-
-
 def starting_layers(settings: Settings, have: int) -> list[int]:
     """Layers of the current model that the student starts from.
 
@@ -94,53 +79,54 @@ def starting_layers(settings: Settings, have: int) -> list[int]:
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Train the student and write it to `work.out`; returns its history."""
-    import numpy as np
     import torch
 
-    from edgekit.compress.augment import augmented
-    from edgekit.compress.teacher import Teacher
-    from edgekit.compress.training import Plan, fit, logits_of
+    from edgekit.compress.augment import augmented_rows
+    from edgekit.compress.layer_map import uniform_map
+    from edgekit.compress.teacher import Teacher, depth_of
+    from edgekit.compress.training import Plan, fit, quality_of
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import keep_layers, layer_count
     from edgekit.tasks import find_task
-    from edgekit.tasks.encode import encode, read_split
+    from edgekit.tasks.encode import encode, labels_of, read_split
 
     task = find_task(work.task)
-    student = load(work.source)
+    student = load(work.source, task.auto)
     keep_layers(student, starting_layers(settings, layer_count(student)))
-    labels = [student.config.id2label[number] for number in range(student.config.num_labels)]
+    labels = labels_of(work.source) if task.named else []
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
-    texts = [row["text"] for row in rows["train"]]
-    rows["train"] += [{"text": text, "label": None} for text in augmented(texts, settings.augment, work.seed)]
-    train, validation = (encode(work.source, rows[split], labels, work.max_length) for split in ("train", "validation"))
+    rows["train"] += augmented_rows(rows["train"], settings.augment, work.seed)
+    train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
     master = work.original if settings.teacher == "original" else work.dense
     student.get_input_embeddings().weight.requires_grad_(False)
     deep = settings.hidden == "uniform" and settings.hidden_weight > 0
     teacher = Teacher.prepare(
-        master, rows["train"], labels, work.max_length, work.scratch,
-        student_layers=layer_count(student) if deep else 0, student_ids=train.ids, progress=work.progress,
+        master, task, rows["train"], labels, work.max_length, work.scratch,
+        shown=uniform_map(layer_count(student), depth_of(master)) if deep else [], student=train, progress=work.progress,
     )  # fmt: skip
     projection = None
     if deep and teacher.width != student.config.hidden_size:
         torch.manual_seed(work.seed)
         projection = torch.nn.Linear(student.config.hidden_size, teacher.width, bias=False)
+    alpha = settings.alpha if task.supervised else 1.0
 
-    def loss(model: Any, extra: Any, ids: torch.Tensor, mask: torch.Tensor, batch: np.ndarray) -> torch.Tensor:
-        output = model(input_ids=ids, attention_mask=mask, output_hidden_states=deep)
-        wanted = torch.from_numpy(train.labels[batch]).to(ids.device)
-        soft = torch.from_numpy(teacher.logits[batch]).to(ids.device)
-        value = soft_and_hard(output.logits, soft, wanted, settings.temperature, settings.alpha)
+    def loss(model: Any, extra: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
+        mask = feed["attention_mask"]
+        given = model(**feed, output_hidden_states=deep)
+        output = task.tensor(model, given, mask)
+        wanted, shown = train.wanted(passes).to(mask.device), teacher.output(passes).to(mask.device)
+        value = alpha * task.soft(output, shown, wanted, mask, settings.temperature)
+        if alpha < 1:
+            value = value + (1 - alpha) * task.hard(output, wanted, mask).mean()
         if deep:
-            shown = torch.stack(output.hidden_states[1:], dim=2)[mask.bool()]
-            shown = shown if extra is None else extra(shown)
-            value = (
-                value
-                + settings.hidden_weight * (shown - torch.from_numpy(teacher.hidden(batch)).to(ids.device)).square().mean()
-            )
+            states = torch.stack(given.hidden_states[1:], dim=2)[mask.bool()]
+            states = states if extra is None else extra(states)
+            theirs = torch.from_numpy(teacher.hidden(passes)).to(mask.device)
+            value = value + settings.hidden_weight * (states - theirs).square().mean()
         return value
 
     def evaluate(model: Any) -> float:
-        return float(task.correct(logits_of(model, validation), labels, rows["validation"]).mean())
+        return quality_of(model, task, validation, rows["validation"], labels)
 
     plan = Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup)
     history = fit(

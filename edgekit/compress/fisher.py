@@ -17,6 +17,7 @@ import torch
 
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.shapes import LayerShape
+from edgekit.tasks import Task
 
 __all__ = ["Gradients", "Pick", "choose", "gradients", "masked", "rearrange"]
 
@@ -64,13 +65,16 @@ def _scale(mask: torch.Tensor, repeat: int) -> Callable[[Any, Any], Any]:
 
 def gradients(
     model: Any,
+    task: Task,
     shapes: Sequence[LayerShape],
-    feed: Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]],
+    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
+    seed: int,
     progress: Callable[[int], None],
 ) -> Gradients:
-    """Mask gradients over the batches of `feed`: (ids (b, s), mask (b, s), labels (b,)), in eval mode.
+    """Mask gradients over `batches`: (inputs of the model, labels as the task's hard loss takes them), in eval mode.
 
-    A mask with a row for each text gives each text's own gradient in one backward pass.
+    A mask with a row for each text gives each text's own gradient in one backward pass. Where there are no labels, or some are
+    missing, they are drawn from the model's own predictions: the Fisher information as it is defined.
     """
     heads: list[list[np.ndarray]] = [[] for _ in shapes]
     neurons: list[list[np.ndarray]] = [[] for _ in shapes]
@@ -78,12 +82,14 @@ def gradients(
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        for done, (ids, mask, labels) in enumerate(feed(), 1):
-            head = [torch.ones(len(ids), shape.heads, requires_grad=True) for shape in shapes]
-            neuron = [torch.ones(len(ids), shape.neurons, requires_grad=True) for shape in shapes]
+        for done, (feed, labels) in enumerate(batches, 1):
+            mask = feed["attention_mask"]
+            head = [torch.ones(len(mask), shape.heads, requires_grad=True) for shape in shapes]
+            neuron = [torch.ones(len(mask), shape.neurons, requires_grad=True) for shape in shapes]
             with masked(model, head, neuron):
-                logits = model(input_ids=ids, attention_mask=mask).logits
-            torch.autograd.backward(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+                output = task.tensor(model, model(**feed), mask)
+            generator = torch.Generator().manual_seed(seed + done - 1)
+            torch.autograd.backward(task.hard(output, _labels(task, output, mask, labels, generator), mask).sum())
             for layer in range(len(shapes)):
                 heads[layer].append(_gradient(head[layer]))
                 neurons[layer].append(_gradient(neuron[layer]))
@@ -92,6 +98,19 @@ def gradients(
         for parameter in frozen:
             parameter.requires_grad_(True)
     return Gradients([np.concatenate(part) for part in heads], [np.concatenate(part) for part in neurons])
+
+
+def _labels(
+    task: Task, output: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator
+) -> torch.Tensor:
+    """`labels`, with those of passes that have none drawn from the outputs."""
+    if labels is None or not task.supervised:
+        return task.draw(output.detach(), mask, generator)
+    known = (labels >= 0).flatten(1).any(dim=1) if labels.ndim > 1 else labels >= 0
+    if bool(known.all()):
+        return labels
+    drawn = task.draw(output.detach(), mask, generator)
+    return torch.where(known.reshape(-1, *[1] * (labels.ndim - 1)), labels, drawn)
 
 
 def _gradient(mask: torch.Tensor) -> np.ndarray:

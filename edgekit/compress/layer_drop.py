@@ -10,23 +10,27 @@ import torch
 
 from edgekit.compress.method import Progress
 from edgekit.models.shapes import keep_layers, layer_count
+from edgekit.tasks import Task
 
 __all__ = ["drop_layers"]
 
+Feed = dict[str, torch.Tensor]
+"""Inputs of the model, int64 (b, s) each."""
 
-def drop_layers(model: Any, down_to: int, feed: Sequence[tuple[torch.Tensor, torch.Tensor]], progress: Progress) -> list[int]:
+
+def drop_layers(model: Any, task: Task, down_to: int, feeds: Sequence[Feed], progress: Progress) -> list[int]:
     """Remove layers of `model` in place until `down_to` are left; returns the original numbers of those that stay.
 
-    The measure is the mean KL divergence of the outputs from the whole model's on the batches `feed` (ids, mask).
+    The measure is the task's loss against the whole model's outputs on the batches `feeds`.
     """
     kept = list(range(layer_count(model)))
-    whole = [_outputs(model, *batch) for batch in feed]
+    whole = [_output(model, task, feed) for feed in feeds]
     while len(kept) > down_to:
         moved = []
         for position in range(len(kept)):
             trial = copy.deepcopy(model)
             keep_layers(trial, [index for index in range(len(kept)) if index != position])
-            moved.append(sum(_divergence(wanted, _outputs(trial, *batch)) for wanted, batch in zip(whole, feed, strict=True)))
+            moved.append(sum(_moved(trial, task, wanted, feed) for wanted, feed in zip(whole, feeds, strict=True)))
             progress(position, len(kept), f"prune: try without layer {kept[position]}, {len(kept)} to {down_to} layers")
         least = moved.index(min(moved))
         keep_layers(model, [index for index in range(len(kept)) if index != least])
@@ -34,10 +38,12 @@ def drop_layers(model: Any, down_to: int, feed: Sequence[tuple[torch.Tensor, tor
     return kept
 
 
-def _outputs(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _output(model: Any, task: Task, feed: Feed) -> torch.Tensor:
     with torch.no_grad():
-        return torch.log_softmax(model(input_ids=ids, attention_mask=mask).logits, dim=-1)
+        return task.tensor(model, model(**feed), feed["attention_mask"])
 
 
-def _divergence(wanted: torch.Tensor, found: torch.Tensor) -> float:
-    return float(torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="sum"))
+def _moved(model: Any, task: Task, wanted: torch.Tensor, feed: Feed) -> float:
+    mask = feed["attention_mask"]
+    none = torch.full(mask.shape[: 2 if task.per_token else 1], -1)
+    return float(task.soft(_output(model, task, feed), wanted, none, mask, 1.0)) * len(mask)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.models.shapes import LayerShape
+    from edgekit.tasks import Task
 
 __all__ = ["METHOD", "VERSION", "Settings", "Summary", "prune", "run"]
 
@@ -75,31 +76,25 @@ class Summary:
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
-    import numpy as np
-    import torch
-
+    from edgekit.compress.feed import labelled_batches
     from edgekit.models.checkpoint import load, save
-    from edgekit.tasks.encode import batches, encode, labels_of, pad, read_split
+    from edgekit.tasks import find_task
 
-    model = load(work.source)
-    read = read_split(work.rows, "train")
-    picked = np.random.default_rng(work.seed).choice(len(read), size=min(settings.rows, len(read)), replace=False)
-    data = encode(work.source, [read[index] for index in picked], labels_of(work.source), work.max_length)
-    feed = []
-    for rows in batches([len(row) for row in data.ids], BATCH, work.seed):
-        ids, mask = pad([data.ids[row] for row in rows])
-        feed.append((torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(data.labels[rows])))
-    pruned, summary = prune(model, feed, settings, work.progress, scratch=work.scratch)
+    task = find_task(work.task)
+    model = load(work.source, task.auto)
+    count, batches = labelled_batches(work, settings.rows, BATCH)
+    pruned, summary = prune(model, task, batches, settings, work.progress, scratch=work.scratch)
     save(pruned, work.out, tokenizer_files_from=work.source)
     shapes = {"before": [asdict(shape) for shape in summary.before], "after": [asdict(shape) for shape in summary.after]}
     facts = {key: getattr(summary, key) for key in ("layers_kept", "cost", "importance", "rescale")}
     given = {key: value for key, value in facts.items() if value is not None}
-    return {"rows": len(picked), **given, "parameters": summary.parameters, "shapes": shapes}
+    return {"rows": count, **given, "parameters": summary.parameters, "shapes": shapes}
 
 
 def prune(
     model: Any,
-    batches: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]],
+    task: Task,
+    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
     settings: Settings,
     progress: Progress,
     *,
@@ -108,9 +103,9 @@ def prune(
 ) -> tuple[Any, Summary]:
     """A smaller copy of `model`, which itself is left as it is and must be in eval mode.
 
-    `batches`: (ids int64 (b, s), mask int64 (b, s), labels int64 (b,)). Where the labels are None or -1, they are drawn from
-    the model's own predictions: the Fisher information as it is defined. The divergence from the dense model would not do,
-    its gradient being zero at the dense model. `scratch` keeps measured costs for a resumed run.
+    `batches`: (inputs of the model, int64 (b, s) each; labels as the task's hard loss takes them). Where there are no labels they
+    are drawn from the model's own predictions; the divergence from the dense model would not do, its gradient being zero at
+    the dense model. `scratch` keeps measured costs for a resumed run.
 
     Raises:
         BadInput: `layers` removes nothing, or the latency cannot be reached by heads and neurons.
@@ -134,14 +129,15 @@ def prune(
         )
     before = tuple(shapes_of(model))
     dense, total = copy.deepcopy(model), len(batches)
-    some = [(ids, mask) for ids, mask, _ in batches[: max(1, TUNING_ROWS // max(len(ids) for ids, _, _ in batches))]]
-    layers_kept = drop_layers(dense, settings.layers, some, progress) if settings.layers is not None else None
+    masks = [feed["attention_mask"] for feed, _ in batches]
+    some = [feed for feed, _ in batches[: max(1, TUNING_ROWS // max(map(len, masks)))]]
+    layers_kept = drop_layers(dense, task, settings.layers, some, progress) if settings.layers is not None else None
     pruned = copy.deepcopy(dense)
     share = settings.keep if settings.keep is not None else settings.latency
     cost, importance, rescale = None, None, None
     if share is not None:
         shapes = shapes_of(dense)
-        tokens = float(sum(int(mask.sum()) for _, mask, _ in batches) / sum(len(ids) for ids, _, _ in batches))
+        tokens = float(sum(int(mask.sum()) for mask in masks) / sum(map(len, masks)))
         with tempfile.TemporaryDirectory() as aside:
             measured = settings.latency is not None
             head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or Path(aside))
@@ -155,8 +151,10 @@ def prune(
             )
         found = gradients(
             dense,
+            task,
             shapes,
-            lambda: ((ids, mask, _labels(dense, ids, mask, labels, seed + n)) for n, (ids, mask, labels) in enumerate(batches)),
+            batches,
+            seed,
             lambda done: progress(done, 2 * total, f"prune: mask gradients, batch {done} of {total}"),
         )
         pick = choose(found, head, neuron, budget, settings.multiple_of)
@@ -172,20 +170,8 @@ def prune(
             rescale = fold_scales(
                 pruned,
                 dense,
-                lambda: iter(some),
+                some,
                 lambda done, blocks: progress(blocks + done, 2 * blocks, f"prune: scales, block {done + 1} of {blocks}"),
             )
     kept = None if layers_kept is None else tuple(layers_kept)
     return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), kept, cost, importance, rescale)
-
-
-def _labels(model: Any, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, seed: int) -> torch.Tensor:
-    """`labels` (b,), with those that are not known drawn from the model's predictions."""
-    import torch
-
-    if labels is not None and bool((labels >= 0).all()):
-        return labels
-    with torch.no_grad():
-        chances = torch.softmax(model(input_ids=ids, attention_mask=mask).logits, dim=-1)
-    drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))[:, 0]
-    return drawn if labels is None else torch.where(labels >= 0, labels, drawn)

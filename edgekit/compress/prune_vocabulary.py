@@ -96,7 +96,8 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     from tokenizers import Tokenizer
 
     from edgekit.models.checkpoint import load, parameters, save
-    from edgekit.tasks.encode import read_split
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import read_split, texts_of
 
     path = work.source / "tokenizer.json"
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -104,7 +105,9 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         raise BadInput(
             f"cannot prune a {document['model']['type']} vocabulary, only WordPiece", where="compress, prune-vocabulary"
         )
-    texts = [row["text"] for split in ("train", "validation") for row in read_split(work.rows, split)]
+    task = find_task(work.task)
+    rows_read = [row for split in ("train", "validation") for row in read_split(work.rows, split)]
+    texts = [text for row in rows_read for item in task.items(row) for text in texts_of(item)]
     before = Tokenizer.from_file(str(path))
     before.no_padding()
     before.no_truncation()
@@ -122,7 +125,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     if changed and settings.min_count == 1:
         raise CheckFailed(f"{changed} rows are cut differently by the pruned tokenizer", where="compress, prune-vocabulary")
 
-    model = load(work.source)
+    model = load(work.source, task.auto)
     old = model.get_input_embeddings()
     rows = torch.tensor([document["model"]["vocab"][piece] for piece in pieces])
     embedding = torch.nn.Embedding(len(pieces), old.embedding_dim)

@@ -8,7 +8,7 @@ early, which keeps ill-determined scales near 1; here a ridge does, of the stren
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -23,7 +23,8 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """Ridges to choose from, in units of the mean diagonal of A'A."""
 LARGEST = 10.0
 """A scale beyond this means that the kept units cannot stand in for the removed ones; tuning stops there, as in the paper."""
-Feed = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+Feed = dict[str, torch.Tensor]
+"""Inputs of the model, int64 (b, s) each."""
 
 
 def solve_scales(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
@@ -53,7 +54,7 @@ def _normal_equations(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, 
     return inner.reshape(units, size, units, size).sum(axis=(1, 3)), pull.reshape(units, size).sum(axis=1)
 
 
-def fold_scales(pruned: Any, dense: Any, feed: Feed, progress: Callable[[int, int], None]) -> dict[str, Any]:
+def fold_scales(pruned: Any, dense: Any, feeds: Sequence[Feed], progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Tune and fold scales into the projections of `pruned`, in place, to follow `dense`; both in eval mode, same depth.
 
     Returns how many blocks were tuned and the relative error of each block's sum before and after.
@@ -68,8 +69,8 @@ def fold_scales(pruned: Any, dense: Any, feed: Feed, progress: Callable[[int, in
             projection = attrgetter(projection_path)(layer)
             if projection.in_features == 0:
                 continue
-            parts, ours = _watch(pruned, feed, projection, attrgetter(norm_path)(layer))
-            _, wanted = _watch(dense, feed, None, attrgetter(norm_path)(theirs))
+            parts, ours = _watch(pruned, feeds, projection, attrgetter(norm_path)(layer))
+            _, wanted = _watch(dense, feeds, None, attrgetter(norm_path)(theirs))
             rest = wanted - ours
             size = attrgetter(anatomy.attention)(layer).attention_head_size if block == 0 else 1
             weights = projection.weight.detach().double().numpy().T
@@ -84,8 +85,8 @@ def fold_scales(pruned: Any, dense: Any, feed: Feed, progress: Callable[[int, in
     return {"blocks_tuned": len(errors), "errors": errors}
 
 
-def _watch(model: Any, feed: Feed, projection: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs of `projection`, inputs of `norm`) over all real tokens of the feed, float64 (tokens, …)."""
+def _watch(model: Any, feeds: Sequence[Feed], projection: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(inputs of `projection`, inputs of `norm`) over all real tokens, float64 (tokens, …)."""
     parts: list[torch.Tensor] = []
     sums: list[torch.Tensor] = []
     real: list[torch.Tensor] = []
@@ -94,9 +95,9 @@ def _watch(model: Any, feed: Feed, projection: Any, norm: Any) -> tuple[np.ndarr
         handles.append(projection.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].detach())))
     try:
         with torch.no_grad():
-            for ids, mask in feed():
-                model(input_ids=ids, attention_mask=mask)
-                real.append(mask.bool())
+            for feed in feeds:
+                model(**feed)
+                real.append(feed["attention_mask"].bool())
     finally:
         for handle in handles:
             handle.remove()

@@ -10,94 +10,129 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekit.compress.layer_map import uniform_map
 from edgekit.compress.method import Progress
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
-from edgekit.models.shapes import layer_count
-from edgekit.tasks.encode import batches, encode, pad
+from edgekit.models.files import read_json
+from edgekit.tasks import Task
+from edgekit.tasks.encode import Encoded, batches, encode
 
-__all__ = ["Teacher"]
+__all__ = ["Teacher", "depth_of"]
+
+
+def depth_of(checkpoint: Path) -> int:
+    """Layers of a checkpoint, whatever was cut out of it."""
+    config = read_json(checkpoint / "config.json")
+    return int(config.get("num_hidden_layers") or config["n_layers"])
 
 
 @dataclass(frozen=True)
 class Teacher:
     """Outputs of a frozen teacher in eval mode."""
 
-    logits: np.ndarray
-    """float32 (rows, classes)."""
+    outputs: np.ndarray
+    """float32 (passes, k); (tokens of all passes, k) where the task answers for each token. Memory-mapped."""
+    per_token: bool
     width: int
     states: np.ndarray | None
-    """float16 (tokens of all rows, layers shown, width), memory-mapped; None where no hidden states are shown."""
+    """float16 (tokens of all passes, layers shown, width), memory-mapped; None where no hidden states are shown."""
     starts: np.ndarray
-    """int64 (rows + 1,): where each row's tokens begin in `states`."""
+    """int64 (passes + 1,): where each pass' tokens begin."""
 
-    def hidden(self, rows: np.ndarray) -> np.ndarray:
-        """Hidden states of the tokens of `rows`, one row after the other, float32 (tokens, layers shown, width)."""
+    def output(self, passes: np.ndarray) -> torch.Tensor:
+        """The task's output for `passes`, float32 (b, k), or (b, longest, k) padded with zeros."""
+        if not self.per_token:
+            return torch.from_numpy(self.outputs[passes].copy())
+        lengths = self.starts[passes + 1] - self.starts[passes]
+        padded = np.zeros((len(passes), int(lengths.max()), self.outputs.shape[1]), dtype=np.float32)
+        for place, number in enumerate(passes):
+            padded[place, : lengths[place]] = self.outputs[self.starts[number] : self.starts[number + 1]]
+        return torch.from_numpy(padded)
+
+    def hidden(self, passes: np.ndarray) -> np.ndarray:
+        """Hidden states of the tokens of `passes`, one pass after the other, float32 (tokens, layers shown, width)."""
         assert self.states is not None
-        return np.concatenate([self.states[self.starts[row] : self.starts[row + 1]] for row in rows]).astype(np.float32)
+        return np.concatenate([self.states[self.starts[row] : self.starts[row + 1]] for row in passes]).astype(np.float32)
 
     @staticmethod
     def prepare(
         checkpoint: Path,
+        task: Task,
         rows: list[dict[str, Any]],
         labels: list[str],
         max_length: int,
         scratch: Path,
         *,
-        student_layers: int,
-        student_ids: list[np.ndarray],
+        shown: list[int],
+        student: Encoded,
         progress: Progress,
     ) -> Teacher:
         """Run the teacher over `rows`, or read what a killed run left in `scratch`.
 
-        `student_layers` > 0 asks for hidden states by the uniform layer map.
+        `shown`: layers (0 for the embeddings) whose states a student is compared with; none for no hidden states.
 
         Raises:
-            BadInput: teacher and student differ in labels or, where hidden states are compared, in tokens.
+            BadInput: teacher and student differ in labels or, where tokens are compared, in tokens; a layer that does not
+                exist.
         """
-        model = load(checkpoint)
+        model = load(checkpoint, task.auto)
         theirs = [model.config.id2label[number] for number in range(model.config.num_labels)]
-        if theirs != labels:
+        if task.named and theirs != labels:
             raise BadInput("teacher and student have different labels", where=f"compress, distill ({checkpoint})")
-        data = encode(checkpoint, rows, labels, max_length)
-        lengths = [len(row) for row in data.ids]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        if student_layers and any(not np.array_equal(ours, other) for ours, other in zip(student_ids, data.ids, strict=True)):
+        have = model.config.num_hidden_layers
+        if any(not 0 <= layer <= have for layer in shown):
             raise BadInput(
-                "teacher and student cut text into different tokens, so their hidden states cannot be compared",
+                f"layer map {shown} names layers that a teacher of {have} does not have",
+                where="compress, distill, hidden",
+                fix=f"name layers from 0 (embeddings) to {have}",
+            )
+        data = encode(checkpoint, rows, task, max_length)
+        lengths = data.lengths
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        same = len(data.passes) == len(student.passes) and all(
+            np.array_equal(ours.ids, other.ids) for ours, other in zip(student.passes, data.passes, strict=True)
+        )
+        if (shown or task.per_token) and not same:
+            raise BadInput(
+                "teacher and student cut text into different tokens, so what they say of each token cannot be compared",
                 where="compress, distill, hidden",
                 fix='distil before prune-vocabulary, or set hidden = "none"',
             )
-        shown = uniform_map(student_layers, layer_count(model)) if student_layers else []
-        width = model.config.hidden_size
         scratch.mkdir(parents=True, exist_ok=True)
-        done = scratch / "teacher.npy"
-        hidden = scratch / "hidden.f16"
-        shape = (int(starts[-1]), len(shown), width)
+        done, hidden = scratch / "teacher.npy", scratch / "hidden.f16"
+        shape = (int(starts[-1]), len(shown), model.config.hidden_size)
         if not done.is_file():
-            logits = np.zeros((len(rows), len(labels)), dtype=np.float32)
+            outputs: np.ndarray | None = None
             states = np.memmap(hidden, np.float16, "w+", shape=shape) if shown else None
             seen = 0
             with torch.inference_mode():
                 for batch in batches(lengths, 64, None):
-                    ids, mask = map(torch.from_numpy, pad([data.ids[row] for row in batch]))
-                    output = model(input_ids=ids, attention_mask=mask, output_hidden_states=bool(shown))
-                    logits[batch] = output.logits.numpy()
-                    if states is not None:
-                        layers = torch.stack([output.hidden_states[layer] for layer in shown], dim=2).numpy()
-                        for position, row in enumerate(batch):
-                            states[starts[row] : starts[row + 1]] = layers[position, : lengths[row]]
+                    feed = data.feed(batch)
+                    given = model(**feed, output_hidden_states=bool(shown))
+                    output = task.tensor(model, given, feed["attention_mask"]).numpy()
+                    if outputs is None:
+                        count = int(starts[-1]) if task.per_token else len(lengths)
+                        outputs = np.zeros((count, output.shape[-1]), dtype=np.float32)
+                    if not task.per_token:
+                        outputs[batch] = output
+                    layers = torch.stack([given.hidden_states[layer] for layer in shown], dim=2).numpy() if shown else None
+                    for place, number in enumerate(batch):
+                        tokens = slice(starts[number], starts[number + 1])
+                        if task.per_token:
+                            outputs[tokens] = output[place, : lengths[number]]
+                        if states is not None and layers is not None:
+                            states[tokens] = layers[place, : lengths[number]]
                     seen += len(batch)
-                    progress(seen, len(rows), f"distill: teacher's outputs, {seen:,} of {len(rows):,} rows")
+                    progress(seen, len(lengths), f"distill: teacher's outputs, {seen:,} of {len(lengths):,}")
             if states is not None:
                 states.flush()
             with (scratch / "teacher.tmp").open("wb") as file:
-                np.save(file, logits, allow_pickle=False)
+                np.save(file, np.zeros((0, 1), dtype=np.float32) if outputs is None else outputs, allow_pickle=False)
             os.replace(scratch / "teacher.tmp", done)
         return Teacher(
-            logits=np.load(done, allow_pickle=False),
-            width=width,
+            outputs=np.load(done, mmap_mode="r", allow_pickle=False),
+            per_token=task.per_token,
+            width=model.config.hidden_size,
             states=np.memmap(hidden, np.float16, "r", shape=shape) if shown else None,
             starts=starts,
         )

@@ -53,15 +53,17 @@ def train(
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    from edgekit.compress.training import Plan, fit, logits_of
+    from edgekit.compress.training import Plan, fit, quality_of
     from edgekit.models.checkpoint import parameters, save
     from edgekit.tasks import find_task
-    from edgekit.tasks.encode import encode, read_split
+    from edgekit.tasks.encode import encode, read_split, texts_of
 
     kind = find_task(task)
     data = {split: read_split(rows, split) for split in ("train", "validation")}
     labels = json.loads((rows / "data.json").read_text(encoding="utf-8"))["labels"]
-    size = learn_vocabulary([row["text"] for row in data["train"]], new.vocabulary, scratch)
+    size = learn_vocabulary(
+        [text for row in data["train"] for item in kind.items(row) for text in texts_of(item)], new.vocabulary, scratch
+    )
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=size,
@@ -75,14 +77,16 @@ def train(
         label2id={label: number for number, label in enumerate(labels)},
     )
     model = BertForSequenceClassification(config)
-    encoded = {split: encode(scratch, data[split], labels, max_length) for split in data}
+    model.config.to_json_file(scratch / "config.json")
+    encoded = {split: encode(scratch, data[split], kind, max_length) for split in data}
 
-    def loss(model: Any, _: Any, ids: Any, mask: Any, batch: Any) -> Any:
-        wanted = torch.from_numpy(encoded["train"].labels[batch]).to(ids.device)
-        return torch.nn.functional.cross_entropy(model(input_ids=ids, attention_mask=mask).logits, wanted)
+    def loss(model: Any, _: Any, feed: Any, passes: Any) -> Any:
+        mask = feed["attention_mask"]
+        wanted = encoded["train"].wanted(passes).to(mask.device)
+        return kind.hard(kind.tensor(model, model(**feed), mask), wanted, mask).mean()
 
     def evaluate(model: Any) -> float:
-        return float(kind.correct(logits_of(model, encoded["validation"]), labels, data["validation"]).mean())
+        return quality_of(model, kind, encoded["validation"], data["validation"], labels)
 
     plan = Plan(new.epochs, new.batch, new.learning_rate)
     history = fit(

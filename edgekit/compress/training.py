@@ -22,12 +22,13 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 
 from edgekit.compress.method import Progress
-from edgekit.tasks.encode import Encoded, batches, pad
+from edgekit.tasks import Task
+from edgekit.tasks.encode import Encoded, batches, score_of
 
-__all__ = ["Plan", "fit", "logits_of"]
+__all__ = ["Plan", "fit", "outputs_of", "quality_of"]
 
-BatchLoss = Callable[[Any, Any, torch.Tensor, torch.Tensor, np.ndarray], torch.Tensor]
-"""(model, extra module or None, ids (b, s), mask (b, s), row numbers (b,)) -> scalar loss."""
+BatchLoss = Callable[[Any, Any, dict[str, torch.Tensor], np.ndarray], torch.Tensor]
+"""(model, extra module or None, inputs of the model (b, s), numbers of the passes (b,)) -> scalar loss."""
 
 
 class _Step(torch.nn.Module):
@@ -39,8 +40,8 @@ class _Step(torch.nn.Module):
         self.extra = extra
         self.loss = loss
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        return self.loss(self.model, self.extra, ids, mask, rows)
+    def forward(self, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
+        return self.loss(self.model, self.extra, feed, passes)
 
 
 @dataclass(frozen=True)
@@ -71,33 +72,33 @@ def fit(
     """Train `model` in place and leave it with the weights of its best epoch.
 
     `extra` holds parameters that are trained beside the model and thrown away (projections).
-    Returns the history: quality after each epoch, the best epoch, the rows seen.
+    Returns the history: quality after each epoch, the best epoch, the passes in one epoch.
     """
     accelerator = Accelerator()
     whole = _Step(model, extra, loss)
     optimizer = torch.optim.AdamW(_groups(whole, plan.weight_decay), lr=plan.learning_rate)
     world, rank = accelerator.num_processes, accelerator.process_index
-    per_epoch = math.ceil(math.ceil(len(train.ids) / plan.batch) / world)
+    per_epoch = math.ceil(math.ceil(len(train.passes) / plan.batch) / world)
     total = per_epoch * plan.epochs
     if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
         (scratch / "state.json").unlink(missing_ok=True)
     state = _resume(scratch, whole, optimizer, accelerator.device)
     prepared, optimizer = accelerator.prepare(whole, optimizer)
-    lengths = [len(row) for row in train.ids]
+    lengths = train.lengths
     started, seen = time.monotonic(), 0
     for epoch in range(len(state["quality"]), plan.epochs):
         torch.manual_seed(seed * 1000 + epoch)
         prepared.train()
         order = list(batches(lengths, plan.batch, seed * 1000 + epoch))
-        for step, rows in enumerate(order[rank::world]):
+        for step, passes in enumerate(order[rank::world]):
             _set_rate(optimizer, plan, epoch * per_epoch + step, total)
-            ids, mask = (torch.from_numpy(array).to(accelerator.device) for array in pad([train.ids[row] for row in rows]))
-            value = prepared(ids, mask, rows)
+            feed = {name: tensor.to(accelerator.device) for name, tensor in train.feed(passes).items()}
+            value = prepared(feed, passes)
             accelerator.backward(value)
             accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            seen += len(rows) * world
+            seen += len(passes) * world
             if step % 10 == 0:
                 rate = seen / (time.monotonic() - started)
                 best = f", best {max(state['quality']):.4f}" if state["quality"] else ""
@@ -113,25 +114,29 @@ def fit(
     model.load_state_dict(load_file(scratch / "best.safetensors"))
     model.to("cpu").eval()
     progress(total, total, f"{label}: best validation {state['quality'][state['best']]:.4f} in epoch {state['best'] + 1}")
-    return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.ids)}
+    return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.passes)}
 
 
-def logits_of(model: Any, data: Encoded, batch: int = 64) -> np.ndarray:
-    """Logits of all rows in their order, float32 (rows, classes)."""
+def outputs_of(model: Any, task: Task, data: Encoded, batch: int = 64) -> list[np.ndarray]:
+    """The task's output for every pass of `data`, in order, float32 (1, ...) each, as a graph would give it."""
     device = next(model.parameters()).device
-    result: np.ndarray | None = None
+    found: list[np.ndarray] = [np.zeros(0)] * len(data.passes)
     was_training = model.training
     model.eval()
+    lengths = data.lengths
     with torch.inference_mode():
-        for rows in batches([len(row) for row in data.ids], batch, None):
-            ids, mask = (torch.from_numpy(array).to(device) for array in pad([data.ids[row] for row in rows]))
-            logits = model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
-            if result is None:
-                result = np.empty((len(data.ids), logits.shape[1]), dtype=np.float32)
-            result[rows] = logits
+        for passes in batches(lengths, batch, None):
+            feed = {name: tensor.to(device) for name, tensor in data.feed(passes).items()}
+            output = task.tensor(model, model(**feed), feed["attention_mask"]).float().cpu().numpy()
+            for place, number in enumerate(passes):
+                found[number] = output[place : place + 1, : lengths[number]] if task.per_token else output[place : place + 1]
     model.train(was_training)
-    assert result is not None, "an empty split does not get here"
-    return result
+    return found
+
+
+def quality_of(model: Any, task: Task, data: Encoded, rows: list[dict[str, Any]], labels: list[str]) -> float:
+    """The task's metric of `model` on `rows`, encoded as `data`."""
+    return task.reduce(score_of(task, outputs_of(model, task, data), data, rows, labels))
 
 
 def _groups(module: torch.nn.Module, decay: float) -> list[dict[str, Any]]:

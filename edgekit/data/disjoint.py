@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from edgekit.data.columns import identity
 from edgekit.errors import BadInput
 
 __all__ = ["fold", "overlap", "overlap_fault", "proof_disjoint"]
@@ -22,18 +23,18 @@ def fold(text: str) -> str:
 
 
 def overlap(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
-    """(row in `one`, first such row in `other`, text as in `one`) of every shared `text`; rows count from 1."""
+    """(row in `one`, first such row in `other`, text as in `one`) of every shared input; rows count from 1."""
     places: dict[str, int] = {}
     for number, row in enumerate(other, 1):
-        places.setdefault(fold(row["text"]), number)
-    found = ((number, places.get(fold(row["text"])), row["text"]) for number, row in enumerate(one, 1))
+        places.setdefault(fold(identity(row)), number)
+    found = ((number, places.get(fold(identity(row))), identity(row)) for number, row in enumerate(one, 1))
     return [(number, place, text) for number, place, text in found if place is not None]
 
 
 def proof_disjoint(
     one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], names: tuple[str, str] = ("calibration", "evaluation")
 ) -> None:
-    """Pass when no `text` of `one` stands in `other`.
+    """Pass when no input of `one` stands in `other`.
 
     Raises:
         BadInput: some do; up to five examples with their rows, counted from 1.

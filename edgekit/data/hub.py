@@ -30,7 +30,7 @@ def parse_hub(source: str) -> HubSource:
     return match["name"], match["revision"], match["config"]
 
 
-def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, str]]:
+def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """Rows of one split with exactly `columns`; numbered class labels become their names.
 
     Pin a commit as revision: the cache key holds what is written in `source`, not what the hub has today.
@@ -64,8 +64,18 @@ def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str
 
 
 def _records(table: Any, class_label: Any) -> Iterator[Record]:
-    known = {column: feature.names for column, feature in table.features.items() if isinstance(feature, class_label)}
+    """Rows with the names of numbered labels, alone or in lists, in place of their numbers."""
+    known = {}
+    for column, feature in table.features.items():
+        inner = getattr(feature, "feature", feature)  # of a list of labels
+        if isinstance(inner, class_label):
+            known[column] = inner.names
     for number, row in enumerate(table, 1):
         # An unlabelled row carries -1 or None, which stays as it is and is refused as not text.
-        names = {column: known[column][row[column]] for column in known if row[column] is not None and row[column] >= 0}
-        yield Record(number, {**row, **names})
+        yield Record(number, {**row, **{column: _named(row[column], names) for column, names in known.items()}})
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return names[value] if value is not None and value >= 0 else value

@@ -1,11 +1,13 @@
-"""Rows of a local data file: exactly the columns that a task needs, all of them text that a model can be taught with."""
+"""Rows of a local data file: exactly the columns that a task needs, each of the kind its name says."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from edgekit.data.columns import usable_value
 from edgekit.data.formats import Record, records
 from edgekit.errors import BadInput
 
@@ -15,7 +17,7 @@ MOST_FAULTS = 10
 """Faults of one file that are reported together."""
 
 
-def read_rows(source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, str]]:
+def read_rows(source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """Rows of a .jsonl, .csv or .parquet file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. Text is kept as it is written.
@@ -29,23 +31,23 @@ def read_rows(source: str | Path, columns: tuple[str, ...], rename: dict[str, st
 
 def usable(
     found: Iterable[Record], columns: tuple[str, ...], rename: dict[str, str] | None, *, where: str
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """The rows of `found`, when every one of them can be used.
 
     Raises:
-        BadInput: a column that is not there; a value that is empty, not text, or not valid Unicode; no rows at all.
+        BadInput: a column that is not there; a value that is empty or not what the column holds; no rows at all.
     """
     names = {column: (rename or {}).get(column, column) for column in columns}
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     faults: list[tuple[int, str]] = []
     for record in found:
         fault = record.fault
         if fault is None:
             if not rows and not faults:
                 _check_columns(record, list(names.values()), where)
-            fault = _fault(record, list(names.values()))
+            row, fault = _row(record, names)
         if fault is None:
-            rows.append({column: record.values[name] for column, name in names.items()})
+            rows.append(row)
             continue
         faults.append((record.line, fault))
         if len(faults) == MOST_FAULTS:
@@ -81,15 +83,15 @@ def _check_columns(record: Record, names: list[str], where: str) -> None:
     )
 
 
-def _fault(record: Record, names: list[str]) -> str | None:
-    for name in names:
+def _row(record: Record, names: dict[str, str]) -> tuple[dict[str, Any], str | None]:
+    """(the columns of a row, the first thing that is wrong with it or None)."""
+    row = {}
+    for column, name in names.items():
         if name not in record.values:
-            return f"{name!r} is missing"
-        value = record.values[name]
-        if not isinstance(value, str):
-            return f"{name!r} is {'null' if value is None else type(value).__name__}, not text"
-        if not value.strip():
-            return f"{name!r} is empty"
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            return f"{name!r} holds half of a surrogate pair, which is not a character"
-    return None
+            return {}, f"{name!r} is missing"
+        row[column], fault = usable_value(column, record.values[name])
+        if fault is not None:
+            return {}, f"{name!r} {fault}"
+    if {"tokens", "tags"} <= set(row) and len(row["tokens"]) != len(row["tags"]):
+        return {}, f"has {len(row['tokens'])} tokens and {len(row['tags'])} tags"
+    return row, None

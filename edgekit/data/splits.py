@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgekit.data.columns import INPUTS, identity
 from edgekit.data.disjoint import fold, overlap, overlap_fault, proof_disjoint
 from edgekit.data.hub import HUB, parse_hub, read_hub
 from edgekit.data.labels import labels_known
@@ -79,12 +80,13 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> di
         "splits": {},
         "duplicates_removed": removed,
     }
-    if "label" in columns:
-        record["labels"] = sorted({row["label"] for row in train})
+    for column in ("label", "tags"):
+        if column not in columns:
+            continue
+        record["labels"] = sorted({label for row in train for label in _labels(row[column])})
         for split in ("validation", "test"):
-            labels_known(
-                [row["label"] for row in read[split]], record["labels"], where=f"data, {split}", known_to="the training split"
-            )
+            given = [label for row in read[split] for label in _labels(row[column])]
+            labels_known(given, record["labels"], where=f"data, {split}", known_to="the training split")
     for split in SPLITS:
         lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in read[split])
         write_atomically(folder / f"{split}.jsonl", lines)
@@ -93,7 +95,7 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> di
     return record
 
 
-def _read(asked: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
+def _read(asked: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
     if "builtin" in asked:
         from edgekit.data.intents import generate
 
@@ -108,27 +110,35 @@ def _read(asked: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[dic
     }
 
 
-def _clean_training(read: dict[str, list[dict[str, str]]], *, refuse: bool) -> tuple[list[dict[str, str]], dict[str, int]]:
+def _clean_training(read: dict[str, list[dict[str, Any]]], *, refuse: bool) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Training rows without doubles and without rows of the other splits; how many went, and why."""
     removed = {"train": 0, "train_other_label": 0, "train_in_validation": 0, "train_in_test": 0}
-    elsewhere = {split: {fold(row["text"]) for row in read[split]} for split in ("validation", "test")}
+    elsewhere = {split: {fold(identity(row)) for row in read[split]} for split in ("validation", "test")}
     for split in elsewhere if refuse else ():
         if shared := overlap(read["train"], read[split]):
             raise overlap_fault(shared, ("train", split), fix='remove them, or set on_overlap = "drop"')
-    kept: list[dict[str, str]] = []
-    first: dict[str, str | None] = {}
+    kept: list[dict[str, Any]] = []
+    first: dict[str, Any] = {}
     for row in read["train"]:
-        text = fold(row["text"])
+        text = fold(identity(row))
         if text in elsewhere["test"]:
             removed["train_in_test"] += 1
         elif text in elsewhere["validation"]:
             removed["train_in_validation"] += 1
         elif text in first:
-            removed["train" if first[text] == row.get("label") else "train_other_label"] += 1
+            removed["train" if first[text] == _answer(row) else "train_other_label"] += 1
         else:
-            first[text] = row.get("label")
+            first[text] = _answer(row)
             kept.append(row)
     return kept, removed
+
+
+def _labels(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _answer(row: dict[str, Any]) -> Any:
+    return {column: value for column, value in row.items() if column not in INPUTS}
 
 
 def _check_size(split: str, rows: int, when: str = "") -> None:

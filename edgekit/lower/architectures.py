@@ -17,7 +17,7 @@ BACKEND = "edgekit"
 register = TasksManager.create_register(BACKEND)
 
 
-@register("bert", "text-classification")
+@register("bert", "text-classification", "token-classification", "question-answering", "feature-extraction")
 class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
     """An encoder with two inputs; batch and sequence are dynamic axes. The base class is optimum's extension point."""
 

@@ -39,16 +39,17 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     from edgekit.lower.fuse import fuse
     from edgekit.lower.parity import check_parity
     from edgekit.models.checkpoint import load, parameters
-    from edgekit.tasks import find_task
+    from edgekit.models.files import input_names
+    from edgekit.tasks import find_task, graph_of
 
     kind = find_task(task)
-    model = load(checkpoint)
+    model = load(checkpoint, kind.auto)
     config = exporter_config(model.config, task)
     if parameters(model) * 4 > LARGEST:
         raise BadInput("the float32 weights do not fit a single ONNX file of 2 GiB", where=str(checkpoint))
     limit = min(max_length, getattr(model.config, "max_position_embeddings", max_length))
-    module = kind.graph(model).eval()
-    names = tuple(config.inputs)
+    module = graph_of(kind, model).eval()
+    names = tuple(input_names(checkpoint, pairs=kind.pairs))
     sample = _sample(model.config, names)
     batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=limit)
     with _quiet():
@@ -68,8 +69,8 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     operators = fuse(out / PLAIN, out / FUSED, limit)
     tolerance = float(config.ATOL_FOR_VALIDATION)
     return {
-        "difference_plain": check_parity(module, out / PLAIN, model.config.vocab_size, limit, tolerance),
-        "difference_fused": check_parity(module, out / FUSED, model.config.vocab_size, limit, tolerance),
+        "difference_plain": check_parity(module, out / PLAIN, names, model.config, limit, tolerance, per_token=kind.per_token),
+        "difference_fused": check_parity(module, out / FUSED, names, model.config, limit, tolerance, per_token=kind.per_token),
         "tolerance": tolerance,
         "opset": OPSET,
         "operators": operators,
@@ -85,7 +86,7 @@ def _sample(config: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
     ids = torch.randint(0, config.vocab_size, (2, 9), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0
-    given = {"input_ids": ids, "attention_mask": mask}
+    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": (torch.arange(9) > 3).long().expand(2, 9)}
     return tuple(given[name] for name in names)
 
 

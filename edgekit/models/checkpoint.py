@@ -17,12 +17,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.models.files import TOKENIZER_FILES, check_files, read_json
+from edgekit.models.files import POOLING, TOKENIZER_FILES, check_files, read_json
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
 SHAPES = "edgekit.json"
+CLASSIFIER = "AutoModelForSequenceClassification"
+LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
+"""Classes whose outputs have names."""
+ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
 
 
 def resolve(source: str | Path, revision: str | None = None) -> Path:
@@ -46,44 +50,67 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
         ) from fault
 
 
-def load(source: str | Path, *, revision: str | None = None, new_head: Sequence[str] | None = None) -> Any:
-    """The checkpoint as a sequence-classification model, float32, in eval mode; pruned shapes are rebuilt.
+def load(
+    source: str | Path, auto: str = CLASSIFIER, *, revision: str | None = None, new_head: Sequence[str] | None = None
+) -> Any:
+    """The checkpoint as a model of transformers class `auto`, float32, in eval mode; pruned shapes are rebuilt.
 
-    `new_head` names the labels of a classification head to start afresh, the same each time: the checkpoint's own head, if
-    it has one, is passed over, and so are its labels. Without it every tensor of the head must be there.
+    `new_head` asks for a head to start afresh, the same each time, for these labels (of which models without label names
+    have none): the checkpoint's own head, if it has one, is passed over, and so are its labels. Without it every tensor of
+    the head must be there. A pooler that the class does not use is left out.
 
     Raises:
         BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels absent or double.
         NotPossibleHere: a hub id without a network.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
+    import transformers
 
     folder = resolve(source, revision)
     raw = check_files(folder)
-    if raw.get("model_type") not in KNOWN:
+    builder = getattr(transformers, auto)
+    known = {config.model_type for config in builder._model_mapping}
+    if raw.get("model_type") not in known:
         raise BadInput(
             f"unknown architecture {raw.get('model_type')!r}",
             where=str(folder / "config.json"),
-            fix=f"use one that classifies text: {', '.join(sorted(KNOWN))}",
+            fix=f"use one that {auto} knows: {', '.join(sorted(known & set(ENCODERS))) or 'none of the encoders here'}",
         )
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if new_head is not None:
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if new_head:
         config.id2label = dict(enumerate(new_head))
         config.label2id = {label: number for number, label in enumerate(new_head)}
         _check_labels({str(number): label for number, label in enumerate(new_head)}, folder)
-    else:
+    elif auto in LABELLED:
+        if new_head is not None:
+            _check_labels({}, folder)
         # transformers leaves out the names of a two-label model that are its own defaults, LABEL_0 and LABEL_1.
         _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
+    if (folder / POOLING).is_file():
+        config.pooling = _pooling(read_json(folder / POOLING), folder / POOLING)
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
-        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        model = builder.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    if auto == "AutoModel" and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # embeddings are pooled from token states; this one was for next-sentence prediction
     if (folder / SHAPES).is_file():
         resize(model, _read_shapes(folder / SHAPES))
     _fill(model, folder / "model.safetensors", fresh=new_head is not None)
     model.config.name_or_path = str(folder)
     return model.eval()
+
+
+def _pooling(document: dict[str, Any], path: Path) -> str:
+    """The kind of pooling that sentence-transformers' file asks for.
+
+    Raises:
+        BadInput: a kind, or a mix of kinds, that is not served here.
+    """
+    asked = sorted(name for name, value in document.items() if name.startswith("pooling_mode_") and value is True)
+    kinds = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    if len(asked) != 1 or asked[0] not in kinds:
+        raise BadInput(f"pooling by {', '.join(asked) or 'nothing'}", where=str(path), fix=f"use one of {', '.join(kinds)}")
+    return kinds[asked[0]]
 
 
 def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
@@ -150,7 +177,14 @@ def _fill(model: Any, path: Path, *, fresh: bool) -> None:
         raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
     wanted = model.state_dict()
     given = {name: value for name, value in given.items() if not name.endswith("position_ids")}
-    if fresh:
+    bare = not any(name.startswith(f"{model.base_model_prefix}.") for name in wanted)
+    if bare:  # an encoder without a head, which may have been saved with one
+        prefix = f"{model.base_model_prefix}."
+        inside = {name: value for name, value in given.items() if name.startswith(prefix)}
+        given = {name.removeprefix(prefix): value for name, value in inside.items()} or given
+    if not any("pooler." in name for name in wanted):
+        given = {name: value for name, value in given.items() if "pooler." not in name}
+    if fresh and not bare:
         given = _without_head(given, model.base_model_prefix)
         given |= {
             name: value for name, value in wanted.items() if _of_head(name, model.base_model_prefix) and name not in given

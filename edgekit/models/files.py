@@ -9,10 +9,12 @@ from typing import Any
 
 from edgekit.errors import BadInput
 
-__all__ = ["MODEL_FILES", "TOKENIZER_FILES", "check_files", "digest", "read_json"]
+__all__ = ["MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-MODEL_FILES = ("config.json", "model.safetensors", "edgekit.json", *TOKENIZER_FILES)
+POOLING = "1_Pooling/config.json"
+"""Where sentence-transformers says how token states become one embedding."""
+MODEL_FILES = ("config.json", "model.safetensors", "edgekit.json", POOLING, *TOKENIZER_FILES)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -60,6 +62,16 @@ def check_files(folder: Path) -> dict[str, Any]:
     if not (folder / "tokenizer.json").is_file():
         raise BadInput("no tokenizer.json", where=str(folder), fix="save the model's fast tokenizer into the folder")
     return config
+
+
+def input_names(folder: Path, *, pairs: bool) -> list[str]:
+    """Inputs of the graph of checkpoint `folder`: the segment of each token only where texts come in `pairs` and it counts.
+
+    Raises:
+        BadInput: no readable configuration.
+    """
+    segments = pairs and (read_json(folder / "config.json").get("type_vocab_size") or 0) > 1
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if segments else [])]
 
 
 def digest(folder: Path) -> str:

@@ -1,18 +1,23 @@
-"""Golden inputs: texts with the ids, outputs and labels that the bundle gave where it was made."""
+"""Golden inputs: inputs with the ids, outputs and answers that the bundle gave where it was made."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.decode import decoder
 from edgekit.runtime.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
+from edgekit.runtime.verify import said
 
 __all__ = ["COUNT", "make_golden"]
 
 COUNT = 32
+MOST_NUMBERS = 20_000
+"""Numbers of an output that are kept for all golden inputs together; long outputs mean fewer inputs, and never less than 8."""
 ODD = [
     "a",
     "?!",
@@ -27,29 +32,47 @@ ODD = [
 
 
 def make_golden(
-    model: Path, tokenizer: Path, rows: list[str], labels: list[str], *, max_length: int, pad_id: int, provider: str
+    model: Path, tokenizer: Path, task: str, items: list[Any], labels: list[str], *, max_length: int, provider: str
 ) -> dict[str, Any]:
-    """The document `golden.json`: odd texts, then rows spread evenly over the lengths that occur; 32 in all.
+    """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.
 
-    `margin` is the distance of the two highest outputs: a label may change elsewhere where it is within the tolerance.
+    Inputs that are objects get the odd texts in their last field (the context of a question). `margin` is the distance of the
+    two highest outputs, the smallest one of all tokens: an answer may change elsewhere where it is within the tolerance;
+    None where outputs are no choice between labels.
     """
-    by_length = sorted(set(rows), key=lambda text: (len(text), text))
-    wanted = COUNT - len(ODD)
-    picked = [by_length[index] for index in np.linspace(0, len(by_length) - 1, wanted).astype(int)]
-    tokenise = load_tokeniser(tokenizer, max_length, pad_id)
+    by_length = sorted({_text(item): item for item in items}.items(), key=lambda pair: (len(pair[0]), pair[0]))
+    first = by_length[0][1]
+    odd: list[Any] = [{**first, list(first)[-1]: text} for text in ODD] if isinstance(first, dict) else list(ODD)
+    spread = [by_length[index][1] for index in np.linspace(0, len(by_length) - 1, COUNT - len(odd)).astype(int)]
     session = open_session(model, provider=provider)
-    found = []
-    for text in [*ODD, *picked]:
-        tokens = tokenise([text])
-        outputs = session.run(None, {"input_ids": tokens.ids, "attention_mask": tokens.mask})[0][0]
-        top = np.sort(outputs)[-2:]
+    names = {item.name for item in session.get_inputs()}
+    tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names)
+    kind = decoder(task)
+    found: list[dict[str, Any]] = []
+    numbers = 0
+    for item in [pair for both in zip(odd, spread, strict=False) for pair in both] + spread[len(odd) :]:
+        passes = kind.prepare(tokenise, item)
+        outputs = [session.run(None, {name: value for name, value in one.feed().items() if name in names})[0] for one in passes]
+        size = sum(output.size for output in outputs)
+        if len(found) >= 8 and numbers + size > MOST_NUMBERS:
+            continue
+        numbers += size
         found.append(
             {
-                "text": text,
-                "input_ids": tokens.ids[0].tolist(),
-                "outputs": [round(float(value), 5) for value in outputs],
-                "label": labels[int(outputs.argmax())],
-                "margin": round(float(top[-1] - top[0]), 5),
+                "input": item,
+                "input_ids": [one.ids.tolist() for one in passes],
+                "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
+                "answer": said(kind.answer(outputs, passes, labels)),
+                "margin": _margin(outputs) if labels else None,
             }
         )
     return {"rows": found}
+
+
+def _margin(outputs: list[np.ndarray]) -> float:
+    top = np.sort(np.concatenate([output.reshape(-1, output.shape[-1]) for output in outputs]), axis=-1)
+    return round(float((top[:, -1] - top[:, -2]).min()), 5) if top.shape[-1] > 1 else 0.0
+
+
+def _text(item: Any) -> str:
+    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)

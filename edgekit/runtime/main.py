@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.runtime.errors import BadInput, EdgekitError
 
-__all__ = ["main", "read_texts"]
+__all__ = ["main", "read_items", "read_texts"]
 
 
 def read_texts() -> list[str]:
@@ -27,6 +27,25 @@ def read_texts() -> list[str]:
     if not texts:
         raise BadInput("no text given", where="standard input", fix="give texts as arguments or as lines of standard input")
     return texts
+
+
+def read_items(texts: list[str]) -> list[Any]:
+    """Inputs from text: an object in braces is read as JSON, for tasks that take several texts; all else is text.
+
+    Raises:
+        BadInput: braces around what is no JSON object.
+    """
+    return [_object(text) if text.lstrip().startswith('{"') else text for text in texts]
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise BadInput(f"not a JSON object: {fault}", where=text[:60]) from None
+    if not isinstance(found, dict):
+        raise BadInput("not a JSON object", where=text[:60])
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("bundle", type=Path, help="bundle folder, the folder above it, or its archive")
         command.add_argument("--json", action="store_true", help="print one JSON document")
         if verb == "run":
-            command.add_argument("text", nargs="*", help="texts; without any, lines of standard input")
+            command.add_argument(
+                "text",
+                nargs="*",
+                help='texts, or objects such as \'{"question": ..., "context": ...}\'; without any, lines of standard input',
+            )
             command.add_argument("--top-k", type=int, default=1)
         if verb == "bench":
             command.add_argument("--threads", type=int)
@@ -73,10 +96,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _do(asked: argparse.Namespace) -> tuple[Any, str]:
     if asked.verb == "run":
+        from edgekit.runtime.decode import decoder
         from edgekit.runtime.model import load
 
-        answers = load(asked.bundle)(asked.text or read_texts(), top_k=asked.top_k)
-        return answers, "\n".join(f"{answer['label']}  {answer['score']:.3f}" for answer in answers)
+        model = load(asked.bundle)
+        items = read_items(asked.text or read_texts())
+        answers = model(items, top_k=asked.top_k)
+        line = decoder(model.bundle.manifest.task).line
+        return answers, "\n".join(line(answer) for answer in answers)
     if asked.verb == "verify":
         from edgekit.runtime.verify import verify
 

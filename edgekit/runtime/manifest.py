@@ -53,6 +53,8 @@ class Manifest:
     tokenizer_file: str
     max_length: int
     pad_id: int
+    segments: bool
+    """Whether the model takes token_type_ids."""
     vocabulary: int
     tolerance: float
     golden_count: int
@@ -123,7 +125,7 @@ def _read(document: Any, faults: list[str]) -> Manifest | None:
         if name not in assets:
             faults.append(f"the {label} file {name!r} is not among the assets")
     labels = block["labels"]
-    if not labels or not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
+    if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
         faults.append("edgekit.labels: not a list of different names")
     for field, low, high in (("max_length", 2, 1_000_000), ("pad_id", 0, 10_000_000)):
         if not low <= tokenizer[field] <= high:
@@ -138,6 +140,7 @@ def _read(document: Any, faults: list[str]) -> Manifest | None:
         name=document["name"], assets=assets, model_file=model_file, provider=provider, threads=threads, session_config=config,
         task=block["task"], labels=labels, arch=target["arch"], isa=target["isa"], isa_any=target["isa_any"],
         tokenizer_file=tokenizer["file"], max_length=tokenizer["max_length"], pad_id=tokenizer["pad_id"],
+        segments=any(item.get("name") == "token_type_ids" for item in block["inputs"] if isinstance(item, dict)),
         vocabulary=block["vocabulary"], tolerance=golden["tolerance"], golden_count=golden["count"], document=document,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from edgekit.runtime.decode import decoder  # noqa: E402
 from edgekit.runtime.errors import EdgekitError  # noqa: E402
 from edgekit.runtime.session import open_session  # noqa: E402
-from edgekit.runtime.tokenise import load_tokeniser  # noqa: E402
+from edgekit.runtime.tokenise import Pass, load_tokeniser  # noqa: E402
 
 __all__ = ["fixed_length", "main", "measure", "sample", "spread_order", "warm_up"]
 
@@ -38,13 +38,14 @@ MOST_SAMPLES = 20_000
 MOST_ROWS = 2000
 GOLDEN = (5**0.5 - 1) / 2
 Once = Callable[[], float]
+Feed = dict[str, np.ndarray]
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Measure as `spec` says; times in milliseconds, memory in MB (10^6 bytes).
 
-    Keys of `spec`: kind ("onnx", or "module:function", a loader (task, folder, threads) -> predict(ids)), folder, model, rows
-    (JSON lines with a "text"), task, max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds,
+    Keys of `spec`: kind ("onnx", or "module:function", a loader (task, folder, threads) -> (names of inputs, predict)), folder,
+    model, items (JSON lines, one input of the task each), task, max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds,
     seed, scenarios ("real" or a number of tokens), and traffic (see `_traffic`; may be absent).
     """
     spawned = int(os.environ.get("EDGEKIT_SPAWNED_NS", ENTERED_NS))
@@ -55,38 +56,41 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     importlib.import_module("tokenizers")
     phases = {"interpreter_ms": (ENTERED_NS - spawned) / 1e6, "import_ms": _since(ENTERED_NS)}
     started = _now()
-    feed, run, providers = _opened(spec, folder)
+    names, run, providers = _opened(spec, folder)
     phases["session_ms"] = _since(started)
     memory["after_session_mb"] = _peak_mb()
-    tokenise = load_tokeniser(folder / "tokenizer.json", spec["max_length"], 0)
-    with Path(spec["rows"]).open(encoding="utf-8") as file:
-        first = feed(tokenise([json.loads(next(file))["text"]]).ids)
+    task = decoder(spec["task"])
+    tokenise = load_tokeniser(folder / "tokenizer.json", spec["max_length"], segments="token_type_ids" in names)
+    with Path(spec["items"]).open(encoding="utf-8") as file:
+        passes = task.prepare(tokenise, json.loads(next(file)))
+        given = feeds(passes, names)
         started = _now()
-        output = run(first)
+        outputs = run(given)
         phases["first_run_ms"] = _since(started)
         phases["first_answer_ms"] = _since(spawned)
         file.seek(0)
-        texts = [json.loads(line)["text"] for line in file]
+        items = [json.loads(line) for line in file]
     memory["after_first_run_mb"] = _peak_mb()
     generator = np.random.default_rng(spec["seed"])
-    chosen = [texts[index] for index in generator.permutation(len(texts))[:MOST_ROWS]]
+    chosen = [items[index] for index in generator.permutation(len(items))[:MOST_ROWS]]
     started = _now()
-    ids = [tokenise([text]).ids for text in chosen]
-    phases["tokenise_ms"] = _since(started) / len(ids)
-    labels, decode = [str(number) for number in range(output.shape[-1])], decoder(spec["task"])
+    prepared = [task.prepare(tokenise, item) for item in chosen]
+    phases["tokenise_ms"] = _since(started) / len(prepared)
+    labels = [str(number) for number in range(outputs[0].shape[-1])]
     started = _now()
     for _ in range(50):
-        decode(output, labels)
+        task.answer(outputs, passes, labels)
     phases["postprocess_ms"] = _since(started) / 50
-    real = [ids[index] for index in spread_order([row.shape[1] for row in ids], generator)]
+    order = spread_order([sum(len(one.ids) for one in item) for item in prepared], generator)
+    real = [prepared[index] for index in order]
     samples, cpu_ms = {}, {}
     for name in spec["scenarios"]:
-        inputs = [feed(row) for row in (real if name == "real" else [fixed_length(real, int(name))])]
+        inputs = [feeds(item, names) for item in (real if name == "real" else [[fixed_length(real, int(name))]])]
         cpu = time.process_time()
         share = 1.0 if name == "real" else FIXED_SHARE
         warm, samples[str(name)] = _timed(run, inputs, spec, share)
         cpu_ms[str(name)] = (time.process_time() - cpu) * 1000 / (warm + len(samples[str(name)]))
-    turn = cycle([feed(row) for row in real])
+    turn = cycle([feeds(item, names) for item in real])
     traffic = _traffic(spec["traffic"], lambda: run(next(turn)), spec["seed"]) if spec.get("traffic") else None
     memory["peak_mb"] = _peak_mb()
     return {
@@ -99,21 +103,21 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _opened(spec: dict[str, Any], folder: Path) -> tuple[Callable[[np.ndarray], Any], Callable[[Any], np.ndarray], list[str]]:
-    """(ids int64 (1, n) -> what is fed, what is fed -> outputs (1, ...), providers in effect): only the second is timed."""
+def _opened(spec: dict[str, Any], folder: Path) -> tuple[list[str], Callable[[list[Feed]], list[np.ndarray]], list[str]]:
+    """(names of the inputs, the feeds of one answer -> an output (1, ...) for each, providers in effect)."""
     if spec["kind"] != "onnx":
         module, _, name = spec["kind"].partition(":")
-        predict = getattr(importlib.import_module(module), name)(spec["task"], folder, spec["threads"])
-        return lambda ids: ids, predict, []
+        names, predict = getattr(importlib.import_module(module), name)(spec["task"], folder, spec["threads"])
+        return names, lambda given: [predict(feed) for feed in given], []
     path = folder / spec["model"]
     session = open_session(path, provider=spec["provider"], threads=spec["threads"], config=spec["session_config"])
     names = [item.name for item in session.get_inputs()]
+    return names, lambda given: [session.run(None, feed)[0] for feed in given], list(session.get_providers())
 
-    def feed(ids: np.ndarray) -> dict[str, np.ndarray]:
-        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        return {name: known[name] for name in names}
 
-    return feed, lambda inputs: session.run(None, inputs)[0], list(session.get_providers())
+def feeds(passes: list[Pass], names: list[str]) -> list[Feed]:
+    """What is fed for one answer: each pass' inputs that the model takes."""
+    return [{name: array for name, array in one.feed().items() if name in names} for one in passes]
 
 
 def _timed(run: Callable[[Any], Any], inputs: list[Any], spec: dict[str, Any], share: float) -> tuple[int, list[float]]:
@@ -178,11 +182,14 @@ def spread_order(lengths: list[int], generator: np.random.Generator) -> list[int
     return [int(row) for row in rows[ranks]]
 
 
-def fixed_length(real: list[np.ndarray], length: int) -> np.ndarray:
-    """Real token ids, int64 (1, `length`): rows joined and cut, with a row's first and last token (CLS, SEP) at the ends."""
-    inner = np.concatenate([row[0, 1:-1] for row in real[:200]])
-    body = np.resize(inner, length - 2) if len(inner) else np.full(length - 2, real[0][0, 0])
-    return np.concatenate([real[0][0, :1], body, real[0][0, -1:]])[None].astype(np.int64)
+def fixed_length(real: list[list[Pass]], length: int) -> Pass:
+    """Real tokens in one pass of `length`: passes joined and cut, with a pass' first and last token (CLS, SEP) at the ends."""
+    first = real[0][0]
+    inner = np.concatenate([one.ids[1:-1] for item in real[:200] for one in item])
+    body = np.resize(inner, length - 2) if len(inner) else np.full(length - 2, first.ids[0])
+    ids = np.concatenate([first.ids[:1], body, first.ids[-1:]]).astype(np.int64)
+    types = None if first.types is None else np.zeros_like(ids)
+    return Pass(ids, types, np.zeros((length, 2), dtype=np.int64), np.full(length, -1, dtype=np.int64), "")
 
 
 def _traffic(wanted: dict[str, Any], one: Callable[[], Any], seed: int) -> dict[str, Any]:

@@ -10,47 +10,50 @@ import numpy as np
 
 from edgekit.runtime.bundle import Bundle, open_bundle
 from edgekit.runtime.decode import decoder
+from edgekit.runtime.errors import BadInput
 from edgekit.runtime.session import check_chip, check_ids, open_session
-from edgekit.runtime.tokenise import Tokeniser, Tokens, load_tokeniser
+from edgekit.runtime.tokenise import Pass, Tokeniser, load_tokeniser
 
 __all__ = ["Model", "load"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """Call it with a text for an answer, or with a list of texts for a list of answers."""
+    """Call it with an input (a text, or an object for tasks that read several) for an answer, with a list for a list of answers."""
 
     bundle: Bundle
     session: Any
     tokenise: Tokeniser
 
     @overload
-    def __call__(self, texts: str, *, top_k: int = 1) -> dict[str, Any]: ...
+    def __call__(self, items: str | dict[str, Any], *, top_k: int = 1) -> dict[str, Any]: ...
     @overload
-    def __call__(self, texts: list[str], *, top_k: int = 1) -> list[dict[str, Any]]: ...
-    def __call__(self, texts: str | list[str], *, top_k: int = 1) -> Any:
-        """The answer to each text, each run by itself, exactly as it was scored and timed.
+    def __call__(self, items: list[Any], *, top_k: int = 1) -> list[dict[str, Any]]: ...
+    def __call__(self, items: Any, *, top_k: int = 1) -> Any:
+        """The answer to each input, each run by itself, exactly as it was scored and timed.
 
         Dynamic INT8 finds one activation range for a whole batch, so an answer would depend on its neighbours.
 
         Raises:
-            BadInput: a text that cannot be used.
+            BadInput: an input that cannot be used.
             CheckFailed: the model gave no finite output.
         """
-        several = [texts] if isinstance(texts, str | bytes) else list(texts)
-        decode = decoder(self.bundle.manifest.task)
+        alone = isinstance(items, str | bytes | dict)
+        task = decoder(self.bundle.manifest.task)
         answers = []
-        for text in several:
-            tokens = self.tokenise([text])
-            (answer,) = decode(self.outputs(tokens), self.bundle.manifest.labels, top_k)
-            answers.append({**answer, "truncated": True} if tokens.truncated[0] else answer)
-        return answers[0] if isinstance(texts, str | bytes) else answers
+        for item in [items] if alone else list(items):
+            passes = task.prepare(self.tokenise, item)
+            answer = task.answer(self.outputs(passes), passes, self.bundle.manifest.labels, top_k)
+            answers.append({**answer, "truncated": True} if any(one.truncated for one in passes) else answer)
+        if not answers:
+            raise BadInput("no text given")
+        return answers[0] if alone else answers
 
-    def outputs(self, tokens: Tokens) -> np.ndarray:
-        """The graph's first output for a batch of tokens."""
-        check_ids(tokens.ids, self.bundle.manifest.vocabulary, self.bundle.manifest.max_length)
-        result: np.ndarray = self.session.run(None, {"input_ids": tokens.ids, "attention_mask": tokens.mask})[0]
-        return result
+    def outputs(self, passes: list[Pass]) -> list[np.ndarray]:
+        """The graph's first output for each pass, float32 (1, ...)."""
+        for one in passes:
+            check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.max_length)
+        return [self.session.run(None, one.feed())[0] for one in passes]
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Model:
@@ -70,5 +73,5 @@ def load(path: str | Path, *, threads: int | None = None) -> Model:
         threads=threads or manifest.threads,
         config=manifest.session_config,
     )
-    tokenise = load_tokeniser(bundle.folder / manifest.tokenizer_file, manifest.max_length, manifest.pad_id)
+    tokenise = load_tokeniser(bundle.folder / manifest.tokenizer_file, manifest.max_length, segments=manifest.segments)
     return Model(bundle, session, tokenise)

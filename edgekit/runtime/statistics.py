@@ -7,7 +7,7 @@ reasonable time").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb, sqrt
 from typing import Any
 
@@ -94,20 +94,33 @@ def spread(children: Runs) -> float:
     return (max(medians) - min(medians)) / float(np.median(medians))
 
 
-def paired_difference(original: np.ndarray, other: np.ndarray, seed: int) -> dict[str, Any]:
-    """Mean of `other` - `original` over the same rows, float (rows,) each, with a paired bootstrap 95% interval.
+def paired_difference(
+    original: np.ndarray, other: np.ndarray, seed: int, reduce: Callable[[np.ndarray], float] | None = None
+) -> dict[str, Any]:
+    """Metric of `other` less that of `original` over the same rows, with a paired bootstrap 95% interval over rows.
 
-    `mcnemar_p` is the exact two-sided p of McNemar's test (1947) where scores are 0 or 1, else None.
+    Both are float (rows,), or (rows, numbers) with the `reduce` that makes the metric of them; without it, the mean.
+    Where a row has one number, `gained` and `lost` count the rows that changed, else None. `mcnemar_p` is the exact two-sided
+    p of McNemar's test (1947) where scores are 0 or 1, else None.
 
     Raises:
         ValueError: different rows, none, or a score that is not finite.
     """
-    if original.shape != other.shape or original.ndim != 1 or not len(original):
+    if original.shape != other.shape or original.ndim not in (1, 2) or not len(original):
         raise ValueError(f"not the same rows: {original.shape} and {other.shape}")
-    change = other.astype(np.float64) - original.astype(np.float64)
-    if not np.isfinite(change).all():
+    if not (np.isfinite(original).all() and np.isfinite(other).all()):
         raise ValueError("a score is not finite")
     generator = np.random.default_rng(seed)
+    if original.ndim == 2 and original.shape[1] > 1:
+        if reduce is None:
+            raise ValueError("several numbers a row need a `reduce`")
+        picks = generator.integers(0, len(original), size=(2000, len(original)))
+        draws = np.array([reduce(other[pick]) - reduce(original[pick]) for pick in picks])
+        low, high = np.percentile(draws, [2.5, 97.5])
+        change = reduce(other) - reduce(original)
+        return {"difference": change, "ci95": [float(low), float(high)], "gained": None, "lost": None, "mcnemar_p": None}
+    original, other = original.reshape(-1).astype(np.float64), other.reshape(-1).astype(np.float64)
+    change = other - original
     # Rows with the same change are alike, so drawing how many of each kind is drawing rows.
     values, counts = np.unique(change, return_counts=True)
     if len(values) <= 64:

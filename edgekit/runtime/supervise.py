@@ -155,13 +155,13 @@ def bench_bundle(
     lengths = sorted({min(length, manifest.max_length) for length in (16, 64, 128)})
     before = snapshot()
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
-        rows = Path(folder) / "rows.jsonl"
-        rows.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in golden), encoding="utf-8")
+        items = Path(folder) / "items.jsonl"
+        items.write_text("".join(json.dumps(row["input"]) + "\n" for row in golden), encoding="utf-8")
         spec = {
             "kind": "onnx",
             "folder": str(bundle.folder),
             "model": manifest.model_file,
-            "rows": str(rows),
+            "items": str(items),
             "task": manifest.task,
             "max_length": manifest.max_length,
             "provider": manifest.provider,
@@ -197,7 +197,7 @@ def bench_bundle(
             "seed": seed,
             "quick": False,
             "batch": 1,
-            "rows": "the bundle's golden texts",
+            "rows": "the bundle's golden inputs",
             "warm_file": True,
         },
         "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],

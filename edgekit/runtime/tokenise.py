@@ -11,21 +11,38 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["Tokens", "Tokeniser", "load_tokeniser"]
+__all__ = ["Pass", "Tokeniser", "load_tokeniser"]
 
 LONGEST_TEXT = 4_000_000
 """Characters; beyond, a text is a mistake or an attack."""
 CHARACTERS_A_TOKEN = 64
 """A text is cut to this many characters for each token of the limit before it is tokenised: no real text needs more."""
+MOST_WINDOWS = 4096
+"""Windows of one context; beyond, the context is a mistake or an attack."""
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """`ids` and `mask` int64 (batch, longest); `truncated`: whether each text lost its end."""
+class Pass:
+    """One run of the model over one stretch of text."""
 
     ids: np.ndarray
-    mask: np.ndarray
-    truncated: list[bool]
+    """int64 (length,): token ids with the model's special tokens."""
+    types: np.ndarray | None
+    """int64 (length,): 0 for the first text, 1 for the second; None where the model has no such input."""
+    offsets: np.ndarray
+    """int64 (length, 2): the characters [start, end) of the text, or the place in the word, that each token covers."""
+    words: np.ndarray
+    """int64 (length,): number of the word that each token is of; -1 for special tokens, and for a question's tokens."""
+    text: str
+    """What `offsets` count in; empty for ready-made words."""
+    truncated: bool = False
+    """Whether the end of the text was cut off."""
+
+    def feed(self) -> dict[str, np.ndarray]:
+        """Session inputs, int64 (1, length) each."""
+        ids = self.ids[None]
+        types = {} if self.types is None else {"token_type_ids": self.types[None]}
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids), **types}
 
 
 @dataclass(frozen=True)
@@ -34,30 +51,77 @@ class Tokeniser:
 
     tokenizer: Any
     max_length: int
-    pad_id: int
+    segments: bool
+    """Whether the model is told the two texts of a pair apart (token_type_ids)."""
 
-    def __call__(self, texts: Sequence[str]) -> Tokens:
-        """Token ids of a batch, padded to its longest text.
+    def text(self, text: Any) -> Pass:
+        """One text, cut at the limit.
 
         Raises:
-            BadInput: no texts, or one that is empty, far too long, not text, or not valid Unicode.
+            BadInput: it is empty, far too long, not text, or not valid Unicode.
         """
-        if not texts:
-            raise BadInput("no text given")
-        longest = self.max_length * CHARACTERS_A_TOKEN
-        shortened = [_checked(text)[:longest] for text in texts]
-        encodings = self.tokenizer.encode_batch(shortened)
-        width = max(len(encoding.ids) for encoding in encodings)
-        ids = np.full((len(texts), width), self.pad_id, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
-        cut = [len(text) > longest or bool(encoding.overflowing) for text, encoding in zip(texts, encodings, strict=True)]
-        return Tokens(ids, mask, cut)
+        whole = checked(text)
+        shortened = whole[: self.max_length * CHARACTERS_A_TOKEN]
+        encoding = self.tokenizer.encode(shortened)
+        return self._pass(encoding, shortened, truncated=len(shortened) < len(whole) or bool(encoding.overflowing))
+
+    def words(self, words: Sequence[str]) -> Pass:
+        """Ready-made words, cut at the limit; `words` of the pass numbers them.
+
+        Raises:
+            BadInput: no words, or one that cannot be used.
+        """
+        if not words:
+            raise BadInput("no words given")
+        encoding = self.tokenizer.encode([checked(word) for word in words], is_pretokenized=True)
+        return self._pass(encoding, "", truncated=bool(encoding.overflowing))
+
+    def pair(self, question: Any, context: Any, stride: int) -> list[Pass]:
+        """A question with each window of a context; neighbouring windows share `stride` tokens.
+
+        Offsets and words are of the context; the question's tokens count as special.
+
+        Raises:
+            BadInput: an input that cannot be used, or a question that leaves no room for the context.
+        """
+        asked = checked(question)[: self.max_length * CHARACTERS_A_TOKEN]
+        whole = checked(context)
+        self.tokenizer.no_truncation()
+        try:
+            special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
+            room = self.max_length - special - len(self.tokenizer.encode(asked, add_special_tokens=False).ids)
+            if room <= stride:
+                raise BadInput(
+                    f"the question leaves {max(0, room)} of {self.max_length} tokens for the context",
+                    fix=f"shorten it; windows overlap by {stride} tokens, so more than that is needed",
+                )
+            # The tokenizer's own windows: the second text is cut, every window keeps the whole question.
+            self.tokenizer.enable_truncation(self.max_length, stride=stride, strategy="only_second")
+            encoding = self.tokenizer.encode(asked, whole)
+        finally:
+            self.tokenizer.enable_truncation(self.max_length)
+        windows = [encoding, *encoding.overflowing]
+        if len(windows) > MOST_WINDOWS:
+            raise BadInput(f"a context of {len(windows):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
+        return [self._pass(window, whole, second=True) for window in windows]
+
+    def _pass(self, encoding: Any, text: str, *, truncated: bool = False, second: bool = False) -> Pass:
+        wanted = 1 if second else 0
+        words = [
+            -1 if word is None or part != wanted else word
+            for word, part in zip(encoding.word_ids, encoding.sequence_ids, strict=True)
+        ]
+        return Pass(
+            ids=np.asarray(encoding.ids, dtype=np.int64),
+            types=np.asarray(encoding.type_ids, dtype=np.int64) if self.segments else None,
+            offsets=np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2),
+            words=np.asarray(words, dtype=np.int64),
+            text=text,
+            truncated=truncated,
+        )
 
 
-def load_tokeniser(path: Path, max_length: int, pad_id: int) -> Tokeniser:
+def load_tokeniser(path: Path, max_length: int, *, segments: bool = False) -> Tokeniser:
     """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens.
 
     Raises:
@@ -71,10 +135,15 @@ def load_tokeniser(path: Path, max_length: int, pad_id: int) -> Tokeniser:
         raise BadInput(f"not a tokenizer: {fault}", where=str(path)) from None
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    return Tokeniser(tokenizer, max_length, pad_id)
+    return Tokeniser(tokenizer, max_length, segments)
 
 
-def _checked(text: Any) -> str:
+def checked(text: Any) -> str:
+    """`text` when a model can be asked it.
+
+    Raises:
+        BadInput: not text, not valid Unicode, empty, or longer than 4 million characters.
+    """
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")

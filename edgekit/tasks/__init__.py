@@ -1,6 +1,7 @@
-"""Tasks: what a model is for. One file a task; its decoder for devices stands in `edgekit.runtime.decode`.
+"""Tasks: what a model is for. One file a task; what a device does of it stands in `edgekit.runtime.decode`, under the same name.
 
 A task module has `TASK = Task(...)`. This package imports no torch; the functions of a task do when they are called.
+Shapes below: b passes through the model, s tokens of the longest, k numbers a pass or a token.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["Task", "eager_predictor", "find_task", "task_names"]
+    from edgekit.runtime.tokenise import Pass
+
+__all__ = ["Task", "eager_predictor", "find_task", "graph_of", "task_names"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,35 @@ class Task:
     columns: tuple[str, ...]
     """Columns a row must have."""
     metric: str
-    """Name of the headline metric, between 0 and 1, higher is better."""
+    """Name of the headline metric, higher is better, shown in points of a hundredth."""
     outputs: tuple[str, ...]
-    """Names of the exported graph's outputs."""
-    graph: Callable[[Any], torch.nn.Module]
-    """Wraps a transformers model as a module (input_ids, attention_mask) -> outputs, the form that is exported."""
-    correct: Callable[[np.ndarray, list[str], list[dict[str, Any]]], np.ndarray]
-    """(outputs of shape (rows, classes), label names, rows) -> float64 array (rows,) of scores in 0..1 whose mean is the metric."""
+    """Name of the exported graph's output."""
+    auto: str
+    """The transformers class that builds the model from a configuration."""
+    per_token: bool
+    """Whether the output is (b, s, k), a row of numbers for each token, or (b, k)."""
+    items: Callable[[dict[str, Any]], list[Any]]
+    """A row -> the inputs it asks about, each as a device is given it."""
+    labels: Callable[[dict[str, Any], list[Pass], dict[str, int]], Any]
+    """(row, the passes of its first input, number of each label) -> what the model should have answered in each pass."""
+    tensor: Callable[[Any, Any, torch.Tensor], torch.Tensor]
+    """(model, its transformers output, mask (b, s)) -> the output."""
+    hard: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    """(output, labels, mask (b, s)) -> loss of each pass against its true labels, (b,); 0 where there is none."""
+    soft: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+    """(student's output, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
+    draw: Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+    """(output, mask, generator) -> labels drawn from the model's own predictions, as `hard` takes them."""
+    evidence: Callable[[list[np.ndarray], list[list[Pass]], dict[str, Any], list[str]], list[float]]
+    """(outputs of all passes of a row, the passes of each of its inputs, row, label names) -> the numbers that count."""
+    reduce: Callable[[np.ndarray], float]
+    """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
+    named: bool = True
+    """Whether the model's outputs have label names."""
+    pairs: bool = False
+    """Whether a pass holds two texts."""
+    supervised: bool = True
+    """Whether training rows tell the model what to answer; else the teacher alone does."""
 
 
 @cache
@@ -54,7 +79,7 @@ def task_names() -> list[str]:
 
 
 def find_task(name: str) -> Task:
-    """The task called `name`, in optimum's vocabulary of synonyms too.
+    """The task called `name`.
 
     Raises:
         BadInput: no such task here.
@@ -67,20 +92,29 @@ def find_task(name: str) -> Task:
     raise BadInput(f"no task named {name!r}", fix=f"{hint}Known: {', '.join(sorted(tasks))}.")
 
 
-def eager_predictor(task: str, folder: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """PyTorch eager fp32 of a checkpoint, for the benchmark: ids int64 (1, n) -> outputs float32 (1, classes)."""
+def graph_of(task: Task, model: Any) -> torch.nn.Module:
+    """`model` as the module that is exported: (input_ids, attention_mask[, token_type_ids]) int64 (b, s) -> the task's output."""
+    from edgekit.tasks.graph import Graph
+
+    return Graph(model, task.tensor)
+
+
+def eager_predictor(task: str, folder: Path, threads: int) -> tuple[list[str], Callable[[dict[str, np.ndarray]], np.ndarray]]:
+    """PyTorch eager fp32 of a checkpoint, for the benchmark: (names of inputs, feed of one pass -> output float32 (1, ...))."""
     import numpy as np
     import torch
 
     from edgekit.models.checkpoint import load
+    from edgekit.models.files import input_names
 
     torch.set_num_threads(threads)
-    model = find_task(task).graph(load(folder))
+    kind = find_task(task)
+    model = graph_of(kind, load(folder, kind.auto))
     model.eval()
 
-    def predict(ids: np.ndarray) -> np.ndarray:
+    def predict(feed: dict[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
-            output = model(torch.from_numpy(ids), torch.ones(ids.shape, dtype=torch.int64))
+            output = model(**{name: torch.from_numpy(array) for name, array in feed.items()})
         return np.asarray(output.numpy())
 
-    return predict
+    return input_names(folder, pairs=kind.pairs), predict

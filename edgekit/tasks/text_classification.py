@@ -1,4 +1,4 @@
-"""text-classification: one label for a text, by AutoModelForSequenceClassification."""
+"""text-classification: one label for a text."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.tasks import Task
+from edgekit.tasks.losses import draw_class, hard_class, soft_class
 
 if TYPE_CHECKING:
-    import torch
+    from edgekit.runtime.tokenise import Pass
 
 __all__ = ["TASK"]
 
 
-def graph(model: Any) -> torch.nn.Module:
-    """The exported form: (input_ids int64 (b, s), attention_mask int64 (b, s)) -> logits float32 (b, labels)."""
-    from edgekit.tasks.masking import with_plain_mask
-
-    return with_plain_mask(model, "logits")
+def labels(row: dict[str, Any], passes: list[Pass], index: dict[str, int]) -> list[int]:
+    """The number of the row's label; -1 where it has none."""
+    return [-1 if row["label"] is None else index[row["label"]]]
 
 
-def correct(logits: np.ndarray, labels: list[str], rows: list[dict[str, Any]]) -> np.ndarray:
+def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: dict[str, Any], names: list[str]) -> list[float]:
     """1.0 where the largest logit is the row's label, else 0.0; their mean is accuracy."""
-    index = {label: position for position, label in enumerate(labels)}
-    wanted = np.array([index[row["label"]] for row in rows])
-    return np.asarray(logits.argmax(axis=-1) == wanted, dtype=np.float64)
+    return [float(names[int(outputs[0][0].argmax())] == row["label"])]
+
+
+def accuracy(found: np.ndarray) -> float:
+    """Mean of (rows, 1)."""
+    return float(found.mean())
 
 
 TASK = Task(
@@ -34,6 +36,14 @@ TASK = Task(
     columns=("text", "label"),
     metric="accuracy",
     outputs=("logits",),
-    graph=graph,
-    correct=correct,
+    auto="AutoModelForSequenceClassification",
+    per_token=False,
+    items=lambda row: [row["text"]],
+    labels=labels,
+    tensor=lambda model, output, mask: output.logits,
+    hard=hard_class,
+    soft=soft_class,
+    draw=draw_class,
+    evidence=evidence,
+    reduce=accuracy,
 )

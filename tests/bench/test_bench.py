@@ -105,19 +105,19 @@ def test_without_torch_the_eager_variant_is_left_out(result: Path, monkeypatch: 
     lineage["variants"]["eager-fp32"] = {"kind": EAGER, "title": "eager", "folder": str(result), "file": "model.safetensors"}
     common = {"seconds": 1.0, "scenarios": ["real"], "threads": 1, "min_runs": 1, "max_warmup_seconds": 1.0}
     monkeypatch.setattr("edgekit.bench.variants.importlib.util.find_spec", lambda name: None)
-    specs, left_out = specifications(lineage, common)
+    specs, left_out = specifications(lineage, result / "items.jsonl", common)
     assert left_out["eager-fp32"] == "torch is not installed"
     assert list(specs) == ["ort-fp32", "bundle"]
     monkeypatch.setattr("edgekit.bench.variants.importlib.util.find_spec", lambda name: object())
     for name in ("model.safetensors", "tokenizer.json"):
         (result / name).touch()
-    assert specifications(lineage, common)[0]["eager-fp32"]["kind"] == EAGER
+    assert specifications(lineage, result / "items.jsonl", common)[0]["eager-fp32"]["kind"] == EAGER
 
 
 def test_a_lineage_does_not_choose_what_is_imported(result: Path) -> None:
     lineage = json.loads((result / "lineage.json").read_text())
     lineage["variants"]["ort-fp32"]["kind"] = "os:system"
-    specs, left_out = specifications(lineage, {})
+    specs, left_out = specifications(lineage, result / "items.jsonl", {})
     assert "ort-fp32" not in specs and "os:system" in left_out["ort-fp32"]
 
 

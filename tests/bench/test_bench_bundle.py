@@ -20,7 +20,7 @@ from edgekit.runtime import supervise
 
 def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:
     source = write_variant(root / "source")
-    golden = [{"text": f"turn it {word}"} for word in ("on", "off", "red")]
+    golden = [{"input": f"turn it {word}"} for word in ("on", "off", "red")]
     block: dict[str, Any] = {
         name: {} for name in ("onnxruntime", "source", "data", "calibration", "recipe", "quality", "tools")
     } | {

@@ -34,8 +34,8 @@ def test_each_row_is_right_or_wrong_as_the_model_says(variant: Path, tmp_path: P
         logits = constants["table"][ids].mean(axis=0) @ constants["weight"]
         expected.append(float(LABELS[int(logits.argmax())] == row["label"]))
     found = scored(variant, tmp_path / "rows.jsonl")
-    assert found.dtype == np.float64 and found.shape == (30,)
-    assert found.tolist() == expected
+    assert found.dtype == np.float64 and found.shape == (30, 1)
+    assert found[:, 0].tolist() == expected
 
 
 def test_progress_reaches_the_end(variant: Path, tmp_path: Path) -> None:

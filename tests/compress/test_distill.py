@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from edgekit.compress import distill, prune_vocabulary
 from edgekit.compress.augment import augmented
-from edgekit.compress.distill import Settings, soft_and_hard, starting_layers
+from edgekit.compress.distill import Settings, starting_layers
 from edgekit.compress.layer_map import uniform_map
 from edgekit.compress.method import Work
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import layer_count
 from edgekit.tasks.encode import read_split
+from edgekit.tasks.losses import hard_class, soft_class
 
 
 @settings(max_examples=50, deadline=None)
@@ -39,7 +40,9 @@ def test_the_loss_is_hintons(seed: int, temperature: float, alpha: float) -> Non
     soft = (p * (np.log(p) - np.log(q))).sum(axis=1).mean()
     hard = -np.log(softmax(student)[np.arange(5), labels[:5]]).sum() / 6
     wanted = alpha * temperature**2 * soft + (1 - alpha) * hard
-    found = soft_and_hard(torch.from_numpy(student), torch.from_numpy(teacher), torch.from_numpy(labels), temperature, alpha)
+    one, other, numbers = (torch.from_numpy(array) for array in (student, teacher, labels))
+    mask = torch.ones(6, 3)
+    found = alpha * soft_class(one, other, numbers, mask, temperature) + (1 - alpha) * hard_class(one, numbers, mask).mean()
     assert float(found) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 

@@ -9,9 +9,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edgekit.compress.prune_structured import Settings, _labels, prune
+from edgekit.compress.fisher import _labels
+from edgekit.compress.prune_structured import Settings, prune
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
+from edgekit.tasks import find_task
+
+TASK = find_task("text-classification")
 
 
 def batches(labels: str = "known") -> list[Any]:
@@ -23,7 +27,7 @@ def batches(labels: str = "known") -> list[Any]:
         mask[::3, 6:] = 0
         wanted = torch.randint(0, 4, (16,), generator=generator)
         wanted[1] = -1 if labels == "some" else wanted[1]
-        made.append((ids, mask, None if labels == "none" else wanted))
+        made.append(({"input_ids": ids, "attention_mask": mask}, None if labels == "none" else wanted))
     return made
 
 
@@ -39,7 +43,7 @@ def settings(**asked: Any) -> Settings:
 def test_it_returns_a_smaller_copy_and_says_what_it_did(tiny_model: Path, labels: str) -> None:
     model = load(tiny_model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    made, facts = prune(model, batches(labels), settings(keep=0.5, layers=2), quiet)
+    made, facts = prune(model, TASK, batches(labels), settings(keep=0.5, layers=2), quiet)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert len(shapes_of(model)) == len(facts.before) == 3
     assert facts.after == tuple(shapes_of(made))
@@ -52,30 +56,34 @@ def test_it_returns_a_smaller_copy_and_says_what_it_did(tiny_model: Path, labels
 
 
 def test_the_same_call_gives_the_same_model(tiny_model: Path) -> None:
-    (one, facts), (other, again) = (prune(load(tiny_model), batches("none"), settings(keep=0.6), quiet) for _ in range(2))
+    (one, facts), (other, again) = (prune(load(tiny_model), TASK, batches("none"), settings(keep=0.6), quiet) for _ in range(2))
     assert facts == again
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 def test_the_head_and_the_embeddings_are_untouched(tiny_model: Path) -> None:
     model = load(tiny_model)
-    made, _ = prune(model, batches(), settings(keep=0.5), quiet)
+    made, _ = prune(model, TASK, batches(), settings(keep=0.5), quiet)
     for part in ("classifier", "bert.pooler", "bert.embeddings"):
         theirs = model.get_submodule(part).state_dict()
         assert all(torch.equal(value, theirs[name]) for name, value in made.get_submodule(part).state_dict().items())
 
 
-def test_a_model_without_a_gradient_of_its_divergence_still_gets_one(tiny_model: Path) -> None:
-    """The KL divergence from itself is flat at the dense model, so labels are drawn instead."""
-    model = load(tiny_model)
-    ids, mask, known = batches()[0]
-    assert _labels(model, ids, mask, known, 0) is known
+def test_labels_that_are_missing_are_drawn_from_the_models_own_predictions(tiny_model: Path) -> None:
+    """The KL divergence from itself is flat at the dense model, so it could not take their place."""
+    feed, known = batches()[0]
+    output, mask = load(tiny_model)(**feed).logits, feed["attention_mask"]
+
+    def labels(given: torch.Tensor | None) -> torch.Tensor:
+        return _labels(TASK, output, mask, given, torch.Generator().manual_seed(0))
+
+    assert labels(known) is known
     some = known.clone()
     some[2] = -1
-    drawn = _labels(model, ids, mask, some, 0)
+    drawn = labels(some)
     assert torch.equal(drawn[some >= 0], known[some >= 0])
     assert 0 <= int(drawn[2]) < 4
-    assert torch.equal(_labels(model, ids, mask, None, 0), _labels(model, ids, mask, None, 0))
+    assert torch.equal(labels(None), labels(None))
 
 
 @pytest.mark.parametrize(

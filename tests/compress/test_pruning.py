@@ -22,7 +22,9 @@ from edgekit.compress.rescale import fold_scales, solve_scales
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import LayerShape, cut, keep_layers, shapes_of
+from edgekit.tasks import find_task
 
+TASK = find_task("text-classification")
 SHAPE = LayerShape(heads=4, head_size=8, neurons=64)
 
 
@@ -43,7 +45,7 @@ def logits(model: Any) -> torch.Tensor:
 def test_gradients_are_those_of_each_row(tiny_model: Path) -> None:
     model = load(tiny_model)
     ids, mask, labels = batch()
-    found = gradients(model, [SHAPE] * 3, lambda: iter([(ids, mask, labels)]), lambda done: None)
+    found = gradients(model, TASK, [SHAPE] * 3, [({"input_ids": ids, "attention_mask": mask}, labels)], 0, lambda done: None)
     step = 1e-2
     for unit in (0, 3):
         ones = [torch.ones(4, dtype=torch.float32) for _ in range(3)]
@@ -164,10 +166,13 @@ def test_rescaling_lowers_the_error_of_every_block(tiny_model: Path) -> None:
     cut(pruned, [[0, 1, 3]] * 3, [list(range(40))] * 3)
     ids, mask, _ = batch()
     many = [
-        (torch.randint(5, 60, (16, 9), generator=torch.Generator().manual_seed(seed)), torch.ones(16, 9, dtype=torch.int64))
+        {
+            "input_ids": torch.randint(5, 60, (16, 9), generator=torch.Generator().manual_seed(seed)),
+            "attention_mask": torch.ones(16, 9, dtype=torch.int64),
+        }
         for seed in range(8)
     ]
-    made = fold_scales(pruned, dense, lambda: iter([*many, (ids, mask)]), lambda done, total: None)
+    made = fold_scales(pruned, dense, [*many, {"input_ids": ids, "attention_mask": mask}], lambda done, total: None)
     assert made["blocks_tuned"] == len(made["errors"]) >= 3, (
         "tuning stops only where a scale would leave the paper's bound of 10"
     )
@@ -176,14 +181,14 @@ def test_rescaling_lowers_the_error_of_every_block(tiny_model: Path) -> None:
 
 def test_layer_drop_removes_the_one_that_matters_least(tiny_model: Path) -> None:
     model = load(tiny_model)
-    feed = [batch()[:2]]
+    ids, mask, _ = batch()
     changes = []
     for position in range(3):
         trial = load(tiny_model)
         keep_layers(trial, [index for index in range(3) if index != position])
         wanted, found = torch.log_softmax(logits(model), -1), torch.log_softmax(logits(trial), -1)
         changes.append(float(torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="sum")))
-    kept = drop_layers(model, 2, feed, lambda done, total, text: None)
+    kept = drop_layers(model, TASK, 2, [{"input_ids": ids, "attention_mask": mask}], lambda done, total, text: None)
     assert kept == [index for index in range(3) if index != int(np.argmin(changes))]
 
 

@@ -36,10 +36,10 @@ def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_fa
     golden = make_golden(
         work / "model.onnx",
         tiny_model / "tokenizer.json",
+        "text-classification",
         texts,
         labels,
         max_length=32,
-        pad_id=0,
         provider="CPUExecutionProvider",
     )
     vocabulary = json.loads((tiny_model / "config.json").read_text())["vocab_size"]

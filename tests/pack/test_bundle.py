@@ -166,7 +166,7 @@ def test_missing_extra_and_linked_files(copy: Path, tmp_path: Path) -> None:
 def test_a_golden_output_that_differs(copy: Path) -> None:
     path = copy / "golden.json"
     document = json.loads(path.read_text())
-    document["rows"][3]["outputs"][0] += 1.0
+    document["rows"][3]["outputs"][0][0] += 1.0
     path.write_text(json.dumps(document))
     manifest = json.loads((copy / "manifest.json").read_text())
     import hashlib

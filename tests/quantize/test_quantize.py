@@ -19,7 +19,8 @@ from edgekit.quantize.ranges import choose_range
 from edgekit.quantize.static import activation_scale, quantize_static
 from edgekit.quantize.weights import quantize_weight
 from edgekit.target import load_target
-from edgekit.tasks.encode import encode, labels_of, read_split
+from edgekit.tasks import find_task
+from edgekit.tasks.encode import encode, read_split
 
 ISA = frozenset({"avx2", "fma", "avx512_vnni", "avx_vnni"})
 VNNI = load_target("x86-vnni")
@@ -89,7 +90,8 @@ def test_mse_is_the_best_of_its_candidates() -> None:
 
 
 def rows_of(tiny_model: Path, tiny_artifact: Path, split: str) -> list[np.ndarray]:
-    return encode(tiny_model, read_split(tiny_artifact, split), labels_of(tiny_model), 32).ids
+    data = encode(tiny_model, read_split(tiny_artifact, split), find_task("text-classification"), 32)
+    return [one.ids for one in data.passes]
 
 
 def outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:
@@ -181,7 +183,9 @@ def test_calibration_needs_rows_and_memory(tiny_export: Path, tmp_path: Path) ->
 
     model = ir.load(tiny_export / "fused.onnx")
     with pytest.raises(BadInput, match="hold no useful histograms"):
-        collect(model, [f"t{number}" for number in range(20_000)], [{"attention_mask": np.ones((1, 2))}], tmp_path, "mse", 16, quiet)
+        collect(
+            model, [f"t{number}" for number in range(20_000)], [{"attention_mask": np.ones((1, 2))}], tmp_path, "mse", 16, quiet
+        )
 
 
 def test_static_qdq_is_standard_onnx(tiny_export: Path, tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_onnx import specification, write_rows, write_variant
+from tiny_onnx import specification, write_items, write_variant
 
 from edgekit.runtime.measure import MOST_SAMPLES, fixed_length, main, measure, sample, spread_order, warm_up
+from edgekit.runtime.tokenise import Pass
 
 
 class Machine:
@@ -71,17 +72,19 @@ def test_any_stretch_of_rows_has_the_lengths_of_all() -> None:
 
 
 def test_fixed_lengths_keep_the_ends() -> None:
-    real = [np.array([[2, 7, 8, 9, 3]]), np.array([[2, 5, 3]])]
-    found = fixed_length(real, 16)
-    assert found.shape == (1, 16) and found.dtype == np.int64
-    assert found[0, 0] == 2 and found[0, -1] == 3 and found[0, 1:5].tolist() == [7, 8, 9, 5]
-    assert fixed_length([np.array([[2, 3]])], 4).shape == (1, 4)
+    def one(*ids: int) -> list[Pass]:
+        return [Pass(np.array(ids), None, np.zeros((len(ids), 2)), np.zeros(len(ids)), "")]
+
+    found = fixed_length([one(2, 7, 8, 9, 3), one(2, 5, 3)], 16).ids
+    assert found.shape == (16,) and found.dtype == np.int64
+    assert found[0] == 2 and found[-1] == 3 and found[1:5].tolist() == [7, 8, 9, 5]
+    assert fixed_length([one(2, 3)], 4).ids.shape == (4,)
 
 
 @pytest.fixture(scope="module")
 def variant(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("variant")
-    return write_variant(folder), write_rows(folder / "rows.jsonl")
+    return write_variant(folder), write_items(folder / "rows.jsonl")
 
 
 def test_a_process_measures_and_prints_one_document(variant: tuple[Path, Path], tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_nothing_but_the_runtime_is_imported(variant: tuple[Path, Path], tmp_pat
 
 def test_a_graph_without_a_mask_is_fed_what_it_asks_for(tmp_path: Path) -> None:
     folder = write_variant(tmp_path / "bare", mask=False)
-    assert measure(specification(folder, write_rows(tmp_path / "rows.jsonl"), scenarios=["real"]))["samples"]["real"]
+    assert measure(specification(folder, write_items(tmp_path / "rows.jsonl"), scenarios=["real"]))["samples"]["real"]
 
 
 def test_another_loader_is_used_where_the_kind_names_it(variant: tuple[Path, Path]) -> None:
@@ -125,11 +128,11 @@ def test_another_loader_is_used_where_the_kind_names_it(variant: tuple[Path, Pat
     seen: list[tuple[int, ...]] = []
 
     def load(task: str, folder: Path, threads: int) -> object:
-        def predict(ids: np.ndarray) -> np.ndarray:
-            seen.append(ids.shape)
+        def predict(feed: dict[str, np.ndarray]) -> np.ndarray:
+            seen.append(feed["input_ids"].shape)
             return np.zeros((1, 3), dtype=np.float32)
 
-        return predict
+        return ["input_ids"], predict
 
     module.load = load  # type: ignore[attr-defined]
     sys.modules["tiny_loader"] = module

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_onnx import specification, write_rows, write_variant
+from tiny_onnx import specification, write_items, write_variant
 
 from edgekit.runtime import child, supervise
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
@@ -39,7 +39,7 @@ def result(*times: float) -> dict[str, Any]:
 
 @pytest.fixture
 def variant(tmp_path: Path) -> tuple[Path, Path]:
-    return write_variant(tmp_path / "variant"), write_rows(tmp_path / "rows.jsonl")
+    return write_variant(tmp_path / "variant"), write_items(tmp_path / "rows.jsonl")
 
 
 def test_real_processes_of_two_variants(variant: tuple[Path, Path]) -> None:

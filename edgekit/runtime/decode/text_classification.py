@@ -6,28 +6,36 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.decode import finite, softmax
 from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.tokenise import Pass, Tokeniser
 
-__all__ = ["decode"]
+__all__ = ["answer", "line", "prepare"]
 
 
-def decode(logits: np.ndarray, labels: list[str], top_k: int = 1) -> list[dict[str, Any]]:
-    """Answers for logits float32 (batch, labels): the likeliest label, its softmax, and `scores` of the `top_k` if above 1.
+def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
+    """One pass for a text."""
+    return [tokenise.text(item)]
+
+
+def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:
+    """The likeliest label of logits float32 (1, labels), its softmax, and `scores` of the `top_k` if above 1.
 
     Raises:
         CheckFailed: logits that are not finite, or of another width than there are labels.
     """
-    if logits.ndim != 2 or logits.shape[1] != len(labels):
+    (logits,) = outputs
+    if logits.shape != (1, len(labels)):
         raise CheckFailed(f"the model gave an output of shape {logits.shape} for {len(labels)} labels")
-    if not np.isfinite(logits).all():
-        raise CheckFailed("the model gave NaN or Inf instead of logits")
-    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probability = exponent / exponent.sum(axis=1, keepdims=True)
-    answers = []
-    for row in probability:
-        order = np.argsort(-row, kind="stable")[: max(1, top_k)]
-        answer: dict[str, Any] = {"label": labels[order[0]], "score": round(float(row[order[0]]), 6)}
-        if top_k > 1:
-            answer["scores"] = [{"label": labels[index], "score": round(float(row[index]), 6)} for index in order]
-        answers.append(answer)
-    return answers
+    chances = softmax(finite(logits[0], "logits"))
+    order = np.argsort(-chances, kind="stable")[: max(1, top_k)]
+    found: dict[str, Any] = {"label": labels[order[0]], "score": round(float(chances[order[0]]), 6)}
+    if top_k > 1:
+        found["scores"] = [{"label": labels[index], "score": round(float(chances[index]), 6)} for index in order]
+    return found
+
+
+def line(answer: dict[str, Any]) -> str:
+    """The label and its score, then the runners-up where they were asked for."""
+    rest = "".join(f"  {item['label']} {item['score']:.3f}" for item in answer.get("scores", [])[1:])
+    return f"{answer['label']}  {answer['score']:.3f}{rest}"

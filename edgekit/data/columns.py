@@ -1,0 +1,73 @@
+"""What a column holds, and which columns make two rows the same row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["INPUTS", "identity", "usable_value"]
+
+INPUTS = ("text", "tokens", "sentence1", "sentence2", "question", "context")
+"""Columns that a model reads; the others say what it should answer."""
+
+
+def usable_value(column: str, value: Any) -> tuple[Any, str | None]:
+    """(`value` as the task reads it, what is wrong with it or None). A column that is not known by name holds text.
+
+    Numbers may be written as text, as they are in a .csv file.
+    """
+    return _KINDS.get(column, _text)(value)
+
+
+def identity(row: Mapping[str, Any]) -> str:
+    """The text that a row asks about: its input columns, one after the other."""
+    parts = (row[column] for column in INPUTS if column in row)
+    return " ".join(part if isinstance(part, str) else " ".join(part) for part in parts)
+
+
+def _text(value: Any) -> tuple[Any, str | None]:
+    if not isinstance(value, str):
+        return None, f"is {'null' if value is None else type(value).__name__}, not text"
+    if not value.strip():
+        return None, "is empty"
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        return None, "holds half of a surrogate pair, which is not a character"
+    return value, None
+
+
+def _words(value: Any) -> tuple[Any, str | None]:
+    """A list of words or tags."""
+    if not isinstance(value, list) or not value:
+        return None, "is not a list of words"
+    for word in value:
+        _, fault = _text(word)
+        if fault:
+            return None, f"holds a word that {fault}"
+    return value, None
+
+
+def _number(value: Any) -> tuple[Any, str | None]:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None, "is not a number"
+    return (number, None) if math.isfinite(number) else (None, "is not a finite number")
+
+
+def _answers(value: Any) -> tuple[Any, str | None]:
+    """{"text": [...], "answer_start": [...]}, both alike long; no answers where the context has none."""
+    wanted = "is not {'text': [...], 'answer_start': [...]} of equal lengths"
+    if not isinstance(value, dict) or not {"text", "answer_start"} <= set(value):
+        return None, wanted
+    texts, starts = value["text"], value["answer_start"]
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        return None, wanted
+    if not all(isinstance(text, str) for text in texts) or not all(type(start) is int and start >= 0 for start in starts):
+        return None, wanted
+    return {"text": texts, "answer_start": starts}, None
+
+
+_KINDS: dict[str, Callable[[Any], tuple[Any, str | None]]] = {
+    "tokens": _words, "tags": _words, "score": _number, "answers": _answers,
+}  # fmt: skip
