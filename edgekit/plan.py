@@ -162,7 +162,7 @@ def _data(recipe: Recipe, path: Path) -> tuple[dict[str, Any], str]:
     from edgekit.data.splits import source_digest
 
     asked = {key: value for key, value in recipe.data.model_dump().items() if value not in (None, {})}
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation", "test", "unlabelled"):
         given = asked.get(split)
         if given and not given.startswith("hub:"):
             asked[split] = str((path.parent / given).resolve())

@@ -18,6 +18,7 @@ __all__ = [
     "Accept",
     "Calibration",
     "Data",
+    "Finetune",
     "Model",
     "NewModel",
     "Recipe",
@@ -48,6 +49,14 @@ class NewModel(Strict):
         return self
 
 
+class Finetune(Strict):
+    """Training of a new head and the encoder below it, on the labels of the rows."""
+
+    epochs: int = Field(3, ge=1, le=1000)
+    learning_rate: float = Field(5e-5, gt=0, lt=1)
+    batch: int = Field(32, ge=1, le=4096)
+
+
 class Model(Strict):
     """Where the original model comes from: exactly one of `id` and `new`."""
 
@@ -57,6 +66,8 @@ class Model(Strict):
     """Hub revision; pin a commit for a reproducible run."""
     new: NewModel | None = None
     """Train the original model here, from random weights."""
+    finetune: Finetune | None = None
+    """Put a new head on the encoder `id` and train it here; for a model that was not trained for the task."""
     max_length: int = Field(128, ge=8, le=8192)
     """Longest input in tokens; longer text is truncated, as it was in training."""
     licence: str = "unknown"
@@ -66,6 +77,8 @@ class Model(Strict):
     def _one_source(self) -> Model:
         if (self.id is None) == (self.new is None):
             raise ValueError("give either `id` (a hub id or folder) or a [model.new] table, not both and not neither")
+        if self.new is not None and self.finetune is not None:
+            raise ValueError("`finetune` trains the model of `id`; a [model.new] table trains its own")
         return self
 
 
@@ -75,6 +88,8 @@ class Data(Strict):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
+    unlabelled: str | None = None
+    """More text, one `text` a row, that has no labels: distillation learns from what the teacher says of it."""
     builtin: str | None = None
     """Name of a built-in corpus."""
     rows: int | None = Field(None, ge=100)

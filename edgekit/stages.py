@@ -57,6 +57,24 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
             inputs={"rows": rows}, tools=(*TORCH, "tokenizers"), spread=True,
         )  # fmt: skip
 
+    if model.finetune is not None:
+        finetune = model.finetune
+
+        def tune(context: Context) -> dict[str, Any]:
+            from edgekit.compress.train import finetune as train_head
+            from edgekit.models.checkpoint import resolve
+
+            assert source is not None, "checked with the recipe"
+            return train_head(
+                resolve(source, model.revision), context.inputs["rows"], context.out, context.scratch, task=recipe.task,
+                settings=finetune, max_length=model.max_length, seed=recipe.seed, progress=context.progress,
+            )  # fmt: skip
+
+        return Stage(
+            "finetune", "train the original's head and encoder", tune, settings={**settings, "finetune": finetune.model_dump()},
+            inputs={"rows": rows}, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
+        )  # fmt: skip
+
     def load(context: Context) -> dict[str, Any]:
         from edgekit.models.checkpoint import load, parameters, save
         from edgekit.tasks import find_task

@@ -7,31 +7,59 @@ masked language model, so that it costs nothing.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["augmented", "augmented_rows"]
+from edgekit.errors import BadInput
+
+__all__ = ["augmented", "augmented_rows", "unlabelled_rows"]
 
 CHANGED = 0.2
 """Probability that one word is dropped or exchanged."""
 
 
 def augmented_rows(rows: list[dict[str, Any]], copies: int, seed: int) -> list[dict[str, Any]]:
-    """`copies` new unlabelled rows for each of `rows`; of a question and its context, the question alone is changed.
+    """`copies` new unlabelled texts for each text of `rows`; of a question and its context, the question alone is changed.
 
-    All columns but the one that is changed and those of the context are None: the teacher says what to answer.
+    All columns but the one that is changed and a question's context are None: the teacher says what to answer. Sentences of a
+    pair become texts of their own.
     """
     if not copies:
         return []
-    column = next(name for name in ("text", "tokens", "question", "sentence1") if name in rows[0])
+    if "sentence1" in rows[0]:
+        texts = [row[column] for row in rows for column in ("sentence1", "sentence2")]
+        return [{"text": text} for text in augmented(texts, copies, seed)]
+    column = next(name for name in ("text", "tokens", "question") if name in rows[0])
     texts = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for row in rows]
     made = []
     for number, text in enumerate(augmented(texts, copies, seed)):
         new: str | list[str] = text.split() if column == "tokens" else text
-        kept = {name: value for name, value in rows[number % len(rows)].items() if name in ("context", "sentence2")}
+        kept = {name: value for name, value in rows[number % len(rows)].items() if name == "context"}
         made.append({**dict.fromkeys(rows[0]), **kept, column: new})
     return made
+
+
+def unlabelled_rows(folder: Path, like: dict[str, Any], most: int) -> list[dict[str, Any]]:
+    """The first `most` unlabelled rows of a rows artifact, in the columns of row `like`.
+
+    Raises:
+        BadInput: the recipe names none, or the task asks more of an input than a text.
+    """
+    if not most:
+        return []
+    path = folder / "unlabelled.jsonl"
+    if not path.is_file():
+        raise BadInput("unlabelled rows are asked for, but [data] names none", where="compress, distill, unlabelled")
+    if "question" in like:
+        raise BadInput("a text alone is no question with its context", where="compress, distill, unlabelled")
+    with path.open(encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line, _ in zip(file, range(most), strict=False)]
+    if "tokens" in like:
+        return [{**dict.fromkeys(like), "tokens": text.split()} for text in texts]
+    return [{**(dict.fromkeys(like) if "text" in like else {}), "text": text} for text in texts]
 
 
 def augmented(texts: list[str], copies: int, seed: int) -> list[str]:

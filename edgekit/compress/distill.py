@@ -1,13 +1,14 @@
-"""distill: a frozen teacher trains a student on soft labels, hard labels and hidden states.
+"""distill: a frozen teacher trains a student on soft labels, hard labels, hidden states and relations between tokens.
 
 Loss (Hinton et al. 2015, eq. 1 and section 2; hidden states after Jiao et al. 2020, TinyBERT, eq. 8):
 
     alpha * T^2 * KL(softmax(z_teacher / T) || softmax(z_student / T)) + (1 - alpha) * CE(z_student, label)
-    + hidden * mean over mapped layers of MSE(P h_student, h_teacher)
+    + hidden_weight * mean over mapped layers of MSE(P h_student, h_teacher) + relations_weight * KL of relations
 
 P is a learned projection where the widths differ, the identity elsewhere. The student starts from chosen teacher layers.
 Its word embeddings are the teacher's and stay as they are: half of the weights, which would be most of the optimizer's
-work, and words that the training rows lack keep their meaning. Augmented rows have no label, so only alpha's part counts.
+work, and words that the training rows lack keep their meaning. Rows without a label count in all parts but the hard one;
+embeddings have the teacher's cosine and similarities in place of the first two parts (see `edgekit.tasks.losses`).
 """
 
 from __future__ import annotations
@@ -44,11 +45,20 @@ class Settings(Strict):
     temperature: float = Field(4.0, gt=0, le=100)
     alpha: float = Field(0.9, ge=0, le=1)
     """Weight of the soft labels against the hard ones."""
-    hidden: Literal["uniform", "none"] = "uniform"
-    """Map of student layers to teacher layers for the hidden-state loss."""
+    hidden: Literal["uniform", "skip", "last", "dynamic", "none"] = "uniform"
+    """Map of student layers to teacher layers for the hidden-state loss; dynamic: in each batch the nearest, in order."""
     hidden_weight: float = Field(1.0, ge=0)
+    relations: Literal["minilmv2", "attention", "none"] = "none"
+    """Relations between tokens in the student's last layer that follow the teacher's."""
+    relation_heads: int | None = Field(None, ge=1)
+    """Heads that MiniLMv2's relations are cut into; left out: the teacher's own number."""
+    relation_layer: int | None = None
+    """The teacher's layer that shows its relations, counted from 0; left out: the last."""
+    relations_weight: float = Field(1.0, ge=0)
     augment: int = Field(0, ge=0, le=100)
     """Texts made from each training row (words dropped, exchanged, spliced), which the teacher labels."""
+    unlabelled: int = Field(0, ge=0)
+    """Rows of [data] unlabelled to learn from too: the first so many."""
     epochs: int = Field(10, ge=1, le=10_000)
     batch: int = Field(32, ge=1, le=65_536)
     learning_rate: float = Field(3e-4, gt=0, lt=1)
@@ -77,12 +87,25 @@ def starting_layers(settings: Settings, have: int) -> list[int]:
     return [(2 * number + 1) * have // (2 * count) for number in range(count)]
 
 
+def _relation_layer(settings: Settings, depth: int) -> int:
+    layer = depth - 1 if settings.relation_layer is None else settings.relation_layer
+    if not 0 <= layer < depth:
+        raise BadInput(
+            f"relation_layer = {layer} is no layer of a teacher of {depth}",
+            where="compress, distill",
+            fix=f"name one from 0 to {depth - 1}",
+        )
+    return layer
+
+
 def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Train the student and write it to `work.out`; returns its history."""
     import torch
 
-    from edgekit.compress.augment import augmented_rows
-    from edgekit.compress.layer_map import uniform_map
+    from edgekit.compress.augment import augmented_rows, unlabelled_rows
+    from edgekit.compress.hidden import dynamic_loss, mapped_loss
+    from edgekit.compress.layer_map import layer_map
+    from edgekit.compress.relations import heads_for, relation_loss, tapped
     from edgekit.compress.teacher import Teacher, depth_of
     from edgekit.compress.training import Plan, fit, quality_of
     from edgekit.models.checkpoint import load, parameters, save
@@ -95,14 +118,21 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     keep_layers(student, starting_layers(settings, layer_count(student)))
     labels = labels_of(work.source) if task.named else []
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
-    rows["train"] += augmented_rows(rows["train"], settings.augment, work.seed)
+    more = unlabelled_rows(work.rows, rows["train"][0], settings.unlabelled)
+    rows["train"] += augmented_rows(rows["train"], settings.augment, work.seed) + more
     train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
     master = work.original if settings.teacher == "original" else work.dense
     student.get_input_embeddings().weight.requires_grad_(False)
-    deep = settings.hidden == "uniform" and settings.hidden_weight > 0
+    deep = settings.hidden != "none" and settings.hidden_weight > 0
+    related = settings.relations != "none" and settings.relations_weight > 0
+    depth = depth_of(master)
+    dynamic = deep and settings.hidden == "dynamic"
+    pairs = layer_map(settings.hidden, layer_count(student), depth) if deep and not dynamic else []
+    heads = heads_for(settings.relations, settings.relation_heads, student, load(master, task.auto)) if related else 0
     teacher = Teacher.prepare(
         master, task, rows["train"], labels, work.max_length, work.scratch,
-        shown=uniform_map(layer_count(student), depth_of(master)) if deep else [], student=train, progress=work.progress,
+        shown=list(range(1, depth + 1)) if dynamic else [theirs for _, theirs in pairs],
+        relation_layer=_relation_layer(settings, depth) if related else None, student=train, progress=work.progress,
     )  # fmt: skip
     projection = None
     if deep and teacher.width != student.config.hidden_size:
@@ -112,17 +142,26 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
 
     def loss(model: Any, extra: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
         mask = feed["attention_mask"]
-        given = model(**feed, output_hidden_states=deep)
+        with tapped(model, layer_count(model) - 1 if related else None) as parts:
+            given = model(**feed, output_hidden_states=deep)
         output = task.tensor(model, given, mask)
         wanted, shown = train.wanted(passes).to(mask.device), teacher.output(passes).to(mask.device)
         value = alpha * task.soft(output, shown, wanted, mask, settings.temperature)
         if alpha < 1:
             value = value + (1 - alpha) * task.hard(output, wanted, mask).mean()
         if deep:
-            states = torch.stack(given.hidden_states[1:], dim=2)[mask.bool()]
+            theirs = torch.from_numpy(teacher.tokens("hidden", passes)).to(mask.device)
+            chosen = [ours for ours, _ in pairs] or range(1, layer_count(model) + 1)
+            states = torch.stack([given.hidden_states[layer] for layer in chosen], dim=2)[mask.bool()]
             states = states if extra is None else extra(states)
-            theirs = torch.from_numpy(teacher.hidden(passes)).to(mask.device)
-            value = value + settings.hidden_weight * (states - theirs).square().mean()
+            value = value + settings.hidden_weight * (dynamic_loss if dynamic else mapped_loss)(states, theirs)
+        if related:
+            flat = torch.from_numpy(teacher.tokens("relations", passes)).to(mask.device)
+            padded = flat.new_zeros(*mask.shape, *flat.shape[1:])
+            padded[mask.bool()] = flat
+            value = value + settings.relations_weight * relation_loss(
+                parts, list(padded.unbind(dim=2)), mask, settings.relations, heads
+            )
         return value
 
     def evaluate(model: Any) -> float:

@@ -1,10 +1,44 @@
-"""Which teacher layer each student layer is shown."""
+"""Which teacher layer each student layer is shown, counted as layers run: 0 is the embeddings' output."""
 
 from __future__ import annotations
 
-__all__ = ["uniform_map"]
+from edgekit.errors import BadInput
+
+__all__ = ["MAPS", "layer_map", "uniform_map"]
+
+
+def layer_map(kind: str, student: int, teacher: int) -> list[tuple[int, int]]:
+    """(student layer, teacher layer) pairs of the map called `kind` for so many layers each.
+
+    Raises:
+        BadInput: the map does not exist for these depths.
+    """
+    return [(ours, theirs) for ours, theirs in enumerate(MAPS[kind](student, teacher), 1)]
 
 
 def uniform_map(student: int, teacher: int) -> list[int]:
-    """Teacher layer (1-based count of layers run) for each student layer: g(l) = l * N_t / N_s, rounded down, never 0."""
+    """g(l) = l * N_t / N_s, rounded down, never 0 (Jiao et al. 2020, TinyBERT, section 3.1)."""
     return [max(1, (layer * teacher) // student) for layer in range(1, student + 1)]
+
+
+def skip_map(student: int, teacher: int) -> list[int]:
+    """Every (N_t / N_s)-th layer but the last, which the outputs teach (Sun et al. 2019, PKD-Skip)."""
+    return uniform_map(student, teacher)[:-1] if student > 1 else _needs_two("skip")
+
+
+def last_map(student: int, teacher: int) -> list[int]:
+    """The layers right below the last, one for each student layer but its last (Sun et al. 2019, PKD-Last)."""
+    if student < 2:
+        return _needs_two("last")
+    if student > teacher:
+        raise BadInput(
+            f"a student of {student} layers has more than its teacher's {teacher}", where="compress, distill, hidden"
+        )
+    return list(range(teacher - student + 1, teacher))
+
+
+def _needs_two(kind: str) -> list[int]:
+    raise BadInput(f'hidden = "{kind}" leaves out the last layer, and the student has one', where="compress, distill, hidden")
+
+
+MAPS = {"uniform": uniform_map, "skip": skip_map, "last": last_map}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.method import Progress
+from edgekit.compress.relations import tapped
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.models.files import read_json
@@ -34,8 +35,9 @@ class Teacher:
     """float32 (passes, k); (tokens of all passes, k) where the task answers for each token. Memory-mapped."""
     per_token: bool
     width: int
-    states: np.ndarray | None
-    """float16 (tokens of all passes, layers shown, width), memory-mapped; None where no hidden states are shown."""
+    states: dict[str, np.ndarray]
+    """float16 (tokens of all passes, parts, width) each, memory-mapped: "hidden" has a part for each layer shown, "relations"
+    has queries, keys and values of one layer."""
     starts: np.ndarray
     """int64 (passes + 1,): where each pass' tokens begin."""
 
@@ -49,10 +51,10 @@ class Teacher:
             padded[place, : lengths[place]] = self.outputs[self.starts[number] : self.starts[number + 1]]
         return torch.from_numpy(padded)
 
-    def hidden(self, passes: np.ndarray) -> np.ndarray:
-        """Hidden states of the tokens of `passes`, one pass after the other, float32 (tokens, layers shown, width)."""
-        assert self.states is not None
-        return np.concatenate([self.states[self.starts[row] : self.starts[row + 1]] for row in passes]).astype(np.float32)
+    def tokens(self, name: str, passes: np.ndarray) -> np.ndarray:
+        """`states[name]` of the tokens of `passes`, one pass after the other, float32 (tokens, parts, width)."""
+        states = self.states[name]
+        return np.concatenate([states[self.starts[row] : self.starts[row + 1]] for row in passes]).astype(np.float32)
 
     @staticmethod
     def prepare(
@@ -64,12 +66,14 @@ class Teacher:
         scratch: Path,
         *,
         shown: list[int],
+        relation_layer: int | None,
         student: Encoded,
         progress: Progress,
     ) -> Teacher:
         """Run the teacher over `rows`, or read what a killed run left in `scratch`.
 
         `shown`: layers (0 for the embeddings) whose states a student is compared with; none for no hidden states.
+        `relation_layer`: the layer, from 0, whose queries, keys and values it is shown.
 
         Raises:
             BadInput: teacher and student differ in labels or, where tokens are compared, in tokens; a layer that does not
@@ -92,47 +96,51 @@ class Teacher:
         same = len(data.passes) == len(student.passes) and all(
             np.array_equal(ours.ids, other.ids) for ours, other in zip(student.passes, data.passes, strict=True)
         )
-        if (shown or task.per_token) and not same:
+        deep = bool(shown) or relation_layer is not None
+        if (deep or task.per_token) and not same:
             raise BadInput(
                 "teacher and student cut text into different tokens, so what they say of each token cannot be compared",
                 where="compress, distill, hidden",
                 fix='distil before prune-vocabulary, or set hidden = "none"',
             )
         scratch.mkdir(parents=True, exist_ok=True)
-        done, hidden = scratch / "teacher.npy", scratch / "hidden.f16"
-        shape = (int(starts[-1]), len(shown), model.config.hidden_size)
+        done = scratch / "teacher.npy"
+        total, width = int(starts[-1]), model.config.hidden_size
+        shapes = {"hidden": (total, len(shown), width)} if shown else {}
+        shapes |= {"relations": (total, 3, width)} if relation_layer is not None else {}
         if not done.is_file():
             outputs: np.ndarray | None = None
-            states = np.memmap(hidden, np.float16, "w+", shape=shape) if shown else None
+            states = {name: np.memmap(scratch / f"{name}.f16", np.float16, "w+", shape=shape) for name, shape in shapes.items()}
             seen = 0
-            with torch.inference_mode():
+            with torch.inference_mode(), tapped(model, relation_layer) as parts:
                 for batch in batches(lengths, 64, None):
                     feed = data.feed(batch)
                     given = model(**feed, output_hidden_states=bool(shown))
                     output = task.tensor(model, given, feed["attention_mask"]).numpy()
                     if outputs is None:
-                        count = int(starts[-1]) if task.per_token else len(lengths)
+                        count = total if task.per_token else len(lengths)
                         outputs = np.zeros((count, output.shape[-1]), dtype=np.float32)
                     if not task.per_token:
                         outputs[batch] = output
-                    layers = torch.stack([given.hidden_states[layer] for layer in shown], dim=2).numpy() if shown else None
+                    fresh = {"hidden": [given.hidden_states[layer] for layer in shown] if shown else [], "relations": parts}
+                    layers = {name: torch.stack(list(fresh[name]), dim=2).numpy() for name in states}
                     for place, number in enumerate(batch):
                         tokens = slice(starts[number], starts[number + 1])
                         if task.per_token:
                             outputs[tokens] = output[place, : lengths[number]]
-                        if states is not None and layers is not None:
-                            states[tokens] = layers[place, : lengths[number]]
+                        for name in states:
+                            states[name][tokens] = layers[name][place, : lengths[number]]
                     seen += len(batch)
                     progress(seen, len(lengths), f"distill: teacher's outputs, {seen:,} of {len(lengths):,}")
-            if states is not None:
-                states.flush()
+            for kept in states.values():
+                kept.flush()
             with (scratch / "teacher.tmp").open("wb") as file:
                 np.save(file, np.zeros((0, 1), dtype=np.float32) if outputs is None else outputs, allow_pickle=False)
             os.replace(scratch / "teacher.tmp", done)
         return Teacher(
             outputs=np.load(done, mmap_mode="r", allow_pickle=False),
             per_token=task.per_token,
-            width=model.config.hidden_size,
-            states=np.memmap(hidden, np.float16, "r", shape=shape) if shown else None,
+            width=width,
+            states={name: np.memmap(scratch / f"{name}.f16", np.float16, "r", shape=shape) for name, shape in shapes.items()},
             starts=starts,
         )

@@ -1,15 +1,22 @@
-"""An original model from nothing: a small BERT with its own WordPiece vocabulary, trained on the recipe's rows."""
+"""An original model trained on the labels of the recipe's rows: a small BERT from nothing, or a new head on an encoder."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.method import Progress
-from edgekit.recipe import NewModel
+from edgekit.errors import BadInput
+from edgekit.recipe import Finetune, NewModel
+from edgekit.tasks import Task, find_task
+from edgekit.tasks.encode import encode, labels_of, read_split, texts_of
 
-__all__ = ["VERSION", "learn_vocabulary", "train"]
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+__all__ = ["VERSION", "finetune", "labels_in", "learn_vocabulary", "train"]
 
 VERSION = 2
 LETTERS = "".join(map(chr, range(33, 127)))
@@ -49,38 +56,86 @@ def learn_vocabulary(texts: list[str], size: int, out: Path) -> int:
 def train(
     rows: Path, out: Path, scratch: Path, *, task: str, new: NewModel, max_length: int, seed: int, progress: Progress
 ) -> dict[str, Any]:
-    """Learn a vocabulary, then train the model from random weights; writes a checkpoint to `out`, returns the history."""
+    """Learn a vocabulary, then train the model from random weights; writes a checkpoint to `out`, returns the history.
+
+    Raises:
+        BadInput: the task's rows do not say what to learn.
+    """
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    import transformers
 
-    from edgekit.compress.training import Plan, fit, quality_of
-    from edgekit.models.checkpoint import parameters, save
-    from edgekit.tasks import find_task
-    from edgekit.tasks.encode import encode, read_split, texts_of
+    from edgekit.models.checkpoint import save
 
-    kind = find_task(task)
-    data = {split: read_split(rows, split) for split in ("train", "validation")}
-    labels = json.loads((rows / "data.json").read_text(encoding="utf-8"))["labels"]
-    size = learn_vocabulary(
-        [text for row in data["train"] for item in kind.items(row) for text in texts_of(item)], new.vocabulary, scratch
-    )
+    kind = _supervised(task, "new")
+    labels = labels_in(rows)
+    texts = [text for row in read_split(rows, "train") for item in kind.items(row) for text in texts_of(item)]
+    size = learn_vocabulary(texts, new.vocabulary, scratch)
     torch.manual_seed(seed)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=size,
         hidden_size=new.width,
         num_hidden_layers=new.layers,
         num_attention_heads=new.heads,
         intermediate_size=new.neurons,
         max_position_embeddings=max_length,
-        type_vocab_size=1,
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
+        type_vocab_size=2 if kind.pairs else 1,
+        **(
+            {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
+            if kind.named
+            else {}
+        ),
     )
-    model = BertForSequenceClassification(config)
-    model.config.to_json_file(scratch / "config.json")
-    encoded = {split: encode(scratch, data[split], kind, max_length) for split in data}
+    model = getattr(transformers, kind.auto).from_config(config)
+    save(model, scratch / "start", tokenizer_files_from=scratch)
+    plan = {"epochs": new.epochs, "batch": new.batch, "learning_rate": new.learning_rate}
+    return _fit(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
 
-    def loss(model: Any, _: Any, feed: Any, passes: Any) -> Any:
+
+def finetune(
+    source: str | Path, rows: Path, out: Path, scratch: Path, *, task: str, settings: Finetune, max_length: int, seed: int,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Put a fresh head on the encoder `source` and train all of it; writes a checkpoint to `out`, returns the history.
+
+    Raises:
+        BadInput: the task's rows do not say what to learn, or the encoder cannot be used.
+    """
+    from edgekit.models.checkpoint import load, save
+
+    kind = _supervised(task, "finetune")
+    model = load(source, kind.auto, new_head=labels_in(rows) if kind.named else [])
+    save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
+    return _fit(model, kind, scratch / "start", rows, out, scratch, settings.model_dump(), max_length, seed, progress)
+
+
+def labels_in(rows: Path) -> list[str]:
+    """Labels of a rows artifact, sorted; none where the task has none."""
+    found: list[str] = json.loads((rows / "data.json").read_text(encoding="utf-8")).get("labels", [])
+    return found
+
+
+def _supervised(task: str, table: str) -> Task:
+    kind = find_task(task)
+    if not kind.supervised:
+        raise BadInput(
+            f"rows of {task} do not say what to learn", where=f"model, {table}", fix="name a trained model with `id`"
+        )
+    return kind
+
+
+def _fit(
+    model: Any, kind: Task, start: Path, rows: Path, out: Path, scratch: Path, plan: dict[str, Any], max_length: int, seed: int,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+
+    from edgekit.compress.training import Plan, fit, quality_of
+    from edgekit.models.checkpoint import parameters, save
+
+    data = {split: read_split(rows, split) for split in ("train", "validation")}
+    encoded = {split: encode(start, data[split], kind, max_length) for split in data}
+    labels = labels_of(start) if kind.named else []
+
+    def loss(model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
         mask = feed["attention_mask"]
         wanted = encoded["train"].wanted(passes).to(mask.device)
         return kind.hard(kind.tensor(model, model(**feed), mask), wanted, mask).mean()
@@ -88,9 +143,9 @@ def train(
     def evaluate(model: Any) -> float:
         return quality_of(model, kind, encoded["validation"], data["validation"], labels)
 
-    plan = Plan(new.epochs, new.batch, new.learning_rate)
     history = fit(
-        model, encoded["train"], loss, evaluate, plan, seed=seed, scratch=scratch / "epochs", progress=progress, label="train"
-    )
-    save(model, out, tokenizer_files_from=scratch)
+        model, encoded["train"], loss, evaluate, Plan(**plan),
+        seed=seed, scratch=scratch / "epochs", progress=progress, label="train",
+    )  # fmt: skip
+    save(model, out, tokenizer_files_from=start)
     return {"parameters": parameters(model), "validation": history["quality"][history["best_epoch"] - 1], "history": history}

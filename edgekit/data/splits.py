@@ -20,6 +20,8 @@ __all__ = ["RECORD", "ROWS", "SPLITS", "VERSION", "labels_known", "prepare", "pr
 VERSION = 1
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
 SPLITS = ("train", "validation", "test")
+UNLABELLED = "unlabelled"
+"""More text for distillation: rows of one `text` each."""
 RECORD = "data.json"
 ROWS = 12_000
 """Rows of a built-in corpus, where the recipe does not say."""
@@ -39,7 +41,7 @@ def source_digest(asked: dict[str, Any]) -> str:
     if "builtin" in asked:
         total.update(str(_corpus_version(asked["builtin"])).encode())
         return total.hexdigest()
-    files = [asked[split] for split in SPLITS if not _on_hub(asked[split])]
+    files = [asked[split] for split in (*SPLITS, UNLABELLED) if split in asked and not _on_hub(asked[split])]
     for split in SPLITS:
         if _on_hub(asked[split]):
             parse_hub(asked[split])
@@ -71,6 +73,7 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> di
     read = _read(asked, columns)
     for split in SPLITS:
         _check_size(split, len(read[split]))
+    unlabelled = _unlabelled(asked, read)
     train, removed = _clean_training(read, refuse=asked.get("on_overlap", "drop") == "refuse")
     _check_size("train", len(train), "once doubles and rows of the other splits are gone")
     read["train"] = train
@@ -91,6 +94,10 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> di
         lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in read[split])
         write_atomically(folder / f"{split}.jsonl", lines)
         record["splits"][split] = {"rows": len(read[split]), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    if unlabelled:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in unlabelled)
+        write_atomically(folder / f"{UNLABELLED}.jsonl", lines)
+        record["splits"][UNLABELLED] = {"rows": len(unlabelled), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
     write_atomically(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
     return record
 
@@ -108,6 +115,17 @@ def _read(asked: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[dic
         else read_rows(asked[split], columns, rename)
         for split in SPLITS
     }
+
+
+def _unlabelled(asked: dict[str, Any], read: dict[str, list[dict[str, Any]]]) -> list[dict[str, str]]:
+    """Unlabelled rows, each text once, without those that stand in validation or test."""
+    if UNLABELLED not in asked:
+        return []
+    source, rename = asked[UNLABELLED], asked.get("columns", {})
+    rows = read_hub(source, "train", ("text",), rename) if _on_hub(source) else read_rows(source, ("text",), rename)
+    known = {fold(identity(row)) for split in ("validation", "test") for row in read[split]}
+    once = {fold(row["text"]): row for row in rows}
+    return [row for text, row in once.items() if text not in known]
 
 
 def _clean_training(read: dict[str, list[dict[str, Any]]], *, refuse: bool) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -165,4 +183,6 @@ def _on_hub(source: str) -> bool:
 
 def _without_folders(asked: dict[str, Any]) -> dict[str, Any]:
     """What was asked, with the names of files but not where they lie on this machine."""
-    return {key: Path(value).name if key in SPLITS and not _on_hub(value) else value for key, value in asked.items()}
+    return {
+        key: Path(value).name if key in (*SPLITS, UNLABELLED) and not _on_hub(value) else value for key, value in asked.items()
+    }

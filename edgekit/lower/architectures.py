@@ -10,16 +10,18 @@ from optimum.exporters.tasks import TasksManager
 from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from edgekit.errors import BadInput
+from edgekit.tasks.masking import first_position
 
-__all__ = ["exporter_config", "supported"]
+__all__ = ["FAMILIES", "TASKS", "exporter_config", "longest_input", "supported"]
 
 BACKEND = "edgekit"
-register = TasksManager.create_register(BACKEND)
+TASKS = ("text-classification", "token-classification", "question-answering", "feature-extraction")
+FAMILIES = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
+"""Model types. MiniLM is a bert, or an xlm-roberta; DeBERTa-v3 a deberta-v2."""
 
 
-@register("bert", "text-classification", "token-classification", "question-answering", "feature-extraction")
 class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
-    """An encoder with two inputs; batch and sequence are dynamic axes. The base class is optimum's extension point."""
+    """An encoder of token ids; batch and sequence are dynamic axes. The base class is optimum's extension point."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
     DUMMY_INPUT_GENERATOR_CLASSES = (DummyTextInputGenerator,)
@@ -27,15 +29,31 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
     """Largest absolute difference of an output from eager PyTorch, as in optimum's own encoder configurations."""
 
     @property
+    def token_types(self) -> bool:
+        """Whether the graph takes `token_type_ids`: where a pass holds two texts and the model can tell them apart."""
+        return self.task == "question-answering" and (getattr(self._config, "type_vocab_size", None) or 0) > 1
+
+    @property
     def inputs(self) -> dict[str, dict[int, str]]:
         """Input names with their dynamic axes."""
-        return {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
+        names = ("input_ids", "attention_mask", *(("token_type_ids",) if self.token_types else ()))
+        return {name: {0: "batch", 1: "sequence"} for name in names}
+
+
+register = TasksManager.create_register(BACKEND)
+for family in FAMILIES:
+    register(family, *TASKS)(EncoderConfig)
 
 
 @cache
 def supported(task: str) -> list[str]:
     """Model types that can be exported for `task`."""
     return sorted(TasksManager.get_supported_model_type_for_task(task, BACKEND))
+
+
+def longest_input(config: Any) -> int:
+    """Tokens of the longest input that a transformers model configuration has positions for."""
+    return int(config.max_position_embeddings) - (first_position(config) or 0)
 
 
 def exporter_config(config: Any, task: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -10,16 +10,16 @@ import torch
 
 from edgekit.errors import BadInput
 
-__all__ = ["Anatomy", "anatomy_of", "layers_of"]
+__all__ = ["KNOWN", "REFUSED", "Anatomy", "anatomy_of", "head_size_of", "layers_of", "sum_readers"]
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Dotted paths, from the model to its list of layers and from a layer to its parts."""
+    """Dotted paths, from the bare encoder to its list of layers and from a layer to its parts."""
 
     layers: str
     attention: str
-    """Module that holds num_attention_heads, attention_head_size and all_head_size."""
+    """Module that holds the number of heads and their size."""
     query: str
     key: str
     value: str
@@ -30,35 +30,116 @@ class Anatomy:
     down: str
     """Linear from the neurons back to the width."""
     attention_norm: str
-    """Normalisation of the sum of the attention block and its input."""
+    """Normalisation that reads the sum of the attention block and its input."""
     output_norm: str
-    """Normalisation of the sum of the feed-forward block and its input."""
+    """Normalisation that reads the sum of the feed-forward block and its input; empty where the next layer's `input_norm` does."""
+    input_norm: str = ""
+    """Normalisation of a layer's input, in models that normalise before a block. The first layer has none."""
+    final_norm: str = ""
+    """From the bare encoder to the normalisation after its last layer, in such models."""
+    heads: str | None = "num_attention_heads"
+    """Attribute of `attention` with the number of heads; None where it is read off the projections."""
+    head_size: str = "attention_head_size"
+    all_heads: str | None = "all_head_size"
+    """Attribute of `attention` with heads times their size, where there is one."""
+    positions: tuple[str, ...] = ()
+    """More Linears with one row for each number of a head: projections of relative positions. Some configurations have none."""
+    shared_bias: bool = False
+    """Whether all layers add one position bias (b, heads, s, s), which has a plane for every head of the uncut model."""
+    packed: bool = False
+    """Whether `query`, `key` and `value` are one Linear, with the rows of all queries, then all keys, then all values."""
+    gated: bool = False
+    """Whether `up` has a second row for each neuron, its gate; all gates follow all neurons."""
 
 
-_BERT = {
-    "attention": "attention.self",
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attention_out": "attention.output.dense",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "output_norm": "output.LayerNorm",
+_BERT = Anatomy(
+    layers="encoder.layer",
+    attention="attention.self",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_out="attention.output.dense",
+    up="intermediate.dense",
+    down="output.dense",
+    attention_norm="attention.output.LayerNorm",
+    output_norm="output.LayerNorm",
+)
+_DEBERTA = replace(
+    _BERT,
+    query="attention.self.query_proj",
+    key="attention.self.key_proj",
+    value="attention.self.value_proj",
+    positions=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
+)
+_DISTILBERT = Anatomy(
+    layers="transformer.layer",
+    attention="attention",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attention_out="attention.out_lin",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    attention_norm="sa_layer_norm",
+    output_norm="output_layer_norm",
+    heads="n_heads",
+    all_heads=None,
+)
+_MODERNBERT = Anatomy(
+    layers="layers",
+    attention="attn",
+    query="attn.Wqkv",
+    key="attn.Wqkv",
+    value="attn.Wqkv",
+    attention_out="attn.Wo",
+    up="mlp.Wi",
+    down="mlp.Wo",
+    attention_norm="mlp_norm",
+    output_norm="",
+    input_norm="attn_norm",
+    final_norm="final_norm",
+    heads=None,
+    head_size="head_dim",
+    all_heads=None,
+    packed=True,
+    gated=True,
+)
+_MPNET = replace(
+    _BERT,
+    attention="attention.attn",
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    attention_out="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+    shared_bias=True,
+)
+KNOWN = {
+    "bert": _BERT,
+    "deberta-v2": _DEBERTA,
+    "distilbert": _DISTILBERT,
+    "electra": _BERT,
+    "modernbert": _MODERNBERT,
+    "mpnet": _MPNET,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
 }
-KNOWN = {"bert": Anatomy(layers="bert.encoder.layer", **_BERT)}
+"""MiniLM checkpoints call themselves bert, or xlm-roberta; DeBERTa-v3 calls itself deberta-v2."""
+REFUSED = {"albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself"}
+"""Architectures that export and quantize but cannot be reshaped: why not."""
 
 
 def anatomy_of(model: Any) -> Anatomy:
     """The anatomy of a transformers model.
 
     Raises:
-        BadInput: the architecture is not in the table.
+        BadInput: the architecture is not in the table, or it is one that cannot be reshaped.
     """
     kind = model.config.model_type
     if kind not in KNOWN:
+        why = f": {REFUSED[kind]}" if kind in REFUSED else " yet"
         raise BadInput(
-            f"the layers of architecture {kind!r} cannot be reshaped yet",
+            f"the layers of architecture {kind!r} cannot be reshaped{why}",
             where="compress",
             fix=f"use one of: {', '.join(sorted(KNOWN))}",
         )
@@ -66,6 +147,30 @@ def anatomy_of(model: Any) -> Anatomy:
 
 
 def layers_of(model: Any) -> torch.nn.ModuleList:
-    """The list of encoder layers of a transformers model."""
-    found: torch.nn.ModuleList = attrgetter(anatomy_of(model).layers)(model)
+    """The list of encoder layers of a transformers model, with or without a head.
+
+    Raises:
+        BadInput: as `anatomy_of`.
+    """
+    found: torch.nn.ModuleList = attrgetter(anatomy_of(model).layers)(model.base_model)
     return found
+
+
+def head_size_of(model: Any, layer: Any) -> int:
+    """How many numbers a head of `layer` has."""
+    anatomy = anatomy_of(model)
+    return int(getattr(attrgetter(anatomy.attention)(layer), anatomy.head_size))
+
+
+def sum_readers(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+    """For each layer the modules whose input is its attention block's sum and its feed-forward block's sum, (b, s, width).
+
+    Where a model normalises before a block, the second is the next layer's first norm, and the model's last for the last layer.
+    """
+    anatomy, layers = anatomy_of(model), list(layers_of(model))
+    if anatomy.output_norm:
+        after = [attrgetter(anatomy.output_norm)(layer) for layer in layers]
+    else:
+        after = [attrgetter(anatomy.input_norm)(layer) for layer in layers[1:]]
+        after.append(attrgetter(anatomy.final_norm)(model.base_model))
+    return [(attrgetter(anatomy.attention_norm)(layer), norm) for layer, norm in zip(layers, after, strict=True)]

@@ -1,7 +1,7 @@
 """The shape of each layer, read off a model and changed physically: heads, neurons, whole layers.
 
-A layer without heads keeps what its attention block adds then: the bias of the output projection. A layer without neurons
-likewise. Both stay ordinary modules, so such a model trains and exports like any other.
+A layer without heads keeps what its attention block adds then: the bias of the output projection, where there is one. A layer
+without neurons likewise. Both stay ordinary modules, so such a model trains and exports like any other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import Anatomy, anatomy_of, layers_of
+from edgekit.models.anatomy import Anatomy, anatomy_of, head_size_of, layers_of
 
 __all__ = ["LayerShape", "cut", "keep_layers", "layer_count", "resize", "shapes_of"]
 
@@ -29,29 +29,35 @@ class LayerShape:
 
 
 class NoAttention(torch.nn.Module):
-    """Stands where all heads were removed: an output of zero width, so that the projection after it adds its bias alone."""
+    """Stands where all heads were removed, for an output projection that adds its bias alone, which may be its own part."""
 
-    def __init__(self, head_size: int) -> None:
+    def __init__(self, old: Any, anatomy: Anatomy) -> None:
         super().__init__()
-        self.num_attention_heads = 0
-        self.attention_head_size = head_size
-        self.all_head_size = 0
+        setattr(self, anatomy.head_size, getattr(old, anatomy.head_size))
+        for name in (anatomy.heads, anatomy.all_heads):
+            if name is not None:
+                setattr(self, name, 0)
+        within = anatomy.attention_out.startswith(f"{anatomy.attention}.")
+        self.projection = anatomy.attention_out.removeprefix(f"{anatomy.attention}.") if within else None
+        if self.projection is not None:
+            setattr(self, self.projection, getattr(old, self.projection))
 
     def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        return hidden_states, None
+        return (hidden_states if self.projection is None else getattr(self, self.projection)(hidden_states)), None
 
 
 class BiasOnly(torch.nn.Module):
-    """A Linear whose inputs were all removed: (batch, sequence, any) -> (batch, sequence, out) of its bias."""
+    """A Linear whose inputs were all removed: (batch, sequence, any) -> (batch, sequence, out) of its bias, or of zeros."""
 
-    def __init__(self, out_features: int) -> None:
+    def __init__(self, old: torch.nn.Linear) -> None:
         super().__init__()
         self.in_features = 0
-        self.out_features = out_features
-        self.bias = torch.nn.Parameter(torch.zeros(out_features))
+        self.out_features = old.out_features
+        self.bias = None if old.bias is None else torch.nn.Parameter(old.bias.data.clone())
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.bias.expand(*inputs.shape[:-1], self.out_features)
+        bias = inputs.new_zeros(self.out_features) if self.bias is None else self.bias
+        return bias.expand(*inputs.shape[:-1], self.out_features)
 
 
 def layer_count(model: Any) -> int:
@@ -64,9 +70,9 @@ def shapes_of(model: Any) -> list[LayerShape]:
     anatomy = anatomy_of(model)
     shapes = []
     for layer in layers_of(model):
-        attention = attrgetter(anatomy.attention)(layer)
-        down = attrgetter(anatomy.down)(layer)
-        shapes.append(LayerShape(int(attention.num_attention_heads), int(attention.attention_head_size), int(down.in_features)))
+        out, down = attrgetter(anatomy.attention_out)(layer), attrgetter(anatomy.down)(layer)
+        size = head_size_of(model, layer)
+        shapes.append(LayerShape(_inputs(out) // size, size, _inputs(down)))
     return shapes
 
 
@@ -80,27 +86,29 @@ def keep_layers(model: Any, indices: Sequence[int]) -> None:
     wrong = [index for index in indices if not 0 <= index < len(layers)]
     if wrong or not indices:
         raise BadInput(f"layers {wrong or 'none'} of a model with {len(layers)}", where="compress")
-    kept = torch.nn.ModuleList([layers[index] for index in sorted(indices)])
-    parent, _, name = anatomy_of(model).layers.rpartition(".")
-    setattr(attrgetter(parent)(model), name, kept)
+    anatomy, order = anatomy_of(model), sorted(indices)
+    kept = torch.nn.ModuleList([layers[index] for index in order])
+    if order[0] > 0 and anatomy.input_norm:
+        _become_first(kept[0], anatomy)
+    _put(model.base_model, anatomy.layers, kept)
     model.config.num_hidden_layers = len(kept)
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds is not None:
+        model.config.layer_types = [kinds[index] for index in order]
 
 
 def cut(model: Any, heads: Sequence[Sequence[int]], neurons: Sequence[Sequence[int]]) -> None:
     """Keep only the named heads and neurons of each layer, physically; weights of the rest are gone."""
     anatomy = anatomy_of(model)
     for layer, kept_heads, kept_neurons in zip(layers_of(model), heads, neurons, strict=True):
-        size = attrgetter(anatomy.attention)(layer).attention_head_size
-        rows = [head * size + offset for head in kept_heads for offset in range(size)]
-        for path in (anatomy.query, anatomy.key, anatomy.value) if kept_heads else ():
-            _put(layer, path, _linear(attrgetter(path)(layer), rows=rows))
-        _put(layer, anatomy.attention_out, _linear(attrgetter(anatomy.attention_out)(layer), columns=rows))
-        _set_heads(layer, anatomy, len(kept_heads))
+        _cut_heads(model, layer, anatomy, sorted(kept_heads))
+        down = attrgetter(anatomy.down)(layer)
         if kept_neurons:
-            _put(layer, anatomy.up, _linear(attrgetter(anatomy.up)(layer), rows=kept_neurons))
+            gates = [_inputs(down) + neuron for neuron in kept_neurons] if anatomy.gated else []
+            _put(layer, anatomy.up, _linear(attrgetter(anatomy.up)(layer), rows=[*kept_neurons, *gates]))
         else:
             _put(layer, anatomy.up, torch.nn.Identity())
-        _put(layer, anatomy.down, _linear(attrgetter(anatomy.down)(layer), columns=kept_neurons))
+        _put(layer, anatomy.down, _linear(down, columns=kept_neurons))
 
 
 def resize(model: Any, shapes: Sequence[LayerShape]) -> None:
@@ -119,34 +127,73 @@ def resize(model: Any, shapes: Sequence[LayerShape]) -> None:
     cut(model, [range(shape.heads) for shape in shapes], [range(shape.neurons) for shape in shapes])
 
 
-def _set_heads(layer: Any, anatomy: Anatomy, heads: int) -> None:
-    attention = attrgetter(anatomy.attention)(layer)
-    if heads == 0:
-        _put(layer, anatomy.attention, NoAttention(attention.attention_head_size))
+def _cut_heads(model: Any, layer: Any, anatomy: Anatomy, kept: list[int]) -> None:
+    attention, out = attrgetter(anatomy.attention)(layer), attrgetter(anatomy.attention_out)(layer)
+    size, before = head_size_of(model, layer), _inputs(out)
+    rows = [head * size + offset for head in kept for offset in range(size)]
+    _put(layer, anatomy.attention_out, _linear(out, columns=rows))
+    if not kept:
+        _put(layer, anatomy.attention, NoAttention(attention, anatomy))
         return
-    attention.num_attention_heads = heads
-    attention.all_head_size = heads * attention.attention_head_size
+    if anatomy.packed:
+        packed = [part * before + row for part in range(3) for row in rows]
+        _put(layer, anatomy.query, _linear(attrgetter(anatomy.query)(layer), rows=packed))
+    else:
+        for path in (anatomy.query, anatomy.key, anatomy.value, *anatomy.positions):
+            if hasattr(attention, path.rpartition(".")[2]):
+                _put(layer, path, _linear(attrgetter(path)(layer), rows=rows))
+    if anatomy.shared_bias and len(rows) < before:
+        _choose_planes(attention, kept, before // size)
+    for name, value in ((anatomy.heads, len(kept)), (anatomy.all_heads, len(rows))):
+        if name is not None:
+            setattr(attention, name, value)
+
+
+def _choose_planes(attention: Any, kept: list[int], before: int) -> None:
+    """Let a layer with fewer heads add its own planes of the position bias; their numbers are saved with the weights."""
+    planes = getattr(attention, "position_planes", None)
+    if planes is None:
+        planes = torch.arange(before)
+        attention.register_forward_pre_hook(_own_planes)
+    attention.register_buffer("position_planes", planes[kept].clone())
+
+
+def _own_planes(attention: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    hidden_states, mask, bias, *rest = inputs
+    return (hidden_states, mask, bias[:, attention.position_planes], *rest)
+
+
+def _become_first(layer: Any, anatomy: Anatomy) -> None:
+    """Take the input norm away, as the architecture has it for a first layer; its scale moves into the projection after it."""
+    norm = attrgetter(anatomy.input_norm)(layer)
+    projection = getattr(attrgetter(anatomy.attention)(layer), anatomy.query.rpartition(".")[2], None)
+    if projection is not None:
+        projection.weight.data.mul_(norm.weight.data)
+    _put(layer, anatomy.input_norm, torch.nn.Identity())
+
+
+def _inputs(linear: Any) -> int:
+    return int(linear.in_features)
 
 
 def _linear(old: Any, *, rows: Sequence[int] | None = None, columns: Sequence[int] | None = None) -> torch.nn.Module:
     """`old` with only some outputs (`rows`) or inputs (`columns`)."""
-    if columns is not None and len(columns) == 0:
-        bias = BiasOnly(old.out_features)
-        bias.bias.data.copy_(old.bias.data)
-        return bias
     if isinstance(old, BiasOnly):
         return old
-    weight, bias_values = old.weight.data, old.bias.data
+    if columns is not None and len(columns) == 0:
+        return BiasOnly(old)
+    weight, bias = old.weight.data, None if old.bias is None else old.bias.data
     if rows is not None:
-        weight, bias_values = weight[list(rows)], bias_values[list(rows)]
+        weight, bias = weight[list(rows)], None if bias is None else bias[list(rows)]
     if columns is not None:
         weight = weight[:, list(columns)]
-    new = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    new = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype)
     new.weight.data.copy_(weight)
-    new.bias.data.copy_(bias_values)
+    if bias is not None:
+        new.bias.data.copy_(bias)
     return new
 
 
-def _put(layer: Any, path: str, module: torch.nn.Module) -> None:
+def _put(root: Any, path: str, module: torch.nn.Module) -> None:
     parent, _, name = path.rpartition(".")
-    setattr(attrgetter(parent)(layer) if parent else layer, name, module)
+    setattr(attrgetter(parent)(root) if parent else root, name, module)

@@ -1,20 +1,88 @@
-"""The module that is exported: a transformers encoder with its attention mask made in three nodes instead of forty.
+"""What the exported module gives a transformers encoder beside its token ids: the attention mask and the positions.
 
 transformers 5 builds a padding mask from Range, GatherND, And, Where and Expand, to serve packed sequences and caches
-that an encoder on a device never sees. A ready-made additive mask of shape (batch, 1, 1, sequence) is passed through
-untouched and means the same.
+that an encoder on a device never sees. A ready-made mask of shape (batch, 1, 1, sequence) is passed through untouched and
+means the same. Likewise RoBERTa and MPNet count positions over the ids that are not padding, which costs seven nodes; where
+padding stands on the right only, as here, real tokens have the positions first, first + 1, … anyway.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-__all__ = ["MASKED", "with_plain_mask"]
+__all__ = ["MASKED", "arguments_for", "first_position", "mask_for", "with_plain_mask"]
 
 MASKED = -1e4
 """Added to the score of a padded position: exp(-1e4) is 0.0 in float32, and it fits float16, which float32's minimum does not."""
+
+Mask = torch.Tensor | dict[str, torch.Tensor]
+
+
+def additive(mask: torch.Tensor) -> torch.Tensor:
+    """(b, s) of 0 and 1 -> float32 (b, 1, 1, s), which is added to attention scores."""
+    return (1.0 - mask[:, None, None, :].to(torch.float32)) * MASKED
+
+
+def mask_for(config: Any) -> Callable[[torch.Tensor], Mask]:
+    """The function from a mask of 0 and 1, int64 (b, s), to what a model of `config` takes as `attention_mask`.
+
+    Most families add a mask (b, 1, 1, s) to their scores. DeBERTa fills where a mask (b, 1, 1, s) of 0 and 1 is 0, and its
+    convolution, where it has one, wants the mask as it came. ModernBERT takes one mask for each kind of layer; its head, where it
+    averages over tokens, wants the mask as it came.
+    """
+    kind = config.model_type
+    if kind == "deberta-v2":
+        return _unchanged if getattr(config, "conv_kernel_size", 0) > 0 else _broadcast
+    if kind == "modernbert":
+        return _unchanged if config.classifier_pooling == "mean" else _by_layer_type(config.sliding_window)
+    return additive
+
+
+def first_position(config: Any) -> int | None:
+    """The position of a text's first token in the families that count from beyond their padding id; else None.
+
+    RoBERTa takes the padding id from its configuration, MPNet has it fixed at 1.
+    """
+    if config.model_type in {"roberta", "xlm-roberta"}:
+        return int(config.pad_token_id) + 1
+    return 2 if config.model_type == "mpnet" else None
+
+
+def arguments_for(config: Any) -> Callable[[torch.Tensor, torch.Tensor], dict[str, Any]]:
+    """The function from (ids, mask), int64 (b, s) each, padded on the right, to the keyword arguments of a model of `config`.
+
+    Same outputs for real tokens as from the ids and the mask alone, as long as no real token has the padding id.
+    """
+    mask_of, first = mask_for(config), first_position(config)
+    if first is None:
+        return lambda ids, mask: {"input_ids": ids, "attention_mask": mask_of(mask)}
+    positions = torch.arange(first, config.max_position_embeddings)[None]
+    return lambda ids, mask: {
+        "input_ids": ids,
+        "attention_mask": mask_of(mask),
+        "position_ids": positions.to(ids.device)[:, : ids.shape[1]],
+    }
+
+
+def _unchanged(mask: torch.Tensor) -> Mask:
+    return mask
+
+
+def _broadcast(mask: torch.Tensor) -> Mask:
+    return mask[:, None, None, :]
+
+
+def _by_layer_type(window: int) -> Callable[[torch.Tensor], Mask]:
+    def masks(mask: torch.Tensor) -> Mask:
+        full = additive(mask)
+        place = torch.arange(mask.shape[1], device=mask.device)
+        far = (place[:, None] - place[None, :]).abs() > window
+        return {"full_attention": full, "sliding_attention": full + far.to(torch.float32) * MASKED}
+
+    return masks
 
 
 class PlainMask(torch.nn.Module):
@@ -24,10 +92,10 @@ class PlainMask(torch.nn.Module):
         super().__init__()
         self.model = model
         self.output = output
+        self.arguments = arguments_for(model.config)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        mask = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
-        result: torch.Tensor = getattr(self.model(input_ids=input_ids, attention_mask=mask), self.output)
+        result: torch.Tensor = getattr(self.model(**self.arguments(input_ids, attention_mask)), self.output)
         return result
 
 

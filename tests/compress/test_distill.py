@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from edgekit.compress import distill, prune_vocabulary
 from edgekit.compress.augment import augmented
 from edgekit.compress.distill import Settings, starting_layers
+from edgekit.compress.hidden import nearest_in_order
 from edgekit.compress.layer_map import uniform_map
 from edgekit.compress.method import Work
+from edgekit.compress.relations import relation_loss
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import layer_count
@@ -217,3 +220,89 @@ def test_rare_pieces_share_their_nearest_row(work: Work, tiny_model: Path, tmp_p
         for path in (tmp_path / "onnx" / "fused.onnx", tmp_path / "small.onnx")
     )
     assert np.abs(whole - small).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"hidden": "skip"},
+        {"hidden": "last"},
+        {"hidden": "dynamic"},
+        {"hidden": "none", "relations": "minilmv2"},
+        {"hidden": "none", "relations": "attention"},
+        {"relations": "minilmv2", "relation_heads": 2, "relation_layer": 1},
+    ],
+)
+def test_every_way_of_looking_inside_the_teacher(work: Work, asked: dict[str, Any]) -> None:
+    made = distill.run(work, Settings(method="distill", layers=2, epochs=2, batch=16, learning_rate=5e-3, augment=2, **asked))
+    assert made["validation"] > 0.3
+    assert all(np.isfinite(made["history"]["quality"]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"layers": 1, "hidden": "skip"}, "leaves out the last layer"),
+        ({"layers": 1, "hidden": "last"}, "leaves out the last layer"),
+        ({"relations": "minilmv2", "relation_heads": 7}, "cannot both be cut into 7"),
+        ({"relations": "minilmv2", "relation_layer": 3}, "no layer of a teacher of 3"),
+        ({"unlabelled": 5}, "names none"),
+    ],
+)
+def test_looks_that_are_not_there(work: Work, asked: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        distill.run(work, Settings(method="distill", epochs=1, **asked))
+
+
+def test_attention_maps_need_the_same_heads(work: Work, tmp_path: Path) -> None:
+    from edgekit.models.shapes import cut
+
+    pruned = load(work.source)
+    cut(pruned, [[0, 1, 2]] * 3, [range(64)] * 3)
+    save(pruned, tmp_path / "pruned", tokenizer_files_from=work.source)
+    with pytest.raises(BadInput, match="attention maps of 3 heads"):
+        distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="attention"))
+    with pytest.raises(BadInput, match="cannot both be cut"):
+        distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="minilmv2", relation_heads=16))
+
+
+def test_the_nearest_layers_in_order() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        n = int(generator.integers(1, 5))
+        m = int(generator.integers(n, 7))
+        away = generator.random((n, m)).tolist()
+        found = nearest_in_order(away)
+        assert found == sorted(set(found)) and len(found) == n
+        best = min(
+            sum(row[column] for row, column in zip(away, pick, strict=True)) for pick in itertools.combinations(range(m), n)
+        )
+        assert sum(row[column] for row, column in zip(away, found, strict=True)) == pytest.approx(best)
+
+
+def test_relations_are_minilms() -> None:
+    """Against the definition in float64, token by token, with padding that must not count."""
+    generator = np.random.default_rng(0)
+    student, teacher = (generator.normal(size=(3, 2, 5, width)) for width in (8, 16))
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    heads, total, count = 2, 0.0, 0
+
+    def chances(parts: np.ndarray, row: int, head: int, length: int) -> np.ndarray:
+        size = parts.shape[-1] // heads
+        one = parts[row, :length, head * size : (head + 1) * size]
+        scores = one @ one.T / np.sqrt(size)
+        exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
+
+    for part in range(3):
+        for row, length in ((0, 5), (1, 3)):
+            each = []
+            for head in range(heads):
+                p, q = (chances(side[part], row, head, length) for side in (teacher, student))
+                each.append((p * (np.log(p) - np.log(q))).sum(axis=1))
+            total += float(np.mean(each, axis=0).sum())
+            count += length
+    found = relation_loss(
+        list(torch.from_numpy(student)), list(torch.from_numpy(teacher)), torch.from_numpy(mask), "minilmv2", heads
+    )
+    assert float(found) == pytest.approx(total / count, rel=1e-6)

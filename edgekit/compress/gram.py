@@ -1,0 +1,109 @@
+"""What the inputs of linear modules look like over calibration texts: X'X and column sums, over real tokens only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekit.errors import BadInput
+
+__all__ = ["Feed", "Gram", "encoder_linears", "grams", "real_tokens"]
+
+Feed = dict[str, torch.Tensor]
+"""Inputs of the model, int64 (b, s) each."""
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Sums over the inputs x of one module."""
+
+    second: np.ndarray
+    """Sum of w x x', float64 (in, in)."""
+    first: np.ndarray
+    """Sum of w x, float64 (in,)."""
+    weight: float
+    """Sum of w; the number of inputs where none was weighted."""
+
+    def centred(self) -> Gram:
+        """Second moments about the mean: the Hessian of a layer whose bias is free to follow."""
+        mean = self.first / self.weight
+        return Gram(self.second - self.weight * np.outer(mean, mean), np.zeros_like(self.first), self.weight)
+
+
+def encoder_linears(layers: Any) -> list[dict[str, torch.nn.Linear]]:
+    """The linear modules of each layer by their names in it; modules that several layers share stand in the first alone."""
+    seen: set[int] = set()
+    found: list[dict[str, torch.nn.Linear]] = []
+    for layer in layers:
+        found.append({})
+        for name, module in layer.named_modules():
+            if isinstance(module, torch.nn.Linear) and id(module) not in seen:
+                seen.add(id(module))
+                found[-1][name] = module
+    return found
+
+
+def real_tokens(feeds: Sequence[Feed]) -> int:
+    """How many tokens of `feeds` are no padding.
+
+    Raises:
+        BadInput: none at all, or a text without a single one.
+    """
+    each = [feed["attention_mask"].sum(dim=1) for feed in feeds]
+    empty = sum(int((tokens == 0).sum()) for tokens in each)
+    if empty or not each:
+        raise BadInput(
+            f"{empty} calibration rows are all padding" if empty else "there are no calibration rows",
+            where="compress, calibration rows",
+            fix="remove empty texts from the training rows",
+        )
+    return sum(int(tokens.sum()) for tokens in each)
+
+
+def grams(
+    model: Any,
+    modules: Mapping[str, torch.nn.Module],
+    feeds: Sequence[Feed],
+    *,
+    weights: Mapping[str, Sequence[torch.Tensor]] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Gram]:
+    """The Gram of each of `modules` over `feeds`; `weights` (b, s) of each module and batch weigh its tokens.
+
+    Products in float32 over one batch, their sum in float64.
+    """
+    sums = {name: [0.0, 0.0, 0.0] for name in modules}
+    real, place = torch.zeros(0), 0
+
+    def hook(name: str) -> Callable[[Any, Any], None]:
+        def add(_: Any, inputs: Any) -> None:
+            given = inputs[0].detach()
+            rows = given.reshape(-1, given.shape[-1])
+            if given.shape[:-1] == real.shape:
+                weight = (real if weights is None else real * weights[name][place]).flatten()
+                rows, weight = rows[weight > 0], weight[weight > 0]
+            else:  # not one input a token, such as tables of relative positions
+                weight = torch.ones(len(rows))
+            scaled = rows * weight[:, None]
+            total = sums[name]
+            total[0] = total[0] + (scaled.T @ rows).double().numpy()
+            total[1] = total[1] + scaled.double().sum(dim=0).numpy()
+            total[2] += float(weight.double().sum())
+
+        return add
+
+    handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
+    try:
+        with torch.no_grad():
+            for place, feed in enumerate(feeds):
+                real = feed["attention_mask"].float()
+                model(**feed)
+                progress(place + 1)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: Gram(np.asarray(second), np.asarray(first), weight) for name, (second, first, weight) in sums.items()}

@@ -1,0 +1,106 @@
+"""Relations between tokens inside one attention layer, as a teacher's and a student's are compared.
+
+MiniLMv2 (Wang et al. 2021, arXiv 2012.15828, eqs. 4 to 6): queries, keys and values of all heads are laid side by side and cut
+anew into relation heads, so that head counts need not match; each gives softmax(A A' / sqrt(d)), compared by KL. Attention
+maps (Wang et al. 2020, MiniLM, eq. 5) are softmax(Q K' / sqrt(d)) with the heads as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any
+
+import torch
+
+from edgekit.errors import BadInput
+from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
+
+__all__ = ["PAIRS", "heads_for", "relation_loss", "tapped"]
+
+PAIRS = {"minilmv2": ((0, 0), (1, 1), (2, 2)), "attention": ((0, 1),)}
+"""Which of query (0), key (1) and value (2) is related with which."""
+FAR = -1e4
+
+
+@contextmanager
+def tapped(model: Any, layer: int | None) -> Iterator[list[torch.Tensor]]:
+    """While the context lasts, each forward pass leaves queries, keys and values of `layer` (from 0), (b, s, width) each.
+
+    Nothing for None.
+    """
+    if layer is None:
+        yield []
+        return
+    anatomy = anatomy_of(model)
+    if anatomy.packed:
+        raise BadInput(
+            f"queries, keys and values of {model.config.model_type} are one Linear and are not looked into",
+            where="compress, distill, relations",
+            fix='set relations = "none"',
+        )
+    seen: list[torch.Tensor] = []
+    one = layers_of(model)[layer]
+    handles = []
+    for place, path in enumerate((anatomy.query, anatomy.key, anatomy.value)):
+
+        def keep(_: Any, __: Any, output: torch.Tensor, place: int = place) -> None:
+            if place == 0:
+                seen.clear()
+            seen.append(output)
+
+        handles.append(attrgetter(path)(one).register_forward_hook(keep))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def heads_for(kind: str, wanted: int | None, student: Any, teacher: Any) -> int:
+    """Relation heads for these two models: `wanted`, or the teacher's own number.
+
+    Raises:
+        BadInput: the widths cannot be cut so, or attention maps are asked of models with different heads.
+    """
+    sizes = [head_size_of(model, layers_of(model)[-1]) for model in (student, teacher)]
+    widths = [attrgetter(anatomy_of(model).query)(layers_of(model)[-1]).out_features for model in (student, teacher)]
+    where = "compress, distill, relations"
+    if kind == "attention":
+        counts = [width // size for width, size in zip(widths, sizes, strict=True)]
+        if counts[0] != counts[1]:
+            raise BadInput(
+                f"attention maps of {counts[0]} heads cannot be compared with {counts[1]}",
+                where=where,
+                fix='use relations = "minilmv2", which cuts both into heads of its own',
+            )
+        return int(counts[0])
+    heads = wanted or widths[1] // sizes[1]
+    if any(width == 0 or width % heads for width in widths):
+        raise BadInput(
+            f"queries of widths {widths[0]} and {widths[1]} cannot both be cut into {heads} relation heads",
+            where=where,
+            fix="give `relation_heads` that divides both",
+        )
+    return heads
+
+
+def relation_loss(
+    student: list[torch.Tensor], teacher: list[torch.Tensor], mask: torch.Tensor, kind: str, heads: int
+) -> torch.Tensor:
+    """Mean KL(teacher || student) of the relations of real tokens; both are queries, keys, values, (b, s, width) each."""
+    value = torch.zeros((), device=mask.device)
+    real = mask.bool()
+    for one, other in PAIRS[kind]:
+        ours, theirs = (_logs(parts[one], parts[other], real, heads) for parts in (student, teacher))
+        each = (theirs.exp() * (theirs - ours)).sum(dim=-1).mean(dim=1)  # (b, s): every token's row, mean over heads
+        value = value + each[real].mean()
+    return value / len(PAIRS[kind])
+
+
+def _logs(one: torch.Tensor, other: torch.Tensor, real: torch.Tensor, heads: int) -> torch.Tensor:
+    """Log-softmax of the scaled products, (b, heads, s, s), padding never looked at."""
+    left, right = (part.reshape(*part.shape[:2], heads, -1).transpose(1, 2) for part in (one, other))
+    scores = left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5
+    return torch.log_softmax(scores.masked_fill(~real[:, None, None, :], FAR), dim=-1)

@@ -1,0 +1,76 @@
+"""Which level each block gets under a budget: SPDY (Frantar and Alistarh 2022, arXiv 2201.13096), as ZipLM uses it.
+
+For given sensitivities a dynamic programme finds the levels with the least sum of sensitivity times error. The sensitivities are
+then mutated at random; a mutation stays when the model that it leads to has a lower loss on calibration rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+__all__ = ["best_levels", "search_levels"]
+
+STEPS = 4000
+"""Parts that the budget is divided into; prices are rounded up to whole parts."""
+
+
+def best_levels(costs: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[int] | None:
+    """The level of each block with the least total cost at a total price of at most `budget`; None where nothing fits.
+
+    `costs` and `prices`: one float64 array (levels,) a block, which may differ in length.
+    """
+    spent = [np.ceil(price / budget * STEPS - 1e-9).astype(int) for price in prices]
+    least = np.zeros(STEPS + 1)
+    choices = []
+    for cost, parts in zip(costs, spent, strict=True):
+        trials = np.full((len(cost), STEPS + 1), np.inf)
+        for level, (value, part) in enumerate(zip(cost, parts, strict=True)):
+            if part <= STEPS:
+                trials[level, part:] = least[: STEPS + 1 - part] + value
+        choices.append(trials.argmin(axis=0))
+        least = trials.min(axis=0)
+    if not np.isfinite(least[STEPS]):
+        return None
+    room, picked = STEPS, []
+    for choice, parts in zip(reversed(choices), reversed(spent), strict=True):
+        level = int(choice[room])
+        picked.append(level)
+        room -= int(parts[level])
+    return picked[::-1]
+
+
+def search_levels(
+    errors: Sequence[np.ndarray],
+    prices: Sequence[np.ndarray],
+    budget: float,
+    sensitivities: np.ndarray,
+    loss: Callable[[list[int]], float],
+    trials: int,
+    generator: np.random.Generator,
+    progress: Callable[[int, float], None],
+) -> tuple[list[int], float]:
+    """(levels with the lowest loss found, that loss) after `trials` mutations; `sensitivities` (blocks,) > 0 to start from.
+
+    `loss` is asked once for each set of levels. Something must fit the budget.
+    """
+
+    def levels_for(weights: np.ndarray) -> list[int]:
+        found = best_levels([weight * error for weight, error in zip(weights, errors, strict=True)], prices, budget)
+        assert found is not None
+        return found
+
+    best = levels_for(sensitivities)
+    known = {tuple(best): loss(best)}
+    current = sensitivities
+    for trial in range(trials):
+        progress(trial, known[tuple(best)])
+        changed = generator.random(len(current)) < max(0.1, 1.5 / len(current))
+        mutated = current * np.exp(np.where(changed, generator.normal(size=len(current)), 0.0))
+        levels = levels_for(mutated)
+        if tuple(levels) not in known:
+            known[tuple(levels)] = loss(levels)
+        if known[tuple(levels)] <= known[tuple(best)]:
+            best, current = levels, mutated
+    return best, known[tuple(best)]
