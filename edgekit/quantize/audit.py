@@ -123,7 +123,8 @@ def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counte
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     for length in (2, 9, 16):
         ids = np.arange(1, length + 1, dtype=np.int64)[None]
-        session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        every = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        session.run(None, {item.name: every[item.name] for item in session.get_inputs()})
     profile = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     ran = Counter(
         event["args"]["op_name"] for event in profile if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")

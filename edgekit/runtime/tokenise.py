@@ -17,6 +17,8 @@ LONGEST_TEXT = 4_000_000
 """Characters; beyond, a text is a mistake or an attack."""
 CHARACTERS_A_TOKEN = 64
 """A text is cut to this many characters for each token of the limit before it is tokenised: no real text needs more."""
+LEAST_ROOM = 8
+"""Tokens of a context that every window must be able to hold."""
 MOST_WINDOWS = 4096
 """Windows of one context; beyond, the context is a mistake or an attack."""
 
@@ -77,7 +79,7 @@ class Tokeniser:
         return self._pass(encoding, "", truncated=bool(encoding.overflowing))
 
     def pair(self, question: Any, context: Any, stride: int) -> list[Pass]:
-        """A question with each window of a context; neighbouring windows share `stride` tokens.
+        """A question with each window of a context; neighbouring windows share `stride` tokens, or half of what the question leaves.
 
         Offsets and words are of the context; the question's tokens count as special.
 
@@ -90,13 +92,12 @@ class Tokeniser:
         try:
             special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
             room = self.max_length - special - len(self.tokenizer.encode(asked, add_special_tokens=False).ids)
-            if room <= stride:
+            if room < LEAST_ROOM:
                 raise BadInput(
-                    f"the question leaves {max(0, room)} of {self.max_length} tokens for the context",
-                    fix=f"shorten it; windows overlap by {stride} tokens, so more than that is needed",
+                    f"the question leaves {max(0, room)} of {self.max_length} tokens for the context", fix="shorten it"
                 )
             # The tokenizer's own windows: the second text is cut, every window keeps the whole question.
-            self.tokenizer.enable_truncation(self.max_length, stride=stride, strategy="only_second")
+            self.tokenizer.enable_truncation(self.max_length, stride=min(stride, room // 2), strategy="only_second")
             encoding = self.tokenizer.encode(asked, whole)
         finally:
             self.tokenizer.enable_truncation(self.max_length)

@@ -263,7 +263,9 @@ def test_attention_maps_need_the_same_heads(work: Work, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="attention maps of 3 heads"):
         distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="attention"))
     with pytest.raises(BadInput, match="cannot both be cut"):
-        distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="minilmv2", relation_heads=16))
+        distill.run(
+            replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="minilmv2", relation_heads=16)
+        )
 
 
 def test_the_nearest_layers_in_order() -> None:

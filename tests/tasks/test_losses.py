@@ -1,0 +1,94 @@
+"""Losses of every kind of output, against their definitions in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.tasks import find_task, task_names
+from edgekit.tasks.losses import (
+    draw_class,
+    draw_span,
+    hard_class,
+    hard_direction,
+    hard_span,
+    soft_class,
+    soft_direction,
+    soft_span,
+)
+
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+GENERATOR = np.random.default_rng(0)
+
+
+def logs(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values - np.log(np.exp(values).sum(axis=-1, keepdims=True)))
+
+
+def test_tokens_count_where_they_have_a_label() -> None:
+    output = GENERATOR.normal(size=(2, 4, 3))
+    labels = np.array([[-1, 2, 0, -1], [-1, 1, -1, -1]])
+    each = -np.array([logs(output[0, 1])[2] + logs(output[0, 2])[0], logs(output[1, 1])[1]])
+    found = hard_class(torch.from_numpy(output), torch.from_numpy(labels), MASK)
+    assert found.mean().item() == pytest.approx(each.sum() / 3)
+    teacher = GENERATOR.normal(size=(2, 4, 3))
+    t = 2.0
+    total = 0.0
+    for row, place in ((0, 1), (0, 2), (1, 1)):
+        p, q = logs(teacher[row, place] / t), logs(output[row, place] / t)
+        total += float((np.exp(p) * (p - q)).sum())
+    soft = soft_class(torch.from_numpy(output), torch.from_numpy(teacher), torch.from_numpy(labels), MASK, t)
+    assert soft.item() == pytest.approx(t**2 * total / 3)
+
+
+def test_unlabelled_tokens_all_count() -> None:
+    student, teacher = (torch.from_numpy(GENERATOR.normal(size=(2, 4, 3))) for _ in range(2))
+    none = torch.full((2, 4), -1)
+    far = student.clone()
+    far[1, 2:] = 99.0
+    one, other = (soft_class(part, teacher, none, MASK, 1.0) for part in (student, far))
+    assert one.item() == pytest.approx(other.item()), "padding does not count"
+
+
+def test_spans_look_at_real_tokens_alone() -> None:
+    output = GENERATOR.normal(size=(2, 4, 2))
+    labels = torch.tensor([[1, 3], [0, 1]])
+    wanted = [
+        -(logs(output[0, :, 0])[1] + logs(output[0, :, 1])[3]) / 2,
+        -(logs(output[1, :2, 0])[0] + logs(output[1, :2, 1])[1]) / 2,
+    ]
+    assert hard_span(torch.from_numpy(output), labels, MASK).tolist() == pytest.approx(wanted)
+    assert hard_span(torch.from_numpy(output), torch.full((2, 2), -1), MASK).tolist() == [0.0, 0.0]
+    assert soft_span(torch.from_numpy(output), torch.from_numpy(output), labels, MASK, 3.0).item() == pytest.approx(0, abs=1e-9)
+    assert soft_span(torch.from_numpy(output), torch.from_numpy(-output), labels, MASK, 3.0).item() > 0
+
+
+def test_directions() -> None:
+    teacher = torch.nn.functional.normalize(torch.from_numpy(GENERATOR.normal(size=(3, 6))), dim=-1)
+    assert soft_direction(teacher, teacher, MASK, MASK, 1.0).item() == pytest.approx(0, abs=1e-9)
+    narrow = torch.nn.functional.normalize(torch.from_numpy(GENERATOR.normal(size=(3, 4))), dim=-1)
+    wanted = (narrow @ narrow.T - teacher @ teacher.T).square().mean()
+    assert soft_direction(narrow, teacher, MASK, MASK, 1.0).item() == pytest.approx(wanted.item())
+    assert hard_direction(teacher, torch.tensor([-1, -1, -1]), MASK).tolist() == [0, 0, 0]
+
+
+def test_drawn_labels_are_real_ones() -> None:
+    output = torch.from_numpy(GENERATOR.normal(size=(2, 4, 3)))
+    drawn = draw_class(output, MASK, torch.Generator().manual_seed(0))
+    assert drawn.shape == (2, 4) and (drawn[1, 2:] == -1).all() and (drawn[MASK.bool()] >= 0).all()
+    spans = draw_span(output[:, :, :2], MASK, torch.Generator().manual_seed(0))
+    assert spans.shape == (2, 2) and spans[1].max() < 2
+    certain = torch.full((2, 4, 3), -50.0)
+    certain[:, :, 1] = 50.0
+    assert (draw_class(certain, MASK, torch.Generator())[MASK.bool()] == 1).all()
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_gradients_reach_the_output(name: str) -> None:
+    task = find_task(name)
+    shape = (2, 4, 2) if task.per_token else (2, 3)
+    output = torch.randn(shape, requires_grad=True)
+    drawn = task.draw(output.detach(), MASK, torch.Generator().manual_seed(0))
+    task.hard(output, drawn, MASK).sum().backward()
+    assert output.grad is not None and torch.isfinite(output.grad).all() and output.grad.abs().sum() > 0

@@ -1,0 +1,115 @@
+"""Evidence and metrics of each task against the field's own libraries and definitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.runtime.decode.question_answering import prepare
+from edgekit.runtime.decode.token_classification import first_tokens, spans
+from edgekit.runtime.errors import BadInput
+from edgekit.runtime.tokenise import Pass, load_tokeniser
+from edgekit.tasks import find_task
+from edgekit.tasks.question_answering import exact_match, labels, word_f1
+
+TAGS = ["O", "B-room", "I-room", "B-colour", "I-colour"]
+
+
+def one_pass(words: list[int], text: str = "") -> Pass:
+    count = len(words)
+    return Pass(np.arange(count), None, np.zeros((count, 2), dtype=np.int64), np.array(words), text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1, max_size=8), min_size=1, max_size=6)
+)
+def test_span_f1_is_seqevals(sentences: list[list[tuple[str, str]]]) -> None:
+    from seqeval.metrics import f1_score
+
+    task = find_task("token-classification")
+    found = []
+    for pairs in sentences:
+        logits = np.zeros((1, len(pairs) + 2, len(TAGS)), dtype=np.float32)
+        for place, (_, said) in enumerate(pairs):
+            logits[0, place + 1, TAGS.index(said)] = 1.0
+        one = one_pass([-1, *range(len(pairs)), -1])
+        found.append(task.evidence([logits], [[one]], {"tags": [tag for tag, _ in pairs]}, TAGS))
+    wanted = [[tag for tag, _ in pairs] for pairs in sentences]
+    said = [[tag for _, tag in pairs] for pairs in sentences]
+    assert task.reduce(np.array(found)) == pytest.approx(f1_score(wanted, said, zero_division=0), abs=1e-9)
+
+
+def test_spans_and_first_tokens() -> None:
+    assert spans(["O", "B-a", "I-a", "I-b", "B-b", "B-b"]) == [("a", 1, 3), ("b", 3, 4), ("b", 4, 5), ("b", 5, 6)]
+    assert first_tokens(np.array([-1, 0, 0, 1, 2, 2, -1])).tolist() == [1, 3, 4]
+    assert first_tokens(np.array([-1, -1])).tolist() == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 5)), min_size=3, max_size=40))
+def test_spearman_is_scipys(pairs: list[tuple[float, int]]) -> None:
+    from scipy.stats import spearmanr
+
+    found = np.array(pairs, dtype=np.float64)
+    ours = find_task("feature-extraction").reduce(found)
+    if len(set(found[:, 0])) == 1 or len(set(found[:, 1])) == 1:
+        assert ours == 0.0
+        return
+    assert ours == pytest.approx(float(spearmanr(found[:, 0], found[:, 1]).statistic), abs=1e-9)
+
+
+def test_squad_counts_words() -> None:
+    assert exact_match("The  Cat!", "cat") == 1.0
+    assert word_f1("the big cat", "a cat") == pytest.approx(2 / 3)
+    assert word_f1("", "") == 1.0 and word_f1("dog", "") == 0.0
+
+
+@pytest.mark.parametrize("length", [24, 32, 512])
+def test_windows_hold_all_of_a_context_and_every_answer(tiny_model: Path, length: int) -> None:
+    tokenise = load_tokeniser(tiny_model / "tokenizer.json", length, segments=True)
+    context = "turn on the red light in the kitchen . paint the hall blue . is the white light in the office on ? " * 4
+    item = {"question": "paint what ?", "context": context}
+    passes = prepare(tokenise, item)
+    assert all(len(one.ids) <= length for one in passes)
+    assert (len(passes) > 1) == (length < 512)
+    covered = set()
+    for one in passes:
+        assert one.types is not None and set(one.types[one.words >= 0].tolist()) == {1}
+        for low, high in one.offsets[one.words >= 0]:
+            covered |= set(range(low, high))
+    assert {place for place, letter in enumerate(context) if not letter.isspace()} == covered
+    for start in (context.find("kitchen"), context.rfind("office")):
+        text = context[start:].split()[0]
+        row: dict[str, Any] = {**item, "answers": {"text": [text], "answer_start": [start]}}
+        wanted = labels(row, passes, {})
+        assert any(label[0] >= 0 for label in wanted)
+        for one, (first, last) in zip(passes, wanted, strict=True):
+            if first >= 0:
+                assert context[one.offsets[first, 0] : one.offsets[last, 1]] == text
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ("a question alone", "reads an object"),
+        ({"question": "what?"}, "reads an object"),
+        ({"question": "", "context": "words"}, "empty"),
+        ({"question": "word " * 40, "context": "words"}, "tokens for the context"),
+        ({"question": "what?", "context": "word " * 400_000}, "windows is longer"),
+    ],
+)
+def test_questions_that_cannot_be_asked(tiny_model: Path, item: Any, text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        prepare(load_tokeniser(tiny_model / "tokenizer.json", 24), item)
+
+
+@pytest.mark.parametrize("words", [[], ["fine", ""], ["fine", 3]])
+def test_words_that_cannot_be_tagged(tiny_model: Path, words: list[Any]) -> None:
+    with pytest.raises(BadInput):
+        load_tokeniser(tiny_model / "tokenizer.json", 24).words(words)
