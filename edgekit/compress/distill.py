@@ -59,6 +59,12 @@ class Settings(Strict):
     """Texts made from each training row (words dropped, exchanged, spliced), which the teacher labels."""
     unlabelled: int = Field(0, ge=0)
     """Rows of [data] unlabelled to learn from too: the first so many."""
+    lora: int | None = Field(None, ge=1)
+    """Train low-rank adapters of this rank and the head instead of all weights, and fold them in at the end."""
+    lora_alpha: float = Field(16.0, gt=0)
+    """Scale of the adapters, in units of 1 / rank."""
+    lora_targets: list[str] | None = None
+    """Linear modules that get adapters, by the end of their path; left out: all of the encoder's."""
     epochs: int = Field(10, ge=1, le=10_000)
     batch: int = Field(32, ge=1, le=65_536)
     learning_rate: float = Field(3e-4, gt=0, lt=1)
@@ -105,9 +111,11 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     from edgekit.compress.augment import augmented_rows, unlabelled_rows
     from edgekit.compress.hidden import dynamic_loss, mapped_loss
     from edgekit.compress.layer_map import layer_map
+    from edgekit.compress.lora import attach, merge
     from edgekit.compress.relations import heads_for, relation_loss, tapped
     from edgekit.compress.teacher import Teacher, depth_of
     from edgekit.compress.training import Plan, fit, quality_of
+    from edgekit.compress.zeros import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import keep_layers, layer_count
     from edgekit.tasks import find_task
@@ -123,6 +131,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
     master = work.original if settings.teacher == "original" else work.dense
     student.get_input_embeddings().weight.requires_grad_(False)
+    zeros = kept_zeros(student)
     deep = settings.hidden != "none" and settings.hidden_weight > 0
     related = settings.relations != "none" and settings.relations_weight > 0
     depth = depth_of(master)
@@ -167,10 +176,16 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     def evaluate(model: Any) -> float:
         return quality_of(model, task, validation, rows["validation"], labels)
 
+    if settings.lora is not None:
+        attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
     plan = Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup)
     history = fit(
         student, train, loss, evaluate, plan,
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,
+        after_step=zeros if settings.lora is None else lambda: None,
     )  # fmt: skip
+    if settings.lora is not None:
+        merge(student)
+        zeros()
     save(student, work.out, tokenizer_files_from=work.source)
     return {"parameters": parameters(student), "validation": history["quality"][history["best_epoch"] - 1], "history": history}

@@ -22,16 +22,16 @@ class Gram:
     """Sums over the inputs x of one module."""
 
     second: np.ndarray
-    """Sum of w x x', float64 (in, in)."""
+    """Sum of x x', float64 (in, in)."""
     first: np.ndarray
-    """Sum of w x, float64 (in,)."""
-    weight: float
-    """Sum of w; the number of inputs where none was weighted."""
+    """Sum of x, float64 (in,)."""
+    count: int
+    """How many inputs."""
 
     def centred(self) -> Gram:
         """Second moments about the mean: the Hessian of a layer whose bias is free to follow."""
-        mean = self.first / self.weight
-        return Gram(self.second - self.weight * np.outer(mean, mean), np.zeros_like(self.first), self.weight)
+        mean = self.first / self.count
+        return Gram(self.second - self.count * np.outer(mean, mean), np.zeros_like(self.first), self.count)
 
 
 def encoder_linears(layers: Any) -> list[dict[str, torch.nn.Linear]]:
@@ -69,41 +69,31 @@ def grams(
     modules: Mapping[str, torch.nn.Module],
     feeds: Sequence[Feed],
     *,
-    weights: Mapping[str, Sequence[torch.Tensor]] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Gram]:
-    """The Gram of each of `modules` over `feeds`; `weights` (b, s) of each module and batch weigh its tokens.
-
-    Products in float32 over one batch, their sum in float64.
-    """
-    sums = {name: [0.0, 0.0, 0.0] for name in modules}
-    real, place = torch.zeros(0), 0
+    """The Gram of each of `modules` over `feeds`: products in float32 over one batch, their sum in float64."""
+    sums: dict[str, Gram] = {}
+    real = torch.zeros(0)
 
     def hook(name: str) -> Callable[[Any, Any], None]:
-        def add(_: Any, inputs: Any) -> None:
-            given = inputs[0].detach()
-            rows = given.reshape(-1, given.shape[-1])
-            if given.shape[:-1] == real.shape:
-                weight = (real if weights is None else real * weights[name][place]).flatten()
-                rows, weight = rows[weight > 0], weight[weight > 0]
-            else:  # not one input a token, such as tables of relative positions
-                weight = torch.ones(len(rows))
-            scaled = rows * weight[:, None]
-            total = sums[name]
-            total[0] = total[0] + (scaled.T @ rows).double().numpy()
-            total[1] = total[1] + scaled.double().sum(dim=0).numpy()
-            total[2] += float(weight.double().sum())
+        def add(module: Any, inputs: Any) -> None:
+            rows = inputs[0].detach().reshape(-1, module.in_features)
+            if inputs[0].shape[:-1] == real.shape:  # else not one input a token, such as tables of relative positions
+                rows = rows[real.flatten()]
+            second, first = (rows.T @ rows).double().numpy(), rows.double().sum(dim=0).numpy()
+            before = sums.get(name, Gram(np.zeros_like(second), np.zeros_like(first), 0))
+            sums[name] = Gram(before.second + second, before.first + first, before.count + len(rows))
 
         return add
 
     handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
     try:
         with torch.no_grad():
-            for place, feed in enumerate(feeds):
-                real = feed["attention_mask"].float()
+            for done, feed in enumerate(feeds, 1):
+                real = feed["attention_mask"].bool()
                 model(**feed)
-                progress(place + 1)
+                progress(done)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: Gram(np.asarray(second), np.asarray(first), weight) for name, (second, first, weight) in sums.items()}
+    return sums

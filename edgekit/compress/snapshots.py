@@ -74,7 +74,7 @@ def _levels(
     weight = module.weight.detach().double().numpy()
     bias = None if module.bias is None else module.bias.detach().double().numpy()
     hessian = gram.second if bias is None else gram.centred().second
-    mean = gram.first / gram.weight
+    mean = gram.first / gram.count
     whole = max(squared_error(weight, hessian), 1e-30)
     made = [Snapshot(tuple(range(levels[0])), module.weight.detach(), None if bias is None else module.bias.detach(), 0.0)]
     for level in remove_groups(weight, hessian, size, levels[1:], damping=damping, together=together):

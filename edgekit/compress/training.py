@@ -68,10 +68,12 @@ def fit(
     progress: Progress,
     label: str,
     extra: torch.nn.Module | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Train `model` in place and leave it with the weights of its best epoch.
 
-    `extra` holds parameters that are trained beside the model and thrown away (projections).
+    `extra` holds parameters that are trained beside the model and thrown away (projections). `after_step` is called whenever
+    the weights have changed.
     Returns the history: quality after each epoch, the best epoch, the passes in one epoch.
     """
     accelerator = Accelerator()
@@ -97,6 +99,7 @@ def fit(
             accelerator.backward(value)
             accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
             optimizer.step()
+            after_step()
             optimizer.zero_grad()
             seen += len(passes) * world
             if step % 10 == 0:

@@ -7,24 +7,22 @@ whatever the number of rows (ONNX Runtime's own calibrators keep every activatio
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.quantize.observe import Feed, Progress, check_feeds, observer
 
 __all__ = ["Feed", "Method", "candidates", "choose_range", "collect"]
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
-Feed = dict[str, np.ndarray]
-"""What one `run` of a session takes: int64 (1, length) under each of the graph's input names."""
 BINS = 2048
+FEWEST = 128
+"""Bins below which a histogram says nothing of the tails."""
 PERCENTILE = 99.99
 SHARES = np.linspace(0.1, 1.0, 91).tolist()
 """Clipping candidates that entropy and MSE choose from: shares of the larger extreme, beyond which both ends are cut."""
@@ -37,31 +35,23 @@ def collect(
     scratch: Path,
     method: Method,
     memory_mb: int,
-    progress: Callable[[float, float, str], None],
+    progress: Progress,
 ) -> dict[str, tuple[float, float]]:
     """(low, high) of each tensor in `names` of float32 `model`, over the session inputs `feeds`, one row each.
 
     Raises:
         BadInput: no rows, rows of padding only, an activation that is not finite, or a memory cap too small for one histogram.
     """
-    import onnxruntime
-
-    if not feeds or all(not feed["attention_mask"].any() for feed in feeds):
-        raise BadInput("no calibration rows with tokens in them", where="calibration")
+    check_feeds(feeds)
     bins = min(BINS, memory_mb * 1_000_000 // (8 * max(1, len(names))))
-    if bins < 128:
-        raise BadInput(f"{memory_mb} MB hold no useful histograms of {len(names)} tensors", where="calibration, memory_mb")
-    path = scratch / "calibrate.onnx"
-    _with_outputs(model, names, path)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    path.unlink()
-
-    def run(feed: Feed) -> list[np.ndarray]:
-        found: list[Any] = session.run(list(names), feed)
-        return found
-
+    if method != "minmax" and bins < FEWEST:
+        needed = -(-FEWEST * 8 * len(names) // 1_000_000)
+        raise BadInput(
+            f"{memory_mb} MB hold no useful histograms of {len(names)} tensors ({bins} bins each, {FEWEST} are the fewest)",
+            where="calibration, memory_mb",
+            fix=f"allow {needed} MB, or set method = \"minmax\", which keeps two numbers a tensor",
+        )
+    run = observer(model, names, scratch)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     for done, feed in enumerate(feeds):
         for index, values in enumerate(run(feed)):
@@ -145,14 +135,3 @@ def _rounded(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _above(low: float, high: float) -> float:
     return high if high > low else low + 1e-6
-
-
-def _with_outputs(model: ir.Model, names: Sequence[str], path: Path) -> None:
-    """Write a copy of `model` whose outputs are the tensors `names`."""
-    copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
-    values = {value.name: value for node in copy.graph for value in node.outputs}
-    copy.graph.outputs.clear()
-    for name in names:
-        values[name].dtype = ir.DataType.FLOAT
-        copy.graph.outputs.append(values[name])
-    ir.save(copy, path)

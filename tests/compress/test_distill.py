@@ -308,3 +308,23 @@ def test_relations_are_minilms() -> None:
         list(torch.from_numpy(student)), list(torch.from_numpy(teacher)), torch.from_numpy(mask), "minilmv2", heads
     )
     assert float(found) == pytest.approx(total / count, rel=1e-6)
+
+
+def test_adapters_recover_and_leave_nothing_behind(work: Work) -> None:
+    made = distill.run(work, Settings(method="distill", lora=4, epochs=2, batch=16, learning_rate=5e-3))
+    assert made["validation"] > 0.8
+    names = load(work.out).state_dict().keys()
+    assert not any("lora" in name for name in names) and names == load(work.source).state_dict().keys()
+    with pytest.raises(BadInput, match="nearest: query"):
+        distill.run(work, Settings(method="distill", lora=4, lora_targets=["querry"]))
+
+
+@pytest.mark.parametrize("lora", [None, 4])
+def test_zeros_stay_zero_while_a_pruned_model_recovers(work: Work, tmp_path: Path, lora: int | None) -> None:
+    pruned = load(work.source)
+    weight = pruned.bert.encoder.layer[1].intermediate.dense.weight
+    weight.data[:, ::2] = 0.0
+    save(pruned, tmp_path / "pruned", tokenizer_files_from=work.source)
+    distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", epochs=1, batch=16, lora=lora))
+    found = load(work.out).bert.encoder.layer[1].intermediate.dense.weight
+    assert (found[:, ::2] == 0).all() and not torch.equal(found, weight)

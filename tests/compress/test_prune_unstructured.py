@@ -93,7 +93,7 @@ def test_grams_are_sums_over_real_tokens(tiny_model: Path) -> None:
     rows = torch.cat([given[feed["attention_mask"].bool()] for given, feed in zip(seen, feeds(), strict=True)]).double().numpy()
     assert found.second == pytest.approx(rows.T @ rows, rel=1e-4, abs=1e-3)
     assert found.first == pytest.approx(rows.sum(axis=0), rel=1e-4, abs=1e-3)
-    assert found.weight == len(rows)
+    assert found.count == len(rows)
     centred = rows - rows.mean(axis=0)
     assert found.centred().second == pytest.approx(centred.T @ centred, rel=1e-3, abs=1e-2)
 

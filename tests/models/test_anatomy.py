@@ -49,6 +49,8 @@ def build(family: str, auto: str = "AutoModelForSequenceClassification", **more:
                 parameter.mul_(5)
             elif name.endswith("bias"):
                 parameter.normal_(0, 0.2)
+            else:
+                parameter.uniform_(0.5, 1.5)
     return model
 
 
