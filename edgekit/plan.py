@@ -10,6 +10,7 @@ from edgekit import stages
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.recipe import Recipe, load_recipe
+from edgekit.refuse import faults_of
 from edgekit.store import Stage
 from edgekit.target import Target, load_target
 from edgekit.tasks import find_task
@@ -85,13 +86,12 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     name, path, recipe = load_recipe(recipe_name)
     targets = [load_target(target) for target in target_names]
     task = find_task(recipe.task)
-    faults = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
-    faults += _order_faults(recipe)
+    source, model_digest = _model(recipe, path)
+    faults = faults_of(recipe, targets, source)
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
     asked, digest = _data(recipe, path)
     rows = stages.rows_stage(recipe, task.columns, asked, digest)
-    source, model_digest = _model(recipe, path)
     original = stages.original_stage(recipe, rows, source, model_digest)
     compressed: list[Stage] = []
     dense = current = original
@@ -99,7 +99,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     for number, settings in enumerate(recipe.compress, 1):
         if not pruned:
             dense = current
-        pruned = pruned or settings.method.startswith("prune-structured")
+        pruned = pruned or (settings.method.startswith("prune-") and settings.method != "prune-vocabulary")
         current = stages.compress_stage(
             recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows
         )
@@ -141,20 +141,6 @@ def _target_plan(
     variants["bundle"] = lowered(chain[-1], exports[-1], "the bundle")
     audit = stages.audit_stage(recipe, target, variants["bundle"].model, here)
     return TargetPlan(target, timed, variants, audit, calibration)
-
-
-def _order_faults(recipe: Recipe) -> list[str]:
-    """Compression steps that cannot follow one another."""
-    faults, vocabulary_cut = [], False
-    for number, settings in enumerate(recipe.compress, 1):
-        deep = settings.method == "distill" and settings.hidden != "none" and settings.hidden_weight > 0
-        if vocabulary_cut and deep:
-            faults.append(
-                f"compress {number}: distil cannot compare hidden states once prune-vocabulary has changed the tokens; "
-                'put prune-vocabulary last, or set hidden = "none"'
-            )
-        vocabulary_cut = vocabulary_cut or settings.method == "prune-vocabulary"
-    return faults
 
 
 def _data(recipe: Recipe, path: Path) -> tuple[dict[str, Any], str]:

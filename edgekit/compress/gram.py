@@ -71,18 +71,24 @@ def grams(
     *,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Gram]:
-    """The Gram of each of `modules` over `feeds`: products in float32 over one batch, their sum in float64."""
-    sums: dict[str, Gram] = {}
+    """The Gram of each of `modules` over `feeds`: products in float32 over one batch, their sum in float64.
+
+    Modules that the model never calls are left out.
+    """
+    second: dict[str, torch.Tensor] = {}
+    first: dict[str, torch.Tensor] = {}
+    count = dict.fromkeys(modules, 0)
     real = torch.zeros(0)
 
     def hook(name: str) -> Callable[[Any, Any], None]:
-        def add(module: Any, inputs: Any) -> None:
-            rows = inputs[0].detach().reshape(-1, module.in_features)
+        def add(_: Any, inputs: Any) -> None:
+            rows = inputs[0].detach().flatten(0, -2)
             if inputs[0].shape[:-1] == real.shape:  # else not one input a token, such as tables of relative positions
                 rows = rows[real.flatten()]
-            second, first = (rows.T @ rows).double().numpy(), rows.double().sum(dim=0).numpy()
-            before = sums.get(name, Gram(np.zeros_like(second), np.zeros_like(first), 0))
-            sums[name] = Gram(before.second + second, before.first + first, before.count + len(rows))
+            width = rows.shape[1]
+            second.setdefault(name, torch.zeros(width, width, dtype=torch.float64)).add_(rows.T @ rows)
+            first.setdefault(name, torch.zeros(width, dtype=torch.float64)).add_(rows.sum(dim=0, dtype=torch.float64))
+            count[name] += len(rows)
 
         return add
 
@@ -96,4 +102,4 @@ def grams(
     finally:
         for handle in handles:
             handle.remove()
-    return sums
+    return {name: Gram(second[name].numpy(), first[name].numpy(), count[name]) for name in second}

@@ -8,6 +8,7 @@ weight of the projection moves, so the ridge is chosen on texts that were held o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
@@ -72,20 +73,30 @@ def solve_change(parts: np.ndarray, rest: np.ndarray, held: np.ndarray, *, free_
     return change, shift
 
 
+class _Seen(Exception):  # noqa: N818 - not a fault: the rest of the model need not run
+    pass
+
+
 def _inputs(model: Any, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module]) -> list[np.ndarray]:
-    """What each of `modules` is given over all real tokens, float32 (tokens, in)."""
+    """What each of `modules`, in the order they run, is given over all real tokens, float32 (tokens, in)."""
     found: list[list[np.ndarray]] = [[] for _ in modules]
     real = torch.zeros(0)
 
     def keep(place: int) -> Callable[[Any, Any], None]:
-        return lambda _, inputs: found[place].append(inputs[0].detach()[real].numpy())
+        def hook(_: Any, inputs: Any) -> None:
+            found[place].append(inputs[0].detach()[real].numpy())
+            if place == len(modules) - 1:
+                raise _Seen
+
+        return hook
 
     handles = [module.register_forward_pre_hook(keep(place)) for place, module in enumerate(modules)]
     try:
         with torch.no_grad():
             for feed in feeds:
                 real = feed["attention_mask"].bool()
-                model(**feed)
+                with suppress(_Seen):
+                    model(**feed)
     finally:
         for handle in handles:
             handle.remove()

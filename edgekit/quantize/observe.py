@@ -85,6 +85,8 @@ def channel_means(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], 
 def _tokens(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], scratch: Path) -> Iterator[dict[str, np.ndarray]]:
     """For each row the tensors `names` as (tokens, channels)."""
     check_feeds(feeds)
+    if not names:
+        return
     run = observer(model, names, scratch)
     for feed in feeds:
         row = {name: values.reshape(-1, values.shape[-1]) for name, values in zip(names, run(feed), strict=True)}

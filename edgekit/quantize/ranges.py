@@ -49,7 +49,7 @@ def collect(
         raise BadInput(
             f"{memory_mb} MB hold no useful histograms of {len(names)} tensors ({bins} bins each, {FEWEST} are the fewest)",
             where="calibration, memory_mb",
-            fix=f"allow {needed} MB, or set method = \"minmax\", which keeps two numbers a tensor",
+            fix=f'allow {needed} MB, or set method = "minmax", which keeps two numbers a tensor',
         )
     run = observer(model, names, scratch)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)

@@ -26,7 +26,12 @@ from edgekit.quantize.observe import Feed, channel_extremes
 
 __all__ = ["migration", "smooth"]
 
-NORMS = {"LayerNormalization": 1, "SimplifiedLayerNormalization": 1, "SkipLayerNormalization": 2, "SkipSimplifiedLayerNormalization": 2}
+NORMS = {
+    "LayerNormalization": 1,
+    "SimplifiedLayerNormalization": 1,
+    "SkipLayerNormalization": 2,
+    "SkipSimplifiedLayerNormalization": 2,
+}
 """Normalisations, and which input is their scale."""
 BIASED = {"LayerNormalization", "SkipLayerNormalization"}
 """Those whose input after the scale is added to the result."""

@@ -1,0 +1,118 @@
+"""Bias correction: the mean of every column is right again, wherever its bias stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.errors import BadInput
+from edgekit.quantize.bias import correct_biases, expected_error
+from edgekit.quantize.graph import Product, products
+from edgekit.quantize.observe import Feed, observer
+from edgekit.quantize.weights import quantize_weight
+from tests.quantize.test_smooth import outputs
+
+
+def coarse(weight: np.ndarray) -> np.ndarray:
+    """A weight rounded far too much, so that its error is seen: one step for the whole tensor, 15 levels."""
+    step = np.abs(weight).max() / 7
+    return np.asarray(np.rint(weight / step) * step, dtype=np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 9999), rows=st.integers(1, 40), offset=st.floats(-3, 3))
+def test_the_expected_error_is_the_mean_error(seed: int, rows: int, offset: float) -> None:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, 6)) + offset
+    weight = random.normal(size=(6, 4)).astype(np.float32)
+    rounded = quantize_weight(weight, per_channel=False, reduce_range=True).restored()
+    brute = (x @ rounded.astype(np.float64) - x @ weight.astype(np.float64)).mean(axis=0)
+    assert np.allclose(expected_error(x.mean(axis=0), weight, rounded), brute, atol=1e-12)
+
+
+def with_weights_rounded(path: Path, out: Path) -> None:
+    """Model `path` with every product's weight replaced by its rounded form, still in float32."""
+    model = ir.load(path)
+    for product in products(model.graph):
+        value = ir.Value(name=f"{product.node.name}.rounded")
+        weight = coarse(product.weight)
+        transposed = product.node.op_type == "Gemm" and product.node.attributes["transB"].as_int()
+        value.const_value = ir.tensor(np.ascontiguousarray(weight.T) if transposed else weight, name=value.name)
+        model.graph.initializers[str(value.name)] = value
+        product.node.replace_input_with(1, value)
+    ir.save(model, out)
+
+
+def after_bias(product: Product) -> str:
+    """The tensor right behind a product's bias, where a node of its own adds it."""
+    (user, _), *_ = product.node.outputs[0].uses()
+    return str((user if user.op_type == "Add" else product.node).outputs[0].name)
+
+
+def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
+    source, corrected = tiny_export / "fused.onnx", tmp_path / "corrected.onnx"
+    counts = correct_biases(source, corrected, coarse, train_feeds, tmp_path)
+    assert counts == {"corrected": 3 * 6 + 2}
+    with_weights_rounded(source, tmp_path / "plain.onnx")
+    with_weights_rounded(corrected, tmp_path / "better.onnx")
+    names = [after_bias(product) for product in products(ir.load(source).graph)[:3]]  # read the unchanged embeddings
+    means = []
+    for path in (source, tmp_path / "plain.onnx", tmp_path / "better.onnx"):
+        run = observer(ir.load(path), names, tmp_path)
+        rows = [run(feed) for feed in train_feeds]
+        means.append([np.concatenate([row[index][0] for row in rows]).mean(axis=0) for index in range(3)])
+    for whole, plain, better in zip(*means, strict=True):
+        assert np.abs(plain - whole).max() > 1e-2, "the rounding must be seen for its correction to be"
+        assert np.abs(better - whole).max() < 1e-4
+
+
+def test_outputs_come_closer(tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path) -> None:
+    source = tiny_export / "fused.onnx"
+    correct_biases(source, tmp_path / "corrected.onnx", coarse, train_feeds, tmp_path)
+    with_weights_rounded(source, tmp_path / "plain.onnx")
+    with_weights_rounded(tmp_path / "corrected.onnx", tmp_path / "better.onnx")
+    whole, plain, better = (outputs(path, test_feeds) for path in (source, tmp_path / "plain.onnx", tmp_path / "better.onnx"))
+    assert ((better - whole) ** 2).mean() < ((plain - whole) ** 2).mean()
+
+
+def test_weights_that_lose_nothing_change_nothing(
+    tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path
+) -> None:
+    correct_biases(tiny_export / "fused.onnx", tmp_path / "same.onnx", lambda weight: weight, train_feeds, tmp_path)
+    assert np.array_equal(outputs(tiny_export / "fused.onnx", test_feeds), outputs(tmp_path / "same.onnx", test_feeds))
+
+
+@pytest.mark.parametrize("kind", ["MatMul", "Gemm"])
+def test_a_product_without_a_bias_gets_one(tmp_path: Path, kind: str) -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    x = ir.Value(name="attention_mask", shape=ir.Shape([None, 4]), type=ir.TensorType(ir.DataType.FLOAT))
+    first = ir.node("Relu", [x])
+    fixed = ir.Value(name="w", shape=ir.Shape(weight.shape), const_value=ir.tensor(weight, name="w"))
+    node = ir.node(kind, [first.outputs[0], fixed], name="product")
+    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = "y", x.type, ir.Shape([None, 3])
+    graph = ir.Graph([x], node.outputs, nodes=[first, node], initializers=[fixed], opset_imports={"": 20})
+    ir.save(ir.Model(graph, ir_version=10), tmp_path / "in.onnx")
+    feed = {"attention_mask": np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)}
+    correct_biases(tmp_path / "in.onnx", tmp_path / "out.onnx", coarse, [feed], tmp_path)
+    hidden = np.maximum(feed["attention_mask"], 0)
+    moved = outputs(tmp_path / "out.onnx", [feed]) - outputs(tmp_path / "in.onnx", [feed])
+    assert np.allclose(moved, -(hidden @ (coarse(weight) - weight)).mean(axis=0), atol=1e-5)
+
+
+def test_products_that_stay_in_float_are_left_alone(
+    tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path
+) -> None:
+    source = tiny_export / "fused.onnx"
+    names = [str(product.node.name) for product in products(ir.load(source).graph)]
+    assert correct_biases(source, tmp_path / "a.onnx", coarse, train_feeds, tmp_path, keep=names[:5]) == {
+        "corrected": len(names) - 5
+    }
+    correct_biases(source, tmp_path / "b.onnx", coarse, train_feeds, tmp_path, keep=names)
+    assert np.array_equal(outputs(source, test_feeds), outputs(tmp_path / "b.onnx", test_feeds))
+    with pytest.raises(BadInput, match="no calibration rows"):
+        correct_biases(source, tmp_path / "c.onnx", coarse, [], tmp_path)
