@@ -73,8 +73,8 @@ def solve_change(parts: np.ndarray, rest: np.ndarray, held: np.ndarray, *, free_
     return change, shift
 
 
-class _Seen(Exception):  # noqa: N818 - not a fault: the rest of the model need not run
-    pass
+class _Seen(Exception):
+    """What was watched has been given; the rest of the model need not run."""
 
 
 def _inputs(model: Any, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module]) -> list[np.ndarray]:

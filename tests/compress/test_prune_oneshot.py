@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -218,6 +219,23 @@ def test_a_pruned_model_can_be_pruned_again(tiny_model: Path, tmp_path: Path) ->
     made, facts = prune(model, TASK, feeds(), settings(keep=0.6), quiet, scratch=tmp_path)
     assert facts.after[1].heads == 0 and facts.after[2].neurons == 0
     assert torch.isfinite(logits(made)).all()
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "electra", "mpnet", "deberta-v2", "modernbert"])
+def test_other_families(kind: str, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    more: dict[str, Any] = {
+        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+        "deberta-v2": {**sizes, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+        "modernbert": {**sizes, "pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2},
+    }
+    config = transformers.AutoConfig.for_model(kind, vocab_size=80, num_labels=4, **more.get(kind, sizes))
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    made, facts = prune(model, TASK, feeds(), settings(keep=0.5, trials=2), quiet, scratch=tmp_path)
+    assert facts.cost <= 0.5
+    assert facts.after == tuple(shapes_of(made)) != facts.before
+    assert (logits(made) - logits(model)).norm() < 0.5 * (logits(model) - logits(model).mean(dim=0)).norm()
 
 
 def test_budgets_and_rows_that_cannot_be(tiny_model: Path, tmp_path: Path) -> None:
