@@ -16,16 +16,20 @@ __all__ = ["faults_of"]
 def faults_of(recipe: Recipe, targets: list[Target], model: str | None) -> list[str]:
     """Every such fault, in words. `model`: the folder or hub id of the source model, None where the recipe trains one."""
     found = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
-    return found + _model_faults(recipe) + _order_faults(recipe) + _depth_faults(recipe, _depth(recipe, model))
+    config = _config(recipe, model)
+    return found + _model_faults(recipe, config) + _order_faults(recipe) + _depth_faults(recipe, _depth(config))
 
 
-def _model_faults(recipe: Recipe) -> list[str]:
-    """Training that the task's rows cannot give."""
-    supervised = find_task(recipe.task).supervised
+def _model_faults(recipe: Recipe, config: dict[str, Any]) -> list[str]:
+    """Training that the task's rows cannot give, and inputs that the model has no positions for."""
+    faults = []
     tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
-    if supervised or not tables:
-        return []
-    return [f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`"]
+    if tables and not find_task(recipe.task).supervised:
+        faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and recipe.model.max_length > positions:
+        faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
+    return faults
 
 
 def _order_faults(recipe: Recipe) -> list[str]:
@@ -76,13 +80,17 @@ def _depth_faults(recipe: Recipe, depth: int | None) -> list[str]:
     return faults
 
 
-def _depth(recipe: Recipe, model: str | None) -> int | None:
-    """Layers of the original: the recipe's own, or those in the configuration of a local folder."""
+def _config(recipe: Recipe, model: str | None) -> dict[str, Any]:
+    """What is known of the original's configuration: the recipe's own, or that of a local folder; else nothing."""
     if recipe.model.new is not None:
-        return int(recipe.model.new.layers)
-    path = Path(str(model)) / "config.json"
+        return {"num_hidden_layers": recipe.model.new.layers}
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return int(config.get("num_hidden_layers") or config["n_layers"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # the stage that loads the model says what is wrong with it
+        found = json.loads((Path(str(model)) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # the stage that loads the model says what is wrong with it
+    return found if isinstance(found, dict) else {}
+
+
+def _depth(config: dict[str, Any]) -> int | None:
+    layers = config.get("num_hidden_layers") or config.get("n_layers")
+    return layers if isinstance(layers, int) else None

@@ -116,7 +116,10 @@ def compress_stage(
         f"compress {number}: {settings.method}",
         run,
         version=module.VERSION,
-        settings={**settings.model_dump(), "task": recipe.task, "max_length": recipe.model.max_length, "seed": recipe.seed},
+        # Without defaults, so that an option that a method gains leaves results of recipes that do not use it valid.
+        settings={
+            **settings.model_dump(exclude_defaults=True), "task": recipe.task, "max_length": recipe.model.max_length, "seed": recipe.seed,
+        },
         inputs={"source": source, "original": original, "dense": dense, "rows": rows},
         tools=(*TORCH, "accelerate", "tokenizers"),
         spread=getattr(module, "SPREAD", False),

@@ -20,8 +20,8 @@ __all__ = ["Audit", "Quantize", "Session", "Target", "best_target", "load_target
 class Quantize(Strict):
     """How numbers are stored and multiplied on this target."""
 
-    format: Literal["int8", "float16", "float32"] = "int8"
-    """Number format of the constant-weight MatMuls."""
+    format: Literal["int8", "int8-weights", "int4-weights", "float16", "float32"] = "int8"
+    """Number format of the constant-weight MatMuls; the two "-weights" leave activations in float32."""
     mode: Literal["dynamic", "static", "measure"] = "dynamic"
     """Activation ranges found at run time, from calibration, or whichever of the two measures better."""
     activations: Literal["uint8", "int8"] = "uint8"
@@ -32,8 +32,40 @@ class Quantize(Strict):
     """One scale for each output column of a weight instead of one a tensor."""
     reduce_range: bool = False
     """7-bit weights, for chips whose 16-bit accumulation saturates (VPMADDUBSW)."""
-    embeddings: Literal["int8", "float32"] = "int8"
+    embeddings: Literal["int8", "int4", "float32"] = "int8"
     """Storage of the embedding tables."""
+    block: Literal[32, 64, 128] = 32
+    """Rows of a weight column that share a scale, in the two "-weights" formats."""
+    smooth: float | None = Field(None, ge=0, le=1)
+    """SmoothQuant's alpha: how much of the activations' range moves into the weights before quantization. None: nothing."""
+    correct_bias: bool = False
+    """Take the mean error of rounded weights, over calibration rows, off the biases."""
+    mixed: bool = False
+    """Leave the most sensitive products in float32 until the quality floor holds on validation rows."""
+
+    @property
+    def bits(self) -> int:
+        """Width of a stored weight."""
+        return {"int8": 8, "int8-weights": 8, "int4-weights": 4, "float16": 16, "float32": 32}[self.format]
+
+    @property
+    def weight_only(self) -> bool:
+        """Whether weights alone are in integers."""
+        return self.format in {"int8-weights", "int4-weights"}
+
+    @model_validator(mode="after")
+    def _applicable(self) -> Quantize:
+        faults = []
+        if self.smooth is not None and self.format != "int8":
+            faults.append(f'smooth makes 8-bit activations easier, and format = "{self.format}" has none; leave it out')
+        for name in ("correct_bias", "mixed"):
+            if getattr(self, name) and self.format in {"float16", "float32"}:
+                faults.append(f'{name} has nothing to work on with format = "{self.format}"; leave it out')
+        if self.mixed and self.format == "int8" and self.mode == "measure":
+            faults.append('mixed needs to know what it mixes with: set mode = "dynamic" or "static"')
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 class Session(Strict):

@@ -14,7 +14,13 @@ DATA = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
 
 
 def recipe(task: str, *compress: dict[str, Any], data: dict[str, Any] | None = None) -> Any:
-    asked = {"schema": 1, "task": task, "model": {"new": {"layers": 4}}, "data": {**DATA, **(data or {})}, "compress": list(compress)}
+    asked = {
+        "schema": 1,
+        "task": task,
+        "model": {"new": {"layers": 4}},
+        "data": {**DATA, **(data or {})},
+        "compress": list(compress),
+    }
     return recipe_model().model_validate(asked)
 
 

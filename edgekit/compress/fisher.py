@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekit.models.anatomy import anatomy_of, layers_of
+from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
 from edgekit.models.shapes import LayerShape
 from edgekit.tasks import Task
 
@@ -44,7 +44,7 @@ def masked(model: Any, heads: Sequence[torch.Tensor], neurons: Sequence[torch.Te
     anatomy = anatomy_of(model)
     handles = []
     for layer, head, neuron in zip(layers_of(model), heads, neurons, strict=True):
-        size = attrgetter(anatomy.attention)(layer).attention_head_size
+        size = head_size_of(model, layer)
         out, down = attrgetter(anatomy.attention_out)(layer), attrgetter(anatomy.down)(layer)
         handles.append(out.register_forward_pre_hook(_scale(head, size)))
         handles.append(down.register_forward_pre_hook(_scale(neuron, 1)))

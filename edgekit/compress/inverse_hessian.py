@@ -46,7 +46,7 @@ def damped_inverse(hessian: np.ndarray, damping: float) -> np.ndarray:
         raise BadInput("the inputs of a layer are not finite", where=where, fix="check the checkpoint: its outputs overflow")
     if not (diagonal > 0).any():
         raise BadInput("the inputs of a layer are all zero", where=where, fix="give calibration rows that are not all padding")
-    mean = float(diagonal[diagonal > 0].mean())
+    mean = _mean_diagonal(hessian)
     whole = hessian + np.diag(damping * mean + np.where(diagonal > 0, 0.0, mean))
     try:
         lower = np.linalg.cholesky(whole)
@@ -107,23 +107,34 @@ def remove_groups(
     `together` groups go at a time, the cheapest by themselves, which costs O(in^3) for all of them; what is gone leaves the
     matrices, so the work shrinks with the layer.
     """
-    left = weight.astype(np.float64)
-    left[:, np.diag(hessian) <= 0] = 0.0
-    inverse = damped_inverse(hessian, damping)
+    dense = np.where(np.diag(hessian) > 0, weight, 0.0).astype(np.float64)
+    left, inverse = dense, damped_inverse(hessian, damping)
+    ridge, damped_error = damping * _mean_diagonal(hessian), 0.0
     kept = np.arange(weight.shape[1] // size)
     for level in levels:
         while len(kept) > level:
             count = min(together, len(kept) - level)
             worst = np.sort(np.argsort(_costs(left, inverse, size), kind="stable")[:count])
-            gone = (worst[:, None] * size + np.arange(size)).ravel()
-            solved = np.linalg.solve(inverse[np.ix_(gone, gone)], inverse[gone])
-            stay = np.setdiff1d(np.arange(left.shape[1]), gone)
-            left = left[:, stay] - left[:, gone] @ solved[:, stay]
-            inverse = inverse[np.ix_(stay, stay)] - inverse[np.ix_(stay, gone)] @ solved[:, stay]
+            gone, stay = _columns(worst, size), _columns(np.delete(np.arange(len(kept)), worst), size)
+            block = inverse[np.ix_(gone, gone)]
+            damped_error += float((left[:, gone].T * np.linalg.solve(block, left[:, gone].T)).sum())
+            solved = np.linalg.solve(block, inverse[np.ix_(gone, stay)])
+            left = left[:, stay] - left[:, gone] @ solved
+            inverse = inverse[np.ix_(stay, stay)] - inverse[np.ix_(stay, gone)] @ solved
             kept = np.delete(kept, worst)
-        change = weight.astype(np.float64)
-        change[:, (kept[:, None] * size + np.arange(size)).ravel()] -= left
-        yield Level(kept.copy(), left.copy(), squared_error(change, hessian))
+        change = dense.copy()
+        change[:, _columns(kept, size)] -= left
+        # The damped error is that of H plus `ridge` on the diagonal, so the layer's own follows without another product.
+        yield Level(kept, left, max(0.0, damped_error - ridge * float(np.square(change).sum())))
+
+
+def _columns(groups: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray((groups[:, None] * size + np.arange(size)).ravel())
+
+
+def _mean_diagonal(hessian: np.ndarray) -> float:
+    diagonal = np.diag(hessian)
+    return float(diagonal[diagonal > 0].mean())
 
 
 def _costs(weight: np.ndarray, inverse: np.ndarray, size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ blocks before them give (`refit`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,9 @@ BATCH = 64
 TEMPERATURE = 4.0
 """Of the loss that levels are scored by: a teacher is so sure of rows it was trained on that at 1 hardly any change shows."""
 
+PROBES = 5
+"""Levels of each block that are tried with all other blocks whole, before the search."""
+
 
 class Settings(Strict):
     """Remove heads, neurons and whole blocks for a wanted speed-up, the rest made up by second-order updates."""
@@ -48,8 +51,8 @@ class Settings(Strict):
     rows: int = Field(1024, ge=1)
     """Training rows to calibrate on."""
     trials: int = Field(100, ge=0, le=100_000)
-    """Mutations of the search over levels, each scored on `search_rows`."""
-    search_rows: int = Field(256, ge=1)
+    """Models that the search over levels tries, each scored on `search_rows`."""
+    search_rows: int = Field(128, ge=1)
     multiple_of: int = Field(32, ge=1, le=256)
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
     damping: float = Field(0.01, ge=0, le=1)
@@ -147,15 +150,12 @@ def prune(
     errors = [np.asarray([level.error for level in block]) for block in blocks]
     some = list(feeds[: max(1, settings.search_rows // max(len(feed["attention_mask"]) for feed in feeds))])
     loss = _loss_of(model, task, some, blocks)
-    half = [int(np.argmin(np.abs(price - price[0] / 2))) for price in prices]
-    alone = []
-    for number, (level, error) in enumerate(zip(half, errors, strict=True)):
-        progress(0.5 + 0.1 * number / len(blocks), 1, f"prune: sensitivity of block {number + 1} of {len(blocks)}")
-        picked = [level if other == number else 0 for other in range(len(blocks))]
-        alone.append(max(loss(picked), 1e-9) / max(float(error[level]), 1e-9))
+    costs = _costs(
+        errors, loss, lambda done: progress(0.5 + 0.2 * done / len(blocks), 1, f"prune: what block {done + 1} alone costs")
+    )
     levels, lowest = search_levels(
-        errors, prices, budget, np.asarray(alone), loss, settings.trials, np.random.default_rng(seed),
-        lambda trial, value: progress(0.6 + 0.3 * trial / settings.trials, 1, f"prune: trial {trial + 1}, loss {value:.4f}"),
+        costs, prices, budget, loss, settings.trials, np.random.default_rng(seed),
+        lambda trial, value: progress(0.7 + 0.2 * trial / settings.trials, 1, f"prune: trial {trial}, loss {value:.4f}"),
     )  # fmt: skip
     pruned = assemble(model, blocks, levels)
     fitted = None
@@ -206,6 +206,25 @@ def _budget(prices: Sequence[np.ndarray], settings: Settings, layers: int) -> fl
             fix='ask for less, or remove whole layers first, with "distill" or "prune-structured" and `layers`',
         )
     return budget
+
+
+def _costs(
+    errors: Sequence[np.ndarray], loss: Callable[[list[int]], float], progress: Callable[[int], None]
+) -> list[np.ndarray]:
+    """The loss of each block at each level with all others whole: asked at a few levels, between them along its error."""
+    import numpy as np
+
+    found = []
+    for number, error in enumerate(errors):
+        progress(number)
+        asked = np.unique(np.linspace(1, len(error) - 1, PROBES).round().astype(int)) if len(error) > 1 else np.zeros(0, int)
+        alone = [loss([int(level) if other == number else 0 for other in range(len(errors))]) for level in asked]
+        cost = np.zeros(len(error))
+        if len(asked):
+            points = np.log(np.maximum(error[asked], 1e-12)), np.log(np.maximum(alone, 1e-12))
+            cost[1:] = np.exp(np.interp(np.log(np.maximum(error[1:], 1e-12)), *points))
+        found.append(np.maximum.accumulate(cost))
+    return found
 
 
 def _loss_of(model: Any, task: Task, feeds: Sequence[dict[str, torch.Tensor]], blocks: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekit.models.anatomy import anatomy_of, layers_of
+from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of, sum_readers
 
 __all__ = ["fold_scales", "solve_scales"]
 
@@ -60,19 +60,19 @@ def fold_scales(pruned: Any, dense: Any, feeds: Sequence[Feed], progress: Callab
     Returns how many blocks were tuned and the relative error of each block's sum before and after.
     """
     anatomy = anatomy_of(pruned)
-    blocks = [(anatomy.attention_out, anatomy.attention_norm), (anatomy.down, anatomy.output_norm)]
-    total = len(layers_of(pruned)) * len(blocks)
+    projections = (anatomy.attention_out, anatomy.down)
+    layers = layers_of(pruned)
     errors: list[list[float]] = []
-    for number, (layer, theirs) in enumerate(zip(layers_of(pruned), layers_of(dense), strict=True)):
-        for block, (projection_path, norm_path) in enumerate(blocks):
-            progress(number * len(blocks) + block, total)
-            projection = attrgetter(projection_path)(layer)
+    for number, (layer, readers, theirs) in enumerate(zip(layers, sum_readers(pruned), sum_readers(dense), strict=True)):
+        for block, path in enumerate(projections):
+            progress(number * len(projections) + block, len(layers) * len(projections))
+            projection = attrgetter(path)(layer)
             if projection.in_features == 0:
                 continue
-            parts, ours = _watch(pruned, feeds, projection, attrgetter(norm_path)(layer))
-            _, wanted = _watch(dense, feeds, None, attrgetter(norm_path)(theirs))
+            parts, ours = _watch(pruned, feeds, projection, readers[block])
+            _, wanted = _watch(dense, feeds, None, theirs[block])
             rest = wanted - ours
-            size = attrgetter(anatomy.attention)(layer).attention_head_size if block == 0 else 1
+            size = head_size_of(pruned, layer) if block == 0 else 1
             weights = projection.weight.detach().double().numpy().T
             scales = solve_scales(parts, weights, rest, size)
             if np.abs(scales).max() > LARGEST:

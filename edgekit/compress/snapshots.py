@@ -18,7 +18,7 @@ from edgekit.models.shapes import cut, shapes_of
 
 __all__ = ["Snapshot", "assemble", "snapshots"]
 
-TOGETHER = 8
+TOGETHER = 16
 """Neurons removed at a time; heads go one by one."""
 
 

@@ -1,7 +1,7 @@
 """Which level each block gets under a budget: SPDY (Frantar and Alistarh 2022, arXiv 2201.13096), as ZipLM uses it.
 
-For given sensitivities a dynamic programme finds the levels with the least sum of sensitivity times error. The sensitivities are
-then mutated at random; a mutation stays when the model that it leads to has a lower loss on calibration rows.
+For given sensitivities a dynamic programme finds the levels with the least sum of sensitivity times cost. The sensitivities are
+then mutated at random; a mutation stays when the model that it leads to has no higher loss on calibration rows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ __all__ = ["best_levels", "search_levels"]
 
 STEPS = 4000
 """Parts that the budget is divided into; prices are rounded up to whole parts."""
+
+SCALES = (0.5, 1.0, 2.0)
+"""Spreads of the logarithm of a mutation: small steps refine, large ones leave a valley."""
+PATIENCE = 200
 
 
 def best_levels(costs: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[int] | None:
@@ -42,35 +46,37 @@ def best_levels(costs: Sequence[np.ndarray], prices: Sequence[np.ndarray], budge
 
 
 def search_levels(
-    errors: Sequence[np.ndarray],
+    costs: Sequence[np.ndarray],
     prices: Sequence[np.ndarray],
     budget: float,
-    sensitivities: np.ndarray,
     loss: Callable[[list[int]], float],
     trials: int,
     generator: np.random.Generator,
     progress: Callable[[int, float], None],
 ) -> tuple[list[int], float]:
-    """(levels with the lowest loss found, that loss) after `trials` mutations; `sensitivities` (blocks,) > 0 to start from.
+    """(levels with the lowest loss found, that loss) after `loss` was asked for `trials` sets of levels more than the first.
 
-    `loss` is asked once for each set of levels. Something must fit the budget.
+    `costs`: what each level of each block is thought to cost in loss; the sensitivities that scale them start at 1. Something
+    must fit the budget. Ends early where mutations lead to nothing new any more.
     """
-
-    def levels_for(weights: np.ndarray) -> list[int]:
-        found = best_levels([weight * error for weight, error in zip(weights, errors, strict=True)], prices, budget)
-        assert found is not None
-        return found
-
-    best = levels_for(sensitivities)
+    current = np.ones(len(costs))
+    best = _levels(current, costs, prices, budget)
     known = {tuple(best): loss(best)}
-    current = sensitivities
-    for trial in range(trials):
-        progress(trial, known[tuple(best)])
-        changed = generator.random(len(current)) < max(0.1, 1.5 / len(current))
-        mutated = current * np.exp(np.where(changed, generator.normal(size=len(current)), 0.0))
-        levels = levels_for(mutated)
+    stale = 0
+    while len(known) <= trials and stale < PATIENCE:
+        changed = generator.random(len(current)) < max(0.1, 2 / len(current))
+        mutated = current * np.exp(np.where(changed, generator.normal(scale=generator.choice(SCALES), size=len(current)), 0.0))
+        levels = _levels(mutated, costs, prices, budget)
+        stale += 1
         if tuple(levels) not in known:
-            known[tuple(levels)] = loss(levels)
+            progress(len(known), known[tuple(best)])
+            known[tuple(levels)], stale = loss(levels), 0
         if known[tuple(levels)] <= known[tuple(best)]:
             best, current = levels, mutated
     return best, known[tuple(best)]
+
+
+def _levels(sensitivities: np.ndarray, costs: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[int]:
+    found = best_levels([weight * cost for weight, cost in zip(sensitivities, costs, strict=True)], prices, budget)
+    assert found is not None
+    return found

@@ -35,7 +35,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     """
     import torch
 
-    from edgekit.lower.architectures import exporter_config
+    from edgekit.lower.architectures import exporter_config, longest_input
     from edgekit.lower.fuse import fuse
     from edgekit.lower.parity import check_parity
     from edgekit.models.checkpoint import load, parameters
@@ -47,11 +47,17 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     config = exporter_config(model.config, task)
     if parameters(model) * 4 > LARGEST:
         raise BadInput("the float32 weights do not fit a single ONNX file of 2 GiB", where=str(checkpoint))
-    limit = min(max_length, getattr(model.config, "max_position_embeddings", max_length))
+    limit = longest_input(model.config)
+    if max_length > limit:
+        raise BadInput(
+            f"max_length = {max_length}, but the model has positions for {limit} tokens",
+            where="model, max_length",
+            fix=f"ask for {limit} or fewer",
+        )
     module = graph_of(kind, model).eval()
     names = tuple(input_names(checkpoint, pairs=kind.pairs))
     sample = _sample(model.config, names)
-    batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=limit)
+    batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=max_length)
     with _quiet():
         program = torch.onnx.export(
             module,
@@ -66,11 +72,11 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"
     program.save(str(out / PLAIN), external_data=False)
     _strip(out / PLAIN)
-    operators = fuse(out / PLAIN, out / FUSED, limit)
+    operators = fuse(out / PLAIN, out / FUSED, max_length)
     tolerance = float(config.ATOL_FOR_VALIDATION)
     return {
-        "difference_plain": check_parity(module, out / PLAIN, names, model.config, limit, tolerance, per_token=kind.per_token),
-        "difference_fused": check_parity(module, out / FUSED, names, model.config, limit, tolerance, per_token=kind.per_token),
+        "difference_plain": check_parity(module, out / PLAIN, names, model.config, max_length, tolerance, per_token=kind.per_token),
+        "difference_fused": check_parity(module, out / FUSED, names, model.config, max_length, tolerance, per_token=kind.per_token),
         "tolerance": tolerance,
         "opset": OPSET,
         "operators": operators,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import CheckFailed
+from edgekit.quantize.graph import KEPT
 from edgekit.target import Target
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
@@ -29,6 +30,8 @@ INTEGER = {
     # operator -> products of an activation with a constant weight that one node computes
     "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1, "MatMulInteger": 1, "QLinearMatMul": 1, "QGemm": 1, "QAttention": 3,
 }  # fmt: skip
+WEIGHT_ONLY = "MatMulNBits"
+"""Products of float32 activations with weights in 8 or 4 bits."""
 FLOAT = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Attention"}
 FUSED = {
     "SkipLayerNormalization",
@@ -58,7 +61,11 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
     constants = {tensor.name: tensor for tensor in optimised.graph.initializer}
     producers = {output: node for node in nodes for output in node.output}
     fallbacks = [found for node in nodes if (found := _fallback(node, constants, producers)) is not None]
+    asked_for = set(json.loads(kept)) if (kept := _metadata(written).get(KEPT)) and target.quantize.mixed else set()
+    reverted = [node.name for node in nodes if node.op_type in FLOAT and asked_for & set(node.input[:2])]
+    fallbacks = [item for item in fallbacks if item["node"] not in reverted]
     integer = sum(INTEGER.get(node.op_type, 0) for node in nodes)
+    blocks = sum(node.op_type == WEIGHT_ONLY for node in nodes)
     strays = [node.name for node in nodes if _is_stray(node, nodes, producers, constants)]
     casts = [node.name for node in nodes if node.op_type == "Cast"]
     observed = host_arch == target.arch and not [flag for flag in target.isa if flag not in host_isa]
@@ -67,14 +74,24 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         notes.append(f"read on {host_arch}: the graph is the target's, the kernels that ran here are not")
     if target.quantize.format == "int8":
         notes.append("attention scores and their weighted sums multiply activations with activations; they stay in float32")
+    if blocks:
+        notes.append(
+            f"{blocks} products store their weights in {target.quantize.bits} bits and take float32 activations: no integer MatMul "
+            "counts them, and the graph carries float32 throughout; at accuracy_level 4 the CPU kernel rounds activations to 8 "
+            "bits inside, block by block"
+        )
+    if reverted:
+        notes.append(f"kept in float32 on purpose, for quality: {', '.join(reverted)}")
     document: dict[str, Any] = {
         "schema_version": 1,
         "target": target.name,
         "observed_on": {"arch": host_arch, "isa": sorted(host_isa)},
         "kernels_observed": observed,
         "providers": providers,
-        "matmuls_constant": integer + len(fallbacks),
+        "matmuls_constant": integer + blocks + len(fallbacks) + len(reverted),
         "matmuls_integer": integer,
+        "matmuls_weight_only": blocks,
+        "kept_float": reverted,
         "matmuls_activation": sum(
             2 if node.op_type in INSIDE_ATTENTION else _is_activation_product(node, constants) for node in nodes
         ),
@@ -167,14 +184,20 @@ def _requirements(
     document: dict[str, Any], target: Target, strays: list[str], casts: list[str], ran: Counter[str], written: Any
 ) -> list[dict[str, Any]]:
     asked = target.audit
-    total, integer = document["matmuls_constant"], document["matmuls_integer"]
-    share = integer / total if total else 0.0
+    weight_only = target.quantize.weight_only
+    kept = len(document["kept_float"])
+    total = document["matmuls_constant"] - kept
+    done = document["matmuls_weight_only" if weight_only else "matmuls_integer"]
+    share = done / total if total else float(kept > 0)
     left = ", ".join(f"{item['node']} ({item['why']})" for item in document["fallbacks"])
+    place = f"read {target.quantize.bits}-bit weights" if weight_only else "in integer kernels"
     items = [
         (
-            f"at least {asked.integer_matmuls:.0%} of constant-weight MatMuls in integer kernels",
-            asked.integer_matmuls == 0 or (total > 0 and share >= asked.integer_matmuls),
-            f"{integer} of {total}" + (f"; in floating point: {left}" if left else ""),
+            f"at least {asked.integer_matmuls:.0%} of constant-weight MatMuls {place}",
+            asked.integer_matmuls == 0 or share >= asked.integer_matmuls,
+            f"{done} of {total}"
+            + (f"; in floating point: {left}" if left else "")
+            + (f"; {kept} more in float32 on purpose: {', '.join(document['kept_float'])}" if kept else ""),
         ),
         (
             f"at most {asked.stray_qdq} stray Quantize/Dequantize nodes",
@@ -187,27 +210,35 @@ def _requirements(
             f"{len(casts)}" + (f": {', '.join(casts)}" if casts else ""),
         ),
     ]
-    if asked.integer_matmuls > 0:
-        kernels = sorted(name for name in ran if name in INTEGER)
-        items.append(("integer kernels seen running in a profile", bool(kernels), ", ".join(kernels) or "none"))
+    if asked.integer_matmuls > 0 and (total or not kept):
+        kernels = sorted(name for name in ran if name in ({WEIGHT_ONLY} if weight_only else INTEGER))
+        kind = "weight-only" if weight_only else "integer"
+        items.append((f"{kind} kernels seen running in a profile", bool(kernels), ", ".join(kernels) or "none"))
     if target.quantize.format == "int8" and target.arch == "x86_64" and not VNNI & {*target.isa, *target.isa_any}:
         largest = _largest_weight(written)
         items.append(
-            ("weights within 7 bits, for chips that saturate at 16", largest <= 64, f"largest stored magnitude {largest}")
+            (
+                "signed weights within 7 bits, for chips that saturate at 16",
+                largest <= 64,
+                f"largest stored magnitude {largest}",
+            )
         )
     return [{"name": name, "holds": bool(holds), "found": found} for name, holds, found in items]
 
 
+def _metadata(model: Any) -> dict[str, str]:
+    return {item.key: item.value for item in model.metadata_props}
+
+
 def _largest_weight(model: Any) -> int:
-    """Largest distance from zero of any 8-bit weight that an integer product reads."""
-    from onnx import numpy_helper
+    """Largest magnitude of any int8 weight that an integer product reads; uint8 weights take kernels that cannot saturate."""
+    from onnx import TensorProto, numpy_helper
 
     readers = {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger", "QAttention", "DequantizeLinear"}
     read = {name for node in model.graph.node if node.op_type in readers for name in node.input}
-    largest = 0
-    for tensor in model.graph.initializer:
-        if tensor.name in read and len(tensor.dims) == 2:
-            values = numpy_helper.to_array(tensor)
-            if values.dtype in (np.int8, np.uint8):
-                largest = max(largest, int(np.abs(values.astype(np.int16) - (128 if values.dtype == np.uint8 else 0)).max()))
-    return largest
+    found = [
+        numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name in read and len(tensor.dims) == 2 and tensor.data_type == TensorProto.INT8
+    ]
+    return max((int(np.abs(values.astype(np.int16)).max()) for values in found), default=0)

@@ -2,7 +2,8 @@
 
 A product with weight error E = W_q - W gives x E too much, on average E[x] E for each output column (equation 15 there). The
 paper derives E[x] from batch normalisation; an encoder has none, so it is measured over calibration rows of the float32 model.
-The pass runs before quantization, on the float32 graph: biases stay exact numbers there and cost no node.
+The pass runs before quantization, on the float32 graph: biases stay exact numbers there and cost no node. It sets the mean of
+each column right for the float32 model's own activations, and says nothing of the rest of the error: measure what it buys.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def correct_biases(
         BadInput: no rows, rows of padding only, or an activation that is not finite.
     """
     model = ir.load(source)
-    found = [product for product in products(model.graph) if product.node.name not in keep]
+    found = [product for product in products(model.graph) if product.name not in keep]
     means = channel_means(model, sorted({_input(product) for product in found}), feeds, scratch)
     shifts = [expected_error(means[_input(product)], product.weight, restored(product.weight)) for product in found]
     for product, shift in zip(found, shifts, strict=True):
@@ -73,9 +74,12 @@ def _take_off(graph: ir.Graph, node: ir.Node, shift: np.ndarray) -> None:
         holder.resize_inputs(3)
         holder.replace_input_with(2, fixed)
     else:
-        add = ir.node("Add", [node.outputs[0], fixed], name=f"{name}.add")
-        ir.convenience.replace_all_uses_with(node.outputs[0], add.outputs[0], replace_graph_outputs=True)
-        add.replace_input_with(0, node.outputs[0])
+        made = node.outputs[0]
+        add = ir.node("Add", [made, fixed], name=f"{name}.add")
+        add.outputs[0].type, add.outputs[0].shape = made.type, made.shape
+        ir.convenience.replace_all_uses_with(made, add.outputs[0], replace_graph_outputs=True)
+        add.replace_input_with(0, made)
+        add.outputs[0].name, made.name = made.name, f"{made.name}.unbiased"  # what reads it finds it under its name
         graph.insert_after(node, add)
 
 

@@ -8,6 +8,7 @@ common input once. Activations are uint8, asymmetric, one range a tensor: with p
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,41 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.graph import MICROSOFT, Product, array_of, attributes, constant, products, replace, save
+from edgekit.quantize.graph import (
+    MICROSOFT,
+    Product,
+    array_of,
+    attributes,
+    bias_add,
+    constant,
+    keep_float,
+    products,
+    replace,
+    save,
+)
 from edgekit.quantize.weights import Integers, quantize_weight
 from edgekit.target import Quantize
 
 __all__ = ["quantize_dynamic"]
 
 
-def quantize_dynamic(source: Path, out: Path, settings: Quantize) -> dict[str, int]:
-    """Write the dynamic INT8 form of fused float32 model `source`; returns counts of what was made."""
+def quantize_dynamic(source: Path, out: Path, settings: Quantize, *, keep: Collection[str] = ()) -> dict[str, int]:
+    """Write the dynamic INT8 form of fused float32 model `source`; returns counts of what was made.
+
+    Products named in `keep` stay float32, and so does the attention that one of them feeds: its other projections are
+    quantized each by itself.
+    """
     model = ir.load(source)
     graph = model.graph
-    counts = {"attention": _attentions(graph, settings), "matmul": 0, "embedding": 0}
+    counts = {"attention": _attentions(graph, settings, keep), "matmul": 0, "embedding": 0}
     RemoveUnusedNodesPass()(model)  # the projections that the attentions took over
     for product in products(graph):
-        _matmul(graph, product, settings)
-        counts["matmul"] += 1
-    if settings.embeddings == "int8":
-        counts["embedding"] = quantize_embeddings(graph)
+        if product.name not in keep:
+            _matmul(graph, product, settings)
+            counts["matmul"] += 1
+    if settings.embeddings != "float32":
+        counts["embedding"] = quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
+    keep_float(model, keep)
     save(model, out, microsoft=True)
     return counts
 
@@ -52,7 +70,7 @@ def _matmul(graph: ir.Graph, product: Product, settings: Quantize) -> None:
     name = node.name or node.outputs[0].name
     inputs = [node.inputs[0], *_stored(graph, f"{name}.weight", integers)]
     old, bias = [node], product.bias
-    add = _bias_add(node)
+    add = bias_add(node)
     if bias is None and add is not None:
         old, bias = [node, add[0]], add[1]
     if bias is not None:
@@ -70,19 +88,9 @@ def _stored(graph: ir.Graph, name: str, integers: Integers) -> list[ir.Value]:
     ]
 
 
-def _bias_add(node: ir.Node) -> tuple[ir.Node, np.ndarray] | None:
-    """The one Add of a constant vector that reads `node`, if that is all that does."""
-    uses = node.outputs[0].uses()
-    if len(uses) != 1 or uses[0][0].op_type != "Add" or node.outputs[0].is_graph_output():
-        return None
-    add = uses[0][0]
-    bias = array_of(next(item for item in add.inputs if item is not node.outputs[0]))
-    return (add, bias) if bias is not None and bias.ndim == 1 else None
-
-
-def _attentions(graph: ir.Graph, settings: Quantize) -> int:
+def _attentions(graph: ir.Graph, settings: Quantize, keep: Collection[str]) -> int:
     """Replace MultiHeadAttention over three projections of one input by QAttention; returns how many."""
-    found = {id(product.node): product for product in products(graph)}
+    found = {id(product.node): product for product in products(graph) if product.name not in keep}
     count = 0
     for node in list(graph):
         if node.op_type != "MultiHeadAttention":
@@ -99,9 +107,8 @@ def _attentions(graph: ir.Graph, settings: Quantize) -> int:
         scale = options.get("scale", 0.0)
         if scale and not np.isclose(scale, (columns / options["num_heads"]) ** -0.5):
             continue
-        weight = np.concatenate([part[0].weight for part in projections], axis=1)
         bias = np.concatenate([part[1] for part in projections])
-        integers = _integers(weight, settings)
+        integers = _side_by_side([_integers(part[0].weight, settings) for part in projections])
         name = node.name or node.outputs[0].name
         shown = ir.node("DynamicQuantizeLinear", [projections[0][0].node.inputs[0]], num_outputs=3, name=f"{name}.input")
         values, weight_scale, weight_zero = _stored(graph, f"{name}.qkv", integers)
@@ -119,6 +126,15 @@ def _attentions(graph: ir.Graph, settings: Quantize) -> int:
         replace(graph, [node], [shown, attention], attention.outputs[0])
         count += 1
     return count
+
+
+def _side_by_side(parts: list[Integers]) -> Integers:
+    """One weight of several, each with its own scales: a scale for each column even where each part has a single one."""
+    scales, zeros = (
+        [np.broadcast_to(ends, part.values.shape[1:]) for part, ends in zip(parts, column, strict=True)]
+        for column in ([part.scale for part in parts], [part.zero for part in parts])
+    )
+    return Integers(np.concatenate([part.values for part in parts], axis=1), np.concatenate(scales), np.concatenate(zeros))
 
 
 def _projection(value: ir.Value | None, found: dict[int, Product]) -> tuple[Product, np.ndarray] | None:

@@ -1,4 +1,4 @@
-"""Embedding tables in 8 bits, a scale for each block of a row, looked up and restored by one operator.
+"""Embedding tables in 8 or 4 bits, a scale for each block of a row, looked up and restored by one operator.
 
 `GatherBlockQuantized` (contrib_ops/cpu/quantization/gather_block_quantized.cc) reads the rows that are asked for and
 nothing else, so the table never exists in float32. Rows that are equal are stored once, behind a small table of row numbers.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.quantize.graph import MICROSOFT, array_of, constant, replace
+from edgekit.quantize.graph import MICROSOFT, array_of, constant, packed, replace
 
 __all__ = ["block_quantize", "quantize_embeddings"]
 
@@ -21,17 +21,18 @@ MOSTLY_EQUAL = 0.95
 """Equal rows are stored once where that leaves fewer than this share of the rows."""
 
 
-def block_quantize(table: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (rows, width) around zero point 128 and float32 scales (rows, width / block) of float32 `table`."""
+def block_quantize(table: np.ndarray, block: int, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (rows, width * bits / 8) around zero point 2^(bits - 1) and float32 scales (rows, width / block) of float32 `table`."""
     rows, width = table.shape
+    limit = 2 ** (bits - 1) - 1
     blocks = table.reshape(rows, width // block, block)
-    scales = np.maximum(np.abs(blocks).max(axis=2), 1e-12).astype(np.float32) / np.float32(127)
-    values = np.clip(np.rint(blocks / scales[:, :, None]), -127, 127) + 128
-    return values.reshape(rows, width).astype(np.uint8), scales
+    scales = np.maximum(np.abs(blocks).max(axis=2), 1e-12).astype(np.float32) / np.float32(limit)
+    values = np.clip(np.rint(blocks / scales[:, :, None]), -limit, limit).astype(np.int8)
+    return packed(values.reshape(rows, width), bits), scales
 
 
-def quantize_embeddings(graph: ir.Graph) -> int:
-    """Replace row lookups in large float32 tables by 8-bit ones; returns how many."""
+def quantize_embeddings(graph: ir.Graph, bits: int = 8) -> int:
+    """Replace row lookups in large float32 tables by `bits` (8 or 4) wide ones; returns how many."""
     count = 0
     for node in list(graph):
         if node.op_type != "Gather" or node.attributes.get("axis", ir.AttrInt64("axis", 0)).as_int() != 0:
@@ -39,7 +40,7 @@ def quantize_embeddings(graph: ir.Graph) -> int:
         table = array_of(node.inputs[0])
         if table is None or table.ndim != 2 or table.dtype != np.float32 or table.size < SMALLEST:
             continue
-        block = next((size for size in (128, 64, 32, 16) if table.shape[1] % size == 0), None)
+        block = next((size for size in ((128, 64, 32, 16) if bits == 8 else (32, 16)) if table.shape[1] % size == 0), None)
         if block is None:
             continue
         name = node.inputs[0].name or node.name
@@ -49,13 +50,13 @@ def quantize_embeddings(graph: ir.Graph) -> int:
             numbered = constant(graph, f"{name}.row", numbers.reshape(-1).astype(np.int32))
             made = [ir.node("Gather", [numbered, indices], name=f"{node.name}.row")]
             table, indices = unique, made[0].outputs[0]
-        values, scales = block_quantize(table, block)
+        values, scales = block_quantize(table, block, bits)
         new = ir.node(
             "GatherBlockQuantized",
-            [constant(graph, f"{name}.int8", values), indices, constant(graph, f"{name}.int8.scale", scales)],
-            {"bits": 8, "block_size": block, "gather_axis": 0, "quantize_axis": 1},
+            [constant(graph, f"{name}.int{bits}", values), indices, constant(graph, f"{name}.int{bits}.scale", scales)],
+            {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1},
             domain=MICROSOFT,
-            name=f"{node.name}.int8",
+            name=f"{node.name}.int{bits}",
         )
         replace(graph, [node], [*made, new], new.outputs[0])
         count += 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
-__all__ = ["MICROSOFT", "Product", "array_of", "constant", "products", "replace", "save"]
+__all__ = [
+    "KEPT", "MICROSOFT", "Product", "array_of", "attributes", "bias_add", "constant", "keep_float", "packed", "products", "replace", "save",
+]  # fmt: skip
 
 MICROSOFT = "com.microsoft"
+KEPT = "edgekit.kept_float"
+"""Key of a quantized file's metadata: the weights, by name, of products that stay in float32 on purpose, as a JSON list."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,11 @@ class Product:
     node: ir.Node
     weight: np.ndarray
     bias: np.ndarray | None
+
+    @property
+    def name(self) -> str:
+        """What the product is called across passes: its node's name."""
+        return str(self.node.name or self.node.outputs[0].name)
 
 
 def array_of(value: ir.Value | None) -> np.ndarray | None:
@@ -77,6 +87,33 @@ def save(model: ir.Model, out: Path, *, microsoft: bool) -> None:
         model.opset_imports[MICROSOFT] = 1
     RemoveUnusedOpsetsPass()(model)
     ir.save(model, out)
+
+
+def bias_add(node: ir.Node) -> tuple[ir.Node, np.ndarray] | None:
+    """The one Add of a constant vector that reads `node`, if that is all that does."""
+    uses = node.outputs[0].uses()
+    if len(uses) != 1 or uses[0][0].op_type != "Add" or node.outputs[0].is_graph_output():
+        return None
+    add = uses[0][0]
+    bias = array_of(next(item for item in add.inputs if item is not node.outputs[0]))
+    return (add, bias) if bias is not None and bias.ndim == 1 else None
+
+
+def keep_float(model: ir.Model, names: Collection[str]) -> None:
+    """Note in `model`'s metadata that the products `names` are in float32 on purpose, for the audit to accept."""
+    weights = {
+        str(product.node.inputs[1].name)
+        for product in products(model.graph)
+        if product.name in names and product.node.inputs[1]
+    }
+    if weights:
+        model.metadata_props[KEPT] = json.dumps(sorted(weights))
+
+
+def packed(values: np.ndarray, bits: int) -> np.ndarray:
+    """int8 `values` around zero as the uint8 around 2^(bits - 1) that block operators store; in 4 bits two a byte, low half first."""
+    shifted = (values.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
+    return shifted if bits == 8 else np.asarray(shifted[..., 0::2] | (shifted[..., 1::2] << 4))
 
 
 def attributes(node: ir.Node) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""One quantized model for one target: dynamic, static, float16 or float32, or whichever of two measures better."""
+"""One quantized model for one target: its number format, and what is done to the float32 graph before.
+
+smooth -> (which products stay float32) -> correct biases -> dynamic, static, weight-only, or whichever of two measures better.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
+from edgekit.errors import BadInput
+from edgekit.quantize.bias import correct_biases
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.half import to_float16
-from edgekit.quantize.ranges import Feed
-from edgekit.quantize.static import quantize_static
+from edgekit.quantize.observe import Feed, Progress
+from edgekit.quantize.sensitivity import groups, revert
+from edgekit.quantize.smooth import smooth
+from edgekit.quantize.static import activation_ranges, quantize_static
+from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
+from edgekit.quantize.weights import quantize_weight
 from edgekit.recipe import Calibration
 from edgekit.target import Quantize, Session
 
@@ -31,7 +41,7 @@ CLEARLY = 0.95
 
 @dataclass(frozen=True)
 class Evidence:
-    """What "measure" chooses by: validation inputs, their score, the quality floor, and whether this host may be timed."""
+    """What "measure" and "mixed" choose by: validation inputs, their score, the quality floor, and whether this host may be timed."""
 
     feeds: list[Feed]
     score: Callable[[list[np.ndarray]], float]
@@ -51,31 +61,80 @@ def lower(
     calibration: Calibration,
     calibration_feeds: list[Feed],
     evidence: Evidence,
-    progress: Callable[[float, float, str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Write `model.onnx` for the target to `out`; returns what was made and, for "measure", why."""
+    """Write `model.onnx` for the target to `out`; returns what was made and, for "measure" and "mixed", why.
+
+    Raises:
+        BadInput: no calibration rows where smoothing, bias correction or static ranges need them; no validation rows where
+            "measure" or "mixed" needs them; or nothing to smooth.
+        CheckFailed: mixed precision that cannot hold the floor.
+    """
     if quantize.format == "float32":
         shutil.copyfile(fused, out / FILE)
         return {"mode": "float32"}
     if quantize.format == "float16":
         return {"mode": "float16", **to_float16(fused, out / FILE)}
+    modes = (
+        [quantize.format] if quantize.weight_only else ["dynamic", "static"] if quantize.mode == "measure" else [quantize.mode]
+    )
+    if (quantize.mixed or len(modes) > 1) and not evidence.feeds:
+        raise BadInput("no validation rows to choose by", where="quantize", fix="give the recipe validation rows")
+    made: dict[str, Any] = {}
+    source = fused
+    if quantize.smooth is not None:
+        source = scratch / "smooth.onnx"
+        made["smooth"] = smooth(fused, source, quantize.smooth, calibration_feeds, scratch)
+    ranges = (
+        activation_ranges(source, calibration_feeds, calibration.method, calibration.memory_mb, scratch, progress)
+        if "static" in modes
+        else {}
+    )
 
-    def static(path: Path) -> dict[str, int]:
-        return quantize_static(
-            fused, path, quantize, calibration_feeds, calibration.method, calibration.memory_mb, scratch, progress
-        )
+    def write(mode: str, path: Path, keep: frozenset[str] = frozenset()) -> dict[str, int]:
+        counts, given = {}, source
+        if quantize.correct_bias:
+            given = scratch / "corrected.onnx"
+            counts = correct_biases(source, given, _restoring(quantize), calibration_feeds, scratch, keep=keep)
+        if mode == "static":
+            return counts | quantize_static(given, path, quantize, ranges, keep=keep)
+        return counts | (quantize_dynamic if mode == "dynamic" else quantize_weights_only)(given, path, quantize, keep=keep)
 
-    if quantize.mode == "dynamic":
-        return {"mode": "dynamic", **quantize_dynamic(fused, out / FILE, quantize)}
-    if quantize.mode == "static":
-        return {"mode": "static", **static(out / FILE)}
-    made = {"dynamic": quantize_dynamic(fused, scratch / "dynamic.onnx", quantize), "static": static(scratch / "static.onnx")}
-    files = {"float32": fused, "dynamic": scratch / "dynamic.onnx", "static": scratch / "static.onnx"}
-    quality = {name: evidence.score(_outputs(path, evidence.feeds)) for name, path in files.items()}
-    latency = _latencies({name: files[name] for name in made}, evidence.feeds[:200], session) if evidence.timed else {}
+    if len(modes) == 1:
+        keep: frozenset[str] = frozenset()
+        if quantize.mixed:
+            keep, made["mixed"] = _mixed(fused, scratch, evidence, lambda kept, path: write(modes[0], path, kept), progress)
+        return {"mode": modes[0], **made, **write(modes[0], out / FILE, keep)}
+    files = {mode: scratch / f"{mode}.onnx" for mode in modes}
+    counts = {mode: write(mode, path) for mode, path in files.items()}
+    quality = {name: evidence.score(_outputs(path, evidence.feeds)) for name, path in {"float32": fused, **files}.items()}
+    latency = _latencies(files, evidence.feeds[:200], session) if evidence.timed else {}
     mode, why = _choose(quality, latency, evidence.floor)
     shutil.copyfile(files[mode], out / FILE)
-    return {"mode": mode, "why": why, "quality": quality, **made[mode]}
+    return {"mode": mode, "why": why, "quality": quality, **made, **counts[mode]}
+
+
+def _mixed(
+    fused: Path, scratch: Path, evidence: Evidence, write: Callable[[frozenset[str], Path], object], progress: Progress
+) -> tuple[frozenset[str], dict[str, Any]]:
+    """Which products stay float32, and why."""
+
+    def outputs(keep: frozenset[str]) -> list[np.ndarray]:
+        write(keep, scratch / "mixed.onnx")
+        return _outputs(scratch / "mixed.onnx", evidence.feeds)
+
+    found = groups(ir.load(fused).graph)
+    chosen = revert(found, outputs, evidence.score, _outputs(fused, evidence.feeds), evidence.floor, progress)
+    return chosen.keep, chosen.document
+
+
+def _restoring(quantize: Quantize) -> Callable[[np.ndarray], np.ndarray]:
+    """float32 weight (in, out) -> what is left of it once quantized."""
+    if quantize.weight_only:
+        return lambda weight: quantize_blocks(weight, quantize.bits, quantize.block).restored()
+    return lambda weight: quantize_weight(
+        weight, per_channel=quantize.per_channel, reduce_range=quantize.reduce_range, signed=quantize.weights == "int8"
+    ).restored()
 
 
 def _choose(quality: dict[str, float], latency: dict[str, float], floor: float) -> tuple[str, str]:

@@ -6,44 +6,54 @@ Standard ONNX operators only, so any provider that knows QDQ can take it; ONNX R
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.graph import Product, constant, products, replace, save
-from edgekit.quantize.ranges import Feed, Method, collect
+from edgekit.quantize.graph import Product, constant, keep_float, products, replace, save
+from edgekit.quantize.observe import Feed, Progress
+from edgekit.quantize.ranges import Method, collect
 from edgekit.quantize.weights import quantize_weight
 from edgekit.target import Quantize
 
-__all__ = ["activation_scale", "quantize_static"]
+__all__ = ["Ranges", "activation_ranges", "activation_scale", "quantize_static"]
+
+
+Ranges = Mapping[str, tuple[float, float]]
+"""(low, high) of each product's input, by the tensor's name."""
+
+
+def activation_ranges(
+    source: Path, feeds: list[Feed], method: Method, memory_mb: int, scratch: Path, progress: Progress
+) -> dict[str, tuple[float, float]]:
+    """The calibrated range of every product's input in float32 model `source`; raises what `collect` does."""
+    model = ir.load(source)
+    names = list({product.node.inputs[0].name: None for product in products(model.graph)})
+    return collect(model, names, feeds, scratch, method, memory_mb, progress)
 
 
 def quantize_static(
-    source: Path,
-    out: Path,
-    settings: Quantize,
-    feeds: list[Feed],
-    method: Method,
-    memory_mb: int,
-    scratch: Path,
-    progress: Callable[[float, float, str], None],
+    source: Path, out: Path, settings: Quantize, ranges: Ranges, *, keep: Collection[str] = ()
 ) -> dict[str, int]:
-    """Write the static INT8 form of fused float32 model `source`, calibrated on session inputs `feeds`; returns counts."""
+    """Write the static INT8 form of fused float32 model `source` with activation ranges `ranges`; returns counts.
+
+    Products named in `keep` stay float32 and need no range.
+    """
     model = ir.load(source)
     graph = model.graph
-    found = products(graph)
+    found = [product for product in products(graph) if product.name not in keep]
     shown = {product.node.inputs[0].name: product.node.inputs[0] for product in found}
-    ranges = collect(model, list(shown), feeds, scratch, method, memory_mb, progress)
-    (scratch / "ranges.json").write_text(json.dumps(ranges, indent=1))
     restored = {name: _quantized_activation(graph, value, ranges[name], settings) for name, value in shown.items()}
     for product in found:
         name = product.node.inputs[0].name
         _matmul(graph, product, restored[name], activation_scale(*ranges[name], signed=False)[0], settings)
-    embeddings = quantize_embeddings(graph) if settings.embeddings == "int8" else 0
+    embeddings = (
+        0 if settings.embeddings == "float32" else quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
+    )
+    keep_float(model, keep)
     save(model, out, microsoft=True)
     return {"matmul": len(found), "embedding": embeddings}
 

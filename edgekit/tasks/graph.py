@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from edgekit.tasks.masking import MASKED
+from edgekit.tasks.masking import arguments_for
 
 __all__ = ["Graph"]
 
@@ -19,10 +19,11 @@ class Graph(torch.nn.Module):
         super().__init__()
         self.model = model
         self.tensor = tensor
+        self.arguments = arguments_for(model.config)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> torch.Tensor:
         given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        mask = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
-        return self.tensor(self.model, self.model(input_ids=input_ids, attention_mask=mask, **given), attention_mask)
+        output = self.model(**self.arguments(input_ids, attention_mask), **given)
+        return self.tensor(self.model, output, attention_mask)

@@ -100,6 +100,16 @@ def test_what_stays_after_removals_is_the_least_squares_fit(seed: int, size: int
         last = level.error
 
 
+@pytest.mark.parametrize("damping", [0.0, 0.01, 0.5])
+def test_a_levels_error_is_the_layers_own_whatever_the_damping(damping: float) -> None:
+    weight, inputs = layer(3)
+    inputs[:, 6] = 0.0
+    for level in remove_groups(weight, inputs.T @ inputs, 2, [7, 4, 2, 0], damping=damping, together=2):
+        columns = (level.kept[:, None] * 2 + np.arange(2)).ravel()
+        error = float(np.square(inputs @ weight.T - inputs[:, columns] @ level.weight.T).sum())
+        assert level.error == pytest.approx(error, rel=1e-9, abs=1e-9)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 9999), size=st.sampled_from([1, 2]))
 def test_each_removal_is_the_cheapest_one(seed: int, size: int) -> None:

@@ -82,18 +82,17 @@ def test_the_dynamic_programme_finds_what_brute_force_finds(seed: int, share: fl
 
 
 def test_mutations_find_levels_that_the_errors_alone_do_not() -> None:
-    errors, prices = [np.asarray([0.0, 1.0])] * 6, [np.asarray([1.0, 0.5])] * 6
+    costs, prices = [np.asarray([0.0, weight]) for weight in np.linspace(1.0, 2.0, 6)], [np.asarray([1.0, 0.5])] * 6
     asked = []
 
     def loss(levels: list[int]) -> float:
         asked.append(tuple(levels))
         return float(sum((number + 1) * level for number, level in enumerate(reversed(levels))))
 
-    start = np.linspace(1.0, 2.0, 6)
-    levels, lowest = search_levels(errors, prices, 4.6, start, loss, 300, np.random.default_rng(0), no_report)
+    levels, lowest = search_levels(costs, prices, 4.6, loss, 60, np.random.default_rng(0), no_report)
     assert levels == [0, 0, 0, 1, 1, 1]
     assert lowest == 6.0
-    assert len(asked) == len(set(asked))
+    assert len(asked) == len(set(asked)) <= 61
 
 
 def test_levels_of_neurons() -> None:

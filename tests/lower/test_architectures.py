@@ -108,8 +108,13 @@ FUSED = {
 """How often operators stand in the fused graph, where there is more to say than EVERY_LAYER."""
 
 
+SAME_CODE = {"bert", "electra", "xlm-roberta"}
+"""Families whose layers are word for word another's; bert has its own tests in test_export.py."""
+LINE = [pytest.param(family, marks=[pytest.mark.slow] if family in SAME_CODE else []) for family in FAMILIES]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", LINE)
 def test_the_whole_line(family: str, tmp_path: Path) -> None:
     """With heads that differ by layer, but for the one family that cannot have them."""
     model = build(family)
@@ -132,6 +137,7 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
         assert cosine(run(tmp_path / "int8.onnx", feed), wanted) > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_empty_layers_of_a_model_with_a_shared_position_bias(tmp_path: Path) -> None:
     model = build("mpnet", num_hidden_layers=3)

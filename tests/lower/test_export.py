@@ -83,14 +83,19 @@ def test_every_task_has_architectures(task: str) -> None:
 
 
 def test_an_architecture_that_cannot_be_exported(tiny_model: Path, tmp_path: Path) -> None:
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import CamembertConfig, CamembertForSequenceClassification
 
-    config = DistilBertConfig(vocab_size=60, dim=32, hidden_dim=64, n_layers=1, n_heads=2, max_position_embeddings=32)
-    DistilBertForSequenceClassification(config).save_pretrained(tmp_path / "other")
+    config = CamembertConfig(vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    CamembertForSequenceClassification(config).save_pretrained(tmp_path / "other")
     shutil.copy(tiny_model / "tokenizer.json", tmp_path / "other")
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match="'distilbert' cannot be exported"):
+    with pytest.raises(BadInput, match="'camembert' cannot be exported"):
         export(tmp_path / "other", tmp_path / "out", task="text-classification", max_length=32)
+
+
+def test_longer_inputs_than_the_model_has_positions_for(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="max_length = 99, but the model has positions for 32 tokens"):
+        export(tiny_model, tmp_path, task="text-classification", max_length=99)
 
 
 def test_calibration_rows_are_drawn_hashed_and_disjoint(tiny_artifact: Path, tmp_path: Path) -> None:

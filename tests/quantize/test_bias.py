@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import BadInput
-from edgekit.quantize.bias import correct_biases, expected_error
-from edgekit.quantize.graph import Product, products
+from edgekit.quantize.bias import _holder, correct_biases, expected_error
+from edgekit.quantize.graph import Product, array_of, products
 from edgekit.quantize.observe import Feed, observer
 from edgekit.quantize.weights import quantize_weight
 from tests.quantize.test_smooth import outputs
@@ -71,13 +71,20 @@ def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_fee
         assert np.abs(better - whole).max() < 1e-4
 
 
-def test_outputs_come_closer(tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path) -> None:
-    source = tiny_export / "fused.onnx"
-    correct_biases(source, tmp_path / "corrected.onnx", coarse, train_feeds, tmp_path)
-    with_weights_rounded(source, tmp_path / "plain.onnx")
-    with_weights_rounded(tmp_path / "corrected.onnx", tmp_path / "better.onnx")
-    whole, plain, better = (outputs(path, test_feeds) for path in (source, tmp_path / "plain.onnx", tmp_path / "better.onnx"))
-    assert ((better - whole) ** 2).mean() < ((plain - whole) ** 2).mean()
+def test_every_bias_moves_by_the_mean_error_of_its_product(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
+    """Whether the model's outputs come closer is the data's affair: of five coarse steps tried on this model, two did."""
+    correct_biases(tiny_export / "fused.onnx", tmp_path / "corrected.onnx", coarse, train_feeds, tmp_path)
+    before, after = ir.load(tiny_export / "fused.onnx"), ir.load(tmp_path / "corrected.onnx")
+    found = products(before.graph)
+    names = [str(product.node.inputs[0].name) for product in found if product.node.inputs[0]]
+    run = observer(before, sorted(set(names)), tmp_path)
+    rows = [dict(zip(sorted(set(names)), run(feed), strict=True)) for feed in train_feeds]
+    for old, new, name in zip(found, products(after.graph), names, strict=True):
+        x = np.concatenate([row[name].reshape(-1, row[name].shape[-1]) for row in rows]).astype(np.float64)
+        error = (x @ coarse(old.weight).astype(np.float64) - x @ old.weight.astype(np.float64)).mean(axis=0)
+        biases = [array_of(node.inputs[index]) for node, index in (_holder(old.node), _holder(new.node))]
+        assert biases[0] is not None and biases[1] is not None
+        assert np.allclose(biases[1] - biases[0], -error, atol=1e-6)
 
 
 def test_weights_that_lose_nothing_change_nothing(

@@ -16,7 +16,7 @@ from edgekit.quantize.audit import audit, require
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.embedding import block_quantize
 from edgekit.quantize.ranges import choose_range
-from edgekit.quantize.static import activation_scale, quantize_static
+from edgekit.quantize.static import activation_ranges, activation_scale, quantize_static
 from edgekit.quantize.weights import quantize_weight
 from edgekit.target import load_target
 from edgekit.tasks import find_task
@@ -104,7 +104,8 @@ def outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:
 def static(source: Path, out: Path, model: Path, artifact: Path, **changes: object) -> None:
     quantize = VNNI.quantize.model_copy(update=changes)
     feeds = [{"input_ids": row[None], "attention_mask": np.ones_like(row[None])} for row in rows_of(model, artifact, "train")]
-    quantize_static(source, out, quantize, feeds, "minmax", 64, out.parent, lambda done, total, text: None)
+    ranges = activation_ranges(source, feeds, "minmax", 64, out.parent, lambda done, total, text: None)
+    quantize_static(source, out, quantize, ranges)
 
 
 @pytest.mark.parametrize("form", ["dynamic", "static", "static-per-tensor", "dynamic-unsigned"])
@@ -176,7 +177,7 @@ def test_on_another_architecture_the_audit_says_that_it_saw_no_kernels(tiny_expo
 def test_calibration_needs_rows_and_memory(tiny_export: Path, tmp_path: Path) -> None:
     quiet = lambda done, total, text: None  # noqa: E731
     with pytest.raises(BadInput, match="no calibration rows"):
-        quantize_static(tiny_export / "fused.onnx", tmp_path / "m.onnx", VNNI.quantize, [], "mse", 64, tmp_path, quiet)
+        activation_ranges(tiny_export / "fused.onnx", [], "mse", 64, tmp_path, quiet)
     import onnx_ir as ir
 
     from edgekit.quantize.ranges import collect

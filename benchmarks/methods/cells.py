@@ -1,0 +1,61 @@
+"""The grid: for each task a base recipe, and cells that each change one thing about it. A new cell is one more line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["CELLS", "TASKS", "Cell"]
+
+TASKS = {"clinc150": ("clinc150",), "wnut17": ("wnut17",), "stsb": ("stsb",)}
+"""Recipes whose model and data a grid is made of."""
+SEEDS = (7, 8, 9)
+"""Where a cell trains."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way of making a bundle from the original."""
+
+    name: str
+    group: str
+    """Distillation, pruning or quantization: where it stands in the table."""
+    compress: tuple[dict[str, Any], ...] = ()
+    quantize: dict[str, Any] = field(default_factory=dict)
+    """Changes to the target's own [quantize]."""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    trains: bool = False
+
+
+def _oneshot(**asked: Any) -> tuple[dict[str, Any], ...]:
+    return ({"method": "prune-oneshot", **asked},)
+
+
+def _structured(**asked: Any) -> tuple[dict[str, Any], ...]:
+    return ({"method": "prune-structured", **asked},)
+
+
+def _zeros(**asked: Any) -> tuple[dict[str, Any], ...]:
+    return ({"method": "prune-unstructured", **asked},)
+
+
+CELLS = [
+    Cell("int8 dynamic", "quantization"),
+    Cell("int8 dynamic, one scale a tensor", "quantization", quantize={"per_channel": False}),
+    Cell("int8 dynamic, 7-bit weights", "quantization", quantize={"reduce_range": True}),
+    Cell("int8 static, minmax", "quantization", quantize={"mode": "static"}, calibration={"method": "minmax"}),
+    Cell("int8 static, percentile", "quantization", quantize={"mode": "static"}, calibration={"method": "percentile"}),
+    Cell("int8 static, entropy", "quantization", quantize={"mode": "static"}, calibration={"method": "entropy"}),
+    Cell("int8 static, mse", "quantization", quantize={"mode": "static"}, calibration={"method": "mse"}),
+    Cell("heads and neurons, Kwon, keep 0.75", "pruning", _structured(keep=0.75)),
+    Cell("heads and neurons, Kwon, keep 0.5", "pruning", _structured(keep=0.5)),
+    Cell("heads and neurons, ZipLM, 1.5x", "pruning", _oneshot(speedup=1.5)),
+    Cell("heads and neurons, ZipLM, 2x", "pruning", _oneshot(speedup=2.0)),
+    Cell("layers dropped, 6 to 5", "pruning", _structured(layers=5)),
+    Cell("layers dropped, 6 to 4", "pruning", _structured(layers=4)),
+    Cell("half the weights zero, magnitude", "pruning", _zeros(how="magnitude", sparsity=0.5)),
+    Cell("half the weights zero, Wanda", "pruning", _zeros(how="wanda", sparsity=0.5)),
+    Cell("half the weights zero, SparseGPT", "pruning", _zeros(how="sparsegpt", sparsity=0.5)),
+    Cell("2 of 4 weights zero, SparseGPT", "pruning", _zeros(how="sparsegpt", pattern="2:4")),
+    Cell("vocabulary of the corpus", "pruning", ({"method": "prune-vocabulary"},)),
+]

@@ -1,0 +1,151 @@
+"""The page of the grid: tables, pictures and what they say, from the committed results alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "results"
+LOST = 0.01
+"""One point: what the page calls kept."""
+COLOURS = {"baseline": "#777777", "quantization": "#1f6fb4", "pruning": "#c2571a", "distillation": "#2a8a4a"}
+
+
+def write_page() -> None:
+    """Write benchmarks/methods/README.md and a picture for each results/methods-*.json."""
+    parts = ["# Methods side by side", "", _how(), ""]
+    for path in sorted(RESULTS.glob("methods-*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        picture = path.with_suffix(".png")
+        cells = together(document["cells"])
+        draw(cells, document, picture)
+        parts += [f"## {document['task']}", "", f"![{document['task']}](../results/{picture.name})", "", *table(cells, document), ""]
+        parts += [*words(cells, document), ""]
+    (HERE / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+
+
+def together(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry a cell: seeds of the same cell as their mean, with the range of their quality; `pareto` is set."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        grouped.setdefault(cell["name"], []).append(cell)
+    found = []
+    for name, group in grouped.items():
+        losses = [-cell["quality"]["difference"] for cell in group]
+        found.append(
+            {
+                **group[0], "name": name, "seeds": len(group), "lost": mean(losses), "lost_range": (min(losses), max(losses)),
+                "value": mean(cell["quality"]["value"] for cell in group), "p50_ms": mean(cell["p50_ms"] for cell in group),
+                "speedup": mean(cell["against_stock"]["speedup"] for cell in group), "seconds": mean(cell["seconds"] for cell in group),
+            }
+        )  # fmt: skip
+    for cell in found:
+        cell["pareto"] = not any(
+            other["lost"] <= cell["lost"] and other["p50_ms"] <= cell["p50_ms"] and other["total_mb"] <= cell["total_mb"]
+            and (other["lost"], other["p50_ms"], other["total_mb"]) != (cell["lost"], cell["p50_ms"], cell["total_mb"])
+            for other in found
+        )  # fmt: skip
+    order = list(COLOURS)
+    return sorted(found, key=lambda cell: (order.index(cell["group"]), cell["p50_ms"]))
+
+
+def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
+    """The cells as Markdown, those of the Pareto set in bold."""
+    metric = cells[0]["quality"]["metric"]
+    lines = [
+        f"| method | {metric} | points lost (95%) | p50 ms | speed against stock INT8 (95%) | MB | download MB | peak MB | made in |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for cell in cells:
+        quality, ratio = cell["quality"], cell["against_stock"]
+        low, high = (-100 * bound for bound in reversed(quality["ci95"]))
+        name = f"**{cell['name']}**" if cell["pareto"] else cell["name"]
+        loss = f"{100 * cell['lost']:+.2f} ({low:+.2f} to {high:+.2f})"
+        if cell["seeds"] > 1:
+            loss = f"{100 * cell['lost']:+.2f} (seeds {100 * cell['lost_range'][0]:+.2f} to {100 * cell['lost_range'][1]:+.2f})"
+        speed = f"{cell['speedup']:.2f}x ({ratio['ci95'][0]:.2f} to {ratio['ci95'][1]:.2f})"
+        download = f"{cell['archive_mb']:.1f}" if "archive_mb" in cell else ""
+        took = f"{cell['seconds']:.0f} s" if cell["seconds"] else ""
+        lines.append(
+            f"| {name} | {100 * cell['value']:.2f} | {loss} | {cell['p50_ms']:.3f} | {speed} | {cell['total_mb']:.1f} | {download} | "
+            f"{cell['peak_mb']:.0f} | {took} |"
+        )
+    host, protocol = document["host"], document["protocol"]
+    state = "stable" if document["validity"]["stable"] else "**not stable**: " + "; ".join(document["validity"]["reasons"][:3])
+    return [
+        *lines, "",
+        f"{cells[0]['quality']['n']:,} test rows at their real lengths, batch 1, {protocol['threads']} thread, {protocol['processes']} fresh "
+        f"processes a cell, all in one interleaved run on {host['cpu']}; {state}. Bold: no other cell is at least as good in quality, "
+        "latency and size at once.",
+    ]  # fmt: skip
+
+
+def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
+    """What to choose and what does not pay, said from the figures."""
+    own = [cell for cell in cells if cell["group"] != "baseline"]
+    kept = [cell for cell in own if cell["lost"] <= LOST]
+    lines = []
+    if kept:
+        fast, small = min(kept, key=lambda cell: cell["p50_ms"]), min(kept, key=lambda cell: cell.get("archive_mb", 1e9))
+        lines.append(f"- Fastest within one point: **{fast['name']}**, {fast['speedup']:.2f}x off-the-shelf INT8.")
+        lines.append(f"- Smallest download within one point: **{small['name']}**, {small.get('archive_mb', 0):.1f} MB.")
+    plain = next((cell for cell in own if cell["name"] == "int8 dynamic"), None)
+    if plain:
+        for cell in own:
+            ratio = plain["p50_ms"] / cell["p50_ms"]
+            if cell["lost"] > max(LOST, plain["lost"]) and ratio < 1.05 and cell.get("archive_mb", 0) > 0.9 * plain["archive_mb"]:
+                lines.append(f"- {cell['name']} does not pay here: {100 * cell['lost']:.1f} points for {ratio:.2f}x the speed of plain INT8.")
+        zeros = [cell for cell in own if "zero" in cell["name"]]
+        for cell in zeros[:1]:
+            share = 100 * (1 - cell["archive_mb"] / plain["archive_mb"])
+            lines.append(f"- Zeros buy no speed in ONNX Runtime ({cell['name']}: {plain['p50_ms'] / cell['p50_ms']:.2f}x); the download is {share:.0f}% smaller.")
+    lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
+    return lines
+
+
+def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> None:
+    """Quality lost against latency, one mark a cell, the Pareto set in the speed-quality plane as a line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [cell for cell in cells if cell["name"] != "ONNX Runtime fp32 of the original" and cell["lost"] < 0.15]
+    figure, axes = plt.subplots(figsize=(9, 5.2), dpi=110)
+    for group, colour in COLOURS.items():
+        part = [cell for cell in shown if cell["group"] == group]
+        axes.scatter(
+            [cell["p50_ms"] for cell in part], [-100 * cell["lost"] for cell in part], s=[12 * cell["total_mb"] for cell in part],
+            color=colour, alpha=0.55, edgecolors="white", label=group,
+        )  # fmt: skip
+    front: list[dict[str, Any]] = []
+    for cell in sorted(shown, key=lambda cell: (cell["p50_ms"], cell["lost"])):
+        if not front or cell["lost"] < front[-1]["lost"]:
+            front.append(cell)
+    axes.step([cell["p50_ms"] for cell in front], [-100 * cell["lost"] for cell in front], where="post", color="#444444", linewidth=1)
+    for cell in front:
+        axes.annotate(cell["name"], (cell["p50_ms"], -100 * cell["lost"]), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    axes.axhline(-100 * LOST, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("median latency of one answer, ms (batch 1, real lengths)")
+    axes.set_ylabel(f"points of {cells[0]['quality']['metric']} against the original")
+    axes.set_title(f"{document['task']} for {document['target']}; area: model and tokenizer", fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(out, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _how() -> str:
+    return (
+        "One original a task, one change a row, through the same export, quantization and measurement as every bundle. Made by "
+        "`make methods` (see `run.py` and `cells.py`); read from `../results/methods-*.json`. Speed is against "
+        "`onnxruntime.quantization.quantize_dynamic` of the same original in the same run."
+    )
+
+
+if __name__ == "__main__":
+    write_page()

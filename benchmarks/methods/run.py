@@ -1,0 +1,146 @@
+"""Make and measure the grid: `python benchmarks/methods/run.py clinc150 wnut17 stsb` (or `make methods`).
+
+Every cell goes through the store, so a second run makes only what is new. Latency is taken of all cells of a task in one
+interleaved run, together with ONNX Runtime fp32 and off-the-shelf INT8 of the same original.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cells import CELLS, SEEDS, TASKS, Cell
+from rich.console import Console
+
+from edgekit.bench.run import _items
+from edgekit.bench.variants import files_of, specifications
+from edgekit.console import Show
+from edgekit.errors import EdgekitError
+from edgekit.host import detect
+from edgekit.pipeline import run_recipe
+from edgekit.runtime.environment import snapshot
+from edgekit.runtime.statistics import ratio_interval
+from edgekit.runtime.supervise import run_children, scenario_facts, validity
+from edgekit.target import best_target
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RESULTS = HERE.parent / "results"
+BUILD = Path("build")
+PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.4, "min_runs": 60, "max_warmup_seconds": 1.0}
+BASES = ("ort-fp32", "ort-int8-stock")
+
+
+def recipe_text(base: Path, cell: Cell, seed: int) -> str:
+    """The cell's recipe: the base's task, model and data with paths made absolute, and what the cell changes."""
+    document = tomllib.loads(base.read_text(encoding="utf-8"))
+    document["seed"] = seed
+    document["model"] = {**document["model"], "id": _absolute(document["model"]["id"], base)}
+    document["data"] = {name: _absolute(value, base) if isinstance(value, str) else value for name, value in document["data"].items()}
+    document["compress"] = [dict(step) for step in cell.compress]
+    document["accept"] = {}
+    if cell.quantize:
+        document["quantize"] = {**best_target(detect()).quantize.model_dump(exclude_none=True), **cell.quantize}
+    if cell.calibration:
+        document["calibration"] = cell.calibration
+    return _toml(document)
+
+
+def _absolute(value: str, base: Path) -> str:
+    path = (base.parent / value).resolve()
+    return str(path) if path.exists() else value
+
+
+def _toml(document: dict[str, Any]) -> str:
+    plain = [f"{name} = {json.dumps(value)}" for name, value in document.items() if not isinstance(value, dict | list)]
+    tables = [(f"[{name}]", value) for name, value in document.items() if isinstance(value, dict)]
+    tables += [(f"[[{name}]]", step) for name, value in document.items() if isinstance(value, list) for step in value]
+    lines = [[head, *(f"{name} = {json.dumps(value)}" for name, value in table.items())] for head, table in tables]
+    return "\n".join([*plain, *(line for part in lines for line in part)]) + "\n"
+
+
+def make(task: str, recipe: str, console: Console) -> dict[str, Any]:
+    """Make every cell of `task`, then measure them together; returns the result document."""
+    target = best_target(detect()).name
+    base = ROOT / "recipes" / f"{recipe}.toml"
+    folder = BUILD / "methods"
+    folder.mkdir(parents=True, exist_ok=True)
+    cells: dict[str, dict[str, Any]] = {}
+    failed: list[dict[str, str]] = []
+    for cell in CELLS:
+        for seed in SEEDS if cell.trains else SEEDS[:1]:
+            slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
+            path = folder / f"{slug}.toml"
+            path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
+            console.print(f"[bold]{task}: {cell.name}, seed {seed}")
+            try:
+                (result,) = run_recipe(str(path), [target], BUILD, measure=False, show=Show(silent=True))
+            except EdgekitError as fault:
+                failed.append({"name": cell.name, "why": fault.text()})
+                console.print(fault.text())
+                continue
+            cells[slug] = {"cell": cell, "seed": seed, "folder": result.path}
+    return {**measure(cells, target), "task": task, "failed": failed}
+
+
+def measure(cells: dict[str, dict[str, Any]], target: str) -> dict[str, Any]:
+    """Time all cells and the baselines in one interleaved run."""
+    variants: dict[str, Any] = {}
+    for slug, one in cells.items():
+        one["lineage"] = json.loads((one["folder"] / "lineage.json").read_text(encoding="utf-8"))
+        variants[slug] = one["lineage"]["variants"]["bundle"]
+    first = next(iter(cells.values()))["lineage"]
+    variants |= {name: first["variants"][name] for name in BASES}
+    threads = first["target"]["session"]["threads"]
+    common = {name: PROTOCOL[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
+    before = snapshot()
+    with tempfile.TemporaryDirectory() as aside:
+        items = Path(aside) / "items.jsonl"
+        items.write_text(_items(first), encoding="utf-8")
+        specs, _ = specifications({**first, "variants": variants}, items, {**common, "threads": threads, "scenarios": ["real"]})
+        with Show().stage("measure all cells") as progress:
+            runs = run_children(specs, processes=PROTOCOL["processes"], seed=7, progress=progress)
+    found = []
+    for slug, variant in variants.items():
+        facts = scenario_facts(runs, slug, 7)
+        real = facts["scenarios"][0]
+        entry = {
+            "quality": variant["quality"], **files_of(variant), "p50_ms": real["p50_ms"], "ci95_ms": real["ci95_ms"],
+            "peak_mb": facts["memory"]["peak_mb"],
+            "against_stock": ratio_interval(runs.samples("ort-int8-stock", "real"), runs.samples(slug, "real"), 7),
+        }  # fmt: skip
+        if slug in cells:
+            one = cells[slug]
+            steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in {step["method"] for step in one["cell"].compress}]
+            entry |= {
+                **asdict(one["cell"]), "seed": one["seed"], "seconds": round(sum(stage["seconds"] for stage in steps), 1),
+                "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
+            }  # fmt: skip
+        else:
+            entry |= {"name": variant["title"], "group": "baseline", "seconds": 0.0}
+        found.append(entry)
+    return {
+        "command": "make methods", "target": target, "host": detect().document(), "protocol": {**PROTOCOL, "threads": threads},
+        "cells": found, "validity": validity(runs, before, snapshot()),
+    }  # fmt: skip
+
+
+def main(names: list[str]) -> int:
+    """Make the grids of the tasks named, or of all, and write the page."""
+    from page import write_page
+
+    console = Console()
+    for task in names or TASKS:
+        document = make(task, TASKS[task][0], console)
+        (RESULTS / f"methods-{task}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_page()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
