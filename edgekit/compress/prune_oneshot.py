@@ -193,14 +193,17 @@ def _table(
 
 def _budget(prices: Sequence[np.ndarray], settings: Settings, layers: int) -> float:
     """What the chosen levels may cost together."""
+    from edgekit.compress.spdy import STEPS
+
     whole, least = sum(float(price[0]) for price in prices), sum(float(price.min()) for price in prices)
     if settings.keep is not None:
         return whole * settings.keep
     assert settings.speedup is not None
     budget = whole / settings.speedup
-    if least * 1.01 > budget:  # one part in a hundred for rounding prices up
+    most = whole / least * (1 - len(prices) / STEPS)  # every price is rounded up to a whole step
+    if settings.speedup > most:
         raise BadInput(
-            f"speedup = {settings.speedup:g} cannot be met: {whole / least / 1.01:.1f} is the most on this machine; with every "
+            f"speedup = {settings.speedup:g} cannot be met: {most:.1f} is the most on this machine; with every "
             f"head and neuron gone, the norms and residual sums of {layers} layers still take {least:.3f} of {whole:.3f} ms",
             where="compress, prune-oneshot, speedup",
             fix='ask for less, or remove whole layers first, with "distill" or "prune-structured" and `layers`',

@@ -1,7 +1,7 @@
 """Which level each block gets under a budget: SPDY (Frantar and Alistarh 2022, arXiv 2201.13096), as ZipLM uses it.
 
 For given sensitivities a dynamic programme finds the levels with the least sum of sensitivity times cost. The sensitivities are
-then mutated at random; a mutation stays when the model that it leads to has no higher loss on calibration rows.
+then mutated at random; a mutation stays when the model that it leads to has a lower loss on calibration rows.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ["best_levels", "search_levels"]
+__all__ = ["STEPS", "best_levels", "search_levels"]
 
 STEPS = 4000
 """Parts that the budget is divided into; prices are rounded up to whole parts."""
 
 SCALES = (0.5, 1.0, 2.0)
 """Spreads of the logarithm of a mutation: small steps refine, large ones leave a valley."""
-PATIENCE = 200
+PATIENCE = 1000
+"""Mutations in a row that lead to no new levels, after which the search has seen what it can reach."""
 
 
 def best_levels(costs: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[int] | None:
@@ -71,7 +72,7 @@ def search_levels(
         if tuple(levels) not in known:
             progress(len(known), known[tuple(best)])
             known[tuple(levels)], stale = loss(levels), 0
-        if known[tuple(levels)] <= known[tuple(best)]:
+        if known[tuple(levels)] < known[tuple(best)]:  # of equals the first: sensitivities that drift freely lead nowhere
             best, current = levels, mutated
     return best, known[tuple(best)]
 
