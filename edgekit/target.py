@@ -37,7 +37,7 @@ class Quantize(Strict):
     block: Literal[32, 64, 128] = 32
     """Rows of a weight column that share a scale, in the two "-weights" formats."""
     smooth: float | None = Field(None, ge=0, le=1)
-    """SmoothQuant's alpha: how much of the activations' range moves into the weights before quantization. None: nothing."""
+    """SmoothQuant's alpha: how much of the activations' differences between channels moves into the weights. None: nothing."""
     correct_bias: bool = False
     """Take the mean error of rounded weights, over calibration rows, off the biases."""
     mixed: bool = False

@@ -24,7 +24,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 
 __all__ = ["VERSION", "audit", "require"]
 
-VERSION = 1
+VERSION = 2
 
 INTEGER = {
     # operator -> products of an activation with a constant weight that one node computes
@@ -76,9 +76,9 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         notes.append("attention scores and their weighted sums multiply activations with activations; they stay in float32")
     if blocks:
         notes.append(
-            f"{blocks} products store their weights in {target.quantize.bits} bits and take float32 activations: no integer MatMul "
-            "counts them, and the graph carries float32 throughout; at accuracy_level 4 the CPU kernel rounds activations to 8 "
-            "bits inside, block by block"
+            f"{blocks} products store their weights in {target.quantize.bits} bits and take float32 activations: they are no "
+            "integer MatMuls, and the graph carries float32 throughout; at accuracy_level 4 the CPU kernel rounds activations "
+            "to 8 bits inside, block by block"
         )
     if reverted:
         notes.append(f"kept in float32 on purpose, for quality: {', '.join(reverted)}")

@@ -1,4 +1,4 @@
-"""Bias correction: the mean error that rounded weights make, taken off the bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
+"""Bias correction: the mean error of rounded weights, taken off the bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
 
 A product with weight error E = W_q - W gives x E too much, on average E[x] E for each output column (equation 15 there). The
 paper derives E[x] from batch normalisation; an encoder has none, so it is measured over calibration rows of the float32 model.
@@ -8,41 +8,43 @@ each column right for the float32 model's own activations, and says nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.quantize.graph import Product, array_of, constant, products, save
+from edgekit.quantize.graph import Product, array_of, bias_place, constant, products, save
 from edgekit.quantize.observe import Feed, channel_means
 
-__all__ = ["correct_biases", "expected_error"]
+__all__ = ["correct_biases", "expected_error", "input_means"]
 
-BIAS_INPUT = {"BiasGelu": 1, "FastGelu": 1, "SkipLayerNormalization": 4, "SkipSimplifiedLayerNormalization": 3}
-"""Operators that add a constant vector to input 0 themselves, and which input that is."""
+
+def input_means(source: Path, feeds: Sequence[Feed], scratch: Path) -> dict[str, np.ndarray]:
+    """E[x] float64 (in,) of every product's input in float32 model `source`, by the tensor's name, over the rows `feeds`.
+
+    Raises:
+        BadInput: no rows, rows of padding only, or an activation that is not finite.
+    """
+    model = ir.load(source)
+    return channel_means(model, sorted({_input(product) for product in products(model.graph)}), feeds, scratch)
 
 
 def correct_biases(
     source: Path,
     out: Path,
     restored: Callable[[np.ndarray], np.ndarray],
-    feeds: Sequence[Feed],
-    scratch: Path,
+    means: Mapping[str, np.ndarray],
     *,
     keep: Collection[str] = (),
 ) -> dict[str, int]:
     """Write float32 model `source` with corrected biases to `out`; returns how many products were corrected.
 
-    `restored` gives the float32 weight (in, out) that quantization will leave of a weight. Products named in `keep` stay in
-    float32 and are not touched. A product without a bias gets one.
-
-    Raises:
-        BadInput: no rows, rows of padding only, or an activation that is not finite.
+    `restored` gives the float32 weight (in, out) that quantization will leave of a weight; `means` are `input_means` of the
+    same model. Products named in `keep` stay in float32 and are not touched. A product without a bias gets one.
     """
     model = ir.load(source)
     found = [product for product in products(model.graph) if product.name not in keep]
-    means = channel_means(model, sorted({_input(product) for product in found}), feeds, scratch)
     shifts = [expected_error(means[_input(product)], product.weight, restored(product.weight)) for product in found]
     for product, shift in zip(found, shifts, strict=True):
         _take_off(model.graph, product.node, shift)
@@ -63,7 +65,7 @@ def _input(product: Product) -> str:
 
 def _take_off(graph: ir.Graph, node: ir.Node, shift: np.ndarray) -> None:
     """Subtract `shift` from the bias behind product `node`, wherever the graph keeps it."""
-    holder, index = _holder(node)
+    holder, index = bias_place(node)
     old = holder.inputs[index] if index < len(holder.inputs) else None
     bias = array_of(old)
     name = f"{node.name or node.outputs[0].name}.corrected"
@@ -81,14 +83,3 @@ def _take_off(graph: ir.Graph, node: ir.Node, shift: np.ndarray) -> None:
         add.replace_input_with(0, made)
         add.outputs[0].name, made.name = made.name, f"{made.name}.unbiased"  # what reads it finds it under its name
         graph.insert_after(node, add)
-
-
-def _holder(node: ir.Node) -> tuple[ir.Node, int]:
-    """(the node that adds the bias of product `node`, which input it is); (node, 2) where nothing does yet."""
-    uses = node.outputs[0].uses()
-    if node.op_type == "MatMul" and len(uses) == 1 and not node.outputs[0].is_graph_output():
-        user, place = uses[0]
-        index = 1 - place if user.op_type == "Add" else BIAS_INPUT.get(user.op_type, -1) if place == 0 else -1
-        if 0 <= index < len(user.inputs) and (bias := array_of(user.inputs[index])) is not None and bias.ndim == 1:
-            return user, index
-    return node, 2

@@ -22,7 +22,7 @@ MOSTLY_EQUAL = 0.95
 
 
 def block_quantize(table: np.ndarray, block: int, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (rows, width * bits / 8) around zero point 2^(bits - 1) and float32 scales (rows, width / block) of float32 `table`."""
+    """uint8 (rows, width * bits / 8) around 2^(bits - 1) and float32 scales (rows, width / block) of float32 `table`."""
     rows, width = table.shape
     limit = 2 ** (bits - 1) - 1
     blocks = table.reshape(rows, width // block, block)

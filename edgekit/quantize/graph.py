@@ -13,12 +13,17 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 __all__ = [
-    "KEPT", "MICROSOFT", "Product", "array_of", "attributes", "bias_add", "constant", "keep_float", "packed", "products", "replace", "save",
+    "KEPT", "MICROSOFT", "Product", "array_of", "attributes", "bias_add", "bias_place", "constant", "keep_float", "module_path",
+    "packed", "products", "replace", "save",
 ]  # fmt: skip
 
 MICROSOFT = "com.microsoft"
 KEPT = "edgekit.kept_float"
 """Key of a quantized file's metadata: the weights, by name, of products that stay in float32 on purpose, as a JSON list."""
+
+
+BIAS_INPUT = {"BiasGelu": 1, "FastGelu": 1, "SkipLayerNormalization": 4, "SkipSimplifiedLayerNormalization": 3}
+"""Operators that add a constant vector to input 0 themselves, and which input that is."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,27 @@ def bias_add(node: ir.Node) -> tuple[ir.Node, np.ndarray] | None:
     return (add, bias) if bias is not None and bias.ndim == 1 else None
 
 
+def bias_place(node: ir.Node) -> tuple[ir.Node, int]:
+    """(the node that adds the constant bias of product `node`, which input it is); (node, 2) where nothing does yet."""
+    uses = node.outputs[0].uses()
+    if node.op_type == "MatMul" and len(uses) == 1 and not node.outputs[0].is_graph_output():
+        user, place = uses[0]
+        index = 1 - place if user.op_type == "Add" else BIAS_INPUT.get(user.op_type, -1) if place == 0 else -1
+        if 0 <= index < len(user.inputs) and (bias := array_of(user.inputs[index])) is not None and bias.ndim == 1:
+            return user, index
+    return node, 2
+
+
+def module_path(node: ir.Node) -> str | None:
+    """The path of the linear layer that product `node` was exported from, off its bias' or weight's name, if one says it."""
+    holder, index = bias_place(node)
+    bias = holder.inputs[index] if index < len(holder.inputs) else None
+    for value, end in ((bias, ".bias"), (node.inputs[1], ".weight")):
+        if value is not None and (value.name or "").endswith(end):
+            return str(value.name).removesuffix(end)
+    return None
+
+
 def keep_float(model: ir.Model, names: Collection[str]) -> None:
     """Note in `model`'s metadata that the products `names` are in float32 on purpose, for the audit to accept."""
     weights = {
@@ -111,7 +137,7 @@ def keep_float(model: ir.Model, names: Collection[str]) -> None:
 
 
 def packed(values: np.ndarray, bits: int) -> np.ndarray:
-    """int8 `values` around zero as the uint8 around 2^(bits - 1) that block operators store; in 4 bits two a byte, low half first."""
+    """int8 `values` as the uint8 around 2^(bits - 1) that block operators store; in 4 bits two a byte, low half first."""
     shifted = (values.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
     return shifted if bits == 8 else np.asarray(shifted[..., 0::2] | (shifted[..., 1::2] << 4))
 

@@ -39,8 +39,11 @@ def collect(
 ) -> dict[str, tuple[float, float]]:
     """(low, high) of each tensor in `names` of float32 `model`, over the session inputs `feeds`, one row each.
 
+    `memory_mb` (10^6 bytes) caps what percentile, entropy and mse keep: one histogram a tensor, 8 bytes a bin. They have 2,048
+    bins, or as many as fit; minmax keeps two numbers a tensor and needs no cap.
+
     Raises:
-        BadInput: no rows, rows of padding only, an activation that is not finite, or a memory cap too small for one histogram.
+        BadInput: no rows, rows of padding only, an activation that is not finite, or a cap too small for 128 bins a tensor.
     """
     check_feeds(feeds)
     bins = min(BINS, memory_mb * 1_000_000 // (8 * max(1, len(names))))

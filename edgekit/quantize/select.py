@@ -17,13 +17,14 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.quantize.bias import correct_biases
+from edgekit.quantize.bias import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.half import to_float16
 from edgekit.quantize.observe import Feed, Progress
+from edgekit.quantize.qat import match_ranges
 from edgekit.quantize.sensitivity import groups, revert
 from edgekit.quantize.smooth import smooth
-from edgekit.quantize.static import activation_ranges, quantize_static
+from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
 from edgekit.recipe import Calibration
@@ -33,7 +34,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 
 __all__ = ["VERSION", "Evidence", "lower", "stock_int8"]
 
-VERSION = 1
+VERSION = 2
 FILE = "model.onnx"
 CLEARLY = 0.95
 """Static is taken over dynamic only below this share of its latency, so that noise does not decide."""
@@ -41,7 +42,7 @@ CLEARLY = 0.95
 
 @dataclass(frozen=True)
 class Evidence:
-    """What "measure" and "mixed" choose by: validation inputs, their score, the quality floor, and whether this host may be timed."""
+    """What "measure" and "mixed" choose by: validation inputs, their score, the floor, and whether this host may be timed."""
 
     feeds: list[Feed]
     score: Callable[[list[np.ndarray]], float]
@@ -62,12 +63,15 @@ def lower(
     calibration_feeds: list[Feed],
     evidence: Evidence,
     progress: Progress,
+    learned: Ranges | None = None,
 ) -> dict[str, Any]:
     """Write `model.onnx` for the target to `out`; returns what was made and, for "measure" and "mixed", why.
 
+    `learned` are ranges by module path that training left (`qat.learned_ranges`); static mode prefers them to calibrated ones.
+
     Raises:
         BadInput: no calibration rows where smoothing, bias correction or static ranges need them; no validation rows where
-            "measure" or "mixed" needs them; or nothing to smooth.
+            "measure" or "mixed" needs them; nothing to smooth; or learned ranges that fit no product or are smoothed away.
         CheckFailed: mixed precision that cannot hold the floor.
     """
     if quantize.format == "float32":
@@ -85,17 +89,26 @@ def lower(
     if quantize.smooth is not None:
         source = scratch / "smooth.onnx"
         made["smooth"] = smooth(fused, source, quantize.smooth, calibration_feeds, scratch)
-    ranges = (
-        activation_ranges(source, calibration_feeds, calibration.method, calibration.memory_mb, scratch, progress)
-        if "static" in modes
-        else {}
-    )
+    means = input_means(source, calibration_feeds, scratch) if quantize.correct_bias else {}
+    ranges: dict[str, tuple[float, float]] = {}
+    if "static" in modes:
+        if learned and quantize.smooth is not None:
+            raise BadInput(
+                "learned ranges hold for activations as trained, and smooth changes them",
+                where="quantize",
+                fix="leave smooth out",
+            )
+        known = match_ranges(source, learned or {})
+        ranges = known | activation_ranges(
+            source, calibration_feeds, calibration.method, calibration.memory_mb, scratch, progress, known=known
+        )
+        made["ranges"] = {"learned": len(known), "calibrated": len(ranges) - len(known)}
 
     def write(mode: str, path: Path, keep: frozenset[str] = frozenset()) -> dict[str, int]:
         counts, given = {}, source
         if quantize.correct_bias:
             given = scratch / "corrected.onnx"
-            counts = correct_biases(source, given, _restoring(quantize), calibration_feeds, scratch, keep=keep)
+            counts = correct_biases(source, given, _restoring(quantize), means, keep=keep)
         if mode == "static":
             return counts | quantize_static(given, path, quantize, ranges, keep=keep)
         return counts | (quantize_dynamic if mode == "dynamic" else quantize_weights_only)(given, path, quantize, keep=keep)

@@ -1,4 +1,4 @@
-"""SmoothQuant: what makes an activation hard to quantize, moved into the weights that read it (Xiao et al. 2022, arXiv 2211.10438).
+"""SmoothQuant: what makes an activation hard to quantize, moved into the weights that read it (Xiao 2022, arXiv 2211.10438).
 
 Y = (X diag(s)^-1)(diag(s) W) with s_j = max|X_j|^a / max|W_j|^(1-a) (equation 4) for any s, so the float32 graph computes what
 it did. diag(s)^-1 goes where it costs nothing:
@@ -50,7 +50,7 @@ def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch
     """Write the smoothed form of fused float32 model `source` to `out`; returns how many normalisations and linear paths
     took a factor, and how many tensors are multiplied back for other readers.
 
-    `alpha` in [0, 1]: 0 leaves the activations' ranges to themselves, 1 makes every channel's extreme 1.
+    `alpha` in [0, 1]: at 1 every channel of the activation reaches 1, at 0 every row of the weights does; between, both share.
 
     Raises:
         BadInput: alpha out of range, no calibration rows with tokens, or nothing in the graph that can be smoothed.

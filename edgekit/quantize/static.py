@@ -27,12 +27,19 @@ Ranges = Mapping[str, tuple[float, float]]
 
 
 def activation_ranges(
-    source: Path, feeds: list[Feed], method: Method, memory_mb: int, scratch: Path, progress: Progress
+    source: Path,
+    feeds: list[Feed],
+    method: Method,
+    memory_mb: int,
+    scratch: Path,
+    progress: Progress,
+    *,
+    known: Collection[str] = (),
 ) -> dict[str, tuple[float, float]]:
-    """The calibrated range of every product's input in float32 model `source`; raises what `collect` does."""
-    model = ir.load(source)
-    names = list({product.node.inputs[0].name: None for product in products(model.graph)})
-    return collect(model, names, feeds, scratch, method, memory_mb, progress)
+    """Calibrated range of each product's input in float32 model `source`, those in `known` left out; raises as `collect`."""
+    names = {str(product.node.inputs[0].name): None for product in products(ir.load(source).graph) if product.node.inputs[0]}
+    wanted = [name for name in names if name not in known]
+    return collect(ir.load(source), wanted, feeds, scratch, method, memory_mb, progress) if wanted else {}
 
 
 def quantize_static(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import BadInput
-from edgekit.quantize.bias import _holder, correct_biases, expected_error
-from edgekit.quantize.graph import Product, array_of, products
+from edgekit.quantize.bias import correct_biases, expected_error, input_means
+from edgekit.quantize.graph import Product, array_of, bias_place, products
 from edgekit.quantize.observe import Feed, observer
 from edgekit.quantize.weights import quantize_weight
 from tests.quantize.test_smooth import outputs
@@ -35,6 +36,12 @@ def test_the_expected_error_is_the_mean_error(seed: int, rows: int, offset: floa
     assert np.allclose(expected_error(x.mean(axis=0), weight, rounded), brute, atol=1e-12)
 
 
+def corrected(
+    source: Path, out: Path, restored: Callable[[np.ndarray], np.ndarray], feeds: list[Feed], keep: Collection[str] = ()
+) -> dict[str, int]:
+    return correct_biases(source, out, restored, input_means(source, feeds, out.parent), keep=keep)
+
+
 def with_weights_rounded(path: Path, out: Path) -> None:
     """Model `path` with every product's weight replaced by its rounded form, still in float32."""
     model = ir.load(path)
@@ -55,11 +62,11 @@ def after_bias(product: Product) -> str:
 
 
 def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
-    source, corrected = tiny_export / "fused.onnx", tmp_path / "corrected.onnx"
-    counts = correct_biases(source, corrected, coarse, train_feeds, tmp_path)
+    source, better = tiny_export / "fused.onnx", tmp_path / "corrected.onnx"
+    counts = corrected(source, better, coarse, train_feeds)
     assert counts == {"corrected": 3 * 6 + 2}
     with_weights_rounded(source, tmp_path / "plain.onnx")
-    with_weights_rounded(corrected, tmp_path / "better.onnx")
+    with_weights_rounded(better, tmp_path / "better.onnx")
     names = [after_bias(product) for product in products(ir.load(source).graph)[:3]]  # read the unchanged embeddings
     means = []
     for path in (source, tmp_path / "plain.onnx", tmp_path / "better.onnx"):
@@ -73,7 +80,7 @@ def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_fee
 
 def test_every_bias_moves_by_the_mean_error_of_its_product(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
     """Whether the model's outputs come closer is the data's affair: of five coarse steps tried on this model, two did."""
-    correct_biases(tiny_export / "fused.onnx", tmp_path / "corrected.onnx", coarse, train_feeds, tmp_path)
+    corrected(tiny_export / "fused.onnx", tmp_path / "corrected.onnx", coarse, train_feeds)
     before, after = ir.load(tiny_export / "fused.onnx"), ir.load(tmp_path / "corrected.onnx")
     found = products(before.graph)
     names = [str(product.node.inputs[0].name) for product in found if product.node.inputs[0]]
@@ -82,7 +89,7 @@ def test_every_bias_moves_by_the_mean_error_of_its_product(tiny_export: Path, tr
     for old, new, name in zip(found, products(after.graph), names, strict=True):
         x = np.concatenate([row[name].reshape(-1, row[name].shape[-1]) for row in rows]).astype(np.float64)
         error = (x @ coarse(old.weight).astype(np.float64) - x @ old.weight.astype(np.float64)).mean(axis=0)
-        biases = [array_of(node.inputs[index]) for node, index in (_holder(old.node), _holder(new.node))]
+        biases = [array_of(node.inputs[index]) for node, index in (bias_place(old.node), bias_place(new.node))]
         assert biases[0] is not None and biases[1] is not None
         assert np.allclose(biases[1] - biases[0], -error, atol=1e-6)
 
@@ -90,7 +97,7 @@ def test_every_bias_moves_by_the_mean_error_of_its_product(tiny_export: Path, tr
 def test_weights_that_lose_nothing_change_nothing(
     tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path
 ) -> None:
-    correct_biases(tiny_export / "fused.onnx", tmp_path / "same.onnx", lambda weight: weight, train_feeds, tmp_path)
+    corrected(tiny_export / "fused.onnx", tmp_path / "same.onnx", lambda weight: weight, train_feeds)
     assert np.array_equal(outputs(tiny_export / "fused.onnx", test_feeds), outputs(tmp_path / "same.onnx", test_feeds))
 
 
@@ -105,7 +112,7 @@ def test_a_product_without_a_bias_gets_one(tmp_path: Path, kind: str) -> None:
     graph = ir.Graph([x], node.outputs, nodes=[first, node], initializers=[fixed], opset_imports={"": 20})
     ir.save(ir.Model(graph, ir_version=10), tmp_path / "in.onnx")
     feed = {"attention_mask": np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)}
-    correct_biases(tmp_path / "in.onnx", tmp_path / "out.onnx", coarse, [feed], tmp_path)
+    corrected(tmp_path / "in.onnx", tmp_path / "out.onnx", coarse, [feed])
     hidden = np.maximum(feed["attention_mask"], 0)
     moved = outputs(tmp_path / "out.onnx", [feed]) - outputs(tmp_path / "in.onnx", [feed])
     assert np.allclose(moved, -(hidden @ (coarse(weight) - weight)).mean(axis=0), atol=1e-5)
@@ -116,10 +123,8 @@ def test_products_that_stay_in_float_are_left_alone(
 ) -> None:
     source = tiny_export / "fused.onnx"
     names = [str(product.node.name) for product in products(ir.load(source).graph)]
-    assert correct_biases(source, tmp_path / "a.onnx", coarse, train_feeds, tmp_path, keep=names[:5]) == {
-        "corrected": len(names) - 5
-    }
-    correct_biases(source, tmp_path / "b.onnx", coarse, train_feeds, tmp_path, keep=names)
+    assert corrected(source, tmp_path / "a.onnx", coarse, train_feeds, keep=names[:5]) == {"corrected": len(names) - 5}
+    corrected(source, tmp_path / "b.onnx", coarse, train_feeds, keep=names)
     assert np.array_equal(outputs(source, test_feeds), outputs(tmp_path / "b.onnx", test_feeds))
     with pytest.raises(BadInput, match="no calibration rows"):
-        correct_biases(source, tmp_path / "c.onnx", coarse, [], tmp_path)
+        corrected(source, tmp_path / "c.onnx", coarse, [])

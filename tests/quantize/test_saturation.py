@@ -1,7 +1,7 @@
 """Why chips without VNNI need 7-bit or unsigned weights: VPMADDUBSW itself, simulated instruction by instruction.
 
 The instruction multiplies unsigned by signed bytes and adds each neighbouring pair in 16 bits, with saturation; VPMADDWD then
-widens to 32. ONNX Runtime's AVX2 kernel for uint8 x int8 is made of the two (core/mlas/lib/x86_64/QgemmU8S8KernelAvx2.asm); its
+widens to 32. ONNX Runtime's AVX2 kernel for uint8 x int8 is made of the two (core/mlas/lib/x86_64/QgemmU8X8KernelAvx2.S); its
 kernel for uint8 x uint8 widens every byte to 16 bits first and uses VPMADDWD alone.
 """
 

@@ -1,4 +1,4 @@
-"""Mixed precision: the right groups, the worst reverted first, no more than needed, and an audit that accepts what was meant."""
+"""Mixed precision: the right groups, the worst reverted first and no more than needed, and an audit that accepts it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def test_groups_follow_layers_and_kinds(tiny_export: Path) -> None:
     found = groups(ir.load(tiny_export / "fused.onnx").graph)
     layer = "model.bert.encoder.layer"
     assert list(found)[:4] == [
-        f"{layer}.0.attention.self", f"{layer}.0.attention.output.dense", f"{layer}.0.intermediate.dense", f"{layer}.0.output.dense",
+        f"{layer}.0.attention.self", f"{layer}.0.attention.output.dense",
+        f"{layer}.0.intermediate.dense", f"{layer}.0.output.dense",
     ]  # fmt: skip
     assert [len(names) for names in found.values()] == [3, 1, 1, 1] * 3 + [1, 1]
     assert list(found)[-2:] == ["model.bert.pooler.dense", "model.classifier"]
@@ -78,15 +79,14 @@ def test_a_floor_that_the_embeddings_break_is_said() -> None:
 
 @pytest.fixture
 def fragile(tiny_export: Path, tmp_path: Path) -> tuple[Path, str]:
-    """The tiny model with one weight that 8 bits ruin: a hidden pair of neurons, large and cancelling, in its classifier.
-
-    Also the name of that product.
+    """The tiny model with one weight that 8 bits ruin, and its product's name: the classifier reads a channel that is always
+    zero with weights of 4000, whose scale leaves nothing to the other channels.
     """
     model = ir.load(tiny_export / "fused.onnx")
     node = products(model.graph)[-1].node
     weight = products(model.graph)[-1].weight.T.copy()
     noise = np.zeros_like(weight)
-    noise[:, 0] = 4000.0  # the scale of each row of the Gemm now leaves nothing to the other columns
+    noise[:, 0] = 4000.0
     before = node.inputs[0]
     assert before is not None
     mask = np.ones(32, dtype=np.float32)

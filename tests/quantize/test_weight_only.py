@@ -1,4 +1,4 @@
-"""Weight-only blocks: the best of their candidates, bytes as the operators read them, and an audit that says what they are not."""
+"""Weight-only blocks: the best of their candidates, bytes as the operators read them, and an audit that is honest of them."""
 
 from __future__ import annotations
 

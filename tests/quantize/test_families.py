@@ -1,0 +1,56 @@
+"""Every family of encoders: passes before quantization keep the function, and each form's file answers alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+
+from edgekit.lower.architectures import FAMILIES
+from edgekit.quantize.bias import correct_biases, input_means
+from edgekit.quantize.dynamic import quantize_dynamic
+from edgekit.quantize.graph import products
+from edgekit.quantize.sensitivity import groups
+from edgekit.quantize.smooth import smooth
+from edgekit.quantize.static import activation_ranges, quantize_static
+from edgekit.quantize.weight_only import quantize_weights_only
+from edgekit.quantize.weights import quantize_weight
+from edgekit.target import Quantize
+from tests.lower.test_architectures import build, cosine, lower, rows
+from tests.quantize.test_smooth import outputs
+
+QUICK = {"distilbert", "modernbert"}
+LINE = [pytest.param(family, marks=[] if family in QUICK else [pytest.mark.slow]) for family in FAMILIES]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", LINE)
+def test_methods_on_every_family(family: str, tmp_path: Path) -> None:
+    model = build(family)
+    lower(model, tmp_path)
+    source = tmp_path / "fused.onnx"
+    feeds = [{name: value.numpy() for name, value in rows(model, 1, length).items()} for length in (4, 9, 17, 25, 30)]
+    with torch.no_grad():
+        whole = np.concatenate([model(**rows(model, 1, length)).logits.numpy() for length in (4, 9, 17, 25, 30)])
+
+    counts = smooth(source, tmp_path / "smooth.onnx", 0.5, feeds, tmp_path)
+    assert counts["norms"] >= 2
+    assert np.abs(outputs(tmp_path / "smooth.onnx", feeds) - whole).max() < 1e-3
+
+    means = input_means(tmp_path / "smooth.onnx", feeds, tmp_path)
+    correct_biases(
+        tmp_path / "smooth.onnx", tmp_path / "corrected.onnx",
+        lambda weight: quantize_weight(weight, per_channel=True, reduce_range=False).restored(), means,
+    )  # fmt: skip
+    every = [product.name for product in products(ir.load(source).graph)]
+    assert sorted(name for names in groups(ir.load(source).graph).values() for name in names) == sorted(every)
+    ranges = activation_ranges(tmp_path / "smooth.onnx", feeds, "minmax", 64, tmp_path, lambda *_: None)
+    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", Quantize())
+    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "some.onnx", Quantize(), keep=every[::3])
+    quantize_static(tmp_path / "corrected.onnx", tmp_path / "static.onnx", Quantize(mode="static"), ranges)
+    quantize_weights_only(source, tmp_path / "weights.onnx", Quantize(format="int8-weights"))
+    for form in ("dynamic", "some", "static", "weights"):
+        assert cosine(outputs(tmp_path / f"{form}.onnx", feeds), whole) > 0.98, form
