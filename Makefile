@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 TARGETS = $(foreach name,$(TARGET),--target $(name))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench report artifacts test test-slow lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-slow lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ plan: $(READY) ## show what `make export` would do
 
 bench: export ## measure the bundle and its baselines in full
 	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done
+
+methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb"), hours where it trains
+	$(BIN)/python benchmarks/methods/run.py $(TASKS)
 
 report: $(READY) ## write the report pages again
 	$(BIN)/edgekit report $(BUILD)

@@ -17,7 +17,8 @@ def faults_of(recipe: Recipe, targets: list[Target], model: str | None) -> list[
     """Every such fault, in words. `model`: the folder or hub id of the source model, None where the recipe trains one."""
     found = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
     config = _config(recipe, model)
-    return found + _model_faults(recipe, config) + _order_faults(recipe) + _depth_faults(recipe, _depth(config))
+    found += _model_faults(recipe, config) + _order_faults(recipe) + _depth_faults(recipe, _depth(config))
+    return found + _training_faults(recipe, targets)
 
 
 def _model_faults(recipe: Recipe, config: dict[str, Any]) -> list[str]:
@@ -77,6 +78,24 @@ def _depth_faults(recipe: Recipe, depth: int | None) -> list[str]:
             if settings.layers >= current:
                 faults.append(f"{where}: layers = {settings.layers} removes nothing from a model of {current}")
             current = min(settings.layers, current)
+    return faults
+
+
+def _training_faults(recipe: Recipe, targets: list[Target]) -> list[str]:
+    """Ranges that training learns and that nothing would use."""
+    places = [number for number, settings in enumerate(recipe.compress, 1) if settings.method == "quantize-aware"]
+    if not places:
+        return []
+    faults = []
+    if places != [len(recipe.compress)]:
+        faults.append(f"compress {places[0]}, quantize-aware: later steps would change what its ranges fit; put it last, once")
+    for target in targets:
+        quantize = recipe.quantize or target.quantize
+        if quantize.format != "int8" or quantize.mode != "static":
+            faults.append(
+                f"compress {places[0]}, quantize-aware: {target.name} quantizes {quantize.mode} {quantize.format}, which uses no learned "
+                'ranges; write a [quantize] table with mode = "static"'
+            )
     return faults
 
 

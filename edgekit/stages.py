@@ -118,7 +118,10 @@ def compress_stage(
         version=module.VERSION,
         # Without defaults, so that an option that a method gains leaves results of recipes that do not use it valid.
         settings={
-            **settings.model_dump(exclude_defaults=True), "task": recipe.task, "max_length": recipe.model.max_length, "seed": recipe.seed,
+            **settings.model_dump(exclude_defaults=True),
+            "task": recipe.task,
+            "max_length": recipe.model.max_length,
+            "seed": recipe.seed,
         },
         inputs={"source": source, "original": original, "dense": dense, "rows": rows},
         tools=(*TORCH, "accelerate", "tokenizers"),
@@ -165,10 +168,11 @@ def quantize_stage(
 ) -> Stage:
     """Fused ONNX -> the target's numbers."""
     quantize = recipe.quantize or target.quantize
-    measured = quantize.mode == "measure" and quantize.format == "int8"
+    measured = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
 
     def run(context: Context) -> dict[str, Any]:
         from edgekit.lower.onnx import FUSED
+        from edgekit.quantize.qat import learned_ranges
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import encode, labels_of, read_split, score_of
@@ -182,7 +186,7 @@ def quantize_stage(
         made = lower(
             context.inputs["exported"] / FUSED, context.out, context.scratch,
             quantize=quantize, session=target.session, calibration=recipe.calibration,
-            calibration_feeds=[one.feed() for one in chosen.passes],
+            calibration_feeds=[one.feed() for one in chosen.passes], learned=learned_ranges(folder),
             evidence=Evidence(
                 feeds=[one.feed() for one in judged.passes],
                 score=lambda outputs: task.reduce(score_of(task, outputs, judged, validation, labels_of(folder))),
@@ -194,7 +198,7 @@ def quantize_stage(
         return {**made, "bytes": (context.out / "model.onnx").stat().st_size}
 
     return Stage(
-        "quantize", title, run, version=2,
+        "quantize", title, run, version=3,
         settings={
             "quantize": recipe.quantize.model_dump() if recipe.quantize else "the target's", "task": recipe.task,
             "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,
@@ -234,10 +238,11 @@ def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[
         )
         (context.out / "audit.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         require(document)
-        return {name: document[name] for name in ("matmuls_integer", "matmuls_constant", "stray_qdq", "casts")}
+        facts = ("matmuls_integer", "matmuls_constant", "matmuls_weight_only", "kept_float", "stray_qdq", "casts")
+        return {name: document[name] for name in facts}
 
     return Stage(
-        "audit", "audit what the runtime executes", run, settings={"quantize": (recipe.quantize or target.quantize).model_dump()},
+        "audit", "audit what the runtime executes", run, version=2, settings={"quantize": (recipe.quantize or target.quantize).model_dump()},
         inputs={"quantized": quantized}, external={"host": json.dumps(host, sort_keys=True)},
         target_fields={"name": target.name, "arch": target.arch, "isa": [*target.isa, *target.isa_any], "provider": target.provider,
                        "audit": target.audit.model_dump(), "session": target.session.model_dump()},

@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["CELLS", "TASKS", "Cell"]
 
-TASKS = {"clinc150": ("clinc150",), "wnut17": ("wnut17",), "stsb": ("stsb",)}
+TASKS = {"clinc150": "clinc150", "wnut17": "wnut17", "stsb": "stsb"}
 """Recipes whose model and data a grid is made of."""
 SEEDS = (7, 8, 9)
 """Where a cell trains."""
@@ -47,6 +47,11 @@ CELLS = [
     Cell("int8 static, percentile", "quantization", quantize={"mode": "static"}, calibration={"method": "percentile"}),
     Cell("int8 static, entropy", "quantization", quantize={"mode": "static"}, calibration={"method": "entropy"}),
     Cell("int8 static, mse", "quantization", quantize={"mode": "static"}, calibration={"method": "mse"}),
+    Cell("int8 dynamic, smoothed 0.5", "quantization", quantize={"smooth": 0.5}),
+    Cell("int8 static, mse, smoothed 0.5", "quantization", quantize={"mode": "static", "smooth": 0.5}),
+    Cell("int8 static, mse, bias corrected", "quantization", quantize={"mode": "static", "correct_bias": True}),
+    Cell("8-bit weights alone", "quantization", quantize={"format": "int8-weights"}),
+    Cell("4-bit weights alone", "quantization", quantize={"format": "int4-weights"}),
     Cell("heads and neurons, Kwon, keep 0.75", "pruning", _structured(keep=0.75)),
     Cell("heads and neurons, Kwon, keep 0.5", "pruning", _structured(keep=0.5)),
     Cell("heads and neurons, ZipLM, 1.5x", "pruning", _oneshot(speedup=1.5)),
@@ -58,4 +63,23 @@ CELLS = [
     Cell("half the weights zero, SparseGPT", "pruning", _zeros(how="sparsegpt", sparsity=0.5)),
     Cell("2 of 4 weights zero, SparseGPT", "pruning", _zeros(how="sparsegpt", pattern="2:4")),
     Cell("vocabulary of the corpus", "pruning", ({"method": "prune-vocabulary"},)),
+    Cell(
+        "int8 static, trained on (QAT, 1 epoch)",
+        "distillation",
+        ({"method": "quantize-aware", "epochs": 1},),
+        quantize={"mode": "static"},
+        trains=True,
+    ),
+    Cell(
+        "Kwon, keep 0.5, LoRA of rank 8 (1 epoch)",
+        "distillation",
+        (*_structured(keep=0.5), {"method": "distill", "lora": 8, "epochs": 1, "learning_rate": 1e-3}),
+        trains=True,
+    ),
+    Cell(
+        "Kwon, keep 0.5, distilled (1 epoch)",
+        "distillation",
+        (*_structured(keep=0.5), {"method": "distill", "epochs": 1, "learning_rate": 3e-4}),
+        trains=True,
+    ),
 ]

@@ -22,7 +22,14 @@ def write_page() -> None:
         picture = path.with_suffix(".png")
         cells = together(document["cells"])
         draw(cells, document, picture)
-        parts += [f"## {document['task']}", "", f"![{document['task']}](../results/{picture.name})", "", *table(cells, document), ""]
+        parts += [
+            f"## {document['task']}",
+            "",
+            f"![{document['task']}](../results/{picture.name})",
+            "",
+            *table(cells, document),
+            "",
+        ]
         parts += [*words(cells, document), ""]
     (HERE / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
@@ -96,12 +103,20 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
     if plain:
         for cell in own:
             ratio = plain["p50_ms"] / cell["p50_ms"]
-            if cell["lost"] > max(LOST, plain["lost"]) and ratio < 1.05 and cell.get("archive_mb", 0) > 0.9 * plain["archive_mb"]:
-                lines.append(f"- {cell['name']} does not pay here: {100 * cell['lost']:.1f} points for {ratio:.2f}x the speed of plain INT8.")
+            if (
+                cell["lost"] > max(LOST, plain["lost"])
+                and ratio < 1.05
+                and cell.get("archive_mb", 0) > 0.9 * plain["archive_mb"]
+            ):
+                lines.append(
+                    f"- {cell['name']} does not pay here: {100 * cell['lost']:.1f} points for {ratio:.2f}x the speed of plain INT8."
+                )
         zeros = [cell for cell in own if "zero" in cell["name"]]
         for cell in zeros[:1]:
             share = 100 * (1 - cell["archive_mb"] / plain["archive_mb"])
-            lines.append(f"- Zeros buy no speed in ONNX Runtime ({cell['name']}: {plain['p50_ms'] / cell['p50_ms']:.2f}x); the download is {share:.0f}% smaller.")
+            lines.append(
+                f"- Zeros buy no speed in ONNX Runtime ({cell['name']}: {plain['p50_ms'] / cell['p50_ms']:.2f}x); the download is {share:.0f}% smaller."
+            )
     lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
     return lines
 
@@ -125,9 +140,13 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
     for cell in sorted(shown, key=lambda cell: (cell["p50_ms"], cell["lost"])):
         if not front or cell["lost"] < front[-1]["lost"]:
             front.append(cell)
-    axes.step([cell["p50_ms"] for cell in front], [-100 * cell["lost"] for cell in front], where="post", color="#444444", linewidth=1)
+    axes.step(
+        [cell["p50_ms"] for cell in front], [-100 * cell["lost"] for cell in front], where="post", color="#444444", linewidth=1
+    )
     for cell in front:
-        axes.annotate(cell["name"], (cell["p50_ms"], -100 * cell["lost"]), xytext=(6, -10), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            cell["name"], (cell["p50_ms"], -100 * cell["lost"]), xytext=(6, -10), textcoords="offset points", fontsize=8
+        )
     axes.axhline(-100 * LOST, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xlabel("median latency of one answer, ms (batch 1, real lengths)")
     axes.set_ylabel(f"points of {cells[0]['quality']['metric']} against the original")

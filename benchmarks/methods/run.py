@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS = HERE.parent / "results"
 BUILD = Path("build")
-PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.4, "min_runs": 60, "max_warmup_seconds": 1.0}
+PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.3, "min_runs": 60, "max_warmup_seconds": 0.8}
 BASES = ("ort-fp32", "ort-int8-stock")
 
 
@@ -41,7 +41,9 @@ def recipe_text(base: Path, cell: Cell, seed: int) -> str:
     document = tomllib.loads(base.read_text(encoding="utf-8"))
     document["seed"] = seed
     document["model"] = {**document["model"], "id": _absolute(document["model"]["id"], base)}
-    document["data"] = {name: _absolute(value, base) if isinstance(value, str) else value for name, value in document["data"].items()}
+    document["data"] = {
+        name: _absolute(value, base) if isinstance(value, str) else value for name, value in document["data"].items()
+    }
     document["compress"] = [dict(step) for step in cell.compress]
     document["accept"] = {}
     if cell.quantize:
@@ -116,7 +118,11 @@ def measure(cells: dict[str, dict[str, Any]], target: str) -> dict[str, Any]:
         }  # fmt: skip
         if slug in cells:
             one = cells[slug]
-            steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in {step["method"] for step in one["cell"].compress}]
+            steps = [
+                stage
+                for stage in one["lineage"]["stages"]
+                if stage["stage"] in {step["method"] for step in one["cell"].compress}
+            ]
             entry |= {
                 **asdict(one["cell"]), "seed": one["seed"], "seconds": round(sum(stage["seconds"] for stage in steps), 1),
                 "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
@@ -136,7 +142,7 @@ def main(names: list[str]) -> int:
 
     console = Console()
     for task in names or TASKS:
-        document = make(task, TASKS[task][0], console)
+        document = make(task, TASKS[task], console)
         (RESULTS / f"methods-{task}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     write_page()
     return 0

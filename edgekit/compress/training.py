@@ -162,7 +162,7 @@ def _keep(scratch: Path, whole: _Step, optimizer: Any, state: dict[str, Any]) ->
     """Write this epoch's state; the JSON names it last, so a kill in between leaves the previous epoch whole."""
     scratch.mkdir(parents=True, exist_ok=True)
     epoch = len(state["quality"]) - 1
-    tensors = {f"weight.{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    tensors = {f"weight.{name}": value.detach().cpu().contiguous().clone() for name, value in whole.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"moment.{number}.{name}": torch.as_tensor(value).cpu().contiguous() for name, value in moments.items()}
     save_file(tensors, scratch / f"epoch-{epoch}.safetensors")

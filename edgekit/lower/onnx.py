@@ -75,8 +75,12 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     operators = fuse(out / PLAIN, out / FUSED, max_length)
     tolerance = float(config.ATOL_FOR_VALIDATION)
     return {
-        "difference_plain": check_parity(module, out / PLAIN, names, model.config, max_length, tolerance, per_token=kind.per_token),
-        "difference_fused": check_parity(module, out / FUSED, names, model.config, max_length, tolerance, per_token=kind.per_token),
+        "difference_plain": check_parity(
+            module, out / PLAIN, names, model.config, max_length, tolerance, per_token=kind.per_token
+        ),
+        "difference_fused": check_parity(
+            module, out / FUSED, names, model.config, max_length, tolerance, per_token=kind.per_token
+        ),
         "tolerance": tolerance,
         "opset": OPSET,
         "operators": operators,

@@ -7,6 +7,10 @@ from typing import Any
 __all__ = ["write_card"]
 
 
+TEXT = '"your text"'
+EXAMPLES = {"question-answering": """'{"question": "your question", "context": "your text"}'"""}
+
+
 def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
     """Markdown with Hugging Face front matter, from the manifest's edgekit block and the audit. No times: they are a machine's."""
     quality, target = block["quality"], block["target"]
@@ -37,6 +41,12 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "## What the runtime executes",
         "",
         f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight run in integer kernels; {fallbacks} fell back.",
+        *(
+            [f"{weight_only} store small weights and multiply in floating point."]
+            if (weight_only := audit["matmuls_weight_only"])
+            else []
+        ),
+        *([f"Kept in float32 on purpose: {', '.join(kept)}."] if (kept := audit["kept_float"]) else []),
         f"The kernels were {'' if audit['kernels_observed'] else 'not '}observed on the target's architecture.",
         *[f"- {note}" for note in audit["notes"]],
         "",
@@ -44,13 +54,13 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         "```",
         "python3 runner.pyz verify bundle",
-        'python3 runner.pyz run bundle "your text"',
+        f"python3 runner.pyz run bundle {EXAMPLES.get(block['task'], TEXT)}",
         "```",
         "",
         "## Limits",
         "",
         f"- Text beyond {block['tokenizer']['max_length']} tokens is cut; answers then say `truncated`.",
-        f"- It answers one of {len(block['labels'])} labels, whatever the text is about.",
+        *([f"- It answers with {len(block['labels'])} labels, whatever the text is about."] if block["labels"] else []),
         "- Quality was measured on the recipe's own test rows; other text may fare worse.",
         "",
     ]

@@ -221,6 +221,8 @@ def _audit(node: Node) -> Audit:
         observed=node.flag("kernels_observed"),
         constant=node.count("matmuls_constant"),
         integer=node.count("matmuls_integer"),
+        weight_only=node.count("matmuls_weight_only"),
+        kept_float=node.texts("kept_float"),
         activation=node.count("matmuls_activation"),
         fallbacks=tuple((item.text("node"), item.text("why")) for item in node.nodes("fallbacks")),
         stray_qdq=node.count("stray_qdq"),

@@ -79,6 +79,10 @@ class Audit:
     """The kernels were seen on the target's own kind of chip."""
     constant: int
     integer: int
+    weight_only: int
+    """Products whose weights alone are small; they multiply in floating point."""
+    kept_float: tuple[str, ...]
+    """Products left in float32 on purpose, for quality."""
     activation: int
     fallbacks: tuple[tuple[str, str], ...]
     """(node, why) of each product left in floating point."""

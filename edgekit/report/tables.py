@@ -150,9 +150,11 @@ def audit_grid(facts: Facts) -> Grid:
         if audit.observed
         else f"read on {audit.arch}: the kernels of the target itself were NOT observed"
     )
+    small = f"{audit.weight_only} have small weights and multiply in floating point, " if audit.weight_only else ""
+    kept = f"{len(audit.kept_float)} were kept in floating point for quality, " if audit.kept_float else ""
     caption = (
-        f"{audit.integer} of {audit.constant} MatMuls with constant weights run in integer kernels; {len(audit.fallbacks)} fell back to "
-        f"floating point, {plural(audit.stray_qdq, 'stray Quantize/Dequantize node')}, {plural(audit.casts, 'cast')}; {seen}."
+        f"{audit.integer} of {audit.constant} MatMuls with constant weights run in integer kernels; {small}{kept}{len(audit.fallbacks)} "
+        f"fell back to floating point, {plural(audit.stray_qdq, 'stray Quantize/Dequantize node')}, {plural(audit.casts, 'cast')}; {seen}."
     )
     fused = ", ".join(f"{number} {name}" for name, number in audit.fused.items()) or "none"
     note = (
