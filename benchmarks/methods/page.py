@@ -84,9 +84,9 @@ def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
     state = "stable" if document["validity"]["stable"] else "**not stable**: " + "; ".join(document["validity"]["reasons"][:3])
     return [
         *lines, "",
-        f"{cells[0]['quality']['n']:,} test rows at their real lengths, batch 1, {protocol['threads']} thread, {protocol['processes']} fresh "
+        (f"{cells[0]['quality']['n']:,} test rows at their real lengths, batch 1, {protocol['threads']} thread, {protocol['processes']} fresh "
         f"processes a cell, all in one interleaved run on {host['cpu']}; {state}. Bold: no other cell is at least as good in quality, "
-        "latency and size at once.",
+        "latency and size at once."),
     ]  # fmt: skip
 
 
@@ -114,9 +114,12 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
         zeros = [cell for cell in own if "zero" in cell["name"]]
         for cell in zeros[:1]:
             share = 100 * (1 - cell["archive_mb"] / plain["archive_mb"])
+            ratio = plain["p50_ms"] / cell["p50_ms"]
             lines.append(
-                f"- Zeros buy no speed in ONNX Runtime ({cell['name']}: {plain['p50_ms'] / cell['p50_ms']:.2f}x); the download is {share:.0f}% smaller."
+                f"- Zeros buy no speed ({cell['name']}: {ratio:.2f}x plain INT8); the download is {share:.0f}% smaller."
             )
+    if document.get("left_out"):
+        lines.append(f"- Not made in this run, as they train: {'; '.join(document['left_out'])}.")
     lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
     return lines
 
