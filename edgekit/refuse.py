@@ -28,6 +28,8 @@ def _model_faults(recipe: Recipe, config: dict[str, Any]) -> list[str]:
     if tables and not find_task(recipe.task).supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
     positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and config.get("model_type") in ("roberta", "xlm-roberta", "mpnet"):
+        positions -= 2  # they count from beyond their padding id
     if isinstance(positions, int) and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
     return faults

@@ -74,6 +74,8 @@ def attach(model: Any, bits: int) -> dict[str, InputRange]:
     anatomy = anatomy_of(model)
     shared: dict[int, InputRange] = {}
     for layer in layers_of(model):
+        if attrgetter(anatomy.attention_out)(layer).in_features == 0:
+            continue  # all its heads are gone, and their projections with them
         together = {id(attrgetter(path)(layer)) for path in (anatomy.query, anatomy.key, anatomy.value)}
         one = InputRange()
         shared |= dict.fromkeys(together, one)

@@ -64,9 +64,12 @@ def heads_for(kind: str, wanted: int | None, student: Any, teacher: Any) -> int:
     Raises:
         BadInput: the widths cannot be cut so, or attention maps are asked of models with different heads.
     """
+    where = "compress, distill, relations"
+    for model in (student, teacher):
+        if attrgetter(anatomy_of(model).attention_out)(layers_of(model)[-1]).in_features == 0:
+            raise BadInput("the last layer has no heads left to compare", where=where, fix='set relations = "none"')
     sizes = [head_size_of(model, layers_of(model)[-1]) for model in (student, teacher)]
     widths = [attrgetter(anatomy_of(model).query)(layers_of(model)[-1]).out_features for model in (student, teacher)]
-    where = "compress, distill, relations"
     if kind == "attention":
         counts = [width // size for width, size in zip(widths, sizes, strict=True)]
         if counts[0] != counts[1]:

@@ -104,7 +104,7 @@ def _strip(path: Path) -> None:
     """Remove the exporter's stack traces and source paths, which name the building machine."""
     import onnx_ir as ir
 
-    from edgekit.lower.fuse import drop_notes
+    from edgekit.lower.nodes import drop_notes
 
     model = ir.load(path)
     drop_notes(model)

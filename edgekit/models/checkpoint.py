@@ -90,7 +90,7 @@ def load(
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
-        model = builder.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        model = builder.from_config(config, dtype=torch.float32)
     if auto == "AutoModel" and getattr(model, "pooler", None) is not None:
         model.pooler = None  # embeddings are pooled from token states; this one was for next-sentence prediction
     if (folder / SHAPES).is_file():

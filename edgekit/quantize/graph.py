@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import DeduplicateHashedInitializersPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 __all__ = [
     "KEPT", "MICROSOFT", "Product", "array_of", "attributes", "bias_add", "bias_place", "constant", "keep_float", "module_path",
@@ -86,8 +86,12 @@ def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node], res
 
 
 def save(model: ir.Model, out: Path, *, microsoft: bool) -> None:
-    """Drop what is no longer used and write `model`; the same model gives the same bytes."""
+    """Drop what is no longer used and write `model`; the same model gives the same bytes.
+
+    Constants that are alike are stored once: a model whose layers share their weights has each many times.
+    """
     RemoveUnusedNodesPass()(model)
+    DeduplicateHashedInitializersPass()(model)
     if microsoft:
         model.opset_imports[MICROSOFT] = 1
     RemoveUnusedOpsetsPass()(model)
