@@ -162,7 +162,7 @@ def test_missing_data_files_are_named_by_the_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tail", "says"),
     [
-        ('[[compress]]\nmethod = "prune-vocabulary"\n[[compress]]\nmethod = "distill"\n', "hidden states"),
+        ('[[compress]]\nmethod = "prune-vocabulary"\n[[compress]]\nmethod = "distill"\n', "put prune-vocabulary last"),
         ('[quantize]\nformat = "float16"\n', "no faster"),
         ('[quantize]\nactivations = "int8"\n', "no fast x86 kernel"),
     ],

@@ -119,7 +119,8 @@ def _manifest(recipe: str) -> dict[str, Any]:
 def _audit() -> dict[str, Any]:
     return {
         "schema_version": 1, "target": "x86-vnni", "observed_on": {"arch": "x86_64", "isa": ["avx2", "avx512_vnni"]}, "kernels_observed": True,
-        "matmuls_constant": 20, "matmuls_integer": 20, "matmuls_activation": 6, "fallbacks": [], "stray_qdq": 0, "casts": 1,
+        "matmuls_constant": 20, "matmuls_integer": 20, "matmuls_weight_only": 0,
+        "kept_float": [], "matmuls_activation": 6, "fallbacks": [], "stray_qdq": 0, "casts": 1,
         "fused": {"BiasGelu": 3, "QAttention": 3, "SkipLayerNormalization": 7}, "nodes": {"file": 33, "optimised": 33},
         "requirements": [
             {"name": "at least 100% of constant-weight MatMuls in integer kernels", "holds": True, "found": "20 of 20"},
