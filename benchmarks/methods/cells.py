@@ -25,6 +25,8 @@ class Cell:
     """Changes to the target's own [quantize]."""
     calibration: dict[str, Any] = field(default_factory=dict)
     trains: bool = False
+    whole: bool = False
+    """All steps of the task's own recipe instead of `compress`."""
 
 
 def _oneshot(**asked: Any) -> tuple[dict[str, Any], ...]:
@@ -63,6 +65,7 @@ CELLS = [
     Cell("half the weights zero, SparseGPT", "pruning", _zeros(how="sparsegpt", sparsity=0.5)),
     Cell("2 of 4 weights zero, SparseGPT", "pruning", _zeros(how="sparsegpt", pattern="2:4")),
     Cell("vocabulary of the corpus", "pruning", ({"method": "prune-vocabulary"},)),
+    Cell("all steps of the recipe", "distillation", whole=True),
     Cell(
         "int8 static, trained on (QAT, 1 epoch)",
         "distillation",

@@ -127,6 +127,7 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
 def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> None:
     """Quality lost against latency, one mark a cell, the Pareto set in the speed-quality plane as a line."""
     import matplotlib
+    import numpy as np
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -135,6 +136,8 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
     figure, axes = plt.subplots(figsize=(9, 5.2), dpi=110)
     for group, colour in COLOURS.items():
         part = [cell for cell in shown if cell["group"] == group]
+        if not part:
+            continue
         axes.scatter(
             [cell["p50_ms"] for cell in part], [-100 * cell["lost"] for cell in part], s=[12 * cell["total_mb"] for cell in part],
             color=colour, alpha=0.55, edgecolors="white", label=group,
@@ -146,10 +149,14 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
     axes.step(
         [cell["p50_ms"] for cell in front], [-100 * cell["lost"] for cell in front], where="post", color="#444444", linewidth=1
     )
-    for cell in front:
-        axes.annotate(
-            cell["name"], (cell["p50_ms"], -100 * cell["lost"]), xytext=(6, -10), textcoords="offset points", fontsize=8
-        )
+    wide, high = (np.ptp([cell[name] for cell in shown]) or 1.0 for name in ("p50_ms", "lost"))
+    named: list[dict[str, Any]] = []
+    for cell in front:  # neighbours would write over one another: the fastest of them is named
+        if any(abs(cell["p50_ms"] - o["p50_ms"]) < 0.08 * wide and abs(cell["lost"] - o["lost"]) < 0.05 * high for o in named):
+            continue
+        named.append(cell)
+        at = (cell["p50_ms"], -100 * cell["lost"])
+        axes.annotate(cell["name"], at, xytext=(9, -14), textcoords="offset points", fontsize=8)
     axes.axhline(-100 * LOST, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xlabel("median latency of one answer, ms (batch 1, real lengths)")
     axes.set_ylabel(f"points of {cells[0]['quality']['metric']} against the original")

@@ -46,7 +46,7 @@ def recipe_text(base: Path, cell: Cell, seed: int) -> str:
     document["data"] = {
         name: _absolute(value, base) if isinstance(value, str) else value for name, value in document["data"].items()
     }
-    document["compress"] = [dict(step) for step in cell.compress]
+    document["compress"] = document.get("compress", []) if cell.whole else [dict(step) for step in cell.compress]
     document["accept"] = {}
     if cell.quantize:
         document["quantize"] = {**best_target(detect()).quantize.model_dump(exclude_none=True), **cell.quantize}
@@ -120,11 +120,8 @@ def measure(cells: dict[str, dict[str, Any]], target: str) -> dict[str, Any]:
         }  # fmt: skip
         if slug in cells:
             one = cells[slug]
-            steps = [
-                stage
-                for stage in one["lineage"]["stages"]
-                if stage["stage"] in {step["method"] for step in one["cell"].compress}
-            ]
+            names = {step["method"] for step in one["lineage"]["recipe"]["compress"]}
+            steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in names]
             entry |= {
                 **asdict(one["cell"]), "seed": one["seed"], "seconds": round(sum(stage["seconds"] for stage in steps), 1),
                 "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
