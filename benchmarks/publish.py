@@ -63,7 +63,7 @@ def table(document: dict[str, Any]) -> list[str]:
     bench, quality = document["bench"], document["quality"]
     against = {(item["against"], item["scenario"]): item for item in bench["ratios"]}
     lines = [
-        "| variant | latency p50 (95% interval) | bundle is faster by | accuracy | model + tokenizer |",
+        f"| variant | latency p50 (95% interval) | bundle is faster by | {quality['metric']} | model + tokenizer |",
         "|---|---:|---:|---:|---:|",
     ]
     order = ["eager-fp32", "ort-fp32", "ort-int8-stock", "after-0-none"]
@@ -88,7 +88,7 @@ def table(document: dict[str, Any]) -> list[str]:
     bundle = next(variant for variant in bench["variants"] if variant["name"] == "bundle")
     lines += [
         "",
-        f"{quality['n']:,} test rows; the bundle's accuracy differs from the original's by {100 * quality['difference']:+.2f} points "
+        f"{quality['n']:,} test rows; the bundle's {quality['metric']} differs from the original's by {100 * quality['difference']:+.2f} points "
         f"(paired 95% interval {low:+.2f} to {high:+.2f}). {audit['matmuls_integer']} of {audit['matmuls_constant']} products with a "
         f"constant weight ran in integer kernels. From the start of a process to its first answer the bundle takes "
         f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, test rows at their real lengths, "

@@ -8,16 +8,16 @@ from statistics import mean
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results"
+RESULTS = HERE / "results"
 LOST = 0.01
 """One point: what the page calls kept."""
 COLOURS = {"baseline": "#777777", "quantization": "#1f6fb4", "pruning": "#c2571a", "distillation": "#2a8a4a"}
 
 
 def write_page() -> None:
-    """Write benchmarks/methods/README.md and a picture for each results/methods-*.json."""
+    """Write benchmarks/methods/README.md and a picture for each results/*.json."""
     parts = ["# Methods side by side", "", _how(), ""]
-    for path in sorted(RESULTS.glob("methods-*.json")):
+    for path in sorted(RESULTS.glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         picture = path.with_suffix(".png")
         cells = together(document["cells"])
@@ -25,7 +25,7 @@ def write_page() -> None:
         parts += [
             f"## {document['task']}",
             "",
-            f"![{document['task']}](../results/{picture.name})",
+            f"![{document['task']}](results/{picture.name})",
             "",
             *table(cells, document),
             "",
@@ -171,7 +171,7 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
 def _how() -> str:
     return (
         "One original a task, one change a row, through the same export, quantization and measurement as every bundle. Made by "
-        "`make methods` (see `run.py` and `cells.py`); read from `../results/methods-*.json`. Speed is against "
+        "`make methods` (see `run.py` and `cells.py`); read from `results/*.json`. Speed is against "
         "`onnxruntime.quantization.quantize_dynamic` of the same original in the same run."
     )
 

@@ -32,7 +32,7 @@ from edgekit.target import best_target
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-RESULTS = HERE.parent / "results"
+RESULTS = HERE / "results"
 BUILD = Path("build")
 PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.3, "min_runs": 60, "max_warmup_seconds": 0.8}
 BASES = ("ort-fp32", "ort-int8-stock")
@@ -143,7 +143,7 @@ def main(names: list[str]) -> int:
     chosen = [cell for cell in CELLS if not cell.trains] if "--post-training" in names else CELLS
     for task in [name for name in names if not name.startswith("-")] or TASKS:
         document = {**make(task, TASKS[task], chosen, console), "left_out": [cell.name for cell in CELLS if cell not in chosen]}
-        (RESULTS / f"methods-{task}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (RESULTS / f"{task}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     write_page()
     return 0
 
