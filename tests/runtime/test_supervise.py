@@ -133,7 +133,8 @@ def test_a_real_ctrl_c_leaves_no_process_behind(tmp_path: Path, variant: tuple[P
     spec = tmp_path / "long.json"
     spec.write_text(json.dumps(specification(*variant, seconds=60.0)))
     code = (
-        "import json, sys\nfrom edgekit.runtime.supervise import run_children\n"
+        "import json, signal, sys\nfrom edgekit.runtime.supervise import run_children\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background starts with it ignored
         "runs = run_children({'x': json.load(open(sys.argv[1]))}, processes=2, seed=1, progress=lambda *a: print('go', flush=True))\n"
         "print(runs.interrupted, runs.measured(), flush=True)\n"
     )
