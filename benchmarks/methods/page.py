@@ -152,7 +152,7 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
     wide, high = (np.ptp([cell[name] for cell in shown]) or 1.0 for name in ("p50_ms", "lost"))
     named: list[dict[str, Any]] = []
     for cell in front:  # neighbours would write over one another: the fastest of them is named
-        if any(abs(cell["p50_ms"] - o["p50_ms"]) < 0.08 * wide and abs(cell["lost"] - o["lost"]) < 0.05 * high for o in named):
+        if any(abs(cell["p50_ms"] - o["p50_ms"]) < 0.3 * wide and abs(cell["lost"] - o["lost"]) < 0.05 * high for o in named):
             continue
         named.append(cell)
         at = (cell["p50_ms"], -100 * cell["lost"])
