@@ -173,3 +173,13 @@ def test_what_cannot_work_is_refused_before_anything_runs(tmp_path: Path, tail: 
     assert done.returncode == 2
     assert says in done.stderr.decode()
     assert not (tmp_path / "build").exists()
+
+
+def test_planning_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom edgekit.plan import make_plan\nfrom edgekit.host import detect\n"
+        "make_plan('intents', ['x86-vnni', 'arm64-dotprod'], detect())\n"
+        "print([name for name in ('torch', 'transformers', 'optimum', 'onnx') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
