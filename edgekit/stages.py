@@ -71,7 +71,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
             )  # fmt: skip
 
         return Stage(
-            "finetune", "train the original's head and encoder", tune, settings={**settings, "finetune": finetune.model_dump()},
+            "finetune", "train the original's head and encoder", tune, settings={**settings, "finetune": finetune.model_dump(exclude_defaults=True)},
             inputs={"rows": rows}, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
         )  # fmt: skip
 

@@ -70,6 +70,8 @@ class Settings(Strict):
     learning_rate: float = Field(3e-4, gt=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
 
 
 def starting_layers(settings: Settings, have: int) -> list[int]:
@@ -153,7 +155,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         mask = feed["attention_mask"]
         with tapped(model, layer_count(model) - 1 if related else None) as parts:
             given = model(**feed, output_hidden_states=deep)
-        output = task.tensor(model, given, mask)
+        output = task.tensor(model, given, mask).float()
         wanted, shown = train.wanted(passes).to(mask.device), teacher.output(passes).to(mask.device)
         value = alpha * task.soft(output, shown, wanted, mask, settings.temperature)
         if alpha < 1:
@@ -161,7 +163,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         if deep:
             theirs = torch.from_numpy(teacher.tokens("hidden", passes)).to(mask.device)
             chosen = [ours for ours, _ in pairs] or range(1, layer_count(model) + 1)
-            states = torch.stack([given.hidden_states[layer] for layer in chosen], dim=2)[mask.bool()]
+            states = torch.stack([given.hidden_states[layer] for layer in chosen], dim=2)[mask.bool()].float()
             states = states if extra is None else extra(states)
             value = value + settings.hidden_weight * (dynamic_loss if dynamic else mapped_loss)(states, theirs)
         if related:
@@ -178,7 +180,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
 
     if settings.lora is not None:
         attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
-    plan = Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup)
+    plan = Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision)
     history = fit(
         student, train, loss, evaluate, plan,
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,

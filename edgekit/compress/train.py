@@ -138,7 +138,7 @@ def _fit(
     def loss(model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
         mask = feed["attention_mask"]
         wanted = encoded["train"].wanted(passes).to(mask.device)
-        return kind.hard(kind.tensor(model, model(**feed), mask), wanted, mask).mean()
+        return kind.hard(kind.tensor(model, model(**feed), mask).float(), wanted, mask).mean()
 
     def evaluate(model: Any) -> float:
         return quality_of(model, kind, encoded["validation"], data["validation"], labels)

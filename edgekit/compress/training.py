@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,10 @@ from edgekit.compress.method import Progress
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, score_of
 
-__all__ = ["Plan", "fit", "outputs_of", "quality_of"]
+__all__ = ["Plan", "Precision", "fit", "outputs_of", "quality_of"]
+
+Precision = Literal["fp32", "bf16"]
+"""bf16 halves the time of a step where the chip multiplies bfloat16 (avx512_bf16, AMX, GPUs) and slows it down elsewhere."""
 
 BatchLoss = Callable[[Any, Any, dict[str, torch.Tensor], np.ndarray], torch.Tensor]
 """(model, extra module or None, inputs of the model (b, s), numbers of the passes (b,)) -> scalar loss."""
@@ -54,6 +57,8 @@ class Plan:
     weight_decay: float = 0.01
     warmup: float = 0.1
     """Share of all steps with a rising learning rate; it falls linearly to zero after."""
+    precision: Precision = "fp32"
+    """Numbers of the matrix products; weights, moments and losses stay in fp32."""
 
 
 def fit(
@@ -95,7 +100,8 @@ def fit(
         for step, passes in enumerate(order[rank::world]):
             _set_rate(optimizer, plan, epoch * per_epoch + step, total)
             feed = {name: tensor.to(accelerator.device) for name, tensor in train.feed(passes).items()}
-            value = prepared(feed, passes)
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+                value = prepared(feed, passes)
             accelerator.backward(value)
             accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
             optimizer.step()
