@@ -14,13 +14,16 @@ from edgekit.shipped import shipped_file, shipped_names
 if TYPE_CHECKING:
     from edgekit.host import Host
 
-__all__ = ["Audit", "Quantize", "Session", "Target", "best_target", "load_target", "target_names"]
+__all__ = ["FASTMATH", "Audit", "Quantize", "Session", "Target", "best_target", "load_target", "target_names"]
+
+FASTMATH = "mlas.enable_gemm_fastmath_arm64_bfloat16"
+"""The session key that lets MatMul round both sides to bfloat16 on ARM."""
 
 
 class Quantize(Strict):
     """How numbers are stored and multiplied on this target."""
 
-    format: Literal["int8", "int8-weights", "int4-weights", "float16", "float32"] = "int8"
+    format: Literal["int8", "int8-weights", "int4-weights", "float16", "bf16", "float32"] = "int8"
     """Number format of the constant-weight MatMuls; the two "-weights" leave activations in float32."""
     mode: Literal["dynamic", "static", "measure"] = "dynamic"
     """Activation ranges found at run time, from calibration, or whichever of the two measures better."""
@@ -36,6 +39,8 @@ class Quantize(Strict):
     """Storage of the embedding tables."""
     block: Literal[32, 64, 128] = 32
     """Rows of a weight column that share a scale, in the two "-weights" formats."""
+    rounding: Literal["clip", "hqq", "gptq"] = "clip"
+    """How the "-weights" formats round: each block's best clipping, HQQ's zero points, or GPTQ on calibration rows."""
     smooth: float | None = Field(None, ge=0, le=1)
     """SmoothQuant's alpha: how much of the activations' differences between channels moves into the weights. None: nothing."""
     correct_bias: bool = False
@@ -46,7 +51,7 @@ class Quantize(Strict):
     @property
     def bits(self) -> int:
         """Width of a stored weight."""
-        return {"int8": 8, "int8-weights": 8, "int4-weights": 4, "float16": 16, "float32": 32}[self.format]
+        return {"int8": 8, "int8-weights": 8, "int4-weights": 4, "float16": 16, "bf16": 16, "float32": 32}[self.format]
 
     @property
     def weight_only(self) -> bool:
@@ -59,7 +64,7 @@ class Quantize(Strict):
         if self.smooth is not None and self.format != "int8":
             faults.append(f'smooth makes 8-bit activations easier, and format = "{self.format}" has none; leave it out')
         for name in ("correct_bias", "mixed"):
-            if getattr(self, name) and self.format in {"float16", "float32"}:
+            if getattr(self, name) and self.format in {"float16", "bf16", "float32"}:
                 faults.append(f'{name} has nothing to work on with format = "{self.format}"; leave it out')
         if self.mixed and self.format == "int8" and self.mode == "measure":
             faults.append('mixed needs to know what it mixes with: set mode = "dynamic" or "static"')
@@ -139,6 +144,19 @@ class Target(Strict):
             faults.append("the CUDA provider has no integer MatMul kernels, INT8 QDQ runs slower than FP32 on it; use float16")
         if quantize.format == "int8" and self.arch == "x86_64" and quantize.activations == "int8":
             faults.append("signed activations have no fast x86 kernel (S8S8 stays in fp32); use uint8 activations")
+        fast = self.session.config.get(FASTMATH) == "1"
+        if quantize.format == "bf16" and cpu and self.arch != "aarch64":
+            faults.append("bf16 has no kernels on the CPU provider of x86, which multiplies no bfloat16; use int8 or float32")
+        elif quantize.format == "bf16" and cpu and "bf16" not in self.isa:
+            faults.append(
+                'bf16 needs the chip\'s bf16 instructions, which `isa` here does not ask for; use the target "arm64-bf16"'
+            )
+        elif quantize.format == "bf16" and cpu and not fast:
+            faults.append(f'bf16 products are switched on by the session key {FASTMATH} = "1", which is not set here')
+        elif fast and (quantize.format != "bf16" or not cpu or "bf16" not in self.isa):
+            faults.append(
+                f'the session key {FASTMATH} goes with format = "bf16", the CPU provider and "bf16" in `isa`, or rounds what is float32'
+            )
         return faults
 
     def lacks(self, host: Host) -> list[str]:

@@ -45,8 +45,8 @@ def quantize_embeddings(graph: ir.Graph, bits: int = 8) -> int:
             continue
         name = node.inputs[0].name or node.name
         indices, made = node.inputs[1], []
-        unique, numbers = np.unique(table, axis=0, return_inverse=True)
-        if len(unique) < MOSTLY_EQUAL * len(table):
+        if len({row.tobytes() for row in table}) < MOSTLY_EQUAL * len(table):
+            unique, numbers = np.unique(table, axis=0, return_inverse=True)
             numbered = constant(graph, f"{name}.row", numbers.reshape(-1).astype(np.int32))
             made = [ir.node("Gather", [numbered, indices], name=f"{node.name}.row")]
             table, indices = unique, made[0].outputs[0]

@@ -1,0 +1,62 @@
+"""GPT-NeoX (Pythia): attention and MLP side by side, part of each head rotated, queries, keys and values woven head by head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgekit.models.decoders import Attention, Decoder, Layer, Linear, Mlp
+from edgekit.models.decoders.parts import activation, layer_norm, linear, rotary
+from edgekit.models.decoders.weights import Weights, rows
+
+__all__ = ["TYPES", "describe"]
+
+TYPES = ("gpt_neox",)
+
+
+def describe(config: Any, weights: Weights) -> Decoder:
+    """The decoder of a GPT-NeoX checkpoint."""
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    size = hidden // heads
+    order = np.arange(3 * hidden).reshape(heads, 3, size).transpose(1, 0, 2).reshape(-1).tolist()
+    layers = []
+    for number in range(config.num_hidden_layers):
+        name = f"gpt_neox.layers.{number}"
+        woven = linear(weights, f"{name}.attention.query_key_value", 3 * hidden, hidden)
+        layers.append(
+            Layer(
+                attention=Attention(
+                    qkv=Linear(rows(woven.weight, order), rows(woven.bias, order) if woven.bias else None),
+                    out=linear(weights, f"{name}.attention.dense", hidden, hidden),
+                    heads=heads,
+                    kv_heads=heads,
+                    head_size=size,
+                    scale=size**-0.5,
+                    rotary="all",
+                    window=None,
+                    softcap=0.0,
+                ),
+                mlp=Mlp(
+                    None,
+                    linear(weights, f"{name}.mlp.dense_h_to_4h", None, hidden),
+                    linear(weights, f"{name}.mlp.dense_4h_to_h", hidden, None),
+                    activation(config.hidden_act, config),
+                ),
+                attention_norm=layer_norm(weights, f"{name}.input_layernorm", config.layer_norm_eps),
+                mlp_norm=layer_norm(weights, f"{name}.post_attention_layernorm", config.layer_norm_eps),
+                parallel=config.use_parallel_residual,
+            )
+        )
+    return Decoder(
+        vocabulary=config.vocab_size,
+        hidden=hidden,
+        context=config.max_position_embeddings,
+        embedding=weights.get("gpt_neox.embed_in.weight", config.vocab_size, hidden),
+        embedding_scale=1.0,
+        positions=None,
+        rotaries={"all": rotary(config)},
+        layers=layers,
+        norm=layer_norm(weights, "gpt_neox.final_layer_norm", config.layer_norm_eps),
+        head=None if config.tie_word_embeddings else linear(weights, "embed_out", config.vocab_size, hidden),
+    )

@@ -1,0 +1,61 @@
+"""Phi 1 and 2: attention and MLP side by side behind one LayerNorm, part of each head rotated, biases everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.models.decoders import Attention, Decoder, Layer, Mlp
+from edgekit.models.decoders.parts import activation, layer_norm, linear, merged, refuse, rotary
+from edgekit.models.decoders.weights import Weights
+
+__all__ = ["TYPES", "describe"]
+
+TYPES = ("phi",)
+
+
+def describe(config: Any, weights: Weights) -> Decoder:
+    """The decoder of a Phi checkpoint."""
+    if config.qk_layernorm:
+        raise refuse("LayerNorm on queries and keys", config)
+    hidden, size = config.hidden_size, config.hidden_size // config.num_attention_heads
+    layers = []
+    for number in range(config.num_hidden_layers):
+        name = f"model.layers.{number}"
+        parts = [linear(weights, f"{name}.self_attn.{part}_proj", None, hidden) for part in "qkv"]
+        heads, kv_heads = parts[0].weight.shape[0] // size, parts[1].weight.shape[0] // size
+        layers.append(
+            Layer(
+                attention=Attention(
+                    qkv=merged(parts),
+                    out=linear(weights, f"{name}.self_attn.dense", hidden, heads * size),
+                    heads=heads,
+                    kv_heads=kv_heads,
+                    head_size=size,
+                    scale=size**-0.5,
+                    rotary="all",
+                    window=None,
+                    softcap=0.0,
+                ),
+                mlp=Mlp(
+                    None,
+                    linear(weights, f"{name}.mlp.fc1", None, hidden),
+                    linear(weights, f"{name}.mlp.fc2", hidden, None),
+                    activation(config.hidden_act, config),
+                ),
+                attention_norm=layer_norm(weights, f"{name}.input_layernorm", config.layer_norm_eps),
+                mlp_norm=None,
+                parallel=True,
+            )
+        )
+    return Decoder(
+        vocabulary=config.vocab_size,
+        hidden=hidden,
+        context=config.max_position_embeddings,
+        embedding=weights.get("model.embed_tokens.weight", config.vocab_size, hidden),
+        embedding_scale=1.0,
+        positions=None,
+        rotaries={"all": rotary(config)},
+        layers=layers,
+        norm=layer_norm(weights, "model.final_layernorm", config.layer_norm_eps),
+        head=None if config.tie_word_embeddings else linear(weights, "lm_head", config.vocab_size, hidden),
+    )

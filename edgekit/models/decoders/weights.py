@@ -1,0 +1,112 @@
+"""Tensors of a checkpoint by name, read one at a time when they are needed: a model is never whole in memory."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import BadInput
+
+__all__ = ["Weight", "Weights", "open_weights", "plus_one", "rows", "stacked", "transposed"]
+
+BUFFERS = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias|attention\.bias|attention\.masked_bias)$")
+"""Constants that older checkpoints carry beside their weights."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A float32 array that is read from disk at each call of `read`."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+@dataclass
+class Weights:
+    """A checkpoint's tensors; remembers which were asked for."""
+
+    folder: Path
+    shapes: dict[str, tuple[int, ...]]
+    file: Any
+    """The open safetensors file."""
+    used: set[str] = field(default_factory=set)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.shapes
+
+    def get(self, name: str, *shape: int | None) -> Weight:
+        """The tensor called `name`; `shape` is what it must be, None for any.
+
+        Raises:
+            BadInput: no such tensor, or another shape.
+        """
+        if name not in self.shapes:
+            raise BadInput(f"missing tensor {name}", where=str(self.folder))
+        found = self.shapes[name]
+        if shape and (
+            len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True))
+        ):
+            raise BadInput(f"{name}: shape {found}, the configuration asks for {shape}", where=str(self.folder))
+        self.used.add(name)
+        return Weight(found, lambda: self._read(name))
+
+    def maybe(self, name: str, *shape: int | None) -> Weight | None:
+        """The tensor called `name`, or None where there is none."""
+        return self.get(name, *shape) if name in self else None
+
+    def left(self) -> list[str]:
+        """Tensors that nobody asked for."""
+        return sorted(name for name in set(self.shapes) - self.used if not BUFFERS.search(name))
+
+    def _read(self, name: str) -> np.ndarray:
+        import torch
+
+        tensor = self.file.get_tensor(name).to(torch.float32)
+        if not torch.isfinite(tensor).all():
+            raise BadInput(f"{name}: holds NaN or Inf", where=str(self.folder))
+        return np.asarray(tensor.numpy())
+
+
+def open_weights(folder: Path) -> Weights:
+    """The tensors of `model.safetensors` in `folder`.
+
+    Raises:
+        BadInput: no readable safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "model.safetensors"
+    try:
+        file: Any = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as fault:
+        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
+    return Weights(folder, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, file)  # noqa: SIM118
+
+
+def transposed(weight: Weight) -> Weight:
+    """`weight` (a, b) as (b, a): GPT-2 stores (in, out)."""
+    return Weight(weight.shape[::-1], lambda: np.ascontiguousarray(weight.read().T))
+
+
+def stacked(parts: Sequence[Weight]) -> Weight:
+    """`parts` one below the other along axis 0."""
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return Weight(shape, lambda: np.concatenate([part.read() for part in parts]))
+
+
+def rows(weight: Weight, order: Sequence[int] | slice) -> Weight:
+    """Rows of `weight` in `order`."""
+    count = len(range(*order.indices(weight.shape[0]))) if isinstance(order, slice) else len(order)
+    return Weight((count, *weight.shape[1:]), lambda: np.ascontiguousarray(weight.read()[order]))
+
+
+def plus_one(weight: Weight) -> Weight:
+    """1 + weight: Gemma keeps what its norms add to one."""
+    assert math.prod(weight.shape) == weight.shape[0], "a norm has one axis"
+    return Weight(weight.shape, lambda: np.float32(1) + weight.read())
