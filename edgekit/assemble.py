@@ -14,8 +14,10 @@ import numpy as np
 
 import edgekit
 from edgekit.plan import Plan, TargetPlan, Variant
+from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.statistics import paired_difference
 from edgekit.stages import EVIDENCE
+from edgekit.stages_causal import BESIDE
 from edgekit.store import Artifact, Context, Stage, key_of
 
 __all__ = ["PACKED", "lay_out", "lineage_of", "pack_stage"]
@@ -34,7 +36,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         from edgekit.pack.archive import write_archive
         from edgekit.pack.bundle import write_bundle
         from edgekit.pack.card import write_card
-        from edgekit.pack.golden import make_golden
+        from edgekit.pack.golden import make_golden, make_golden_texts
         from edgekit.pack.runner import write_runner
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import labels_of, read_split
@@ -48,15 +50,22 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         pad_id = config.get("pad_token_id") or 0
         items = [item for row in read_split(context.inputs["rows"], "test") for item in task.items(row)]
         names = input_names(checkpoint, pairs=task.pairs)
-        golden = make_golden(
-            model, checkpoint / "tokenizer.json", task.name, items, labels,
-            max_length=recipe.model.max_length, provider=_provider_here(target.provider),
-        )  # fmt: skip
+        beside = {path.name: path for path in model.parent.iterdir() if path.name in BESIDE}
+        generation = json.loads(beside["generation.json"].read_text(encoding="utf-8")) if task.generates else None
+        if generation is not None:
+            parsed = parse_generation(generation, [])
+            golden = make_golden_texts(model.parent, checkpoint / "tokenizer.json", parsed, items)
+        else:
+            golden = make_golden(
+                model, checkpoint / "tokenizer.json", task.name, items, labels,
+                max_length=recipe.model.max_length, provider=_provider_here(target.provider),
+            )  # fmt: skip
         before, after = (
             np.load(context.inputs[name] / EVIDENCE, allow_pickle=False) for name in ("score_original", "score_bundle")
         )
         calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
         axes = ["batch", "sequence"]
+        width = _width(golden) if generation is None else config["vocab_size"]
         block: dict[str, Any] = {
             "version": edgekit.__version__,
             "task": recipe.task,
@@ -66,7 +75,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             },
             "tokenizer": {"file": "tokenizer.json", "max_length": recipe.model.max_length, "pad_id": pad_id, "pad_token": _token(checkpoint, pad_id)},
             "inputs": [{"name": name, "dtype": "int64", "axes": axes} for name in names],
-            "outputs": [{"name": task.outputs[0], "dtype": "float32", "axes": [*(axes if task.per_token else axes[:1]), _width(golden)]}],
+            "outputs": [{"name": task.outputs[0], "dtype": "float32", "axes": [*(axes if task.per_token else axes[:1]), width]}],
             "vocabulary": config["vocab_size"],
             "opset": 20,
             "onnxruntime": {"min": "1.30", "max": metadata.version("onnxruntime")},
@@ -75,17 +84,19 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             "calibration": calibration,
             "recipe": recipe.model_dump(mode="json", by_alias=True),
             "quality": {
-                "metric": task.metric, "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
+                "metric": task.metric_on(data["columns"]), "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
                 **paired_difference(before, after, recipe.seed, task.reduce),
             },
             "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": target.tolerance},
             "licence": recipe.model.licence,
             "tools": {tool: metadata.version(tool) for tool in TOOLS},
         }  # fmt: skip
+        if generation is not None:
+            block["generation"] = generation
         name = f"{plan.name}-{target.name}"
         folder = context.out / PACKED
         folder.mkdir()
-        files = {
+        files = {name: path for name, path in beside.items() if name != "generation.json"} | {
             "model.onnx": model,
             "tokenizer.json": checkpoint / "tokenizer.json",
             "config.json": checkpoint / "config.json",
@@ -150,12 +161,13 @@ def lineage_of(
     from edgekit.tasks import find_task
 
     task = find_task(plan.recipe.task)
+    metric = task.metric_on(json.loads(rows.with_name("data.json").read_text(encoding="utf-8"))["columns"])
     variants: dict[str, Any] = {}
     for name, variant in item.variants.items():
         folder = _variant_folder(variant, done, previous.parent / "variants" / name)
         found = np.load(done[key_of(variant.score)].path / EVIDENCE, allow_pickle=False)
         quality = {
-            "metric": task.metric,
+            "metric": metric,
             "value": task.reduce(found),
             "n": len(found),
             **paired_difference(base, found, plan.recipe.seed, task.reduce),
@@ -200,6 +212,9 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
     folder.mkdir(parents=True)
     model = done[key_of(variant.model)].path / variant.file
     (folder / variant.file).symlink_to(model.resolve())
+    beside = model.with_name(f"{model.name}.data")
+    if beside.is_file():
+        (folder / beside.name).symlink_to(beside.resolve())
     (folder / "tokenizer.json").symlink_to((done[key_of(variant.checkpoint)].path / "tokenizer.json").resolve())
     return folder.resolve()
 

@@ -131,16 +131,48 @@ def run(
     text: Annotated[
         list[str] | None, typer.Argument(help="Texts, or JSON objects for tasks that read several; none: standard input.")
     ] = None,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many labels to show.")] = 1,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="How many labels to show; of a language model, from how many tokens to draw."),
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Language models: most tokens of an answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Language models; 0: always the likeliest token.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Language models: only the likeliest tokens with this much probability.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Language models: only tokens this likely, as a share of the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Language models; above 1: less of what was said already.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Language models: of the random choices.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Language models: the answer ends before this text.")] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--raw", help="Language models: texts are messages, or beginnings to be gone on with.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer texts with a bundle."""
+    """Answer texts with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.decode import decoder
+    from edgekit.runtime.generate.flags import given_flags
     from edgekit.runtime.main import read_items, read_texts
     from edgekit.runtime.model import load
 
+    flags = {
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
+    }  # fmt: skip
     model = load(bundle)
-    answers = model(read_items(list(text) if text else read_texts()), top_k=top_k)
+    given = given_flags(flags, model.bundle.manifest.task)
+    if model.language is not None:
+        from edgekit.runtime.generate.command import run_language
+
+        talks = not text and not as_json and sys.stdin.isatty()
+        items = None if talks else read_items(list(text) if text else read_texts())
+        _emit(run_language(model.language, items, given, as_json=as_json), as_json, "")
+        return
+    answers = model(read_items(list(text) if text else read_texts()), top_k=top_k or 1)
     line = decoder(model.bundle.manifest.task).line
     _emit(answers, as_json, [line(answer) for answer in answers])
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit import stages
+from edgekit import stages, stages_causal
+from edgekit.data.alone import ALONE, texts_alone
+from edgekit.data.splits import columns_there, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
+from edgekit.outside import places_of
 from edgekit.recipe import Recipe, load_recipe
 from edgekit.refuse import faults_of
 from edgekit.store import Stage
@@ -87,12 +90,22 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     targets = [load_target(target) for target in target_names]
     task = find_task(recipe.task)
     source, model_digest = _model(recipe, path)
-    faults = faults_of(recipe, targets, source)
+    asked = _asked(recipe, path)
+    alone = bool(task.alone) and texts_alone(asked, task.columns)
+    columns = ALONE if alone else columns_there(asked, task.columns, task.optional)
+    pairs = "text_pair" in columns
+    places = places_of(recipe, path)
+    faults = faults_of(recipe, targets, source, pairs=pairs, alone=alone, places=places, host=host)
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
-    asked, digest = _data(recipe, path)
-    rows = stages.rows_stage(recipe, task.columns, asked, digest)
-    original = stages.original_stage(recipe, rows, source, model_digest)
+    rows = stages.rows_stage(recipe, columns, asked, source_digest(asked))
+    original = stages.original_stage(recipe, rows, source, model_digest, pairs=pairs)
+    if alone:
+        rows = stages.answers_stage(recipe, rows, original)
+    if task.generates:
+        exported = stages_causal.export_decoder_stage(recipe, original, "write the original's graph")
+        decoders = [_decoder_plan(recipe, target, host, rows, original, exported) for target in targets]
+        return Plan(name, recipe, path.read_text(encoding="utf-8"), rows, original, [], decoders)
     compressed: list[Stage] = []
     dense = current = original
     pruned = False
@@ -101,7 +114,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
             dense = current
         pruned = pruned or (settings.method.startswith("prune-") and settings.method != "prune-vocabulary")
         current = stages.compress_stage(
-            recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows
+            recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows, places=places
         )
         compressed.append(current)
     exports = [stages.export_stage(recipe, original, "export the original to ONNX")]
@@ -120,15 +133,16 @@ def _target_plan(
     here = {"arch": host.arch, "isa": sorted(host.isa)}
     timed = target.matches(host)
 
-    def variant(title: str, model: Stage, file: str, checkpoint: Stage) -> Variant:
-        scored = stages.score_stage(recipe, checkpoint, model, file, rows, here, f"score: {title}")
+    def variant(title: str, model: Stage, file: str, checkpoint: Stage, provider: str = "CPUExecutionProvider") -> Variant:
+        scored = stages.score_stage(recipe, checkpoint, model, file, rows, here, f"score: {title}", provider=provider)
         return Variant(title, model, file, checkpoint, scored)
 
     def lowered(checkpoint: Stage, exported: Stage, title: str) -> Variant:
         made = stages.quantize_stage(
             recipe, target, checkpoint, exported, calibration, rows, timed=timed, title=f"quantize for {target.name}: {title}"
         )
-        return variant(title, made, "model.onnx", checkpoint)
+        own = (recipe.quantize or target.quantize).format == "bf16"  # the CPU provider has no kernels for it
+        return variant(title, made, "model.onnx", checkpoint, target.provider if own else "CPUExecutionProvider")
 
     original = chain[0]
     variants = {
@@ -143,18 +157,39 @@ def _target_plan(
     return TargetPlan(target, timed, variants, audit, calibration)
 
 
-def _data(recipe: Recipe, path: Path) -> tuple[dict[str, Any], str]:
-    """(what to read, with paths made absolute; digest of it all)."""
-    from edgekit.data.splits import source_digest
+def _decoder_plan(recipe: Recipe, target: Target, host: Host, rows: Stage, original: Stage, exported: Stage) -> TargetPlan:
+    """A language model's stages. It is not timed with the encoders' protocol, which has no tokens that come one by one."""
+    here = {"arch": host.arch, "isa": sorted(host.isa)}
+    calibration = stages.calibration_stage(recipe, rows)
 
+    def variant(title: str, model: Stage) -> Variant:
+        scored = stages_causal.score_decoder_stage(recipe, original, model, rows, here, f"score: {title}")
+        return Variant(title, model, "model.onnx", original, scored)
+
+    made = stages_causal.quantize_decoder_stage(
+        recipe, original, exported, calibration, f"quantize for {target.name}: the bundle"
+    )
+    variants = {
+        "ort-fp32": variant("ONNX Runtime fp32 of the original", exported),
+        "bundle": variant("the bundle", made),
+    }
+    audit = stages.audit_stage(recipe, target, made, here, stages_causal.weights_of(recipe))
+    return TargetPlan(target, False, variants, audit, calibration)
+
+
+def _asked(recipe: Recipe, path: Path) -> dict[str, Any]:
+    """What to read, with paths made absolute."""
     asked = {key: value for key, value in recipe.data.model_dump().items() if value not in (None, {})}
+
+    def absolute(given: str) -> str:
+        return given if given.startswith("hub:") else str((path.parent / given).resolve())
+
     for split in ("train", "validation", "test", "unlabelled"):
-        given = asked.get(split)
-        if given and not given.startswith("hub:"):
-            asked[split] = str((path.parent / given).resolve())
+        if given := asked.get(split):
+            asked[split] = absolute(given) if isinstance(given, str) else [absolute(source) for source in given]
     if "builtin" in asked:
         asked["seed"] = recipe.seed
-    return asked, source_digest(asked)
+    return asked
 
 
 def _model(recipe: Recipe, path: Path) -> tuple[str | None, str | None]:

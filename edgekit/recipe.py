@@ -90,8 +90,9 @@ class Data(Strict):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    unlabelled: str | None = None
-    """More text, one `text` a row, that has no labels: distillation learns from what the teacher says of it."""
+    unlabelled: str | list[str] | None = None
+    """More text without labels, for distillation to learn what the teacher says of it: one source or several, each with its
+    `text` column, or another named as in "rows.jsonl#question"."""
     builtin: str | None = None
     """Name of a built-in corpus."""
     rows: int | None = Field(None, ge=100)

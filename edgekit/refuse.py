@@ -2,23 +2,99 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from edgekit.host import Host
+from edgekit.inside import inside_faults
+from edgekit.outside import config_of, outside_faults
 from edgekit.recipe import Recipe
+from edgekit.sizes import size_faults
 from edgekit.target import Target
 from edgekit.tasks import find_task
 
 __all__ = ["faults_of"]
 
 
-def faults_of(recipe: Recipe, targets: list[Target], model: str | None) -> list[str]:
-    """Every such fault, in words. `model`: the folder or hub id of the source model, None where the recipe trains one."""
+def faults_of(
+    recipe: Recipe,
+    targets: list[Target],
+    model: str | None,
+    *,
+    pairs: bool = False,
+    alone: bool = False,
+    places: Mapping[str, str] = MappingProxyType({}),
+    host: Host | None = None,
+) -> list[str]:
+    """Every such fault, in words.
+
+    `model`: the folder or hub id of the source model, None where the recipe trains one. `pairs`: rows have a second text.
+    `alone`: they are texts alone, held against the original's embeddings. `places`: folder or hub id of each checkpoint that
+    steps name. `host`: the machine that the plan is for, where one is known.
+    """
     found = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
     config = _config(recipe, model)
-    found += _model_faults(recipe, config) + _order_faults(recipe) + _depth_faults(recipe, _depth(config))
-    return found + _training_faults(recipe, targets)
+    if find_task(recipe.task).generates:
+        return found + _decoder_faults(recipe, targets, config)
+    found += (
+        _data_faults(recipe)
+        + _model_faults(recipe, config)
+        + _order_faults(recipe, pairs)
+        + _depth_faults(recipe, _depth(config), places)
+        + size_faults(recipe, config, places, alone=alone)
+        + outside_faults(recipe, model, places)
+        + inside_faults(recipe, model, config, places)
+    )
+    return found + _training_faults(recipe, targets) + (_host_faults(recipe, targets, host) if host else [])
+
+
+def _decoder_faults(recipe: Recipe, targets: list[Target], config: dict[str, Any]) -> list[str]:
+    """What language models cannot be asked for."""
+    from edgekit.models.decoders import decoder_types
+
+    faults = [
+        f"compress {number}, {settings.method}: compression steps serve encoders; a language model's weights are rounded by [quantize]"
+        for number, settings in enumerate(recipe.compress, 1)
+    ]
+    if config.get("model_type") and config["model_type"] not in decoder_types():
+        known = ", ".join(decoder_types())
+        faults.append(f"model: no decoder of architecture {config['model_type']!r} is known here; use one of {known}")
+    if recipe.model.finetune is not None:
+        faults.append("model, finetune: puts a new head on an encoder; a language model has its head")
+    if recipe.quantize and not recipe.quantize.weight_only:
+        faults.append(f'quantize, format = "{recipe.quantize.format}": a language model takes "int8-weights" or "int4-weights"')
+    for name, given in (("min_speedup", recipe.accept.min_speedup), ("max_latency_ms", recipe.accept.max_latency_ms)):
+        if given is not None:
+            faults.append(f"accept, {name}: a language model is not timed by `export`, so this could never be judged")
+    faults += [
+        f"{target.name}: language models are lowered for the CPU provider alone"
+        for target in targets
+        if target.provider != "CPUExecutionProvider"
+    ]
+    return faults
+
+
+def _host_faults(recipe: Recipe, targets: list[Target], host: Host) -> list[str]:
+    """Number formats that this machine could write and neither audit nor score."""
+    return [
+        f"{target.name}: bf16 has kernels on the {target.provider} alone, and this machine, which has to audit and score the "
+        "result, is without it; export it where the provider is, or use float16"
+        for target in targets
+        if (recipe.quantize or target.quantize).format == "bf16"
+        and target.provider != "CPUExecutionProvider"
+        and target.provider not in host.providers
+    ]
+
+
+def _data_faults(recipe: Recipe) -> list[str]:
+    """Names under [data.columns] that no row of this task is read by."""
+    task = find_task(recipe.task)
+    known = {*task.columns, *task.optional, *(["text"] if task.alone or recipe.data.unlabelled else [])}
+    return [
+        f"data, columns: {name!r} is no column of {recipe.task}, whose rows have {', '.join(sorted(known))}"
+        for name in sorted(set(recipe.data.columns) - known)
+    ]
 
 
 def _model_faults(recipe: Recipe, config: dict[str, Any]) -> list[str]:
@@ -35,7 +111,7 @@ def _model_faults(recipe: Recipe, config: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _order_faults(recipe: Recipe) -> list[str]:
+def _order_faults(recipe: Recipe, pairs: bool) -> list[str]:
     """Compression steps that cannot follow one another, or that this task has no use for."""
     faults, vocabulary_cut = [], False
     task = find_task(recipe.task)
@@ -50,20 +126,27 @@ def _order_faults(recipe: Recipe) -> list[str]:
                 )
             if settings.unlabelled and recipe.data.unlabelled is None:
                 faults.append(f"{where}: unlabelled = {settings.unlabelled}, but [data] names no `unlabelled` rows")
-            if settings.unlabelled and task.pairs:
-                faults.append(f"{where}: a text alone is no input of {recipe.task}, so unlabelled rows are of no use")
+            if settings.unlabelled and (task.pairs or pairs):
+                what = "rows of pairs" if pairs else recipe.task
+                faults.append(f"{where}: a text alone is no input of {what}, so unlabelled rows are of no use")
         vocabulary_cut = vocabulary_cut or settings.method == "prune-vocabulary"
     return faults
 
 
-def _depth_faults(recipe: Recipe, depth: int | None) -> list[str]:
+def _depth_faults(recipe: Recipe, depth: int | None, places: Mapping[str, str]) -> list[str]:
     """Layers that are not there; nothing where the depth is not known yet (a hub model)."""
     if depth is None:
         return []
-    faults, current = [], depth
+    faults: list[str] = []
+    current = depth
     for number, settings in enumerate(recipe.compress, 1):
         where = f"compress {number}, {settings.method}"
         if settings.method == "distill":
+            if settings.student is not None:
+                own = _depth(config_of(places.get(settings.student, settings.student)))
+                if own is None:
+                    return faults
+                current = own
             take = settings.take or []
             wrong = [layer for layer in take if not 0 <= layer < current]
             if wrong:
@@ -74,7 +157,8 @@ def _depth_faults(recipe: Recipe, depth: int | None) -> list[str]:
             current = min(asked, current)
             if settings.hidden in ("skip", "last") and current < 2:
                 faults.append(f'{where}: hidden = "{settings.hidden}" leaves out the last layer, and the student has one')
-            if settings.relation_layer is not None and not 0 <= settings.relation_layer < depth:
+            taught = settings.teacher != "none"  # else the first of `teachers` has a depth of its own
+            if taught and settings.relation_layer is not None and not 0 <= settings.relation_layer < depth:
                 faults.append(f"{where}: relation_layer = {settings.relation_layer} is no layer of a teacher of {depth}")
         elif getattr(settings, "layers", None) is not None:
             if settings.layers >= current:
@@ -103,13 +187,12 @@ def _training_faults(recipe: Recipe, targets: list[Target]) -> list[str]:
 
 def _config(recipe: Recipe, model: str | None) -> dict[str, Any]:
     """What is known of the original's configuration: the recipe's own, or that of a local folder; else nothing."""
-    if recipe.model.new is not None:
-        return {"num_hidden_layers": recipe.model.new.layers}
-    try:
-        found = json.loads((Path(str(model)) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # the stage that loads the model says what is wrong with it
-    return found if isinstance(found, dict) else {}
+    new = recipe.model.new
+    if new is None:
+        return config_of(model)
+    return {
+        "num_hidden_layers": new.layers, "hidden_size": new.width, "num_attention_heads": new.heads, "intermediate_size": new.neurons,
+    }  # fmt: skip
 
 
 def _depth(config: dict[str, Any]) -> int | None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.compress.method import Work
+from edgekit.outside import digest_of, named
 from edgekit.recipe import Recipe, method_module
 from edgekit.store import Context, Stage
-from edgekit.target import Target
+from edgekit.target import Quantize, Target
+from edgekit.tasks import find_task
 
 __all__ = [
-    "EVIDENCE", "audit_stage", "calibration_stage", "compress_stage", "export_stage", "original_stage",
+    "EVIDENCE", "LOWERING", "TORCH", "answers_stage", "audit_stage", "calibration_stage", "compress_stage", "export_stage", "original_stage",
     "quantize_stage", "rows_stage", "score_stage", "stock_stage",
 ]  # fmt: skip
 
@@ -27,18 +29,22 @@ LOWERING = ("onnx-ir", "onnxscript", "onnxruntime")
 
 
 def rows_stage(recipe: Recipe, columns: tuple[str, ...], asked: dict[str, Any], digest: str) -> Stage:
-    """Read, check, deduplicate and hash the three splits."""
+    """Read, check, deduplicate and hash the three splits. `columns`: the task's, and those of its optional ones that rows have."""
+    task = find_task(recipe.task)
+    more = [column for column in columns if column in task.optional]
 
     def run(context: Context) -> dict[str, Any]:
         from edgekit.data.splits import prepare
 
-        return {"splits": prepare(asked, columns, context.out)["splits"]}
+        absent = tuple(column for column in task.optional if column not in columns)
+        return {"splits": prepare(asked, columns, context.out, absent)["splits"]}
 
-    return Stage("rows", "read and check the rows", run, settings={"task": recipe.task}, external={"source": digest})
+    settings = {"task": recipe.task} | ({"optional": more} if more else {})
+    return Stage("rows", "read and check the rows", run, settings=settings, external={"source": digest})
 
 
-def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str | None) -> Stage:
-    """The uncompressed model: imported from a folder or the hub, or trained from nothing."""
+def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str | None, *, pairs: bool = False) -> Stage:
+    """The uncompressed model: imported from a folder or the hub, or trained from nothing. `pairs`: rows have a second text."""
     model = recipe.model
     settings = {"task": recipe.task, "max_length": model.max_length, "seed": recipe.seed}
     if model.new is not None:
@@ -76,24 +82,46 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         )  # fmt: skip
 
     def load(context: Context) -> dict[str, Any]:
+        from edgekit.compress.train import mark_pairs
         from edgekit.models.checkpoint import load, parameters, save
-        from edgekit.tasks import find_task
 
         assert source is not None, "a recipe names a model or trains one"
         loaded = load(source, find_task(recipe.task).auto, revision=model.revision)
+        mark_pairs(loaded.config, pairs)
         save(loaded, context.out, tokenizer_files_from=Path(loaded.config.name_or_path))
         return {"parameters": parameters(loaded)}
 
     return Stage(
-        "original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH
-    )
+        "original", "load and check the original", load, settings=settings | ({"pairs": True} if pairs else {}),
+        external={"model": str(digest)}, tools=TORCH,
+    )  # fmt: skip
+
+
+def answers_stage(recipe: Recipe, rows: Stage, original: Stage) -> Stage:
+    """Rows of a text alone, with the original's own outputs as what they are scored against."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.compress.answers import answer
+
+        return answer(
+            context.inputs["original"], context.inputs["rows"], context.out,
+            task=recipe.task, max_length=recipe.model.max_length, progress=context.progress,
+        )  # fmt: skip
+
+    return Stage(
+        "answers", "the original's answers to rows without any", run,
+        settings={"task": recipe.task, "max_length": recipe.model.max_length}, inputs={"rows": rows, "original": original},
+        tools=(*TORCH, "tokenizers"),
+    )  # fmt: skip
 
 
 def compress_stage(
-    recipe: Recipe, settings: Any, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage
-) -> Stage:
-    """One compression method."""
+    recipe: Recipe, settings: Any, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage,
+    places: Mapping[str, str],
+) -> Stage:  # fmt: skip
+    """One compression method. `places`: where each checkpoint lies that the recipe's steps name."""
     module = method_module(settings.method)
+    outside = {field: [places[name] for name in names] for field, names in named(settings).items()}
 
     def run(context: Context) -> dict[str, Any]:
         work = Work(
@@ -107,6 +135,7 @@ def compress_stage(
             max_length=recipe.model.max_length,
             seed=recipe.seed,
             progress=context.progress,
+            outside=places,
         )
         metrics: dict[str, Any] = module.run(work, settings)
         return metrics
@@ -118,12 +147,13 @@ def compress_stage(
         version=module.VERSION,
         # Without defaults, so that an option that a method gains leaves results of recipes that do not use it valid.
         settings={
-            **settings.model_dump(exclude_defaults=True),
+            **settings.model_dump(exclude_defaults=True, exclude=set(outside)),
             "task": recipe.task,
             "max_length": recipe.model.max_length,
             "seed": recipe.seed,
         },
         inputs={"source": source, "original": original, "dense": dense, "rows": rows},
+        external={field: json.dumps([digest_of(place) for place in found]) for field, found in outside.items()},
         tools=(*TORCH, "accelerate", "tokenizers"),
         spread=getattr(module, "SPREAD", False),
     )
@@ -169,12 +199,12 @@ def quantize_stage(
     """Fused ONNX -> the target's numbers."""
     quantize = recipe.quantize or target.quantize
     measured = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
+    of_session = measured or quantize.format == "bf16"
 
     def run(context: Context) -> dict[str, Any]:
         from edgekit.lower.onnx import FUSED
         from edgekit.quantize.qat import learned_ranges
         from edgekit.quantize.select import Evidence, lower
-        from edgekit.tasks import find_task
         from edgekit.tasks.encode import encode, labels_of, read_split, score_of
 
         task, folder = find_task(recipe.task), context.inputs["checkpoint"]
@@ -200,13 +230,13 @@ def quantize_stage(
     return Stage(
         "quantize", title, run, version=3,
         settings={
-            "quantize": recipe.quantize.model_dump() if recipe.quantize else "the target's", "task": recipe.task,
+            "quantize": recipe.quantize.model_dump(exclude_defaults=True) if recipe.quantize else "the target's", "task": recipe.task,
             "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,
             "floor": recipe.accept.max_quality_drop if measured else None, "timed": timed if measured else None,
         },
         inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration, "rows": rows},
-        target_fields=({} if recipe.quantize else {"quantize": target.quantize.model_dump()})
-        | ({"session": target.session.model_dump()} if measured else {}),
+        target_fields=({} if recipe.quantize else {"quantize": target.quantize.model_dump(exclude_defaults=True)})
+        | ({"session": target.session.model_dump()} if of_session else {}),
         tools=LOWERING,
     )  # fmt: skip
 
@@ -225,13 +255,15 @@ def stock_stage(exported: Stage) -> Stage:
     )
 
 
-def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[str, Any]) -> Stage:
-    """What the runtime really executes."""
+def audit_stage(
+    recipe: Recipe, target: Target, quantized: Stage, host: Mapping[str, Any], quantize: Quantize | None = None
+) -> Stage:
+    """What the runtime really executes; `quantize`: the number format, where neither the recipe nor the target says it."""
+    seen = quantize or recipe.quantize or target.quantize
 
     def run(context: Context) -> dict[str, Any]:
         from edgekit.quantize.audit import audit, require
 
-        seen = recipe.quantize or target.quantize
         wanted = target.model_copy(update={"quantize": seen})
         document = audit(
             context.inputs["quantized"] / "model.onnx", wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"]
@@ -242,7 +274,7 @@ def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[
         return {name: document[name] for name in facts}
 
     return Stage(
-        "audit", "audit what the runtime executes", run, version=2, settings={"quantize": (recipe.quantize or target.quantize).model_dump()},
+        "audit", "audit what the runtime executes", run, version=2, settings={"quantize": seen.model_dump(exclude_defaults=True)},
         inputs={"quantized": quantized}, external={"host": json.dumps(host, sort_keys=True)},
         target_fields={"name": target.name, "arch": target.arch, "isa": [*target.isa, *target.isa_any], "provider": target.provider,
                        "audit": target.audit.model_dump(), "session": target.session.model_dump()},
@@ -251,25 +283,30 @@ def audit_stage(recipe: Recipe, target: Target, quantized: Stage, host: Mapping[
 
 
 def score_stage(
-    recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str
-) -> Stage:
-    """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed."""
+    recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str,
+    *, provider: str = "CPUExecutionProvider",
+) -> Stage:  # fmt: skip
+    """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed.
+
+    On the CPU, wherever the file will serve, but for number formats that its `provider` alone has kernels for.
+    """
 
     def run(context: Context) -> dict[str, Any]:
         import numpy as np
 
         from edgekit.bench.score import score
-        from edgekit.tasks import find_task
 
         found = score(
             context.inputs["model"] / file, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
-            task=recipe.task, max_length=recipe.model.max_length, progress=context.progress,
+            task=recipe.task, max_length=recipe.model.max_length, provider=provider, progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, found, allow_pickle=False)
         return {"quality": find_task(recipe.task).reduce(found), "n": len(found)}
 
     return Stage(
-        "score", title, run, version=2, settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file},
+        "score", title, run, version=2,
+        settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file}
+        | ({} if provider == "CPUExecutionProvider" else {"provider": provider}),
         inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
         external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,18 @@ def test_unlabelled_text_is_no_question() -> None:
     assert any("no input of question-answering" in fault for fault in faults_of(asked, [], None))
 
 
+def test_a_text_alone_is_no_pair() -> None:
+    asked = recipe("text-classification", {**DISTILL, "unlabelled": 9}, data={"unlabelled": "d.jsonl"})
+    (fault,) = faults_of(asked, [], None, pairs=True)
+    assert "no input of rows of pairs" in fault and faults_of(asked, [], None) == []
+
+
+def test_columns_that_no_row_is_read_by() -> None:
+    columns = {"text": "premise", "text_pair": "hypothesis", "text_par": "hypothesis"}
+    (fault,) = faults_of(recipe("text-classification", data={"columns": columns}), [], None)
+    assert fault == "data, columns: 'text_par' is no column of text-classification, whose rows have label, text, text_pair"
+
+
 def test_all_of_it_at_once() -> None:
     asked = recipe("text-classification", VOCABULARY, {**DISTILL, "layers": 9, "unlabelled": 3})
     assert len(faults_of(asked, [], None)) == 3
@@ -68,3 +82,40 @@ def test_what_works_is_not_refused() -> None:
         faults_of(recipe("text-classification", {**DISTILL, "layers": 2, "hidden": "skip"}, VOCABULARY, plain), [], None) == []
     )
     assert faults_of(recipe("text-classification", DISTILL), [], "owner/on-the-hub") == []
+
+
+@pytest.mark.parametrize(
+    ("task", "step", "text"),
+    [
+        ("text-classification", {**DISTILL, "lora": 2, "lora_targets": ["querry"]}, "no module 'querry'.*nearest: query"),
+        (
+            "text-classification",
+            {"method": "prune-gradual", "sparsity": 0.5, "lora": 2, "lora_targets": ["layer.4.output.dense"]},
+            r"no module 'layer.4.output.dense'.*nearest: layer\.\d\.output\.dense",
+        ),
+        (
+            "text-classification",
+            {"method": "prune-unstructured", "pattern": "2:5"},
+            "2:5 does not divide width of 192 and neurons",
+        ),
+        ("feature-extraction", {**DISTILL, "alpha": 0.5}, "rows of feature-extraction have none"),
+    ],
+)
+def test_what_the_model_or_the_task_does_not_have(task: str, step: dict[str, Any], text: str) -> None:
+    assert any(re.search(text, fault) for fault in faults_of(recipe(task, step), [], None))
+
+
+def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
+    header = json.dumps({"deberta.encoder.layer.0.attention.self.query_proj.weight": {"shape": [4, 4]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram", "vocab": []}}')
+    (tmp_path / "config.json").write_text('{"hidden_size": 32, "intermediate_size": 50}')
+    asked = recipe("text-classification", {**DISTILL, "lora": 2, "lora_targets": ["query"]}, VOCABULARY)
+    asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
+    faults = faults_of(asked, [], str(tmp_path))
+    assert any("no module 'query'" in fault and "nearest: query_proj" in fault for fault in faults)
+    assert any("vocabulary is Unigram, and only WordPiece" in fault for fault in faults)
+    sparse = asked.model_copy(
+        update={"compress": recipe("text-classification", {"method": "prune-unstructured", "pattern": "2:4"}).compress}
+    )
+    assert faults_of(sparse, [], str(tmp_path)) == ["compress 1, prune-unstructured: pattern 2:4 does not divide neurons of 50"]

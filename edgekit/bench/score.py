@@ -14,7 +14,7 @@ from edgekit.runtime.session import open_session
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, labels_of, score_of
 
-__all__ = ["score"]
+__all__ = ["score", "score_texts"]
 
 
 def score(
@@ -52,3 +52,36 @@ def score(
             raise CheckFailed(f"the model answers pass {number + 1} with NaN or Inf", where=str(model))
     progress(len(data.passes), len(data.passes), "scored")
     return score_of(kind, outputs, data, read, labels)
+
+
+def score_texts(
+    model: Path, checkpoint: Path, rows: Path, *, progress: Callable[[float, float, str], None] = lambda done, total, text: None
+) -> np.ndarray:
+    """Evidence of each row of `rows` (JSON lines), float64 (rows, 2), by the language model in folder `model`.
+
+    A text longer than the context is read up to it.
+
+    Raises:
+        BadInput: no rows, or files that are no language model.
+        CheckFailed: the model gives NaN or Inf.
+    """
+    from edgekit.runtime.generate.generation import parse_generation
+    from edgekit.runtime.generate.model import language_model
+
+    read: list[dict[str, Any]] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+    if not read:
+        raise BadInput("no rows to score", where=str(rows))
+    faults: list[str] = []
+    generation = parse_generation(json.loads((model / "generation.json").read_text(encoding="utf-8")), faults)
+    if generation is None:
+        raise BadInput("not a language model", where=str(model), faults=faults)
+    session = open_session(model / "model.onnx", threads=2)
+    language = language_model(session, generation, checkpoint / "tokenizer.json")
+    found = []
+    for number, row in enumerate(read):
+        if number % 10 == 0:
+            progress(number, len(read), f"score: {number:,} of {len(read):,}")
+        chances = language.score(language.encode(row["text"])[: generation.context])
+        found.append([float(chances.sum()), float(len(chances))])
+    progress(len(read), len(read), "scored")
+    return np.asarray(found, dtype=np.float64)

@@ -2,44 +2,69 @@
 
 A student sees only as much of its teacher as the texts show. Such rows have no true label and need none: they are learned
 from soft labels alone. In the spirit of Jiao et al. 2020 (TinyBERT, section 3.3), with word statistics instead of a
-masked language model, so that it costs nothing.
+masked language model (which `edgekit.compress.fill` asks), so that it costs nothing.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import BadInput
 
-__all__ = ["augmented", "augmented_rows", "unlabelled_rows"]
+if TYPE_CHECKING:
+    from edgekit.compress.distill import Settings
+    from edgekit.compress.method import Work
+
+__all__ = ["augmented", "augmented_rows", "more_rows", "new_rows", "unlabelled_rows"]
 
 CHANGED = 0.2
 """Probability that one word is dropped or exchanged."""
 
 
 def augmented_rows(rows: list[dict[str, Any]], copies: int, seed: int) -> list[dict[str, Any]]:
-    """`copies` new unlabelled texts for each text of `rows`; of a question and its context, the question alone is changed.
+    """`copies` new unlabelled rows for each of `rows`, with words dropped, exchanged or spliced; as `new_rows` makes them."""
+    return new_rows(rows, lambda texts: augmented(texts, copies, seed)) if copies else []
 
-    All columns but the one that is changed and a question's context are None: the teacher says what to answer. Sentences of a
-    pair become texts of their own.
+
+def new_rows(rows: list[dict[str, Any]], write: Callable[[list[str]], list[str]]) -> list[dict[str, Any]]:
+    """Unlabelled rows of the texts that `write` makes of those of `rows`: new ones for each, and again for each, as often as it likes.
+
+    Of two texts that belong together the first alone is changed. All columns but the one that is changed and a question's context
+    or a `text_pair` are None: the teacher says what to answer. Sentences that are embedded one by one become texts of their own.
     """
-    if not copies:
-        return []
     if "sentence1" in rows[0]:
         texts = [row[column] for row in rows for column in ("sentence1", "sentence2")]
-        return [{"text": text} for text in augmented(texts, copies, seed)]
+        return [{"text": text} for text in write(texts)]
     column = next(name for name in ("text", "tokens", "question") if name in rows[0])
     texts = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for row in rows]
     made = []
-    for number, text in enumerate(augmented(texts, copies, seed)):
+    for number, text in enumerate(write(texts)):
         new: str | list[str] = text.split() if column == "tokens" else text
-        kept = {name: value for name, value in rows[number % len(rows)].items() if name == "context"}
+        kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair"}}
         made.append({**dict.fromkeys(rows[0]), **kept, column: new})
     return made
+
+
+def more_rows(work: Work, settings: Settings, train: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without labels that are learned from beside `train`.
+
+    Raises:
+        BadInput: the recipe names no unlabelled rows, or no masked language model.
+        NotPossibleHere: a hub id without a network.
+    """
+    from edgekit.compress.fill import filled_rows
+    from edgekit.models.checkpoint import resolve
+
+    found = augmented_rows(train, settings.augment, work.seed)
+    if settings.fill_model is not None:
+        folder = resolve(work.checkpoint(settings.fill_model))
+        found += filled_rows(train, settings.fill, folder, work.seed, work.max_length, work.scratch, work.progress)
+    return found + unlabelled_rows(work.rows, train[0], settings.unlabelled)
 
 
 def unlabelled_rows(folder: Path, like: dict[str, Any], most: int) -> list[dict[str, Any]]:
@@ -53,8 +78,8 @@ def unlabelled_rows(folder: Path, like: dict[str, Any], most: int) -> list[dict[
     path = folder / "unlabelled.jsonl"
     if not path.is_file():
         raise BadInput("unlabelled rows are asked for, but [data] names none", where="compress, distill, unlabelled")
-    if "question" in like:
-        raise BadInput("a text alone is no question with its context", where="compress, distill, unlabelled")
+    if "question" in like or "text_pair" in like:
+        raise BadInput("a text alone is no pair of texts", where="compress, distill, unlabelled")
     with path.open(encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(most), strict=False)]
     if "tokens" in like:

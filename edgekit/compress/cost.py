@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.errors import BadInput
 from edgekit.models.shapes import LayerShape
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["unit_costs"]
+__all__ = ["check_budget", "unit_costs"]
 
 
 def unit_costs(
@@ -43,6 +44,25 @@ def unit_costs(
     fixed = len(shapes) * max(0.0, attention[0] - head * most_heads + feed[0] - neuron * most_neurons)
     kept.write_text(json.dumps([head, neuron, fixed]))
     return head, neuron, fixed
+
+
+def check_budget(budget: float, head: float, neuron: float, fixed: float, whole: float, multiple: int, where: str) -> None:
+    """See that `budget`, the cost that heads and neurons may keep of their `whole`, holds one of them.
+
+    Raises:
+        BadInput: it does not; with the least share that can be reached and what binds it.
+    """
+    least, unit = min((head, "one head"), (neuron * multiple, f"{multiple} neurons"))
+    if budget >= least:
+        return
+    share = (budget + fixed) / (whole + fixed)
+    held = f"fixed costs that no head or neuron lowers take {fixed / (whole + fixed):.3g}, and " if fixed else ""
+    raise BadInput(
+        f"a share of {share:.3g} cannot be met by removing heads and neurons: {(least + fixed) / (whole + fixed):.3g} is the "
+        f"least; {held}the smallest part that can stay is {unit} of one layer",
+        where=where,
+        fix="keep more, or remove whole layers first, with `layers` of prune-structured or distill",
+    )
 
 
 def _time(rows: int, width: int, units: int, products: int) -> float:

@@ -5,31 +5,30 @@ Loss (Hinton et al. 2015, eq. 1 and section 2; hidden states after Jiao et al. 2
     alpha * T^2 * KL(softmax(z_teacher / T) || softmax(z_student / T)) + (1 - alpha) * CE(z_student, label)
     + hidden_weight * mean over mapped layers of MSE(P h_student, h_teacher) + relations_weight * KL of relations
 
-P is a learned projection where the widths differ, the identity elsewhere. The student starts from chosen teacher layers.
-Its word embeddings are the teacher's and stay as they are: half of the weights, which would be most of the optimizer's
-work, and words that the training rows lack keep their meaning. Rows without a label count in all parts but the hard one;
-embeddings have the teacher's cosine and similarities in place of the first two parts (see `edgekit.tasks.losses`).
+P is a learned projection where the widths differ, the identity elsewhere. The student starts from chosen teacher layers (see
+`edgekit.compress.student` for other starts). Its word embeddings stay as they are, unless its width was cut: half of the
+weights, which would be most of the optimizer's work, and words that the training rows lack keep their meaning. Rows without
+a label count in all parts but the hard one; embeddings have the teacher's cosine and similarities in place of the first two
+parts (see `edgekit.tasks.losses`). Several teachers are averaged (see `edgekit.compress.objective`); hidden states and
+relations are those of the first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekit.compress.method import Work
 from edgekit.config import Strict
 from edgekit.errors import BadInput
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
 
 __all__ = ["METHOD", "VERSION", "Settings", "run", "starting_layers"]
 
 METHOD = "distill"
 VERSION = 1
 SPREAD = True
+CHECKPOINTS = ("student", "teachers", "fill_model")
 
 
 class Settings(Strict):
@@ -40,8 +39,18 @@ class Settings(Strict):
     """Layers of the student, taken evenly from the current model; left out: keep the current shape (recovery)."""
     take: list[int] | None = None
     """Which layers to start from, counted from 0, instead of evenly."""
-    teacher: Literal["original", "dense"] = "original"
-    """Who teaches: the uncompressed original, or the model from before the first pruning."""
+    width: int | None = Field(None, ge=1)
+    """Numbers that stand for a token between layers: the current model's most important ones (`edgekit.compress.importance`)."""
+    heads: int | None = Field(None, ge=1)
+    """Heads of each layer, the most important ones."""
+    neurons: int | None = Field(None, ge=1)
+    """Neurons of each layer's feed-forward block, the most important ones."""
+    student: str | None = None
+    """A checkpoint to start from as it is, a folder or hub id, instead of the current model."""
+    teacher: Literal["original", "dense", "none"] = "original"
+    """Who teaches: the uncompressed original, the model from before the first pruning, or only those of `teachers`."""
+    teachers: list[str] = Field(default_factory=list)
+    """More teachers, each a folder (relative to the recipe) or hub id (owner/name@revision): soft labels are the mean of all."""
     temperature: float = Field(4.0, gt=0, le=100)
     alpha: float = Field(0.9, ge=0, le=1)
     """Weight of the soft labels against the hard ones."""
@@ -57,6 +66,10 @@ class Settings(Strict):
     relations_weight: float = Field(1.0, ge=0)
     augment: int = Field(0, ge=0, le=100)
     """Texts made from each training row (words dropped, exchanged, spliced), which the teacher labels."""
+    fill: int = Field(0, ge=0, le=100)
+    """Texts made from each training row by masking words and drawing others from `fill_model`, which the teacher labels."""
+    fill_model: str | None = None
+    """A masked language model, a folder or hub id."""
     unlabelled: int = Field(0, ge=0)
     """Rows of [data] unlabelled to learn from too: the first so many."""
     lora: int | None = Field(None, ge=1)
@@ -72,6 +85,38 @@ class Settings(Strict):
     warmup: float = Field(0.1, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
+
+    @model_validator(mode="after")
+    def _taught(self) -> Settings:
+        if self.teacher == "none" and not self.teachers:
+            raise ValueError('teacher = "none" leaves nobody to teach; name `teachers`')
+        if len(set(self.teachers)) < len(self.teachers):
+            raise ValueError("one of `teachers` stands twice")
+        return self
+
+    @model_validator(mode="after")
+    def _shaped(self) -> Settings:
+        own = [name for name in ("layers", "take", "width", "heads", "neurons") if getattr(self, name) is not None]
+        if self.student is not None and own:
+            raise ValueError(f"a `student` comes in its own shape; leave out {', '.join(own)}")
+        return self
+
+    @model_validator(mode="after")
+    def _filled(self) -> Settings:
+        if (self.fill > 0) != (self.fill_model is not None):
+            raise ValueError("`fill` copies need a `fill_model`, and a `fill_model` needs `fill` copies")
+        return self
+
+    @property
+    def narrows(self) -> bool:
+        """Whether layers change their shape."""
+        return any(size is not None for size in (self.width, self.heads, self.neurons))
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether tokens are compared with the first teacher's, and not answers alone."""
+        hidden, relations = (self.hidden, self.hidden_weight), (self.relations, self.relations_weight)
+        return any(kind != "none" and weight > 0 for kind, weight in (hidden, relations))
 
 
 def starting_layers(settings: Settings, have: int) -> list[int]:
@@ -110,77 +155,62 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Train the student and write it to `work.out`; returns its history."""
     import torch
 
-    from edgekit.compress.augment import augmented_rows, unlabelled_rows
-    from edgekit.compress.hidden import dynamic_loss, mapped_loss
+    from edgekit.compress.augment import more_rows
     from edgekit.compress.layer_map import layer_map
     from edgekit.compress.lora import attach, merge
-    from edgekit.compress.relations import heads_for, relation_loss, tapped
+    from edgekit.compress.objective import Objective
+    from edgekit.compress.relations import heads_for
+    from edgekit.compress.student import masters_of, starting_student
     from edgekit.compress.teacher import Teacher, depth_of
     from edgekit.compress.training import Plan, fit, quality_of
     from edgekit.compress.zeros import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
-    from edgekit.models.shapes import keep_layers, layer_count
+    from edgekit.models.shapes import layer_count
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, labels_of, read_split
 
     task = find_task(work.task)
-    student = load(work.source, task.auto)
-    keep_layers(student, starting_layers(settings, layer_count(student)))
-    labels = labels_of(work.source) if task.named else []
+    start = starting_student(work, settings, task)
+    student, folder = start.model, start.folder
+    labels = labels_of(folder) if task.named else []
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
-    more = unlabelled_rows(work.rows, rows["train"][0], settings.unlabelled)
-    rows["train"] += augmented_rows(rows["train"], settings.augment, work.seed) + more
-    train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
-    master = work.original if settings.teacher == "original" else work.dense
-    student.get_input_embeddings().weight.requires_grad_(False)
+    rows["train"] += more_rows(work, settings, rows["train"])
+    train, validation = (encode(folder, rows[split], task, work.max_length) for split in ("train", "validation"))
+    masters = masters_of(work, settings, task)
+    student.get_input_embeddings().weight.requires_grad_(start.kept is not None)
     zeros = kept_zeros(student)
     deep = settings.hidden != "none" and settings.hidden_weight > 0
     related = settings.relations != "none" and settings.relations_weight > 0
-    depth = depth_of(master)
+    depth = depth_of(masters[0])
     dynamic = deep and settings.hidden == "dynamic"
     pairs = layer_map(settings.hidden, layer_count(student), depth) if deep and not dynamic else []
-    heads = heads_for(settings.relations, settings.relation_heads, student, load(master, task.auto)) if related else 0
-    teacher = Teacher.prepare(
-        master, task, rows["train"], labels, work.max_length, work.scratch,
-        shown=list(range(1, depth + 1)) if dynamic else [theirs for _, theirs in pairs],
-        relation_layer=_relation_layer(settings, depth) if related else None, student=train, progress=work.progress,
-    )  # fmt: skip
+    heads = heads_for(settings.relations, settings.relation_heads, student, load(masters[0], task.auto)) if related else 0
+    shown = list(range(1, depth + 1)) if dynamic else [theirs for _, theirs in pairs]
+    teachers = [
+        Teacher.prepare(
+            master, task, rows["train"], labels, work.max_length, work.scratch / f"teacher-{number}" if number else work.scratch,
+            shown=[] if number else shown,
+            relation_layer=_relation_layer(settings, depth) if related and not number else None,
+            student=train, progress=work.progress,
+        )
+        for number, master in enumerate(masters)
+    ]  # fmt: skip
     projection = None
-    if deep and teacher.width != student.config.hidden_size:
+    if deep and teachers[0].width != student.config.hidden_size:
         torch.manual_seed(work.seed)
-        projection = torch.nn.Linear(student.config.hidden_size, teacher.width, bias=False)
-    alpha = settings.alpha if task.supervised else 1.0
-
-    def loss(model: Any, extra: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
-        mask = feed["attention_mask"]
-        with tapped(model, layer_count(model) - 1 if related else None) as parts:
-            given = model(**feed, output_hidden_states=deep)
-        output = task.tensor(model, given, mask).float()
-        wanted, shown = train.wanted(passes).to(mask.device), teacher.output(passes).to(mask.device)
-        value = alpha * task.soft(output, shown, wanted, mask, settings.temperature)
-        if alpha < 1:
-            value = value + (1 - alpha) * task.hard(output, wanted, mask).mean()
-        if deep:
-            theirs = torch.from_numpy(teacher.tokens("hidden", passes)).to(mask.device)
-            chosen = [ours for ours, _ in pairs] or range(1, layer_count(model) + 1)
-            states = torch.stack([given.hidden_states[layer] for layer in chosen], dim=2)[mask.bool()].float()
-            states = states if extra is None else extra(states)
-            value = value + settings.hidden_weight * (dynamic_loss if dynamic else mapped_loss)(states, theirs)
-        if related:
-            flat = torch.from_numpy(teacher.tokens("relations", passes)).to(mask.device)
-            padded = flat.new_zeros(*mask.shape, *flat.shape[1:])
-            padded[mask.bool()] = flat
-            value = value + settings.relations_weight * relation_loss(
-                parts, list(padded.unbind(dim=2)), mask, settings.relations, heads
-            )
-        return value
+        projection = torch.nn.Linear(student.config.hidden_size, teachers[0].width, bias=False)
+        if start.kept is not None and masters[0] == work.source:
+            projection.weight.data = torch.eye(teachers[0].width)[:, start.kept]
+    loss = Objective(settings, task, train, teachers, None if dynamic else [ours for ours, _ in pairs], heads)
 
     def evaluate(model: Any) -> float:
         return quality_of(model, task, validation, rows["validation"], labels)
 
     if settings.lora is not None:
         attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
-    plan = Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision)
+    plan = Plan(
+        settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision
+    )
     history = fit(
         student, train, loss, evaluate, plan,
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,
@@ -189,5 +219,5 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     if settings.lora is not None:
         merge(student)
         zeros()
-    save(student, work.out, tokenizer_files_from=work.source)
+    save(student, work.out, tokenizer_files_from=folder)
     return {"parameters": parameters(student), "validation": history["quality"][history["best_epoch"] - 1], "history": history}

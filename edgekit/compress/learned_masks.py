@@ -3,7 +3,7 @@
 CoFi (Xia et al. 2022, arXiv 2204.00408, section 3) with the gates of Louizos et al. 2018 (arXiv 1712.01312, eqs. 10 to 12): a
 gate is s = sigmoid((log u - log(1 - u) + log a) / beta), stretched to (gamma, zeta) and clamped to [0, 1], so that it is
 exactly 0 or 1 with a chance and has a gradient in between. A head's mask is its own gate times its block's, so one gate can
-take out a block.
+take out a block. A killed run resumes after its last whole epoch, and ends in the same masks and weights, as in `training`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from edgekit.compress.fisher import masked
+from edgekit.compress.training import keep_epoch, resume_epoch
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.shapes import LayerShape, cut, shapes_of
 
@@ -81,7 +83,9 @@ class Learning:
 
     target: float
     """Share of the cost to end with, 0..1."""
-    steps: int
+    epochs: int
+    per_epoch: int
+    """Steps of an epoch."""
     rising: float = 0.5
     """Share of the steps over which the target falls from 1 to its value."""
     gate_rate: float = 0.1
@@ -97,14 +101,17 @@ def learn_masks(
     neuron_cost: float,
     *,
     seed: int,
+    scratch: Path,
     progress: Callable[[int, float, float], None] = lambda step, value, share: None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Train gates, and `model`'s weights in place, and return the settled masks of each layer: float64 (heads,), (neurons,).
 
-    `loss(step)`: the loss of one batch through `model`, which has the masks on it by then. Units are closed, the least open
-    first, until the target is met, so the masks keep within it.
+    `loss(step)`: the loss of one batch through `model`, which has the masks on it by then; steps count through all epochs.
+    `after_step` is called whenever the weights have changed. Units are closed, the least open first, until the target is met, so
+    the masks keep within it. `scratch` outlives a killed run.
     """
-    gates, generator = Gates(shapes_of(model)), torch.Generator().manual_seed(seed)
+    gates, generator = Gates(shapes_of(model)), torch.Generator()
     groups = [
         {"params": [*gates.heads, *gates.neurons, gates.blocks], "lr": plan.gate_rate},
         {"params": [gates.multipliers], "lr": plan.gate_rate, "maximize": True},
@@ -113,17 +120,25 @@ def learn_masks(
         weights = [value for value in model.parameters() if value.requires_grad]
         groups.append({"params": weights, "lr": plan.weight_rate})
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-    for step in range(plan.steps):
-        gone = min(1.0, (step + 1) / max(1.0, plan.rising * plan.steps))
-        heads, neurons = gates.masks(lambda part: sample_gates(part, generator))
-        with masked(model, heads, neurons):
-            value = loss(step)
-        penalty = gates.penalty(1 - gone * (1 - plan.target), head_cost, neuron_cost)
-        torch.autograd.backward(value + penalty)
-        optimizer.step()
-        optimizer.zero_grad()
-        model.zero_grad()
-        progress(step, value.item(), gates.expected_share(head_cost, neuron_cost).item())
+    whole, total = torch.nn.ModuleDict({"model": model, "gates": gates}), plan.epochs * plan.per_epoch
+    state = resume_epoch(scratch, whole, optimizer, torch.device("cpu"))
+    for epoch in range(len(state["quality"]), plan.epochs):
+        torch.manual_seed(seed * 1000 + epoch)
+        generator.manual_seed(seed * 1000 + epoch)
+        for step in range(epoch * plan.per_epoch, (epoch + 1) * plan.per_epoch):
+            gone = min(1.0, (step + 1) / max(1.0, plan.rising * total))
+            heads, neurons = gates.masks(lambda part: sample_gates(part, generator))
+            with masked(model, heads, neurons):
+                value = loss(step)
+            penalty = gates.penalty(1 - gone * (1 - plan.target), head_cost, neuron_cost)
+            torch.autograd.backward(value + penalty)
+            optimizer.step()
+            after_step()
+            optimizer.zero_grad()
+            model.zero_grad()
+            progress(step, value.item(), gates.expected_share(head_cost, neuron_cost).item())
+        state["quality"].append(-value.item())
+        keep_epoch(scratch, whole, optimizer, state)
     return _settled(gates, plan.target, head_cost, neuron_cost)
 
 

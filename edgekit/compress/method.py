@@ -2,14 +2,15 @@
 
 A method is one module of this package: `METHOD` is its name, `Settings` a `Strict` record with that name in its `method`
 field, `VERSION` a number to raise whenever its result changes, `run(work, settings) -> metrics` the method itself, and
-`SPREAD = True` says that all processes of an `accelerate launch` work on it together. It reads checkpoints and fills
-`work.out` with one. torch is imported inside `run` only.
+`SPREAD = True` says that all processes of an `accelerate launch` work on it together. `CHECKPOINTS` names the settings that
+name models from outside the run: in the stage's key stand the digests of these, and `work.checkpoint` says where they lie. A
+method reads checkpoints and fills `work.out` with one. torch is imported inside `run` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Progress", "Work"]
@@ -38,3 +39,9 @@ class Work:
     max_length: int
     seed: int
     progress: Progress
+    outside: Mapping[str, str] = field(default_factory=dict)
+    """Folder or hub id of each checkpoint from outside the run, by its name in the recipe."""
+
+    def checkpoint(self, name: str) -> str:
+        """Folder or hub id of the checkpoint that the recipe calls `name`."""
+        return self.outside.get(name, name)

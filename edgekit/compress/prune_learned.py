@@ -2,7 +2,7 @@
 
 The gates are those of `learned_masks`; the loss is the teacher's soft labels and the true ones, as in `distill`. It takes as long
 as training does: for a light cut `prune-structured` or `prune-oneshot` with recovery cost less. Follow it with `distill` (no
-`layers`). A killed run begins this step anew.
+`layers`). A killed run resumes after its last whole epoch and ends in the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["METHOD", "VERSION", "Settings", "in_blocks", "run"]
 
 METHOD = "prune-learned"
-VERSION = 1
+VERSION = 2
 
 
 class Settings(Strict):
@@ -49,9 +49,10 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Write the pruned checkpoint to `work.out`; returns shapes and parameters before and after."""
     from dataclasses import asdict
 
-    from edgekit.compress.cost import unit_costs
+    from edgekit.compress.cost import check_budget, unit_costs
     from edgekit.compress.learned_masks import Learning, apply_masks, learn_masks
     from edgekit.compress.teacher import Teacher
+    from edgekit.compress.zeros import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import shapes_of
     from edgekit.tasks import find_task
@@ -84,9 +85,17 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     before = shapes_of(model)
     tokens = sum(data.lengths) / len(data.lengths)
     head_cost, neuron_cost, _ = unit_costs(model, before, tokens, measured=False, scratch=work.scratch)
-    plan = Learning(settings.keep, len(order), settings.rising, settings.gate_rate, settings.learning_rate)
+    per_epoch = len(order) // settings.epochs
+    whole = sum(shape.heads * head_cost + shape.neurons * neuron_cost for shape in before)
+    check_budget(
+        settings.keep * whole, head_cost, neuron_cost, 0.0, whole, settings.multiple_of, "compress, prune-learned, keep"
+    )
+    plan = Learning(settings.keep, settings.epochs, per_epoch, settings.rising, settings.gate_rate, settings.learning_rate)
     model.train()
-    heads, neurons = learn_masks(model, loss, plan, head_cost, neuron_cost, seed=work.seed, progress=progress)
+    heads, neurons = learn_masks(
+        model, loss, plan, head_cost, neuron_cost,
+        seed=work.seed, scratch=work.scratch / "epochs", progress=progress, after_step=kept_zeros(model),
+    )  # fmt: skip
     model.eval()
     apply_masks(model, heads, [in_blocks(mask, settings.multiple_of) for mask in neurons])
     save(model, work.out, tokenizer_files_from=work.source)

@@ -197,6 +197,14 @@ def _budget(prices: Sequence[np.ndarray], settings: Settings, layers: int) -> fl
 
     whole, least = sum(float(price[0]) for price in prices), sum(float(price.min()) for price in prices)
     if settings.keep is not None:
+        smallest = min((float(price[price > 0].min()) for price in prices if (price > 0).any()), default=0.0)
+        if settings.keep * whole < smallest:
+            raise BadInput(
+                f"keep = {settings.keep:g} cannot be met: {smallest / whole:.3g} is the least, one head or the smallest level of "
+                "neurons in one layer",
+                where="compress, prune-oneshot, keep",
+                fix='keep more, or remove whole layers first, with "distill" or "prune-structured" and `layers`',
+            )
         return whole * settings.keep
     assert settings.speedup is not None
     budget = whole / settings.speedup

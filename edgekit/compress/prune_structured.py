@@ -108,14 +108,14 @@ def prune(
     the dense model. `scratch` keeps measured costs for a resumed run.
 
     Raises:
-        BadInput: `layers` removes nothing, or the latency cannot be reached by heads and neurons.
+        BadInput: `layers` removes nothing, or the budget cannot be reached by heads and neurons.
     """
     import copy
     import tempfile
 
     import numpy as np
 
-    from edgekit.compress.cost import unit_costs
+    from edgekit.compress.cost import check_budget, unit_costs
     from edgekit.compress.fisher import choose, gradients, rearrange
     from edgekit.compress.layer_drop import drop_layers
     from edgekit.compress.rescale import fold_scales
@@ -143,12 +143,8 @@ def prune(
             head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or Path(aside))
         whole = sum(shape.heads * head + shape.neurons * neuron for shape in shapes)
         budget = share * (whole + fixed) - fixed
-        if budget < neuron * settings.multiple_of:
-            raise BadInput(
-                f"{share:g} of the time cannot be reached by heads and neurons: fixed costs alone take {fixed / (whole + fixed):.2f}",
-                where="compress, prune-structured, latency",
-                fix="remove whole layers with `layers`, or keep more",
-            )
+        name = "latency" if measured else "keep"
+        check_budget(budget, head, neuron, fixed, whole, settings.multiple_of, f"compress, prune-structured, {name}")
         found = gradients(
             dense,
             task,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress.sparse import Pattern
 
-__all__ = ["METHOD", "VERSION", "Settings", "Summary", "prune", "pruned_layer", "run"]
+__all__ = ["METHOD", "SPEED", "VERSION", "Settings", "Summary", "prune", "pruned_layer", "run"]
 
 METHOD = "prune-unstructured"
 VERSION = 1

@@ -100,8 +100,9 @@ class Teacher:
         if (deep or task.per_token) and not same:
             raise BadInput(
                 "teacher and student cut text into different tokens, so what they say of each token cannot be compared",
-                where="compress, distill, hidden",
-                fix='distil before prune-vocabulary, or set hidden = "none"',
+                where=f"compress, distill ({checkpoint})",
+                fix="distil before prune-vocabulary, and from a teacher with the same tokenizer"
+                + ("" if task.per_token else ', or set hidden = "none" and relations = "none"'),
             )
         scratch.mkdir(parents=True, exist_ok=True)
         done = scratch / "teacher.npy"

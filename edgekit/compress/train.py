@@ -1,4 +1,4 @@
-"""An original model trained on the labels of the recipe's rows: a small BERT from nothing, or a new head on an encoder."""
+"""An original model trained on the labels of the recipe's rows: a small BERT or Llama from nothing, or a new head on an encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["VERSION", "finetune", "labels_in", "learn_vocabulary", "train"]
+__all__ = ["VERSION", "finetune", "labels_in", "learn_vocabulary", "mark_pairs", "pairs_in", "train"]
 
 VERSION = 2
 LETTERS = "".join(map(chr, range(33, 127)))
@@ -69,6 +69,15 @@ def train(
     kind = _supervised(task, "new")
     labels = labels_in(rows)
     texts = [text for row in read_split(rows, "train") for item in kind.items(row) for text in texts_of(item)]
+    plan = {"epochs": new.epochs, "batch": new.batch, "learning_rate": new.learning_rate}
+    if kind.generates:
+        from edgekit.compress.train_decoder import learn_bytes, new_llama
+
+        size = learn_bytes(texts, new.vocabulary, scratch)
+        torch.manual_seed(seed)
+        llama = new_llama(new, size, max_length)
+        save(llama, scratch / "start", tokenizer_files_from=scratch)
+        return _fit(llama, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
     size = learn_vocabulary(texts, new.vocabulary, scratch)
     torch.manual_seed(seed)
     config = transformers.BertConfig(
@@ -78,16 +87,16 @@ def train(
         num_attention_heads=new.heads,
         intermediate_size=new.neurons,
         max_position_embeddings=max_length,
-        type_vocab_size=2 if kind.pairs else 1,
+        type_vocab_size=2 if kind.pairs or pairs_in(rows) else 1,
         **(
             {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
             if kind.named
             else {}
         ),
     )
+    mark_pairs(config, pairs_in(rows))
     model = getattr(transformers, kind.auto).from_config(config)
     save(model, scratch / "start", tokenizer_files_from=scratch)
-    plan = {"epochs": new.epochs, "batch": new.batch, "learning_rate": new.learning_rate}
     return _fit(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
 
 
@@ -104,6 +113,7 @@ def finetune(
 
     kind = _supervised(task, "finetune")
     model = load(source, kind.auto, new_head=labels_in(rows) if kind.named else [])
+    mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
     return _fit(model, kind, scratch / "start", rows, out, scratch, settings.model_dump(), max_length, seed, progress)
 
@@ -112,6 +122,17 @@ def labels_in(rows: Path) -> list[str]:
     """Labels of a rows artifact, sorted; none where the task has none."""
     found: list[str] = json.loads((rows / "data.json").read_text(encoding="utf-8")).get("labels", [])
     return found
+
+
+def pairs_in(rows: Path) -> bool:
+    """Whether rows of a rows artifact have a second text."""
+    return "text_pair" in json.loads((rows / "data.json").read_text(encoding="utf-8")).get("columns", [])
+
+
+def mark_pairs(config: Any, pairs: bool) -> None:
+    """Say in a model's configuration whether it reads pairs of texts; one that never did says nothing."""
+    if pairs or hasattr(config, "text_pairs"):
+        config.text_pairs = pairs
 
 
 def _supervised(task: str, table: str) -> Task:

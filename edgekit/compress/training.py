@@ -25,7 +25,7 @@ from edgekit.compress.method import Progress
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, score_of
 
-__all__ = ["Plan", "Precision", "fit", "outputs_of", "quality_of"]
+__all__ = ["Plan", "Precision", "fit", "keep_epoch", "outputs_of", "quality_of", "resume_epoch"]
 
 Precision = Literal["fp32", "bf16"]
 """bf16 halves the time of a step where the chip multiplies bfloat16 (avx512_bf16, AMX, GPUs) and slows it down elsewhere."""
@@ -74,11 +74,14 @@ def fit(
     label: str,
     extra: torch.nn.Module | None = None,
     after_step: Callable[[], None] = lambda: None,
+    before_step: Callable[[int, int], None] = lambda step, total: None,
+    may_be_best: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
     """Train `model` in place and leave it with the weights of its best epoch.
 
     `extra` holds parameters that are trained beside the model and thrown away (projections). `after_step` is called whenever
-    the weights have changed.
+    the weights have changed, `before_step` with the number of each step and of all before it is taken. An epoch after which
+    `may_be_best` says no is not taken for the best; it must say yes after the last.
     Returns the history: quality after each epoch, the best epoch, the passes in one epoch.
     """
     accelerator = Accelerator()
@@ -89,7 +92,7 @@ def fit(
     total = per_epoch * plan.epochs
     if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
         (scratch / "state.json").unlink(missing_ok=True)
-    state = _resume(scratch, whole, optimizer, accelerator.device)
+    state = resume_epoch(scratch, whole, optimizer, accelerator.device)
     prepared, optimizer = accelerator.prepare(whole, optimizer)
     lengths = train.lengths
     started, seen = time.monotonic(), 0
@@ -98,6 +101,7 @@ def fit(
         prepared.train()
         order = list(batches(lengths, plan.batch, seed * 1000 + epoch))
         for step, passes in enumerate(order[rank::world]):
+            before_step(epoch * per_epoch + step, total)
             _set_rate(optimizer, plan, epoch * per_epoch + step, total)
             feed = {name: tensor.to(accelerator.device) for name, tensor in train.feed(passes).items()}
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
@@ -116,9 +120,10 @@ def fit(
         prepared.eval()
         quality = evaluate(model)
         state["quality"].append(quality)
-        if quality >= max(state["quality"]):  # of equals the later one: it has seen more
+        best_yet = state["quality"][state["best"]] if state["best"] >= 0 else quality
+        if may_be_best() and quality >= best_yet:  # of equals the later one: it has seen more
             state["best"] = epoch
-        _keep(scratch, whole, optimizer, state)  # every process keeps its own: weights and moments are the same in all
+        keep_epoch(scratch, whole, optimizer, state)  # every process keeps its own: weights and moments are the same in all
         accelerator.wait_for_everyone()
     model.load_state_dict(load_file(scratch / "best.safetensors"))
     model.to("cpu").eval()
@@ -164,8 +169,11 @@ def _set_rate(optimizer: Any, plan: Plan, step: int, total: int) -> None:
         group["lr"] = plan.learning_rate * share
 
 
-def _keep(scratch: Path, whole: _Step, optimizer: Any, state: dict[str, Any]) -> None:
-    """Write this epoch's state; the JSON names it last, so a kill in between leaves the previous epoch whole."""
+def keep_epoch(scratch: Path, whole: torch.nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+    """Write the weights and moments after an epoch; the JSON names it last, so a kill in between leaves the previous one whole.
+
+    `state`: "quality" of each epoch so far, and "best", whose `model` inside `whole` is kept too (-1: of none).
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     epoch = len(state["quality"]) - 1
     tensors = {f"weight.{name}": value.detach().cpu().contiguous().clone() for name, value in whole.state_dict().items()}
@@ -173,7 +181,9 @@ def _keep(scratch: Path, whole: _Step, optimizer: Any, state: dict[str, Any]) ->
         tensors |= {f"moment.{number}.{name}": torch.as_tensor(value).cpu().contiguous() for name, value in moments.items()}
     save_file(tensors, scratch / f"epoch-{epoch}.safetensors")
     if state["best"] == epoch:
-        best = {name: value.detach().cpu().contiguous().clone() for name, value in whole.model.state_dict().items()}
+        best = {
+            name: value.detach().cpu().contiguous().clone() for name, value in whole.get_submodule("model").state_dict().items()
+        }
         save_file(best, scratch / "best.tmp")
         os.replace(scratch / "best.tmp", scratch / "best.safetensors")
     (scratch / "state.tmp").write_text(json.dumps(state))
@@ -186,8 +196,8 @@ def _epochs_done(scratch: Path) -> int:
     return len(json.loads(record.read_text())["quality"]) if record.is_file() else 0
 
 
-def _resume(scratch: Path, whole: _Step, optimizer: Any, device: torch.device) -> dict[str, Any]:
-    """Load the last whole epoch, if there is one."""
+def resume_epoch(scratch: Path, whole: torch.nn.Module, optimizer: Any, device: torch.device) -> dict[str, Any]:
+    """Load what `keep_epoch` left of the last whole epoch, if there is one; returns its state."""
     record = scratch / "state.json"
     if not record.is_file():
         return {"quality": [], "best": -1}

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
-INPUTS = ("text", "tokens", "sentence1", "sentence2", "question", "context")
+INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context")
 """Columns that a model reads; the others say what it should answer."""
 
 

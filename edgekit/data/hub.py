@@ -30,8 +30,10 @@ def parse_hub(source: str) -> HubSource:
     return match["name"], match["revision"], match["config"]
 
 
-def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    """Rows of one split with exactly `columns`; numbered class labels become their names.
+def read_hub(
+    source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """Rows of one split with exactly `columns` and none of `absent`; numbered class labels become their names.
 
     Pin a commit as revision: the cache key holds what is written in `source`, not what the hub has today.
 
@@ -60,7 +62,7 @@ def read_hub(source: str, split: str, columns: tuple[str, ...], rename: dict[str
     except Exception as fault:  # the network's faults: of OSError, httpx, fsspec or huggingface_hub, and they differ by version
         fix = "check the connection, or download the rows and name the files"
         raise NotPossibleHere(f"the hub did not give it: {fault}", where=source, fix=fix) from fault
-    return usable(_records(table, datasets.ClassLabel), columns, rename, where=f"{source}, split {split}")
+    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, where=f"{source}, split {split}")
 
 
 def _records(table: Any, class_label: Any) -> Iterator[Record]:

@@ -17,25 +17,34 @@ MOST_FAULTS = 10
 """Faults of one file that are reported together."""
 
 
-def read_rows(source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def read_rows(
+    source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """Rows of a .jsonl, .csv or .parquet file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
-    `rename` maps a column to its name in the file, where that differs. Text is kept as it is written.
+    `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
+    they would be passed over in silence. Text is kept as it is written.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten faults, each with its line.
     """
     path = Path(source)
-    return usable(records(path), columns, rename, where=str(path))
+    return usable(records(path), columns, rename, absent, where=str(path))
 
 
 def usable(
-    found: Iterable[Record], columns: tuple[str, ...], rename: dict[str, str] | None, *, where: str
+    found: Iterable[Record],
+    columns: tuple[str, ...],
+    rename: dict[str, str] | None,
+    absent: tuple[str, ...] = (),
+    *,
+    where: str,
 ) -> list[dict[str, Any]]:
     """The rows of `found`, when every one of them can be used.
 
     Raises:
-        BadInput: a column that is not there; a value that is empty or not what the column holds; no rows at all.
+        BadInput: a column that is not there, or one of `absent` that is; a value that is empty or not what the column holds;
+            no rows at all.
     """
     names = {column: (rename or {}).get(column, column) for column in columns}
     rows: list[dict[str, Any]] = []
@@ -45,7 +54,7 @@ def usable(
         if fault is None:
             if not rows and not faults:
                 _check_columns(record, list(names.values()), where)
-            row, fault = _row(record, names)
+            row, fault = _row(record, names, absent)
         if fault is None:
             rows.append(row)
             continue
@@ -83,9 +92,12 @@ def _check_columns(record: Record, names: list[str], where: str) -> None:
     )
 
 
-def _row(record: Record, names: dict[str, str]) -> tuple[dict[str, Any], str | None]:
+def _row(record: Record, names: dict[str, str], absent: tuple[str, ...]) -> tuple[dict[str, Any], str | None]:
     """(the columns of a row, the first thing that is wrong with it or None)."""
     row = {}
+    for name in absent:
+        if name in record.values:
+            return {}, f"has a {name!r}, which neither [data.columns] nor the first row names"
     for column, name in names.items():
         if name not in record.values:
             return {}, f"{name!r} is missing"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 from edgekit.data.columns import INPUTS, identity
 from edgekit.data.disjoint import fold, overlap, overlap_fault, proof_disjoint
+from edgekit.data.formats import records
 from edgekit.data.hub import HUB, parse_hub, read_hub
 from edgekit.data.labels import labels_known
 from edgekit.data.rows import read_rows
 from edgekit.errors import BadInput
 from edgekit.store import write_atomically
 
-__all__ = ["RECORD", "ROWS", "SPLITS", "VERSION", "labels_known", "prepare", "proof_disjoint", "source_digest"]
+__all__ = ["RECORD", "ROWS", "SPLITS", "VERSION", "columns_there", "labels_known", "prepare", "proof_disjoint", "source_digest"]
 
 VERSION = 1
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
@@ -26,6 +29,7 @@ RECORD = "data.json"
 ROWS = 12_000
 """Rows of a built-in corpus, where the recipe does not say."""
 FEWEST = 2
+CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference"}
 
 
 def source_digest(asked: dict[str, Any]) -> str:
@@ -39,9 +43,10 @@ def source_digest(asked: dict[str, Any]) -> str:
     """
     total = hashlib.sha256(json.dumps([VERSION, _without_folders(asked)], sort_keys=True).encode())
     if "builtin" in asked:
-        total.update(str(_corpus_version(asked["builtin"])).encode())
+        total.update(str(_corpus(asked["builtin"]).VERSION).encode())
         return total.hexdigest()
-    files = [asked[split] for split in (*SPLITS, UNLABELLED) if split in asked and not _on_hub(asked[split])]
+    more = [source for source, _ in _texts(asked)]
+    files = [source for source in (*(asked[split] for split in SPLITS), *more) if not _on_hub(source)]
     for split in SPLITS:
         if _on_hub(asked[split]):
             parse_hub(asked[split])
@@ -59,7 +64,21 @@ def source_digest(asked: dict[str, Any]) -> str:
     return total.hexdigest()
 
 
-def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> dict[str, Any]:
+def columns_there(asked: dict[str, Any], columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[str, ...]:
+    """`columns`, and those of `optional` that the recipe names or that the first sound row of a local split has.
+
+    All rows must have these then. A file that cannot be read adds none: the stage that reads it says what is wrong with it.
+    """
+    rename = asked.get("columns", {})
+    there = set(rename)
+    for split in SPLITS:
+        if optional and split in asked and not _on_hub(asked[split]):
+            with contextlib.suppress(BadInput):
+                there |= set(next((record.values for record in records(Path(asked[split])) if record.fault is None), {}))
+    return (*columns, *(column for column in optional if column in there))
+
+
+def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path, absent: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read the three splits of `asked` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
     `asked` is {"builtin": "intents", "seed": 7, "rows": 12000} or {"train": source, "validation": source, "test": source,
@@ -67,10 +86,12 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> di
     which the first is kept. Training rows whose text also stands in validation or test are dropped too, or refused with
     "on_overlap": "refuse". Texts are compared after `fold`. Evaluation rows are never touched. Same source, same bytes.
 
+    `absent`: columns of the task that these rows are without, and that none of them may have.
+
     Raises:
         BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that training never shows.
     """
-    read = _read(asked, columns)
+    read = _read(asked, columns, absent)
     for split in SPLITS:
         _check_size(split, len(read[split]))
     unlabelled = _unlabelled(asked, read)
@@ -102,27 +123,35 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path) -> di
     return record
 
 
-def _read(asked: dict[str, Any], columns: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+def _read(asked: dict[str, Any], columns: tuple[str, ...], absent: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
     if "builtin" in asked:
-        from edgekit.data.intents import generate
-
-        _corpus_version(asked["builtin"])
-        return generate(asked["seed"], asked.get("rows", ROWS))
+        corpus = _corpus(asked["builtin"])
+        rows = asked.get("rows", ROWS if asked["builtin"] == "intents" else None)
+        made: dict[str, list[dict[str, Any]]] = corpus.generate(asked["seed"], rows)
+        return made
     rename = asked.get("columns", {})
     return {
-        split: read_hub(asked[split], split, columns, rename)
+        split: read_hub(asked[split], split, columns, rename, absent)
         if _on_hub(asked[split])
-        else read_rows(asked[split], columns, rename)
+        else read_rows(asked[split], columns, rename, absent)
         for split in SPLITS
     }
 
 
+def _texts(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    """(source, name of its text column, or "") of each source of unlabelled text."""
+    given = asked.get(UNLABELLED, [])
+    parts = [source.rpartition("#") for source in ([given] if isinstance(given, str) else given)]
+    return [(before, after) if mark else (after, "") for before, mark, after in parts]
+
+
 def _unlabelled(asked: dict[str, Any], read: dict[str, list[dict[str, Any]]]) -> list[dict[str, str]]:
     """Unlabelled rows, each text once, without those that stand in validation or test."""
-    if UNLABELLED not in asked:
-        return []
-    source, rename = asked[UNLABELLED], asked.get("columns", {})
-    rows = read_hub(source, "train", ("text",), rename) if _on_hub(source) else read_rows(source, ("text",), rename)
+    rename = asked.get("columns", {})
+    rows: list[dict[str, str]] = []
+    for source, column in _texts(asked):
+        names = {**rename, **({"text": column} if column else {})}
+        rows += read_hub(source, "train", ("text",), names) if _on_hub(source) else read_rows(source, ("text",), names)
     known = {fold(identity(row)) for split in ("validation", "test") for row in read[split]}
     once = {fold(row["text"]): row for row in rows}
     return [row for text, row in once.items() if text not in known]
@@ -169,12 +198,11 @@ def _check_size(split: str, rows: int, when: str = "") -> None:
         )
 
 
-def _corpus_version(name: str) -> int:
-    if name != "intents":
-        raise BadInput(f"no built-in corpus {name!r}", where="data, builtin", fix="known: intents")
-    from edgekit.data.intents import VERSION
-
-    return VERSION
+def _corpus(name: str) -> Any:
+    """The module of a built-in corpus: VERSION and generate(seed, rows)."""
+    if name not in CORPORA:
+        raise BadInput(f"no built-in corpus {name!r}", where="data, builtin", fix=f"known: {', '.join(CORPORA)}")
+    return importlib.import_module(CORPORA[name])
 
 
 def _on_hub(source: str) -> bool:
@@ -183,6 +211,10 @@ def _on_hub(source: str) -> bool:
 
 def _without_folders(asked: dict[str, Any]) -> dict[str, Any]:
     """What was asked, with the names of files but not where they lie on this machine."""
-    return {
-        key: Path(value).name if key in (*SPLITS, UNLABELLED) and not _on_hub(value) else value for key, value in asked.items()
-    }
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, list):
+            return [bare(item) for item in value]
+        return value if _on_hub(value) else Path(value).name
+
+    return {key: bare(value) if key in (*SPLITS, UNLABELLED) else value for key, value in asked.items()}

@@ -22,6 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import tape
 
+from edgekit.errors import EdgekitError
 from edgekit.lower.head_padding import padded
 from edgekit.models.decoders import Decoder, Layer, Linear, Mlp, Norm, Rotary
 from edgekit.models.decoders.weights import Weight
@@ -96,7 +97,9 @@ def write_graph(decoder: Decoder, out: Path, progress: Progress = lambda done, t
     table = sheet.weight("embedding", decoder.embedding)
     x = sheet.op("Gather", [table, inputs["input_ids"]], "embed")
     if decoder.embedding_scale != 1.0:
-        x = sheet.op("Mul", [x, sheet.array("embed.scale", np.array(decoder.embedding_scale, dtype=np.float32))], "embed.scaled")
+        x = sheet.op(
+            "Mul", [x, sheet.array("embed.scale", np.array(decoder.embedding_scale, dtype=np.float32))], "embed.scaled"
+        )
     if decoder.positions is not None:
         x = sheet.op("Add", [x, _positions(sheet, decoder.positions, inputs)], "embed.placed")
     for name, rotary in decoder.rotaries.items():
@@ -128,7 +131,18 @@ def write_graph(decoder: Decoder, out: Path, progress: Progress = lambda done, t
         progress(info.index, info.total, f"export: {tensor.name}")
 
     model = ir.Model(graph, ir_version=10, producer_name="edgekit")
-    ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=SMALL * 4, callback=tell)
+    try:
+        ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=SMALL * 4, callback=tell)
+    except ir.serde.SerdeError as fault:  # what reading a weight raised stands behind the library's own error
+        raise _first(fault) from None
+
+
+def _first(fault: BaseException) -> BaseException:
+    """The error of edgekit that led to `fault`, or `fault`."""
+    cause: BaseException | None = fault
+    while cause is not None and not isinstance(cause, EdgekitError):
+        cause = cause.__cause__
+    return cause or fault
 
 
 def cos_sin(rotary: Rotary, context: int) -> tuple[np.ndarray, np.ndarray]:

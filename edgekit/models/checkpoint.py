@@ -1,6 +1,7 @@
 """Loading and saving checkpoints: safetensors only, no remote code, every tensor accounted for.
 
-A pruned checkpoint is a Hugging Face folder with one more file, `edgekit.json`, that holds the shape of each layer.
+A pruned checkpoint is a Hugging Face folder with one more file, `edgekit.json`, that holds the shape of each layer; a narrowed
+one says in its configuration (`built`) which width it was cut from.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.models.files import POOLING, TOKENIZER_FILES, check_files, read_json
+from edgekit.models.narrow import as_built, narrow
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 
 __all__ = ["load", "parameters", "resolve", "save"]
@@ -32,6 +34,8 @@ ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert
 def resolve(source: str | Path, revision: str | None = None) -> Path:
     """The local folder of a checkpoint: `source` itself, or a hub model's files, downloaded once by huggingface_hub.
 
+    A hub id may end in its revision, as in owner/name@revision.
+
     Raises:
         NotPossibleHere: a hub id without a network.
     """
@@ -41,7 +45,10 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
 
     try:
         # Everything but weights in other formats, so that a pickle-only model is seen as one and refused.
-        return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        name, _, pinned = str(source).partition("@")
+        return Path(
+            snapshot_download(name, revision=revision or pinned or None, allow_patterns=["*.json", "*.safetensors", "*.txt"])
+        )
     except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
         raise NotPossibleHere(
             f"not a folder here, and the hub did not give it: {type(fault).__name__}",
@@ -87,6 +94,7 @@ def load(
         _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
     if (folder / POOLING).is_file():
         config.pooling = _pooling(read_json(folder / POOLING), folder / POOLING)
+    kept = as_built(config, str(folder / "config.json"))
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
@@ -95,6 +103,8 @@ def load(
         model.pooler = None  # embeddings are pooled from token states; this one was for next-sentence prediction
     if (folder / SHAPES).is_file():
         resize(model, _read_shapes(folder / SHAPES))
+    if kept is not None:
+        narrow(model, kept)
     _fill(model, folder / "model.safetensors", fresh=new_head is not None)
     model.config.name_or_path = str(folder)
     return model.eval()

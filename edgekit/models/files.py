@@ -65,12 +65,15 @@ def check_files(folder: Path) -> dict[str, Any]:
 
 
 def input_names(folder: Path, *, pairs: bool) -> list[str]:
-    """Inputs of the graph of checkpoint `folder`: the segment of each token only where texts come in `pairs` and it counts.
+    """Inputs of the graph of checkpoint `folder`: the segment of each token only where texts come in pairs and it counts.
+
+    They do where the task says so (`pairs`), or the checkpoint itself (`text_pairs` in its configuration).
 
     Raises:
         BadInput: no readable configuration.
     """
-    segments = pairs and (read_json(folder / "config.json").get("type_vocab_size") or 0) > 1
+    config = read_json(folder / "config.json")
+    segments = (pairs or config.get("text_pairs") is True) and (config.get("type_vocab_size") or 0) > 1
     return ["input_ids", "attention_mask", *(["token_type_ids"] if segments else [])]
 
 

@@ -59,9 +59,16 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         "## Limits",
         "",
-        f"- Text beyond {block['tokenizer']['max_length']} tokens is cut; answers then say `truncated`.",
+        _limit(block),
         *([f"- It answers with {len(block['labels'])} labels, whatever the text is about."] if block["labels"] else []),
         "- Quality was measured on the recipe's own test rows; other text may fare worse.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _limit(block: dict[str, Any]) -> str:
+    longest = block["tokenizer"]["max_length"]
+    if "generation" in block:
+        return f"- Prompt and answer together have room for {longest} tokens; an answer that fills it ends there and says `context`."
+    return f"- Text beyond {longest} tokens is cut; answers then say `truncated`."

@@ -13,7 +13,7 @@ from edgekit.runtime.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
 from edgekit.runtime.verify import said
 
-__all__ = ["COUNT", "make_golden"]
+__all__ = ["COUNT", "make_golden", "make_golden_texts"]
 
 COUNT = 32
 MOST_NUMBERS = 20_000
@@ -67,6 +67,30 @@ def make_golden(
             }
         )
     return {"rows": found}
+
+
+def make_golden_texts(folder: Path, tokenizer: Path, generation: Any, texts: list[str]) -> dict[str, Any]:
+    """The document `golden.json` of the language model in `folder`: the logarithm of each token's probability in each text.
+
+    `generation` is the parsed block of the manifest. Texts that do not fit the context are cut to half of their length until they do.
+    """
+    from edgekit.runtime.generate.model import language_model
+
+    language = language_model(open_session(folder / "model.onnx"), generation, tokenizer)
+    by_length = sorted(set(texts), key=lambda text: (len(text), text))
+    spread = [by_length[index] for index in sorted(set(np.linspace(0, len(by_length) - 1, COUNT - len(ODD)).astype(int)))]
+    rows: list[dict[str, Any]] = []
+    numbers = 0
+    for text in [*ODD, *spread]:
+        while len(ids := language.encode(text)) > generation.context:
+            text = text[: len(text) // 2]
+        if len(ids) < 2 or (len(rows) >= 8 and numbers + len(ids) > MOST_NUMBERS):
+            continue
+        chances = language.score(ids)
+        numbers += len(ids)
+        outputs = [np.round(chances, 5).tolist()]
+        rows.append({"input": text, "input_ids": [ids.tolist()], "outputs": outputs, "answer": None, "margin": None})
+    return {"rows": rows}
 
 
 def _margin(outputs: list[np.ndarray]) -> float:

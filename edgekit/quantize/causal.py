@@ -61,7 +61,9 @@ def _untie(graph: ir.Graph) -> None:
     for node in list(graph):
         if node.op_type == "FusedMatMul" and (table := array_of(node.inputs[1])) is not None:
             turned = ir.Value(
-                name=f"{node.name}.weight", shape=ir.Shape(table.shape[::-1]), const_value=ir.tensor(table.T, name=f"{node.name}.weight")
+                name=f"{node.name}.weight",
+                shape=ir.Shape(table.shape[::-1]),
+                const_value=ir.tensor(table.T, name=f"{node.name}.weight"),
             )
             turned.dtype = ir.DataType.FLOAT
             graph.initializers[f"{node.name}.weight"] = turned

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from edgekit.errors import BadInput
 from edgekit.quantize.bias import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.quantize.half import to_float16
+from edgekit.quantize.half import to_bfloat16, to_float16
 from edgekit.quantize.observe import Feed, Progress
 from edgekit.quantize.qat import match_ranges
 from edgekit.quantize.sensitivity import groups, revert
@@ -28,7 +28,7 @@ from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
 from edgekit.recipe import Calibration
-from edgekit.target import Quantize, Session
+from edgekit.target import FASTMATH, Quantize, Session
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
@@ -79,6 +79,11 @@ def lower(
         return {"mode": "float32"}
     if quantize.format == "float16":
         return {"mode": "float16", **to_float16(fused, out / FILE)}
+    if quantize.format == "bf16" and session.config.get(FASTMATH) == "1":
+        shutil.copyfile(fused, out / FILE)  # the session rounds, and the file stays float32
+        return {"mode": "bf16"}
+    if quantize.format == "bf16":
+        return {"mode": "bf16", **to_bfloat16(fused, out / FILE)}
     modes = (
         [quantize.format] if quantize.weight_only else ["dynamic", "static"] if quantize.mode == "measure" else [quantize.mode]
     )

@@ -70,7 +70,7 @@ def in_blocks(weight: np.ndarray, block: int) -> np.ndarray:
     count = -(-rows // block)
     padded = np.zeros((columns, count * block))
     padded[:, :rows] = weight.T
-    return padded.reshape(columns, count, block)
+    return np.asarray(padded.reshape(columns, count, block))
 
 
 def best_scale(blocks: np.ndarray, bits: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def best_scale(blocks: np.ndarray, bits: int) -> np.ndarray:
         lost = np.einsum("obk,obk->ob", error, error)
         scale = np.where(lost < best, tried, scale)
         best = np.minimum(lost, best)
-    return scale
+    return np.asarray(scale)
 
 
 def rounded(blocks: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
@@ -94,7 +94,7 @@ def rounded(blocks: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
     found = blocks / scale[:, :, None]
     np.rint(found, out=found)
     limit = 2 ** (bits - 1) - 1
-    return np.clip(found, -limit - 1, limit, out=found)
+    return np.asarray(np.clip(found, -limit - 1, limit, out=found))
 
 
 def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: Collection[str] = ()) -> dict[str, int]:

@@ -11,8 +11,8 @@ __all__ = ["stages_grid", "times_grid"]
 
 KINDS = {
     # first word of a stage's folder name in the store -> what that time is spent on
-    "rows": "data", "calibration": "data", "train": "train the original", "original": "read the original", "export": "export",
-    "quantize": "quantize", "stock": "quantize", "score": "score quality", "audit": "audit",
+    "rows": "data", "answers": "data", "calibration": "data", "train": "train the original", "original": "read the original",
+    "export": "export", "quantize": "quantize", "stock": "quantize", "score": "score quality", "audit": "audit",
 }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 
 __all__ = ["Facts", "find_folder", "read_facts"]
 
+MODEL = ("model.onnx", "model.onnx.data")
+"""A model's file, and the weights of a large one beside it."""
 BASELINES = ("eager-fp32", "ort-fp32", "ort-int8-stock")
 
 
@@ -93,7 +95,7 @@ def read_facts(folder: Path) -> Facts:
         version=block.text("version"),
         steps=tuple(step.value for step in recipe.nodes("compress")),
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
-        bundle_mb=_bundle_mb(assets),
+        bundle_mb=_bundle_mb(assets, (*MODEL, "tokenizer.json")),
         quality=_quality(quality, quality.number("bundle")),
         variants=_variants(lineage, assets),
         stages=tuple(_stage(stage) for stage in lineage.nodes("stages")),
@@ -151,7 +153,7 @@ def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
         quality = node.maybe("quality")
         file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", "model.onnx"))
         if name == "bundle":
-            file_mb, total_mb = assets.node("model.onnx").count("size") / 1e6, _bundle_mb(assets)
+            file_mb, total_mb = _bundle_mb(assets, MODEL), _bundle_mb(assets, (*MODEL, "tokenizer.json"))
         found.append(
             Variant(
                 name,
@@ -166,8 +168,8 @@ def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
     return tuple(sorted(found, key=lambda variant: _rank(variant.name)))
 
 
-def _bundle_mb(assets: Node) -> float:
-    return sum(assets.node(name).count("size") for name in ("model.onnx", "tokenizer.json")) / 1e6
+def _bundle_mb(assets: Node, names: tuple[str, ...]) -> float:
+    return sum(assets.node(name).count("size") for name in names if name != MODEL[1] or assets.has(name)) / 1e6
 
 
 def _rank(name: str) -> tuple[int, int, str]:
@@ -184,6 +186,8 @@ def _sizes(folder: Path, file: str) -> tuple[float | None, float | None]:
     """MB of the model, and of model and tokenizer, where the files are still there."""
     try:
         model, tokenizer = (folder / file).stat().st_size, (folder / "tokenizer.json").stat().st_size
+        beside = folder / f"{file}.data"
+        model += beside.stat().st_size if beside.exists() else 0
     except OSError:
         return None, None
     return model / 1e6, (model + tokenizer) / 1e6

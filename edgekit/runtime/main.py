@@ -1,4 +1,4 @@
-"""The runner's command line, on argparse alone: run, verify, bench, info. Exit codes 0, 1, 2, 3 as everywhere in edgekit."""
+"""The runner's command line, on argparse alone: run, verify, bench, info. Exit codes 0, 1, 2, 3 as everywhere, 130 after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.errors import BadInput, EdgekitError
+from edgekit.runtime.generate.flags import add_flags, given_flags
 
 __all__ = ["main", "read_items", "read_texts"]
 
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse `arguments`, do it, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="runner.pyz", description="Run, verify and measure an edgekit bundle.",
-        epilog="Exit codes: 0 done, 1 a check was not met, 2 bad usage or input, 3 not possible on this machine.",
+        epilog="Exit codes: 0 done, 1 a check was not met, 2 bad usage or input, 3 not possible on this machine, 130 interrupted.",
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, text in (
@@ -70,7 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
                 nargs="*",
                 help='texts, or objects such as \'{"question": ..., "context": ...}\'; without any, lines of standard input',
             )
-            command.add_argument("--top-k", type=int, default=1)
+            command.add_argument(
+                "--top-k", type=int, help="how many labels to show; of a language model, from how many tokens to draw"
+            )
+            add_flags(command)
         if verb == "bench":
             command.add_argument("--threads", type=int)
             command.add_argument("--processes", type=int, default=10)
@@ -87,10 +91,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("runner: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
     try:
         print(json.dumps(document, indent=1, sort_keys=True) if asked.json else text, flush=True)
     except BrokenPipeError:
         sys.stderr.close()
+        return 0
+    if asked.verb == "bench" and not document["complete"]:
+        whole = len(document["variants"][0]["scenarios"][0]["children_p50_ms"])
+        print(f"runner: interrupted: the result is partial, {whole} of {asked.processes} processes", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -100,8 +112,15 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         from edgekit.runtime.model import load
 
         model = load(asked.bundle)
+        given = given_flags(vars(asked), model.bundle.manifest.task)
+        if model.language is not None:
+            from edgekit.runtime.generate.command import run_language
+
+            talks = not asked.text and not asked.json and sys.stdin.isatty()
+            items = None if talks else read_items(asked.text or read_texts())
+            return run_language(model.language, items, given, as_json=asked.json), ""
         items = read_items(asked.text or read_texts())
-        answers = model(items, top_k=asked.top_k)
+        answers = model(items, top_k=asked.top_k or 1)
         line = decoder(model.bundle.manifest.task).line
         return answers, "\n".join(line(answer) for answer in answers)
     if asked.verb == "verify":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.generate.generation import Generation, parse_generation
 
 __all__ = ["NAME", "Asset", "Manifest", "parse_manifest"]
 
@@ -58,6 +59,8 @@ class Manifest:
     vocabulary: int
     tolerance: float
     golden_count: int
+    generation: Generation | None
+    """What a language model's answers need; None for every other task."""
     document: dict[str, Any]
 
 
@@ -111,7 +114,8 @@ def _read(document: Any, faults: list[str]) -> Manifest | None:
         return None
     assets = _assets(document["assets"], faults)
     block = document["edgekit"]
-    _fields(block, BLOCK, "edgekit.", faults)
+    language = block.get("task") == "text-generation"
+    _fields(block, BLOCK | {"generation": dict} if language else BLOCK, "edgekit.", faults)
     if faults:
         return None
     model_file, provider, threads, config = _variant(document["components"], block["target"].get("name"), faults)
@@ -136,12 +140,20 @@ def _read(document: Any, faults: list[str]) -> Manifest | None:
         faults.append("the variant's provider is not the target's")
     if not all(isinstance(flag, str) for flag in [*target["isa"], *target["isa_any"]]):
         faults.append("edgekit.target: instruction sets are not names")
+    generation = parse_generation(block["generation"], faults) if language else None
+    if generation is not None:
+        ids = [number for number in (*generation.eos, generation.bos) if number is not None]
+        if any(number >= block["vocabulary"] for number in ids):
+            faults.append(f"edgekit.generation: eos or bos leaves the vocabulary of {block['vocabulary']}")
+        if generation.chat_template is not None and generation.chat_template not in assets:
+            faults.append(f"the chat template {generation.chat_template!r} is not among the assets")
     return Manifest(
         name=document["name"], assets=assets, model_file=model_file, provider=provider, threads=threads, session_config=config,
         task=block["task"], labels=labels, arch=target["arch"], isa=target["isa"], isa_any=target["isa_any"],
         tokenizer_file=tokenizer["file"], max_length=tokenizer["max_length"], pad_id=tokenizer["pad_id"],
         segments=any(item.get("name") == "token_type_ids" for item in block["inputs"] if isinstance(item, dict)),
-        vocabulary=block["vocabulary"], tolerance=golden["tolerance"], golden_count=golden["count"], document=document,
+        vocabulary=block["vocabulary"], tolerance=golden["tolerance"], golden_count=golden["count"], generation=generation,
+        document=document,
     )  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from edgekit.runtime.decode import decoder
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.session import check_chip, check_ids, open_session
 from edgekit.runtime.tokenise import Pass, Tokeniser, load_tokeniser
+
+if TYPE_CHECKING:
+    from edgekit.runtime.generate.model import LanguageModel
 
 __all__ = ["Model", "load"]
 
@@ -24,6 +28,8 @@ class Model:
     bundle: Bundle
     session: Any
     tokenise: Tokeniser
+    language: LanguageModel | None = None
+    """What makes text, where that is the task: call it for the likeliest answer, or use this for all else."""
 
     @overload
     def __call__(self, items: str | dict[str, Any], *, top_k: int = 1) -> dict[str, Any]: ...
@@ -39,6 +45,9 @@ class Model:
             CheckFailed: the model gave no finite output.
         """
         alone = isinstance(items, str | bytes | dict)
+        if self.language is not None:
+            made = [self.language.answer(item).document() for item in ([items] if alone else items)]
+            return made[0] if alone else made
         task = decoder(self.bundle.manifest.task)
         answers = []
         for item in [items] if alone else list(items):
@@ -50,9 +59,11 @@ class Model:
         return answers[0] if alone else answers
 
     def outputs(self, passes: list[Pass]) -> list[np.ndarray]:
-        """The graph's first output for each pass, float32 (1, ...)."""
+        """The graph's first output for each pass, float32 (1, ...); of a language model what `score` gives, float64 (1, length - 1)."""
         for one in passes:
             check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.max_length)
+        if self.language is not None:
+            return [self.language.score(one.ids)[None] for one in passes]
         return [self.session.run(None, one.feed())[0] for one in passes]
 
 
@@ -73,5 +84,32 @@ def load(path: str | Path, *, threads: int | None = None) -> Model:
         threads=threads or manifest.threads,
         config=manifest.session_config,
     )
-    tokenise = load_tokeniser(bundle.folder / manifest.tokenizer_file, manifest.max_length, segments=manifest.segments)
+    if manifest.generation is not None:
+        return _language(bundle, session)
+    tokenise = load_tokeniser(
+        bundle.folder / manifest.tokenizer_file, manifest.max_length, segments=manifest.segments, pairs=_pairs(bundle)
+    )
     return Model(bundle, session, tokenise)
+
+
+def _language(bundle: Bundle, session: Any) -> Model:
+    from edgekit.runtime.generate.model import language_model
+
+    manifest = bundle.manifest
+    assert manifest.generation is not None, "parse_manifest wants it for this task"
+    template = manifest.generation.chat_template
+    model = language_model(
+        session, manifest.generation, bundle.folder / manifest.tokenizer_file, bundle.folder / template if template else None
+    )
+    if model.graph.vocabulary != manifest.vocabulary:
+        what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
+        raise BadInput(what, where=str(bundle.folder))
+    return Model(bundle, session, Tokeniser(model.tokenizer, manifest.max_length, segments=False), model)
+
+
+def _pairs(bundle: Bundle) -> bool | None:
+    """Whether the model was trained on pairs of texts, as its configuration says; None where the bundle carries none."""
+    if "config.json" not in bundle.manifest.assets:
+        return None
+    config = json.loads((bundle.folder / "config.json").read_text(encoding="utf-8"))
+    return bool(config.get("text_pairs", False))

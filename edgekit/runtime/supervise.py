@@ -136,7 +136,8 @@ def bench_bundle(
 ) -> dict[str, Any]:
     """Measure a lone bundle on this machine, without torch and without baselines; inputs are its golden texts.
 
-    Writes the document to `out` (atomically) and returns it; after Ctrl-C, with the processes that were complete.
+    Writes the document to `out` (atomically) and returns it; after Ctrl-C, with the processes that were complete, and with
+    `"complete": false`.
 
     Raises:
         BadInput: numbers out of range, or no sound bundle there.
@@ -178,6 +179,7 @@ def bench_bundle(
     after = snapshot()
     document = {
         "schema_version": 1,
+        "complete": not runs.interrupted,
         "bundle": manifest.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "artifact_sha256": manifest.assets[manifest.model_file].sha256,

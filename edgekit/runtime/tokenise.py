@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Pass:
     words: np.ndarray
     """int64 (length,): number of the word that each token is of; -1 for special tokens, and for a question's tokens."""
     text: str
-    """What `offsets` count in; empty for ready-made words."""
+    """What `offsets` count in; empty for ready-made words and for two texts."""
     truncated: bool = False
     """Whether the end of the text was cut off."""
 
@@ -55,12 +55,14 @@ class Tokeniser:
     max_length: int
     segments: bool
     """Whether the model is told the two texts of a pair apart (token_type_ids)."""
+    pairs: bool | None = None
+    """Whether an input that may be a text or a pair of texts is a pair; None: whichever is given."""
 
     def text(self, text: Any) -> Pass:
         """One text, cut at the limit.
 
         Raises:
-            BadInput: it is empty, far too long, not text, or not valid Unicode.
+            BadInput: it is empty, far too long, not text, not valid Unicode, or of nothing that the tokenizer keeps.
         """
         whole = checked(text)
         shortened = whole[: self.max_length * CHARACTERS_A_TOKEN]
@@ -77,6 +79,36 @@ class Tokeniser:
             raise BadInput("no words given")
         encoding = self.tokenizer.encode([checked(word) for word in words], is_pretokenized=True)
         return self._pass(encoding, "", truncated=bool(encoding.overflowing))
+
+    def both(self, first: Any, second: Any) -> Pass:
+        """Two texts as one input, cut at the limit: the longer one loses tokens first, until both are alike long.
+
+        Where the room is odd, the longer text keeps one token more; the second where they are alike (as the tokenizers
+        library has it, "longest_first"). Offsets are of the text that a token is of; words number the first one's.
+
+        Raises:
+            BadInput: one of them is empty, far too long, not text, or not valid Unicode.
+        """
+        texts = [checked(first), checked(second)]
+        shortened = [text[: self.max_length * CHARACTERS_A_TOKEN] for text in texts]
+        # The library's own truncation also makes every pair of windows that it cuts off: seconds for two long texts.
+        self.tokenizer.no_truncation()
+        try:
+            encoding = self.tokenizer.encode(*shortened)
+        finally:
+            self.tokenizer.enable_truncation(self.max_length)
+        part = np.asarray([-1 if one is None else one for one in encoding.sequence_ids])
+        counts = [int((part == side).sum()) for side in (0, 1)]
+        room = self.max_length - int((part < 0).sum())
+        kept = np.ones(len(part), dtype=bool)
+        if sum(counts) > room:
+            fewer = min(min(counts), room // 2)
+            most = (fewer, room - fewer) if counts[0] <= counts[1] else (room - fewer, fewer)
+            for side in (0, 1):
+                kept[np.flatnonzero(part == side)[most[side] :]] = False
+        whole = self._pass(encoding, "", truncated=not kept.all() or shortened != texts)
+        types = None if whole.types is None else whole.types[kept]
+        return replace(whole, ids=whole.ids[kept], types=types, offsets=whole.offsets[kept], words=whole.words[kept])
 
     def pair(self, question: Any, context: Any, stride: int) -> list[Pass]:
         """A question with each window of a context; neighbouring windows share `stride` tokens, or half of what the question leaves.
@@ -107,6 +139,8 @@ class Tokeniser:
         return [self._pass(window, whole, second=True) for window in windows]
 
     def _pass(self, encoding: Any, text: str, *, truncated: bool = False, second: bool = False) -> Pass:
+        if not encoding.ids:
+            raise BadInput(f"no token is left of {text[:40]!r}", fix="give text that the tokenizer keeps, or leave it out")
         wanted = 1 if second else 0
         words = [
             -1 if word is None or part != wanted else word
@@ -122,8 +156,8 @@ class Tokeniser:
         )
 
 
-def load_tokeniser(path: Path, max_length: int, *, segments: bool = False) -> Tokeniser:
-    """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens.
+def load_tokeniser(path: Path, max_length: int, *, segments: bool = False, pairs: bool | None = None) -> Tokeniser:
+    """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens; `segments` and `pairs` as in `Tokeniser`.
 
     Raises:
         BadInput: the file is not a tokenizer.
@@ -136,7 +170,7 @@ def load_tokeniser(path: Path, max_length: int, *, segments: bool = False) -> To
         raise BadInput(f"not a tokenizer: {fault}", where=str(path)) from None
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    return Tokeniser(tokenizer, max_length, segments)
+    return Tokeniser(tokenizer, max_length, segments, pairs)
 
 
 def checked(text: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,12 +58,22 @@ class Task:
     """(outputs of all passes of a row, the passes of each of its inputs, row, label names) -> the numbers that count."""
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
+    optional: tuple[str, ...] = ()
+    """Columns that all rows of a set may have too, or none of them."""
     named: bool = True
     """Whether the model's outputs have label names."""
     pairs: bool = False
-    """Whether a pass holds two texts."""
+    """Whether a pass always holds two texts."""
     supervised: bool = True
     """Whether training rows tell the model what to answer; else the teacher alone does."""
+    generates: bool = False
+    """Whether models of the task make text, one token after the other: they are lowered, scored and packed their own way."""
+    alone: str = ""
+    """Name of the metric on rows of a `text` alone, held against the original's own outputs; empty where rows must say more."""
+
+    def metric_on(self, columns: Sequence[str]) -> str:
+        """Name of the metric on rows of `columns`."""
+        return self.alone if self.alone and list(columns) == ["text"] else self.metric
 
 
 @cache

@@ -1,4 +1,4 @@
-"""text-classification: one label for a text."""
+"""text-classification: one label for a text, or for a pair of texts (entailment, paraphrase) where rows have a `text_pair`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from edgekit.runtime.tokenise import Pass
 
 __all__ = ["TASK"]
+
+
+def items(row: dict[str, Any]) -> list[Any]:
+    """The row's text, or its two texts as one input."""
+    return [{"text": row["text"], "text_pair": row["text_pair"]} if "text_pair" in row else row["text"]]
 
 
 def labels(row: dict[str, Any], passes: list[Pass], index: dict[str, int]) -> list[int]:
@@ -32,13 +37,14 @@ def accuracy(found: np.ndarray) -> float:
 
 TASK = Task(
     name="text-classification",
-    title="one label for a text",
+    title="one label for a text, or for a pair of texts",
     columns=("text", "label"),
+    optional=("text_pair",),
     metric="accuracy",
     outputs=("logits",),
     auto="AutoModelForSequenceClassification",
     per_token=False,
-    items=lambda row: [row["text"]],
+    items=items,
     labels=labels,
     tensor=lambda model, output, mask: output.logits,
     hard=hard_class,

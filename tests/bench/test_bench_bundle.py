@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.runner import write_runner
 from edgekit.runtime import supervise
+from edgekit.runtime.main import main as runner
 
 
 def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:
@@ -72,7 +75,7 @@ def test_a_bundle_is_measured_and_the_document_written(here: Path, tmp_path: Pat
     assert said == [0, 1, 2]
     assert [item["name"] for item in document["variants"][0]["scenarios"]] == ["real", "16", "32"]
     assert document["target"]["requested"] == "here" and document["target"]["detected"]["isa"] == sorted(detect().isa)
-    assert document["protocol"]["processes"] == 2 and document["energy_reason"]
+    assert document["protocol"]["processes"] == 2 and document["energy_reason"] and document["complete"] is True
     assert not list(tmp_path.glob(".*.tmp"))
 
 
@@ -120,3 +123,46 @@ def test_ctrl_c_before_anything_is_complete_is_ctrl_c(here: Path, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         supervise.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
     assert not (tmp_path / "bench.json").exists()
+
+
+def test_ctrl_c_leaves_a_partial_result_that_says_so(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, left = supervise.run_child, [1]
+
+    def interrupted(*arguments: Any) -> dict[str, Any]:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(supervise, "run_child", interrupted)
+    command = ["bench", str(here), "--json", "--processes", "3", "--seconds", "0.01", "--out", str(tmp_path / "bench.json")]
+    assert runner(command) == 130
+    said = capsys.readouterr()
+    assert "the result is partial, 1 of 3 processes" in said.err
+    assert json.loads(said.out) == json.loads((tmp_path / "bench.json").read_text())
+    assert json.loads(said.out)["complete"] is False
+
+
+def test_a_real_ctrl_c_at_the_real_runner(here: Path, tmp_path: Path) -> None:
+    write_runner(tmp_path / "runner.pyz")
+    out = tmp_path / "bench.json"
+    code = (
+        "import runpy, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored in the background
+        "from pathlib import Path\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "runner.pyz"), "bench", str(here), "--processes", "9999"]
+    command += ["--seconds", "0.01", "--out", str(out)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    children, seen = Path(f"/proc/{parent.pid}/task/{parent.pid}/children"), set[str]()
+    until = time.monotonic() + 60
+    while len(seen) < 3 and time.monotonic() < until:  # a third process: the first two are whole
+        seen |= set(children.read_text().split())
+        time.sleep(0.01)
+    parent.send_signal(signal.SIGINT)
+    _, errors = parent.communicate(timeout=30)
+    assert parent.returncode == 130, errors
+    assert "the result is partial" in errors and "of 9999 processes" in errors
+    document = json.loads(out.read_text())
+    assert document["complete"] is False and not document["validity"]["stable"]

@@ -59,7 +59,7 @@ def test_the_expected_share_counts_blocks(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("weight_rate", [0.0, 1e-3])
-def test_the_target_is_reached_and_what_matters_stays(tiny_model: Path, weight_rate: float) -> None:
+def test_the_target_is_reached_and_what_matters_stays(tiny_model: Path, tmp_path: Path, weight_rate: float) -> None:
     model = load(tiny_model)
     dense = copy.deepcopy(model)
     wanted = logits(model)
@@ -67,9 +67,12 @@ def test_the_target_is_reached_and_what_matters_stays(tiny_model: Path, weight_r
     def loss(step: int) -> torch.Tensor:
         return (model(**feed()).logits - wanted).square().mean()
 
-    plan = Learning(target=0.5, steps=150, weight_rate=weight_rate)
+    plan = Learning(target=0.5, epochs=3, per_epoch=50, weight_rate=weight_rate)
     shares: list[float] = []
-    heads, neurons = learn_masks(model, loss, plan, 16.0, 1.0, seed=0, progress=lambda step, value, share: shares.append(share))
+    heads, neurons = learn_masks(
+        model, loss, plan, 16.0, 1.0,
+        seed=0, scratch=tmp_path, progress=lambda step, value, share: shares.append(share),
+    )  # fmt: skip
     assert shares[-1] == pytest.approx(0.5, abs=0.1)
     kept = 16.0 * sum((mask > 0).sum() for mask in heads) + sum((mask > 0).sum() for mask in neurons)
     assert 0.3 < kept / (3 * 128) <= 0.5

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from edgekit.compress.fisher import _labels
 from edgekit.compress.prune_structured import Settings, prune
+from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
 from edgekit.tasks import find_task
@@ -92,3 +93,8 @@ def test_labels_that_are_missing_are_drawn_from_the_models_own_predictions(tiny_
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         settings(**wrong)
+
+
+def test_a_budget_below_its_smallest_part(tiny_model: Path) -> None:
+    with pytest.raises(BadInput, match=r"0\.0001 cannot be met.*0\.0\d+ is the least; the smallest part that can stay is"):
+        prune(load(tiny_model), TASK, batches(), settings(keep=0.0001), quiet)

@@ -1,4 +1,4 @@
-"""text-classification: logits to a label and its probability."""
+"""text-classification: a text, or a pair of texts, to a label and its probability."""
 
 from __future__ import annotations
 
@@ -7,15 +7,27 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.decode import finite, softmax
-from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.tokenise import Pass, Tokeniser
 
 __all__ = ["answer", "line", "prepare"]
 
 
 def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
-    """One pass for a text."""
-    return [tokenise.text(item)]
+    """One pass for a text, or for {"text": ..., "text_pair": ...}, of which the longer one is cut first.
+
+    Raises:
+        BadInput: texts that cannot be used, another object, or a text where the model reads pairs, and the reverse.
+    """
+    if not isinstance(item, dict):
+        if tokenise.pairs:
+            raise BadInput("this model compares two texts", fix='give {"text": "...", "text_pair": "..."}')
+        return [tokenise.text(item)]
+    if tokenise.pairs is False:
+        raise BadInput("this model reads one text", fix="give the text alone")
+    if set(item) != {"text", "text_pair"}:
+        raise BadInput(f"not a pair of texts: {', '.join(map(repr, item))}", fix='give {"text": "...", "text_pair": "..."}')
+    return [tokenise.both(item["text"], item["text_pair"])]
 
 
 def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:

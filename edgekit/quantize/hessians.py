@@ -1,0 +1,85 @@
+"""Sums of x x' of what every product of a decoder reads over calibration texts, for GPTQ; a few products at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.errors import BadInput
+from edgekit.quantize.causal import DATA, MODEL
+from edgekit.quantize.graph import products
+
+__all__ = ["hessians_of"]
+
+AT_ONCE = 512 * 1024**2
+"""Bytes of Hessians that are summed up in one walk over the texts."""
+
+
+def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Callable[[str], np.ndarray]:
+    """A function from the name of a product's input to the float64 (in, in) sum over `texts`, token ids int64 (tokens,) each.
+
+    Asked in the graph's order it walks over the texts once for every group of products that fits the memory cap.
+
+    Raises:
+        BadInput: no texts.
+    """
+    if not texts or not any(len(ids) for ids in texts):
+        raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
+    scratch.mkdir(parents=True, exist_ok=True)
+    width: dict[str, int] = {}
+    for product in products(ir.load(source / MODEL).graph):
+        width.setdefault(str(product.node.inputs[0].name), product.weight.shape[0])
+    names = list(width)
+    held: dict[str, np.ndarray] = {}
+
+    def find(name: str) -> np.ndarray:
+        if name not in held:
+            held.clear()
+            group: list[str] = []
+            for later in names[names.index(name) :] if name in width else [name]:
+                if group and 8 * sum(width[one] ** 2 for one in [*group, later]) > AT_ONCE:
+                    break
+                group.append(later)
+            held.update(_summed(source, group, texts, scratch))
+        return np.asarray(held[name])
+
+    return find
+
+
+def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
+    """One walk over the texts with `names` as the graph's only outputs."""
+    import onnxruntime
+
+    model = ir.load(source / MODEL)
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    model.graph.outputs.clear()
+    for name in names:
+        values[name].dtype = ir.DataType.FLOAT
+        model.graph.outputs.append(values[name])
+    if not (scratch / DATA).exists():
+        shutil.copyfile(source / DATA, scratch / DATA)  # readers refuse data files with several links
+    path = scratch / "observed.onnx"
+    ir.save(model, path)  # the weights stay in the data file beside it
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    asked = [item for item in session.get_inputs() if item.name.startswith("past.")]
+    found: dict[str, Any] = {}
+    for ids in texts:
+        count = len(ids)
+        feed = {
+            "input_ids": ids[None], "seqlens_k": np.array([count - 1], dtype=np.int32),
+            "total_sequence_length": np.array(count, dtype=np.int32), "keep": np.array([count]),
+        }  # fmt: skip
+        feed |= {item.name: np.zeros((1, item.shape[1], count, item.shape[3]), dtype=np.float32) for item in asked}
+        there = {item.name for item in session.get_inputs()}
+        for name, value in zip(names, session.run(names, {key: feed[key] for key in there}), strict=True):
+            flat = value.reshape(-1, value.shape[-1]).astype(np.float64)
+            found[name] = found.get(name, 0.0) + flat.T @ flat
+    path.unlink()
+    return found

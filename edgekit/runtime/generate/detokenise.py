@@ -1,0 +1,91 @@
+"""Text from tokens as they come: whole characters only, in sum exactly what decoding all tokens at once gives.
+
+A token's text depends on its neighbours in three ways: bytes of one character may come in several tokens; a run of byte
+tokens (byte fallback) that is not valid as a whole becomes one replacement character a byte; and a space is stripped at the
+start of a text. So tokens are decoded together with those before them, and held back until what they say is certain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["Detokeniser", "Stops"]
+
+BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+NEAR = 8
+"""Tokens of a prompt that its answer's text is made with."""
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+
+
+class Detokeniser:
+    """Takes tokens one by one and gives their text."""
+
+    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
+        """`before`: tokens that the text goes on from, such as a prompt's; none: it begins, and loses a space that begins it."""
+        self.tokenizer = tokenizer
+        self._special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        self._before: list[int] = list(before[-NEAR:])
+        """Tokens whose text is out, by which the next ones are not at the start."""
+        self._held: list[int] = []
+        if self._before and (self._byte(self._before[-1]) or tokenizer.decode(self._before).endswith(UNKNOWN)):
+            self._before = []  # it ends within a character
+
+    def push(self, token: int) -> str:
+        """The text that `token` makes certain; empty for special tokens, and while a character or a run of bytes may go on."""
+        if token in self._special or self.tokenizer.id_to_token(token) is None:
+            return ""
+        self._held.append(token)
+        if self._byte(token):
+            return ""
+        text = self._text()
+        if text.endswith(UNKNOWN):
+            return ""
+        self._before, self._held = self._held, []
+        return text
+
+    def finish(self) -> str:
+        """What was held back, where no more tokens come."""
+        text = self._text() if self._held else ""
+        self._before, self._held = self._before + self._held, []
+        return text
+
+    def _byte(self, token: int) -> bool:
+        return BYTE.fullmatch(self.tokenizer.id_to_token(token) or "") is not None
+
+    def _text(self) -> str:
+        known = self.tokenizer.decode(self._before) if self._before else ""
+        return str(self.tokenizer.decode(self._before + self._held))[len(known) :]
+
+
+class Stops:
+    """Takes text piece by piece and gives it on up to the first stop text, holding back what may be the beginning of one."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self.stops = stops
+        self.found = False
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """The text that is certain to stand before any stop text; `found` is set where one is complete."""
+        self._held += text
+        # The first to be complete, as if characters came one by one: where a piece ends must not matter.
+        found = [(place + len(stop), place) for stop in self.stops if (place := self._held.find(stop)) >= 0]
+        if found:
+            self.found = True
+            return self._give(min(found)[1], drop=True)
+        longest = max((len(stop) for stop in self.stops), default=1) - 1
+        start = max(0, len(self._held) - longest)
+        for place in range(start, len(self._held)):
+            if any(stop.startswith(self._held[place:]) for stop in self.stops):
+                return self._give(place)
+        return self._give(len(self._held))
+
+    def finish(self) -> str:
+        """What was held back, where no more text comes."""
+        return self._give(len(self._held))
+
+    def _give(self, place: int, *, drop: bool = False) -> str:
+        text, self._held = self._held[:place], "" if drop else self._held[place:]
+        return text

@@ -1,0 +1,263 @@
+"""A language model that answers: prompts read row by row, tokens made for all rows together, text given as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
+from edgekit.runtime.generate.answer import Answer, Ids, Piece, Row, whole
+from edgekit.runtime.generate.cache import PREFIX_BYTES, Cache, Prefixes, common, rounded
+from edgekit.runtime.generate.chat import Message, Template, load_template
+from edgekit.runtime.generate.generation import Generation
+from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
+from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.tokenise import checked
+
+__all__ = ["LanguageModel", "Prompt", "asked", "language_model"]
+
+Prompt = str | Sequence[Message] | np.ndarray
+"""A text, a conversation for the model's chat template, or token ids int64 (n,)."""
+GREEDY = Sampling()
+PADDING = 1024
+"""Rows of an embedding beyond the tokenizer's tokens that are taken for padding; published models have up to 905."""
+SCORE_BYTES = 32 * 1024**2
+"""Of the logits of one chunk when texts are scored."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A decoder with its tokenizer.
+
+    An answer depends on prompt, sampling and its row's number; on what ran before or runs beside it only by rounding, except in
+    a graph that finds its activation ranges at run time (dynamic INT8), which sees all tokens of a run at once.
+    """
+
+    graph: Graph
+    tokenizer: Any
+    tokens: int
+    """Ids that the tokenizer knows; only these are ever chosen."""
+    generation: Generation
+    template: Template | None = None
+    prefixes: Prefixes = field(default_factory=Prefixes)
+
+    def encode(self, prompt: Prompt) -> np.ndarray:
+        """Token ids int64 (n,) of a prompt: a text with the tokenizer's own special tokens, a conversation with the template's.
+
+        Raises:
+            BadInput: nothing in it, text that cannot be used, no template for a conversation, or ids that are none.
+        """
+        if isinstance(prompt, np.ndarray):
+            if prompt.dtype != np.int64 or prompt.ndim != 1:
+                raise BadInput(f"token ids must be int64 of shape (n,), not {prompt.dtype} {prompt.shape}")
+            ids = prompt
+        elif isinstance(prompt, list | tuple):
+            ids = np.asarray(self.tokenizer.encode(self._rendered(prompt), add_special_tokens=False).ids, dtype=np.int64)
+        else:
+            ids = np.asarray(self.tokenizer.encode(checked(prompt)).ids, dtype=np.int64)
+        if not len(ids):
+            raise BadInput("the prompt is empty: no tokens are left of it", fix="give at least one word")
+        if ids.min() < 0 or ids.max() >= self.graph.vocabulary:
+            raise BadInput(f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {self.graph.vocabulary}")
+        return ids
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        if self.template is None:
+            raise BadInput("this model has no chat template", fix="give a text (--raw)")
+        prompt = self.template.render(messages)
+        special = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
+        for number, message in enumerate(messages):
+            if held := sorted(name for name in special if name in message["content"]):
+                raise BadInput(f"message {number} holds the control token {held[0]!r}, which the model would obey")
+        return prompt
+
+    def stream(self, prompt: Prompt, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:
+        """The answer token by token; it goes on with a text or ids, and is a text of its own in a conversation.
+
+        The last piece, and only it, says why the answer ended. Ctrl-C ends it as "interrupted".
+
+        Raises:
+            BadInput: a prompt that cannot be used or that leaves no room in the context.
+            CheckFailed: the model gave no numbers.
+        """
+        for _, piece in self._pieces([self._ids(prompt)], sampling):
+            yield piece
+
+    @overload
+    def generate(self, prompts: str | np.ndarray, sampling: Sampling = GREEDY) -> Answer: ...
+    @overload
+    def generate(self, prompts: list[Any], sampling: Sampling = GREEDY) -> list[Answer]: ...
+    def generate(self, prompts: Any, sampling: Sampling = GREEDY) -> Any:
+        """The whole answer to a text or ids; for a list of prompts of any kind a list of answers, made together.
+
+        Raises:
+            BadInput, CheckFailed: as `stream`; one prompt that cannot be used refuses the whole batch.
+        """
+        alone = not isinstance(prompts, list)
+        rows = [self._ids(prompt) for prompt in ([prompts] if alone else prompts)]
+        if not rows:
+            raise BadInput("no prompt given")
+        pieces: list[list[Piece]] = [[] for _ in rows]
+        try:
+            for number, piece in self._pieces(rows, sampling):
+                pieces[number].append(piece)
+        except KeyboardInterrupt:  # it came between two pieces; the answers say so by how they end
+            pass
+        answers = [whole(found, len(row.ids)) for found, row in zip(pieces, rows, strict=True)]
+        return answers[0] if alone else answers
+
+    def answer(self, item: Any, sampling: Sampling = GREEDY) -> Answer:
+        """The answer to a text, taken as a user's message where there is a chat template, or to {"messages": [...]}.
+
+        Raises:
+            BadInput, CheckFailed: as `stream`.
+        """
+        (answer,) = self.generate([asked(item, chat=self.template is not None)], sampling)
+        return answer
+
+    def score(self, ids: np.ndarray) -> np.ndarray:
+        """Natural logarithm of the probability of each of `ids` int64 (n,) after the first, float64 (n - 1,), given those before.
+
+        The cache is empty before: the same whatever ran before.
+
+        Raises:
+            BadInput: fewer than two ids, more than the context, or ids out of range.
+            CheckFailed: the model gave no numbers.
+        """
+        ids = self.encode(ids)
+        self._fits(ids, 0)
+        if len(ids) < 2:
+            raise BadInput("one token has none before it that could predict it", fix="give at least two tokens")
+        cache = self.graph.empty(1, len(ids))
+        step = max(1, min(CHUNK, SCORE_BYTES // (4 * self.graph.vocabulary)))
+        found = []
+        for start in range(0, len(ids) - 1, step):
+            read = ids[start : min(start + step, len(ids) - 1)]
+            logits = self.graph.run(read[None], cache, keep=len(read))[0]
+            wanted = ids[start + 1 : start + 1 + len(read)]
+            found += [_log_share(row, token) for row, token in zip(logits, wanted, strict=True)]
+        scores = np.asarray(found, dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise CheckFailed("the model gave NaN or Inf instead of logits")
+        return scores
+
+    def _fits(self, ids: np.ndarray, room: int) -> None:
+        if len(ids) + room > self.generation.context:
+            much = "leave no room for an answer in" if len(ids) == self.generation.context else "are more than"
+            raise BadInput(f"the prompt's {len(ids)} tokens {much} the context of {self.generation.context}", fix="shorten it")
+
+    def _ids(self, prompt: Prompt) -> Ids:
+        return Ids(self.encode(prompt), goes_on=not isinstance(prompt, list | tuple))
+
+    def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:
+        """(row, piece) as they come; rows that have ended give up their place, so the others do not wait for them."""
+        for prompt in prompts:
+            self._fits(prompt.ids, 1)
+        known = {"tokenizer": self.tokenizer, "tokens": self.tokens, "generation": self.generation}
+        rows = [Row(number, prompt, sampling, **known) for number, prompt in enumerate(prompts)]
+        cache = self._cache(rows)
+        active = list(rows)
+        try:
+            logits = np.stack([self._read(prompts[: number + 1], cache) for number in range(len(rows))])
+            while True:
+                for row, scores in zip(active, logits, strict=True):
+                    yield row.number, row.push(scores)
+                for place in reversed([place for place, row in enumerate(active) if row.over]):
+                    last = active.pop()
+                    if place < len(active):  # the last row takes the place that is free
+                        active[place] = last
+                        cache.take(place, cache, len(active), int(cache.lengths[len(active)]))
+                if not active:
+                    return
+                cache = cache.rows(0, len(active))
+                logits = self.graph.run(np.array([[row.ids[-1]] for row in active]), cache)[:, 0]
+        except KeyboardInterrupt:
+            for row in active:
+                if not row.over:
+                    yield row.number, row.interrupt()
+        except EdgekitError:
+            cache.lengths[:] = 0  # what gave no numbers is not kept
+            raise
+        finally:
+            if len(rows) == 1:
+                self.prefixes.keep(np.array(rows[0].ids), cache)
+
+    def _cache(self, rows: list[Row]) -> Cache:
+        """Room for the prompts and their answers: an earlier cache where one prompt goes on from it."""
+        capacity = rounded(max(row.limit for row in rows), self.generation.context)
+        claimed = self.prefixes.claim(np.array(rows[0].ids), capacity) if len(rows) == 1 else None
+        return claimed or self.graph.empty(len(rows), capacity)
+
+    def _read(self, prompts: list[Ids], cache: Cache) -> np.ndarray:
+        """Logits float32 (vocabulary,) after the last of `prompts`, read into its row of `cache` from where it differs from what is known."""
+        ids, place = prompts[-1].ids, len(prompts) - 1
+        if not cache.lengths[place]:
+            self.prefixes.begin(ids, cache, place)
+        for other, before in enumerate(prompts[:-1]):
+            shared = min(common(before.ids, ids), len(ids) - 1)
+            if shared > cache.lengths[place]:
+                cache.take(place, cache, other, shared)
+        return self.graph.read(ids, cache.rows(place, place + 1))
+
+
+def language_model(
+    session: Any, generation: Generation, tokenizer: Path, template: Path | None = None, *, prefix_bytes: int = PREFIX_BYTES
+) -> LanguageModel:
+    """The language model of an open session, a `tokenizer.json` and, for conversations, a chat template's file.
+
+    `prefix_bytes`: how much of earlier prompts and answers is kept in memory, for prompts that begin alike.
+
+    Raises:
+        BadInput: a graph, a tokenizer or a template that is none, or that belongs to another model.
+    """
+    from tokenizers import Tokenizer
+
+    graph = check_graph(session, generation)
+    try:
+        found = Tokenizer.from_file(str(tokenizer))
+    except Exception as fault:  # tokenizers raises plain Exception
+        raise BadInput(f"not a tokenizer: {fault}", where=str(tokenizer)) from None
+    found.no_padding()
+    found.no_truncation()
+    size, vocabulary = max(found.get_vocab().values(), default=-1) + 1, graph.vocabulary
+    if size > vocabulary:
+        raise BadInput(
+            f"the tokenizer has {size} token ids, more than the model's vocabulary of {vocabulary}", where=str(tokenizer)
+        )
+    if size + PADDING < vocabulary:
+        raise BadInput(
+            f"the model's vocabulary of {vocabulary} is far more than the tokenizer's {size} token ids", where=str(tokenizer),
+            fix="use the tokenizer that the model was trained with",
+        )  # fmt: skip
+    outside = [number for number in (*generation.eos, generation.bos) if number is not None and number >= size]
+    if outside:
+        raise BadInput(f"eos or bos {outside[0]} is not among the tokenizer's {size} token ids", where="edgekit.generation")
+    names = {"bos_token": generation.bos, "eos_token": generation.eos[0] if generation.eos else None}
+    tokens = {name: str(found.id_to_token(number)) for name, number in names.items() if number is not None}
+    chat = load_template(template, tokens) if template is not None else None
+    return LanguageModel(graph, found, size, generation, chat, Prefixes(prefix_bytes))
+
+
+def asked(item: Any, *, chat: bool) -> Prompt:
+    """The prompt that `item` is: {"messages": [...]}, or a text, which `chat` makes a user's message.
+
+    Raises:
+        BadInput: another object.
+    """
+    if isinstance(item, dict):
+        if set(item) != {"messages"}:
+            raise BadInput(f"not a conversation: {', '.join(map(repr, item))}", fix='give {"messages": [...]}')
+        messages: list[Message] = item["messages"]
+        return messages
+    return [{"role": "user", "content": checked(item)}] if chat else checked(item)
+
+
+def _log_share(logits: np.ndarray, token: int) -> float:
+    """Logarithm of the softmax of `logits` at `token`, in float64."""
+    scores = logits.astype(np.float64)
+    top = scores.max()
+    return float(scores[token] - top - np.log(np.exp(scores - top).sum()))

@@ -1,0 +1,99 @@
+"""The stages of a language model: lowered from its description, its weights rounded block by block, scored by the runtime that serves it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.recipe import Recipe
+from edgekit.stages import EVIDENCE, LOWERING, TORCH
+from edgekit.store import Context, Stage
+from edgekit.target import Quantize
+
+__all__ = ["BESIDE", "export_decoder_stage", "quantize_decoder_stage", "score_decoder_stage", "weights_of"]
+
+MODEL = "model.onnx"
+BESIDE = ("model.onnx.data", "generation.json", "chat_template.jinja")
+"""What travels with the graph."""
+
+
+def weights_of(recipe: Recipe) -> Quantize:
+    """How a language model's numbers are stored: as the recipe says, else its weights in 8 bits by blocks of 32."""
+    return recipe.quantize or Quantize(format="int8-weights")
+
+
+def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
+    """Checkpoint -> graph with its cache outside, compared with eager."""
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.lower.causal_export import export_decoder
+
+        return export_decoder(
+            context.inputs["checkpoint"], context.out, max_length=recipe.model.max_length, progress=context.progress
+        )
+
+    return Stage(
+        "export-decoder", title, run, settings={"max_length": recipe.model.max_length},
+        inputs={"checkpoint": checkpoint}, tools=(*TORCH, *LOWERING),
+    )  # fmt: skip
+
+
+def quantize_decoder_stage(recipe: Recipe, checkpoint: Stage, exported: Stage, calibration: Stage, title: str) -> Stage:
+    """Graph -> the same with weights in a few bits."""
+    quantize = weights_of(recipe)
+
+    def run(context: Context) -> dict[str, Any]:
+        from edgekit.quantize.causal import quantize_decoder
+        from edgekit.quantize.hessians import hessians_of
+        from edgekit.tasks import find_task
+        from edgekit.tasks.encode import encode, read_split
+
+        source, hessians = context.inputs["exported"], None
+        if quantize.rounding == "gptq":
+            rows = read_split(context.inputs["calibration"], "calibration")
+            data = encode(context.inputs["checkpoint"], rows, find_task(recipe.task), recipe.model.max_length)
+            hessians = hessians_of(source, [one.ids for one in data.passes], context.scratch)
+        made = quantize_decoder(source, context.out, quantize, hessians=hessians, progress=context.progress)
+        _carry(source, context.out)
+        return {**made, "bytes": sum((context.out / name).stat().st_size for name in (MODEL, BESIDE[0]))}
+
+    return Stage(
+        "quantize-decoder", title, run, settings={"quantize": quantize.model_dump(exclude_defaults=True), "max_length": recipe.model.max_length},
+        inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration}, tools=LOWERING,
+    )  # fmt: skip
+
+
+def _carry(source: Path, out: Path) -> None:
+    for name in BESIDE[1:]:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+
+
+def score_decoder_stage(
+    recipe: Recipe, checkpoint: Stage, model: Stage, rows: Stage, host: Mapping[str, Any], title: str
+) -> Stage:
+    """Probability of every test text, by the runtime that serves it."""
+
+    def run(context: Context) -> dict[str, Any]:
+        import numpy as np
+
+        from edgekit.bench.score import score_texts
+        from edgekit.tasks import find_task
+
+        found = score_texts(
+            context.inputs["model"],
+            context.inputs["checkpoint"],
+            context.inputs["rows"] / "test.jsonl",
+            progress=context.progress,
+        )
+        np.save(context.out / EVIDENCE, found, allow_pickle=False)
+        quality = find_task(recipe.task).reduce(found)
+        return {"quality": quality, "perplexity": 1 / quality, "n": len(found)}
+
+    return Stage(
+        "score-decoder", title, run, inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
+        external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""The width of every family, cut: each axis that holds it, the checkpoint that comes back, the graph that is exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgekit.errors import BadInput
+from edgekit.models.anatomy import KNOWN
+from edgekit.models.checkpoint import load, save
+from edgekit.models.narrow import narrow, width_of
+from edgekit.models.shapes import cut, keep_layers, shapes_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lower"))
+from test_architectures import NAMES, build, lower, rows
+
+KEPT = [number for number in range(32) if number % 6 not in (1, 4)][:21]
+"""21 of 32, which four heads do not divide."""
+FAMILIES = sorted(KNOWN)
+
+
+def answers(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(**rows(model, 3, 12)).logits
+    return logits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_order_of_the_width_does_not_matter(family: str) -> None:
+    """A permuted width computes the same: so every axis that holds it is cut alike, and none that does not."""
+    model = build(family)
+    before = answers(model)
+    narrow(model, torch.randperm(32, generator=torch.Generator().manual_seed(1)).tolist())
+    assert torch.allclose(answers(model), before, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_narrowed_checkpoint_comes_back(family: str, tiny_model: Path, tmp_path: Path) -> None:
+    model = build(family)
+    cut(model, [[0, 3], [1, 2]], [range(40), range(7)])
+    narrow(model, KEPT)
+    assert width_of(model) == 21 and [shape.head_size for shape in shapes_of(model)] == [8, 8]
+    narrow(model, range(20))
+    wanted = answers(model)
+    save(model, tmp_path, tokenizer_files_from=tiny_model)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["built"]["hidden_size"] == 32 and 20 in (config.get("hidden_size"), config.get("dim"))
+    again = load(tmp_path)
+    assert width_of(again) == 20 and torch.equal(answers(again), wanted)
+    keep_layers(again, [1])
+    assert torch.isfinite(answers(again)).all()
+
+
+LINE = [pytest.param(family, marks=[] if family == "bert" else [pytest.mark.slow]) for family in FAMILIES]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", LINE)
+def test_it_exports(family: str, tmp_path: Path) -> None:
+    from edgekit.lower.parity import check_parity
+    from edgekit.quantize.dynamic import quantize_dynamic
+    from edgekit.target import Quantize
+
+    model = build(family)
+    narrow(model, KEPT)
+    module = lower(model, tmp_path)
+    check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, 30, 1e-4, per_token=False)
+    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Quantize())
+
+
+def test_layers_without_heads_or_neurons_are_narrowed_too() -> None:
+    model = build("bert")
+    cut(model, [[], [0]], [range(8), []])
+    narrow(model, KEPT)
+    assert torch.isfinite(answers(model)).all()
+
+
+def test_electras_own_width_of_embeddings() -> None:
+    model = build("electra", embedding_size=32)
+    narrow(model, KEPT)
+    assert model.config.built == {"hidden_size": 32, "embedding_size": 32} and torch.isfinite(answers(model)).all()
+
+
+@pytest.mark.parametrize("kept", [[], [0, 0], [32], [-1]])
+def test_numbers_that_are_not_there(kept: list[int]) -> None:
+    with pytest.raises(BadInput, match="do not narrow a model of width 32"):
+        narrow(build("bert"), kept)
+
+
+def test_a_convolution_is_refused() -> None:
+    with pytest.raises(BadInput, match="convolution"):
+        narrow(build("deberta-v2", conv_kernel_size=3), KEPT)
+
+
+@pytest.mark.parametrize(
+    "built", [3, {}, {"hidden_size": "32"}, {"hidden_size": 8}, {"hidden_size": 32, "heads": 4}, {"hidden_size": 10**7}]
+)
+def test_a_false_record_is_refused(tiny_model: Path, tmp_path: Path, built: Any) -> None:
+    for path in tiny_model.iterdir():
+        shutil.copy(path, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"built": built}))
+    with pytest.raises(BadInput, match=r"built|narrowed from"):
+        load(tmp_path)

@@ -1,0 +1,115 @@
+"""Decoders with weights in a few bits: what the file says, how far it is off, and the two ways of rounding beside clipping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekit.errors import BadInput
+from edgekit.lower.causal import write_graph
+from edgekit.models.decoders import describe
+from edgekit.quantize.causal import quantize_decoder
+from edgekit.quantize.hessians import hessians_of
+from edgekit.quantize.rounding import gptq, hqq
+from edgekit.quantize.weight_only import quantize_blocks
+from edgekit.runtime.generate.generation import Generation
+from edgekit.runtime.generate.graph import check_graph
+from edgekit.runtime.session import open_session
+from edgekit.target import Quantize
+from tests.tiny_decoders import checkpoint
+
+IDS = np.random.default_rng(3).integers(3, 290, (1, 24))
+
+
+@pytest.fixture(scope="module", params=["llama, tied", "gpt2", "qwen2"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("decoder")
+    write_graph(describe(checkpoint(request.param, folder / "model", vocab_size=2048)), folder)
+    return folder
+
+
+def logits(folder: Path) -> np.ndarray:
+    session = open_session(folder / "model.onnx")
+    past = next(item for item in session.get_inputs() if item.name == "past.0.key")
+    graph = check_graph(session, Generation(64, (2,), 1, 2, past.shape[1], past.shape[3], None))
+    return graph.run(IDS, graph.empty(1, 64), keep=IDS.shape[1])
+
+
+def test_every_product_and_the_embedding_shrink(exported: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for wanted in ("int8-weights", "int4-weights"):
+        out = tmp_path / wanted
+        out.mkdir()
+        made = quantize_decoder(exported, out, Quantize(format=wanted, embeddings="int8"))
+        nodes = onnx.load(str(out / "model.onnx"), load_external_data=False).graph.node
+        kinds = [node.op_type for node in nodes]
+        assert made["embedding"] == kinds.count("GatherBlockQuantized") >= 1
+        assert made["matmul"] == kinds.count("MatMulNBits") and not {"MatMul", "FusedMatMul"} & set(kinds)
+        sizes[wanted] = (out / "model.onnx.data").stat().st_size
+        whole, found = logits(exported), logits(out)
+        error = float(np.linalg.norm(found - whole) / np.linalg.norm(whole))
+        assert 0 < error < {"int8-weights": 0.03, "int4-weights": 0.3}[wanted]
+    assert sizes["int4-weights"] < sizes["int8-weights"] < (exported / "model.onnx.data").stat().st_size / 2
+
+
+def test_zero_points_and_hessians_reach_the_file(exported: Path, tmp_path: Path) -> None:
+    hessians = hessians_of(exported, [IDS[0]], tmp_path / "scratch")
+    for rounding in ("hqq", "gptq"):
+        out = tmp_path / rounding
+        out.mkdir()
+        quantize_decoder(exported, out, Quantize(format="int4-weights", rounding=rounding), hessians=hessians)
+        whole, found = logits(exported), logits(out)
+        assert float(np.linalg.norm(found - whole) / np.linalg.norm(whole)) < 0.3
+
+
+def test_hqq_restores_better_than_rounding_where_numbers_lie_to_one_side() -> None:
+    weight = np.random.default_rng(0).gamma(2.0, size=(96, 40)).astype(np.float32)
+    ours, plain = hqq(weight, 4, 32), quantize_blocks(weight, 4, 32)
+    assert ours.zero is not None and ours.values.min() >= -8 and ours.values.max() <= 7
+    assert np.abs(ours.restored() - weight).mean() < 0.7 * np.abs(plain.restored() - weight).mean()
+    assert ours.restored().shape == weight.shape
+
+
+@pytest.mark.parametrize("rows", [64, 50])
+def test_gptq_loses_less_of_the_output_than_rounding(rows: int) -> None:
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(400, rows)) @ random.normal(size=(rows, rows))  # correlated, as real activations are
+    weight = random.normal(size=(rows, 24)).astype(np.float32)
+    hessian = inputs.T @ inputs
+
+    def lost(restored: np.ndarray) -> float:
+        return float(np.linalg.norm(inputs @ (restored - weight)))
+
+    ours, plain = gptq(weight, 4, 16, hessian), quantize_blocks(weight, 4, 16)
+    assert lost(ours.restored()) < 0.8 * lost(plain.restored())
+    assert ours.values.min() >= -8 and ours.values.max() <= 7
+
+
+def test_gptq_without_correlation_is_rounding() -> None:
+    weight = np.random.default_rng(2).normal(size=(32, 8)).astype(np.float32)
+    ours, plain = gptq(weight, 8, 32, np.eye(32)), quantize_blocks(weight, 8, 32)
+    assert np.array_equal(ours.values, plain.values) and np.allclose(ours.scale, plain.scale)
+
+
+@pytest.mark.parametrize("hessian", [np.zeros((32, 32)), np.full((32, 32), np.nan)])
+def test_inputs_that_say_nothing(hessian: np.ndarray) -> None:
+    with pytest.raises(BadInput, match="not finite or all zero"):
+        gptq(np.ones((32, 4), dtype=np.float32), 4, 32, hessian)
+
+
+def test_no_texts(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no calibration rows"):
+        hessians_of(exported, [], tmp_path)
+
+
+def test_the_sums_are_of_what_products_read(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported / "model.onnx"), load_external_data=False)
+    first = next(node for node in model.graph.node if node.op_type == "MatMul")
+    find = hessians_of(exported, [IDS[0], IDS[0][:5]], tmp_path / "scratch")
+    found = find(first.input[0])
+    assert np.allclose(found, found.T) and np.linalg.eigvalsh(found).min() > -1e-6 * np.trace(found)
+    once = hessians_of(exported, [IDS[0]], tmp_path / "once")(first.input[0])
+    assert np.trace(found) > np.trace(once) > 0

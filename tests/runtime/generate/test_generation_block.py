@@ -1,0 +1,111 @@
+"""The manifest of a language model, and the bundle it opens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TINY, TinyDecoder
+from tiny_language_bundle import make_bundle
+
+from edgekit.runtime.decode import decoder as decoder_of
+from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.generate.generation import Generation, parse_generation
+from edgekit.runtime.manifest import parse_manifest
+from edgekit.runtime.model import load
+
+GOOD = {
+    "context": CONTEXT, "eos": [2], "bos": 1, "layers": LAYERS, "kv_heads": KV_HEADS, "head_size": SIZE, "chat_template": None,
+}  # fmt: skip
+
+
+def test_a_sound_block() -> None:
+    faults: list[str] = []
+    assert parse_generation(GOOD, faults) == TINY and not faults
+    whole = parse_generation({**GOOD, "eos": [], "bos": None, "chat_template": "chat_template.jinja"}, faults)
+    assert whole == Generation(CONTEXT, (), None, LAYERS, KV_HEADS, SIZE, "chat_template.jinja") and not faults
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"context": 1}, {"context": 12.0}, {"context": True}, {"context": 10**9}, {"layers": 0}, {"kv_heads": "2"}, {"head_size": -1},
+        {"eos": 2}, {"eos": [-1]}, {"eos": [2, 2]}, {"eos": [True]}, {"bos": -1}, {"bos": "a"}, {"chat_template": "../a"},
+        {"chat_template": 3}, {"chat_template": ""}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_each_fault_is_named(change: dict[str, Any]) -> None:
+    faults: list[str] = []
+    assert parse_generation({**GOOD, **change}, faults) is None
+    assert len(faults) == 1 and faults[0].startswith(f"edgekit.generation.{next(iter(change))}: ")
+
+
+def test_all_faults_at_once() -> None:
+    faults: list[str] = []
+    assert parse_generation({"context": 0, "eos": "x", "seed": 1}, faults) is None
+    assert len(faults) == 8
+    assert parse_generation([], faults) is None and faults[-1] == "edgekit.generation: list instead of dict"
+
+
+def test_a_bundle_answers(tiny_bundle: Path) -> None:
+    model = load(tiny_bundle)
+    assert model.language is not None and model.language.generation.context == CONTEXT
+    answer = model("a hat")
+    assert set(answer) == {"text", "ended", "prompt_tokens", "new_tokens"}
+    assert model(["a hat", {"messages": [{"role": "user", "content": "a hat"}]}]) == [answer, answer]
+
+
+def test_golden_inputs_of_a_language_model_are_scores(tiny_bundle: Path) -> None:
+    model = load(tiny_bundle)
+    task = decoder_of("text-generation")
+    passes = task.prepare(model.tokenise, "a hat in the inn")
+    outputs = model.outputs(passes)
+    assert [output.shape for output in outputs] == [(1, len(passes[0].ids) - 1)]
+    answer = task.answer(outputs, passes, [])
+    assert answer["perplexity"] == pytest.approx(np.exp(-outputs[0].mean()), rel=1e-4)
+    assert task.line(answer).startswith("perplexity ") and task.line({"text": "so"}) == "so"
+    with pytest.raises(CheckFailed, match="shape"):
+        task.answer([outputs[0][:, 1:]], passes, [])
+    with pytest.raises(CheckFailed, match="NaN"):
+        task.answer([outputs[0] * np.nan], passes, [])
+    with pytest.raises(BadInput, match="more than the bundle's 128"):
+        model.outputs(task.prepare(model.tokenise, "hat " * 200))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"eos": [9999]}, "eos or bos leaves the vocabulary"),
+        ({"chat_template": "other.jinja"}, "'other.jinja' is not among the assets"),
+        ({"context": 0}, "edgekit.generation.context"),
+    ],
+)
+def test_manifests_that_cannot_be_trusted(
+    tiny_folder: Path, decoder: TinyDecoder, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        make_bundle(tiny_folder, decoder, tmp_path, **change)
+
+
+def test_the_block_belongs_to_language_models_alone(tiny_bundle: Path, tmp_path: Path) -> None:
+    document = json.loads((tiny_bundle / "manifest.json").read_text())
+    for task, generation, words in (
+        ("text-classification", GOOD, "generation: unknown"),
+        ("text-generation", None, "generation: missing"),
+    ):
+        block = {**document["edgekit"], "task": task, "generation": generation}
+        if generation is None:
+            del block["generation"]
+        (tmp_path / "manifest.json").write_text(json.dumps({**document, "edgekit": block}))
+        with pytest.raises(BadInput, match=words):
+            parse_manifest(tmp_path)
+
+
+def test_a_graph_of_another_size_than_the_manifest_says(tiny_folder: Path, decoder: TinyDecoder, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    make_bundle(tiny_folder, decoder, tmp_path / "one", head_size=32)
+    with pytest.raises(BadInput, match="2 heads of 16 instead of 2 of 32"):
+        load(tmp_path / "one")

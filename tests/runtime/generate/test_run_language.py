@@ -1,0 +1,243 @@
+"""`run` with a language model: the runner's flags, answers as they come, and a conversation at a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.pack.runner import write_runner
+from edgekit.runtime.errors import BadInput
+from edgekit.runtime.generate import command
+from edgekit.runtime.generate.flags import FLAGS, given_flags
+from edgekit.runtime.generate.graph import Graph
+from edgekit.runtime.generate.model import LanguageModel
+from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.main import main
+from edgekit.runtime.model import load
+
+Fresh = Callable[..., LanguageModel]
+
+
+def test_answers_as_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(
+            [
+                "run",
+                str(tiny_bundle),
+                "a hat",
+                "the inn",
+                "--json",
+                "--max-new-tokens",
+                "9",
+                "--temperature",
+                "0.7",
+                "--seed",
+                "4",
+            ]
+        )
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    model = load(tiny_bundle).language
+    assert model is not None
+    sampling = Sampling(max_new_tokens=9, temperature=0.7, seed=4)
+    assert found == [model.answer(text, sampling).document() for text in ("a hat", "the inn")]
+
+
+def test_answers_for_people(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tiny_bundle), "a hat", "the inn", "--raw", "--max-new-tokens", "9"]) == 0
+    model = load(tiny_bundle).language
+    assert model is not None
+    wanted = [model.generate(text, Sampling(max_new_tokens=9)).text for text in ("a hat", "the inn")]
+    assert capsys.readouterr().out == "\n".join(wanted) + "\n"
+
+
+def test_the_command_line_says_the_same(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from edgekit.cli import app
+
+    flags = ["a hat", "--raw", "--max-new-tokens", "9", "--temperature", "0.9", "--top-k", "50", "--stop", "q", "--stop", "the"]
+    for form in (["--json"], []):
+        assert main(["run", str(tiny_bundle), *flags, *form]) == 0
+        runner = capsys.readouterr().out
+        app(["run", str(tiny_bundle), *flags, *form], standalone_mode=False)
+        assert capsys.readouterr().out == runner
+    with pytest.raises(BadInput, match="min_p"):
+        app(["run", str(tiny_bundle), "a hat", "--min-p", "2"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--temperature", "-1"], "temperature: -1.0 is not a number from 0"),
+        (["--top-p", "0", "--min-p", "2"], "min_p"),
+        (["--top-k", "-3"], "top_k"),
+        (["--stop", ""], "stop"),
+        (["--max-new-tokens", "0"], "max_new_tokens"),
+    ],
+)
+def test_flags_out_of_range(tiny_bundle: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+    assert main(["run", str(tiny_bundle), "a hat", *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_every_sampling_field_has_its_flag(tiny_bundle: Path) -> None:
+    assert {*FLAGS, "top_k", "stop"} == set(Sampling.__dataclass_fields__)
+
+
+def test_flags_of_other_tasks() -> None:
+    assert given_flags({"top_k": 3, "seed": None, "chat": None}, "text-classification") == {"top_k": 3}
+    with pytest.raises(BadInput, match="--seed, --raw: only for language models, and this is text-classification"):
+        given_flags({"seed": 1, "chat": False}, "text-classification")
+
+
+def test_chat_without_a_template(fresh: Fresh) -> None:
+    with pytest.raises(BadInput, match="no chat template"):
+        command.run_language(fresh(), ["a"], {"chat": True}, as_json=True)
+
+
+def test_ctrl_c_keeps_the_text_so_far(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = fresh()
+    real = LanguageModel.stream
+
+    def stream(*arguments: Any) -> Iterator[Any]:
+        for number, piece in enumerate(real(*arguments)):
+            yield piece
+            if number == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(LanguageModel, "stream", stream)
+    with pytest.raises(KeyboardInterrupt):
+        command.run_language(model, ["a hat", "the inn"], {}, as_json=False)
+    shown = capsys.readouterr().out
+    (answer,) = command.run_language(model, ["a hat", "the inn"], {}, as_json=True)
+    assert answer["ended"] == "interrupted" and answer["new_tokens"] == 4 and shown == answer["text"]
+
+
+def test_a_conversation(fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model, sampling = fresh(chat=True), Sampling(max_new_tokens=12)
+    lines: list[Any] = ["a hat", "", "  ", "the inn", "x" * 500, "/new", "the inn", KeyboardInterrupt]
+
+    def ask(prompt: str) -> str:
+        line = lines.pop(0)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    monkeypatch.setattr("builtins.input", ask)
+    command.talk(model, sampling, chat=True)
+    history = [{"role": "user", "content": "a hat"}]
+    first = model.generate([history], sampling)[0].text
+    history += [{"role": "assistant", "content": first}, {"role": "user", "content": "the inn"}]
+    second = model.generate([history], sampling)[0].text
+    anew = model.answer("the inn", sampling).text
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{command.HINT}\n{first}\n{second}\n")
+    assert "tokens are more than the context of 128" in shown and shown.endswith(f"\n{anew}\n\n")
+
+
+def test_ctrl_c_in_a_conversation_stops_the_answer_alone(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, sampling = fresh(chat=True), Sampling(max_new_tokens=12)
+    lines: list[Any] = ["a hat", "the inn", EOFError]
+    real, asked = Graph.run, [0]
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        asked[0] += 1
+        if asked[0] == 4:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    def ask(prompt: str) -> str:
+        line = lines.pop(0)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    monkeypatch.setattr("builtins.input", ask)
+    with monkeypatch.context() as patch:
+        patch.setattr(Graph, "run", run)
+        command.talk(model, sampling, chat=True)
+    cut = model.answer("a hat", Sampling(max_new_tokens=3)).text
+    history = [
+        {"role": "user", "content": "a hat"},
+        {"role": "assistant", "content": cut},
+        {"role": "user", "content": "the inn"},
+    ]
+    assert capsys.readouterr().out == f"{command.HINT}\n{cut}\n{model.generate([history], sampling)[0].text}\n\n"
+
+
+def test_a_model_cannot_command_a_terminal() -> None:
+    assert command._visible("a\x1b]0;owned\x07b\n\tc\x9bü\x7f") == "a]0;ownedb\n\tcü"
+
+
+class Terminal:
+    """The runner at a terminal of its own."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.side, other = pty.openpty()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=other, stdout=other, stderr=other, cwd=folder, env=environment, start_new_session=True,
+            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(other)
+        self.seen = ""
+
+    def wait_for(self, text: str, seconds: float = 30) -> str:
+        """What came up to `text`, which is taken away."""
+        until = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < until, f"no {text!r} in {self.seen!r}"
+            if select.select([self.side], [], [], 0.2)[0]:
+                self.seen += os.read(self.side, 4096).decode(errors="replace")
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def say(self, text: str) -> None:
+        os.write(self.side, text.encode())
+
+    def end(self) -> int:
+        code = self.process.wait(timeout=30)
+        os.close(self.side)
+        return code
+
+
+@pytest.mark.parametrize("leave", ["/quit\n", "\x04", "\x03"])
+def test_a_conversation_from_the_archive_at_a_terminal(tiny_bundle: Path, tmp_path: Path, leave: str) -> None:
+    write_runner(tmp_path / "runner.pyz")
+    terminal = Terminal(["runner.pyz", "run", str(tiny_bundle), "--max-new-tokens", "8"], tmp_path)
+    terminal.wait_for("leaves.")
+    terminal.wait_for("> ")
+    terminal.say("a hat\n")
+    terminal.wait_for("a hat")
+    model = load(tiny_bundle).language
+    assert model is not None
+    wanted = command._visible(model.answer("a hat", Sampling(max_new_tokens=8)).text)
+    assert terminal.wait_for("> ").replace("\r\n", "\n").strip("\n") == wanted.strip("\n")
+    terminal.say(leave)
+    assert terminal.end() == 0
+
+
+def test_the_archive_with_texts_from_a_pipe(tiny_bundle: Path, tmp_path: Path) -> None:
+    write_runner(tmp_path / "runner.pyz")
+    (tmp_path / "jinja2.py").write_text("raise SystemExit('the wrong jinja2')")
+    done = subprocess.run(
+        [sys.executable, "runner.pyz", "run", str(tiny_bundle), "--json", "--max-new-tokens", "4"],
+        input=b'a hat\n{"messages": [{"role": "user", "content": "a hat"}]}\n', capture_output=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)
+    assert first == second and first["new_tokens"] == 4
