@@ -60,7 +60,16 @@ def test_the_bundle_answers_and_verifies(made: Path) -> None:
 
 
 def test_the_runner_streams_the_same_text(made: Path) -> None:
-    asked = [sys.executable, str(made / "runner.pyz"), "run", str(made / "bundle"), "The statement", "--max-new-tokens", "8", "--json"]
+    asked = [
+        sys.executable,
+        str(made / "runner.pyz"),
+        "run",
+        str(made / "bundle"),
+        "The statement",
+        "--max-new-tokens",
+        "8",
+        "--json",
+    ]
     first, second = (subprocess.run(asked, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert first == second and json.loads(first)
 
