@@ -1,0 +1,232 @@
+"""Decoding and reading speed of a 0.5 B-parameter decoder with real shapes and random weights, beside its peers, in one interleaved run.
+
+    python benchmarks/decoders/run.py [--rounds 12] [--threads 2]
+
+Peers: transformers in float32, eager and compiled with a static cache; llama.cpp with Q4_0 in every matrix, where
+llama-cpp-python and gguf are installed (`pip install llama-cpp-python gguf`). Every round asks each in turn for a prompt of 512
+tokens and 24 tokens after it, and reads the memory bandwidth. Writes results/decoders.json and README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "decoders"
+SHAPE = {
+    "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+    "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": True, "rms_norm_eps": 1e-6,
+    "bos_token_id": 1, "eos_token_id": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+}  # fmt: skip
+"""Those of Qwen2.5-0.5B (its config.json)."""
+PROMPT, TOKENS = 512, 24
+
+
+def prepare() -> dict[str, tuple[str, Path]]:
+    """Make what is not there yet; returns (kind, place) of each variant."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from edgekit.lower.causal_export import GENERATION
+    from edgekit.lower.causal import write_graph
+    from edgekit.models.decoders import describe
+    from edgekit.quantize.causal import quantize_decoder
+    from edgekit.target import Quantize
+
+    source = BUILD / "checkpoint"
+    if not (source / "tokenizer.json").is_file():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **SHAPE), dtype=torch.bfloat16).save_pretrained(source)
+        Tokenizer(models.BPE()).save(str(source / "tokenizer.json"))
+    whole = BUILD / "float32"
+    generation = {"context": 768, "eos": [2], "bos": 1, "layers": 24, "kv_heads": 2, "head_size": 64, "chat_template": None}
+    if not (whole / GENERATION).is_file():
+        whole.mkdir(parents=True, exist_ok=True)
+        write_graph(describe(source), whole)
+        (whole / GENERATION).write_text(json.dumps(generation))
+    variants = {}
+    for name, quantize in (
+        ("edgekit INT4, blocks of 32", Quantize(format="int4-weights")),
+        ("edgekit INT4, blocks of 128", Quantize(format="int4-weights", block=128)),
+        ("edgekit INT8, blocks of 32", Quantize(format="int8-weights")),
+    ):
+        out = BUILD / f"{quantize.format}-{quantize.block}"
+        if not (out / GENERATION).is_file():
+            out.mkdir(parents=True, exist_ok=True)
+            quantize_decoder(
+                whole, out, quantize, progress=lambda done, total, text: print(f"\r{done:.0f}/{total:.0f} {text:<50}", end="")
+            )
+            print()
+            (out / GENERATION).write_text(json.dumps(generation))
+        variants[name] = ("edgekit", out)
+    variants["transformers eager float32"] = ("eager", source)
+    variants["transformers compiled float32"] = ("compiled", source)
+    if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("gguf"):
+        from gguf_file import write_gguf
+
+        file = BUILD / "q4_0.gguf"
+        if not file.is_file():
+            write_gguf(source, file)
+        variants["llama.cpp Q4_0"] = ("llama.cpp", file)
+    return variants
+
+
+def weight_bytes(kind: str, place: Path) -> int:
+    """Bytes that every token reads: all weights but the rows of an embedding table that nothing multiplies."""
+    if kind == "llama.cpp":
+        return place.stat().st_size
+    if kind != "edgekit":
+        return 4 * 494_032_768
+    import onnx
+
+    model = onnx.load(str(place / "model.onnx"), load_external_data=False)
+    table = [
+        name for node in model.graph.node if node.op_type == "GatherBlockQuantized" for name in (node.input[0], node.input[2])
+    ]
+    lengths = {t.name: int({e.key: e.value for e in t.external_data}.get("length", 0)) for t in model.graph.initializer}
+    return sum(lengths.values()) - sum(lengths[name] for name in table)
+
+
+def bandwidth(threads: int) -> float:
+    """GB/s of reading memory once: dot products of arrays far beyond any cache, one a thread; the best of three."""
+    arrays = np.ones((threads, 48 * 2**20), dtype=np.float64)
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(3):
+            start = time.perf_counter()
+            list(pool.map(lambda row: float(np.dot(row, row)), arrays))
+            best = max(best, arrays.nbytes / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def interval(samples: list[float], seed: int = 0) -> list[float]:
+    """95% bootstrap interval of the median over rounds."""
+    random = np.random.default_rng(seed)
+    medians = np.median(random.choice(samples, size=(2000, len(samples))), axis=1)
+    return [float(value) for value in np.percentile(medians, [2.5, 97.5])]
+
+
+def measure(rounds: int, threads: int) -> dict[str, Any]:
+    variants = prepare()
+    workers = {}
+    for name, (kind, place) in variants.items():
+        workers[name] = subprocess.Popen(
+            [sys.executable, str(HERE / "workers.py"), kind, str(place), str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    asked = {name: _ask(worker) for name, worker in workers.items()}
+    del asked
+    found: dict[str, Any] = {name: {"prompt": [], "token": [], "peak_mb": 0.0} for name in variants}
+    reads = []
+    for number in range(rounds + 1):  # the first one warms up and is thrown away
+        for name, worker in workers.items():
+            prompt = _ask(worker, {"prompt": PROMPT})
+            tokens = _ask(worker, {"tokens": TOKENS})
+            if number:
+                found[name]["prompt"].append(prompt["seconds"][0])
+                found[name]["token"].append(float(np.median(tokens["seconds"])))
+                found[name]["peak_mb"] = tokens["peak_mb"]
+        reads.append(bandwidth(threads))
+        print(f"round {number} of {rounds}", flush=True)
+    for worker in workers.values():
+        worker.stdin.close()  # type: ignore[union-attr]
+        worker.wait()
+    return _document(variants, found, reads, rounds, threads)
+
+
+def _ask(worker: Any, what: dict[str, int] | None = None) -> dict[str, Any]:
+    if what:
+        worker.stdin.write(json.dumps(what) + "\n")
+        worker.stdin.flush()
+    line = worker.stdout.readline()
+    if not line:
+        raise SystemExit(f"a worker died: {worker.args}")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _document(variants: Any, found: Any, reads: list[float], rounds: int, threads: int) -> dict[str, Any]:
+    base = found["edgekit INT4, blocks of 32"]
+    rows = []
+    for name, (kind, place) in variants.items():
+        tokens, prompts = found[name]["token"], found[name]["prompt"]
+        size, median = weight_bytes(kind, place), float(np.median(tokens))
+        ratio = [other / ours for other, ours in zip(tokens, base["token"], strict=True)]
+        reading = [other / ours for other, ours in zip(prompts, base["prompt"], strict=True)]
+        rows.append(
+            {
+                "name": name, "weights_mb": size / 1e6, "token_ms": 1e3 * median, "token_ms_ci95": [1e3 * v for v in interval(tokens)],
+                "prompt_tokens_per_s": PROMPT / float(np.median(prompts)), "bandwidth_share": size / 1e9 / median / float(np.median(reads)),
+                "int4_is_faster_by": float(np.median(ratio)), "int4_is_faster_by_ci95": interval(ratio),
+                "int4_reads_faster_by": float(np.median(reading)), "int4_reads_faster_by_ci95": interval(reading),
+                "peak_mb": found[name]["peak_mb"],
+            }
+        )  # fmt: skip
+    chip = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    tools = {tool: metadata.version(tool) for tool in ("onnxruntime", "torch", "transformers")}
+    if importlib.util.find_spec("llama_cpp"):
+        tools["llama-cpp-python"] = metadata.version("llama-cpp-python")
+    return {
+        "command": f"python benchmarks/decoders/run.py --rounds {rounds} --threads {threads}",
+        "shape": SHAPE, "prompt": PROMPT, "tokens": TOKENS, "rounds": rounds, "threads": threads, "chip": chip, "tools": tools,
+        "read_gb_per_s": float(np.median(reads)), "read_gb_per_s_all": reads, "variants": rows,
+    }  # fmt: skip
+
+
+def page(document: dict[str, Any]) -> str:
+    """README.md from the results."""
+    lines = [
+        "# A decoder of half a billion parameters, beside its peers", "",
+        f"Shapes of Qwen2.5-0.5B, random weights, {document['threads']} threads of an {document['chip']}; a prompt of {document['prompt']} tokens, then",
+        f"{document['tokens']} tokens one by one; {document['rounds']} rounds, each variant in its own process, asked in turn. Medians with 95% intervals",
+        f"over rounds. Memory was read at {document['read_gb_per_s']:.0f} GB/s in the same run (dot products of arrays far beyond the caches); the share",
+        "is that of the weights' bytes at each token. Regenerate with", "", f"    {document['command']}", "",
+        "| variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    for row in document["variants"]:
+        low, high = row["token_ms_ci95"]
+        a, b = row["int4_is_faster_by_ci95"]
+        c, d = row["int4_reads_faster_by_ci95"]
+        lines.append(
+            f"| {row['name']} | {row['weights_mb']:.0f} MB | {row['token_ms']:.1f} ms ({low:.1f} to {high:.1f}) | {row['bandwidth_share']:.0%} "
+            f"| {row['int4_is_faster_by']:.2f}x ({a:.2f} to {b:.2f}) | {row['prompt_tokens_per_s']:.0f} | {row['int4_reads_faster_by']:.2f}x ({c:.2f} to {d:.2f}) |"
+        )
+    tools = ", ".join(f"{name} {version}" for name, version in document["tools"].items())
+    lines += ["", f'"INT4" is edgekit\'s with blocks of 32. Tools: {tools}. [The numbers](../results/decoders.json).', ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    document = measure(asked.rounds, asked.threads)
+    (HERE.parent / "results" / "decoders.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    (HERE / "README.md").write_text(page(document))
+    print(page(document))
+
+
+if __name__ == "__main__":
+    main()
