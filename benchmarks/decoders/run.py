@@ -42,8 +42,8 @@ def prepare() -> dict[str, tuple[str, Path]]:
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from edgekit.lower.causal_export import GENERATION
     from edgekit.lower.causal import write_graph
+    from edgekit.lower.causal_export import GENERATION
     from edgekit.models.decoders import describe
     from edgekit.quantize.causal import quantize_decoder
     from edgekit.target import Quantize
@@ -194,26 +194,36 @@ def _document(variants: Any, found: Any, reads: list[float], rounds: int, thread
 
 def page(document: dict[str, Any]) -> str:
     """README.md from the results."""
-    lines = [
-        "# A decoder of half a billion parameters, beside its peers", "",
-        f"Shapes of Qwen2.5-0.5B, random weights, {document['threads']} threads of an {document['chip']}; a prompt of {document['prompt']} tokens, then",
-        f"{document['tokens']} tokens one by one; {document['rounds']} rounds, each variant in its own process, asked in turn. Medians with 95% intervals",
-        f"over rounds. Memory was read at {document['read_gb_per_s']:.0f} GB/s in the same run (dot products of arrays far beyond the caches); the share",
-        "is that of the weights' bytes at each token. Regenerate with", "", f"    {document['command']}", "",
-        "| variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    for row in document["variants"]:
-        low, high = row["token_ms_ci95"]
-        a, b = row["int4_is_faster_by_ci95"]
-        c, d = row["int4_reads_faster_by_ci95"]
-        lines.append(
-            f"| {row['name']} | {row['weights_mb']:.0f} MB | {row['token_ms']:.1f} ms ({low:.1f} to {high:.1f}) | {row['bandwidth_share']:.0%} "
-            f"| {row['int4_is_faster_by']:.2f}x ({a:.2f} to {b:.2f}) | {row['prompt_tokens_per_s']:.0f} | {row['int4_reads_faster_by']:.2f}x ({c:.2f} to {d:.2f}) |"
-        )
     tools = ", ".join(f"{name} {version}" for name, version in document["tools"].items())
-    lines += ["", f'"INT4" is edgekit\'s with blocks of 32. Tools: {tools}. [The numbers](../results/decoders.json).', ""]
-    return "\n".join(lines)
+    head = f"""# A decoder of half a billion parameters, beside its peers
+
+Shapes of Qwen2.5-0.5B, random weights, {document["threads"]} threads of an {document["chip"]}; a prompt of {document["prompt"]} tokens,
+then {document["tokens"]} tokens one by one; {document["rounds"]} rounds, each variant in its own process, asked in turn. Medians with 95%
+intervals over rounds. Memory was read at {document["read_gb_per_s"]:.0f} GB/s in the same run (dot products of arrays far beyond the
+caches); the share is that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32. Tools: {tools}.
+[The numbers](../results/decoders.json). Regenerate with
+
+    {document["command"]}
+
+| variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |
+|---|---:|---:|---:|---:|---:|---:|
+"""
+    return head + "".join(f"| {' | '.join(_cells(row))} |\n" for row in document["variants"])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    low, high = row["token_ms_ci95"]
+    slow, fast = row["int4_is_faster_by_ci95"]
+    less, more = row["int4_reads_faster_by_ci95"]
+    return [
+        row["name"],
+        f"{row['weights_mb']:.0f} MB",
+        f"{row['token_ms']:.1f} ms ({low:.1f} to {high:.1f})",
+        f"{row['bandwidth_share']:.0%}",
+        f"{row['int4_is_faster_by']:.2f}x ({slow:.2f} to {fast:.2f})",
+        f"{row['prompt_tokens_per_s']:.0f}",
+        f"{row['int4_reads_faster_by']:.2f}x ({less:.2f} to {more:.2f})",
+    ]
 
 
 def main() -> None:
