@@ -9,6 +9,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TARGETS = $(foreach name,$(TARGET),--target $(name))
 
+# Threads that wait in a loop make training 10 to 20 times slower where cores are shared.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup export plan bench methods report artifacts test test-slow lint format clean
 

@@ -4,7 +4,7 @@
 
 Peers: transformers in float32, eager and compiled with a static cache; llama.cpp with Q4_0 in every matrix, where
 llama-cpp-python and gguf are installed (`pip install llama-cpp-python gguf`). Every round asks each in turn for a prompt of 512
-tokens and 24 tokens after it, and reads the memory bandwidth. Writes results/decoders.json and README.md beside this file.
+tokens and 24 tokens after it, and reads the memory bandwidth. Writes results.json and README.md beside this file.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ Shapes of Qwen2.5-0.5B, random weights, {document["threads"]} threads of an {doc
 then {document["tokens"]} tokens one by one; {document["rounds"]} rounds, each variant in its own process, asked in turn. Medians with 95%
 intervals over rounds. Memory was read at {document["read_gb_per_s"]:.0f} GB/s in the same run (dot products of arrays far beyond the
 caches); the share is that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32. Tools: {tools}.
-[The numbers](../results/decoders.json). Regenerate with
+[The numbers](results.json). Regenerate with
 
     {document["command"]}
 
@@ -233,7 +233,7 @@ def main() -> None:
     asked = parser.parse_args()
     sys.path.insert(0, str(HERE))
     document = measure(asked.rounds, asked.threads)
-    (HERE.parent / "results" / "decoders.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    (HERE / "results.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     (HERE / "README.md").write_text(page(document))
     print(page(document))
 
