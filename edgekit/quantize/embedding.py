@@ -17,6 +17,8 @@ SMALLEST = 65_536
 """Tables with fewer numbers stay in float32: they are a small part of the file."""
 
 
+AT_ONCE = 4096
+"""Rows that are rounded at a time, so that memory holds the table and little more."""
 MOSTLY_EQUAL = 0.95
 """Equal rows are stored once where that leaves fewer than this share of the rows."""
 
@@ -25,10 +27,15 @@ def block_quantize(table: np.ndarray, block: int, bits: int = 8) -> tuple[np.nda
     """uint8 (rows, width * bits / 8) around 2^(bits - 1) and float32 scales (rows, width / block) of float32 `table`."""
     rows, width = table.shape
     limit = 2 ** (bits - 1) - 1
-    blocks = table.reshape(rows, width // block, block)
-    scales = np.maximum(np.abs(blocks).max(axis=2), 1e-12).astype(np.float32) / np.float32(limit)
-    values = np.clip(np.rint(blocks / scales[:, :, None]), -limit, limit).astype(np.int8)
-    return packed(values.reshape(rows, width), bits), scales
+    values = np.empty((rows, width * bits // 8), dtype=np.uint8)
+    scales = np.empty((rows, width // block), dtype=np.float32)
+    for start in range(0, rows, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        blocks = table[part].reshape(-1, width // block, block)
+        scales[part] = np.maximum(np.abs(blocks).max(axis=2), 1e-12).astype(np.float32) / np.float32(limit)
+        whole = np.clip(np.rint(blocks / scales[part][:, :, None]), -limit, limit).astype(np.int8)
+        values[part] = packed(whole.reshape(-1, width), bits)
+    return values, scales
 
 
 def quantize_embeddings(graph: ir.Graph, bits: int = 8) -> int:
@@ -45,7 +52,7 @@ def quantize_embeddings(graph: ir.Graph, bits: int = 8) -> int:
             continue
         name = node.inputs[0].name or node.name
         indices, made = node.inputs[1], []
-        if len({row.tobytes() for row in table}) < MOSTLY_EQUAL * len(table):
+        if len({hash(row.tobytes()) for row in table}) < MOSTLY_EQUAL * len(table):
             unique, numbers = np.unique(table, axis=0, return_inverse=True)
             numbered = constant(graph, f"{name}.row", numbers.reshape(-1).astype(np.int32))
             made = [ir.node("Gather", [numbered, indices], name=f"{node.name}.row")]
