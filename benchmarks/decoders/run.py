@@ -199,8 +199,9 @@ def page(document: dict[str, Any]) -> str:
 
 Shapes of Qwen2.5-0.5B, random weights, {document["threads"]} threads of an {document["chip"]}; a prompt of {document["prompt"]} tokens,
 then {document["tokens"]} tokens one by one; {document["rounds"]} rounds, each variant in its own process, asked in turn. Medians with 95%
-intervals over rounds. Memory was read at {document["read_gb_per_s"]:.0f} GB/s in the best of as many readings between the rounds (dot products of arrays far
-beyond the caches; the worst was {min(document["read_gb_per_s_all"]):.0f}, so the machine was not quiet); the share is that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32. Tools: {tools}.
+intervals over rounds. Memory was read at {document["read_gb_per_s"]:.0f} GB/s in the best of as many readings between the rounds (dot
+products of arrays far beyond the caches; the worst was {min(document["read_gb_per_s_all"]):.0f}, so the machine was not quiet); the share is
+that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32. Tools: {tools}.
 [The numbers](results.json). Regenerate with
 
     {document["command"]}
