@@ -11,6 +11,8 @@ TASKS = {"clinc150": "clinc150", "wnut17": "wnut17", "stsb": "stsb"}
 """Recipes whose model and data a grid is made of."""
 SEEDS = (7, 8, 9)
 """Where a cell trains."""
+EPOCHS = 2
+"""Of every cell that trains, so that what they reach can be compared; recipes train for longer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,23 @@ def _zeros(**asked: Any) -> tuple[dict[str, Any], ...]:
     return ({"method": "prune-unstructured", **asked},)
 
 
+def _taught(**asked: Any) -> dict[str, Any]:
+    return {"method": "distill", "epochs": EPOCHS, "learning_rate": 3e-4, "precision": "bf16", **asked}
+
+
+def _gradual(what: str) -> tuple[dict[str, Any], ...]:
+    return (
+        {
+            "method": "prune-gradual",
+            "what": what,
+            "sparsity": 0.5,
+            "epochs": EPOCHS,
+            "learning_rate": 3e-4,
+            "precision": "bf16",
+        },
+    )
+
+
 CELLS = [
     Cell("int8 dynamic", "quantization"),
     Cell("int8 dynamic, one scale a tensor", "quantization", quantize={"per_channel": False}),
@@ -68,21 +87,21 @@ CELLS = [
     Cell("all steps of the recipe", "distillation", whole=True),
     Cell(
         "int8 static, trained on (QAT, 1 epoch)",
-        "distillation",
+        "quantization",
         ({"method": "quantize-aware", "epochs": 1},),
-        quantize={"mode": "static"},
+        {"mode": "static"},
         trains=True,
     ),
     Cell(
-        "Kwon, keep 0.5, LoRA of rank 8 (1 epoch)",
-        "distillation",
-        (*_structured(keep=0.5), {"method": "distill", "lora": 8, "epochs": 1, "learning_rate": 1e-3}),
+        "heads and neurons, Kwon, keep 0.5, LoRA of rank 8",
+        "pruning",
+        (*_structured(keep=0.5), _taught(lora=8, learning_rate=1e-3)),
         trains=True,
     ),
-    Cell(
-        "Kwon, keep 0.5, distilled (1 epoch)",
-        "distillation",
-        (*_structured(keep=0.5), {"method": "distill", "epochs": 1, "learning_rate": 3e-4}),
-        trains=True,
-    ),
+    Cell("heads and neurons, Kwon, keep 0.5, distilled", "pruning", (*_structured(keep=0.5), _taught()), trains=True),
+    Cell("heads and neurons, ZipLM, 2x, distilled", "pruning", (*_oneshot(speedup=2.0), _taught()), trains=True),
+    Cell("heads and neurons, gradual, keep 0.5", "pruning", _gradual("structures"), trains=True),
+    Cell("half the weights zero, gradual", "pruning", _gradual("weights"), trains=True),
+    Cell("3 of 6 layers, soft labels", "distillation", (_taught(layers=3, hidden="none", learning_rate=5e-4),), trains=True),
+    Cell("3 of 6 layers, soft labels and hidden states", "distillation", (_taught(layers=3, learning_rate=5e-4),), trains=True),
 ]

@@ -44,7 +44,8 @@ def recipe_text(base: Path, cell: Cell, seed: int) -> str:
     document["seed"] = seed
     document["model"] = {**document["model"], "id": _absolute(document["model"]["id"], base)}
     document["data"] = {
-        name: _absolute(value, base) if isinstance(value, str) else value for name, value in document["data"].items()
+        name: [_absolute(one, base) for one in value] if isinstance(value, list) else _absolute(value, base)
+        for name, value in document["data"].items()
     }
     document["compress"] = document.get("compress", []) if cell.whole else [dict(step) for step in cell.compress]
     document["accept"] = {}
@@ -56,8 +57,9 @@ def recipe_text(base: Path, cell: Cell, seed: int) -> str:
 
 
 def _absolute(value: str, base: Path) -> str:
-    path = (base.parent / value).resolve()
-    return str(path) if path.exists() else value
+    name, mark, column = value.partition("#")
+    path = (base.parent / name).resolve()
+    return f"{path}{mark}{column}" if path.exists() else value
 
 
 def _toml(document: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What an attention block of some heads and a feed-forward block of some neurons cost, norm and residual sum included.
 
-Measured: milliseconds of the very operators that dynamic INT8 is lowered to (QAttention, DynamicQuantizeMatMul, BiasGelu,
-SkipLayerNormalization), through ONNX Runtime on one thread of this machine. As many blocks follow one another as the model has
+Measured: milliseconds of the very operators that dynamic INT8 is lowered to (QAttention, DynamicQuantizeMatMul, Gelu,
+Sum, LayerNormalization), through ONNX Runtime on one thread of this machine. As many blocks follow one another as the model has
 layers, each with weights of its own, so that caches are as full as in the model; the price of an empty call is taken off.
 """
 
@@ -116,12 +116,14 @@ class _Chain:
         scale, zero = np.full(columns, 0.001, dtype=np.float32), np.zeros(columns, dtype=np.int8)
         return [self.constant(values), self.constant(scale), self.constant(zero)]
 
+    def product(self, current: str, rows: int, columns: int) -> str:
+        """DynamicQuantizeMatMul with its bias."""
+        return self.node("DynamicQuantizeMatMul", [current, *self.weight(rows, columns), self.numbers(columns)])[0]
+
     def residual(self, current: str, added: str | None, width: int) -> str:
-        """LayerNormalization of the sum, with the projection's bias; the bias alone where the block is gone."""
-        scale, shift, bias = (self.numbers(width) for _ in range(3))
-        if added is not None:
-            return self.node("SkipLayerNormalization", [added, current, scale, shift, bias], epsilon=1e-12)[0]
-        total = self.node("Add", [current, bias], domain="")[0]
+        """LayerNormalization of the sum with the block's result; with its bias alone where the block is gone."""
+        scale, shift = self.numbers(width), self.numbers(width)
+        total = self.node("Sum", [current, self.numbers(width) if added is None else added], domain="")[0]
         return self.node("LayerNormalization", [total, scale, shift], domain="", epsilon=1e-12)[0]
 
 
@@ -134,7 +136,7 @@ def _attention(block: Block, heads: int) -> _Chain:
             weight, weight_scale, weight_zero = chain.weight(block.width, 3 * columns)
             inputs = [shown, weight, chain.numbers(3 * columns), scale, weight_scale, "", zero, weight_zero]
             mixed = chain.node("QAttention", inputs, num_heads=heads)[0]
-            added = chain.node("DynamicQuantizeMatMul", [mixed, *chain.weight(columns, block.width)])[0]
+            added = chain.product(mixed, columns, block.width)
         current = chain.residual(current, added, block.width)
     return chain
 
@@ -144,13 +146,13 @@ def _feed_forward(block: Block, neurons: int) -> _Chain:
     for _ in range(block.layers):
         added = None
         if neurons:
-            raised = chain.node("DynamicQuantizeMatMul", [current, *chain.weight(block.width, wide)])[0]
+            raised = chain.product(current, block.width, wide)
             if block.gated:
                 raised, gate = chain.node("Split", [raised], domain="", outputs=2, axis=-1, num_outputs=2)
                 active = chain.node("Mul", [chain.node("Gelu", [raised], domain="")[0], gate], domain="")[0]
             else:
-                active = chain.node("BiasGelu", [raised, chain.numbers(neurons)])[0]
-            added = chain.node("DynamicQuantizeMatMul", [active, *chain.weight(neurons, block.width)])[0]
+                active = chain.node("Gelu", [raised])[0]
+            added = chain.product(active, neurons, block.width)
         current = chain.residual(current, added, block.width)
     return chain
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["METHOD", "VERSION", "Settings", "Summary", "neuron_levels", "prune", "run"]
 
 METHOD = "prune-oneshot"
-VERSION = 1
+VERSION = 2
 BATCH = 64
 TEMPERATURE = 4.0
 """Of the loss that levels are scored by: a teacher is so sure of rows it was trained on that at 1 hardly any change shows."""

@@ -36,6 +36,7 @@ FLOAT = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Attention"}
 FUSED = {
     "SkipLayerNormalization",
     "BiasGelu",
+    "Gelu",
     "FastGelu",
     "QAttention",
     "Attention",

@@ -1,6 +1,7 @@
 """One quantized model for one target: its number format, and what is done to the float32 graph before.
 
-smooth -> (which products stay float32) -> correct biases -> dynamic, static, weight-only, or whichever of two measures better.
+split what the CPU fuses badly -> smooth -> (which products stay float32) -> correct biases ->
+dynamic, static, weight-only, or whichever of two measures better.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from edgekit.quantize.observe import Feed, Progress
 from edgekit.quantize.qat import match_ranges
 from edgekit.quantize.sensitivity import groups, revert
 from edgekit.quantize.smooth import smooth
+from edgekit.quantize.split import split_norms
 from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
@@ -34,7 +36,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 
 __all__ = ["VERSION", "Evidence", "lower", "stock_int8"]
 
-VERSION = 2
+VERSION = 3
 FILE = "model.onnx"
 CLEARLY = 0.95
 """Static is taken over dynamic only below this share of its latency, so that noise does not decide."""
@@ -74,22 +76,21 @@ def lower(
             "measure" or "mixed" needs them; nothing to smooth; or learned ranges that fit no product or are smoothed away.
         CheckFailed: mixed precision that cannot hold the floor.
     """
-    if quantize.format == "float32":
-        shutil.copyfile(fused, out / FILE)
-        return {"mode": "float32"}
     if quantize.format == "float16":
         return {"mode": "float16", **to_float16(fused, out / FILE)}
-    if quantize.format == "bf16" and session.config.get(FASTMATH) == "1":
-        shutil.copyfile(fused, out / FILE)  # the session rounds, and the file stays float32
-        return {"mode": "bf16"}
-    if quantize.format == "bf16":
+    if quantize.format == "bf16" and session.config.get(FASTMATH) != "1":
         return {"mode": "bf16", **to_bfloat16(fused, out / FILE)}
+    split = split_norms(fused, scratch / "split.onnx")  # the rest is for a CPU; GPUs run the fused forms well
+    fused = scratch / "split.onnx"
+    if quantize.format in {"float32", "bf16"}:
+        shutil.copyfile(fused, out / FILE)  # bf16: the session rounds, and the file stays float32
+        return {"mode": quantize.format, "split": split}
     modes = (
         [quantize.format] if quantize.weight_only else ["dynamic", "static"] if quantize.mode == "measure" else [quantize.mode]
     )
     if (quantize.mixed or len(modes) > 1) and not evidence.feeds:
         raise BadInput("no validation rows to choose by", where="quantize", fix="give the recipe validation rows")
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"split": split}
     source = fused
     if quantize.smooth is not None:
         source = scratch / "smooth.onnx"
