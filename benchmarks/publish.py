@@ -1,4 +1,5 @@
-"""Take measured results from build/ into benchmarks/results/, and write the tables of README.md and benchmarks/README.md from them.
+"""Take measured results from build/ into benchmarks/results/, and write the tables from them: one line a result in README.md, all of it in
+benchmarks/README.md.
 
     python benchmarks/publish.py build/clinc150-x86-vnni build/intents-x86-vnni    # take results, then write the tables
     python benchmarks/publish.py                                                  # write the tables again from what is committed
@@ -118,25 +119,75 @@ TITLES = {
 }
 
 
+SUMMARY = [
+    (
+        "| bundle for `{target}` | quality kept (95% interval of the change) | one answer | against eager PyTorch | against ONNX Runtime fp32 "
+        "| against off-the-shelf INT8 | model + tokenizer |"
+    ),
+    "|---|---|---:|---:|---:|---:|---:|",
+]
+
+
+def summary(documents: list[dict[str, Any]]) -> list[str]:
+    """One line a result, and how they were measured."""
+    lines = []
+    for target in sorted({document["bench"]["target"]["requested"] for document in documents}):
+        lines += [*(line.format(target=target) for line in SUMMARY)]
+        lines += [_line(document) for document in documents if document["bench"]["target"]["requested"] == target]
+        lines.append("")
+    chips = sorted({document["bench"]["target"]["detected"]["cpu"] for document in documents})
+    shaky = [document for document in documents if not document["bench"]["validity"]["stable"]]
+    threads = sorted({document["bench"]["protocol"]["threads"] for document in documents})
+    return [
+        *lines,
+        (
+            f"Each beside its own original, all variants interleaved in one run, batch 1, {', '.join(map(str, threads))} thread, test rows at their "
+            f"real lengths, medians with 95% intervals, on {', '.join(chips)}; a shared machine: {len(shaky)} of {len(documents)} runs are marked "
+            "not stable. Off the shelf: `onnxruntime.quantization.quantize_dynamic`. Every variant, the commands and the JSON: "
+            "[benchmarks](benchmarks/README.md)."
+        ),
+        "",
+    ]
+
+
+def _line(document: dict[str, Any]) -> str:
+    bench, quality = document["bench"], document["quality"]
+    variants = {variant["name"]: variant for variant in bench["variants"]}
+    ratios = {item["against"]: item for item in bench["ratios"] if item["scenario"] == "real"}
+    real = next(item for item in variants["bundle"]["scenarios"] if item["name"] == "real")
+    low, high = (100 * value for value in quality["ci95"])
+    value, change = 100 * variants["bundle"]["quality"]["value"], 100 * quality["difference"]
+    cells = [
+        f"`{bench['recipe']}`",
+        f"{quality['metric']} {value - change:.2f} → {value:.2f} ({low:+.2f} to {high:+.2f})",
+        f"{real['p50_ms']:.3f} ms",
+        *(_faster(ratios.get(name)) for name in ("eager-fp32", "ort-fp32", "ort-int8-stock")),
+        f"{variants['ort-fp32']['total_mb']:.1f} → {variants['bundle']['total_mb']:.1f} MB",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _faster(ratio: dict[str, Any] | None) -> str:
+    return f"**{ratio['speedup']:.1f}x** ({ratio['ci95'][0]:.1f} to {ratio['ci95'][1]:.1f})" if ratio else ""
+
+
 def write_tables() -> None:
     """Put the tables between the markers of both pages."""
     lines: list[str] = []
+    documents = []
     for path in sorted(RESULTS.glob("*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
+        documents.append(json.loads(path.read_text(encoding="utf-8")))
         lines += [
-            f"`{path.stem}`, by `{document['command']}` ([JSON](benchmarks/results/{path.name})):",
+            f"`{path.stem}`, by `{documents[-1]['command']}` ([JSON](results/{path.name})):",
             "",
-            *table(document),
+            *table(documents[-1]),
             "",
         ]
-    for page in (HERE.parent / "README.md", HERE / "README.md"):
+    for page, body in ((HERE.parent / "README.md", summary(documents)), (HERE / "README.md", lines)):
         text = page.read_text(encoding="utf-8")
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)
-        body = "\n".join(lines)
-        if page.parent == HERE:
-            body = body.replace("(benchmarks/results/", "(results/")
-        page.write_text(f"{head}{BEGIN}\n\n{body}\n{END}{tail}", encoding="utf-8")
+        page.write_text(f"{head}{BEGIN}\n\n" + "\n".join(body) + f"\n{END}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":
