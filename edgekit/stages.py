@@ -228,7 +228,7 @@ def quantize_stage(
         return {**made, "bytes": (context.out / "model.onnx").stat().st_size}
 
     return Stage(
-        "quantize", title, run, version=3,
+        "quantize", title, run, version=4,
         settings={
             "quantize": recipe.quantize.model_dump(exclude_defaults=True) if recipe.quantize else "the target's", "task": recipe.task,
             "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,

@@ -13,9 +13,8 @@ from edgekit.data.splits import proof_disjoint
 from edgekit.errors import BadInput
 from edgekit.tasks.encode import read_split
 
-__all__ = ["FILE", "VERSION", "choose_rows"]
+__all__ = ["FILE", "choose_rows"]
 
-VERSION = 1
 FILE = "calibration.jsonl"
 
 

@@ -15,9 +15,8 @@ from typing import Any
 
 from edgekit.errors import BadInput
 
-__all__ = ["FUSED", "OPSET", "PLAIN", "VERSION", "export"]
+__all__ = ["FUSED", "OPSET", "PLAIN", "export"]
 
-VERSION = 1
 OPSET = 20
 """Not 23: `quantize_dynamic` of onnxruntime 1.32 rewrites opset 23's Attention into an invalid QAttention."""
 PLAIN = "model.onnx"

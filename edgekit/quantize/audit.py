@@ -22,9 +22,8 @@ from edgekit.target import Target
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["VERSION", "audit", "require"]
+__all__ = ["audit", "require"]
 
-VERSION = 2
 
 INTEGER = {
     # operator -> products of an activation with a constant weight that one node computes

@@ -34,9 +34,8 @@ from edgekit.target import FASTMATH, Quantize, Session
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["VERSION", "Evidence", "lower", "stock_int8"]
+__all__ = ["Evidence", "lower", "stock_int8"]
 
-VERSION = 3
 FILE = "model.onnx"
 CLEARLY = 0.95
 """Static is taken over dynamic only below this share of its latency, so that noise does not decide."""
