@@ -13,10 +13,10 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-slow lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-slow test-arm64 test-avx2 test-serve lint format clean
 
 help: ## list these verbs
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  Variables: RECIPE=$(RECIPE) TARGET=$(or $(TARGET),<best for this host>) PYTHON=$(PYTHON) BUILD=$(BUILD)"
 
 setup: $(READY) ## create .venv and install what the constraints pin
@@ -44,14 +44,29 @@ methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 st
 report: $(READY) ## write the report pages again
 	$(BIN)/edgekit report $(BUILD)
 
-artifacts: export ## list every file to ship, with its sha256
-	@cd $(BUILD) && sha256sum $(RECIPE)-*/bundle.tar.gz $(RECIPE)-*/runner.pyz | tee SHA256SUMS
+# RECIPE and TARGET may be .toml files: results are named after their stems.
+SHIPPED = $(or $(TARGET),$(wildcard targets/*.toml))
+RESULTS = $(foreach name,$(notdir $(basename $(SHIPPED))),$(BUILD)/$(notdir $(basename $(RECIPE)))-$(name))
+
+artifacts: export ## write everything to ship, with sums and a BOM (FLAGS="--oci --wheelhouse 3.11 --sign KEY")
+	$(BIN)/edgekit artifacts $(FLAGS) $$(ls -d $(RESULTS) 2>/dev/null)
 
 test: $(READY) ## the tests that every change must pass
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(READY) ## minutes-long tests: bare virtual environment, whole recipes
 	$(BIN)/python -m pytest -m slow
+
+LANE = --build $(BUILD) $(if $(REAL),--real) $(if $(RECORD),--record)
+
+test-arm64: $(READY) ## bundles of every task on four emulated ARM chips (REAL=1: the recipes' too, RECORD=1: write the results)
+	$(BIN)/python -m lanes arm64 $(LANE)
+
+test-avx2: $(READY) ## the same on an emulated Haswell, where 8-bit weights without protection give wrong sums
+	$(BIN)/python -m lanes avx2 $(LANE)
+
+test-serve: $(READY) ## the servers asked by OpenAI's and Triton's clients and a fuzzer
+	$(BIN)/python -m pytest tests/runtime/serve
 
 lint: $(READY) ## format check, lint, types, import layers
 	$(BIN)/ruff format --check .

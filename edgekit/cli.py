@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgekit.errors import BadInput, EdgekitError
+from edgekit.errors import BadInput, EdgekitError, NotPossibleHere
 
 __all__ = ["app", "main"]
 
@@ -86,10 +86,27 @@ def bench(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")
     ] = False,
+    device: Annotated[
+        list[str] | None, typer.Option("--device", help="Measure on user@host over ssh instead, or on this one of --inventory.")
+    ] = None,
+    inventory: Annotated[Path | None, typer.Option(help="File of devices (TOML); without --device: all of them.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure also on devices that have a result of this bundle.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a bundle and its baselines on this machine, in fresh interleaved processes."""
+    """Measure a bundle and its baselines on this machine, in fresh interleaved processes; or the bundle on devices."""
     from edgekit.console import Show
+
+    if device or inventory:
+        from edgekit.device.command import measure_on
+
+        document, shown, code = measure_on(
+            bundle, device or [], inventory, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed,
+            again=again, strict=strict, show=Show(silent=as_json),
+        )  # fmt: skip
+        _emit(document, as_json, shown)
+        raise typer.Exit(code)
+    if again:
+        raise BadInput("there is nothing to repeat without a device", where="--again", fix="give --device or --inventory too")
     from edgekit.pipeline import measure
 
     document, shown = measure(
@@ -101,15 +118,54 @@ def bench(
 
 
 @app.command()
-def verify(bundle: BundlePath, as_json: Json = False) -> None:
-    """Hash every file of a bundle again and replay its golden inputs."""
-    from edgekit.runtime.verify import verify as check
+def artifacts(
+    results: Annotated[
+        list[Path], typer.Argument(help="Result folders that `edgekit export` made, such as build/intents-x86-vnni.")
+    ],
+    oci: Annotated[bool, typer.Option("--oci", help="Add an OCI image layout, for a registry client to push.")] = False,
+    wheelhouse: Annotated[
+        str | None,
+        typer.Option(metavar="PYTHON", help="Add the wheels a device without a network needs, for its Python, such as 3.11."),
+    ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Sign with this private key (PEM, elliptic curve); no network is asked.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write everything to ship into RESULT/artifacts: bundle, archive, runner, model card, CycloneDX BOM, SHA256SUMS."""
+    from edgekit.console import Show
+    from edgekit.pack.artifacts import make_artifacts
 
-    document = check(bundle)
+    show = Show(silent=as_json)
+    made = [make_artifacts(result, oci=oci, key=sign, wheelhouse=wheelhouse, say=show.line) for result in results]
+    _emit([one.document() for one in made], as_json, [part for one in made for part in one.shown()])
+
+
+@app.command()
+def verify(
+    bundle: BundlePath,
+    verify_key: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Check first that this public key (PEM) signed the bundle.")
+    ] = None,
+    signature: Annotated[Path | None, typer.Option(help="The signature. Default: bundle.sig beside the bundle.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a bundle again and replay its golden inputs."""
+    if signature and not verify_key:
+        raise BadInput("a signature tells nothing without a key", where="--signature", fix="give --verify-key too")
+    if verify_key:
+        from edgekit.pack.signed import verify_signed
+
+        document = verify_signed(bundle, verify_key, signature)
+    else:
+        from edgekit.runtime.verify import verify as check
+
+        document = check(bundle)
     _emit(
         document,
         as_json,
-        f"{bundle}: whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed",
+        f"{bundle}: {'signed, ' if verify_key else ''}whole and right: "
+        f"{document['files']} files hashed, {document['golden']} golden inputs replayed",
     )
 
 
@@ -175,6 +231,30 @@ def run(
     answers = model(read_items(list(text) if text else read_texts()), top_k=top_k or 1)
     line = decoder(model.bundle.manifest.task).line
     _emit(answers, as_json, [line(answer) for answer in answers])
+
+
+@app.command()
+def serve(
+    bundle: BundlePath,
+    host: Annotated[str, typer.Option(help="Address to listen at; only this machine reaches the default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_048_576,
+    max_batch: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 64,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait for the model.")] = 64,
+) -> None:
+    """Answer over HTTP: Open Inference Protocol v2, OpenAI's routes where the task fits, /metrics."""
+    from edgekit.runtime.serve.command import serve_bundle
+    from edgekit.runtime.serve.limits import Limits
+
+    try:
+        from edgekit.serve import serve as transport
+    except ModuleNotFoundError as fault:
+        raise NotPossibleHere(
+            f"{fault.name} is not installed", fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve"
+        ) from None
+    limits = Limits(body=max_body, batch=max_batch, queue=max_queue)
+    if serve_bundle(bundle, transport, host=host, port=port, limits=limits):
+        raise typer.Exit(1)
 
 
 @app.command("ls")

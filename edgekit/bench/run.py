@@ -16,9 +16,10 @@ from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, files_of, is_eager, specifications
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.host import Host, detect
-from edgekit.runtime.environment import energy_reason, snapshot
+from edgekit.runtime.environment import snapshot
+from edgekit.runtime.health.record import Recorder, find_meters
 from edgekit.runtime.statistics import ratio_interval
-from edgekit.runtime.supervise import Runs, run_children, scenario_facts, validity
+from edgekit.runtime.supervise import Runs, energy_facts, run_children, scenario_facts, validity
 from edgekit.store import write_atomically
 from edgekit.target import Target
 from edgekit.tasks import find_task
@@ -76,7 +77,9 @@ def run_bench(
             reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
             raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)
         before = snapshot()
-        runs = run_children(specs, processes=count, seed=seed, progress=progress)
+        meters, unread = find_meters(target.provider)
+        with Recorder(meters) as recorder:
+            runs = run_children(specs, processes=count, seed=seed, progress=progress)
         if not runs.measured():
             raise KeyboardInterrupt
         loaded = [] if quick or runs.interrupted else traffic(specs, host.cores_usable, seed, progress)
@@ -113,8 +116,7 @@ def run_bench(
         "left_out": left_out,
         "ratios": _ratios(runs, seed),
         "traffic": loaded,
-        "energy": None,
-        "energy_reason": energy_reason(),
+        **energy_facts(recorder, unread, runs),
         "validity": validity(runs, before, after),
     }
     write_atomically(out, json.dumps(document, indent=1) + "\n")
@@ -150,7 +152,7 @@ def _items(lineage: dict[str, Any]) -> str:
 
 def _refuse(target: Target, host: Host) -> None:
     """A time must never carry another machine's label."""
-    fix = "copy the bundle and runner.pyz to the device and run `runner.pyz bench` there"
+    fix = "measure on the device itself: `edgekit bench BUNDLE --device user@host`"
     if host.emulated:
         raise NotPossibleHere(f"this processor is emulated ({host.evidence}): its times mean nothing", where="bench", fix=fix)
     lacks = target.lacks(host)

@@ -1,4 +1,4 @@
-"""The runner's command line, on argparse alone: run, verify, bench, info. Exit codes 0, 1, 2, 3 as everywhere, 130 after Ctrl-C."""
+"""The runner's command line, on argparse alone: run, verify, bench, info, serve. Exit codes 0, 1, 2, 3 as everywhere, 130 after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("verify", "hash files, replay golden inputs"),
         ("bench", "measure"),
         ("info", "show"),
+        ("serve", "answer over HTTP"),
     ):
         command = verbs.add_parser(verb, help=text)
         command.add_argument("bundle", type=Path, help="bundle folder, the folder above it, or its archive")
@@ -79,9 +80,18 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--threads", type=int)
             command.add_argument("--processes", type=int, default=10)
             command.add_argument("--seconds", type=float, default=2.0)
+            command.add_argument("--seed", type=int, default=7)
             command.add_argument("--out", type=Path)
+        if verb == "serve":
+            command.add_argument("--host", default="127.0.0.1", help="only this machine reaches the default")
+            command.add_argument("--port", type=int, default=8000, help="0: any that is free")
+            command.add_argument("--max-body", type=int, default=1_048_576, help="bytes of a request")
+            command.add_argument("--max-batch", type=int, default=64, help="texts in a request")
+            command.add_argument("--max-queue", type=int, default=64, help="requests that wait")
     asked = parser.parse_args(arguments)
     try:
+        if asked.verb == "serve":
+            return _serve(asked)
         document, text = _do(asked)
     except EdgekitError as fault:
         if asked.json:
@@ -104,6 +114,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"runner: interrupted: the result is partial, {whole} of {asked.processes} processes", file=sys.stderr)
         return 130
     return 0
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from edgekit.runtime.serve.command import serve_bundle
+    from edgekit.runtime.serve.limits import Limits
+    from edgekit.runtime.serve.transport import serve
+
+    limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue)
+    return 1 if serve_bundle(asked.bundle, serve, host=asked.host, port=asked.port, limits=limits) else 0
 
 
 def _do(asked: argparse.Namespace) -> tuple[Any, str]:
@@ -136,7 +155,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
     from edgekit.runtime.supervise import bench_bundle
 
     document = bench_bundle(
-        asked.bundle, threads=asked.threads, processes=asked.processes, seconds=asked.seconds, out=asked.out
+        asked.bundle, threads=asked.threads, processes=asked.processes, seconds=asked.seconds, out=asked.out, seed=asked.seed
     )
     lines = [f"{item['name']:>6}: p50 {item['p50_ms']:.3f} ms, 95% interval {item['ci95_ms'][0]:.3f} to {item['ci95_ms'][1]:.3f}"
              for item in document["variants"][0]["scenarios"]]  # fmt: skip

@@ -84,12 +84,14 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     order = spread_order([sum(len(one.ids) for one in item) for item in prepared], generator)
     real = [prepared[index] for index in order]
     samples, cpu_ms = {}, {}
+    windows: dict[str, tuple[int, int, int]] = {}
     for name in spec["scenarios"]:
         inputs = [feeds(item, names) for item in (real if name == "real" else [[fixed_length(real, int(name))]])]
-        cpu = time.process_time()
+        cpu, started = time.process_time(), _now()
         share = 1.0 if name == "real" else FIXED_SHARE
         warm, samples[str(name)] = _timed(run, inputs, spec, share)
         cpu_ms[str(name)] = (time.process_time() - cpu) * 1000 / (warm + len(samples[str(name)]))
+        windows[str(name)] = (started, _now(), warm + len(samples[str(name)]))  # for the supervisor, which reads energy
     turn = cycle([feeds(item, names) for item in real])
     traffic = _traffic(spec["traffic"], lambda: run(next(turn)), spec["seed"]) if spec.get("traffic") else None
     memory["peak_mb"] = _peak_mb()
@@ -98,6 +100,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "memory": memory,
         "samples": samples,
         "cpu_ms": cpu_ms,
+        "windows": windows,
         "traffic": traffic,
         "providers": providers,
     }

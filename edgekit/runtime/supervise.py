@@ -19,12 +19,23 @@ import numpy as np
 from edgekit.runtime.bundle import open_bundle
 from edgekit.runtime.child import run_child
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
-from edgekit.runtime.environment import compare, energy_reason, snapshot
+from edgekit.runtime.environment import compare, snapshot
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.health.record import Recorder, energy_block, find_meters
 from edgekit.runtime.session import check_chip
 from edgekit.runtime.statistics import spread, summary
 
-__all__ = ["Progress", "Runs", "bench_bundle", "dots", "refuse_emulation", "run_children", "scenario_facts", "validity"]
+__all__ = [
+    "Progress",
+    "Runs",
+    "bench_bundle",
+    "dots",
+    "energy_facts",
+    "refuse_emulation",
+    "run_children",
+    "scenario_facts",
+    "validity",
+]
 
 STABLE = 0.10
 """Process medians further apart than this share make a result unstable."""
@@ -95,12 +106,26 @@ def _middle(children: list[dict[str, Any]], part: str, key: str) -> float:
     return float(np.median([child[part][key] for child in children]))
 
 
-def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """{"stable", "throttled", "reasons"}: whether the processes agree, and what else a reader must know.
+def energy_facts(recorder: Recorder, unread: list[str], runs: Runs) -> dict[str, Any]:
+    """{"energy", "energy_reason"}: millijoules for each inference, read and never estimated; or None and why (`unread`)."""
+    windows: dict[str, dict[str, list[Any]]] = {}
+    for variant in runs.measured():
+        for child in runs.children[variant]:
+            for scenario, window in child.get("windows", {}).items():
+                windows.setdefault(variant, {}).setdefault(scenario, []).append(window)
+    energy = energy_block(recorder, windows)
+    why = "; ".join(unread) if not recorder.meters else "no timed window was long enough to read energy over it"
+    return {"energy": {**energy, "unread": unread} if energy else None, "energy_reason": None if energy else why}
 
-    Stable means at least two processes a variant, whose medians agree within STABLE in every scenario, without throttling.
+
+def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """{"valid", "stable", "throttled", "reasons"}: whether the processes agree, and what else a reader must know.
+
+    Stable means at least two processes a variant, whose medians agree within STABLE in every scenario, without throttling. A
+    throttled run is not valid: its times are of a slowed chip.
     """
-    found = compare(before, after)
+    providers = {name for children in runs.children.values() for child in children for name in child.get("providers", [])}
+    found = compare(before, after, on_gpu=bool(providers - {"CPUExecutionProvider"}))
     reasons = list(found["reasons"])
     stable = not found["throttled"] and not runs.interrupted
     if runs.interrupted:
@@ -115,7 +140,7 @@ def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[
         if share > STABLE:
             stable = False
             reasons.append(f"processes of {name} differ by {share:.0%} ({scenario})")
-    return {"stable": stable, "throttled": found["throttled"], "reasons": reasons}
+    return {"valid": not found["throttled"], "stable": stable, "throttled": found["throttled"], "reasons": reasons}
 
 
 def dots(done: float, total: float, text: str) -> None:
@@ -173,7 +198,9 @@ def bench_bundle(
             "max_warmup_seconds": 3.0,
             "scenarios": ["real", *lengths],
         }
-        runs = run_children({"bundle": spec}, processes=processes, seed=seed, progress=progress)
+        meters, unread = find_meters(manifest.provider)
+        with Recorder(meters) as recorder:
+            runs = run_children({"bundle": spec}, processes=processes, seed=seed, progress=progress)
     if not runs.measured():
         raise KeyboardInterrupt
     after = snapshot()
@@ -204,8 +231,7 @@ def bench_bundle(
         },
         "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
         "ratios": [],
-        "energy": None,
-        "energy_reason": energy_reason(),
+        **energy_facts(recorder, unread, runs),
         "validity": validity(runs, before, after),
     }
     if out is not None:

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from edgekit.runtime import environment
-from edgekit.runtime.environment import compare, energy_counters, energy_reason, snapshot
+from edgekit.runtime.environment import compare, snapshot
 
 
 @pytest.fixture(autouse=True)
-def _no_board(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "SPIN_SECONDS", 0.0)
-    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
 
 
 def tree(root: Path, **files: str) -> Path:
@@ -53,8 +52,15 @@ def test_a_snapshot_reads_everything(tmp_path: Path) -> None:
 
 def test_a_machine_that_shows_nothing_gives_nulls(tmp_path: Path) -> None:
     found = snapshot(tmp_path)
-    for name in ("frequency_mhz", "governor", "temperatures_c", "pi_throttled", "steal_ticks", "energy_uj", "quota_waits"):
+    for name in ("frequency_mhz", "governor", "temperatures_c", "pi_throttled", "steal_ticks", "quota_waits"):
         assert found[name] is None
+    assert set(found["reasons"]) >= {
+        "frequency_mhz",
+        "frequency_limit_mhz",
+        "temperatures_c",
+        "throttle_counts",
+        "pi_throttled",
+    }
     assert compare(found, found) == {"throttled": False, "reasons": []}
 
 
@@ -115,10 +121,25 @@ def test_a_quota_and_a_busy_machine_are_named(tmp_path: Path) -> None:
     assert "busy" in found["reasons"][1]
 
 
-def test_energy_is_read_or_its_absence_explained(tmp_path: Path) -> None:
-    assert energy_counters(tmp_path) is None and "no energy counter" in energy_reason(tmp_path)
-    folder = tmp_path / "sys/class/powercap/intel-rapl:0"
-    folder.mkdir(parents=True)
-    assert energy_counters(tmp_path) is None and "not readable" in energy_reason(tmp_path)
-    (folder / "energy_uj").write_text("123456\n")
-    assert energy_counters(tmp_path) == {"intel-rapl:0": 123456}
+@pytest.mark.parametrize(
+    ("name", "one", "other", "word"),
+    [
+        ("cooling_steps", 0, 3, "the kernel slowed the processor down for heat (3 steps after)"),
+        ("cooling_steps", 2, 0, "2 steps before"),
+        ("cooling_steps", 0, 0, None),
+        ("overcurrent_events", 4, 6, "over-current or under-voltage 2 times"),
+        ("overcurrent_events", 4, 4, None),
+    ],
+)
+def test_boards_that_slow_down(tmp_path: Path, name: str, one: int, other: int, word: str | None) -> None:
+    before = snapshot(machine(tmp_path))
+    found = compare({**before, name: one}, {**before, name: other})
+    assert found["throttled"] is (word is not None)
+    assert word is None or word in found["reasons"][0]
+
+
+def test_a_slowed_gpu_counts_where_it_computes(tmp_path: Path) -> None:
+    before = snapshot(machine(tmp_path))
+    after = {**before, "gpus": [{"name": "A GPU", "slowed": ["hardware slowdown for heat"]}]}
+    assert compare(before, after, on_gpu=True)["reasons"] == ["A GPU: hardware slowdown for heat (after)"]
+    assert not compare(before, after)["throttled"]

@@ -154,13 +154,13 @@ def test_a_real_ctrl_c_leaves_no_process_behind(tmp_path: Path, variant: tuple[P
 
 def test_validity() -> None:
     agree = Runs(children={"a": [result(1.0), result(1.05)]})
-    assert validity(agree, CALM, CALM) == {"stable": True, "throttled": False, "reasons": []}
+    assert validity(agree, CALM, CALM) == {"valid": True, "stable": True, "throttled": False, "reasons": []}
     differ = validity(Runs(children={"a": [result(1.0), result(1.5)]}), CALM, CALM)
     assert not differ["stable"] and "differ by 40%" in differ["reasons"][0]
     alone = validity(Runs(children={"a": [result(1.0)]}), CALM, CALM)
     assert not alone["stable"] and "one process" in alone["reasons"][0]
     hot = validity(agree, {**CALM, "throttle_counts": 1}, {**CALM, "throttle_counts": 2})
-    assert hot["throttled"] and not hot["stable"]
+    assert hot["throttled"] and not hot["stable"] and not hot["valid"] and "for heat" in hot["reasons"][0]
 
 
 def test_an_emulated_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""`edgekit bench BUNDLE --device user@host`: what the command line hands over, and what it gets to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgekit.console import Show
+from edgekit.device.fleet import Outcome, bench_on_devices
+from edgekit.device.inventory import choose
+from edgekit.device.table import shown
+from edgekit.errors import BadInput
+
+__all__ = ["measure_on"]
+
+QUICK, FULL = (3, 0.5), (10, 2.0)
+"""(fresh processes, timed seconds in each), as for a lone bundle on this machine."""
+
+
+def measure_on(
+    bundle: Path,
+    given: list[str],
+    inventory: Path | None,
+    *,
+    quick: bool,
+    processes: int | None,
+    seconds: float | None,
+    threads: int | None,
+    seed: int,
+    again: bool,
+    strict: bool,
+    show: Show,
+) -> tuple[dict[str, Any], list[Any], int]:
+    """(document, what to print, exit code): the highest code of any device's fault; with `strict` 1 for an unstable result.
+
+    Raises:
+        BadInput: devices that cannot be meant, or no sound bundle.
+    """
+    if seconds is not None and not 0 < seconds < 3600:
+        raise BadInput("seconds must be above 0 and below 3600", where="bench")
+    usual = QUICK if quick else FULL
+    outcomes = bench_on_devices(
+        bundle, choose(given, inventory), processes=processes or usual[0], seconds=seconds or usual[1], threads=threads, seed=seed,
+        again=again, show=show,
+    )  # fmt: skip
+    return (
+        {"devices": [outcome.document() for outcome in outcomes]},
+        shown(outcomes),
+        max(_code(one, strict) for one in outcomes),
+    )
+
+
+def _code(outcome: Outcome, strict: bool) -> int:
+    if outcome.fault is not None:
+        return outcome.fault.exit_code
+    assert outcome.result is not None, "without a fault there is a result"
+    return int(strict and not outcome.result["bench"]["validity"]["stable"])

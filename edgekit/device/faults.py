@@ -1,0 +1,137 @@
+"""What went wrong on the way to a device or on it, in words: which device, which step, what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+
+__all__ = ["died", "ended", "plain", "refused"]
+
+LAST_WORDS = 6
+RETRY = "the same command goes on where this ended"
+FETCH_KEY = "read the device's key at the device itself (/etc/ssh/ssh_host_ed25519_key.pub)"
+SSH: tuple[tuple[str, type[EdgekitError], str, str], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        BadInput,
+        "its host key is not the pinned one: another machine answers, or the device was set up anew",
+        f"{FETCH_KEY}, and only if it is the new one put it in place of the old (host_key in the inventory, or known_hosts)",
+    ),
+    (
+        r"host key is known for|Host key verification failed",
+        BadInput,
+        "its host key is not known, and no unknown host is trusted",
+        f"{FETCH_KEY} and put it in the inventory as host_key, or in your known_hosts",
+    ),
+    (
+        r"Permission denied \(|Too many authentication failures",
+        BadInput,
+        "it accepts none of the offered keys for this account",
+        "name the account and a key that it knows (user and identity in the inventory)",
+    ),
+    (
+        r"Could not resolve hostname|Name or service not known",
+        BadInput,
+        "no such host",
+        "check the name or give the address",
+    ),
+    (r"no such identity|Load key .*:", BadInput, "the private key cannot be read", "check identity in the inventory"),
+    (r"Connection refused", NotPossibleHere, "nothing listens on its ssh port", "start sshd there, or give the right port"),
+    (
+        r"message authentication code incorrect|Corrupted MAC|Bad packet length",
+        NotPossibleHere,
+        "the link corrupts what it carries",
+        f"check cable and power supply; {RETRY}",
+    ),
+    (
+        r"[Cc]onnection timed out|Operation timed out|during banner exchange|No route to host|Network is unreachable",
+        NotPossibleHere,
+        "it does not answer",
+        "see that it is up and reachable, or give it longer (connect_seconds in the inventory)",
+    ),
+)  # fmt: skip
+"""Signs in what OpenSSH prints when it ends with 255, the worst first."""
+
+
+def ended(where: str, step: str, code: int, errors: str) -> EdgekitError:
+    """The fault behind ssh's end with `code` where the agent's answer was due."""
+    place = f"{where}, {step}"
+    old = re.search(r"EDGEKIT-OLD (\d+\.\d+)", errors)
+    if old:
+        return NotPossibleHere(
+            f"its Python is {old[1]}, the runner needs 3.11 or later",
+            where=place,
+            fix="name a later one (python in the inventory)",
+        )
+    if code in (126, 127):
+        return NotPossibleHere(
+            "no Python there under this name",
+            where=place,
+            faults=plain(errors),
+            fix="install it, or name it (python in the inventory)",
+        )
+    if code == 255:
+        for sign, kind, what, fix in SSH:
+            if re.search(sign, errors):
+                return kind(what, where=place, faults=[] if kind is BadInput and "key" in what else plain(errors), fix=fix)
+        return NotPossibleHere("the link broke", where=place, faults=plain(errors), fix=RETRY)
+    if code in (132, 137):
+        return _killed(place, code)
+    return CheckFailed(f"the device's Python ended with exit code {code}", where=place, faults=plain(errors))
+
+
+def died(where: str, step: str, answer: dict[str, Any]) -> EdgekitError:
+    """The fault behind a runner on the device that ended with something other than 0, or not in time."""
+    place = f"{where}, {step}"
+    code = answer["code"]
+    if answer["late"]:
+        fix = "give it longer (bench_seconds in the inventory) or ask for less (--quick)"
+        return NotPossibleHere("it took too long", where=place, faults=plain(answer["stderr"]), fix=fix)
+    if code in (132, 137):
+        return _killed(place, code)
+    try:
+        said = [line.strip() for line in json.loads(answer["stdout"])["error"].splitlines()]
+        said = [line.replace("- ", "", 1) if line.startswith("- ") else line for line in said]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said = answer["stderr"].strip().splitlines()
+    if re.search(r"instruction set|Illegal instruction", " ".join(said)) and code == 3:
+        return _killed(place, 132)
+    if re.search(r"out of memory|MemoryError|bad_alloc", " ".join(said)):
+        return _killed(place, 137)
+    kind = {2: BadInput, 3: NotPossibleHere}.get(code, CheckFailed)
+    return kind(f"the runner ended with exit code {code}", where=place, faults=plain("\n".join(said), most=20))
+
+
+def refused(where: str, step: str, answer: dict[str, Any]) -> EdgekitError:
+    """The fault behind a request that the agent refused."""
+    kind, place = str(answer["refused"]), f"{where}, {step}"
+    what = " ".join(plain(str(answer.get("what", ""))))
+    if kind == "full":
+        return NotPossibleHere(what, where=place, fix="free some space there, or name another folder (folder in the inventory)")
+    if kind == "corrupt":
+        return CheckFailed(f"arrived changed: {what}", where=place, fix=f"check the device's memory and disk; {RETRY}")
+    if kind == "busy":
+        return NotPossibleHere(f"the device is in use: {what}", where=place, fix="wait for the other run to end")
+    fix = "see that the account may write there, or name another folder (folder in the inventory)" if kind == "system" else None
+    return NotPossibleHere(what or "the request was refused", where=place, fix=fix)
+
+
+def plain(text: str, most: int = LAST_WORDS) -> list[str]:
+    """The last lines of a device's text with nothing in them that a terminal would obey."""
+    lines = ["".join(letter for letter in line if letter.isprintable())[:300].strip() for line in text.splitlines()]
+    return [line for line in lines if line][-most:]
+
+
+def _killed(place: str, code: int) -> NotPossibleHere:
+    if code == 132:
+        return NotPossibleHere(
+            "killed by SIGILL (132): this onnxruntime wheel needs a newer ISA than the chip has",
+            where=place, fix="install an onnxruntime that was built for this chip",
+        )  # fmt: skip
+    return NotPossibleHere(
+        "killed (137), most likely out of memory",
+        where=place, fix="end other programs there, or make a smaller bundle",
+    )  # fmt: skip

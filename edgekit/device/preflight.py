@@ -1,0 +1,98 @@
+"""Whether a device can run a bundle, judged from its facts before anything is sent: all that is wrong at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from edgekit.config import Strict
+from edgekit.device.ssh import OLDEST
+from edgekit.runtime.chip import parse_cpuinfo
+from edgekit.runtime.manifest import Manifest
+
+__all__ = ["FLOORS", "Facts", "notes", "unfit"]
+
+FLOORS = {"numpy": "1.26", "onnxruntime": "1.30", "tokenizers": "0.21"}
+"""What the runtime needs at least; onnxruntime also what the bundle says."""
+GLIBC = (2, 28)
+"""Oldest glibc of the manylinux wheels of onnxruntime; musl has none at all."""
+RUNTIME_BYTES = 90_000_000
+"""Interpreter, numpy and onnxruntime with an empty session (measured: 89 MB at their peak)."""
+SPARE_BYTES = 8_000_000
+"""Disk for results and temporary files beside what is sent."""
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+class Facts(Strict):
+    """What a device says of itself. Bytes; None where it does not say, or where a package is not installed."""
+
+    python: str
+    machine: str
+    glibc: str | None
+    cpuinfo: str
+    memory_available: int | None
+    disk_free: int
+    packages: dict[str, str | None]
+
+    def document(self) -> dict[str, Any]:
+        """For JSON, with the chip's name and instruction sets instead of the text that holds them."""
+        chip = parse_cpuinfo(self.cpuinfo)
+        return {**self.model_dump(exclude={"cpuinfo"}), "cpu": chip.model, "isa": sorted(chip.isa)}
+
+
+def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list[str]:
+    """What keeps the device from running the bundle, each with what to do. `to_send` and `whole` are bytes of the files."""
+    faults = []
+    if _numbers(facts.python) < OLDEST:
+        faults.append(f"Python {facts.python}: the runner needs {'.'.join(map(str, OLDEST))} or later")
+    machine = MACHINES.get(facts.machine.lower(), facts.machine)
+    isa = parse_cpuinfo(facts.cpuinfo).isa
+    if machine != manifest.arch:
+        faults.append(f"the bundle is for {manifest.arch}, the device is {machine}: export for a target of this device")
+    else:
+        missing = sorted(set(manifest.isa) - isa)
+        if missing or (manifest.isa_any and not set(manifest.isa_any) & isa):
+            lacks = ", ".join(missing) or f"one of {', '.join(manifest.isa_any)}"
+            faults.append(f"its chip lacks {lacks}: export for a target that it matches")
+    wanted = {**FLOORS, "onnxruntime": max(FLOORS["onnxruntime"], _least(manifest), key=_numbers)}
+    for name, floor in wanted.items():
+        version = facts.packages.get(name)
+        if version is None:
+            faults.append(f"{name} is not installed for this Python: pip install '{name}>={floor}'")
+        elif _numbers(version) < _numbers(floor):
+            faults.append(f"{name} {version} is too old: pip install --upgrade '{name}>={floor}'")
+    if facts.packages.get("onnxruntime") is None and (facts.glibc is None or _numbers(facts.glibc) < GLIBC):
+        least = ".".join(map(str, GLIBC))
+        faults.append(f"glibc {facts.glibc or '(none: musl?)'}: onnxruntime's wheels need {least}, so it must be built there")
+    if facts.memory_available is not None and facts.memory_available < whole + RUNTIME_BYTES:
+        faults.append(
+            f"{_mb(facts.memory_available)} of memory are free, about {_mb(whole + RUNTIME_BYTES)} are needed: end other programs"
+        )
+    if facts.disk_free < to_send + SPARE_BYTES:
+        faults.append(
+            f"{_mb(facts.disk_free)} of disk are free, {_mb(to_send + SPARE_BYTES)} are needed: free some, or name another folder"
+        )
+    return faults
+
+
+def notes(facts: Facts, manifest: Manifest) -> list[str]:
+    """What a reader should know although it keeps nobody from running."""
+    version, newest = facts.packages.get("onnxruntime"), manifest.document["edgekit"]["onnxruntime"].get("max")
+    if version and isinstance(newest, str) and _numbers(version)[:2] > _numbers(newest)[:2]:
+        return [f"onnxruntime {version} is newer than any the bundle was tried with ({newest})"]
+    return []
+
+
+def _least(manifest: Manifest) -> str:
+    least = manifest.document["edgekit"]["onnxruntime"].get("min")
+    return least if isinstance(least, str) else "0"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for comparing: "1.30.0rc1" -> (1, 30, 0)."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,101 @@
+"""A device made of this machine: a real sshd on loopback, a key, and an account with nothing but Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import PROXY, SSHD, Server, free_port, keygen, make_bundle, write_stand_in
+
+from edgekit.device import fleet
+from edgekit.device.inventory import Device
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("device-bundle"))
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of its own, so that devices/ beside it is of one test alone."""
+    shutil.copytree(tiny_bundle, tmp_path / "result" / "bundle")
+    return tmp_path / "result" / "bundle"
+
+
+@pytest.fixture(scope="session")
+def large_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four megabytes, so that a link can break in the middle."""
+    return make_bundle(tmp_path_factory.mktemp("large-bundle"), ballast=4_000_000)
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if SSHD is None or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("needs sshd, ssh and ssh-keygen (Debian: openssh-server)")
+    root = tmp_path_factory.mktemp("sshd")
+    host, user = keygen(root / "host"), keygen(root / "user")
+    home = root / "home"
+    (home / "bin").mkdir(parents=True)
+    (root / "authorized_keys").write_text(user.with_suffix(".pub").read_text())
+    shell = root / "shell"  # the account: its own home, a PATH with Python alone, and nothing of this process' environment
+    shell.write_text(
+        f"#!/bin/sh\ncd '{home}' || exit 1\nexec env -i HOME='{home}' PATH='{home}/bin' /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
+    )
+    shell.chmod(0o755)
+    port = free_port()
+    (root / "config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host}\nPidFile none\nAuthorizedKeysFile {root}/authorized_keys\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        f"ForceCommand {shell}\nMaxStartups 100\nPrintMotd no\n"
+    )
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where Debian's sshd, started as root, confines its first half
+    log = (root / "log").open("wb")
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(root / "config")], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    server = Server(port, home, user, " ".join(host.with_suffix(".pub").read_text().split()[:2]), process)
+    server.python("python3", 'exec "$PYTHON" "$@"')
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        if process.poll() is not None:
+            pytest.skip(f"sshd does not start here: {(root / 'log').read_text()[-300:]}")
+        time.sleep(0.02)
+    yield server
+    process.terminate()
+    process.wait()
+    log.close()
+
+
+@pytest.fixture
+def proxied(sshd: Server, tmp_path: Path) -> Callable[[str], Device]:
+    """Devices whose link goes through a Python program: `body` sees `net` (a socket to sshd), and `up` and `down` (generators)."""
+
+    def make(body: str, name: str = "here", **changes: Any) -> Device:
+        program = tmp_path / f"proxy-{len(list(tmp_path.glob('proxy-*')))}.py"
+        program.write_text(PROXY.format(port=sshd.port, body="\n".join("    " + line for line in body.splitlines())))
+        config = program.with_suffix(".conf")
+        config.write_text(f"Host *\n    ProxyCommand {sys.executable} {program}\n")
+        return sshd.device(name, ssh_config=str(config), **changes)
+
+    return make
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Called with a body: what is sent from now on is the stand-in for the runner; where the runner itself is not the point."""
+
+    def use(body: str = "") -> None:
+        monkeypatch.setattr(fleet, "write_runner", lambda path: write_stand_in(path, body))
+
+    use()
+    return use

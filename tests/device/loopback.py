@@ -1,0 +1,143 @@
+"""A device made of this machine: what an sshd on loopback needs, a bundle, a stand-in for the runner, a bad line."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiny_onnx import LABELS, WORDS, write_variant
+
+from edgekit.device.inventory import Device
+from edgekit.host import detect
+from edgekit.pack.bundle import write_bundle
+from edgekit.pack.golden import make_golden
+
+SSHD = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).exists()), None)
+QUICK: dict[str, Any] = {"processes": 1, "seconds": 0.02, "threads": None, "seed": 7, "again": False}
+
+
+def make_bundle(
+    root: Path, *, arch: str | None = None, isa: list[str] | None = None, ballast: int = 0, least: str = "1.30"
+) -> Path:
+    """A sound bundle of the tiny graph in root/bundle; `ballast` bytes of noise travel with it."""
+    source = write_variant(root / "source")
+    texts = [f"turn it {word}" for word in WORDS[4:]]
+    golden = make_golden(
+        source / "model.onnx", source / "tokenizer.json", "text-classification", texts, LABELS, max_length=32,
+        provider="CPUExecutionProvider",
+    )  # fmt: skip
+    block: dict[str, Any] = {key: {} for key in ("source", "data", "calibration", "recipe", "quality", "tools")} | {
+        "version": "0.1.0", "task": "text-classification", "labels": LABELS, "inputs": [], "outputs": [], "vocabulary": len(WORDS),
+        "target": {"name": "here", "arch": arch or detect().arch, "isa": isa or [], "isa_any": [], "provider": "CPUExecutionProvider"},
+        "tokenizer": {"file": "tokenizer.json", "max_length": 32, "pad_id": 0, "pad_token": "[PAD]"},
+        "opset": 20, "onnxruntime": {"min": least, "max": "99.0"}, "licence": "apache-2.0",
+        "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": 0.1},
+    }  # fmt: skip
+    files = {"model.onnx": source / "model.onnx", "tokenizer.json": source / "tokenizer.json"}
+    if ballast:
+        (source / "ballast.bin").write_bytes(os.urandom(ballast))
+        files["ballast.bin"] = source / "ballast.bin"
+    folder = root / "bundle"
+    folder.mkdir()
+    options = {"intra_op_num_threads": 1, "config": {"session.intra_op.allow_spinning": "0"}}
+    variant = {"file": "model.onnx", "execution_provider": "CPUExecutionProvider", "session_options": options}
+    write_bundle(folder, name="tiny-here", files=files, texts={"golden.json": json.dumps(golden)}, variant=variant, block=block)
+    return folder
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running sshd."""
+
+    port: int
+    home: Path
+    """The account's home: its bin/ is all its PATH."""
+    identity: Path
+    host_key: str
+    process: subprocess.Popen[bytes]
+
+    def device(self, name: str = "here", **changes: Any) -> Device:
+        """This server as a device."""
+        usual = {
+            "name": name, "host": "127.0.0.1", "port": self.port, "user": getpass.getuser(), "identity": str(self.identity),
+            "host_key": self.host_key, "python": "python3", "folder": str(self.home / name), "ssh_config": "/dev/null",
+        }  # fmt: skip
+        return Device(**{**usual, **changes})
+
+    def left(self, name: str = "here") -> list[str]:
+        """What is left in the device's folder, the lock aside."""
+        return sorted(path.name for path in (self.home / name / "edgekit").glob("*") if path.name != "lock")
+
+    def python(self, name: str, script: str) -> str:
+        """A program called `name` on the account's PATH: a shell script around the real Python, $PYTHON."""
+        path = self.home / "bin" / name
+        path.write_text(f"#!/bin/sh\nPYTHON='{sys.executable}'\n{script}\n")
+        path.chmod(0o755)
+        return name
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return condition()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def keygen(path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
+    return path
+
+
+RUNNER = """import json, os, pathlib, random, signal, sys, time
+verb, bundle = sys.argv[1:3]
+manifest = json.loads((pathlib.Path(bundle) / "manifest.json").read_text())
+document = {{"ok": True, "golden": 32}}
+if verb == "bench":
+    document = {{
+        "schema_version": 1, "complete": True, "artifact_sha256": manifest["assets"]["model.onnx"]["sha256"], "token": random.random(),
+        "variants": [{{"scenarios": [{{"name": "real", "p50_ms": 0.5, "ci95_ms": [0.4, 0.6]}}], "memory": {{"peak_mb": 50.0}}}}],
+        "validity": {{"stable": True, "throttled": False, "reasons": []}},
+    }}
+{body}
+if "--out" in sys.argv:
+    pathlib.Path(sys.argv[sys.argv.index("--out") + 1]).write_text(json.dumps(document))
+print(json.dumps(document))
+"""
+
+
+def write_stand_in(path: Path, body: str = "") -> Path:
+    """A runner that measures nothing and says so at once, after `body`, which sees `verb` and `document`."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("__main__.py"), RUNNER.format(body=body))  # no time in it: the same bytes every time
+    return path
+
+
+PROXY = """import os, socket, sys, threading, time
+net = socket.create_connection(("127.0.0.1", {port}))
+def back():
+    while data := net.recv(65536):
+        os.write(1, data)
+threading.Thread(target=back, daemon=True).start()
+sent = 0
+while data := os.read(0, 4096):
+{body}
+    net.sendall(data)
+    sent += len(data)
+"""
