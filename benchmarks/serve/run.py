@@ -1,0 +1,260 @@
+"""How much load the servers hold: latency when idle, then under rising load, then a minute at saturation with everything counted.
+
+    python benchmarks/serve/run.py build/clinc150-x86-vnni build/stsb-x86-vnni build/reference-lm-x86-vnni
+
+Writes results.json and README.md beside itself. Client and server share the machine; a quiet one with two cores is wanted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from load import Tally, at_rate, one_by_one, saturated
+
+from edgekit.host import detect
+from edgekit.pack.runner import write_runner
+from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.model import load
+
+HERE = Path(__file__).resolve().parent
+IDLE = 200
+"""Requests one by one, a pause of PAUSE seconds before each."""
+PAUSE = 0.05
+STEP = 1.25
+"""From one rate to the next."""
+CLIENTS = 96
+"""At saturation: more than wait in the queue, so that some are refused."""
+LONGEST_TEXT = 200
+NEW_TOKENS = 16
+ABOUT = (
+    "`edgekit` is `edgekit serve` (uvicorn), `runner.pyz` the runner's own server. Idle: the median latency of single requests with "
+    f"the golden input of median length, {PAUSE * 1000:.0f} ms apart. Held: the highest rate of Poisson arrivals of that request, rising by "
+    f"{STEP - 1:.0%} a step, whose p99 stays under twice the idle latency, counted from when each request was meant to be sent. "
+    f"Saturation: {CLIENTS} clients that ask all golden inputs in turn and again at once; who is refused (503) waits as told. Nothing "
+    "lost: every request was answered 200 or 503, and both sides count the same. Language models answer with "
+    f"{NEW_TOKENS} tokens. [The numbers](results.json). Regenerate with"
+)
+
+
+def main() -> None:
+    """Measure every bundle on both servers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
+    parser.add_argument("--saturation", type=float, default=60.0, help="seconds at saturation")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of results.json and README.md")
+    asked = parser.parse_args()
+    cells = []
+    for path in asked.bundles:
+        for server in ("edgekit", "runner.pyz"):
+            cells.append(measure(path, server, asked.seconds, asked.saturation))
+            say(f"{cells[-1]['bundle']} on {server}: {cells[-1]['held_per_second']} a second held")
+    document = {
+        "command": f"python benchmarks/serve/run.py {' '.join(str(path) for path in asked.bundles)}"
+        f" --seconds {asked.seconds:g} --saturation {asked.saturation:g}",
+        "machine": {"chip": detect().cpu, "cores": os.cpu_count()},
+        "cells": cells,
+    }
+    (asked.out / "results.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (asked.out / "README.md").write_text(page(document), encoding="utf-8")
+
+
+def measure(path: Path, server: str, seconds: float, saturation: float) -> dict[str, Any]:
+    """One bundle on one server."""
+    load_before = os.getloadavg()[0]
+    requests, typical, alone = prepared(path)
+    with started(path, server) as port:
+        asyncio.run(one_by_one(port, typical, IDLE // 4, 0.0))  # warm
+        idle = figures(asyncio.run(one_by_one(port, typical, IDLE, PAUSE)))
+        say(f"  idle {idle['p50_ms']:.2f} ms")
+        rates, held = rising(port, typical, idle["p50_ms"], seconds)
+        full = at_saturation(port, requests, saturation)
+    return {
+        "bundle": open_bundle(path).manifest.name, "task": open_bundle(path).manifest.task, "server": server, "load_before": load_before,
+        "model_alone_p50_ms": alone, "idle": idle, "rates": rates, "held_per_second": held, "saturation": full,
+    }  # fmt: skip
+
+
+def rising(port: int, typical: bytes, idle: float, seconds: float) -> tuple[list[dict[str, Any]], float | None]:
+    """Figures at each rate, and the highest before the first two in a row with a p99 of twice `idle` ms or more."""
+    rates: list[dict[str, Any]] = []
+    rate = 0.05 * 1000 / idle
+    while len(rates) < 2 or any(one["held"] for one in rates[-2:]):
+        found = figures(asyncio.run(at_rate(port, typical, rate, seconds, len(rates))))
+        whole = set(found["statuses"]) == {"200"}
+        rates.append({"per_second": round(rate, 2), **found, "held": whole and found["p99_ms"] < 2 * idle})
+        say(f"  {rate:.1f} a second: p99 {found['p99_ms']:.2f} ms")
+        rate *= STEP
+    held = [one["per_second"] for one in rates if one["held"]]
+    return rates, max(held, default=None)
+
+
+def at_saturation(port: int, requests: list[bytes], seconds: float) -> dict[str, Any]:
+    """CLIENTS at once: counts of both sides, and the server's memory each second."""
+    memory: list[int] = []
+
+    async def both() -> Tally:
+        work = asyncio.ensure_future(saturated(port, requests, CLIENTS, seconds))
+        while not work.done():
+            memory.append(round(await asyncio.to_thread(sample, port, "process_resident_memory_bytes")))
+            await asyncio.wait((work,), timeout=1.0)
+        return work.result()
+
+    before = counted(port)
+    began = time.perf_counter()
+    tally = asyncio.run(both())
+    took = time.perf_counter() - began
+    server = {status: count - before.get(status, 0) for status, count in counted(port).items()}
+    tenth = max(1, len(memory) // 10)
+    start, end = (round(float(np.median(part)) / 1e6, 1) for part in (memory[tenth : 2 * tenth + 1], memory[-tenth:]))
+    return {
+        **figures(tally), "seconds": round(took, 1), "clients": CLIENTS, "answered_per_second": round(tally.statuses["200"] / took, 1),
+        "counted_by_server": {status: count for status, count in sorted(server.items()) if count},
+        "nothing_lost": set(tally.statuses) <= {"200", "503"} and dict(tally.statuses) == {k: v for k, v in server.items() if v},
+        "memory_mb": {"start": start, "end": end, "highest": round(max(memory) / 1e6, 1)},
+    }  # fmt: skip
+
+
+def prepared(path: Path) -> tuple[list[bytes], bytes, float]:
+    """(requests of the bundle's golden inputs, that of the input of median length, median ms that it takes the model alone, here)."""
+    model = load(path)
+    manifest = model.bundle.manifest
+    golden = json.loads((model.bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))
+    items = sorted(
+        (row["input"] for row in golden["rows"] if len(str(row["input"])) <= LONGEST_TEXT), key=lambda item: len(str(item))
+    )
+    middle = len(items) // 2
+    if model.language is not None:
+        address = "/v1/completions"
+        bodies: list[dict[str, Any]] = [
+            {"model": manifest.name, "prompt": item, "max_tokens": NEW_TOKENS, "temperature": 0} for item in items
+        ]
+    else:
+        address = f"/v2/models/{manifest.name}/infer"
+        named = [item if isinstance(item, dict) else {"text": item} for item in items]
+        bodies = [
+            {"inputs": [{"name": key, "datatype": "BYTES", "shape": [1], "data": [text]} for key, text in one.items()]}
+            for one in named
+        ]
+    requests = []
+    for body in bodies:
+        data = json.dumps(body).encode()
+        head = f"POST {address} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        requests.append(head.encode() + data)
+    seconds = []
+    for _ in range(IDLE):
+        began = time.perf_counter()
+        if model.language is not None:
+            model.language.generate(items[middle], Sampling(max_new_tokens=NEW_TOKENS))
+        else:
+            model(items[middle])
+        seconds.append(time.perf_counter() - began)
+    return requests, requests[middle], round(float(np.median(seconds)) * 1000, 3)
+
+
+@contextmanager
+def started(path: Path, server: str) -> Iterator[int]:
+    """The port of a server that is ready."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", "from edgekit.cli import main; main()"]
+        if server != "edgekit":
+            write_runner(Path(folder) / "runner.pyz")
+            command = [sys.executable, str(Path(folder) / "runner.pyz")]
+        process = subprocess.Popen([*command, "serve", str(path), "--port", "0"], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        try:
+            said = ""
+            for line in process.stderr:
+                said += line
+                if "ready: " in line:
+                    break
+            found = re.search(r"http://127\.0\.0\.1:(\d+) ", said)
+            if found is None or "ready: " not in said:
+                sys.exit(f"the server did not start: {said}")
+            yield int(found[1])
+            process.terminate()
+            if process.wait(60) != 0:
+                sys.exit(f"the server ended with {process.returncode}: {process.stderr.read()}")
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+
+
+def metrics(port: int) -> str:
+    """The server's page of counters."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        return str(response.read().decode())
+
+
+def sample(port: int, name: str) -> float:
+    """One counter."""
+    return float(next(line.split(" ")[1] for line in metrics(port).splitlines() if line.split(" ")[0] == name))
+
+
+def counted(port: int) -> dict[str, int]:
+    """Requests for the model by status, as the server counts them."""
+    form = r'^edgekit_requests_total\{route="(?:infer|completions|none)",status="(\d+)"\} (\d+)$'
+    found: dict[str, int] = {}
+    for status, count in re.findall(form, metrics(port), re.MULTILINE):
+        found[status] = found.get(status, 0) + int(count)
+    return found
+
+
+def figures(tally: Tally) -> dict[str, Any]:
+    """Counts by status, and percentiles in milliseconds of what was answered."""
+    if not tally.seconds:
+        sys.exit(f"no request was answered: {dict(tally.statuses)}")
+    p50, p99 = np.percentile(tally.seconds, [50, 99])
+    return {
+        "statuses": dict(sorted(tally.statuses.items())), "p50_ms": round(float(p50) * 1000, 3), "p99_ms": round(float(p99) * 1000, 3)
+    }  # fmt: skip
+
+
+def page(document: dict[str, Any]) -> str:
+    """README.md of `document`."""
+    busy = max(cell["load_before"] for cell in document["cells"])
+    lines = [
+        "# What the servers hold",
+        "",
+        f"{document['machine']['chip']}, {document['machine']['cores']} cores, shared by client and server; load before at most {busy:.1f}.",
+        ABOUT,
+        "",
+        f"    {document['command']}",
+        "",
+        "| bundle | server | model alone | idle | held under 2x idle | at saturation | refused | nothing lost | memory, start to end |",
+        "|---|---|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    for cell in document["cells"]:
+        full, held = cell["saturation"], cell["held_per_second"]
+        lines.append(
+            f"| {cell['bundle']} | {cell['server']} | {cell['model_alone_p50_ms']:.2f} ms | {cell['idle']['p50_ms']:.2f} ms "
+            f"| {'none' if held is None else f'{held:.0f}/s'} | {full['answered_per_second']:.0f}/s "
+            f"| {full['statuses'].get('503', 0):,} of {sum(full['statuses'].values()):,} | {'yes' if full['nothing_lost'] else '**no**'} "
+            f"| {full['memory_mb']['start']:.0f} to {full['memory_mb']['end']:.0f} MB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def say(text: str) -> None:
+    """Progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""The server without its transport: which request is answered by what, and what is counted."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from edgekit import __version__
+from edgekit.runtime.errors import EdgekitError
+from edgekit.runtime.model import Model
+from edgekit.runtime.serve import completions as text
+from edgekit.runtime.serve.embeddings import embedding_document, parse_embeddings
+from edgekit.runtime.serve.guard import check_request, refused
+from edgekit.runtime.serve.inference import VERSION, answer_response, model_metadata, parse_infer
+from edgekit.runtime.serve.limits import Limits
+from edgekit.runtime.serve.message import Refusal, Request, Response, json_response, parse_json
+from edgekit.runtime.serve.metrics import KIND, Metrics
+from edgekit.runtime.serve.openapi import openapi
+from edgekit.runtime.serve.stream import LEFT, Stream
+from edgekit.runtime.serve.tasks import outputs_of, steps
+from edgekit.runtime.serve.worker import Steps, Worker
+
+__all__ = ["App"]
+
+Answer = Callable[[Request], Awaitable[Response]]
+Route = tuple[str, str, Answer]
+"""(name among the metrics, GET or POST, what answers)."""
+
+
+class App:
+    """Answers requests about one bundle: not ready at first, then with a model, and in the end draining."""
+
+    def __init__(self, limits: Limits, *, local: bool = True) -> None:
+        """`local`: only requests to a name of loopback are answered."""
+        self.limits = limits
+        self.local = local
+        self.metrics = Metrics()
+        self.worker = Worker(limits.queue)
+        self.draining = False
+        self._model: Model | None = None
+
+    def begin(self, model: Model) -> None:
+        """Be ready to answer with `model`, whose golden inputs have passed.
+
+        Raises:
+            BadInput: a task that cannot be served.
+        """
+        outputs_of(model.bundle.manifest.task)
+        self._model = model
+
+    @property
+    def model(self) -> Model:
+        """The model.
+
+        Raises:
+            Refusal: 503 before it is ready, and when the server ends.
+        """
+        if self.draining:
+            raise Refusal(503, "the server is ending", fix="ask another one", headers={"retry-after": "5"}, close=True)
+        if self._model is None:
+            what = "the model is not ready: its golden inputs have not passed yet"
+            raise Refusal(503, what, fix="ask again in 1 s", headers={"retry-after": "1"})
+        return self._model
+
+    async def respond(self, request: Request) -> Response:
+        """The response to `request`; faults become responses that name them. A body in parts is counted when it ends."""
+        started = time.monotonic()
+        self.metrics.begin()
+        route, status = "none", LEFT
+        try:
+            route, method, answer = self._route(request.path)
+            check_request(request, ("GET", "HEAD") if method == "GET" else (method,), local=self.local)
+            response = await answer(request)
+            if request.method == "HEAD" and isinstance(response.body, bytes):
+                headers = {**response.headers, "content-length": str(len(response.body))}
+                response = replace(response, body=b"", headers=headers)
+            status = response.status
+        except Exception as fault:
+            response = self._answer_to(request.path, fault)
+            status = response.status
+        finally:  # cancelled, too: the client has left
+            if status == LEFT or isinstance(response.body, bytes):
+                self.metrics.end(route, status, time.monotonic() - started)
+        if isinstance(response.body, Stream):
+            response.body.over = lambda status: self.metrics.end(route, status, time.monotonic() - started)
+        return response
+
+    def refuse(self, path: str, refusal: Refusal) -> Response:
+        """The response to a request that could not be read, counted."""
+        self.metrics.begin()
+        self.metrics.end("none", refusal.status, 0.0)
+        return refused(path, refusal)
+
+    def _answer_to(self, path: str, fault: Exception) -> Response:
+        """A refusal; 500 with what a check of the model found; for a bug 500 alone, and the rest to standard error."""
+        if isinstance(fault, Refusal):
+            return refused(path, fault)
+        if isinstance(fault, EdgekitError):
+            print(f"edgekit serve: {fault.text()}", file=sys.stderr, flush=True)
+            return refused(path, Refusal(500, fault.what, where=fault.where, fix=fault.fix, faults=fault.faults))
+        traceback.print_exception(fault)
+        return refused(path, Refusal(500, "a fault of the server's own", fix="see its standard error, and report it"))
+
+    def _route(self, path: str) -> Route:
+        """What answers `path`.
+
+        Raises:
+            Refusal: 404; 503 for what needs the model while there is none.
+        """
+        always: dict[str, Route] = {
+            "/v2/health/live": ("live", "GET", self._live),
+            "/v2/health/ready": ("ready", "GET", self._ready),
+            "/v2": ("server", "GET", self._server),
+            "/v2/": ("server", "GET", self._server),
+            "/metrics": ("metrics", "GET", self._metrics),
+        }
+        if path in always:
+            return always[path]
+        manifest, language = self.model.bundle.manifest, self.model.language
+        routes: dict[str, Route] = {
+            "/openapi.json": ("openapi", "GET", self._openapi),
+            "/v1/models": ("models", "GET", self._models),
+            f"/v1/models/{manifest.name}": ("models", "GET", self._models),
+        }
+        for base in (f"/v2/models/{manifest.name}", f"/v2/models/{manifest.name}/versions/{VERSION}"):
+            routes[base] = ("model", "GET", self._metadata)
+            routes[f"{base}/ready"] = ("model_ready", "GET", self._ready)
+            routes[f"{base}/infer"] = ("infer", "POST", self._infer)
+        if manifest.task == "feature-extraction":
+            routes["/v1/embeddings"] = ("embeddings", "POST", self._embeddings)
+        if language is not None:
+            routes["/v1/completions"] = ("completions", "POST", partial(self._complete, chat=False))
+        if language is not None and language.template is not None:
+            routes["/v1/chat/completions"] = ("chat", "POST", partial(self._complete, chat=True))
+        if path not in routes:
+            what = f"nothing here; {manifest.name} is a {manifest.task} bundle"
+            raise Refusal(404, what, where=path[:100], fix="see /openapi.json for what is here")
+        return routes[path]
+
+    async def _live(self, request: Request) -> Response:
+        return json_response({"live": True})
+
+    async def _ready(self, request: Request) -> Response:
+        return json_response({"ready": True, "name": self.model.bundle.manifest.name})
+
+    async def _server(self, request: Request) -> Response:
+        return json_response({"name": "edgekit", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def _metadata(self, request: Request) -> Response:
+        return json_response(model_metadata(self.model))
+
+    async def _metrics(self, request: Request) -> Response:
+        labels = {"version": __version__}
+        if self._model is not None:
+            labels |= {"name": self._model.bundle.manifest.name, "task": self._model.bundle.manifest.task}
+        ready = self._model is not None and not self.draining
+        page = self.metrics.text(model=labels, ready=ready, waiting=self.worker.waiting, places=self.worker.places)
+        return Response(200, page.encode(), KIND)
+
+    async def _openapi(self, request: Request) -> Response:
+        return json_response(openapi(self.model, self.limits))
+
+    async def _models(self, request: Request) -> Response:
+        one = {"id": self.model.bundle.manifest.name, "object": "model", "created": 0, "owned_by": "edgekit"}
+        return json_response({"object": "list", "data": [one]} if request.path == "/v1/models" else one)
+
+    async def _infer(self, request: Request) -> Response:
+        model = self.model
+        asked = parse_infer(request, model, self.limits.batch)
+        answers, _ = await self._answers(
+            steps(model, asked.items, where=asked.where, top_k=asked.top_k, sampling=asked.sampling)
+        )
+        return answer_response(model, asked, answers)
+
+    async def _embeddings(self, request: Request) -> Response:
+        model, document = self.model, parse_json(request.body)
+        _named(document, model)
+        asked = parse_embeddings(document, self.limits.batch)
+        answers, tokens = await self._answers(steps(model, [*asked.items], where="input"))
+        return json_response(embedding_document(model.bundle.manifest.name, asked, answers, tokens))
+
+    async def _complete(self, request: Request, *, chat: bool) -> Response:
+        model, document = self.model, parse_json(request.body)
+        _named(document, model)
+        name, language = model.bundle.manifest.name, model.language
+        assert language is not None, "the route asks for it"
+        context, batch = language.generation.context, self.limits.batch
+        asked = text.parse_chat(document, name, context) if chat else text.parse_completion(document, name, batch)
+        job = self.worker.submit(self._tallied(text.generate(language, asked)))
+        try:
+            first = await anext(job)  # a prompt that cannot be used is refused before a status is sent
+            if not asked.stream:
+                return json_response(text.document(asked, [first, *[piece async for piece in job]]))
+        except BaseException:
+            job.cancel()
+            raise
+
+        def last(fault: Exception) -> tuple[int, bytes]:
+            response = self._answer_to(request.path, fault)
+            assert isinstance(response.body, bytes), "refusals are whole"
+            return response.status, b"data: " + response.body + b"\n\n"
+
+        stream = Stream(text.events(asked, first, job), job, last)
+        return Response(200, stream, "text/event-stream", {"cache-control": "no-cache"})
+
+    async def _answers(self, work: Steps) -> tuple[list[dict[str, Any]], int]:
+        """(answers, tokens read) of `steps`, when the worker has come to them."""
+        answers, tokens = [], 0
+        job = self.worker.submit(work)
+        try:
+            async for answer, read, generated in job:
+                answers.append(answer)
+                tokens += read
+                self.metrics.add(items=1, prompt=read, generated=generated)
+        finally:
+            job.cancel()
+        return answers, tokens
+
+    def _tallied(self, work: Steps) -> Steps:
+        """`work` of a language model, its tokens counted as they come."""
+        number = -1
+        with closing(work):
+            for place, piece, count in work:
+                new, number = place != number, place
+                self.metrics.add(items=int(new), prompt=count if new else 0, generated=int(piece.token is not None))
+                yield place, piece, count
+
+
+def _named(document: dict[str, Any], model: Model) -> None:
+    """Raise Refusal where another model is asked for, or none."""
+    asked, name = document.get("model"), model.bundle.manifest.name
+    if not isinstance(asked, str):
+        raise Refusal(400, "no model named", where="model", fix=f"send {name!r}")
+    if asked != name:
+        raise Refusal(404, f"no model {asked[:60]!r} here", where="model", fix=f"send {name!r}")

@@ -1,0 +1,201 @@
+"""`serve`, from the open port to the last answer: verify, be ready, and on SIGTERM or Ctrl-C let requests under way finish."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.model import Model, load
+from edgekit.runtime.serve.app import App
+from edgekit.runtime.serve.limits import Limits
+from edgekit.runtime.verify import verify
+
+__all__ = ["Running", "Transport", "listen", "serve_bundle", "verified"]
+
+Transport = Callable[[App, socket.socket, asyncio.Event], Awaitable[int]]
+"""Serves an app on a listening socket until told to stop; gives how many requests it cut off in the end."""
+POLL = 0.1
+"""Seconds between two looks for a signal."""
+BACKLOG = 1024
+"""Connections that the system keeps while the server is busy."""
+
+
+def serve_bundle(
+    path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None,
+    say: Callable[[str], None] = lambda text: print(f"edgekit serve: {text}", file=sys.stderr, flush=True),
+) -> int:  # fmt: skip
+    """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were cut off.
+
+    The port answers at once; requests for the model are refused with 503 until its golden inputs have passed.
+
+    Raises:
+        BadInput, CheckFailed, NotPossibleHere: the port is not to be had, or the bundle is not sound, or not for here.
+    """
+    limits = limits or Limits()
+    listener = listen(host, port)
+    app = App(limits, local=_loopback(listener))
+    told: list[int] = []
+    """Signals that came; a handler may do no more than this, it runs between any two steps of the main thread."""
+    before = {one: signal.signal(one, lambda number, frame: told.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
+    running, loading = Running(app, listener, transport), _Loading(path)
+    running.start()
+    try:
+        say(f"{_url(listener)} is open; checking {path}")
+        if not app.local:
+            say("no password, no encryption: whoever reaches this address is answered; put a proxy before it")
+        while not (told or loading.over.wait(POLL)):
+            pass
+        if not told:
+            model, golden = loading.result()
+            app.begin(model)
+            say(f"ready: {model.bundle.manifest.name}, {golden} golden inputs replayed; Ctrl-C ends")
+        while not (told or running.over.wait(POLL)):
+            pass
+        say("ending: finishing what is under way; once more ends at once")
+    finally:
+        cut = running.end(hurry=lambda: len(told) > 1)
+        while not (len(told) > 1 or loading.over.wait(POLL)):
+            pass  # ONNX Runtime must not be at work when the process ends
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if cut:
+        say(f"{cut} requests were cut off")
+    return cut
+
+
+def verified(path: Path) -> tuple[Model, int]:
+    """The bundle at `path`, loaded, and how many golden inputs it answered as it must.
+
+    Raises:
+        BadInput, CheckFailed, NotPossibleHere: as `verify`.
+    """
+    golden = verify(path)["golden"]
+    return load(path), golden
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any that is free.
+
+    Raises:
+        BadInput: no address of this machine.
+        NotPossibleHere: the port is taken, or not for this user.
+    """
+    listener: socket.socket | None = None
+    try:
+        # proto: asyncio switches Nagle's algorithm off only where it is named, and with it an answer in two writes takes 40 ms.
+        kinds = {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP, "flags": socket.AI_PASSIVE}
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, **kinds)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        return listener
+    except (socket.gaierror, UnicodeError, OverflowError) as fault:
+        raise BadInput(
+            f"no address: {fault}", where=f"--host {host}", fix="give 127.0.0.1, or an address of this machine"
+        ) from None
+    except OSError as fault:
+        if listener is not None:
+            listener.close()
+        where = f"{host}:{port}"
+        if fault.errno == errno.EADDRINUSE:
+            raise NotPossibleHere("the port is taken", where=where, fix="give another --port, or 0 for any") from None
+        raise NotPossibleHere(f"cannot listen: {fault.strerror}", where=where, fix="give another --host or --port") from None
+
+
+class Running:
+    """A transport in a thread of its own, so that the main thread is free for signals and for loading the model."""
+
+    def __init__(self, app: App, listener: socket.socket, transport: Transport) -> None:
+        self.app = app
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The transport's, from `start` on."""
+        self.over = threading.Event()
+        """Set when the transport has ended, by itself or because it was told."""
+        self._thread = threading.Thread(target=self._run, args=(listener, transport), name="http", daemon=True)
+        self._started = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._cut = 0
+        self._fault: BaseException | None = None
+
+    def start(self) -> None:
+        """Serve; returns when the loop runs."""
+        self._thread.start()
+        self._started.wait()
+
+    def end(self, hurry: Callable[[], bool] = lambda: False) -> int:
+        """Drain, and return how many requests were cut off: what took too long, and all there are when `hurry` says so.
+
+        Raises:
+            BaseException: what the transport failed of.
+        """
+        self.app.draining = True
+        if self.loop is not None and self._stop is not None and not self.over.is_set():
+            self.loop.call_soon_threadsafe(self._stop.set)
+            while not self.over.wait(POLL):
+                if hurry():
+                    self._cut = self.app.metrics.in_flight
+                    break
+        self.app.worker.close(min(2.0, self.app.limits.drain_seconds))
+        if self._fault is not None:
+            raise self._fault
+        return self._cut
+
+    def _run(self, listener: socket.socket, transport: Transport) -> None:
+        async def main() -> int:
+            self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            self._started.set()
+            return await transport(self.app, listener, self._stop)
+
+        try:
+            self._cut = asyncio.run(main())
+        except BaseException as fault:
+            self._fault = fault
+        finally:
+            listener.close()
+            self.over.set()
+            self._started.set()
+
+
+class _Loading:
+    """A bundle that is verified and loaded in a thread of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.over = threading.Event()
+        self._found: tuple[Model, int] | BaseException
+        threading.Thread(target=self._run, args=(path,), name="loading", daemon=True).start()
+
+    def result(self) -> tuple[Model, int]:
+        """What `verified` gave, once it is `over`.
+
+        Raises:
+            BaseException: what `verified` raised.
+        """
+        if isinstance(self._found, BaseException):
+            raise self._found
+        return self._found
+
+    def _run(self, path: Path) -> None:
+        try:
+            self._found = verified(path)
+        except BaseException as fault:  # raised again by its owner
+            self._found = fault
+        finally:
+            self.over.set()
+
+
+def _loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

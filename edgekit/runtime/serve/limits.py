@@ -1,0 +1,51 @@
+"""What a server gives to strangers at most: bytes, texts, places in the queue, connections and seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from edgekit.runtime.errors import BadInput
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The caps of a server; worst-case memory for bodies is `connections` times `body` bytes."""
+
+    body: int = 1_048_576
+    """Bytes of a request's body; more: 413."""
+    batch: int = 64
+    """Texts in one request; more: 413."""
+    queue: int = 64
+    """Requests that wait for the model beside the one it works on; more: 503."""
+    connections: int = 256
+    """Open at once; more: 503."""
+    head: int = 16_384
+    """Bytes of a request line and its headers; more: 431."""
+    head_seconds: float = 10.0
+    """For all of a request's head, from its first byte or the connection's start."""
+    body_seconds: float = 30.0
+    """For all of a request's body."""
+    idle_seconds: float = 60.0
+    """Between two requests of a connection."""
+    write_seconds: float = 30.0
+    """For a client to take what was sent to it."""
+    linger_seconds: float = 2.0
+    """A body that is refused is read on for so long, because a client that still sends does not see the answer."""
+    drain_seconds: float = 30.0
+    """For requests that are under way when the server is told to end."""
+
+    def __post_init__(self) -> None:
+        """Check that everything is positive.
+
+        Raises:
+            BadInput: every field that is not.
+        """
+        faults = [
+            f"{field.name}: {getattr(self, field.name)!r} is not above 0"
+            for field in fields(self)
+            if not getattr(self, field.name) > 0
+        ]
+        if faults:
+            raise BadInput("a server's limits", faults=faults)

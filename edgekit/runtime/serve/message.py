@@ -1,0 +1,152 @@
+"""Requests, responses and refusals, whichever transport carries them, and the strict reading of bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgekit.runtime.errors import EdgekitError
+from edgekit.runtime.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from edgekit.runtime.serve.stream import Stream
+
+__all__ = ["Refusal", "Request", "Response", "check_names", "json_response", "parse_json", "read_body"]
+
+LINGER = 16
+"""Times the body's cap is read and thrown away before a refusal."""
+MOST_FAULTS, LONGEST_NAME = 20, 60
+"""Unknown names that are repeated to who sent them, and how much of each."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, whole."""
+
+    method: str
+    path: str
+    """Percent-decoded, without the query."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer: bytes at once, or parts as they come; a transport closes a `Stream` in any case."""
+
+    status: int
+    body: bytes | Stream
+    kind: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    close: bool = False
+    """Whether the connection ends with it."""
+
+
+class Refusal(Exception):
+    """A request that is answered with `status` instead of a result; says what is wrong, where, and what to do."""
+
+    def __init__(
+        self, status: int, what: str, *, where: str | None = None, fix: str | None = None,
+        faults: Collection[str] = (), headers: dict[str, str] | None = None, close: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(what)
+        self.status = status
+        self.fault = EdgekitError(what, where=where, fix=fix, faults=tuple(faults))
+        self.headers = headers or {}
+        self.close = close
+
+
+def json_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`document` as JSON."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Response(status, body.encode("utf-8", "replace"), headers=headers or {})
+
+
+def parse_json(data: bytes, where: str = "body") -> dict[str, Any]:
+    """The JSON object in `data`.
+
+    Raises:
+        Refusal: 400 where it is not UTF-8, not JSON, no object, nested too deeply, or has double keys, NaN or Infinity.
+    """
+    try:
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant)
+    except UnicodeDecodeError as fault:
+        raise Refusal(400, f"not valid UTF-8: {fault}", where=where, fix="send JSON in UTF-8") from None
+    except RecursionError:
+        raise Refusal(400, "JSON that is nested too deeply", where=where) from None
+    except ValueError as fault:
+        raise Refusal(400, f"not sound JSON: {fault}", where=where, fix="send one JSON object") from None
+    if not isinstance(found, dict):
+        raise Refusal(400, f"a JSON object is wanted, not {type(found).__name__}", where=where)
+    return found
+
+
+def check_names(given: Collection[str], known: Collection[str], where: str) -> None:
+    """Refuse every name in `given` that is not `known`, with the nearest that is.
+
+    Raises:
+        Refusal: 400.
+    """
+    unknown = [name for name in given if name not in known]
+    if not unknown:
+        return
+    faults = []
+    for name in unknown[:MOST_FAULTS]:  # a search for every one of a hundred thousand would take seconds
+        near = difflib.get_close_matches(name[:LONGEST_NAME], known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        faults.append(f"{name[:LONGEST_NAME]!r}: unknown; {hint}")
+    raise Refusal(400, "fields that nothing here reads", where=where, faults=faults, fix="leave them out")
+
+
+async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, limits: Limits) -> bytes:
+    """All parts that `read` gives until an empty one; `declared`: what Content-Length says.
+
+    Raises:
+        Refusal: 413 where it is larger than the cap, 408 where it comes too slowly.
+    """
+    parts: list[bytes] = []
+    size = 0
+    too_large = declared is not None and declared > limits.body
+    try:
+        async with asyncio.timeout(limits.linger_seconds if too_large else limits.body_seconds) as timer:
+            while part := await read():
+                size += len(part)
+                if size > limits.body and not too_large:
+                    too_large = True
+                    timer.reschedule(asyncio.get_running_loop().time() + limits.linger_seconds)
+                if size > LINGER * limits.body:
+                    break
+                if too_large:
+                    parts.clear()
+                else:
+                    parts.append(part)
+    except TimeoutError:
+        if not too_large:
+            raise Refusal(
+                408, f"the body did not come within {limits.body_seconds:g} s", where="body", fix="send it faster", close=True
+            ) from None
+    if too_large:
+        much = f"a body of {declared:,} bytes" if declared is not None else "the body"
+        raise Refusal(
+            413, f"{much} is larger than {limits.body:,} bytes", where="body", close=True,
+            fix="send fewer or shorter texts, or start the server with a larger --max-body",
+        )  # fmt: skip
+    return b"".join(parts)
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key[:LONGEST_NAME]!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,204 @@
+"""The OpenAPI document of a served bundle: its own routes, names and caps, as the code that answers has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit import __version__
+from edgekit.runtime.generate.sample import LONGEST_STOP, MOST_STOPS, RANGES
+from edgekit.runtime.model import Model
+from edgekit.runtime.serve.limits import Limits
+from edgekit.runtime.serve.tasks import input_names, outputs_of
+
+__all__ = ["openapi"]
+
+Schema = dict[str, Any]
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+JSON = "application/json"
+PROBLEMS = {
+    400: "The request cannot be used; the body says what, where and what to do.", 403: "Asked by a foreign name or web page.",
+    404: "Not here.", 405: "Another method is needed.", 408: "The request came too slowly.", 413: "The body or the batch is too large.",
+    415: "Not application/json.", 431: "The headers are too large.", 500: "The model or the server failed.",
+    503: "Not ready, ending, or the queue is full; see Retry-After.",
+}  # fmt: skip
+
+
+def openapi(model: Model, limits: Limits) -> dict[str, Any]:
+    """The document, OpenAPI 3.1."""
+    name, task = model.bundle.manifest.name, model.bundle.manifest.task
+    model_document = _object(
+        {"name": {"const": name}, "versions": _list(TEXT), "platform": TEXT, "inputs": _list(_ANY), "outputs": _list(_ANY)}
+    )
+    ready = _object({"ready": {"const": True}, "name": {"const": name}})
+    one_model = _object({"id": {"const": name}, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT})
+    paths: dict[str, Any] = {
+        "/v2/health/live": _get("Whether the process answers.", _object({"live": {"const": True}})),
+        "/v2/health/ready": _get("Whether the golden inputs passed and requests are taken.", ready),
+        "/v2": _get("The server.", _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)})),
+        f"/v2/models/{name}": _get("What the model reads and gives.", model_document),
+        f"/v2/models/{name}/ready": _get("Whether the model is ready.", ready),
+        f"/v2/models/{name}/infer": _post(
+            "An inference (Open Inference Protocol v2).", _infer(model, limits), _inferred(model), more=_BINARY
+        ),
+        "/metrics": _get("Counters for Prometheus.", TEXT, kind="text/plain"),
+        "/v1/models": _get("The model, as OpenAI's clients list it.", _object({"object": {"const": "list"}, "data": _list(one_model)})),
+        f"/v1/models/{name}": _get("The model, as OpenAI's clients read it.", one_model),
+    }  # fmt: skip
+    if task == "feature-extraction":
+        paths["/v1/embeddings"] = _post("Embeddings of texts.", _embeddings(name, limits), _embedded(name), v1=True)
+    if model.language is not None:
+        made = _object(
+            {"id": TEXT, "object": TEXT, "created": COUNT, "model": {"const": name}, "choices": _list(_ANY), "usage": _ANY}
+        )
+        streams = {"text/event-stream": {"schema": _object({"data": TEXT})}}
+        paths["/v1/completions"] = _post(
+            "Text that goes on with prompts.", _completion(name, limits), made, v1=True, more=streams
+        )
+        if model.language.template is not None:
+            paths["/v1/chat/completions"] = _post("The next message.", _chat(name), made, v1=True, more=streams)
+    about = {"title": name, "version": __version__, "description": f"A {task} bundle, served by edgekit."}
+    return {"openapi": "3.1.0", "info": about, "paths": paths}
+
+
+_ANY: Schema = {"type": "object"}
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+"""Where outputs are asked for as bytes."""
+
+
+def _object(properties: dict[str, Any], *, needed: tuple[str, ...] | None = None, closed: bool = False) -> Schema:
+    """An object; `closed`: with no other properties."""
+    rest = {"additionalProperties": False} if closed else {}
+    return {"type": "object", "properties": properties, "required": [*(properties if needed is None else needed)], **rest}
+
+
+def _list(item: Schema, least: int = 0, most: int | None = None) -> Schema:
+    return {"type": "array", "items": item, "minItems": least, **({} if most is None else {"maxItems": most})}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _problems(*, v1: bool = False) -> dict[str, Any]:
+    fault = _object({"message": TEXT, "type": TEXT, "param": _or_null(TEXT), "code": _or_null(TEXT)})
+    plain = {"error": TEXT, "what": TEXT, "where": _or_null(TEXT), "fix": _or_null(TEXT), "faults": _list(TEXT)}
+    schema = _object({"error": fault}) if v1 else _object(plain)
+    return {str(status): {"description": text, "content": {JSON: {"schema": schema}}} for status, text in PROBLEMS.items()}
+
+
+def _get(summary: str, schema: Schema, kind: str = JSON) -> dict[str, Any]:
+    answer = {"description": summary, "content": {kind: {"schema": schema}}}
+    return {"get": {"summary": summary, "responses": {"200": answer, **_problems()}}}
+
+
+def _post(
+    summary: str, asked: Schema, answered: Schema, *, v1: bool = False, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    body = {"required": True, "content": {JSON: {"schema": asked}}}
+    answer = {"description": summary, "content": {JSON: {"schema": answered}, **(more or {})}}
+    return {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer, **_problems(v1=v1)}}}
+
+
+def _range(name: str) -> Schema:
+    kind, low, high = RANGES[name]
+    least = {"exclusiveMinimum": 0} if name == "top_p" else {"minimum": low}
+    return {"type": "integer" if kind is int else "number", **least, "maximum": high}
+
+
+def _stop() -> Schema:
+    one = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
+    return {"anyOf": [one, _list(one, most=MOST_STOPS)]}
+
+
+def _infer(model: Model, limits: Limits) -> Schema:
+    """The request; that `shape` and `data` must agree is more than a schema can say."""
+    needed, optional = input_names(model)
+    names = [name for name, *_ in outputs_of(model.bundle.manifest.task)]
+    tensor = _object(
+        {
+            "name": {"enum": [*needed, *optional]},
+            "datatype": {"const": "BYTES"},
+            "shape": {"type": "array", "prefixItems": [{"type": "integer", "minimum": 1, "maximum": limits.batch}, {"const": 1}],
+                      "items": False, "minItems": 1, "maxItems": 2},
+            "data": _list(TEXT, 1, limits.batch),
+        },
+        closed=True,
+    )  # fmt: skip
+    if model.language is not None:
+        parameters = {**{name: _range(name) for name in RANGES}, "stop": _stop()}
+    elif model.bundle.manifest.task == "text-classification":
+        parameters = {"top_k": {"type": "integer", "minimum": 1, "maximum": len(model.bundle.manifest.labels)}}
+    else:
+        parameters = {}
+    flag: Schema = {"type": "boolean"}
+    output = _object(
+        {"name": {"enum": names}, "parameters": _object({"binary_data": flag}, needed=(), closed=True)},
+        needed=("name",),
+        closed=True,
+    )
+    return _object(
+        {
+            "id": _or_null(TEXT),
+            "parameters": _object({**parameters, "binary_data_output": flag}, needed=(), closed=True),
+            "inputs": _list(tensor, len(needed), len(needed) + len(optional)),
+            "outputs": _list(output, most=len(names)),
+        },
+        needed=("inputs",),
+        closed=True,
+    )
+
+
+def _inferred(model: Model) -> Schema:
+    tensor = _object({"name": TEXT, "datatype": TEXT, "shape": _list(COUNT)})
+    return _object({"model_name": {"const": model.bundle.manifest.name}, "model_version": TEXT, "outputs": _list(tensor, 1)})
+
+
+def _embeddings(name: str, limits: Limits) -> Schema:
+    text = {"type": "string", "minLength": 1}
+    return _object(
+        {
+            "model": {"const": name},
+            "input": {"anyOf": [text, _list(text, 1, limits.batch)]},
+            "encoding_format": _or_null({"enum": ["float", "base64"]}),
+            "user": {},
+            "dimensions": {"type": "null"},
+        },
+        needed=("model", "input"),
+        closed=True,
+    )
+
+
+def _embedded(name: str) -> Schema:
+    vector = {"anyOf": [_list({"type": "number"}, 1), TEXT]}
+    one = _object({"object": {"const": "embedding"}, "index": COUNT, "embedding": vector})
+    return _object({"object": {"const": "list"}, "model": {"const": name}, "data": _list(one, 1), "usage": _ANY})
+
+
+def _sampled(name: str) -> Schema:
+    """The fields that both kinds of completion share."""
+    ranges = {key: _or_null(_range(key)) for key in RANGES if key != "max_new_tokens"}
+    return {
+        "model": {"const": name}, **ranges, "stop": _or_null(_stop()), "max_tokens": _or_null(_range("max_new_tokens")),
+        "stream": _or_null({"type": "boolean"}), "user": {},
+        "stream_options": _or_null(_object({"include_usage": _or_null({"type": "boolean"})}, needed=(), closed=True)),
+        "n": {"enum": [1, None]}, "logprobs": {"enum": [False, None]}, "presence_penalty": {"enum": [0, None]},
+        "frequency_penalty": {"enum": [0, None]}, "logit_bias": {"enum": [{}, None]},
+    }  # fmt: skip
+
+
+def _completion(name: str, limits: Limits) -> Schema:
+    text = {"type": "string", "minLength": 1}
+    ids = _list({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, 1)
+    own = {
+        "prompt": {"anyOf": [text, ids, _list({"anyOf": [text, ids]}, 1, limits.batch)]},
+        "best_of": {"enum": [1, None]}, "echo": {"enum": [False, None]}, "suffix": {"enum": ["", None]},
+    }  # fmt: skip
+    return _object({**_sampled(name), **own}, needed=("model", "prompt"), closed=True)
+
+
+def _chat(name: str) -> Schema:
+    part = _object({"type": {"const": "text"}, "text": TEXT}, closed=True)
+    message = _object({"role": {"type": "string", "minLength": 1}, "content": {"anyOf": [TEXT, _list(part, 1)]}}, closed=True)
+    own = {"messages": _list(message, 1), "max_completion_tokens": _or_null(_range("max_new_tokens"))}
+    return _object({**_sampled(name), **own}, needed=("model", "messages"), closed=True)

@@ -1,0 +1,186 @@
+"""What a good client asks and gets, on both transports."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import TEXTS, Server, served
+
+from edgekit.runtime.model import load
+
+
+def events(data: bytes) -> list[Any]:
+    """The documents of server-sent events, which must end with [DONE]."""
+    lines = [line.removeprefix("data: ") for line in data.decode().split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_health_and_metadata(classifying: Server) -> None:
+    base = "/v2/models/tiny-text-classification"
+    for path in ("/v2/health/live", "/v2/health/ready", f"{base}/ready", f"{base}/versions/1/ready"):
+        assert classifying.ask("GET", path)[0] == 200
+    status, headers, found = classifying.ask("GET", "/v2")
+    assert (status, headers["content-type"], found["name"]) == (200, "application/json", "edgekit")
+    _, _, found = classifying.ask("GET", base)
+    assert found["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    assert [one["name"] for one in found["outputs"]] == ["label", "score", "truncated"]
+
+
+def test_a_head_request_has_the_length_and_no_body(classifying: Server) -> None:
+    length = classifying.ask("GET", "/v2")[1]["content-length"]
+    status, headers, body = classifying.ask("HEAD", "/v2")
+    assert (status, headers["content-length"], body) == (200, length, b"")
+
+
+def test_an_answer_is_the_models_own(classifying: Server) -> None:
+    model = classifying.app.model
+    status, found = classifying.infer(TEXTS[:3], id="seven")
+    assert (status, found["id"], found["model_name"]) == (200, "seven", "tiny-text-classification")
+    outputs = {one["name"]: one for one in found["outputs"]}
+    wanted = model(TEXTS[:3])
+    assert outputs["label"]["data"] == [answer["label"] for answer in wanted]
+    assert outputs["score"]["data"] == pytest.approx([answer["score"] for answer in wanted])
+    assert outputs["label"]["shape"] == [3, 1]
+    assert outputs["truncated"] == {"name": "truncated", "datatype": "BOOL", "shape": [3], "data": [False] * 3}
+
+
+def test_top_k_and_chosen_outputs(classifying: Server) -> None:
+    status, found = classifying.infer(["is it on"], parameters={"top_k": 3}, outputs=[{"name": "label"}])
+    assert status == 200
+    (output,) = found["outputs"]
+    assert output["shape"] == [1, 3]
+    assert sorted(output["data"]) == ["ask", "off", "on"]
+
+
+def test_binary_tensors_both_ways(classifying: Server) -> None:
+    texts = [text.encode() for text in TEXTS[:2]]
+    blob = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": len(blob)}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    status, answered, body = classifying.ask("POST", "/v2/models/tiny-text-classification/infer", head + blob, headers)
+    assert status == 200
+    size = int(answered["Inference-Header-Content-Length"])
+    label, _, truncated = json.loads(body[:size])["outputs"]
+    rest = body[size:]
+    assert label["parameters"]["binary_data_size"] + 8 + 2 == len(rest)
+    (length,) = struct.unpack_from("<I", rest)
+    wanted = classifying.app.model(TEXTS[:2])
+    assert rest[4 : 4 + length].decode() == wanted[0]["label"]
+    place = label["parameters"]["binary_data_size"]
+    assert np.frombuffer(rest[place : place + 8], "<f4").tolist() == pytest.approx([one["score"] for one in wanted])
+    assert truncated["parameters"]["binary_data_size"] == 2
+
+
+def test_embeddings_as_numbers_and_as_base64(embedding: Server) -> None:
+    wanted = [embedding.app.model(text)["embedding"] for text in TEXTS[:2]]
+    asked = {"model": "tiny-feature-extraction", "input": TEXTS[:2]}
+    status, _, found = embedding.ask("POST", "/v1/embeddings", asked)
+    assert status == 200
+    assert [one["embedding"] for one in found["data"]] == [pytest.approx(vector) for vector in wanted]
+    assert found["usage"] == {"prompt_tokens": 6 + 7, "total_tokens": 6 + 7}
+    _, _, found = embedding.ask("POST", "/v1/embeddings", {**asked, "input": TEXTS[0], "encoding_format": "base64"})
+    vector = np.frombuffer(base64.b64decode(found["data"][0]["embedding"]), "<f4")
+    assert vector.tolist() == pytest.approx(wanted[0])
+    status, found = embedding.infer(TEXTS[:2])
+    assert (status, found["outputs"][0]["shape"]) == (200, [2, len(wanted[0])])
+
+
+def test_a_completion_is_the_models_own(writing: Server) -> None:
+    asked = {"model": writing.name, "prompt": ["the end", "a"], "temperature": 0, "max_tokens": 12}
+    status, _, found = writing.ask("POST", "/v1/completions", asked)
+    assert status == 200
+    language = load(writing.app.model.bundle.folder).language
+    assert language is not None
+    from edgekit.runtime.generate.sample import Sampling
+
+    wanted = [language.generate(prompt, Sampling(max_new_tokens=12)) for prompt in asked["prompt"]]
+    assert [choice["text"] for choice in found["choices"]] == [answer.text for answer in wanted]
+    assert found["usage"]["completion_tokens"] == sum(len(answer.tokens) for answer in wanted)
+    status, answer = writing.infer(["the end"], parameters={"max_new_tokens": 12})
+    assert (status, answer["outputs"][0]["data"]) == (200, [wanted[0].text])
+
+
+def test_a_stream_says_the_same_piece_by_piece(writing: Server) -> None:
+    asked = {"model": writing.name, "prompt": "the end", "max_tokens": 20, "seed": 3, "temperature": 0.9}
+    _, _, whole = writing.ask("POST", "/v1/completions", asked)
+    streamed = {**asked, "stream": True, "stream_options": {"include_usage": True}}
+    status, headers, data = writing.ask("POST", "/v1/completions", streamed)
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+    found = events(data)
+    assert "".join(one["choices"][0]["text"] for one in found[:-1]) == whole["choices"][0]["text"]
+    assert found[-2]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    assert (found[-1]["choices"], found[-1]["usage"]) == ([], whole["usage"])
+
+
+def test_token_ids_are_a_prompt(writing: Server) -> None:
+    language = writing.app.model.language
+    assert language is not None
+    asked = {"model": writing.name, "temperature": 0, "max_tokens": 5}
+    ids = language.encode("the end").tolist()
+    text, tokens = (writing.ask("POST", "/v1/completions", {**asked, "prompt": prompt})[2] for prompt in ("the end", ids))
+    assert text["choices"] == tokens["choices"]
+
+
+def test_a_conversation_whole_and_streamed(writing: Server) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "the end"}]}]
+    asked = {"model": writing.name, "messages": messages, "temperature": 0, "max_tokens": 6}
+    status, _, whole = writing.ask("POST", "/v1/chat/completions", asked)
+    assert status == 200
+    said = whole["choices"][0]["message"]
+    _, _, data = writing.ask("POST", "/v1/chat/completions", {**asked, "stream": True})
+    found = events(data)
+    assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert "".join(one["choices"][0]["delta"]["content"] for one in found) == said["content"]
+
+
+def test_models_are_listed(writing: Server) -> None:
+    _, _, found = writing.ask("GET", "/v1/models")
+    assert [one["id"] for one in found["data"]] == [writing.name]
+    assert writing.ask("GET", f"/v1/models/{writing.name}")[2]["id"] == writing.name
+
+
+def test_nothing_but_life_before_the_golden_inputs_pass(transport: str) -> None:
+    with served(None, transport) as server:
+        assert server.ask("GET", "/v2/health/live")[0] == 200
+        for path in ("/v2/health/ready", "/v2/models/any", "/openapi.json"):
+            status, headers, found = server.ask("GET", path)
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert "golden inputs" in found["error"]
+        assert server.metric("edgekit_ready") == 0
+
+
+def test_the_metrics_count_what_was_done(classifier: Any, transport: str) -> None:
+    with served(classifier, transport) as server:
+        server.infer(TEXTS[:3])
+        server.infer([""])
+        server.ask("GET", "/nowhere")
+        assert server.metric('edgekit_requests_total{route="infer",status="200"}') == 1
+        assert server.metric('edgekit_requests_total{route="infer",status="400"}') == 1
+        assert server.metric('edgekit_errors_total{route="none"}') == 1
+        assert server.metric('edgekit_request_seconds_bucket{route="infer",le="+Inf"}') == 2
+        assert server.metric("edgekit_items_total") == 3
+        assert server.metric('edgekit_tokens_total{kind="prompt"}') == 6 + 7 + 5
+        assert server.metric("edgekit_in_flight_requests") == 1  # the one that asks
+        assert server.metric("process_resident_memory_bytes") > 1e6
+
+
+def test_the_openapi_document_names_every_route(classifying: Server, writing: Server, embedding: Server) -> None:
+    for server, own in (
+        (classifying, set()),
+        (embedding, {"/v1/embeddings"}),
+        (writing, {"/v1/completions", "/v1/chat/completions"}),
+    ):
+        status, _, found = server.ask("GET", "/openapi.json")
+        assert (status, found["openapi"]) == (200, "3.1.0")
+        assert own <= set(found["paths"])
+        for path, methods in found["paths"].items():
+            for method in methods:
+                status, _, _ = server.ask(method.upper(), path, {} if method == "post" else None)
+                assert status == (400 if method == "post" else 200), path
