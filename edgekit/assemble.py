@@ -36,7 +36,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         from edgekit.pack.archive import write_archive
         from edgekit.pack.bundle import write_bundle
         from edgekit.pack.card import write_card
-        from edgekit.pack.golden import make_golden, make_golden_texts
+        from edgekit.pack.golden import make_golden, make_golden_texts, tolerance
         from edgekit.pack.runner import write_runner
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import labels_of, read_split
@@ -87,7 +87,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
                 "metric": task.metric_on(data["columns"]), "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
                 **paired_difference(before, after, recipe.seed, task.reduce),
             },
-            "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": target.tolerance},
+            "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": tolerance(golden, target.tolerance)},
             "licence": recipe.model.licence,
             "tools": {tool: metadata.version(tool) for tool in TOOLS},
         }  # fmt: skip

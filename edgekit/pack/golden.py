@@ -13,11 +13,13 @@ from edgekit.runtime.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
 from edgekit.runtime.verify import said
 
-__all__ = ["COUNT", "make_golden", "make_golden_texts"]
+__all__ = ["COUNT", "make_golden", "make_golden_texts", "tolerance"]
 
 COUNT = 32
 MOST_NUMBERS = 20_000
 """Numbers of an output that are kept for all golden inputs together; long outputs mean fewer inputs, and never less than 8."""
+LEAST = 1e-3
+"""Outputs are kept with five decimals: where all are nearly the same number, this bounds their difference."""
 ODD = [
     "a",
     "?!",
@@ -91,6 +93,16 @@ def make_golden_texts(folder: Path, tokenizer: Path, generation: Any, texts: lis
         outputs = [np.round(chances, 5).tolist()]
         rows.append({"input": text, "input_ids": [ids.tolist()], "outputs": outputs, "answer": None, "margin": None})
     return {"rows": rows}
+
+
+def tolerance(golden: dict[str, Any], share: float) -> float:
+    """Largest root-mean-square difference of a golden input's outputs elsewhere, in the outputs' own unit.
+
+    `share` is of the standard deviation of all golden outputs, so that it means the same for logits, log-probabilities and
+    embeddings, whose numbers differ a hundredfold.
+    """
+    every = np.concatenate([np.ravel(np.asarray(output)) for row in golden["rows"] for output in row["outputs"]])
+    return max(share * float(every.std()), LEAST)
 
 
 def _margin(outputs: list[np.ndarray]) -> float:

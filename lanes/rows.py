@@ -1,0 +1,37 @@
+"""Rows for the lanes' small models: one grammar of lamps in rooms, told in the columns of each task."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+__all__ = ["SPLITS", "rows_of"]
+
+COLOURS = ("red", "green", "blue", "white", "black", "yellow")
+ROOMS = ("kitchen", "hall", "bedroom", "garden", "office", "dining room")
+ASKS = {"on": "turn on the", "off": "turn off the", "ask": "is the", "paint": "paint the"}
+SPLITS = {"train": slice(0, None, 3), "validation": slice(1, None, 6), "test": slice(4, None, 6)}
+"""Which rows go where; no row is in two."""
+
+
+def rows_of(task: str) -> list[dict[str, Any]]:
+    """Distinct rows of `task`, in a fixed order in which neighbours differ."""
+    every = [_row(task, *words) for words in product(COLOURS, ROOMS, ASKS.items())]
+    return [every[(number * 61) % len(every)] for number in range(len(every))]  # 61 and 144 share no divisor
+
+
+def _row(task: str, colour: str, room: str, ask: tuple[str, str]) -> dict[str, Any]:
+    label, start = ask
+    text = f"{start} {colour} lamp in the {room}"
+    if task == "text-classification":
+        return {"text": text, "label": label}
+    if task == "token-classification":
+        named = {colour: "B-colour", **dict(zip(room.split(), ("B-room", "I-room"), strict=False))}
+        return {"tokens": text.split(), "tags": [named.get(word, "O") for word in text.split()]}
+    if task == "question-answering":
+        context = f"the {label} is old . the lamp in the {room} is {colour} ."
+        answer = {"text": [colour], "answer_start": [context.rindex(colour)]}
+        return {"question": f"what colour is the lamp in the {room} ?", "context": context, "answers": answer}
+    if task == "feature-extraction":
+        return {"sentence1": text, "sentence2": f"a {colour} lamp", "score": float(len(colour))}
+    return {"text": f"{text} . it is {label} there , and the {room} is {colour} all day long ."}
