@@ -113,6 +113,9 @@ def bench(
         bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed, show=Show(silent=as_json)
     )
     _emit(document, as_json, shown)
+    if not document["complete"]:
+        Show(silent=False).line("interrupted: the result is partial; it holds the processes that were complete")
+        raise typer.Exit(130)
     if strict and not document["validity"]["stable"]:
         raise typer.Exit(1)
 

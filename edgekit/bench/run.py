@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -49,7 +50,7 @@ def run_bench(
     """Time every variant that `lineage.json` of `folder` names, and write the document to `out` atomically.
 
     Quick: real lengths only, three short processes a variant. Full: fixed lengths and traffic too, ten processes. After
-    Ctrl-C the document holds what was complete, says so in its validity, and is written all the same.
+    Ctrl-C the document holds what was complete, says so (`"complete": false`), and is written all the same.
 
     Raises:
         BadInput: no lineage there, or numbers out of range.
@@ -82,11 +83,15 @@ def run_bench(
             runs = run_children(specs, processes=count, seed=seed, progress=progress)
         if not runs.measured():
             raise KeyboardInterrupt
-        loaded = [] if quick or runs.interrupted else traffic(specs, host.cores_usable, seed, progress)
+        loaded: list[dict[str, Any]] = []
+        complete = not runs.interrupted
+        if complete and not quick:
+            loaded, complete = traffic(specs, host.cores_usable, seed, progress)
     left_out |= {name: "interrupted before its first process was complete" for name in specs if name not in runs.measured()}
     after = snapshot()
     document = {
         "schema_version": 1,
+        "complete": complete,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": lineage["recipe"].get("name"),
@@ -117,7 +122,7 @@ def run_bench(
         "ratios": _ratios(runs, seed),
         "traffic": loaded,
         **energy_facts(recorder, unread, runs),
-        "validity": validity(runs, before, after),
+        "validity": validity(replace(runs, interrupted=not complete), before, after),
     }
     write_atomically(out, json.dumps(document, indent=1) + "\n")
     return document

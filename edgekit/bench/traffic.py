@@ -17,15 +17,15 @@ WANTED = {"seconds": 1.5, "hertz": [1, 10, 30], "load": 0.5}
 
 def traffic(
     specs: dict[str, dict[str, Any]], cores: int, seed: int, progress: Callable[[float, float, str], None]
-) -> list[dict[str, Any]]:
-    """For each of RIVALS that is in `specs`: {"name", "clients": [...], "poisson": {...}, "paced": [...]}.
+) -> tuple[list[dict[str, Any]], bool]:
+    """For each of RIVALS that is in `specs`, {"name", "clients": [...], "poisson": {...}, "paced": [...]}; and whether all is there.
 
-    Figures of one process each: what a second client or waiting costs is far more than what processes differ by. Empty where
-    the user interrupts it.
+    Figures of one process each: what a second client or waiting costs is far more than what processes differ by. After
+    Ctrl-C, those that were complete.
     """
     clients = sorted({1, 2, cores, 2 * cores})
     chosen = {
         name: {**specs[name], "scenarios": [], "traffic": {**WANTED, "clients": clients}} for name in RIVALS if name in specs
     }
     runs = run_children(chosen, processes=1, seed=seed, progress=progress)
-    return [{"name": name, **runs.children[name][0]["traffic"]} for name in runs.measured()]
+    return [{"name": name, **runs.children[name][0]["traffic"]} for name in runs.measured()], not runs.interrupted

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from edgekit.report.facts import Facts
 from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid
-from edgekit.report.records import Stage, Variant
-from edgekit.report.words import change_in, count, megabytes, milliseconds, percent, points, seconds, short, times
+from edgekit.report.records import Quality, Stage, Variant
+from edgekit.report.words import (
+    change_in,
+    count,
+    is_perplexity,
+    megabytes,
+    metric_value,
+    metric_words,
+    milliseconds,
+    points,
+    seconds,
+    short,
+    times,
+)
 
 __all__ = ["stages_grid", "times_grid"]
 
@@ -23,7 +35,7 @@ def stages_grid(facts: Facts) -> Grid:
         Column("time spent"),
         Column("parameters"),
         Column("size", "MB"),
-        Column(facts.quality.metric),
+        Column(metric_words(facts.quality)),
         Column("p50", "ms"),
     )
     by_key = {stage.key: stage for stage in facts.stages}
@@ -44,9 +56,17 @@ def stages_grid(facts: Facts) -> Grid:
         before, parameters = variant, now
     caption = (
         "Each row is the chain cut after that step, exported and quantized exactly like the bundle, then scored and timed. "
-        "Small figures are changes against the row above; for quality they are points."
+        "Small figures are changes against the row above; for quality they are points, for perplexity %."
     )
     return Grid("What each step cost and gained", caption, columns, tuple(rows), len(rows) - 1)
+
+
+def _changed(now: Quality, before: Quality | None) -> str:
+    if before is None:
+        return ""
+    if is_perplexity(now) and is_perplexity(before):
+        return f"{points(before.value / now.value - 1)}%"
+    return points(now.value - before.value)
 
 
 def _step(
@@ -58,8 +78,7 @@ def _step(
             change = change_in(variant.total_mb, before.total_mb) if before and before.total_mb else ""
             size = Cell(megabytes(variant.total_mb), change)
         if variant.quality:
-            change = points(variant.quality.value - before.quality.value) if before and before.quality else ""
-            quality = Cell(percent(variant.quality.value), change)
+            quality = Cell(metric_value(variant.quality), _changed(variant.quality, before.quality if before else None))
         if variant.real:
             change = f"{times(before.real.p50 / variant.real.p50)} as fast" if before and before.real else ""
             latency = Cell(milliseconds(variant.real.p50), change)

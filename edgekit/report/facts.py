@@ -105,6 +105,9 @@ def read_facts(folder: Path) -> Facts:
         not_measured="",
         tools={name: str(version) for name, version in block.node("tools").value.items()},
     )
+    bundle = facts.variant("bundle")
+    if facts.quality.ratio is None and bundle and bundle.quality:  # a bundle packed before manifests stated it
+        facts = replace(facts, quality=replace(facts.quality, ratio=bundle.quality.ratio))
     digest = assets.node("model.onnx").text("sha256")
     for document, path in zip((lineage, manifest, audit), paths, strict=True):
         finish(document, path)
@@ -144,7 +147,9 @@ def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
 
 def _quality(node: Node, value: float) -> Quality:
     low, high = node.pair("ci95")
-    return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high)
+    stated = node.maybe("ratio")
+    ratio = None if stated is None else (stated.number("value", above=0), *stated.pair("ci95", above=0))
+    return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high, ratio)
 
 
 def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:

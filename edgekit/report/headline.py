@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 from edgekit.report.facts import Facts
 from edgekit.report.measured import Ratio
-from edgekit.report.words import interval, megabytes, milliseconds, percent, points, points_interval, times, times_interval
+from edgekit.report.words import (
+    interval,
+    is_perplexity,
+    megabytes,
+    metric_change,
+    metric_interval,
+    metric_unit,
+    metric_value,
+    metric_words,
+    milliseconds,
+    points_interval,
+    times,
+    times_interval,
+)
 
 __all__ = ["Tile", "clauses", "headline", "tiles"]
 
@@ -48,8 +61,8 @@ def tiles(facts: Facts) -> list[Tile]:
     before = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else ""
     found.append(Tile("model and tokenizer", f"{megabytes(facts.bundle_mb)} MB", before))
     quality = facts.quality
-    words = f"points of {quality.metric}, now {percent(quality.value)}"
-    found.append(Tile(words, points(quality.difference), f"{points_interval(quality)} (95%)"))
+    words = f"{metric_unit(quality)} of {metric_words(quality)}, now {metric_value(quality)}"
+    found.append(Tile(words, metric_change(quality), f"{metric_interval(quality)} (95%)"))
     return found
 
 
@@ -81,6 +94,8 @@ def _size(facts: Facts) -> tuple[str, str]:
 
 def _quality(facts: Facts) -> tuple[str, str]:
     quality = facts.quality
+    if is_perplexity(quality):
+        return f"perplexity {metric_value(quality)}, {metric_change(quality)}%", f"95% interval {metric_interval(quality)}%"
     size = f"{abs(quality.difference) * 100:.2f}"
     if not quality.difference:
         words = f"no change in {quality.metric}"

@@ -21,6 +21,8 @@ class Quality:
     low: float
     high: float
     """95% interval of the difference."""
+    ratio: tuple[float, float, float] | None = None
+    """The metric over the original's, with its 95% interval; None where it was not stated."""
 
 
 @dataclass(frozen=True)

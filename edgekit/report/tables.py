@@ -13,11 +13,13 @@ from edgekit.report.verdicts import budgets, cautions, speedup
 from edgekit.report.words import (
     interval,
     megabytes,
+    metric_change,
+    metric_interval,
+    metric_unit,
+    metric_value,
+    metric_words,
     milliseconds,
-    percent,
     plural,
-    points,
-    points_interval,
     short,
     span,
     times,
@@ -39,14 +41,14 @@ __all__ = [
 
 def variants_grid(facts: Facts) -> Grid:
     """Every variant: latency, speed-ups, quality, size, memory."""
-    metric = facts.quality.metric
+    metric = metric_words(facts.quality)
     columns = (
         Column("variant", right=False),
         Column("p50", "ms"),
         Column("speed-up", "vs eager"),
         Column("speed-up", "vs stock"),
         Column(metric),
-        Column("change", "points"),
+        Column("change", metric_unit(facts.quality)),
         Column("model", "MB", narrow=False),
         Column("total", "MB"),
         Column("peak", "MB", narrow=False),
@@ -60,8 +62,8 @@ def variants_grid(facts: Facts) -> Grid:
                 Cell(milliseconds(real.p50), interval(real.low, real.high)) if real else UNMEASURED,
                 _speedup_cell(facts, variant, "eager-fp32"),
                 _speedup_cell(facts, variant, "ort-int8-stock"),
-                Cell(percent(quality.value)) if quality else NOTHING,
-                Cell(points(quality.difference), points_interval(quality) if quality.low != quality.high else "")
+                Cell(metric_value(quality)) if quality else NOTHING,
+                Cell(metric_change(quality), metric_interval(quality) if quality.low != quality.high else "")
                 if quality
                 else NOTHING,
                 Cell(megabytes(variant.file_mb)) if variant.file_mb else NOTHING,

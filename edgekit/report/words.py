@@ -11,7 +11,13 @@ __all__ = [
     "plural",
     "count",
     "interval",
+    "is_perplexity",
     "megabytes",
+    "metric_change",
+    "metric_interval",
+    "metric_unit",
+    "metric_value",
+    "metric_words",
     "milliseconds",
     "percent",
     "points",
@@ -82,6 +88,39 @@ def points(share: float) -> str:
 def points_interval(quality: Quality) -> str:
     """The interval of a quality difference: -1.95 to -1.00."""
     return f"{points(quality.low)} to {points(quality.high)}"
+
+
+def is_perplexity(quality: Quality) -> bool:
+    """Whether it is told as perplexity, whose changes are relative, in %; every other metric changes in points."""
+    return quality.metric == "1/perplexity" and quality.value > 0 and quality.ratio is not None
+
+
+def metric_words(quality: Quality) -> str:
+    """What the metric is called."""
+    return "perplexity" if is_perplexity(quality) else quality.metric
+
+
+def metric_value(quality: Quality) -> str:
+    """Its value: 84.40%, or a perplexity, 12.3."""
+    return _three(1 / quality.value) if is_perplexity(quality) else percent(quality.value)
+
+
+def metric_change(quality: Quality) -> str:
+    """Its change from the original: -0.40 points, or +3.10 % of perplexity, without the unit."""
+    return points(1 / quality.ratio[0] - 1) if quality.ratio and is_perplexity(quality) else points(quality.difference)
+
+
+def metric_interval(quality: Quality) -> str:
+    """The interval of `metric_change`."""
+    if quality.ratio and is_perplexity(quality):
+        _, low, high = quality.ratio
+        return f"{points(1 / high - 1)} to {points(1 / low - 1)}"
+    return points_interval(quality)
+
+
+def metric_unit(quality: Quality) -> str:
+    """The unit of `metric_change`."""
+    return "%" if is_perplexity(quality) else "points"
 
 
 def change_in(after: float, before: float) -> str:

@@ -101,7 +101,8 @@ def paired_difference(
 
     Both are float (rows,), or (rows, numbers) with the `reduce` that makes the metric of them; without it, the mean.
     Where a row has one number, `gained` and `lost` count the rows that changed, else None. `mcnemar_p` is the exact two-sided
-    p of McNemar's test (1947) where scores are 0 or 1, else None.
+    p of McNemar's test (1947) where scores are 0 or 1, else None. Where a row has several numbers, `ratio` is the metric of
+    `other` over that of `original`, {"value", "ci95"}, from the same draws; None where a metric is not above zero.
 
     Raises:
         ValueError: different rows, none, or a score that is not finite.
@@ -115,10 +116,17 @@ def paired_difference(
         if reduce is None:
             raise ValueError("several numbers a row need a `reduce`")
         picks = generator.integers(0, len(original), size=(2000, len(original)))
-        draws = np.array([reduce(other[pick]) - reduce(original[pick]) for pick in picks])
-        low, high = np.percentile(draws, [2.5, 97.5])
-        change = reduce(other) - reduce(original)
-        return {"difference": change, "ci95": [float(low), float(high)], "gained": None, "lost": None, "mcnemar_p": None}
+        drawn = np.array([(reduce(original[pick]), reduce(other[pick])) for pick in picks])
+        low, high = np.percentile(drawn[:, 1] - drawn[:, 0], [2.5, 97.5])
+        whole = np.array([reduce(original), reduce(other)])
+        return {
+            "difference": float(whole[1] - whole[0]),
+            "ci95": [float(low), float(high)],
+            "gained": None,
+            "lost": None,
+            "mcnemar_p": None,
+            "ratio": _ratio(whole, drawn),
+        }
     original, other = original.reshape(-1).astype(np.float64), other.reshape(-1).astype(np.float64)
     change = other - original
     # Rows with the same change are alike, so drawing how many of each kind is drawing rows.
@@ -137,6 +145,14 @@ def paired_difference(
         "lost": lost,
         "mcnemar_p": _mcnemar(gained, lost) if binary else None,
     }
+
+
+def _ratio(whole: np.ndarray, drawn: np.ndarray) -> dict[str, Any] | None:
+    """Ratio of metrics (original, other), `whole` (2,), with the interval of those of resampled rows, `drawn` (n, 2)."""
+    if not ((whole > 0).all() and (drawn > 0).all()):
+        return None
+    low, high = np.percentile(drawn[:, 1] / drawn[:, 0], [2.5, 97.5])
+    return {"value": float(whole[1] / whole[0]), "ci95": [float(low), float(high)]}
 
 
 def _mcnemar(gained: int, lost: int) -> float:

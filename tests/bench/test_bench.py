@@ -78,6 +78,7 @@ def test_a_quick_run_end_to_end(result: Path) -> None:
     assert (ratio["of"], ratio["against"], ratio["scenario"]) == ("bundle", "ort-fp32", "real")
     assert ratio["ci95"][0] <= ratio["speedup"] <= ratio["ci95"][1] and ratio["paired"]
     assert document["target"]["detected"]["isa"] and document["protocol"]["quick"] is True
+    assert document["complete"] is True
     assert (document["energy"] is None) is bool(document["energy_reason"]), "read, or the reason why not"
     assert set(document["validity"]) == {"valid", "stable", "throttled", "reasons"}
     assert document["traffic"] == []
@@ -137,12 +138,56 @@ def test_an_interrupted_run_is_written_and_says_so(result: Path, monkeypatch: py
     document = measured(result, quick=False, processes=5)
     assert "interrupted" in document["validity"]["reasons"][0] and not document["validity"]["stable"]
     assert sum(len(item["scenarios"][0]["children_p50_ms"]) for item in document["variants"]) == 3
-    assert (result / "bench.json").is_file()
+    assert document["complete"] is False and json.loads((result / "bench.json").read_text()) == document
     count = 3
     (result / "bench.json").unlink()
     with pytest.raises(KeyboardInterrupt):
         measured(result)
     assert not (result / "bench.json").exists()
+
+
+def test_ctrl_c_under_traffic_leaves_whole_latencies_and_a_partial_result(
+    result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.runtime import supervise
+
+    real = supervise.run_child
+
+    def interrupted(spec: Path, *arguments: Any) -> dict[str, Any]:
+        if "traffic" in json.loads(spec.read_text()):
+            raise KeyboardInterrupt
+        return real(spec, *arguments)
+
+    monkeypatch.setattr(supervise, "run_child", interrupted)
+    document = measured(result, quick=False, processes=1)
+    assert document["complete"] is False and document["traffic"] == []
+    assert "interrupted" in document["validity"]["reasons"][0] and not document["validity"]["stable"]
+    assert {len(item["scenarios"][0]["children_p50_ms"]) for item in document["variants"]} == {1}
+
+
+def test_the_command_leaves_130_after_a_partial_result(
+    result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgekit.cli import main
+    from edgekit.runtime import supervise
+
+    real, count = supervise.run_child, 0
+
+    def interrupted(*arguments: Any) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        if count > 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(supervise, "run_child", interrupted)
+    monkeypatch.setattr("edgekit.pipeline.write_reports", lambda folder: ([], []))  # this result has no bundle to report on
+    monkeypatch.setattr("sys.argv", ["edgekit", "bench", str(result), "--quick", "--seconds", "0.05", "--json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert left.value.code == 130 and "partial" in said.err
+    assert json.loads(said.out)["complete"] is False
 
 
 def test_another_machines_target_is_refused(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
