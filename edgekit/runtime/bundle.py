@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tarfile
 import tempfile
 import weakref
 from dataclasses import dataclass
@@ -13,11 +12,9 @@ from typing import Any
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.manifest import NAME, Manifest, parse_manifest
+from edgekit.runtime.unpack import unpack
 
 __all__ = ["Bundle", "open_bundle"]
-
-LARGEST = 8 * 1024**3
-MEMBERS = 64
 
 
 @dataclass(frozen=True)
@@ -87,22 +84,4 @@ class _Unpacked:
         weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
         self.folder = root / "bundle"
         self.folder.mkdir()
-        seen: set[str] = set()
-        total = 0
-        try:
-            with tarfile.open(archive, "r:gz") as tar:
-                for member in tar:
-                    head, _, name = member.name.partition("/")
-                    plain = head == "bundle" and name and "/" not in name and name not in {".", ".."} and "\\" not in name
-                    if not member.isreg() or not plain or name.casefold() in seen or len(seen) >= MEMBERS:
-                        raise BadInput(f"an archive member that no bundle has: {member.name!r}", where=str(archive))
-                    seen.add(name.casefold())
-                    total += member.size
-                    if total > LARGEST:
-                        raise BadInput("an archive that unpacks to more than 8 GiB", where=str(archive))
-                    source = tar.extractfile(member)
-                    assert source is not None, "regular members have contents"
-                    with (self.folder / name).open("wb") as file:
-                        shutil.copyfileobj(source, file)
-        except (tarfile.TarError, EOFError, OSError) as fault:
-            raise BadInput(f"not a readable bundle archive: {fault}", where=str(archive)) from None
+        unpack(archive, self.folder)

@@ -1,0 +1,149 @@
+"""Everything to ship of one result: written into a folder of its own, whole or not at all.
+
+    artifacts/
+        bundle/  bundle.tar.gz  runner.pyz      the model, as a folder and as one file, and what runs it
+        README.md  bom.cdx.json                 the model card and the CycloneDX bill of materials
+        oci/  wheelhouse/                       where asked for
+        SHA256SUMS                              of every file above; `sha256sum -c SHA256SUMS`
+        bundle.sig  SHA256SUMS.sig              where a key was given
+
+All but signatures and wheels is the same, byte for byte, whenever it is made from the same bundle by the same edgekit and zlib;
+of wheels only the runtime's own three are pinned, their needs are what the registry has that day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import BadInput
+from edgekit.pack.archive import write_archive
+from edgekit.pack.bom import write_bom
+from edgekit.pack.oci import write_layout
+from edgekit.pack.runner import write_runner
+from edgekit.pack.sign import SIGNATURE, check_key, sign
+from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
+from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.manifest import NAME
+
+__all__ = ["Artifacts", "make_artifacts"]
+
+FOLDER, SUMS = "artifacts", "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A finished folder: of each file its path below the folder, its bytes and its sha256."""
+
+    folder: Path
+    files: tuple[tuple[str, int, str], ...]
+    oci_digest: str | None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        files = [{"name": name, "size": size, "sha256": digest} for name, size, digest in self.files]
+        return {"folder": str(self.folder), "files": files, "oci_digest": self.oci_digest}
+
+    def shown(self) -> list[Any]:
+        """A table for people; an image layout's and a wheelhouse's files are one line each, SHA256SUMS has them all."""
+        from rich.table import Table
+
+        table = Table(title=str(self.folder), title_justify="left")
+        table.add_column("file", overflow="fold")
+        table.add_column("bytes", justify="right")
+        table.add_column("sha256", overflow="fold")
+        many: dict[str, list[int]] = {}
+        for name, size, digest in self.files:
+            top = name.partition("/")[0]
+            if top in {"oci", "wheelhouse"}:
+                many.setdefault(top, []).append(size)
+            else:
+                table.add_row(name, f"{size:,}", digest)
+        for top, sizes in many.items():
+            whole = f"manifest {self.oci_digest}" if top == "oci" else f"{len(sizes) - 1} wheels and requirements.txt"
+            table.add_row(f"{top}/", f"{sum(sizes):,}", whole)
+        return [table]
+
+
+def make_artifacts(
+    result: Path, *, oci: bool = False, key: Path | None = None, wheelhouse: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> Artifacts:  # fmt: skip
+    """Write `result`/artifacts from `result`/bundle, replacing what an earlier call wrote there.
+
+    `oci` adds an image layout, `key` (a private key file) signatures, `wheelhouse` (the device's Python version) wheels.
+
+    Raises:
+        BadInput: no sound bundle in `result`, or a key or version that cannot be used.
+        CheckFailed: the bundle is not what its manifest says.
+        NotPossibleHere: a library is missing, or there are no wheels for the target.
+    """
+    if not (result / "bundle" / NAME).is_file():
+        raise BadInput(
+            "no result folder (no bundle/manifest.json)", where=str(result), fix="name a folder that `edgekit export` made"
+        )
+    bundle = open_bundle(result / "bundle")
+    block = bundle.manifest.document["edgekit"]
+    if key is not None:
+        check_key(key)
+    if wheelhouse is not None:
+        check_wheelhouse(wheelhouse, block["target"]["arch"], block["target"]["provider"])
+    work = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", suffix=".tmp", dir=result))
+    work.chmod(0o755)
+    try:
+        shutil.copytree(bundle.folder, work / "bundle")
+        open_bundle(work / "bundle")  # what is shipped is what was read, whatever happened to the source since
+        write_archive(work / "bundle", work / "bundle.tar.gz")
+        write_runner(work / "runner.pyz")
+        if (work / "bundle" / "README.md").is_file():
+            shutil.copyfile(work / "bundle" / "README.md", work / "README.md")
+        manifest = _sha256(work / "bundle" / NAME)
+        write_bom(bundle, manifest, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
+        digest = None
+        if oci:
+            names = [name for name in _names(work) if name != "bundle.tar.gz"]
+            facts = {"org.opencontainers.image.licenses": block["licence"], "org.opencontainers.image.version": manifest[:16]}
+            digest = write_layout(work, names, work / "oci", name=bundle.manifest.name, annotations=facts)
+        if wheelhouse is not None:
+            say(f"fetching wheels for Python {wheelhouse} on {block['target']['arch']}")
+            write_wheelhouse(work / "wheelhouse", python=wheelhouse, arch=block["target"]["arch"], versions=block["tools"])
+        sums = "".join(f"{_sha256(work / name)}  {name}\n" for name in _names(work))
+        (work / SUMS).write_text(sums, encoding="utf-8")
+        if key is not None:
+            sign(work / "bundle", key, work / SIGNATURE)
+            sign(work / SUMS, key, work / f"{SUMS}.sig")
+        files = tuple((name, (work / name).stat().st_size, _sha256(work / name)) for name in _names(work))
+        _put_in_place(work, result / FOLDER)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Artifacts(result / FOLDER, files, digest)
+
+
+def _put_in_place(work: Path, target: Path) -> None:
+    """Rename `work` to `target`; an earlier one steps aside first and comes back if the rename fails."""
+    aside = work.with_suffix(".old")
+    there = target.exists()
+    if there:
+        os.replace(target, aside)
+    try:
+        os.replace(work, target)
+    except BaseException:
+        if there:
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _names(folder: Path) -> list[str]:
+    """Every file below `folder`, by its path from there, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,27 @@
+"""Verifying a bundle that somebody signed: who, before what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgekit.pack.sign import SIGNATURE, check_signature
+from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.verify import verify
+
+__all__ = ["verify_signed"]
+
+
+def verify_signed(path: Path, key: Path, signature: Path | None = None) -> dict[str, Any]:
+    """Check that the public `key` signed the bundle at `path`, then `verify` it; nothing of it runs before.
+
+    `signature` is by default bundle.sig beside the bundle's folder or archive, or in the folder above it.
+
+    Raises:
+        CheckFailed: not signed by this key as it is, or not right.
+        BadInput, NotPossibleHere: as `check_signature` and `verify`.
+    """
+    bundle = open_bundle(path)
+    beside = path.parent if path.is_file() else bundle.folder.resolve().parent
+    check_signature(bundle.folder, signature or beside / SIGNATURE, key)
+    return verify(bundle.folder) | {"signed": True}

@@ -1,0 +1,191 @@
+"""Signatures: they hold for the bundle as it was signed, and for nothing else; no network is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgekit.cli import app
+from edgekit.pack.artifacts import make_artifacts
+from edgekit.pack.sign import check_signature
+from edgekit.pack.signed import verify_signed
+from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
+
+pytest.importorskip("model_signing", reason="model-signing is not installed (pip install 'edgekit[sign]')")
+from cryptography.hazmat.primitives import serialization as forms
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+
+def write_pair(folder: Path, name: str, key: Any = None, password: bytes | None = None) -> tuple[Path, Path]:
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    lock = forms.BestAvailableEncryption(password) if password else forms.NoEncryption()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, lock))
+    public.write_bytes(key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+@pytest.fixture(scope="module")
+def signed(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(signed artifacts, public key), made and checked without a network."""
+    folder = tmp_path_factory.mktemp("signed")
+    shutil.copytree(bundle, folder / "bundle")
+    private, public = write_pair(folder, "key")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a network was asked"))
+        made = make_artifacts(folder, key=private)
+        verify_signed(made.folder, public)
+    return made.folder, public
+
+
+@pytest.fixture
+def copy(signed: tuple[Path, Path], tmp_path: Path) -> Path:
+    shutil.copytree(signed[0], tmp_path / "artifacts")
+    return tmp_path / "artifacts"
+
+
+@pytest.mark.parametrize("name", ["", "bundle", "bundle.tar.gz"])
+def test_it_holds(signed: tuple[Path, Path], name: str) -> None:
+    found = verify_signed(signed[0] / name, signed[1])
+    assert found["ok"] and found["signed"]
+
+
+def test_the_sums_are_signed_as_well(copy: Path, signed: tuple[Path, Path]) -> None:
+    check_signature(copy / "SHA256SUMS", copy / "SHA256SUMS.sig", signed[1])
+    text = (copy / "SHA256SUMS").read_text()
+    assert "runner.pyz" in text and ".sig" not in text
+    (copy / "SHA256SUMS").write_text(text.replace("0", "1", 1))
+    with pytest.raises(CheckFailed, match="does not hold"):
+        check_signature(copy / "SHA256SUMS", copy / "SHA256SUMS.sig", signed[1])
+
+
+def test_another_key_did_not_sign_it(copy: Path, tmp_path: Path) -> None:
+    _, public = write_pair(tmp_path, "other")
+    with pytest.raises(CheckFailed, match="does not hold"):
+        verify_signed(copy, public)
+
+
+@pytest.mark.parametrize("name", ["README.md", "golden.json", "model.onnx", "tokenizer.json"])
+def test_a_file_exchanged_together_with_its_hash(copy: Path, signed: tuple[Path, Path], name: str) -> None:
+    """The manifest matches again, so that only the signature can tell."""
+    path, manifest = copy / "bundle" / name, copy / "bundle" / "manifest.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    document = json.loads(manifest.read_text())
+    document["assets"][name] = {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    manifest.write_text(json.dumps(document, indent=1, sort_keys=True))
+    open_bundle(copy)
+    with pytest.raises(CheckFailed, match="does not hold"):
+        verify_signed(copy, signed[1])
+
+
+def leaves(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value in a JSON document."""
+    if isinstance(document, dict | list) and document:
+        pairs = document.items() if isinstance(document, dict) else enumerate(document)
+        return [leaf for key, value in pairs for leaf in leaves(value, (*path, key))]
+    return [path]
+
+
+def test_every_field_of_the_manifest(copy: Path, signed: tuple[Path, Path]) -> None:
+    manifest = copy / "bundle" / "manifest.json"
+    text = manifest.read_text()
+    paths = leaves(json.loads(text))
+    assert len(paths) > 50
+    for *parents, last in paths:
+        document = json.loads(text)
+        part = document
+        for key in parents:
+            part = part[key]
+        part[last] = {str: lambda v: v + "x", int: lambda v: v + 1, float: lambda v: v / 2}.get(
+            type(part[last]), lambda _: "other"
+        )(part[last])
+        manifest.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        with pytest.raises(EdgekitError):
+            open_bundle(copy)
+            check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
+    manifest.write_text(text)
+    check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_flipped_bits_are_all_caught(copy: Path, signed: tuple[Path, Path], count: int) -> None:
+    """Hashes catch what is in files, the signature what is in the manifest."""
+    generator = np.random.default_rng(count)
+    files = sorted((copy / "bundle").iterdir())
+    for number in range(count):
+        path = files[generator.integers(len(files))]
+        position, bit = flip(path, generator)
+        with pytest.raises(EdgekitError):
+            open_bundle(copy)
+            check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
+            pytest.fail(f"flip {number}, bit {bit} of byte {position} of {path.name}, went unseen")
+        flip(path, generator, position, bit)
+    check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
+
+
+def test_flipped_bits_of_a_signature_never_vouch_for_another_bundle(copy: Path, signed: tuple[Path, Path]) -> None:
+    """A flip in what it does not sign, such as the hint of a key, may pass for the right bundle; none for a changed one."""
+    generator = np.random.default_rng(7)
+    (copy / "bundle" / "README.md").write_text("changed")
+    for _ in range(200):
+        position, bit = flip(copy / "bundle.sig", generator)
+        with pytest.raises(CheckFailed):
+            check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
+        flip(copy / "bundle.sig", generator, position, bit)
+
+
+def flip(path: Path, generator: np.random.Generator, position: int | None = None, bit: int = 0) -> tuple[int, int]:
+    """Flip the given bit of a file, or one by chance; returns which."""
+    data = bytearray(path.read_bytes())
+    if position is None:
+        position, bit = int(generator.integers(len(data))), 1 << int(generator.integers(8))
+    data[position] ^= bit
+    path.write_bytes(data)
+    return position, bit
+
+
+@pytest.mark.parametrize("kind", ["locked", "rsa", "public", "text", "missing"])
+def test_keys_that_cannot_sign(bundle: Path, tmp_path: Path, kind: str) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    key = {
+        "locked": lambda: write_pair(tmp_path, "k", password=b"secret")[0],
+        "rsa": lambda: write_pair(tmp_path, "k", rsa.generate_private_key(65537, 2048))[0],
+        "public": lambda: write_pair(tmp_path, "k")[1],
+        "text": lambda: Path(__file__),
+        "missing": lambda: tmp_path / "none.pem",
+    }[kind]()
+    with pytest.raises(BadInput, match="elliptic-curve private key"):
+        make_artifacts(tmp_path, key=key)
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_signatures_and_keys_that_are_none(copy: Path, signed: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="public elliptic-curve key"):
+        verify_signed(copy, Path(__file__))
+    for text in ("", "{}", "[1]", "[" * 5000, '{"dsseEnvelope": {}}'):
+        (copy / "bundle.sig").write_text(text)
+        with pytest.raises(CheckFailed, match="does not hold"):
+            verify_signed(copy, signed[1])
+    (copy / "bundle.sig").unlink()
+    with pytest.raises(BadInput, match="no signature here"):
+        verify_signed(copy, signed[1])
+
+
+def test_the_command(copy: Path, signed: tuple[Path, Path], tmp_path: Path) -> None:
+    run = CliRunner()
+    done = run.invoke(app, ["verify", str(copy), "--verify-key", str(signed[1])])
+    assert done.exit_code == 0 and "signed, whole and right" in done.stdout
+    (copy / "bundle.sig").rename(tmp_path / "elsewhere.sig")
+    moved = ["verify", str(copy / "bundle"), "--verify-key", str(signed[1]), "--signature", str(tmp_path / "elsewhere.sig")]
+    assert run.invoke(app, moved).exit_code == 0
+    alone = run.invoke(app, ["verify", str(copy), "--signature", str(tmp_path / "elsewhere.sig")])
+    assert isinstance(alone.exception, BadInput)
