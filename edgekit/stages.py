@@ -197,7 +197,7 @@ def quantize_stage(
     title: str,
 ) -> Stage:
     """Fused ONNX -> the target's numbers."""
-    quantize = recipe.quantize or target.quantize
+    quantize = target.chosen(recipe.quantize)
     measured = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
     of_session = measured or quantize.format == "bf16"
 
@@ -230,10 +230,11 @@ def quantize_stage(
     return Stage(
         "quantize", title, run, version=4,
         settings={
-            "quantize": recipe.quantize.model_dump(exclude_defaults=True) if recipe.quantize else "the target's", "task": recipe.task,
+            "quantize": quantize.model_dump(exclude_defaults=True) if recipe.quantize else "the target's", "task": recipe.task,
             "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,
             "floor": recipe.accept.max_quality_drop if measured else None, "timed": timed if measured else None,
-        },
+        }
+        | ({"half": 2} if quantize.format == "float16" else {}),
         inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration, "rows": rows},
         target_fields=({} if recipe.quantize else {"quantize": target.quantize.model_dump(exclude_defaults=True)})
         | ({"session": target.session.model_dump()} if of_session else {}),

@@ -18,6 +18,7 @@ import numpy as np
 
 from edgekit.errors import CheckFailed
 from edgekit.quantize.graph import KEPT
+from edgekit.runtime.generate.graph import TYPES
 from edgekit.target import Target
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
@@ -69,7 +70,14 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
     integer = sum(INTEGER.get(node.op_type, 0) for node in nodes)
     blocks = sum(node.op_type == WEIGHT_ONLY for node in nodes)
     strays = [node.name for node in nodes if _is_stray(node, nodes, producers, constants)]
-    casts = [node.name for node in nodes if node.op_type == "Cast"]
+    elsewhere = (
+        target.provider not in providers
+    )  # the CPU, which stands in for reading the graph, casts around each half-precision node
+    casts = [
+        node.name
+        for node in nodes
+        if node.op_type == "Cast" and not (elsewhere and node.name.startswith("InsertedPrecisionFreeCast_"))
+    ]
     observed = host_arch == target.arch and not [flag for flag in target.isa if flag not in host_isa]
     notes = []
     if not observed:
@@ -160,7 +168,7 @@ def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counte
 def _cache_feed(session: Any, length: int) -> dict[str, np.ndarray]:
     """What a decoder's graph takes beside ids: an empty cache with room for `length` tokens."""
     asked = [item for item in session.get_inputs() if item.name.startswith("past.")]
-    found = {item.name: np.zeros((1, item.shape[1], length, item.shape[3]), dtype=np.float32) for item in asked}
+    found = {item.name: np.zeros((1, item.shape[1], length, item.shape[3]), dtype=TYPES[item.type]) for item in asked}
     found["seqlens_k"] = np.array([length - 1], dtype=np.int32)
     found["total_sequence_length"] = np.array(length, dtype=np.int32)
     found["keep"] = np.array([1])

@@ -26,12 +26,25 @@ def to_float16(source: Path, out: Path) -> dict[str, int]:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = onnx.load(str(source))
+    model = _rewritten(source)
     before = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in model.graph.initializer)
     changed = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
     after = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in changed.graph.initializer)
     onnx.save(changed, str(out))
     return {"float16": before - after}
+
+
+def _rewritten(source: Path) -> Any:
+    """The float32 model with its attention as the CUDA provider likes it."""
+    import onnx_ir as ir
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    from edgekit.quantize.half_attention import for_cuda
+
+    model = ir.load(source)
+    for_cuda(model.graph)
+    RemoveUnusedNodesPass()(model)
+    return ir.to_proto(model)
 
 
 def to_bfloat16(source: Path, out: Path) -> dict[str, int]:

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.chip import machine, parse_cpuinfo, read_text, usable_cores
+from edgekit.runtime.cuda import ASSIGNMENT, PROVIDER, Replayed, check_placement, provider_options
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.keys import SESSION_KEYS
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
 __all__ = ["check_chip", "check_ids", "open_session", "usable_threads"]
+
+FALLBACK = "session.disable_cpu_ep_fallback"
 
 
 def usable_threads(wanted: int) -> int:
@@ -25,11 +28,12 @@ def usable_threads(wanted: int) -> int:
 def open_session(
     path: Path, *, provider: str = "CPUExecutionProvider", threads: int = 1, config: dict[str, str] | None = None
 ) -> Any:
-    """An InferenceSession on `provider` and no other, sequential, with explicit threads.
+    """An InferenceSession on `provider` and no other, sequential, with explicit threads; on the CUDA provider a `Replayed` one.
 
     Raises:
         BadInput: an unknown session key, or a file that ONNX Runtime cannot load.
-        NotPossibleHere: the provider is not there; the CPU never stands in for it in silence.
+        NotPossibleHere: the provider is not there, or has no kernel for a node, which is named; the CPU never stands in for it
+            in silence.
     """
     import onnxruntime
 
@@ -48,15 +52,24 @@ def open_session(
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    elsewhere = provider != "CPUExecutionProvider"
     for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
+        if not (elsewhere and key == FALLBACK):  # ONNX Runtime's own refusal names no node; the check below does
+            options.add_session_config_entry(key, value)
+    if elsewhere:
+        options.add_session_config_entry(ASSIGNMENT, "1")
+        getattr(onnxruntime, "preload_dlls", lambda: None)()  # CUDA's libraries from nvidia's packages, where they are
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(str(path), options, providers=provider_options(provider))
     except Exception as fault:  # onnxruntime's error classes share no base but this
+        if provider == PROVIDER and "graph capture" in str(fault):  # a node is left on the CPU, and this does not say which
+            check_placement(onnxruntime.InferenceSession(str(path), options, providers=[provider]), provider, str(path))
         raise BadInput(f"ONNX Runtime cannot load it: {str(fault)[:300]}", where=str(path)) from None
     if session.get_providers()[0] != provider:
         raise NotPossibleHere(f"{provider} did not start; the session fell to {session.get_providers()[0]}", where=str(path))
-    return session
+    if elsewhere:
+        check_placement(session, provider, str(path))
+    return Replayed(session) if provider == PROVIDER else session
 
 
 def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> None:

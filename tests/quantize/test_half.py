@@ -20,7 +20,7 @@ def test_edges_keep_their_types_and_the_inside_is_half(
     tiny_export: Path, test_feeds: list[Feed], tmp_path: Path, form: str
 ) -> None:
     source, out = tiny_export / f"{form}.onnx", tmp_path / "half.onnx"
-    assert to_float16(source, out)["float16"] > 50
+    assert to_float16(source, out)["float16"] > 40
     graph = onnx.load(out).graph
     kinds = [item.type.tensor_type.elem_type for item in (*graph.input, *graph.output)]
     assert kinds == [onnx.TensorProto.INT64, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT]
