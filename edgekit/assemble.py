@@ -86,6 +86,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             "quality": {
                 "metric": task.metric_on(data["columns"]), "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
                 **paired_difference(before, after, recipe.seed, task.reduce),
+                **_greedy(task, context.inputs["score_original"], context.inputs["score_bundle"], recipe.seed),
             },
             "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": tolerance(golden, target.tolerance)},
             "licence": recipe.model.licence,
@@ -118,6 +119,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         "pack",
         f"pack the bundle for {target.name}",
         run,
+        version=2,
         settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()},
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
@@ -156,7 +158,8 @@ def lineage_of(
     if not fresh and not changed and previous.is_file():
         return None
     rows = done[key_of(plan.rows)].path / "test.jsonl"
-    base = np.load(done[key_of(item.variants[BASE].score)].path / EVIDENCE, allow_pickle=False)
+    scored = done[key_of(item.variants[BASE].score)].path
+    base = np.load(scored / EVIDENCE, allow_pickle=False)
     original = done[key_of(plan.original)].path
     from edgekit.tasks import find_task
 
@@ -171,6 +174,7 @@ def lineage_of(
             "value": task.reduce(found),
             "n": len(found),
             **paired_difference(base, found, plan.recipe.seed, task.reduce),
+            **_greedy(task, scored, done[key_of(variant.score)].path, plan.recipe.seed),
         }
         variants[name] = {
             "kind": "onnx",
@@ -217,6 +221,15 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
         (folder / beside.name).symlink_to(beside.resolve())
     (folder / "tokenizer.json").symlink_to((done[key_of(variant.checkpoint)].path / "tokenizer.json").resolve())
     return folder.resolve()
+
+
+def _greedy(task: Any, original: Path, other: Path, seed: int) -> dict[str, Any]:
+    """How often a language model says what the original says; nothing for other tasks."""
+    if not task.generates:
+        return {}
+    from edgekit.bench.greedy import agreement
+
+    return {"greedy": agreement(original, other, EVIDENCE, seed)}
 
 
 def _model_name(recipe: Any) -> str:

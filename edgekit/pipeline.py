@@ -236,7 +236,7 @@ def explain(recipe: str, targets: list[str], build: Path) -> tuple[dict[str, Any
             "measured_here": item.timed,
             "quantize": {
                 name: {"value": value, "from": "recipe" if plan.recipe.quantize else "target"}
-                for name, value in (plan.recipe.quantize or item.target.quantize).model_dump().items()
+                for name, value in item.target.chosen(plan.recipe.quantize).model_dump().items()
             },
         }
         for item in plan.targets

@@ -167,13 +167,13 @@ def _decoder_plan(recipe: Recipe, target: Target, host: Host, rows: Stage, origi
         return Variant(title, model, "model.onnx", original, scored)
 
     made = stages_causal.quantize_decoder_stage(
-        recipe, original, exported, calibration, f"quantize for {target.name}: the bundle"
+        recipe, target, original, exported, calibration, f"quantize for {target.name}: the bundle"
     )
     variants = {
         "ort-fp32": variant("ONNX Runtime fp32 of the original", exported),
         "bundle": variant("the bundle", made),
     }
-    audit = stages.audit_stage(recipe, target, made, here, stages_causal.weights_of(recipe))
+    audit = stages.audit_stage(recipe, target, made, here, stages_causal.weights_of(recipe, target))
     return TargetPlan(target, False, variants, audit, calibration)
 
 

@@ -126,7 +126,8 @@ class Accept(Strict):
     """The budget: a run that misses one of these ends with exit code 1."""
 
     max_quality_drop: float | None = Field(None, ge=0, le=1)
-    """Largest loss of the task's metric against the original, as a share of 1 (0.01 = one point)."""
+    """Largest loss of the task's metric against the original, as a share of 1 (0.01 = one point); of a language model the
+    largest relative rise of perplexity (0.04 = 4% more)."""
     min_speedup: float | None = Field(None, gt=0)
     """Smallest speed-up against ONNX Runtime fp32 of the original, on this target."""
     max_size_mb: float | None = Field(None, gt=0)

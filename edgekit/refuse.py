@@ -37,6 +37,8 @@ def faults_of(
     config = _config(recipe, model)
     if find_task(recipe.task).generates:
         return found + _decoder_faults(recipe, targets, config)
+    if recipe.quantize and recipe.quantize.cache != "float32":
+        found.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
     found += (
         _data_faults(recipe)
         + _model_faults(recipe, config)

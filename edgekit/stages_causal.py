@@ -11,18 +11,19 @@ from typing import Any
 from edgekit.recipe import Recipe
 from edgekit.stages import EVIDENCE, LOWERING, TORCH
 from edgekit.store import Context, Stage
-from edgekit.target import Quantize
+from edgekit.target import Quantize, Target
 
 __all__ = ["BESIDE", "export_decoder_stage", "quantize_decoder_stage", "score_decoder_stage", "weights_of"]
 
 MODEL = "model.onnx"
-BESIDE = ("model.onnx.data", "generation.json", "chat_template.jinja")
+GENERATION = "generation.json"
+BESIDE = ("model.onnx.data", GENERATION, "chat_template.jinja")
 """What travels with the graph."""
 
 
-def weights_of(recipe: Recipe) -> Quantize:
+def weights_of(recipe: Recipe, target: Target) -> Quantize:
     """How a language model's numbers are stored: as the recipe says, else its weights in 8 bits by blocks of 32."""
-    return recipe.quantize or Quantize(format="int8-weights")
+    return target.chosen(recipe.quantize or Quantize(format="int8-weights"))
 
 
 def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
@@ -41,27 +42,42 @@ def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage
     )  # fmt: skip
 
 
-def quantize_decoder_stage(recipe: Recipe, checkpoint: Stage, exported: Stage, calibration: Stage, title: str) -> Stage:
+def quantize_decoder_stage(
+    recipe: Recipe, target: Target, checkpoint: Stage, exported: Stage, calibration: Stage, title: str
+) -> Stage:
     """Graph -> the same with weights in a few bits."""
-    quantize = weights_of(recipe)
+    quantize = weights_of(recipe, target)
 
     def run(context: Context) -> dict[str, Any]:
+        from edgekit.quantize.cache import cache_ranges
         from edgekit.quantize.causal import quantize_decoder
         from edgekit.quantize.hessians import hessians_of
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import encode, read_split
 
-        source, hessians = context.inputs["exported"], None
-        if quantize.rounding == "gptq":
+        source, hessians, ranges = context.inputs["exported"], None, None
+        if quantize.rounding == "gptq" or quantize.cache == "int8":
             rows = read_split(context.inputs["calibration"], "calibration")
             data = encode(context.inputs["checkpoint"], rows, find_task(recipe.task), recipe.model.max_length)
-            hessians = hessians_of(source, [one.ids for one in data.passes], context.scratch)
-        made = quantize_decoder(source, context.out, quantize, hessians=hessians, progress=context.progress)
+            texts = [one.ids for one in data.passes]
+            hessians = hessians_of(source, texts, context.scratch) if quantize.rounding == "gptq" else None
+            ranges = cache_ranges(source / MODEL, texts) if quantize.cache == "int8" else None
+        made = quantize_decoder(source, context.out, quantize, hessians=hessians, cache=ranges, progress=context.progress)
         _carry(source, context.out)
-        return {**made, "bytes": sum((context.out / name).stat().st_size for name in (MODEL, BESIDE[0]))}
+        stated = json.loads((source / GENERATION).read_text(encoding="utf-8"))
+        if quantize.cache == "int8":
+            stated["cache"] = quantize.cache
+            (context.out / GENERATION).write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        numbers = 2 * stated["layers"] * stated["kv_heads"] * stated["head_size"]
+        return {
+            **made,
+            "bytes": sum((context.out / name).stat().st_size for name in (MODEL, BESIDE[0])),
+            "cache_bytes_per_token": numbers * (1 if quantize.cache == "int8" else 4),
+        }
 
     return Stage(
-        "quantize-decoder", title, run, settings={"quantize": quantize.model_dump(exclude_defaults=True), "max_length": recipe.model.max_length},
+        "quantize-decoder", title, run, version=2,
+        settings={"quantize": quantize.model_dump(exclude_defaults=True), "max_length": recipe.model.max_length},
         inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration}, tools=LOWERING,
     )  # fmt: skip
 
@@ -80,6 +96,7 @@ def score_decoder_stage(
     def run(context: Context) -> dict[str, Any]:
         import numpy as np
 
+        from edgekit.bench.greedy import CONTINUED, PREDICTED
         from edgekit.bench.score import score_texts
         from edgekit.tasks import find_task
 
@@ -89,11 +106,12 @@ def score_decoder_stage(
             context.inputs["rows"] / "test.jsonl",
             progress=context.progress,
         )
-        np.save(context.out / EVIDENCE, found, allow_pickle=False)
-        quality = find_task(recipe.task).reduce(found)
-        return {"quality": quality, "perplexity": 1 / quality, "n": len(found)}
+        for name, array in ((EVIDENCE, found.evidence), (PREDICTED, found.predicted), (CONTINUED, found.continued)):
+            np.save(context.out / name, array, allow_pickle=False)
+        quality = find_task(recipe.task).reduce(found.evidence)
+        return {"quality": quality, "perplexity": 1 / quality, "n": len(found.evidence)}
 
     return Stage(
-        "score-decoder", title, run, inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
+        "score-decoder", title, run, version=2, inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
         external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip

@@ -41,6 +41,11 @@ class Quantize(Strict):
     """Rows of a weight column that share a scale, in the two "-weights" formats."""
     rounding: Literal["clip", "hqq", "gptq"] = "clip"
     """How the "-weights" formats round: each block's best clipping, HQQ's zero points, or GPTQ on calibration rows."""
+    accuracy_level: Literal[0, 4] = 4
+    """What MatMulNBits multiplies in, in the two "-weights" formats: 0 float32, 4 integers, where each block of activations is
+    rounded to 8 bits. A recipe that does not say it leaves it to the target."""
+    cache: Literal["float32", "float16", "int8"] = "float32"
+    """Storage of a language model's keys and values, in the two "-weights" formats; int8 by scales from calibration rows."""
     smooth: float | None = Field(None, ge=0, le=1)
     """SmoothQuant's alpha: how much of the activations' differences between channels moves into the weights. None: nothing."""
     correct_bias: bool = False
@@ -68,6 +73,10 @@ class Quantize(Strict):
                 faults.append(f'{name} has nothing to work on with format = "{self.format}"; leave it out')
         if self.mixed and self.format == "int8" and self.mode == "measure":
             faults.append('mixed needs to know what it mixes with: set mode = "dynamic" or "static"')
+        if self.cache != "float32" and not self.weight_only:
+            faults.append(
+                f'cache = "{self.cache}" goes with "int8-weights" and "int4-weights", not with format = "{self.format}"'
+            )
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -135,6 +144,12 @@ class Target(Strict):
             raise ValueError("; ".join(faults))
         return self
 
+    def chosen(self, asked: Quantize | None) -> Quantize:
+        """The recipe's `asked`, with the target's `accuracy_level` where it says none; without it, the target's own."""
+        if asked is None or "accuracy_level" in asked.model_fields_set:
+            return asked or self.quantize
+        return asked.model_copy(update={"accuracy_level": self.quantize.accuracy_level})
+
     def unsound(self, quantize: Quantize) -> list[str]:
         """Reasons why `quantize` cannot work on this target; empty when it can."""
         faults = []
@@ -145,6 +160,13 @@ class Target(Strict):
             faults.append("the CUDA provider has no integer MatMul kernels, INT8 QDQ runs slower than FP32 on it; use float16")
         if quantize.format == "int8" and self.arch == "x86_64" and quantize.activations == "int8":
             faults.append("signed activations have no fast x86 kernel (S8S8 stays in fp32); use uint8 activations")
+        if quantize.cache == "float16" and cpu:
+            faults.append(
+                'cache = "float16": the CPU kernel of attention takes it with float16 activations alone, so ONNX Runtime converts the '
+                "whole cache to float32 and back for every token (4.6x slower at 8,192 tokens); use int8 or float32"
+            )
+        if quantize.cache != "float32" and not cpu:
+            faults.append(f'cache = "{quantize.cache}": the CUDA provider\'s cache is as wide as its activations; leave it out')
         fast = self.session.config.get(FASTMATH) == "1"
         if quantize.format == "bf16" and cpu and self.arch != "aarch64":
             faults.append("bf16 has no kernels on the CPU provider of x86, which multiplies no bfloat16; use int8 or float32")

@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.recipe import recipe_model
 from edgekit.refuse import faults_of
+from edgekit.target import Quantize
 
 DATA = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
 
@@ -119,3 +120,14 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
         update={"compress": recipe("text-classification", {"method": "prune-unstructured", "pattern": "2:4"}).compress}
     )
     assert faults_of(sparse, [], str(tmp_path)) == ["compress 1, prune-unstructured: pattern 2:4 does not divide neurons of 50"]
+
+
+def test_only_a_language_model_has_a_cache() -> None:
+    asked = recipe("text-classification")
+    narrow = Quantize(format="int8-weights", cache="int8")
+    assert any(
+        "only a language model has a cache" in fault
+        for fault in faults_of(asked.model_copy(update={"quantize": narrow}), [], None)
+    )
+    wide = Quantize(format="int8-weights")
+    assert not any("cache" in fault for fault in faults_of(asked.model_copy(update={"quantize": wide}), [], None))

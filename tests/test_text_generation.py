@@ -29,19 +29,22 @@ batch = 8
 [data]
 train = "rows.jsonl"
 validation = "others.jsonl"
-test = "last.jsonl"
+test = "last.txt"
 [quantize]
 format = "int4-weights"
 rounding = "gptq"
+cache = "int8"
 {more}
 """
 
 
 def write(folder: Path, more: str = "") -> Path:
+    """Rows as JSON lines, but for the test split, which is plain text."""
     pieces = generate(7, None)
-    for name, split, count in (("rows", "train", 60), ("others", "validation", 8), ("last", "test", 12)):
+    for name, split, count in (("rows", "train", 60), ("others", "validation", 8)):
         lines = [json.dumps({"text": row["text"][:200]}) for row in pieces[split][:count]]
         (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    (folder / "last.txt").write_text("\n".join(row["text"][:1500].replace("\n", " ") for row in pieces["test"][:50]))
     path = folder / "tiny.toml"
     path.write_text(RECIPE.format(more=more))
     return path
@@ -75,11 +78,35 @@ def test_the_runner_streams_the_same_text(made: Path) -> None:
 
 
 def test_quality_is_the_same_metric_for_both(made: Path) -> None:
-    variants = json.loads((made / "lineage.json").read_text())["variants"]
-    original, bundle = variants["ort-fp32"]["quality"], variants["bundle"]["quality"]
-    assert original["metric"] == "1/perplexity" and original["n"] == 12
+    lineage = json.loads((made / "lineage.json").read_text())
+    original, bundle = (lineage["variants"][name]["quality"] for name in ("ort-fp32", "bundle"))
+    rows = [json.loads(line) for line in Path(lineage["rows"]).read_text().splitlines()]
+    assert 8 < len(rows) < 50 and all(set(row) == {"text"} and len(row["text"]) <= 2000 for row in rows)
+    assert original["metric"] == "1/perplexity" and original["n"] == len(rows)
     assert 0 < bundle["value"] < 1 and abs(bundle["value"] / original["value"] - 1) < 0.2
     assert "1/perplexity" in (made / "report.html").read_text()
+
+
+def test_what_it_says_is_held_against_the_original(made: Path) -> None:
+    variants = json.loads((made / "lineage.json").read_text())["variants"]
+    same, bundle = (variants[name]["quality"]["greedy"] for name in ("ort-fp32", "bundle"))
+    assert same["agreement"]["value"] == 1.0 and same["prefix"]["value"] == same["prefix"]["tokens"] == 48
+    share, (low, high) = bundle["agreement"]["value"], bundle["agreement"]["ci95"]
+    assert 0.3 < low <= share <= high <= 1 and bundle["agreement"]["tokens"] == same["agreement"]["tokens"] > 1000
+    assert 0 <= bundle["prefix"]["value"] <= 48 and 8 < bundle["prefix"]["prompts"] <= 16
+    manifest = json.loads((made / "bundle" / "manifest.json").read_text())
+    assert manifest["edgekit"]["quality"]["greedy"] == bundle and manifest["edgekit"]["quality"]["ratio"]
+    card = (made / "bundle" / "README.md").read_text()
+    assert "Perplexity on " in card and f"{share:.1%} (95% interval" in card and "1/perplexity" not in card
+
+
+def test_the_cache_is_as_the_recipe_says(made: Path) -> None:
+    bundle = ek.load(made / "bundle")
+    assert json.loads((made / "bundle" / "manifest.json").read_text())["edgekit"]["generation"]["cache"] == "int8"
+    (stage,) = (one for one in json.loads((made / "lineage.json").read_text())["stages"] if one["stage"] == "quantize-decoder")
+    assert stage["metrics"]["cache"] == 1 and stage["metrics"]["cache_bytes_per_token"] == 2 * 32
+    assert "takes 64 bytes of memory" in (made / "bundle" / "README.md").read_text()
+    assert bundle("The statement")["text"] == bundle("The statement")["text"]
 
 
 def test_the_audit_counts_products_in_blocks(made: Path) -> None:

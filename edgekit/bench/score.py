@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgekit.runtime.session import open_session
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, labels_of, score_of
 
-__all__ = ["score", "score_texts"]
+__all__ = ["Texts", "score", "score_texts", "windows"]
 
 
 def score(
@@ -54,17 +55,30 @@ def score(
     return score_of(kind, outputs, data, read, labels)
 
 
+@dataclass(frozen=True)
+class Texts:
+    """What a language model makes of texts."""
+
+    evidence: np.ndarray
+    """float64 (texts, 2), which the task reduces to its metric."""
+    predicted: np.ndarray
+    """int32 (tokens,): the model's own choice at every scored place, text after text."""
+    continued: np.ndarray
+    """int32 (prompts, tokens): its greedy answers to the beginnings of the first texts."""
+
+
 def score_texts(
     model: Path, checkpoint: Path, rows: Path, *, progress: Callable[[float, float, str], None] = lambda done, total, text: None
-) -> np.ndarray:
-    """Evidence of each row of `rows` (JSON lines), float64 (rows, 2), by the language model in folder `model`.
+) -> Texts:
+    """Every row of `rows` (JSON lines) read, and some gone on with, by the language model in folder `model`.
 
-    A text longer than the context is read up to it.
+    A text longer than the context is read in windows of it, each without what stands before it.
 
     Raises:
-        BadInput: no rows, or files that are no language model.
+        BadInput: no rows, a text of a single token, or files that are no language model.
         CheckFailed: the model gives NaN or Inf.
     """
+    from edgekit.bench.greedy import continued
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.model import language_model
 
@@ -77,11 +91,23 @@ def score_texts(
         raise BadInput("not a language model", where=str(model), faults=faults)
     session = open_session(model / "model.onnx", threads=2)
     language = language_model(session, generation, checkpoint / "tokenizer.json")
-    found = []
-    for number, row in enumerate(read):
+    texts = [language.encode(row["text"]) for row in read]
+    found, predicted = [], []
+    for number, ids in enumerate(texts):
         if number % 10 == 0:
-            progress(number, len(read), f"score: {number:,} of {len(read):,}")
-        chances = language.score(language.encode(row["text"])[: generation.context])
+            progress(number, len(texts), f"score: {number:,} of {len(texts):,}")
+        passes = [language.forced(window) for window in windows(ids, generation.context, generation.bos)]
+        chances = np.concatenate([chance for chance, _ in passes])
         found.append([float(chances.sum()), float(len(chances))])
-    progress(len(read), len(read), "scored")
-    return np.asarray(found, dtype=np.float64)
+        predicted += [likeliest for _, likeliest in passes]
+    answers = continued(language, texts, progress)
+    progress(len(texts), len(texts), "scored")
+    return Texts(np.asarray(found, dtype=np.float64), np.concatenate(predicted).astype(np.int32), answers)
+
+
+def windows(ids: np.ndarray, context: int, bos: int | None) -> list[np.ndarray]:
+    """`ids` (n,) in parts of at most `context`, each with `bos` before it where the text has it; a last part of one id is left out."""
+    head = ids[:1] if ids[0] == bos else ids[:0]
+    body, step = ids[len(head) :], context - len(head)
+    parts = [np.concatenate([head, body[start : start + step]]) for start in range(0, max(1, len(body)), step)]
+    return [part for number, part in enumerate(parts) if number == 0 or len(part) > 1]

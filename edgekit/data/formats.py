@@ -1,4 +1,9 @@
-"""Records out of JSON lines, CSV and Parquet files, plain or packed with gzip or xz, with the line that each one came from."""
+"""Records out of JSON lines, CSV, Parquet and plain text, as it is or packed with gzip or xz, with the line that each one came from.
+
+Plain text has no rows of its own, so whole lines are taken together until another one would make more than `PIECE` characters: one
+record with its `text`, without the white space around it. A line longer than that is cut at its last space within. Nothing but white
+space between records is lost, and a record may hold several paragraphs or begin within an article.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,13 @@ from typing import Any, BinaryIO, cast
 
 from edgekit.errors import BadInput
 
-__all__ = ["KINDS", "LARGEST", "Record", "records"]
+__all__ = ["KINDS", "LARGEST", "PIECE", "Record", "records"]
 
 LARGEST = 2 * 1024**3
 """Bytes after unpacking. What grows beyond is a packed bomb, or wants a smaller sample."""
-KINDS = (".jsonl", ".ndjson", ".csv", ".parquet")
+KINDS = (".jsonl", ".ndjson", ".csv", ".parquet", ".txt")
+PIECE = 2000
+"""Characters of a record of plain text at most; about 450 tokens of English to a tokenizer of 50,000."""
 PACKED = (".gz", ".xz")
 
 
@@ -48,6 +55,8 @@ def records(path: Path) -> Iterator[Record]:
         raise BadInput(f"unknown kind of data file {kind + packing!r}", where=str(path), fix=known)
     if kind == ".parquet":
         return _parquet(path, packing)
+    if kind == ".txt":
+        return _plain(path, packing)
     return _csv(path, packing) if kind == ".csv" else _json_lines(path, packing)
 
 
@@ -64,6 +73,38 @@ def _json_lines(path: Path, packing: str) -> Iterator[Record]:
             yield Record(number, {}, f"not JSON: {fault}")
             continue
         yield Record(number, row) if isinstance(row, dict) else Record(number, {}, "not a JSON object")
+
+
+def _plain(path: Path, packing: str) -> Iterator[Record]:
+    held, first = "", 1
+    for number, line in enumerate(_lines(path, packing), 1):
+        if _undecodable(line) or "\0" in line:
+            yield Record(number, {}, "not UTF-8" if _undecodable(line) else "holds a NUL, so it is no text")
+            continue
+        if held and len(held) + len(line.rstrip()) > PIECE:
+            yield Record(first, {"text": held.rstrip()})
+            held = ""
+        if not held:
+            line, first = line.lstrip(), number
+        held += line
+        if len(held.rstrip()) > PIECE:
+            *whole, held = _cut(held)
+            yield from (Record(first, {"text": text}) for text in whole)
+    if held:
+        yield Record(first, {"text": held.rstrip()})
+
+
+def _cut(line: str) -> Iterator[str]:
+    """Parts of at most `PIECE` characters, each but the last cut at a space where it has one, and without white space around it."""
+    start, end = 0, len(line.rstrip())
+    while end - start > PIECE:
+        stop = line.rfind(" ", start + 1, start + PIECE + 1)
+        stop = start + PIECE if stop < 0 else stop
+        yield line[start:stop].rstrip()
+        start = stop
+        while line[start].isspace():
+            start += 1
+    yield line[start:]
 
 
 def _csv(path: Path, packing: str) -> Iterator[Record]:

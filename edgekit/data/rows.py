@@ -20,7 +20,7 @@ MOST_FAULTS = 10
 def read_rows(
     source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
-    """Rows of a .jsonl, .csv or .parquet file (also .gz and .xz), each with exactly `columns`, in the file's order.
+    """Rows of a .jsonl, .csv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
     they would be passed over in silence. Text is kept as it is written.

@@ -6,13 +6,14 @@ product of its own, so the file holds the table twice, in the widths of both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from edgekit.quantize.cache import quantize_cache
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.graph import Product, array_of, bias_add, products
 from edgekit.quantize.rounding import gptq, hqq
@@ -28,9 +29,18 @@ Hessians = Callable[[str], np.ndarray]
 
 
 def quantize_decoder(
-    source: Path, out: Path, settings: Quantize, *, hessians: Hessians | None = None, progress: Progress = lambda *_: None
+    source: Path,
+    out: Path,
+    settings: Quantize,
+    *,
+    hessians: Hessians | None = None,
+    cache: Mapping[str, np.ndarray] | None = None,
+    progress: Progress = lambda *_: None,
 ) -> dict[str, int]:
-    """Write the weight-only form of the decoder in folder `source` to folder `out`; returns counts of what was changed."""
+    """Write the weight-only form of the decoder in folder `source` to folder `out`; returns counts of what was changed.
+
+    `cache`: the ranges of keys and values, for a cache in int8.
+    """
     model = ir.load(source / MODEL)
     graph = model.graph
     _untie(graph)
@@ -40,12 +50,16 @@ def quantize_decoder(
         blocks = _round(product, settings, hessians)
         add = bias_add(product.node)
         old = [product.node] if add is None else [product.node, add[0]]
-        block_product(graph, old, product.name, blocks, settings.bits, None if add is None else add[1])
+        block_product(graph, old, product.name, blocks, settings, None if add is None else add[1])
     wide = {"float32": 0, "int8": 8, "int4": 4}[settings.embeddings]
     embeddings = quantize_embeddings(graph, wide) if wide else 0
+    layers = 0
+    if settings.cache == "int8":
+        assert cache is not None, "a cache in int8 is given its ranges"
+        layers = quantize_cache(graph, cache)
     RemoveUnusedNodesPass()(model)
     ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=4096)
-    return {"matmul": len(found), "embedding": embeddings}
+    return {"matmul": len(found), "embedding": embeddings, "cache": layers}
 
 
 def _round(product: Product, settings: Quantize, hessians: Hessians | None) -> Blocks:

@@ -99,12 +99,11 @@ def rounded(blocks: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
 
 def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: Collection[str] = ()) -> dict[str, int]:
     """Write the weight-only form of fused float32 model `source`; products named in `keep` stay float32. Returns counts."""
-    bits = settings.bits
     model = ir.load(source)
     graph = model.graph
     found = [product for product in products(graph) if product.name not in keep]
     for product in found:
-        _matmul(graph, product, bits, settings.block)
+        _matmul(graph, product, settings)
     embeddings = (
         0 if settings.embeddings == "float32" else quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
     )
@@ -113,15 +112,19 @@ def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: 
     return {"matmul": len(found), "embedding": embeddings}
 
 
-def _matmul(graph: ir.Graph, product: Product, bits: int, block: int) -> None:
+def _matmul(graph: ir.Graph, product: Product, settings: Quantize) -> None:
     node, bias = product.node, product.bias
     add = bias_add(node) if bias is None else None
     old = [node] if add is None else [node, add[0]]
-    block_product(graph, old, product.name, quantize_blocks(product.weight, bits, block), bits, bias if add is None else add[1])
+    blocks = quantize_blocks(product.weight, settings.bits, settings.block)
+    block_product(graph, old, product.name, blocks, settings, bias if add is None else add[1])
 
 
-def block_product(graph: ir.Graph, old: list[ir.Node], name: str, blocks: Blocks, bits: int, bias: np.ndarray | None) -> None:
+def block_product(
+    graph: ir.Graph, old: list[ir.Node], name: str, blocks: Blocks, settings: Quantize, bias: np.ndarray | None
+) -> None:
     """Put one MatMulNBits, which adds `bias` (out,) too, in the place of product `name`, whose nodes are `old`."""
+    bits = settings.bits
     columns, count, block = blocks.values.shape
     inputs = [
         old[0].inputs[0],
@@ -134,6 +137,6 @@ def block_product(graph: ir.Graph, old: list[ir.Node], name: str, blocks: Blocks
     if bias is not None:
         inputs += [None] * (5 - len(inputs))
         inputs.append(constant(graph, f"{name}.bias", bias.astype(np.float32)))
-    options = {"K": blocks.rows, "N": columns, "bits": bits, "block_size": block, "accuracy_level": 4}
+    options = {"K": blocks.rows, "N": columns, "bits": bits, "block_size": block, "accuracy_level": settings.accuracy_level}
     new = ir.node("MatMulNBits", inputs, options, domain=MICROSOFT, name=f"{name}.int{bits}")
     replace(graph, old, [new], new.outputs[0])

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from edgekit.report.facts import Facts
 from edgekit.report.measured import Ratio
-from edgekit.report.words import megabytes, milliseconds, plural, points, times, times_interval
+from edgekit.report.records import Quality
+from edgekit.report.words import (
+    is_perplexity,
+    megabytes,
+    metric_change,
+    metric_interval,
+    milliseconds,
+    plural,
+    times,
+    times_interval,
+)
 
 __all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "speedup"]
 
@@ -65,20 +75,10 @@ def budgets(facts: Facts) -> list[Budget]:
     bundle = facts.variant("bundle")
     real = bundle.real if bundle else None
     ratio = facts.ratio("ort-fp32")
-    quality = facts.quality
     found: list[Budget] = []
     for name, limit in facts.accept.items():
         if name == "max_quality_drop":
-            words = f"{points(quality.difference)} points ({points(quality.low)} to {points(quality.high)})"
-            found.append(
-                Budget(
-                    name,
-                    f"{quality.metric} lost",
-                    f"at most {plural(round(limit * 100, 6), 'point')}",
-                    words,
-                    -quality.difference <= limit,
-                )
-            )
+            found.append(_quality_budget(name, limit, facts.quality))
         elif name == "max_size_mb":
             size = facts.bundle_mb
             found.append(Budget(name, "model and tokenizer", f"at most {limit:g} MB", f"{megabytes(size)} MB", size <= limit))
@@ -97,6 +97,15 @@ def budgets(facts: Facts) -> list[Budget]:
             words = f"{milliseconds(real.p50)} ms" if real else "not measured here"
             found.append(Budget(name, "median latency", f"at most {limit:g} ms", words, real.p50 <= limit if real else None))
     return found
+
+
+def _quality_budget(name: str, limit: float, quality: Quality) -> Budget:
+    """Points of the metric; of a perplexity its relative rise, as points of its inverse shrink with the model's uncertainty."""
+    share = round(limit * 100, 6)
+    found = f"{metric_change(quality)}{'%' if is_perplexity(quality) else ' points'} ({metric_interval(quality)})"
+    if is_perplexity(quality) and quality.ratio is not None:
+        return Budget(name, "perplexity gained", f"at most {share:g}%", found, 1 / quality.ratio[0] - 1 <= limit)
+    return Budget(name, f"{quality.metric} lost", f"at most {plural(share, 'point')}", found, -quality.difference <= limit)
 
 
 def cautions(facts: Facts) -> list[Caution]:

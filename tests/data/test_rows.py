@@ -96,7 +96,7 @@ def test_missing_file_folder_and_unknown_kind(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path / "none.jsonl")
     with pytest.raises(BadInput, match="is a folder"):
         read_rows(tmp_path, COLUMNS)
-    assert "unknown kind of data file '.txt.gz'" in str(refused(tmp_path / "rows.txt.gz"))
+    assert "unknown kind of data file '.md.gz'" in str(refused(tmp_path / "rows.md.gz"))
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".csv", ".jsonl.gz"])

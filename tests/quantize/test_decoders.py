@@ -18,7 +18,7 @@ from edgekit.quantize.weight_only import quantize_blocks
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import check_graph
 from edgekit.runtime.session import open_session
-from edgekit.target import Quantize
+from edgekit.target import Quantize, load_target
 from tests.tiny_decoders import checkpoint
 
 IDS = np.random.default_rng(3).integers(3, 290, (1, 24))
@@ -113,3 +113,28 @@ def test_the_sums_are_of_what_products_read(exported: Path, tmp_path: Path) -> N
     assert np.allclose(found, found.T) and np.linalg.eigvalsh(found).min() > -1e-6 * np.trace(found)
     once = hessians_of(exported, [IDS[0]], tmp_path / "once")(first.input[0])
     assert np.trace(found) > np.trace(once) > 0
+
+
+def test_the_target_says_what_products_are_made_in(tmp_path: Path) -> None:
+    target = load_target("x86-vnni")
+    exact = target.model_copy(update={"quantize": target.quantize.model_copy(update={"accuracy_level": 0})})
+    asked = Quantize(format="int4-weights")
+    assert target.chosen(None) is target.quantize and target.chosen(asked).accuracy_level == target.quantize.accuracy_level == 4
+    assert exact.chosen(asked) == Quantize(format="int4-weights", accuracy_level=0)
+    assert exact.chosen(Quantize(format="int4-weights", accuracy_level=4)).accuracy_level == 4
+    write_graph(describe(checkpoint("qwen2", tmp_path / "model")), tmp_path)
+    found = {}
+    for level, settings in ((4, target.chosen(asked)), (0, exact.chosen(asked))):
+        out = tmp_path / str(level)
+        out.mkdir()
+        quantize_decoder(tmp_path, out, settings)
+        nodes = [
+            node
+            for node in onnx.load(str(out / "model.onnx"), load_external_data=False).graph.node
+            if node.op_type == "MatMulNBits"
+        ]
+        said = [attribute.i for node in nodes for attribute in node.attribute if attribute.name == "accuracy_level"]
+        assert said == [level] * len(nodes) and nodes
+        found[level] = logits(out)
+    difference = float(np.linalg.norm(found[4] - found[0]) / np.linalg.norm(found[0]))
+    assert 0 < difference < 0.05  # activations rounded to 8 bits, or not

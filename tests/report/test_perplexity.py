@@ -14,6 +14,7 @@ from edgekit.report.facts import read_facts
 from edgekit.report.headline import headline, tiles
 from edgekit.report.records import Quality
 from edgekit.report.tables import variants_grid
+from edgekit.report.verdicts import budgets
 from edgekit.report.words import metric_change, metric_interval, metric_unit, metric_value, metric_words
 from edgekit.runtime.statistics import paired_difference
 from edgekit.tasks.text_generation import mean_probability
@@ -71,3 +72,16 @@ def test_a_bundle_packed_without_the_ratio_takes_the_lineages(tmp_path: Path) ->
     lineage["variants"]["bundle"]["quality"]["ratio"] = {"value": 0.99, "ci95": [0.98, 1.0]}
     (folder / "lineage.json").write_text(json.dumps(lineage))
     assert read_facts(folder).quality.ratio == (0.99, 0.98, 1.0)
+
+
+@pytest.mark.parametrize(("limit", "met"), [(0.024, False), (0.026, True)])
+def test_the_budget_of_a_perplexity_is_its_relative_rise(tmp_path: Path, limit: float, met: bool) -> None:
+    """In points it lost 0.2, which 2.4 would allow."""
+    facts = read_facts(write_result(tmp_path))
+    quality = Quality("1/perplexity", 0.08, 80, -0.002, -0.0025, -0.0015, (0.08 / 0.082, 0.970, 0.980))
+    facts = replace(facts, quality=quality, accept={"max_quality_drop": limit})
+    (budget,) = budgets(facts)
+    assert budget.met is met and budget.what == "perplexity gained" and budget.asked == f"at most {limit * 100:g}%"
+    assert budget.found == "+2.50% (+2.04 to +3.09)"
+    (other,) = budgets(replace(facts, quality=replace(quality, metric="accuracy", ratio=None)))
+    assert other.met is True and other.what == "accuracy lost" and other.found == "-0.20 points (-0.25 to -0.15)"

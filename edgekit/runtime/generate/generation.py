@@ -12,6 +12,7 @@ LARGEST_CONTEXT = 16_777_216
 LARGEST_ID = 10_000_000
 SIZES = {"context": (2, LARGEST_CONTEXT), "layers": (1, 4096), "kv_heads": (1, 4096), "head_size": (1, 65_536)}
 KEYS = (*SIZES, "eos", "bos", "chat_template")
+CACHES = ("float32", "float16", "int8")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -30,6 +31,8 @@ class Generation:
     """Numbers of one head in the cache, as the graph has it."""
     chat_template: str | None
     """File name of the chat template, among the bundle's assets."""
+    cache: str | None = None
+    """Number format of keys and values; None where it is left to the graph."""
 
 
 def parse_generation(given: Any, faults: list[str]) -> Generation | None:
@@ -39,7 +42,7 @@ def parse_generation(given: Any, faults: list[str]) -> Generation | None:
         faults.append(f"{prefix}: {type(given).__name__} instead of dict")
         return None
     found = [f"{prefix}.{name}: missing" for name in KEYS if name not in given]
-    found += [f"{prefix}.{name}: unknown" for name in given if name not in KEYS]
+    found += [f"{prefix}.{name}: unknown" for name in given if name not in (*KEYS, "cache")]
     for name, (low, high) in SIZES.items():
         if name in given and not _whole(given[name], low, high):
             found.append(f"{prefix}.{name}: {given[name]!r} is not a whole number from {low} to {high:,}")
@@ -51,6 +54,8 @@ def parse_generation(given: Any, faults: list[str]) -> Generation | None:
     file = given.get("chat_template")
     if file is not None and not (isinstance(file, str) and SAFE_NAME.fullmatch(file)):
         found.append(f"{prefix}.chat_template: not a plain file name or null")
+    if given.get("cache") is not None and given["cache"] not in CACHES:
+        found.append(f"{prefix}.cache: {given['cache']!r} is not one of {', '.join(CACHES)}")
     faults += found
     return None if found else Generation(**{**given, "eos": tuple(eos)})
 

@@ -106,7 +106,7 @@ def check_graph(session: Any, generation: Generation) -> Graph:
     faults = []
     for name, kind in (
         ("input_ids", "tensor(int64)"), ("seqlens_k", "tensor(int32)"),
-        ("total_sequence_length", "tensor(int32)"), ("keep", "tensor(int64)"),
+        ("total_sequence_length", "tensor(int32)"), ("start" if "start" in inputs else "keep", "tensor(int64)"),
     ):  # fmt: skip
         if name not in inputs or inputs[name].type != kind:
             faults.append(f"input {name}: not a {kind}")
@@ -125,6 +125,8 @@ def check_graph(session: Any, generation: Generation) -> Graph:
         faults.append(f"{len(inputs)} inputs instead of {4 + 2 * generation.layers}")
     if len(kinds) > 1 or not kinds <= set(TYPES):
         faults.append(f"a cache of {', '.join(sorted(kinds))}")
+    elif generation.cache is not None and {np.dtype(TYPES[kind]).name for kind in kinds} != {generation.cache}:
+        faults.append(f"a cache of {', '.join(sorted(kinds))} instead of {generation.cache}")
     logits = outputs.get("logits")
     vocabulary = logits.shape[-1] if logits is not None and len(logits.shape) == 3 else None
     if not isinstance(vocabulary, int):

@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from edgekit.runtime.cuda import Replayed
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.answer import Answer, Ids, Piece, Row, whole
 from edgekit.runtime.generate.cache import PREFIX_BYTES, Cache, Prefixes, common, rounded
@@ -125,6 +126,14 @@ class LanguageModel:
         The cache is empty before: the same whatever ran before.
 
         Raises:
+            BadInput, CheckFailed: as `forced`.
+        """
+        return self.forced(ids)[0]
+
+    def forced(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(`score` of `ids`, the most probable token at each of its places, int64 (n - 1,)).
+
+        Raises:
             BadInput: fewer than two ids, more than the context, or ids out of range.
             CheckFailed: the model gave no numbers.
         """
@@ -134,16 +143,17 @@ class LanguageModel:
             raise BadInput("one token has none before it that could predict it", fix="give at least two tokens")
         cache = self.graph.empty(1, len(ids))
         step = max(1, min(CHUNK, SCORE_BYTES // (4 * self.graph.vocabulary)))
-        found = []
+        found, likeliest = [], np.empty(len(ids) - 1, dtype=np.int64)
         for start in range(0, len(ids) - 1, step):
             read = ids[start : min(start + step, len(ids) - 1)]
             logits = self.graph.run(read[None], cache, keep=len(read))[0]
             wanted = ids[start + 1 : start + 1 + len(read)]
             found += [_log_share(row, token) for row, token in zip(logits, wanted, strict=True)]
+            likeliest[start : start + len(read)] = logits[:, : self.tokens].argmax(axis=-1)
         scores = np.asarray(found, dtype=np.float64)
         if not np.isfinite(scores).all():
             raise CheckFailed("the model gave NaN or Inf instead of logits")
-        return scores
+        return scores, likeliest
 
     def _fits(self, ids: np.ndarray, room: int) -> None:
         if len(ids) + room > self.generation.context:
@@ -217,6 +227,10 @@ def language_model(
     from tokenizers import Tokenizer
 
     graph = check_graph(session, generation)
+    if any(item.name == "start" for item in session.get_inputs()):  # lowered for a GPU
+        from edgekit.runtime.generate.device import on_device
+
+        graph = on_device(graph, session.device if isinstance(session, Replayed) else "cpu")
     try:
         found = Tokenizer.from_file(str(tokenizer))
     except Exception as fault:  # tokenizers raises plain Exception

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def test_a_sound_block() -> None:
     assert parse_generation(GOOD, faults) == TINY and not faults
     whole = parse_generation({**GOOD, "eos": [], "bos": None, "chat_template": "chat_template.jinja"}, faults)
     assert whole == Generation(CONTEXT, (), None, LAYERS, KV_HEADS, SIZE, "chat_template.jinja") and not faults
+    assert parse_generation({**GOOD, "cache": "int8"}, faults) == replace(TINY, cache="int8") and not faults
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_a_sound_block() -> None:
     [
         {"context": 1}, {"context": 12.0}, {"context": True}, {"context": 10**9}, {"layers": 0}, {"kv_heads": "2"}, {"head_size": -1},
         {"eos": 2}, {"eos": [-1]}, {"eos": [2, 2]}, {"eos": [True]}, {"bos": -1}, {"bos": "a"}, {"chat_template": "../a"},
-        {"chat_template": 3}, {"chat_template": ""}, {"more": 1},
+        {"chat_template": 3}, {"chat_template": ""}, {"more": 1}, {"cache": "int4"}, {"cache": 8}, {"cache": ["int8"]},
     ],
 )  # fmt: skip
 def test_each_fault_is_named(change: dict[str, Any]) -> None:
