@@ -3,6 +3,7 @@ RECIPE ?= intents
 TARGET ?=
 PYTHON ?= python3
 BUILD  ?= build
+JOBS   ?= 2
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -17,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  Variables: RECIPE=$(RECIPE) TARGET=$(or $(TARGET),<best for this host>) PYTHON=$(PYTHON) BUILD=$(BUILD)"
+	@echo "  Variables: RECIPE=$(RECIPE) TARGET=$(or $(TARGET),<best for this host>) PYTHON=$(PYTHON) BUILD=$(BUILD) JOBS=$(JOBS) (processes of the tests)"
 
 setup: $(READY) ## create .venv and install what the constraints pin
 
@@ -52,7 +53,7 @@ artifacts: export ## write everything to ship, with sums and a BOM (FLAGS="--oci
 	$(BIN)/edgekit artifacts $(FLAGS) $$(ls -d $(RESULTS) 2>/dev/null)
 
 test: $(READY) ## the tests that every change must pass
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(READY) ## minutes-long tests: bare virtual environment, whole recipes
 	$(BIN)/python -m pytest -m slow
