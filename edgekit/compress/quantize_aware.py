@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["METHOD", "VERSION", "Settings", "run"]
 
 METHOD = "quantize-aware"
-VERSION = 1
+VERSION = 2
 SPREAD = True
 WATCHED = 16
 """Batches that ranges start from."""
@@ -49,6 +49,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     from edgekit.compress.fake_int8 import attach, detach
     from edgekit.compress.teacher import Teacher
     from edgekit.compress.training import Plan, fit, quality_of
+    from edgekit.compress.zeros import kept_zeros
     from edgekit.models.checkpoint import load, save
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import batches, encode, labels_of, read_split
@@ -64,6 +65,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         shown=[], relation_layer=None, student=train, progress=work.progress,
     )  # fmt: skip
     alpha = settings.alpha if task.supervised else 1.0
+    zeros = kept_zeros(model)  # before the fake quantizers stand between a module and its weight
     ranges = attach(model, settings.weight_bits)
     with torch.no_grad():
         for _, passes in zip(range(WATCHED), batches(train.lengths, settings.batch, work.seed), strict=False):
@@ -84,6 +86,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     history = fit(
         model, train, loss, evaluate, Plan(settings.epochs, settings.batch, settings.learning_rate),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="quantize-aware",
+        after_step=zeros,
     )  # fmt: skip
     learned = {name: [min(0.0, one.low.item()), max(1e-6, one.high.item())] for name, one in ranges.items()}
     detach(model)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import edgekit as ek
 from edgekit.compress.fake_int8 import attach, detach, fake_input, fake_weight
-from edgekit.models.checkpoint import load
+from edgekit.compress.method import Work
+from edgekit.compress.quantize_aware import Settings, run
+from edgekit.models.checkpoint import load, save
 from edgekit.quantize.static import activation_scale
 from edgekit.quantize.weights import quantize_weight
 
@@ -60,6 +62,23 @@ def test_quantizers_come_and_go(tiny_model: Path) -> None:
     detach(model)
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert torch.equal(model(input_ids=ids).logits.detach(), whole)
+
+
+def test_pruned_weights_stay_zero(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
+    sparse = load(tiny_model)
+    sparse.bert.encoder.layer[1].attention.self.query.weight.data[:, ::2] = 0.0
+    save(sparse, tmp_path / "sparse", tokenizer_files_from=tiny_model)
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    work = Work(
+        source=tmp_path / "sparse", original=tiny_model, dense=tiny_model, rows=tiny_artifact, out=out, scratch=scratch,
+        task="text-classification", max_length=32, seed=7, progress=lambda done, total, text: None,
+    )  # fmt: skip
+    run(work, Settings(method="quantize-aware", epochs=1, batch=16, learning_rate=1e-3))
+    found = load(out).bert.encoder.layer[1].attention.self.query.weight.detach()
+    assert (found[:, ::2] == 0).all()
+    assert not torch.equal(found, sparse.bert.encoder.layer[1].attention.self.query.weight), "it was trained"
 
 
 def test_learned_ranges_reach_the_bundle(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
