@@ -39,7 +39,7 @@ plan: $(READY) ## show what `make export` would do
 bench: export ## measure the bundle and its baselines in full
 	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done
 
-methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb"), hours where it trains
+methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb squad"), hours where it trains
 	$(BIN)/python benchmarks/methods/run.py $(TASKS)
 
 report: $(READY) ## write the report pages again

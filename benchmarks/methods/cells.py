@@ -7,10 +7,10 @@ from typing import Any
 
 __all__ = ["CELLS", "TASKS", "Cell"]
 
-TASKS = {"clinc150": "clinc150", "wnut17": "wnut17", "stsb": "stsb"}
+TASKS = {name: name for name in ("clinc150", "wnut17", "stsb", "squad")}
 """Recipes whose model and data a grid is made of."""
 SEEDS = (7, 8, 9)
-"""Where a cell trains."""
+"""Where a cell trains; the first alone where the recipe trains the original too, which another seed would make another."""
 EPOCHS = 2
 """Of every cell that trains, so that what they reach can be compared; recipes train for longer."""
 
@@ -104,4 +104,11 @@ CELLS = [
     Cell("half the weights zero, gradual", "pruning", _gradual("weights"), trains=True),
     Cell("3 of 6 layers, soft labels", "distillation", (_taught(layers=3, hidden="none", learning_rate=5e-4),), trains=True),
     Cell("3 of 6 layers, soft labels and hidden states", "distillation", (_taught(layers=3, learning_rate=5e-4),), trains=True),
+    Cell(
+        "3 of 6 layers, soft labels and MiniLMv2 relations",
+        "distillation",
+        (_taught(layers=3, hidden="none", relations="minilmv2", learning_rate=5e-4),),
+        trains=True,
+    ),
+    Cell("half as wide, soft labels and hidden states", "distillation", (_taught(width=192, learning_rate=5e-4),), trains=True),
 ]

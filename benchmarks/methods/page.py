@@ -111,6 +111,7 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
                 lines.append(
                     f"- {cell['name']} does not pay here: {100 * cell['lost']:.1f} points for {ratio:.2f}x the speed of plain INT8."
                 )
+        lines += recovered(own)
         zeros = [cell for cell in own if "zero" in cell["name"]]
         for cell in zeros[:1]:
             share = 100 * (1 - cell["archive_mb"] / plain["archive_mb"])
@@ -121,6 +122,20 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
     if document.get("left_out"):
         lines.append(f"- Not made in this run, as they train: {'; '.join(document['left_out'])}.")
     lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
+    return lines
+
+
+def recovered(cells: list[dict[str, Any]]) -> list[str]:
+    """What training after pruning brings back, for each cell named like an untrained one and more."""
+    lines = []
+    for cell in cells:
+        before = next((other for other in cells if not other["trains"] and cell["name"].startswith(f"{other['name']}, ")), None)
+        if before and cell["trains"]:
+            back, lost = 100 * (before["lost"] - cell["lost"]), 100 * before["lost"]
+            lines.append(
+                f"- {cell['name']}: brings {back:+.1f} of the {lost:.1f} points back that {before['name']} alone loses, "
+                f"in {cell['seconds'] - before['seconds']:.0f} s more."
+            )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Make and measure the grid: `python benchmarks/methods/run.py clinc150 wnut17 stsb` (or `make methods`).
+"""Make and measure the grid: `python benchmarks/methods/run.py clinc150 wnut17 stsb squad` (or `make methods`).
 
 With `--post-training` the cells that train are left out, which takes minutes a task instead of hours.
 
@@ -78,8 +78,9 @@ def make(task: str, recipe: str, chosen: list[Cell], console: Console) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     cells: dict[str, dict[str, Any]] = {}
     failed: list[dict[str, str]] = []
+    given = "finetune" not in tomllib.loads(base.read_text(encoding="utf-8"))["model"]
     for cell in chosen:
-        for seed in SEEDS if cell.trains else SEEDS[:1]:
+        for seed in SEEDS if cell.trains and given else SEEDS[:1]:
             slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
             path = folder / f"{slug}.toml"
             path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
