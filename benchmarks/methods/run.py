@@ -62,12 +62,14 @@ def _absolute(value: str, base: Path) -> str:
     return f"{path}{mark}{column}" if path.exists() else value
 
 
-def _toml(document: dict[str, Any]) -> str:
-    plain = [f"{name} = {json.dumps(value)}" for name, value in document.items() if not isinstance(value, dict | list)]
-    tables = [(f"[{name}]", value) for name, value in document.items() if isinstance(value, dict)]
-    tables += [(f"[[{name}]]", step) for name, value in document.items() if isinstance(value, list) for step in value]
-    lines = [[head, *(f"{name} = {json.dumps(value)}" for name, value in table.items())] for head, table in tables]
-    return "\n".join([*plain, *(line for part in lines for line in part)]) + "\n"
+def _toml(document: dict[str, Any], path: str = "") -> str:
+    """`document` as TOML: plain values first, then its tables, then its lists of tables."""
+    of_tables = [name for name, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    tables = [name for name, value in document.items() if isinstance(value, dict)]
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in document.items() if name not in {*of_tables, *tables}]
+    lines += [f"[{path}{name}]\n{_toml(document[name], f'{path}{name}.')}" for name in tables]
+    lines += [f"[[{path}{name}]]\n{_toml(one, f'{path}{name}.')}" for name in of_tables for one in document[name]]
+    return "".join(lines)
 
 
 def make(task: str, recipe: str, chosen: list[Cell], console: Console) -> dict[str, Any]:
