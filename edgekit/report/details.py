@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from edgekit.report.facts import Facts
+from edgekit.report.measured import Energy
 from edgekit.report.words import plural
 
 __all__ = ["commands", "environment", "limits", "protocol", "steps"]
@@ -36,6 +37,8 @@ def protocol(facts: Facts) -> list[tuple[str, str]]:
         ("taken", measured.created),
         ("energy", f"not stated: {measured.energy_reason}" if measured.energy_reason else ""),
     ]
+    for variant, meters in measured.energy.items():
+        pairs.append((f"energy, {variant}", "; ".join(f"{meter}: {_energy(read)}" for meter, read in meters.items())))
     return [(what, value) for what, value in pairs if value]
 
 
@@ -105,6 +108,11 @@ def limits(facts: Facts) -> list[str]:
     if not facts.audit.observed:
         found.append(f"The audit was read on {facts.audit.arch}: which kernels the target itself runs was not observed.")
     return found
+
+
+def _energy(read: Energy) -> str:
+    idle = "" if read.above_idle is None else f", {read.above_idle:.3g} above idle"
+    return f"{read.millijoules:.3g} mJ an answer{idle}"
 
 
 def _said(value: Any) -> str:

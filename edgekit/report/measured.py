@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.report.parse import Node
 
-__all__ = ["Measurement", "Ratio", "Read", "Timing", "read_measurement"]
+__all__ = ["Energy", "Measurement", "Ratio", "Read", "Timing", "read_measurement"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,15 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """What one answer takes, read off one meter."""
+
+    millijoules: float
+    above_idle: float | None
+    """Without what the machine takes idle, mJ."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """How, where and how validly the times were taken."""
 
@@ -62,6 +71,8 @@ class Measurement:
     throttled: bool
     reasons: tuple[str, ...]
     energy_reason: str
+    energy: Mapping[str, Mapping[str, Energy]]
+    """Of each variant with the real rows, by meter."""
     left_out: Mapping[str, str]
     """Variants that were not timed, and why."""
 
@@ -95,6 +106,7 @@ def read_measurement(document: Node) -> Read:
         throttled=validity.flag("throttled"),
         reasons=validity.texts("reasons"),
         energy_reason=document.text("energy_reason", "") if document.value.get("energy") is None else "",
+        energy=_energy(document.maybe("energy")),
         left_out={name: left_out.text(name) for name in left_out.value} if left_out else {},
     )
     return Read(
@@ -102,6 +114,19 @@ def read_measurement(document: Node) -> Read:
         {item.text("name"): _variant(item) for item in document.nodes("variants")},
         document.text("artifact_sha256"),
     )
+
+
+def _energy(node: Node | None) -> dict[str, dict[str, Energy]]:
+    if node is None:
+        return {}
+    return {
+        variant: {
+            meter: Energy(read.number("per_inference_mj"), read.number("above_idle_mj") if read.has("above_idle_mj") else None)
+            for meter, read in scenarios.members("real").items()
+        }
+        for variant, scenarios in node.members("variants").items()
+        if scenarios.has("real")
+    }
 
 
 def _variant(node: Node) -> dict[str, Any]:

@@ -194,3 +194,20 @@ def test_one_broken_result_does_not_hide_the_others(tmp_path: Path) -> None:
 def test_an_empty_build_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="edgekit export"):
         write_reports(tmp_path)
+
+
+def test_energy_is_shown_where_it_was_read(folder: Path) -> None:
+    path = folder / "bench.json"
+    document = json.loads(path.read_text())
+    reading = {"per_inference_mj": 1.25, "above_idle_mj": 0.5, "watts": 9.0, "seconds": 3.0, "inferences": 21600}
+    document |= {
+        "energy": {"meters": {}, "variants": {"bundle": {"real": {"package-0": reading}}}, "unread": []},
+        "energy_reason": None,
+    }
+    path.write_text(json.dumps(document))
+    for shown in write_reports(folder):
+        assert "package-0: 1.25 mJ an answer, 0.5 above idle" in shown.read_text()
+    reading["per_inference_mj"] = float("nan")
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadInput, match="NaN"):
+        read_facts(folder)
