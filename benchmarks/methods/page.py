@@ -72,7 +72,7 @@ def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
         name = f"**{cell['name']}**" if cell["pareto"] else cell["name"]
         loss = f"{100 * cell['lost']:+.2f} ({low:+.2f} to {high:+.2f})"
         if cell["seeds"] > 1:
-            loss = f"{100 * cell['lost']:+.2f} (seeds {100 * cell['lost_range'][0]:+.2f} to {100 * cell['lost_range'][1]:+.2f})"
+            loss = f"{100 * cell['lost']:+.2f} ({cell['seeds']} seeds {100 * cell['lost_range'][0]:+.2f} to {100 * cell['lost_range'][1]:+.2f})"
         speed = f"{cell['speedup']:.2f}x ({ratio['ci95'][0]:.2f} to {ratio['ci95'][1]:.2f})"
         download = f"{cell['archive_mb']:.1f}" if "archive_mb" in cell else ""
         took = f"{cell['seconds']:.0f} s" if cell["seconds"] else ""
@@ -120,7 +120,7 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
                 f"- Zeros buy no speed ({cell['name']}: {ratio:.2f}x plain INT8); the download is {share:.0f}% smaller."
             )
     if document.get("left_out"):
-        lines.append(f"- Not made in this run, as they train: {'; '.join(document['left_out'])}.")
+        lines.append(f"- Not made here: {'; '.join(document['left_out'])}.")
     lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
     return lines
 

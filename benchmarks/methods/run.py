@@ -1,6 +1,7 @@
 """Make and measure the grid: `python benchmarks/methods/run.py clinc150 wnut17 stsb squad` (or `make methods`).
 
-With `--post-training` the cells that train are left out, which takes minutes a task instead of hours.
+With `--post-training` the cells that train are left out, which takes minutes a task instead of hours. With `--minutes N` nothing new is
+begun after so long; what was made, now or earlier, is measured, and the page names the rest.
 
 Every cell goes through the store, so a second run makes only what is new. Latency is taken of all cells of a task in one
 interleaved run, together with ONNX Runtime fp32 and off-the-shelf INT8 of the same original.
@@ -8,15 +9,19 @@ interleaved run, together with ONNX Runtime fp32 and off-the-shelf INT8 of the s
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import sys
 import tempfile
+import time
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cells import CELLS, SEEDS, TASKS, Cell
+from page import write_page
 from rich.console import Console
 
 from edgekit.bench.run import _items
@@ -72,8 +77,8 @@ def _toml(document: dict[str, Any], path: str = "") -> str:
     return "".join(lines)
 
 
-def make(task: str, recipe: str, chosen: list[Cell], console: Console) -> dict[str, Any]:
-    """Make every cell of `task`, then measure them together; returns the result document."""
+def make(task: str, recipe: str, chosen: list[Cell], console: Console, until: float) -> dict[str, Any]:
+    """Make the cells of `task`, new ones before the clock shows `until`, then measure all together; returns the result document."""
     target = best_target(detect()).name
     base = ROOT / "recipes" / f"{recipe}.toml"
     folder = BUILD / "methods"
@@ -84,6 +89,8 @@ def make(task: str, recipe: str, chosen: list[Cell], console: Console) -> dict[s
     for cell in chosen:
         for seed in SEEDS if cell.trains and given else SEEDS[:1]:
             slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
+            if time.monotonic() >= until and not (BUILD / f"{slug}-{target}" / "lineage.json").is_file():
+                continue
             path = folder / f"{slug}.toml"
             path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
             console.print(f"[bold]{task}: {cell.name}, seed {seed}")
@@ -94,7 +101,9 @@ def make(task: str, recipe: str, chosen: list[Cell], console: Console) -> dict[s
                 console.print(fault.text())
                 continue
             cells[slug] = {"cell": cell, "seed": seed, "folder": result.path}
-    return {**measure(cells, target), "task": task, "failed": failed}
+    found = {one["cell"].name for one in cells.values()} | {one["name"] for one in failed}
+    left_out = [cell.name for cell in CELLS if cell.name not in found]
+    return {**measure(cells, target), "task": task, "failed": failed, "left_out": left_out}
 
 
 def measure(cells: dict[str, dict[str, Any]], target: str) -> dict[str, Any]:
@@ -140,18 +149,21 @@ def measure(cells: dict[str, dict[str, Any]], target: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(names: list[str]) -> int:
-    """Make the grids of the tasks `names`, or of all, and write the page."""
-    from page import write_page
-
-    console = Console()
-    chosen = [cell for cell in CELLS if not cell.trains] if "--post-training" in names else CELLS
-    for task in [name for name in names if not name.startswith("-")] or TASKS:
-        document = {**make(task, TASKS[task], chosen, console), "left_out": [cell.name for cell in CELLS if cell not in chosen]}
+def main() -> int:
+    """Make the grids of the tasks asked for, or of all, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", choices=TASKS, help="left out: all")
+    parser.add_argument("--post-training", action="store_true", help="leave out the cells that train")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing new after so long")
+    asked = parser.parse_args()
+    until = time.monotonic() + 60 * asked.minutes
+    chosen = [cell for cell in CELLS if not (asked.post_training and cell.trains)]
+    for task in asked.tasks or TASKS:
+        document = make(task, TASKS[task], chosen, Console(), until)
         (RESULTS / f"{task}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     write_page()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
