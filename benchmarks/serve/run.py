@@ -245,7 +245,10 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"    {document['command']}",
         "",
-        "| bundle | server | model alone | idle median, p99 | held under 2x idle p99 | under 2x idle median | at saturation | refused | nothing lost | memory, start to end |",
+        (
+            "| bundle | server | model alone | idle median, p99 | held under 2x idle p99 | under 2x idle median | at saturation | refused "
+            "| nothing lost | memory, start to end |"
+        ),
         "|---|---|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
     for cell in document["cells"]:
@@ -254,7 +257,8 @@ def page(document: dict[str, Any]) -> str:
             "none" if rate is None else f"{rate:.0f}/s" for rate in (cell["held_per_second"], cell["held_per_second_median"])
         )
         lines.append(
-            f"| {cell['bundle']} | {cell['server']} | {cell['model_alone_p50_ms']:.2f} ms | {cell['idle']['p50_ms']:.2f}, {cell['idle']['p99_ms']:.2f} ms "
+            f"| {cell['bundle']} | {cell['server']} | {cell['model_alone_p50_ms']:.2f} ms "
+            f"| {cell['idle']['p50_ms']:.2f}, {cell['idle']['p99_ms']:.2f} ms "
             f"| {held} | {harder} | {full['answered_per_second']:.0f}/s "
             f"| {full['statuses'].get('503', 0):,} of {sum(full['statuses'].values()):,} | {'yes' if full['nothing_lost'] else '**no**'} "
             f"| {full['memory_mb']['start']:.0f} to {full['memory_mb']['end']:.0f} MB |"
