@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import BadInput
 from edgekit.recipe import Recipe
 from edgekit.sizes import sizes_in
 from edgekit.tasks import find_task
@@ -66,11 +67,12 @@ def _modules(recipe: Recipe, place: str | None) -> list[str]:
     """Paths of the modules with a weight matrix, off the header of a folder's weights; empty where they are not known."""
     if place is None and recipe.model.new is not None:
         return [f"bert.encoder.layer.{layer}.{name}" for layer in range(recipe.model.new.layers) for name in BERT] + list(HEADS)
+    from edgekit.models.shards import tensor_shapes
+
     try:
-        with (Path(str(place)) / "model.safetensors").open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        found = [name.removesuffix(".weight") for name, entry in header.items() if len(entry.get("shape", ())) == 2]
-    except (OSError, ValueError, AttributeError, MemoryError, OverflowError):
+        shapes = tensor_shapes(Path(str(place)))
+        found = [name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2]
+    except BadInput:
         return []  # the stage that loads the model says what is wrong with it
     return found + (list(HEADS) if recipe.model.finetune is not None else [])
 

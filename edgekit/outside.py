@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import BadInput
 from edgekit.recipe import Recipe, method_module
 from edgekit.tasks import find_task
 
@@ -116,11 +117,12 @@ def _token_faults(recipe: Recipe, settings: Any, original: str | None, places: M
 
 
 def _tensors(place: str) -> list[str]:
-    """Names in a folder's safetensors file, read from its header; those of every head where it is not readable."""
+    """Names in a folder's safetensors files, read from their headers; those of every head where they are not readable."""
+    from edgekit.models.shards import tensor_shapes
+
     try:
-        with (Path(place) / "model.safetensors").open("rb") as file:
-            return list(json.loads(file.read(int.from_bytes(file.read(8), "little"))))
-    except (OSError, ValueError):
+        return list(tensor_shapes(Path(place)))
+    except BadInput:
         return list(MASK_HEADS)  # the stage that loads the model says what is wrong with it
 
 

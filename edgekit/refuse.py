@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from edgekit.decoder_steps import decoder_step_faults, serves_faults
 from edgekit.host import Host
 from edgekit.inside import inside_faults
 from edgekit.outside import config_of, outside_faults
@@ -15,6 +16,9 @@ from edgekit.target import Target
 from edgekit.tasks import find_task
 
 __all__ = ["faults_of"]
+
+LEARNED_POSITIONS = {"gpt2", "opt"}
+"""Decoders that add a table's row to each token."""
 
 
 def faults_of(
@@ -40,7 +44,8 @@ def faults_of(
     if recipe.quantize and recipe.quantize.cache != "float32":
         found.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
     found += (
-        _data_faults(recipe)
+        serves_faults(recipe, "encoders")
+        + _data_faults(recipe)
         + _model_faults(recipe, config)
         + _order_faults(recipe, pairs)
         + _depth_faults(recipe, _depth(config), places)
@@ -55,24 +60,25 @@ def _decoder_faults(recipe: Recipe, targets: list[Target], config: dict[str, Any
     """What language models cannot be asked for."""
     from edgekit.models.decoders import decoder_types
 
-    faults = [
-        f"compress {number}, {settings.method}: compression steps serve encoders; a language model's weights are rounded by [quantize]"
-        for number, settings in enumerate(recipe.compress, 1)
-    ]
+    faults = decoder_step_faults(recipe, config)
     if config.get("model_type") and config["model_type"] not in decoder_types():
         known = ", ".join(decoder_types())
         faults.append(f"model: no decoder of architecture {config['model_type']!r} is known here; use one of {known}")
     if recipe.model.finetune is not None:
         faults.append("model, finetune: puts a new head on an encoder; a language model has its head")
-    if recipe.quantize and not recipe.quantize.weight_only:
-        faults.append(f'quantize, format = "{recipe.quantize.format}": a language model takes "int8-weights" or "int4-weights"')
-    for name, given in (("min_speedup", recipe.accept.min_speedup), ("max_latency_ms", recipe.accept.max_latency_ms)):
-        if given is not None:
-            faults.append(f"accept, {name}: a language model is not timed by `export`, so this could never be judged")
+    if recipe.quantize and not recipe.quantize.weight_only and recipe.quantize.format != "float16":
+        faults.append(
+            f'quantize, format = "{recipe.quantize.format}": a language model takes "int8-weights", "int4-weights" or, on a GPU, "float16"'
+        )
     faults += [
-        f"{target.name}: language models are lowered for the CPU provider alone"
+        f"{target.name}: language models are lowered for the CPU and the CUDA provider; their attention is no operator of {target.provider}"
         for target in targets
-        if target.provider != "CPUExecutionProvider"
+        if target.provider not in ("CPUExecutionProvider", "CUDAExecutionProvider")
+    ]
+    faults += [
+        f"{target.name}: {config['model_type']} looks its positions up by numbers that ONNX Runtime keeps on the CPU; export it for a CPU"
+        for target in targets
+        if target.provider == "CUDAExecutionProvider" and config.get("model_type") in LEARNED_POSITIONS
     ]
     return faults
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgekit.compress.method import Work
 from edgekit.outside import digest_of, named
 from edgekit.recipe import Recipe, method_module
 from edgekit.store import Context, Stage
-from edgekit.target import Quantize, Target
+from edgekit.target import TENSORRT, Quantize, Target
 from edgekit.tasks import find_task
 
 __all__ = [
@@ -200,9 +201,10 @@ def quantize_stage(
     quantize = target.chosen(recipe.quantize)
     measured = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
     of_session = measured or quantize.format == "bf16"
+    whole = target.provider == TENSORRT  # knows none of the fused operators
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.lower.onnx import FUSED
+        from edgekit.lower.onnx import FUSED, PLAIN
         from edgekit.quantize.qat import learned_ranges
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks.encode import encode, labels_of, read_split, score_of
@@ -214,8 +216,8 @@ def quantize_stage(
             for rows in (validation, read_split(context.inputs["calibration"], "calibration"))
         )
         made = lower(
-            context.inputs["exported"] / FUSED, context.out, context.scratch,
-            quantize=quantize, session=target.session, calibration=recipe.calibration,
+            context.inputs["exported"] / (PLAIN if whole else FUSED), context.out, context.scratch,
+            provider=target.provider, quantize=quantize, session=target.session, calibration=recipe.calibration,
             calibration_feeds=[one.feed() for one in chosen.passes], learned=learned_ranges(folder),
             evidence=Evidence(
                 feeds=[one.feed() for one in judged.passes],
@@ -237,7 +239,8 @@ def quantize_stage(
         | ({"half": 2} if quantize.format == "float16" else {}),
         inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration, "rows": rows},
         target_fields=({} if recipe.quantize else {"quantize": target.quantize.model_dump(exclude_defaults=True)})
-        | ({"session": target.session.model_dump()} if of_session else {}),
+        | ({"session": target.session.model_dump()} if of_session else {})
+        | ({"provider": target.provider} if whole else {}),
         tools=LOWERING,
     )  # fmt: skip
 
@@ -285,9 +288,9 @@ def audit_stage(
 
 def score_stage(
     recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str,
-    *, provider: str = "CPUExecutionProvider",
+    *, provider: str = "CPUExecutionProvider", config: Mapping[str, str] = MappingProxyType({}),
 ) -> Stage:  # fmt: skip
-    """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed.
+    """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed; `config`: session entries.
 
     On the CPU, wherever the file will serve, but for number formats that its `provider` alone has kernels for.
     """
@@ -299,15 +302,17 @@ def score_stage(
 
         found = score(
             context.inputs["model"] / file, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
-            task=recipe.task, max_length=recipe.model.max_length, provider=provider, progress=context.progress,
+            task=recipe.task, max_length=recipe.model.max_length, provider=provider, config=dict(config), progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, found, allow_pickle=False)
-        return {"quality": find_task(recipe.task).reduce(found), "n": len(found)}
+        own = {} if provider == "CPUExecutionProvider" else {"provider": provider}
+        return {"quality": find_task(recipe.task).reduce(found), "n": len(found), **own}
 
     return Stage(
         "score", title, run, version=2,
         settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file}
-        | ({} if provider == "CPUExecutionProvider" else {"provider": provider}),
+        | ({} if provider == "CPUExecutionProvider" else {"provider": provider})
+        | ({"session": dict(config)} if config else {}),
         inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
         external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 from edgekit.recipe import Recipe
 from edgekit.stages import EVIDENCE, LOWERING, TORCH
 from edgekit.store import Context, Stage
-from edgekit.target import Quantize, Target
+from edgekit.target import CPU, Quantize, Target
 
 __all__ = ["BESIDE", "export_decoder_stage", "quantize_decoder_stage", "score_decoder_stage", "weights_of"]
 
@@ -22,8 +22,9 @@ BESIDE = ("model.onnx.data", GENERATION, "chat_template.jinja")
 
 
 def weights_of(recipe: Recipe, target: Target) -> Quantize:
-    """How a language model's numbers are stored: as the recipe says, else its weights in 8 bits by blocks of 32."""
-    return target.chosen(recipe.quantize or Quantize(format="int8-weights"))
+    """How a language model's numbers are stored: as the recipe says, else its weights in 8 bits by blocks of 32 on a CPU and all of it as
+    the target says on a GPU."""
+    return target.chosen(recipe.quantize or (Quantize(format="int8-weights") if target.provider == CPU else None))
 
 
 def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
@@ -37,7 +38,7 @@ def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage
         )
 
     return Stage(
-        "export-decoder", title, run, settings={"max_length": recipe.model.max_length},
+        "export-decoder", title, run, version=2, settings={"max_length": recipe.model.max_length},
         inputs={"checkpoint": checkpoint}, tools=(*TORCH, *LOWERING),
     )  # fmt: skip
 
@@ -45,40 +46,52 @@ def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage
 def quantize_decoder_stage(
     recipe: Recipe, target: Target, checkpoint: Stage, exported: Stage, calibration: Stage, title: str
 ) -> Stage:
-    """Graph -> the same with weights in a few bits."""
+    """Graph -> the same with weights in a few bits; for a GPU all else in float16."""
     quantize = weights_of(recipe, target)
+    half = target.provider != CPU
 
     def run(context: Context) -> dict[str, Any]:
         from edgekit.quantize.cache import cache_ranges
         from edgekit.quantize.causal import quantize_decoder
+        from edgekit.quantize.half_decoder import decoder_for_gpu
+        from edgekit.quantize.half_range import check_range
         from edgekit.quantize.hessians import hessians_of
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import encode, read_split
 
         source, hessians, ranges = context.inputs["exported"], None, None
-        if quantize.rounding == "gptq" or quantize.cache == "int8":
+        if quantize.rounding == "gptq" or quantize.cache == "int8" or half:
             rows = read_split(context.inputs["calibration"], "calibration")
             data = encode(context.inputs["checkpoint"], rows, find_task(recipe.task), recipe.model.max_length)
             texts = [one.ids for one in data.passes]
             hessians = hessians_of(source, texts, context.scratch) if quantize.rounding == "gptq" else None
             ranges = cache_ranges(source / MODEL, texts) if quantize.cache == "int8" else None
-        made = quantize_decoder(source, context.out, quantize, hessians=hessians, cache=ranges, progress=context.progress)
+        made: dict[str, Any]
+        if half:
+            made = {"largest": check_range(source, texts, context.scratch / "range")}
+            made |= decoder_for_gpu(
+                source, context.out, context.scratch, quantize, hessians=hessians, progress=context.progress
+            )
+        else:
+            made = quantize_decoder(source, context.out, quantize, hessians=hessians, cache=ranges, progress=context.progress)
         _carry(source, context.out)
         stated = json.loads((source / GENERATION).read_text(encoding="utf-8"))
-        if quantize.cache == "int8":
-            stated["cache"] = quantize.cache
+        wide = "float16" if half else quantize.cache
+        if wide != "float32":
+            stated["cache"] = wide
             (context.out / GENERATION).write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         numbers = 2 * stated["layers"] * stated["kv_heads"] * stated["head_size"]
         return {
             **made,
             "bytes": sum((context.out / name).stat().st_size for name in (MODEL, BESIDE[0])),
-            "cache_bytes_per_token": numbers * (1 if quantize.cache == "int8" else 4),
+            "cache_bytes_per_token": numbers * {"int8": 1, "float16": 2, "float32": 4}[wide],
         }
 
     return Stage(
         "quantize-decoder", title, run, version=2,
         settings={"quantize": quantize.model_dump(exclude_defaults=True), "max_length": recipe.model.max_length},
         inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration}, tools=LOWERING,
+        target_fields={"provider": target.provider} if half else {},
     )  # fmt: skip
 
 
@@ -109,7 +122,7 @@ def score_decoder_stage(
         for name, array in ((EVIDENCE, found.evidence), (PREDICTED, found.predicted), (CONTINUED, found.continued)):
             np.save(context.out / name, array, allow_pickle=False)
         quality = find_task(recipe.task).reduce(found.evidence)
-        return {"quality": quality, "perplexity": 1 / quality, "n": len(found.evidence)}
+        return {"quality": quality, "perplexity": 1 / quality, "n": len(found.evidence), "skipped": found.skipped}
 
     return Stage(
         "score-decoder", title, run, version=2, inputs={"checkpoint": checkpoint, "model": model, "rows": rows},

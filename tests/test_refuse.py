@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from edgekit.recipe import recipe_model
 from edgekit.refuse import faults_of
@@ -107,8 +108,8 @@ def test_what_the_model_or_the_task_does_not_have(task: str, step: dict[str, Any
 
 
 def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
-    header = json.dumps({"deberta.encoder.layer.0.attention.self.query_proj.weight": {"shape": [4, 4]}}).encode()
-    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    name = "deberta.encoder.layer.0.attention.self.query_proj.weight"
+    save_file({name: np.zeros((4, 4), dtype=np.float32)}, tmp_path / "model.safetensors")
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram", "vocab": []}}')
     (tmp_path / "config.json").write_text('{"hidden_size": 32, "intermediate_size": 50}')
     asked = recipe("text-classification", {**DISTILL, "lora": 2, "lora_targets": ["query"]}, VOCABULARY)

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from edgekit.compress.augment import new_rows
 from edgekit.compress.method import Progress
 from edgekit.errors import BadInput
 from edgekit.models.files import check_files, read_json
+from edgekit.models.shards import open_tensors
 from edgekit.store import write_atomically
 from edgekit.tasks.encode import batches
 
@@ -68,7 +68,8 @@ def masked_language_model(folder: Path) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     with torch.random.fork_rng(devices=[]):
         model = builder.from_config(config, dtype=torch.float32)
-    given = {_named_now(name): value.to(torch.float32) for name, value in load_file(folder / "model.safetensors").items()}
+    tensors = open_tensors(folder)
+    given = {_named_now(name): tensors.read(name).to(torch.float32) for name in tensors.shapes}
     state = model.state_dict()
     wrong = [name for name in given if name in state and given[name].shape != state[name].shape]
     absent = model.load_state_dict(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from edgekit.errors import BadInput
+from edgekit.models.stack import LINEARS
 
 __all__ = ["Feed", "Gram", "encoder_linears", "grams", "real_tokens"]
 
@@ -34,14 +35,14 @@ class Gram:
         return Gram(self.second - self.count * np.outer(mean, mean), np.zeros_like(self.first), self.count)
 
 
-def encoder_linears(layers: Any) -> list[dict[str, torch.nn.Linear]]:
+def encoder_linears(layers: Any) -> list[dict[str, Any]]:
     """The linear modules of each layer by their names in it; modules that several layers share stand in the first alone."""
     seen: set[int] = set()
-    found: list[dict[str, torch.nn.Linear]] = []
+    found: list[dict[str, Any]] = []
     for layer in layers:
         found.append({})
         for name, module in layer.named_modules():
-            if isinstance(module, torch.nn.Linear) and id(module) not in seen:
+            if isinstance(module, LINEARS) and id(module) not in seen:
                 seen.add(id(module))
                 found[-1][name] = module
     return found

@@ -13,24 +13,24 @@ from typing import Any
 import torch
 
 from edgekit.errors import BadInput
+from edgekit.models.stack import LINEARS, stack_of
 
 __all__ = ["attach", "find_targets", "merge"]
 
 
 def find_targets(model: Any, targets: Sequence[str] | None) -> list[str]:
-    """Full names of the linear modules that `targets` name by the end of their path; None: all of the encoder's layers.
+    """Full names of the linear modules that `targets` name by the end of their path; None: all of the layers or blocks.
 
     `"query"` names the query of every layer, `"layer.0.output.dense"` one projection.
 
     Raises:
         BadInput: a name that no linear module ends in, with the nearest that do; or none at all.
     """
-    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    names = [name for name, module in model.named_modules() if isinstance(module, LINEARS)]
     if targets is None:
         from edgekit.compress.gram import encoder_linears
-        from edgekit.models.anatomy import layers_of
 
-        wanted = {id(module) for linears in encoder_linears(layers_of(model)) for module in linears.values()}
+        wanted = {id(module) for linears in encoder_linears(stack_of(model)) for module in linears.values()}
         return [name for name, module in model.named_modules() if id(module) in wanted]
     endings = sorted({name.split(".", cut)[-1] for name in names for cut in range(name.count(".") + 1)})
     faults = []
@@ -56,7 +56,7 @@ def _ends_in(name: str, target: str) -> bool:
 def attach(model: Any, rank: int, alpha: float, targets: Sequence[str] | None = None, *, seed: int = 0) -> list[str]:
     """Put adapters on the named linear modules of `model`, in place; returns their full names.
 
-    After it only the adapters and the head (all that is outside the encoder) are trained.
+    After it only the adapters and the head (all that is outside the stack of layers) are trained.
 
     Raises:
         BadInput: as `find_targets`; a rank below 1 or above what the smallest of the modules has; adapters are there already.
@@ -67,11 +67,12 @@ def attach(model: Any, rank: int, alpha: float, targets: Sequence[str] | None = 
         raise BadInput("adapters are attached already", where="compress, lora", fix="merge them first")
     names = find_targets(model, targets)
     modules = [model.get_submodule(name) for name in names]
-    most = min(min(module.in_features, module.out_features) for module in modules)
+    most = min(min(module.get_parameter("weight").shape) for module in modules)
     if not 1 <= rank <= most:
         raise BadInput(f"rank {rank} for modules of rank {most}", where="compress, lora", fix=f"choose a rank from 1 to {most}")
+    turned = not any(isinstance(module, torch.nn.Linear) for module in modules)  # GPT-2's, as (in, out)
     # A full path each, so that peft's own matching by ending cannot take in more.
-    config = LoraConfig(r=rank, lora_alpha=1, lora_dropout=0.0, bias="none", target_modules=names)
+    config = LoraConfig(r=rank, lora_alpha=1, lora_dropout=0.0, bias="none", target_modules=names, fan_in_fan_out=turned)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)

@@ -2,7 +2,8 @@
 
 A method is one module of this package: `METHOD` is its name, `Settings` a `Strict` record with that name in its `method`
 field, `VERSION` a number to raise whenever its result changes, `run(work, settings) -> metrics` the method itself, and
-`SPREAD = True` says that all processes of an `accelerate launch` work on it together. `CHECKPOINTS` names the settings that
+`SPREAD = True` says that all processes of an `accelerate launch` work on it together. `SERVES` says for which
+models it is: ("encoders",) where it is left out, ("decoders",) for language models, or both. `CHECKPOINTS` names the settings that
 name models from outside the run: in the stage's key stand the digests of these, and `work.checkpoint` says where they lie. A
 method reads checkpoints and fills `work.out` with one. torch is imported inside `run` only.
 """

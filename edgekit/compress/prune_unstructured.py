@@ -1,4 +1,4 @@
-"""prune-unstructured: single weights of the encoder's linear layers set to zero, which makes a smaller download, not a faster model.
+"""prune-unstructured: single weights of a model's linear layers set to zero, which makes a smaller download, not a faster model.
 
 Magnitude (Han et al. 2015), Wanda (Sun et al. 2023) or SparseGPT (Frantar and Alistarh 2023), for a share of zeros or for
 N of every M. Embeddings, norms, biases and the head stay. Layers are pruned first to last, each on the inputs that the
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from edgekit.compress.sparse import Pattern
 
-__all__ = ["METHOD", "SPEED", "VERSION", "Settings", "Summary", "prune", "pruned_layer", "run"]
+__all__ = ["METHOD", "SERVES", "SPEED", "VERSION", "Settings", "Summary", "prune", "pruned_layer", "run"]
 
 METHOD = "prune-unstructured"
 VERSION = 1
+SERVES = ("encoders", "decoders")
 BATCH = 32
 SPEED = "A smaller download only: ONNX Runtime multiplies zeros like any other number, so no speed comes of it."
 
@@ -38,7 +39,7 @@ class Settings(Strict):
     how: Literal["magnitude", "wanda", "sparsegpt"] = "sparsegpt"
     """Score of a weight; sparsegpt also changes the weights that stay."""
     sparsity: float | None = Field(None, gt=0, lt=1)
-    """Share of the encoder's linear weights that become zero."""
+    """Share of the layers' linear weights that become zero."""
     pattern: str | None = None
     """N:M, such as "2:4": at most N of every M neighbouring inputs stay."""
     scope: Literal["global", "layer"] = "layer"
@@ -74,7 +75,7 @@ class Summary:
     """What was reached."""
 
     sparsity: float
-    """Share of zeros among the weights of the encoder's linear layers."""
+    """Share of zeros among the weights of the linear layers inside the model's layers or blocks."""
     weights: int
     compressed_bytes_before: int
     """Those weights in int8 and zlib, as a download would hold them."""
@@ -107,9 +108,9 @@ def prune(model: Any, feeds: Sequence[dict[str, torch.Tensor]], settings: Settin
     """
     from edgekit.compress.gram import encoder_linears, grams, real_tokens
     from edgekit.compress.sparse import Pattern, compressed_bytes, kept_overall, parse_pattern
-    from edgekit.models.anatomy import layers_of
+    from edgekit.models.stack import stack_of
 
-    layers = encoder_linears(layers_of(model))
+    layers = encoder_linears(stack_of(model))
     every = [module for linears in layers for module in linears.values()]
     pattern = Pattern(settings.sparsity or 0.0) if settings.pattern is None else parse_pattern(settings.pattern)
     before = compressed_bytes([_weight(module) for module in every])
@@ -172,12 +173,16 @@ def pruned_layer(
     return tried[best], best
 
 
-def _weight(module: torch.nn.Linear) -> np.ndarray:
-    found: np.ndarray = module.weight.detach().double().numpy()
-    return found
-
-
-def _set(module: torch.nn.Linear, weight: np.ndarray) -> None:
+def _weight(module: Any) -> np.ndarray:
+    """float64 (out, in)."""
     import torch
 
-    module.weight.data.copy_(torch.from_numpy(weight))
+    found: np.ndarray = module.weight.detach().double().numpy()
+    return found if isinstance(module, torch.nn.Linear) else found.T
+
+
+def _set(module: Any, weight: np.ndarray) -> None:
+    import torch
+
+    new = torch.from_numpy(weight)
+    module.weight.data.copy_(new if isinstance(module, torch.nn.Linear) else new.T)

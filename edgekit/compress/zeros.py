@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from edgekit.models.stack import LINEARS
+
 __all__ = ["kept_zeros"]
 
 LEAST = 0.05
@@ -14,10 +16,10 @@ LEAST = 0.05
 
 
 def kept_zeros(model: Any) -> Callable[[], None]:
-    """A function that sets to zero again what is zero now in the pruned Linears of `model`, in place."""
+    """A function that sets to zero again what is zero now in the pruned linear modules of `model`, in place."""
     pruned = []
     for module in model.base_model.modules():
-        if isinstance(module, torch.nn.Linear) and module.weight.numel():
+        if isinstance(module, LINEARS) and module.weight.numel():
             kept = module.weight.detach() != 0
             if 1 - float(kept.float().mean()) >= LEAST:
                 pruned.append((module.weight, kept))
