@@ -63,8 +63,12 @@ def table(document: dict[str, Any]) -> list[str]:
     """The Markdown table of one result, with a line on how it was measured."""
     bench, quality = document["bench"], document["quality"]
     against = {(item["against"], item["scenario"]): item for item in bench["ratios"]}
+    speaks = "language" in bench
     lines = [
-        f"| variant | latency p50 (95% interval) | bundle is faster by | {quality['metric']} | model + tokenizer |",
+        (
+            f"| variant | {'a token' if speaks else 'latency'} p50 (95% interval) | bundle is faster by "
+            f"| {'perplexity' if speaks else quality['metric']} | model + tokenizer |"
+        ),
         "|---|---:|---:|---:|---:|",
     ]
     order = ["eager-fp32", "ort-fp32", "ort-int8-stock", "after-0-none"]
@@ -79,20 +83,27 @@ def table(document: dict[str, Any]) -> list[str]:
         title = TITLES.get(variant["name"], variant["title"])
         name = f"**{title}**" if variant["name"] == "bundle" else title
         low, high = real["ci95_ms"]
+        value = variant["quality"]["value"]
+        shown = f"{1 / value:.2f}" if speaks else f"{100 * value:.2f}%"
         lines.append(
-            f"| {name} | {real['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) | {faster} | {100 * variant['quality']['value']:.2f}% "
+            f"| {name} | {real['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) | {faster} | {shown} "
             f"| {variant['total_mb']:.1f} MB |"
         )
     low, high = (100 * value for value in quality["ci95"])
     detected = bench["target"]["detected"]
     audit = document["audit"]
     bundle = next(variant for variant in bench["variants"] if variant["name"] == "bundle")
+    differs = f"{quality['metric']} differs from the original's by {100 * quality['difference']:+.2f} points"
+    differs = f"{differs} (paired 95% interval {low:+.2f} to {high:+.2f})"
+    if speaks:
+        lines += ["", *_prompts(bench)]
+        differs = f"perplexity differs from the original's by {100 / quality['ratio']['value'] - 100:+.2f}% (95% interval {_rise(quality)})"
+    rows = "a token after a prompt" if speaks else "test rows at their real lengths"
     lines += [
         "",
-        f"{quality['n']:,} test rows; the bundle's {quality['metric']} differs from the original's by {100 * quality['difference']:+.2f} points "
-        f"(paired 95% interval {low:+.2f} to {high:+.2f}). {audit['matmuls_integer']} of {audit['matmuls_constant']} products with a "
+        f"{quality['n']:,} test rows; the bundle's {differs}. {audit['matmuls_integer']} of {audit['matmuls_constant']} products with a "
         f"constant weight ran in integer kernels. From the start of a process to its first answer the bundle takes "
-        f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, test rows at their real lengths, "
+        f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, {rows}, "
         f"{bench['protocol']['processes']} fresh processes a variant, interleaved; {detected['cpu']}, onnxruntime {detected['onnxruntime']}"
         + (
             ""
@@ -102,6 +113,25 @@ def table(document: dict[str, Any]) -> list[str]:
         + f". All stages together took {document['seconds']:.0f} s on {detected['cores_usable']} cores.",
     ]
     return lines
+
+
+def _prompts(bench: dict[str, Any]) -> list[str]:
+    """A language model's table of prompts and tokens."""
+    block = bench["language"]
+    lines = [
+        "| variant | prompt | first token | prompt tokens/s | a token | tokens/s | of memory speed |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for variant in bench["variants"]:
+        times = {item["name"]: item["p50_ms"] for item in variant["scenarios"]}
+        for one in block["variants"][variant["name"]]["prompts"]:
+            first, token = times[f"first-{one['tokens']}"], times[f"token-{one['tokens']}"]
+            share = f"{100 * one['share']:.0f}%" if "share" in one else ""
+            lines.append(
+                f"| {TITLES.get(variant['name'], variant['title'])} | {one['tokens']} | {first:.2f} ms | {one['read_per_second']:,.0f} "
+                f"| {token:.3f} ms | {one['made_per_second']:,.0f} | {share} |"
+            )
+    return [*lines, "", f"Memory was read at {block['memory_gb_s']['median']:.1f} GB/s in the same run."]
 
 
 def _worst(bench: dict[str, Any]) -> str:
@@ -157,14 +187,22 @@ def _line(document: dict[str, Any]) -> str:
     real = next(item for item in variants["bundle"]["scenarios"] if item["name"] == "real")
     low, high = (100 * value for value in quality["ci95"])
     value, change = 100 * variants["bundle"]["quality"]["value"], 100 * quality["difference"]
+    speaks = "language" in bench
+    kept = f"{quality['metric']} {value - change:.2f} → {value:.2f} ({low:+.2f} to {high:+.2f})"
     cells = [
         f"`{bench['recipe']}`",
-        f"{quality['metric']} {value - change:.2f} → {value:.2f} ({low:+.2f} to {high:+.2f})",
-        f"{real['p50_ms']:.3f} ms",
+        f"perplexity {100 / (value - change):.1f} → {100 / value:.1f} ({_rise(quality)})" if speaks else kept,
+        f"{real['p50_ms']:.3f} ms{' a token' if speaks else ''}",
         *(_faster(ratios.get(name)) for name in ("eager-fp32", "ort-fp32", "ort-int8-stock")),
         f"{variants['ort-fp32']['total_mb']:.1f} → {variants['bundle']['total_mb']:.1f} MB",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _rise(quality: dict[str, Any]) -> str:
+    """The interval of a perplexity's relative rise."""
+    low, high = (100 * (1 / bound - 1) for bound in reversed(quality["ratio"]["ci95"]))
+    return f"{low:+.2f} to {high:+.2f}%"
 
 
 def _faster(ratio: dict[str, Any] | None) -> str:

@@ -56,9 +56,10 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             parsed = parse_generation(generation, [])
             golden = make_golden_texts(model.parent, checkpoint / "tokenizer.json", parsed, items)
         else:
+            provider = _provider_here(target.provider)
             golden = make_golden(
                 model, checkpoint / "tokenizer.json", task.name, items, labels,
-                max_length=recipe.model.max_length, provider=_provider_here(target.provider),
+                max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
             )  # fmt: skip
         before, after = (
             np.load(context.inputs[name] / EVIDENCE, allow_pickle=False) for name in ("score_original", "score_bundle")
@@ -87,6 +88,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
                 "metric": task.metric_on(data["columns"]), "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
                 **paired_difference(before, after, recipe.seed, task.reduce),
                 **_greedy(task, context.inputs["score_original"], context.inputs["score_bundle"], recipe.seed),
+                **_scored_on(context.inputs["score_bundle"], target.provider),
             },
             "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": tolerance(golden, target.tolerance)},
             "licence": recipe.model.licence,
@@ -120,7 +122,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         f"pack the bundle for {target.name}",
         run,
         version=2,
-        settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()},
+        settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()}
+        | ({} if target.provider == "CPUExecutionProvider" else {"scored_on": 1}),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASE].score, "score_bundle": last.score,
@@ -216,9 +219,9 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
     folder.mkdir(parents=True)
     model = done[key_of(variant.model)].path / variant.file
     (folder / variant.file).symlink_to(model.resolve())
-    beside = model.with_name(f"{model.name}.data")
-    if beside.is_file():
-        (folder / beside.name).symlink_to(beside.resolve())
+    for beside in (model.with_name(f"{model.name}.data"), model.with_name("generation.json")):
+        if beside.is_file():
+            (folder / beside.name).symlink_to(beside.resolve())
     (folder / "tokenizer.json").symlink_to((done[key_of(variant.checkpoint)].path / "tokenizer.json").resolve())
     return folder.resolve()
 
@@ -230,6 +233,12 @@ def _greedy(task: Any, original: Path, other: Path, seed: int) -> dict[str, Any]
     from edgekit.bench.greedy import agreement
 
     return {"greedy": agreement(original, other, EVIDENCE, seed)}
+
+
+def _scored_on(score: Path, provider: str) -> dict[str, str]:
+    """The provider whose kernels the bundle was scored with, where they are not its own."""
+    used = json.loads((score / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", "CPUExecutionProvider")
+    return {} if used == provider else {"scored_on": used}
 
 
 def _model_name(recipe: Any) -> str:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +83,10 @@ def bench(
     processes: Annotated[int | None, typer.Option(min=1, help="Fresh processes a variant.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.05, help="Timed seconds in each process and scenario.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads, instead of the target's.")] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="TOKENS", help="Language models: lengths of prompts, such as 16,512. Default: 16 to 2048."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of processes.")] = 7,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")
@@ -99,6 +104,10 @@ def bench(
     if device or inventory:
         from edgekit.device.command import measure_on
 
+        if prompts:
+            raise BadInput(
+                "a device times the default lengths", where="--prompts", fix="leave it out, or use runner.pyz bench there"
+            )
         document, shown, code = measure_on(
             bundle, device or [], inventory, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed,
             again=again, strict=strict, show=Show(silent=as_json),
@@ -108,10 +117,12 @@ def bench(
     if again:
         raise BadInput("there is nothing to repeat without a device", where="--again", fix="give --device or --inventory too")
     from edgekit.pipeline import measure
+    from edgekit.runtime.prompts import prompt_lengths
 
     document, shown = measure(
-        bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed, show=Show(silent=as_json)
-    )
+        bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, prompts=prompt_lengths(prompts), seed=seed,
+        show=Show(silent=as_json),
+    )  # fmt: skip
     _emit(document, as_json, shown)
     if not document["complete"]:
         Show(silent=False).line("interrupted: the result is partial; it holds the processes that were complete")
@@ -229,7 +240,14 @@ def run(
 
         talks = not text and not as_json and sys.stdin.isatty()
         items = None if talks else read_items(list(text) if text else read_texts())
-        _emit(run_language(model.language, items, given, as_json=as_json), as_json, "")
+        whole = False
+        with suppress(KeyboardInterrupt):
+            spoken = run_language(model.language, items, given, as_json=as_json)
+            _emit(spoken, as_json, "")
+            whole = not spoken or spoken[-1]["ended"] != "interrupted"
+        if not whole:
+            print("edgekit: interrupted", file=sys.stderr)
+            raise typer.Exit(130)
         return
     answers = model(read_items(list(text) if text else read_texts()), top_k=top_k or 1)
     line = decoder(model.bundle.manifest.task).line

@@ -15,7 +15,7 @@ from edgekit.assemble import PACKED, lay_out, lineage_of, pack_stage
 from edgekit.console import Show
 from edgekit.errors import BadInput
 from edgekit.host import detect
-from edgekit.plan import Plan, TargetPlan, make_plan
+from edgekit.plan import Plan, TargetPlan, decided, make_plan
 from edgekit.store import Artifact, Stage, find, key_of, produce, write_atomically
 from edgekit.target import best_target
 
@@ -152,7 +152,7 @@ def _measured(folder: Path, packed: Artifact) -> bool:
     try:
         document = json.loads((folder / BENCH).read_text(encoding="utf-8"))
         manifest = json.loads((packed.path / PACKED / "manifest.json").read_text(encoding="utf-8"))
-        return bool(document["artifact_sha256"] == manifest["assets"]["model.onnx"]["sha256"])
+        return bool(document["complete"] and document["artifact_sha256"] == manifest["assets"]["model.onnx"]["sha256"])
     except (OSError, ValueError, KeyError):
         return False
 
@@ -165,17 +165,26 @@ def _bench(folder: Path, *, quick: bool, progress: Any, **options: Any) -> dict[
 
 
 def measure(
-    bundle: Path, *, quick: bool, processes: int | None, seconds: float | None, threads: int | None, seed: int, show: Show
+    bundle: Path,
+    *,
+    quick: bool,
+    processes: int | None,
+    seconds: float | None,
+    threads: int | None,
+    prompts: tuple[int, ...] | None = None,
+    seed: int,
+    show: Show,
 ) -> tuple[dict[str, Any], list[Any]]:
     """Measure a result folder with all its baselines, or a lone bundle without any; returns (document, what to print)."""
     folder = bundle.parent if bundle.name == "bundle" and (bundle.parent / LINEAGE).is_file() else bundle
-    options = {"processes": processes, "seconds": seconds, "threads": threads}
+    options = {"processes": processes, "seconds": seconds, "threads": threads, "prompts": prompts}
     if not (folder / LINEAGE).is_file():
-        from edgekit.runtime.supervise import bench_bundle
+        from edgekit.runtime.lone import bench_bundle
 
         document = bench_bundle(
             bundle,
             threads=threads,
+            prompts=prompts,
             processes=processes or (3 if quick else 10),
             seconds=seconds or (0.5 if quick else 2.0),
             out=None,
@@ -230,24 +239,21 @@ def explain(recipe: str, targets: list[str], build: Path) -> tuple[dict[str, Any
             reads = sorted(stage.target_fields)
             rows.append({"stage": stage.name, "title": stage.title, "key": key, "state": state, "reads": reads})
             table.add_row(stage.title, key[:12], state, ", ".join(reads) or "nothing")
-    decided: list[dict[str, Any]] = [
+    settings: list[dict[str, Any]] = [
         {
             "target": item.target.name,
             "measured_here": item.timed,
-            "quantize": {
-                name: {"value": value, "from": "recipe" if plan.recipe.quantize else "target"}
-                for name, value in item.target.chosen(plan.recipe.quantize).model_dump().items()
-            },
+            "quantize": decided(plan.recipe, item.target),
         }
         for item in plan.targets
     ]
     lines = [
-        f"{item['target']}: {name} = {fact['value']}  (from the {fact['from']})"
-        for item in decided
+        f"{item['target']}: {name} = {fact['value']}  ({'default' if fact['from'] == 'default' else 'from the ' + fact['from']})"
+        for item in settings
         for name, fact in item["quantize"].items()
     ]
     lines += [
         f"{item['target']}: " + ("measured here" if item["measured_here"] else "exported only: this host is not that target")
-        for item in decided
+        for item in settings
     ]
-    return {"recipe": plan.name, "stages": rows, "targets": decided}, [table, *lines]
+    return {"recipe": plan.name, "stages": rows, "targets": settings}, [table, *lines]

@@ -18,7 +18,7 @@ from edgekit.store import Stage
 from edgekit.target import Target, load_target
 from edgekit.tasks import find_task
 
-__all__ = ["Plan", "TargetPlan", "Variant", "make_plan"]
+__all__ = ["Plan", "TargetPlan", "Variant", "decided", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,21 @@ class Plan:
         return list(seen.values())
 
 
+def decided(recipe: Recipe, target: Target) -> dict[str, dict[str, Any]]:
+    """How numbers are stored: of each field its value and who said so, the recipe, the target, or edgekit's default."""
+    speaks = find_task(recipe.task).generates
+    chosen = stages_causal.weights_of(recipe, target) if speaks else target.chosen(recipe.quantize)
+    own = recipe.quantize is None and chosen == target.quantize  # what the target says is taken whole
+    said = recipe.quantize.model_fields_set if recipe.quantize else set()
+
+    def who(name: str) -> str:
+        if name in said:
+            return "recipe"
+        return "target" if (own or name == "accuracy_level") and name in target.quantize.model_fields_set else "default"
+
+    return {name: {"value": value, "from": who(name)} for name, value in chosen.model_dump().items()}
+
+
 def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     """Read recipe and targets, check that they fit each other, and lay out the stages.
 
@@ -102,21 +117,25 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     original = stages.original_stage(recipe, rows, source, model_digest, pairs=pairs)
     if alone:
         rows = stages.answers_stage(recipe, rows, original)
-    if task.generates:
-        exported = stages_causal.export_decoder_stage(recipe, original, "write the original's graph")
-        decoders = [_decoder_plan(recipe, target, host, rows, original, exported) for target in targets]
-        return Plan(name, recipe, path.read_text(encoding="utf-8"), rows, original, [], decoders)
     compressed: list[Stage] = []
     dense = current = original
     pruned = False
     for number, settings in enumerate(recipe.compress, 1):
         if not pruned:
             dense = current
-        pruned = pruned or (settings.method.startswith("prune-") and settings.method != "prune-vocabulary")
+        pruned = pruned or (settings.method.startswith(("prune-", "drop-")) and settings.method != "prune-vocabulary")
         current = stages.compress_stage(
             recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows, places=places
         )
         compressed.append(current)
+    if task.generates:
+        graphs = [stages_causal.export_decoder_stage(recipe, original, "write the original's graph")]
+        graphs += [
+            stages_causal.export_decoder_stage(recipe, stage, f"write the graph after {number}: {stage.name}")
+            for number, stage in enumerate(compressed, 1)
+        ]
+        decoders = [_decoder_plan(recipe, target, host, rows, [original, *compressed], graphs) for target in targets]
+        return Plan(name, recipe, path.read_text(encoding="utf-8"), rows, original, compressed, decoders)
     exports = [stages.export_stage(recipe, original, "export the original to ONNX")]
     exports += [
         stages.export_stage(recipe, stage, f"export after {number}: {stage.name}") for number, stage in enumerate(compressed, 1)
@@ -133,8 +152,12 @@ def _target_plan(
     here = {"arch": host.arch, "isa": sorted(host.isa)}
     timed = target.matches(host)
 
-    def variant(title: str, model: Stage, file: str, checkpoint: Stage, provider: str = "CPUExecutionProvider") -> Variant:
-        scored = stages.score_stage(recipe, checkpoint, model, file, rows, here, f"score: {title}", provider=provider)
+    def variant(
+        title: str, model: Stage, file: str, checkpoint: Stage, provider: str = "CPUExecutionProvider", **config: str
+    ) -> Variant:
+        scored = stages.score_stage(
+            recipe, checkpoint, model, file, rows, here, f"score: {title}", provider=provider, config=config
+        )
         return Variant(title, model, file, checkpoint, scored)
 
     def lowered(checkpoint: Stage, exported: Stage, title: str) -> Variant:
@@ -142,7 +165,9 @@ def _target_plan(
             recipe, target, checkpoint, exported, calibration, rows, timed=timed, title=f"quantize for {target.name}: {title}"
         )
         own = (recipe.quantize or target.quantize).format == "bf16"  # the CPU provider has no kernels for it
-        return variant(title, made, "model.onnx", checkpoint, target.provider if own else "CPUExecutionProvider")
+        return variant(
+            title, made, "model.onnx", checkpoint, target.provider if own else "CPUExecutionProvider", **target.stand_in
+        )
 
     original = chain[0]
     variants = {
@@ -153,28 +178,41 @@ def _target_plan(
     for number, (stage, exported) in enumerate(zip(chain[1:-1], exports[1:-1], strict=True), 1):
         variants[f"after-{number}-{stage.name}"] = lowered(stage, exported, f"after {number}: {stage.name}")
     variants["bundle"] = lowered(chain[-1], exports[-1], "the bundle")
-    audit = stages.audit_stage(recipe, target, variants["bundle"].model, here)
+    audit = stages.audit_stage(recipe, target, variants["bundle"].model, here | _offers(target, host))
     return TargetPlan(target, timed, variants, audit, calibration)
 
 
-def _decoder_plan(recipe: Recipe, target: Target, host: Host, rows: Stage, original: Stage, exported: Stage) -> TargetPlan:
-    """A language model's stages. It is not timed with the encoders' protocol, which has no tokens that come one by one."""
+def _decoder_plan(
+    recipe: Recipe, target: Target, host: Host, rows: Stage, chain: list[Stage], graphs: list[Stage]
+) -> TargetPlan:
+    """A language model's stages. `chain`: the original and what each step made of it; `graphs`: theirs, in fp32."""
     here = {"arch": host.arch, "isa": sorted(host.isa)}
     calibration = stages.calibration_stage(recipe, rows)
 
-    def variant(title: str, model: Stage) -> Variant:
-        scored = stages_causal.score_decoder_stage(recipe, original, model, rows, here, f"score: {title}")
-        return Variant(title, model, "model.onnx", original, scored)
+    def variant(title: str, model: Stage, checkpoint: Stage) -> Variant:
+        scored = stages_causal.score_decoder_stage(recipe, checkpoint, model, rows, here, f"score: {title}")
+        return Variant(title, model, "model.onnx", checkpoint, scored)
 
-    made = stages_causal.quantize_decoder_stage(
-        recipe, target, original, exported, calibration, f"quantize for {target.name}: the bundle"
-    )
-    variants = {
-        "ort-fp32": variant("ONNX Runtime fp32 of the original", exported),
-        "bundle": variant("the bundle", made),
-    }
-    audit = stages.audit_stage(recipe, target, made, here, stages_causal.weights_of(recipe, target))
-    return TargetPlan(target, False, variants, audit, calibration)
+    def lowered(number: int, title: str) -> Variant:
+        made = stages_causal.quantize_decoder_stage(
+            recipe, target, chain[number], graphs[number], calibration, f"quantize for {target.name}: {title}"
+        )
+        return variant(title, made, chain[number])
+
+    variants = {"ort-fp32": variant("ONNX Runtime fp32 of the original", graphs[0], chain[0])}
+    if len(chain) > 1:
+        variants["after-0-none"] = lowered(0, "the original, not compressed")
+    for number, stage in enumerate(chain[1:-1], 1):
+        variants[f"after-{number}-{stage.name}"] = lowered(number, f"after {number}: {stage.name}")
+    variants["bundle"] = lowered(len(chain) - 1, "the bundle")
+    made = variants["bundle"].model
+    audit = stages.audit_stage(recipe, target, made, here | _offers(target, host), stages_causal.weights_of(recipe, target))
+    return TargetPlan(target, target.matches(host), variants, audit, calibration)
+
+
+def _offers(target: Target, host: Host) -> dict[str, Any]:
+    """Whether the audit can see the target's own kernels here: part of its key, where they are not the CPU's."""
+    return {} if target.provider == "CPUExecutionProvider" else {"provider": target.provider in host.providers}
 
 
 def _asked(recipe: Recipe, path: Path) -> dict[str, Any]:

@@ -109,6 +109,54 @@ def test_the_cache_is_as_the_recipe_says(made: Path) -> None:
     assert bundle("The statement")["text"] == bundle("The statement")["text"]
 
 
+def test_prompts_and_tokens_are_timed_beside_the_memory(made: Path) -> None:
+    bench = json.loads((made / "bench.json").read_text())
+    assert bench["complete"] and bench["traffic"] == [] and not bench["left_out"]
+    language = bench["language"]
+    assert language["main_prompt"] == 16 and language["tokens"] == 16 and language["memory_gb_s"]["median"] > 0.1
+    variants = {one["name"]: one for one in bench["variants"]}
+    assert set(variants) == set(language["variants"]) == {"eager-fp32", "ort-fp32", "bundle"}
+    for name, variant in variants.items():
+        times = {one["name"]: one["p50_ms"] for one in variant["scenarios"]}
+        assert set(times) == {"real", "first-16", "token-16"} and times["real"] == times["token-16"] > 0
+        (prompt,) = language["variants"][name]["prompts"]
+        assert prompt["made_per_second"] * times["token-16"] == pytest.approx(1000, rel=0.5)
+    wide, small = (language["variants"][name] for name in ("ort-fp32", "bundle"))
+    assert wide["cache_bytes_per_token"] == 4 * small["cache_bytes_per_token"] == 4 * 2 * 32
+    # projections and norms: (4 + 3 * 2) matrices of 32 x 32, three vectors of 32; the table is read whole as the head's
+    assert wide["weight_bytes"] == pytest.approx(4 * (10 * 32 * 32 + 3 * 32 + 400 * 32), rel=0.1)
+    assert 0.1 < small["weight_bytes"] / wide["weight_bytes"] < 0.35
+    assert {one["against"] for one in bench["ratios"]} == {"eager-fp32", "ort-fp32"}
+    for page in (made / "report.md", made / "report.html"):
+        assert "Prompts and tokens" in page.read_text() and "vs stock" not in page.read_text()
+
+
+def test_the_runner_times_chosen_prompts(made: Path) -> None:
+    asked = [
+        sys.executable,
+        str(made / "runner.pyz"),
+        "bench",
+        str(made / "bundle"),
+        "--processes",
+        "1",
+        "--seconds",
+        "0.1",
+        "--json",
+    ]
+    done = subprocess.run([*asked, "--prompts", "8,24"], capture_output=True, text=True, check=True)
+    document = json.loads(done.stdout)
+    assert [one["name"] for one in document["variants"][0]["scenarios"]] == [
+        "real",
+        "first-8",
+        "token-8",
+        "first-24",
+        "token-24",
+    ]
+    assert document["memory_gb_s"]["median"] > 0.1
+    done = subprocess.run([*asked, "--prompts", "60"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "do not fit in the context of 64" in done.stderr
+
+
 def test_the_audit_counts_products_in_blocks(made: Path) -> None:
     audit = json.loads((made / "bundle" / "audit.json").read_text())
     assert audit["matmuls_weight_only"] == audit["matmuls_constant"] > 0
@@ -118,8 +166,7 @@ def test_the_audit_counts_products_in_blocks(made: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ('[[compress]]\nmethod = "distill"\nlayers = 1\n', "compression steps serve encoders"),
-        ("[accept]\nmin_speedup = 2.0\n", "could never be judged"),
+        ('[[compress]]\nmethod = "distill"\nlayers = 1\n', "serves encoders, not language models; use distill-decoder"),
     ],
 )
 def test_what_cannot_be_asked_for(more: str, says: str, tmp_path: Path) -> None:

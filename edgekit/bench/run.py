@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edgekit.bench.language import MEMORY, language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, files_of, is_eager, specifications
 from edgekit.errors import BadInput, NotPossibleHere
@@ -45,11 +46,13 @@ def run_bench(
     processes: int | None = None,
     seconds: float | None = None,
     threads: int | None = None,
+    prompts: tuple[int, ...] | None = None,
     seed: int = 7,
 ) -> dict[str, Any]:
     """Time every variant that `lineage.json` of `folder` names, and write the document to `out` atomically.
 
-    Quick: real lengths only, three short processes a variant. Full: fixed lengths and traffic too, ten processes. After
+    Quick: real lengths only, three short processes a variant. Full: fixed lengths and traffic too, ten processes. Of a
+    language model prompts of several lengths (`prompts`, in tokens) are read and tokens made after each; quick: of one. After
     Ctrl-C the document holds what was complete, says so (`"complete": false`), and is written all the same.
 
     Raises:
@@ -66,6 +69,9 @@ def run_bench(
     asked = threads if threads is not None else target.session.threads
     if protocol["processes"] < 1 or not 0 < protocol["seconds"] < 3600 or asked < 1:
         raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+    speaks = find_task(lineage["recipe"]["task"]).generates
+    if prompts and not speaks:
+        raise BadInput(f"a model for {lineage['recipe']['task']} reads no prompts", where="bench, prompts", fix="leave it out")
     used = min(asked, host.cores_usable)  # what is recorded is what was in effect
     lengths = [] if quick else sorted({min(length, lineage["max_length"]) for length in LENGTHS})
     count = int(protocol["processes"])
@@ -77,17 +83,22 @@ def run_bench(
         if not specs:
             reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
             raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)
+        if speaks:
+            specs = language_specs(specs, folder, quick=quick, prompts=prompts)
         before = snapshot()
         meters, unread = find_meters(target.provider)
         with Recorder(meters) as recorder:
             runs = run_children(specs, processes=count, seed=seed, progress=progress)
-        if not runs.measured():
+        reads = [child["gb_per_second"] for child in runs.children.pop(MEMORY, [])]
+        if not runs.measured() or (speaks and not reads):
             raise KeyboardInterrupt
         loaded: list[dict[str, Any]] = []
         complete = not runs.interrupted
-        if complete and not quick:
+        if complete and not quick and not speaks:
             loaded, complete = traffic(specs, host.cores_usable, seed, progress)
-    left_out |= {name: "interrupted before its first process was complete" for name in specs if name not in runs.measured()}
+    left_out |= {
+        name: "interrupted before its first process was complete" for name in specs if name not in (MEMORY, *runs.measured())
+    }
     after = snapshot()
     document = {
         "schema_version": 1,
@@ -114,13 +125,16 @@ def run_bench(
             "quick": quick,
             "batch": 1,
             "threads": used,
-            "rows": "test rows at their real lengths",
+            "rows": "texts of test rows, joined and cut to the length of each prompt"
+            if speaks
+            else "test rows at their real lengths",
             "warm_file": True,
         },
         "variants": _variants(runs, lineage["variants"], seed),
         "left_out": left_out,
         "ratios": _ratios(runs, seed),
         "traffic": loaded,
+        **({"language": language_block(runs, lineage["variants"], specs, reads, seed)} if speaks else {}),
         **energy_facts(recorder, unread, runs),
         "validity": validity(replace(runs, interrupted=not complete), before, after),
     }

@@ -26,6 +26,7 @@ def score(
     task: str,
     max_length: int,
     provider: str = "CPUExecutionProvider",
+    config: dict[str, str] | None = None,
     progress: Callable[[float, float, str], None] = lambda done, total, text: None,
 ) -> np.ndarray:
     """Evidence of each row of `rows` (JSON lines), float64 (rows, numbers), which the task reduces to its metric.
@@ -42,7 +43,7 @@ def score(
     if not read:
         raise BadInput("no rows to score", where=str(rows))
     data = encode(checkpoint, read, kind, max_length)
-    session = open_session(model, provider=provider, threads=2)
+    session = open_session(model, provider=provider, threads=2, config=config)
     asked = {item.name for item in session.get_inputs()}
     outputs = []
     for number, one in enumerate(data.passes):
@@ -60,11 +61,13 @@ class Texts:
     """What a language model makes of texts."""
 
     evidence: np.ndarray
-    """float64 (texts, 2), which the task reduces to its metric."""
+    """float64 (scored texts, 2), which the task reduces to its metric."""
     predicted: np.ndarray
     """int32 (tokens,): the model's own choice at every scored place, text after text."""
     continued: np.ndarray
     """int32 (prompts, tokens): its greedy answers to the beginnings of the first texts."""
+    skipped: int = 0
+    """Texts of fewer than two tokens: none of theirs has one before it that could predict it."""
 
 
 def score_texts(
@@ -72,15 +75,17 @@ def score_texts(
 ) -> Texts:
     """Every row of `rows` (JSON lines) read, and some gone on with, by the language model in folder `model`.
 
-    A text longer than the context is read in windows of it, each without what stands before it.
+    A text longer than the context is read in windows of it, each without what stands before it. One of a single token is counted and
+    left out.
 
     Raises:
-        BadInput: no rows, a text of a single token, or files that are no language model.
+        BadInput: no rows, none of two tokens or more, or files that are no language model.
         CheckFailed: the model gives NaN or Inf.
     """
     from edgekit.bench.greedy import continued
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.model import language_model
+    from edgekit.runtime.tokenise import checked
 
     read: list[dict[str, Any]] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     if not read:
@@ -91,7 +96,15 @@ def score_texts(
         raise BadInput("not a language model", where=str(model), faults=faults)
     session = open_session(model / "model.onnx", threads=2)
     language = language_model(session, generation, checkpoint / "tokenizer.json")
-    texts = [language.encode(row["text"]) for row in read]
+    encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in read]
+    texts = [ids for ids in encoded if len(ids) > 1]
+    skipped = len(encoded) - len(texts)
+    if not texts:
+        raise BadInput(
+            f"none of the {len(read):,} texts has two tokens, and the first of a text is given, not predicted",
+            where=str(rows),
+            fix="give longer texts as test rows",
+        )
     found, predicted = [], []
     for number, ids in enumerate(texts):
         if number % 10 == 0:
@@ -101,8 +114,8 @@ def score_texts(
         found.append([float(chances.sum()), float(len(chances))])
         predicted += [likeliest for _, likeliest in passes]
     answers = continued(language, texts, progress)
-    progress(len(texts), len(texts), "scored")
-    return Texts(np.asarray(found, dtype=np.float64), np.concatenate(predicted).astype(np.int32), answers)
+    progress(len(texts), len(texts), f"scored; {skipped:,} of fewer than two tokens left out" if skipped else "scored")
+    return Texts(np.asarray(found, dtype=np.float64), np.concatenate(predicted).astype(np.int32), answers, skipped)
 
 
 def windows(ids: np.ndarray, context: int, bos: int | None) -> list[np.ndarray]:

@@ -50,7 +50,8 @@ def specifications(
 def files_of(variant: dict[str, Any]) -> dict[str, Any]:
     """Sizes in MB (10^6 bytes) and sha256 of what a variant ships: its model, and model and tokenizer together."""
     model = Path(variant["folder"]) / _model(variant)
-    alone = model.stat().st_size
+    beside = model.with_name(f"{model.name}.data")
+    alone = model.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
     both = alone + (model.parent / "tokenizer.json").stat().st_size
     return {"file_mb": alone / 1e6, "total_mb": both / 1e6, "sha256": sha256_file(model)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.report.facts import Facts
-from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid
+from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, filled
 from edgekit.report.records import Quality, Stage, Variant
 from edgekit.report.words import (
     change_in,
@@ -36,7 +36,7 @@ def stages_grid(facts: Facts) -> Grid:
         Column("parameters"),
         Column("size", "MB"),
         Column(metric_words(facts.quality)),
-        Column("p50", "ms"),
+        Column("a token" if facts.speaks else "p50", "ms"),
     )
     by_key = {stage.key: stage for stage in facts.stages}
     before = facts.variant("ort-fp32")
@@ -58,7 +58,7 @@ def stages_grid(facts: Facts) -> Grid:
         "Each row is the chain cut after that step, exported and quantized exactly like the bundle, then scored and timed. "
         "Small figures are changes against the row above; for quality they are points, for perplexity %."
     )
-    return Grid("What each step cost and gained", caption, columns, tuple(rows), len(rows) - 1)
+    return filled(Grid("What each step cost and gained", caption, columns, tuple(rows), len(rows) - 1))
 
 
 def _changed(now: Quality, before: Quality | None) -> str:

@@ -38,7 +38,9 @@ def protocol(facts: Facts) -> list[tuple[str, str]]:
         ("energy", f"not stated: {measured.energy_reason}" if measured.energy_reason else ""),
     ]
     for variant, meters in measured.energy.items():
-        pairs.append((f"energy, {variant}", "; ".join(f"{meter}: {_energy(read)}" for meter, read in meters.items())))
+        pairs.append(
+            (f"energy, {variant}", "; ".join(f"{meter}: {_energy(read, facts.speaks)}" for meter, read in meters.items()))
+        )
     return [(what, value) for what, value in pairs if value]
 
 
@@ -110,9 +112,9 @@ def limits(facts: Facts) -> list[str]:
     return found
 
 
-def _energy(read: Energy) -> str:
+def _energy(read: Energy, speaks: bool) -> str:
     idle = "" if read.above_idle is None else f", {read.above_idle:.3g} above idle"
-    return f"{read.millijoules:.3g} mJ an answer{idle}"
+    return f"{read.millijoules:.3g} mJ {'a token' if speaks else 'an answer'}{idle}"
 
 
 def _said(value: Any) -> str:

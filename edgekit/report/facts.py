@@ -51,6 +51,11 @@ class Facts:
     """Why there is no measurement; "" where there is one."""
     tools: Mapping[str, str]
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a language model, whose latency is that of a token."""
+        return self.task == "text-generation"
+
     def variant(self, name: str) -> Variant | None:
         """The variant called `name`, if this run has it."""
         return next((variant for variant in self.variants if variant.name == name), None)
@@ -244,4 +249,6 @@ def _audit(node: Node) -> Audit:
         ),
         ok=node.flag("ok"),
         notes=node.texts("notes"),
+        counted=str(node.value.get("counted", "run in integer kernels")),
+        stand_in=str(node.value.get("stand_in", "")),
     )

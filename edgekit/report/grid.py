@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-__all__ = ["Cell", "Column", "Grid", "NOTHING", "UNMEASURED", "escape_markdown", "markdown_table", "plain", "TerminalTable"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Grid",
+    "NOTHING",
+    "UNMEASURED",
+    "escape_markdown",
+    "filled",
+    "markdown_table",
+    "plain",
+    "TerminalTable",
+]
 
 Tone = Literal["", "strong", "good", "bad", "quiet"]
 WIDE = 110
@@ -60,6 +71,20 @@ class Grid:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.title}: a row of {len(row)} cells under {len(self.columns)} columns")
+
+
+def filled(grid: Grid) -> Grid:
+    """`grid` without the columns in which no row has a figure."""
+    kept = [
+        number
+        for number in range(len(grid.columns))
+        if any(row[number] not in (NOTHING, UNMEASURED) for row in grid.rows) or not grid.rows
+    ]
+    return replace(
+        grid,
+        columns=tuple(grid.columns[number] for number in kept),
+        rows=tuple(tuple(row[number] for number in kept) for row in grid.rows),
+    )
 
 
 @dataclass(frozen=True)

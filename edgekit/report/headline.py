@@ -56,7 +56,11 @@ def tiles(facts: Facts) -> list[Tile]:
     if bundle is not None and bundle.real is not None:
         real = bundle.real
         found.append(
-            Tile("median latency of an answer", f"{milliseconds(real.p50)} ms", f"{interval(real.low, real.high)} (95%)")
+            Tile(
+                f"median latency of {'a token' if facts.speaks else 'an answer'}",
+                f"{milliseconds(real.p50)} ms",
+                f"{interval(real.low, real.high)} (95%)",
+            )
         )
     before = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else ""
     found.append(Tile("model and tokenizer", f"{megabytes(facts.bundle_mb)} MB", before))

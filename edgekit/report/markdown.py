@@ -7,6 +7,7 @@ from edgekit.report.details import commands, environment, limits, protocol, step
 from edgekit.report.facts import Facts
 from edgekit.report.grid import Grid, escape_markdown, markdown_table, plain
 from edgekit.report.headline import headline
+from edgekit.report.speech import speech_grid
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
 from edgekit.report.verdicts import cautions
 from edgekit.report.words import span
@@ -20,7 +21,7 @@ def render_markdown(facts: Facts) -> str:
     parts += [
         f"> **{escape_markdown(item.text)}**" if item.grave else f"> {escape_markdown(item.text)}" for item in cautions(facts)
     ]
-    grids = (variants_grid, budgets_grid, stages_grid, times_grid, lengths_grid, start_grid, audit_grid)
+    grids = (variants_grid, budgets_grid, stages_grid, times_grid, lengths_grid, speech_grid, start_grid, audit_grid)
     for grid in (build(facts) for build in grids):
         if grid is not None:
             parts += _section(grid)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.report.parse import Node
 
-__all__ = ["Energy", "Measurement", "Ratio", "Read", "Timing", "read_measurement"]
+__all__ = ["Energy", "Measurement", "Ratio", "Read", "Reading", "Speech", "Timing", "read_measurement"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,29 @@ class Energy:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A language model at one length of the prompt."""
+
+    tokens: int
+    read_per_second: float
+    made_per_second: float
+    share: float | None
+    """Of the memory's speed, what weights and cache read for a token take; None where the bytes are not known."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What is measured of language models alone."""
+
+    memory_gb_s: float
+    main_prompt: int
+    """After which the variants' `real` times a token."""
+    tokens: int
+    """Made after each prompt."""
+    variants: Mapping[str, tuple[Reading, ...]]
+
+
+@dataclass(frozen=True)
 class Measurement:
     """How, where and how validly the times were taken."""
 
@@ -75,6 +98,8 @@ class Measurement:
     """Of each variant with the real rows, by meter."""
     left_out: Mapping[str, str]
     """Variants that were not timed, and why."""
+    speech: Speech | None = None
+    """None where no language model was measured."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,7 @@ def read_measurement(document: Node) -> Read:
         energy_reason=document.text("energy_reason", "") if document.value.get("energy") is None else "",
         energy=_energy(document.maybe("energy")),
         left_out={name: left_out.text(name) for name in left_out.value} if left_out else {},
+        speech=_speech(document.maybe("language")),
     )
     return Read(
         measurement,
@@ -127,6 +153,25 @@ def _energy(node: Node | None) -> dict[str, dict[str, Energy]]:
         for variant, scenarios in node.members("variants").items()
         if scenarios.has("real")
     }
+
+
+def _speech(node: Node | None) -> Speech | None:
+    if node is None:
+        return None
+    variants = {
+        name: tuple(
+            Reading(
+                one.count("tokens"),
+                one.number("read_per_second", above=0),
+                one.number("made_per_second", above=0),
+                one.number("share", above=0) if one.has("share") else None,
+            )
+            for one in variant.nodes("prompts")
+        )
+        for name, variant in node.members("variants").items()
+    }
+    speed = node.node("memory_gb_s").number("median", above=0)
+    return Speech(speed, node.count("main_prompt"), node.count("tokens"), variants)
 
 
 def _variant(node: Node) -> dict[str, Any]:

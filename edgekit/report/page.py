@@ -12,6 +12,7 @@ from edgekit.report.details import commands, environment, limits, protocol, step
 from edgekit.report.facts import Facts
 from edgekit.report.headline import clauses, headline, tiles
 from edgekit.report.plots import describe, lengths_svg, picture_svg
+from edgekit.report.speech import speech_grid
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
 from edgekit.report.verdicts import budgets, cautions
 from edgekit.report.words import span
@@ -36,11 +37,12 @@ def render_page(facts: Facts) -> str:
         badges=_badges(facts),
         picture=Markup(picture_svg(facts)),  # matplotlib escapes the labels
         picture_words=describe(facts),
-        lengths_picture=Markup(lengths_svg(facts)),
+        lengths_picture=Markup("" if facts.speaks else lengths_svg(facts)),
         variants=variants_grid(facts),
         stages=stages_grid(facts),
         times=times_grid(facts),
         lengths=lengths_grid(facts),
+        speech=speech_grid(facts),
         start=start_grid(facts),
         audit=audit_grid(facts),
         budgets=budgets_grid(facts),

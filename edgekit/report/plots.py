@@ -149,7 +149,7 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> An
     _dress(axes, colours)
     metric = facts.quality.metric
     axes.set_xlabel(
-        "median latency of one answer, ms (log scale; further left is faster)"
+        f"median latency of {'a token' if facts.speaks else 'one answer'}, ms (log scale; further left is faster)"
         if measured
         else "model and tokenizer, MB (log scale)"
     )

@@ -96,3 +96,7 @@ class Audit:
     requirements: tuple[Requirement, ...]
     ok: bool
     notes: tuple[str, ...]
+    counted: str = "run in integer kernels"
+    """What is true of the `integer` products."""
+    stand_in: str = ""
+    """The provider whose kernels were read and scored with, where the machine had not the target's own."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from edgekit.report.chain import stages_grid
 from edgekit.report.facts import Facts
-from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, plain
+from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled, plain
 from edgekit.report.headline import headline
 from edgekit.report.records import Variant
+from edgekit.report.speech import speech_grid
 from edgekit.report.verdicts import budgets, cautions, speedup
 from edgekit.report.words import (
     interval,
@@ -44,7 +45,7 @@ def variants_grid(facts: Facts) -> Grid:
     metric = metric_words(facts.quality)
     columns = (
         Column("variant", right=False),
-        Column("p50", "ms"),
+        Column("a token" if facts.speaks else "p50", "ms"),
         Column("speed-up", "vs eager"),
         Column("speed-up", "vs stock"),
         Column(metric),
@@ -71,14 +72,17 @@ def variants_grid(facts: Facts) -> Grid:
                 Cell(f"{variant.peak_mb:.0f}") if variant.peak_mb else UNMEASURED,
             )
         )
+    speech = facts.measurement.speech if facts.measurement else None
+    timed = f"of a token after a prompt of {speech.main_prompt}" if speech else "on the test rows"
     caption = (
-        f"Latency is the median of process medians at batch 1 on the test rows; {metric} is of {facts.quality.n:,} test rows, "
-        "its change against the original. Small figures are 95% intervals. Stock is the off-the-shelf dynamic INT8. "
+        f"Latency is the median of process medians at batch 1 {timed}; {metric} is of {facts.quality.n:,} test rows, "
+        f"its change against the original. Small figures are 95% intervals. {'' if facts.speaks else 'Stock is the off-the-shelf dynamic INT8. '}"
         "Total is model and tokenizer; peak is the most "
         "memory a process held. MB are millions of bytes."
     )
     marked = next((number for number, variant in enumerate(facts.variants) if variant.name == "bundle"), None)
-    return Grid("All variants", caption, columns, tuple(rows), marked)
+    grid = Grid("All variants", caption, columns, tuple(rows), marked)
+    return filled(grid) if facts.speaks else grid
 
 
 def _speedup_cell(facts: Facts, variant: Variant, against: str) -> Cell:
@@ -115,12 +119,12 @@ def start_grid(facts: Facts) -> Grid | None:
     )
     marked = next((number for number, variant in enumerate(timed) if variant.name == "bundle"), None)
     caption = "Medians over the fresh processes, files already in the page cache. Tokenise and decode are per text and come on top of p50."
-    return Grid("Start-up", caption, columns, rows, marked)
+    return filled(Grid("Start-up", caption, columns, rows, marked))
 
 
 def lengths_grid(facts: Facts) -> Grid | None:
     """Median latency by input length; None where only real lengths were timed."""
-    timed = [variant for variant in facts.variants if variant.timings]
+    timed = [variant for variant in facts.variants if variant.timings and not facts.speaks]
     names = list(dict.fromkeys(name for variant in timed for name in variant.timings))
     if len(names) < 2:
         return None
@@ -155,7 +159,7 @@ def audit_grid(facts: Facts) -> Grid:
     small = f"{audit.weight_only} have small weights and multiply in floating point, " if audit.weight_only else ""
     kept = f"{len(audit.kept_float)} were kept in floating point for quality, " if audit.kept_float else ""
     caption = (
-        f"{audit.integer} of {audit.constant} MatMuls with constant weights run in integer kernels; {small}{kept}{len(audit.fallbacks)} "
+        f"{audit.integer} of {audit.constant} MatMuls with constant weights {audit.counted}; {small}{kept}{len(audit.fallbacks)} "
         f"fell back to floating point, {plural(audit.stray_qdq, 'stray Quantize/Dequantize node')}, {plural(audit.casts, 'cast')}; {seen}."
     )
     fused = ", ".join(f"{number} {name}" for name, number in audit.fused.items()) or "none"
@@ -210,6 +214,8 @@ def render_terminal(facts: Facts) -> RenderableType:
     parts: list[RenderableType] = [Text(plain(span(facts)), style="bold"), Text(plain(headline(facts)))]
     parts += [Text(plain(item.text), style="bold red" if item.grave else "yellow") for item in cautions(facts)]
     parts += [Text(""), TerminalTable(variants_grid(facts)), TerminalTable(stages_grid(facts))]
+    if spoken := speech_grid(facts):
+        parts.append(TerminalTable(spoken))
     parts.append(
         Text.assemble(
             ("Audit  ", "bold"),

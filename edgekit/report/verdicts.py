@@ -126,6 +126,9 @@ def cautions(facts: Facts) -> list[Caution]:
     missed = [budget.what for budget in budgets(facts) if budget.met is False]
     if missed:
         found.append(Caution(True, f"Budget not met: {', '.join(missed)}."))
+    if stand_in := facts.audit.stand_in:
+        text = f"Audited and scored with the kernels of {stand_in}: this machine has not the target's provider."
+        found.append(Caution(False, text))
     if measured is None:
         return [*found, Caution(False, f"Not measured here: {facts.not_measured}.")]
     if measured.quick:

@@ -12,6 +12,7 @@ SESSION_KEYS = frozenset(
         "session.disable_prepacking",
         "session.x64quantprecision",
         "session.disable_cpu_ep_fallback",
+        "session.disable_quant_qdq",
         "session.dynamic_block_base",
         "session.set_denormal_as_zero",
         "mlas.enable_gemm_fastmath_arm64_bfloat16",

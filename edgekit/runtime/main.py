@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--threads", type=int)
             command.add_argument("--processes", type=int, default=10)
             command.add_argument("--seconds", type=float, default=2.0)
+            command.add_argument("--prompts", help="language models: lengths of prompts in tokens, such as 16,512")
             command.add_argument("--seed", type=int, default=7)
             command.add_argument("--out", type=Path)
         if verb == "serve":
@@ -112,6 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.verb == "bench" and not document["complete"]:
         whole = len(document["variants"][0]["scenarios"][0]["children_p50_ms"])
         print(f"runner: interrupted: the result is partial, {whole} of {asked.processes} processes", file=sys.stderr)
+        return 130
+    if asked.verb == "run" and document and document[-1].get("ended") == "interrupted":
+        print("runner: interrupted", file=sys.stderr)
         return 130
     return 0
 
@@ -152,10 +156,17 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
 
         manifest = open_bundle(asked.bundle).manifest.document
         return manifest, json.dumps(manifest["edgekit"]["quality"] | {"name": manifest["name"]}, indent=1)
-    from edgekit.runtime.supervise import bench_bundle
+    from edgekit.runtime.lone import bench_bundle
+    from edgekit.runtime.prompts import prompt_lengths
 
     document = bench_bundle(
-        asked.bundle, threads=asked.threads, processes=asked.processes, seconds=asked.seconds, out=asked.out, seed=asked.seed
+        asked.bundle,
+        threads=asked.threads,
+        prompts=prompt_lengths(asked.prompts),
+        processes=asked.processes,
+        seconds=asked.seconds,
+        out=asked.out,
+        seed=asked.seed,
     )
     lines = [f"{item['name']:>6}: p50 {item['p50_ms']:.3f} ms, 95% interval {item['ci95_ms'][0]:.3f} to {item['ci95_ms'][1]:.3f}"
              for item in document["variants"][0]["scenarios"]]  # fmt: skip

@@ -46,8 +46,13 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
 
     Keys of `spec`: kind ("onnx", or "module:function", a loader (task, folder, threads) -> (names of inputs, predict)), folder,
     model, items (JSON lines, one input of the task each), task, max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds,
-    seed, scenarios ("real" or a number of tokens), and traffic (see `_traffic`; may be absent).
+    seed, scenarios ("real" or a number of tokens), and traffic (see `_traffic`; may be absent). Of a language model, which has
+    `generation`, see `measure_language`; kind "memory" reads memory and nothing else.
     """
+    if spec["kind"] == "memory":
+        from edgekit.runtime.measure_language import reading
+
+        return {"gb_per_second": reading(threads=spec["threads"])}
     spawned = int(os.environ.get("EDGEKIT_SPAWNED_NS", ENTERED_NS))
     folder = Path(spec["folder"])
     if spec["kind"] == "onnx":
@@ -55,6 +60,11 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     memory = {"baseline_mb": _peak_mb()}
     importlib.import_module("tokenizers")
     phases = {"interpreter_ms": (ENTERED_NS - spawned) / 1e6, "import_ms": _since(ENTERED_NS)}
+    if spec.get("generation"):
+        from edgekit.runtime.measure_language import measure_language
+
+        found = measure_language({**spec, "spawned": spawned}, _since, _now)
+        return {**found, "phases": phases | found["phases"], "memory": memory | {"peak_mb": _peak_mb()}}
     started = _now()
     names, run, providers = _opened(spec, folder)
     phases["session_ms"] = _since(started)

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekit.runtime.bundle import open_bundle
 from edgekit.runtime.child import run_child
-from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
-from edgekit.runtime.environment import compare, snapshot
-from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.health.record import Recorder, energy_block, find_meters
-from edgekit.runtime.session import check_chip
+from edgekit.runtime.environment import compare
+from edgekit.runtime.health.record import Recorder, energy_block
 from edgekit.runtime.statistics import spread, summary
 
 __all__ = [
     "Progress",
     "Runs",
-    "bench_bundle",
-    "dots",
     "energy_facts",
-    "refuse_emulation",
     "run_children",
     "scenario_facts",
     "validity",
@@ -39,7 +27,6 @@ __all__ = [
 
 STABLE = 0.10
 """Process medians further apart than this share make a result unstable."""
-MIN_RUNS = 200
 Progress = Callable[[float, float, str], None]
 
 
@@ -141,134 +128,3 @@ def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[
             stable = False
             reasons.append(f"processes of {name} differ by {share:.0%} ({scenario})")
     return {"valid": not found["throttled"], "stable": stable, "throttled": found["throttled"], "reasons": reasons}
-
-
-def dots(done: float, total: float, text: str) -> None:
-    """Progress for a bare terminal: a dot a process on standard error, and nothing where that is no terminal."""
-    if sys.stderr.isatty():
-        print("." if done < total else "\n", end="", file=sys.stderr, flush=True)
-
-
-def bench_bundle(
-    path: Path,
-    *,
-    threads: int | None,
-    processes: int,
-    seconds: float,
-    out: Path | None,
-    progress: Progress = dots,
-    seed: int = 7,
-) -> dict[str, Any]:
-    """Measure a lone bundle on this machine, without torch and without baselines; inputs are its golden texts.
-
-    Writes the document to `out` (atomically) and returns it; after Ctrl-C, with the processes that were complete, and with
-    `"complete": false`.
-
-    Raises:
-        BadInput: numbers out of range, or no sound bundle there.
-        CheckFailed: the bundle's files are not what its manifest says, or a process failed.
-        NotPossibleHere: this chip is not the bundle's target, or is emulated.
-        KeyboardInterrupt: Ctrl-C before the first process was complete.
-    """
-    if processes < 1 or not 0 < seconds < 3600 or (threads is not None and threads < 1):
-        raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
-    bundle = open_bundle(path)
-    manifest = bundle.manifest
-    refuse_emulation()
-    check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
-    golden = json.loads((bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))["rows"]
-    used = min(threads or manifest.threads, _detected()["cores_usable"])
-    lengths = sorted({min(length, manifest.max_length) for length in (16, 64, 128)})
-    before = snapshot()
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
-        items = Path(folder) / "items.jsonl"
-        items.write_text("".join(json.dumps(row["input"]) + "\n" for row in golden), encoding="utf-8")
-        spec = {
-            "kind": "onnx",
-            "folder": str(bundle.folder),
-            "model": manifest.model_file,
-            "items": str(items),
-            "task": manifest.task,
-            "max_length": manifest.max_length,
-            "provider": manifest.provider,
-            "threads": used,
-            "session_config": manifest.session_config,
-            "seconds": seconds,
-            "min_runs": MIN_RUNS,
-            "max_warmup_seconds": 3.0,
-            "scenarios": ["real", *lengths],
-        }
-        meters, unread = find_meters(manifest.provider)
-        with Recorder(meters) as recorder:
-            runs = run_children({"bundle": spec}, processes=processes, seed=seed, progress=progress)
-    if not runs.measured():
-        raise KeyboardInterrupt
-    after = snapshot()
-    document = {
-        "schema_version": 1,
-        "complete": not runs.interrupted,
-        "bundle": manifest.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "artifact_sha256": manifest.assets[manifest.model_file].sha256,
-        "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
-        "runtime": {
-            "provider": manifest.provider,
-            "providers": runs.children["bundle"][0]["providers"],
-            "threads": used,
-            "session_config": manifest.session_config,
-        },
-        "environment": {"before": before, "after": after},
-        "protocol": {
-            "processes": processes,
-            "seconds": seconds,
-            "min_runs": MIN_RUNS,
-            "interleaved": False,
-            "seed": seed,
-            "quick": False,
-            "batch": 1,
-            "rows": "the bundle's golden inputs",
-            "warm_file": True,
-        },
-        "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
-        "ratios": [],
-        **energy_facts(recorder, unread, runs),
-        "validity": validity(runs, before, after),
-    }
-    if out is not None:
-        _write(out, document)
-    return document
-
-
-def refuse_emulation() -> None:
-    """Raise NotPossibleHere where software translates this process' instructions: its times would be the emulator's."""
-    sign = emulation()
-    if sign is not None:
-        what = f"this processor is emulated ({sign}): its times mean nothing"
-        raise NotPossibleHere(what, where="bench", fix="measure on the device itself")
-
-
-def _detected() -> dict[str, Any]:
-    """The machine, as far as the runtime alone sees it."""
-    chip = parse_cpuinfo(read_text(Path("/proc/cpuinfo")))
-    return {
-        "arch": machine(),
-        "cpu": chip.model,
-        "isa": sorted(chip.isa),
-        "cores_usable": usable_cores(chip.physical or os.cpu_count() or 1),
-        "virtualised": chip.virtualised,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "onnxruntime": metadata.version("onnxruntime"),
-    }
-
-
-def _write(out: Path, document: dict[str, Any]) -> None:
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgekit.runtime.tokenise import Pass
 
-__all__ = ["Task", "eager_predictor", "find_task", "graph_of", "task_names"]
+__all__ = ["Task", "eager_predictor", "eager_reader", "find_task", "graph_of", "task_names"]
 
 
 @dataclass(frozen=True)
@@ -129,3 +129,28 @@ def eager_predictor(task: str, folder: Path, threads: int) -> tuple[list[str], C
         return np.asarray(output.numpy())
 
     return input_names(folder, pairs=kind.pairs), predict
+
+
+def eager_reader(folder: Path, threads: int) -> Callable[[np.ndarray, int], int]:
+    """PyTorch eager fp32 of a language model's checkpoint, for the benchmark: a `Step` of `edgekit.runtime.measure_language`."""
+    import numpy as np
+    import torch
+
+    from edgekit.models.checkpoint import load
+
+    torch.set_num_threads(threads)
+    model = load(folder, find_task("text-generation").auto)
+    model.eval()
+    cache: Any = None
+
+    def step(ids: np.ndarray, room: int) -> int:
+        nonlocal cache
+        with torch.inference_mode():
+            output = model(
+                input_ids=torch.from_numpy(np.asarray(ids))[None], past_key_values=None if room else cache, use_cache=True,
+                logits_to_keep=1,
+            )  # fmt: skip
+        cache = output.past_key_values
+        return int(output.logits[0, -1].argmax())
+
+    return step

@@ -17,7 +17,7 @@ from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.runner import write_runner
-from edgekit.runtime import supervise
+from edgekit.runtime import lone, supervise
 from edgekit.runtime.main import main as runner
 
 
@@ -63,7 +63,7 @@ def here(tmp_path: Path) -> Path:
 
 def test_a_bundle_is_measured_and_the_document_written(here: Path, tmp_path: Path) -> None:
     said: list[float] = []
-    document = supervise.bench_bundle(
+    document = lone.bench_bundle(
         here,
         threads=None,
         processes=2,
@@ -104,7 +104,7 @@ def test_the_runner_measures_from_inside_its_zip(here: Path, tmp_path: Path) -> 
 def test_another_chips_bundle_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     folder = bundle(tmp_path, **changes)
     with pytest.raises(NotPossibleHere):
-        supervise.bench_bundle(folder, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
+        lone.bench_bundle(folder, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
     assert not (tmp_path / "bench.json").exists()
 
 
@@ -113,7 +113,7 @@ def test_a_changed_bundle_is_not_measured(here: Path) -> None:
     data[-1] ^= 1
     (here / "model.onnx").write_bytes(bytes(data))
     with pytest.raises(CheckFailed):
-        supervise.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=None)
+        lone.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=None)
 
 
 def test_ctrl_c_before_anything_is_complete_is_ctrl_c(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_ctrl_c_before_anything_is_complete_is_ctrl_c(here: Path, tmp_path: Path
 
     monkeypatch.setattr(supervise, "run_child", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        supervise.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
+        lone.bench_bundle(here, threads=None, processes=1, seconds=0.01, out=tmp_path / "bench.json")
     assert not (tmp_path / "bench.json").exists()
 
 

@@ -111,10 +111,23 @@ def wanted(source: Path, texts: list[str]) -> tuple[list[int], list[int]]:
     return likeliest, answer[2:]
 
 
-def test_a_text_of_one_token_is_refused(tmp_path: Path) -> None:
+def test_a_text_of_one_token_is_left_out_and_counted(tmp_path: Path) -> None:
     source = checkpoint("llama, tied", tmp_path / "model")
-    (tmp_path / "exported").mkdir()
-    export_decoder(source, tmp_path / "exported", max_length=32, progress=lambda *_: None)
-    (tmp_path / "rows.jsonl").write_text('{"text": "w5"}\n')
-    with pytest.raises(BadInput, match="one token has none before it"):
-        score_texts(tmp_path / "exported", source, tmp_path / "rows.jsonl")
+    exported, rows = tmp_path / "exported", tmp_path / "rows.jsonl"
+    exported.mkdir()
+    export_decoder(source, exported, max_length=32, progress=lambda *_: None)
+    said: list[str] = []
+    texts = ["w5", "w6 w7 w8", "w11", "w9 w10"]
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    found = score_texts(exported, source, rows, progress=lambda done, total, text: said.append(text))
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in (texts[1], texts[3])))
+    same = score_texts(exported, source, rows)
+    assert (found.skipped, same.skipped) == (2, 0) and found.evidence[:, 1].tolist() == [2, 1]
+    assert np.array_equal(found.evidence, same.evidence) and np.array_equal(found.continued, same.continued)
+    assert "2 of fewer than two tokens left out" in said[-1]
+    rows.write_text('{"text": "w5"}\n')
+    with pytest.raises(BadInput, match="none of the 1 texts has two tokens"):
+        score_texts(exported, source, rows)
+    rows.write_text("")
+    with pytest.raises(BadInput, match="no rows to score"):
+        score_texts(exported, source, rows)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tiny_onnx import specification, write_items, write_variant
 
-from edgekit.runtime import child, supervise
+from edgekit.runtime import child, lone, supervise
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.supervise import Runs, run_children, scenario_facts, validity
 
@@ -164,14 +164,14 @@ def test_validity() -> None:
 
 
 def test_an_emulated_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "emulation", lambda: "the kernel runs qemu")
+    monkeypatch.setattr(lone, "emulation", lambda: "the kernel runs qemu")
     with pytest.raises(NotPossibleHere, match="the kernel runs qemu"):
-        supervise.refuse_emulation()
-    monkeypatch.setattr(supervise, "emulation", lambda: None)
-    supervise.refuse_emulation()
+        lone.refuse_emulation()
+    monkeypatch.setattr(lone, "emulation", lambda: None)
+    lone.refuse_emulation()
 
 
 @pytest.mark.parametrize("changes", [{"processes": 0}, {"seconds": 0}, {"seconds": float("nan")}, {"threads": 0}])
 def test_senseless_numbers_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        supervise.bench_bundle(tmp_path, **{"threads": None, "processes": 1, "seconds": 1.0, "out": None, **changes})
+        lone.bench_bundle(tmp_path, **{"threads": None, "processes": 1, "seconds": 1.0, "out": None, **changes})

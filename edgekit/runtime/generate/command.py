@@ -25,7 +25,7 @@ def run_language(
     """Answer `items` one after another, each a text or {"messages": [...]}; None: converse with the terminal.
 
     `given` holds the fields of Sampling and `chat` by name, None where not given. Answers go to standard output as they come,
-    without the last one's line end, unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each.
+    without the last one's line end where it is whole, unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each.
 
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.
@@ -47,6 +47,7 @@ def run_language(
         answers.append(answer.document())
         if answer.ended == "interrupted":
             if not as_json:
+                print()  # what a shell says next begins on a line of its own
                 raise KeyboardInterrupt
             break
     return answers

@@ -59,7 +59,8 @@ class Sampling:
             value = getattr(self, name)
             whole = type(value) is int or (kind is float and type(value) is float and math.isfinite(value))
             if not whole or not low <= value <= high or (name == "top_p" and value == 0):
-                span = f"above 0, up to {high:g}" if name == "top_p" else f"from {low:g} to {high:g}"
+                ends = [f"{end:,}" if kind is int else f"{end:g}" for end in (low, high)]
+                span = f"above 0, up to {ends[1]}" if name == "top_p" else f"from {ends[0]} to {ends[1]}"
                 faults.append(f"{name}: {value!r} is not a {'whole ' if kind is int else ''}number {span}")
         if type(self.stop) is not tuple or len(self.stop) > MOST_STOPS:
             faults.append(f"stop: not at most {MOST_STOPS} texts")

@@ -11,7 +11,7 @@ import pytest
 from tiny_decoder import CONTEXT, KV_HEADS, SIZE, TINY, TinyDecoder, make_decoder, write_decoder
 from tiny_onnx import write_variant
 
-from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate import graph as graph_module
 from edgekit.runtime.generate.cache import LEAST, empty_cache, rounded
 from edgekit.runtime.generate.graph import Graph, check_graph
@@ -124,6 +124,15 @@ def test_a_full_cache_overflows_loudly(graph: Graph) -> None:
     cache.lengths[0] = 64
     with pytest.raises(BadInput, match="65 tokens do not fit"):
         graph.run(np.array([[1]]), cache)
+
+
+def test_a_context_beyond_the_tables_of_positions_is_told(session: Any) -> None:
+    graph = check_graph(session, replace(TINY, context=4 * CONTEXT))
+    cache = graph.empty(1, 2 * CONTEXT)
+    graph.run(np.ones((1, CONTEXT), dtype=np.int64), cache)
+    with pytest.raises(CheckFailed, match=f"no place for token {CONTEXT + 1}, though its context is said to be {4 * CONTEXT}"):
+        graph.run(np.array([[1]]), cache)
+    assert cache.lengths.tolist() == [CONTEXT]
 
 
 def test_a_cache_beyond_memory_is_refused() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,31 @@ def test_ctrl_c_keeps_the_text_so_far(
         command.run_language(model, ["a hat", "the inn"], {}, as_json=False)
     shown = capsys.readouterr().out
     (answer,) = command.run_language(model, ["a hat", "the inn"], {}, as_json=True)
-    assert answer["ended"] == "interrupted" and answer["new_tokens"] == 4 and shown == answer["text"]
+    assert answer["ended"] == "interrupted" and answer["new_tokens"] == 4 and shown == answer["text"] + "\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("name", ["edgekit", "runner"])
+def test_both_command_lines_say_that_ctrl_c_was_heard(
+    name: str, as_json: bool, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgekit import cli
+
+    def stream(*arguments: Any) -> Iterator[Any]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(LanguageModel, "stream", stream)
+    asked = ["run", str(tiny_bundle), "a hat", "--raw", *(["--json"] if as_json else [])]
+    monkeypatch.setattr(sys, "argv", ["edgekit", *asked])
+    with pytest.raises(SystemExit) as left:
+        cli.main() if name == "edgekit" else sys.exit(main(asked))
+    said = capsys.readouterr()
+    assert left.value.code == 130 and said.err == f"{name}: interrupted\n"
+    if as_json:
+        assert [answer["ended"] for answer in json.loads(said.out)] == ["interrupted"]
+    else:
+        assert said.out == "\n"
 
 
 def test_a_conversation(fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,10 +234,24 @@ class Terminal:
     def say(self, text: str) -> None:
         os.write(self.side, text.encode())
 
-    def end(self) -> int:
-        code = self.process.wait(timeout=30)
-        os.close(self.side)
-        return code
+    def leave(self, keys: str, seconds: float = 30) -> int:
+        """Type `keys`, Ctrl-C again each second, until the process ends; its exit code.
+
+        A Ctrl-C between the prompt and CPython's wait for a key is seen at the next key alone: a person presses it again.
+        """
+        until = time.monotonic() + seconds
+        self.say(keys)
+        try:
+            while time.monotonic() < until:
+                with suppress(subprocess.TimeoutExpired):
+                    return self.process.wait(timeout=1)
+                if keys == "\x03":
+                    self.say(keys)
+            raise AssertionError(f"still running after {seconds} s: {self.seen!r}")
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self.side)
 
 
 @pytest.mark.parametrize("leave", ["/quit\n", "\x04", "\x03"])
@@ -227,8 +266,7 @@ def test_a_conversation_from_the_archive_at_a_terminal(tiny_bundle: Path, tmp_pa
     assert model is not None
     wanted = command._visible(model.answer("a hat", Sampling(max_new_tokens=8)).text)
     assert terminal.wait_for("> ").replace("\r\n", "\n").strip("\n") == wanted.strip("\n")
-    terminal.say(leave)
-    assert terminal.end() == 0
+    assert terminal.leave(leave) == 0
 
 
 def test_the_archive_with_texts_from_a_pipe(tiny_bundle: Path, tmp_path: Path) -> None:
