@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.chip import Cpuinfo, emulation, machine, parse_cpuinfo, read_text, usable_cores
+from edgekit.runtime.tensorrt import PROVIDER as TENSORRT
+from edgekit.runtime.tensorrt import libraries_load
 
 __all__ = ["Cpuinfo", "Gpu", "Host", "detect", "parse_cpuinfo", "parse_gpus"]
 
@@ -139,7 +141,10 @@ def _providers() -> tuple[str, ...]:
         import onnxruntime
     except ImportError:
         return ()
-    return tuple(onnxruntime.get_available_providers())
+    found = onnxruntime.get_available_providers()
+    if TENSORRT in found and not libraries_load(Path(onnxruntime.__file__).parent / "capi"):
+        found.remove(TENSORRT)
+    return tuple(found)
 
 
 def _version(package: str) -> str | None:

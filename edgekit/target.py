@@ -14,8 +14,23 @@ from edgekit.shipped import shipped_file, shipped_names
 if TYPE_CHECKING:
     from edgekit.host import Host
 
-__all__ = ["FASTMATH", "Audit", "Quantize", "Session", "Target", "best_target", "load_target", "target_names"]
+__all__ = [
+    "CPU",
+    "FASTMATH",
+    "PAIRS",
+    "TENSORRT",
+    "Audit",
+    "Quantize",
+    "Session",
+    "Target",
+    "best_target",
+    "load_target",
+    "target_names",
+]
 
+CPU, TENSORRT = "CPUExecutionProvider", "TensorrtExecutionProvider"
+PAIRS = "session.disable_quant_qdq"
+"""The session key that has what Quantize/Dequantize pairs give multiplied in float32. Not for TensorRT: weights would be restored first."""
 FASTMATH = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 """The session key that lets MatMul round both sides to bfloat16 on ARM."""
 
@@ -128,7 +143,7 @@ class Target(Strict):
     """At least one of these flags is needed too, when any is listed."""
     rank: int = Field(ge=0)
     """Of the targets a host matches, the highest rank is its best."""
-    provider: Literal["CPUExecutionProvider", "CUDAExecutionProvider"] = "CPUExecutionProvider"
+    provider: Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"] = "CPUExecutionProvider"
     """The ONNX Runtime execution provider."""
     quantize: Quantize = Quantize()
     session: Session = Session()
@@ -152,6 +167,8 @@ class Target(Strict):
 
     def unsound(self, quantize: Quantize) -> list[str]:
         """Reasons why `quantize` cannot work on this target; empty when it can."""
+        if self.provider == TENSORRT:
+            return _unsound_for_tensorrt(quantize)
         faults = []
         cpu = self.provider == "CPUExecutionProvider"
         if quantize.format == "float16" and cpu:
@@ -182,6 +199,14 @@ class Target(Strict):
             )
         return faults
 
+    @property
+    def stand_in(self) -> dict[str, str]:
+        """Session entries with which the CPU provider computes what this target's file says, where it stands in for another.
+
+        TensorRT's sums do not saturate; the CPU's integer kernels do on chips without VNNI, so pairs are multiplied in float32.
+        """
+        return {PAIRS: "1"} if self.provider == TENSORRT else {}
+
     def lacks(self, host: Host) -> list[str]:
         """What `host` lacks to run this target, in words; empty when nothing."""
         missing = []
@@ -200,6 +225,21 @@ class Target(Strict):
     def matches(self, host: Host) -> bool:
         """Whether this target may be measured on `host`: it has everything, and is no emulator."""
         return not self.lacks(host) and not host.emulated
+
+
+def _unsound_for_tensorrt(quantize: Quantize) -> list[str]:
+    wanted = {
+        "format": ("int8", 'this target is INT8; the target "cuda" takes float16 and weights in a few bits'),
+        "mode": ("static", "TensorRT has no operator that finds ranges at run time"),
+        "activations": ("int8", "TensorRT quantizes symmetrically, around 0"),
+        "weights": ("int8", "TensorRT quantizes symmetrically, around 0"),
+        "embeddings": ("float32", "8-bit lookup is an operator of ONNX Runtime's own, which TensorRT does not know"),
+    }
+    return [
+        f'{name} = "{getattr(quantize, name)}": {why}; use "{value}"'
+        for name, (value, why) in wanted.items()
+        if getattr(quantize, name) != value
+    ]
 
 
 def target_names() -> list[str]:

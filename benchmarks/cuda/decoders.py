@@ -48,15 +48,14 @@ def make(folder: Path, *, tiny: bool) -> None:
     from edgekit.lower.causal import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize import weight_only
-    from edgekit.quantize.causal import quantize_decoder
-    from edgekit.quantize.half_decoder import decoder_to_float16
+    from edgekit.quantize.half_decoder import decoder_for_gpu
     from edgekit.target import Quantize
 
     if (folder / "done").is_file():
         return
     shape = SHAPE | (TINY if tiny else {})
     torch.manual_seed(0)
-    source, whole, few = folder / "checkpoint", folder / "float32", folder / "int4-float32"
+    source, whole = folder / "checkpoint", folder / "float32"
     AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **shape), dtype=torch.float16).save_pretrained(source)
     Tokenizer(models.BPE()).save(str(source / "tokenizer.json"))
     kv, size = shape["num_key_value_heads"], shape["hidden_size"] // shape["num_attention_heads"]
@@ -64,15 +63,17 @@ def make(folder: Path, *, tiny: bool) -> None:
         "context": CONTEXT, "eos": [2], "bos": 1, "layers": shape["num_hidden_layers"], "kv_heads": kv, "head_size": size,
         "chat_template": None,
     }  # fmt: skip
-    for place in (whole, few, folder / "float16", folder / "int4"):
-        place.mkdir(parents=True, exist_ok=True)
+    whole.mkdir(parents=True, exist_ok=True)
     write_graph(describe(source), whole)
-    (whole / "generation.json").write_text(json.dumps(generation))
-    decoder_to_float16(whole, folder / "float16")
     weight_only.SHARES = np.ones(1)
-    quantize_decoder(whole, few, Quantize(format="int4-weights"))
-    (few / "generation.json").write_text(json.dumps(generation))
-    decoder_to_float16(few, folder / "int4")
+    for name, settings in (
+        ("float16", Quantize(format="float16")),
+        ("int4", Quantize(format="int4-weights", accuracy_level=0)),
+    ):
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        decoder_for_gpu(whole, place, folder / "scratch", settings)
+        (place / "generation.json").write_text(json.dumps(generation))
     (folder / "done").touch()
 
 

@@ -20,6 +20,8 @@ from timing import interleaved, summary
 
 OURS, EAGER, COMPILED, AUTOTUNED = "edgekit", "PyTorch eager", "torch.compile, reduce-overhead", "torch.compile, max-autotune"
 POSITIONS = 512
+TENSORRT, PAIRS = "TensorrtExecutionProvider", {"session.disable_quant_qdq": "1"}
+"""What a CPU is told that stands in for TensorRT: multiply what the pairs give, in float32."""
 Once = Callable[[], np.ndarray]
 
 
@@ -34,9 +36,10 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
     if device == "cpu":
         place = shutil.copytree(place, folder / "on-cpu" / "bundle", dirs_exist_ok=True)
         text = (place / "manifest.json").read_text(encoding="utf-8")
-        (place / "manifest.json").write_text(
-            text.replace("CUDAExecutionProvider", "CPUExecutionProvider").replace('"session.disable_cpu_ep_fallback": "1"', "")
-        )
+        manifest = json.loads(text.replace(provider_of(folder), "CPUExecutionProvider"))
+        for variant in manifest["components"]["model"]["variants"].values():
+            variant["session_options"]["config"] = PAIRS if provider_of(folder) == TENSORRT else {}
+        (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     verdict = verify(place)
     model = load(place)
     manifest = model.bundle.manifest
@@ -64,9 +67,11 @@ def measure(
     folder: Path, device: str, *, batches: list[int], lengths: list[int], rounds: int, seconds: float, autotuned: set[tuple[int, int]],
     compiled: set[tuple[int, int]],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One document a shape (batch, sequence), all variants interleaved."""
-    model = widened(folder)
-    arithmetic = cost(model)
+    """One document a shape (batch, sequence), all variants interleaved; of a TensorRT bundle at lengths that it takes."""
+    int8 = provider_of(folder) == TENSORRT
+    model = folder / "bundle" / "model.onnx" if int8 else widened(folder)
+    arithmetic = cost(folder.with_name(folder.name.removesuffix("-tensorrt")) / "bundle" / "model.onnx")
+    lengths = [length for length in lengths if not int8 or length <= limit_of(folder)]
     cells = []
     for length in lengths:
         for batch in batches:
@@ -82,13 +87,14 @@ def cell(
     folder: Path, model: Path, device: str, batch: int, length: int, kinds: list[str], arithmetic: dict[str, Any], rounds: int, seconds: float
 ) -> dict[str, Any]:  # fmt: skip
     """All variants at one shape."""
-    ids = np.random.default_rng(length).integers(5, 1000, (batch, length))
+    ids = np.random.default_rng(length).integers(5, min(1000, block_of(folder)["vocabulary"]), (batch, length))
     runs: dict[str, Once] = {}
+    provider = provider_of(folder) if device == "cuda" else "CPUExecutionProvider"
     memory, setup = {}, {}
     for kind in kinds:
         gc.collect()
         before, start = taken_mb(device, peer=kind != OURS), time.perf_counter()
-        runs[kind] = ours(model, ids, device) if kind == OURS else peer(folder, ids, device, kind)
+        runs[kind] = ours(model, ids, provider) if kind == OURS else peer(folder, ids, device, kind)
         for _ in range(4):
             runs[kind]()
         synchronise(device)
@@ -108,13 +114,29 @@ def cell(
     return document
 
 
-def ours(model: Path, ids: np.ndarray, device: str) -> Once:
+def provider_of(folder: Path) -> str:
+    """The execution provider that the bundle in `folder` is for."""
+    return str(block_of(folder)["target"]["provider"])
+
+
+def limit_of(folder: Path) -> int:
+    """Tokens that the bundle in `folder` takes."""
+    return int(block_of(folder)["tokenizer"]["max_length"])
+
+
+def block_of(folder: Path) -> dict[str, Any]:
+    """What the manifest of the bundle in `folder` says in edgekit's own block."""
+    found: dict[str, Any] = json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))["edgekit"]
+    return found
+
+
+def ours(model: Path, ids: np.ndarray, provider: str) -> Once:
     from edgekit.runtime.cuda import Replayed
     from edgekit.runtime.session import open_session
 
-    session = open_session(model, provider="CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider")
-    if device == "cpu":
-        session = Replayed(session, device)
+    session = open_session(model, provider=provider)
+    if provider == "CPUExecutionProvider":
+        session = Replayed(session, "cpu")
     names = {item.name for item in session.get_inputs()}
     every = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     feed = {name: array for name, array in every.items() if name in names}
@@ -178,7 +200,7 @@ def widened(folder: Path) -> Path:
 
     out = folder / "widened.onnx"
     model = onnx.load(str(folder / "bundle" / "model.onnx"))
-    limit = json.loads((folder / "bundle" / "manifest.json").read_text())["edgekit"]["tokenizer"]["max_length"]
+    limit = limit_of(folder)
     tables = {node.input[0] for node in model.graph.node if node.op_type == "Slice"}
     for tensor in model.graph.initializer:
         if tensor.name in tables and tensor.dims[-2] == limit:

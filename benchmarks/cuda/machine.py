@@ -11,6 +11,35 @@ TOOLS = ("onnxruntime-gpu", "onnxruntime", "torch", "triton", "transformers", "n
 QUERY = "name,driver_version,memory.total,clocks.sm,clocks.mem,temperature.gpu,power.draw,clocks_event_reasons.active"
 
 
+def missing() -> str | None:
+    """Why nothing can be measured here, in a sentence; None where it can."""
+    try:
+        import onnxruntime
+        import torch
+    except ImportError as fault:
+        return f"{fault.name} is not installed"
+    providers = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" not in providers:
+        return f"CUDAExecutionProvider is not in this onnxruntime, which has {', '.join(providers)}"
+    if not torch.cuda.is_available():
+        return "PyTorch sees no NVIDIA GPU, or is built without CUDA"
+    return None
+
+
+def missing_for(part: str, device: str) -> str | None:
+    """Why `part` alone cannot be measured here: a bundle for TensorRT without its libraries, two processes without two GPUs."""
+    if device != "cuda":
+        return None
+    if part.endswith("-tensorrt"):
+        from edgekit.host import detect
+
+        return None if "TensorrtExecutionProvider" in detect().providers else "TensorRT's libraries are not on this machine"
+    import torch
+
+    found = torch.cuda.device_count()
+    return f"there is {found} GPU" if part == "distill" and found < 2 else None
+
+
 def facts(device: str) -> dict[str, Any]:
     """GPU, driver, CUDA and library versions."""
     import onnxruntime

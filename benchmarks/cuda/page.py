@@ -7,13 +7,28 @@ from typing import Any
 OURS, EAGER = "edgekit", "PyTorch eager"
 COMPILED = ("torch.compile, reduce-overhead", "torch.compile, max-autotune")
 INT4, HALF = "edgekit INT4, blocks of 32", "edgekit float16"
+INT8 = "-tensorrt"
 ON_GPU = ", logits left on the GPU"
 STATIC = "torch.compile, reduce-overhead, static cache"
 
 
 def page(document: dict[str, Any]) -> str:
     """The whole page."""
-    return "\n".join([*_head(document), *_checks(document), *_encoders(document), *_decoder(document), *_not_run()]) + "\n"
+    return (
+        "\n".join(
+            [
+                *_head(document),
+                *_checks(document),
+                *_encoders(document),
+                *_decoder(document),
+                *_tensorrt(document),
+                *_distilled(document),
+                *_not_run(document),
+                *_carry(),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _head(document: dict[str, Any]) -> list[str]:
@@ -51,16 +66,14 @@ def _checks(document: dict[str, Any]) -> list[str]:
 def _encoders(document: dict[str, Any]) -> list[str]:
     matrix = document["machine"]["ceilings"]["matmul_tflop_per_s"]
     copied = document["machine"]["ceilings"]["copy_gb_per_s"]
-    alone = [cell for cells in document["encoders"].values() for cell in cells if cell["batch"] == 1]
+    measured = {name: cells for name, cells in document["encoders"].items() if not name.endswith(INT8)}
+    alone = [cell for cells in measured.values() for cell in cells if cell["batch"] == 1]
     eager = min(cell["variants"][EAGER]["times_ours"] for cell in alone)
     best = min(_best(cell) for cell in alone)
     slower = [
-        cell
-        for cells in document["encoders"].values()
-        for cell in cells
-        if min(_best(cell), cell["variants"][EAGER]["times_ours"]) < 0.99
+        cell for cells in measured.values() for cell in cells if min(_best(cell), cell["variants"][EAGER]["times_ours"]) < 0.99
     ]
-    total = sum(len(cells) for cells in document["encoders"].values())
+    total = sum(len(cells) for cells in measured.values())
     lines = [
         "## Encoders", "",
         (f"At batch 1 PyTorch eager takes at least {eager:.1f} times as long as edgekit, and the better of the compiled forms at least {best:.2f} "
@@ -70,7 +83,7 @@ def _encoders(document: dict[str, Any]) -> list[str]:
         ("The last column is edgekit's share of the card: of its matrix rate, and of its bandwidth if each weight is read once a run. "
         "Memory is what the session took from the card (for PyTorch, its own count of the most it held)."), "",
     ]  # fmt: skip
-    for name, cells in sorted(document["encoders"].items()):
+    for name, cells in sorted(measured.items()):
         lines += [
             f"### {name}", "",
             ("| batch x tokens | edgekit ms (95%) | texts/s | eager takes | compiled takes | MB, edgekit / eager / compiled "
@@ -128,10 +141,87 @@ def _earlier(run: dict[str, Any]) -> str:
     return f"in an earlier run at batch {batch} the compiled decoder took {compiled:.2f} ms a step, edgekit's float16 graph {ours:.2f}"
 
 
-def _not_run() -> list[str]:
+def _tensorrt(document: dict[str, Any]) -> list[str]:
+    """Latency of the INT8 bundle beside PyTorch's; nothing where it was not measured."""
+    found = {name: cells for name, cells in document["encoders"].items() if name.endswith(INT8)}
+    lines = ["## Target `tensorrt`", ""] if found else []
+    for name, cells in sorted(found.items()):
+        lines += [
+            f"### {name}",
+            "",
+            "| batch x tokens | edgekit ms (95%) | texts/s | eager takes |",
+            "| --- | --- | --- | --- |",
+        ]
+        for cell in sorted(cells, key=lambda one: (one["sequence"], one["batch"])):
+            ours = cell["variants"][OURS]
+            low, high = ours["ms_ci95"]
+            lines.append(
+                f"| {cell['batch']} x {cell['sequence']} | {ours['ms']:.3f} ({low:.3f} to {high:.3f}) | {ours['texts_per_s']:,.0f} | "
+                f"{_times(cell['variants'][EAGER])} |"
+            )
+        lines.append("")
+    return lines
+
+
+def _distilled(document: dict[str, Any]) -> list[str]:
+    """One process against two; nothing where it was not measured."""
+    found = document.get("distill")
+    if found is None:
+        return []
+    low, high = found["difference"]["ci95"]
+    lines = [
+        "## Distillation through `accelerate launch`", "",
+        (f"{found['recipe']}: the student of two processes differs from that of one by {found['difference']['difference']:+.4f} in "
+        f"{found['metric']} on {found['rows']:,} test rows (paired 95% interval {low:+.4f} to {high:+.4f})."), "",
+        "| processes | batch | rows/s | of one process at this batch | test |", "| --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    alone = {one["batch"]: one["rows_per_s"] for one in found["runs"] if one["processes"] == 1}
+    lines += [
+        f"| {one['processes']} | {one['batch']} | {one['rows_per_s']:,.0f} | {one['rows_per_s'] / alone[one['batch']]:.2f}x | {one['test']:.4f} |"
+        for one in found["runs"]
+    ]
+    return [*lines, ""]
+
+
+def _not_run(document: dict[str, Any]) -> list[str]:
+    """What this machine could not do, and what has been on no machine yet."""
+    missing = []
+    if not any(name.endswith(INT8) for name in document["checks"]):
+        missing.append(
+            "- Target `tensorrt`: not run; TensorRT's libraries were not on this machine. Its files are held against what TensorRT's "
+            "documentation asks for, and scored with the CPU's kernels."
+        )
+    if "distill" not in document:
+        missing.append(
+            "- Distillation through `accelerate launch` on two GPUs: not run; there was one. On two CPU processes the student is that of "
+            "one to within float rounding (tests/compress/test_spread.py)."
+        )
+    if not document.get("pipeline"):
+        missing.append(
+            "- `edgekit export reference-lm --target cuda`: its bundle has not been on a GPU. reference-lm and stories260k above were "
+            "converted from CPU bundles by the float16 conversion that the pipeline uses now."
+        )
+    return ["## Not run", "", *missing, ""] if missing else []
+
+
+def _carry() -> list[str]:
     return [
-        "## Not run", "",
-        "Target `tensorrt`: TensorRT's libraries were not on this machine. Distillation on two GPUs: there was one.",
+        "## A GPU without a package registry", "",
+        "`make test-cuda` installs what it needs; where nothing can be installed, carry it and call the script by itself:", "",
+        "```",
+        "# where there is a registry: the bundles, and the wheel (255 MB, for CUDA 13) in pieces",
+        "python benchmarks/cuda/run.py prepare",
+        "pip download onnxruntime-gpu==1.31.1 --no-deps --dest wheel",
+        "cd wheel && sha256sum *.whl > sums && split --bytes=48M *.whl piece.",
+        "# on the machine with the GPU: the checkout with build/cuda in it; in its folder wheel the pieces and sums",
+        "cd wheel && cat piece.* > \"$(cut --fields=3 --delimiter=' ' sums)\" && sha256sum --check sums",
+        "python -m zipfile --extract *.whl gpu && cd ..",
+        "PYTHONPATH=wheel/gpu python benchmarks/cuda/run.py all",
+        "```", "",
+        ("The wheel is of the Python that runs there (`pip download --python-version 3.12 --only-binary :all:` for another). "
+        "It is put first on the path, not installed beside onnxruntime: both are the module `onnxruntime`. CUDA's and cuDNN's "
+        "libraries are found where PyTorch brought them. Rehearse on a CPU first: `make test-cuda FLAGS=--dry-run` ends with 0, and without "
+        "the flag the script says what is missing and ends with 3."),
     ]  # fmt: skip
 
 

@@ -2,6 +2,10 @@
 
 A killed run resumes after its last whole epoch and ends in the same weights: each epoch seeds its own randomness and the
 learning rate is a function of the step alone, so only weights and the optimizer's moments need to be kept.
+
+Under `accelerate launch` every batch is split between the processes and their gradients are averaged, so a recipe means the same
+student on one device and on several: the same steps over the same rows, but for dropout's draws and the order of float sums. A loss
+that averages over tokens is averaged within each part first, which weighs tokens by a hair differently.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from edgekit.compress.method import Progress
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, score_of
 
-__all__ = ["Plan", "Precision", "fit", "keep_epoch", "outputs_of", "quality_of", "resume_epoch"]
+__all__ = ["Plan", "Precision", "fit", "keep_epoch", "outputs_of", "part_of", "quality_of", "resume_epoch"]
 
 Precision = Literal["fp32", "bf16"]
 """bf16 halves the time of a step where the chip multiplies bfloat16 (avx512_bf16, AMX, GPUs) and slows it down elsewhere."""
@@ -88,7 +92,7 @@ def fit(
     whole = _Step(model, extra, loss)
     optimizer = torch.optim.AdamW(_groups(whole, plan.weight_decay), lr=plan.learning_rate)
     world, rank = accelerator.num_processes, accelerator.process_index
-    per_epoch = math.ceil(math.ceil(len(train.passes) / plan.batch) / world)
+    per_epoch = math.ceil(len(train.passes) / plan.batch)
     total = per_epoch * plan.epochs
     if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
         (scratch / "state.json").unlink(missing_ok=True)
@@ -97,21 +101,22 @@ def fit(
     lengths = train.lengths
     started, seen = time.monotonic(), 0
     for epoch in range(len(state["quality"]), plan.epochs):
-        torch.manual_seed(seed * 1000 + epoch)
+        torch.manual_seed(seed * 1000 + epoch + rank * 1_000_003)  # processes draw dropout each for itself
         prepared.train()
-        order = list(batches(lengths, plan.batch, seed * 1000 + epoch))
-        for step, passes in enumerate(order[rank::world]):
+        for step, whole_batch in enumerate(batches(lengths, plan.batch, seed * 1000 + epoch)):
+            passes, share = part_of(whole_batch, rank, world)
             before_step(epoch * per_epoch + step, total)
             _set_rate(optimizer, plan, epoch * per_epoch + step, total)
             feed = {name: tensor.to(accelerator.device) for name, tensor in train.feed(passes).items()}
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
                 value = prepared(feed, passes)
+            value = value if share == 1 else value * share
             accelerator.backward(value)
             accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
             optimizer.step()
             after_step()
             optimizer.zero_grad()
-            seen += len(passes) * world
+            seen += len(whole_batch)
             if step % 10 == 0:
                 rate = seen / (time.monotonic() - started)
                 best = f", best {max(state['quality']):.4f}" if state["quality"] else ""
@@ -129,6 +134,16 @@ def fit(
     model.to("cpu").eval()
     progress(total, total, f"{label}: best validation {state['quality'][state['best']]:.4f} in epoch {state['best'] + 1}")
     return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.passes)}
+
+
+def part_of(passes: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    """(the rows of a batch (b,) that process `rank` of `world` takes, what its mean loss counts).
+
+    The mean over processes of the losses so weighted is the mean over the batch's rows. A process without a row takes one for nothing,
+    because all must take part in every step.
+    """
+    mine = passes[rank::world]
+    return (mine, len(mine) * world / len(passes)) if len(mine) else (passes[:1], 0.0)
 
 
 def outputs_of(model: Any, task: Task, data: Encoded, batch: int = 64) -> list[np.ndarray]:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import CheckFailed
+from edgekit.quantize.audit_pairs import audit_file
 from edgekit.quantize.graph import KEPT
 from edgekit.runtime.generate.graph import TYPES
-from edgekit.target import Target
+from edgekit.target import TENSORRT, Target
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
@@ -57,8 +58,10 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
     """
     import onnx
 
+    if target.provider == TENSORRT:
+        return audit_file(path, target, host_isa=host_isa, host_arch=host_arch)
     with tempfile.TemporaryDirectory() as folder:
-        optimised, ran, providers = _open_and_run(path, Path(folder), target)
+        optimised, ran, providers, taken = _open_and_run(path, Path(folder), target)
     written = onnx.load(str(path), load_external_data=False)
     nodes = list(optimised.graph.node)
     constants = {tensor.name: tensor for tensor in optimised.graph.initializer}
@@ -78,9 +81,16 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         for node in nodes
         if node.op_type == "Cast" and not (elsewhere and node.name.startswith("InsertedPrecisionFreeCast_"))
     ]
-    observed = host_arch == target.arch and not [flag for flag in target.isa if flag not in host_isa]
+    of_chip = host_arch == target.arch and not [flag for flag in target.isa if flag not in host_isa]
+    observed = of_chip and not elsewhere
     notes = []
-    if not observed:
+    if elsewhere:
+        products = ", ".join(f"{count} took {kind} activations" for kind, count in sorted(taken.items()))
+        notes.append(
+            f"this machine has no {target.provider}: the CPU's kernels stood in, here and where quality was scored; of the products, "
+            f"{products}, with the weights as this file rounds them; the device's own sums may round otherwise"
+        )
+    if not of_chip:
         notes.append(f"read on {host_arch}: the graph is the target's, the kernels that ran here are not")
     if target.quantize.format == "int8":
         notes.append("attention scores and their weighted sums multiply activations with activations; they stay in float32")
@@ -117,6 +127,7 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         "nodes": {"file": len(written.graph.node), "optimised": len(nodes)},
         "kernels_run": dict(sorted(ran.items())),
         "notes": notes,
+        **({"stand_in": providers[0]} if elsewhere else {}),
     }
     document["requirements"] = _requirements(document, target, strays, casts, ran, written)
     document["ok"] = all(item["holds"] for item in document["requirements"])
@@ -135,8 +146,9 @@ def require(document: dict[str, Any]) -> None:
         )
 
 
-def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counter[str], list[str]]:
-    """(optimised model, how often each operator's kernel ran, providers) from one profiled session."""
+def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counter[str], list[str], Counter[str]]:
+    """(optimised model, how often each operator's kernel ran, providers, products by the type of their activations) from one
+    profiled session."""
     import onnx
     import onnxruntime
 
@@ -159,10 +171,15 @@ def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counte
         every |= _cache_feed(session, length)
         session.run(None, {item.name: every[item.name] for item in session.get_inputs()})
     profile = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    ran = Counter(
-        event["args"]["op_name"] for event in profile if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-    )
-    return onnx.load(str(folder / "optimised.onnx"), load_external_data=False), ran, session.get_providers()
+    kernels = [event for event in profile if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    ran = Counter(event["args"]["op_name"] for event in kernels)
+    products = {
+        event["name"]: event["args"] for event in kernels if event["args"]["op_name"] in {*FLOAT, *INTEGER, WEIGHT_ONLY}
+    }
+    kinds = [next(iter(found["input_type_shape"][0])) for found in products.values()]
+    taken = Counter({"float": "float32"}.get(kind, kind) for kind in kinds)
+    optimised = onnx.load(str(folder / "optimised.onnx"), load_external_data=False)
+    return optimised, ran, session.get_providers(), taken
 
 
 def _cache_feed(session: Any, length: int) -> dict[str, np.ndarray]:
@@ -171,7 +188,7 @@ def _cache_feed(session: Any, length: int) -> dict[str, np.ndarray]:
     found = {item.name: np.zeros((1, item.shape[1], length, item.shape[3]), dtype=TYPES[item.type]) for item in asked}
     found["seqlens_k"] = np.array([length - 1], dtype=np.int32)
     found["total_sequence_length"] = np.array(length, dtype=np.int32)
-    found["keep"] = np.array([1])
+    found["keep"], found["start"] = np.array([1]), np.array([-1])
     return found
 
 

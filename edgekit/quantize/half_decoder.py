@@ -7,18 +7,43 @@ input is called `start` and given as a negative number instead.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import CheckFailed
+from edgekit.quantize.causal import DATA, MODEL, Hessians, Progress, quantize_decoder
+from edgekit.quantize.half_range import LARGEST
+from edgekit.target import Quantize
 
-__all__ = ["decoder_to_float16"]
+__all__ = ["decoder_for_gpu", "decoder_to_float16"]
 
-MODEL, DATA = "model.onnx", "model.onnx.data"
-LARGEST = 65_504.0
+
+def decoder_for_gpu(
+    source: Path,
+    out: Path,
+    scratch: Path,
+    settings: Quantize,
+    *,
+    hessians: Hessians | None = None,
+    progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """Write the decoder in folder `source` to folder `out` as a GPU takes it: weights as `settings` says, all else in float16.
+
+    Returns counts of what was changed.
+
+    Raises:
+        CheckFailed: a weight that float16 cannot hold.
+    """
+    made: dict[str, Any] = {}
+    if settings.weight_only:
+        few = scratch / "rounded"
+        few.mkdir(parents=True, exist_ok=True)
+        made = quantize_decoder(source, few, settings, hessians=hessians, progress=progress)
+        source = few
+    return {**made, **decoder_to_float16(source, out)}
 
 
 def decoder_to_float16(source: Path, out: Path) -> dict[str, int]:
@@ -47,9 +72,6 @@ def decoder_to_float16(source: Path, out: Path) -> dict[str, int]:
     _logits(graph)
     _start(graph)
     ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=4096)
-    for path in source.iterdir():
-        if path.name not in (MODEL, DATA) and path.is_file():
-            shutil.copyfile(path, out / path.name)
     return {"float16": changed}
 
 

@@ -27,10 +27,11 @@ from edgekit.quantize.sensitivity import groups, revert
 from edgekit.quantize.smooth import smooth
 from edgekit.quantize.split import split_norms
 from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
+from edgekit.quantize.tensorrt import quantize_for_tensorrt
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
 from edgekit.recipe import Calibration
-from edgekit.target import FASTMATH, Quantize, Session
+from edgekit.target import CPU, FASTMATH, TENSORRT, Quantize, Session
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
@@ -65,9 +66,11 @@ def lower(
     evidence: Evidence,
     progress: Progress,
     learned: Ranges | None = None,
+    provider: str = CPU,
 ) -> dict[str, Any]:
     """Write `model.onnx` for the target to `out`; returns what was made and, for "measure" and "mixed", why.
 
+    For TensorRT `fused` is the graph as it was exported.
     `learned` are ranges by module path that training left (`qat.learned_ranges`); static mode prefers them to calibrated ones.
 
     Raises:
@@ -79,8 +82,10 @@ def lower(
         return {"mode": "float16", **to_float16(fused, out / FILE)}
     if quantize.format == "bf16" and session.config.get(FASTMATH) != "1":
         return {"mode": "bf16", **to_bfloat16(fused, out / FILE)}
-    split = split_norms(fused, scratch / "split.onnx")  # the rest is for a CPU; GPUs run the fused forms well
-    fused = scratch / "split.onnx"
+    split: dict[str, int] = {}
+    if provider != TENSORRT:  # the rest is for a CPU; GPUs run the fused forms well
+        split = split_norms(fused, scratch / "split.onnx")
+        fused = scratch / "split.onnx"
     if quantize.format in {"float32", "bf16"}:
         shutil.copyfile(fused, out / FILE)  # bf16: the session rounds, and the file stays float32
         return {"mode": quantize.format, "split": split}
@@ -115,7 +120,8 @@ def lower(
             given = scratch / "corrected.onnx"
             counts = correct_biases(source, given, _restoring(quantize), means, keep=keep)
         if mode == "static":
-            return counts | quantize_static(given, path, quantize, ranges, keep=keep)
+            static = quantize_for_tensorrt if provider == TENSORRT else quantize_static
+            return counts | static(given, path, quantize, ranges, keep=keep)
         return counts | (quantize_dynamic if mode == "dynamic" else quantize_weights_only)(given, path, quantize, keep=keep)
 
     if len(modes) == 1:

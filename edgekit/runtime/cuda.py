@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgekit.runtime import tensorrt
 from edgekit.runtime.errors import CheckFailed, NotPossibleHere
 
 __all__ = ["ASSIGNMENT", "GRAPHS", "PROVIDER", "Replayed", "check_placement", "graph_run", "provider_options"]
@@ -27,8 +29,11 @@ GRAPHS = 160
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
-def provider_options(provider: str) -> list[Any]:
-    """What `InferenceSession` takes as `providers`: `provider` alone, recording CUDA graphs where it can."""
+def provider_options(provider: str, model: Path) -> list[Any]:
+    """What `InferenceSession` takes as `providers` for file `model`: `provider` alone, recording CUDA graphs or keeping engines where
+    it can."""
+    if provider == tensorrt.PROVIDER:
+        return [(provider, tensorrt.engine_options(model))]
     return [(provider, CUDA)] if provider == PROVIDER else [provider]
 
 

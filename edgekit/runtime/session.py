@@ -60,13 +60,16 @@ def open_session(
         options.add_session_config_entry(ASSIGNMENT, "1")
         getattr(onnxruntime, "preload_dlls", lambda: None)()  # CUDA's libraries from nvidia's packages, where they are
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=provider_options(provider))
+        session = onnxruntime.InferenceSession(str(path), options, providers=provider_options(provider, path))
     except Exception as fault:  # onnxruntime's error classes share no base but this
         if provider == PROVIDER and "graph capture" in str(fault):  # a node is left on the CPU, and this does not say which
             check_placement(onnxruntime.InferenceSession(str(path), options, providers=[provider]), provider, str(path))
         raise BadInput(f"ONNX Runtime cannot load it: {str(fault)[:300]}", where=str(path)) from None
     if session.get_providers()[0] != provider:
-        raise NotPossibleHere(f"{provider} did not start; the session fell to {session.get_providers()[0]}", where=str(path))
+        raise NotPossibleHere(
+            f"{provider} did not start; the session fell to {session.get_providers()[0]}", where=str(path),
+            fix="its libraries are missing or of another version than this onnxruntime was built with",
+        )  # fmt: skip
     if elsewhere:
         check_placement(session, provider, str(path))
     return Replayed(session) if provider == PROVIDER else session

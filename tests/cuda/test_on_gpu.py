@@ -70,8 +70,7 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
 
     from edgekit.lower.causal import write_graph
     from edgekit.models.decoders import describe
-    from edgekit.quantize.causal import quantize_decoder
-    from edgekit.quantize.half_decoder import decoder_to_float16
+    from edgekit.quantize.half_decoder import decoder_for_gpu
     from edgekit.runtime.generate.device import on_device
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.graph import check_graph
@@ -82,12 +81,10 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
     half.mkdir()
     decoder = describe(checkpoint("qwen2", tmp_path / "checkpoint"))
     write_graph(decoder, whole)
+    settings = Quantize(format="int4-weights" if bits == 4 else "float16", embeddings="float32", accuracy_level=0)
+    decoder_for_gpu(whole, half, tmp_path, settings)
     if bits == 4:
-        few = tmp_path / "few"
-        few.mkdir()
-        quantize_decoder(whole, few, Quantize(format="int4-weights", embeddings="float32"))
-        whole = few
-    decoder_to_float16(whole, half)
+        whole = tmp_path / "rounded"
     generation = parse_generation(
         {"context": 64, "eos": [], "bos": None, "layers": 2, "kv_heads": 2, "head_size": 16, "chat_template": None}, []
     )

@@ -1,0 +1,74 @@
+"""INT8 as TensorRT takes it: standard operators alone, explicit Quantize/Dequantize pairs, every zero point 0.
+
+TensorRT quantizes symmetrically and reads INT8 alone, so activations and weights are int8 around 0 and a Gemm's bias stays float32
+(onnx-tensorrt, docs/operators.md: QuantizeLinear and DequantizeLinear; NVIDIA, "Explicit Quantization"). Weights are stored in
+8 bits behind a DequantizeLinear. The source is the graph as exported: what `edgekit.lower.fuse` makes of it are operators of
+ONNX Runtime's own, and TensorRT fuses by itself. Which pairs become INT8 kernels is decided when the engine is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.quantize.graph import Product, constant, keep_float, products, replace, save
+from edgekit.quantize.static import Ranges
+from edgekit.quantize.weights import quantize_weight
+from edgekit.target import Quantize
+
+__all__ = ["DEQUANTIZE", "QUANTIZE", "quantize_for_tensorrt"]
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
+
+def quantize_for_tensorrt(
+    source: Path, out: Path, settings: Quantize, ranges: Ranges, *, keep: Collection[str] = ()
+) -> dict[str, int]:
+    """Write the INT8 form of the exported float32 model `source` with activation ranges `ranges`; returns counts.
+
+    Products named in `keep` stay float32 and need no range.
+    """
+    model = ir.load(source)
+    graph = model.graph
+    found = [product for product in products(graph) if product.name not in keep]
+    shown = {str(product.node.inputs[0].name): product.node.inputs[0] for product in found}
+    restored = {name: _pair(graph, value, ranges[name]) for name, value in shown.items()}
+    for product in found:
+        _product(graph, product, restored[str(product.node.inputs[0].name)], settings)
+    keep_float(model, keep)
+    save(model, out, microsoft=False)
+    return {"matmul": len(found), "embedding": 0}
+
+
+def _pair(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.Value:
+    """`value` through QuantizeLinear and DequantizeLinear, one scale for the tensor, right after what makes it."""
+    scale = np.array(max(-bounds[0], bounds[1], 127e-12) / 127, dtype=np.float32)
+    ends = [
+        constant(graph, f"{value.name}.scale", scale),
+        constant(graph, f"{value.name}.zero", np.array(0, dtype=np.int8)),
+    ]
+    down = ir.node(QUANTIZE, [value, *ends], name=f"{value.name}.quantize")
+    up = ir.node(DEQUANTIZE, [down.outputs[0], *ends], name=f"{value.name}.dequantize")
+    producer = value.producer()
+    assert producer is not None, "the input of a product is made by a node"
+    graph.insert_after(producer, [down, up])
+    return up.outputs[0]
+
+
+def _product(graph: ir.Graph, product: Product, activation: ir.Value, settings: Quantize) -> None:
+    integers = quantize_weight(product.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range)
+    stored = [
+        constant(graph, f"{product.name}.weight", integers.values),
+        constant(graph, f"{product.name}.weight.scale", integers.scale),
+        constant(graph, f"{product.name}.weight.zero", integers.zero),
+    ]
+    options = {"axis": 1} if settings.per_channel else {}
+    weight = ir.node(DEQUANTIZE, stored, options, name=f"{product.name}.weight.dequantize")
+    inputs = [activation, weight.outputs[0]]
+    if product.bias is not None:
+        inputs.append(constant(graph, f"{product.name}.bias", product.bias.astype(np.float32)))
+    new = ir.node(product.node.op_type, inputs, name=f"{product.name}.int8")
+    replace(graph, [product.node], [weight, new], new.outputs[0])
