@@ -257,15 +257,21 @@ def _norm(sheet: _Sheet, norm: Norm, name: str, x: Any) -> Any:
 
 
 def _add_norm(sheet: _Sheet, norm: Norm, name: str, x: Any, delta: Any) -> tuple[Any, Any]:
-    """(norm of x + delta, x + delta) in one operator; delta None: (norm of x, x)."""
+    """(norm of x + delta, x + delta); delta None: (norm of x, x).
+
+    With a root mean square the sum is part of the norm's operator, which is as fast as the two apart. SkipLayerNormalization is not:
+    its CPU kernel adds number after number. With ONNX Runtime 1.32.0 on an AVX-512 chip, one thread, a prompt of 128 tokens took a model
+    of GPT-2's shape 264 ms with it and 250 ms without, and with 8-bit weights 194 ms and 179 ms (medians, interleaved); single
+    tokens took the same.
+    """
     if delta is None:
         return _norm(sheet, norm, name, x), x
-    kind = "SkipSimplifiedLayerNormalization" if norm.rms else "SkipLayerNormalization"
+    if not norm.rms:
+        whole = sheet.op("Add", [x, delta], f"{name}.sum")
+        return _norm(sheet, norm, name, whole), whole
     given = [x, delta, sheet.weight(f"{name}.weight", norm.weight)]
-    if norm.bias is not None:
-        given.append(sheet.weight(f"{name}.bias", norm.bias))
     outputs = [name, f"{name}.mean", f"{name}.deviation", f"{name}.sum"]
-    found = sheet.ops(kind, given, outputs, name, domain=MICROSOFT, epsilon=norm.epsilon)
+    found = sheet.ops("SkipSimplifiedLayerNormalization", given, outputs, name, domain=MICROSOFT, epsilon=norm.epsilon)
     return found[0], found[3]
 
 

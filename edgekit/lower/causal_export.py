@@ -100,10 +100,17 @@ def _parity(checkpoint: Path, out: Path, decoder: Decoder, length: int) -> float
 def _eager(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
-    model = AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    ).eval()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # edgekit has its own
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        ).eval()
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     with torch.inference_mode():
         logits = model(input_ids=torch.from_numpy(ids), use_cache=False).logits.numpy().copy()
     del model

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.models.files import POOLING, TOKENIZER_FILES, check_files, read_json
+from edgekit.models.decoders import decoder_types
+from edgekit.models.decoders.weights import BUFFERS
+from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
 from edgekit.models.narrow import as_built, narrow
 from edgekit.models.shapes import LayerShape, resize, shapes_of
+from edgekit.models.shards import Tensors, open_tensors
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
@@ -28,6 +30,8 @@ SHAPES = "edgekit.json"
 CLASSIFIER = "AutoModelForSequenceClassification"
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
 """Classes whose outputs have names."""
+RENAMED = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
+"""Tensors that files call otherwise than the module does, by architecture: name in the file -> name in the module."""
 ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
 
 
@@ -47,7 +51,9 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
         # Everything but weights in other formats, so that a pickle-only model is seen as one and refused.
         name, _, pinned = str(source).partition("@")
         return Path(
-            snapshot_download(name, revision=revision or pinned or None, allow_patterns=["*.json", "*.safetensors", "*.txt"])
+            snapshot_download(
+                name, revision=revision or pinned or None, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]
+            )
         )
     except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
         raise NotPossibleHere(
@@ -105,7 +111,7 @@ def load(
         resize(model, _read_shapes(folder / SHAPES))
     if kept is not None:
         narrow(model, kept)
-    _fill(model, folder / "model.safetensors", fresh=new_head is not None)
+    _fill(model, open_tensors(folder), fresh=new_head is not None)
     model.config.name_or_path = str(folder)
     return model.eval()
 
@@ -124,9 +130,18 @@ def _pooling(document: dict[str, Any], path: Path) -> str:
 
 
 def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
-    """Write `model` in float32 with the tokenizer files of another checkpoint folder; the same model gives the same bytes."""
+    """Write `model` in float32 with the tokenizer files of another checkpoint folder; the same model gives the same bytes.
+
+    Of tied tensors the first is written. A language model's chat template and generation settings come along.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to(torch.float32).contiguous().clone() for name, value in sorted(model.state_dict().items())}
+    whole, tied = model.state_dict(), _tied(model.state_dict())
+    filed = {inside: name for name, inside in RENAMED.get(model.config.model_type, {}).items()}
+    state = {
+        filed.get(name, name): value.detach().to(torch.float32).contiguous().clone()
+        for name, value in sorted(whole.items())
+        if name not in tied
+    }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
     config["id2label"] = {str(number): name for number, name in model.config.id2label.items()}
@@ -135,7 +150,7 @@ def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
     shapes = [asdict(shape) for shape in shapes_of(model)] if _has_shapes(model) else None
     if shapes is not None:
         (folder / SHAPES).write_text(json.dumps({"schema_version": 1, "layers": shapes}, indent=1) + "\n", encoding="utf-8")
-    for name in TOKENIZER_FILES:
+    for name in (*TOKENIZER_FILES, *GENERATION_FILES):
         if (tokenizer_files_from / name).is_file():
             shutil.copyfile(tokenizer_files_from / name, folder / name)
 
@@ -179,36 +194,55 @@ def _check_labels(names: Any, folder: Path) -> None:
         raise BadInput(f"labels stand twice: {', '.join(double[:5])}", where=str(folder / "config.json"))
 
 
-def _fill(model: Any, path: Path, *, fresh: bool) -> None:
-    """Load every tensor, and refuse what transformers would quietly make up, pass over or let through."""
-    try:
-        given = load_file(path)
-    except (SafetensorError, OSError) as fault:
-        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
-    wanted = model.state_dict()
-    given = {name: value for name, value in given.items() if not name.endswith("position_ids")}
-    bare = not any(name.startswith(f"{model.base_model_prefix}.") for name in wanted)
+def _tied(state: dict[str, torch.Tensor]) -> dict[str, str]:
+    """Names of tensors that are one with another before them, such as a head that is the embedding: name -> that other."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    found: dict[str, str] = {}
+    for name, value in state.items():
+        if value.numel():
+            other = first.setdefault((value.data_ptr(), value.shape), name)
+            found |= {name: other} if other != name else {}
+    return found
+
+
+def _fill(model: Any, tensors: Tensors, *, fresh: bool) -> None:
+    """Copy every tensor into `model`, one at a time, and refuse what transformers would quietly make up, pass over or let through."""
+    base, wanted = model.base_model_prefix, model.state_dict()
+    renamed = RENAMED.get(model.config.model_type, {})
+    given = {renamed.get(name, name): name for name in tensors.shapes if not name.endswith("position_ids")}
+    if model.config.model_type in decoder_types():
+        if not any(name.startswith(f"{base}.") for name in given):  # saved without its head, as the first GPT-2 was
+            given = {f"{base}.{name}" if f"{base}.{name}" in wanted else name: stored for name, stored in given.items()}
+        given = {name: stored for name, stored in given.items() if name in wanted or not BUFFERS.search(name)}
+    bare = not any(name.startswith(f"{base}.") for name in wanted)
     if bare:  # an encoder without a head, which may have been saved with one
-        prefix = f"{model.base_model_prefix}."
-        inside = {name: value for name, value in given.items() if name.startswith(prefix)}
-        given = {name.removeprefix(prefix): value for name, value in inside.items()} or given
+        prefix = f"{base}."
+        inside = {name.removeprefix(prefix): stored for name, stored in given.items() if name.startswith(prefix)}
+        given = inside or given
     if not any("pooler." in name for name in wanted):
-        given = {name: value for name, value in given.items() if "pooler." not in name}
+        given = {name: stored for name, stored in given.items() if "pooler." not in name}
+    made: set[str] = set()
     if fresh and not bare:
-        given = _without_head(given, model.base_model_prefix)
-        given |= {
-            name: value for name, value in wanted.items() if _of_head(name, model.base_model_prefix) and name not in given
-        }
-    faults = [f"missing tensor {name}" for name in sorted(set(wanted) - set(given))]
+        given = _without_head(given, base)
+        made = {name for name in wanted if _of_head(name, base) and name not in given}
+    tied = _tied(wanted)
+    made |= {name for name, other in tied.items() if name not in given and other in given}
+    faults = [f"missing tensor {name}" for name in sorted(set(wanted) - set(given) - made)]
     faults += [f"unknown tensor {name}" for name in sorted(set(given) - set(wanted))]
     for name in sorted(set(wanted) & set(given)):
-        if wanted[name].shape != given[name].shape:
-            faults.append(f"{name}: shape {tuple(given[name].shape)}, the configuration asks for {tuple(wanted[name].shape)}")
-        elif not torch.isfinite(given[name]).all():
+        shape = tensors.shapes[given[name]]
+        if wanted[name].shape != shape:
+            faults.append(f"{name}: shape {shape}, the configuration asks for {tuple(wanted[name].shape)}")
+            continue
+        found = tensors.read(given[name])
+        if not torch.isfinite(found).all():
             faults.append(f"{name}: holds NaN or Inf")
+        elif name in tied and tied[name] in given and not found.equal(tensors.read(given[tied[name]])):
+            faults.append(f"{name}: the configuration ties it to {tied[name]}, but the file holds another")
+        else:
+            wanted[name].copy_(found)
     if faults:
-        raise BadInput("weights that cannot be used", where=str(path), faults=faults[:20])
-    model.load_state_dict({name: value.to(torch.float32) for name, value in given.items()})
+        raise BadInput("weights that cannot be used", where=str(tensors.folder), faults=faults[:20])
 
 
 def _of_head(name: str, base: str) -> bool:
@@ -216,8 +250,8 @@ def _of_head(name: str, base: str) -> bool:
     return not name.startswith(f"{base}.") or name.startswith(f"{base}.pooler.")
 
 
-def _without_head(given: dict[str, torch.Tensor], base: str) -> dict[str, torch.Tensor]:
-    """The encoder's tensors, and the pooler where there is one; bare encoders name theirs without the prefix."""
+def _without_head(given: dict[str, str], base: str) -> dict[str, str]:
+    """The encoder's tensors, and the pooler where there is one, by name; bare encoders name theirs without the prefix."""
     if not any(name.startswith(f"{base}.") for name in given):
-        given = {f"{base}.{name}": value for name, value in given.items()}
-    return {name: value for name, value in given.items() if name.startswith(f"{base}.")}
+        given = {f"{base}.{name}": stored for name, stored in given.items()}
+    return {name: stored for name, stored in given.items() if name.startswith(f"{base}.")}

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
+from edgekit.models.shards import WHOLE, weight_files
 
-__all__ = ["MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json"]
+__all__ = ["GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+GENERATION_FILES = ("chat_template.jinja", "generation_config.json")
+"""What a language model's folder may say besides: how turns are written, and which tokens end an answer."""
 POOLING = "1_Pooling/config.json"
 """Where sentence-transformers says how token states become one embedding."""
-MODEL_FILES = ("config.json", "model.safetensors", "edgekit.json", POOLING, *TOKENIZER_FILES)
+MODEL_FILES = ("config.json", "edgekit.json", POOLING, *TOKENIZER_FILES, *GENERATION_FILES)
+"""What makes up a checkpoint besides its weights."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -39,7 +43,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     """The configuration of checkpoint `folder`, after refusing what must not be loaded.
 
     Raises:
-        BadInput: a pickle checkpoint, sharded or missing weights, custom code, no fast tokenizer.
+        BadInput: a pickle checkpoint, missing weights, an index that cannot be used, custom code, no fast tokenizer.
     """
     if not folder.is_dir():
         raise BadInput("no such model folder", where=str(folder))
@@ -50,7 +54,7 @@ def check_files(folder: Path) -> dict[str, Any]:
             where=str(folder / "config.json"),
             fix="use a model whose architecture is part of transformers",
         )
-    if not (folder / "model.safetensors").is_file():
+    if not weight_files(folder):
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
             raise BadInput(
@@ -58,7 +62,7 @@ def check_files(folder: Path) -> dict[str, Any]:
                 where=str(folder),
                 fix="convert it to model.safetensors on a machine that you can lose",
             )
-        raise BadInput("no model.safetensors", where=str(folder))
+        raise BadInput(f"no {WHOLE}", where=str(folder))
     if not (folder / "tokenizer.json").is_file():
         raise BadInput("no tokenizer.json", where=str(folder), fix="save the model's fast tokenizer into the folder")
     return config
@@ -85,9 +89,9 @@ def digest(folder: Path) -> str:
     """
     check_files(folder)
     total = hashlib.sha256()
-    for name in MODEL_FILES:
-        path = folder / name
+    for path in (*weight_files(folder), *(folder / name for name in MODEL_FILES)):
         if path.is_file():
+            name = path.relative_to(folder).as_posix()
             with path.open("rb") as file:
                 total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -15,6 +15,9 @@ from edgekit.lower import causal_export
 from edgekit.lower.causal import MODEL, cos_sin, write_graph
 from edgekit.lower.causal_export import export_decoder
 from edgekit.models.decoders import Rotary, decoder_types, describe
+from edgekit.runtime.generate.generation import parse_generation
+from edgekit.runtime.generate.graph import check_graph
+from edgekit.runtime.session import open_session
 from tests.tiny_decoders import CONFIGS, checkpoint, copied
 
 
@@ -30,6 +33,14 @@ def test_logits_are_those_of_eager(name: str, tmp_path: Path) -> None:
     assert made["difference"] < 1e-5
     facts = json.loads((tmp_path / "out" / "generation.json").read_text())
     assert facts["context"] == 64 and facts["layers"] == 2 and facts["eos"] == [2]
+
+
+def test_exporting_says_nothing_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = checkpoint("llama", tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    capfd.readouterr()
+    export_decoder(source, tmp_path / "out", max_length=64, progress=quiet)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_every_family_has_a_tiny_one() -> None:
@@ -58,6 +69,23 @@ def test_angles_against_float64() -> None:
     angles = np.arange(50)[:, None] * rotary.frequency.astype(np.float64)[None]
     assert np.abs(cos - 1.5 * np.cos(angles)).max() < 1e-5
     assert np.abs(sin - 1.5 * np.sin(angles)).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "gpt_neox, in sequence", "gpt_neox", "phi", "qwen2"])
+def test_no_sum_is_fused_with_a_layer_norm(name: str, tmp_path: Path) -> None:
+    """Neither in the graph as it is written nor as ONNX Runtime opens it: that kernel is slow on a CPU."""
+    import onnx
+    import onnxruntime
+
+    write_graph(describe(checkpoint(name, tmp_path / "model")), tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "opened.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / MODEL), options, providers=["CPUExecutionProvider"])
+    for file in (MODEL, "opened.onnx"):
+        kinds = {node.op_type for node in onnx.load(str(tmp_path / file)).graph.node}
+        assert "SkipLayerNormalization" not in kinds
+        assert ("SkipSimplifiedLayerNormalization" in kinds) == (name == "qwen2")
 
 
 def test_the_graph_names_no_path_and_keeps_weights_beside_it(tmp_path: Path) -> None:
@@ -108,3 +136,15 @@ def test_more_tokens_than_the_model_was_made_for(tmp_path: Path) -> None:
     source = checkpoint("gpt2", tmp_path / "model")
     with pytest.raises(BadInput, match="max_length = 500, but the model was made for 128"):
         export_decoder(source, tmp_path, max_length=500, progress=quiet)
+
+
+def test_learned_positions_end_where_they_end(tmp_path: Path) -> None:
+    write_graph(describe(checkpoint("gpt2", tmp_path / "model")), tmp_path)
+    shape = {"layers": 2, "kv_heads": 4, "head_size": 16}
+    stated = parse_generation({"context": 500, "eos": [], "bos": None, "chat_template": None, **shape}, [])
+    assert stated is not None
+    graph = check_graph(open_session(tmp_path / MODEL), stated)
+    cache = graph.empty(1, 200)
+    graph.run(np.ones((1, 128), dtype=np.int64), cache)
+    with pytest.raises(CheckFailed, match="no place for token 129, though its context is said to be 500"):
+        graph.run(np.array([[1]]), cache)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgekit.errors import BadInput
+from edgekit.models.shards import Tensors, open_tensors
 
 __all__ = ["Weight", "Weights", "open_weights", "plus_one", "rows", "stacked", "transposed"]
 
@@ -31,14 +31,11 @@ class Weight:
 class Weights:
     """A checkpoint's tensors; remembers which were asked for."""
 
-    folder: Path
-    shapes: dict[str, tuple[int, ...]]
-    file: Any
-    """The open safetensors file."""
+    tensors: Tensors
     used: set[str] = field(default_factory=set)
 
     def __contains__(self, name: str) -> bool:
-        return name in self.shapes
+        return name in self.tensors.shapes
 
     def get(self, name: str, *shape: int | None) -> Weight:
         """The tensor called `name`; `shape` is what it must be, None for any.
@@ -46,13 +43,13 @@ class Weights:
         Raises:
             BadInput: no such tensor, or another shape.
         """
-        if name not in self.shapes:
-            raise BadInput(f"missing tensor {name}", where=str(self.folder))
-        found = self.shapes[name]
+        if name not in self.tensors.shapes:
+            raise BadInput(f"missing tensor {name}", where=str(self.tensors.folder))
+        found = self.tensors.shapes[name]
         if shape and (
             len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True))
         ):
-            raise BadInput(f"{name}: shape {found}, the configuration asks for {shape}", where=str(self.folder))
+            raise BadInput(f"{name}: shape {found}, the configuration asks for {shape}", where=str(self.tensors.folder))
         self.used.add(name)
         return Weight(found, lambda: self._read(name))
 
@@ -62,31 +59,24 @@ class Weights:
 
     def left(self) -> list[str]:
         """Tensors that nobody asked for."""
-        return sorted(name for name in set(self.shapes) - self.used if not BUFFERS.search(name))
+        return sorted(name for name in set(self.tensors.shapes) - self.used if not BUFFERS.search(name))
 
     def _read(self, name: str) -> np.ndarray:
         import torch
 
-        tensor = self.file.get_tensor(name).to(torch.float32)
+        tensor = self.tensors.read(name).to(torch.float32)
         if not torch.isfinite(tensor).all():
-            raise BadInput(f"{name}: holds NaN or Inf", where=str(self.folder))
+            raise BadInput(f"{name}: holds NaN or Inf", where=str(self.tensors.folder))
         return np.asarray(tensor.numpy())
 
 
 def open_weights(folder: Path) -> Weights:
-    """The tensors of `model.safetensors` in `folder`.
+    """The tensors of the checkpoint in `folder`, in one file or several.
 
     Raises:
-        BadInput: no readable safetensors file.
+        BadInput: files that cannot be read, or that disagree with their index.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / "model.safetensors"
-    try:
-        file: Any = safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as fault:
-        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
-    return Weights(folder, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, file)  # noqa: SIM118
+    return Weights(open_tensors(folder))
 
 
 def transposed(weight: Weight) -> Weight:

@@ -1,0 +1,175 @@
+"""The weights of a checkpoint by name, in one safetensors file or several, read one tensor at a time.
+
+Large checkpoints come as `model-00001-of-0000N.safetensors` and an index, `model.safetensors.index.json`, that says which tensor lies in
+which file (huggingface.co/docs/transformers/big_models). Index and files must say the same. Where `model.safetensors` stands beside
+an index it counts alone, as it does for transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["INDEX", "WHOLE", "Tensors", "open_tensors", "tensor_shapes", "weight_files"]
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
+"""A file in the folder itself: no separators, no parent."""
+LARGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header that the format allows."""
+MOST_FAULTS = 20
+
+
+@dataclass
+class Tensors:
+    """Shapes of a checkpoint's tensors, and their values from disk."""
+
+    folder: Path
+    shapes: dict[str, tuple[int, ...]]
+    places: dict[str, Path]
+    """The file that each tensor lies in."""
+    files: dict[Path, Any] = field(default_factory=dict)
+    """What is open."""
+
+    def read(self, name: str) -> torch.Tensor:
+        """The tensor called `name`, of the type it is stored in; the file stays its memory.
+
+        Raises:
+            BadInput: the file cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.places[name]
+        try:
+            if path not in self.files:
+                self.files[path] = safe_open(path, framework="pt")
+            found: torch.Tensor = self.files[path].get_tensor(name)
+        except (SafetensorError, OSError) as fault:
+            raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
+        return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights of checkpoint `folder`, the index among them; empty where it has none.
+
+    Raises:
+        BadInput: an index that is not one, or that names files elsewhere or not there.
+    """
+    if (folder / WHOLE).is_file():
+        return [folder / WHOLE]
+    if not (folder / INDEX).is_file():
+        return []
+    return [folder / INDEX, *(folder / name for name in sorted(set(_index(folder).values())))]
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of checkpoint `folder`, off the headers of its files.
+
+    Raises:
+        BadInput: as `open_tensors`.
+    """
+    return open_tensors(folder).shapes
+
+
+def open_tensors(folder: Path) -> Tensors:
+    """The tensors of checkpoint `folder`; of them only shapes are read here.
+
+    Raises:
+        BadInput: no weights, an index that is not one, a header that cannot be read, or files that hold other tensors than the
+            index says: all of them at once.
+    """
+    files = weight_files(folder)
+    if not files:
+        raise BadInput(f"no {WHOLE}", where=str(folder))
+    shards = [path for path in files if path.name != INDEX]
+    headers = {path: _header(path) for path in shards}
+    if len(files) > len(shards):
+        _agree(_index(folder), headers, folder)
+    shapes = {name: shape for header in headers.values() for name, shape in header.items()}
+    return Tensors(folder, shapes, {name: path for path, header in headers.items() for name in header})
+
+
+def _agree(index: dict[str, str], headers: dict[Path, dict[str, tuple[int, ...]]], folder: Path) -> None:
+    """Refuse files that hold less, more or other than the index says."""
+    holders: dict[str, list[str]] = {}
+    for path, header in headers.items():
+        for name in header:
+            holders.setdefault(name, []).append(path.name)
+    faults = []
+    for name in sorted({*index, *holders}):
+        found, said = holders.get(name, []), index.get(name)
+        if said is None:
+            faults.append(f"extra tensor {name}: in {', '.join(found)}, but not in the index")
+        elif said not in found:
+            faults.append(f"missing tensor {name}: not in {said}" + (f", but in {', '.join(found)}" if found else ""))
+        elif len(found) > 1:
+            faults.append(f"double tensor {name}: in {', '.join(found)}")
+    if faults:
+        raise BadInput("the index and its files disagree", where=str(folder / INDEX), faults=_few(faults))
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """The file of each tensor, as the index says.
+
+    Raises:
+        BadInput: not a JSON object with a `weight_map`, a name twice, or files that are not in the folder.
+    """
+    path = folder / INDEX
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as fault:
+        raise BadInput(f"not a readable index: {fault}", where=str(path)) from None
+    found = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or not found:
+        raise BadInput("names no tensors: it needs a weight_map of tensor name to file name", where=str(path))
+    faults = [f"unknown key {name!r}" for name in sorted(set(document) - {"metadata", "weight_map"})]
+    faults += [
+        f"{name}: {str(file)[:80]!r} is not the name of a safetensors file in the folder"
+        for name, file in sorted(found.items())
+        if not isinstance(file, str) or not PLAIN.fullmatch(file)
+    ]
+    named = sorted({file for file in found.values() if isinstance(file, str) and PLAIN.fullmatch(file)})
+    faults += [f"no such file: {file}" for file in named if not (folder / file).is_file()]
+    if faults:
+        raise BadInput("an index that cannot be used", where=str(path), faults=_few(faults))
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a safetensors file.
+
+    Raises:
+        BadInput: no such header.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
+                raise BadInput("not a readable safetensors file: a header beyond 100 MB", where=str(path))
+        with safe_open(path, framework="np") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as fault:
+        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
+
+
+def _few(faults: list[str]) -> list[str]:
+    more = len(faults) - MOST_FAULTS
+    return [*faults[:MOST_FAULTS], *([f"and {more} more"] if more > 0 else [])]
