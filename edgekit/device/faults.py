@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from typing import Any
 
 from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
@@ -11,6 +12,8 @@ from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 __all__ = ["died", "ended", "plain", "refused"]
 
 LAST_WORDS = 6
+KILLED = {code: number for number in (signal.SIGILL, signal.SIGKILL) for code in (128 + number, -number)}
+"""Exit codes of what a signal ended, as a shell gives them and as Python does."""
 RETRY = "the same command goes on where this ended"
 FETCH_KEY = "read the device's key at the device itself (/etc/ssh/ssh_host_ed25519_key.pub)"
 SSH: tuple[tuple[str, type[EdgekitError], str, str], ...] = (
@@ -78,29 +81,32 @@ def ended(where: str, step: str, code: int, errors: str) -> EdgekitError:
             if re.search(sign, errors):
                 return kind(what, where=place, faults=[] if kind is BadInput and "key" in what else plain(errors), fix=fix)
         return NotPossibleHere("the link broke", where=place, faults=plain(errors), fix=RETRY)
-    if code in (132, 137):
-        return _killed(place, code)
+    if code in KILLED:
+        return _killed(place, KILLED[code])
     return CheckFailed(f"the device's Python ended with exit code {code}", where=place, faults=plain(errors))
 
 
-def died(where: str, step: str, answer: dict[str, Any]) -> EdgekitError:
-    """The fault behind a runner on the device that ended with something other than 0, or not in time."""
+def died(where: str, step: str, answer: dict[str, Any], isa: str = "") -> EdgekitError:
+    """The fault behind a runner on the device that ended with something other than 0, or not in time.
+
+    `isa`: the sentence on instruction sets that a death by SIGILL is told with.
+    """
     place = f"{where}, {step}"
     code = answer["code"]
     if answer["late"]:
         fix = "give it longer (bench_seconds in the inventory) or ask for less (--quick)"
         return NotPossibleHere("it took too long", where=place, faults=plain(answer["stderr"]), fix=fix)
-    if code in (132, 137):
-        return _killed(place, code)
+    if code in KILLED:
+        return _killed(place, KILLED[code], isa)
     try:
         said = [line.strip() for line in json.loads(answer["stdout"])["error"].splitlines()]
         said = [line.replace("- ", "", 1) if line.startswith("- ") else line for line in said]
     except (ValueError, KeyError, TypeError, AttributeError):
         said = answer["stderr"].strip().splitlines()
     if re.search(r"instruction set|Illegal instruction", " ".join(said)) and code == 3:
-        return _killed(place, 132)
+        return _killed(place, signal.SIGILL, isa)
     if re.search(r"out of memory|MemoryError|bad_alloc", " ".join(said)):
-        return _killed(place, 137)
+        return _killed(place, signal.SIGKILL)
     kind = {2: BadInput, 3: NotPossibleHere}.get(code, CheckFailed)
     return kind(f"the runner ended with exit code {code}", where=place, faults=plain("\n".join(said), most=20))
 
@@ -125,11 +131,12 @@ def plain(text: str, most: int = LAST_WORDS) -> list[str]:
     return [line for line in lines if line][-most:]
 
 
-def _killed(place: str, code: int) -> NotPossibleHere:
-    if code == 132:
+def _killed(place: str, number: int, isa: str = "") -> NotPossibleHere:
+    if number == signal.SIGILL:
         return NotPossibleHere(
             "killed by SIGILL (132): this onnxruntime wheel needs a newer ISA than the chip has",
-            where=place, fix="install an onnxruntime that was built for this chip",
+            where=place, faults=plain(isa),
+            fix="install an onnxruntime that was built for this chip, or export for a target whose instruction sets it has",
         )  # fmt: skip
     return NotPossibleHere(
         "killed (137), most likely out of memory",

@@ -10,7 +10,7 @@ from edgekit.device.ssh import OLDEST
 from edgekit.runtime.chip import parse_cpuinfo
 from edgekit.runtime.manifest import Manifest
 
-__all__ = ["FLOORS", "Facts", "notes", "unfit"]
+__all__ = ["FLOORS", "Facts", "instructions", "notes", "unfit"]
 
 FLOORS = {"numpy": "1.26", "onnxruntime": "1.30", "tokenizers": "0.21"}
 """What the runtime needs at least; onnxruntime also what the bundle says."""
@@ -81,6 +81,14 @@ def notes(facts: Facts, manifest: Manifest) -> list[str]:
     if version and isinstance(newest, str) and _numbers(version)[:2] > _numbers(newest)[:2]:
         return [f"onnxruntime {version} is newer than any the bundle was tried with ({newest})"]
     return []
+
+
+def instructions(facts: Facts, manifest: Manifest) -> str:
+    """The instruction sets that the bundle's target needs and those that the device's chip has, as a sentence."""
+    needed = [*sorted(manifest.isa), *([f"one of {', '.join(manifest.isa_any)}"] if manifest.isa_any else [])]
+    chip = parse_cpuinfo(facts.cpuinfo)
+    target = manifest.document["edgekit"]["target"]["name"]
+    return f"target {target} needs {', '.join(needed) or 'none'}; the device ({chip.model}) has {', '.join(sorted(chip.isa)) or 'none'}"
 
 
 def _least(manifest: Manifest) -> str:

@@ -18,7 +18,7 @@ from edgekit.device.faults import died, refused
 from edgekit.device.inventory import Device
 from edgekit.device.link import Link
 from edgekit.device.parts import Part, key_of, offsets, stream
-from edgekit.device.preflight import Facts, notes, unfit
+from edgekit.device.preflight import Facts, instructions, notes, unfit
 from edgekit.device.ssh import command
 from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.manifest import Manifest
@@ -112,12 +112,13 @@ def _with(link: Link, where: str, device: Device, job: Job, look: _Look, say: Sa
         link.in_step &= "refused" not in answer  # an agent that refuses a file goes: the rest of the bytes are no requests
         _accepted(where, "send", answer)
     say("verify", 0.0)
-    verified = _run(link, where, device, job, "verify", ["verify", "{bundle}", "--json"])
+    isa = instructions(look.facts, job.manifest)
+    verified = _run(link, where, device, job, "verify", ["verify", "{bundle}", "--json"], isa)
     kept = _kept(look.result)
     if kept is None:
         say("measure", 0.0)
         arguments = ["bench", "{bundle}", "--json", "--out", "{result}", *job.options]
-        kept = _run(link, where, device, job, "measure", arguments)
+        kept = _run(link, where, device, job, "measure", arguments, isa)
     if not sound(kept, job.manifest):
         raise CheckFailed("what came back is no result of this bundle", where=f"{where}, fetch", fix="run it again")
     say("clean up", 0.0)
@@ -140,8 +141,8 @@ def _accepted(where: str, step: str, answer: dict[str, Any]) -> None:
         raise refused(where, step, answer)
 
 
-def _run(link: Link, where: str, device: Device, job: Job, step: str, arguments: list[str]) -> dict[str, Any]:
-    """Run the runner there and read the JSON document that it prints."""
+def _run(link: Link, where: str, device: Device, job: Job, step: str, arguments: list[str], isa: str) -> dict[str, Any]:
+    """Run the runner there and read the JSON document that it prints; `isa` tells the instruction sets of bundle and device."""
     asked = {"do": "run", "arguments": arguments, "timeout": device.bench_seconds, "result": f"result-{job.key}.json"}
     answer = link.ask(step, asked, seconds=device.bench_seconds + LOOK_SECONDS)
     _accepted(where, step, answer)
@@ -150,7 +151,7 @@ def _run(link: Link, where: str, device: Device, job: Job, step: str, arguments:
     }:  # fmt: skip
         raise NotPossibleHere("the device's answer is not one of a run", where=f"{where}, {step}")
     if answer["code"] != 0 or answer["late"]:
-        raise died(where, step, answer)
+        raise died(where, step, answer, isa)
     document = _object(answer["stdout"])
     if document is None:
         raise CheckFailed("the runner printed no JSON object", where=f"{where}, {step}")

@@ -20,7 +20,7 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
     """Markdown with Hugging Face front matter, from the manifest's edgekit block and the audit. No times: they are a machine's."""
     quality, target = block["quality"], block["target"]
     steps = [step["method"] for step in block["recipe"].get("compress", [])]
-    fallbacks = len(audit["fallbacks"])
+    fallbacks, counted = len(audit["fallbacks"]), audit.get("counted", "run in integer kernels")
     lines = [
         "---",
         *_licence(block["licence"]),
@@ -42,10 +42,15 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "## How good it is",
         "",
         *_quality(quality),
+        *(
+            [f"Scored with the kernels of {used}, not those of {target['provider']}."]
+            if (used := quality.get("scored_on"))
+            else []
+        ),
         "",
         "## What the runtime executes",
         "",
-        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight run in integer kernels; {fallbacks} fell back.",
+        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight {counted}; {fallbacks} fell back.",
         *(
             [f"{weight_only} store small weights and multiply in floating point."]
             if (weight_only := audit["matmuls_weight_only"])

@@ -34,8 +34,9 @@ ODD = [
 
 
 def make_golden(
-    model: Path, tokenizer: Path, task: str, items: list[Any], labels: list[str], *, max_length: int, provider: str
-) -> dict[str, Any]:
+    model: Path, tokenizer: Path, task: str, items: list[Any], labels: list[str], *, max_length: int, provider: str,
+    config: dict[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.
 
     Inputs that are objects get the odd texts in their last field (the context of a question). `margin` is the distance of the
@@ -46,7 +47,7 @@ def make_golden(
     first = by_length[0][1]
     odd: list[Any] = [{**first, list(first)[-1]: text} for text in ODD] if isinstance(first, dict) else list(ODD)
     spread = [by_length[index][1] for index in np.linspace(0, len(by_length) - 1, COUNT - len(odd)).astype(int)]
-    session = open_session(model, provider=provider)
+    session = open_session(model, provider=provider, config=config)
     names = {item.name for item in session.get_inputs()}
     tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names)
     kind = decoder(task)

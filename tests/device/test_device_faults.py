@@ -219,11 +219,27 @@ def test_a_device_without_a_right_python(sshd: Server, bundle: Path, script: str
     assert words in text and "python in the inventory" in text
 
 
+def test_a_child_that_meets_an_unknown_instruction_is_told_with_both_sides_flags(
+    sshd: Server, tmp_path: Path, stand_in: Callable[[str], None]
+) -> None:
+    """The bundle's flags are all there, so that the preflight passes; the process that measures dies all the same."""
+    flag = sorted(detect().isa)[0]
+    stand_in(
+        "if verb == 'bench': print(json.dumps({'error': 'bench: bundle: this onnxruntime wheel needs a newer instruction set than "
+        "this chip has', 'exit_code': 3})); sys.exit(3)"
+    )
+    text = fault_on(make_bundle(tmp_path, isa=[flag]), sshd.device("sigill"), NotPossibleHere, "measure")
+    assert "killed by SIGILL" in text and f"target here needs {flag}; the device (" in text
+    assert all(each in text.partition(" has ")[2] for each in sorted(detect().isa))
+    assert sshd.left("sigill") == []
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "words"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", NotPossibleHere, "out of memory"),
         ("os.kill(os.getpid(), signal.SIGILL)", NotPossibleHere, "needs a newer ISA"),
+        ("os.kill(os.getpid(), signal.SIGILL)", NotPossibleHere, "target here needs none; the device ("),
         ("print('no document'); sys.exit(0)", CheckFailed, "printed no JSON"),
         ("document['artifact_sha256'] = '0' * 64", CheckFailed, "no result of this bundle"),
     ],

@@ -53,6 +53,8 @@ def test_every_sign_tells_what_to_do() -> None:
     [
         ({"code": 137}, NotPossibleHere, "out of memory"),
         ({"code": 132}, NotPossibleHere, "needs a newer ISA"),
+        ({"code": -4}, NotPossibleHere, "target x86-vnni needs avx2; the device (A chip) has sse3"),
+        ({"code": -9}, NotPossibleHere, "out of memory"),
         (
             {"code": 3, "stdout": json.dumps({"error": "bundle: this wheel needs a newer instruction set"})},
             NotPossibleHere,
@@ -73,7 +75,8 @@ def test_every_sign_tells_what_to_do() -> None:
     ],
 )
 def test_how_a_runner_ended(changes: dict[str, Any], kind: type[EdgekitError], words: str) -> None:
-    found = died("pi4", "measure", {"code": 1, "late": False, "stdout": "", "stderr": "", **changes})
+    isa = "target x86-vnni needs avx2; the device (A chip) has sse3"
+    found = died("pi4", "measure", {"code": 1, "late": False, "stdout": "", "stderr": "", **changes}, isa)
     assert type(found) is kind and words in found.text() and "pi4, measure" in found.text()
 
 
