@@ -69,11 +69,8 @@ test-avx2: $(READY) ## the same on an emulated Haswell, where 8-bit weights with
 test-serve: $(READY) ## the servers asked by OpenAI's and Triton's clients and a fuzzer
 	$(BIN)/python -m pytest tests/runtime/serve
 
-test-cuda: $(READY) ## on a machine with an NVIDIA GPU: tests/cuda, then benchmarks/cuda (needs onnxruntime-gpu)
-	$(BIN)/python -m pytest tests/cuda -rs
-	$(BIN)/python benchmarks/cuda/run.py prepare
-	$(BIN)/python benchmarks/cuda/run.py measure
-	$(BIN)/python benchmarks/cuda/run.py page
+test-cuda: $(READY) ## on a machine with an NVIDIA GPU: tests/cuda, bundles, benchmarks/cuda (FLAGS=--dry-run: rehearse on a CPU)
+	$(BIN)/python benchmarks/cuda/run.py all $(FLAGS)
 
 lint: $(READY) ## format check, lint, types, import layers
 	$(BIN)/ruff format --check .
