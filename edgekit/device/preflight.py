@@ -9,6 +9,8 @@ from edgekit.config import Strict
 from edgekit.device.ssh import OLDEST
 from edgekit.runtime.chip import parse_cpuinfo
 from edgekit.runtime.manifest import Manifest
+from edgekit.runtime.measure_language import READ_BYTES, cache_tokens
+from edgekit.runtime.prompts import prompts_that_fit
 
 __all__ = ["FLOORS", "Facts", "instructions", "notes", "unfit"]
 
@@ -20,6 +22,8 @@ RUNTIME_BYTES = 90_000_000
 """Interpreter, numpy and onnxruntime with an empty session (measured: 89 MB at their peak)."""
 SPARE_BYTES = 8_000_000
 """Disk for results and temporary files beside what is sent."""
+NUMBER_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+"""Of one number of a language model's cache."""
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -64,10 +68,9 @@ def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list
     if facts.packages.get("onnxruntime") is None and (facts.glibc is None or _numbers(facts.glibc) < GLIBC):
         least = ".".join(map(str, GLIBC))
         faults.append(f"glibc {facts.glibc or '(none: musl?)'}: onnxruntime's wheels need {least}, so it must be built there")
-    if facts.memory_available is not None and facts.memory_available < whole + RUNTIME_BYTES:
-        faults.append(
-            f"{_mb(facts.memory_available)} of memory are free, about {_mb(whole + RUNTIME_BYTES)} are needed: end other programs"
-        )
+    needed = RUNTIME_BYTES + _held(manifest, whole)
+    if facts.memory_available is not None and facts.memory_available < needed:
+        faults.append(f"{_mb(facts.memory_available)} of memory are free, about {_mb(needed)} are needed: end other programs")
     if facts.disk_free < to_send + SPARE_BYTES:
         faults.append(
             f"{_mb(facts.disk_free)} of disk are free, {_mb(to_send + SPARE_BYTES)} are needed: free some, or name another folder"
@@ -89,6 +92,17 @@ def instructions(facts: Facts, manifest: Manifest) -> str:
     chip = parse_cpuinfo(facts.cpuinfo)
     target = manifest.document["edgekit"]["target"]["name"]
     return f"target {target} needs {', '.join(needed) or 'none'}; the device ({chip.model}) has {', '.join(sorted(chip.isa)) or 'none'}"
+
+
+def _held(manifest: Manifest, whole: int) -> int:
+    """Bytes that a measurement holds beside the runtime: the files; of a language model also two caches, as one follows the other, or
+    before that the arrays by which the memory's speed is read."""
+    model = manifest.generation
+    if model is None:
+        return whole
+    each = NUMBER_BYTES[model.cache or "float32"] * 2 * model.layers * model.kv_heads * model.head_size
+    caches = 2 * each * cache_tokens(prompts_that_fit(model.context), model.context)
+    return max(whole + caches, READ_BYTES * manifest.threads)
 
 
 def _least(manifest: Manifest) -> str:

@@ -23,13 +23,15 @@ from edgekit.runtime.generate.model import language_model
 from edgekit.runtime.prompts import TOKENS, main_prompt, scenario_names
 from edgekit.runtime.session import open_session
 
-__all__ = ["Step", "measure_language", "reading"]
+__all__ = ["READ_BYTES", "Step", "cache_tokens", "measure_language", "reading"]
 
 LEAST_ROUNDS = 2
 MOST_ROUNDS = 200
+READ_BYTES = 128 * 2**20
+"""Of each array that `reading` reads: beyond any cache."""
 
 
-def reading(bytes_each: int = 128 * 2**20, threads: int = 1, turns: int = 5) -> float:
+def reading(bytes_each: int = READ_BYTES, threads: int = 1, turns: int = 5) -> float:
     """GB/s at which memory is read once, as decoding reads weights: products of arrays beyond any cache; the best of `turns`.
 
     The reading kernel of STREAM's kind: `threads` arrays of `bytes_each`, each read by a thread of its own.
@@ -87,7 +89,8 @@ def measure_language(spec: dict[str, Any], since: Callable[[int], float], now: C
             rounds += 1
         cpu_ms[first] = cpu_ms[token] = (time.process_time() - cpu) * 1000 / (rounds * (1 + TOKENS))
     main = scenario_names(main_prompt(spec["prompts"]))[1]
-    window = _window(step, ids[: main_prompt(spec["prompts"])], spec["generation"]["context"], spec["seconds"], now)
+    room = cache_tokens(spec["prompts"], spec["generation"]["context"])
+    window = _window(step, ids[: main_prompt(spec["prompts"])], room, spec["seconds"], now)
     samples["real"], cpu_ms["real"] = samples[main], cpu_ms[main]
     started = now()
     for place in range(50):
@@ -122,11 +125,16 @@ def _opened(spec: dict[str, Any], folder: Path) -> tuple[Step, list[str]]:
     return run, list(session.get_providers())
 
 
-def _window(step: Step, prompt: np.ndarray, context: int, seconds: float, now: Callable[[], int]) -> tuple[int, int, int]:
-    """(begin, end, tokens) of tokens made without a pause, for the supervisor, which reads energy over it."""
-    chosen = step(prompt, context)
+def cache_tokens(prompts: list[int], context: int) -> int:
+    """Tokens that the largest cache of a measurement has room for: that of the longest prompt, which the window fills too."""
+    return rounded(max(prompts) + TOKENS, context)
+
+
+def _window(step: Step, prompt: np.ndarray, room: int, seconds: float, now: Callable[[], int]) -> tuple[int, int, int]:
+    """(begin, end, tokens) of tokens made without a pause until `room` is full, for the supervisor, which reads energy over it."""
+    chosen = step(prompt, room)
     begin, made = now(), 0
-    while made < context - len(prompt) and now() < begin + seconds * 1e9:
+    while made < room - len(prompt) and now() < begin + seconds * 1e9:
         chosen = step(np.array([chosen]), 0)
         made += 1
     return begin, now(), made
