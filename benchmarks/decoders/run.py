@@ -24,6 +24,9 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from where import section
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "decoders"
@@ -209,7 +212,8 @@ that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32.
 | variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |
 |---|---:|---:|---:|---:|---:|---:|
 """
-    return head + "".join(f"| {' | '.join(_cells(row))} |\n" for row in document["variants"])
+    table = "".join(f"| {' | '.join(_cells(row))} |\n" for row in document["variants"])
+    return head + table + "\n".join(["", *section(document), ""] if document.get("where") else [])
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -232,7 +236,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    sys.path.insert(0, str(HERE))
     document = measure(asked.rounds, asked.threads)
     (HERE / "results.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     (HERE / "README.md").write_text(page(document))
