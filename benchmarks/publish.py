@@ -38,7 +38,16 @@ def take(folder: Path) -> None:
         "quality": block["quality"],
         "audit": {
             name: audit[name]
-            for name in ("matmuls_constant", "matmuls_integer", "fallbacks", "stray_qdq", "casts", "fused", "ok")
+            for name in (
+                "matmuls_constant",
+                "matmuls_integer",
+                "matmuls_weight_only",
+                "fallbacks",
+                "stray_qdq",
+                "casts",
+                "fused",
+                "ok",
+            )
         },
         "data": block["data"],
         "recipe": block["recipe"],
@@ -101,8 +110,7 @@ def table(document: dict[str, Any]) -> list[str]:
     rows = "a token after a prompt" if speaks else "test rows at their real lengths"
     lines += [
         "",
-        f"{quality['n']:,} test rows; the bundle's {differs}. {audit['matmuls_integer']} of {audit['matmuls_constant']} products with a "
-        f"constant weight ran in integer kernels. From the start of a process to its first answer the bundle takes "
+        f"{quality['n']:,} test rows; the bundle's {differs}. {_products(audit)}. From the start of a process to its first answer the bundle takes "
         f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, {rows}, "
         f"{bench['protocol']['processes']} fresh processes a variant, interleaved; {detected['cpu']}, onnxruntime {detected['onnxruntime']}"
         + (
@@ -113,6 +121,14 @@ def table(document: dict[str, Any]) -> list[str]:
         + f". All stages together took {document['seconds']:.0f} s on {detected['cores_usable']} cores.",
     ]
     return lines
+
+
+def _products(audit: dict[str, Any]) -> str:
+    """What became of the products with a constant weight."""
+    every, unpacked = audit["matmuls_constant"], audit.get("matmuls_weight_only", 0)
+    if unpacked:
+        return f"{unpacked} of {every} products unpack small weights inside their kernel, and take float32 activations"
+    return f"{audit['matmuls_integer']} of {every} products with a constant weight ran in integer kernels"
 
 
 def _prompts(bench: dict[str, Any]) -> list[str]:

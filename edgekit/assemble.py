@@ -121,7 +121,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         "pack",
         f"pack the bundle for {target.name}",
         run,
-        version=2,
+        version=3,
         settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()}
         | ({} if target.provider == "CPUExecutionProvider" else {"scored_on": 1}),
         inputs={

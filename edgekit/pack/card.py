@@ -52,7 +52,7 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight {counted}; {fallbacks} fell back.",
         *(
-            [f"{weight_only} store small weights and multiply in floating point."]
+            [f"{weight_only} unpack small weights inside their kernel, as noted below."]
             if (weight_only := audit["matmuls_weight_only"])
             else []
         ),

@@ -156,7 +156,7 @@ def audit_grid(facts: Facts) -> Grid:
         if audit.observed
         else f"read on {audit.arch}: the kernels of the target itself were NOT observed"
     )
-    small = f"{audit.weight_only} have small weights and multiply in floating point, " if audit.weight_only else ""
+    small = f"{audit.weight_only} unpack small weights inside their kernel (see the notes), " if audit.weight_only else ""
     kept = f"{len(audit.kept_float)} were kept in floating point for quality, " if audit.kept_float else ""
     caption = (
         f"{audit.integer} of {audit.constant} MatMuls with constant weights {audit.counted}; {small}{kept}{len(audit.fallbacks)} "
