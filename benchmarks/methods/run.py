@@ -86,8 +86,8 @@ def make(task: str, recipe: str, chosen: list[Cell], console: Console, until: fl
     cells: dict[str, dict[str, Any]] = {}
     failed: list[dict[str, str]] = []
     given = "finetune" not in tomllib.loads(base.read_text(encoding="utf-8"))["model"]
-    for cell in chosen:
-        for seed in SEEDS if cell.trains and given else SEEDS[:1]:
+    for seed in SEEDS:  # outermost, so that what `--minutes` cuts off are further seeds before further cells
+        for cell in chosen if seed == SEEDS[0] else [one for one in chosen if one.trains and given]:
             slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
             if time.monotonic() >= until and not (BUILD / f"{slug}-{target}" / "lineage.json").is_file():
                 continue
