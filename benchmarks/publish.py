@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+from edgekit.report.plots import write_picture
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -59,8 +60,7 @@ def take(folder: Path) -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{manifest['name']}.json"
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for picture in folder.glob("report.png"):
-        shutil.copyfile(picture, RESULTS / f"{manifest['name']}.png")
+    write_picture(folder, RESULTS / f"{manifest['name']}.png")
 
 
 def _command(bench: dict[str, Any]) -> str:
