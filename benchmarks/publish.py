@@ -127,7 +127,7 @@ def _products(audit: dict[str, Any]) -> str:
     """What became of the products with a constant weight."""
     every, unpacked = audit["matmuls_constant"], audit.get("matmuls_weight_only", 0)
     if unpacked:
-        return f"{unpacked} of {every} products unpack small weights inside their kernel, and take float32 activations"
+        return f"{unpacked} of {every} products unpack small weights inside their kernel"
     return f"{audit['matmuls_integer']} of {every} products with a constant weight ran in integer kernels"
 
 

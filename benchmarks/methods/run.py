@@ -86,21 +86,22 @@ def make(task: str, recipe: str, chosen: list[Cell], console: Console, until: fl
     cells: dict[str, dict[str, Any]] = {}
     failed: list[dict[str, str]] = []
     given = "finetune" not in tomllib.loads(base.read_text(encoding="utf-8"))["model"]
-    for seed in SEEDS:  # outermost, so that what `--minutes` cuts off are further seeds before further cells
-        for cell in chosen if seed == SEEDS[0] else [one for one in chosen if one.trains and given]:
-            slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
-            if time.monotonic() >= until and not (BUILD / f"{slug}-{target}" / "lineage.json").is_file():
-                continue
-            path = folder / f"{slug}.toml"
-            path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
-            console.print(f"[bold]{task}: {cell.name}, seed {seed}")
-            try:
-                (result,) = run_recipe(str(path), [target], BUILD, measure=False, show=Show(silent=True))
-            except EdgekitError as fault:
-                failed.append({"name": cell.name, "why": fault.text()})
-                console.print(fault.text())
-                continue
-            cells[slug] = {"cell": cell, "seed": seed, "folder": result.path}
+    again = [cell for cell in chosen if cell.trains and given]
+    # Further seeds come after all cells, so that they are what `--minutes` cuts off first.
+    for seed, cell in [(SEEDS[0], cell) for cell in chosen] + [(seed, cell) for seed in SEEDS[1:] for cell in again]:
+        slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
+        if time.monotonic() >= until and not (BUILD / f"{slug}-{target}" / "lineage.json").is_file():
+            continue
+        path = folder / f"{slug}.toml"
+        path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
+        console.print(f"[bold]{task}: {cell.name}, seed {seed}")
+        try:
+            (result,) = run_recipe(str(path), [target], BUILD, measure=False, show=Show(silent=True))
+        except EdgekitError as fault:
+            failed.append({"name": cell.name, "why": fault.text()})
+            console.print(fault.text())
+            continue
+        cells[slug] = {"cell": cell, "seed": seed, "folder": result.path}
     found = {one["cell"].name for one in cells.values()} | {one["name"] for one in failed}
     left_out = [cell.name for cell in CELLS if cell.name not in found]
     return {**measure(cells, target), "task": task, "failed": failed, "left_out": left_out}
