@@ -19,7 +19,7 @@ from edgekit.plan import Plan, TargetPlan, decided, make_plan
 from edgekit.store import Artifact, Stage, find, key_of, produce, write_atomically
 from edgekit.target import best_target
 
-__all__ = ["Result", "explain", "export", "measure", "run_recipe", "write_reports"]
+__all__ = ["Result", "explain", "export", "measure", "run_recipe", "run_stages", "write_reports"]
 
 LINEAGE, BENCH = "lineage.json", "bench.json"
 
@@ -75,13 +75,13 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     everything: list[Stage] = []
     for item in plan.targets:
         everything += [stage for stage in [*plan.stages(item), packs[item.target.name]] if stage not in everything]
-    done, fresh = _run(everything, build, show)
+    done, fresh = run_stages(everything, build, show)
     if int(os.environ.get("RANK", "0")):
         return []  # a helper process of `accelerate launch`: the first one writes results
     return [_finish(plan, item, packs[item.target.name], done, fresh, build, measure, show) for item in plan.targets]
 
 
-def _run(everything: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
+def run_stages(everything: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
     """Produce every stage that is not there; returns artifacts by key and the keys that were run now."""
     done: dict[str, Artifact] = {}
     fresh: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -172,3 +173,9 @@ def test_quotas_of_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_gpus_are_read_from_nvidia_smi() -> None:
     found = parse_gpus("NVIDIA H200, 143771, 9.0, 580.65.06\nOrin, [N/A], 8.7, 540.4.0\n\nbroken\n")
     assert [(gpu.name, gpu.memory_mb, gpu.compute) for gpu in found] == [("NVIDIA H200", 150754, "9.0")]
+
+
+def test_a_process_held_to_one_core_uses_one() -> None:
+    core = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, {{{core}}}); from edgekit.runtime.session import own_cores; print(own_cores())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from edgekit.console import Show
 from edgekit.recipe import recipe_model
+from edgekit.runtime.supervise import Runs
+from edgekit.store import Artifact, Stage, key_of
 
 METHODS = Path(__file__).resolve().parents[1] / "benchmarks" / "methods"
 sys.path.insert(0, str(METHODS))
@@ -29,8 +35,91 @@ def test_the_page_is_written_from_the_committed_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_every_cell_is_a_sound_recipe(cell: Cell, task: str) -> None:
-    from run import recipe_text
+    from run import base_of, recipe_text
 
-    base = METHODS.parents[1] / "recipes" / f"{TASKS[task]}.toml"
+    base = base_of(METHODS.parents[1] / "recipes" / f"{TASKS[task]}.toml")
     recipe = recipe_model().model_validate(tomllib.loads(recipe_text(base, cell, 7)))
     assert recipe.seed == 7 and (recipe.quantize is not None) == bool(cell.quantize)
+
+
+def test_a_further_seed_adds_its_quality_and_the_first_gives_the_times() -> None:
+    from page import together
+
+    quality = {"difference": -0.01, "value": 0.8}
+    first = {
+        "name": "a", "group": "pruning", "quality": quality, "p50_ms": 2.0, "total_mb": 9.0, "seconds": 60.0,
+        "against_stock": {"speedup": 3.0},
+    }  # fmt: skip
+    further = {
+        "name": "a",
+        "group": "pruning",
+        "quality": {"difference": -0.03, "value": 0.78},
+        "total_mb": 9.0,
+        "seconds": 5.0,
+    }
+    (cell,) = together([first, further])
+    assert cell["seeds"] == 2 and cell["lost"] == pytest.approx(0.02) and cell["lost_range"] == (0.01, 0.03)
+    assert cell["value"] == pytest.approx(0.79) and (cell["p50_ms"], cell["speedup"], cell["seconds"]) == (2.0, 3.0, 60.0)
+
+
+def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import run
+
+    monkeypatch.setattr(run, "BUILD", tmp_path)
+    asked: list[list[str]] = []
+
+    def produced(stages: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
+        asked.append([stage.name for stage in stages])
+        return {key_of(stages[-1]): Artifact("finetune", key_of(stages[-1]), tmp_path / "trained", {}, 1.0)}, set()
+
+    monkeypatch.setattr(run, "run_stages", produced)
+    base = run.base_of(METHODS.parents[1] / "recipes" / "squad.toml")
+    base["model"]["id"] = str(shared / "models" / "minilm-l6")
+    given = {**base, "model": {name: value for name, value in base["model"].items() if name != "finetune"}}
+    assert run.with_original(given, "squad", "x86-vnni") is given and not asked
+    found = run.with_original(base, "squad", "x86-vnni")
+    assert asked == [["rows", "finetune"]]
+    assert found == {**given, "model": {**given["model"], "id": str(tmp_path / "trained")}}
+
+
+def test_rounds_side_by_side_have_every_variant_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import measuring
+
+    seeds = []
+
+    def children(specs: dict[str, object], *, processes: int, seed: int, progress: object) -> Runs:
+        assert processes == 1 and len(os.sched_getaffinity(0)) == 1
+        seeds.append(seed)
+        return Runs({name: [{"of": name, "seed": seed}] for name in specs})
+
+    monkeypatch.setattr(measuring, "run_children", children)
+    before = os.sched_getaffinity(0)
+    runs = measuring.run_rounds({"a": {}, "b": {}}, 2, lambda *_: None)
+    assert os.sched_getaffinity(0) == before
+    assert sorted(seeds) == list(range(7, 7 + measuring.PROTOCOL["processes"]))
+    assert {name: [child["seed"] for child in found] for name, found in runs.children.items()} == {
+        "a": list(range(7, 12)),
+        "b": list(range(7, 12)),
+    }
+
+
+def test_processes_that_make_cells_share_the_cores() -> None:
+    import run
+
+    context = get_context("spawn")
+    with ProcessPoolExecutor(2, context, run._settle, (context.Value("i", 0), 2)) as pool:
+        mine = [pool.submit(os.sched_getaffinity, 0) for _ in range(8)]
+        found = {frozenset(one.result()) for one in mine}
+    cores = os.sched_getaffinity(0)
+    assert all(one and one <= cores for one in found)
+    if len(cores) > 1:
+        assert all(len(one) <= (len(cores) + 1) // 2 for one in found)
+
+
+def test_a_cell_that_is_not_there_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, str(METHODS / "run.py"), "clinc150", "--only", "no such"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "no cell is named like no such" in done.stderr

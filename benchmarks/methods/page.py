@@ -23,9 +23,9 @@ def write_page() -> None:
         cells = together(document["cells"])
         draw(cells, document, picture)
         parts += [
-            f"## {document['task']}",
+            f"## {path.stem}",
             "",
-            f"![{document['task']}](results/{picture.name})",
+            f"![{path.stem}](results/{picture.name})",
             "",
             *table(cells, document),
             "",
@@ -35,18 +35,17 @@ def write_page() -> None:
 
 
 def together(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry a cell: seeds of the same cell as their mean, with the range of their quality; `pareto` is set."""
+    """One entry a cell: the mean quality of its seeds with its range, and the times of the first; `pareto` is set."""
     grouped: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
         grouped.setdefault(cell["name"], []).append(cell)
     found = []
-    for name, group in grouped.items():
+    for group in grouped.values():
         losses = [-cell["quality"]["difference"] for cell in group]
         found.append(
             {
-                **group[0], "name": name, "seeds": len(group), "lost": mean(losses), "lost_range": (min(losses), max(losses)),
-                "value": mean(cell["quality"]["value"] for cell in group), "p50_ms": mean(cell["p50_ms"] for cell in group),
-                "speedup": mean(cell["against_stock"]["speedup"] for cell in group), "seconds": mean(cell["seconds"] for cell in group),
+                **group[0], "seeds": len(group), "lost": mean(losses), "lost_range": (min(losses), max(losses)),
+                "value": mean(cell["quality"]["value"] for cell in group), "speedup": group[0]["against_stock"]["speedup"],
             }
         )  # fmt: skip
     for cell in found:
@@ -85,9 +84,27 @@ def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
     return [
         *lines, "",
         (f"{cells[0]['quality']['n']:,} test rows at their real lengths, batch 1, {protocol['threads']} thread, {protocol['processes']} fresh "
-        f"processes a cell, all in one interleaved run on {host['cpu']}; {state}. Bold: no other cell is at least as good in quality, "
-        "latency and size at once."),
+        f"processes a cell, all in one interleaved run on {chip(host)}; {state}. Of a cell with several seeds the quality is their mean "
+        f"and the times are the first seed's. {made_on(document)} Bold: no other cell is at least as good in quality, latency and size "
+        "at once."),
     ]  # fmt: skip
+
+
+def chip(host: dict[str, Any]) -> str:
+    """The processor, with what it multiplies 8-bit numbers by, which decides what INT8 gains."""
+    units = [unit for unit in ("avx512_vnni", "avx_vnni", "amx_int8") if unit in host["isa"]]
+    return f"{host['cpu']} ({', '.join(units)})" if units else str(host["cpu"])
+
+
+def made_on(document: dict[str, Any]) -> str:
+    """Where the seconds of "made in" come from, and the seeds that were made elsewhere."""
+    making, further = document["making"], document.get("further_seeds")
+    together = f", {making['jobs']} cells at once" if making["jobs"] > 1 else ""
+    trained = f"one {making['gpu']}" if making["gpu"] else "them too"
+    said = f"Made on {document['host']['cores_usable']} cores{together}, training on {trained}."
+    if further:
+        said += f" Further seeds were trained on an {further['gpu']} and scored on an {further['cpu']}."
+    return said
 
 
 def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
@@ -101,6 +118,7 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
         lines.append(f"- Smallest download within one point: **{small['name']}**, {small.get('archive_mb', 0):.1f} MB.")
     plain = next((cell for cell in own if cell["name"] == "int8 dynamic"), None)
     if plain:
+        lines += untrained(kept, plain)
         for cell in own:
             ratio = plain["p50_ms"] / cell["p50_ms"]
             if (
@@ -120,9 +138,22 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
                 f"- Zeros buy no speed ({cell['name']}: {ratio:.2f}x plain INT8); the download is {share:.0f}% smaller."
             )
     if document.get("left_out"):
-        lines.append(f"- Not made here: {'; '.join(document['left_out'])}.")
+        lines.append(f"- Not made here, {len(document['left_out'])} cells: {'; '.join(document['left_out'])}.")
     lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
     return lines
+
+
+def untrained(kept: list[dict[str, Any]], plain: dict[str, Any]) -> list[str]:
+    """The fastest cell within one point that heads, neurons or layers were cut from without training."""
+    cut = [
+        cell for cell in kept if cell["group"] == "pruning" and not cell["trains"] and cell["p50_ms"] < plain["p50_ms"] / 1.1
+    ]
+    if not cut:
+        return []
+    best = min(cut, key=lambda cell: cell["p50_ms"])
+    gained = f"{plain['p50_ms'] / best['p50_ms']:.2f}x plain INT8 and {best['speedup']:.2f}x off-the-shelf INT8"
+    cost = f"{100 * best['lost']:.2f} points, made in {best['seconds']:.0f} s"
+    return [f"- Fastest within one point without training: **{best['name']}**, {gained} for {cost}."]
 
 
 def recovered(cells: list[dict[str, Any]]) -> list[str]:
@@ -187,7 +218,8 @@ def _how() -> str:
     return (
         "One original a task, one change a row, through the same export, quantization and measurement as every bundle. Made by "
         "`make methods` (see `run.py` and `cells.py`); read from `results/*.json`. Speed is against "
-        "`onnxruntime.quantization.quantize_dynamic` of the same original in the same run."
+        "`onnxruntime.quantization.quantize_dynamic` of the same original in the same run. Sections of one task were made on different "
+        "machines: compare within a section."
     )
 
 

@@ -4,7 +4,8 @@ With `--post-training` the cells that train are left out, which takes minutes a 
 begun after so long; what was made, now or earlier, is measured, and the page names the rest.
 
 Every cell goes through the store, so a second run makes only what is new. Latency is taken of all cells of a task in one
-interleaved run, together with ONNX Runtime fp32 and off-the-shelf INT8 of the same original.
+interleaved run, together with ONNX Runtime fp32 and off-the-shelf INT8 of the same original. With `--jobs N` several are made
+at once; where there is a GPU, training runs on it.
 """
 
 from __future__ import annotations
@@ -12,53 +13,85 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import shlex
 import sys
-import tempfile
 import time
 import tomllib
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from cells import CELLS, SEEDS, TASKS, Cell
+from measuring import measure
 from page import write_page
 from rich.console import Console
 
-from edgekit.bench.run import _items
-from edgekit.bench.variants import files_of, specifications
 from edgekit.console import Show
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
-from edgekit.pipeline import run_recipe
-from edgekit.runtime.environment import snapshot
-from edgekit.runtime.statistics import ratio_interval
-from edgekit.runtime.supervise import run_children, scenario_facts, validity
+from edgekit.pipeline import run_recipe, run_stages
+from edgekit.plan import make_plan
+from edgekit.store import key_of
 from edgekit.target import best_target
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "results"
 BUILD = Path("build")
-PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.3, "min_runs": 60, "max_warmup_seconds": 0.8}
-BASES = ("ort-fp32", "ort-int8-stock")
 
 
-def recipe_text(base: Path, cell: Cell, seed: int) -> str:
-    """The cell's recipe: the base's task, model and data with paths made absolute, and what the cell changes."""
-    document = tomllib.loads(base.read_text(encoding="utf-8"))
-    document["seed"] = seed
-    document["model"] = {**document["model"], "id": _absolute(document["model"]["id"], base)}
-    document["data"] = {
-        name: [_absolute(one, base) for one in value] if isinstance(value, list) else _absolute(value, base)
-        for name, value in document["data"].items()
-    }
-    document["compress"] = document.get("compress", []) if cell.whole else [dict(step) for step in cell.compress]
-    document["accept"] = {}
+def recipe_text(base: dict[str, Any], cell: Cell, seed: int) -> str:
+    """The cell's recipe: the base's task, model and data, and what the cell changes."""
+    document = {**base, "seed": seed, "accept": {}}
+    document["compress"] = base.get("compress", []) if cell.whole else [dict(step) for step in cell.compress]
     if cell.quantize:
         document["quantize"] = {**best_target(detect()).quantize.model_dump(exclude_none=True), **cell.quantize}
     if cell.calibration:
         document["calibration"] = cell.calibration
     return _toml(document)
+
+
+def base_of(path: Path) -> dict[str, Any]:
+    """The recipe at `path`, its paths made absolute."""
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    document["model"] = {**document["model"], "id": _absolute(document["model"]["id"], path)}
+    document["data"] = {
+        name: [_absolute(one, path) for one in value] if isinstance(value, list) else _absolute(value, path)
+        for name, value in document["data"].items()
+    }
+    return document
+
+
+def with_original(base: dict[str, Any], task: str, target: str) -> dict[str, Any]:
+    """`base` with a finished original: one that the recipe trains is trained once, as another seed would make another original."""
+    if "finetune" not in base["model"]:
+        return base
+    plan = make_plan(str(_written(base, Cell("original", "baseline"), SEEDS[0], task)), [target], detect())
+    stages = plan.stages()
+    done, _ = run_stages(stages[: stages.index(plan.original) + 1], BUILD, Show(silent=True))
+    given = {name: value for name, value in base["model"].items() if name != "finetune"}
+    return {**base, "model": {**given, "id": str(done[key_of(plan.original)].path.resolve())}}
+
+
+def run_cell(base: dict[str, Any], cell: Cell, seed: int, task: str, target: str) -> Path:
+    """Make one cell through the store; returns its result folder."""
+    path = _written(base, cell, seed, task)
+    (result,) = run_recipe(str(path), [target], BUILD, measure=False, show=Show(silent=True))
+    return result.path
+
+
+def _written(base: dict[str, Any], cell: Cell, seed: int, task: str) -> Path:
+    path = BUILD / "methods" / f"{_slug(task, cell, seed)}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
+    return path
+
+
+def _slug(task: str, cell: Cell, seed: int) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
 
 
 def _absolute(value: str, base: Path) -> str:
@@ -77,77 +110,62 @@ def _toml(document: dict[str, Any], path: str = "") -> str:
     return "".join(lines)
 
 
-def make(task: str, recipe: str, chosen: list[Cell], console: Console, until: float) -> dict[str, Any]:
+def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at_once: int) -> dict[str, Any]:
     """Make the cells of `task`, new ones before the clock shows `until`, then measure all together; returns the result document."""
     target = best_target(detect()).name
-    base = ROOT / "recipes" / f"{recipe}.toml"
-    folder = BUILD / "methods"
-    folder.mkdir(parents=True, exist_ok=True)
+    base = with_original(base_of(ROOT / "recipes" / f"{recipe}.toml"), task, target)
+    # Further seeds come after all cells, so that they are what `--minutes` cuts off first.
+    again = [cell for cell in chosen if cell.trains]
+    asked = [(cell, SEEDS[0]) for cell in chosen] + [(cell, seed) for seed in SEEDS[1:] for cell in again]
     cells: dict[str, dict[str, Any]] = {}
     failed: list[dict[str, str]] = []
-    given = "finetune" not in tomllib.loads(base.read_text(encoding="utf-8"))["model"]
-    again = [cell for cell in chosen if cell.trains and given]
-    # Further seeds come after all cells, so that they are what `--minutes` cuts off first.
-    for seed, cell in [(SEEDS[0], cell) for cell in chosen] + [(seed, cell) for seed in SEEDS[1:] for cell in again]:
-        slug = "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
-        if time.monotonic() >= until and not (BUILD / f"{slug}-{target}" / "lineage.json").is_file():
-            continue
-        path = folder / f"{slug}.toml"
-        path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
-        console.print(f"[bold]{task}: {cell.name}, seed {seed}")
-        try:
-            (result,) = run_recipe(str(path), [target], BUILD, measure=False, show=Show(silent=True))
-        except EdgekitError as fault:
-            failed.append({"name": cell.name, "why": fault.text()})
-            console.print(fault.text())
-            continue
-        cells[slug] = {"cell": cell, "seed": seed, "folder": result.path}
+    console = Console()
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _settle, (context.Value("i", 0), jobs)) as pool:
+        outcomes = pool.map(partial(_attempt, base, task, target, until), *zip(*asked, strict=True))
+        for number, ((cell, seed), outcome) in enumerate(zip(asked, outcomes, strict=True), 1):
+            console.print(f"{number:3}/{len(asked)}  [bold]{task}: {cell.name}[/], seed {seed}: {outcome.get('why', 'made')}")
+            if "folder" in outcome:
+                cells[_slug(task, cell, seed)] = {"cell": cell, "seed": seed, "folder": outcome["folder"]}
+            elif outcome["failed"]:
+                failed.append({"name": cell.name, "seed": str(seed), "why": outcome["why"]})
     found = {one["cell"].name for one in cells.values()} | {one["name"] for one in failed}
-    left_out = [cell.name for cell in CELLS if cell.name not in found]
-    return {**measure(cells, target), "task": task, "failed": failed, "left_out": left_out}
-
-
-def measure(cells: dict[str, dict[str, Any]], target: str) -> dict[str, Any]:
-    """Time all cells and the baselines in one interleaved run."""
-    variants: dict[str, Any] = {}
-    for slug, one in cells.items():
-        one["lineage"] = json.loads((one["folder"] / "lineage.json").read_text(encoding="utf-8"))
-        variants[slug] = one["lineage"]["variants"]["bundle"]
-    first = next(iter(cells.values()))["lineage"]
-    variants |= {name: first["variants"][name] for name in BASES}
-    threads = first["target"]["session"]["threads"]
-    common = {name: PROTOCOL[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
-    before = snapshot()
-    with tempfile.TemporaryDirectory() as aside:
-        items = Path(aside) / "items.jsonl"
-        items.write_text(_items(first), encoding="utf-8")
-        specs, _ = specifications({**first, "variants": variants}, items, {**common, "threads": threads, "scenarios": ["real"]})
-        with Show().stage("measure all cells") as progress:
-            runs = run_children(specs, processes=PROTOCOL["processes"], seed=7, progress=progress)
-    found = []
-    for slug, variant in variants.items():
-        facts = scenario_facts(runs, slug, 7)
-        real = facts["scenarios"][0]
-        entry = {
-            "quality": variant["quality"], **files_of(variant), "p50_ms": real["p50_ms"], "ci95_ms": real["ci95_ms"],
-            "peak_mb": facts["memory"]["peak_mb"],
-            "against_stock": ratio_interval(runs.samples("ort-int8-stock", "real"), runs.samples(slug, "real"), 7),
-        }  # fmt: skip
-        if slug in cells:
-            one = cells[slug]
-            names = {step["method"] for step in one["lineage"]["recipe"]["compress"]}
-            steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in names]
-            entry |= {
-                **asdict(one["cell"]), "seed": one["seed"], "seconds": round(sum(stage["seconds"] for stage in steps), 1),
-                "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
-            }  # fmt: skip
-        else:
-            entry |= {"name": variant["title"], "group": "baseline", "seconds": 0.0}
-        found.append(entry)
+    left_out = [cell.name for cell in chosen if cell.name not in found]
     return {
-        "command": "make methods", "target": target, "host": detect().document(), "protocol": {**PROTOCOL, "threads": threads},
-        "cells": found, "validity": validity(runs, before, snapshot()),
-    }  # fmt: skip
+        **measure(cells, target, at_once),
+        "task": task,
+        "failed": failed,
+        "left_out": left_out,
+        "making": {"jobs": jobs, "gpu": _gpu()},
+    }
+
+
+def _settle(taken: Any, jobs: int) -> None:
+    """Give this process its own share of the cores, and one GPU where there are several."""
+    with taken.get_lock():
+        number = taken.value
+        taken.value += 1
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, set(cores[number % len(cores) :: jobs]))
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(place) for place in range(len(detect().gpus)))).split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+
+
+def _attempt(base: dict[str, Any], task: str, target: str, until: float, cell: Cell, seed: int) -> dict[str, Any]:
+    """{"folder"} of a cell that was made, or {"failed", "why"}; in a process of its own, so that several are made at once."""
+    if time.monotonic() >= until and not (BUILD / f"{_slug(task, cell, seed)}-{target}" / "lineage.json").is_file():
+        return {"failed": False, "why": "not begun, the time is over"}
+    try:
+        return {"folder": run_cell(base, cell, seed, task, target)}
+    except EdgekitError as fault:
+        return {"failed": True, "why": fault.text()}
+
+
+def _gpu() -> str | None:
+    """What training ran on, if not on the processor."""
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
 def main() -> int:
@@ -156,12 +174,27 @@ def main() -> int:
     parser.add_argument("tasks", nargs="*", choices=TASKS, help="left out: all")
     parser.add_argument("--post-training", action="store_true", help="leave out the cells that train")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing new after so long")
+    parser.add_argument("--jobs", type=int, default=1, help="cells that are made at once, each in a process of its own")
+    parser.add_argument(
+        "--rounds-at-once",
+        type=int,
+        default=1,
+        help="rounds of the measurement side by side, for a quiet machine of many cores",
+    )
+    parser.add_argument("--only", nargs="+", metavar="TEXT", default=[""], help="cells whose names contain one of these")
+    parser.add_argument("--suffix", default="", help="write results/TASK-SUFFIX.json, beside what is there")
     asked = parser.parse_args()
     until = time.monotonic() + 60 * asked.minutes
-    chosen = [cell for cell in CELLS if not (asked.post_training and cell.trains)]
+    chosen = [
+        cell for cell in CELLS if not (asked.post_training and cell.trains) and any(text in cell.name for text in asked.only)
+    ]
+    if not chosen:
+        parser.error(f"no cell is named like {' or '.join(asked.only)}; see cells.py")
+    command = " ".join(["python", "benchmarks/methods/run.py", *map(shlex.quote, sys.argv[1:])])
     for task in asked.tasks or TASKS:
-        document = make(task, TASKS[task], chosen, Console(), until)
-        (RESULTS / f"{task}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        document = {**make(task, TASKS[task], chosen, until, asked.jobs, asked.rounds_at_once), "command": command}
+        name = f"{task}-{asked.suffix}" if asked.suffix else task
+        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     write_page()
     return 0
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import CheckFailed
+from edgekit.runtime.session import own_cores
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
@@ -30,7 +31,9 @@ def check_parity(
     import onnxruntime
     import torch
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
     worst, faults = 0.0, []
     for batch, sequence in ((1, 2), (1, 11), (2, min(7, max_length)), (5, min(33, max_length)), (2, max_length)):

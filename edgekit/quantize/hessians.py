@@ -13,6 +13,7 @@ import onnx_ir as ir
 from edgekit.errors import BadInput
 from edgekit.quantize.causal import DATA, MODEL
 from edgekit.quantize.graph import products
+from edgekit.runtime.session import own_cores
 
 __all__ = ["hessians_of"]
 
@@ -66,6 +67,7 @@ def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch
     path = scratch / "observed.onnx"
     ir.save(model, path)  # the weights stay in the data file beside it
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     asked = [item for item in session.get_inputs() if item.name.startswith("past.")]

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
+from edgekit.runtime.session import own_cores
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
@@ -42,6 +43,7 @@ def observer(model: ir.Model, names: Sequence[str], scratch: Path) -> Callable[[
     path = scratch / "observed.onnx"
     ir.save(copy, path)
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     path.unlink()

@@ -15,7 +15,7 @@ from edgekit.runtime.keys import SESSION_KEYS
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["check_chip", "check_ids", "open_session", "usable_threads"]
+__all__ = ["check_chip", "check_ids", "open_session", "own_cores", "usable_threads"]
 
 FALLBACK = "session.disable_cpu_ep_fallback"
 
@@ -23,6 +23,12 @@ FALLBACK = "session.disable_cpu_ep_fallback"
 def usable_threads(wanted: int) -> int:
     """`wanted`, but no more than the cores this process may run on."""
     return max(1, min(wanted, usable_cores(wanted)))
+
+
+def own_cores() -> int:
+    """Cores that this process may run on. Left to itself ONNX Runtime starts a thread for each core of the machine, and those of a
+    process held to a few then wait for one another in loops."""
+    return usable_cores(os.cpu_count() or 1)
 
 
 def open_session(

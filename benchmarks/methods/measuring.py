@@ -1,0 +1,92 @@
+"""All cells of a task and their baselines in one interleaved run of fresh processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgekit.bench.run import _items
+from edgekit.bench.variants import files_of, specifications
+from edgekit.console import Show
+from edgekit.host import detect
+from edgekit.runtime.environment import snapshot
+from edgekit.runtime.statistics import ratio_interval
+from edgekit.runtime.supervise import Progress, Runs, run_children, scenario_facts, validity
+
+__all__ = ["PROTOCOL", "measure", "read_lineage", "run_rounds"]
+
+PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.3, "min_runs": 60, "max_warmup_seconds": 0.8}
+BASES = ("ort-fp32", "ort-int8-stock")
+
+
+def read_lineage(folder: Path) -> dict[str, Any]:
+    """What a result folder says about how it was made."""
+    found: dict[str, Any] = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
+    return found
+
+
+def run_rounds(specs: dict[str, Any], at_once: int, progress: Progress) -> Runs:
+    """The measurement's rounds, each with every variant once, shuffled; `at_once` of them side by side, each on a core of its own."""
+    if at_once == 1:
+        return run_children(specs, processes=PROTOCOL["processes"], seed=7, progress=progress)
+    cores = sorted(os.sched_getaffinity(0))[:at_once]
+
+    def one(turn: int) -> Runs:
+        os.sched_setaffinity(0, {cores[turn % at_once]})  # of this thread, and of the processes that it starts
+        return run_children(specs, processes=1, seed=7 + turn, progress=progress if turn == 0 else lambda *_: None)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        rounds = list(pool.map(one, range(PROTOCOL["processes"])))
+    return Runs({name: [child for found in rounds for child in found.children[name]] for name in specs})
+
+
+def measure(cells: dict[str, dict[str, Any]], target: str, at_once: int) -> dict[str, Any]:
+    """Time all cells and the baselines in one interleaved run; of cells with several seeds the first, which has the others' shape."""
+    for one in cells.values():
+        one["lineage"] = read_lineage(one["folder"])
+    first = next(iter(cells.values()))["lineage"]
+    baselines = {name: first["variants"][name] for name in BASES}
+    made = {slug: one["lineage"]["variants"]["bundle"] for slug, one in cells.items()}
+    timed: dict[str, str] = {}
+    for slug, one in cells.items():
+        timed.setdefault(one["cell"].name, slug)
+    variants = {slug: made[slug] for slug in timed.values()} | baselines
+    threads = first["target"]["session"]["threads"]
+    common = {name: PROTOCOL[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
+    before = snapshot()
+    with tempfile.TemporaryDirectory() as aside:
+        items = Path(aside) / "items.jsonl"
+        items.write_text(_items(first), encoding="utf-8")
+        specs, _ = specifications({**first, "variants": variants}, items, {**common, "threads": threads, "scenarios": ["real"]})
+        with Show().stage("measure all cells") as progress:
+            runs = run_rounds(specs, at_once, progress)
+    found = []
+    for slug, variant in {**made, **baselines}.items():
+        entry = {"quality": variant["quality"], **files_of(variant)}
+        if slug in variants:
+            facts = scenario_facts(runs, slug, 7)
+            real = facts["scenarios"][0]
+            entry |= {
+                "p50_ms": real["p50_ms"], "ci95_ms": real["ci95_ms"], "peak_mb": facts["memory"]["peak_mb"],
+                "against_stock": ratio_interval(runs.samples("ort-int8-stock", "real"), runs.samples(slug, "real"), 7),
+            }  # fmt: skip
+        if slug in cells:
+            one = cells[slug]
+            names = {step["method"] for step in one["lineage"]["recipe"]["compress"]}
+            steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in names]
+            entry |= {
+                **asdict(one["cell"]), "seed": one["seed"], "seconds": round(sum(stage["seconds"] for stage in steps), 1),
+                "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
+            }  # fmt: skip
+        else:
+            entry |= {"name": variant["title"], "group": "baseline", "seconds": 0.0}
+        found.append(entry)
+    return {
+        "target": target, "host": detect().document(), "protocol": {**PROTOCOL, "threads": threads, "rounds_at_once": at_once},
+        "cells": found, "validity": validity(runs, before, snapshot()),
+    }  # fmt: skip
