@@ -39,8 +39,8 @@ plan: $(READY) ## show what `make export` would do
 bench: export ## measure the bundle and its baselines in full
 	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done
 
-methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb squad"), hours where it trains
-	$(BIN)/python benchmarks/methods/run.py $(TASKS)
+methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb squad", FLAGS="--jobs 8"), hours where it trains
+	$(BIN)/python benchmarks/methods/run.py $(TASKS) $(FLAGS)
 
 report: $(READY) ## write the report pages again
 	$(BIN)/edgekit report $(BUILD)

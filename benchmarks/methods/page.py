@@ -17,7 +17,7 @@ COLOURS = {"baseline": "#777777", "quantization": "#1f6fb4", "pruning": "#c2571a
 def write_page() -> None:
     """Write benchmarks/methods/README.md and a picture for each results/*.json."""
     parts = ["# Methods side by side", "", _how(), ""]
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stem):
         document = json.loads(path.read_text(encoding="utf-8"))
         picture = path.with_suffix(".png")
         cells = together(document["cells"])
@@ -138,7 +138,7 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
                 f"- Zeros buy no speed ({cell['name']}: {ratio:.2f}x plain INT8); the download is {share:.0f}% smaller."
             )
     if document.get("left_out"):
-        lines.append(f"- Not made here, {len(document['left_out'])} cells: {'; '.join(document['left_out'])}.")
+        lines.append(f"- Not made here ({len(document['left_out'])}): {'; '.join(document['left_out'])}.")
     lines += [f"- {fault['name']} was not made: {fault['why'].splitlines()[0]}" for fault in document["failed"]]
     return lines
 
@@ -208,7 +208,7 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
     axes.set_ylabel(f"points of {cells[0]['quality']['metric']} against the original")
     axes.set_title(f"{document['task']} for {document['target']}; area: model and tokenizer", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="best")
     figure.tight_layout()
     figure.savefig(out, metadata={"Software": None})
     plt.close(figure)
