@@ -202,7 +202,9 @@ def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> No
             continue
         named.append(cell)
         at = (cell["p50_ms"], -100 * cell["lost"])
-        axes.annotate(cell["name"], at, xytext=(9, -14), textcoords="offset points", fontsize=8)
+        right = cell["p50_ms"] > min(one["p50_ms"] for one in shown) + 0.6 * wide  # its name must not run out of the picture
+        shift, side = ((-9, -14), "right") if right else ((9, -14), "left")
+        axes.annotate(cell["name"], at, xytext=shift, textcoords="offset points", fontsize=8, ha=side)
     axes.axhline(-100 * LOST, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xlabel("median latency of one answer, ms (batch 1, real lengths)")
     axes.set_ylabel(f"points of {cells[0]['quality']['metric']} against the original")
