@@ -123,3 +123,11 @@ def test_a_cell_that_is_not_there_is_named() -> None:
         [sys.executable, str(METHODS / "run.py"), "clinc150", "--only", "no such"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "no cell is named like no such" in done.stderr
+
+
+def test_a_grid_of_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import run
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="clinc150: no cell was made"):
+        run.make("clinc150", "clinc150", CELLS[:1], 0.0, 1, 1)

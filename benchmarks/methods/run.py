@@ -129,6 +129,8 @@ def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at
                 cells[_slug(task, cell, seed)] = {"cell": cell, "seed": seed, "folder": outcome["folder"]}
             elif outcome["failed"]:
                 failed.append({"name": cell.name, "seed": str(seed), "why": outcome["why"]})
+    if not cells:
+        raise SystemExit(f"{task}: no cell was made, so there is nothing to measure; what was said of each stands above")
     found = {one["cell"].name for one in cells.values()} | {one["name"] for one in failed}
     left_out = [cell.name for cell in chosen if cell.name not in found]
     return {

@@ -13,6 +13,7 @@ from edgekit.errors import BadInput, CheckFailed
 from edgekit.lower.causal import DATA, MODEL, Progress, write_graph
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.files import read_json
+from edgekit.runtime.session import own_cores
 
 __all__ = ["GENERATION", "TEMPLATE", "TOLERANCE", "export_decoder"]
 
@@ -123,6 +124,7 @@ def _run(out: Path, ids: np.ndarray, steps: list[int]) -> np.ndarray:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores()
     options.log_severity_level = 3
     options.add_session_config_entry("session.disable_prepacking", "1")  # packed weights would be a second copy of them all
     session = onnxruntime.InferenceSession(str(out / MODEL), options, providers=["CPUExecutionProvider"])

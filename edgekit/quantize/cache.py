@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.quantize.graph import MICROSOFT, constant
+from edgekit.runtime.session import own_cores
 
 __all__ = ["cache_ranges", "quantize_cache"]
 
@@ -41,6 +42,7 @@ def cache_ranges(model: Path, texts: Sequence[np.ndarray]) -> dict[str, np.ndarr
     if not any(len(ids) for ids in texts):
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     shapes = {item.name: (item.shape[1], item.shape[3]) for item in session.get_inputs() if item.name.startswith("past.")}

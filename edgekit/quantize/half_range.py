@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.quantize.causal import DATA, MODEL
+from edgekit.runtime.session import own_cores
 
 __all__ = ["LARGEST", "check_range"]
 
@@ -37,6 +38,7 @@ def check_range(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> flo
     scratch.mkdir(parents=True, exist_ok=True)
     path, nodes = _observed(source, scratch)
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # values keep their names
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
