@@ -35,12 +35,15 @@ def run_rounds(specs: dict[str, Any], at_once: int, progress: Progress) -> Runs:
     if at_once == 1:
         return run_children(specs, processes=PROTOCOL["processes"], seed=7, progress=progress)
     cores = sorted(os.sched_getaffinity(0))[:at_once]
+    count = len(cores)
+
+    def settle() -> None:
+        os.sched_setaffinity(0, {cores.pop()})  # of this thread, for good, and of the processes that it starts
 
     def one(turn: int) -> Runs:
-        os.sched_setaffinity(0, {cores[turn % at_once]})  # of this thread, and of the processes that it starts
         return run_children(specs, processes=1, seed=7 + turn, progress=progress if turn == 0 else lambda *_: None)
 
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(count, initializer=settle) as pool:
         rounds = list(pool.map(one, range(PROTOCOL["processes"])))
     return Runs({name: [child for found in rounds for child in found.children[name]] for name in specs})
 
