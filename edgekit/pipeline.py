@@ -16,7 +16,7 @@ from edgekit.console import Show
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.plan import Plan, TargetPlan, decided, make_plan
-from edgekit.store import Artifact, Stage, find, key_of, produce, write_atomically
+from edgekit.store import Artifact, Stage, being_made, find, key_of, produce, write_atomically
 from edgekit.target import best_target
 
 __all__ = ["Result", "explain", "export", "measure", "run_recipe", "run_stages", "write_reports"]
@@ -82,24 +82,37 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
 
 
 def run_stages(everything: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
-    """Produce every stage that is not there; returns artifacts by key and the keys that were run now."""
+    """Produce every stage that is not there; returns artifacts by key and the keys that were run now.
+
+    What another run is making is put off as long as there is something else to do, so that exports side by side share the work.
+    """
     done: dict[str, Artifact] = {}
     fresh: set[str] = set()
-    for number, stage in enumerate(everything, 1):
-        key = key_of(stage)
-        if key in done:
-            continue
+    waiting = {key_of(stage): stage for stage in everything}
+    needs = {key: {name: key_of(upstream) for name, upstream in stage.inputs.items()} for key, stage in waiting.items()}
+    count = len(waiting)
+    while waiting:
+        key = _next({key: stage for key, stage in waiting.items() if done.keys() >= set(needs[key].values())}, build)
+        stage = waiting.pop(key)
         artifact, corrupt = find(build, stage)
         if corrupt:
             show.line(f"  corrupt entry of stage {stage.name} ({corrupt}); it is made again")
         if artifact is None:
-            inputs = {name: done[key_of(upstream)].path for name, upstream in stage.inputs.items()}
+            inputs = {name: done[upstream].path for name, upstream in needs[key].items()}
             with show.stage(stage.title) as progress:
                 artifact = _produce(build, stage, inputs, progress)
             fresh.add(key)
-            show.line(f"  {number:2}/{len(everything)}  {stage.title:<58} {artifact.seconds:7.1f} s")
+            show.line(f"  {count - len(waiting):2}/{count}  {stage.title:<58} {artifact.seconds:7.1f} s")
         done[key] = artifact
     return done, fresh
+
+
+def _next(ready: Mapping[str, Stage], build: Path) -> str:
+    """Key of the first stage that nobody else is making; of the first of all where others are making each, to wait for it."""
+    first = next(iter(ready))
+    if "RANK" in os.environ:
+        return first  # the processes of `accelerate launch` train together, so all take the stages in one order
+    return next((key for key, stage in ready.items() if not being_made(build, stage)), first)
 
 
 def _produce(build: Path, stage: Stage, inputs: Mapping[str, Path], progress: Any) -> Artifact:

@@ -157,6 +157,19 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Call
         raise
 
 
+def being_made(root: Path, stage: Stage) -> bool:
+    """Whether another run is at this stage now; it may end, or begin, at any moment."""
+    folder = _folder(root, stage)
+    try:
+        with (folder.with_name(folder.name + ".partial") / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def _make(
     root: Path,
     stage: Stage,

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from edgekit.console import Show
 from edgekit.errors import NotPossibleHere
-from edgekit.store import Context, Stage, find, key_of, produce, write_atomically
+from edgekit.pipeline import run_stages
+from edgekit.store import Context, Stage, being_made, find, key_of, produce, write_atomically
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -169,6 +171,46 @@ def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
         run.join()
         assert run.exitcode == 0
     assert tally.read_text() == "ran\n"
+
+
+def held(root: str, started: Any, go: Any) -> None:
+    def run(context: Context) -> dict[str, Any]:
+        started.set()
+        go.wait(30)
+        (context.out / "a.txt").write_text("slow")
+        return {"by": "the other"}
+
+    produce(Path(root), Stage("slow", "slow", run), {}, quiet)
+
+
+def test_what_another_run_is_making_is_put_off(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def noted(name: str) -> Any:
+        def run(context: Context) -> dict[str, Any]:
+            order.append(name)
+            if name == "quick":
+                go.set()
+            return {"by": "this one"}
+
+        return run
+
+    slow = Stage("slow", "slow", noted("slow"))
+    quick = Stage("quick", "quick", noted("quick"))
+    last = Stage("last", "last", noted("last"), inputs={"slow": slow, "quick": quick})
+    assert not being_made(tmp_path, slow)
+    context = multiprocessing.get_context("fork")
+    started, go = context.Event(), context.Event()
+    other = context.Process(target=held, args=(str(tmp_path), started, go))
+    other.start()
+    assert started.wait(30)
+    assert being_made(tmp_path, slow)
+    done, fresh = run_stages([slow, quick, last], tmp_path, Show(silent=True))
+    other.join(30)
+    assert order == ["quick", "last"]  # had it waited for the first, `go` would never have been set
+    assert done[key_of(slow)].metrics == {"by": "the other"}
+    assert fresh >= {key_of(quick), key_of(last)}
+    assert not being_made(tmp_path, slow)
 
 
 def test_atomic_write_leaves_no_litter(tmp_path: Path) -> None:
