@@ -31,10 +31,14 @@ def read_lineage(folder: Path) -> dict[str, Any]:
 
 
 def run_rounds(specs: dict[str, Any], at_once: int, progress: Progress) -> Runs:
-    """The measurement's rounds, each with every variant once, shuffled; `at_once` of them side by side, each on a core of its own."""
+    """The measurement's rounds, each with every variant once, shuffled; `at_once` of them side by side, each on a core of its own.
+
+    The cores are as far apart as there are, since neighbours are often two threads of one core.
+    """
     if at_once == 1:
         return run_children(specs, processes=PROTOCOL["processes"], seed=7, progress=progress)
-    cores = sorted(os.sched_getaffinity(0))[:at_once]
+    usable = sorted(os.sched_getaffinity(0))
+    cores = usable[:: max(1, len(usable) // at_once)][:at_once]
     count = len(cores)
 
     def settle() -> None:

@@ -161,6 +161,8 @@ def _attempt(base: dict[str, Any], task: str, target: str, until: float, cell: C
         return {"folder": run_cell(base, cell, seed, task, target)}
     except EdgekitError as fault:
         return {"failed": True, "why": fault.text()}
+    except Exception as fault:  # one cell's accident must not lose the others; the page names it
+        return {"failed": True, "why": f"{type(fault).__name__}: {fault}"}
 
 
 def _gpu() -> str | None:
