@@ -62,6 +62,48 @@ def test_a_further_seed_adds_its_quality_and_the_first_gives_the_times() -> None
     assert cell["value"] == pytest.approx(0.79) and (cell["p50_ms"], cell["speedup"], cell["seconds"]) == (2.0, 3.0, 60.0)
 
 
+def test_what_another_machine_made_is_joined_without_its_times() -> None:
+    from join import joined
+    from page import made_on, table, together
+
+    def cell(name: str, seed: int, lost: float, **times: object) -> dict[str, object]:
+        quality = {"difference": -lost, "value": 0.8 - lost, "ci95": [-0.02, 0.01], "metric": "F1", "n": 100}
+        return {
+            "name": name, "group": "pruning", "seed": seed, "quality": quality, "total_mb": 9.0, "seconds": 1.0, "trains": True,
+            "archive_mb": 7.0, **times,
+        }  # fmt: skip
+
+    times = {"p50_ms": 2.0, "ci95_ms": [1.9, 2.1], "peak_mb": 100.0, "against_stock": {"speedup": 3.0, "ci95": [2.9, 3.1]}}
+    original = {"name": "ONNX Runtime fp32 of the original", "group": "baseline", "seconds": 0.0, "total_mb": 20.0}
+    original |= {"quality": {"difference": 0.0, "value": 0.8, "ci95": [0.0, 0.0], "metric": "F1", "n": 100}, **times}
+    host = {"cpu": "A", "isa": [], "cores_usable": 2}
+    common = {"task": "squad", "target": "x86-vnni", "host": host, "failed": [], "making": {"gpu": None, "jobs": 1}}
+    first = {
+        **common, "cells": [original, cell("a", 7, 0.01, **times)], "left_out": ["b", "c"],
+        "protocol": {"threads": 1, "processes": 5}, "validity": {"stable": True, "reasons": []},
+    }  # fmt: skip
+    other = {
+        **common,
+        "host": {**host, "cpu": "B"},
+        "making": {"gpu": "G", "jobs": 8},
+        "cells": [original, cell("a", 7, 0.5, **times), cell("a", 8, 0.03, **times), cell("b", 7, 0.02, **times)],
+    }
+    found = joined(first, other)
+    assert [(one["name"], one.get("seed")) for one in found["cells"][1:]] == [("a", 7), ("a", 8), ("b", 7)]
+    assert found["left_out"] == ["c"] and not any("p50_ms" in one for one in found["cells"][2:])
+    assert joined(found, other) == found, "what is there already is not added again"
+    cells = together(found["cells"])
+    assert {one["name"]: (one["seeds"], one["pareto"]) for one in cells if one["group"] == "pruning"} == {
+        "a": (2, True),
+        "b": (1, False),  # as good and as small as the first, but its times are not known
+    }
+    assert next(line for line in table(cells, found) if "| b |" in line).split("|")[4:6] == ["  ", "  "]
+    assert "on B, training on one G: further seeds of 1 cell and 1 cell whose times are blank." in made_on(found)
+    for wrong in ({"task": "stsb"}, {"cells": [{**original, "quality": {**original["quality"], "value": 0.9}}]}):
+        with pytest.raises(SystemExit, match=r"joined|differ"):
+            joined(first, {**other, **wrong})
+
+
 def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from edgekit.runtime.environment import snapshot
 from edgekit.runtime.statistics import ratio_interval
 from edgekit.runtime.supervise import Progress, Runs, run_children, scenario_facts, validity
 
-__all__ = ["PROTOCOL", "measure", "read_lineage", "run_rounds"]
+__all__ = ["PROTOCOL", "entries", "measure", "read_lineage", "run_rounds"]
 
 PROTOCOL: dict[str, Any] = {"processes": 5, "seconds": 0.3, "min_runs": 60, "max_warmup_seconds": 0.8}
 BASES = ("ort-fp32", "ort-int8-stock")
@@ -52,17 +52,44 @@ def run_rounds(specs: dict[str, Any], at_once: int, progress: Progress) -> Runs:
     return Runs({name: [child for found in rounds for child in found.children[name]] for name in specs})
 
 
-def measure(cells: dict[str, dict[str, Any]], target: str, at_once: int) -> dict[str, Any]:
-    """Time all cells and the baselines in one interleaved run; of cells with several seeds the first, which has the others' shape."""
+def entries(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is known of each cell and baseline without timing it: quality, sizes, what it changes and how long it took, by slug."""
     for one in cells.values():
         one["lineage"] = read_lineage(one["folder"])
+    found: dict[str, dict[str, Any]] = {}
+    for slug, one in cells.items():
+        variant = one["lineage"]["variants"]["bundle"]
+        names = {step["method"] for step in one["lineage"]["recipe"]["compress"]}
+        steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in names]
+        found[slug] = {
+            "quality": variant["quality"], **files_of(variant), **asdict(one["cell"]), "seed": one["seed"],
+            "seconds": round(sum(stage["seconds"] for stage in steps), 1),
+            "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
+        }  # fmt: skip
     first = next(iter(cells.values()))["lineage"]
-    baselines = {name: first["variants"][name] for name in BASES}
-    made = {slug: one["lineage"]["variants"]["bundle"] for slug, one in cells.items()}
+    for name in BASES:
+        variant = first["variants"][name]
+        found[name] = {
+            "quality": variant["quality"], **files_of(variant), "name": variant["title"], "group": "baseline", "seconds": 0.0,
+        }  # fmt: skip
+    return found
+
+
+def measure(cells: dict[str, dict[str, Any]], target: str, at_once: int) -> dict[str, Any]:
+    """Time all cells and the baselines in one interleaved run; of cells with several seeds the first, which has the others' shape.
+
+    With `at_once` 0 nothing is timed, and the document has neither times nor a protocol.
+    """
+    found = entries(cells)
+    document = {"target": target, "host": detect().document()}
+    if at_once == 0:
+        return {**document, "cells": list(found.values())}
+    first = next(iter(cells.values()))["lineage"]
     timed: dict[str, str] = {}
     for slug, one in cells.items():
         timed.setdefault(one["cell"].name, slug)
-    variants = {slug: made[slug] for slug in timed.values()} | baselines
+    variants = {slug: cells[slug]["lineage"]["variants"]["bundle"] for slug in timed.values()}
+    variants |= {name: first["variants"][name] for name in BASES}
     threads = first["target"]["session"]["threads"]
     common = {name: PROTOCOL[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
     before = snapshot()
@@ -72,28 +99,14 @@ def measure(cells: dict[str, dict[str, Any]], target: str, at_once: int) -> dict
         specs, _ = specifications({**first, "variants": variants}, items, {**common, "threads": threads, "scenarios": ["real"]})
         with Show().stage("measure all cells") as progress:
             runs = run_rounds(specs, at_once, progress)
-    found = []
-    for slug, variant in {**made, **baselines}.items():
-        entry = {"quality": variant["quality"], **files_of(variant)}
-        if slug in variants:
-            facts = scenario_facts(runs, slug, 7)
-            real = facts["scenarios"][0]
-            entry |= {
-                "p50_ms": real["p50_ms"], "ci95_ms": real["ci95_ms"], "peak_mb": facts["memory"]["peak_mb"],
-                "against_stock": ratio_interval(runs.samples("ort-int8-stock", "real"), runs.samples(slug, "real"), 7),
-            }  # fmt: skip
-        if slug in cells:
-            one = cells[slug]
-            names = {step["method"] for step in one["lineage"]["recipe"]["compress"]}
-            steps = [stage for stage in one["lineage"]["stages"] if stage["stage"] in names]
-            entry |= {
-                **asdict(one["cell"]), "seed": one["seed"], "seconds": round(sum(stage["seconds"] for stage in steps), 1),
-                "archive_mb": (one["folder"] / "bundle.tar.gz").stat().st_size / 1e6,
-            }  # fmt: skip
-        else:
-            entry |= {"name": variant["title"], "group": "baseline", "seconds": 0.0}
-        found.append(entry)
+    for slug in variants:
+        facts = scenario_facts(runs, slug, 7)
+        real = facts["scenarios"][0]
+        found[slug] |= {
+            "p50_ms": real["p50_ms"], "ci95_ms": real["ci95_ms"], "peak_mb": facts["memory"]["peak_mb"],
+            "against_stock": ratio_interval(runs.samples("ort-int8-stock", "real"), runs.samples(slug, "real"), 7),
+        }  # fmt: skip
     return {
-        "target": target, "host": detect().document(), "protocol": {**PROTOCOL, "threads": threads, "rounds_at_once": at_once},
-        "cells": found, "validity": validity(runs, before, snapshot()),
+        **document, "protocol": {**PROTOCOL, "threads": threads, "rounds_at_once": at_once},
+        "cells": list(found.values()), "validity": validity(runs, before, snapshot()),
     }  # fmt: skip

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from picture import COLOURS, LOST, draw
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-LOST = 0.01
-"""One point: what the page calls kept."""
-COLOURS = {"baseline": "#777777", "quantization": "#1f6fb4", "pruning": "#c2571a", "distillation": "#2a8a4a"}
 
 
 def write_page() -> None:
@@ -35,27 +35,29 @@ def write_page() -> None:
 
 
 def together(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry a cell: the mean quality of its seeds with its range, and the times of the first; `pareto` is set."""
+    """One entry a cell: the mean quality of its seeds with its range, and the times of the first, if any; `pareto` is set."""
     grouped: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
         grouped.setdefault(cell["name"], []).append(cell)
     found = []
     for group in grouped.values():
         losses = [-cell["quality"]["difference"] for cell in group]
+        times = {"speedup": group[0]["against_stock"]["speedup"]} if "p50_ms" in group[0] else {}
         found.append(
             {
-                **group[0], "seeds": len(group), "lost": mean(losses), "lost_range": (min(losses), max(losses)),
-                "value": mean(cell["quality"]["value"] for cell in group), "speedup": group[0]["against_stock"]["speedup"],
+                **group[0], **times, "seeds": len(group), "lost": mean(losses), "lost_range": (min(losses), max(losses)),
+                "value": mean(cell["quality"]["value"] for cell in group),
             }
         )  # fmt: skip
+    timed = [cell for cell in found if "p50_ms" in cell]
     for cell in found:
-        cell["pareto"] = not any(
+        cell["pareto"] = cell in timed and not any(
             other["lost"] <= cell["lost"] and other["p50_ms"] <= cell["p50_ms"] and other["total_mb"] <= cell["total_mb"]
             and (other["lost"], other["p50_ms"], other["total_mb"]) != (cell["lost"], cell["p50_ms"], cell["total_mb"])
-            for other in found
+            for other in timed
         )  # fmt: skip
     order = list(COLOURS)
-    return sorted(found, key=lambda cell: (order.index(cell["group"]), cell["p50_ms"]))
+    return sorted(found, key=lambda cell: (order.index(cell["group"]), cell.get("p50_ms", math.inf)))
 
 
 def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
@@ -66,18 +68,22 @@ def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in cells:
-        quality, ratio = cell["quality"], cell["against_stock"]
+        quality = cell["quality"]
         low, high = (-100 * bound for bound in reversed(quality["ci95"]))
         name = f"**{cell['name']}**" if cell["pareto"] else cell["name"]
         loss = f"{100 * cell['lost']:+.2f} ({low:+.2f} to {high:+.2f})"
         if cell["seeds"] > 1:
             loss = f"{100 * cell['lost']:+.2f} ({cell['seeds']} seeds {100 * cell['lost_range'][0]:+.2f} to {100 * cell['lost_range'][1]:+.2f})"
-        speed = f"{cell['speedup']:.2f}x ({ratio['ci95'][0]:.2f} to {ratio['ci95'][1]:.2f})"
+        speed, p50, peak = "", "", ""
+        if "p50_ms" in cell:
+            low, high = cell["against_stock"]["ci95"]
+            speed, p50 = f"{cell['speedup']:.2f}x ({low:.2f} to {high:.2f})", f"{cell['p50_ms']:.3f}"
+            peak = f"{cell['peak_mb']:.0f}"
         download = f"{cell['archive_mb']:.1f}" if "archive_mb" in cell else ""
         took = f"{cell['seconds']:.0f} s" if cell["seconds"] else ""
         lines.append(
-            f"| {name} | {100 * cell['value']:.2f} | {loss} | {cell['p50_ms']:.3f} | {speed} | {cell['total_mb']:.1f} | {download} | "
-            f"{cell['peak_mb']:.0f} | {took} |"
+            f"| {name} | {100 * cell['value']:.2f} | {loss} | {p50} | {speed} | {cell['total_mb']:.1f} | {download} | "
+            f"{peak} | {took} |"
         )
     host, protocol = document["host"], document["protocol"]
     state = "stable" if document["validity"]["stable"] else "**not stable**: " + "; ".join(document["validity"]["reasons"][:3])
@@ -97,19 +103,34 @@ def chip(host: dict[str, Any]) -> str:
 
 
 def made_on(document: dict[str, Any]) -> str:
-    """Where the seconds of "made in" come from, and the seeds that were made elsewhere."""
-    making, further = document["making"], document.get("further_seeds")
+    """Where the seconds of "made in" come from, and what was made elsewhere, which has no times."""
+    making = document["making"]
     together = f", {making['jobs']} cells at once" if making["jobs"] > 1 else ""
-    trained = f"one {making['gpu']}" if making["gpu"] else "them too"
-    said = f"Made on {document['host']['cores_usable']} cores{together}, training on {trained}."
-    if further:
-        said += f" Further seeds were trained on an {further['gpu']} and scored on an {further['cpu']}."
+    said = f"Made on {document['host']['cores_usable']} cores{together}, training on {_trainer(making)}."
+    timed = {cell["name"] for cell in document["cells"] if "p50_ms" in cell}
+    machines: dict[str, list[str]] = {}
+    for other in document.get("elsewhere", []):
+        machines.setdefault(f"{other['cpu']}, training on {_trainer(other)}", []).extend(name for name, _ in other["cells"])
+    for machine, names in machines.items():
+        seeded, untimed = len(set(names) & timed), len(set(names) - timed)
+        parts = [f"further seeds of {_count(seeded)}"] * bool(seeded)
+        parts += [f"{_count(untimed)} whose times are blank"] * bool(untimed)
+        said += f" In another run, on {machine}: {' and '.join(parts)}."
     return said
 
 
+def _count(cells: int) -> str:
+    return f"{cells} cell{'s' * (cells != 1)}"
+
+
+def _trainer(making: dict[str, Any]) -> str:
+    return f"one {making['gpu']}" if making["gpu"] else "the processor"
+
+
 def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
-    """What to choose and what does not pay, said from the figures."""
-    own = [cell for cell in cells if cell["group"] != "baseline"]
+    """What to choose and what does not pay, said from the figures of the cells that were timed."""
+    made = [cell for cell in cells if cell["group"] != "baseline"]
+    own = [cell for cell in made if "p50_ms" in cell]
     kept = [cell for cell in own if cell["lost"] <= LOST]
     lines = []
     if kept:
@@ -129,13 +150,19 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
                 lines.append(
                     f"- {cell['name']} does not pay here: {100 * cell['lost']:.1f} points for {ratio:.2f}x the speed of plain INT8."
                 )
-        lines += recovered(own)
+        lines += recovered(made)
         zeros = [cell for cell in own if "zero" in cell["name"]]
-        for cell in zeros[:1]:
-            share = 100 * (1 - cell["archive_mb"] / plain["archive_mb"])
-            ratio = plain["p50_ms"] / cell["p50_ms"]
+        if zeros:
+            share = 100 * (1 - min(cell["archive_mb"] for cell in zeros) / plain["archive_mb"])
+            ratios = sorted(plain["p50_ms"] / cell["p50_ms"] for cell in zeros)
             lines.append(
-                f"- Zeros buy no speed ({cell['name']}: {ratio:.2f}x plain INT8); the download is {share:.0f}% smaller."
+                f"- Zeros buy no speed, as the kernels multiply them like any number: {ratios[0]:.2f}x to {ratios[-1]:.2f}x plain INT8 is "
+                f"how far equal work differs in this run. The download is up to {share:.0f}% smaller."
+            )
+    for cell in made:
+        if cell["whole"]:
+            lines.append(
+                f"- {cell['name'].capitalize()}, as it was when this was made: {'; '.join(map(_step, cell['compress']))}."
             )
     if document.get("left_out"):
         lines.append(f"- Not made here ({len(document['left_out'])}): {'; '.join(document['left_out'])}.")
@@ -157,63 +184,22 @@ def untrained(kept: list[dict[str, Any]], plain: dict[str, Any]) -> list[str]:
 
 
 def recovered(cells: list[dict[str, Any]]) -> list[str]:
-    """What training after pruning brings back, for each cell named like an untrained one and more."""
+    """What training after pruning brings back, for each cell named like an untrained one that lost something."""
     lines = []
     for cell in cells:
         before = next((other for other in cells if not other["trains"] and cell["name"].startswith(f"{other['name']}, ")), None)
-        if before and cell["trains"]:
-            back, lost = 100 * (before["lost"] - cell["lost"]), 100 * before["lost"]
+        if before and cell["trains"] and before["lost"] > 0:
             lines.append(
-                f"- {cell['name']}: brings {back:+.1f} of the {lost:.1f} points back that {before['name']} alone loses, "
-                f"in {cell['seconds'] - before['seconds']:.0f} s more."
+                f"- {cell['name']}: {100 * cell['lost']:+.1f} points lost where {before['name']} alone loses "
+                f"{100 * before['lost']:.1f}, for {cell['seconds'] - before['seconds']:.0f} s more."
             )
     return lines
 
 
-def draw(cells: list[dict[str, Any]], document: dict[str, Any], out: Path) -> None:
-    """Quality lost against latency, one mark a cell, the Pareto set in the speed-quality plane as a line."""
-    import matplotlib
-    import numpy as np
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    shown = [cell for cell in cells if cell["name"] != "ONNX Runtime fp32 of the original" and cell["lost"] < 0.15]
-    figure, axes = plt.subplots(figsize=(9, 5.2), dpi=110)
-    for group, colour in COLOURS.items():
-        part = [cell for cell in shown if cell["group"] == group]
-        if not part:
-            continue
-        axes.scatter(
-            [cell["p50_ms"] for cell in part], [-100 * cell["lost"] for cell in part], s=[12 * cell["total_mb"] for cell in part],
-            color=colour, alpha=0.55, edgecolors="white", label=group,
-        )  # fmt: skip
-    front: list[dict[str, Any]] = []
-    for cell in sorted(shown, key=lambda cell: (cell["p50_ms"], cell["lost"])):
-        if not front or cell["lost"] < front[-1]["lost"]:
-            front.append(cell)
-    axes.step(
-        [cell["p50_ms"] for cell in front], [-100 * cell["lost"] for cell in front], where="post", color="#444444", linewidth=1
-    )
-    wide, high = (np.ptp([cell[name] for cell in shown]) or 1.0 for name in ("p50_ms", "lost"))
-    named: list[dict[str, Any]] = []
-    for cell in front:  # neighbours would write over one another: the fastest of them is named
-        if any(abs(cell["p50_ms"] - o["p50_ms"]) < 0.3 * wide and abs(cell["lost"] - o["lost"]) < 0.05 * high for o in named):
-            continue
-        named.append(cell)
-        at = (cell["p50_ms"], -100 * cell["lost"])
-        right = cell["p50_ms"] > min(one["p50_ms"] for one in shown) + 0.6 * wide  # its name must not run out of the picture
-        shift, side = ((-9, -14), "right") if right else ((9, -14), "left")
-        axes.annotate(cell["name"], at, xytext=shift, textcoords="offset points", fontsize=8, ha=side)
-    axes.axhline(-100 * LOST, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("median latency of one answer, ms (batch 1, real lengths)")
-    axes.set_ylabel(f"points of {cells[0]['quality']['metric']} against the original")
-    axes.set_title(f"{document['task']} for {document['target']}; area: model and tokenizer", fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="best")
-    figure.tight_layout()
-    figure.savefig(out, metadata={"Software": None})
-    plt.close(figure)
+def _step(step: dict[str, Any]) -> str:
+    """`{"method": "distill", "epochs": 2}` as `distill (epochs 2)`."""
+    settings = ", ".join(f"{name} {value}" for name, value in step.items() if name != "method")
+    return f"{step['method']} ({settings})" if settings else str(step["method"])
 
 
 def _how() -> str:

@@ -19,6 +19,7 @@ import sys
 import time
 import tomllib
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -114,6 +115,10 @@ def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at
     """Make the cells of `task`, new ones before the clock shows `until`, then measure all together; returns the result document."""
     target = best_target(detect()).name
     base = with_original(base_of(ROOT / "recipes" / f"{recipe}.toml"), task, target)
+    steps = tuple(base.get("compress", []))
+    chosen = [
+        replace(cell, compress=steps) if cell.whole else cell for cell in chosen
+    ]  # so that the result says what they were
     # Further seeds come after all cells, so that they are what `--minutes` cuts off first.
     again = [cell for cell in chosen if cell.trains]
     asked = [(cell, SEEDS[0]) for cell in chosen] + [(cell, seed) for seed in SEEDS[1:] for cell in again]
@@ -183,7 +188,7 @@ def main() -> int:
         "--rounds-at-once",
         type=int,
         default=1,
-        help="rounds of the measurement side by side, for a quiet machine of many cores",
+        help="rounds of the measurement side by side, for a quiet machine of many cores; 0: time nothing (see join.py)",
     )
     parser.add_argument("--only", nargs="+", metavar="TEXT", default=[""], help="cells whose names contain one of these")
     parser.add_argument("--suffix", default="", help="write results/TASK-SUFFIX.json, beside what is there")
@@ -198,7 +203,10 @@ def main() -> int:
     for task in asked.tasks or TASKS:
         document = {**make(task, TASKS[task], chosen, until, asked.jobs, asked.rounds_at_once), "command": command}
         name = f"{task}-{asked.suffix}" if asked.suffix else task
-        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        out = (RESULTS if asked.rounds_at_once else BUILD / "methods") / f"{name}.json"
+        out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        if not asked.rounds_at_once:
+            print(f"{out} has no times, so it has no place on the page by itself: give it to join.py")
     write_page()
     return 0
 
