@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.compress.method import Progress
+from edgekit.compress.place import placed
 from edgekit.compress.training import outputs_of
 from edgekit.data.splits import RECORD
 from edgekit.models.checkpoint import load
@@ -40,7 +41,8 @@ def answer(original: Path, rows: Path, out: Path, *, task: str, max_length: int,
     for number, split in enumerate(ANSWERED):
         progress(number, len(ANSWERED), f"the original's answers to the {split} rows")
         read = read_split(rows, split)
-        outputs = outputs_of(model, kind, encode(original, read, kind, max_length))
+        with placed(model):
+            outputs = outputs_of(model, kind, encode(original, read, kind, max_length))
         lines = [
             json.dumps(
                 {**row, COLUMN: [round(float(value), DIGITS) for value in output[0]]}, ensure_ascii=False, sort_keys=True

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgekit.compress.place import at, placed
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
 from edgekit.models.shapes import LayerShape
 from edgekit.tasks import Task
@@ -82,18 +83,21 @@ def gradients(
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        for done, (feed, labels) in enumerate(batches, 1):
-            mask = feed["attention_mask"]
-            head = [torch.ones(len(mask), shape.heads, requires_grad=True) for shape in shapes]
-            neuron = [torch.ones(len(mask), shape.neurons, requires_grad=True) for shape in shapes]
-            with masked(model, head, neuron):
-                output = task.tensor(model, model(**feed), mask)
-            generator = torch.Generator().manual_seed(seed + done - 1)
-            torch.autograd.backward(task.hard(output, _labels(task, output, mask, labels, generator), mask).sum())
-            for layer in range(len(shapes)):
-                heads[layer].append(_gradient(head[layer]))
-                neurons[layer].append(_gradient(neuron[layer]))
-            progress(done)
+        with placed(model) as place:
+            for done, (given, labels) in enumerate(batches, 1):
+                feed = at(given, place)
+                mask = feed["attention_mask"]
+                head = [torch.ones(len(mask), shape.heads, device=place, requires_grad=True) for shape in shapes]
+                neuron = [torch.ones(len(mask), shape.neurons, device=place, requires_grad=True) for shape in shapes]
+                with masked(model, head, neuron):
+                    output = task.tensor(model, model(**feed), mask)
+                generator = torch.Generator().manual_seed(seed + done - 1)
+                wanted = _labels(task, output.detach().cpu(), given["attention_mask"], labels, generator).to(place)
+                torch.autograd.backward(task.hard(output, wanted, mask).sum())
+                for layer in range(len(shapes)):
+                    heads[layer].append(_gradient(head[layer]))
+                    neurons[layer].append(_gradient(neuron[layer]))
+                progress(done)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
@@ -103,18 +107,18 @@ def gradients(
 def _labels(
     task: Task, output: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator
 ) -> torch.Tensor:
-    """`labels`, with those of passes that have none drawn from the outputs."""
+    """`labels`, with those of passes that have none drawn from the outputs; all on the processor, whose draws a seed fixes."""
     if labels is None or not task.supervised:
-        return task.draw(output.detach(), mask, generator)
+        return task.draw(output, mask, generator)
     known = (labels >= 0).flatten(1).any(dim=1) if labels.ndim > 1 else labels >= 0
     if bool(known.all()):
         return labels
-    drawn = task.draw(output.detach(), mask, generator)
+    drawn = task.draw(output, mask, generator)
     return torch.where(known.reshape(-1, *[1] * (labels.ndim - 1)), labels, drawn)
 
 
 def _gradient(mask: torch.Tensor) -> np.ndarray:
-    return np.zeros(mask.shape) if mask.grad is None else mask.grad.double().numpy()
+    return np.zeros(mask.shape) if mask.grad is None else mask.grad.double().cpu().numpy()
 
 
 def choose(found: Gradients, head_cost: float, neuron_cost: float, budget: float, multiple: int) -> Pick:

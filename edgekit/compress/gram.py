@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgekit.compress.place import at, placed
 from edgekit.errors import BadInput
 from edgekit.models.stack import LINEARS
 
@@ -87,20 +88,23 @@ def grams(
             if inputs[0].shape[:-1] == real.shape:  # else not one input a token, such as tables of relative positions
                 rows = rows[real.flatten()]
             width = rows.shape[1]
-            second.setdefault(name, torch.zeros(width, width, dtype=torch.float64)).add_(rows.T @ rows)
-            first.setdefault(name, torch.zeros(width, dtype=torch.float64)).add_(rows.sum(dim=0, dtype=torch.float64))
+            second.setdefault(name, torch.zeros(width, width, dtype=torch.float64, device=rows.device)).add_(rows.T @ rows)
+            first.setdefault(name, torch.zeros(width, dtype=torch.float64, device=rows.device)).add_(
+                rows.sum(dim=0, dtype=torch.float64)
+            )
             count[name] += len(rows)
 
         return add
 
     handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
     try:
-        with torch.no_grad():
-            for done, feed in enumerate(feeds, 1):
+        with torch.no_grad(), placed(model) as place:
+            for done, given in enumerate(feeds, 1):
+                feed = at(given, place)
                 real = feed["attention_mask"].bool()
                 model(**feed)
                 progress(done)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: Gram(second[name].numpy(), first[name].numpy(), count[name]) for name in second}
+    return {name: Gram(second[name].cpu().numpy(), first[name].cpu().numpy(), count[name]) for name in second}

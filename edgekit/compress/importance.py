@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgekit.compress.place import at, placed
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import anatomy_of, layers_of, sum_readers
 from edgekit.models.shapes import shapes_of
@@ -59,8 +60,9 @@ def importance_of(model: Any, feeds: Sequence[Feed]) -> Importance:
     handles = [module.register_forward_pre_hook(before) for module in (*outs, *downs)]
     handles += [module.register_forward_hook(after) for module in norms]
     try:
-        with torch.no_grad():
-            for feed in feeds:
+        with torch.no_grad(), placed(model) as place:
+            for given in feeds:
+                feed = at(given, place)
                 real = feed["attention_mask"].bool()
                 model(**feed)
     finally:
@@ -68,7 +70,7 @@ def importance_of(model: Any, feeds: Sequence[Feed]) -> Importance:
             handle.remove()
 
     def found(module: Any) -> np.ndarray:
-        return np.asarray(sums[id(module)])
+        return np.asarray(sums[id(module)].cpu())
 
     return Importance(
         width=np.sum([found(norm) / found(norm).sum() for norm in norms], axis=0),

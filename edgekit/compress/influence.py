@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from edgekit.compress.gram import Feed, real_tokens
+from edgekit.compress.place import at, placed
 from edgekit.models.stack import blocks_of
 
 __all__ = ["block_influence", "most_influential"]
@@ -33,14 +34,15 @@ def block_influence(model: Any, feeds: Sequence[Feed], progress: Callable[[int],
         def add(_: Any, inputs: Any, output: Any) -> None:
             after = output[0] if isinstance(output, tuple) else output
             near = torch.nn.functional.cosine_similarity(inputs[0].double(), after.double(), dim=-1)
-            total[number] += near[real].sum()
+            total[number] += near[real].sum().cpu()
 
         return add
 
     handles = [block.register_forward_hook(hook(number)) for number, block in enumerate(blocks)]
     try:
-        with torch.no_grad():
-            for done, feed in enumerate(feeds, 1):
+        with torch.no_grad(), placed(model) as place:
+            for done, given in enumerate(feeds, 1):
+                feed = at(given, place)
                 real = feed["attention_mask"].bool()
                 model(**feed, use_cache=False)
                 progress(done)

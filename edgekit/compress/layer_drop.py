@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from edgekit.compress.method import Progress
+from edgekit.compress.place import at, placed
 from edgekit.models.shapes import keep_layers, layer_count
 from edgekit.tasks import Task
 
@@ -24,17 +25,19 @@ def drop_layers(model: Any, task: Task, down_to: int, feeds: Sequence[Feed], pro
     The measure is the task's loss against the whole model's outputs on the batches `feeds`.
     """
     kept = list(range(layer_count(model)))
-    whole = [_output(model, task, feed) for feed in feeds]
-    while len(kept) > down_to:
-        moved = []
-        for position in range(len(kept)):
-            trial = copy.deepcopy(model)
-            keep_layers(trial, [index for index in range(len(kept)) if index != position])
-            moved.append(sum(_moved(trial, task, wanted, feed) for wanted, feed in zip(whole, feeds, strict=True)))
-            progress(position, len(kept), f"prune: try without layer {kept[position]}, {len(kept)} to {down_to} layers")
-        least = moved.index(min(moved))
-        keep_layers(model, [index for index in range(len(kept)) if index != least])
-        del kept[least]
+    with placed(model) as place:
+        there = [at(feed, place) for feed in feeds]
+        whole = [_output(model, task, feed) for feed in there]
+        while len(kept) > down_to:
+            moved = []
+            for position in range(len(kept)):
+                trial = copy.deepcopy(model)
+                keep_layers(trial, [index for index in range(len(kept)) if index != position])
+                moved.append(sum(_moved(trial, task, wanted, feed) for wanted, feed in zip(whole, there, strict=True)))
+                progress(position, len(kept), f"prune: try without layer {kept[position]}, {len(kept)} to {down_to} layers")
+            least = moved.index(min(moved))
+            keep_layers(model, [index for index in range(len(kept)) if index != least])
+            del kept[least]
     return kept
 
 
@@ -45,5 +48,5 @@ def _output(model: Any, task: Task, feed: Feed) -> torch.Tensor:
 
 def _moved(model: Any, task: Task, wanted: torch.Tensor, feed: Feed) -> float:
     mask = feed["attention_mask"]
-    none = torch.full(mask.shape[: 2 if task.per_token else 1], -1)
+    none = torch.full(mask.shape[: 2 if task.per_token else 1], -1, device=mask.device)
     return float(task.soft(_output(model, task, feed), wanted, none, mask, 1.0)) * len(mask)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -56,13 +55,12 @@ def drop_structures(
 ) -> None:
     """Mask the heads and neurons of `model` with the least Fisher information, for `sparsity` of the multiplications.
 
-    `batches` as `fisher.gradients` takes them, on the CPU; `costs` are those of the layers before anything was masked. What is
+    `batches` as `fisher.gradients` takes them; `costs` are those of the layers before anything was masked. What is
     masked has no gradient any more, so it ranks last and does not come back.
     """
     shapes = costs.shapes
     training = model.training
-    seen = model if next(model.parameters()).device.type == "cpu" else copy.deepcopy(model).to("cpu")
-    found = gradients(seen.eval(), task, shapes, batches, seed, lambda done: None)
+    found = gradients(model.eval(), task, shapes, batches, seed, lambda done: None)
     model.train(training)
     pick = choose(found, costs.head, costs.neuron, (1 - sparsity) * costs.whole, multiple)
     anatomy = anatomy_of(model)

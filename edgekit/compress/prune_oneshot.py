@@ -242,21 +242,22 @@ def _loss_of(model: Any, task: Task, feeds: Sequence[dict[str, torch.Tensor]], b
     """levels -> mean task loss of the model they make against the dense one."""
     import torch
 
+    from edgekit.compress.place import at, placed
     from edgekit.compress.snapshots import assemble
 
-    def output(one: Any, feed: dict[str, torch.Tensor]) -> torch.Tensor:
-        with torch.no_grad():
-            return task.tensor(one, one(**feed), feed["attention_mask"])
+    def outputs(one: Any) -> list[torch.Tensor]:
+        with torch.no_grad(), placed(one) as place:
+            there = [at(feed, place) for feed in feeds]
+            return [task.tensor(one, one(**feed), feed["attention_mask"]).cpu() for feed in there]
 
-    dense = [output(model, feed) for feed in feeds]
+    dense = outputs(model)
 
     def loss(levels: list[int]) -> float:
-        made = assemble(model, blocks, levels)
         total = 0.0
-        for feed, wanted in zip(feeds, dense, strict=True):
+        for feed, found, wanted in zip(feeds, outputs(assemble(model, blocks, levels)), dense, strict=True):
             mask = feed["attention_mask"]
             none = torch.full(mask.shape[: 2 if task.per_token else 1], -1)
-            total += float(task.soft(output(made, feed), wanted, none, mask, TEMPERATURE)) * len(mask)
+            total += float(task.soft(found, wanted, none, mask, TEMPERATURE)) * len(mask)
         return total / sum(len(feed["attention_mask"]) for feed in feeds)
 
     return loss

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.gram import Feed
+from edgekit.compress.place import at, placed
 from edgekit.models.anatomy import anatomy_of, layers_of, sum_readers
 
 __all__ = ["refit", "solve_change"]
@@ -84,7 +85,7 @@ def _inputs(model: Any, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module
 
     def keep(place: int) -> Callable[[Any, Any], None]:
         def hook(_: Any, inputs: Any) -> None:
-            found[place].append(inputs[0].detach()[real].numpy())
+            found[place].append(inputs[0].detach().cpu()[real].numpy())
             if place == len(modules) - 1:
                 raise _Seen
 
@@ -92,11 +93,11 @@ def _inputs(model: Any, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module
 
     handles = [module.register_forward_pre_hook(keep(place)) for place, module in enumerate(modules)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), placed(model) as place:
             for feed in feeds:
                 real = feed["attention_mask"].bool()
                 with suppress(_Seen):
-                    model(**feed)
+                    model(**at(feed, place))
     finally:
         for handle in handles:
             handle.remove()

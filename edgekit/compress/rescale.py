@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgekit.compress.place import at, placed
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of, sum_readers
 
 __all__ = ["fold_scales", "solve_scales"]
@@ -90,13 +91,13 @@ def _watch(model: Any, feeds: Sequence[Feed], projection: Any, norm: Any) -> tup
     parts: list[torch.Tensor] = []
     sums: list[torch.Tensor] = []
     real: list[torch.Tensor] = []
-    handles = [norm.register_forward_pre_hook(lambda _, inputs: sums.append(inputs[0].detach()))]
+    handles = [norm.register_forward_pre_hook(lambda _, inputs: sums.append(inputs[0].detach().cpu()))]
     if projection is not None:
-        handles.append(projection.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].detach())))
+        handles.append(projection.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].detach().cpu())))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), placed(model) as place:
             for feed in feeds:
-                model(**feed)
+                model(**at(feed, place))
                 real.append(feed["attention_mask"].bool())
     finally:
         for handle in handles:

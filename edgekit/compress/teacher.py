@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.method import Progress
+from edgekit.compress.place import at, placed
 from edgekit.compress.relations import tapped
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
@@ -113,18 +114,18 @@ class Teacher:
             outputs: np.ndarray | None = None
             states = {name: np.memmap(scratch / f"{name}.f16", np.float16, "w+", shape=shape) for name, shape in shapes.items()}
             seen = 0
-            with torch.inference_mode(), tapped(model, relation_layer) as parts:
+            with placed(model) as device, torch.inference_mode(), tapped(model, relation_layer) as parts:
                 for batch in batches(lengths, 64, None):
-                    feed = data.feed(batch)
+                    feed = at(data.feed(batch), device)
                     given = model(**feed, output_hidden_states=bool(shown))
-                    output = task.tensor(model, given, feed["attention_mask"]).numpy()
+                    output = task.tensor(model, given, feed["attention_mask"]).cpu().numpy()
                     if outputs is None:
                         count = total if task.per_token else len(lengths)
                         outputs = np.zeros((count, output.shape[-1]), dtype=np.float32)
                     if not task.per_token:
                         outputs[batch] = output
                     fresh = {"hidden": [given.hidden_states[layer] for layer in shown] if shown else [], "relations": parts}
-                    layers = {name: torch.stack(list(fresh[name]), dim=2).numpy() for name in states}
+                    layers = {name: torch.stack(list(fresh[name]), dim=2).cpu().numpy() for name in states}
                     for place, number in enumerate(batch):
                         tokens = slice(starts[number], starts[number + 1])
                         if task.per_token:

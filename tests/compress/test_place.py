@@ -1,0 +1,134 @@
+"""Passes on a GPU: the same checkpoints as on the processor, nothing mixed between the two, and the processor where there is no room."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from edgekit.compress import place, prune_oneshot
+from edgekit.compress.feed import calibration_batches
+from edgekit.compress.fisher import gradients
+from edgekit.compress.influence import block_influence
+from edgekit.compress.layer_drop import drop_layers
+from edgekit.compress.method import Work
+from edgekit.models.checkpoint import load
+from edgekit.models.shapes import shapes_of
+from edgekit.recipe import method_module
+from edgekit.tasks import find_task
+from tests.compress.decoder_rows import work_on
+from tests.compress.pretend_gpu import GPU, pretended
+
+STEPS: dict[str, dict[str, Any]] = {
+    "heads and neurons": {"method": "prune-structured", "keep": 0.5, "rows": 64, "multiple_of": 8},
+    "layers": {"method": "prune-structured", "layers": 2, "rows": 32},
+    "one shot": {"method": "prune-oneshot", "keep": 0.5, "rows": 64, "multiple_of": 8, "trials": 3, "search_rows": 32},
+    "wanda": {"method": "prune-unstructured", "how": "wanda", "sparsity": 0.5, "rows": 64},
+    "sparsegpt": {"method": "prune-unstructured", "pattern": "2:4", "rows": 64},
+    "gradual": {
+        "method": "prune-gradual", "what": "structures", "sparsity": 0.5, "epochs": 1, "steps": 1, "rows": 32, "multiple_of": 8,
+    },
+    "teacher": {"method": "distill", "layers": 1, "epochs": 1, "relations": "minilmv2"},
+    "narrow student": {"method": "distill", "width": 16, "hidden": "none", "epochs": 1},
+}  # fmt: skip
+
+
+def made(model: Path, rows: Path, folder: Path, step: dict[str, Any]) -> bytes:
+    """The weights that a step writes."""
+    for name in ("out", "scratch"):
+        (folder / name).mkdir(parents=True)
+    module = method_module(step["method"])
+    work = Work(
+        source=model, original=model, dense=model, rows=rows, out=folder / "out", scratch=folder / "scratch",
+        task="text-classification", max_length=32, seed=7, progress=lambda done, total, text: None,
+    )  # fmt: skip
+    module.run(work, module.Settings.model_validate(step))
+    return (folder / "out" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_writes_the_same_with_its_passes_on_a_gpu(
+    name: str, tiny_model: Path, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = made(tiny_model, tiny_artifact, tmp_path / "plain", STEPS[name])
+    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    with pretended() as there:
+        found = made(tiny_model, tiny_artifact, tmp_path / "gpu", STEPS[name])
+    assert there.operations > 100, "next to nothing ran on the GPU"
+    assert found == plain
+
+
+@pytest.mark.parametrize("name", ["question-answering", "token-classification", "feature-extraction"])
+def test_losses_of_every_task_are_of_one_device(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = find_task(name)
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 60}
+    torch.manual_seed(0)
+    model = getattr(transformers, task.auto).from_config(transformers.BertConfig(**shape, num_labels=2)).eval()
+    ids = torch.randint(5, 60, (16, 9))
+    mask = (torch.arange(9) < torch.randint(4, 10, (16, 1))).long()
+    feeds = [{"input_ids": ids, "attention_mask": mask}] * 6
+    settings = prune_oneshot.Settings(method="prune-oneshot", keep=0.5, multiple_of=8, trials=2, search_rows=32)
+
+    def everything() -> tuple[list[int], list[list[float]], float]:
+        kept = drop_layers(copy.deepcopy(model), task, 2, feeds, lambda *_: None)
+        found = gradients(model, task, shapes_of(model), [(feed, None) for feed in feeds[:2]], 7, lambda done: None)
+        _, summary = prune_oneshot.prune(model, task, feeds, settings, lambda *_: None, scratch=tmp_path)
+        return kept, [part.tolist() for part in (*found.heads, *found.neurons)], summary.loss
+
+    plain = everything()
+    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    with pretended():
+        assert everything() == plain
+
+
+def test_blocks_of_a_decoder_are_looked_at_on_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = work_on("llama", tmp_path)
+    model, feeds = load(work.source, "AutoModelForCausalLM"), calibration_batches(work, 12, 5)
+    plain = block_influence(model, feeds)
+    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    with pretended() as there:
+        assert block_influence(model, feeds) == plain
+    assert there.operations > 50
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda one, other: one @ other,
+        lambda one, other: one.add_(other),
+        lambda one, other: torch.cat([one, other]),
+        lambda one, other: one.numpy(),
+        lambda one, other: one + torch.ones(3),
+    ],
+)
+def test_the_pretended_gpu_notices_what_a_real_one_refuses(mixed: Callable[[torch.Tensor, torch.Tensor], Any]) -> None:
+    with pretended():
+        one, other = torch.ones(3, 3).to(GPU), torch.ones(3, 3)
+        assert (one.device, other.device, (one @ one).device, one.cpu().device) == (GPU, other.device, GPU, other.device)
+        with pytest.raises((AssertionError, TypeError), match="cuda:7"):
+            mixed(one, other)
+
+
+def test_a_model_is_put_back_where_it_was(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny_model, "AutoModelForSequenceClassification")
+    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    with pretended(), pytest.raises(KeyError), place.placed(model) as device:
+        assert device == GPU and next(model.parameters()).device == GPU
+        raise KeyError
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_a_gpu_is_taken_where_it_has_room(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny_model, "AutoModelForSequenceClassification")
+    size = sum(4 * parameter.numel() for parameter in model.parameters())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert place.fastest(model).type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for free, wanted in ((place.ROOM * size + 1, "cuda"), (place.ROOM * size, "cpu")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 10 * free))
+        assert place.fastest(model).type == wanted
