@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -102,6 +103,41 @@ def test_what_another_machine_made_is_joined_without_its_times() -> None:
     for wrong in ({"task": "stsb"}, {"cells": [{**original, "quality": {**original["quality"], "value": 0.9}}]}):
         with pytest.raises(SystemExit, match=r"joined|differ"):
             joined(first, {**other, **wrong})
+
+
+def test_what_the_readme_says_of_the_grid_is_in_the_results() -> None:
+    from page import together
+
+    documents = {task: json.loads((METHODS / "results" / f"{task}.json").read_text()) for task in TASKS}
+    cells = [
+        cell
+        for document in documents.values()
+        for cell in together(document["cells"])
+        if cell["name"] == "heads and neurons, gradual, keep 0.5"
+    ]
+    speeds = [cell["speedup"] for cell in cells if "speedup" in cell]
+    said = " ".join((METHODS.parents[1] / "README.md").read_text().split())
+    assert len(cells) == 4 and len(speeds) == 3
+    assert f"cost at most {100 * max(cell['lost'] for cell in cells):.1f} points on each of four tasks" in said
+    assert f"{min(speeds):.1f} to {max(speeds):.1f} times as fast as from off-the-shelf INT8 on the three" in said
+
+
+def test_across_tasks_says_what_holds_on_all_of_them() -> None:
+    from across import across
+
+    def cell(name: str, lost: float, speedup: float | None = None) -> dict[str, object]:
+        return {"name": name, "group": "pruning", "lost": lost, **({} if speedup is None else {"speedup": speedup})}
+
+    grid = {
+        "one": [cell("good", 0.01, 2.0), cell("bad", 0.02, 3.0), cell("wild", -0.0001, 1.0), cell("new", 0.0, 9.0)],
+        "other": [cell("good", 0.0, 8.0), cell("bad", 0.03), cell("wild", 0.06, 1.0)],
+    }
+    page = across(grid)
+    assert "| good | **+1.0**, 2.0x | **+0.0**, 8.0x |" in page
+    assert "| bad | +2.0, 3.0x | +3.0 |" in page and "| new | **+0.0**, 9.0x |  |" in page
+    assert "| wild | **+0.0**, 1.0x | +6.0, 1.0x |" in page
+    assert page.index("| good | **+1.0**, 2.0x | **+0.0**, 8.0x |") < page.index("| bad | +2.0, 3.0x | +3.0 |")
+    assert [line.split(":")[-1] for line in page if line.startswith("- ")] == [" good (4.0x).", " bad.", " wild."]
 
 
 def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(

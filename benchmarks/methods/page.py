@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from across import across
 from picture import COLOURS, LOST, draw
 
 HERE = Path(__file__).resolve().parent
@@ -16,13 +17,16 @@ RESULTS = HERE / "results"
 
 def write_page() -> None:
     """Write benchmarks/methods/README.md and a picture for each results/*.json."""
-    parts = ["# Methods side by side", "", _how(), ""]
+    sections: list[str] = []
+    grid: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stem):
         document = json.loads(path.read_text(encoding="utf-8"))
         picture = path.with_suffix(".png")
         cells = together(document["cells"])
         draw(cells, document, picture)
-        parts += [
+        if path.stem == document["task"]:
+            grid[path.stem] = cells
+        sections += [
             f"## {path.stem}",
             "",
             f"![{path.stem}](results/{picture.name})",
@@ -30,7 +34,8 @@ def write_page() -> None:
             *table(cells, document),
             "",
         ]
-        parts += [*words(cells, document), ""]
+        sections += [*words(cells, document), ""]
+    parts = ["# Methods side by side", "", _how(), "", *across(grid), *sections]
     (HERE / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
 
