@@ -24,8 +24,8 @@ def write_page() -> None:
         picture = path.with_suffix(".png")
         cells = together(document["cells"])
         draw(cells, document, picture)
-        if path.stem == document["task"]:
-            grid[path.stem] = cells
+        seen = grid.setdefault(document["task"], [])  # a task's own file comes first; others add what it lacks
+        seen += [cell for cell in cells if cell["name"] not in {one["name"] for one in seen}]
         sections += [
             f"## {path.stem}",
             "",
