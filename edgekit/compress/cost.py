@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,7 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.shapes import LayerShape
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.session import plain_session
 
 __all__ = ["check_budget", "unit_costs"]
 
@@ -68,7 +66,6 @@ def check_budget(budget: float, head: float, neuron: float, fixed: float, whole:
 def _time(rows: int, width: int, units: int, products: int) -> float:
     """Milliseconds of `products` dynamic INT8 products between `width` and `units`, half each way."""
     import onnx
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     generator = np.random.default_rng(0)
@@ -92,12 +89,8 @@ def _time(rows: int, width: int, units: int, products: int) -> float:
         nodes, "cost", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows, width])], outputs, constants
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    session = onnxruntime.InferenceSession(
-        onnx.ModelProto.SerializeToString(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = plain_session(onnx.ModelProto.SerializeToString(model), threads=1)
     feed = {"x": generator.normal(size=(1, rows, width)).astype(np.float32)}
     times = []
     for _ in range(300):

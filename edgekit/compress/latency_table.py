@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.session import plain_session
 
 __all__ = ["Block", "LatencyTable", "measured_table", "multiplications_table"]
 
@@ -166,7 +166,6 @@ def _empty(block: Block) -> _Chain:
 def _time(chain: _Chain, block: Block) -> float:
     """Milliseconds of one call: the lowest tenth, because neighbours on a machine only ever add."""
     import onnx
-    import onnxruntime
     from onnx import TensorProto, helper
 
     shape = [1, block.tokens, block.width]
@@ -174,11 +173,7 @@ def _time(chain: _Chain, block: Block) -> float:
     graph = helper.make_graph(chain.nodes, "block", [given], [made], chain.constants)
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        onnx.ModelProto.SerializeToString(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = plain_session(onnx.ModelProto.SerializeToString(model), threads=1)
     feed = {"x": np.random.default_rng(1).normal(size=shape).astype(np.float32)}
     times = []
     for _ in range(RUNS + 5):

@@ -13,7 +13,7 @@ from edgekit.errors import BadInput, CheckFailed
 from edgekit.lower.causal import DATA, MODEL, Progress, write_graph
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.files import read_json
-from edgekit.runtime.session import own_cores
+from edgekit.runtime.session import plain_session
 
 __all__ = ["GENERATION", "TEMPLATE", "TOLERANCE", "export_decoder"]
 
@@ -121,13 +121,9 @@ def _eager(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
 
 def _run(out: Path, ids: np.ndarray, steps: list[int]) -> np.ndarray:
     """Logits float32 (1, length, vocabulary) of the exported graph, read in `steps`."""
-    import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = own_cores()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_prepacking", "1")  # packed weights would be a second copy of them all
-    session = onnxruntime.InferenceSession(str(out / MODEL), options, providers=["CPUExecutionProvider"])
+    # Packed weights would be a second copy of them all.
+    session = plain_session(out / MODEL, config={"session.disable_prepacking": "1"})
     past = {
         item.name: np.zeros((1, item.shape[1], ids.shape[1], item.shape[3]), dtype=np.float32)
         for item in session.get_inputs()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import CheckFailed
-from edgekit.runtime.session import own_cores
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.session import plain_session
 
 __all__ = ["check_parity"]
 
@@ -28,12 +25,9 @@ def check_parity(
     Raises:
         CheckFailed: the difference exceeds `tolerance`, or an output is not finite.
     """
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = own_cores()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = plain_session(path)
     generator = np.random.default_rng(0)
     worst, faults = 0.0, []
     for batch, sequence in ((1, 2), (1, 11), (2, min(7, max_length)), (5, min(33, max_length)), (2, max_length)):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.lower.nodes import array_of, behind, initializer, made_by
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.session import plain_session
 
 __all__ = ["fold_token_types", "look_up_distances", "slice_positions"]
 
@@ -105,16 +102,13 @@ def look_up_distances(graph: ir.Graph, max_length: int) -> None:
 
 def _evaluate(graph: ir.Graph, given: ir.Value, wanted: list[ir.Value], numbers: np.ndarray) -> list[np.ndarray]:
     """`wanted` as ONNX Runtime computes them, number by number, from `given` = `numbers`, int64 (n,)."""
-    import onnxruntime
 
     part = ir.convenience.extract(graph, [given], wanted)
     for value in (*part.inputs, *(output for node in part for output in node.outputs)):
         value.shape = None
     part.inputs[0].shape = ir.Shape(numbers.shape)
     model = ir.Model(part, ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a few small products
-    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = plain_session(ir.to_proto(model).SerializeToString(), threads=1)  # a few small products
     arrays: list[np.ndarray] = session.run(None, {part.inputs[0].name: numbers})
     return arrays
 

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.quantize.graph import MICROSOFT, constant
-from edgekit.runtime.session import own_cores
+from edgekit.runtime.session import plain_session
 
 __all__ = ["cache_ranges", "quantize_cache"]
 
@@ -37,14 +37,10 @@ def cache_ranges(model: Path, texts: Sequence[np.ndarray]) -> dict[str, np.ndarr
         BadInput: no texts.
         CheckFailed: a key or value that is not finite.
     """
-    import onnxruntime
 
     if not any(len(ids) for ids in texts):
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = own_cores()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session = plain_session(model)
     shapes = {item.name: (item.shape[1], item.shape[3]) for item in session.get_inputs() if item.name.startswith("past.")}
     found = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
     for ids in filter(len, texts):

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.quantize.causal import DATA, MODEL
-from edgekit.runtime.session import own_cores
+from edgekit.runtime.session import plain_session
 
 __all__ = ["LARGEST", "check_range"]
 
@@ -31,17 +31,12 @@ def check_range(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> flo
         BadInput: no texts.
         CheckFailed: numbers beyond half of float16's largest; the message names the nodes that give them.
     """
-    import onnxruntime
 
     if not any(len(ids) for ids in texts):
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
     scratch.mkdir(parents=True, exist_ok=True)
     path, nodes = _observed(source, scratch)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = own_cores()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # values keep their names
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = plain_session(path, named=True)
     past = [item for item in session.get_inputs() if item.name.startswith("past.")]
     found = np.zeros(len(nodes))
     for ids in filter(len, texts):

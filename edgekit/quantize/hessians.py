@@ -13,7 +13,7 @@ import onnx_ir as ir
 from edgekit.errors import BadInput
 from edgekit.quantize.causal import DATA, MODEL
 from edgekit.quantize.graph import products
-from edgekit.runtime.session import own_cores
+from edgekit.runtime.session import plain_session
 
 __all__ = ["hessians_of"]
 
@@ -54,7 +54,6 @@ def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Cal
 
 def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
     """One walk over the texts with `names` as the graph's only outputs."""
-    import onnxruntime
 
     model = ir.load(source / MODEL)
     values = {value.name: value for node in model.graph for value in node.outputs}
@@ -66,10 +65,7 @@ def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch
         shutil.copyfile(source / DATA, scratch / DATA)  # readers refuse data files with several links
     path = scratch / "observed.onnx"
     ir.save(model, path)  # the weights stay in the data file beside it
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = own_cores()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = plain_session(path)
     asked = [item for item in session.get_inputs() if item.name.startswith("past.")]
     found: dict[str, Any] = {}
     for ids in texts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.runtime.session import own_cores
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.session import plain_session
 
 __all__ = ["Feed", "Progress", "channel_extremes", "channel_means", "check_feeds", "observer"]
 
@@ -32,7 +29,6 @@ def check_feeds(feeds: Sequence[Feed]) -> None:
 
 def observer(model: ir.Model, names: Sequence[str], scratch: Path) -> Callable[[Feed], list[np.ndarray]]:
     """A function from one row's inputs to the float32 tensors `names` of `model`, in that order."""
-    import onnxruntime
 
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     values = {value.name: value for node in copy.graph for value in node.outputs}
@@ -42,10 +38,7 @@ def observer(model: ir.Model, names: Sequence[str], scratch: Path) -> Callable[[
         copy.graph.outputs.append(values[name])
     path = scratch / "observed.onnx"
     ir.save(copy, path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = own_cores()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = plain_session(path)
     path.unlink()
 
     def run(feed: Feed) -> list[np.ndarray]:

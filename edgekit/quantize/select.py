@@ -31,6 +31,7 @@ from edgekit.quantize.tensorrt import quantize_for_tensorrt
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
 from edgekit.recipe import Calibration
+from edgekit.runtime.session import plain_session
 from edgekit.target import CPU, FASTMATH, TENSORRT, Quantize, Session
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
@@ -177,24 +178,14 @@ def _choose(quality: dict[str, float], latency: dict[str, float], floor: float) 
     return best, f"both keep the quality floor; not timed, as this machine is not the target; {best} keeps more quality"
 
 
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _outputs(path: Path, feeds: list[Feed]) -> list[np.ndarray]:
-    session = _session(path, 2)
+    session = plain_session(path, threads=2)
     return [session.run(None, feed)[0] for feed in feeds]
 
 
 def _latencies(files: dict[str, Path], feeds: list[Feed], session: Session) -> dict[str, float]:
     """Median seconds of one run each, interleaved input by input so that noise falls on all alike."""
-    sessions = {name: _session(path, session.threads) for name, path in files.items()}
+    sessions = {name: plain_session(path, threads=session.threads) for name, path in files.items()}
     times: dict[str, list[float]] = {name: [] for name in files}
     for turn in range(3):
         for feed in feeds:

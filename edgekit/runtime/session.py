@@ -15,7 +15,7 @@ from edgekit.runtime.keys import SESSION_KEYS
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
-__all__ = ["check_chip", "check_ids", "open_session", "own_cores", "usable_threads"]
+__all__ = ["check_chip", "check_ids", "plain_session", "open_session", "own_cores", "usable_threads"]
 
 FALLBACK = "session.disable_cpu_ep_fallback"
 
@@ -79,6 +79,27 @@ def open_session(
     if elsewhere:
         check_placement(session, provider, str(path))
     return Replayed(session) if provider == PROVIDER else session
+
+
+def plain_session(
+    model: Path | bytes, *, threads: int | None = None, named: bool = False, config: dict[str, str] | None = None
+) -> Any:
+    """An InferenceSession to look at a graph with, file or bytes, on this machine's processor, whatever the graph is made for.
+
+    `threads`: None for all of `own_cores`. `named`: no fusion takes the names of inner values away.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_cores() if threads is None else threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if named:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
+    given = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> None:
