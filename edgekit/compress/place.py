@@ -35,6 +35,7 @@ def placed(model: Any) -> Iterator[torch.device]:
         yield place
     finally:
         model.to(before)
+        torch.cuda.empty_cache()  # what torch keeps goes back: minutes on the processor follow
 
 
 def at(feed: dict[str, torch.Tensor], place: torch.device) -> dict[str, torch.Tensor]:

@@ -132,6 +132,7 @@ def fit(
         accelerator.wait_for_everyone()
     model.load_state_dict(load_file(scratch / "best.safetensors"))
     model.to("cpu").eval()
+    prepared, optimizer = accelerator.free_memory(prepared, optimizer)  # on a GPU: minutes on the processor follow
     progress(total, total, f"{label}: best validation {state['quality'][state['best']]:.4f} in epoch {state['best'] + 1}")
     return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.passes)}
 

@@ -26,7 +26,9 @@ def kept_zeros(model: Any) -> Callable[[], None]:
 
     def again() -> None:
         with torch.no_grad():
-            for weight, kept in pruned:
+            for number, (weight, kept) in enumerate(pruned):
+                if kept.device != weight.device:  # training moved the model after these were taken
+                    pruned[number] = weight, kept = weight, kept.to(weight.device)
                 weight.mul_(kept)
 
     return again

@@ -89,6 +89,27 @@ class _Strict(TorchDispatchMode):
         return made
 
 
+class Accelerated:
+    """What the training loop asks of accelerate, with the GPU as the device."""
+
+    device, num_processes, process_index = GPU, 1, 0
+
+    def prepare(self, module: torch.nn.Module, optimizer: Any) -> tuple[torch.nn.Module, Any]:
+        return module.to(GPU), optimizer
+
+    def backward(self, value: torch.Tensor) -> None:
+        torch.autograd.backward(value)
+
+    def clip_grad_norm_(self, parameters: Any, most: float) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, most)
+
+    def wait_for_everyone(self) -> None:
+        pass
+
+    def free_memory(self, *given: Any) -> list[None]:
+        return [None] * len(given)
+
+
 @contextmanager
 def pretended() -> Iterator[_There]:
     """The GPU, as long as the context lasts; `operations` counts what ran on it."""

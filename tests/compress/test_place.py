@@ -1,4 +1,4 @@
-"""Passes on a GPU: the same checkpoints as on the processor, nothing mixed between the two, and the processor where there is no room."""
+"""Passes and training on a GPU: the same checkpoints as on the processor, nothing mixed between the two, and the processor where there is no room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from edgekit.compress import place, prune_oneshot
+from edgekit.compress import place, prune_oneshot, training
 from edgekit.compress.feed import calibration_batches
 from edgekit.compress.fisher import gradients
 from edgekit.compress.influence import block_influence
@@ -22,33 +22,46 @@ from edgekit.models.shapes import shapes_of
 from edgekit.recipe import method_module
 from edgekit.tasks import find_task
 from tests.compress.decoder_rows import work_on
-from tests.compress.pretend_gpu import GPU, pretended
+from tests.compress.pretend_gpu import GPU, Accelerated, pretended
 
-STEPS: dict[str, dict[str, Any]] = {
-    "heads and neurons": {"method": "prune-structured", "keep": 0.5, "rows": 64, "multiple_of": 8},
-    "layers": {"method": "prune-structured", "layers": 2, "rows": 32},
-    "one shot": {"method": "prune-oneshot", "keep": 0.5, "rows": 64, "multiple_of": 8, "trials": 3, "search_rows": 32},
-    "wanda": {"method": "prune-unstructured", "how": "wanda", "sparsity": 0.5, "rows": 64},
-    "sparsegpt": {"method": "prune-unstructured", "pattern": "2:4", "rows": 64},
-    "gradual": {
+ZEROS = {"method": "prune-unstructured", "how": "magnitude", "sparsity": 0.5}
+TAUGHT = {"method": "distill", "epochs": 1}
+STEPS: dict[str, list[dict[str, Any]]] = {
+    "heads and neurons": [{"method": "prune-structured", "keep": 0.5, "rows": 64, "multiple_of": 8}],
+    "layers": [{"method": "prune-structured", "layers": 2, "rows": 32}],
+    "one shot": [
+        {"method": "prune-oneshot", "keep": 0.5, "rows": 64, "multiple_of": 8, "trials": 3, "search_rows": 32}
+    ],
+    "wanda": [{"method": "prune-unstructured", "how": "wanda", "sparsity": 0.5, "rows": 64}],
+    "sparsegpt": [{"method": "prune-unstructured", "pattern": "2:4", "rows": 64}],
+    "gradual structures": [{
         "method": "prune-gradual", "what": "structures", "sparsity": 0.5, "epochs": 1, "steps": 1, "rows": 32, "multiple_of": 8,
-    },
-    "teacher": {"method": "distill", "layers": 1, "epochs": 1, "relations": "minilmv2"},
-    "narrow student": {"method": "distill", "width": 16, "hidden": "none", "epochs": 1},
+    }],
+    "gradual weights": [{"method": "prune-gradual", "what": "weights", "sparsity": 0.5, "epochs": 1, "steps": 2}],
+    "learned": [{"method": "prune-learned", "keep": 0.7, "epochs": 1, "multiple_of": 8}],
+    "teacher": [{**TAUGHT, "layers": 1, "relations": "minilmv2"}],
+    "narrow student": [{**TAUGHT, "width": 16, "hidden": "none"}],
+    "zeros that recover": [ZEROS, TAUGHT],
+    "zeros that recover by LoRA": [ZEROS, {**TAUGHT, "lora": 2}],
+    "zeros that are trained in int8": [ZEROS, {"method": "quantize-aware", "epochs": 1}],
 }  # fmt: skip
 
 
-def made(model: Path, rows: Path, folder: Path, step: dict[str, Any]) -> bytes:
-    """The weights that a step writes."""
-    for name in ("out", "scratch"):
-        (folder / name).mkdir(parents=True)
-    module = method_module(step["method"])
-    work = Work(
-        source=model, original=model, dense=model, rows=rows, out=folder / "out", scratch=folder / "scratch",
-        task="text-classification", max_length=32, seed=7, progress=lambda done, total, text: None,
-    )  # fmt: skip
-    module.run(work, module.Settings.model_validate(step))
-    return (folder / "out" / "model.safetensors").read_bytes()
+def made(model: Path, rows: Path, folder: Path, steps: list[dict[str, Any]]) -> bytes:
+    """The weights that the last of `steps` writes."""
+    source = model
+    for number, step in enumerate(steps):
+        out, scratch = folder / f"out-{number}", folder / f"scratch-{number}"
+        out.mkdir(parents=True)
+        scratch.mkdir()
+        module = method_module(step["method"])
+        work = Work(
+            source=source, original=model, dense=model, rows=rows, out=out, scratch=scratch,
+            task="text-classification", max_length=32, seed=7, progress=lambda done, total, text: None,
+        )  # fmt: skip
+        module.run(work, module.Settings.model_validate(step))
+        source = out
+    return (source / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -57,6 +70,7 @@ def test_a_step_writes_the_same_with_its_passes_on_a_gpu(
 ) -> None:
     plain = made(tiny_model, tiny_artifact, tmp_path / "plain", STEPS[name])
     monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    monkeypatch.setattr(training, "Accelerator", Accelerated)
     with pretended() as there:
         found = made(tiny_model, tiny_artifact, tmp_path / "gpu", STEPS[name])
     assert there.operations > 100, "next to nothing ran on the GPU"

@@ -87,7 +87,7 @@ def test_grams_are_sums_over_real_tokens(tiny_model: Path) -> None:
     model = load(tiny_model)
     module = encoder_linears(layers_of(model))[1]["output.dense"]
     seen: list[torch.Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().cpu()))
     found = grams(model, {"down": module}, feeds())["down"]
     handle.remove()
     rows = torch.cat([given[feed["attention_mask"].bool()] for given, feed in zip(seen, feeds(), strict=True)]).double().numpy()
