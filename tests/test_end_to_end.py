@@ -105,6 +105,15 @@ def test_nothing_of_this_machine_is_in_the_bundle(result: Path, place: Path) -> 
         assert b"/site-packages/" not in path.read_bytes(), path.name
 
 
+def test_no_stage_writes_where_another_left_its_result(result: Path, place: Path) -> None:
+    """Runs side by side read each other's results: a file that comes and goes there makes a result look corrupt to the others."""
+    records = list((place / "build" / "store").glob("*/*/stage.json"))
+    assert len(records) > 10
+    for record in records:
+        # The record is the last file that a stage's own run puts into the folder.
+        assert record.parent.stat().st_mtime_ns <= record.stat().st_ctime_ns + 20_000_000, record.parent
+
+
 def test_another_target_is_exported_and_not_timed(result: Path, place: Path) -> None:
     other = place / "build" / f"small-{THERE}"
     assert (other / "bundle" / "manifest.json").is_file()
