@@ -42,6 +42,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "results"
 BUILD = Path("build")
+OURS = 0.8
+"""Share of a GPU's memory for the tensors of all jobs on it; the rest is what each process takes besides, about 0.6 GB."""
 
 
 def recipe_text(base: dict[str, Any], cell: Cell, seed: int) -> str:
@@ -148,7 +150,9 @@ def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at
 
 
 def _settle(taken: Any, jobs: int) -> None:
-    """Give this process its own share of the cores, and one GPU where there are several."""
+    """Give this process its own share of the cores, and of the memory of one GPU where there are some."""
+    import torch
+
     with taken.get_lock():
         number = taken.value
         taken.value += 1
@@ -156,6 +160,8 @@ def _settle(taken: Any, jobs: int) -> None:
     os.sched_setaffinity(0, set(cores[number % len(cores) :: jobs]))
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(place) for place in range(len(detect().gpus)))).split(",")
     os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(OURS / math.ceil(jobs / len(gpus)))
 
 
 def _attempt(base: dict[str, Any], task: str, target: str, until: float, cell: Cell, seed: int) -> dict[str, Any]:
