@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+"""What a Python that a test starts finds modules by: as this one, and the project from any folder."""
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,18 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import PYTHONPATH
 
 
 def edgekit(*arguments: str, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "edgekit", *arguments]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         command,
         input=stdin,
         capture_output=True,
         check=False,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, **environment},
     )
 
 
@@ -39,7 +38,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     probe += "print([name for name in ('torch', 'transformers', 'onnxruntime', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": PYTHONPATH}
     )
     assert done.stdout.strip().endswith("[]")
     for word in ("export", "plan", "bench", "verify", "report", "run", "ls", "doctor", "schema", "Exit codes"):

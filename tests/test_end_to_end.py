@@ -19,8 +19,8 @@ import pytest
 
 from edgekit.host import detect
 from edgekit.target import load_target
+from tests.conftest import PYTHONPATH
 
-ROOT = Path(__file__).resolve().parents[1]
 HERE = "x86-avx2" if detect().arch == "x86_64" else "arm64-neon"
 THERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
 RECIPE = """schema = 1
@@ -63,10 +63,9 @@ max_size_mb = 5.0
 
 
 def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )  # fmt: skip
 
 
@@ -305,7 +304,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place:
     command = [sys.executable, "-m", "edgekit", "export", "small.toml", "--target", HERE, "--no-bench"]
     for seconds in (6, 9):
         process = subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL
         )
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)

@@ -90,12 +90,15 @@ class _Strict(TorchDispatchMode):
 
 
 class Accelerated:
-    """What the training loop asks of accelerate, with the GPU as the device."""
+    """What the training loop asks of accelerate, with any device."""
 
-    device, num_processes, process_index = GPU, 1, 0
+    num_processes, process_index = 1, 0
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
 
     def prepare(self, module: torch.nn.Module, optimizer: Any) -> tuple[torch.nn.Module, Any]:
-        return module.to(GPU), optimizer
+        return module.to(self.device), optimizer
 
     def backward(self, value: torch.Tensor) -> None:
         torch.autograd.backward(value)

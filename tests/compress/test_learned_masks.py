@@ -67,7 +67,7 @@ def test_the_target_is_reached_and_what_matters_stays(tiny_model: Path, tmp_path
     def loss(step: int) -> torch.Tensor:
         return (model(**feed()).logits - wanted).square().mean()
 
-    plan = Learning(target=0.5, epochs=3, per_epoch=50, weight_rate=weight_rate)
+    plan = Learning(target=0.5, epochs=6, per_epoch=50, weight_rate=weight_rate)
     shares: list[float] = []
     heads, neurons = learn_masks(
         model, loss, plan, 16.0, 1.0,

@@ -22,7 +22,7 @@ from edgekit.models.shapes import shapes_of
 from edgekit.recipe import method_module
 from edgekit.tasks import find_task
 from tests.compress.decoder_rows import work_on
-from tests.compress.pretend_gpu import GPU, Accelerated, pretended
+from tests.compress.pretend_gpu import CPU, GPU, Accelerated, pretended
 
 ZEROS = {"method": "prune-unstructured", "how": "magnitude", "sparsity": 0.5}
 TAUGHT = {"method": "distill", "epochs": 1}
@@ -47,6 +47,17 @@ STEPS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.device], None]:
+    """Has passes and training run on a device from now on, also where there is a real GPU."""
+
+    def choose(device: torch.device) -> None:
+        monkeypatch.setattr(place, "fastest", lambda model: device)
+        monkeypatch.setattr(training, "Accelerator", lambda: Accelerated(device))
+
+    return choose
+
+
 def made(model: Path, rows: Path, folder: Path, steps: list[dict[str, Any]]) -> bytes:
     """The weights that the last of `steps` writes."""
     source = model
@@ -66,11 +77,11 @@ def made(model: Path, rows: Path, folder: Path, steps: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_writes_the_same_with_its_passes_on_a_gpu(
-    name: str, tiny_model: Path, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tiny_model: Path, tiny_artifact: Path, tmp_path: Path, on: Callable[[torch.device], None]
 ) -> None:
+    on(CPU)
     plain = made(tiny_model, tiny_artifact, tmp_path / "plain", STEPS[name])
-    monkeypatch.setattr(place, "fastest", lambda model: GPU)
-    monkeypatch.setattr(training, "Accelerator", Accelerated)
+    on(GPU)
     with pretended() as there:
         found = made(tiny_model, tiny_artifact, tmp_path / "gpu", STEPS[name])
     assert there.operations > 100, "next to nothing ran on the GPU"
@@ -78,7 +89,7 @@ def test_a_step_writes_the_same_with_its_passes_on_a_gpu(
 
 
 @pytest.mark.parametrize("name", ["question-answering", "token-classification", "feature-extraction"])
-def test_losses_of_every_task_are_of_one_device(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_of_every_task_are_of_one_device(name: str, tmp_path: Path, on: Callable[[torch.device], None]) -> None:
     task = find_task(name)
     shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 60}
     torch.manual_seed(0)
@@ -94,17 +105,19 @@ def test_losses_of_every_task_are_of_one_device(name: str, tmp_path: Path, monke
         _, summary = prune_oneshot.prune(model, task, feeds, settings, lambda *_: None, scratch=tmp_path)
         return kept, [part.tolist() for part in (*found.heads, *found.neurons)], summary.loss
 
+    on(CPU)
     plain = everything()
-    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    on(GPU)
     with pretended():
         assert everything() == plain
 
 
-def test_blocks_of_a_decoder_are_looked_at_on_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_a_decoder_are_looked_at_on_one_device(tmp_path: Path, on: Callable[[torch.device], None]) -> None:
     work = work_on("llama", tmp_path)
     model, feeds = load(work.source, "AutoModelForCausalLM"), calibration_batches(work, 12, 5)
+    on(CPU)
     plain = block_influence(model, feeds)
-    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    on(GPU)
     with pretended() as there:
         assert block_influence(model, feeds) == plain
     assert there.operations > 50
@@ -128,9 +141,9 @@ def test_the_pretended_gpu_notices_what_a_real_one_refuses(mixed: Callable[[torc
             mixed(one, other)
 
 
-def test_a_model_is_put_back_where_it_was(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_put_back_where_it_was(tiny_model: Path, on: Callable[[torch.device], None]) -> None:
     model = load(tiny_model, "AutoModelForSequenceClassification")
-    monkeypatch.setattr(place, "fastest", lambda model: GPU)
+    on(GPU)
     with pretended(), pytest.raises(KeyError), place.placed(model) as device:
         assert device == GPU and next(model.parameters()).device == GPU
         raise KeyError

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import PYTHONPATH
+
 RECIPE = """schema = 1
 task = "text-classification"
 [model]
@@ -63,7 +64,7 @@ def test_two_processes_make_the_student_of_one(tiny_model: Path, tiny_artifact: 
     config = json.loads((source / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # processes draw it apart
     (source / "config.json").write_text(json.dumps(config))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **ON_CPU}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, **ON_CPU}
     for out, command in (("one", [sys.executable]), ("two", LAUNCH)):
         done = subprocess.run(
             [*command, script, str(source), str(tiny_artifact), str(tmp_path / out), *sizes],
@@ -94,7 +95,7 @@ def test_two_processes_make_the_student_of_one(tiny_model: Path, tiny_artifact: 
 def test_two_processes_make_one_student(tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "spread.toml").write_text(RECIPE.format(data=tiny_data))
     launch = [*LAUNCH, "-m", "edgekit", "export", "spread.toml", "--no-bench"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **ON_CPU}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, **ON_CPU}
     done = subprocess.run(launch, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "build" / "store" / "distill").glob("*/stage.json")
