@@ -101,6 +101,12 @@ CELLS = [
     ),
     Cell("heads and neurons, Kwon, keep 0.5, distilled", "pruning", (*_structured(keep=0.5), _taught()), trains=True),
     Cell("heads and neurons, ZipLM, 2x, distilled", "pruning", (*_oneshot(speedup=2.0), _taught()), trains=True),
+    Cell(
+        "heads and neurons, learned masks, keep 0.5, distilled",
+        "pruning",
+        ({"method": "prune-learned", "keep": 0.5, "epochs": EPOCHS}, _taught()),
+        trains=True,
+    ),
     Cell("heads and neurons, gradual, keep 0.5", "pruning", _gradual("structures"), trains=True),
     Cell("half the weights zero, gradual", "pruning", _gradual("weights"), trains=True),
     Cell("3 of 6 layers, soft labels", "distillation", (_taught(layers=3, hidden="none", learning_rate=5e-4),), trains=True),
