@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.fisher import masked
+from edgekit.compress.place import placed
 from edgekit.compress.training import keep_epoch, resume_epoch
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.shapes import LayerShape, cut, shapes_of
@@ -31,8 +32,8 @@ START = 0.99
 
 
 def sample_gates(log_alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Gates in [0, 1] drawn from their distribution, shaped like `log_alpha`; differentiable in it."""
-    uniform = torch.rand(log_alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+    """Gates in [0, 1] drawn from their distribution, shaped like `log_alpha`; differentiable in it. `generator`: the processor's."""
+    uniform = torch.rand(log_alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(log_alpha.device)
     soft = torch.sigmoid((uniform.log() - (1 - uniform).log() + log_alpha) / BETA)
     return (soft * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
@@ -95,7 +96,7 @@ class Learning:
 
 def learn_masks(
     model: Any,
-    loss: Callable[[int], torch.Tensor],
+    loss: Callable[[int, torch.device], torch.Tensor],
     plan: Learning,
     head_cost: float,
     neuron_cost: float,
@@ -107,7 +108,8 @@ def learn_masks(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Train gates, and `model`'s weights in place, and return the settled masks of each layer: float64 (heads,), (neurons,).
 
-    `loss(step)`: the loss of one batch through `model`, which has the masks on it by then; steps count through all epochs.
+    `loss(step, place)`: the loss of one batch through `model`, which has the masks on it by then and is on `place` with the gates;
+    steps count through all epochs.
     `after_step` is called whenever the weights have changed. Units are closed, the least open first, until the target is met, so
     the masks keep within it. `scratch` outlives a killed run.
     """
@@ -119,26 +121,27 @@ def learn_masks(
     if plan.weight_rate > 0:
         weights = [value for value in model.parameters() if value.requires_grad]
         groups.append({"params": weights, "lr": plan.weight_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     whole, total = torch.nn.ModuleDict({"model": model, "gates": gates}), plan.epochs * plan.per_epoch
-    state = resume_epoch(scratch, whole, optimizer, torch.device("cpu"))
-    for epoch in range(len(state["quality"]), plan.epochs):
-        torch.manual_seed(seed * 1000 + epoch)
-        generator.manual_seed(seed * 1000 + epoch)
-        for step in range(epoch * plan.per_epoch, (epoch + 1) * plan.per_epoch):
-            gone = min(1.0, (step + 1) / max(1.0, plan.rising * total))
-            heads, neurons = gates.masks(lambda part: sample_gates(part, generator))
-            with masked(model, heads, neurons):
-                value = loss(step)
-            penalty = gates.penalty(1 - gone * (1 - plan.target), head_cost, neuron_cost)
-            torch.autograd.backward(value + penalty)
-            optimizer.step()
-            after_step()
-            optimizer.zero_grad()
-            model.zero_grad()
-            progress(step, value.item(), gates.expected_share(head_cost, neuron_cost).item())
-        state["quality"].append(-value.item())
-        keep_epoch(scratch, whole, optimizer, state)
+    with placed(whole) as place:
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+        state = resume_epoch(scratch, whole, optimizer, place)
+        for epoch in range(len(state["quality"]), plan.epochs):
+            torch.manual_seed(seed * 1000 + epoch)
+            generator.manual_seed(seed * 1000 + epoch)
+            for step in range(epoch * plan.per_epoch, (epoch + 1) * plan.per_epoch):
+                gone = min(1.0, (step + 1) / max(1.0, plan.rising * total))
+                heads, neurons = gates.masks(lambda part: sample_gates(part, generator))
+                with masked(model, heads, neurons):
+                    value = loss(step, place)
+                penalty = gates.penalty(1 - gone * (1 - plan.target), head_cost, neuron_cost)
+                torch.autograd.backward(value + penalty)
+                optimizer.step()
+                after_step()
+                optimizer.zero_grad()
+                model.zero_grad()
+                progress(step, value.item(), gates.expected_share(head_cost, neuron_cost).item())
+            state["quality"].append(-value.item())
+            keep_epoch(scratch, whole, optimizer, state)
     return _settled(gates, plan.target, head_cost, neuron_cost)
 
 

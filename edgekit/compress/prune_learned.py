@@ -51,6 +51,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
 
     from edgekit.compress.cost import check_budget, unit_costs
     from edgekit.compress.learned_masks import Learning, apply_masks, learn_masks
+    from edgekit.compress.place import at
     from edgekit.compress.teacher import Teacher
     from edgekit.compress.zeros import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
@@ -72,11 +73,11 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         order += list(batches(data.lengths, settings.batch, work.seed * 1000 + epoch))
     alpha = settings.alpha if task.supervised else 1.0
 
-    def loss(step: int) -> torch.Tensor:
-        feed, wanted = data.feed(order[step]), data.wanted(order[step])
+    def loss(step: int, place: torch.device) -> torch.Tensor:
+        feed, wanted = at(data.feed(order[step]), place), data.wanted(order[step]).to(place)
         mask = feed["attention_mask"]
         output = task.tensor(model, model(**feed), mask)
-        value = alpha * task.soft(output, teacher.output(order[step]), wanted, mask, settings.temperature)
+        value = alpha * task.soft(output, teacher.output(order[step]).to(place), wanted, mask, settings.temperature)
         return value + (1 - alpha) * task.hard(output, wanted, mask).mean() if alpha < 1 else value
 
     def progress(step: int, value: float, share: float) -> None:

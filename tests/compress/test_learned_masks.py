@@ -20,6 +20,7 @@ from edgekit.compress.learned_masks import (
     sample_gates,
     settled_gates,
 )
+from edgekit.compress.place import at
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
 
@@ -64,8 +65,9 @@ def test_the_target_is_reached_and_what_matters_stays(tiny_model: Path, tmp_path
     dense = copy.deepcopy(model)
     wanted = logits(model)
 
-    def loss(step: int) -> torch.Tensor:
-        return (model(**feed()).logits - wanted).square().mean()
+    def loss(step: int, place: torch.device) -> torch.Tensor:
+        found: torch.Tensor = model(**at(feed(), place)).logits
+        return (found - wanted.to(place)).square().mean()
 
     plan = Learning(target=0.5, epochs=6, per_epoch=50, weight_rate=weight_rate)
     shares: list[float] = []

@@ -84,7 +84,7 @@ def test_a_step_writes_the_same_with_its_passes_on_a_gpu(
     on(GPU)
     with pretended() as there:
         found = made(tiny_model, tiny_artifact, tmp_path / "gpu", STEPS[name])
-    assert there.operations > 100, "next to nothing ran on the GPU"
+    assert there.operations > 900, "no more than a few passes ran on the GPU"
     assert found == plain
 
 
