@@ -63,6 +63,8 @@ MEMBERS: dict[str, bytes] = {
     "sparse": sparse() + END,
     "negative": headers(member("bundle/a", size=-512)) + END,
 }
+TARFILE = "not a readable bundle archive: invalid offset"
+"""What newer versions of tarfile say themselves of a size below nought."""
 OTHERWISE: dict[str, tuple[bytes, str]] = {
     "claims a terabyte": (gzip.compress(headers(member("bundle/a", size=1 << 40))), "unpacks to more"),
     "inflates": (gzip.compress(headers(member("bundle/a", size=80 << 20)) + bytes(80 << 20) + END), "unpacks to more"),
@@ -70,7 +72,7 @@ OTHERWISE: dict[str, tuple[bytes, str]] = {
     "data after the end": (gzip.compress(headers(member("bundle/a")) + END + b"x"), "after the end"),
     "huge long name": (gzip.compress(headers(member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1 << 33))), "impossible size"),
     "huge pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=1 << 33))), "impossible size"),
-    "negative pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=-1024)) + END), "impossible size"),
+    "negative pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=-1024)) + END), f"impossible size|{TARFILE}"),
     "not gzip": (b"not an archive", "not a readable"),
     "empty": (b"", "not a readable"),
 }  # fmt: skip
@@ -80,7 +82,7 @@ OTHERWISE: dict[str, tuple[bytes, str]] = {
 def test_members_that_no_bundle_has(tmp_path: Path, attack: str) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(MEMBERS[attack]))
-    with pytest.raises(BadInput, match="no bundle has"):
+    with pytest.raises(BadInput, match=f"no bundle has|{TARFILE}" if attack == "negative" else "no bundle has"):
         unpack(tmp_path / "evil.tar.gz", tmp_path / "in")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "evil.tar.gz"}
     assert all(path.is_file() and not path.is_symlink() for path in (tmp_path / "in").iterdir())
