@@ -63,6 +63,17 @@ def test_a_further_seed_adds_its_quality_and_the_first_gives_the_times() -> None
     assert cell["value"] == pytest.approx(0.79) and (cell["p50_ms"], cell["speedup"], cell["seconds"]) == (2.0, 3.0, 60.0)
 
 
+def test_seeds_cut_to_different_sizes_beside_other_jobs_are_named() -> None:
+    from page import disturbed
+
+    cut = {"name": "a", "compress": [{"method": "prune-oneshot"}], "sizes": [17.19, 18.08, 18.68]}
+    alike = {**cut, "name": "b", "sizes": [17.19, 17.2]}
+    taught = {**cut, "name": "c", "compress": [{"method": "distill"}]}
+    (line,) = disturbed([cut, alike, taught], 36)
+    assert "a: its seeds" in line and "17.2 to 18.7 MB" in line and "while 36 cells" in line
+    assert disturbed([cut], 1) == []
+
+
 def test_what_another_machine_made_is_joined_without_its_times() -> None:
     from join import joined
     from page import made_on, table, together

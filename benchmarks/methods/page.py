@@ -51,7 +51,7 @@ def together(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found.append(
             {
                 **group[0], **times, "seeds": len(group), "lost": mean(losses), "lost_range": (min(losses), max(losses)),
-                "value": mean(cell["quality"]["value"] for cell in group),
+                "value": mean(cell["quality"]["value"] for cell in group), "sizes": sorted(cell["total_mb"] for cell in group),
             }
         )  # fmt: skip
     timed = [cell for cell in found if "p50_ms" in cell]
@@ -156,6 +156,7 @@ def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
                     f"- {cell['name']} does not pay here: {100 * cell['lost']:.1f} points for {ratio:.2f}x the speed of plain INT8."
                 )
         lines += recovered(made)
+        lines += disturbed(made, document["making"]["jobs"])
         zeros = [cell for cell in own if "zero" in cell["name"]]
         if zeros:
             share = 100 * (1 - min(cell["archive_mb"] for cell in zeros) / plain["archive_mb"])
@@ -199,6 +200,19 @@ def recovered(cells: list[dict[str, Any]]) -> list[str]:
                 f"{100 * before['lost']:.1f}, for {cell['seconds'] - before['seconds']:.0f} s more."
             )
     return lines
+
+
+def disturbed(cells: list[dict[str, Any]], jobs: int) -> list[str]:
+    """Cells whose seeds were cut to different sizes, for which block times measured beside other jobs are one reason."""
+    if jobs == 1:
+        return []
+    timed = [cell for cell in cells if any(step["method"] == "prune-oneshot" for step in cell["compress"])]
+    return [
+        f"- {cell['name']}: its seeds were cut to different sizes ({cell['sizes'][0]:.1f} to {cell['sizes'][-1]:.1f} MB). Each searched by "
+        f"its own draws and its own table of block times, measured while {jobs} cells were being made."
+        for cell in timed
+        if cell["sizes"][-1] > 1.02 * cell["sizes"][0]
+    ]
 
 
 def _step(step: dict[str, Any]) -> str:
