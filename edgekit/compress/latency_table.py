@@ -31,6 +31,8 @@ class LatencyTable:
 
     attention: dict[int, float]
     feed_forward: dict[int, float]
+    differs: float = 0.0
+    """How much longer the slower of a level's two times was, median over levels: what a busy machine adds; 0 if none was measured."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +66,29 @@ def measured_table(
     if kept.is_file():
         found = json.loads(kept.read_text())
         if found["asked"] == asked:
-            return LatencyTable(*({int(count): price for count, price in found[part].items()} for part in ("heads", "neurons")))
+            heads_ms, neurons_ms = (
+                {int(count): price for count, price in found[part].items()} for part in ("heads", "neurons")
+            )
+            return LatencyTable(heads_ms, neurons_ms, found.get("differs", 0.0))
     levels = [(_attention, count) for count in sorted(heads)] + [(_feed_forward, count) for count in sorted(neurons)]
-    empty, least = _time(_empty(block), block), [float("inf")] * len(levels)
+    empty, times = _time(_empty(block), block), np.zeros((2, len(levels)))
     for turn in range(2):  # there and back again: a machine that slows down in between weighs on all levels
         for step, place in enumerate(range(len(levels)) if turn == 0 else reversed(range(len(levels)))):
             progress(turn * len(levels) + step, 2 * len(levels))
             build, count = levels[place]
-            least[place] = min(least[place], max(1e-6, (_time(build(block, count), block) - empty) / block.layers))
-    attention, feed_forward = least[: len(heads)], least[len(heads) :]
-    table = LatencyTable(_rising(sorted(heads), attention), _rising(sorted(neurons), feed_forward))
+            times[turn, place] = max(1e-6, (_time(build(block, count), block) - empty) / block.layers)
+    least, most = times.min(axis=0), times.max(axis=0)
+    attention, feed_forward = _rising(sorted(heads), least[: len(heads)]), _rising(sorted(neurons), least[len(heads) :])
+    table = LatencyTable(attention, feed_forward, round(float(np.median(most / least)) - 1, 4))
     scratch.mkdir(parents=True, exist_ok=True)
-    document = {"asked": asked, "heads": table.attention, "neurons": table.feed_forward}
+    document = {"asked": asked, "heads": table.attention, "neurons": table.feed_forward, "differs": table.differs}
     (scratch / "latency.tmp").write_text(json.dumps(document))
     os.replace(scratch / "latency.tmp", kept)
     return table
 
 
-def _rising(counts: Sequence[int], prices: Sequence[float]) -> dict[int, float]:
-    lowest = np.minimum.accumulate(np.asarray(prices)[::-1])[::-1]
+def _rising(counts: Sequence[int], prices: np.ndarray) -> dict[int, float]:
+    lowest = np.minimum.accumulate(prices[::-1])[::-1]
     return {count: float(price) for count, price in zip(counts, lowest, strict=True)}
 
 

@@ -80,6 +80,8 @@ class Summary:
     """Task loss against the dense model on the search rows, before the last fit."""
     refit: list[list[float]] | None
     """Relative error of each block's sum before and after the last fit."""
+    times_differ: float | None
+    """How far the two measurements of block times lie apart (`latency_table`); None where multiplications were counted."""
 
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
@@ -164,8 +166,9 @@ def prune(
             pruned, model, feeds, lambda done, total: progress(0.9 + 0.1 * done / total, 1, f"prune: fit block {done + 1}")
         )
     spent = sum(float(price[level]) for price, level in zip(prices, levels, strict=True))
+    differ = None if settings.keep is not None else table.differs
     cost = round(spent / sum(float(price[0]) for price in prices), 6)
-    return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), cost, round(lowest, 6), fitted)
+    return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), cost, round(lowest, 6), fitted, differ)
 
 
 def _table(

@@ -215,6 +215,7 @@ def _stage(node: Node) -> Stage:
         node.flag("hit"),
         parameters,
         size,
+        metrics.maybe_number("times_differ", above=-1e-9),
     )
 
 

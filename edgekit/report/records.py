@@ -61,6 +61,8 @@ class Stage:
     """It was there already, so nothing was spent this time."""
     parameters: int | None
     bytes: int | None
+    times_differ: float | None = None
+    """How far apart the two measurements of block times lie that a pruning step chose by, as a share."""
 
 
 @dataclass(frozen=True)

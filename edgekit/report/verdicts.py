@@ -20,6 +20,9 @@ from edgekit.report.words import (
 
 __all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "speedup"]
 
+BUSY = 0.05
+"""Two measurements of block times this far apart are named: on two cores they were 1 to 2% apart, with twice as much work as cores up to 18%."""
+
 
 @dataclass(frozen=True)
 class Speedup:
@@ -129,6 +132,13 @@ def cautions(facts: Facts) -> list[Caution]:
     if stand_in := facts.audit.stand_in:
         text = f"Audited and scored with the kernels of {stand_in}: this machine has not the target's provider."
         found.append(Caution(False, text))
+    for stage in facts.stages:
+        if stage.times_differ is not None and stage.times_differ > BUSY:
+            text = (
+                f"{stage.title.removeprefix('compress ')} chose what to cut by block times that differed by {100 * stage.times_differ:.0f}% "
+                "when taken twice: the machine was busy. Made again on a quiet one it may cut better."
+            )
+            found.append(Caution(False, text))
     if measured is None:
         return [*found, Caution(False, f"Not measured here: {facts.not_measured}.")]
     if measured.quick:

@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edgekit.compress import latency_table
 from edgekit.compress.fisher import masked
 from edgekit.compress.latency_table import Block, measured_table, multiplications_table
 from edgekit.compress.method import Work
@@ -118,6 +119,18 @@ def test_the_measured_table_is_kept_and_never_falls(tmp_path: Path) -> None:
     assert measured_table(block, [0, 4], [0, 32, 64], tmp_path, no_report).attention[4] < 5.0
 
 
+def test_the_table_says_how_far_its_two_measurements_lie_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, levels = Block(width=32, head_size=8, tokens=9, layers=2), ([0, 2], [0, 32, 64])
+    # nothing but the call; then five levels there, and back from the last, a fifth slower on three of them
+    clock = iter([1.0, *(3.0, 5.0, 3.0, 7.0, 9.0), *(9.0, 8.2, 3.4, 5.8, 3.0)])
+    monkeypatch.setattr(latency_table, "_time", lambda chain, block: next(clock))
+    table = measured_table(block, *levels, tmp_path, no_report)
+    assert table.differs == pytest.approx(0.2)
+    assert (table.attention, table.feed_forward) == ({0: 1.0, 2: 2.0}, {0: 1.0, 32: 3.0, 64: 4.0})
+    assert measured_table(block, *levels, tmp_path, no_report) == table, "a resumed run knows it too"
+    assert multiplications_table(block, *levels).differs == 0
+
+
 def test_gated_blocks_are_timed_too(tmp_path: Path) -> None:
     table = measured_table(Block(32, 8, 9, 1, gated=True), [0, 1], [0, 32], tmp_path, no_report)
     assert 0 < table.feed_forward[0] <= table.feed_forward[32]
@@ -196,6 +209,7 @@ def test_a_run_meets_its_budget_and_says_what_it_did(
     facts = run(work, settings(**asked))
     made = load(tmp_path / "out")
     assert facts["cost"] <= asked.get("keep", 1 / asked.get("speedup", 1.0)) + 1e-6
+    assert ("times_differ" in facts) == ("speedup" in asked)
     assert [shape["neurons"] for shape in facts["shapes"]["after"]] == [shape.neurons for shape in shapes_of(made)]
     assert facts["parameters"] == sum(value.numel() for value in made.parameters()) < 23_000
     assert all(shape.neurons % 8 == 0 for shape in shapes_of(made))

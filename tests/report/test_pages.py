@@ -162,6 +162,18 @@ def test_doubts_are_visible_in_every_output(tmp_path: Path, words: str) -> None:
     assert '<li class="bad">unstable</li>' in written.html.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("differ", "named"), [(0.34, True), (0.04, False), (None, False)])
+def test_block_times_that_a_busy_machine_blurred_are_named(tmp_path: Path, differ: float | None, named: bool) -> None:
+    folder = write_result(tmp_path / "busy")
+    lineage = json.loads((folder / "lineage.json").read_text())
+    next(stage for stage in lineage["stages"] if stage["stage"] == "prune-structured")["metrics"]["times_differ"] = differ
+    (folder / "lineage.json").write_text(json.dumps(lineage))
+    for text in (*(path.read_text(encoding="utf-8") for path in report(folder).paths), shown(folder, 80)):
+        said = " ".join(text.split()).replace("\\", "")
+        assert ("1: prune-structured chose what to cut by block times that differed by 34%" in said) == named
+        assert ("the machine was busy" in said) == named
+
+
 def test_without_a_measurement_everything_else_is_there(tmp_path: Path) -> None:
     folder = write_result(tmp_path / "away", measured=False)
     written = report(folder)
