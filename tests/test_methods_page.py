@@ -175,6 +175,45 @@ def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
     assert found == {**given, "model": {**given["model"], "id": str(tmp_path / "trained")}}
 
 
+def test_a_second_teacher_has_a_head_and_a_seed_of_its_own(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import run
+
+    monkeypatch.setattr(run, "BUILD", tmp_path)
+    trained: list[Stage] = []
+
+    def produced(stages: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
+        trained.append(stages[-1])
+        return {key_of(stages[-1]): Artifact("finetune", key_of(stages[-1]), tmp_path / "second", {}, 1.0)}, set()
+
+    monkeypatch.setattr(run, "run_stages", produced)
+    base = run.base_of(METHODS.parents[1] / "recipes" / "wnut17.toml")
+    assert run.second_teacher(base, "wnut17", "x86-vnni") == str(tmp_path / "second")
+    assert trained[0].name == "finetune" and "finetune" not in base["model"]
+    asked = tomllib.loads(next(tmp_path.rglob("*.toml")).read_text())
+    assert asked["seed"] not in run.SEEDS and asked["model"]["max_length"] == base["model"]["max_length"]
+
+    cell = next(cell for cell in CELLS if cell.second)
+    *before, last = tomllib.loads(run.recipe_text(base, cell, 7, "a/second"))["compress"]
+    assert last == {**cell.compress[-1], "teachers": ["a/second"]} and before == list(cell.compress[:-1])
+    assert "teachers" not in run.recipe_text(base, CELLS[-1], 7, "a/second")
+    assert "second" not in str(cell.compress), "a result names no folder of the machine that made it"
+
+
+def test_cells_that_learn_from_labels_are_not_of_a_task_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "second_teacher", lambda *_: pytest.fail("no cell of this task asks for one"))
+    some = [next(cell for cell in CELLS if cell.name == "int8 dynamic"), *(cell for cell in CELLS if cell.labelled)]
+    names: list[str] = []
+    monkeypatch.setattr(run.Console, "print", lambda self, text: names.append(text))
+    with pytest.raises(SystemExit, match="stsb: no cell was made"):
+        run.make("stsb", "stsb", some, 0.0, 1, 1)
+    assert len(some) > 2 and [name for name in names if "int8 dynamic" in name] == names
+
+
 def test_rounds_side_by_side_have_every_variant_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import measuring
 

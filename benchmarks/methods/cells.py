@@ -29,6 +29,10 @@ class Cell:
     trains: bool = False
     whole: bool = False
     """All steps of the task's own recipe instead of `compress`."""
+    labelled: bool = False
+    """Learns from labels, so a task without them has no such cell."""
+    second: bool = False
+    """In its last step a second teacher answers beside the original (`run.second_teacher`)."""
 
 
 def _oneshot(**asked: Any) -> tuple[dict[str, Any], ...]:
@@ -100,6 +104,13 @@ CELLS = [
         trains=True,
     ),
     Cell("heads and neurons, Kwon, keep 0.5, distilled", "pruning", (*_structured(keep=0.5), _taught()), trains=True),
+    Cell(
+        "heads and neurons, Kwon, keep 0.5, fine-tuned on labels",
+        "pruning",
+        (*_structured(keep=0.5), _taught(alpha=0.0, hidden="none")),
+        trains=True,
+        labelled=True,
+    ),
     Cell("heads and neurons, ZipLM, 2x, distilled", "pruning", (*_oneshot(speedup=2.0), _taught()), trains=True),
     Cell(
         "heads and neurons, learned masks, keep 0.5, distilled",
@@ -116,6 +127,32 @@ CELLS = [
         "distillation",
         (_taught(layers=3, hidden="none", relations="minilmv2", learning_rate=5e-4),),
         trains=True,
+    ),
+    Cell(
+        "3 of 6 layers, soft labels and hidden states, dynamic map",
+        "distillation",
+        (_taught(layers=3, hidden="dynamic", learning_rate=5e-4),),
+        trains=True,
+    ),
+    Cell(
+        "3 of 6 layers, soft labels and attention maps",
+        "distillation",
+        (_taught(layers=3, hidden="none", relations="attention", learning_rate=5e-4),),
+        trains=True,
+    ),
+    Cell(
+        "3 of 6 layers, soft labels, two changed texts a row",
+        "distillation",
+        (_taught(layers=3, hidden="none", augment=2, learning_rate=5e-4),),
+        trains=True,
+    ),
+    Cell(
+        "3 of 6 layers, soft labels of two teachers",
+        "distillation",
+        (_taught(layers=3, hidden="none", learning_rate=5e-4),),
+        trains=True,
+        labelled=True,
+        second=True,
     ),
     Cell("half as wide, soft labels and hidden states", "distillation", (_taught(width=192, learning_rate=5e-4),), trains=True),
 ]

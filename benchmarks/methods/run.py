@@ -37,6 +37,7 @@ from edgekit.pipeline import run_recipe, run_stages
 from edgekit.plan import make_plan
 from edgekit.store import key_of
 from edgekit.target import best_target
+from edgekit.tasks import find_task
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -46,10 +47,12 @@ OURS = 0.8
 """Share of a GPU's memory for the tensors of all jobs on it; the rest is what each process takes besides, about 0.6 GB."""
 
 
-def recipe_text(base: dict[str, Any], cell: Cell, seed: int) -> str:
-    """The cell's recipe: the base's task, model and data, and what the cell changes."""
+def recipe_text(base: dict[str, Any], cell: Cell, seed: int, second: str | None = None) -> str:
+    """The cell's recipe: the base's task, model and data, and what the cell changes; `second`: the folder of a second teacher."""
     document = {**base, "seed": seed, "accept": {}}
     document["compress"] = base.get("compress", []) if cell.whole else [dict(step) for step in cell.compress]
+    if cell.second and second:
+        document["compress"][-1]["teachers"] = [second]
     if cell.quantize:
         document["quantize"] = {**best_target(detect()).quantize.model_dump(exclude_none=True), **cell.quantize}
     if cell.calibration:
@@ -72,24 +75,36 @@ def with_original(base: dict[str, Any], task: str, target: str) -> dict[str, Any
     """`base` with a finished original: one that the recipe trains is trained once, as another seed would make another original."""
     if "finetune" not in base["model"]:
         return base
-    plan = make_plan(str(_written(base, Cell("original", "baseline"), SEEDS[0], task)), [target], detect())
+    given = {name: value for name, value in base["model"].items() if name != "finetune"}
+    return {**base, "model": {**given, "id": _original(base, "original", SEEDS[0], task, target)}}
+
+
+def second_teacher(base: dict[str, Any], task: str, target: str) -> str:
+    """The folder of a second teacher for `base`: squad's encoder with a head that the task's rows train, of a seed that no cell has."""
+    encoder = base_of(ROOT / "recipes" / "squad.toml")["model"]
+    model = {**encoder, "max_length": base["model"]["max_length"]}
+    return _original({**base, "model": model}, "second teacher", SEEDS[-1] + 1, task, target)
+
+
+def _original(base: dict[str, Any], name: str, seed: int, task: str, target: str) -> str:
+    """The folder of the original that `base` trains, made through the store."""
+    plan = make_plan(str(_written(base, Cell(name, "baseline"), seed, task)), [target], detect())
     stages = plan.stages()
     done, _ = run_stages(stages[: stages.index(plan.original) + 1], BUILD, Show(silent=True))
-    given = {name: value for name, value in base["model"].items() if name != "finetune"}
-    return {**base, "model": {**given, "id": str(done[key_of(plan.original)].path.resolve())}}
+    return str(done[key_of(plan.original)].path.resolve())
 
 
-def run_cell(base: dict[str, Any], cell: Cell, seed: int, task: str, target: str) -> Path:
+def run_cell(base: dict[str, Any], cell: Cell, seed: int, task: str, target: str, second: str | None = None) -> Path:
     """Make one cell through the store; returns its result folder."""
-    path = _written(base, cell, seed, task)
+    path = _written(base, cell, seed, task, second)
     (result,) = run_recipe(str(path), [target], BUILD, measure=False, show=Show(silent=True))
     return result.path
 
 
-def _written(base: dict[str, Any], cell: Cell, seed: int, task: str) -> Path:
+def _written(base: dict[str, Any], cell: Cell, seed: int, task: str, second: str | None = None) -> Path:
     path = BUILD / "methods" / f"{_slug(task, cell, seed)}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(recipe_text(base, cell, seed), encoding="utf-8")
+    path.write_text(recipe_text(base, cell, seed, second), encoding="utf-8")
     return path
 
 
@@ -116,7 +131,10 @@ def _toml(document: dict[str, Any], path: str = "") -> str:
 def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at_once: int) -> dict[str, Any]:
     """Make the cells of `task`, new ones before the clock shows `until`, then measure all together; returns the result document."""
     target = best_target(detect()).name
-    base = with_original(base_of(ROOT / "recipes" / f"{recipe}.toml"), task, target)
+    given = base_of(ROOT / "recipes" / f"{recipe}.toml")
+    base = with_original(given, task, target)
+    chosen = [cell for cell in chosen if find_task(base["task"]).supervised or not cell.labelled]
+    second = second_teacher(given, task, target) if any(cell.second for cell in chosen) else None
     steps = tuple(base.get("compress", []))
     chosen = [
         replace(cell, compress=steps) if cell.whole else cell for cell in chosen
@@ -129,7 +147,7 @@ def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at
     console = Console()
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _settle, (context.Value("i", 0), jobs)) as pool:
-        outcomes = pool.map(partial(_attempt, base, task, target, until), *zip(*asked, strict=True))
+        outcomes = pool.map(partial(_attempt, base, second, task, target, until), *zip(*asked, strict=True))
         for number, ((cell, seed), outcome) in enumerate(zip(asked, outcomes, strict=True), 1):
             console.print(f"{number:3}/{len(asked)}  [bold]{task}: {cell.name}[/], seed {seed}: {outcome.get('why', 'made')}")
             if "folder" in outcome:
@@ -164,12 +182,14 @@ def _settle(taken: Any, jobs: int) -> None:
         torch.cuda.set_per_process_memory_fraction(OURS / math.ceil(jobs / len(gpus)))
 
 
-def _attempt(base: dict[str, Any], task: str, target: str, until: float, cell: Cell, seed: int) -> dict[str, Any]:
+def _attempt(
+    base: dict[str, Any], second: str | None, task: str, target: str, until: float, cell: Cell, seed: int
+) -> dict[str, Any]:
     """{"folder"} of a cell that was made, or {"failed", "why"}; in a process of its own, so that several are made at once."""
     if time.monotonic() >= until and not (BUILD / f"{_slug(task, cell, seed)}-{target}" / "lineage.json").is_file():
         return {"failed": False, "why": "not begun, the time is over"}
     try:
-        return {"folder": run_cell(base, cell, seed, task, target)}
+        return {"folder": run_cell(base, cell, seed, task, target, second)}
     except EdgekitError as fault:
         return {"failed": True, "why": fault.text()}
     except Exception as fault:  # one cell's accident must not lose the others; the page names it
