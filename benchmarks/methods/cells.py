@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = ["CELLS", "TASKS", "Cell"]
@@ -49,6 +49,11 @@ def _zeros(**asked: Any) -> tuple[dict[str, Any], ...]:
 
 def _taught(**asked: Any) -> dict[str, Any]:
     return {"method": "distill", "epochs": EPOCHS, "learning_rate": 3e-4, "precision": "bf16", **asked}
+
+
+def _halved(what: str, **asked: Any) -> Cell:
+    """A student of every other layer, taught by `what`."""
+    return Cell(f"3 of 6 layers, {what}", "distillation", (_taught(layers=3, learning_rate=5e-4, **asked),), trains=True)
 
 
 def _gradual(what: str) -> tuple[dict[str, Any], ...]:
@@ -120,39 +125,12 @@ CELLS = [
     ),
     Cell("heads and neurons, gradual, keep 0.5", "pruning", _gradual("structures"), trains=True),
     Cell("half the weights zero, gradual", "pruning", _gradual("weights"), trains=True),
-    Cell("3 of 6 layers, soft labels", "distillation", (_taught(layers=3, hidden="none", learning_rate=5e-4),), trains=True),
-    Cell("3 of 6 layers, soft labels and hidden states", "distillation", (_taught(layers=3, learning_rate=5e-4),), trains=True),
-    Cell(
-        "3 of 6 layers, soft labels and MiniLMv2 relations",
-        "distillation",
-        (_taught(layers=3, hidden="none", relations="minilmv2", learning_rate=5e-4),),
-        trains=True,
-    ),
-    Cell(
-        "3 of 6 layers, soft labels and hidden states, dynamic map",
-        "distillation",
-        (_taught(layers=3, hidden="dynamic", learning_rate=5e-4),),
-        trains=True,
-    ),
-    Cell(
-        "3 of 6 layers, soft labels and attention maps",
-        "distillation",
-        (_taught(layers=3, hidden="none", relations="attention", learning_rate=5e-4),),
-        trains=True,
-    ),
-    Cell(
-        "3 of 6 layers, soft labels, two changed texts a row",
-        "distillation",
-        (_taught(layers=3, hidden="none", augment=2, learning_rate=5e-4),),
-        trains=True,
-    ),
-    Cell(
-        "3 of 6 layers, soft labels of two teachers",
-        "distillation",
-        (_taught(layers=3, hidden="none", learning_rate=5e-4),),
-        trains=True,
-        labelled=True,
-        second=True,
-    ),
+    _halved("soft labels", hidden="none"),
+    _halved("soft labels and hidden states"),
+    _halved("soft labels and MiniLMv2 relations", hidden="none", relations="minilmv2"),
+    _halved("soft labels and hidden states, dynamic map", hidden="dynamic"),
+    _halved("soft labels and attention maps", hidden="none", relations="attention"),
+    _halved("soft labels, two changed texts a row", hidden="none", augment=2),
+    replace(_halved("soft labels of two teachers", hidden="none"), labelled=True, second=True),
     Cell("half as wide, soft labels and hidden states", "distillation", (_taught(width=192, learning_rate=5e-4),), trains=True),
 ]
