@@ -94,10 +94,13 @@ def _unfit(recipe: Recipe, field: str, original: str | None, place: str) -> list
         if not any(name.startswith(MASK_HEADS) for name in _tensors(place)):
             faults.append("has no head that fills masks in its weights; name a masked language model, as pretraining left it")
         return faults
-    labels = [config.get("id2label") for config in (theirs, ours)]
+    labels: list[Any] = [config.get("id2label") for config in (theirs, ours)]
     same_task = find_task(recipe.task).named and recipe.model.finetune is None
-    if same_task and all(labels) and labels[0] != labels[1]:
-        faults.append("has other labels than the original, or the same in another order")
+    if same_task and all(isinstance(one, dict) and one for one in labels):
+        if sorted(map(str, labels[0].values())) != sorted(map(str, labels[1].values())):
+            faults.append("has other labels than the original")
+        elif field != "teachers" and labels[0] != labels[1]:  # what a teacher says is put in order; a student's head is kept
+            faults.append("has the original's labels in another order")
     return faults
 
 

@@ -74,7 +74,8 @@ class Teacher:
         """Run the teacher over `rows`, or read what a killed run left in `scratch`.
 
         `shown`: layers (0 for the embeddings) whose states a student is compared with; none for no hidden states.
-        `relation_layer`: the layer, from 0, whose queries, keys and values it is shown.
+        `relation_layer`: the layer, from 0, whose queries, keys and values it is shown. A teacher may have `labels` in another
+        order; its outputs are put into theirs.
 
         Raises:
             BadInput: teacher and student differ in labels or, where tokens are compared, in tokens; a layer that does not
@@ -82,8 +83,9 @@ class Teacher:
         """
         model = load(checkpoint, task.auto)
         theirs = [model.config.id2label[number] for number in range(model.config.num_labels)]
-        if task.named and theirs != labels:
+        if task.named and sorted(theirs) != sorted(labels):
             raise BadInput("teacher and student have different labels", where=f"compress, distill ({checkpoint})")
+        order = [theirs.index(label) for label in labels] if task.named else slice(None)
         have = model.config.num_hidden_layers
         if any(not 0 <= layer <= have for layer in shown):
             raise BadInput(
@@ -118,7 +120,7 @@ class Teacher:
                 for batch in batches(lengths, 64, None):
                     feed = at(data.feed(batch), device)
                     given = model(**feed, output_hidden_states=bool(shown))
-                    output = task.tensor(model, given, feed["attention_mask"]).cpu().numpy()
+                    output = task.tensor(model, given, feed["attention_mask"]).cpu().numpy()[..., order]
                     if outputs is None:
                         count = total if task.per_token else len(lengths)
                         outputs = np.zeros((count, output.shape[-1]), dtype=np.float32)

@@ -98,6 +98,18 @@ def test_two_teachers_teach_their_mean(work: Work, tiny_model: Path, tmp_path: P
     assert [path.name for path in (work.scratch / "teacher-1").iterdir()] == ["teacher.npy"], "only the first is looked into"
 
 
+def test_a_teacher_whose_labels_stand_in_another_order_says_the_same(work: Work, tiny_model: Path, tmp_path: Path) -> None:
+    turned = load(tiny_model)
+    names = [turned.config.id2label[number] for number in range(turned.config.num_labels)]
+    for part in (turned.classifier.weight, turned.classifier.bias):
+        part.data = part.data.flip(0)
+    turned.config.id2label = dict(enumerate(reversed(names)))
+    save(turned, tmp_path / "turned", tokenizer_files_from=tiny_model)
+    distill.run(replace(work, outside={"t": str(tmp_path / "turned")}), settings(teachers=["t"], epochs=1))
+    own, theirs = (np.load(folder / "teacher.npy") for folder in (work.scratch, work.scratch / "teacher-1"))
+    assert names != names[::-1] and np.allclose(own, theirs, atol=1e-6) and np.ptp(own) > 0.1
+
+
 def test_who_cannot_teach(work: Work, tiny_model: Path, tmp_path: Path) -> None:
     other = other_teacher(tiny_model, tmp_path / "other", labels=["a", "b", "c", "d"])
     with pytest.raises(BadInput, match=r"different labels.*|other"):
@@ -179,6 +191,11 @@ def test_faults_of_teachers_are_told_when_the_plan_is_made(place: Path, tiny_mod
         assert text in str(fault.value)
     assert str(fault.value).count("compress 1, distill") == 4
     keys(place, 'teachers = ["cut"]')
+    names = json.loads((place / "tiny" / "config.json").read_text())["id2label"]
+    other_teacher(tiny_model, place / "turned", labels=list(names.values())[::-1])
+    keys(place, 'teachers = ["turned"]')
+    with pytest.raises(BadInput, match="turned has the original's labels in another order"):
+        keys(place, 'student = "turned"')
     with pytest.raises(BadInput, match="other tokens"):
         keys(place, 'teacher = "none"\nteachers = ["cut"]')
     keys(place, 'teacher = "none"\nteachers = ["cut"]\nhidden = "none"')
