@@ -172,7 +172,9 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     task = find_task(work.task)
     start = starting_student(work, settings, task)
     student, folder = start.model, start.folder
-    labels = labels_of(folder) if task.named else []
+    labels, given = (labels_of(place) if task.named else [] for place in (folder, work.source))
+    if labels != given and sorted(labels) == sorted(given):
+        raise BadInput("the student has the original's labels in another order", where="compress, distill, student")
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
     rows["train"] += more_rows(work, settings, rows["train"])
     train, validation = (encode(folder, rows[split], task, work.max_length) for split in ("train", "validation"))
