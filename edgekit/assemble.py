@@ -18,7 +18,7 @@ from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.statistics import paired_difference
 from edgekit.stages import EVIDENCE
 from edgekit.stages_causal import BESIDE
-from edgekit.store import Artifact, Context, Stage, key_of
+from edgekit.store import Artifact, Context, Stage
 
 __all__ = ["PACKED", "lay_out", "lineage_of", "pack_stage"]
 
@@ -80,7 +80,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             "vocabulary": config["vocab_size"],
             "opset": 20,
             "onnxruntime": {"min": "1.30", "max": metadata.version("onnxruntime")},
-            "source": {"model": _model_name(recipe), "revision": recipe.model.revision, "key": key_of(plan.original)},
+            "source": {"model": _model_name(recipe), "revision": recipe.model.revision, "key": plan.original.key},
             "data": {split: facts["sha256"] for split, facts in data["splits"].items()},
             "calibration": calibration,
             "recipe": recipe.model_dump(mode="json", by_alias=True),
@@ -160,10 +160,10 @@ def lineage_of(
     """
     if not fresh and not changed and previous.is_file():
         return None
-    rows = done[key_of(plan.rows)].path / "test.jsonl"
-    scored = done[key_of(item.variants[BASE].score)].path
+    rows = done[plan.rows.key].path / "test.jsonl"
+    scored = done[item.variants[BASE].score.key].path
     base = np.load(scored / EVIDENCE, allow_pickle=False)
-    original = done[key_of(plan.original)].path
+    original = done[plan.original.key].path
     from edgekit.tasks import find_task
 
     task = find_task(plan.recipe.task)
@@ -171,13 +171,13 @@ def lineage_of(
     variants: dict[str, Any] = {}
     for name, variant in item.variants.items():
         folder = _variant_folder(variant, done, previous.parent / "variants" / name)
-        found = np.load(done[key_of(variant.score)].path / EVIDENCE, allow_pickle=False)
+        found = np.load(done[variant.score.key].path / EVIDENCE, allow_pickle=False)
         quality = {
             "metric": metric,
             "value": task.reduce(found),
             "n": len(found),
             **paired_difference(base, found, plan.recipe.seed, task.reduce),
-            **_greedy(task, scored, done[key_of(variant.score)].path, plan.recipe.seed),
+            **_greedy(task, scored, done[variant.score.key].path, plan.recipe.seed),
         }
         variants[name] = {
             "kind": "onnx",
@@ -190,7 +190,7 @@ def lineage_of(
              "file": "model.safetensors", "quality": variants[BASE]["quality"]}  # fmt: skip
     stages = []
     for stage in plan.stages(item):
-        artifact = done[key_of(stage)]
+        artifact = done[stage.key]
         stages.append(
             {
                 "stage": stage.name, "title": stage.title, "key": artifact.key, "path": str(artifact.path.resolve()),
@@ -208,7 +208,7 @@ def lineage_of(
         "rows": str(rows.resolve()),
         "max_length": plan.recipe.model.max_length,
         "stages": stages,
-        "chain": [key_of(stage) for stage in (plan.original, *plan.compressed)],
+        "chain": [stage.key for stage in (plan.original, *plan.compressed)],
         "variants": {"eager-fp32": eager, **variants},
     }
 
@@ -217,12 +217,12 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
     """A folder with the variant's model and tokenizer side by side, as a device would hold them (links, not copies)."""
     _remove(folder)
     folder.mkdir(parents=True)
-    model = done[key_of(variant.model)].path / variant.file
+    model = done[variant.model.key].path / variant.file
     (folder / variant.file).symlink_to(model.resolve())
     for beside in (model.with_name(f"{model.name}.data"), model.with_name("generation.json")):
         if beside.is_file():
             (folder / beside.name).symlink_to(beside.resolve())
-    (folder / "tokenizer.json").symlink_to((done[key_of(variant.checkpoint)].path / "tokenizer.json").resolve())
+    (folder / "tokenizer.json").symlink_to((done[variant.checkpoint.key].path / "tokenizer.json").resolve())
     return folder.resolve()
 
 

@@ -16,7 +16,7 @@ from edgekit.console import Show
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.plan import Plan, TargetPlan, decided, make_plan
-from edgekit.store import Artifact, Stage, being_made, find, key_of, produce, write_atomically
+from edgekit.store import Artifact, Stage, being_made, find, produce, write_atomically
 from edgekit.target import best_target
 
 __all__ = ["Result", "explain", "export", "measure", "run_recipe", "run_stages", "write_reports"]
@@ -88,8 +88,8 @@ def run_stages(everything: list[Stage], build: Path, show: Show) -> tuple[dict[s
     """
     done: dict[str, Artifact] = {}
     fresh: set[str] = set()
-    waiting = {key_of(stage): stage for stage in everything}
-    needs = {key: {name: key_of(upstream) for name, upstream in stage.inputs.items()} for key, stage in waiting.items()}
+    waiting = {stage.key: stage for stage in everything}
+    needs = {key: {name: upstream.key for name, upstream in stage.inputs.items()} for key, stage in waiting.items()}
     count = len(waiting)
     while waiting:
         key = _next({key: stage for key, stage in waiting.items() if done.keys() >= set(needs[key].values())}, build)
@@ -136,7 +136,7 @@ def _finish(
 ) -> Result:
     """Lay the bundle out, measure it where that is wanted and possible, write lineage and report, and judge the budget."""
     folder = build / f"{plan.name}-{item.target.name}"
-    packed = done[key_of(pack)]
+    packed = done[pack.key]
     changed = lay_out(packed.path, folder)
     lineage = lineage_of(plan, item, done, fresh, changed=changed, previous=folder / LINEAGE)
     if lineage is not None:
@@ -243,7 +243,7 @@ def explain(recipe: str, targets: list[str], build: Path) -> tuple[dict[str, Any
     for item in plan.targets:
         packed = pack_stage(plan, item, {"arch": host.arch, "isa": sorted(host.isa)})
         for stage in [*plan.stages(item), packed]:
-            key = key_of(stage)
+            key = stage.key
             if key in seen:
                 continue
             seen.add(key)

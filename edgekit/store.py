@@ -19,13 +19,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import NotPossibleHere
 
-__all__ = ["Artifact", "Context", "Stage", "find", "key_of", "produce", "sha256_file", "write_atomically"]
+__all__ = ["Artifact", "Context", "Stage", "find", "produce", "sha256_file", "write_atomically"]
 
 RECORD = "stage.json"
 TIMING = "timing.json"
@@ -63,6 +64,30 @@ class Stage:
     spread: bool = False
     """Whether all processes of an `accelerate launch` work on it together."""
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that the key is made of: stage, version, settings, input keys, outside digests, target fields and tool versions."""
+        return {
+            "stage": self.name,
+            "version": self.version,
+            "settings": dict(self.settings),
+            "inputs": {name: upstream.key for name, upstream in self.inputs.items()},
+            "external": dict(self.external),
+            "target_fields": dict(self.target_fields),
+            "tools": {tool: _version(tool) for tool in self.tools},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the identity, 64 hex digits; worked out once, as a plan asks for it thousands of times."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _version(package: str) -> str:
+    """Version of an installed package; the look-up reads a file."""
+    return metadata.version(package)
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -75,23 +100,6 @@ class Artifact:
     seconds: float
 
 
-def key_of(stage: Stage) -> str:
-    """sha256 over stage, version, settings, input keys, outside digests, target fields and tool versions; 64 hex digits."""
-    return hashlib.sha256(json.dumps(_identity(stage), sort_keys=True).encode()).hexdigest()
-
-
-def _identity(stage: Stage) -> dict[str, Any]:
-    return {
-        "stage": stage.name,
-        "version": stage.version,
-        "settings": dict(stage.settings),
-        "inputs": {name: key_of(upstream) for name, upstream in stage.inputs.items()},
-        "external": dict(stage.external),
-        "target_fields": dict(stage.target_fields),
-        "tools": {tool: metadata.version(tool) for tool in stage.tools},
-    }
-
-
 def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
@@ -99,7 +107,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _folder(root: Path, stage: Stage) -> Path:
-    return root / "store" / stage.name / key_of(stage)[:32]
+    return root / "store" / stage.name / stage.key[:32]
 
 
 def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
@@ -113,7 +121,7 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         timing = json.loads((folder / TIMING).read_text(encoding="utf-8"))
-        if record["identity"] != json.loads(json.dumps(_identity(stage))):
+        if record["identity"] != json.loads(json.dumps(stage.identity)):
             return None, "its record is of another stage"
         there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {RECORD, TIMING}
         odd = sorted(there ^ set(record["files"]))
@@ -123,7 +131,7 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
             path = folder / name
             if path.stat().st_size != known["size"] or sha256_file(path) != known["sha256"]:
                 return None, f"{name} is not the file that was written"
-        return Artifact(stage.name, key_of(stage), folder, record["metrics"], float(timing["seconds"])), None
+        return Artifact(stage.name, stage.key, folder, record["metrics"], float(timing["seconds"])), None
     except (OSError, ValueError, KeyError, TypeError) as fault:
         return None, f"its record cannot be read: {fault}"
 
@@ -196,13 +204,13 @@ def _make(
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         _sync(path)
         files[str(path.relative_to(out))] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
-    record = {"schema_version": 1, "key": key_of(stage), "identity": _identity(stage), "files": files, "metrics": metrics}
+    record = {"schema_version": 1, "key": stage.key, "identity": stage.identity, "files": files, "metrics": metrics}
     write_atomically(out / TIMING, json.dumps({"seconds": round(seconds, 3)}))
     write_atomically(out / RECORD, json.dumps(record, indent=1, sort_keys=True))
     out.rename(folder)
     _sync(folder.parent)
     shutil.rmtree(partial, ignore_errors=True)
-    return Artifact(stage.name, key_of(stage), folder, json.loads(json.dumps(metrics)), seconds)
+    return Artifact(stage.name, stage.key, folder, json.loads(json.dumps(metrics)), seconds)
 
 
 class _Locked:

@@ -17,7 +17,7 @@ import pytest
 from edgekit.console import Show
 from edgekit.recipe import recipe_model
 from edgekit.runtime.supervise import Runs
-from edgekit.store import Artifact, Stage, key_of
+from edgekit.store import Artifact, Stage
 
 METHODS = Path(__file__).resolve().parents[1] / "benchmarks" / "methods"
 sys.path.insert(0, str(METHODS))
@@ -163,7 +163,7 @@ def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
 
     def produced(stages: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
         asked.append([stage.name for stage in stages])
-        return {key_of(stages[-1]): Artifact("finetune", key_of(stages[-1]), tmp_path / "trained", {}, 1.0)}, set()
+        return {stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "trained", {}, 1.0)}, set()
 
     monkeypatch.setattr(run, "run_stages", produced)
     base = run.base_of(METHODS.parents[1] / "recipes" / "squad.toml")
@@ -185,7 +185,7 @@ def test_a_second_teacher_has_a_head_and_a_seed_of_its_own(
 
     def produced(stages: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
         trained.append(stages[-1])
-        return {key_of(stages[-1]): Artifact("finetune", key_of(stages[-1]), tmp_path / "second", {}, 1.0)}, set()
+        return {stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "second", {}, 1.0)}, set()
 
     monkeypatch.setattr(run, "run_stages", produced)
     base = run.base_of(METHODS.parents[1] / "recipes" / "wnut17.toml")

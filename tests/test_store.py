@@ -17,7 +17,7 @@ import pytest
 from edgekit.console import Show
 from edgekit.errors import NotPossibleHere
 from edgekit.pipeline import run_stages
-from edgekit.store import Context, Stage, being_made, find, key_of, produce, write_atomically
+from edgekit.store import Context, Stage, being_made, find, produce, write_atomically
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -50,16 +50,16 @@ def test_a_result_is_found_again(tmp_path: Path) -> None:
 def test_everything_that_matters_is_in_the_key() -> None:
     base = stage()
     keys = {
-        key_of(base),
-        key_of(stage("other")),
-        key_of(stage(version=2)),
-        key_of(stage(inputs={"up": stage("up")})),
-        key_of(stage(external={"data": "abc"})),
-        key_of(stage(target_fields={"threads": 2})),
-        key_of(stage(tools=("numpy",))),
+        base.key,
+        stage("other").key,
+        stage(version=2).key,
+        stage(inputs={"up": stage("up")}).key,
+        stage(external={"data": "abc"}).key,
+        stage(target_fields={"threads": 2}).key,
+        stage(tools=("numpy",)).key,
     }
     assert len(keys) == 7
-    assert key_of(stage()) == key_of(base)
+    assert stage().key == base.key
 
 
 @pytest.mark.parametrize("spoil", ["flip", "remove", "add", "record", "foreign", "truncate"])
@@ -208,8 +208,8 @@ def test_what_another_run_is_making_is_put_off(tmp_path: Path) -> None:
     done, fresh = run_stages([slow, quick, last], tmp_path, Show(silent=True))
     other.join(30)
     assert order == ["quick", "last"]  # had it waited for the first, `go` would never have been set
-    assert done[key_of(slow)].metrics == {"by": "the other"}
-    assert fresh >= {key_of(quick), key_of(last)}
+    assert done[slow.key].metrics == {"by": "the other"}
+    assert fresh >= {quick.key, last.key}
     assert not being_made(tmp_path, slow)
 
 

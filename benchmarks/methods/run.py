@@ -35,7 +35,6 @@ from edgekit.errors import EdgekitError
 from edgekit.host import detect
 from edgekit.pipeline import run_recipe, run_stages
 from edgekit.plan import make_plan
-from edgekit.store import key_of
 from edgekit.target import best_target
 from edgekit.tasks import find_task
 
@@ -91,7 +90,7 @@ def _original(base: dict[str, Any], name: str, seed: int, task: str, target: str
     plan = make_plan(str(_written(base, Cell(name, "baseline"), seed, task)), [target], detect())
     stages = plan.stages()
     done, _ = run_stages(stages[: stages.index(plan.original) + 1], BUILD, Show(silent=True))
-    return str(done[key_of(plan.original)].path.resolve())
+    return str(done[plan.original.key].path.resolve())
 
 
 def run_cell(base: dict[str, Any], cell: Cell, seed: int, task: str, target: str, second: str | None = None) -> Path:

@@ -23,7 +23,6 @@ from edgekit.config import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.plan import make_plan
-from edgekit.store import key_of
 
 TEXTS = ["turn on the red light in the hall", "is it on?", "paint the hall blue", "!?", "don't turn the light off"]
 
@@ -184,7 +183,7 @@ def test_a_plan_looks_at_the_model_that_fills(tiny_model: Path, tiny_data: Path,
 
     def key(more: str) -> str:
         (tmp_path / "line.toml").write_text(recipe + more)
-        return key_of(make_plan(str(tmp_path / "line.toml"), ["x86-avx2"], detect()).compressed[0])
+        return make_plan(str(tmp_path / "line.toml"), ["x86-avx2"], detect()).compressed[0].key
 
     first = key('fill = 2\nfill_model = "mlm"')
     assert first != key("") and first == key('fill = 2\nfill_model = "./mlm"')

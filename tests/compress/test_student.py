@@ -25,7 +25,6 @@ from edgekit.models.shapes import layer_count, shapes_of
 from edgekit.plan import make_plan
 from edgekit.recipe import recipe_model
 from edgekit.refuse import faults_of
-from edgekit.store import key_of
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
 
@@ -203,7 +202,7 @@ def recipe(data: Path, step: str, *more: str, task: str = "text-classification")
 
 def planned(place: Path, text: str) -> str:
     (place / "line.toml").write_text(text)
-    return key_of(make_plan(str(place / "line.toml"), ["x86-avx2"], detect()).compressed[-1])
+    return make_plan(str(place / "line.toml"), ["x86-avx2"], detect()).compressed[-1].key
 
 
 def test_faults_of_sizes_are_told_when_the_plan_is_made(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:

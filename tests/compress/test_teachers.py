@@ -20,7 +20,6 @@ from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.checkpoint import load, save
 from edgekit.plan import make_plan
-from edgekit.store import key_of
 from edgekit.tasks import find_task
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
@@ -160,7 +159,7 @@ def place(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> Path:
 def keys(place: Path, more: str) -> list[str]:
     (place / "line.toml").write_text(RECIPE + more)
     plan = make_plan(str(place / "line.toml"), ["x86-avx2"], detect())
-    return [key_of(stage) for stage in (plan.original, *plan.compressed)]
+    return [stage.key for stage in (plan.original, *plan.compressed)]
 
 
 def test_a_changed_teacher_is_another_stage(place: Path) -> None:
