@@ -15,7 +15,7 @@ __all__ = ["BadInput", "CheckFailed", "EdgekitError", "NotPossibleHere", "__vers
 __version__ = "0.1.0"
 
 _WHERE = {
-    "export": "edgekit.pipeline",
+    "export": "edgekit.pipeline.run",
     "load": "edgekit.runtime.model",
     "BadInput": "edgekit.runtime.errors",
     "CheckFailed": "edgekit.runtime.errors",

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.chip import Cpuinfo, emulation, machine, parse_cpuinfo, read_text, usable_cores
-from edgekit.runtime.tensorrt import PROVIDER as TENSORRT
-from edgekit.runtime.tensorrt import libraries_load
+from edgekit.runtime.providers.tensorrt import PROVIDER as TENSORRT
+from edgekit.runtime.providers.tensorrt import libraries_load
 
 __all__ = ["Cpuinfo", "Gpu", "Host", "detect", "parse_cpuinfo", "parse_gpus"]
 

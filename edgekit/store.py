@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import NotPossibleHere
+from edgekit.progress import Progress
 
 __all__ = ["Artifact", "Context", "Stage", "find", "produce", "sha256_file", "write_atomically"]
 
@@ -39,7 +40,7 @@ class Context:
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
-    progress: Callable[[float, float, str], None]
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
         return None, f"its record cannot be read: {fault}"
 
 
-def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Callable[[float, float, str], None]) -> Artifact:
+def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Progress) -> Artifact:
     """Run `stage` and keep its result, or take the one that another run finished meanwhile.
 
     Raises:
@@ -184,7 +185,7 @@ def _make(
     inputs: Mapping[str, Path],
     folder: Path,
     partial: Path,
-    progress: Callable[[float, float, str], None],
+    progress: Progress,
 ) -> Artifact:
     out, scratch = partial / "out", partial / "scratch"
     shutil.rmtree(out, ignore_errors=True)
@@ -216,7 +217,7 @@ def _make(
 class _Locked:
     """Hold a folder's lock file; the system releases it when the process dies, however it dies."""
 
-    def __init__(self, folder: Path, progress: Callable[[float, float, str], None]) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         self.folder = folder
         self.progress = progress
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekit.console import Show, err
 from edgekit.errors import EdgekitError
+from edgekit.progress import Show, err
 from lanes import arm64, avx2, results
 from lanes.bundles import real_bundles
 from lanes.userland import arm_root, emulators

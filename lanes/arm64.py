@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from edgekit.console import Show
+from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
-from edgekit.target import load_target
+from edgekit.progress import Show
 from lanes.bundles import CASES, make_bundles
 from lanes.emulator import Processor, ended_well, run, stop
 from lanes.userland import Place, Say

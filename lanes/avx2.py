@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.console import Show
+from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
 from edgekit.host import detect
-from edgekit.target import load_target
+from edgekit.progress import Show
 from lanes.bundles import CASES, Case, make_bundles
 from lanes.emulator import Processor, ended_well, run
 from lanes.userland import Place, Say

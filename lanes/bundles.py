@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.console import Show
-from edgekit.pipeline import run_recipe
-from edgekit.recipe import recipe_names
-from edgekit.target import target_names
+from edgekit.config.recipe import recipe_names
+from edgekit.config.target import target_names
+from edgekit.pipeline.run import run_recipe
+from edgekit.progress import Show
 from lanes.rows import SPLITS, rows_of
 
 __all__ = ["CASES", "Case", "make_bundles", "real_bundles"]

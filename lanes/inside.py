@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 LENGTHS = (2, 9, 16)
-"""As in `edgekit.quantize.audit`, so that the two counts can be compared."""
+"""As in `edgekit.audit.audit`, so that the two counts can be compared."""
 
 
 def check(folder: Path) -> dict[str, Any]:
     """What the runner says of one bundle: its `verify` document or its refusal, and the kernels that ran."""
+    from edgekit.runtime.bundle.verify import verify
     from edgekit.runtime.errors import EdgekitError
-    from edgekit.runtime.verify import verify
 
     try:
         found = verify(folder)
@@ -35,7 +35,7 @@ def kernels(folder: Path) -> dict[str, int]:
     import numpy as np
     import onnxruntime
 
-    from edgekit.runtime.bundle import open_bundle
+    from edgekit.runtime.bundle.open import open_bundle
 
     manifest = open_bundle(folder).manifest
     with tempfile.TemporaryDirectory() as scratch:

@@ -69,8 +69,8 @@ def tiny_artifact(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of 3 layers, width 32, 4 heads and 64 neurons, trained on the tiny rows from nothing."""
-    from edgekit.compress.train import train
-    from edgekit.recipe import NewModel
+    from edgekit.config.recipe import NewModel
+    from edgekit.train.originals import train
 
     folder = tmp_path_factory.mktemp("tiny-model")
     new = NewModel(layers=3, width=32, heads=4, neurons=64, vocabulary=200, epochs=24, learning_rate=3e-3, batch=8)
@@ -84,7 +84,7 @@ def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def tiny_export(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as plain and fused ONNX."""
-    from edgekit.lower.onnx import export
+    from edgekit.export.encoder import export
 
     folder = tmp_path_factory.mktemp("tiny-export")
     export(tiny_model, folder, task="text-classification", max_length=32)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import edgekit as ek
 from edgekit.models.shards import INDEX
-from edgekit.runtime.verify import verify
+from edgekit.runtime.bundle.verify import verify
 
 RECIPE = """schema = 1
 task = "text-generation"

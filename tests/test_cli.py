@@ -33,9 +33,7 @@ def document(*arguments: str) -> Any:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    probe = (
-        "import sys; sys.argv = ['edgekit', '--help']\nimport edgekit.cli\ntry: edgekit.cli.main()\nexcept SystemExit: pass\n"
-    )
+    probe = "import sys; sys.argv = ['edgekit', '--help']\nimport edgekit.cli.app\ntry: edgekit.cli.app.main()\nexcept SystemExit: pass\n"
     probe += "print([name for name in ('torch', 'transformers', 'onnxruntime', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": PYTHONPATH}
@@ -176,7 +174,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(tmp_path: Path, tail: 
 
 def test_planning_imports_no_torch() -> None:
     code = (
-        "import sys\nfrom edgekit.plan import make_plan\nfrom edgekit.host import detect\n"
+        "import sys\nfrom edgekit.plan.plan import make_plan\nfrom edgekit.host import detect\n"
         "make_plan('intents', ['x86-vnni', 'arm64-dotprod'], detect())\n"
         "print([name for name in ('torch', 'transformers', 'optimum', 'onnx') if name in sys.modules])\n"
     )

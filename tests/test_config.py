@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.config.recipe import load_recipe, method_names, recipe_model, recipe_names
+from edgekit.config.target import load_target, target_names
 from edgekit.errors import BadInput
-from edgekit.recipe import load_recipe, method_names, recipe_model, recipe_names
-from edgekit.target import load_target, target_names
 from edgekit.tasks import find_task, task_names
 
 GOOD = """schema = 1
@@ -100,7 +100,7 @@ def test_missing_recipe_and_target() -> None:
 
 @pytest.mark.parametrize("name", target_names())
 def test_every_target_is_sound_and_commented(name: str) -> None:
-    from edgekit.shipped import shipped_file
+    from edgekit.config.shipped import shipped_file
 
     target = load_target(name)
     assert target.name == name
@@ -111,7 +111,7 @@ def test_every_target_is_sound_and_commented(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_is_sound(name: str) -> None:
-    from edgekit.shipped import shipped_file
+    from edgekit.config.shipped import shipped_file
 
     _, _, recipe = load_recipe(name)
     assert recipe.task in task_names()
@@ -120,7 +120,7 @@ def test_every_recipe_is_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_every_task_has_its_decoder(name: str) -> None:
-    from edgekit.runtime.decode import decoder
+    from edgekit.runtime.processors import decoder
 
     task = find_task(name)
     assert task.columns
@@ -129,7 +129,7 @@ def test_every_task_has_its_decoder(name: str) -> None:
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_method_keeps_the_contract(name: str) -> None:
-    from edgekit.recipe import method_module
+    from edgekit.config.recipe import method_module
 
     module = method_module(name)
     assert module.Settings.model_fields["method"].annotation.__args__ == (name,)
@@ -164,7 +164,7 @@ def test_cuda_refuses_int8() -> None:
 
 
 def test_unknown_session_key_is_refused(tmp_path: Path) -> None:
-    from edgekit.shipped import shipped_file
+    from edgekit.config.shipped import shipped_file
 
     path = tmp_path / "x86-vnni.toml"
     path.write_text(

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from edgekit.runtime.cuda import PROVIDER
+from edgekit.runtime.providers.cuda import PROVIDER
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from edgekit.config.target import load_target
 from edgekit.host import detect
-from edgekit.target import load_target
 from tests.conftest import PYTHONPATH
 
 HERE = "x86-avx2" if detect().arch == "x86_64" else "arm64-neon"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.config.target import load_target
 from edgekit.host import detect, parse_cpuinfo, parse_gpus
 from edgekit.runtime.chip import KNOWN, emulation, quota, usable_cores
-from edgekit.target import load_target
 
 
 def x86(model: str, flags: str, cores: int = 2, threads: int = 1) -> str:
@@ -177,5 +177,5 @@ def test_gpus_are_read_from_nvidia_smi() -> None:
 
 def test_a_process_held_to_one_core_uses_one() -> None:
     core = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{core}}}); from edgekit.runtime.session import own_cores; print(own_cores())"
+    code = f"import os; os.sched_setaffinity(0, {{{core}}}); from edgekit.runtime.providers.session import own_cores; print(own_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.console import Show
-from edgekit.recipe import recipe_model
-from edgekit.runtime.supervise import Runs
+from edgekit.config.recipe import recipe_model
+from edgekit.progress import Show
+from edgekit.runtime.bench.supervise import Runs
 from edgekit.store import Artifact, Stage
 
 METHODS = Path(__file__).resolve().parents[1] / "benchmarks" / "methods"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgekit.recipe import recipe_model
-from edgekit.refuse import faults_of
-from edgekit.target import Quantize
+from edgekit.config.recipe import recipe_model
+from edgekit.config.target import Quantize
+from edgekit.plan.refuse import faults_of
 
 DATA = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from edgekit.console import Show
 from edgekit.errors import NotPossibleHere
-from edgekit.pipeline import run_stages
+from edgekit.pipeline.run import run_stages
+from edgekit.progress import Show
 from edgekit.store import Context, Stage, being_made, find, produce, write_atomically
 
 

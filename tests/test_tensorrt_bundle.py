@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 
 import edgekit as ek
+from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import NotPossibleHere
-from edgekit.runtime.tensorrt import PROVIDER
-from edgekit.runtime.verify import verify
+from edgekit.runtime.providers.tensorrt import PROVIDER
 
 pytestmark = pytest.mark.skipif(
     PROVIDER in onnxruntime.get_available_providers(), reason="tests/cuda has the bundle where it runs"

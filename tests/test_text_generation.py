@@ -12,7 +12,7 @@ import pytest
 import edgekit as ek
 from edgekit.data.reference import VERSION, generate
 from edgekit.errors import BadInput
-from edgekit.runtime.verify import verify
+from edgekit.runtime.bundle.verify import verify
 
 RECIPE = """schema = 1
 task = "text-generation"

@@ -12,10 +12,10 @@ import pytest
 import edgekit as ek
 from edgekit.data.reference import generate
 from edgekit.errors import BadInput
-from edgekit.runtime.cuda import PROVIDER
+from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.generate.device import DeviceGraph
-from edgekit.runtime.verify import verify
+from edgekit.runtime.providers.cuda import PROVIDER
 from tests.tiny_decoders import checkpoint
 
 RECIPE = """schema = 1

@@ -45,11 +45,11 @@ def make(folder: Path, *, tiny: bool) -> None:
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from edgekit.lower.causal import write_graph
+    from edgekit.config.target import Quantize
+    from edgekit.export.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize import weight_only
-    from edgekit.quantize.half_decoder import decoder_for_gpu
-    from edgekit.target import Quantize
+    from edgekit.quantize.float16_decoder import decoder_for_gpu
 
     if (folder / "done").is_file():
         return
@@ -84,7 +84,7 @@ class Ours:
         from edgekit.runtime.generate.device import on_device
         from edgekit.runtime.generate.generation import parse_generation
         from edgekit.runtime.generate.graph import check_graph
-        from edgekit.runtime.session import open_session
+        from edgekit.runtime.providers.session import open_session
 
         generation = parse_generation(json.loads((folder / "generation.json").read_text()), [])
         assert generation is not None

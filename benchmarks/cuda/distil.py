@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from accelerate import Accelerator
 
-from edgekit.compress.distill import Settings, run
 from edgekit.compress.method import Work
-from edgekit.compress.training import outputs_of
+from edgekit.compress.methods.distill import Settings, run
 from edgekit.models.checkpoint import load
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, labels_of, read_split, score_of
+from edgekit.train.loop import outputs_of
 
 
 def main(place: Path, out: Path, settings: dict[str, Any]) -> None:

@@ -27,9 +27,9 @@ Once = Callable[[], np.ndarray]
 
 def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
     """Golden inputs replayed and test rows scored, one by one, by the runtime that serves; on a CPU by a copy made for it."""
-    from edgekit.runtime.decode import decoder
+    from edgekit.runtime.bundle.verify import verify
     from edgekit.runtime.model import load
-    from edgekit.runtime.verify import verify
+    from edgekit.runtime.processors import decoder
     from edgekit.tasks import find_task
 
     place = folder / "bundle"
@@ -131,8 +131,8 @@ def block_of(folder: Path) -> dict[str, Any]:
 
 
 def ours(model: Path, ids: np.ndarray, provider: str) -> Once:
-    from edgekit.runtime.cuda import Replayed
-    from edgekit.runtime.session import open_session
+    from edgekit.runtime.providers.cuda import Replayed
+    from edgekit.runtime.providers.session import open_session
 
     session = open_session(model, provider=provider)
     if provider == "CPUExecutionProvider":

@@ -25,7 +25,7 @@ PLAIN = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "
 
 def measure(place: Path, device: str) -> dict[str, Any]:
     """Times, qualities and their paired difference; `place` as `run.py prepare` lays it out."""
-    from edgekit.runtime.statistics import paired_difference
+    from edgekit.runtime.bench.statistics import paired_difference
     from edgekit.tasks import find_task
 
     facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))

@@ -45,11 +45,11 @@ def prepare() -> dict[str, tuple[str, Path]]:
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from edgekit.lower.causal import write_graph
-    from edgekit.lower.causal_export import GENERATION
+    from edgekit.config.target import Quantize
+    from edgekit.export.decoder import GENERATION
+    from edgekit.export.decoder_graph import write_graph
     from edgekit.models.decoders import describe
-    from edgekit.quantize.causal import quantize_decoder
-    from edgekit.target import Quantize
+    from edgekit.quantize.decoder import quantize_decoder
 
     source = BUILD / "checkpoint"
     if not (source / "tokenizer.json").is_file():

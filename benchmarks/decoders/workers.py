@@ -26,7 +26,7 @@ Step = Callable[[np.ndarray, bool], Any]
 def edgekit(folder: Path, threads: int) -> Step:
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.graph import check_graph
-    from edgekit.runtime.session import open_session
+    from edgekit.runtime.providers.session import open_session
 
     generation = parse_generation(json.loads((folder / "generation.json").read_text()), [])
     assert generation is not None

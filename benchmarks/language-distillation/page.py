@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.runtime.statistics import paired_difference
+from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.tasks import find_task
 
 __all__ = ["write_page"]

@@ -18,13 +18,13 @@ import numpy as np
 from arms import ARMS, EPOCHS, Arm
 from page import write_page
 
-from edgekit.console import Show
+from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
-from edgekit.pipeline import run_recipe
-from edgekit.runtime.environment import snapshot
+from edgekit.pipeline.run import run_recipe
+from edgekit.progress import Show
+from edgekit.runtime.bench.environment import snapshot
 from edgekit.store import write_atomically
-from edgekit.target import best_target
 from edgekit.tasks import find_task
 
 HERE = Path(__file__).resolve().parent
@@ -46,9 +46,9 @@ def recipe_text(arm: Arm) -> str:
 
 def evidence_of(checkpoint: Path, rows: Path, max_length: int) -> np.ndarray:
     """Logarithms of probability and tokens of each test row, float64 (rows, 2), by a checkpoint in fp32."""
-    from edgekit.compress.causal_quality import text_evidence
     from edgekit.models.checkpoint import load
     from edgekit.tasks.encode import encode, read_split
+    from edgekit.train.perplexity import text_evidence
 
     data = encode(checkpoint, read_split(rows, "test"), TASK, max_length)
     return text_evidence(load(checkpoint, TASK.auto), data)

@@ -28,16 +28,16 @@ from page import write_page
 
 from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import score_texts
-from edgekit.console import Show
+from edgekit.config.target import Quantize
 from edgekit.data.rows import read_rows
-from edgekit.lower.causal_export import GENERATION, export_decoder
+from edgekit.export.decoder import GENERATION, export_decoder
 from edgekit.models.files import digest
+from edgekit.progress import Show
 from edgekit.quantize.cache import cache_ranges
-from edgekit.quantize.causal import quantize_decoder
+from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.hessians import hessians_of
-from edgekit.runtime.statistics import paired_difference
+from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.store import sha256_file
-from edgekit.target import Quantize
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode
 from edgekit.tasks.text_generation import mean_probability
@@ -138,7 +138,7 @@ def results_of(subject: Subject, show: Show) -> list[dict[str, Any]]:
 def made(subject: Subject, name: str, settings: Quantize | None, out: Path, show: Show) -> Path:
     """The folder of a variant's graph; `settings` None: float32."""
     key = {"checkpoint": digest(subject.checkpoint), "settings": settings and settings.model_dump(), "rows": _sum(subject.calibration),
-           "max_length": subject.max_length, "sources": _sources("lower", "models", "quantize"), "versions": _versions()}  # fmt: skip
+           "max_length": subject.max_length, "sources": _sources("export", "onnx_graph", "models", "quantize"), "versions": _versions()}  # fmt: skip
     if _known(out, key):
         return out
     whole = out.parent / "float32"

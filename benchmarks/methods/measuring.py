@@ -12,11 +12,11 @@ from typing import Any
 
 from edgekit.bench.run import _items
 from edgekit.bench.variants import files_of, specifications
-from edgekit.console import Show
 from edgekit.host import detect
-from edgekit.runtime.environment import snapshot
-from edgekit.runtime.statistics import ratio_interval
-from edgekit.runtime.supervise import Progress, Runs, run_children, scenario_facts, validity
+from edgekit.progress import Show
+from edgekit.runtime.bench.environment import snapshot
+from edgekit.runtime.bench.statistics import ratio_interval
+from edgekit.runtime.bench.supervise import Progress, Runs, run_children, scenario_facts, validity
 
 __all__ = ["PROTOCOL", "entries", "measure", "read_lineage", "run_rounds"]
 

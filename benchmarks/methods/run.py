@@ -30,12 +30,12 @@ from measuring import measure
 from page import write_page
 from rich.console import Console
 
-from edgekit.console import Show
+from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
-from edgekit.pipeline import run_recipe, run_stages
-from edgekit.plan import make_plan
-from edgekit.target import best_target
+from edgekit.pipeline.run import run_recipe, run_stages
+from edgekit.plan.plan import make_plan
+from edgekit.progress import Show
 from edgekit.tasks import find_task
 
 HERE = Path(__file__).resolve().parent

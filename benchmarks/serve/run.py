@@ -27,7 +27,7 @@ from load import Tally, at_rate, one_by_one, saturated
 
 from edgekit.host import detect
 from edgekit.pack.runner import write_runner
-from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import load
 
@@ -181,7 +181,7 @@ def prepared(path: Path) -> tuple[list[bytes], bytes, float]:
 def started(path: Path, server: str) -> Iterator[int]:
     """The port of a server that is ready."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", "from edgekit.cli import main; main()"]
+        command = [sys.executable, "-c", "from edgekit.cli.app import main; main()"]
         if server != "edgekit":
             write_runner(Path(folder) / "runner.pyz")
             command = [sys.executable, str(Path(folder) / "runner.pyz")]

@@ -6,12 +6,13 @@ other. An answer goes its own way after the first difference, so of answers the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgekit.progress import Progress, silent
 from edgekit.runtime.generate.model import LanguageModel
 
 __all__ = ["CONTINUED", "PREDICTED", "PROMPTS", "TOKENS", "agreement", "continued"]
@@ -23,9 +24,7 @@ PROMPTS, LEAD, TOKENS = 16, 16, 64
 DRAWS = 2000
 
 
-def continued(
-    language: LanguageModel, texts: Sequence[np.ndarray], progress: Callable[[float, float, str], None] = lambda *_: None
-) -> np.ndarray:
+def continued(language: LanguageModel, texts: Sequence[np.ndarray], progress: Progress = silent) -> np.ndarray:
     """int32 (min(PROMPTS, texts), tokens): what follows the beginning of the first texts, token ids int64 (n,) each, greedily.
 
     It goes on after an end token, so that every answer has the same length.

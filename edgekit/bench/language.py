@@ -12,9 +12,9 @@ import numpy as np
 from edgekit.bench.variants import is_eager
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
-from edgekit.runtime.prompts import TOKENS, main_prompt, prompts_that_fit, scenario_names
-from edgekit.runtime.statistics import summary
-from edgekit.runtime.supervise import Runs
+from edgekit.runtime.bench.prompts import TOKENS, main_prompt, prompts_that_fit, scenario_names
+from edgekit.runtime.bench.statistics import summary
+from edgekit.runtime.bench.supervise import Runs
 
 __all__ = ["MEMORY", "language_block", "language_specs", "traffic_of"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +15,15 @@ from pydantic import ValidationError
 from edgekit.bench.language import MEMORY, language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, files_of, is_eager, specifications
+from edgekit.config.target import Target
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.host import Host, detect
-from edgekit.runtime.environment import snapshot
+from edgekit.progress import Progress
+from edgekit.runtime.bench.environment import snapshot
+from edgekit.runtime.bench.statistics import ratio_interval
+from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children, scenario_facts, validity
 from edgekit.runtime.health.record import Recorder, find_meters
-from edgekit.runtime.statistics import ratio_interval
-from edgekit.runtime.supervise import Runs, energy_facts, run_children, scenario_facts, validity
 from edgekit.store import write_atomically
-from edgekit.target import Target
 from edgekit.tasks import find_task
 
 __all__ = ["FULL", "QUICK", "run_bench"]
@@ -33,7 +33,6 @@ FULL = {"processes": 10, "seconds": 0.5, "min_runs": 80, "max_warmup_seconds": 1
 LENGTHS = (16, 64, 128)
 """Fixed numbers of tokens, beside the real lengths; capped by the model's own limit."""
 NEEDED = {"recipe": dict, "target": dict, "rows": str, "max_length": int, "variants": dict}
-Progress = Callable[[float, float, str], None]
 
 
 def run_bench(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.runtime.session import open_session
+from edgekit.progress import Progress, silent
+from edgekit.runtime.providers.session import open_session
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, labels_of, score_of
 
@@ -27,7 +27,7 @@ def score(
     max_length: int,
     provider: str = "CPUExecutionProvider",
     config: dict[str, str] | None = None,
-    progress: Callable[[float, float, str], None] = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> np.ndarray:
     """Evidence of each row of `rows` (JSON lines), float64 (rows, numbers), which the task reduces to its metric.
 
@@ -70,9 +70,7 @@ class Texts:
     """Texts of fewer than two tokens: none of theirs has one before it that could predict it."""
 
 
-def score_texts(
-    model: Path, checkpoint: Path, rows: Path, *, progress: Callable[[float, float, str], None] = lambda done, total, text: None
-) -> Texts:
+def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress = silent) -> Texts:
     """Every row of `rows` (JSON lines) read, and some gone on with, by the language model in folder `model`.
 
     A text longer than the context is read in windows of it, each without what stands before it. One of a single token is counted and

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from edgekit.bench.variants import BUNDLE
-from edgekit.runtime.supervise import run_children
+from edgekit.progress import Progress
+from edgekit.runtime.bench.supervise import run_children
 
 __all__ = ["traffic"]
 
@@ -15,9 +15,7 @@ WANTED = {"seconds": 1.5, "hertz": [1, 10, 30], "load": 0.5}
 """Paced at these rates, Poisson arrivals at this share of one client's rate, each for so long (at least three requests)."""
 
 
-def traffic(
-    specs: dict[str, dict[str, Any]], cores: int, seed: int, progress: Callable[[float, float, str], None]
-) -> tuple[list[dict[str, Any]], bool]:
+def traffic(specs: dict[str, dict[str, Any]], cores: int, seed: int, progress: Progress) -> tuple[list[dict[str, Any]], bool]:
     """For each of RIVALS that is in `specs`, {"name", "clients": [...], "poisson": {...}, "paced": [...]}; and whether all is there.
 
     Figures of one process each: what a second client or waiting costs is far more than what processes differ by. After

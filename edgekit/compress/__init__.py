@@ -1,0 +1,1 @@
+"""Compression: methods that read a checkpoint and write a smaller one."""

@@ -10,14 +10,13 @@ method reads checkpoints and fills `work.out` with one. torch is imported inside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Progress", "Work"]
+from edgekit.progress import Progress
 
-Progress = Callable[[float, float, str], None]
-"""(done, total, what is going on, with its figures)."""
+__all__ = ["Work"]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgekit.console import Show
 from edgekit.device.fleet import Outcome, bench_on_devices
 from edgekit.device.inventory import choose
 from edgekit.device.table import shown
 from edgekit.errors import BadInput
+from edgekit.progress import Show
 
 __all__ = ["measure_on"]
 

@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.console import Show
 from edgekit.device.inventory import Device
 from edgekit.device.link import Stopped
 from edgekit.device.parts import parts_of
 from edgekit.device.run import Job, job_of, run_on, sound
 from edgekit.errors import EdgekitError
 from edgekit.pack.runner import write_runner
-from edgekit.runtime.bundle import open_bundle
+from edgekit.progress import Show
+from edgekit.runtime.bundle.open import open_bundle
 from edgekit.store import write_atomically
 
 __all__ = ["Outcome", "bench_on_devices"]

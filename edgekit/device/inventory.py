@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from edgekit.config import Strict, load_toml
+from edgekit.config.toml import Strict, load_toml
 from edgekit.errors import BadInput
 
 __all__ = ["Device", "Inventory", "choose", "named"]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.runtime.bundle import Bundle
-from edgekit.runtime.manifest import NAME
+from edgekit.runtime.bundle.manifest import NAME
+from edgekit.runtime.bundle.open import Bundle
 
 __all__ = ["Part", "key_of", "offsets", "parts_of", "stream"]
 

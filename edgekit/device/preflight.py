@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edgekit.config import Strict
+from edgekit.config.toml import Strict
 from edgekit.device.ssh import OLDEST
+from edgekit.runtime.bench.measure_language import READ_BYTES, cache_tokens
+from edgekit.runtime.bench.prompts import prompts_that_fit
+from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.chip import parse_cpuinfo
-from edgekit.runtime.manifest import Manifest
-from edgekit.runtime.measure_language import READ_BYTES, cache_tokens
-from edgekit.runtime.prompts import prompts_that_fit
 
 __all__ = ["FLOORS", "Facts", "instructions", "notes", "unfit"]
 

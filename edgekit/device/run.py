@@ -21,7 +21,7 @@ from edgekit.device.parts import Part, key_of, offsets, stream
 from edgekit.device.preflight import Facts, instructions, notes, unfit
 from edgekit.device.ssh import command
 from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
-from edgekit.runtime.manifest import Manifest
+from edgekit.runtime.bundle.manifest import Manifest
 
 __all__ = ["Job", "Say", "headline", "job_of", "run_on", "sound"]
 

@@ -16,7 +16,8 @@ from edgekit.models.anatomy import layers_of
 from edgekit.models.decoders import decoder_types
 
 __all__ = [
-    "LINEARS", "MlpPaths", "blocks_of", "is_decoder", "keep_blocks", "keep_neurons", "mlp_of", "neurons_of", "prefix_of", "rebuilt", "stack_of",
+    "LINEARS", "MlpPaths", "blocks_of", "encoder_linears", "is_decoder", "keep_blocks", "keep_neurons",
+    "mlp_of", "neurons_of", "prefix_of", "rebuilt", "stack_of",
 ]  # fmt: skip
 
 LINEARS = (torch.nn.Linear, Conv1D)
@@ -161,3 +162,16 @@ def rebuilt(model: Any, config: Any, state: dict[str, torch.Tensor]) -> Any:
 
 def _path(model: Any) -> str:
     return PATHS.get(model.config.model_type, "layers")
+
+
+def encoder_linears(layers: Any) -> list[dict[str, Any]]:
+    """The linear modules of each layer by their names in it; modules that several layers share stand in the first alone."""
+    seen: set[int] = set()
+    found: list[dict[str, Any]] = []
+    for layer in layers:
+        found.append({})
+        for name, module in layer.named_modules():
+            if isinstance(module, LINEARS) and id(module) not in seen:
+                seen.add(id(module))
+                found[-1][name] = module
+    return found

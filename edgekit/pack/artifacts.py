@@ -29,8 +29,8 @@ from edgekit.pack.oci import write_layout
 from edgekit.pack.runner import write_runner
 from edgekit.pack.sign import SIGNATURE, check_key, sign
 from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
-from edgekit.runtime.bundle import open_bundle
-from edgekit.runtime.manifest import NAME
+from edgekit.runtime.bundle.manifest import NAME
+from edgekit.runtime.bundle.open import open_bundle
 
 __all__ = ["Artifacts", "make_artifacts"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.runtime.bundle import Bundle
-from edgekit.runtime.manifest import NAME
+from edgekit.runtime.bundle.manifest import NAME
+from edgekit.runtime.bundle.open import Bundle
 
 __all__ = ["TOOL_LICENCES", "write_bom"]
 

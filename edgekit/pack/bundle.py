@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.pack.external import check_external
-from edgekit.runtime.manifest import NAME, parse_manifest
+from edgekit.runtime.bundle.manifest import NAME, parse_manifest
 
 __all__ = ["write_bundle"]
 

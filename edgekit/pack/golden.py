@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.runtime.decode import decoder
-from edgekit.runtime.session import open_session
+from edgekit.runtime.bundle.verify import said
+from edgekit.runtime.processors import decoder
+from edgekit.runtime.providers.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
-from edgekit.runtime.verify import said
 
 __all__ = ["COUNT", "make_golden", "make_golden_texts", "tolerance"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.pack.sign import SIGNATURE, check_signature
-from edgekit.runtime.bundle import open_bundle
-from edgekit.runtime.verify import verify
+from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.verify import verify
 
 __all__ = ["verify_signed"]
 

@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.quantize.graph import MICROSOFT, constant
-from edgekit.runtime.session import plain_session
+from edgekit.onnx_graph.graph import MICROSOFT, constant
+from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["cache_ranges", "quantize_cache"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.graph import (
+from edgekit.config.target import Quantize
+from edgekit.onnx_graph.graph import (
     MICROSOFT,
     Product,
     array_of,
@@ -28,8 +28,8 @@ from edgekit.quantize.graph import (
     replace,
     save,
 )
+from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.weights import Integers, quantize_weight
-from edgekit.target import Quantize
 
 __all__ = ["quantize_dynamic"]
 

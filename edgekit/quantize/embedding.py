@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.quantize.graph import MICROSOFT, array_of, constant, packed, replace
+from edgekit.onnx_graph.graph import MICROSOFT, array_of, constant, packed, replace
 
 __all__ = ["block_quantize", "quantize_embeddings"]
 

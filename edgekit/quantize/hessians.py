@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.quantize.causal import DATA, MODEL
-from edgekit.quantize.graph import products
-from edgekit.runtime.session import plain_session
+from edgekit.onnx_graph.graph import products
+from edgekit.quantize.decoder import DATA, MODEL
+from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["hessians_of"]
 

@@ -10,13 +10,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.runtime.session import plain_session
+from edgekit.progress import Progress
+from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["Feed", "Progress", "channel_extremes", "channel_means", "check_feeds", "observer"]
 
 Feed = dict[str, np.ndarray]
 """What one `run` of a session takes: int64 (1, length) under each of the graph's input names."""
-Progress = Callable[[float, float, str], None]
 
 
 def check_feeds(feeds: Sequence[Feed]) -> None:

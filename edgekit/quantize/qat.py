@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.quantize.graph import module_path, products
+from edgekit.onnx_graph.graph import module_path, products
 
 __all__ = ["RANGES", "learned_ranges", "match_ranges"]
 

@@ -15,7 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.quantize.observe import Feed, Progress, check_feeds, observer
+from edgekit.progress import Progress
+from edgekit.quantize.observe import Feed, check_feeds, observer
 
 __all__ = ["Feed", "Method", "candidates", "choose_range", "collect"]
 

@@ -18,22 +18,23 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.config.recipe import Calibration
+from edgekit.config.target import CPU, FASTMATH, TENSORRT, Quantize, Session
 from edgekit.errors import BadInput
-from edgekit.quantize.bias import correct_biases, input_means
+from edgekit.progress import Progress
+from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.quantize.half import to_bfloat16, to_float16
-from edgekit.quantize.observe import Feed, Progress
+from edgekit.quantize.float16 import to_bfloat16, to_float16
+from edgekit.quantize.observe import Feed
 from edgekit.quantize.qat import match_ranges
 from edgekit.quantize.sensitivity import groups, revert
-from edgekit.quantize.smooth import smooth
+from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.split import split_norms
 from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
 from edgekit.quantize.tensorrt import quantize_for_tensorrt
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
-from edgekit.recipe import Calibration
-from edgekit.runtime.session import plain_session
-from edgekit.target import CPU, FASTMATH, TENSORRT, Quantize, Session
+from edgekit.runtime.providers.session import plain_session
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 

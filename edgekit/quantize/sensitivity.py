@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import CheckFailed
-from edgekit.quantize.graph import module_path, products
-from edgekit.quantize.observe import Progress
+from edgekit.onnx_graph.graph import module_path, products
+from edgekit.progress import Progress
 
 __all__ = ["Reverted", "groups", "revert"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.quantize.graph import MICROSOFT, attributes, replace, save
+from edgekit.onnx_graph.graph import MICROSOFT, attributes, replace, save
 
 __all__ = ["split_norms"]
 

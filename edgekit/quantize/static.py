@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.config.target import Quantize
+from edgekit.onnx_graph.graph import Product, constant, keep_float, products, replace, save
+from edgekit.progress import Progress
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.graph import Product, constant, keep_float, products, replace, save
-from edgekit.quantize.observe import Feed, Progress
+from edgekit.quantize.observe import Feed
 from edgekit.quantize.ranges import Method, collect
 from edgekit.quantize.weights import quantize_weight
-from edgekit.target import Quantize
 
 __all__ = ["Ranges", "activation_ranges", "activation_scale", "quantize_static"]
 

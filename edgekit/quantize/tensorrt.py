@@ -2,7 +2,7 @@
 
 TensorRT quantizes symmetrically and reads INT8 alone, so activations and weights are int8 around 0 and a Gemm's bias stays float32
 (onnx-tensorrt, docs/operators.md: QuantizeLinear and DequantizeLinear; NVIDIA, "Explicit Quantization"). Weights are stored in
-8 bits behind a DequantizeLinear. The source is the graph as exported: what `edgekit.lower.fuse` makes of it are operators of
+8 bits behind a DequantizeLinear. The source is the graph as exported: what `edgekit.export.fusions.fuse` makes of it are operators of
 ONNX Runtime's own, and TensorRT fuses by itself. Which pairs become INT8 kernels is decided when the engine is built.
 """
 
@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.quantize.graph import Product, constant, keep_float, products, replace, save
+from edgekit.config.target import Quantize
+from edgekit.onnx_graph.graph import DEQUANTIZE, QUANTIZE, Product, constant, keep_float, products, replace, save
 from edgekit.quantize.static import Ranges
 from edgekit.quantize.weights import quantize_weight
-from edgekit.target import Quantize
 
-__all__ = ["DEQUANTIZE", "QUANTIZE", "quantize_for_tensorrt"]
-
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+__all__ = ["quantize_for_tensorrt"]
 
 
 def quantize_for_tensorrt(

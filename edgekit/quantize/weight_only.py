@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.config.target import Quantize
+from edgekit.onnx_graph.graph import MICROSOFT, Product, bias_add, constant, keep_float, packed, products, replace, save
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.graph import MICROSOFT, Product, bias_add, constant, keep_float, packed, products, replace, save
-from edgekit.target import Quantize
 
 __all__ = ["Blocks", "best_scale", "block_product", "in_blocks", "quantize_blocks", "quantize_weights_only", "rounded"]
 

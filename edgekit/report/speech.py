@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.report.facts import Facts
 from edgekit.report.grid import NOTHING, Cell, Column, Grid
 from edgekit.report.words import interval, milliseconds, percent, short
-from edgekit.runtime.prompts import scenario_names
+from edgekit.runtime.bench.prompts import scenario_names
 
 __all__ = ["speech_grid"]
 

@@ -59,7 +59,7 @@ def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
     For the bundle it is the ratio that the benchmark states. For the others it is taken from the process medians of the same
     rounds, by the same statistics.
     """
-    from edgekit.runtime.statistics import ratio_interval
+    from edgekit.runtime.bench.statistics import ratio_interval
 
     stated: Ratio | None = facts.ratio(against) if of == "bundle" else None
     if stated is not None:

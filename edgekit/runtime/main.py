@@ -131,8 +131,8 @@ def _serve(asked: argparse.Namespace) -> int:
 
 def _do(asked: argparse.Namespace) -> tuple[Any, str]:
     if asked.verb == "run":
-        from edgekit.runtime.decode import decoder
         from edgekit.runtime.model import load
+        from edgekit.runtime.processors import decoder
 
         model = load(asked.bundle)
         given = given_flags(vars(asked), model.bundle.manifest.task)
@@ -147,17 +147,17 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         line = decoder(model.bundle.manifest.task).line
         return answers, "\n".join(line(answer) for answer in answers)
     if asked.verb == "verify":
-        from edgekit.runtime.verify import verify
+        from edgekit.runtime.bundle.verify import verify
 
         document = verify(asked.bundle)
         return document, f"{document['bundle']}: whole and right: {document['files']} files, {document['golden']} golden inputs"
     if asked.verb == "info":
-        from edgekit.runtime.bundle import open_bundle
+        from edgekit.runtime.bundle.open import open_bundle
 
         manifest = open_bundle(asked.bundle).manifest.document
         return manifest, json.dumps(manifest["edgekit"]["quality"] | {"name": manifest["name"]}, indent=1)
-    from edgekit.runtime.lone import bench_bundle
-    from edgekit.runtime.prompts import prompt_lengths
+    from edgekit.runtime.bench.lone import bench_bundle
+    from edgekit.runtime.bench.prompts import prompt_lengths
 
     document = bench_bundle(
         asked.bundle,

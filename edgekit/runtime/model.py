@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from edgekit.runtime.bundle import Bundle, open_bundle
-from edgekit.runtime.decode import decoder
+from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.session import check_chip, check_ids, open_session
+from edgekit.runtime.processors import decoder
+from edgekit.runtime.providers.session import check_chip, check_ids, open_session
 from edgekit.runtime.tokenise import Pass, Tokeniser, load_tokeniser
 
 if TYPE_CHECKING:

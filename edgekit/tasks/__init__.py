@@ -1,4 +1,4 @@
-"""Tasks: what a model is for. One file a task; what a device does of it stands in `edgekit.runtime.decode`, under the same name.
+"""Tasks: what a model is for. One file a task; what a device does of it stands in `edgekit.runtime.processors`, under the same name.
 
 A task module has `TASK = Task(...)`. This package imports no torch; the functions of a task do when they are called.
 Shapes below: b passes through the model, s tokens of the longest, k numbers a pass or a token.
@@ -132,7 +132,7 @@ def eager_predictor(task: str, folder: Path, threads: int) -> tuple[list[str], C
 
 
 def eager_reader(folder: Path, threads: int) -> Callable[[np.ndarray, int], int]:
-    """PyTorch eager fp32 of a language model's checkpoint, for the benchmark: a `Step` of `edgekit.runtime.measure_language`."""
+    """PyTorch eager fp32 of a language model's checkpoint, for the benchmark: a `Step` of `edgekit.runtime.bench.measure_language`."""
     import numpy as np
     import torch
 

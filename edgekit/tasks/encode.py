@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
-from edgekit.runtime.decode import decoder
+from edgekit.runtime.processors import decoder
 from edgekit.runtime.tokenise import Pass, load_tokeniser
 from edgekit.tasks import Task
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.runtime.decode.question_answering import answer
+from edgekit.runtime.processors.question_answering import answer
 from edgekit.tasks import Task
 from edgekit.tasks.losses import draw_span, hard_span, soft_span
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.runtime.decode.token_classification import first_tokens, spans
+from edgekit.runtime.processors.token_classification import first_tokens, spans
 from edgekit.tasks import Task
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
 

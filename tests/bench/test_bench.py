@@ -13,9 +13,9 @@ from tiny_onnx import write_rows, write_variant
 from edgekit.bench import run as bench
 from edgekit.bench.traffic import RIVALS
 from edgekit.bench.variants import EAGER, specifications
+from edgekit.config.target import best_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import detect
-from edgekit.target import best_target
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_lineage_does_not_choose_what_is_imported(result: Path) -> None:
 
 
 def test_an_interrupted_run_is_written_and_says_so(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit.runtime import supervise
+    from edgekit.runtime.bench import supervise
 
     real, count = supervise.run_child, 0
 
@@ -149,7 +149,7 @@ def test_an_interrupted_run_is_written_and_says_so(result: Path, monkeypatch: py
 def test_ctrl_c_under_traffic_leaves_whole_latencies_and_a_partial_result(
     result: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.runtime import supervise
+    from edgekit.runtime.bench import supervise
 
     real = supervise.run_child
 
@@ -168,8 +168,8 @@ def test_ctrl_c_under_traffic_leaves_whole_latencies_and_a_partial_result(
 def test_the_command_leaves_130_after_a_partial_result(
     result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from edgekit.cli import main
-    from edgekit.runtime import supervise
+    from edgekit.cli.app import main
+    from edgekit.runtime.bench import supervise
 
     real, count = supervise.run_child, 0
 
@@ -181,7 +181,7 @@ def test_the_command_leaves_130_after_a_partial_result(
         return real(*arguments)
 
     monkeypatch.setattr(supervise, "run_child", interrupted)
-    monkeypatch.setattr("edgekit.pipeline.write_reports", lambda folder: ([], []))  # this result has no bundle to report on
+    monkeypatch.setattr("edgekit.pipeline.run.write_reports", lambda folder: ([], []))  # this result has no bundle to report on
     monkeypatch.setattr("sys.argv", ["edgekit", "bench", str(result), "--quick", "--seconds", "0.05", "--json"])
     with pytest.raises(SystemExit) as left:
         main()

@@ -17,7 +17,7 @@ from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.runner import write_runner
-from edgekit.runtime import lone, supervise
+from edgekit.runtime.bench import lone, supervise
 from edgekit.runtime.main import main as runner
 
 

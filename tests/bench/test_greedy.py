@@ -10,10 +10,10 @@ import pytest
 
 from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import Texts, score_texts, windows
+from edgekit.config.target import Quantize
 from edgekit.errors import BadInput
-from edgekit.lower.causal_export import export_decoder
-from edgekit.quantize.causal import quantize_decoder
-from edgekit.target import Quantize
+from edgekit.export.decoder import export_decoder
+from edgekit.quantize.decoder import quantize_decoder
 from edgekit.tasks.text_generation import mean_probability
 from tests.tiny_decoders import checkpoint
 

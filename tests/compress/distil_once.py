@@ -7,8 +7,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from edgekit.compress.distill import Settings, run
 from edgekit.compress.method import Work
+from edgekit.compress.methods.distill import Settings, run
 
 
 def main(source: Path, rows: Path, out: Path, batches: list[int]) -> None:

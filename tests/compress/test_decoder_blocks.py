@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from edgekit.compress import drop_blocks
 from edgekit.compress.feed import calibration_batches
-from edgekit.compress.influence import block_influence, most_influential
+from edgekit.compress.methods import drop_blocks
+from edgekit.compress.pruning.influence import block_influence, most_influential
 from edgekit.errors import BadInput
-from edgekit.lower.causal_export import export_decoder
+from edgekit.export.decoder import export_decoder
 from edgekit.models.checkpoint import load, save
 from edgekit.models.stack import blocks_of, keep_blocks
 from tests.compress.decoder_rows import FAMILIES, work_on

@@ -10,15 +10,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edgekit.compress import distill_decoder
-from edgekit.compress.causal_quality import text_probability
 from edgekit.compress.method import Work
-from edgekit.compress.training import quality_of
+from edgekit.compress.methods import distill_decoder
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.stack import blocks_of, keep_blocks
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
+from edgekit.train.loop import quality_of
+from edgekit.train.perplexity import text_probability
 from tests.compress.decoder_rows import FAMILIES, LENGTH, work_on
 
 TASK = find_task("text-generation")

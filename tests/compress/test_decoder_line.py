@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import edgekit as ek
+from edgekit.config.recipe import method_module, method_names, recipe_model
 from edgekit.errors import BadInput
 from edgekit.models.decoders import describe
-from edgekit.recipe import method_module, method_names, recipe_model
-from edgekit.refuse import faults_of
-from edgekit.runtime.verify import verify
+from edgekit.plan.refuse import faults_of
+from edgekit.runtime.bundle.verify import verify
 
 RECIPE = """schema = 1
 task = "text-generation"

@@ -12,10 +12,10 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from edgekit.compress import distill_decoder, prune_unstructured, prune_width
-from edgekit.compress.gram import encoder_linears
+from edgekit.compress.methods import distill_decoder, prune_unstructured, prune_width
+from edgekit.compress.pruning.gram import encoder_linears
 from edgekit.errors import BadInput
-from edgekit.lower.causal_export import export_decoder
+from edgekit.export.decoder import export_decoder
 from edgekit.models.checkpoint import load, save
 from edgekit.models.groups import OUT, group_width, groups_of, keep_groups
 from edgekit.models.stack import blocks_of, keep_neurons, mlp_of, neurons_of

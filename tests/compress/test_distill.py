@@ -14,13 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.compress import distill, prune_vocabulary
-from edgekit.compress.augment import augmented
-from edgekit.compress.distill import Settings, starting_layers
-from edgekit.compress.hidden import nearest_in_order
-from edgekit.compress.layer_map import uniform_map
+from edgekit.compress.distillation.augment import augmented
+from edgekit.compress.distillation.hidden import nearest_in_order
+from edgekit.compress.distillation.layer_map import uniform_map
+from edgekit.compress.distillation.relations import relation_loss
 from edgekit.compress.method import Work
-from edgekit.compress.relations import relation_loss
+from edgekit.compress.methods import distill, prune_vocabulary
+from edgekit.compress.methods.distill import Settings, starting_layers
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import layer_count
@@ -117,8 +117,8 @@ def test_killed_and_resumed_it_ends_in_the_same_bytes(
 
 
 def test_a_projection_bridges_widths(work: Work, tiny_artifact: Path, tmp_path: Path) -> None:
-    from edgekit.compress.train import train
-    from edgekit.recipe import NewModel
+    from edgekit.config.recipe import NewModel
+    from edgekit.train.originals import train
 
     narrow = tmp_path / "narrow"
     (tmp_path / "narrow-scratch").mkdir()
@@ -185,7 +185,7 @@ def test_only_wordpiece_is_pruned(work: Work, tiny_model: Path, tmp_path: Path) 
 
 
 def test_rare_pieces_share_their_nearest_row(work: Work, tiny_model: Path, tmp_path: Path) -> None:
-    from edgekit.lower.onnx import export
+    from edgekit.export.encoder import export
     from edgekit.quantize.embedding import quantize_embeddings
 
     asked = prune_vocabulary.Settings(method="prune-vocabulary", continuation_length=1, size=200, rows=100)

@@ -14,15 +14,15 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from edgekit.compress import distill
-from edgekit.compress.distill import Settings
-from edgekit.compress.fill import WORD, _draw, _whole_words, filled, filled_rows, masked_language_model
+from edgekit.compress.distillation.fill import WORD, _draw, _whole_words, filled, filled_rows, masked_language_model
 from edgekit.compress.method import Work
-from edgekit.compress.train import learn_vocabulary
-from edgekit.config import parse
+from edgekit.compress.methods import distill
+from edgekit.compress.methods.distill import Settings
+from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
-from edgekit.plan import make_plan
+from edgekit.plan.plan import make_plan
+from edgekit.train.originals import learn_vocabulary
 
 TEXTS = ["turn on the red light in the hall", "is it on?", "paint the hall blue", "!?", "don't turn the light off"]
 

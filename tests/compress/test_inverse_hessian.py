@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.compress.inverse_hessian import damped_inverse, remove_groups, sparsegpt, squared_error
-from edgekit.compress.prune_unstructured import pruned_layer
-from edgekit.compress.sparse import Pattern, kept_of, kept_overall, wanda_scores
+from edgekit.compress.methods.prune_unstructured import pruned_layer
+from edgekit.compress.pruning.inverse_hessian import damped_inverse, remove_groups, sparsegpt, squared_error
+from edgekit.compress.pruning.sparse import Pattern, kept_of, kept_overall, wanda_scores
 from edgekit.errors import BadInput
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.compress.fisher import masked
-from edgekit.compress.learned_masks import (
+from edgekit.compress.pruning.fisher import masked
+from edgekit.compress.pruning.learned_masks import (
     Gates,
     Learning,
     apply_masks,
@@ -20,9 +20,9 @@ from edgekit.compress.learned_masks import (
     sample_gates,
     settled_gates,
 )
-from edgekit.compress.place import at
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
+from edgekit.train.device import at
 
 
 def feed() -> dict[str, torch.Tensor]:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from edgekit.compress.lora import attach, find_targets, merge
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
+from edgekit.train.lora import attach, find_targets, merge
 
 
 def feed() -> dict[str, torch.Tensor]:

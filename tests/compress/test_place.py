@@ -11,16 +11,18 @@ import pytest
 import torch
 import transformers
 
-from edgekit.compress import place, prune_oneshot, training
 from edgekit.compress.feed import calibration_batches
-from edgekit.compress.fisher import gradients
-from edgekit.compress.influence import block_influence
-from edgekit.compress.layer_drop import drop_layers
 from edgekit.compress.method import Work
+from edgekit.compress.methods import prune_oneshot
+from edgekit.compress.pruning.fisher import gradients
+from edgekit.compress.pruning.influence import block_influence
+from edgekit.compress.pruning.layer_drop import drop_layers
+from edgekit.config.recipe import method_module
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
-from edgekit.recipe import method_module
 from edgekit.tasks import find_task
+from edgekit.train import device as place
+from edgekit.train import loop as training
 from tests.compress.decoder_rows import work_on
 from tests.compress.pretend_gpu import CPU, GPU, Accelerated, pretended
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgekit.compress.method import Work
-from edgekit.compress.prune_learned import Settings, in_blocks, run
+from edgekit.compress.methods.prune_learned import Settings, in_blocks, run
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import shapes_of

@@ -17,14 +17,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edgekit.compress import latency_table
-from edgekit.compress.fisher import masked
-from edgekit.compress.latency_table import Block, measured_table, multiplications_table
 from edgekit.compress.method import Work
-from edgekit.compress.prune_oneshot import Settings, neuron_levels, prune, run
-from edgekit.compress.refit import refit, solve_change
-from edgekit.compress.snapshots import assemble, snapshots
-from edgekit.compress.spdy import best_levels, search_levels
+from edgekit.compress.methods.prune_oneshot import Settings, neuron_levels, prune, run
+from edgekit.compress.pruning import latency_table
+from edgekit.compress.pruning.fisher import masked
+from edgekit.compress.pruning.latency_table import Block, measured_table, multiplications_table
+from edgekit.compress.pruning.refit import refit, solve_change
+from edgekit.compress.pruning.snapshots import assemble, snapshots
+from edgekit.compress.pruning.spdy import best_levels, search_levels
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import cut, shapes_of

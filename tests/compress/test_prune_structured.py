@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edgekit.compress.fisher import _labels
-from edgekit.compress.prune_structured import Settings, prune
+from edgekit.compress.methods.prune_structured import Settings, prune
+from edgekit.compress.pruning.fisher import _labels
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edgekit.compress.gram import encoder_linears, grams
-from edgekit.compress.inverse_hessian import squared_error
 from edgekit.compress.method import Work
-from edgekit.compress.prune_unstructured import Settings, prune, run
+from edgekit.compress.methods.prune_unstructured import Settings, prune, run
+from edgekit.compress.pruning.gram import encoder_linears, grams
+from edgekit.compress.pruning.inverse_hessian import squared_error
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
 from edgekit.models.checkpoint import load

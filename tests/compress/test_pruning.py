@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.compress.fisher import Gradients, choose, gradients, masked, rearrange
-from edgekit.compress.layer_drop import drop_layers
 from edgekit.compress.method import Work
-from edgekit.compress.prune_structured import Settings, run
-from edgekit.compress.rescale import fold_scales, solve_scales
+from edgekit.compress.methods.prune_structured import Settings, run
+from edgekit.compress.pruning.fisher import Gradients, choose, gradients, masked, rearrange
+from edgekit.compress.pruning.layer_drop import drop_layers
+from edgekit.compress.pruning.rescale import fold_scales, solve_scales
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import LayerShape, cut, keep_layers, shapes_of
@@ -150,7 +150,7 @@ def test_a_pruned_checkpoint_reloads_in_one_call(tiny_model: Path, tmp_path: Pat
 
 
 def test_a_cut_model_still_trains_and_exports(tiny_model: Path, tmp_path: Path) -> None:
-    from edgekit.lower.onnx import export
+    from edgekit.export.encoder import export
 
     model = load(tiny_model)
     cut(model, HEADS, NEURONS)
@@ -206,7 +206,9 @@ def work(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> Work:
     "asked", [{"keep": 0.5}, {"latency": 0.7}, {"layers": 2}, {"layers": 2, "keep": 0.6, "rescale": False}]
 )
 def test_the_method_end_to_end(work: Work, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgekit.compress.cost._time", lambda rows, width, units, products: 0.01 + 1e-4 * units * products)
+    monkeypatch.setattr(
+        "edgekit.compress.pruning.cost._time", lambda rows, width, units, products: 0.01 + 1e-4 * units * products
+    )
     made = run(work, Settings(method="prune-structured", rows=64, multiple_of=8, **asked))
     small = load(work.out)
     assert made["parameters"] < sum(parameter.numel() for parameter in load(work.source).parameters())

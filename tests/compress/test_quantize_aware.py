@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgekit as ek
-from edgekit.compress.fake_int8 import attach, detach, fake_input, fake_weight
 from edgekit.compress.method import Work
-from edgekit.compress.quantize_aware import Settings, run
+from edgekit.compress.methods.quantize_aware import Settings, run
+from edgekit.compress.quantization.fake_int8 import attach, detach, fake_input, fake_weight
 from edgekit.models.checkpoint import load, save
 from edgekit.quantize.static import activation_scale
 from edgekit.quantize.weights import quantize_weight

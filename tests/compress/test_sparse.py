@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.compress.sparse import (
+from edgekit.compress.pruning.sparse import (
     Pattern,
     compressed_bytes,
     kept_by_row,

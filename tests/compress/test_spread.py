@@ -45,7 +45,7 @@ ON_CPU = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
 @pytest.mark.parametrize(("rows", "world"), [(12, 2), (7, 2), (1, 2), (3, 4), (5, 1)])
 def test_parts_of_a_batch_weigh_as_much_as_the_whole(rows: int, world: int) -> None:
-    from edgekit.compress.training import part_of
+    from edgekit.train.loop import part_of
 
     losses = np.random.default_rng(0).normal(size=100)
     batch = np.random.default_rng(1).permutation(100)[:rows]

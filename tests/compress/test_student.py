@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.compress import distill
-from edgekit.compress.distill import Settings
-from edgekit.compress.importance import importance_of, largest
 from edgekit.compress.method import Work
-from edgekit.config import parse
+from edgekit.compress.methods import distill
+from edgekit.compress.methods.distill import Settings
+from edgekit.compress.pruning.importance import importance_of, largest
+from edgekit.config.recipe import recipe_model
+from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.checkpoint import load, save
 from edgekit.models.narrow import narrow, width_of
 from edgekit.models.shapes import layer_count, shapes_of
-from edgekit.plan import make_plan
-from edgekit.recipe import recipe_model
-from edgekit.refuse import faults_of
+from edgekit.plan.plan import make_plan
+from edgekit.plan.refuse import faults_of
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
 
@@ -108,9 +108,9 @@ def test_neurons_and_heads_that_do_most_are_the_ones_that_stay(work: Work, tmp_p
 def test_a_narrow_student_exports_and_quantizes(work: Work, tmp_path: Path) -> None:
     """The export itself compares its graphs with PyTorch."""
     from edgekit.bench.score import score
-    from edgekit.lower.onnx import export
+    from edgekit.config.target import Quantize
+    from edgekit.export.encoder import export
     from edgekit.quantize.dynamic import quantize_dynamic
-    from edgekit.target import Quantize
 
     distill.run(work, settings(layers=2, width=23, heads=3, neurons=40))
     export(work.out, tmp_path, task="text-classification", max_length=32)
@@ -137,8 +137,8 @@ def test_the_whole_line_with_a_narrow_student(tiny_model: Path, tiny_data: Path,
 
 
 def test_a_student_from_elsewhere(work: Work, tiny_artifact: Path, tmp_path: Path) -> None:
-    from edgekit.compress.train import train
-    from edgekit.recipe import NewModel
+    from edgekit.config.recipe import NewModel
+    from edgekit.train.originals import train
 
     for name in ("small", "aside"):
         (tmp_path / name).mkdir()
@@ -251,7 +251,7 @@ def test_texts_alone_keep_the_originals_width(tiny_model: Path, tmp_path: Path) 
 
 
 def test_sizes_of_a_new_model_and_of_distilbert_are_known() -> None:
-    from edgekit.sizes import sizes_in
+    from edgekit.plan.sizes import sizes_in
 
     assert sizes_in({"dim": 768, "n_heads": 12, "hidden_dim": 3072}) == {"width": 768, "heads": 12, "neurons": 3072}
     asked = {

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.compress import distill
-from edgekit.compress.distill import Settings
 from edgekit.compress.method import Work
-from edgekit.config import parse
+from edgekit.compress.methods import distill
+from edgekit.compress.methods.distill import Settings
+from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.checkpoint import load, save
-from edgekit.plan import make_plan
+from edgekit.plan.plan import make_plan
 from edgekit.tasks import find_task
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])

@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgekit.runtime.cuda import PROVIDER, Replayed, graph_run
 from edgekit.runtime.errors import NotPossibleHere
-from edgekit.runtime.session import open_session
+from edgekit.runtime.providers.cuda import PROVIDER, Replayed, graph_run
+from edgekit.runtime.providers.session import open_session
 
 pytestmark = pytest.mark.skipif(
     PROVIDER not in onnxruntime.get_available_providers(), reason=f"this onnxruntime has no {PROVIDER}"
@@ -68,13 +68,13 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
     pytest.importorskip("torch")
     from tiny_decoders import checkpoint
 
-    from edgekit.lower.causal import write_graph
+    from edgekit.config.target import Quantize
+    from edgekit.export.decoder_graph import write_graph
     from edgekit.models.decoders import describe
-    from edgekit.quantize.half_decoder import decoder_for_gpu
+    from edgekit.quantize.float16_decoder import decoder_for_gpu
     from edgekit.runtime.generate.device import on_device
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.graph import check_graph
-    from edgekit.target import Quantize
 
     whole, half = tmp_path / "whole", tmp_path / "half"
     whole.mkdir()

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekit.config.target import load_target
 from edgekit.host import detect
 from edgekit.runtime.errors import NotPossibleHere
-from edgekit.runtime.session import open_session
-from edgekit.runtime.tensorrt import PROVIDER, engine_folder
-from edgekit.target import load_target
+from edgekit.runtime.providers.session import open_session
+from edgekit.runtime.providers.tensorrt import PROVIDER, engine_folder
 
 pytestmark = pytest.mark.skipif(
     PROVIDER not in detect().providers, reason=f"this machine has no {PROVIDER}, or not TensorRT's libraries"
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from edgekit.lower.onnx import PLAIN
+    from edgekit.config.recipe import Calibration
+    from edgekit.export.encoder import PLAIN
     from edgekit.quantize.select import Evidence, lower
-    from edgekit.recipe import Calibration
 
     folder, target = tmp_path_factory.mktemp("tensorrt"), load_target("tensorrt")
     generator = np.random.default_rng(0)

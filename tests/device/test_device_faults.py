@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from loopback import QUICK, Server, keygen, make_bundle, wait_for
 
-from edgekit.console import Show
 from edgekit.device import link
 from edgekit.device.fleet import bench_on_devices
 from edgekit.device.inventory import Device
 from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.host import detect
+from edgekit.progress import Show
 
 SILENT = Show(silent=True)
 pytestmark = pytest.mark.usefixtures("stand_in")

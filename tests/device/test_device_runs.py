@@ -17,14 +17,14 @@ import pytest
 from loopback import QUICK, Server, make_bundle, wait_for, write_stand_in
 from typer.testing import CliRunner
 
-from edgekit.cli import app
-from edgekit.console import Show
+from edgekit.cli.app import app
 from edgekit.device import fleet
 from edgekit.device.fleet import Outcome, bench_on_devices
 from edgekit.device.inventory import Device
 from edgekit.device.parts import key_of, parts_of
 from edgekit.errors import NotPossibleHere
-from edgekit.runtime.bundle import open_bundle
+from edgekit.progress import Show
+from edgekit.runtime.bundle.open import open_bundle
 
 SILENT = Show(silent=True)
 
@@ -165,7 +165,7 @@ def processes_in(folder: Path) -> list[str]:
 def test_ctrl_c_ends_everything_on_the_device_too(sshd: Server, bundle: Path, tmp_path: Path) -> None:
     file = inventory(tmp_path / "devices.toml", sshd.device("stopped"))
     base = sshd.home / "stopped" / "edgekit"
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom edgekit.cli import main; main()"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom edgekit.cli.app import main; main()"
     command = [sys.executable, "-c", code, "bench", str(bundle), "--inventory", str(file), "--processes", "500"]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_everything_on_the_device_too(sshd: Server, bundle: Path, tm
 
 @pytest.mark.parametrize("flags", [["--again"], ["--inventory", "none.toml"], ["--device", "no good"]])
 def test_flags_that_cannot_be_meant(bundle: Path, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    from edgekit import cli
+    from edgekit.cli import app as cli
 
     argv, sys.argv = sys.argv, ["edgekit", "bench", str(bundle), *flags]
     try:

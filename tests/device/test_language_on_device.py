@@ -13,15 +13,15 @@ import pytest
 from loopback import QUICK, Server
 from typer.testing import CliRunner
 
-from edgekit.cli import app
-from edgekit.console import Show
+from edgekit.cli.app import app
 from edgekit.device.fleet import bench_on_devices
 from edgekit.device.inventory import Device
 from edgekit.device.preflight import Facts, unfit
 from edgekit.errors import CheckFailed
-from edgekit.runtime.bundle import open_bundle
+from edgekit.progress import Show
+from edgekit.runtime.bench.prompts import prompts_that_fit
+from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.generate.generation import Generation
-from edgekit.runtime.prompts import prompts_that_fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime" / "serve"))
 from serving import make_bundle

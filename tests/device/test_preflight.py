@@ -19,8 +19,8 @@ from edgekit.device import agent
 from edgekit.device.parts import Part, offsets, parts_of, stream
 from edgekit.device.preflight import FLOORS, Facts, notes, unfit
 from edgekit.pack.runner import write_runner
-from edgekit.runtime.bundle import open_bundle
-from edgekit.runtime.manifest import Manifest
+from edgekit.runtime.bundle.manifest import Manifest
+from edgekit.runtime.bundle.open import open_bundle
 
 MB = 1_000_000
 FINE: dict[str, Any] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from edgekit.models.anatomy import KNOWN
 from edgekit.models.checkpoint import load, save
 from edgekit.models.narrow import narrow, width_of
 from edgekit.models.shapes import cut, keep_layers, shapes_of
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lower"))
-from test_architectures import NAMES, build, lower, rows
+from tests.export.test_architectures import NAMES, build, lower, rows
 
 KEPT = [number for number in range(32) if number % 6 not in (1, 4)][:21]
 """21 of 32, which four heads do not divide."""
@@ -63,9 +60,9 @@ LINE = [pytest.param(family, marks=[] if family == "bert" else [pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", LINE)
 def test_it_exports(family: str, tmp_path: Path) -> None:
-    from edgekit.lower.parity import check_parity
+    from edgekit.config.target import Quantize
+    from edgekit.export.parity import check_parity
     from edgekit.quantize.dynamic import quantize_dynamic
-    from edgekit.target import Quantize
 
     model = build(family)
     narrow(model, KEPT)

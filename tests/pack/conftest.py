@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from edgekit.config.target import Quantize
 from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.card import write_card
 from edgekit.pack.golden import make_golden
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.target import Quantize
 from edgekit.tasks.encode import labels_of, read_split
 
 

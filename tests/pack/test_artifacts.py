@@ -16,14 +16,14 @@ from cyclonedx.validation.json import JsonStrictValidator
 from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
-from edgekit.cli import app
+from edgekit.cli.app import app
 from edgekit.pack import artifacts as room
 from edgekit.pack.artifacts import Artifacts, make_artifacts
 from edgekit.pack.bom import TOOL_LICENCES, write_bom
 from edgekit.pack.card import write_card
-from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
-from edgekit.runtime.verify import verify
 
 
 @pytest.fixture

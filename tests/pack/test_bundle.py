@@ -14,11 +14,11 @@ import pytest
 
 from edgekit.pack.archive import write_archive
 from edgekit.pack.runner import write_runner
-from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.model import load
-from edgekit.runtime.session import check_ids, open_session
-from edgekit.runtime.verify import verify
+from edgekit.runtime.providers.session import check_ids, open_session
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.config.target import load_target, target_names
 from edgekit.pack.golden import LEAST, tolerance
+from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.verify import verify
-from edgekit.target import load_target, target_names
 
 
 def golden(values: np.ndarray) -> dict[str, Any]:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgekit.cli import app
+from edgekit.cli.app import app
 from edgekit.pack.artifacts import make_artifacts
 from edgekit.pack.sign import check_signature
 from edgekit.pack.signed import verify_signed
-from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 
 pytest.importorskip("model_signing", reason="model-signing is not installed (pip install 'edgekit[sign]')")

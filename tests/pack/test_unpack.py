@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from edgekit.pack.archive import write_archive
-from edgekit.runtime import unpack as room
-from edgekit.runtime.bundle import open_bundle
+from edgekit.runtime.bundle import unpack as room
+from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.unpack import unpack
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.unpack import unpack
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -176,7 +176,7 @@ def test_a_bomb_in_a_header_takes_no_memory(tmp_path: Path) -> None:
     head = gzip.compress(headers(member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=4 << 30)))
     (tmp_path / "bomb.tar.gz").write_bytes(head + block * 16)
     code = (
-        "import sys, pathlib; from edgekit.runtime.unpack import unpack; from edgekit.runtime.errors import BadInput\n"
+        "import sys, pathlib; from edgekit.runtime.bundle.unpack import unpack; from edgekit.runtime.errors import BadInput\n"
         "try: unpack(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\nexcept BadInput as fault: print(fault)"
     )
     done = subprocess.run(

@@ -38,7 +38,7 @@ def outlier_export(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) 
     """
     import onnx_ir as ir
 
-    from edgekit.quantize.graph import constant
+    from edgekit.onnx_graph.graph import constant
 
     model = ir.load(tiny_export / "fused.onnx")
     loud = np.ones(32, dtype=np.float32)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import BadInput
-from edgekit.quantize.bias import correct_biases, expected_error, input_means
-from edgekit.quantize.graph import Product, array_of, bias_place, products
+from edgekit.onnx_graph.graph import Product, array_of, bias_place, products
+from edgekit.quantize.bias_correction import correct_biases, expected_error, input_means
 from edgekit.quantize.observe import Feed, observer
 from edgekit.quantize.weights import quantize_weight
 from tests.quantize.test_smooth import outputs

@@ -9,15 +9,15 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from edgekit.config.target import Quantize, load_target
 from edgekit.errors import BadInput
-from edgekit.lower.causal import write_graph
+from edgekit.export.decoder_graph import write_graph
 from edgekit.models.decoders import describe
 from edgekit.quantize.cache import cache_ranges, quantize_cache
-from edgekit.quantize.causal import quantize_decoder
+from edgekit.quantize.decoder import quantize_decoder
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import Graph, check_graph
-from edgekit.runtime.session import open_session
-from edgekit.target import Quantize, load_target
+from edgekit.runtime.providers.session import open_session
 from tests.tiny_decoders import checkpoint
 
 IDS = np.random.default_rng(3).integers(3, 290, (1, 40))

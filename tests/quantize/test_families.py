@@ -9,17 +9,17 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from edgekit.lower.architectures import FAMILIES
-from edgekit.quantize.bias import correct_biases, input_means
+from edgekit.config.target import Quantize
+from edgekit.export.architectures import FAMILIES
+from edgekit.onnx_graph.graph import products
+from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.quantize.graph import products
 from edgekit.quantize.sensitivity import groups
-from edgekit.quantize.smooth import smooth
+from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.static import activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
-from edgekit.target import Quantize
-from tests.lower.test_architectures import build, cosine, lower, rows
+from tests.export.test_architectures import build, cosine, lower, rows
 from tests.quantize.test_smooth import outputs
 
 QUICK = {"distilbert", "modernbert"}

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.quantize.half import WITHOUT_BFLOAT16, to_bfloat16, to_float16
+from edgekit.config.target import FASTMATH, load_target
+from edgekit.quantize.float16 import WITHOUT_BFLOAT16, to_bfloat16, to_float16
 from edgekit.quantize.observe import Feed
-from edgekit.target import FASTMATH, load_target
 from tests.quantize.test_smooth import outputs
 
 
@@ -127,9 +127,9 @@ def test_targets_that_run_bfloat16_and_those_that_do_not() -> None:
 def test_a_machine_without_cuda_cannot_judge_bfloat16_for_it() -> None:
     from dataclasses import replace
 
+    from edgekit.config.recipe import recipe_model
     from edgekit.host import detect
-    from edgekit.recipe import recipe_model
-    from edgekit.refuse import faults_of
+    from edgekit.plan.refuse import faults_of
 
     files = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
     asked = {"schema": 1, "task": "text-classification", "model": {"id": "m"}, "data": files}
@@ -141,8 +141,8 @@ def test_a_machine_without_cuda_cannot_judge_bfloat16_for_it() -> None:
 
 
 def test_an_arm_file_stays_float32_and_leaves_the_rounding_to_the_session(tiny_export: Path, tmp_path: Path) -> None:
+    from edgekit.config.recipe import Calibration
     from edgekit.quantize.select import Evidence, lower
-    from edgekit.recipe import Calibration
 
     target = load_target("arm64-bf16")
     made = lower(
@@ -159,7 +159,7 @@ def test_an_arm_file_stays_float32_and_leaves_the_rounding_to_the_session(tiny_e
 
 
 def test_the_audit_says_where_the_rounding_happens(tiny_export: Path) -> None:
-    from edgekit.quantize.audit import audit
+    from edgekit.audit.audit import audit
 
     document = audit(tiny_export / "fused.onnx", load_target("arm64-bf16"), host_isa=frozenset(), host_arch="x86_64")
     assert document["ok"] and not document["kernels_observed"]

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from edgekit.quantize.half_attention import for_cuda
+from edgekit.quantize.float16_attention import for_cuda
 
 
 def run(path: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:

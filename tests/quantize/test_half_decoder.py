@@ -10,13 +10,13 @@ import pytest
 from tiny_decoders import checkpoint
 
 from edgekit.errors import CheckFailed
-from edgekit.lower.causal import write_graph
+from edgekit.export.decoder_graph import write_graph
 from edgekit.models.decoders import describe
-from edgekit.quantize.half_decoder import decoder_to_float16
+from edgekit.quantize.float16_decoder import decoder_to_float16
 from edgekit.runtime.generate.device import DeviceGraph, on_device
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import Graph, check_graph
-from edgekit.runtime.session import open_session
+from edgekit.runtime.providers.session import open_session
 
 CONTEXT = 64
 

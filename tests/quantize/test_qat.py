@@ -10,14 +10,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from edgekit.config.recipe import Calibration
+from edgekit.config.target import load_target
 from edgekit.errors import BadInput
-from edgekit.quantize.graph import module_path, products
+from edgekit.onnx_graph.graph import module_path, products
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.qat import RANGES, learned_ranges, match_ranges
 from edgekit.quantize.select import Evidence, lower
 from edgekit.quantize.static import activation_scale
-from edgekit.recipe import Calibration
-from edgekit.target import load_target
 
 VNNI = load_target("x86-vnni")
 SELF = "bert.encoder.layer.0.attention.self"

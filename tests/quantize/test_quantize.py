@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.audit.audit import audit, require
+from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.quantize.audit import audit, require
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.embedding import block_quantize
 from edgekit.quantize.ranges import choose_range
 from edgekit.quantize.static import activation_ranges, activation_scale, quantize_static
 from edgekit.quantize.weights import quantize_weight
-from edgekit.target import load_target
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.quantize.audit import audit
+from edgekit.audit.audit import audit
+from edgekit.config.target import Quantize, load_target
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.static import activation_scale
 from edgekit.quantize.weights import quantize_weight
-from edgekit.target import Quantize, load_target
 
 ISA = frozenset({"avx2", "fma"})
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.audit.audit import audit
+from edgekit.config.recipe import Calibration
+from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
-from edgekit.quantize.audit import audit
+from edgekit.onnx_graph.graph import KEPT, constant, products
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.quantize.graph import KEPT, constant, products
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
 from edgekit.quantize.sensitivity import groups, revert
-from edgekit.recipe import Calibration
-from edgekit.target import load_target
 from tests.quantize.test_smooth import outputs
 
 VNNI = load_target("x86-vnni")

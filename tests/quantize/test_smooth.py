@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.observe import Feed, channel_extremes
-from edgekit.quantize.smooth import migration, smooth
-from edgekit.target import load_target
+from edgekit.quantize.smoothquant import migration, smooth
 
 VNNI = load_target("x86-vnni").quantize
 

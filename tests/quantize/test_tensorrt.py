@@ -11,15 +11,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from edgekit.audit.audit import audit, require
+from edgekit.config.recipe import Calibration
+from edgekit.config.target import PAIRS, Quantize, Target, load_target
 from edgekit.errors import CheckFailed
-from edgekit.lower.onnx import PLAIN
-from edgekit.quantize.audit import audit, require
+from edgekit.export.encoder import PLAIN
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
-from edgekit.recipe import Calibration
-from edgekit.runtime.keys import SESSION_KEYS
-from edgekit.runtime.tensorrt import PROVIDER, engine_folder, engine_options, libraries_load
-from edgekit.target import PAIRS, Quantize, Target, load_target
+from edgekit.runtime.providers.keys import SESSION_KEYS
+from edgekit.runtime.providers.tensorrt import PROVIDER, engine_folder, engine_options, libraries_load
 
 pytestmark = pytest.mark.skipif(
     PROVIDER in onnxruntime.get_available_providers(), reason="tests/cuda builds engines where they can be"

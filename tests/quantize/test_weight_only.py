@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edgekit.audit.audit import audit, require
+from edgekit.config.recipe import Calibration
+from edgekit.config.target import Quantize, load_target
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.quantize.audit import audit, require
+from edgekit.onnx_graph.graph import packed
 from edgekit.quantize.embedding import block_quantize, quantize_embeddings
-from edgekit.quantize.graph import packed
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
 from edgekit.quantize.weight_only import SHARES, quantize_blocks, quantize_weights_only
-from edgekit.recipe import Calibration
-from edgekit.target import Quantize, load_target
 from tests.quantize.test_smooth import outputs
 
 VNNI = load_target("x86-vnni")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.runtime.statistics import ratio_interval, summary
+from edgekit.runtime.bench.statistics import ratio_interval, summary
 
 N = 5500
 LONG = [("real", 1.0), ("16", 1.15), ("64", 3.6), ("128", 7.9)]

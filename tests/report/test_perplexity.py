@@ -16,7 +16,7 @@ from edgekit.report.records import Quality
 from edgekit.report.tables import variants_grid
 from edgekit.report.verdicts import budgets
 from edgekit.report.words import metric_change, metric_interval, metric_unit, metric_value, metric_words
-from edgekit.runtime.statistics import paired_difference
+from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.tasks.text_generation import mean_probability
 
 

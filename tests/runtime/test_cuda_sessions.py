@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit.runtime.cuda import ASSIGNMENT, PROVIDER, Replayed, check_placement
 from edgekit.runtime.errors import CheckFailed, NotPossibleHere
+from edgekit.runtime.providers.cuda import ASSIGNMENT, PROVIDER, Replayed, check_placement
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.runtime import environment
-from edgekit.runtime.environment import compare, snapshot
+from edgekit.runtime.bench import environment
+from edgekit.runtime.bench.environment import compare, snapshot
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tiny_onnx import specification, write_items, write_variant
 
+from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children
 from edgekit.runtime.health.meter import Meter
 from edgekit.runtime.health.record import Recorder, energy_block, find_meters
-from edgekit.runtime.supervise import Runs, energy_facts, run_children
 
 SECOND = 1_000_000_000
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_onnx import specification, write_items, write_variant
 
-from edgekit.runtime.measure import MOST_SAMPLES, fixed_length, main, measure, sample, spread_order, warm_up
+from edgekit.runtime.bench.measure import MOST_SAMPLES, fixed_length, main, measure, sample, spread_order, warm_up
 from edgekit.runtime.tokenise import Pass
 
 
@@ -92,7 +92,7 @@ def test_a_process_measures_and_prints_one_document(variant: tuple[Path, Path], 
     path.write_text(
         json.dumps(specification(*variant, traffic={"seconds": 0.02, "clients": [1, 2], "hertz": [100], "load": 0.5}))
     )
-    command = [sys.executable, "-W", "error", "-m", "edgekit.runtime.measure", str(path)]
+    command = [sys.executable, "-W", "error", "-m", "edgekit.runtime.bench.measure", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     document = json.loads(done.stdout.splitlines()[-1])
     assert set(document["samples"]) == {"real", "16"}
@@ -110,7 +110,7 @@ def test_nothing_but_the_runtime_is_imported(variant: tuple[Path, Path], tmp_pat
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(specification(*variant)))
     code = (
-        "import sys; from edgekit.runtime.measure import main; main(sys.argv[1:]); "
+        "import sys; from edgekit.runtime.bench.measure import main; main(sys.argv[1:]); "
         "print([name for name in ('torch', 'transformers', 'onnx', 'pydantic', 'scipy', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from edgekit.runtime.bench.prompts import PROMPTS, TOKENS, main_prompt, prompt_lengths, prompts_that_fit
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.prompts import PROMPTS, TOKENS, main_prompt, prompt_lengths, prompts_that_fit
 
 
 def test_lengths_as_people_write_them() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.runtime.statistics import ENOUGH_FOR_P99, centre_interval, paired_difference, ratio_interval, spread, summary
+from edgekit.runtime.bench.statistics import ENOUGH_FOR_P99, centre_interval, paired_difference, ratio_interval, spread, summary
 
 times = st.floats(0.01, 1000, allow_nan=False)
 processes = st.lists(st.lists(times, min_size=1, max_size=40), min_size=1, max_size=6)

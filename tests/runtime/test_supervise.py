@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tiny_onnx import specification, write_items, write_variant
 
-from edgekit.runtime import child, lone, supervise
+from edgekit.runtime.bench import child, lone, supervise
+from edgekit.runtime.bench.supervise import Runs, run_children, scenario_facts, validity
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
-from edgekit.runtime.supervise import Runs, run_children, scenario_facts, validity
 
 CALM = {
     "frequency_mhz": None, "frequency_limit_mhz": None, "throttle_counts": None, "pi_throttled": None, "load": [0.0],
@@ -133,7 +133,7 @@ def test_a_real_ctrl_c_leaves_no_process_behind(tmp_path: Path, variant: tuple[P
     spec = tmp_path / "long.json"
     spec.write_text(json.dumps(specification(*variant, seconds=60.0)))
     code = (
-        "import json, signal, sys\nfrom edgekit.runtime.supervise import run_children\n"
+        "import json, signal, sys\nfrom edgekit.runtime.bench.supervise import run_children\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background starts with it ignored
         "runs = run_children({'x': json.load(open(sys.argv[1]))}, processes=2, seed=1, progress=lambda *a: print('go', flush=True))\n"
         "print(runs.interrupted, runs.measured(), flush=True)\n"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from edgekit.runtime.traffic import closed_loop, open_loop, paced
+from edgekit.runtime.bench.traffic import closed_loop, open_loop, paced
 
 
 class Clock:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import edgekit as ek
-from edgekit.compress.answers import answer
+from edgekit.compress.distillation.answers import answer
 from edgekit.data.alone import texts_alone
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgekit as ek
-from edgekit.runtime.verify import verify
+from edgekit.runtime.bundle.verify import verify
 from edgekit.tasks import task_names
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.runtime.decode.question_answering import prepare
-from edgekit.runtime.decode.token_classification import first_tokens, spans
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.processors.question_answering import prepare
+from edgekit.runtime.processors.token_classification import first_tokens, spans
 from edgekit.runtime.tokenise import Pass, load_tokeniser
 from edgekit.tasks import find_task
 from edgekit.tasks.question_answering import exact_match, labels, word_f1

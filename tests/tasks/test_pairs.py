@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.compress.augment import augmented_rows, unlabelled_rows
+from edgekit.compress.distillation.augment import augmented_rows, unlabelled_rows
 from edgekit.data.columns import identity
 from edgekit.data.splits import columns_there, prepare
 from edgekit.errors import BadInput
-from edgekit.runtime.decode.text_classification import prepare as passes_of
+from edgekit.runtime.processors.text_classification import prepare as passes_of
 from edgekit.runtime.tokenise import Tokeniser, load_tokeniser
 from edgekit.tasks import find_task
 
@@ -69,7 +69,7 @@ def write(folder: Path, splits: dict[str, list[dict[str, Any]]], names: dict[str
 
 @pytest.fixture(scope="module")
 def tokenise(tmp_path_factory: pytest.TempPathFactory) -> Tokeniser:
-    from edgekit.compress.train import learn_vocabulary
+    from edgekit.train.originals import learn_vocabulary
 
     folder = tmp_path_factory.mktemp("tokenizer")
     learn_vocabulary([row["text"] for row in rows()["train"]], 200, folder)
@@ -77,13 +77,13 @@ def tokenise(tmp_path_factory: pytest.TempPathFactory) -> Tokeniser:
 
 
 def test_a_recipe_ends_in_a_bundle_that_reads_pairs(tmp_path: Path) -> None:
-    from edgekit.console import Show
+    from edgekit.config.target import best_target
     from edgekit.host import detect
-    from edgekit.pipeline import run_recipe
+    from edgekit.pipeline.run import run_recipe
+    from edgekit.progress import Show
+    from edgekit.runtime.bundle.verify import verify
     from edgekit.runtime.main import main
     from edgekit.runtime.model import load
-    from edgekit.runtime.verify import verify
-    from edgekit.target import best_target
 
     write(tmp_path, rows(), {"text": "premise", "text_pair": "hypothesis"})
     (tmp_path / "pairs.toml").write_text(RECIPE)
@@ -120,8 +120,8 @@ def test_rows_with_a_second_text_are_seen_when_the_plan_is_made(tmp_path: Path) 
 
 
 def test_rows_of_one_text_keep_their_key() -> None:
-    from edgekit.recipe import recipe_model
-    from edgekit.stages import original_stage, rows_stage
+    from edgekit.config.recipe import recipe_model
+    from edgekit.plan.stages import original_stage, rows_stage
 
     files = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
     asked = {"schema": 1, "task": "text-classification", "model": {"id": "m"}, "data": files}

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.runtime.cuda import graph_run
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate.cache import Cache
 from edgekit.runtime.generate.graph import Graph
-from edgekit.runtime.session import check_ids
+from edgekit.runtime.providers.cuda import graph_run
+from edgekit.runtime.providers.session import check_ids
 
 __all__ = ["DeviceArray", "DeviceCache", "DeviceGraph", "on_device"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.cache import Cache, empty_cache
 from edgekit.runtime.generate.generation import Generation
-from edgekit.runtime.session import check_ids
+from edgekit.runtime.providers.session import check_ids
 
 __all__ = ["CHUNK", "Graph", "check_graph"]
 

@@ -9,7 +9,6 @@ from typing import Any, overload
 
 import numpy as np
 
-from edgekit.runtime.cuda import Replayed
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.answer import Answer, Ids, Piece, Row, whole
 from edgekit.runtime.generate.cache import PREFIX_BYTES, Cache, Prefixes, common, rounded
@@ -17,6 +16,7 @@ from edgekit.runtime.generate.chat import Message, Template, load_template
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
 from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.tokenise import checked
 
 __all__ = ["LanguageModel", "Prompt", "asked", "language_model"]

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.limits import Limits
-from edgekit.runtime.verify import verify
 
 __all__ = ["Running", "Transport", "listen", "serve_bundle", "verified"]
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from edgekit.runtime.decode import decoder
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import Model
+from edgekit.runtime.processors import decoder
 from edgekit.runtime.serve.message import Refusal
 from edgekit.runtime.serve.tensors import Column
 from edgekit.runtime.serve.worker import Steps

@@ -12,7 +12,7 @@ from tiny_language_bundle import make_bundle
 from tiny_tokenizers import CHAT, KINDS
 
 from edgekit.runtime.generate.model import LanguageModel, language_model
-from edgekit.runtime.session import open_session
+from edgekit.runtime.providers.session import open_session
 
 
 @pytest.fixture(scope="session")

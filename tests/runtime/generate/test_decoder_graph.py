@@ -15,7 +15,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate import graph as graph_module
 from edgekit.runtime.generate.cache import LEAST, empty_cache, rounded
 from edgekit.runtime.generate.graph import Graph, check_graph
-from edgekit.runtime.session import open_session
+from edgekit.runtime.providers.session import open_session
 
 NEAR = 5e-5
 

@@ -18,7 +18,7 @@ from edgekit.runtime.generate.answer import Piece
 from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling
-from edgekit.runtime.session import open_session
+from edgekit.runtime.providers.session import open_session
 
 Fresh = Callable[..., LanguageModel]
 PROMPTS = ["the inn", "a hat in the attic", "tint", "once upon a time there was", "the inn and the hat"]

@@ -64,7 +64,7 @@ def test_answers_for_people(tiny_bundle: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_command_line_says_the_same(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from edgekit.cli import app
+    from edgekit.cli.app import app
 
     flags = ["a hat", "--raw", "--max-new-tokens", "9", "--temperature", "0.9", "--top-k", "50", "--stop", "q", "--stop", "the"]
     for form in (["--json"], []):
@@ -131,7 +131,7 @@ def test_ctrl_c_keeps_the_text_so_far(
 def test_both_command_lines_say_that_ctrl_c_was_heard(
     name: str, as_json: bool, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from edgekit import cli
+    from edgekit.cli import app as cli
 
     def stream(*arguments: Any) -> Iterator[Any]:
         raise KeyboardInterrupt

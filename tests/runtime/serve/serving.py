@@ -25,7 +25,7 @@ from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.command import Running, listen
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.transport import serve as plain
-from edgekit.serve import serve as uvicorn
+from edgekit.serve.asgi import serve as uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "generate"))
 from tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, make_decoder, write_decoder

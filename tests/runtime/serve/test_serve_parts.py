@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edgekit.runtime.decode import decoder
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.processors import decoder
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, check_names, parse_json
 from edgekit.runtime.serve.metrics import Metrics

@@ -31,7 +31,7 @@ from edgekit.runtime.serve.command import listen
 @pytest.fixture(scope="module", params=["edgekit", "runner.pyz"])
 def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if request.param == "edgekit":
-        return [sys.executable, "-c", "from edgekit.cli import main; main()"]
+        return [sys.executable, "-c", "from edgekit.cli.app import main; main()"]
     runner = tmp_path_factory.mktemp("runner") / "runner.pyz"
     write_runner(runner)
     return [sys.executable, str(runner)]
@@ -197,10 +197,10 @@ def test_what_does_not_end_is_cut_off_and_counted(classifier: Path, transport: s
 
 
 def test_without_the_extra_it_says_what_to_install(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit import cli
+    from edgekit.cli import app as cli
 
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "edgekit.serve", raising=False)
+    monkeypatch.delitem(sys.modules, "edgekit.serve.asgi", raising=False)
     with pytest.raises(NotPossibleHere, match=r"pip install 'edgekit\[serve\]'"):
         cli.serve(classifier)
 

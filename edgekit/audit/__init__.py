@@ -1,0 +1,1 @@
+"""What ONNX Runtime really executes of a model."""

@@ -1,0 +1,84 @@
+"""What there is: shipped targets and recipes, tasks and methods, their schemas, and this machine's fitness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from edgekit.config.recipe import load_recipe, method_module, method_names, recipe_model, recipe_names
+from edgekit.config.target import Target, best_target, load_target, target_names
+from edgekit.errors import BadInput
+from edgekit.host import detect
+from edgekit.tasks import find_task, task_names
+
+__all__ = ["catalogue", "examine", "json_schema"]
+
+
+def catalogue(what: str) -> list[dict[str, str]]:
+    """Name and title of every shipped target, recipe, task or method.
+
+    Raises:
+        BadInput: `what` is none of these.
+    """
+    if what == "targets":
+        return [{"name": name, "title": load_target(name).title} for name in target_names()]
+    if what == "recipes":
+        return [{"name": name, "title": _recipe_title(name)} for name in recipe_names()]
+    if what == "tasks":
+        return [{"name": name, "title": find_task(name).title} for name in task_names()]
+    if what == "methods":
+        return [{"name": name, "title": _first_line(method_module(name).Settings)} for name in method_names()]
+    raise BadInput(f"cannot list {what!r}", fix="one of: targets, recipes, tasks, methods")
+
+
+def _recipe_title(name: str) -> str:
+    _, _, recipe = load_recipe(name)
+    steps = " > ".join(step.method for step in recipe.compress) or "no compression"
+    return f"{recipe.task}: {steps}"
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def json_schema(what: str) -> dict[str, Any]:
+    """JSON Schema of a recipe or a target.
+
+    Raises:
+        BadInput: `what` is neither.
+    """
+    models: dict[str, Any] = {"recipe": recipe_model, "target": lambda: Target}
+    if what not in models:
+        raise BadInput(f"no schema of {what!r}", fix="one of: recipe, target")
+    schema: dict[str, Any] = models[what]().model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def examine() -> tuple[dict[str, Any], list[Any]]:
+    """(document, rich parts) on this machine and how each target fits it."""
+    host = detect()
+    best = best_target(host).name
+    rows: list[dict[str, Any]] = []
+    for name in target_names():
+        target = load_target(name)
+        lacks = target.lacks(host)
+        state = (
+            "can be exported only"
+            if lacks
+            else ("can be measured" if target.matches(host) else "runs, but emulated: no timing")
+        )
+        rows.append({"name": name, "runs": not lacks, "measured": target.matches(host), "state": state, "lacks": lacks})
+    table = Table(title="Targets on this machine", title_justify="left")
+    for column in ("target", "here", "lacks"):
+        table.add_column(column)
+    for row in rows:
+        mark = f"{row['name']} (best)" if row["name"] == best else row["name"]
+        table.add_row(mark, row["state"], "; ".join(row["lacks"]))
+    facts = host.document()
+    shown = [f"{key:<22} {_short(value)}" for key, value in facts.items()]
+    return {"host": facts, "targets": rows, "best": best}, [*shown, table]
+
+
+def _short(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,1 @@
+"""What distillation is made of: teachers, students, losses, and text to learn from."""

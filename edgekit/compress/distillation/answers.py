@@ -1,0 +1,55 @@
+"""What rows of a text alone are scored against: the original's own output for each validation and test row, as a column of it.
+
+Every later stage then scores such rows as it scores any other, the original included. Training rows stay as they are: what
+they teach comes from a teacher's outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from edgekit.data.splits import RECORD
+from edgekit.models.checkpoint import load
+from edgekit.progress import Progress
+from edgekit.tasks import find_task
+from edgekit.tasks.encode import encode, read_split
+from edgekit.train.device import placed
+from edgekit.train.loop import outputs_of
+
+__all__ = ["ANSWERED", "COLUMN", "VERSION", "answer"]
+
+VERSION = 1
+COLUMN = "embedding"
+ANSWERED = ("validation", "test")
+DIGITS = 7
+"""Decimals of each number of a unit vector: float32 has no more."""
+
+
+def answer(original: Path, rows: Path, out: Path, *, task: str, max_length: int, progress: Progress) -> dict[str, Any]:
+    """Copy rows artifact `rows` to `out`, with checkpoint `original`'s output for each evaluation row as its `embedding`.
+
+    The record is copied too: its hashes are those of the rows as they were read. Returns how many rows were answered.
+    """
+    kind = find_task(task)
+    model = load(original, kind.auto)
+    for path in sorted(rows.glob("*.jsonl")):
+        shutil.copyfile(path, out / path.name)
+    answered = {}
+    for number, split in enumerate(ANSWERED):
+        progress(number, len(ANSWERED), f"the original's answers to the {split} rows")
+        read = read_split(rows, split)
+        with placed(model):
+            outputs = outputs_of(model, kind, encode(original, read, kind, max_length))
+        lines = [
+            json.dumps(
+                {**row, COLUMN: [round(float(value), DIGITS) for value in output[0]]}, ensure_ascii=False, sort_keys=True
+            )
+            for row, output in zip(read, outputs, strict=True)
+        ]
+        (out / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        answered[split] = len(lines)
+    shutil.copyfile(rows / RECORD, out / RECORD)
+    return {"answered": answered}

@@ -1,0 +1,110 @@
+"""More text for a teacher to label: rows with words dropped, exchanged, or spliced from two rows.
+
+A student sees only as much of its teacher as the texts show. Such rows have no true label and need none: they are learned
+from soft labels alone. In the spirit of Jiao et al. 2020 (TinyBERT, section 3.3), with word statistics instead of a
+masked language model (which `edgekit.compress.distillation.fill` asks), so that it costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    from edgekit.compress.method import Work
+    from edgekit.compress.methods.distill import Settings
+
+__all__ = ["augmented", "augmented_rows", "more_rows", "new_rows", "unlabelled_rows"]
+
+CHANGED = 0.2
+"""Probability that one word is dropped or exchanged."""
+
+
+def augmented_rows(rows: list[dict[str, Any]], copies: int, seed: int) -> list[dict[str, Any]]:
+    """`copies` new unlabelled rows for each of `rows`, with words dropped, exchanged or spliced; as `new_rows` makes them."""
+    return new_rows(rows, lambda texts: augmented(texts, copies, seed)) if copies else []
+
+
+def new_rows(rows: list[dict[str, Any]], write: Callable[[list[str]], list[str]]) -> list[dict[str, Any]]:
+    """Unlabelled rows of the texts that `write` makes of those of `rows`: new ones for each, and again for each, as often as it likes.
+
+    Of two texts that belong together the first alone is changed. All columns but the one that is changed and a question's context
+    or a `text_pair` are None: the teacher says what to answer. Sentences that are embedded one by one become texts of their own.
+    """
+    if "sentence1" in rows[0]:
+        texts = [row[column] for row in rows for column in ("sentence1", "sentence2")]
+        return [{"text": text} for text in write(texts)]
+    column = next(name for name in ("text", "tokens", "question") if name in rows[0])
+    texts = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for row in rows]
+    made = []
+    for number, text in enumerate(write(texts)):
+        new: str | list[str] = text.split() if column == "tokens" else text
+        kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair"}}
+        made.append({**dict.fromkeys(rows[0]), **kept, column: new})
+    return made
+
+
+def more_rows(work: Work, settings: Settings, train: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without labels that are learned from beside `train`.
+
+    Raises:
+        BadInput: the recipe names no unlabelled rows, or no masked language model.
+        NotPossibleHere: a hub id without a network.
+    """
+    from edgekit.compress.distillation.fill import filled_rows
+    from edgekit.models.checkpoint import resolve
+
+    found = augmented_rows(train, settings.augment, work.seed)
+    if settings.fill_model is not None:
+        folder = resolve(work.checkpoint(settings.fill_model))
+        found += filled_rows(train, settings.fill, folder, work.seed, work.max_length, work.scratch, work.progress)
+    return found + unlabelled_rows(work.rows, train[0], settings.unlabelled)
+
+
+def unlabelled_rows(folder: Path, like: dict[str, Any], most: int) -> list[dict[str, Any]]:
+    """The first `most` unlabelled rows of a rows artifact, in the columns of row `like`.
+
+    Raises:
+        BadInput: the recipe names none, or the task asks more of an input than a text.
+    """
+    if not most:
+        return []
+    path = folder / "unlabelled.jsonl"
+    if not path.is_file():
+        raise BadInput("unlabelled rows are asked for, but [data] names none", where="compress, distill, unlabelled")
+    if "question" in like or "text_pair" in like:
+        raise BadInput("a text alone is no pair of texts", where="compress, distill, unlabelled")
+    with path.open(encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line, _ in zip(file, range(most), strict=False)]
+    if "tokens" in like:
+        return [{**dict.fromkeys(like), "tokens": text.split()} for text in texts]
+    return [{**(dict.fromkeys(like) if "text" in like else {}), "text": text} for text in texts]
+
+
+def augmented(texts: list[str], copies: int, seed: int) -> list[str]:
+    """`copies` new texts for each of `texts`, the same for the same seed."""
+    generator = np.random.default_rng(seed)
+    split = [text.split() for text in texts]
+    pool = np.array([word for words in split for word in words], dtype=object)
+    made = []
+    for _ in range(copies):
+        for words in split:
+            kind = generator.integers(3)
+            if kind == 0:
+                kept = [word for word, chance in zip(words, generator.random(len(words)), strict=True) if chance >= CHANGED]
+                new = kept or words
+            elif kind == 1:
+                swapped = generator.random(len(words)) < CHANGED
+                others = pool[generator.integers(len(pool), size=len(words))]
+                new = [str(other) if swap else word for word, other, swap in zip(words, others, swapped, strict=True)]
+            else:
+                other_words = split[generator.integers(len(split))]
+                new = words[: generator.integers(1, len(words) + 1)] + other_words[generator.integers(0, len(other_words)) :]
+            made.append(" ".join(new))
+    return made

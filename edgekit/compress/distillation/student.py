@@ -1,0 +1,110 @@
+"""The model that a student starts from: the current one with fewer layers, heads, neurons or a smaller width, or another checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.compress.method import Work
+from edgekit.compress.pruning.importance import importance_of, largest
+from edgekit.models.checkpoint import load, resolve, save
+from edgekit.models.narrow import narrow
+from edgekit.models.shapes import cut, keep_layers, layer_count, shapes_of
+from edgekit.tasks import Task
+from edgekit.tasks.encode import encode, read_split
+from edgekit.train.originals import mark_pairs, pairs_in
+
+if TYPE_CHECKING:
+    from edgekit.compress.methods.distill import Settings
+
+__all__ = ["Student", "adopted", "masters_of", "starting_student"]
+
+WATCHED = 1024
+"""Training rows that importance is measured on; Minitron takes as many."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to train, and where it comes from."""
+
+    model: Any
+    folder: Path
+    """Checkpoint whose tokenizer and labels it has."""
+    kept: list[int] | None
+    """Numbers of that checkpoint's width that were kept; None for all."""
+
+
+def starting_student(work: Work, settings: Settings, task: Task) -> Student:
+    """The student of `settings` before training.
+
+    Raises:
+        BadInput: more layers, heads, neurons or width than there are, an architecture that cannot be reshaped, unusable weights.
+        NotPossibleHere: a hub id without a network.
+    """
+    from edgekit.compress.methods.distill import starting_layers
+
+    if settings.student is not None:
+        folder = adopted(work, settings.student, task, "student")
+        return Student(load(folder, task.auto), folder, None)
+    model, kept = load(work.source, task.auto), None
+    layers = starting_layers(settings, layer_count(model))
+    if settings.narrows:
+        kept = _cut_to(model, work, settings, task)
+    keep_layers(model, layers)
+    return Student(model, work.source, kept)
+
+
+def adopted(work: Work, name: str, task: Task, place: str) -> Path:
+    """The folder of a checkpoint from outside the run, or a copy in scratch (`place`) that knows it will read pairs of texts.
+
+    Raises:
+        BadInput: weights that cannot be used for the task.
+        NotPossibleHere: a hub id without a network.
+    """
+    folder = resolve(work.checkpoint(name))
+    if not pairs_in(work.rows):
+        return folder
+    model = load(folder, task.auto)
+    mark_pairs(model.config, True)
+    save(model, work.scratch / place, tokenizer_files_from=folder)
+    return work.scratch / place
+
+
+def masters_of(work: Work, settings: Settings, task: Task) -> list[Path]:
+    """Checkpoints of the teachers; hidden states and relations are the first one's.
+
+    Raises:
+        BadInput: weights that cannot be used for the task.
+        NotPossibleHere: a hub id without a network.
+    """
+    own = {"original": [work.original], "dense": [work.dense], "none": []}[settings.teacher]
+    return own + [adopted(work, name, task, f"adopted-{number}") for number, name in enumerate(settings.teachers)]
+
+
+def _cut_to(model: Any, work: Work, settings: Settings, task: Task) -> list[int] | None:
+    """Cut heads, neurons and width to what `settings` says, the least important first; returns the width's numbers that stay."""
+    rows = read_split(work.rows, "train")
+    picked = np.random.default_rng(work.seed).permutation(len(rows))[:WATCHED]
+    data = encode(work.source, [rows[number] for number in sorted(picked)], task, work.max_length)
+    order = np.argsort(data.lengths, kind="stable")
+    feeds = [data.feed(order[start : start + BATCH]) for start in range(0, len(order), BATCH)]
+    work.progress(0, 1, f"distill: which heads, neurons and width count, over {len(picked):,} rows")
+    found, shapes = importance_of(model, feeds), shapes_of(model)
+    heads = [
+        largest(each, shape.heads if settings.heads is None else settings.heads, "heads")
+        for each, shape in zip(found.heads, shapes, strict=True)
+    ]
+    neurons = [
+        largest(each, shape.neurons if settings.neurons is None else settings.neurons, "neurons")
+        for each, shape in zip(found.neurons, shapes, strict=True)
+    ]
+    cut(model, heads, neurons)
+    if settings.width is None:
+        return None
+    kept = largest(found.width, settings.width, "width")
+    narrow(model, kept)
+    return kept

@@ -1,0 +1,150 @@
+"""The teacher's outputs on the training rows, computed once and kept on disk: logits, and the hidden states a student is shown."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekit.compress.distillation.relations import tapped
+from edgekit.errors import BadInput
+from edgekit.models.checkpoint import load
+from edgekit.models.files import read_json
+from edgekit.progress import Progress
+from edgekit.tasks import Task
+from edgekit.tasks.encode import Encoded, batches, encode
+from edgekit.train.device import at, placed
+
+__all__ = ["Teacher", "depth_of"]
+
+
+def depth_of(checkpoint: Path) -> int:
+    """Layers of a checkpoint, whatever was cut out of it."""
+    config = read_json(checkpoint / "config.json")
+    return int(config.get("num_hidden_layers") or config["n_layers"])
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Outputs of a frozen teacher in eval mode."""
+
+    outputs: np.ndarray
+    """float32 (passes, k); (tokens of all passes, k) where the task answers for each token. Memory-mapped."""
+    per_token: bool
+    width: int
+    states: dict[str, np.ndarray]
+    """float16 (tokens of all passes, parts, width) each, memory-mapped: "hidden" has a part for each layer shown, "relations"
+    has queries, keys and values of one layer."""
+    starts: np.ndarray
+    """int64 (passes + 1,): where each pass' tokens begin."""
+
+    def output(self, passes: np.ndarray) -> torch.Tensor:
+        """The task's output for `passes`, float32 (b, k), or (b, longest, k) padded with zeros."""
+        if not self.per_token:
+            return torch.from_numpy(self.outputs[passes].copy())
+        lengths = self.starts[passes + 1] - self.starts[passes]
+        padded = np.zeros((len(passes), int(lengths.max()), self.outputs.shape[1]), dtype=np.float32)
+        for place, number in enumerate(passes):
+            padded[place, : lengths[place]] = self.outputs[self.starts[number] : self.starts[number + 1]]
+        return torch.from_numpy(padded)
+
+    def tokens(self, name: str, passes: np.ndarray) -> np.ndarray:
+        """`states[name]` of the tokens of `passes`, one pass after the other, float32 (tokens, parts, width)."""
+        states = self.states[name]
+        return np.concatenate([states[self.starts[row] : self.starts[row + 1]] for row in passes]).astype(np.float32)
+
+    @staticmethod
+    def prepare(
+        checkpoint: Path,
+        task: Task,
+        rows: list[dict[str, Any]],
+        labels: list[str],
+        max_length: int,
+        scratch: Path,
+        *,
+        shown: list[int],
+        relation_layer: int | None,
+        student: Encoded,
+        progress: Progress,
+    ) -> Teacher:
+        """Run the teacher over `rows`, or read what a killed run left in `scratch`.
+
+        `shown`: layers (0 for the embeddings) whose states a student is compared with; none for no hidden states.
+        `relation_layer`: the layer, from 0, whose queries, keys and values it is shown. A teacher may have `labels` in another
+        order; its outputs are put into theirs.
+
+        Raises:
+            BadInput: teacher and student differ in labels or, where tokens are compared, in tokens; a layer that does not
+                exist.
+        """
+        model = load(checkpoint, task.auto)
+        theirs = [model.config.id2label[number] for number in range(model.config.num_labels)]
+        if task.named and sorted(theirs) != sorted(labels):
+            raise BadInput("teacher and student have different labels", where=f"compress, distill ({checkpoint})")
+        order = [theirs.index(label) for label in labels] if task.named else slice(None)
+        have = model.config.num_hidden_layers
+        if any(not 0 <= layer <= have for layer in shown):
+            raise BadInput(
+                f"layer map {shown} names layers that a teacher of {have} does not have",
+                where="compress, distill, hidden",
+                fix=f"name layers from 0 (embeddings) to {have}",
+            )
+        data = encode(checkpoint, rows, task, max_length)
+        lengths = data.lengths
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        same = len(data.passes) == len(student.passes) and all(
+            np.array_equal(ours.ids, other.ids) for ours, other in zip(student.passes, data.passes, strict=True)
+        )
+        deep = bool(shown) or relation_layer is not None
+        if (deep or task.per_token) and not same:
+            raise BadInput(
+                "teacher and student cut text into different tokens, so what they say of each token cannot be compared",
+                where=f"compress, distill ({checkpoint})",
+                fix="distil before prune-vocabulary, and from a teacher with the same tokenizer"
+                + ("" if task.per_token else ', or set hidden = "none" and relations = "none"'),
+            )
+        scratch.mkdir(parents=True, exist_ok=True)
+        done = scratch / "teacher.npy"
+        total, width = int(starts[-1]), model.config.hidden_size
+        shapes = {"hidden": (total, len(shown), width)} if shown else {}
+        shapes |= {"relations": (total, 3, width)} if relation_layer is not None else {}
+        if not done.is_file():
+            outputs: np.ndarray | None = None
+            states = {name: np.memmap(scratch / f"{name}.f16", np.float16, "w+", shape=shape) for name, shape in shapes.items()}
+            seen = 0
+            with placed(model) as device, torch.inference_mode(), tapped(model, relation_layer) as parts:
+                for batch in batches(lengths, 64, None):
+                    feed = at(data.feed(batch), device)
+                    given = model(**feed, output_hidden_states=bool(shown))
+                    output = task.tensor(model, given, feed["attention_mask"]).cpu().numpy()[..., order]
+                    if outputs is None:
+                        count = total if task.per_token else len(lengths)
+                        outputs = np.zeros((count, output.shape[-1]), dtype=np.float32)
+                    if not task.per_token:
+                        outputs[batch] = output
+                    fresh = {"hidden": [given.hidden_states[layer] for layer in shown] if shown else [], "relations": parts}
+                    layers = {name: torch.stack(list(fresh[name]), dim=2).cpu().numpy() for name in states}
+                    for place, number in enumerate(batch):
+                        tokens = slice(starts[number], starts[number + 1])
+                        if task.per_token:
+                            outputs[tokens] = output[place, : lengths[number]]
+                        for name in states:
+                            states[name][tokens] = layers[name][place, : lengths[number]]
+                    seen += len(batch)
+                    progress(seen, len(lengths), f"distill: teacher's outputs, {seen:,} of {len(lengths):,}")
+            for kept in states.values():
+                kept.flush()
+            with (scratch / "teacher.tmp").open("wb") as file:
+                np.save(file, np.zeros((0, 1), dtype=np.float32) if outputs is None else outputs, allow_pickle=False)
+            os.replace(scratch / "teacher.tmp", done)
+        return Teacher(
+            outputs=np.load(done, mmap_mode="r", allow_pickle=False),
+            per_token=task.per_token,
+            width=width,
+            states={name: np.memmap(scratch / f"{name}.f16", np.float16, "r", shape=shape) for name, shape in shapes.items()},
+            starts=starts,
+        )

@@ -1,0 +1,1 @@
+"""One file a compression method; `edgekit ls methods` lists them."""

@@ -1,0 +1,200 @@
+"""distill-decoder: a frozen language model teaches the current one, over texts that come from one of three places.
+
+- "rows": the training texts. Loss: alpha T^2 KL(teacher / T || student / T) + (1 - alpha) cross-entropy of the next token (Hinton
+  et al. 2015), at every token.
+- "sequence": the teacher's own completions of the beginnings of these texts, drawn once (Kim and Rush 2016, arXiv 1606.07947,
+  sequence-level distillation, by sampling instead of beam search). The same loss where the teacher wrote; alpha = 0 is theirs.
+- "on-policy": in each step the student completes the prompts, and learns what the teacher says at every token that it wrote itself
+  (Agarwal et al. 2024, arXiv 2306.13649, GKD with lambda = 1 and the forward KL). Its own tokens are no labels, so alpha is 1.
+
+All weights are trained, or LoRA adapters that are folded in at the end. What pruning set to zero stays zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.compress.method import Work
+from edgekit.config.toml import Strict
+from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from edgekit.tasks import Task
+    from edgekit.tasks.encode import Encoded
+
+__all__ = ["METHOD", "SERVES", "SPREAD", "VERSION", "Settings", "run"]
+
+METHOD = "distill-decoder"
+VERSION = 1
+SERVES = ("decoders",)
+SPREAD = True
+ALPHA = {"rows": 0.5, "sequence": 0.5, "on-policy": 1.0}
+
+
+class Settings(Strict):
+    """Distil a language model into the current, smaller one, over rows, the teacher's texts or its own."""
+
+    method: Literal["distill-decoder"]
+    source: Literal["rows", "sequence", "on-policy"] = "rows"
+    """Whose texts: the training rows, the teacher's completions of their beginnings, or the student's."""
+    layers: int | None = Field(None, ge=1)
+    """Blocks of the student, taken evenly from the current model; left out: all (drop-blocks chooses by influence)."""
+    teacher: Literal["original", "dense"] = "original"
+    """Who teaches: the uncompressed original, or the model from before the first pruning."""
+    temperature: float = Field(1.0, gt=0, le=100)
+    """Of both sides of the soft loss."""
+    alpha: float | None = Field(None, ge=0, le=1)
+    """Weight of the soft loss against the next token's; left out: 0.5, on-policy 1."""
+    rows: int | None = Field(None, ge=1)
+    """Training rows to learn from, drawn by the seed; left out: all."""
+    prompt: int = Field(16, ge=1)
+    """Tokens of a row that are gone on with; "sequence" and "on-policy"."""
+    tokens: int = Field(64, ge=1)
+    """Most tokens that are written after a prompt."""
+    sampling: float = Field(1.0, gt=0, le=10)
+    """Temperature at which they are drawn."""
+    lora: int | None = Field(None, ge=1)
+    """Train low-rank adapters of this rank instead of all weights, and fold them in at the end."""
+    lora_alpha: float = Field(16.0, gt=0)
+    """Scale of the adapters, in units of 1 / rank."""
+    lora_targets: list[str] | None = None
+    """Linear modules that get adapters, by the end of their path; left out: all of the blocks'."""
+    epochs: int = Field(1, ge=1, le=10_000)
+    batch: int = Field(8, ge=1, le=65_536)
+    learning_rate: float = Field(3e-4, gt=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
+
+    @model_validator(mode="after")
+    def _own_texts(self) -> Settings:
+        if self.source == "on-policy" and self.alpha not in (None, 1.0):
+            raise ValueError('the student\'s own tokens are no labels, so source = "on-policy" has no `alpha`; leave it out')
+        own = [name for name in ("prompt", "tokens", "sampling") if name in self.model_fields_set]
+        if self.source == "rows" and own:
+            raise ValueError(f'source = "rows" writes no texts; leave out {", ".join(own)}')
+        if self.lora is None and {"lora_alpha", "lora_targets"} & self.model_fields_set:
+            raise ValueError("lora_alpha and lora_targets go with `lora`, the rank of the adapters")
+        return self
+
+
+@dataclass
+class _Loss:
+    """The loss of a batch, as `edgekit.train.loop.fit` calls it."""
+
+    settings: Settings
+    task: Task
+    teacher: Any
+    texts: Encoded
+    seed: int
+    step: int = 0
+
+    def begin(self, step: int, total: int) -> None:
+        """Say which step comes: what the student draws depends on nothing else."""
+        self.step = step
+
+    def __call__(self, model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
+        import torch
+
+        from edgekit.compress.distillation.sampling import complete, ends_of, feed_of
+
+        settings, place = self.settings, feed["input_ids"].device
+        alpha = ALPHA[settings.source] if settings.alpha is None else settings.alpha
+        if settings.source == "on-policy":
+            ids, lengths = complete(
+                model, feed["input_ids"], settings.tokens, temperature=settings.sampling, ends=ends_of(self.teacher.config),
+                pad=self.texts.pad_id, seed=self.seed * 1_000_003 + self.step,
+            )  # fmt: skip
+            feed, wanted = feed_of(ids, lengths, settings.prompt)
+            feed = {name: tensor.to(place) for name, tensor in feed.items()}
+        else:
+            wanted = self.texts.wanted(passes)
+        wanted, mask = wanted.to(place), feed["attention_mask"]
+        ours = model(**feed, use_cache=False).logits.float()
+        value: torch.Tensor = ours.new_zeros(())
+        if alpha > 0:
+            with torch.no_grad():
+                theirs = self.teacher(**feed, use_cache=False).logits.float()
+            value = value + alpha * self.task.soft(ours, theirs, wanted, mask, settings.temperature)
+        if alpha < 1:
+            value = value + (1 - alpha) * self.task.hard(ours, wanted, mask).mean()
+        return value
+
+
+def run(work: Work, settings: Settings) -> dict[str, Any]:
+    """Train the student and write it to `work.out`; returns its history. "validation" is 1/perplexity.
+
+    Raises:
+        BadInput: more blocks than there are, no text long enough for a prompt, a prompt and its completion beyond `max_length`,
+            or modules for adapters that are not there.
+    """
+    import numpy as np
+    from accelerate import Accelerator
+
+    from edgekit.compress.distillation.written import completions, prompts_of
+    from edgekit.compress.pruning.zeros import kept_zeros
+    from edgekit.models.checkpoint import load, parameters, save
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import encode, read_split
+    from edgekit.train.loop import Plan, fit
+    from edgekit.train.lora import attach, merge
+    from edgekit.train.perplexity import text_probability
+
+    task = find_task(work.task)
+    student = _student(load(work.source, task.auto), settings)
+    teacher = load(work.original if settings.teacher == "original" else work.dense, task.auto).requires_grad_(False)
+    teacher.to(Accelerator().device)
+    rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
+    if settings.rows is not None and settings.rows < len(rows["train"]):
+        picked = np.random.default_rng(work.seed).choice(len(rows["train"]), size=settings.rows, replace=False)
+        rows["train"] = [rows["train"][number] for number in sorted(picked)]
+    texts, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
+    if settings.source != "rows":
+        if settings.prompt + settings.tokens > work.max_length:
+            raise BadInput(
+                f"a prompt of {settings.prompt} and {settings.tokens} tokens after it are more than max_length, {work.max_length}",
+                where=f"compress, {METHOD}",
+                fix="ask for fewer `tokens`, or a longer [model] max_length",
+            )
+        texts = prompts_of(texts, settings.prompt)
+    if settings.source == "sequence":
+        texts = completions(
+            teacher, texts, settings.tokens, temperature=settings.sampling, seed=work.seed, scratch=work.scratch / "completions",
+            progress=work.progress, label=METHOD,
+        )  # fmt: skip
+    zeros = kept_zeros(student)
+    before = text_probability(student, task, validation)
+    if settings.lora is not None:
+        attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
+    loss = _Loss(settings, task, teacher, texts, work.seed)
+    history = fit(
+        student, texts, loss, lambda model: text_probability(model, task, validation),
+        Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision),
+        seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label=METHOD,
+        before_step=loss.begin, after_step=zeros if settings.lora is None else lambda: None,
+    )  # fmt: skip
+    if settings.lora is not None:
+        merge(student)
+        zeros()
+    save(student, work.out, tokenizer_files_from=work.source)
+    found = history["quality"][history["best_epoch"] - 1]
+    return {"parameters": parameters(student), "start": before, "validation": found, "history": history}
+
+
+def _student(model: Any, settings: Settings) -> Any:
+    """`model`, or its blocks at even distances."""
+    from edgekit.models.stack import blocks_of, keep_blocks
+
+    have, count = len(blocks_of(model)), settings.layers
+    if count is None:
+        return model
+    if count > have:
+        raise BadInput(f"a student of {count} layers cannot start from a model of {have}", where=f"compress, {METHOD}, layers")
+    return keep_blocks(model, [(2 * number + 1) * have // (2 * count) for number in range(count)])

@@ -1,0 +1,201 @@
+"""prune-gradual: sparsity that rises while the model trains, so that what stays makes up for what goes bit by bit.
+
+Zhu and Gupta 2017 (arXiv 1710.01878, eq. 1): after prune k of n the sparsity is s_f + (s_i - s_f)(1 - k / n)^3, fast at first,
+when much is redundant, and slow at the end; then training goes on at s_f. The loss is the teacher's soft labels and the true
+ones, as in `distill`. `what = "weights"` sets the smallest single weights to zero, a smaller download and no speed;
+`what = "structures"` removes heads and neurons by their Fisher information, asked anew at each prune (`fisher`, as in
+`prune-structured`), which are cut out at the end. An epoch counts as best only once all of it is pruned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.compress.method import Work
+from edgekit.compress.methods.prune_unstructured import SPEED
+from edgekit.config.toml import Strict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from edgekit.tasks import Task
+
+__all__ = ["METHOD", "VERSION", "Settings", "cubic", "due", "run"]
+
+METHOD = "prune-gradual"
+VERSION = 1
+SPREAD = True
+BATCH = 32
+
+
+class Settings(Strict):
+    """Prune bit by bit during training: single weights (a smaller download, no speed), or heads and neurons."""
+
+    method: Literal["prune-gradual"]
+    what: Literal["weights", "structures"] = "weights"
+    """Single weights of the encoder's linear layers, or whole heads and neurons."""
+    sparsity: float = Field(gt=0, lt=1)
+    """Share to end with: of the weights that are zero, or of the layers' multiplications that are gone."""
+    start: float = Field(0.0, ge=0, lt=1)
+    """Share to begin with."""
+    steps: int = Field(10, ge=1, le=10_000)
+    """Prunes on the way."""
+    rising: float = Field(0.5, gt=0, le=1)
+    """Share of the training over which the sparsity rises; the rest recovers."""
+    scope: Literal["global", "layer"] = "layer"
+    """Whether single weights of one layer or of all compete."""
+    rows: int = Field(256, ge=1)
+    """Training rows that the information of heads and neurons is computed from."""
+    multiple_of: int = Field(32, ge=1, le=256)
+    """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
+    teacher: Literal["original", "dense"] = "original"
+    """Who teaches: the uncompressed original, or the model from before the first pruning."""
+    temperature: float = Field(4.0, gt=0, le=100)
+    alpha: float = Field(0.9, ge=0, le=1)
+    """Weight of the soft labels against the hard ones; 0 learns from the labels alone."""
+    lora: int | None = Field(None, ge=1)
+    """Train low-rank adapters of this rank, under the masks, and the head instead of all weights."""
+    lora_alpha: float = Field(16.0, gt=0)
+    """Scale of the adapters, in units of 1 / rank."""
+    lora_targets: list[str] | None = None
+    """Linear modules that get adapters, by the end of their path; left out: all of the encoder's."""
+    epochs: int = Field(10, ge=1, le=10_000)
+    batch: int = Field(32, ge=1, le=65_536)
+    learning_rate: float = Field(3e-4, gt=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
+
+    @model_validator(mode="after")
+    def _applicable(self) -> Settings:
+        faults = []
+        if self.start >= self.sparsity:
+            faults.append(f"start = {self.start:g} leaves nothing to rise to sparsity = {self.sparsity:g}")
+        unused = {"weights": ("rows", "multiple_of"), "structures": ("scope",)}[self.what]
+        unused += () if self.lora is not None else ("lora_alpha", "lora_targets")
+        for name in unused:
+            if name in self.model_fields_set:
+                why = "without lora" if name.startswith("lora") else f'with what = "{self.what}"'
+                faults.append(f"{name} is not used {why}; leave it out")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def cubic(start: float, end: float, done: int, steps: int) -> float:
+    """The sparsity after prune `done` of `steps` (eq. 1 of the paper)."""
+    return end + (start - end) * (1 - done / steps) ** 3
+
+
+def due(step: int, total: int, settings: Settings) -> int:
+    """How many prunes have happened when training step `step` of `total` is taken; all of them by the last."""
+    return min(settings.steps, int((step + 1) * settings.steps / max(1.0, settings.rising * total)))
+
+
+def run(work: Work, settings: Settings) -> dict[str, Any]:
+    """Train under rising sparsity and write the pruned checkpoint to `work.out`; returns what was reached and the history."""
+    from dataclasses import asdict
+
+    from edgekit.compress.feed import labelled_batches
+    from edgekit.compress.pruning.masked_structures import cut_masked, drop_structures, structure_costs
+    from edgekit.compress.pruning.masked_weights import Prunes, attach, drop_smallest, fold
+    from edgekit.compress.pruning.sparse import compressed_bytes
+    from edgekit.models.anatomy import layers_of
+    from edgekit.models.checkpoint import load, parameters, save
+    from edgekit.models.shapes import shapes_of
+    from edgekit.models.stack import encoder_linears
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import encode, labels_of, read_split
+    from edgekit.train.loop import Plan, fit, quality_of
+
+    task = find_task(work.task)
+    model = load(work.source, task.auto)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    labels = labels_of(work.source) if task.named else []
+    rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
+    train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
+    modules = [module for linears in encoder_linears(layers_of(model)) for module in linears.values() if module.weight.numel()]
+    size = compressed_bytes([module.weight.detach().double().numpy() for module in modules])
+    attach(
+        model, modules,
+        rank=settings.lora, alpha=settings.lora_alpha, targets=settings.lora_targets, seed=work.seed,
+    )  # fmt: skip
+    before, done, costs = shapes_of(model), Prunes(), None
+    if settings.what == "structures":
+        _, batches = labelled_batches(work, settings.rows, BATCH)
+        costs = structure_costs(model, batches, 1 - settings.sparsity, settings.multiple_of)
+
+    def prune(sparsity: float) -> None:
+        if costs is None:
+            drop_smallest(modules, sparsity, overall=settings.scope == "global")
+        else:
+            drop_structures(model, task, batches, costs, sparsity, settings.multiple_of, work.seed)
+
+    def before_step(step: int, total: int) -> None:
+        wanted = due(step, total, settings)
+        if wanted > int(done.count):
+            sparsity = cubic(settings.start, settings.sparsity, wanted, settings.steps)
+            if sparsity > 0:
+                prune(sparsity)
+            done.count.fill_(wanted)
+
+    def evaluate(model: Any) -> float:
+        return quality_of(model, task, validation, rows["validation"], labels)
+
+    plan = Plan(
+        settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision
+    )
+    history = fit(
+        model, train, _loss(work, task, settings, train, rows["train"], labels), evaluate, plan,
+        seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="prune gradually", extra=done,
+        before_step=before_step, may_be_best=lambda: int(done.count) == settings.steps,
+    )  # fmt: skip
+    fold(modules)
+    if costs is None:
+        facts = _sparsity(modules, size)
+    else:
+        cut_masked(model)
+        facts = {"shapes": {"before": list(map(asdict, before)), "after": list(map(asdict, shapes_of(model)))}}
+    save(model, work.out, tokenizer_files_from=work.source)
+    quality = history["quality"][history["best_epoch"] - 1]
+    return {**facts, "parameters": parameters(model), "validation": quality, "history": history}
+
+
+def _loss(work: Work, task: Task, settings: Settings, train: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+    """(model, _, inputs, numbers of the passes) -> alpha times the soft loss and (1 - alpha) times the hard one."""
+    from edgekit.compress.distillation.teacher import Teacher
+
+    alpha = settings.alpha if task.supervised else 1.0
+    teacher = None
+    if alpha > 0:
+        teacher = Teacher.prepare(
+            work.original if settings.teacher == "original" else work.dense, task, rows, labels, work.max_length, work.scratch,
+            shown=[], relation_layer=None, student=train, progress=work.progress,
+        )  # fmt: skip
+
+    def loss(model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
+        mask = feed["attention_mask"]
+        output, wanted = task.tensor(model, model(**feed), mask).float(), train.wanted(passes).to(mask.device)
+        value: torch.Tensor = (1 - alpha) * task.hard(output, wanted, mask).mean() if alpha < 1 else output.sum() * 0
+        if teacher is None:
+            return value
+        shown = teacher.output(passes).to(mask.device)
+        return value + alpha * task.soft(output, shown, wanted, mask, settings.temperature)
+
+    return loss
+
+
+def _sparsity(modules: list[Any], before: int) -> dict[str, Any]:
+    """The share of zeros, and what they save of a download."""
+    from edgekit.compress.pruning.sparse import compressed_bytes
+
+    weights = [module.weight.detach().double().numpy() for module in modules]
+    zeros, total = sum(int((weight == 0).sum()) for weight in weights), sum(weight.size for weight in weights)
+    size = compressed_bytes(weights)
+    return {
+        "sparsity": round(zeros / total, 6), "weights": total, "compressed_bytes_before": before, "compressed_bytes": size, "speed": SPEED,
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+"""prune-structured: heads, neurons and whole layers removed physically after training, without a gradient step on weights.
+
+Kwon et al. 2022 (arXiv 2204.09656): importance from mask gradients, a search under a budget, rearrangement inside each layer,
+least-squares scales. Minutes, not hours; follow it with `distill` (no `layers`) to recover what it cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.compress.method import Work
+from edgekit.config.toml import Strict
+from edgekit.errors import BadInput
+from edgekit.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.models.shapes import LayerShape
+    from edgekit.tasks import Task
+
+__all__ = ["METHOD", "VERSION", "Settings", "Summary", "prune", "run"]
+
+METHOD = "prune-structured"
+VERSION = 1
+BATCH = 32
+TUNING_ROWS = 512
+
+
+class Settings(Strict):
+    """Remove heads, neurons and layers that matter least, after training, under a budget."""
+
+    method: Literal["prune-structured"]
+    keep: float | None = Field(None, gt=0, lt=1)
+    """Share of the encoder layers' multiplications to keep."""
+    latency: float | None = Field(None, gt=0, lt=1)
+    """Share of the encoder layers' time to keep, by a cost for each head and neuron measured on this machine."""
+    layers: int | None = Field(None, ge=1)
+    """Remove whole layers first, down to this many: always the one whose loss moves the outputs least."""
+    rows: int = Field(2048, ge=32)
+    """Training rows that importance is computed from."""
+    multiple_of: int = Field(32, ge=1, le=256)
+    """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
+    rescale: bool = True
+    """Tune scales of what was kept by least squares."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Settings:
+        if self.keep is not None and self.latency is not None:
+            raise ValueError("give either `keep` or `latency`, not both")
+        if self.keep is None and self.latency is None and self.layers is None:
+            raise ValueError("nothing to prune to: give `keep`, `latency` or `layers`")
+        return self
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What pruning did; nothing here depends on how long it took."""
+
+    before: tuple[LayerShape, ...]
+    after: tuple[LayerShape, ...]
+    parameters: int
+    layers_kept: tuple[int, ...] | None
+    """Numbers of the layers that stayed, where whole layers were asked for."""
+    cost: float | None
+    """Share of the modelled cost of heads, neurons and fixed parts that is left, where a budget was asked for."""
+    importance: float | None
+    """Share of the diagonal Fisher information that the kept heads and neurons hold."""
+    rescale: dict[str, Any] | None
+    """Blocks tuned, and the relative error of each before and after."""
+
+
+def run(work: Work, settings: Settings) -> dict[str, Any]:
+    """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
+    from edgekit.compress.feed import labelled_batches
+    from edgekit.models.checkpoint import load, save
+    from edgekit.tasks import find_task
+
+    task = find_task(work.task)
+    model = load(work.source, task.auto)
+    count, batches = labelled_batches(work, settings.rows, BATCH)
+    pruned, summary = prune(model, task, batches, settings, work.progress, scratch=work.scratch)
+    save(pruned, work.out, tokenizer_files_from=work.source)
+    shapes = {"before": [asdict(shape) for shape in summary.before], "after": [asdict(shape) for shape in summary.after]}
+    facts = {key: getattr(summary, key) for key in ("layers_kept", "cost", "importance", "rescale")}
+    given = {key: value for key, value in facts.items() if value is not None}
+    return {"rows": count, **given, "parameters": summary.parameters, "shapes": shapes}
+
+
+def prune(
+    model: Any,
+    task: Task,
+    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
+    settings: Settings,
+    progress: Progress,
+    *,
+    scratch: Path | None = None,
+    seed: int = 0,
+) -> tuple[Any, Summary]:
+    """A smaller copy of `model`, which itself is left as it is and must be in eval mode.
+
+    `batches`: (inputs of the model, int64 (b, s) each; labels as the task's hard loss takes them). Where there are no labels they
+    are drawn from the model's own predictions; the divergence from the dense model would not do, its gradient being zero at
+    the dense model. `scratch` keeps measured costs for a resumed run.
+
+    Raises:
+        BadInput: `layers` removes nothing, or the budget cannot be reached by heads and neurons.
+    """
+    import copy
+    import tempfile
+
+    import numpy as np
+
+    from edgekit.compress.pruning.cost import check_budget, unit_costs
+    from edgekit.compress.pruning.fisher import choose, gradients, rearrange
+    from edgekit.compress.pruning.layer_drop import drop_layers
+    from edgekit.compress.pruning.rescale import fold_scales
+    from edgekit.models.checkpoint import parameters
+    from edgekit.models.shapes import cut, layer_count, shapes_of
+
+    if settings.layers is not None and settings.layers >= layer_count(model):
+        raise BadInput(
+            f"layers = {settings.layers} removes nothing from a model of {layer_count(model)}",
+            where="compress, prune-structured, layers",
+        )
+    before = tuple(shapes_of(model))
+    dense, total = copy.deepcopy(model), len(batches)
+    masks = [feed["attention_mask"] for feed, _ in batches]
+    some = [feed for feed, _ in batches[: max(1, TUNING_ROWS // max(map(len, masks)))]]
+    layers_kept = drop_layers(dense, task, settings.layers, some, progress) if settings.layers is not None else None
+    pruned = copy.deepcopy(dense)
+    share = settings.keep if settings.keep is not None else settings.latency
+    cost, importance, rescale = None, None, None
+    if share is not None:
+        shapes = shapes_of(dense)
+        tokens = float(sum(int(mask.sum()) for mask in masks) / sum(map(len, masks)))
+        with tempfile.TemporaryDirectory() as aside:
+            measured = settings.latency is not None
+            head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or Path(aside))
+        whole = sum(shape.heads * head + shape.neurons * neuron for shape in shapes)
+        budget = share * (whole + fixed) - fixed
+        name = "latency" if measured else "keep"
+        check_budget(budget, head, neuron, fixed, whole, settings.multiple_of, f"compress, prune-structured, {name}")
+        found = gradients(
+            dense,
+            task,
+            shapes,
+            batches,
+            seed,
+            lambda done: progress(done, 2 * total, f"prune: mask gradients, batch {done} of {total}"),
+        )
+        pick = choose(found, head, neuron, budget, settings.multiple_of)
+        heads = [rearrange(kept, gradient) for kept, gradient in zip(pick.heads, found.heads, strict=True)]
+        neurons = [rearrange(kept, gradient) for kept, gradient in zip(pick.neurons, found.neurons, strict=True)]
+        cut(pruned, [np.flatnonzero(kept).tolist() for kept in heads], [np.flatnonzero(kept).tolist() for kept in neurons])
+        left = sum(int(kept.sum()) for kept in heads) * head + sum(int(kept.sum()) for kept in neurons) * neuron
+        cost = round((left + fixed) / (whole + fixed), 6)
+        scores = [(gradient**2).sum(axis=0) for gradient in (*found.heads, *found.neurons)]
+        held = sum(float(score[kept].sum()) for score, kept in zip(scores, (*heads, *neurons), strict=True))
+        importance = round(held / max(sum(float(score.sum()) for score in scores), 1e-300), 6)
+        if settings.rescale:
+            rescale = fold_scales(
+                pruned,
+                dense,
+                some,
+                lambda done, blocks: progress(blocks + done, 2 * blocks, f"prune: scales, block {done + 1} of {blocks}"),
+            )
+    kept = None if layers_kept is None else tuple(layers_kept)
+    return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), kept, cost, importance, rescale)

@@ -1,0 +1,165 @@
+"""prune-vocabulary: the tokenizer and the embedding shrink to what the corpus and a safety set need.
+
+Half of a small encoder is its embedding table. WordPiece matches the longest piece first, so removing pieces that the
+corpus never used cannot change how the corpus is cut; single characters and short continuations stay, so a word never
+seen before is still cut into pieces and not lost to [UNK].
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from edgekit.compress.method import Work
+from edgekit.config.toml import Strict
+from edgekit.errors import BadInput, CheckFailed
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["METHOD", "VERSION", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
+
+METHOD = "prune-vocabulary"
+VERSION = 2
+UNUSED = re.compile(r"\[unused\d+\]")
+"""BERT's reserved pieces, which no text contains."""
+
+
+class Settings(Strict):
+    """Keep the pieces that the training and validation rows use, and a safety set."""
+
+    method: Literal["prune-vocabulary"]
+    min_count: int = Field(1, ge=1)
+    """Pieces used less often are dropped, unless they are in the safety set. Above 1, corpus words may be cut anew."""
+    continuation_length: int = Field(2, ge=1, le=20)
+    """Continuation pieces of up to this many characters are always kept."""
+    size: int | None = Field(None, ge=100)
+    """Fill up to this many pieces with the lowest-numbered others: learned vocabularies number frequent pieces first, and
+    words that training lacks but the world uses keep their own embedding."""
+    rows: int | None = Field(None, ge=100)
+    """Different embedding rows to keep, chosen like pieces; every other piece shares the nearest row (Euclidean distance)."""
+
+
+def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], settings: Settings) -> list[str]:
+    """Pieces to keep of a WordPiece `tokenizer.json`, in the order of their old ids.
+
+    Specials, single characters (digits among them), continuations up to the set length, and what was used often enough.
+    """
+    vocabulary: dict[str, int] = document["model"]["vocab"]
+    prefix = document["model"]["continuing_subword_prefix"]
+    specials = {token["content"] for token in document["added_tokens"]} | {document["model"]["unk_token"]}
+    wanted = {piece for piece, count in used if count >= settings.min_count} | specials
+
+    def safe(piece: str) -> bool:
+        if piece.startswith(prefix) and len(piece) > len(prefix):
+            return len(piece) - len(prefix) <= settings.continuation_length
+        return len(piece) == 1
+
+    kept = {piece for piece in vocabulary if piece in wanted or safe(piece)}
+    others = [
+        piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece not in kept and not UNUSED.match(piece)
+    ]
+    kept.update(others[: max(0, (settings.size or 0) - len(kept))])
+    return sorted(kept, key=vocabulary.__getitem__)
+
+
+def shrink_tokenizer(document: dict[str, Any], pieces: list[str]) -> dict[str, Any]:
+    """A copy of a WordPiece `tokenizer.json` document with `pieces` as its whole vocabulary, renumbered from 0."""
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    small: dict[str, Any] = json.loads(json.dumps(document))
+    small["model"]["vocab"] = ids
+    small["added_tokens"] = [{**token, "id": ids[token["content"]]} for token in small["added_tokens"]]
+    small["truncation"] = small["padding"] = None
+    post = small.get("post_processor") or {}
+    for name, entry in (post.get("special_tokens") or {}).items():
+        entry["ids"] = [ids[name]]
+    for side in ("sep", "cls"):
+        if side in post:
+            post[side] = [post[side][0], ids[post[side][0]]]
+    return small
+
+
+def run(work: Work, settings: Settings) -> dict[str, Any]:
+    """Write the checkpoint with the smaller tokenizer and embedding; returns the counts before and after.
+
+    Raises:
+        BadInput: the tokenizer is not WordPiece.
+        CheckFailed: with min_count 1, a training row is cut differently than before.
+    """
+    import torch
+    from tokenizers import Tokenizer
+
+    from edgekit.models.checkpoint import load, parameters, save
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import read_split, texts_of
+
+    path = work.source / "tokenizer.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["model"]["type"] != "WordPiece":
+        raise BadInput(
+            f"cannot prune a {document['model']['type']} vocabulary, only WordPiece", where="compress, prune-vocabulary"
+        )
+    task = find_task(work.task)
+    rows_read = [row for split in ("train", "validation") for row in read_split(work.rows, split)]
+    texts = [text for row in rows_read for item in task.items(row) for text in texts_of(item)]
+    before = Tokenizer.from_file(str(path))
+    before.no_padding()
+    before.no_truncation()
+    cut = [encoding.tokens for encoding in before.encode_batch(texts)]
+    used = Counter(piece for row in cut for piece in row)
+    pieces = kept_pieces(document, used.items(), settings)
+    own = (
+        set(kept_pieces(document, used.items(), settings.model_copy(update={"size": settings.rows})))
+        if settings.rows
+        else set(pieces)
+    )
+    small = shrink_tokenizer(document, pieces)
+    after = Tokenizer.from_str(json.dumps(small))
+    changed = sum(old != new.tokens for old, new in zip(cut, after.encode_batch(texts), strict=True))
+    if changed and settings.min_count == 1:
+        raise CheckFailed(f"{changed} rows are cut differently by the pruned tokenizer", where="compress, prune-vocabulary")
+
+    model = load(work.source, task.auto)
+    old = model.get_input_embeddings()
+    rows = torch.tensor([document["model"]["vocab"][piece] for piece in pieces])
+    embedding = torch.nn.Embedding(len(pieces), old.embedding_dim)
+    embedding.weight.data.copy_(old.weight.data[rows])
+    sharing = _share(embedding.weight.data, [number for number, piece in enumerate(pieces) if piece in own])
+    renumbered = {number: new for new, number in enumerate(rows.tolist())}
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"):
+        number = getattr(model.config, name, None)
+        if number is not None:
+            setattr(model.config, name, renumbered.get(number))
+    embedding.padding_idx = model.config.pad_token_id
+    model.set_input_embeddings(embedding)
+    model.config.vocab_size = len(pieces)
+    save(model, work.out, tokenizer_files_from=work.source)
+    _write(work.out / "tokenizer.json", small)
+    return {
+        "parameters": parameters(model),
+        "vocabulary": {"before": len(document["model"]["vocab"]), "after": len(pieces)},
+        "pieces_sharing_a_row": sharing,
+        "rows_cut_differently": changed,
+    }
+
+
+def _share(table: torch.Tensor, own: list[int]) -> int:
+    """Give every row of `table` (pieces, width) outside `own` the values of the nearest row inside, in place; returns how many."""
+    import torch
+
+    others = sorted(set(range(len(table))) - set(own))
+    kept = table[own].clone()
+    for start in range(0, len(others), 2000):
+        part = others[start : start + 2000]
+        table[part] = kept[torch.cdist(table[part], kept).argmin(dim=1)]
+    return len(others)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")

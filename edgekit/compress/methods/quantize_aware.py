@@ -1,0 +1,95 @@
+"""quantize-aware: last epochs with INT8 already in the loss, where quantizing after training loses too much.
+
+The student is the current model with fake quantizers (`fake_int8`), the teacher the original. Ranges start from what
+training rows show and are learned with the weights; they go into `ranges.json` beside the checkpoint, and static INT8 uses
+them instead of calibration. Put it last, with `mode = "static"` in the recipe's [quantize].
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from edgekit.compress.method import Work
+from edgekit.config.toml import Strict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+__all__ = ["METHOD", "VERSION", "Settings", "run"]
+
+METHOD = "quantize-aware"
+VERSION = 2
+SPREAD = True
+WATCHED = 16
+"""Batches that ranges start from."""
+
+
+class Settings(Strict):
+    """Train on with INT8 rounding in the forward pass; learned ranges go into the Q/DQ pairs of static INT8."""
+
+    method: Literal["quantize-aware"]
+    epochs: int = Field(2, ge=1, le=1000)
+    batch: int = Field(32, ge=1, le=4096)
+    learning_rate: float = Field(1e-5, gt=0, lt=1)
+    temperature: float = Field(4.0, gt=0, le=100)
+    alpha: float = Field(0.9, ge=0, le=1)
+    """Weight of the soft labels against the hard ones."""
+    weight_bits: Literal[7, 8] = 8
+    """7 for targets with reduce_range."""
+
+
+def run(work: Work, settings: Settings) -> dict[str, Any]:
+    """Write the trained checkpoint and its `ranges.json` to `work.out`; returns the history."""
+    import torch
+
+    from edgekit.compress.distillation.teacher import Teacher
+    from edgekit.compress.pruning.zeros import kept_zeros
+    from edgekit.compress.quantization.fake_int8 import attach, detach
+    from edgekit.models.checkpoint import load, save
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import batches, encode, labels_of, read_split
+    from edgekit.train.loop import Plan, fit, quality_of
+
+    task = find_task(work.task)
+    model = load(work.source, task.auto)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    labels = labels_of(work.source) if task.named else []
+    rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
+    train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
+    teacher = Teacher.prepare(
+        work.original, task, rows["train"], labels, work.max_length, work.scratch,
+        shown=[], relation_layer=None, student=train, progress=work.progress,
+    )  # fmt: skip
+    alpha = settings.alpha if task.supervised else 1.0
+    zeros = kept_zeros(model)  # before the fake quantizers stand between a module and its weight
+    ranges = attach(model, settings.weight_bits)
+    with torch.no_grad():
+        for _, passes in zip(range(WATCHED), batches(train.lengths, settings.batch, work.seed), strict=False):
+            model(**train.feed(passes))
+    for one in ranges.values():
+        one.settle()
+
+    def loss(model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
+        mask = feed["attention_mask"]
+        output = task.tensor(model, model(**feed), mask)
+        wanted, shown = train.wanted(passes).to(mask.device), teacher.output(passes).to(mask.device)
+        value = alpha * task.soft(output, shown, wanted, mask, settings.temperature)
+        return value + (1 - alpha) * task.hard(output, wanted, mask).mean() if alpha < 1 else value
+
+    def evaluate(model: Any) -> float:
+        return quality_of(model, task, validation, rows["validation"], labels)
+
+    history = fit(
+        model, train, loss, evaluate, Plan(settings.epochs, settings.batch, settings.learning_rate),
+        seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="quantize-aware",
+        after_step=zeros,
+    )  # fmt: skip
+    learned = {name: [min(0.0, one.low.item()), max(1e-6, one.high.item())] for name, one in ranges.items()}
+    detach(model)
+    save(model, work.out, tokenizer_files_from=work.source)
+    (work.out / "ranges.json").write_text(json.dumps(learned, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {"validation": history["quality"][history["best_epoch"] - 1], "history": history, "ranges": len(learned)}

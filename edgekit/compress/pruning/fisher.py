@@ -1,0 +1,192 @@
+"""Which heads and neurons matter, after Kwon et al. 2022, "A Fast Post-Training Pruning Framework for Transformers".
+
+Masks of ones stand before the output projections; the loss' gradient with respect to them, row by row, gives the empirical
+Fisher information of removing a head or a neuron (eqs. 4 to 6). Weights stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
+from edgekit.models.shapes import LayerShape
+from edgekit.tasks import Task
+from edgekit.train.device import at, placed
+
+__all__ = ["Gradients", "Pick", "choose", "gradients", "masked", "rearrange"]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """dL/dm of each row: one float64 array (rows, heads) and one (rows, neurons) a layer."""
+
+    heads: list[np.ndarray]
+    neurons: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which heads and neurons of each layer stay: bool arrays (heads,) and (neurons,)."""
+
+    heads: list[np.ndarray]
+    neurons: list[np.ndarray]
+
+
+@contextmanager
+def masked(model: Any, heads: Sequence[torch.Tensor], neurons: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Multiply every head's and neuron's output by its mask, (heads,) or (batch, heads), while the context lasts."""
+    anatomy = anatomy_of(model)
+    handles = []
+    for layer, head, neuron in zip(layers_of(model), heads, neurons, strict=True):
+        size = head_size_of(model, layer)
+        out, down = attrgetter(anatomy.attention_out)(layer), attrgetter(anatomy.down)(layer)
+        handles.append(out.register_forward_pre_hook(_scale(head, size)))
+        handles.append(down.register_forward_pre_hook(_scale(neuron, 1)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _scale(mask: torch.Tensor, repeat: int) -> Callable[[Any, Any], Any]:
+    def hook(_: Any, inputs: Any) -> Any:
+        factor = mask.repeat_interleave(repeat, dim=-1)
+        return (inputs[0] * (factor[:, None, :] if factor.ndim == 2 else factor), *inputs[1:])
+
+    return hook
+
+
+def gradients(
+    model: Any,
+    task: Task,
+    shapes: Sequence[LayerShape],
+    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
+    seed: int,
+    progress: Callable[[int], None],
+) -> Gradients:
+    """Mask gradients over `batches`: (inputs of the model, labels as the task's hard loss takes them), in eval mode.
+
+    A mask with a row for each text gives each text's own gradient in one backward pass. Where there are no labels, or some are
+    missing, they are drawn from the model's own predictions: the Fisher information as it is defined.
+    """
+    heads: list[list[np.ndarray]] = [[] for _ in shapes]
+    neurons: list[list[np.ndarray]] = [[] for _ in shapes]
+    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        with placed(model) as place:
+            for done, (given, labels) in enumerate(batches, 1):
+                feed = at(given, place)
+                mask = feed["attention_mask"]
+                head = [torch.ones(len(mask), shape.heads, device=place, requires_grad=True) for shape in shapes]
+                neuron = [torch.ones(len(mask), shape.neurons, device=place, requires_grad=True) for shape in shapes]
+                with masked(model, head, neuron):
+                    output = task.tensor(model, model(**feed), mask)
+                generator = torch.Generator().manual_seed(seed + done - 1)
+                wanted = _labels(task, output.detach().cpu(), given["attention_mask"], labels, generator).to(place)
+                torch.autograd.backward(task.hard(output, wanted, mask).sum())
+                for layer in range(len(shapes)):
+                    heads[layer].append(_gradient(head[layer]))
+                    neurons[layer].append(_gradient(neuron[layer]))
+                progress(done)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+    return Gradients([np.concatenate(part) for part in heads], [np.concatenate(part) for part in neurons])
+
+
+def _labels(
+    task: Task, output: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator
+) -> torch.Tensor:
+    """`labels`, with those of passes that have none drawn from the outputs; all on the processor, whose draws a seed fixes."""
+    if labels is None or not task.supervised:
+        return task.draw(output, mask, generator)
+    known = (labels >= 0).flatten(1).any(dim=1) if labels.ndim > 1 else labels >= 0
+    if bool(known.all()):
+        return labels
+    drawn = task.draw(output, mask, generator)
+    return torch.where(known.reshape(-1, *[1] * (labels.ndim - 1)), labels, drawn)
+
+
+def _gradient(mask: torch.Tensor) -> np.ndarray:
+    return np.zeros(mask.shape) if mask.grad is None else mask.grad.double().cpu().numpy()
+
+
+def choose(found: Gradients, head_cost: float, neuron_cost: float, budget: float, multiple: int) -> Pick:
+    """The heads and neurons with the least information lost (diagonal Fisher) at a cost of at most `budget`.
+
+    For each number of heads, taken by importance over all layers, the rest of the budget goes to the best neurons; the best
+    total wins (Algorithm 1 of the paper). Then each layer's neurons are brought to a multiple of `multiple`, for kernels that
+    work in blocks, without leaving the budget.
+    """
+    head_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in found.heads])
+    neuron_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in found.neurons])
+    best_heads = np.sort(head_score)[::-1]
+    best_neurons = np.sort(neuron_score)[::-1]
+    head_sum, neuron_sum = np.concatenate([[0], np.cumsum(best_heads)]), np.concatenate([[0], np.cumsum(best_neurons)])
+    counts = np.arange(min(len(head_score), int(budget // head_cost)) + 1)
+    rest = np.minimum(len(neuron_score), ((budget - counts * head_cost + 1e-9) // neuron_cost).astype(int))
+    take = int(np.argmax(head_sum[counts] + neuron_sum[rest]))
+    kept_heads = _top(head_score, int(counts[take]), [gradient.shape[1] for gradient in found.heads])
+    kept_neurons = _top(neuron_score, int(rest[take]), [gradient.shape[1] for gradient in found.neurons])
+    room = budget - int(counts[take]) * head_cost
+    scores = [(gradient**2).sum(axis=0) for gradient in found.neurons]
+    return Pick(kept_heads, _in_blocks(kept_neurons, scores, neuron_cost, room, multiple))
+
+
+def _top(score: np.ndarray, count: int, sizes: list[int]) -> list[np.ndarray]:
+    kept = np.zeros(len(score), dtype=bool)
+    kept[np.argsort(-score, kind="stable")[:count]] = True
+    return np.split(kept, np.cumsum(sizes)[:-1])
+
+
+def _in_blocks(kept: list[np.ndarray], scores: list[np.ndarray], cost: float, room: float, multiple: int) -> list[np.ndarray]:
+    """Round each layer down to whole blocks, then give back blocks where they are worth most while there is room."""
+    counts = [int(layer.sum()) // multiple * multiple for layer in kept]
+    order = [np.argsort(-score, kind="stable") for score in scores]
+    while True:
+        worth = [
+            (float(score[ranked[count : count + multiple]].sum()), layer)
+            for layer, (score, ranked, count) in enumerate(zip(scores, order, counts, strict=True))
+            if count + multiple <= len(score)
+        ]
+        if not worth or (sum(counts) + multiple) * cost > room + 1e-9:
+            break
+        counts[max(worth)[1]] += multiple
+    result = []
+    for score, ranked, count in zip(scores, order, counts, strict=True):
+        mask = np.zeros(len(score), dtype=bool)
+        mask[ranked[:count]] = True
+        result.append(mask)
+    return result
+
+
+def rearrange(kept: np.ndarray, gradient: np.ndarray, most: int = 200) -> np.ndarray:
+    """Swap kept and removed units of one layer while that lowers the block-Fisher loss p' F p (section 4.2 of the paper).
+
+    `kept` bool (units,), `gradient` (rows, units); F = G' G, p marks the removed. The best swap first, `most` at the most.
+    """
+    kept = kept.copy()
+    if kept.all() or not kept.any():
+        return kept
+    fisher = gradient.T @ gradient
+    diagonal = np.diag(fisher)
+    for _ in range(most):
+        removed, stay = np.flatnonzero(~kept), np.flatnonzero(kept)
+        pull = fisher[:, removed].sum(axis=1)
+        change = (diagonal[removed] - 2 * pull[removed])[:, None] + (diagonal[stay] + 2 * pull[stay])[None, :]
+        change -= 2 * fisher[np.ix_(removed, stay)]
+        row, column = np.unravel_index(int(change.argmin()), change.shape)
+        if change[row, column] >= -1e-12 * max(1.0, float(pull[removed].sum())):
+            break
+        kept[removed[row]], kept[stay[column]] = True, False
+    return kept

@@ -1,0 +1,203 @@
+"""What is asked for: one TOML a recipe. Compression methods bring their own settings, so a new method is one new file."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import Field, create_model, model_validator
+
+from edgekit.config.shipped import shipped_file, shipped_names
+from edgekit.config.target import Quantize
+from edgekit.config.toml import Strict, load_toml
+
+__all__ = [
+    "Accept",
+    "Calibration",
+    "Data",
+    "Finetune",
+    "Model",
+    "NewModel",
+    "Recipe",
+    "load_recipe",
+    "method_module",
+    "method_names",
+    "recipe_model",
+    "recipe_names",
+]
+
+
+class NewModel(Strict):
+    """A BERT encoder trained from nothing, with a WordPiece vocabulary learned from the training rows."""
+
+    layers: int = Field(4, ge=1, le=48)
+    width: int = Field(192, ge=16, le=2048)
+    heads: int = Field(4, ge=1, le=64)
+    neurons: int = Field(768, ge=16, le=8192)
+    vocabulary: int = Field(3000, ge=200, le=200_000)
+    epochs: int = Field(10, ge=1, le=1000)
+    learning_rate: float = Field(8e-4, gt=0, lt=1)
+    batch: int = Field(64, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _even(self) -> NewModel:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class Finetune(Strict):
+    """Training of a new head and the encoder below it, on the labels of the rows."""
+
+    epochs: int = Field(3, ge=1, le=1000)
+    learning_rate: float = Field(5e-5, gt=0, lt=1)
+    batch: int = Field(32, ge=1, le=4096)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
+
+
+class Model(Strict):
+    """Where the original model comes from: exactly one of `id` and `new`."""
+
+    id: str | None = None
+    """A Hugging Face hub id, or a folder (relative to the recipe)."""
+    revision: str | None = None
+    """Hub revision; pin a commit for a reproducible run."""
+    new: NewModel | None = None
+    """Train the original model here, from random weights."""
+    finetune: Finetune | None = None
+    """Put a new head on the encoder `id` and train it here; for a model that was not trained for the task."""
+    max_length: int = Field(128, ge=8, le=8192)
+    """Longest input in tokens; longer text is truncated, as it was in training."""
+    licence: str = "unknown"
+    """SPDX name of the weights' licence, for the model card."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if (self.id is None) == (self.new is None):
+            raise ValueError("give either `id` (a hub id or folder) or a [model.new] table, not both and not neither")
+        if self.new is not None and self.finetune is not None:
+            raise ValueError("`finetune` trains the model of `id`; a [model.new] table trains its own")
+        return self
+
+
+class Data(Strict):
+    """Where rows come from: three files or hub splits, or a built-in corpus."""
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    unlabelled: str | list[str] | None = None
+    """More text without labels, for distillation to learn what the teacher says of it: one source or several, each with its
+    `text` column, or another named as in "rows.jsonl#question"."""
+    builtin: str | None = None
+    """Name of a built-in corpus."""
+    rows: int | None = Field(None, ge=100)
+    """Rows to generate, for a built-in corpus."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Task column -> name in the files, where they differ."""
+    on_overlap: Literal["drop", "refuse"] = "drop"
+    """What to do with training rows that also stand in validation or test."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Data:
+        files = [name for name in ("train", "validation", "test") if getattr(self, name)]
+        if self.builtin and files:
+            raise ValueError("give either `builtin` or train/validation/test, not both")
+        if not self.builtin and len(files) < 3:
+            missing = sorted({"train", "validation", "test"} - set(files))
+            raise ValueError(f"{', '.join(missing)} missing: three splits are needed, or `builtin`")
+        return self
+
+
+class Calibration(Strict):
+    """Rows that set activation ranges; taken from training data, at its own length distribution."""
+
+    rows: int = Field(256, ge=8, le=100_000)
+    method: Literal["minmax", "percentile", "entropy", "mse"] = "mse"
+    memory_mb: int = Field(512, ge=16)
+    """Cap on the memory of the collected statistics."""
+
+
+class Accept(Strict):
+    """The budget: a run that misses one of these ends with exit code 1."""
+
+    max_quality_drop: float | None = Field(None, ge=0, le=1)
+    """Largest loss of the task's metric against the original, as a share of 1 (0.01 = one point); of a language model the
+    largest relative rise of perplexity (0.04 = 4% more)."""
+    min_speedup: float | None = Field(None, gt=0)
+    """Smallest speed-up against ONNX Runtime fp32 of the original, on this target; of a language model that of a token."""
+    max_size_mb: float | None = Field(None, gt=0)
+    """Largest size of model and tokenizer together, in MB (10^6 bytes)."""
+    max_latency_ms: float | None = Field(None, gt=0)
+    """Largest median latency of one answer at batch 1, at the test rows' lengths; of a language model that of a token."""
+
+
+class RecipeBase(Strict):
+    """A recipe, but for its `compress` list, whose type is made from the methods found on disk."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    """Version of this file format."""
+    task: str
+    """What the model does; `edgekit ls tasks` lists them."""
+    seed: int = Field(7, ge=0, lt=2**31)
+    """One seed for everything random."""
+    model: Model
+    data: Data
+    calibration: Calibration = Calibration()
+    quantize: Quantize | None = None
+    """Overrides the target's own [quantize] as a whole."""
+    accept: Accept = Accept()
+
+
+@cache
+def _methods() -> dict[str, ModuleType]:
+    """Module of each compression method: every file of `edgekit.compress` that names itself one with `METHOD`.
+
+    The modules import torch only when they run, so this stays cheap.
+    """
+    found = {}
+    for file in sorted((Path(__file__).parents[1] / "compress" / "methods").glob("*.py")):
+        if "\nMETHOD = " in file.read_text(encoding="utf-8"):
+            module = importlib.import_module(f"edgekit.compress.methods.{file.stem}")
+            found[module.METHOD] = module
+    return found
+
+
+def method_names() -> list[str]:
+    """Names of the compression methods."""
+    return sorted(_methods())
+
+
+def method_module(name: str) -> Any:
+    """The module of the method called `name`: `Settings`, `VERSION` and `run(work, settings)`."""
+    return _methods()[name]
+
+
+Recipe = Any  # the created model below: RecipeBase with `compress`
+
+
+@cache
+def recipe_model() -> type[RecipeBase]:
+    """The full recipe type, `compress` included."""
+    kinds = tuple(module.Settings for _, module in sorted(_methods().items()))
+    union: Any = Annotated[Union[kinds], Field(discriminator="method")]  # noqa: UP007 - built at run time
+    return create_model("Recipe", __base__=RecipeBase, compress=(list[union], Field(default_factory=list)))
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return shipped_names("recipes")
+
+
+def load_recipe(name_or_path: str) -> tuple[str, Path, Any]:
+    """(name, path, recipe) of a shipped recipe by name, or of any `.toml` file by path.
+
+    Raises:
+        BadInput: unknown name, or a file with faults.
+    """
+    path = shipped_file("recipes", name_or_path)
+    return path.stem, path, load_toml(path, recipe_model())

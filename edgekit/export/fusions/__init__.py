@@ -1,0 +1,1 @@
+"""Passes that put fewer, larger operators in place of what the exporter wrote."""

@@ -1,0 +1,1 @@
+"""Running a plan through the store, and the result folder it leaves."""

@@ -1,0 +1,85 @@
+"""Bias correction: the mean error of rounded weights, taken off the bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
+
+A product with weight error E = W_q - W gives x E too much, on average E[x] E for each output column (equation 15 there). The
+paper derives E[x] from batch normalisation; an encoder has none, so it is measured over calibration rows of the float32 model.
+The pass runs before quantization, on the float32 graph: biases stay exact numbers there and cost no node. It sets the mean of
+each column right for the float32 model's own activations, and says nothing of the rest of the error: measure what it buys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.onnx_graph.graph import Product, array_of, bias_place, constant, products, save
+from edgekit.quantize.observe import Feed, channel_means
+
+__all__ = ["correct_biases", "expected_error", "input_means"]
+
+
+def input_means(source: Path, feeds: Sequence[Feed], scratch: Path) -> dict[str, np.ndarray]:
+    """E[x] float64 (in,) of every product's input in float32 model `source`, by the tensor's name, over the rows `feeds`.
+
+    Raises:
+        BadInput: no rows, rows of padding only, or an activation that is not finite.
+    """
+    model = ir.load(source)
+    return channel_means(model, sorted({_input(product) for product in products(model.graph)}), feeds, scratch)
+
+
+def correct_biases(
+    source: Path,
+    out: Path,
+    restored: Callable[[np.ndarray], np.ndarray],
+    means: Mapping[str, np.ndarray],
+    *,
+    keep: Collection[str] = (),
+) -> dict[str, int]:
+    """Write float32 model `source` with corrected biases to `out`; returns how many products were corrected.
+
+    `restored` gives the float32 weight (in, out) that quantization will leave of a weight; `means` are `input_means` of the
+    same model. Products named in `keep` stay in float32 and are not touched. A product without a bias gets one.
+    """
+    model = ir.load(source)
+    found = [product for product in products(model.graph) if product.name not in keep]
+    shifts = [expected_error(means[_input(product)], product.weight, restored(product.weight)) for product in found]
+    for product, shift in zip(found, shifts, strict=True):
+        _take_off(model.graph, product.node, shift)
+    save(model, out, microsoft=True)
+    return {"corrected": len(found)}
+
+
+def expected_error(mean: np.ndarray, weight: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """E[x W_q] - E[x W] for each output column, float64 (out,), from E[x] (in,) and both weights (in, out)."""
+    return np.asarray(mean.astype(np.float64) @ (restored.astype(np.float64) - weight.astype(np.float64)))
+
+
+def _input(product: Product) -> str:
+    value = product.node.inputs[0]
+    assert value is not None, "products reads it"
+    return str(value.name)
+
+
+def _take_off(graph: ir.Graph, node: ir.Node, shift: np.ndarray) -> None:
+    """Subtract `shift` from the bias behind product `node`, wherever the graph keeps it."""
+    holder, index = bias_place(node)
+    old = holder.inputs[index] if index < len(holder.inputs) else None
+    bias = array_of(old)
+    name = f"{node.name or node.outputs[0].name}.corrected"
+    fixed = constant(graph, name, ((0.0 if bias is None else bias.astype(np.float64)) - shift).astype(np.float32))
+    if bias is not None:
+        holder.replace_input_with(index, fixed)
+    elif holder.op_type == "Gemm":
+        holder.resize_inputs(3)
+        holder.replace_input_with(2, fixed)
+    else:
+        made = node.outputs[0]
+        add = ir.node("Add", [made, fixed], name=f"{name}.add")
+        add.outputs[0].type, add.outputs[0].shape = made.type, made.shape
+        ir.convenience.replace_all_uses_with(made, add.outputs[0], replace_graph_outputs=True)
+        add.replace_input_with(0, made)
+        add.outputs[0].name, made.name = made.name, f"{made.name}.unbiased"  # what reads it finds it under its name
+        graph.insert_after(node, add)

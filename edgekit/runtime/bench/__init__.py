@@ -1,0 +1,1 @@
+"""The benchmark: fresh processes, interleaved, with intervals."""

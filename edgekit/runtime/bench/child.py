@@ -1,0 +1,86 @@
+"""Starting one measuring process: its environment, its end, and what its death means."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+
+__all__ = ["run_child"]
+
+LAST_WORDS = 6
+"""Lines of a failed process' standard error that its message repeats."""
+
+
+def run_child(path: Path, name: str, threads: int, timeout: float) -> dict[str, Any]:
+    """The document that one process printed, started on the specification file `path`; `name` is for messages.
+
+    It runs in a session of its own, so that Ctrl-C reaches the supervisor alone, which ends it and all that it started.
+
+    Raises:
+        CheckFailed, BadInput, NotPossibleHere: see `_fault`; also a process that takes more than `timeout` seconds.
+    """
+    command = [sys.executable, "-m", "edgekit.runtime.bench.measure", str(path)]
+    with subprocess.Popen(
+        command, env=_environment(threads), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, encoding="utf-8", errors="replace", start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException as fault:  # whatever ends the wait, the process and what it started must not outlive it
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(fault, subprocess.TimeoutExpired):
+                raise CheckFailed(f"a process of {name} took more than {timeout:.0f} s", where="bench") from None
+            raise
+    if process.returncode != 0:
+        raise _fault(name, process.returncode, errors)
+    try:
+        document: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise CheckFailed(f"a process of {name} printed no result", where="bench", faults=_tail(output)) from None
+    return document
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Explicit threads everywhere, edgekit found where this file lies, and no modules from the working folder."""
+    here = str(Path(__file__).parents[3])
+    numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), str(threads))
+    return {
+        **os.environ,
+        **numbers,
+        "ORT_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "EDGEKIT_SPAWNED_NS": str(time.clock_gettime_ns(time.CLOCK_MONOTONIC)),
+    }
+
+
+def _fault(name: str, code: int, errors: str) -> EdgekitError:
+    """What a process' exit code means; a shell's 128 + n counts as signal n."""
+    number = -code if code < 0 else code - 128
+    if number == signal.SIGILL:
+        return NotPossibleHere(
+            f"{name}: this onnxruntime wheel needs a newer instruction set than this chip has",
+            where="bench", fix="install an onnxruntime that was built for this chip",
+        )  # fmt: skip
+    if number == signal.SIGKILL:
+        return NotPossibleHere(f"{name}: the process was killed, most likely out of memory", where="bench")
+    kind = {2: BadInput, 3: NotPossibleHere}.get(code, CheckFailed)
+    how = f"was ended by {signal.Signals(number).name}" if number in set(signal.Signals) else f"failed with exit code {code}"
+    return kind(f"a process of {name} {how}", where="bench", faults=_tail(errors))
+
+
+def _tail(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()[-LAST_WORDS:]]

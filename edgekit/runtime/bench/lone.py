@@ -1,0 +1,176 @@
+"""The benchmark of a lone bundle on the machine it is on: no torch, no baselines, its golden inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.runtime.bench.environment import snapshot
+from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
+from edgekit.runtime.bench.supervise import energy_facts, run_children, scenario_facts, validity
+from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
+from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.health.record import Recorder, find_meters
+from edgekit.runtime.progress import Progress
+from edgekit.runtime.providers.session import check_chip
+
+__all__ = ["bench_bundle", "dots", "refuse_emulation"]
+
+MIN_RUNS = 200
+
+
+def dots(done: float, total: float, text: str) -> None:
+    """Progress for a bare terminal: a dot a process on standard error, and nothing where that is no terminal."""
+    if sys.stderr.isatty():
+        print("." if done < total else "\n", end="", file=sys.stderr, flush=True)
+
+
+def bench_bundle(
+    path: Path,
+    *,
+    threads: int | None,
+    prompts: tuple[int, ...] | None = None,
+    processes: int,
+    seconds: float,
+    out: Path | None,
+    progress: Progress = dots,
+    seed: int = 7,
+) -> dict[str, Any]:
+    """Measure a lone bundle on this machine, without torch and without baselines; inputs are its golden texts.
+
+    Writes the document to `out` (atomically) and returns it; after Ctrl-C, with the processes that were complete, and with
+    `"complete": false`.
+
+    Raises:
+        BadInput: numbers out of range, or no sound bundle there.
+        CheckFailed: the bundle's files are not what its manifest says, or a process failed.
+        NotPossibleHere: this chip is not the bundle's target, or is emulated.
+        KeyboardInterrupt: Ctrl-C before the first process was complete.
+    """
+    if processes < 1 or not 0 < seconds < 3600 or (threads is not None and threads < 1):
+        raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    refuse_emulation()
+    check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
+    golden = json.loads((bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))["rows"]
+    used = min(threads or manifest.threads, _detected()["cores_usable"])
+    speaks = manifest.document["edgekit"].get("generation")
+    if prompts and not speaks:
+        raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
+    lengths = prompts_that_fit(speaks["context"], prompts) if speaks else _fixed_lengths(manifest.max_length)
+    before = snapshot()
+    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
+        items = Path(folder) / "items.jsonl"
+        items.write_text("".join(json.dumps(row["input"]) + "\n" for row in golden), encoding="utf-8")
+        spec = {
+            "kind": "onnx",
+            "folder": str(bundle.folder),
+            "model": manifest.model_file,
+            "items": str(items),
+            "task": manifest.task,
+            "max_length": manifest.max_length,
+            "provider": manifest.provider,
+            "threads": used,
+            "session_config": manifest.session_config,
+            "seconds": seconds,
+            "min_runs": MIN_RUNS,
+            "max_warmup_seconds": 3.0,
+            "scenarios": ["real", *lengths],
+        }
+        specs = {"bundle": spec}
+        if speaks:
+            specs = {
+                "bundle": {**spec, "generation": speaks, "prompts": lengths, "min_runs": 2 * TOKENS},
+                "memory-reading": {"kind": "memory", "threads": used},
+            }
+        meters, unread = find_meters(manifest.provider)
+        with Recorder(meters) as recorder:
+            runs = run_children(specs, processes=processes, seed=seed, progress=progress)
+    reads = [child["gb_per_second"] for child in runs.children.pop("memory-reading", [])]
+    if not runs.measured():
+        raise KeyboardInterrupt
+    after = snapshot()
+    document = {
+        "schema_version": 1,
+        "complete": not runs.interrupted,
+        "bundle": manifest.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "artifact_sha256": manifest.assets[manifest.model_file].sha256,
+        "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
+        "runtime": {
+            "provider": manifest.provider,
+            "providers": runs.children["bundle"][0]["providers"],
+            "threads": used,
+            "session_config": manifest.session_config,
+        },
+        "environment": {"before": before, "after": after},
+        "protocol": {
+            "processes": processes,
+            "seconds": seconds,
+            "min_runs": MIN_RUNS,
+            "interleaved": False,
+            "seed": seed,
+            "quick": False,
+            "batch": 1,
+            "rows": "the bundle's golden inputs" + (", joined and cut to the length of each prompt" if speaks else ""),
+            "warm_file": True,
+        },
+        "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
+        "ratios": [],
+        **({"memory_gb_s": {"median": float(np.median(reads)) if reads else None, "readings": len(reads)}} if speaks else {}),
+        **energy_facts(recorder, unread, runs),
+        "validity": validity(runs, before, after),
+    }
+    if out is not None:
+        _write(out, document)
+    return document
+
+
+def _fixed_lengths(most: int) -> list[int]:
+    return sorted({min(length, most) for length in (16, 64, 128)})
+
+
+def refuse_emulation() -> None:
+    """Raise NotPossibleHere where software translates this process' instructions: its times would be the emulator's."""
+    sign = emulation()
+    if sign is not None:
+        what = f"this processor is emulated ({sign}): its times mean nothing"
+        raise NotPossibleHere(what, where="bench", fix="measure on the device itself")
+
+
+def _detected() -> dict[str, Any]:
+    """The machine, as far as the runtime alone sees it."""
+    chip = parse_cpuinfo(read_text(Path("/proc/cpuinfo")))
+    return {
+        "arch": machine(),
+        "cpu": chip.model,
+        "isa": sorted(chip.isa),
+        "cores_usable": usable_cores(chip.physical or os.cpu_count() or 1),
+        "virtualised": chip.virtualised,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "onnxruntime": metadata.version("onnxruntime"),
+    }
+
+
+def _write(out: Path, document: dict[str, Any]) -> None:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(document, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)

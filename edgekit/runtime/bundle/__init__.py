@@ -1,0 +1,1 @@
+"""Bundles: opened, unpacked, parsed and verified as what they are, files from outside."""

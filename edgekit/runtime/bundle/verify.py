@@ -1,0 +1,80 @@
+"""Is this bundle whole, and does it answer here as it did where it was made?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.model import load
+from edgekit.runtime.processors import decoder
+
+__all__ = ["said", "verify"]
+
+
+def verify(path: str | Path) -> dict[str, Any]:
+    """Hash every file of the bundle at `path` and replay its golden inputs.
+
+    Each golden input must give the stored token ids, outputs whose root-mean-square difference is within the bundle's tolerance
+    and, where the outputs leave no doubt, the stored answer. The mean decides because a single output tells nothing: an activation
+    that falls on the other side of a rounding step by float32's last bit moves some outputs far and the mean hardly.
+    Returns what was checked, with the largest such difference and the largest one of a single output.
+
+    Raises:
+        CheckFailed: a file or a golden input is not right; the message names each.
+        BadInput, NotPossibleHere: as `load`.
+    """
+    model = load(path)
+    manifest = model.bundle.manifest
+    name = manifest.document["edgekit"]["golden"]["file"]
+    rows = json.loads((model.bundle.folder / name).read_text(encoding="utf-8"))["rows"]
+    if len(rows) != manifest.golden_count:
+        raise CheckFailed(f"{len(rows)} golden inputs instead of {manifest.golden_count}", where=name)
+    task = decoder(manifest.task)
+    faults, worst, largest = [], 0.0, 0.0
+    for number, row in enumerate(rows):
+        passes = task.prepare(model.tokenise, row["input"])
+        if [one.ids.tolist() for one in passes] != row["input_ids"]:
+            faults.append(f"input {number}: other tokens than where the bundle was made")
+            continue
+        outputs = model.outputs(passes)
+        wanted = [np.asarray(output, dtype=np.float32) for output in row["outputs"]]
+        difference, single = _differences(outputs, wanted)
+        worst, largest = max(worst, difference), max(largest, single)
+        answer = task.answer(outputs, passes, manifest.labels)
+        if not difference <= manifest.tolerance:
+            faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.tolerance:g}")
+        elif row["margin"] is not None and row["margin"] > 2 * single and said(answer) != row["answer"]:
+            faults.append(f"input {number}: answers {json.dumps(said(answer))} instead of {json.dumps(row['answer'])}")
+    if faults:
+        raise CheckFailed(
+            f"{len(faults)} of {len(rows)} golden inputs are not right", where=str(model.bundle.folder), faults=faults[:20]
+        )
+    return {
+        "bundle": manifest.name,
+        "files": len(manifest.assets),
+        "golden": len(rows),
+        "difference": worst,
+        "largest_difference": largest,
+        "tolerance": manifest.tolerance,
+        "ok": True,
+    }
+
+
+def _differences(outputs: list[np.ndarray], wanted: list[np.ndarray]) -> tuple[float, float]:
+    """(root mean square, largest) of the differences of one input; infinite where shapes differ or a number is not finite."""
+    if [output.shape[1:] for output in outputs] != [array.shape for array in wanted]:
+        return float("inf"), float("inf")
+    found = np.concatenate([np.ravel(output[0] - array) for output, array in zip(outputs, wanted, strict=True)])
+    worst = float(np.abs(found).max())
+    return (float(np.sqrt(np.mean(np.square(found)))), worst) if np.isfinite(worst) else (float("inf"), float("inf"))
+
+
+def said(answer: dict[str, Any]) -> Any:
+    """An answer without its scores, which carry rounding: what must be the same everywhere."""
+    if isinstance(answer.get("entities"), list):
+        return [[entity["label"], entity["start"], entity["end"]] for entity in answer["entities"]]
+    return answer.get("label")

@@ -1,0 +1,1 @@
+"""The uvicorn transport of `edgekit serve`; the server itself is `edgekit.runtime.serve`."""
