@@ -84,7 +84,7 @@ def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def tiny_export(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as plain and fused ONNX."""
-    from edgekit.export.encoder import export
+    from edgekit.exporter.encoder import export
 
     folder = tmp_path_factory.mktemp("tiny-export")
     export(tiny_model, folder, task="text-classification", max_length=32)

@@ -46,7 +46,7 @@ def make(folder: Path, *, tiny: bool) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from edgekit.config.target import Quantize
-    from edgekit.export.decoder_graph import write_graph
+    from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize import weight_only
     from edgekit.quantize.float16_decoder import decoder_for_gpu

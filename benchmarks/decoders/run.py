@@ -46,8 +46,8 @@ def prepare() -> dict[str, tuple[str, Path]]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from edgekit.config.target import Quantize
-    from edgekit.export.decoder import GENERATION
-    from edgekit.export.decoder_graph import write_graph
+    from edgekit.exporter.decoder import GENERATION
+    from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize.decoder import quantize_decoder
 

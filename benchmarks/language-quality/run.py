@@ -30,7 +30,7 @@ from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import score_texts
 from edgekit.config.target import Quantize
 from edgekit.data.rows import read_rows
-from edgekit.export.decoder import GENERATION, export_decoder
+from edgekit.exporter.decoder import GENERATION, export_decoder
 from edgekit.models.files import digest
 from edgekit.progress import Show
 from edgekit.quantize.cache import cache_ranges
@@ -138,7 +138,7 @@ def results_of(subject: Subject, show: Show) -> list[dict[str, Any]]:
 def made(subject: Subject, name: str, settings: Quantize | None, out: Path, show: Show) -> Path:
     """The folder of a variant's graph; `settings` None: float32."""
     key = {"checkpoint": digest(subject.checkpoint), "settings": settings and settings.model_dump(), "rows": _sum(subject.calibration),
-           "max_length": subject.max_length, "sources": _sources("export", "onnx_graph", "models", "quantize"), "versions": _versions()}  # fmt: skip
+           "max_length": subject.max_length, "sources": _sources("exporter", "onnx_graph", "models", "quantize"), "versions": _versions()}  # fmt: skip
     if _known(out, key):
         return out
     whole = out.parent / "float32"

@@ -31,7 +31,7 @@ def export_decoder_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage
     """Checkpoint -> graph with its cache outside, compared with eager."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.decoder import export_decoder
+        from edgekit.exporter.decoder import export_decoder
 
         return export_decoder(
             context.inputs["checkpoint"], context.out, max_length=recipe.model.max_length, progress=context.progress

@@ -164,7 +164,7 @@ def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
     """Checkpoint -> plain and fused ONNX, compared with eager."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.encoder import export
+        from edgekit.exporter.encoder import export
 
         return export(context.inputs["checkpoint"], context.out, task=recipe.task, max_length=recipe.model.max_length)
 
@@ -178,7 +178,7 @@ def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:
     """Draw the calibration rows."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.calibration import choose_rows
+        from edgekit.exporter.calibration import choose_rows
 
         return choose_rows(context.inputs["rows"], context.out, recipe.calibration.rows, recipe.seed)
 
@@ -204,7 +204,7 @@ def quantize_stage(
     whole = target.provider == TENSORRT  # knows none of the fused operators
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.encoder import FUSED, PLAIN
+        from edgekit.exporter.encoder import FUSED, PLAIN
         from edgekit.quantize.qat import learned_ranges
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks.encode import encode, labels_of, read_split, score_of
@@ -249,7 +249,7 @@ def stock_stage(exported: Stage) -> Stage:
     """The off-the-shelf baseline."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.export.encoder import PLAIN
+        from edgekit.exporter.encoder import PLAIN
         from edgekit.quantize.select import stock_int8
 
         return stock_int8(context.inputs["exported"] / PLAIN, context.out)

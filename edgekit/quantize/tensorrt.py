@@ -2,7 +2,7 @@
 
 TensorRT quantizes symmetrically and reads INT8 alone, so activations and weights are int8 around 0 and a Gemm's bias stays float32
 (onnx-tensorrt, docs/operators.md: QuantizeLinear and DequantizeLinear; NVIDIA, "Explicit Quantization"). Weights are stored in
-8 bits behind a DequantizeLinear. The source is the graph as exported: what `edgekit.export.fusions.fuse` makes of it are operators of
+8 bits behind a DequantizeLinear. The source is the graph as exported: what `edgekit.exporter.fusions.fuse` makes of it are operators of
 ONNX Runtime's own, and TensorRT fuses by itself. Which pairs become INT8 kernels is decided when the engine is built.
 """
 

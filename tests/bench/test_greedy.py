@@ -12,7 +12,7 @@ from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import Texts, score_texts, windows
 from edgekit.config.target import Quantize
 from edgekit.errors import BadInput
-from edgekit.export.decoder import export_decoder
+from edgekit.exporter.decoder import export_decoder
 from edgekit.quantize.decoder import quantize_decoder
 from edgekit.tasks.text_generation import mean_probability
 from tests.tiny_decoders import checkpoint

@@ -14,7 +14,7 @@ from edgekit.compress.feed import calibration_batches
 from edgekit.compress.methods import drop_blocks
 from edgekit.compress.pruning.influence import block_influence, most_influential
 from edgekit.errors import BadInput
-from edgekit.export.decoder import export_decoder
+from edgekit.exporter.decoder import export_decoder
 from edgekit.models.checkpoint import load, save
 from edgekit.models.stack import blocks_of, keep_blocks
 from tests.compress.decoder_rows import FAMILIES, work_on

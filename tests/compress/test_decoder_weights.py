@@ -13,12 +13,11 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from edgekit.compress.methods import distill_decoder, prune_unstructured, prune_width
-from edgekit.compress.pruning.gram import encoder_linears
 from edgekit.errors import BadInput
-from edgekit.export.decoder import export_decoder
+from edgekit.exporter.decoder import export_decoder
 from edgekit.models.checkpoint import load, save
 from edgekit.models.groups import OUT, group_width, groups_of, keep_groups
-from edgekit.models.stack import blocks_of, keep_neurons, mlp_of, neurons_of
+from edgekit.models.stack import blocks_of, encoder_linears, keep_neurons, mlp_of, neurons_of
 from tests.compress.decoder_rows import FAMILIES, work_on
 
 CAUSAL = "AutoModelForCausalLM"

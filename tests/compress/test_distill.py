@@ -185,7 +185,7 @@ def test_only_wordpiece_is_pruned(work: Work, tiny_model: Path, tmp_path: Path) 
 
 
 def test_rare_pieces_share_their_nearest_row(work: Work, tiny_model: Path, tmp_path: Path) -> None:
-    from edgekit.export.encoder import export
+    from edgekit.exporter.encoder import export
     from edgekit.quantize.embedding import quantize_embeddings
 
     asked = prune_vocabulary.Settings(method="prune-vocabulary", continuation_length=1, size=200, rows=100)

@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from edgekit.compress.method import Work
 from edgekit.compress.methods.prune_unstructured import Settings, prune, run
-from edgekit.compress.pruning.gram import encoder_linears, grams
+from edgekit.compress.pruning.gram import grams
 from edgekit.compress.pruning.inverse_hessian import squared_error
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
 from edgekit.models.checkpoint import load
+from edgekit.models.stack import encoder_linears
 
 
 def feeds(*, empty: bool = False) -> list[dict[str, torch.Tensor]]:

@@ -150,7 +150,7 @@ def test_a_pruned_checkpoint_reloads_in_one_call(tiny_model: Path, tmp_path: Pat
 
 
 def test_a_cut_model_still_trains_and_exports(tiny_model: Path, tmp_path: Path) -> None:
-    from edgekit.export.encoder import export
+    from edgekit.exporter.encoder import export
 
     model = load(tiny_model)
     cut(model, HEADS, NEURONS)

@@ -109,7 +109,7 @@ def test_a_narrow_student_exports_and_quantizes(work: Work, tmp_path: Path) -> N
     """The export itself compares its graphs with PyTorch."""
     from edgekit.bench.score import score
     from edgekit.config.target import Quantize
-    from edgekit.export.encoder import export
+    from edgekit.exporter.encoder import export
     from edgekit.quantize.dynamic import quantize_dynamic
 
     distill.run(work, settings(layers=2, width=23, heads=3, neurons=40))

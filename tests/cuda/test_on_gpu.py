@@ -69,7 +69,7 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
     from tiny_decoders import checkpoint
 
     from edgekit.config.target import Quantize
-    from edgekit.export.decoder_graph import write_graph
+    from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize.float16_decoder import decoder_for_gpu
     from edgekit.runtime.generate.device import on_device

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgekit.config.recipe import Calibration
-    from edgekit.export.encoder import PLAIN
+    from edgekit.exporter.encoder import PLAIN
     from edgekit.quantize.select import Evidence, lower
 
     folder, target = tmp_path_factory.mktemp("tensorrt"), load_target("tensorrt")

@@ -15,7 +15,7 @@ from edgekit.models.anatomy import KNOWN
 from edgekit.models.checkpoint import load, save
 from edgekit.models.narrow import narrow, width_of
 from edgekit.models.shapes import cut, keep_layers, shapes_of
-from tests.export.test_architectures import NAMES, build, lower, rows
+from tests.exporter.test_architectures import NAMES, build, lower, rows
 
 KEPT = [number for number in range(32) if number % 6 not in (1, 4)][:21]
 """21 of 32, which four heads do not divide."""
@@ -61,7 +61,7 @@ LINE = [pytest.param(family, marks=[] if family == "bert" else [pytest.mark.slow
 @pytest.mark.parametrize("family", LINE)
 def test_it_exports(family: str, tmp_path: Path) -> None:
     from edgekit.config.target import Quantize
-    from edgekit.export.parity import check_parity
+    from edgekit.exporter.parity import check_parity
     from edgekit.quantize.dynamic import quantize_dynamic
 
     model = build(family)

@@ -137,7 +137,7 @@ def test_a_record_of_shapes_that_is_wrong(tmp_path: Path, document: Any) -> None
 def test_layers_without_heads_or_neurons_export_with_dynamic_axes(tmp_path: Path) -> None:
     import onnxruntime
 
-    from edgekit.export.encoder import export
+    from edgekit.exporter.encoder import export
 
     model = bert()
     cut(model, *UNEVEN)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from tiny_decoders import checkpoint
 
 from edgekit.errors import BadInput
-from edgekit.export.decoder import export_decoder
-from edgekit.export.decoder_graph import DATA, MODEL, write_graph
+from edgekit.exporter.decoder import export_decoder
+from edgekit.exporter.decoder_graph import DATA, MODEL, write_graph
 from edgekit.models.checkpoint import load, save
 from edgekit.models.decoders import describe
 from edgekit.models.files import check_files, digest

@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.config.target import Quantize, load_target
 from edgekit.errors import BadInput
-from edgekit.export.decoder_graph import write_graph
+from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
 from edgekit.quantize.cache import cache_ranges, quantize_cache
 from edgekit.quantize.decoder import quantize_decoder

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.config.target import Quantize, load_target
 from edgekit.errors import BadInput
-from edgekit.export.decoder_graph import write_graph
+from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
 from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.hessians import hessians_of

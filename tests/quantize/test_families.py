@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgekit.config.target import Quantize
-from edgekit.export.architectures import FAMILIES
+from edgekit.exporter.architectures import FAMILIES
 from edgekit.onnx_graph.graph import products
 from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
@@ -19,7 +19,7 @@ from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.static import activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
-from tests.export.test_architectures import build, cosine, lower, rows
+from tests.exporter.test_architectures import build, cosine, lower, rows
 from tests.quantize.test_smooth import outputs
 
 QUICK = {"distilbert", "modernbert"}

@@ -10,7 +10,7 @@ import pytest
 from tiny_decoders import checkpoint
 
 from edgekit.errors import CheckFailed
-from edgekit.export.decoder_graph import write_graph
+from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
 from edgekit.quantize.float16_decoder import decoder_to_float16
 from edgekit.runtime.generate.device import DeviceGraph, on_device

@@ -15,7 +15,7 @@ from edgekit.audit.audit import audit, require
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import PAIRS, Quantize, Target, load_target
 from edgekit.errors import CheckFailed
-from edgekit.export.encoder import PLAIN
+from edgekit.exporter.encoder import PLAIN
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
 from edgekit.runtime.providers.keys import SESSION_KEYS

@@ -19,8 +19,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
-from edgekit.export.fusions.attention import biased_attention, mask_as_key_padding, rotary_attention
-from edgekit.export.fusions.positions import fold_token_types, look_up_distances, slice_positions
+from edgekit.exporter.fusions.attention import biased_attention, mask_as_key_padding, rotary_attention
+from edgekit.exporter.fusions.positions import fold_token_types, look_up_distances, slice_positions
 from edgekit.onnx_graph.nodes import MICROSOFT, array_of, drop_notes, initializer, made_by, same_shape
 
 __all__ = ["fuse"]

@@ -15,9 +15,9 @@ import transformers
 
 from edgekit.config.target import Quantize
 from edgekit.errors import BadInput
-from edgekit.export.architectures import FAMILIES, TASKS, exporter_config, longest_input, supported
-from edgekit.export.fusions.fuse import fuse
-from edgekit.export.parity import check_parity
+from edgekit.exporter.architectures import FAMILIES, TASKS, exporter_config, longest_input, supported
+from edgekit.exporter.fusions.fuse import fuse
+from edgekit.exporter.parity import check_parity
 from edgekit.models.anatomy import REFUSED
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic

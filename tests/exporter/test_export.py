@@ -14,10 +14,10 @@ import pytest
 
 from edgekit.data.disjoint import proof_disjoint
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.export.architectures import supported
-from edgekit.export.calibration import choose_rows
-from edgekit.export.encoder import export
-from edgekit.export.parity import check_parity
+from edgekit.exporter.architectures import supported
+from edgekit.exporter.calibration import choose_rows
+from edgekit.exporter.encoder import export
+from edgekit.exporter.parity import check_parity
 from edgekit.models.checkpoint import load
 from edgekit.tasks import find_task, graph_of, task_names
 

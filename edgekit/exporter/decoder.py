@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.export.decoder_graph import DATA, MODEL, write_graph
+from edgekit.exporter.decoder_graph import DATA, MODEL, write_graph
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
@@ -51,7 +51,7 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
 
 
 def _generation(checkpoint: Path, decoder: Decoder, out: Path, max_length: int) -> dict[str, Any]:
-    from edgekit.export.fusions.head_padding import padded
+    from edgekit.exporter.fusions.head_padding import padded
 
     config = read_json(checkpoint / "config.json")
     beside = checkpoint / "generation_config.json"

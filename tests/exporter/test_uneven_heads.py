@@ -10,8 +10,8 @@ import pytest
 
 from edgekit.config.target import Quantize
 from edgekit.errors import CheckFailed
-from edgekit.export.encoder import export
-from edgekit.export.parity import check_parity
+from edgekit.exporter.encoder import export
+from edgekit.exporter.parity import check_parity
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic

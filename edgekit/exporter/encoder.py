@@ -34,9 +34,9 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     """
     import torch
 
-    from edgekit.export.architectures import exporter_config, longest_input
-    from edgekit.export.fusions.fuse import fuse
-    from edgekit.export.parity import check_parity
+    from edgekit.exporter.architectures import exporter_config, longest_input
+    from edgekit.exporter.fusions.fuse import fuse
+    from edgekit.exporter.parity import check_parity
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
     from edgekit.tasks import find_task, graph_of

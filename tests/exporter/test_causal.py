@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.export import decoder as causal_export
-from edgekit.export.decoder import export_decoder
-from edgekit.export.decoder_graph import MODEL, cos_sin, write_graph
+from edgekit.exporter import decoder as causal_export
+from edgekit.exporter.decoder import export_decoder
+from edgekit.exporter.decoder_graph import MODEL, cos_sin, write_graph
 from edgekit.models.decoders import Rotary, decoder_types, describe
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import check_graph
