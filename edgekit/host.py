@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.chip import Cpuinfo, emulation, machine, parse_cpuinfo, read_text, usable_cores
-from edgekit.runtime.providers.tensorrt import PROVIDER as TENSORRT
+from edgekit.runtime.providers.names import TENSORRT
 from edgekit.runtime.providers.tensorrt import libraries_load
 
 __all__ = ["Cpuinfo", "Gpu", "Host", "detect", "parse_cpuinfo", "parse_gpus"]
@@ -136,9 +136,8 @@ def _available_mb(meminfo: str) -> int:
 
 @cache
 def _providers() -> tuple[str, ...]:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        import onnxruntime
+        from edgekit.runtime.providers.ort import onnxruntime
     except ImportError:
         return ()
     found = onnxruntime.get_available_providers()

@@ -11,18 +11,18 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from edgekit.runtime.providers.cuda import PROVIDER
+from edgekit.runtime.providers.names import CUDA
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.skipif(PROVIDER in onnxruntime.get_available_providers(), reason="this onnxruntime has the provider")
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has the provider")
 @pytest.mark.parametrize("what", ["all", "measure"])
 def test_a_missing_provider_is_said_in_a_sentence(what: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "cuda" / "run.py"), what]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 3 and "Traceback" not in done.stderr
-    assert f"{PROVIDER} is not in this onnxruntime" in done.stderr and "--dry-run" in done.stderr
+    assert f"{CUDA} is not in this onnxruntime" in done.stderr and "--dry-run" in done.stderr
 
 
 def test_the_page_is_that_of_the_committed_results() -> None:

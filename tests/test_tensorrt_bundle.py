@@ -12,10 +12,10 @@ import pytest
 import edgekit as ek
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import NotPossibleHere
-from edgekit.runtime.providers.tensorrt import PROVIDER
+from edgekit.runtime.providers.names import TENSORRT
 
 pytestmark = pytest.mark.skipif(
-    PROVIDER in onnxruntime.get_available_providers(), reason="tests/cuda has the bundle where it runs"
+    TENSORRT in onnxruntime.get_available_providers(), reason="tests/cuda has the bundle where it runs"
 )
 RECIPE = """schema = 1
 task = "text-classification"
@@ -38,7 +38,7 @@ def made(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_the_bundle_is_made_and_says_whose_kernels_scored_it(made: Path) -> None:
     block = json.loads((made / "bundle" / "manifest.json").read_text())["edgekit"]
-    assert block["target"]["provider"] == PROVIDER and block["quality"]["scored_on"] == "CPUExecutionProvider"
+    assert block["target"]["provider"] == TENSORRT and block["quality"]["scored_on"] == "CPUExecutionProvider"
     assert block["quality"]["bundle"] >= block["quality"]["original"] - 0.1
     assert {node.domain for node in onnx.load(made / "bundle" / "model.onnx").graph.node} == {""}
     audit = json.loads((made / "bundle" / "audit.json").read_text())
@@ -51,7 +51,7 @@ def test_the_bundle_is_made_and_says_whose_kernels_scored_it(made: Path) -> None
 
 
 def test_it_is_refused_where_the_provider_is_not(made: Path) -> None:
-    with pytest.raises(NotPossibleHere, match=f"{PROVIDER} is not in this onnxruntime") as fault:
+    with pytest.raises(NotPossibleHere, match=f"{TENSORRT} is not in this onnxruntime") as fault:
         verify(made / "bundle")
     assert fault.value.exit_code == 3
 
@@ -61,7 +61,7 @@ def test_its_golden_inputs_hold_with_the_kernels_that_stood_in(made: Path, tmp_p
 
     here = tmp_path / "bundle"
     shutil.copytree(made / "bundle", here)
-    document = json.loads((here / "manifest.json").read_text().replace(PROVIDER, "CPUExecutionProvider"))
+    document = json.loads((here / "manifest.json").read_text().replace(TENSORRT, "CPUExecutionProvider"))
     document["components"]["model"]["variants"]["tensorrt"]["session_options"]["config"] = {"session.disable_quant_qdq": "1"}
     (here / "manifest.json").write_text(json.dumps(document))
     verdict = verify(here)

@@ -15,7 +15,7 @@ from edgekit.errors import BadInput
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.generate.device import DeviceGraph
-from edgekit.runtime.providers.cuda import PROVIDER
+from edgekit.runtime.providers.names import CUDA
 from tests.tiny_decoders import checkpoint
 
 RECIPE = """schema = 1
@@ -33,7 +33,7 @@ rows = 8
 """
 INT4 = '[quantize]\nformat = "int4-weights"\nrounding = "gptq"\n'
 pytestmark = pytest.mark.skipif(
-    PROVIDER in onnxruntime.get_available_providers(), reason="tests/cuda runs decoders where there is a GPU"
+    CUDA in onnxruntime.get_available_providers(), reason="tests/cuda runs decoders where there is a GPU"
 )
 
 
@@ -67,7 +67,7 @@ def on_cpu(bundle: Path, out: Path) -> Path:
 
     shutil.copytree(bundle, out)
     text = (out / "manifest.json").read_text()
-    (out / "manifest.json").write_text(text.replace(PROVIDER, "CPUExecutionProvider"))
+    (out / "manifest.json").write_text(text.replace(CUDA, "CPUExecutionProvider"))
     return out
 
 
@@ -92,8 +92,7 @@ def test_it_is_scored_and_says_with_whose_kernels(made: Path) -> None:
     assert block["quality"]["scored_on"] == "CPUExecutionProvider"
     assert block["generation"]["cache"] == "float16"
     assert (
-        f"Scored with the kernels of CPUExecutionProvider, not those of {PROVIDER}"
-        in (made / "bundle" / "README.md").read_text()
+        f"Scored with the kernels of CPUExecutionProvider, not those of {CUDA}" in (made / "bundle" / "README.md").read_text()
     )
     assert "kernels stood in, here and where quality was scored" in (made / "report.html").read_text()
     assert "Audited and scored with the kernels of CPUExecutionProvider" in (made / "report.md").read_text()
@@ -106,7 +105,7 @@ def test_it_is_scored_and_says_with_whose_kernels(made: Path) -> None:
 
 
 def test_golden_inputs_hold_on_the_cpu(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotPossibleHere, match=f"{PROVIDER} is not in this onnxruntime"):
+    with pytest.raises(NotPossibleHere, match=f"{CUDA} is not in this onnxruntime"):
         verify(made / "bundle")
     here = on_cpu(made / "bundle", tmp_path / "bundle")
     verdict = verify(here)

@@ -8,7 +8,6 @@ will serve: which kernels stand in its graph, and which of them ran.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from edgekit.audit.pairs import audit_file
-from edgekit.config.target import TENSORRT, Target
+from edgekit.config.target import Target
 from edgekit.errors import CheckFailed
 from edgekit.onnx_graph.graph import KEPT
 from edgekit.runtime.generate.graph import TYPES
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.providers.names import CPU, DISABLE_CPU_FALLBACK, TENSORRT
 
 __all__ = ["audit", "require"]
 
@@ -100,7 +98,7 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
             "integer MatMuls, and the graph carries float32 throughout; at accuracy_level 4 the CPU kernel rounds activations "
             "to 8 bits inside, block by block"
         )
-    if target.quantize.format == "bf16" and target.provider == "CPUExecutionProvider":
+    if target.quantize.format == "bf16" and target.provider == CPU:
         notes.append(
             "the file is float32, and so is its score on a machine without bf16; on the device MatMul rounds both sides to "
             "bfloat16, and the golden inputs are the check of what that costs"
@@ -150,7 +148,8 @@ def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counte
     """(optimised model, how often each operator's kernel ran, providers, products by the type of their activations) from one
     profiled session."""
     import onnx
-    import onnxruntime
+
+    from edgekit.runtime.providers.ort import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -160,10 +159,10 @@ def _open_and_run(path: Path, folder: Path, target: Target) -> tuple[Any, Counte
     options.profile_file_prefix = str(folder / "profile")
     options.log_severity_level = 3  # "serialised above EXTENDED": this file is read here and thrown away
     for key, value in target.session.config.items():
-        if key != "session.disable_cpu_ep_fallback":
+        if key != DISABLE_CPU_FALLBACK:
             options.add_session_config_entry(key, value)
     available = onnxruntime.get_available_providers()
-    provider = target.provider if target.provider in available else "CPUExecutionProvider"
+    provider = target.provider if target.provider in available else CPU
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     for length in (2, 9, 16):
         ids = np.arange(1, length + 1, dtype=np.int64)[None]

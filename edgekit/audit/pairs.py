@@ -15,6 +15,7 @@ import onnx_ir as ir
 from edgekit.config.target import Target
 from edgekit.host import detect
 from edgekit.onnx_graph.graph import DEQUANTIZE, KEPT, QUANTIZE, array_of
+from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
 
 __all__ = ["audit_file"]
@@ -28,7 +29,7 @@ def audit_file(path: Path, target: Target, *, host_isa: frozenset[str], host_arc
     """
     found = _pairs(path)
     here = target.provider in detect().providers
-    providers = ["CPUExecutionProvider"]
+    providers = [CPU]
     notes = ["the provider compiles the whole graph: which pairs become INT8 kernels is decided when the engine is built"]
     if here:
         providers = open_session(path, provider=target.provider, config=dict(target.session.config)).get_providers()
@@ -74,7 +75,7 @@ def audit_file(path: Path, target: Target, *, host_isa: frozenset[str], host_arc
         "nodes": {"file": found["nodes"], "optimised": found["nodes"]},
         "kernels_run": {},
         "notes": notes,
-        **({} if here else {"stand_in": "CPUExecutionProvider"}),
+        **({} if here else {"stand_in": CPU}),
         "requirements": [{"name": name, "holds": bool(holds), "found": text} for name, holds, text in requirements],
         "ok": all(holds for _, holds, _ in requirements),
     }

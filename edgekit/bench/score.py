@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.progress import Progress, silent
+from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, labels_of, score_of
@@ -25,7 +26,7 @@ def score(
     *,
     task: str,
     max_length: int,
-    provider: str = "CPUExecutionProvider",
+    provider: str = CPU,
     config: dict[str, str] | None = None,
     progress: Progress = silent,
 ) -> np.ndarray:

@@ -9,16 +9,12 @@ from pydantic import Field, model_validator
 from edgekit.config.shipped import shipped_file, shipped_names
 from edgekit.config.toml import Strict, load_toml
 from edgekit.errors import BadInput
-from edgekit.runtime.providers.keys import SESSION_KEYS
+from edgekit.runtime.providers.names import CPU, DISABLE_QDQ, FASTMATH, SESSION_KEYS, TENSORRT, Provider
 
 if TYPE_CHECKING:
     from edgekit.host import Host
 
 __all__ = [
-    "CPU",
-    "FASTMATH",
-    "PAIRS",
-    "TENSORRT",
     "Audit",
     "Quantize",
     "Session",
@@ -27,12 +23,6 @@ __all__ = [
     "load_target",
     "target_names",
 ]
-
-CPU, TENSORRT = "CPUExecutionProvider", "TensorrtExecutionProvider"
-PAIRS = "session.disable_quant_qdq"
-"""The session key that has what Quantize/Dequantize pairs give multiplied in float32. Not for TensorRT: weights would be restored first."""
-FASTMATH = "mlas.enable_gemm_fastmath_arm64_bfloat16"
-"""The session key that lets MatMul round both sides to bfloat16 on ARM."""
 
 
 class Quantize(Strict):
@@ -143,7 +133,7 @@ class Target(Strict):
     """At least one of these flags is needed too, when any is listed."""
     rank: int = Field(ge=0)
     """Of the targets a host matches, the highest rank is its best."""
-    provider: Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"] = "CPUExecutionProvider"
+    provider: Provider = CPU
     """The ONNX Runtime execution provider."""
     quantize: Quantize = Quantize()
     session: Session = Session()
@@ -170,7 +160,7 @@ class Target(Strict):
         if self.provider == TENSORRT:
             return _unsound_for_tensorrt(quantize)
         faults = []
-        cpu = self.provider == "CPUExecutionProvider"
+        cpu = self.provider == CPU
         if quantize.format == "float16" and cpu:
             faults.append("float16 on the CPU provider inserts Casts around every kernel and is no faster; use int8 or float32")
         if quantize.format == "int8" and not cpu:
@@ -205,7 +195,7 @@ class Target(Strict):
 
         TensorRT's sums do not saturate; the CPU's integer kernels do on chips without VNNI, so pairs are multiplied in float32.
         """
-        return {PAIRS: "1"} if self.provider == TENSORRT else {}
+        return {DISABLE_QDQ: "1"} if self.provider == TENSORRT else {}
 
     def lacks(self, host: Host) -> list[str]:
         """What `host` lacks to run this target, in words; empty when nothing."""
@@ -218,7 +208,7 @@ class Target(Strict):
             missing.append(f"instruction set {', '.join(flags)}")
         if self.isa_any and not set(self.isa_any) & set(host.isa):
             missing.append(f"one of the instruction sets {', '.join(self.isa_any)}")
-        if self.provider != "CPUExecutionProvider" and self.provider not in host.providers:
+        if self.provider != CPU and self.provider not in host.providers:
             missing.append(f"{self.provider} in onnxruntime (it offers {', '.join(host.providers) or 'none'})")
         return missing
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from edgekit.runtime.providers.names import CPU
+
 __all__ = ["write_card"]
 
 HUB_LICENCES = {
@@ -115,7 +117,7 @@ def _licence(name: str) -> list[str]:
 def _limit(block: dict[str, Any]) -> str:
     longest = block["tokenizer"]["max_length"]
     if generation := block.get("generation"):
-        wide = 4 if block["target"]["provider"] == "CPUExecutionProvider" else 2
+        wide = 4 if block["target"]["provider"] == CPU else 2
         size = 2 * generation["layers"] * generation["kv_heads"] * generation["head_size"]
         size *= 1 if generation.get("cache") == "int8" else wide
         return (

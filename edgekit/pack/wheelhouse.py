@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.runtime.providers.names import CPU
 
 __all__ = ["check_wheelhouse", "write_wheelhouse"]
 
@@ -30,7 +31,7 @@ def check_wheelhouse(python: str, arch: str, provider: str) -> None:
     """
     if not re.fullmatch(r"3\.\d{1,2}", python):
         raise BadInput(f"{python!r} is no Python version", where="--wheelhouse", fix="give the device's, such as 3.11")
-    if arch not in {"x86_64", "aarch64"} or provider != "CPUExecutionProvider":
+    if arch not in {"x86_64", "aarch64"} or provider != CPU:
         raise NotPossibleHere(
             f"no wheelhouse for {arch} with {provider}", where="--wheelhouse",
             fix="leave it out; install the onnxruntime that the device's maker offers",

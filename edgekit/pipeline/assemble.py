@@ -18,6 +18,7 @@ from edgekit.plan.plan import Plan, TargetPlan, Variant
 from edgekit.plan.stages import EVIDENCE
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.generate.generation import parse_generation
+from edgekit.runtime.providers.names import CPU
 from edgekit.store import Artifact, Context, Stage
 
 __all__ = ["PACKED", "lay_out", "lineage_of", "pack_stage"]
@@ -123,7 +124,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         run,
         version=3,
         settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()}
-        | ({} if target.provider == "CPUExecutionProvider" else {"scored_on": 1}),
+        | ({} if target.provider == CPU else {"scored_on": 1}),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASE].score, "score_bundle": last.score,
@@ -237,7 +238,7 @@ def _greedy(task: Any, original: Path, other: Path, seed: int) -> dict[str, Any]
 
 def _scored_on(score: Path, provider: str) -> dict[str, str]:
     """The provider whose kernels the bundle was scored with, where they are not its own."""
-    used = json.loads((score / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", "CPUExecutionProvider")
+    used = json.loads((score / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", CPU)
     return {} if used == provider else {"scored_on": used}
 
 
@@ -259,7 +260,7 @@ def _token(checkpoint: Path, number: int) -> str:
 def _provider_here(provider: str) -> str:
     from edgekit.host import detect
 
-    return provider if provider in detect().providers else "CPUExecutionProvider"
+    return provider if provider in detect().providers else CPU
 
 
 def _own_sources() -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.config.recipe import Recipe
-from edgekit.config.target import CPU, Quantize, Target
+from edgekit.config.target import Quantize, Target
 from edgekit.plan.stages import EVIDENCE, LOWERING, TORCH
+from edgekit.runtime.providers.names import CPU
 from edgekit.store import Context, Stage
 
 __all__ = ["BESIDE", "export_decoder_stage", "quantize_decoder_stage", "score_decoder_stage", "weights_of"]

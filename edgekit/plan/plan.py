@@ -16,6 +16,7 @@ from edgekit.plan import decoder_stages as stages_causal
 from edgekit.plan import stages
 from edgekit.plan.outside import places_of
 from edgekit.plan.refuse import faults_of
+from edgekit.runtime.providers.names import CPU
 from edgekit.store import Stage
 from edgekit.tasks import find_task
 
@@ -153,9 +154,7 @@ def _target_plan(
     here = {"arch": host.arch, "isa": sorted(host.isa)}
     timed = target.matches(host)
 
-    def variant(
-        title: str, model: Stage, file: str, checkpoint: Stage, provider: str = "CPUExecutionProvider", **config: str
-    ) -> Variant:
+    def variant(title: str, model: Stage, file: str, checkpoint: Stage, provider: str = CPU, **config: str) -> Variant:
         scored = stages.score_stage(
             recipe, checkpoint, model, file, rows, here, f"score: {title}", provider=provider, config=config
         )
@@ -166,9 +165,7 @@ def _target_plan(
             recipe, target, checkpoint, exported, calibration, rows, timed=timed, title=f"quantize for {target.name}: {title}"
         )
         own = (recipe.quantize or target.quantize).format == "bf16"  # the CPU provider has no kernels for it
-        return variant(
-            title, made, "model.onnx", checkpoint, target.provider if own else "CPUExecutionProvider", **target.stand_in
-        )
+        return variant(title, made, "model.onnx", checkpoint, target.provider if own else CPU, **target.stand_in)
 
     original = chain[0]
     variants = {
@@ -213,7 +210,7 @@ def _decoder_plan(
 
 def _offers(target: Target, host: Host) -> dict[str, Any]:
     """Whether the audit can see the target's own kernels here: part of its key, where they are not the CPU's."""
-    return {} if target.provider == "CPUExecutionProvider" else {"provider": target.provider in host.providers}
+    return {} if target.provider == CPU else {"provider": target.provider in host.providers}
 
 
 def _asked(recipe: Recipe, path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from edgekit.plan.decoder_steps import decoder_step_faults, serves_faults
 from edgekit.plan.inside import inside_faults
 from edgekit.plan.outside import config_of, outside_faults
 from edgekit.plan.sizes import size_faults
+from edgekit.runtime.providers.names import CPU, CUDA
 from edgekit.tasks import find_task
 
 __all__ = ["faults_of"]
@@ -73,12 +74,12 @@ def _decoder_faults(recipe: Recipe, targets: list[Target], config: dict[str, Any
     faults += [
         f"{target.name}: language models are lowered for the CPU and the CUDA provider; their attention is no operator of {target.provider}"
         for target in targets
-        if target.provider not in ("CPUExecutionProvider", "CUDAExecutionProvider")
+        if target.provider not in (CPU, CUDA)
     ]
     faults += [
         f"{target.name}: {config['model_type']} looks its positions up by numbers that ONNX Runtime keeps on the CPU; export it for a CPU"
         for target in targets
-        if target.provider == "CUDAExecutionProvider" and config.get("model_type") in LEARNED_POSITIONS
+        if target.provider == CUDA and config.get("model_type") in LEARNED_POSITIONS
     ]
     return faults
 
@@ -90,7 +91,7 @@ def _host_faults(recipe: Recipe, targets: list[Target], host: Host) -> list[str]
         "result, is without it; export it where the provider is, or use float16"
         for target in targets
         if (recipe.quantize or target.quantize).format == "bf16"
-        and target.provider != "CPUExecutionProvider"
+        and target.provider != CPU
         and target.provider not in host.providers
     ]
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from edgekit.compress.method import Work
 from edgekit.config.recipe import Recipe, method_module
-from edgekit.config.target import TENSORRT, Quantize, Target
+from edgekit.config.target import Quantize, Target
 from edgekit.plan.outside import digest_of, named
+from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.store import Context, Stage
 from edgekit.tasks import find_task
 
@@ -288,7 +289,7 @@ def audit_stage(
 
 def score_stage(
     recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str,
-    *, provider: str = "CPUExecutionProvider", config: Mapping[str, str] = MappingProxyType({}),
+    *, provider: str = CPU, config: Mapping[str, str] = MappingProxyType({}),
 ) -> Stage:  # fmt: skip
     """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed; `config`: session entries.
 
@@ -305,13 +306,13 @@ def score_stage(
             task=recipe.task, max_length=recipe.model.max_length, provider=provider, config=dict(config), progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, found, allow_pickle=False)
-        own = {} if provider == "CPUExecutionProvider" else {"provider": provider}
+        own = {} if provider == CPU else {"provider": provider}
         return {"quality": find_task(recipe.task).reduce(found), "n": len(found), **own}
 
     return Stage(
         "score", title, run, version=2,
         settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file}
-        | ({} if provider == "CPUExecutionProvider" else {"provider": provider})
+        | ({} if provider == CPU else {"provider": provider})
         | ({"session": dict(config)} if config else {}),
         inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
         external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),

@@ -24,11 +24,13 @@ WITHOUT_BFLOAT16 = [
 def to_float16(source: Path, out: Path) -> dict[str, int]:
     """Write the float16 form of float32 model `source`; returns how many tensors changed."""
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    from edgekit.runtime.providers.ort import submodule
+
+    convert = submodule("transformers.float16").convert_float_to_float16
     model = _rewritten(source)
     before = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in model.graph.initializer)
-    changed = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    changed = convert(model, keep_io_types=True, disable_shape_infer=True)
     after = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in changed.graph.initializer)
     onnx.save(changed, str(out))
     return {"float16": before - after}
@@ -50,13 +52,15 @@ def _rewritten(source: Path) -> Any:
 def to_bfloat16(source: Path, out: Path) -> dict[str, int]:
     """Write the bfloat16 form of float32 model `source`, for the CUDA provider; returns how many tensors changed."""
     import onnx
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+    from edgekit.runtime.providers.ort import submodule
+
+    converter = submodule("transformers.float16")
     half, brain = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
     exact = _tensors(onnx.load(str(source)))
-    blocked = [*DEFAULT_OP_BLOCK_LIST, *WITHOUT_BFLOAT16]
+    blocked = [*converter.DEFAULT_OP_BLOCK_LIST, *WITHOUT_BFLOAT16]
     # The converter places the Casts; what it made float16 is made bfloat16 here, from the numbers as they were before.
-    changed = convert_float_to_float16(
+    changed = converter.convert_float_to_float16(
         onnx.load(str(source)), keep_io_types=True, disable_shape_infer=True, op_block_list=blocked
     )
     found = [(name, tensor) for name, tensor in _tensors(changed).items() if tensor.data_type == half]

@@ -6,7 +6,6 @@ dynamic, static, weight-only, or whichever of two measures better.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.config.recipe import Calibration
-from edgekit.config.target import CPU, FASTMATH, TENSORRT, Quantize, Session
+from edgekit.config.target import Quantize, Session
 from edgekit.errors import BadInput
 from edgekit.progress import Progress
 from edgekit.quantize.bias_correction import correct_biases, input_means
@@ -34,9 +33,8 @@ from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
 from edgekit.quantize.tensorrt import quantize_for_tensorrt
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
+from edgekit.runtime.providers.names import CPU, FASTMATH, TENSORRT
 from edgekit.runtime.providers.session import plain_session
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
 
 __all__ = ["Evidence", "lower", "stock_int8"]
 
@@ -203,13 +201,13 @@ def stock_int8(plain: Path, out: Path) -> dict[str, Any]:
     """The off-the-shelf baseline: `onnxruntime.quantization.quantize_dynamic` with its defaults on the plain export."""
     import logging
 
-    from onnxruntime.quantization import quantize_dynamic as off_the_shelf
+    from edgekit.runtime.providers.ort import submodule
 
     logging.disable(logging.WARNING)
     try:
         # It writes a file of its own beside the one it is given, which lies where other runs read.
         with TemporaryDirectory(dir=out) as folder:
-            off_the_shelf(shutil.copy(plain, folder), str(out / FILE))
+            submodule("quantization").quantize_dynamic(shutil.copy(plain, folder), str(out / FILE))
     finally:
         logging.disable(logging.NOTSET)
     return {"bytes": (out / FILE).stat().st_size}

@@ -11,12 +11,11 @@ import onnxruntime
 import pytest
 
 from edgekit.runtime.errors import NotPossibleHere
-from edgekit.runtime.providers.cuda import PROVIDER, Replayed, graph_run
+from edgekit.runtime.providers.cuda import Replayed, graph_run
+from edgekit.runtime.providers.names import CUDA
 from edgekit.runtime.providers.session import open_session
 
-pytestmark = pytest.mark.skipif(
-    PROVIDER not in onnxruntime.get_available_providers(), reason=f"this onnxruntime has no {PROVIDER}"
-)
+pytestmark = pytest.mark.skipif(CUDA not in onnxruntime.get_available_providers(), reason=f"this onnxruntime has no {CUDA}")
 
 
 def graph(path: Path, *, stray: bool) -> Path:
@@ -46,11 +45,11 @@ def graph(path: Path, *, stray: bool) -> Path:
 
 def test_a_node_without_a_kernel_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotPossibleHere, match="determinant"):
-        open_session(graph(tmp_path / "m.onnx", stray=True), provider=PROVIDER)
+        open_session(graph(tmp_path / "m.onnx", stray=True), provider=CUDA)
 
 
 def test_recordings_answer_as_plain_runs_do(tmp_path: Path) -> None:
-    session = open_session(graph(tmp_path / "m.onnx", stray=False), provider=PROVIDER)
+    session = open_session(graph(tmp_path / "m.onnx", stray=False), provider=CUDA)
     assert isinstance(session, Replayed)
     generator = np.random.default_rng(1)
     for _ in range(3):
@@ -89,7 +88,7 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
         {"context": 64, "eos": [], "bos": None, "layers": 2, "kv_heads": 2, "head_size": 16, "chat_template": None}, []
     )
     assert generation is not None
-    there = on_device(check_graph(open_session(half / "model.onnx", provider=PROVIDER), generation))
+    there = on_device(check_graph(open_session(half / "model.onnx", provider=CUDA), generation))
     here = check_graph(open_session(whole / "model.onnx"), generation)
     ids = np.random.default_rng(0).integers(3, 300, (rows, 24))
     caches = [there.empty(rows, 64), here.empty(rows, 64)]

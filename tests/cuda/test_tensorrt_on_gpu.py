@@ -11,11 +11,12 @@ import pytest
 from edgekit.config.target import load_target
 from edgekit.host import detect
 from edgekit.runtime.errors import NotPossibleHere
+from edgekit.runtime.providers.names import TENSORRT
 from edgekit.runtime.providers.session import open_session
-from edgekit.runtime.providers.tensorrt import PROVIDER, engine_folder
+from edgekit.runtime.providers.tensorrt import engine_folder
 
 pytestmark = pytest.mark.skipif(
-    PROVIDER not in detect().providers, reason=f"this machine has no {PROVIDER}, or not TensorRT's libraries"
+    TENSORRT not in detect().providers, reason=f"this machine has no {TENSORRT}, or not TensorRT's libraries"
 )
 
 
@@ -41,7 +42,7 @@ def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_engine_answers_as_the_pairs_say(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     target = load_target("tensorrt")
-    there = open_session(made, provider=PROVIDER, config=dict(target.session.config))
+    there = open_session(made, provider=TENSORRT, config=dict(target.session.config))
     here = open_session(made, config=target.stand_in)
     generator = np.random.default_rng(1)
     for rows, length in ((1, 7), (3, 12), (1, 20)):
@@ -62,4 +63,4 @@ def test_a_node_that_tensorrt_does_not_take_is_named(made: Path, tmp_path: Path)
     model.graph.output.append(onnx.helper.make_tensor_value_info("volume", onnx.TensorProto.FLOAT, []))
     onnx.save(model, tmp_path / "stray.onnx")
     with pytest.raises(NotPossibleHere, match="determinant"):
-        open_session(tmp_path / "stray.onnx", provider=PROVIDER)
+        open_session(tmp_path / "stray.onnx", provider=TENSORRT)

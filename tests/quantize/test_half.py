@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.config.target import FASTMATH, load_target
+from edgekit.config.target import load_target
 from edgekit.quantize.float16 import WITHOUT_BFLOAT16, to_bfloat16, to_float16
 from edgekit.quantize.observe import Feed
+from edgekit.runtime.providers.names import FASTMATH
 from tests.quantize.test_smooth import outputs
 
 

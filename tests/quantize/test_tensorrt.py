@@ -13,16 +13,16 @@ from onnx import TensorProto, numpy_helper
 
 from edgekit.audit.audit import audit, require
 from edgekit.config.recipe import Calibration
-from edgekit.config.target import PAIRS, Quantize, Target, load_target
+from edgekit.config.target import Quantize, Target, load_target
 from edgekit.errors import CheckFailed
 from edgekit.exporter.encoder import PLAIN
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
-from edgekit.runtime.providers.keys import SESSION_KEYS
-from edgekit.runtime.providers.tensorrt import PROVIDER, engine_folder, engine_options, libraries_load
+from edgekit.runtime.providers.names import DISABLE_QDQ, SESSION_KEYS, TENSORRT
+from edgekit.runtime.providers.tensorrt import engine_folder, engine_options, libraries_load
 
 pytestmark = pytest.mark.skipif(
-    PROVIDER in onnxruntime.get_available_providers(), reason="tests/cuda builds engines where they can be"
+    TENSORRT in onnxruntime.get_available_providers(), reason="tests/cuda builds engines where they can be"
 )
 
 
@@ -46,7 +46,7 @@ def made(tiny_export: Path, train_feeds: list[Feed], target: Target, tmp_path_fa
 def logits(path: Path, feeds: list[Feed], *, pairs: bool = True) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry(PAIRS, "1" if pairs else "0")
+    options.add_session_config_entry(DISABLE_QDQ, "1" if pairs else "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = {item.name for item in session.get_inputs()}
     return np.concatenate([session.run(None, {key: one[key] for key in names})[0] for one in feeds])
@@ -87,15 +87,15 @@ def test_it_answers_as_the_float_model(made: Path, tiny_export: Path, test_feeds
 
 
 def test_a_cpu_multiplies_in_float32_and_the_provider_is_given_the_pairs(made: Path, target: Target, tmp_path: Path) -> None:
-    assert target.stand_in == {PAIRS: "1"} and PAIRS in SESSION_KEYS and load_target("x86-vnni").stand_in == {}
-    assert PAIRS not in target.session.config  # ONNX Runtime would restore the weights before TensorRT sees them
+    assert target.stand_in == {DISABLE_QDQ: "1"} and DISABLE_QDQ in SESSION_KEYS and load_target("x86-vnni").stand_in == {}
+    assert DISABLE_QDQ not in target.session.config  # ONNX Runtime would restore the weights before TensorRT sees them
     kinds = {}
     for value in ("0", "1"):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(tmp_path / f"{value}.onnx")
-        options.add_session_config_entry(PAIRS, value)
+        options.add_session_config_entry(DISABLE_QDQ, value)
         onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
         kinds[value] = [node.op_type for node in onnx.load(tmp_path / f"{value}.onnx").graph.node]
     integers = {"QLinearMatMul", "MatMulIntegerToFloat", "QGemm"}
@@ -180,6 +180,6 @@ def test_a_provider_without_its_library_is_not_offered(tmp_path: Path, monkeypat
     (tmp_path / "libonnxruntime_providers_tensorrt.so").write_bytes(b"\0libcudart.so.13\0libnvinfer.so.99999\0")
     assert not libraries_load(tmp_path)
     for there in (False, True):
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER, "CPUExecutionProvider"])
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, "CPUExecutionProvider"])
         monkeypatch.setattr(edgekit.host, "libraries_load", lambda folder, there=there: there)
-        assert (PROVIDER in _providers.__wrapped__()) == there
+        assert (TENSORRT in _providers.__wrapped__()) == there

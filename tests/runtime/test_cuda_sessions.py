@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekit.runtime.errors import CheckFailed, NotPossibleHere
-from edgekit.runtime.providers.cuda import ASSIGNMENT, PROVIDER, Replayed, check_placement
+from edgekit.runtime.providers.cuda import Replayed, check_placement
+from edgekit.runtime.providers.names import CUDA, RECORD_ASSIGNMENT
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def session(tmp_path: Path) -> onnxruntime.InferenceSession:
     )  # fmt: skip
     onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(tmp_path / "m.onnx"))
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(ASSIGNMENT, "1")
+    options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
     return onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), options, providers=["CPUExecutionProvider"])
 
 
@@ -56,4 +57,4 @@ def test_an_input_that_cannot_be_used_is_an_error(session: onnxruntime.Inference
 def test_nodes_elsewhere_are_named(session: onnxruntime.InferenceSession) -> None:
     check_placement(session, "CPUExecutionProvider", "m.onnx")
     with pytest.raises(NotPossibleHere, match="twice: Add on CPUExecutionProvider"):
-        check_placement(session, PROVIDER, "m.onnx")
+        check_placement(session, CUDA, "m.onnx")

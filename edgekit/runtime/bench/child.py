@@ -58,7 +58,6 @@ def _environment(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         **numbers,
-        "ORT_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",

@@ -56,7 +56,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     spawned = int(os.environ.get("EDGEKIT_SPAWNED_NS", ENTERED_NS))
     folder = Path(spec["folder"])
     if spec["kind"] == "onnx":
-        importlib.import_module("onnxruntime")
+        importlib.import_module("edgekit.runtime.providers.ort")
     memory = {"baseline_mb": _peak_mb()}
     importlib.import_module("tokenizers")
     phases = {"interpreter_ms": (ENTERED_NS - spawned) / 1e6, "import_ms": _since(ENTERED_NS)}

@@ -16,6 +16,7 @@ from edgekit.runtime.bench.environment import compare
 from edgekit.runtime.bench.statistics import spread, summary
 from edgekit.runtime.health.record import Recorder, energy_block
 from edgekit.runtime.progress import Progress
+from edgekit.runtime.providers.names import CPU
 
 __all__ = [
     "Progress",
@@ -112,7 +113,7 @@ def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[
     throttled run is not valid: its times are of a slowed chip.
     """
     providers = {name for children in runs.children.values() for child in children for name in child.get("providers", [])}
-    found = compare(before, after, on_gpu=bool(providers - {"CPUExecutionProvider"}))
+    found = compare(before, after, on_gpu=bool(providers - {CPU}))
     reasons = list(found["reasons"])
     stable = not found["throttled"] and not runs.interrupted
     if runs.interrupted:

@@ -150,13 +150,13 @@ class DeviceGraph(Graph):
         return step.logits
 
     def _record(self, cache: Any) -> _Step:
-        from onnxruntime import OrtValue
+        from edgekit.runtime.providers.ort import onnxruntime
 
         rows = len(cache.lengths)
         binding = self._bound(cache)
-        ids = OrtValue.ortvalue_from_numpy(np.zeros((rows, 1), dtype=np.int64), self.device, 0)
-        lengths = OrtValue.ortvalue_from_numpy(np.zeros(rows, dtype=np.int32), self.device, 0)
-        logits = OrtValue.ortvalue_from_shape_and_type((rows, 1, self.vocabulary), np.float32, self.device, 0)
+        ids = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((rows, 1), dtype=np.int64), self.device, 0)
+        lengths = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(rows, dtype=np.int32), self.device, 0)
+        logits = onnxruntime.OrtValue.ortvalue_from_shape_and_type((rows, 1, self.vocabulary), np.float32, self.device, 0)
         binding.bind_ortvalue_input("input_ids", ids)
         binding.bind_ortvalue_input("seqlens_k", lengths)
         numbers = self._numbers_on_cpu(binding, cache.capacity, 1)
@@ -164,12 +164,14 @@ class DeviceGraph(Graph):
         return _Step(binding, graph_run(next(self._count)), ids, lengths, logits, numbers)
 
     def _read(self, ids: np.ndarray, cache: Cache, after: np.ndarray, keep: int) -> Any:
-        from onnxruntime import OrtValue
+        from edgekit.runtime.providers.ort import onnxruntime
 
         binding = self._bound(cache)
-        logits = OrtValue.ortvalue_from_shape_and_type((len(ids), keep, self.vocabulary), np.float32, self.device, 0)
+        logits = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            (len(ids), keep, self.vocabulary), np.float32, self.device, 0
+        )
         given = [
-            OrtValue.ortvalue_from_numpy(array, self.device, 0)
+            onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device, 0)
             for array in (np.ascontiguousarray(ids), (after - 1).astype(np.int32))
         ]
         binding.bind_ortvalue_input("input_ids", given[0])
@@ -181,11 +183,11 @@ class DeviceGraph(Graph):
 
     def _numbers_on_cpu(self, binding: Any, total: int, keep: int) -> tuple[Any, ...]:
         """Bind the two numbers that kernels read on the CPU; returns the values, which the caller must keep."""
-        from onnxruntime import OrtValue
+        from edgekit.runtime.providers.ort import onnxruntime
 
         values = (
-            OrtValue.ortvalue_from_numpy(np.array(total, dtype=np.int32), "cpu", 0),
-            OrtValue.ortvalue_from_numpy(np.array([-keep], dtype=np.int64), "cpu", 0),
+            onnxruntime.OrtValue.ortvalue_from_numpy(np.array(total, dtype=np.int32), "cpu", 0),
+            onnxruntime.OrtValue.ortvalue_from_numpy(np.array([-keep], dtype=np.int64), "cpu", 0),
         )
         for name, value in zip(("total_sequence_length", "start"), values, strict=True):
             binding.bind_ortvalue_input(name, value)
@@ -202,11 +204,11 @@ class DeviceGraph(Graph):
 
     def _memory(self, rows: int, capacity: int) -> _Memory:
         """Zeroed: a kernel may multiply what lies behind a row's length by nought, and memory may hold NaN."""
-        from onnxruntime import OrtValue
+        from edgekit.runtime.providers.ort import onnxruntime
 
         def array(heads: int, size: int) -> DeviceArray:
             shape = (rows, heads, capacity, size)
-            value = OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=self.dtype), self.device, 0)
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=self.dtype), self.device, 0)
             return DeviceArray(value, shape, self.dtype)
 
         try:

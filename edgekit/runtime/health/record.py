@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.runtime.health import ina3221, nvml, rapl
 from edgekit.runtime.health.meter import Meter
+from edgekit.runtime.providers.names import CPU
 
 __all__ = ["Recorder", "energy_block", "find_meters"]
 
@@ -29,7 +30,7 @@ def find_meters(provider: str, root: Path = Path("/")) -> tuple[list[Meter], lis
     """(meters of what works for this execution provider, why there are not more of them): a GPU's only where it computes."""
     known: list[Meter] = []
     reasons = []
-    on_gpu = [] if provider == "CPUExecutionProvider" else [nvml.meters()]
+    on_gpu = [] if provider == CPU else [nvml.meters()]
     for meters, reason in (rapl.meters(root), ina3221.meters(root), *on_gpu):
         known += meters
         reasons += [reason] if reason else []

@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.errors import CheckFailed, NotPossibleHere
-from edgekit.runtime.providers import tensorrt
+from edgekit.runtime.providers.names import CUDA, TENSORRT
+from edgekit.runtime.providers.tensorrt import engine_options
 
-__all__ = ["ASSIGNMENT", "GRAPHS", "PROVIDER", "Replayed", "check_placement", "graph_run", "provider_options"]
+__all__ = ["GRAPHS", "Replayed", "check_placement", "graph_run", "provider_options"]
 
-PROVIDER = "CUDAExecutionProvider"
-ASSIGNMENT = "session.record_ep_graph_assignment_info"
-"""Session key without which ONNX Runtime does not say where a node went."""
-CUDA = {"enable_cuda_graph": "1", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+CUDA_OPTIONS = {"enable_cuda_graph": "1", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 """Provider options. Float32 products are not rounded to TF32, and memory is not taken in ever larger steps."""
 GRAPHS = 160
 """Shapes of one session that get buffers and a recording; one of a small encoder takes about a megabyte of GPU memory."""
@@ -32,15 +30,15 @@ TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int
 def provider_options(provider: str, model: Path) -> list[Any]:
     """What `InferenceSession` takes as `providers` for file `model`: `provider` alone, recording CUDA graphs or keeping engines where
     it can."""
-    if provider == tensorrt.PROVIDER:
-        return [(provider, tensorrt.engine_options(model))]
-    return [(provider, CUDA)] if provider == PROVIDER else [provider]
+    if provider == TENSORRT:
+        return [(provider, engine_options(model))]
+    return [(provider, CUDA_OPTIONS)] if provider == CUDA else [provider]
 
 
 def check_placement(session: Any, provider: str, where: str) -> None:
     """Raise NotPossibleHere with the name of every node that `provider` did not take.
 
-    The session must have been opened with ASSIGNMENT set to "1".
+    The session must have been opened with RECORD_ASSIGNMENT set to "1".
     """
     strays = [
         f"{node.name or '(no name)'}: {node.op_type} on {part.ep_name}"
@@ -57,7 +55,7 @@ def check_placement(session: Any, provider: str, where: str) -> None:
 
 def graph_run(number: int) -> Any:
     """Run options for recording `number` of the session; -1 runs without one."""
-    import onnxruntime
+    from edgekit.runtime.providers.ort import onnxruntime
 
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(number))
@@ -121,11 +119,12 @@ class Replayed:
 
     def _record(self, feed: dict[str, np.ndarray]) -> _Shape:
         """Run once without a recording, which tells the outputs' shapes; then bind buffers. The next run records."""
-        from onnxruntime import OrtValue
+        from edgekit.runtime.providers.ort import onnxruntime
 
         binding = self.session.io_binding()
         inputs = {
-            name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0) for name, array in feed.items()
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0)
+            for name, array in feed.items()
         }
         for name, value in inputs.items():
             binding.bind_ortvalue_input(name, value)
@@ -136,7 +135,7 @@ class Replayed:
         shapes = [value.shape() for value in binding.get_outputs()]
         binding.clear_binding_outputs()
         outputs = [
-            OrtValue.ortvalue_from_shape_and_type(shape, TYPES[item.type], self.device, 0)
+            onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, TYPES[item.type], self.device, 0)
             for shape, item in zip(shapes, given, strict=True)
         ]
         for item, value in zip(given, outputs, strict=True):

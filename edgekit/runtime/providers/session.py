@@ -10,14 +10,10 @@ import numpy as np
 
 from edgekit.runtime.chip import machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.providers.cuda import ASSIGNMENT, PROVIDER, Replayed, check_placement, provider_options
-from edgekit.runtime.providers.keys import SESSION_KEYS
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is first imported
+from edgekit.runtime.providers.cuda import Replayed, check_placement, provider_options
+from edgekit.runtime.providers.names import CPU, CUDA, DISABLE_CPU_FALLBACK, RECORD_ASSIGNMENT, SESSION_KEYS
 
 __all__ = ["check_chip", "check_ids", "plain_session", "open_session", "own_cores", "usable_threads"]
-
-FALLBACK = "session.disable_cpu_ep_fallback"
 
 
 def usable_threads(wanted: int) -> int:
@@ -31,9 +27,7 @@ def own_cores() -> int:
     return usable_cores(os.cpu_count() or 1)
 
 
-def open_session(
-    path: Path, *, provider: str = "CPUExecutionProvider", threads: int = 1, config: dict[str, str] | None = None
-) -> Any:
+def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: dict[str, str] | None = None) -> Any:
     """An InferenceSession on `provider` and no other, sequential, with explicit threads; on the CUDA provider a `Replayed` one.
 
     Raises:
@@ -41,7 +35,7 @@ def open_session(
         NotPossibleHere: the provider is not there, or has no kernel for a node, which is named; the CPU never stands in for it
             in silence.
     """
-    import onnxruntime
+    from edgekit.runtime.providers.ort import onnxruntime
 
     unknown = sorted(set(config or {}) - SESSION_KEYS)
     if unknown:
@@ -58,17 +52,17 @@ def open_session(
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    elsewhere = provider != "CPUExecutionProvider"
+    elsewhere = provider != CPU
     for key, value in (config or {}).items():
-        if not (elsewhere and key == FALLBACK):  # ONNX Runtime's own refusal names no node; the check below does
+        if not (elsewhere and key == DISABLE_CPU_FALLBACK):  # ONNX Runtime's own refusal names no node; the check below does
             options.add_session_config_entry(key, value)
     if elsewhere:
-        options.add_session_config_entry(ASSIGNMENT, "1")
+        options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
         getattr(onnxruntime, "preload_dlls", lambda: None)()  # CUDA's libraries from nvidia's packages, where they are
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=provider_options(provider, path))
     except Exception as fault:  # onnxruntime's error classes share no base but this
-        if provider == PROVIDER and "graph capture" in str(fault):  # a node is left on the CPU, and this does not say which
+        if provider == CUDA and "graph capture" in str(fault):  # a node is left on the CPU, and this does not say which
             check_placement(onnxruntime.InferenceSession(str(path), options, providers=[provider]), provider, str(path))
         raise BadInput(f"ONNX Runtime cannot load it: {str(fault)[:300]}", where=str(path)) from None
     if session.get_providers()[0] != provider:
@@ -78,7 +72,7 @@ def open_session(
         )  # fmt: skip
     if elsewhere:
         check_placement(session, provider, str(path))
-    return Replayed(session) if provider == PROVIDER else session
+    return Replayed(session) if provider == CUDA else session
 
 
 def plain_session(
@@ -88,7 +82,7 @@ def plain_session(
 
     `threads`: None for all of `own_cores`. `named`: no fusion takes the names of inner values away.
     """
-    import onnxruntime
+    from edgekit.runtime.providers.ort import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = own_cores() if threads is None else threads
@@ -99,7 +93,7 @@ def plain_session(
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
     given = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(given, options, providers=[CPU])
 
 
 def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> None:

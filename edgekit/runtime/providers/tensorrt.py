@@ -13,9 +13,8 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["PROVIDER", "engine_folder", "engine_options", "libraries_load"]
+__all__ = ["engine_folder", "engine_options", "libraries_load"]
 
-PROVIDER = "TensorrtExecutionProvider"
 INT8 = {"trt_int8_enable": "1", "trt_fp16_enable": "0"}
 """Pairs in the graph say what is INT8 ("Int8 precision has been set, but int8 is not configured" without it, issue 13381); the rest
 stays float32, as it was scored."""
