@@ -138,7 +138,8 @@ def results_of(subject: Subject, show: Show) -> list[dict[str, Any]]:
 def made(subject: Subject, name: str, settings: Quantize | None, out: Path, show: Show) -> Path:
     """The folder of a variant's graph; `settings` None: float32."""
     key = {"checkpoint": digest(subject.checkpoint), "settings": settings and settings.model_dump(), "rows": _sum(subject.calibration),
-           "max_length": subject.max_length, "sources": _sources("exporter", "onnx_graph", "models", "quantize"), "versions": _versions()}  # fmt: skip
+           "max_length": subject.max_length, "sources": _sources("exporter", "onnx_graph", "models", "quantize"),
+           "versions": _versions()}  # fmt: skip
     if _known(out, key):
         return out
     whole = out.parent / "float32"
