@@ -156,9 +156,10 @@ def peer(folder: Path, ids: np.ndarray, device: str, kind: str) -> Once:
     import transformers
 
     from edgekit.models.shapes import LayerShape, resize
-    from edgekit.tasks import find_task, graph_of
+    from edgekit.tasks import encoder_task
+    from edgekit.tasks.graph import graph_of
 
-    task = find_task(json.loads((folder / "bundle" / "manifest.json").read_text())["edgekit"]["task"])
+    task = encoder_task(json.loads((folder / "bundle" / "manifest.json").read_text())["edgekit"]["task"])
     config = transformers.AutoConfig.from_pretrained(folder / "peer", local_files_only=True)
     torch.manual_seed(0)
     dtype = torch.float16 if device == "cuda" else torch.float32

@@ -39,8 +39,8 @@ from edgekit.quantize.hessians import hessians_of
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.store import sha256_file
 from edgekit.tasks import find_task
+from edgekit.tasks.decoders.text_generation import mean_probability
 from edgekit.tasks.encode import encode
-from edgekit.tasks.text_generation import mean_probability
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

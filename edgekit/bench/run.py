@@ -68,7 +68,7 @@ def run_bench(
     asked = threads if threads is not None else target.session.threads
     if protocol["processes"] < 1 or not 0 < protocol["seconds"] < 3600 or asked < 1:
         raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
-    speaks = find_task(lineage["recipe"]["task"]).generates
+    speaks = find_task(lineage["recipe"]["task"]).kind == "decoder"
     if prompts and not speaks:
         raise BadInput(f"a model for {lineage['recipe']['task']} reads no prompts", where="bench, prompts", fix="leave it out")
     used = min(asked, host.cores_usable)  # what is recorded is what was in effect

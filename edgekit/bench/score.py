@@ -13,7 +13,7 @@ from edgekit.errors import BadInput, CheckFailed
 from edgekit.progress import Progress, silent
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
-from edgekit.tasks import find_task
+from edgekit.tasks import encoder_task
 from edgekit.tasks.encode import encode, labels_of, score_of
 
 __all__ = ["Texts", "score", "score_texts", "windows"]
@@ -38,7 +38,7 @@ def score(
         BadInput: no rows, a label of a row is unknown to the model, or the file cannot be loaded.
         CheckFailed: the model answers NaN or Inf, which `argmax` would count as the first label.
     """
-    kind = find_task(task)
+    kind = encoder_task(task)
     labels = labels_of(checkpoint) if kind.named else []
     read: list[dict[str, Any]] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     if not read:

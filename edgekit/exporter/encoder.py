@@ -39,9 +39,10 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     from edgekit.exporter.parity import check_parity
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
-    from edgekit.tasks import find_task, graph_of
+    from edgekit.tasks import encoder_task
+    from edgekit.tasks.graph import graph_of
 
-    kind = find_task(task)
+    kind = encoder_task(task)
     model = load(checkpoint, kind.auto)
     config = exporter_config(model.config, task)
     if parameters(model) * 4 > LARGEST:
@@ -64,7 +65,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
             dynamo=True,
             opset_version=OPSET,
             input_names=list(names),
-            output_names=list(kind.outputs),
+            output_names=[kind.output],
             dynamic_shapes={name: {0: batch, 1: sequence} for name in names},
             verbose=False,
         )

@@ -52,10 +52,10 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         items = [item for row in read_split(context.inputs["rows"], "test") for item in task.items(row)]
         names = input_names(checkpoint, pairs=task.pairs)
         beside = {path.name: path for path in model.parent.iterdir() if path.name in BESIDE}
-        generation = json.loads(beside["generation.json"].read_text(encoding="utf-8")) if task.generates else None
+        generation = json.loads(beside["generation.json"].read_text(encoding="utf-8")) if task.kind == "decoder" else None
         if generation is not None:
             parsed = parse_generation(generation, [])
-            golden = make_golden_texts(model.parent, checkpoint / "tokenizer.json", parsed, items)
+            golden = make_golden_texts(model.parent, checkpoint / "tokenizer.json", parsed, list(map(str, items)))
         else:
             provider = _provider_here(target.provider)
             golden = make_golden(
@@ -77,7 +77,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             },
             "tokenizer": {"file": "tokenizer.json", "max_length": recipe.model.max_length, "pad_id": pad_id, "pad_token": _token(checkpoint, pad_id)},
             "inputs": [{"name": name, "dtype": "int64", "axes": axes} for name in names],
-            "outputs": [{"name": task.outputs[0], "dtype": "float32", "axes": [*(axes if task.per_token else axes[:1]), width]}],
+            "outputs": [{"name": task.output, "dtype": "float32", "axes": [*(axes if task.per_token else axes[:1]), width]}],
             "vocabulary": config["vocab_size"],
             "opset": 20,
             "onnxruntime": {"min": "1.30", "max": metadata.version("onnxruntime")},
@@ -229,7 +229,7 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
 
 def _greedy(task: Any, original: Path, other: Path, seed: int) -> dict[str, Any]:
     """How often a language model says what the original says; nothing for other tasks."""
-    if not task.generates:
+    if task.kind == "encoder":
         return {}
     from edgekit.bench.greedy import agreement
 

@@ -82,7 +82,7 @@ class Plan:
 
 def decided(recipe: Recipe, target: Target) -> dict[str, dict[str, Any]]:
     """How numbers are stored: of each field its value and who said so, the recipe, the target, or edgekit's default."""
-    speaks = find_task(recipe.task).generates
+    speaks = find_task(recipe.task).kind == "decoder"
     chosen = stages_causal.weights_of(recipe, target) if speaks else target.chosen(recipe.quantize)
     own = recipe.quantize is None and chosen == target.quantize  # what the target says is taken whole
     said = recipe.quantize.model_fields_set if recipe.quantize else set()
@@ -130,7 +130,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
             recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows, places=places
         )
         compressed.append(current)
-    if task.generates:
+    if task.kind == "decoder":
         graphs = [stages_causal.export_decoder_stage(recipe, original, "write the original's graph")]
         graphs += [
             stages_causal.export_decoder_stage(recipe, stage, f"write the graph after {number}: {stage.name}")

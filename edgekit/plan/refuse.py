@@ -40,7 +40,7 @@ def faults_of(
     """
     found = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
     config = _config(recipe, model)
-    if find_task(recipe.task).generates:
+    if find_task(recipe.task).kind == "decoder":
         return found + _decoder_faults(recipe, targets, config)
     if recipe.quantize and recipe.quantize.cache != "float32":
         found.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')

@@ -1,87 +1,42 @@
-"""Tasks: what a model is for. One file a task; what a device does of it stands in `edgekit.runtime.processors`, under the same name.
+"""Tasks: what a model is for. One file a task, in `encoders/` or `decoders/`; what a device does for it is in
+`edgekit.runtime.processors`, under the same name.
 
-A task module has `TASK = Task(...)`. This package imports no torch; the functions of a task do when they are called.
-Shapes below: b passes through the model, s tokens of the longest, k numbers a pass or a token.
+A task's file holds `TASK`, and imports torch only inside the functions that compute with it: listing tasks stays cheap.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.errors import BadInput
+from edgekit.tasks.task import DecoderTask, EncoderTask, Kind, Task
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
-    from edgekit.runtime.tokenise import Pass
-
-__all__ = ["Task", "eager_predictor", "eager_reader", "find_task", "graph_of", "task_names"]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task, as every stage sees it."""
-
-    name: str
-    """Name in recipes; one of optimum's task names."""
-    title: str
-    columns: tuple[str, ...]
-    """Columns a row must have."""
-    metric: str
-    """Name of the headline metric, higher is better, shown in points of a hundredth."""
-    outputs: tuple[str, ...]
-    """Name of the exported graph's output."""
-    auto: str
-    """The transformers class that builds the model from a configuration."""
-    per_token: bool
-    """Whether the output is (b, s, k), a row of numbers for each token, or (b, k)."""
-    items: Callable[[dict[str, Any]], list[Any]]
-    """A row -> the inputs it asks about, each as a device is given it."""
-    labels: Callable[[dict[str, Any], list[Pass], dict[str, int]], Any]
-    """(row, the passes of its first input, number of each label) -> what the model should have answered in each pass."""
-    tensor: Callable[[Any, Any, torch.Tensor], torch.Tensor]
-    """(model, its transformers output, mask (b, s)) -> the output."""
-    hard: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    """(output, labels, mask (b, s)) -> loss of each pass against its true labels, (b,); 0 where there is none."""
-    soft: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
-    """(student's output, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
-    draw: Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
-    """(output, mask, generator) -> labels drawn from the model's own predictions, as `hard` takes them."""
-    evidence: Callable[[list[np.ndarray], list[list[Pass]], dict[str, Any], list[str]], list[float]]
-    """(outputs of all passes of a row, the passes of each of its inputs, row, label names) -> the numbers that count."""
-    reduce: Callable[[np.ndarray], float]
-    """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
-    optional: tuple[str, ...] = ()
-    """Columns that all rows of a set may have too, or none of them."""
-    named: bool = True
-    """Whether the model's outputs have label names."""
-    pairs: bool = False
-    """Whether a pass always holds two texts."""
-    supervised: bool = True
-    """Whether training rows tell the model what to answer; else the teacher alone does."""
-    generates: bool = False
-    """Whether models of the task make text, one token after the other: they are lowered, scored and packed their own way."""
-    alone: str = ""
-    """Name of the metric on rows of a `text` alone, held against the original's own outputs; empty where rows must say more."""
-
-    def metric_on(self, columns: Sequence[str]) -> str:
-        """Name of the metric on rows of `columns`."""
-        return self.alone if self.alone and list(columns) == ["text"] else self.metric
+__all__ = [
+    "DecoderTask", "EncoderTask", "Kind", "Task", "decoder_task", "eager_predictor", "eager_reader", "encoder_task", "find_task",
+    "task_names",
+]  # fmt: skip
 
 
 @cache
 def _tasks() -> dict[str, Task]:
-    """Every file here that has a TASK; the others are not imported, as some of them need torch."""
-    files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if "\nTASK = " in file.read_text(encoding="utf-8")]
-    modules = [importlib.import_module(f"{__name__}.{file.stem}") for file in files]
-    return {module.TASK.name: module.TASK for module in modules}
+    """The `TASK` of every file in `encoders/` and `decoders/`, by name."""
+    tasks: list[Task] = []
+    for folder in ("encoders", "decoders"):
+        package = importlib.import_module(f"{__name__}.{folder}")
+        modules = [
+            importlib.import_module(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)
+        ]
+        tasks += [module.TASK for module in modules]
+    return {task.name: task for task in tasks}
 
 
 def task_names() -> list[str]:
@@ -103,23 +58,44 @@ def find_task(name: str) -> Task:
     raise BadInput(f"no task named {name!r}", fix=f"{hint}Known: {', '.join(sorted(tasks))}.")
 
 
-def graph_of(task: Task, model: Any) -> torch.nn.Module:
-    """`model` as the module that is exported: (input_ids, attention_mask[, token_type_ids]) int64 (b, s) -> the task's output."""
-    from edgekit.tasks.graph import Graph
+def encoder_task(name: str) -> EncoderTask:
+    """The encoders' task called `name`, for what serves encoders alone.
 
-    return Graph(model, task.tensor)
+    Raises:
+        BadInput: no such task here, or one of decoders.
+    """
+    task = find_task(name)
+    if isinstance(task, EncoderTask):
+        return task
+    raise BadInput(f"{name} is a task of decoders, and an encoder's is needed")
+
+
+def decoder_task(name: str) -> DecoderTask:
+    """The decoders' task called `name`, for what serves decoders alone.
+
+    Raises:
+        BadInput: no such task here, or one of encoders.
+    """
+    task = find_task(name)
+    if isinstance(task, DecoderTask):
+        return task
+    raise BadInput(f"{name} is a task of encoders, and a decoder's is needed")
 
 
 def eager_predictor(task: str, folder: Path, threads: int) -> tuple[list[str], Callable[[dict[str, np.ndarray]], np.ndarray]]:
-    """PyTorch eager fp32 of a checkpoint, for the benchmark: (names of inputs, feed of one pass -> output float32 (1, ...))."""
+    """PyTorch eager fp32 of an encoder's checkpoint, for the benchmark: (input names, one window's feed -> output float32 (1, ...)).
+
+    A lineage names this function, and a benchmark's process imports it by that name.
+    """
     import numpy as np
     import torch
 
     from edgekit.models.checkpoint import load
     from edgekit.models.files import input_names
+    from edgekit.tasks.graph import graph_of
 
     torch.set_num_threads(threads)
-    kind = find_task(task)
+    kind = encoder_task(task)
     model = graph_of(kind, load(folder, kind.auto))
     model.eval()
 
@@ -132,16 +108,17 @@ def eager_predictor(task: str, folder: Path, threads: int) -> tuple[list[str], C
 
 
 def eager_reader(folder: Path, threads: int) -> Callable[[np.ndarray, int], int]:
-    """PyTorch eager fp32 of a language model's checkpoint, for the benchmark: a `Step` of `edgekit.runtime.bench.measure_language`."""
+    """PyTorch eager fp32 of a decoder's checkpoint, for the benchmark: a `Step` of `edgekit.runtime.bench.measure_language`."""
     import numpy as np
     import torch
+    from transformers import Cache
 
     from edgekit.models.checkpoint import load
 
     torch.set_num_threads(threads)
-    model = load(folder, find_task("text-generation").auto)
+    model = load(folder, decoder_task("text-generation").auto)
     model.eval()
-    cache: Any = None
+    cache: Cache | None = None
 
     def step(ids: np.ndarray, room: int) -> int:
         nonlocal cache

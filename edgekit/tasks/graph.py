@@ -1,21 +1,28 @@
-"""The module that is exported: a transformers model with its attention mask in the form that costs least."""
+"""The module that is exported: a transformers encoder with its attention mask in the form that costs least."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgekit.tasks.masking import arguments_for
+from edgekit.tasks.task import EncoderTask
 
-__all__ = ["Graph"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import ModelOutput
+
+__all__ = ["Graph", "graph_of"]
 
 
 class Graph(torch.nn.Module):
     """(input_ids, attention_mask[, token_type_ids]), int64 (b, s) each -> the task's output."""
 
-    def __init__(self, model: Any, tensor: Callable[[Any, Any, torch.Tensor], torch.Tensor]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
+    ) -> None:
         super().__init__()
         self.model = model
         self.tensor = tensor
@@ -24,6 +31,11 @@ class Graph(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> torch.Tensor:
-        given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        output = self.model(**self.arguments(input_ids, attention_mask), **given)
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        output = self.model(**self.arguments(input_ids, attention_mask), **segments)
         return self.tensor(self.model, output, attention_mask)
+
+
+def graph_of(task: EncoderTask, model: PreTrainedModel) -> Graph:
+    """`model` as the module that is exported for `task`."""
+    return Graph(model, task.tensor)

@@ -1,7 +1,8 @@
-"""What it costs to answer otherwise than the label, or than the teacher, for the kinds of output that tasks have.
+"""Losses against the label (hard) and against the teacher (soft), for the kinds of output that tasks have.
 
-Shapes as in `edgekit.tasks`: a class for a pass (b, k) or for a token (b, s, k), a span (b, s, 2), a direction (b, width).
-Soft losses hold temperature^2, so that gradients keep their size as it grows (Hinton et al. 2015, section 2).
+Shapes as in `edgekit.tasks.task`: a class for a window (b, k) or for a token (b, s, k), a span (b, s, 2), an embedding
+(b, hidden size).
+Soft losses are multiplied by temperature^2, so that gradients keep their size as it grows (Hinton et al. 2015, section 2).
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ __all__ = [
     "soft_span",
 ]  # fmt: skip
 
-FAR = -1e4
-"""Logit of a position that is no token: its probability is 0 in float32."""
+MASKED_LOGIT = -1e4
+"""Logit of a padded position: its probability is 0 in float32."""
 
 
 def hard_class(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each pass; of tokens, their sum over the labelled ones divided by the batch's mean number of them."""
+    """Cross-entropy of each window; of tokens, their sum over the labelled ones divided by the batch's mean number of them."""
     import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
     if output.ndim == 2:
@@ -33,25 +34,25 @@ def hard_class(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -
 def soft_class(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """T^2 KL(teacher / T || student / T), mean over passes, or over the tokens that carry a label where any does."""
+    """T^2 KL(teacher / T || student / T), mean over windows, or over the tokens that carry a label where any does."""
     if student.ndim == 3:
-        shown = _labelled(labels, mask)
-        student, teacher = student[shown], teacher[shown]
+        counted = _labelled(labels, mask)
+        student, teacher = student[counted], teacher[counted]
     return temperature**2 * _divergence(student / temperature, teacher / temperature)
 
 
 def _labelled(labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """bool (b, s): labelled tokens of the passes that have labels, all tokens of the others."""
+    """bool (b, s): labelled tokens of the windows that have labels, all real tokens of the others."""
     labelled = labels >= 0
     return labelled | (mask.bool() & ~labelled.any(dim=1, keepdim=True))
 
 
 def draw_class(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A class for each pass, or for each real token (-1 for padding), from the softmax."""
+    """A class for each window, or for each real token (-1 for padding), from the softmax."""
     import torch
 
-    chances = torch.softmax(output, dim=-1)
-    drawn = torch.multinomial(chances.flatten(0, -2), 1, generator=generator)[:, 0].reshape(output.shape[:-1])
+    probabilities = torch.softmax(output, dim=-1)
+    drawn = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)[:, 0].reshape(output.shape[:-1])
     return drawn if output.ndim == 2 else torch.where(mask.bool(), drawn, -1)
 
 
@@ -59,8 +60,8 @@ def hard_span(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) ->
     """Mean of the cross-entropies of start and end over the real tokens (Devlin et al. 2019, section 4.2)."""
     import torch.nn.functional as F  # noqa: N812
 
-    shown = _real(output, mask)
-    sides = [F.cross_entropy(shown[:, :, side], labels[:, side], ignore_index=-1, reduction="none") for side in (0, 1)]
+    logits = _real(output, mask)
+    sides = [F.cross_entropy(logits[:, :, side], labels[:, side], ignore_index=-1, reduction="none") for side in (0, 1)]
     return (sides[0] + sides[1]) / 2
 
 
@@ -68,29 +69,29 @@ def soft_span(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """T^2 KL over positions, mean of start and end."""
-    one, other = (_real(part, mask).transpose(1, 2).flatten(0, 1) / temperature for part in (student, teacher))
-    return temperature**2 * _divergence(one, other)
+    ours, theirs = (_real(logits, mask).transpose(1, 2).flatten(0, 1) / temperature for logits in (student, teacher))
+    return temperature**2 * _divergence(ours, theirs)
 
 
 def draw_span(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A start and an end for each pass, each from its softmax."""
+    """A start and an end for each window, each from its softmax."""
     import torch
 
-    chances = torch.softmax(_real(output, mask), dim=1).transpose(1, 2)
-    return torch.multinomial(chances.flatten(0, 1), 1, generator=generator)[:, 0].reshape(-1, 2)
+    probabilities = torch.softmax(_real(output, mask), dim=1).transpose(1, 2)
+    return torch.multinomial(probabilities.flatten(0, 1), 1, generator=generator)[:, 0].reshape(-1, 2)
 
 
 def hard_direction(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Minus the inner product of each embedding with a direction (b, width); 0 without directions (labels of one dimension)."""
+    """Minus the inner product of each embedding with a direction (b, hidden size); 0 without directions (labels of one dimension)."""
     return output.sum(dim=-1) * 0 if labels.ndim == 1 else -(output * labels).sum(dim=-1)
 
 
 def soft_direction(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """1 - cosine with the teacher's embedding where widths allow, and the squared error of all similarities in the batch.
+    """1 - cosine with the teacher's embedding where hidden sizes are equal, plus the squared error of all similarities in the batch.
 
-    The second alone ties embeddings of different widths (Tung and Mori 2019, similarity-preserving distillation).
+    The second alone compares embeddings of different sizes (Tung and Mori 2019, similarity-preserving distillation).
     """
     similar = (student @ student.T - teacher @ teacher.T).square().mean()
     if student.shape != teacher.shape:
@@ -106,7 +107,7 @@ def draw_direction(output: torch.Tensor, mask: torch.Tensor, generator: torch.Ge
 
 
 def _real(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return logits.masked_fill(~mask.bool()[:, :, None], FAR)
+    return logits.masked_fill(~mask.bool()[:, :, None], MASKED_LOGIT)
 
 
 def _divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

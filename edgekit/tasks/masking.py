@@ -1,7 +1,7 @@
 """What the exported module gives a transformers encoder beside its token ids: the attention mask and the positions.
 
-transformers 5 builds a padding mask from Range, GatherND, And, Where and Expand, to serve packed sequences and caches
-that an encoder on a device never sees. A ready-made mask of shape (batch, 1, 1, sequence) is passed through untouched and
+transformers 5 builds a padding mask from Range, GatherND, And, Where and Expand, for packed sequences and caches that an
+encoder on a device never has. A ready-made mask of shape (batch, 1, 1, sequence) is passed through untouched and
 means the same. Likewise RoBERTa and MPNet count positions over the ids that are not padding, which costs seven nodes; where
 padding stands on the right only, as here, real tokens have the positions first, first + 1, … anyway.
 """
@@ -9,11 +9,14 @@ padding stands on the right only, as here, real tokens have the positions first,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
-__all__ = ["MASKED", "arguments_for", "first_position", "mask_for", "with_plain_mask"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["MASKED", "Arguments", "arguments_for", "first_position", "mask_for"]
 
 MASKED = -1e4
 """Added to the score of a padded position: exp(-1e4) is 0.0 in float32, and it fits float16, which float32's minimum does not."""
@@ -21,12 +24,20 @@ MASKED = -1e4
 Mask = torch.Tensor | dict[str, torch.Tensor]
 
 
+class Arguments(TypedDict, total=False):
+    """Keyword arguments of a transformers encoder."""
+
+    input_ids: torch.Tensor
+    attention_mask: Mask
+    position_ids: torch.Tensor
+
+
 def additive(mask: torch.Tensor) -> torch.Tensor:
     """(b, s) of 0 and 1 -> float32 (b, 1, 1, s), which is added to attention scores."""
     return (1.0 - mask[:, None, None, :].to(torch.float32)) * MASKED
 
 
-def mask_for(config: Any) -> Callable[[torch.Tensor], Mask]:
+def mask_for(config: PreTrainedConfig) -> Callable[[torch.Tensor], Mask]:
     """The function from a mask of 0 and 1, int64 (b, s), to what a model of `config` takes as `attention_mask`.
 
     Most families add a mask (b, 1, 1, s) to their scores. DeBERTa fills where a mask (b, 1, 1, s) of 0 and 1 is 0, and its
@@ -41,7 +52,7 @@ def mask_for(config: Any) -> Callable[[torch.Tensor], Mask]:
     return additive
 
 
-def first_position(config: Any) -> int | None:
+def first_position(config: PreTrainedConfig) -> int | None:
     """The position of a text's first token in the families that count from beyond their padding id; else None.
 
     RoBERTa takes the padding id from its configuration, MPNet has it fixed at 1.
@@ -51,7 +62,7 @@ def first_position(config: Any) -> int | None:
     return 2 if config.model_type == "mpnet" else None
 
 
-def arguments_for(config: Any) -> Callable[[torch.Tensor, torch.Tensor], dict[str, Any]]:
+def arguments_for(config: PreTrainedConfig) -> Callable[[torch.Tensor, torch.Tensor], Arguments]:
     """The function from (ids, mask), int64 (b, s) each, padded on the right, to the keyword arguments of a model of `config`.
 
     Same outputs for real tokens as from the ids and the mask alone, as long as no real token has the padding id.
@@ -78,27 +89,8 @@ def _broadcast(mask: torch.Tensor) -> Mask:
 def _by_layer_type(window: int) -> Callable[[torch.Tensor], Mask]:
     def masks(mask: torch.Tensor) -> Mask:
         full = additive(mask)
-        place = torch.arange(mask.shape[1], device=mask.device)
-        far = (place[:, None] - place[None, :]).abs() > window
+        position = torch.arange(mask.shape[1], device=mask.device)
+        far = (position[:, None] - position[None, :]).abs() > window
         return {"full_attention": full, "sliding_attention": full + far.to(torch.float32) * MASKED}
 
     return masks
-
-
-class PlainMask(torch.nn.Module):
-    """(input_ids, attention_mask) -> one named output of the wrapped encoder."""
-
-    def __init__(self, model: Any, output: str) -> None:
-        super().__init__()
-        self.model = model
-        self.output = output
-        self.arguments = arguments_for(model.config)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = getattr(self.model(**self.arguments(input_ids, attention_mask)), self.output)
-        return result
-
-
-def with_plain_mask(model: Any, output: str) -> torch.nn.Module:
-    """Wrap `model` so that its padding mask costs three nodes."""
-    return PlainMask(model, output)

@@ -70,7 +70,7 @@ def train(
     labels = labels_in(rows)
     texts = [text for row in read_split(rows, "train") for item in kind.items(row) for text in texts_of(item)]
     plan = {"epochs": new.epochs, "batch": new.batch, "learning_rate": new.learning_rate}
-    if kind.generates:
+    if kind.kind == "decoder":
         from edgekit.train.new_decoder import learn_bytes, new_llama
 
         size = learn_bytes(texts, new.vocabulary, scratch)

@@ -14,7 +14,7 @@ from edgekit.config.target import Quantize
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
 from edgekit.quantize.decoder import quantize_decoder
-from edgekit.tasks.text_generation import mean_probability
+from edgekit.tasks.decoders.text_generation import mean_probability
 from tests.tiny_decoders import checkpoint
 
 

@@ -21,7 +21,8 @@ from edgekit.exporter.parity import check_parity
 from edgekit.models.anatomy import REFUSED
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.tasks.masking import arguments_for, first_position, mask_for, with_plain_mask
+from edgekit.tasks.graph import Graph
+from edgekit.tasks.masking import arguments_for, first_position, mask_for
 
 LAYERS, LIMIT = 2, 30
 COMMON = {
@@ -72,7 +73,7 @@ def rows(model: Any, batch: int, length: int) -> dict[str, torch.Tensor]:
 
 def lower(model: Any, folder: Path) -> torch.nn.Module:
     """Write `model.onnx` and `fused.onnx`; returns the module they come from."""
-    module = with_plain_mask(model, "logits").eval()
+    module = Graph(model, lambda model, output, mask: output.logits).eval()
     sample = rows(model, 2, 9)
     batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=LIMIT)
     program = torch.onnx.export(

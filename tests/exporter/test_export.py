@@ -19,7 +19,8 @@ from edgekit.exporter.calibration import choose_rows
 from edgekit.exporter.encoder import export
 from edgekit.exporter.parity import check_parity
 from edgekit.models.checkpoint import load
-from edgekit.tasks import find_task, graph_of, task_names
+from edgekit.tasks import encoder_task, find_task, task_names
+from edgekit.tasks.graph import graph_of
 
 
 def operators(path: Path) -> Counter[str]:
@@ -71,13 +72,13 @@ def test_a_difference_from_eager_fails_with_the_shapes(tiny_model: Path, tiny_ex
     model = load(tiny_model)
     model.classifier.bias.data[0] += 0.01
     with pytest.raises(CheckFailed, match="differs from eager") as fault:
-        module = graph_of(find_task("text-classification"), model)
+        module = graph_of(encoder_task("text-classification"), model)
         names = ("input_ids", "attention_mask")
         check_parity(module, tiny_export / "fused.onnx", names, model.config, 32, 1e-4, per_token=False)
     assert "batch 5, sequence 32" in fault.value.text() or "batch 5" in fault.value.text()
 
 
-@pytest.mark.parametrize("task", [name for name in task_names() if not find_task(name).generates])
+@pytest.mark.parametrize("task", [name for name in task_names() if find_task(name).kind == "encoder"])
 def test_every_task_has_architectures(task: str) -> None:
     assert "bert" in supported(task)
 

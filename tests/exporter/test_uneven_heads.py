@@ -15,7 +15,8 @@ from edgekit.exporter.parity import check_parity
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.tasks import find_task, graph_of
+from edgekit.tasks import encoder_task
+from edgekit.tasks.graph import graph_of
 
 NAMES = ("input_ids", "attention_mask")
 
@@ -51,7 +52,7 @@ def test_one_count_for_all_layers_does_not_pass(uneven: Path, tmp_path: Path) ->
                 attribute.i = 4
     onnx.save(model, tmp_path / "wrong.onnx")
     checkpoint = load(uneven / "checkpoint")
-    module = graph_of(find_task("text-classification"), checkpoint).eval()
+    module = graph_of(encoder_task("text-classification"), checkpoint).eval()
     difference = check_parity(
         module, uneven / "export" / "fused.onnx", NAMES, checkpoint.config, 32, 1e-4, per_token=False
     )  # fmt: skip

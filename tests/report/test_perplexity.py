@@ -17,7 +17,7 @@ from edgekit.report.tables import variants_grid
 from edgekit.report.verdicts import budgets
 from edgekit.report.words import metric_change, metric_interval, metric_unit, metric_value, metric_words
 from edgekit.runtime.bench.statistics import paired_difference
-from edgekit.tasks.text_generation import mean_probability
+from edgekit.tasks.decoders.text_generation import mean_probability
 
 
 def evidence(generator: np.random.Generator, shift: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from edgekit.runtime.processors.question_answering import prepare
 from edgekit.runtime.processors.token_classification import first_tokens, spans
 from edgekit.runtime.tokenise import Pass, load_tokeniser
 from edgekit.tasks import find_task
-from edgekit.tasks.question_answering import exact_match, labels, word_f1
+from edgekit.tasks.encoders.question_answering import exact_match, labels, word_f1
 
 TAGS = ["O", "B-room", "I-room", "B-colour", "I-colour"]
 

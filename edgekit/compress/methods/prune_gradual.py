@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from edgekit.tasks import Task
+    from edgekit.tasks import EncoderTask
 
 __all__ = ["METHOD", "VERSION", "Settings", "cubic", "due", "run"]
 
@@ -108,11 +108,11 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import shapes_of
     from edgekit.models.stack import encoder_linears
-    from edgekit.tasks import find_task
+    from edgekit.tasks import encoder_task
     from edgekit.tasks.encode import encode, labels_of, read_split
     from edgekit.train.loop import Plan, fit, quality_of
 
-    task = find_task(work.task)
+    task = encoder_task(work.task)
     model = load(work.source, task.auto)
     model.get_input_embeddings().weight.requires_grad_(False)
     labels = labels_of(work.source) if task.named else []
@@ -165,7 +165,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     return {**facts, "parameters": parameters(model), "validation": quality, "history": history}
 
 
-def _loss(work: Work, task: Task, settings: Settings, train: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+def _loss(work: Work, task: EncoderTask, settings: Settings, train: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
     """(model, _, inputs, numbers of the passes) -> alpha times the soft loss and (1 - alpha) times the hard one."""
     from edgekit.compress.distillation.teacher import Teacher
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.models.shapes import LayerShape
-    from edgekit.tasks import Task
+    from edgekit.tasks import EncoderTask
 
 __all__ = ["METHOD", "VERSION", "Settings", "Summary", "prune", "run"]
 
@@ -79,9 +79,9 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
     from edgekit.compress.feed import labelled_batches
     from edgekit.models.checkpoint import load, save
-    from edgekit.tasks import find_task
+    from edgekit.tasks import encoder_task
 
-    task = find_task(work.task)
+    task = encoder_task(work.task)
     model = load(work.source, task.auto)
     count, batches = labelled_batches(work, settings.rows, BATCH)
     pruned, summary = prune(model, task, batches, settings, work.progress, scratch=work.scratch)
@@ -94,7 +94,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
 
 def prune(
     model: Any,
-    task: Task,
+    task: EncoderTask,
     batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
     settings: Settings,
     progress: Progress,

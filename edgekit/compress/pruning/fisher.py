@@ -17,7 +17,7 @@ import torch
 
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
 from edgekit.models.shapes import LayerShape
-from edgekit.tasks import Task
+from edgekit.tasks import EncoderTask
 from edgekit.train.device import at, placed
 
 __all__ = ["Gradients", "Pick", "choose", "gradients", "masked", "rearrange"]
@@ -66,7 +66,7 @@ def _scale(mask: torch.Tensor, repeat: int) -> Callable[[Any, Any], Any]:
 
 def gradients(
     model: Any,
-    task: Task,
+    task: EncoderTask,
     shapes: Sequence[LayerShape],
     batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
     seed: int,
@@ -105,7 +105,7 @@ def gradients(
 
 
 def _labels(
-    task: Task, output: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator
+    task: EncoderTask, output: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator
 ) -> torch.Tensor:
     """`labels`, with those of passes that have none drawn from the outputs; all on the processor, whose draws a seed fixes."""
     if labels is None or not task.supervised:

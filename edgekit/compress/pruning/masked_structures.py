@@ -15,7 +15,7 @@ from edgekit.compress.pruning.fisher import choose, gradients
 from edgekit.compress.pruning.masked_weights import masks_of
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.shapes import LayerShape, cut, shapes_of
-from edgekit.tasks import Task
+from edgekit.tasks import EncoderTask
 
 __all__ = ["Costs", "cut_masked", "drop_structures", "structure_costs"]
 
@@ -46,7 +46,7 @@ def structure_costs(model: Any, batches: Sequence[tuple[dict[str, torch.Tensor],
 
 def drop_structures(
     model: Any,
-    task: Task,
+    task: EncoderTask,
     batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
     costs: Costs,
     sparsity: float,

@@ -1,0 +1,1 @@
+"""Tasks of decoders (causal language models): one file a task, each with `TASK = DecoderTask(...)`."""

@@ -1,0 +1,1 @@
+"""Tasks of encoders: one file a task, each with `TASK = EncoderTask(...)`."""

@@ -1,0 +1,105 @@
+"""feature-extraction: sentence embeddings, pooled and normalised inside the graph.
+
+Pairs of sentences with a person's score are judged by Spearman correlation. Texts alone are judged by the mean cosine between
+an embedding and the original's own of the same text, which stands in the row (see `edgekit.compress.distillation.answers`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from edgekit.errors import BadInput
+from edgekit.tasks.losses import draw_direction, hard_direction, soft_direction
+from edgekit.tasks.task import EncoderTask
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutput
+
+    from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.runtime.tokenise import Pass
+
+__all__ = ["TASK"]
+
+
+def tensor(model: PreTrainedModel, output: BaseModelOutput, mask: torch.Tensor) -> torch.Tensor:
+    """Unit vectors (b, hidden size): the mean over real tokens, or the first token, as the model's `pooling` says.
+
+    Reimers and Gurevych 2019 (Sentence-BERT), section 3.
+    """
+    import torch
+
+    states = output.last_hidden_state
+    if getattr(model.config, "pooling", "mean") == "cls":
+        pooled = states[:, 0]
+    else:
+        real = mask[:, :, None].to(states.dtype)
+        pooled = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1e-9)
+    return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+    """The cosine of the two sentences, and the score a person gave them; of a text alone, the cosine to the original's embedding.
+
+    Raises:
+        BadInput: the original's embedding has another size.
+    """
+    if "embedding" not in row:
+        first, second = (output[0].astype(np.float64) for output in outputs)
+        return [_cosine(first, second), cast("float", row["score"])]
+    embedding, original = outputs[0][0].astype(np.float64), np.asarray(row["embedding"], dtype=np.float64)
+    if embedding.shape != original.shape:
+        raise BadInput(
+            f"an embedding of {len(embedding)} numbers has no cosine to the original's of {len(original)}",
+            where="quality of texts alone",
+            fix="keep the original's hidden size, or give rows of sentence1, sentence2 and score",
+        )
+    return [_cosine(embedding, original)]
+
+
+def quality(evidence: np.ndarray) -> float:
+    """Spearman correlation of the two columns of (rows, 2), or the mean of (rows, 1)."""
+    return spearman(evidence) if evidence.shape[1] == 2 else float(evidence.mean())
+
+
+def spearman(evidence: np.ndarray) -> float:
+    """Rank correlation of the two columns of (rows, 2), ties by their mean rank; 0 where one of them never varies."""
+    cosines, scores = (_ranks(column) for column in evidence.T)
+    spread = float(cosines.std() * scores.std())
+    return float(((cosines - cosines.mean()) * (scores - scores.mean())).mean() / spread) if spread else 0.0
+
+
+def _cosine(first: np.ndarray, second: np.ndarray) -> float:
+    return float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-12))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, position, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    ranks: np.ndarray = ((last - count + last - 1) / 2)[position]
+    return ranks
+
+
+TASK = EncoderTask(
+    name="feature-extraction",
+    title="an embedding of a text",
+    columns=("sentence1", "sentence2", "score"),
+    metric="Spearman",
+    output="sentence_embedding",
+    auto="AutoModel",
+    per_token=False,
+    items=lambda row: [row["text"]] if "text" in row else [row["sentence1"], row["sentence2"]],
+    labels=lambda row, windows, index: [-1] * len(windows),
+    tensor=tensor,
+    hard=hard_direction,
+    soft=soft_direction,
+    draw=draw_direction,
+    evidence=evidence,
+    reduce=quality,
+    named=False,
+    supervised=False,
+    alone="cosine to the original",
+)

@@ -1,0 +1,107 @@
+"""question-answering: the span of a context that answers a question; exact match and F1 of words, as SQuAD counts them."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict, cast
+
+import numpy as np
+
+from edgekit.runtime.processors.question_answering import answer
+from edgekit.tasks.losses import draw_span, hard_span, soft_span
+from edgekit.tasks.task import EncoderTask
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+    from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.runtime.tokenise import Pass
+
+__all__ = ["TASK", "exact_match", "word_f1"]
+
+
+class Answers(TypedDict):
+    """A row's answers, as SQuAD writes them: their texts, and where each starts in the context, in characters."""
+
+    text: list[str]
+    answer_start: list[int]
+
+
+def labels(row: JsonObject, windows: Sequence[Pass], index: dict[str, int]) -> list[np.ndarray]:
+    """(start, end) token of the first answer in each window that holds all of it; -1 elsewhere, so that no loss counts there."""
+    answers = cast("Answers | None", row["answers"])
+    if answers is None or not answers["text"]:
+        return [np.full(2, -1)] * len(windows)
+    low = answers["answer_start"][0]
+    high = low + len(answers["text"][0])
+    spans = []
+    for window in windows:
+        inside = window.words >= 0
+        starts = np.flatnonzero(inside & (window.offsets[:, 0] <= low) & (low < window.offsets[:, 1]))
+        ends = np.flatnonzero(inside & (window.offsets[:, 0] < high) & (high <= window.offsets[:, 1]))
+        spans.append(np.array([starts[0], ends[-1]]) if len(starts) and len(ends) else np.full(2, -1))
+    return spans
+
+
+def tensor(model: PreTrainedModel, output: QuestionAnsweringModelOutput, mask: torch.Tensor) -> torch.Tensor:
+    """Start and end logits side by side, (b, s, 2)."""
+    import torch
+
+    return torch.stack((output.start_logits, output.end_logits), dim=-1)
+
+
+def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+    """Word F1 and exact match of the predicted span, each against whichever true answer it fits best."""
+    predicted = answer(outputs, inputs[0], names)["text"]
+    true = cast("Answers", row["answers"])["text"] or [""]
+    return [max(word_f1(predicted, text) for text in true), max(exact_match(predicted, text) for text in true)]
+
+
+def word_f1(predicted: str, true: str) -> float:
+    """F1 of the words of two answers, without articles, punctuation and case (Rajpurkar et al. 2016, section 6.1)."""
+    predicted_words, true_words = _words(predicted), _words(true)
+    if not predicted_words or not true_words:
+        return float(predicted_words == true_words)
+    shared = sum((Counter(predicted_words) & Counter(true_words)).values())
+    return 2 * shared / (len(predicted_words) + len(true_words))
+
+
+def exact_match(predicted: str, true: str) -> float:
+    """1.0 where both answers have the same words."""
+    return float(_words(predicted) == _words(true))
+
+
+def _words(text: str) -> list[str]:
+    plain = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+
+def mean_f1(evidence: np.ndarray) -> float:
+    """Mean of the first number of (rows, 2)."""
+    return float(evidence[:, 0].mean())
+
+
+TASK = EncoderTask(
+    name="question-answering",
+    title="the words of a context that answer a question",
+    columns=("question", "context", "answers"),
+    metric="F1",
+    output="span_logits",
+    auto="AutoModelForQuestionAnswering",
+    per_token=True,
+    items=lambda row: [{"question": row["question"], "context": row["context"]}],
+    labels=labels,
+    tensor=tensor,
+    hard=hard_span,
+    soft=soft_span,
+    draw=draw_span,
+    evidence=evidence,
+    reduce=mean_f1,
+    named=False,
+    pairs=True,
+)

@@ -1,0 +1,127 @@
+"""What a task is to every stage that trains, scores or packs a model: one record for encoders, one for decoders.
+
+Shapes: b windows in a batch, s tokens of the longest of them, k numbers a window or a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import ModelOutput
+
+    from edgekit.runtime.jsontypes import JsonObject, JsonValue
+    from edgekit.runtime.tokenise import Pass
+
+__all__ = ["DecoderTask", "EncoderTask", "Kind", "Task"]
+
+Kind = Literal["encoder", "decoder"]
+
+
+@dataclass(frozen=True)
+class EncoderTask:
+    """A task that a model answers in one run of its graph: a class, tags, a span, an embedding."""
+
+    kind: ClassVar[Literal["encoder"]] = "encoder"
+
+    name: str
+    """Name in recipes; one of optimum's task names."""
+    title: str
+    """What the model answers, for people."""
+    columns: tuple[str, ...]
+    """Columns a row must have."""
+    metric: str
+    """Name of the headline metric: higher is better, shown in points of a hundredth."""
+    output: str
+    """Name of the exported graph's output."""
+    auto: str
+    """The transformers class that builds the model from a configuration."""
+    per_token: bool
+    """Whether the output is (b, s, k), k numbers for each token, or (b, k)."""
+    items: Callable[[JsonObject], list[JsonValue]]
+    """A row -> the inputs it asks about, each as a device receives it."""
+    labels: Callable[[JsonObject, Sequence[Pass], dict[str, int]], Sequence[int | np.ndarray]]
+    """(row, the windows of its first input, index of each label name) -> the true label of each window."""
+    tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
+    """(model, its transformers output, attention mask (b, s)) -> the task's output."""
+    hard: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    """(output, labels, mask (b, s)) -> loss of each window against its true labels, (b,); 0 where it has none."""
+    soft: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+    """(student's output, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
+    draw: Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+    """(output, mask, generator) -> labels drawn from the model's own predictions, in the form that `hard` takes."""
+    evidence: Callable[[list[np.ndarray], list[list[Pass]], JsonObject, list[str]], list[float]]
+    """(outputs of all windows of a row, the windows of each of its inputs, row, label names) -> the numbers the metric needs."""
+    reduce: Callable[[np.ndarray], float]
+    """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
+    optional: tuple[str, ...] = ()
+    """Columns that either all rows of a data set have, or none of them."""
+    named: bool = True
+    """Whether the model's outputs have label names."""
+    pairs: bool = False
+    """Whether a window always holds two texts."""
+    supervised: bool = True
+    """Whether training rows hold labels; otherwise the teacher alone says what to learn."""
+    alone: str = ""
+    """Name of the metric on rows of a single `text`, compared with the original's own outputs; empty where such rows are no data."""
+
+    def metric_on(self, columns: Sequence[str]) -> str:
+        """Name of the metric on rows of `columns`."""
+        return self.alone if self.alone and list(columns) == ["text"] else self.metric
+
+
+@dataclass(frozen=True)
+class DecoderTask:
+    """A task of a causal language model, which makes text one token after the other and is scored by the tokens of given texts."""
+
+    kind: ClassVar[Literal["decoder"]] = "decoder"
+    per_token: ClassVar[Literal[True]] = True
+    """The output is logits for each token, (b, s, vocabulary)."""
+    named: ClassVar[Literal[False]] = False
+    """Its outputs are tokens, which have no label names."""
+    pairs: ClassVar[Literal[False]] = False
+    optional: ClassVar[tuple[str, ...]] = ()
+    supervised: ClassVar[Literal[True]] = True
+    """Every text says which token comes next."""
+    alone: ClassVar[Literal[""]] = ""
+    """Rows of a single `text` are what its own metric is for."""
+
+    name: str
+    """Name in recipes; one of optimum's task names."""
+    title: str
+    """What the model answers, for people."""
+    columns: tuple[str, ...]
+    """Columns a row must have."""
+    metric: str
+    """Name of the headline metric: higher is better, shown in points of a hundredth."""
+    output: str
+    """Name of the exported graph's output."""
+    auto: str
+    """The transformers class that builds the model from a configuration."""
+    items: Callable[[JsonObject], list[JsonValue]]
+    """A row -> the texts in it."""
+    labels: Callable[[JsonObject, Sequence[Pass], dict[str, int]], Sequence[np.ndarray]]
+    """(row, its windows, nothing) -> the token after each token of each window, -1 after the last."""
+    tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
+    """(model, its transformers output, attention mask (b, s)) -> logits (b, s, vocabulary)."""
+    hard: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    """(logits, labels, mask (b, s)) -> loss of each window against the tokens that came, (b,)."""
+    soft: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+    """(student's logits, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
+    evidence: Callable[[list[np.ndarray], list[list[Pass]], JsonObject, list[str]], list[float]]
+    """(log-probabilities or logits of a text, its window, row, nothing) -> the numbers the metric needs."""
+    reduce: Callable[[np.ndarray], float]
+    """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
+
+    def metric_on(self, columns: Sequence[str]) -> str:
+        """Name of the metric on rows of `columns`."""
+        return self.metric
+
+
+Task: TypeAlias = EncoderTask | DecoderTask
+"""Told apart by `kind`; what both have is what training, rows and scores need of any task."""
