@@ -46,10 +46,10 @@ def prepare() -> dict[str, tuple[str, Path]]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from edgekit.config.target import Quantize
-    from edgekit.exporter.decoder import GENERATION
     from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize.decoder import quantize_decoder
+    from edgekit.runtime.bundle.names import GENERATION
 
     source = BUILD / "checkpoint"
     if not (source / "tokenizer.json").is_file():

@@ -30,13 +30,14 @@ from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import score_texts
 from edgekit.config.target import Quantize
 from edgekit.data.rows import read_rows
-from edgekit.exporter.decoder import GENERATION, export_decoder
+from edgekit.exporter.decoder import export_decoder
 from edgekit.models.files import digest
 from edgekit.progress import Show
 from edgekit.quantize.cache import cache_ranges
 from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.hessians import hessians_of
 from edgekit.runtime.bench.statistics import paired_difference
+from edgekit.runtime.bundle.names import GENERATION
 from edgekit.store import sha256_file
 from edgekit.tasks import find_task
 from edgekit.tasks.decoders.text_generation import mean_probability

@@ -18,7 +18,7 @@ import numpy as np
 from edgekit.audit.pairs import audit_file
 from edgekit.config.target import Target
 from edgekit.errors import CheckFailed
-from edgekit.onnx_graph.graph import KEPT
+from edgekit.onnx_graph.metadata import KEPT
 from edgekit.runtime.generate.graph import TYPES
 from edgekit.runtime.providers.names import CPU, DISABLE_CPU_FALLBACK, TENSORRT
 

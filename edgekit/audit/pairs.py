@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from edgekit.config.target import Target
 from edgekit.host import detect
-from edgekit.onnx_graph.graph import DEQUANTIZE, KEPT, QUANTIZE, array_of
+from edgekit.onnx_graph.initializers import array_of
+from edgekit.onnx_graph.metadata import KEPT
+from edgekit.onnx_graph.operators import DEQUANTIZE, QUANTIZE
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
 

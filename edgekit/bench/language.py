@@ -15,6 +15,7 @@ from edgekit.models.files import read_json
 from edgekit.runtime.bench.prompts import TOKENS, main_prompt, prompts_that_fit, scenario_names
 from edgekit.runtime.bench.statistics import summary
 from edgekit.runtime.bench.supervise import Runs
+from edgekit.runtime.bundle.names import GENERATION, MODEL
 
 __all__ = ["MEMORY", "language_block", "language_specs", "traffic_of"]
 
@@ -57,7 +58,7 @@ def language_specs(
 
 def _own(spec: Mapping[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
     """How the graph of `spec` is used, which differs where layers were dropped; `otherwise` where nothing says so."""
-    path = Path(spec["folder"]) / "generation.json"
+    path = Path(spec["folder"]) / GENERATION
     return read_json(path) if spec["kind"] == "onnx" and path.is_file() else otherwise
 
 
@@ -76,7 +77,7 @@ def language_block(
         read = (
             None
             if is_eager(variants[name])
-            else traffic_of(Path(variants[name]["folder"]) / str(variants[name].get("file", "model.onnx")))
+            else traffic_of(Path(variants[name]["folder"]) / str(variants[name].get("file", MODEL)))
         )
         prompts = []
         for length in specs[name]["prompts"]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.progress import Progress, silent
+from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
 from edgekit.tasks import encoder_task
@@ -90,10 +91,10 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     if not read:
         raise BadInput("no rows to score", where=str(rows))
     faults: list[str] = []
-    generation = parse_generation(json.loads((model / "generation.json").read_text(encoding="utf-8")), faults)
+    generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), faults)
     if generation is None:
         raise BadInput("not a language model", where=str(model), faults=faults)
-    session = open_session(model / "model.onnx", threads=2)
+    session = open_session(model / MODEL, threads=2)
     language = language_model(session, generation, checkpoint / "tokenizer.json")
     encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in read]
     texts = [ids for ids in encoded if len(ids) > 1]

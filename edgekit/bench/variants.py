@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.store import sha256_file
 
 __all__ = ["BUNDLE", "EAGER", "files_of", "is_eager", "specifications"]
@@ -68,4 +69,4 @@ def _lacking(variant: dict[str, Any]) -> str | None:
 
 
 def _model(variant: dict[str, Any]) -> str:
-    return str(variant.get("file") or ("model.safetensors" if is_eager(variant) else "model.onnx"))
+    return str(variant.get("file") or ("model.safetensors" if is_eager(variant) else MODEL))

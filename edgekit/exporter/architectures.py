@@ -10,9 +10,8 @@ from optimum.exporters.tasks import TasksManager
 from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from edgekit.errors import BadInput
-from edgekit.tasks.masking import first_position
 
-__all__ = ["FAMILIES", "TASKS", "exporter_config", "longest_input", "supported"]
+__all__ = ["FAMILIES", "TASKS", "exporter_config", "supported"]
 
 BACKEND = "edgekit"
 TASKS = ("text-classification", "token-classification", "question-answering", "feature-extraction")
@@ -49,11 +48,6 @@ for family in FAMILIES:
 def supported(task: str) -> list[str]:
     """Model types that can be exported for `task`."""
     return sorted(TasksManager.get_supported_model_type_for_task(task, BACKEND))
-
-
-def longest_input(config: Any) -> int:
-    """Tokens of the longest input that a transformers model configuration has positions for."""
-    return int(config.max_position_embeddings) - (first_position(config) or 0)
 
 
 def exporter_config(config: Any, task: str) -> Any:

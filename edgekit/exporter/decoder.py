@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.exporter.decoder_graph import DATA, MODEL, write_graph
+from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
+from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.providers.session import plain_session
 
-__all__ = ["GENERATION", "TEMPLATE", "TOLERANCE", "export_decoder"]
+__all__ = ["TOLERANCE", "export_decoder"]
 
-GENERATION, TEMPLATE = "generation.json", "chat_template.jinja"
 TOLERANCE = 1e-4
 """Largest difference of a logit from eager PyTorch, as a share of the logits' standard deviation where that is above one."""
 MOST = 24
@@ -46,7 +46,7 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
     return {
         "difference": difference,
         "tolerance": TOLERANCE,
-        "bytes": sum((out / name).stat().st_size for name in (MODEL, DATA)),
+        "bytes": sum((out / name).stat().st_size for name in (MODEL, MODEL_DATA)),
     }
 
 
@@ -59,7 +59,7 @@ def _generation(checkpoint: Path, decoder: Decoder, out: Path, max_length: int) 
     ends = [] if given is None else [given] if isinstance(given, int) else list(given)
     template = _template(checkpoint)
     if template is not None:
-        (out / TEMPLATE).write_text(template, encoding="utf-8")
+        (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     first = padded(decoder).layers[0].attention
     return {
         "context": max_length,
@@ -68,13 +68,13 @@ def _generation(checkpoint: Path, decoder: Decoder, out: Path, max_length: int) 
         "layers": len(decoder.layers),
         "kv_heads": first.kv_heads,
         "head_size": first.head_size,
-        "chat_template": TEMPLATE if template is not None else None,
+        "chat_template": CHAT_TEMPLATE if template is not None else None,
     }
 
 
 def _template(checkpoint: Path) -> str | None:
-    if (checkpoint / TEMPLATE).is_file():
-        return (checkpoint / TEMPLATE).read_text(encoding="utf-8")
+    if (checkpoint / CHAT_TEMPLATE).is_file():
+        return (checkpoint / CHAT_TEMPLATE).read_text(encoding="utf-8")
     path = checkpoint / "tokenizer_config.json"
     found = read_json(path).get("chat_template") if path.is_file() else None
     return found if isinstance(found, str) else None

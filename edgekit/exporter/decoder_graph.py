@@ -25,13 +25,13 @@ from edgekit.errors import EdgekitError
 from edgekit.exporter.fusions.head_padding import padded
 from edgekit.models.decoders import Decoder, Layer, Linear, Mlp, Norm, Rotary
 from edgekit.models.decoders.weights import Weight
+from edgekit.onnx_graph.operators import MICROSOFT
 from edgekit.progress import Progress, silent
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
-__all__ = ["DATA", "MODEL", "OPSET", "cos_sin", "write_graph"]
+__all__ = ["OPSET", "cos_sin", "write_graph"]
 
-MODEL, DATA = "model.onnx", "model.onnx.data"
 OPSET = 20
-MICROSOFT = "com.microsoft"
 SMALL = 1024
 """Numbers up to which a constant stays inside the graph file."""
 
@@ -129,7 +129,7 @@ def write_graph(decoder: Decoder, out: Path, progress: Progress = silent) -> Non
 
     model = ir.Model(graph, ir_version=10, producer_name="edgekit")
     try:
-        ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=SMALL * 4, callback=tell)
+        ir.save(model, out / MODEL, external_data=MODEL_DATA, size_threshold_bytes=SMALL * 4, callback=tell)
     except ir.serde.SerdeError as fault:  # what reading a weight raised stands behind the library's own error
         raise _first(fault) from None
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
+from edgekit.runtime.bundle.names import MODEL
 
-__all__ = ["FUSED", "OPSET", "PLAIN", "export"]
+__all__ = ["FUSED", "OPSET", "export"]
 
 OPSET = 20
 """Not 23: `quantize_dynamic` of onnxruntime 1.32 rewrites opset 23's Attention into an invalid QAttention."""
-PLAIN = "model.onnx"
 FUSED = "fused.onnx"
 LARGEST = 1_900_000_000
 """Bytes of weights above which a single protobuf file (2 GiB) cannot hold the model."""
@@ -34,11 +34,12 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     """
     import torch
 
-    from edgekit.exporter.architectures import exporter_config, longest_input
+    from edgekit.exporter.architectures import exporter_config
     from edgekit.exporter.fusions.fuse import fuse
     from edgekit.exporter.parity import check_parity
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
+    from edgekit.models.positions import positions_of
     from edgekit.tasks import encoder_task
     from edgekit.tasks.graph import graph_of
 
@@ -47,8 +48,8 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     config = exporter_config(model.config, task)
     if parameters(model) * 4 > LARGEST:
         raise BadInput("the float32 weights do not fit a single ONNX file of 2 GiB", where=str(checkpoint))
-    limit = longest_input(model.config)
-    if max_length > limit:
+    limit = positions_of(model.config)
+    if limit is not None and max_length > limit:
         raise BadInput(
             f"max_length = {max_length}, but the model has positions for {limit} tokens",
             where="model, max_length",
@@ -70,13 +71,13 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
             verbose=False,
         )
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"
-    program.save(str(out / PLAIN), external_data=False)
-    _strip(out / PLAIN)
-    operators = fuse(out / PLAIN, out / FUSED, max_length)
+    program.save(str(out / MODEL), external_data=False)
+    _strip(out / MODEL)
+    operators = fuse(out / MODEL, out / FUSED, max_length)
     tolerance = float(config.ATOL_FOR_VALIDATION)
     return {
         "difference_plain": check_parity(
-            module, out / PLAIN, names, model.config, max_length, tolerance, per_token=kind.per_token
+            module, out / MODEL, names, model.config, max_length, tolerance, per_token=kind.per_token
         ),
         "difference_fused": check_parity(
             module, out / FUSED, names, model.config, max_length, tolerance, per_token=kind.per_token
@@ -84,7 +85,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
         "tolerance": tolerance,
         "opset": OPSET,
         "operators": operators,
-        "bytes": (out / PLAIN).stat().st_size,
+        "bytes": (out / MODEL).stat().st_size,
     }
 
 
@@ -104,10 +105,10 @@ def _strip(path: Path) -> None:
     """Remove the exporter's stack traces and source paths, which name the building machine."""
     import onnx_ir as ir
 
-    from edgekit.onnx_graph.nodes import drop_notes
+    from edgekit.onnx_graph.metadata import drop_metadata
 
     model = ir.load(path)
-    drop_notes(model)
+    drop_metadata(model)
     ir.save(model, path)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from edgekit.errors import BadInput
 from edgekit.models.shards import WHOLE, weight_files
+from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = ["GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-GENERATION_FILES = ("chat_template.jinja", "generation_config.json")
+GENERATION_FILES = (CHAT_TEMPLATE, "generation_config.json")
 """What a language model's folder may say besides: how turns are written, and which tokens end an answer."""
 POOLING = "1_Pooling/config.json"
 """Where sentence-transformers says how token states become one embedding."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.bundle.verify import said
 from edgekit.runtime.processors import decoder
 from edgekit.runtime.providers.session import open_session
@@ -79,7 +80,7 @@ def make_golden_texts(folder: Path, tokenizer: Path, generation: Any, texts: lis
     """
     from edgekit.runtime.generate.model import language_model
 
-    language = language_model(open_session(folder / "model.onnx"), generation, tokenizer)
+    language = language_model(open_session(folder / MODEL), generation, tokenizer)
     by_length = sorted(set(texts), key=lambda text: (len(text), text))
     spread = [by_length[index] for index in sorted(set(np.linspace(0, len(by_length) - 1, COUNT - len(ODD)).astype(int)))]
     rows: list[dict[str, Any]] = []

@@ -17,6 +17,7 @@ from edgekit.plan.decoder_stages import BESIDE
 from edgekit.plan.plan import Plan, TargetPlan, Variant
 from edgekit.plan.stages import EVIDENCE
 from edgekit.runtime.bench.statistics import paired_difference
+from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.providers.names import CPU
 from edgekit.store import Artifact, Context, Stage
@@ -52,7 +53,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         items = [item for row in read_split(context.inputs["rows"], "test") for item in task.items(row)]
         names = input_names(checkpoint, pairs=task.pairs)
         beside = {path.name: path for path in model.parent.iterdir() if path.name in BESIDE}
-        generation = json.loads(beside["generation.json"].read_text(encoding="utf-8")) if task.kind == "decoder" else None
+        generation = json.loads(beside[GENERATION].read_text(encoding="utf-8")) if task.kind == "decoder" else None
         if generation is not None:
             parsed = parse_generation(generation, [])
             golden = make_golden_texts(model.parent, checkpoint / "tokenizer.json", parsed, list(map(str, items)))
@@ -100,8 +101,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         name = f"{plan.name}-{target.name}"
         folder = context.out / PACKED
         folder.mkdir()
-        files = {name: path for name, path in beside.items() if name != "generation.json"} | {
-            "model.onnx": model,
+        files = {name: path for name, path in beside.items() if name != GENERATION} | {
+            MODEL: model,
             "tokenizer.json": checkpoint / "tokenizer.json",
             "config.json": checkpoint / "config.json",
         }
@@ -111,7 +112,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
             name=name,
             files=files | {"audit.json": context.inputs["audit"] / "audit.json"},
             texts={"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(name, block, audit)},
-            variant={"file": "model.onnx", "execution_provider": target.provider, "session_options": session},
+            variant={"file": MODEL, "execution_provider": target.provider, "session_options": session},
             block=block,
         )
         write_archive(folder, context.out / "bundle.tar.gz")
@@ -220,7 +221,7 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
     folder.mkdir(parents=True)
     model = done[variant.model.key].path / variant.file
     (folder / variant.file).symlink_to(model.resolve())
-    for beside in (model.with_name(f"{model.name}.data"), model.with_name("generation.json")):
+    for beside in (model.with_name(f"{model.name}.data"), model.with_name(GENERATION)):
         if beside.is_file():
             (folder / beside.name).symlink_to(beside.resolve())
     (folder / "tokenizer.json").symlink_to((done[variant.checkpoint.key].path / "tokenizer.json").resolve())

@@ -17,6 +17,7 @@ from edgekit.host import detect
 from edgekit.pipeline.assemble import PACKED, lay_out, lineage_of, pack_stage
 from edgekit.plan.plan import Plan, TargetPlan, decided, make_plan
 from edgekit.progress import Show
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.store import Artifact, Stage, being_made, find, produce, write_atomically
 
 __all__ = ["Result", "explain", "export", "measure", "run_recipe", "run_stages", "write_reports"]
@@ -165,7 +166,7 @@ def _measured(folder: Path, packed: Artifact) -> bool:
     try:
         document = json.loads((folder / BENCH).read_text(encoding="utf-8"))
         manifest = json.loads((packed.path / PACKED / "manifest.json").read_text(encoding="utf-8"))
-        return bool(document["complete"] and document["artifact_sha256"] == manifest["assets"]["model.onnx"]["sha256"])
+        return bool(document["complete"] and document["artifact_sha256"] == manifest["assets"][MODEL]["sha256"])
     except (OSError, ValueError, KeyError):
         return False
 

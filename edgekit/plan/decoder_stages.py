@@ -11,14 +11,13 @@ from typing import Any
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Quantize, Target
 from edgekit.plan.stages import EVIDENCE, LOWERING, TORCH
+from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.providers.names import CPU
 from edgekit.store import Context, Stage
 
 __all__ = ["BESIDE", "export_decoder_stage", "quantize_decoder_stage", "score_decoder_stage", "weights_of"]
 
-MODEL = "model.onnx"
-GENERATION = "generation.json"
-BESIDE = ("model.onnx.data", GENERATION, "chat_template.jinja")
+BESIDE = (MODEL_DATA, GENERATION, CHAT_TEMPLATE)
 """What travels with the graph."""
 
 

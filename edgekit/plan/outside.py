@@ -9,9 +9,10 @@ from typing import Any
 
 from edgekit.config.recipe import Recipe, method_module
 from edgekit.errors import BadInput
+from edgekit.models.positions import positions_of
 from edgekit.tasks import find_task
 
-__all__ = ["config_of", "digest_of", "named", "outside_faults", "positions_of", "places_of"]
+__all__ = ["config_of", "digest_of", "named", "outside_faults", "places_of"]
 
 MASK_HEADS = (
     "cls.predictions.", "lm_predictions.", "lm_head.", "vocab_transform.", "generator_predictions.", "predictions.", "decoder.",
@@ -55,15 +56,6 @@ def config_of(place: str | None) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}  # the stage that loads the model says what is wrong with it
     return found if isinstance(found, dict) else {}
-
-
-def positions_of(config: dict[str, Any]) -> int | None:
-    """Tokens that a model has positions for, where its configuration says so."""
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int):
-        return None
-    counted_from_padding = config.get("model_type") in ("roberta", "xlm-roberta", "mpnet")
-    return positions - 2 if counted_from_padding else positions
 
 
 def outside_faults(recipe: Recipe, original: str | None, places: Mapping[str, str]) -> list[str]:

@@ -16,6 +16,7 @@ from edgekit.plan import decoder_stages as stages_causal
 from edgekit.plan import stages
 from edgekit.plan.outside import places_of
 from edgekit.plan.refuse import faults_of
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import CPU
 from edgekit.store import Stage
 from edgekit.tasks import find_task
@@ -165,12 +166,12 @@ def _target_plan(
             recipe, target, checkpoint, exported, calibration, rows, timed=timed, title=f"quantize for {target.name}: {title}"
         )
         own = (recipe.quantize or target.quantize).format == "bf16"  # the CPU provider has no kernels for it
-        return variant(title, made, "model.onnx", checkpoint, target.provider if own else CPU, **target.stand_in)
+        return variant(title, made, MODEL, checkpoint, target.provider if own else CPU, **target.stand_in)
 
     original = chain[0]
     variants = {
-        "ort-fp32": variant("ONNX Runtime fp32 of the original", exports[0], "model.onnx", original),
-        "ort-int8-stock": variant("off-the-shelf dynamic INT8 of the original", stock, "model.onnx", original),
+        "ort-fp32": variant("ONNX Runtime fp32 of the original", exports[0], MODEL, original),
+        "ort-int8-stock": variant("off-the-shelf dynamic INT8 of the original", stock, MODEL, original),
         "after-0-none": lowered(original, exports[0], "the original, not compressed"),
     }
     for number, (stage, exported) in enumerate(zip(chain[1:-1], exports[1:-1], strict=True), 1):
@@ -189,7 +190,7 @@ def _decoder_plan(
 
     def variant(title: str, model: Stage, checkpoint: Stage) -> Variant:
         scored = stages_causal.score_decoder_stage(recipe, checkpoint, model, rows, here, f"score: {title}")
-        return Variant(title, model, "model.onnx", checkpoint, scored)
+        return Variant(title, model, MODEL, checkpoint, scored)
 
     def lowered(number: int, title: str) -> Variant:
         made = stages_causal.quantize_decoder_stage(

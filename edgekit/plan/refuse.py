@@ -9,6 +9,7 @@ from typing import Any
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
+from edgekit.models.positions import positions_of
 from edgekit.plan.decoder_steps import decoder_step_faults, serves_faults
 from edgekit.plan.inside import inside_faults
 from edgekit.plan.outside import config_of, outside_faults
@@ -112,10 +113,8 @@ def _model_faults(recipe: Recipe, config: dict[str, Any]) -> list[str]:
     tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
     if tables and not find_task(recipe.task).supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and config.get("model_type") in ("roberta", "xlm-roberta", "mpnet"):
-        positions -= 2  # they count from beyond their padding id
-    if isinstance(positions, int) and recipe.model.max_length > positions:
+    positions = positions_of(config)
+    if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
     return faults
 

@@ -15,6 +15,7 @@ from edgekit.compress.method import Work
 from edgekit.config.recipe import Recipe, method_module
 from edgekit.config.target import Quantize, Target
 from edgekit.plan.outside import digest_of, named
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.store import Context, Stage
 from edgekit.tasks import find_task
@@ -205,7 +206,7 @@ def quantize_stage(
     whole = target.provider == TENSORRT  # knows none of the fused operators
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.exporter.encoder import FUSED, PLAIN
+        from edgekit.exporter.encoder import FUSED
         from edgekit.quantize.qat import learned_ranges
         from edgekit.quantize.select import Evidence, lower
         from edgekit.tasks.encode import encode, labels_of, read_split, score_of
@@ -217,7 +218,7 @@ def quantize_stage(
             for rows in (validation, read_split(context.inputs["calibration"], "calibration"))
         )
         made = lower(
-            context.inputs["exported"] / (PLAIN if whole else FUSED), context.out, context.scratch,
+            context.inputs["exported"] / (MODEL if whole else FUSED), context.out, context.scratch,
             provider=target.provider, quantize=quantize, session=target.session, calibration=recipe.calibration,
             calibration_feeds=[one.feed() for one in chosen.passes], learned=learned_ranges(folder),
             evidence=Evidence(
@@ -228,7 +229,7 @@ def quantize_stage(
             ),
             progress=context.progress,
         )  # fmt: skip
-        return {**made, "bytes": (context.out / "model.onnx").stat().st_size}
+        return {**made, "bytes": (context.out / MODEL).stat().st_size}
 
     return Stage(
         "quantize", title, run, version=4,
@@ -250,10 +251,9 @@ def stock_stage(exported: Stage) -> Stage:
     """The off-the-shelf baseline."""
 
     def run(context: Context) -> dict[str, Any]:
-        from edgekit.exporter.encoder import PLAIN
         from edgekit.quantize.select import stock_int8
 
-        return stock_int8(context.inputs["exported"] / PLAIN, context.out)
+        return stock_int8(context.inputs["exported"] / MODEL, context.out)
 
     return Stage(
         "stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
@@ -270,9 +270,7 @@ def audit_stage(
         from edgekit.audit.audit import audit, require
 
         wanted = target.model_copy(update={"quantize": seen})
-        document = audit(
-            context.inputs["quantized"] / "model.onnx", wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"]
-        )
+        document = audit(context.inputs["quantized"] / MODEL, wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"])
         (context.out / "audit.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         require(document)
         facts = ("matmuls_integer", "matmuls_constant", "matmuls_weight_only", "kept_float", "stray_qdq", "casts")

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.onnx_graph.graph import Product, array_of, bias_place, constant, products, save
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.linear import LinearNode, bias_input, linear_nodes
+from edgekit.onnx_graph.rewrite import save
 from edgekit.quantize.observe import Feed, channel_means
 
 __all__ = ["correct_biases", "expected_error", "input_means"]
@@ -27,7 +29,7 @@ def input_means(source: Path, feeds: Sequence[Feed], scratch: Path) -> dict[str,
         BadInput: no rows, rows of padding only, or an activation that is not finite.
     """
     model = ir.load(source)
-    return channel_means(model, sorted({_input(product) for product in products(model.graph)}), feeds, scratch)
+    return channel_means(model, sorted({_input(linear) for linear in linear_nodes(model.graph)}), feeds, scratch)
 
 
 def correct_biases(
@@ -44,10 +46,10 @@ def correct_biases(
     same model. Products named in `keep` stay in float32 and are not touched. A product without a bias gets one.
     """
     model = ir.load(source)
-    found = [product for product in products(model.graph) if product.name not in keep]
-    shifts = [expected_error(means[_input(product)], product.weight, restored(product.weight)) for product in found]
-    for product, shift in zip(found, shifts, strict=True):
-        _take_off(model.graph, product.node, shift)
+    found = [linear for linear in linear_nodes(model.graph) if linear.name not in keep]
+    shifts = [expected_error(means[_input(linear)], linear.weight, restored(linear.weight)) for linear in found]
+    for linear, shift in zip(found, shifts, strict=True):
+        _take_off(model.graph, linear.node, shift)
     save(model, out, microsoft=True)
     return {"corrected": len(found)}
 
@@ -57,19 +59,19 @@ def expected_error(mean: np.ndarray, weight: np.ndarray, restored: np.ndarray) -
     return np.asarray(mean.astype(np.float64) @ (restored.astype(np.float64) - weight.astype(np.float64)))
 
 
-def _input(product: Product) -> str:
-    value = product.node.inputs[0]
-    assert value is not None, "products reads it"
+def _input(linear: LinearNode) -> str:
+    value = linear.node.inputs[0]
+    assert value is not None, "linear_nodes reads it"
     return str(value.name)
 
 
 def _take_off(graph: ir.Graph, node: ir.Node, shift: np.ndarray) -> None:
     """Subtract `shift` from the bias behind product `node`, wherever the graph keeps it."""
-    holder, index = bias_place(node)
+    holder, index = bias_input(node)
     old = holder.inputs[index] if index < len(holder.inputs) else None
     bias = array_of(old)
     name = f"{node.name or node.outputs[0].name}.corrected"
-    fixed = constant(graph, name, ((0.0 if bias is None else bias.astype(np.float64)) - shift).astype(np.float32))
+    fixed = add_initializer(graph, name, ((0.0 if bias is None else bias.astype(np.float64)) - shift).astype(np.float32))
     if bias is not None:
         holder.replace_input_with(index, fixed)
     elif holder.op_type == "Gemm":

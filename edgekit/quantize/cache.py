@@ -16,7 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.onnx_graph.graph import MICROSOFT, constant
+from edgekit.onnx_graph.initializers import add_initializer
+from edgekit.onnx_graph.operators import MICROSOFT
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["cache_ranges", "quantize_cache"]
@@ -67,7 +68,7 @@ def quantize_cache(graph: ir.Graph, ranges: Mapping[str, np.ndarray]) -> int:
             assert past is not None, "every layer has a cache"
             largest = ranges[str(past.name)].reshape(-1)
             scale = np.where(largest > 0, largest, 1) / np.float32(LARGEST)  # a channel of padding is all zeros
-            inputs.append(constant(graph, f"{node.name}.{part}.scale", scale.astype(np.float32)))
+            inputs.append(add_initializer(graph, f"{node.name}.{part}.scale", scale.astype(np.float32)))
         options = {name: attribute.value for name, attribute in node.attributes.items()}
         options |= {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
         _replace(graph, node, ir.node(ATTENTION, inputs, options, domain=MICROSOFT, num_outputs=3, name=node.name))

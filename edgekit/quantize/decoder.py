@@ -14,16 +14,17 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.config.target import Quantize
-from edgekit.onnx_graph.graph import Product, array_of, bias_add, products
+from edgekit.onnx_graph.initializers import array_of
+from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
 from edgekit.progress import Progress, silent
 from edgekit.quantize.cache import quantize_cache
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.rounding import gptq, hqq
 from edgekit.quantize.weight_only import Blocks, block_product, quantize_blocks
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
-__all__ = ["DATA", "MODEL", "quantize_decoder"]
+__all__ = ["quantize_decoder"]
 
-MODEL, DATA = "model.onnx", "model.onnx.data"
 Hessians = Callable[[str], np.ndarray]
 """The input of a product, by the name of its value -> the sum of x x' over calibration tokens, float64 (in, in)."""
 
@@ -44,13 +45,13 @@ def quantize_decoder(
     model = ir.load(source / MODEL)
     graph = model.graph
     _untie(graph)
-    found = products(graph)
-    for number, product in enumerate(found):
-        progress(number, len(found), f"quantize: {product.name}")
-        blocks = _round(product, settings, hessians)
-        add = bias_add(product.node)
-        old = [product.node] if add is None else [product.node, add[0]]
-        block_product(graph, old, product.name, blocks, settings, None if add is None else add[1])
+    found = linear_nodes(graph)
+    for number, linear in enumerate(found):
+        progress(number, len(found), f"quantize: {linear.name}")
+        blocks = _round(linear, settings, hessians)
+        add = bias_add(linear.node)
+        old = [linear.node] if add is None else [linear.node, add[0]]
+        block_product(graph, old, linear.name, blocks, settings, None if add is None else add[1])
     wide = {"float32": 0, "int8": 8, "int4": 4}[settings.embeddings]
     embeddings = quantize_embeddings(graph, wide) if wide else 0
     layers = 0
@@ -58,16 +59,16 @@ def quantize_decoder(
         assert cache is not None, "a cache in int8 is given its ranges"
         layers = quantize_cache(graph, cache)
     RemoveUnusedNodesPass()(model)
-    ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=4096)
+    ir.save(model, out / MODEL, external_data=MODEL_DATA, size_threshold_bytes=4096)
     return {"matmul": len(found), "embedding": embeddings, "cache": layers}
 
 
-def _round(product: Product, settings: Quantize, hessians: Hessians | None) -> Blocks:
+def _round(linear: LinearNode, settings: Quantize, hessians: Hessians | None) -> Blocks:
     if settings.rounding == "gptq":
         assert hessians is not None, "gptq is given calibration rows"
-        return gptq(product.weight, settings.bits, settings.block, hessians(str(product.node.inputs[0].name)))
+        return gptq(linear.weight, settings.bits, settings.block, hessians(str(linear.node.inputs[0].name)))
     rounding = hqq if settings.rounding == "hqq" else quantize_blocks
-    return rounding(product.weight, settings.bits, settings.block)
+    return rounding(linear.weight, settings.bits, settings.block)
 
 
 def _untie(graph: ir.Graph) -> None:

@@ -16,18 +16,12 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.config.target import Quantize
-from edgekit.onnx_graph.graph import (
-    MICROSOFT,
-    Product,
-    array_of,
-    attributes,
-    bias_add,
-    constant,
-    keep_float,
-    products,
-    replace,
-    save,
-)
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
+from edgekit.onnx_graph.match import attributes
+from edgekit.onnx_graph.metadata import keep_float
+from edgekit.onnx_graph.operators import MICROSOFT
+from edgekit.onnx_graph.rewrite import replace, save
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.weights import Integers, quantize_weight
 
@@ -44,9 +38,9 @@ def quantize_dynamic(source: Path, out: Path, settings: Quantize, *, keep: Colle
     graph = model.graph
     counts = {"attention": _attentions(graph, settings, keep), "matmul": 0, "embedding": 0}
     RemoveUnusedNodesPass()(model)  # the projections that the attentions took over
-    for product in products(graph):
-        if product.name not in keep:
-            _matmul(graph, product, settings)
+    for linear in linear_nodes(graph):
+        if linear.name not in keep:
+            _matmul(graph, linear, settings)
             counts["matmul"] += 1
     if settings.embeddings != "float32":
         counts["embedding"] = quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
@@ -64,17 +58,17 @@ def _integers(weight: np.ndarray, settings: Quantize) -> Integers:
     )
 
 
-def _matmul(graph: ir.Graph, product: Product, settings: Quantize) -> None:
-    node = product.node
-    integers = _integers(product.weight, settings)
+def _matmul(graph: ir.Graph, linear: LinearNode, settings: Quantize) -> None:
+    node = linear.node
+    integers = _integers(linear.weight, settings)
     name = node.name or node.outputs[0].name
     inputs = [node.inputs[0], *_stored(graph, f"{name}.weight", integers)]
-    old, bias = [node], product.bias
+    old, bias = [node], linear.bias
     add = bias_add(node)
     if bias is None and add is not None:
         old, bias = [node, add[0]], add[1]
     if bias is not None:
-        inputs.append(constant(graph, f"{name}.bias", bias.astype(np.float32)))
+        inputs.append(add_initializer(graph, f"{name}.bias", bias.astype(np.float32)))
     new = ir.node("DynamicQuantizeMatMul", inputs, domain=MICROSOFT, name=f"{name}.int8")
     replace(graph, old, [new], new.outputs[0])
 
@@ -82,15 +76,15 @@ def _matmul(graph: ir.Graph, product: Product, settings: Quantize) -> None:
 def _stored(graph: ir.Graph, name: str, integers: Integers) -> list[ir.Value]:
     """Values, scale and zero point as the three initializers every integer operator takes."""
     return [
-        constant(graph, name, integers.values),
-        constant(graph, f"{name}.scale", integers.scale),
-        constant(graph, f"{name}.zero", integers.zero),
+        add_initializer(graph, name, integers.values),
+        add_initializer(graph, f"{name}.scale", integers.scale),
+        add_initializer(graph, f"{name}.zero", integers.zero),
     ]
 
 
 def _attentions(graph: ir.Graph, settings: Quantize, keep: Collection[str]) -> int:
     """Replace MultiHeadAttention over three projections of one input by QAttention; returns how many."""
-    found = {id(product.node): product for product in products(graph) if product.name not in keep}
+    found = {id(linear.node): linear for linear in linear_nodes(graph) if linear.name not in keep}
     count = 0
     for node in list(graph):
         if node.op_type != "MultiHeadAttention":
@@ -116,7 +110,7 @@ def _attentions(graph: ir.Graph, settings: Quantize, keep: Collection[str]) -> i
         attention = ir.node(
             "QAttention",
             [
-                shown.outputs[0], values, constant(graph, f"{name}.qkv.bias", bias.astype(np.float32)),
+                shown.outputs[0], values, add_initializer(graph, f"{name}.qkv.bias", bias.astype(np.float32)),
                 shown.outputs[1], weight_scale, mask, shown.outputs[2], weight_zero,
             ],
             {"num_heads": options["num_heads"]},
@@ -137,7 +131,7 @@ def _side_by_side(parts: list[Integers]) -> Integers:
     return Integers(np.concatenate([part.values for part in parts], axis=1), np.concatenate(scales), np.concatenate(zeros))
 
 
-def _projection(value: ir.Value | None, found: dict[int, Product]) -> tuple[Product, np.ndarray] | None:
+def _projection(value: ir.Value | None, found: dict[int, LinearNode]) -> tuple[LinearNode, np.ndarray] | None:
     """The product and bias that make `value`; None where it is made otherwise."""
     node = value.producer() if value is not None else None
     if node is None:
@@ -148,5 +142,5 @@ def _projection(value: ir.Value | None, found: dict[int, Product]) -> tuple[Prod
             if bias is not None and producer is not None and id(producer) in found:
                 return found[id(producer)], bias
         return None
-    product = found.get(id(node))
-    return None if product is None else (product, np.zeros(product.weight.shape[1], dtype=np.float32))
+    linear = found.get(id(node))
+    return None if linear is None else (linear, np.zeros(linear.weight.shape[1], dtype=np.float32))

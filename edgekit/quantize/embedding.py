@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.onnx_graph.graph import MICROSOFT, array_of, constant, packed, replace
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.operators import MICROSOFT
+from edgekit.onnx_graph.rewrite import replace
+from edgekit.quantize.weights import packed
 
 __all__ = ["block_quantize", "quantize_embeddings"]
 
@@ -54,13 +57,17 @@ def quantize_embeddings(graph: ir.Graph, bits: int = 8) -> int:
         indices, made = node.inputs[1], []
         if len({hash(row.tobytes()) for row in table}) < MOSTLY_EQUAL * len(table):
             unique, numbers = np.unique(table, axis=0, return_inverse=True)
-            numbered = constant(graph, f"{name}.row", numbers.reshape(-1).astype(np.int32))
+            numbered = add_initializer(graph, f"{name}.row", numbers.reshape(-1).astype(np.int32))
             made = [ir.node("Gather", [numbered, indices], name=f"{node.name}.row")]
             table, indices = unique, made[0].outputs[0]
         values, scales = block_quantize(table, block, bits)
         new = ir.node(
             "GatherBlockQuantized",
-            [constant(graph, f"{name}.int{bits}", values), indices, constant(graph, f"{name}.int{bits}.scale", scales)],
+            [
+                add_initializer(graph, f"{name}.int{bits}", values),
+                indices,
+                add_initializer(graph, f"{name}.int{bits}.scale", scales),
+            ],
             {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1},
             domain=MICROSOFT,
             name=f"{node.name}.int{bits}",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.onnx_graph.graph import MICROSOFT, array_of, constant
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.operators import MICROSOFT
 
 __all__ = ["for_cuda"]
 
@@ -55,9 +56,9 @@ def _one_product(graph: ir.Graph, node: ir.Node) -> bool:
     if len(x) != 1:
         return False
     name = node.name or "attention"
-    weight = constant(graph, f"{name}.qkv.weight", np.concatenate([weight for weight, _ in found], axis=1))
-    bias = constant(graph, f"{name}.qkv.bias", np.concatenate([bias for _, bias in found]))
-    sizes = constant(graph, f"{name}.qkv.sizes", np.array([weight.shape[1] for weight, _ in found], dtype=np.int64))
+    weight = add_initializer(graph, f"{name}.qkv.weight", np.concatenate([weight for weight, _ in found], axis=1))
+    bias = add_initializer(graph, f"{name}.qkv.bias", np.concatenate([bias for _, bias in found]))
+    sizes = add_initializer(graph, f"{name}.qkv.sizes", np.array([weight.shape[1] for weight, _ in found], dtype=np.int64))
     product = ir.node("MatMul", [x.pop(), weight], name=f"{name}.qkv")
     split = ir.node("Split", [product.outputs[0], sizes], {"axis": -1}, num_outputs=3, name=f"{name}.qkv.split")
     for output in (product.outputs[0], *split.outputs):
@@ -95,11 +96,17 @@ def _bias(graph: ir.Graph, mask: ir.Value) -> ir.Value:
         return node.outputs[0]
 
     shown = op("Cast", [mask], "attention_bias.shown", to=ir.DataType.FLOAT)
-    absent = op("Sub", [constant(graph, "attention_bias.one", np.array(1, dtype=np.float32)), shown], "attention_bias.absent")
-    low = op("Mul", [absent, constant(graph, "attention_bias.low", np.array(HIDDEN, dtype=np.float32))], "attention_bias.keys")
+    absent = op(
+        "Sub", [add_initializer(graph, "attention_bias.one", np.array(1, dtype=np.float32)), shown], "attention_bias.absent"
+    )
+    low = op(
+        "Mul", [absent, add_initializer(graph, "attention_bias.low", np.array(HIDDEN, dtype=np.float32))], "attention_bias.keys"
+    )
     none = op("Sub", [shown, shown], "attention_bias.none")
-    keys = op("Unsqueeze", [low, constant(graph, "attention_bias.axes.keys", np.array([1, 2]))], "attention_bias.row")
-    queries = op("Unsqueeze", [none, constant(graph, "attention_bias.axes.queries", np.array([1, 3]))], "attention_bias.column")
+    keys = op("Unsqueeze", [low, add_initializer(graph, "attention_bias.axes.keys", np.array([1, 2]))], "attention_bias.row")
+    queries = op(
+        "Unsqueeze", [none, add_initializer(graph, "attention_bias.axes.queries", np.array([1, 3]))], "attention_bias.column"
+    )
     return op("Add", [keys, queries], "attention_bias")
 
 

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from edgekit.config.target import Quantize
 from edgekit.errors import CheckFailed
 from edgekit.progress import Progress, silent
-from edgekit.quantize.decoder import DATA, MODEL, Hessians, quantize_decoder
+from edgekit.quantize.decoder import Hessians, quantize_decoder
 from edgekit.quantize.float16_range import LARGEST
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
 __all__ = ["decoder_for_gpu", "decoder_to_float16"]
 
@@ -72,7 +73,7 @@ def decoder_to_float16(source: Path, out: Path) -> dict[str, int]:
             value.dtype = ir.DataType.FLOAT16
     _logits(graph)
     _start(graph)
-    ir.save(model, out / MODEL, external_data=DATA, size_threshold_bytes=4096)
+    ir.save(model, out / MODEL, external_data=MODEL_DATA, size_threshold_bytes=4096)
     return {"float16": changed}
 
 

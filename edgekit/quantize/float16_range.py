@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.quantize.decoder import DATA, MODEL
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["LARGEST", "check_range"]
@@ -49,7 +49,7 @@ def check_range(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> flo
         given = session.run(list(nodes), {name: array for name, array in feed.items() if name in there})
         found = np.maximum(found, np.asarray(given, dtype=np.float64))  # NaN stays
     path.unlink()
-    (scratch / DATA).unlink()
+    (scratch / MODEL_DATA).unlink()
     beyond = [
         f"{node}: {value:,.0f}" for node, value in zip(nodes.values(), found, strict=True) if not value <= LARGEST / MARGIN
     ]
@@ -65,7 +65,7 @@ def _observed(source: Path, scratch: Path) -> tuple[Path, dict[str, str]]:
     """(the graph with the largest magnitudes for outputs, the node that makes each of them)."""
     model = ir.load(source / MODEL)
     graph = model.graph
-    shutil.copyfile(source / DATA, scratch / DATA)  # readers refuse data files with several links
+    shutil.copyfile(source / MODEL_DATA, scratch / MODEL_DATA)  # readers refuse data files with several links
     nodes: dict[str, str] = {}
     numbers = {value for value in (*graph.inputs, *graph.initializers.values()) if value.dtype == ir.DataType.FLOAT}
     outputs = list(graph.outputs)

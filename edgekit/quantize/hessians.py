@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.onnx_graph.graph import products
-from edgekit.quantize.decoder import DATA, MODEL
+from edgekit.onnx_graph.linear import linear_nodes
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["hessians_of"]
@@ -33,8 +33,8 @@ def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Cal
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
     scratch.mkdir(parents=True, exist_ok=True)
     width: dict[str, int] = {}
-    for product in products(ir.load(source / MODEL).graph):
-        width.setdefault(str(product.node.inputs[0].name), product.weight.shape[0])
+    for linear in linear_nodes(ir.load(source / MODEL).graph):
+        width.setdefault(str(linear.node.inputs[0].name), linear.weight.shape[0])
     names = list(width)
     held: dict[str, np.ndarray] = {}
 
@@ -61,8 +61,8 @@ def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch
     for name in names:
         values[name].dtype = ir.DataType.FLOAT
         model.graph.outputs.append(values[name])
-    if not (scratch / DATA).exists():
-        shutil.copyfile(source / DATA, scratch / DATA)  # readers refuse data files with several links
+    if not (scratch / MODEL_DATA).exists():
+        shutil.copyfile(source / MODEL_DATA, scratch / MODEL_DATA)  # readers refuse data files with several links
     path = scratch / "observed.onnx"
     ir.save(model, path)  # the weights stay in the data file beside it
     session = plain_session(path)

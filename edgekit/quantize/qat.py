@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.onnx_graph.graph import module_path, products
+from edgekit.onnx_graph.linear import linear_nodes, module_path
 
 __all__ = ["RANGES", "learned_ranges", "match_ranges"]
 
@@ -67,8 +67,8 @@ def match_ranges(source: Path, learned: Mapping[str, tuple[float, float]]) -> di
     if not learned:
         return {}
     inputs: dict[str, list[str]] = {path: [] for path in learned}
-    for product in products(ir.load(source).graph):
-        whole, value = module_path(product.node), product.node.inputs[0]
+    for linear in linear_nodes(ir.load(source).graph):
+        whole, value = module_path(linear.node), linear.node.inputs[0]
         for path in learned:
             if value is not None and whole is not None and (whole == path or whole.endswith(f".{path}")):
                 inputs[path].append(str(value.name))

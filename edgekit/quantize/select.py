@@ -33,12 +33,12 @@ from edgekit.quantize.static import Ranges, activation_ranges, quantize_static
 from edgekit.quantize.tensorrt import quantize_for_tensorrt
 from edgekit.quantize.weight_only import quantize_blocks, quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import CPU, FASTMATH, TENSORRT
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["Evidence", "lower", "stock_int8"]
 
-FILE = "model.onnx"
 CLEARLY = 0.95
 """Static is taken over dynamic only below this share of its latency, so that noise does not decide."""
 
@@ -80,15 +80,15 @@ def lower(
         CheckFailed: mixed precision that cannot hold the floor.
     """
     if quantize.format == "float16":
-        return {"mode": "float16", **to_float16(fused, out / FILE)}
+        return {"mode": "float16", **to_float16(fused, out / MODEL)}
     if quantize.format == "bf16" and session.config.get(FASTMATH) != "1":
-        return {"mode": "bf16", **to_bfloat16(fused, out / FILE)}
+        return {"mode": "bf16", **to_bfloat16(fused, out / MODEL)}
     split: dict[str, int] = {}
     if provider != TENSORRT:  # the rest is for a CPU; GPUs run the fused forms well
         split = split_norms(fused, scratch / "split.onnx")
         fused = scratch / "split.onnx"
     if quantize.format in {"float32", "bf16"}:
-        shutil.copyfile(fused, out / FILE)  # bf16: the session rounds, and the file stays float32
+        shutil.copyfile(fused, out / MODEL)  # bf16: the session rounds, and the file stays float32
         return {"mode": quantize.format, "split": split}
     modes = (
         [quantize.format] if quantize.weight_only else ["dynamic", "static"] if quantize.mode == "measure" else [quantize.mode]
@@ -129,13 +129,13 @@ def lower(
         keep: frozenset[str] = frozenset()
         if quantize.mixed:
             keep, made["mixed"] = _mixed(fused, scratch, evidence, lambda kept, path: write(modes[0], path, kept), progress)
-        return {"mode": modes[0], **made, **write(modes[0], out / FILE, keep)}
+        return {"mode": modes[0], **made, **write(modes[0], out / MODEL, keep)}
     files = {mode: scratch / f"{mode}.onnx" for mode in modes}
     counts = {mode: write(mode, path) for mode, path in files.items()}
     quality = {name: evidence.score(_outputs(path, evidence.feeds)) for name, path in {"float32": fused, **files}.items()}
     latency = _latencies(files, evidence.feeds[:200], session) if evidence.timed else {}
     mode, why = _choose(quality, latency, evidence.floor)
-    shutil.copyfile(files[mode], out / FILE)
+    shutil.copyfile(files[mode], out / MODEL)
     return {"mode": mode, "why": why, "quality": quality, **made, **counts[mode]}
 
 
@@ -207,7 +207,7 @@ def stock_int8(plain: Path, out: Path) -> dict[str, Any]:
     try:
         # It writes a file of its own beside the one it is given, which lies where other runs read.
         with TemporaryDirectory(dir=out) as folder:
-            submodule("quantization").quantize_dynamic(shutil.copy(plain, folder), str(out / FILE))
+            submodule("quantization").quantize_dynamic(shutil.copy(plain, folder), str(out / MODEL))
     finally:
         logging.disable(logging.NOTSET)
-    return {"bytes": (out / FILE).stat().st_size}
+    return {"bytes": (out / MODEL).stat().st_size}

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import CheckFailed
-from edgekit.onnx_graph.graph import module_path, products
+from edgekit.onnx_graph.linear import linear_nodes, module_path
 from edgekit.progress import Progress
 
 __all__ = ["Reverted", "groups", "revert"]
@@ -39,9 +39,9 @@ def groups(graph: ir.Graph) -> dict[str, list[str]]:
     label is the path of their layer in the checkpoint, or the product's name where the graph does not say it.
     """
     members: dict[int, list[tuple[str, str]]] = {}
-    for product in products(graph):
-        path = module_path(product.node) or product.name
-        members.setdefault(id(_attention(product.node) or product.node), []).append((product.name, path))
+    for linear in linear_nodes(graph):
+        path = module_path(linear.node) or linear.name
+        members.setdefault(id(_attention(linear.node) or linear.node), []).append((linear.name, path))
     found: dict[str, list[str]] = {}
     for group in members.values():
         label = _common([path.split(".") for _, path in group]) or " + ".join(name for name, _ in group)

@@ -21,7 +21,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.onnx_graph.graph import Product, array_of, attributes, constant, products, save
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.linear import LinearNode, linear_nodes
+from edgekit.onnx_graph.match import attributes
+from edgekit.onnx_graph.rewrite import save
 from edgekit.quantize.observe import Feed, channel_extremes
 
 __all__ = ["migration", "smooth"]
@@ -59,11 +62,11 @@ def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch
         raise BadInput(f"alpha {alpha:g} is not between 0 and 1", where="quantize, smooth")
     model = ir.load(source)
     graph = model.graph
-    readers: dict[ir.Value, list[Product]] = {}
-    for product in products(graph):
-        value = product.node.inputs[0]
-        assert value is not None, "products reads it"
-        readers.setdefault(value, []).append(product)
+    readers: dict[ir.Value, list[LinearNode]] = {}
+    for linear in linear_nodes(graph):
+        value = linear.node.inputs[0]
+        assert value is not None, "linear_nodes reads it"
+        readers.setdefault(value, []).append(linear)
     folds = {value: fold for value in readers if not value.is_graph_output() and (fold := _fold(value)) is not None}
     if not folds:
         raise BadInput(
@@ -72,7 +75,7 @@ def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch
     extremes = channel_extremes(model, [str(value.name) for value in folds], feeds, scratch)
     counts = {"norms": 0, "linears": 0, "restored": 0}
     for value, parts in folds.items():
-        weights = [_Part(product.node, 1, 0 if _out_axis(product.node) else 1) for product in readers[value]]
+        weights = [_Part(linear.node, 1, 0 if _out_axis(linear.node) else 1) for linear in readers[value]]
         largest = np.max([np.abs(_array(part)).max(axis=1 - part.axis) for part in weights], axis=0)
         factor = migration(extremes[str(value.name)], largest, alpha)
         counts["restored"] += _restore(graph, value, factor, {part.node for part in weights})
@@ -150,7 +153,7 @@ def _scale(graph: ir.Graph, part: _Part, factor: np.ndarray) -> None:
     values = _array(part)
     shaped = factor if values.ndim == 1 else np.expand_dims(factor, 1 - part.axis)
     name = f"{part.node.name or part.node.outputs[0].name}.smooth{part.index}"
-    part.node.replace_input_with(part.index, constant(graph, name, (values * shaped).astype(np.float32)))
+    part.node.replace_input_with(part.index, add_initializer(graph, name, (values * shaped).astype(np.float32)))
 
 
 def _restore(graph: ir.Graph, value: ir.Value, factor: np.ndarray, products: set[ir.Node]) -> int:
@@ -159,7 +162,7 @@ def _restore(graph: ir.Graph, value: ir.Value, factor: np.ndarray, products: set
     producer = value.producer()
     if not others or producer is None:
         return 0
-    whole = ir.node("Mul", [value, constant(graph, f"{value.name}.smooth", factor)], name=f"{value.name}.restore")
+    whole = ir.node("Mul", [value, add_initializer(graph, f"{value.name}.smooth", factor)], name=f"{value.name}.restore")
     graph.insert_after(producer, whole)
     for node, index in others:
         node.replace_input_with(index, whole.outputs[0])

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.onnx_graph.graph import MICROSOFT, attributes, replace, save
+from edgekit.onnx_graph.match import attributes
+from edgekit.onnx_graph.operators import MICROSOFT
+from edgekit.onnx_graph.rewrite import replace, save
 
 __all__ = ["split_norms"]
 

@@ -13,7 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.config.target import Quantize
-from edgekit.onnx_graph.graph import Product, constant, keep_float, products, replace, save
+from edgekit.onnx_graph.initializers import add_initializer
+from edgekit.onnx_graph.linear import LinearNode, linear_nodes
+from edgekit.onnx_graph.metadata import keep_float
+from edgekit.onnx_graph.rewrite import replace, save
 from edgekit.progress import Progress
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.observe import Feed
@@ -38,7 +41,7 @@ def activation_ranges(
     known: Collection[str] = (),
 ) -> dict[str, tuple[float, float]]:
     """Calibrated range of each product's input in float32 model `source`, those in `known` left out; raises as `collect`."""
-    names = {str(product.node.inputs[0].name): None for product in products(ir.load(source).graph) if product.node.inputs[0]}
+    names = {str(linear.node.inputs[0].name): None for linear in linear_nodes(ir.load(source).graph) if linear.node.inputs[0]}
     wanted = [name for name in names if name not in known]
     return collect(ir.load(source), wanted, feeds, scratch, method, memory_mb, progress) if wanted else {}
 
@@ -52,12 +55,12 @@ def quantize_static(
     """
     model = ir.load(source)
     graph = model.graph
-    found = [product for product in products(graph) if product.name not in keep]
-    shown = {product.node.inputs[0].name: product.node.inputs[0] for product in found}
+    found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
+    shown = {linear.node.inputs[0].name: linear.node.inputs[0] for linear in found}
     restored = {name: _quantized_activation(graph, value, ranges[name], settings) for name, value in shown.items()}
-    for product in found:
-        name = product.node.inputs[0].name
-        _matmul(graph, product, restored[name], activation_scale(*ranges[name], signed=False)[0], settings)
+    for linear in found:
+        name = linear.node.inputs[0].name
+        _matmul(graph, linear, restored[name], activation_scale(*ranges[name], signed=False)[0], settings)
     embeddings = (
         0 if settings.embeddings == "float32" else quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
     )
@@ -76,7 +79,10 @@ def activation_scale(low: float, high: float, signed: bool) -> tuple[np.float32,
 def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float], settings: Quantize) -> ir.Value:
     """`value` passed through QuantizeLinear and DequantizeLinear, placed right after what makes it."""
     scale, zero = activation_scale(*bounds, signed=settings.activations == "int8")
-    ends = [constant(graph, f"{value.name}.scale", np.asarray(scale)), constant(graph, f"{value.name}.zero", zero)]
+    ends = [
+        add_initializer(graph, f"{value.name}.scale", np.asarray(scale)),
+        add_initializer(graph, f"{value.name}.zero", zero),
+    ]
     down = ir.node("QuantizeLinear", [value, *ends], name=f"{value.name}.quantize")
     up = ir.node("DequantizeLinear", [down.outputs[0], *ends], name=f"{value.name}.dequantize")
     producer = value.producer()
@@ -85,31 +91,34 @@ def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float,
     return up.outputs[0]
 
 
-def _matmul(graph: ir.Graph, product: Product, activation: ir.Value, scale: np.float32, settings: Quantize) -> None:
+def _matmul(graph: ir.Graph, linear: LinearNode, activation: ir.Value, scale: np.float32, settings: Quantize) -> None:
     """MatMul stays MatMul. Gemm stays Gemm with an int32 bias of scale `scale` * weight scale: ONNX Runtime would fuse a
     two-dimensional MatMul + Add to a float Gemm before it looks for Q/DQ pairs.
     """
-    node = product.node
+    node = linear.node
     name = node.name or node.outputs[0].name
     signed = settings.weights == "int8"
     integers = quantize_weight(
-        product.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range, signed=signed
+        linear.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range, signed=signed
     )
     stored = [
-        constant(graph, f"{name}.weight", integers.values),
-        constant(graph, f"{name}.weight.scale", integers.scale),
-        constant(graph, f"{name}.weight.zero", integers.zero),
+        add_initializer(graph, f"{name}.weight", integers.values),
+        add_initializer(graph, f"{name}.weight.scale", integers.scale),
+        add_initializer(graph, f"{name}.weight.zero", integers.zero),
     ]
     options = {"axis": 1} if settings.per_channel else {}
     weight = ir.node("DequantizeLinear", stored, options, name=f"{name}.weight.dequantize")
-    if product.bias is None:
+    if linear.bias is None:
         new = ir.node(node.op_type, [activation, weight.outputs[0]], name=f"{name}.int8")
         replace(graph, [node], [weight, new], new.outputs[0])
         return
     step = scale * integers.scale
-    counts = np.clip(np.rint(product.bias / step), -(2**31) + 1, 2**31 - 1).astype(np.int32)
-    ends = [constant(graph, f"{name}.bias", counts), constant(graph, f"{name}.bias.scale", step.astype(np.float32))]
-    ends.append(constant(graph, f"{name}.bias.zero", np.zeros(step.shape, dtype=np.int32)))
+    counts = np.clip(np.rint(linear.bias / step), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    ends = [
+        add_initializer(graph, f"{name}.bias", counts),
+        add_initializer(graph, f"{name}.bias.scale", step.astype(np.float32)),
+    ]
+    ends.append(add_initializer(graph, f"{name}.bias.zero", np.zeros(step.shape, dtype=np.int32)))
     bias = ir.node("DequantizeLinear", ends, {"axis": 0} if settings.per_channel else {}, name=f"{name}.bias.dequantize")
     new = ir.node("Gemm", [activation, weight.outputs[0], bias.outputs[0]], name=f"{name}.int8")
     replace(graph, [node], [weight, bias, new], new.outputs[0])

@@ -15,7 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.config.target import Quantize
-from edgekit.onnx_graph.graph import DEQUANTIZE, QUANTIZE, Product, constant, keep_float, products, replace, save
+from edgekit.onnx_graph.initializers import add_initializer
+from edgekit.onnx_graph.linear import LinearNode, linear_nodes
+from edgekit.onnx_graph.metadata import keep_float
+from edgekit.onnx_graph.operators import DEQUANTIZE, QUANTIZE
+from edgekit.onnx_graph.rewrite import replace, save
 from edgekit.quantize.static import Ranges
 from edgekit.quantize.weights import quantize_weight
 
@@ -31,11 +35,11 @@ def quantize_for_tensorrt(
     """
     model = ir.load(source)
     graph = model.graph
-    found = [product for product in products(graph) if product.name not in keep]
-    shown = {str(product.node.inputs[0].name): product.node.inputs[0] for product in found}
+    found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
+    shown = {str(linear.node.inputs[0].name): linear.node.inputs[0] for linear in found}
     restored = {name: _pair(graph, value, ranges[name]) for name, value in shown.items()}
-    for product in found:
-        _product(graph, product, restored[str(product.node.inputs[0].name)], settings)
+    for linear in found:
+        _product(graph, linear, restored[str(linear.node.inputs[0].name)], settings)
     keep_float(model, keep)
     save(model, out, microsoft=False)
     return {"matmul": len(found), "embedding": 0}
@@ -45,8 +49,8 @@ def _pair(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.V
     """`value` through QuantizeLinear and DequantizeLinear, one scale for the tensor, right after what makes it."""
     scale = np.array(max(-bounds[0], bounds[1], 127e-12) / 127, dtype=np.float32)
     ends = [
-        constant(graph, f"{value.name}.scale", scale),
-        constant(graph, f"{value.name}.zero", np.array(0, dtype=np.int8)),
+        add_initializer(graph, f"{value.name}.scale", scale),
+        add_initializer(graph, f"{value.name}.zero", np.array(0, dtype=np.int8)),
     ]
     down = ir.node(QUANTIZE, [value, *ends], name=f"{value.name}.quantize")
     up = ir.node(DEQUANTIZE, [down.outputs[0], *ends], name=f"{value.name}.dequantize")
@@ -56,17 +60,17 @@ def _pair(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.V
     return up.outputs[0]
 
 
-def _product(graph: ir.Graph, product: Product, activation: ir.Value, settings: Quantize) -> None:
-    integers = quantize_weight(product.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range)
+def _product(graph: ir.Graph, linear: LinearNode, activation: ir.Value, settings: Quantize) -> None:
+    integers = quantize_weight(linear.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range)
     stored = [
-        constant(graph, f"{product.name}.weight", integers.values),
-        constant(graph, f"{product.name}.weight.scale", integers.scale),
-        constant(graph, f"{product.name}.weight.zero", integers.zero),
+        add_initializer(graph, f"{linear.name}.weight", integers.values),
+        add_initializer(graph, f"{linear.name}.weight.scale", integers.scale),
+        add_initializer(graph, f"{linear.name}.weight.zero", integers.zero),
     ]
     options = {"axis": 1} if settings.per_channel else {}
-    weight = ir.node(DEQUANTIZE, stored, options, name=f"{product.name}.weight.dequantize")
+    weight = ir.node(DEQUANTIZE, stored, options, name=f"{linear.name}.weight.dequantize")
     inputs = [activation, weight.outputs[0]]
-    if product.bias is not None:
-        inputs.append(constant(graph, f"{product.name}.bias", product.bias.astype(np.float32)))
-    new = ir.node(product.node.op_type, inputs, name=f"{product.name}.int8")
-    replace(graph, [product.node], [weight, new], new.outputs[0])
+    if linear.bias is not None:
+        inputs.append(add_initializer(graph, f"{linear.name}.bias", linear.bias.astype(np.float32)))
+    new = ir.node(linear.node.op_type, inputs, name=f"{linear.name}.int8")
+    replace(graph, [linear.node], [weight, new], new.outputs[0])

@@ -19,8 +19,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.config.target import Quantize
-from edgekit.onnx_graph.graph import MICROSOFT, Product, bias_add, constant, keep_float, packed, products, replace, save
+from edgekit.onnx_graph.initializers import add_initializer
+from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
+from edgekit.onnx_graph.metadata import keep_float
+from edgekit.onnx_graph.operators import MICROSOFT
+from edgekit.onnx_graph.rewrite import replace, save
 from edgekit.quantize.embedding import quantize_embeddings
+from edgekit.quantize.weights import packed
 
 __all__ = ["Blocks", "best_scale", "block_product", "in_blocks", "quantize_blocks", "quantize_weights_only", "rounded"]
 
@@ -101,9 +106,9 @@ def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: 
     """Write the weight-only form of fused float32 model `source`; products named in `keep` stay float32. Returns counts."""
     model = ir.load(source)
     graph = model.graph
-    found = [product for product in products(graph) if product.name not in keep]
-    for product in found:
-        _matmul(graph, product, settings)
+    found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
+    for linear in found:
+        _matmul(graph, linear, settings)
     embeddings = (
         0 if settings.embeddings == "float32" else quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
     )
@@ -112,12 +117,12 @@ def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: 
     return {"matmul": len(found), "embedding": embeddings}
 
 
-def _matmul(graph: ir.Graph, product: Product, settings: Quantize) -> None:
-    node, bias = product.node, product.bias
+def _matmul(graph: ir.Graph, linear: LinearNode, settings: Quantize) -> None:
+    node, bias = linear.node, linear.bias
     add = bias_add(node) if bias is None else None
     old = [node] if add is None else [node, add[0]]
-    blocks = quantize_blocks(product.weight, settings.bits, settings.block)
-    block_product(graph, old, product.name, blocks, settings, bias if add is None else add[1])
+    blocks = quantize_blocks(linear.weight, settings.bits, settings.block)
+    block_product(graph, old, linear.name, blocks, settings, bias if add is None else add[1])
 
 
 def block_product(
@@ -128,15 +133,15 @@ def block_product(
     columns, count, block = blocks.values.shape
     inputs = [
         old[0].inputs[0],
-        constant(graph, f"{name}.weight", packed(blocks.values, bits)),
-        constant(graph, f"{name}.weight.scale", blocks.scale),
+        add_initializer(graph, f"{name}.weight", packed(blocks.values, bits)),
+        add_initializer(graph, f"{name}.weight.scale", blocks.scale),
     ]
     if blocks.zero is not None:
         even = np.pad(blocks.zero, ((0, 0), (0, count % 2 if bits == 4 else 0)))
-        inputs.append(constant(graph, f"{name}.weight.zero", packed(even, bits)))
+        inputs.append(add_initializer(graph, f"{name}.weight.zero", packed(even, bits)))
     if bias is not None:
         inputs += [None] * (5 - len(inputs))
-        inputs.append(constant(graph, f"{name}.bias", bias.astype(np.float32)))
+        inputs.append(add_initializer(graph, f"{name}.bias", bias.astype(np.float32)))
     options = {"K": blocks.rows, "N": columns, "bits": bits, "block_size": block, "accuracy_level": settings.accuracy_level}
     new = ir.node("MatMulNBits", inputs, options, domain=MICROSOFT, name=f"{name}.int{bits}")
     replace(graph, old, [new], new.outputs[0])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Integers", "quantize_weight"]
+__all__ = ["Integers", "packed", "quantize_weight"]
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,9 @@ def quantize_weight(weight: np.ndarray, *, per_channel: bool, reduce_range: bool
     if signed:
         return Integers(values, scale, zero)
     return Integers((values.astype(np.int16) + 128).astype(np.uint8), scale, np.full(scale.shape, 128, dtype=np.uint8))
+
+
+def packed(values: np.ndarray, bits: int) -> np.ndarray:
+    """int8 `values` as the uint8 around 2^(bits - 1) that block operators store; in 4 bits two a byte, low half first."""
+    shifted = (values.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
+    return shifted if bits == 8 else np.asarray(shifted[..., 0::2] | (shifted[..., 1::2] << 4))

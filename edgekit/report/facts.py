@@ -11,11 +11,10 @@ from edgekit.errors import BadInput
 from edgekit.report.measured import Measurement, Ratio, read_measurement
 from edgekit.report.parse import Node, finish, open_document
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
 __all__ = ["Facts", "find_folder", "read_facts"]
 
-MODEL = ("model.onnx", "model.onnx.data")
-"""A model's file, and the weights of a large one beside it."""
 BASELINES = ("eager-fp32", "ort-fp32", "ort-int8-stock")
 
 
@@ -100,7 +99,7 @@ def read_facts(folder: Path) -> Facts:
         version=block.text("version"),
         steps=tuple(step.value for step in recipe.nodes("compress")),
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
-        bundle_mb=_bundle_mb(assets, (*MODEL, "tokenizer.json")),
+        bundle_mb=_bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
         quality=_quality(quality, quality.number("bundle")),
         variants=_variants(lineage, assets),
         stages=tuple(_stage(stage) for stage in lineage.nodes("stages")),
@@ -113,7 +112,7 @@ def read_facts(folder: Path) -> Facts:
     bundle = facts.variant("bundle")
     if facts.quality.ratio is None and bundle and bundle.quality:  # a bundle packed before manifests stated it
         facts = replace(facts, quality=replace(facts.quality, ratio=bundle.quality.ratio))
-    digest = assets.node("model.onnx").text("sha256")
+    digest = assets.node(MODEL).text("sha256")
     for document, path in zip((lineage, manifest, audit), paths, strict=True):
         finish(document, path)
     if audit.value["target"] != facts.target:
@@ -161,9 +160,12 @@ def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
     found = []
     for name, node in lineage.members("variants").items():
         quality = node.maybe("quality")
-        file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", "model.onnx"))
+        file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", MODEL))
         if name == "bundle":
-            file_mb, total_mb = _bundle_mb(assets, MODEL), _bundle_mb(assets, (*MODEL, "tokenizer.json"))
+            file_mb, total_mb = (
+                _bundle_mb(assets, (MODEL, MODEL_DATA)),
+                _bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
+            )
         found.append(
             Variant(
                 name,
@@ -179,7 +181,7 @@ def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
 
 
 def _bundle_mb(assets: Node, names: tuple[str, ...]) -> float:
-    return sum(assets.node(name).count("size") for name in names if name != MODEL[1] or assets.has(name)) / 1e6
+    return sum(assets.node(name).count("size") for name in names if name != MODEL_DATA or assets.has(name)) / 1e6
 
 
 def _rank(name: str) -> tuple[int, int, str]:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
+from edgekit.models.positions import first_position
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["MASKED", "Arguments", "arguments_for", "first_position", "mask_for"]
+__all__ = ["MASKED", "Arguments", "arguments_for", "mask_for"]
 
 MASKED = -1e4
 """Added to the score of a padded position: exp(-1e4) is 0.0 in float32, and it fits float16, which float32's minimum does not."""
@@ -50,16 +52,6 @@ def mask_for(config: PreTrainedConfig) -> Callable[[torch.Tensor], Mask]:
     if kind == "modernbert":
         return _unchanged if config.classifier_pooling == "mean" else _by_layer_type(config.sliding_window)
     return additive
-
-
-def first_position(config: PreTrainedConfig) -> int | None:
-    """The position of a text's first token in the families that count from beyond their padding id; else None.
-
-    RoBERTa takes the padding id from its configuration, MPNet has it fixed at 1.
-    """
-    if config.model_type in {"roberta", "xlm-roberta"}:
-        return int(config.pad_token_id) + 1
-    return 2 if config.model_type == "mpnet" else None
 
 
 def arguments_for(config: PreTrainedConfig) -> Callable[[torch.Tensor, torch.Tensor], Arguments]:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgekit.config.recipe import Calibration
-    from edgekit.exporter.encoder import PLAIN
     from edgekit.quantize.select import Evidence, lower
+    from edgekit.runtime.bundle.names import MODEL
 
     folder, target = tmp_path_factory.mktemp("tensorrt"), load_target("tensorrt")
     generator = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"input_ids": generator.integers(5, 50, (1, 12)), "attention_mask": np.ones((1, 12), dtype=np.int64)} for _ in range(16)
     ]
     lower(
-        tiny_export / PLAIN, folder, folder, quantize=target.quantize, session=target.session, calibration=Calibration(),
+        tiny_export / MODEL, folder, folder, quantize=target.quantize, session=target.session, calibration=Calibration(),
         calibration_feeds=feeds, evidence=Evidence([], lambda outputs: 0.0, 0.0, False), provider=target.provider,
         progress=lambda *_: None,
     )  # fmt: skip

@@ -15,14 +15,15 @@ import transformers
 
 from edgekit.config.target import Quantize
 from edgekit.errors import BadInput
-from edgekit.exporter.architectures import FAMILIES, TASKS, exporter_config, longest_input, supported
+from edgekit.exporter.architectures import FAMILIES, TASKS, exporter_config, supported
 from edgekit.exporter.fusions.fuse import fuse
 from edgekit.exporter.parity import check_parity
 from edgekit.models.anatomy import REFUSED
+from edgekit.models.positions import first_position, positions_of
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.tasks.graph import Graph
-from edgekit.tasks.masking import arguments_for, first_position, mask_for
+from edgekit.tasks.masking import arguments_for, mask_for
 
 LAYERS, LIMIT = 2, 30
 COMMON = {
@@ -200,8 +201,8 @@ def test_masks_and_positions_by_family(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_longest_input_runs_and_one_token_more_has_no_position(family: str) -> None:
     model = build(family)
-    longest = longest_input(model.config)
-    assert longest == 40 - {"mpnet": 2, "roberta": 2, "xlm-roberta": 2}.get(family, 0)
+    longest = positions_of(model.config)
+    assert longest is not None and longest == 40 - {"mpnet": 2, "roberta": 2, "xlm-roberta": 2}.get(family, 0)
     with torch.no_grad():
         assert model(**rows(model, 1, longest)).logits.isfinite().all()
         if family not in {"deberta-v2", "modernbert"}:  # relative and rotary positions have no end

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.exporter import decoder as causal_export
 from edgekit.exporter.decoder import export_decoder
-from edgekit.exporter.decoder_graph import MODEL, cos_sin, write_graph
+from edgekit.exporter.decoder_graph import cos_sin, write_graph
 from edgekit.models.decoders import Rotary, decoder_types, describe
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import check_graph
 from edgekit.runtime.providers.session import open_session

@@ -14,11 +14,12 @@ from tiny_decoders import checkpoint
 
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
-from edgekit.exporter.decoder_graph import DATA, MODEL, write_graph
+from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.checkpoint import load, save
 from edgekit.models.decoders import describe
 from edgekit.models.files import check_files, digest
 from edgekit.models.shards import INDEX, tensor_shapes, weight_files
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
 CAUSAL = "AutoModelForCausalLM"
 
@@ -54,7 +55,7 @@ def test_a_decoder_in_shards_makes_the_same_graph(decoder: Path, tmp_path: Path)
     for name in ("from-whole", "from-shards"):
         (tmp_path / name).mkdir()
         write_graph(describe(tmp_path / name.removeprefix("from-")), tmp_path / name)
-    for name in (MODEL, DATA):
+    for name in (MODEL, MODEL_DATA):
         assert (tmp_path / "from-whole" / name).read_bytes() == (tmp_path / "from-shards" / name).read_bytes()
     (tmp_path / "out").mkdir()
     made = export_decoder(decoder, tmp_path / "out", max_length=64, progress=lambda *_: None)

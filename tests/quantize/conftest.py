@@ -38,7 +38,7 @@ def outlier_export(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) 
     """
     import onnx_ir as ir
 
-    from edgekit.onnx_graph.graph import constant
+    from edgekit.onnx_graph.initializers import add_initializer
 
     model = ir.load(tiny_export / "fused.onnx")
     loud = np.ones(32, dtype=np.float32)
@@ -50,14 +50,14 @@ def outlier_export(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) 
         for user, index in list(value.uses()):
             if user.op_type == "MatMul":
                 weight = user.inputs[1].const_value.numpy() / loud[:, None]  # type: ignore[union-attr]
-                user.replace_input_with(1, constant(model.graph, f"{user.name}.loud", weight))
+                user.replace_input_with(1, add_initializer(model.graph, f"{user.name}.loud", weight))
             else:
-                quiet = ir.node("Div", [value, constant(model.graph, f"{node.name}.quiet{index}", loud)])
+                quiet = ir.node("Div", [value, add_initializer(model.graph, f"{node.name}.quiet{index}", loud)])
                 model.graph.insert_after(node, quiet)
                 user.replace_input_with(index, quiet.outputs[0])
         for index in (2, 3):
             scaled = node.inputs[index].const_value.numpy() * loud  # type: ignore[union-attr]
-            node.replace_input_with(index, constant(model.graph, f"{node.name}.loud{index}", scaled))
+            node.replace_input_with(index, add_initializer(model.graph, f"{node.name}.loud{index}", scaled))
     path = tmp_path_factory.mktemp("outliers") / "fused.onnx"
     ir.save(model, path)
     return path

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import BadInput
-from edgekit.onnx_graph.graph import Product, array_of, bias_place, products
+from edgekit.onnx_graph.initializers import array_of
+from edgekit.onnx_graph.linear import LinearNode, bias_input, linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, expected_error, input_means
 from edgekit.quantize.observe import Feed, observer
 from edgekit.quantize.weights import quantize_weight
@@ -45,20 +46,20 @@ def corrected(
 def with_weights_rounded(path: Path, out: Path) -> None:
     """Model `path` with every product's weight replaced by its rounded form, still in float32."""
     model = ir.load(path)
-    for product in products(model.graph):
-        value = ir.Value(name=f"{product.node.name}.rounded")
-        weight = coarse(product.weight)
-        transposed = product.node.op_type == "Gemm" and product.node.attributes["transB"].as_int()
+    for linear in linear_nodes(model.graph):
+        value = ir.Value(name=f"{linear.node.name}.rounded")
+        weight = coarse(linear.weight)
+        transposed = linear.node.op_type == "Gemm" and linear.node.attributes["transB"].as_int()
         value.const_value = ir.tensor(np.ascontiguousarray(weight.T) if transposed else weight, name=value.name)
         model.graph.initializers[str(value.name)] = value
-        product.node.replace_input_with(1, value)
+        linear.node.replace_input_with(1, value)
     ir.save(model, out)
 
 
-def after_bias(product: Product) -> str:
+def after_bias(linear: LinearNode) -> str:
     """The tensor right behind a product's bias, where a node of its own adds it."""
-    (user, _), *_ = product.node.outputs[0].uses()
-    return str((user if user.op_type == "Add" else product.node).outputs[0].name)
+    (user, _), *_ = linear.node.outputs[0].uses()
+    return str((user if user.op_type == "Add" else linear.node).outputs[0].name)
 
 
 def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_fee
     assert counts == {"corrected": 3 * 6 + 2}
     with_weights_rounded(source, tmp_path / "plain.onnx")
     with_weights_rounded(better, tmp_path / "better.onnx")
-    names = [after_bias(product) for product in products(ir.load(source).graph)[:3]]  # read the unchanged embeddings
+    names = [after_bias(linear) for linear in linear_nodes(ir.load(source).graph)[:3]]  # read the unchanged embeddings
     means = []
     for path in (source, tmp_path / "plain.onnx", tmp_path / "better.onnx"):
         run = observer(ir.load(path), names, tmp_path)
@@ -82,14 +83,14 @@ def test_every_bias_moves_by_the_mean_error_of_its_product(tiny_export: Path, tr
     """Whether the model's outputs come closer is the data's affair: of five coarse steps tried on this model, two did."""
     corrected(tiny_export / "fused.onnx", tmp_path / "corrected.onnx", coarse, train_feeds)
     before, after = ir.load(tiny_export / "fused.onnx"), ir.load(tmp_path / "corrected.onnx")
-    found = products(before.graph)
-    names = [str(product.node.inputs[0].name) for product in found if product.node.inputs[0]]
+    found = linear_nodes(before.graph)
+    names = [str(linear.node.inputs[0].name) for linear in found if linear.node.inputs[0]]
     run = observer(before, sorted(set(names)), tmp_path)
     rows = [dict(zip(sorted(set(names)), run(feed), strict=True)) for feed in train_feeds]
-    for old, new, name in zip(found, products(after.graph), names, strict=True):
+    for old, new, name in zip(found, linear_nodes(after.graph), names, strict=True):
         x = np.concatenate([row[name].reshape(-1, row[name].shape[-1]) for row in rows]).astype(np.float64)
         error = (x @ coarse(old.weight).astype(np.float64) - x @ old.weight.astype(np.float64)).mean(axis=0)
-        biases = [array_of(node.inputs[index]) for node, index in (bias_place(old.node), bias_place(new.node))]
+        biases = [array_of(node.inputs[index]) for node, index in (bias_input(old.node), bias_input(new.node))]
         assert biases[0] is not None and biases[1] is not None
         assert np.allclose(biases[1] - biases[0], -error, atol=1e-6)
 
@@ -122,7 +123,7 @@ def test_products_that_stay_in_float_are_left_alone(
     tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path
 ) -> None:
     source = tiny_export / "fused.onnx"
-    names = [str(product.node.name) for product in products(ir.load(source).graph)]
+    names = [str(linear.node.name) for linear in linear_nodes(ir.load(source).graph)]
     assert corrected(source, tmp_path / "a.onnx", coarse, train_feeds, keep=names[:5]) == {"corrected": len(names) - 5}
     corrected(source, tmp_path / "b.onnx", coarse, train_feeds, keep=names)
     assert np.array_equal(outputs(source, test_feeds), outputs(tmp_path / "b.onnx", test_feeds))

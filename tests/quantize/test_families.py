@@ -11,7 +11,7 @@ import torch
 
 from edgekit.config.target import Quantize
 from edgekit.exporter.architectures import FAMILIES
-from edgekit.onnx_graph.graph import products
+from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.sensitivity import groups
@@ -45,7 +45,7 @@ def test_methods_on_every_family(family: str, tmp_path: Path) -> None:
         tmp_path / "smooth.onnx", tmp_path / "corrected.onnx",
         lambda weight: quantize_weight(weight, per_channel=True, reduce_range=False).restored(), means,
     )  # fmt: skip
-    every = [product.name for product in products(ir.load(source).graph)]
+    every = [linear.name for linear in linear_nodes(ir.load(source).graph)]
     assert sorted(name for names in groups(ir.load(source).graph).values() for name in names) == sorted(every)
     ranges = activation_ranges(tmp_path / "smooth.onnx", feeds, "minmax", 64, tmp_path, lambda *_: None)
     quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", Quantize())

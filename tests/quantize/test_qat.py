@@ -13,7 +13,7 @@ import pytest
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput
-from edgekit.onnx_graph.graph import module_path, products
+from edgekit.onnx_graph.linear import linear_nodes, module_path
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.qat import RANGES, learned_ranges, match_ranges
 from edgekit.quantize.select import Evidence, lower
@@ -59,7 +59,7 @@ def test_learned_ranges_stand_in_the_file_and_the_rest_is_calibrated(
     made = lowered(source, tmp_path, learned, train_feeds)
     assert made["ranges"] == {"learned": 2, "calibrated": 12}
     graph = ir.load(source).graph
-    inputs = {module_path(product.node): product.node.inputs[0].name for product in products(graph) if product.node.inputs[0]}
+    inputs = {module_path(linear.node): linear.node.inputs[0].name for linear in linear_nodes(graph) if linear.node.inputs[0]}
     query, head = inputs[f"model.{SELF}.query"], inputs["model.classifier"]
     assert query is not None and head is not None
     assert scale_in(tmp_path / "model.onnx", query) == pytest.approx(float(activation_scale(-2.5, 3.0, False)[0])), "the widest"
@@ -68,7 +68,7 @@ def test_learned_ranges_stand_in_the_file_and_the_rest_is_calibrated(
 
 def test_where_everything_is_learned_no_calibration_rows_are_needed(tiny_export: Path, tmp_path: Path) -> None:
     source = tiny_export / "fused.onnx"
-    paths = [module_path(product.node) for product in products(ir.load(source).graph)]
+    paths = [module_path(linear.node) for linear in linear_nodes(ir.load(source).graph)]
     learned = {str(path).removeprefix("model."): (-4.0, 4.0) for path in paths}
     assert len(learned) == 20, "every layer's path is known"
     made = lowered(source, tmp_path, learned, [])

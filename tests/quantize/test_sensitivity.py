@@ -16,7 +16,9 @@ from edgekit.audit.audit import audit
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
-from edgekit.onnx_graph.graph import KEPT, constant, products
+from edgekit.onnx_graph.initializers import add_initializer
+from edgekit.onnx_graph.linear import linear_nodes
+from edgekit.onnx_graph.metadata import KEPT
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
@@ -83,18 +85,18 @@ def fragile(tiny_export: Path, tmp_path: Path) -> tuple[Path, str]:
     zero with weights of 4000, whose scale leaves nothing to the other channels.
     """
     model = ir.load(tiny_export / "fused.onnx")
-    node = products(model.graph)[-1].node
-    weight = products(model.graph)[-1].weight.T.copy()
+    node = linear_nodes(model.graph)[-1].node
+    weight = linear_nodes(model.graph)[-1].weight.T.copy()
     noise = np.zeros_like(weight)
     noise[:, 0] = 4000.0
     before = node.inputs[0]
     assert before is not None
     mask = np.ones(32, dtype=np.float32)
     mask[0] = 0
-    silent = ir.node("Mul", [before, constant(model.graph, "silent", mask)])
+    silent = ir.node("Mul", [before, add_initializer(model.graph, "silent", mask)])
     model.graph.insert_before(node, silent)
     node.replace_input_with(0, silent.outputs[0])
-    node.replace_input_with(1, constant(model.graph, "fragile", (weight * mask + noise).astype(np.float32)))
+    node.replace_input_with(1, add_initializer(model.graph, "fragile", (weight * mask + noise).astype(np.float32)))
     ir.save(model, tmp_path / "fragile.onnx")
     return tmp_path / "fragile.onnx", str(node.name)
 
@@ -130,7 +132,7 @@ def test_only_the_fragile_product_is_reverted_and_the_audit_accepts_it(
 
 def test_an_attention_with_a_kept_projection_keeps_working(tiny_export: Path, test_feeds: list[Feed], tmp_path: Path) -> None:
     source = tiny_export / "fused.onnx"
-    names = [product.name for product in products(ir.load(source).graph)]
+    names = [linear.name for linear in linear_nodes(ir.load(source).graph)]
     quantize_dynamic(source, tmp_path / "one.onnx", VNNI.quantize, keep={names[0]})
     counts = quantize_dynamic(
         source, tmp_path / "all.onnx", VNNI.quantize.model_copy(update={"embeddings": "float32"}), keep=names

@@ -15,9 +15,9 @@ from edgekit.audit.audit import audit, require
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import Quantize, Target, load_target
 from edgekit.errors import CheckFailed
-from edgekit.exporter.encoder import PLAIN
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import DISABLE_QDQ, SESSION_KEYS, TENSORRT
 from edgekit.runtime.providers.tensorrt import engine_folder, engine_options, libraries_load
 
@@ -35,7 +35,7 @@ def target() -> Target:
 def made(tiny_export: Path, train_feeds: list[Feed], target: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tensorrt")
     found = lower(
-        tiny_export / PLAIN, folder, folder, quantize=target.quantize, session=target.session, calibration=Calibration(),
+        tiny_export / MODEL, folder, folder, quantize=target.quantize, session=target.session, calibration=Calibration(),
         calibration_feeds=train_feeds, evidence=Evidence([], lambda outputs: 0.0, 0.0, False), provider=target.provider,
         progress=lambda *_: None,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def test_every_product_is_between_pairs_around_zero(made: Path) -> None:
 
 
 def test_it_answers_as_the_float_model(made: Path, tiny_export: Path, test_feeds: list[Feed]) -> None:
-    wanted, found = logits(tiny_export / PLAIN, test_feeds), logits(made, test_feeds)
+    wanted, found = logits(tiny_export / MODEL, test_feeds), logits(made, test_feeds)
     assert (wanted.argmax(axis=-1) == found.argmax(axis=-1)).mean() >= 0.95
     assert 0 < float(np.sqrt(np.mean(np.square(wanted - found))) / wanted.std()) < 0.1
 

@@ -16,11 +16,11 @@ from edgekit.audit.audit import audit, require
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import Quantize, load_target
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.onnx_graph.graph import packed
 from edgekit.quantize.embedding import block_quantize, quantize_embeddings
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
 from edgekit.quantize.weight_only import SHARES, quantize_blocks, quantize_weights_only
+from edgekit.quantize.weights import packed
 from tests.quantize.test_smooth import outputs
 
 VNNI = load_target("x86-vnni")

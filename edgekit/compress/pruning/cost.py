@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.shapes import LayerShape
+from edgekit.onnx_graph.operators import MICROSOFT
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["check_budget", "unit_costs"]
@@ -81,14 +82,14 @@ def _time(rows: int, width: int, units: int, products: int) -> float:
             numpy_helper.from_array(np.zeros(out, dtype=np.int8), f"z{number}"),
         ]
         inputs = [current, f"w{number}", f"s{number}", f"z{number}"]
-        nodes.append(helper.make_node("DynamicQuantizeMatMul", inputs, [f"y{number}"], domain="com.microsoft"))
+        nodes.append(helper.make_node("DynamicQuantizeMatMul", inputs, [f"y{number}"], domain=MICROSOFT))
         if not (products == 4 and number < 2):
             current, wide = f"y{number}", out
     outputs = [helper.make_tensor_value_info(f"y{number}", TensorProto.FLOAT, None) for number in range(products)]
     graph = helper.make_graph(
         nodes, "cost", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows, width])], outputs, constants
     )
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     session = plain_session(onnx.ModelProto.SerializeToString(model), threads=1)
     feed = {"x": generator.normal(size=(1, rows, width)).astype(np.float32)}

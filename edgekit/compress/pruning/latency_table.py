@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.onnx_graph.operators import MICROSOFT
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["Block", "LatencyTable", "measured_table", "multiplications_table"]
 
 RUNS = 40
-MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
 from edgekit.exporter.fusions.attention import biased_attention, mask_as_key_padding, rotary_attention
 from edgekit.exporter.fusions.positions import fold_token_types, look_up_distances, slice_positions
-from edgekit.onnx_graph.nodes import MICROSOFT, array_of, drop_notes, initializer, made_by, same_shape
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.match import producer_of, same_shape
+from edgekit.onnx_graph.metadata import drop_metadata
+from edgekit.onnx_graph.operators import MICROSOFT
 
 __all__ = ["fuse"]
 
@@ -45,7 +48,7 @@ def fuse(source: Path, out: Path, max_length: int) -> dict[str, int]:
         RemoveUnusedNodesPass()(model)
     model.opset_imports[MICROSOFT] = 1
     RemoveUnusedOpsetsPass()(model)
-    drop_notes(model)
+    drop_metadata(model)
     ir.save(model, out)
     return dict(sorted(Counter(node.op_type for node in model.graph).items()))
 
@@ -61,7 +64,7 @@ def _fold_products(model: ir.Model) -> None:
         exact = values.astype(np.float64)
         spread = np.sqrt(exact.var(axis=-1, keepdims=True) + node.attributes["epsilon"].as_float())
         normal = (exact - exact.mean(axis=-1, keepdims=True)) / spread * scale + bias
-        node.outputs[0].replace_all_uses_with(initializer(model.graph, f"{node.name}.folded", normal.astype(np.float32)))
+        node.outputs[0].replace_all_uses_with(add_initializer(model.graph, f"{node.name}.folded", normal.astype(np.float32)))
     RemoveUnusedNodesPass()(model)
     fold_constants(model, input_size_limit=FOLDED, output_size_limit=FOLDED)
 
@@ -72,12 +75,12 @@ def _skip_normalisations(graph: ir.Graph, _: int) -> None:
     What is left to find here: sums with a position table, and models that normalise before a block and use the sum again.
     """
     for node in list(graph):
-        add = made_by(node.inputs[0], "Add") if node.op_type == "LayerNormalization" else None
+        add = producer_of(node.inputs[0], "Add") if node.op_type == "LayerNormalization" else None
         if add is None or any(array_of(item) is not None for item in add.inputs):
             continue
         used_again = len(add.outputs[0].uses()) > 1
-        pair = sorted(add.inputs, key=lambda item: made_by(item, "Slice") is not None)
-        sliced = [made_by(item, "Slice") is not None for item in pair] == [False, True]
+        pair = sorted(add.inputs, key=lambda item: producer_of(item, "Slice") is not None)
+        sliced = [producer_of(item, "Slice") is not None for item in pair] == [False, True]
         if not same_shape(*pair) and (used_again or not sliced):
             continue
         skip = ir.node(

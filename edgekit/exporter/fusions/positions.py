@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.onnx_graph.nodes import array_of, behind, initializer, made_by
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.match import producer_of, upstream
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["fold_token_types", "look_up_distances", "slice_positions"]
@@ -26,7 +27,7 @@ def fold_token_types(graph: ir.Graph, _: int) -> None:
         (add, _), *more = node.outputs[0].uses()
         if more or add.op_type != "Add":
             continue
-        constant = initializer(graph, f"{node.inputs[0].name}.row0", row)
+        constant = add_initializer(graph, f"{node.inputs[0].name}.row0", row)
         other = next(item for item in add.inputs if item is not node.outputs[0])
         position = _position_gather(add)
         if position is None:
@@ -35,7 +36,7 @@ def fold_token_types(graph: ir.Graph, _: int) -> None:
         table = array_of(position.inputs[0])
         assert table is not None, "a position lookup reads a constant table"
         position.replace_input_with(
-            0, initializer(graph, f"{position.inputs[0].name}.with_type0", (table + row).astype(table.dtype))
+            0, add_initializer(graph, f"{position.inputs[0].name}.with_type0", (table + row).astype(table.dtype))
         )
         add.outputs[0].replace_all_uses_with(other)
 
@@ -62,7 +63,7 @@ def slice_positions(graph: ir.Graph, max_length: int) -> None:
         first, stop = counted
         table = whole[None, first : first + max_length]
         constants = [
-            initializer(graph, f"{node.name}.{name}", value)
+            add_initializer(graph, f"{node.name}.{name}", value)
             for name, value in (("table", table), ("start", np.array([0])), ("axis", np.array([1])))
         ]
         cut = ir.node("Slice", [constants[0], constants[1], stop, constants[2]], name=f"{node.name}.slice")
@@ -73,7 +74,7 @@ def slice_positions(graph: ir.Graph, max_length: int) -> None:
 def look_up_distances(graph: ir.Graph, max_length: int) -> None:
     """Replace what is computed number by number from the distances of all pairs of tokens by a lookup in 2 max_length - 1 values."""
     for root in [node for node in graph if node.op_type == "Sub"]:
-        counts = [made_by(behind(value, "Unsqueeze"), "Range") for value in root.inputs]
+        counts = [producer_of(upstream(value, "Unsqueeze"), "Range") for value in root.inputs]
         if counts[0] is None or counts[0] is not counts[1]:
             continue
         derived, distances = [], root.outputs[0]
@@ -90,9 +91,10 @@ def look_up_distances(graph: ir.Graph, max_length: int) -> None:
         if len(derived) < 4 or not ends:
             continue
         arrays = _evaluate(graph, distances, ends, np.arange(1 - max_length, max_length))
-        last = initializer(graph, f"{root.name}.last", np.array(max_length - 1))
+        last = add_initializer(graph, f"{root.name}.last", np.array([max_length - 1]))
+        last.shape = ir.Shape(())  # the one number broadcasts; declared a scalar, as in every file exported so far
         index = ir.node("Add", [distances, last], name=f"{root.name}.index")
-        tables = [initializer(graph, f"{end.name}.table", array) for end, array in zip(ends, arrays, strict=True)]
+        tables = [add_initializer(graph, f"{end.name}.table", array) for end, array in zip(ends, arrays, strict=True)]
         found = [ir.node("Gather", [table, index.outputs[0]], name=f"{table.name}.lookup") for table in tables]
         graph.insert_after(root, [index, *found])
         for end, node in zip(ends, found, strict=True):

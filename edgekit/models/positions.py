@@ -1,0 +1,42 @@
+"""How many tokens an encoder has positions for, and which position its first token has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["first_position", "positions_of"]
+
+PADDING_ID: dict[str, int | None] = {"roberta": None, "xlm-roberta": None, "mpnet": 1}
+"""Families that count positions from beyond their padding id, and that id where the architecture fixes it."""
+ROBERTA_PADDING_ID = 1
+"""Of a RoBERTa configuration that does not name one."""
+
+
+def positions_of(config: Mapping[str, object] | PreTrainedConfig) -> int | None:
+    """Tokens of the longest input that a model has positions for; None where its configuration does not say.
+
+    `config`: the document of a checkpoint's config.json, or what transformers made of it.
+    """
+    positions = _field(config, "max_position_embeddings")
+    return positions - (first_position(config) or 0) if isinstance(positions, int) else None
+
+
+def first_position(config: Mapping[str, object] | PreTrainedConfig) -> int | None:
+    """The position of a text's first token in the families that count from beyond their padding id; else None.
+
+    RoBERTa takes the padding id from its configuration, MPNet has it fixed at 1 (transformers,
+    create_position_ids_from_input_ids).
+    """
+    family = _field(config, "model_type")
+    if not isinstance(family, str) or family not in PADDING_ID:
+        return None
+    padding = PADDING_ID[family] or _field(config, "pad_token_id")
+    return (padding if isinstance(padding, int) else ROBERTA_PADDING_ID) + 1
+
+
+def _field(config: Mapping[str, object] | PreTrainedConfig, name: str) -> object:
+    return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
