@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.config.recipe import load_recipe, method_names, recipe_model, recipe_names
+from edgekit.config.recipe import recipe_names
 from edgekit.config.target import load_target, target_names
 from edgekit.errors import BadInput
+from edgekit.plan.recipes import load_recipe
 from edgekit.tasks import find_task, task_names
 
 GOOD = """schema = 1
@@ -125,18 +126,6 @@ def test_every_task_has_its_decoder(name: str) -> None:
     task = find_task(name)
     assert task.columns
     assert all(map(callable, (decoder(name).prepare, decoder(name).answer, decoder(name).line)))
-
-
-@pytest.mark.parametrize("name", method_names())
-def test_every_method_keeps_the_contract(name: str) -> None:
-    from edgekit.config.recipe import method_module
-
-    module = method_module(name)
-    assert module.Settings.model_fields["method"].annotation.__args__ == (name,)
-    assert isinstance(module.VERSION, int)
-    assert callable(module.run)
-    assert module.Settings.__doc__
-    assert name in str(recipe_model().model_json_schema())
 
 
 def test_task_names_are_optimums() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.config.recipe import recipe_model
+from edgekit.plan.recipes import recipe_model
 from edgekit.progress import Show
 from edgekit.runtime.bench.supervise import Runs
 from edgekit.store import Artifact, Stage

@@ -6,10 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
-from edgekit.config.recipe import load_recipe, method_module, method_names, recipe_model, recipe_names
+from edgekit.compress.registry import methods
+from edgekit.config.recipe import recipe_names
 from edgekit.config.target import Target, best_target, load_target, target_names
 from edgekit.errors import BadInput
 from edgekit.host import detect
+from edgekit.plan.recipes import load_recipe, recipe_model
 from edgekit.tasks import find_task, task_names
 
 __all__ = ["catalogue", "examine", "json_schema"]
@@ -28,7 +30,7 @@ def catalogue(what: str) -> list[dict[str, str]]:
     if what == "tasks":
         return [{"name": name, "title": find_task(name).title} for name in task_names()]
     if what == "methods":
-        return [{"name": name, "title": _first_line(method_module(name).Settings)} for name in method_names()]
+        return [{"name": name, "title": method.title} for name, method in methods().items()]
     raise BadInput(f"cannot list {what!r}", fix="one of: targets, recipes, tasks, methods")
 
 
@@ -36,10 +38,6 @@ def _recipe_title(name: str) -> str:
     _, _, recipe = load_recipe(name)
     steps = " > ".join(step.method for step in recipe.compress) or "no compression"
     return f"{recipe.task}: {steps}"
-
-
-def _first_line(kind: type) -> str:
-    return (kind.__doc__ or "").strip().splitlines()[0]
 
 
 def json_schema(what: str) -> dict[str, Any]:

@@ -1,22 +1,26 @@
-"""What every compression method gets, and gives back.
+"""The contract of a compression method: what it is asked by, what it needs, what it leaves, and the function that does it.
 
-A method is one module of this package: `METHOD` is its name, `Settings` a `Strict` record with that name in its `method`
-field, `VERSION` a number to raise whenever its result changes, `run(work, settings) -> metrics` the method itself, and
-`SPREAD = True` says that all processes of an `accelerate launch` work on it together. `SERVES` says for which
-models it is: ("encoders",) where it is left out, ("decoders",) for language models, or both. `CHECKPOINTS` names the settings that
-name models from outside the run: in the stage's key stand the digests of these, and `work.checkpoint` says where they lie. A
-method reads checkpoints and fills `work.out` with one. torch is imported inside `run` only.
+A method is one `Method`, made in one file: a module of `edgekit.compress.methods` that names it `METHOD`, or any installed package
+that names it in the entry-point group `edgekit.methods`. The plan folds `check` and `transform` over a recipe's steps before
+anything runs; `run` reads checkpoints and fills `work.out` with one. torch is imported inside `run` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
 
+from edgekit.config.recipe import MethodSettings, Recipe
+from edgekit.config.target import Quantize, Target
+from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
+from edgekit.tasks import Kind, Task, find_task
 
-__all__ = ["Work"]
+__all__ = ["Method", "StepContext", "Work"]
+
+S = TypeVar("S", bound=MethodSettings)
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,104 @@ class Work:
     max_length: int
     seed: int
     progress: Progress
-    outside: Mapping[str, str] = field(default_factory=dict)
-    """Folder or hub id of each checkpoint from outside the run, by its name in the recipe."""
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    """Folder or hub id of each checkpoint that the settings name, by its name in the recipe."""
 
     def checkpoint(self, name: str) -> str:
         """Folder or hub id of the checkpoint that the recipe calls `name`."""
-        return self.outside.get(name, name)
+        return self.checkpoints.get(name, name)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """All that a step can be checked against before anything runs."""
+
+    recipe: Recipe
+    targets: Sequence[Target] = ()
+    model: ModelFacts = field(default_factory=ModelFacts)
+    """The model that the step compresses, as the steps before it leave it."""
+    original: ModelFacts = field(default_factory=ModelFacts)
+    """The uncompressed model."""
+    dense: ModelFacts = field(default_factory=ModelFacts)
+    """The model from before the first pruning."""
+    checkpoints: Mapping[str, ModelFacts] = field(default_factory=dict)
+    """Each checkpoint that steps name, by its name in the recipe."""
+    number: int = 1
+    """Which step of the recipe it is, counted from 1."""
+    pairs: bool = False
+    """Whether rows have a second text."""
+    alone: bool = False
+    """Whether rows are texts alone, whose embeddings are compared with the original's."""
+
+    @property
+    def task(self) -> Task:
+        """The recipe's task."""
+        return find_task(self.recipe.task)
+
+    @property
+    def last(self) -> bool:
+        """Whether no step comes after it."""
+        return self.number >= len(self.recipe.compress)
+
+    def quantize(self, target: Target) -> Quantize:
+        """How numbers are stored on `target` in the end."""
+        return self.recipe.quantize or target.quantize
+
+
+def no_faults(settings: MethodSettings, context: StepContext) -> list[str]:
+    """Nothing about the step can be told before it runs."""
+    return []
+
+
+def unchanged(settings: MethodSettings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """The step changes weights alone."""
+    return model
+
+
+@dataclass(frozen=True)
+class Method(Generic[S]):
+    """One compression method.
+
+    Raises:
+        ValueError: a name that its settings do not carry in `method`, no kind of model, or a version below 1.
+    """
+
+    name: str
+    """Its name in recipes."""
+    version: int
+    """A number to raise whenever the result of the same settings changes: it is part of the stage's key."""
+    settings: type[S]
+    """What its table in a recipe may say: `MethodSettings` with `method: Literal[name]`."""
+    serves: tuple[Kind, ...]
+    """Which models it compresses."""
+    run: Callable[[Work, S], dict[str, Any]]
+    """Fills `work.out`; returns metrics as JSON can hold them, which must not depend on how long anything took."""
+    check: Callable[[S, StepContext], list[str]] = no_faults
+    """What cannot work, each fault in words that begin with the setting or the model; what is not known is no fault."""
+    transform: Callable[[S, ModelFacts, Mapping[str, ModelFacts]], ModelFacts] = unchanged
+    """(settings, facts before, facts of the checkpoints that steps name) -> facts of what `run` leaves; what cannot be told before
+    it runs becomes None. It is called on faulty settings too."""
+    spread: bool = False
+    """Whether all processes of an `accelerate launch` work on it together."""
+    checkpoints: tuple[str, ...] = ()
+    """Settings that name checkpoints (a name, or a list of names): the stage's key holds the digests of these instead."""
+    instead: str = ""
+    """What does the like for the other kind of model."""
+    why: str = ""
+    """Why it cannot serve the other kind of model, where the names do not tell."""
+
+    def __post_init__(self) -> None:
+        if get_args(self.settings.model_fields["method"].annotation) != (self.name,):
+            raise ValueError(f"the settings of method {self.name!r} need the field `method: Literal[{self.name!r}]`")
+        if not self.serves or self.version < 1:
+            raise ValueError(f"method {self.name!r} needs a kind of model that it serves, and a version from 1")
+
+    @property
+    def title(self) -> str:
+        """One line on what it does."""
+        return (self.settings.__doc__ or "").strip().partition("\n")[0]
+
+    def named_checkpoints(self, settings: MethodSettings) -> dict[str, list[str]]:
+        """Checkpoints that `settings` name, as written in the recipe, by the setting that names them."""
+        given = {setting: getattr(settings, setting) for setting in self.checkpoints}
+        return {setting: [value] if isinstance(value, str) else list(value) for setting, value in given.items() if value}

@@ -1,32 +1,55 @@
-"""What is asked for: one TOML a recipe. Compression methods bring their own settings, so a new method is one new file."""
+"""What is asked for: one TOML a recipe. Each compression method brings the type of its own settings."""
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
-from edgekit.config.shipped import shipped_file, shipped_names
+from edgekit.config.shipped import shipped_names
 from edgekit.config.target import Quantize
-from edgekit.config.toml import Strict, load_toml
+from edgekit.config.toml import Strict
 
 __all__ = [
     "Accept",
+    "Alpha",
+    "Batch",
     "Calibration",
     "Data",
+    "Epochs",
     "Finetune",
+    "LearningRate",
+    "MethodSettings",
     "Model",
     "NewModel",
+    "Precision",
     "Recipe",
-    "load_recipe",
-    "method_module",
-    "method_names",
-    "recipe_model",
+    "Temperature",
+    "TrainingSettings",
     "recipe_names",
+    "recipe_of",
+]
+
+Epochs = Annotated[int, Field(ge=1, le=10_000, description="Times that training goes through the training rows.")]
+Batch = Annotated[int, Field(ge=1, le=65_536, description="Sequences in a training batch.")]
+LearningRate = Annotated[
+    float, Field(gt=0, lt=1, description="Peak learning rate, reached after the warm-up; it falls linearly to zero after.")
+]
+Precision = Annotated[
+    Literal["fp32", "bf16"],
+    Field(
+        description="Number format of MatMuls in training: bf16 is up to twice as fast where the processor or GPU multiplies it."
+    ),
+]
+Temperature = Annotated[float, Field(gt=0, le=100, description="Divides the logits of teacher and student in the soft loss.")]
+Alpha = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="Weight of the teacher's soft labels against the hard ones; 0 learns from the labels of the rows alone.",
+    ),
 ]
 
 
@@ -55,8 +78,7 @@ class Finetune(Strict):
     epochs: int = Field(3, ge=1, le=1000)
     learning_rate: float = Field(5e-5, gt=0, lt=1)
     batch: int = Field(32, ge=1, le=4096)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
+    precision: Precision = "fp32"
 
 
 class Model(Strict):
@@ -136,8 +158,34 @@ class Accept(Strict):
     """Largest median latency of one answer at batch 1, at the test rows' lengths; of a language model that of a token."""
 
 
-class RecipeBase(Strict):
-    """A recipe, but for its `compress` list, whose type is made from the methods found on disk."""
+class MethodSettings(Strict):
+    """Settings of one compression step. Each method extends them by fields of its own."""
+
+    method: str
+    """Name of the method; `edgekit ls methods` lists them."""
+
+
+class TrainingSettings(MethodSettings):
+    """Settings of a compression step that trains all weights of a model, or low-rank adapters of them."""
+
+    lora: int | None = Field(None, ge=1)
+    """Train low-rank adapters of this rank, and the head of an encoder, instead of all weights; they are folded in at the end."""
+    lora_alpha: float = Field(16.0, gt=0)
+    """Scale of the adapters, in units of 1 / rank."""
+    lora_targets: list[str] | None = None
+    """Linear modules that get adapters, by the end of their path; left out: all of the model's layers."""
+    epochs: Epochs = 10
+    batch: Batch = 32
+    learning_rate: LearningRate = 3e-4
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's weight decay."""
+    warmup: float = Field(0.1, ge=0, le=1)
+    """Share of all training steps in which the learning rate rises."""
+    precision: Precision = "fp32"
+
+
+class Recipe(Strict):
+    """One run: a model, its data, the compression steps and the budget."""
 
     schema_: Literal[1] = Field(alias="schema")
     """Version of this file format."""
@@ -151,53 +199,18 @@ class RecipeBase(Strict):
     quantize: Quantize | None = None
     """Overrides the target's own [quantize] as a whole."""
     accept: Accept = Accept()
+    compress: list[MethodSettings] = Field(default_factory=list)
+    """Compression steps, in order."""
 
 
-@cache
-def _methods() -> dict[str, ModuleType]:
-    """Module of each compression method: every file of `edgekit.compress` that names itself one with `METHOD`.
-
-    The modules import torch only when they run, so this stays cheap.
-    """
-    found = {}
-    for file in sorted((Path(__file__).parents[1] / "compress" / "methods").glob("*.py")):
-        if "\nMETHOD = " in file.read_text(encoding="utf-8"):
-            module = importlib.import_module(f"edgekit.compress.methods.{file.stem}")
-            found[module.METHOD] = module
-    return found
-
-
-def method_names() -> list[str]:
-    """Names of the compression methods."""
-    return sorted(_methods())
-
-
-def method_module(name: str) -> Any:
-    """The module of the method called `name`: `Settings`, `VERSION` and `run(work, settings)`."""
-    return _methods()[name]
-
-
-Recipe = Any  # the created model below: RecipeBase with `compress`
-
-
-@cache
-def recipe_model() -> type[RecipeBase]:
-    """The full recipe type, `compress` included."""
-    kinds = tuple(module.Settings for _, module in sorted(_methods().items()))
-    union: Any = Annotated[Union[kinds], Field(discriminator="method")]  # noqa: UP007 - built at run time
-    return create_model("Recipe", __base__=RecipeBase, compress=(list[union], Field(default_factory=list)))
+def recipe_of(settings: Iterable[type[MethodSettings]]) -> type[Recipe]:
+    """`Recipe` with steps of these settings alone, told apart by `method`: what a file is parsed with."""
+    step: Any = Annotated[Union[tuple(settings)], Field(discriminator="method")]  # noqa: UP007 - the members are known at run time
+    described = Recipe.model_fields["compress"].description
+    steps: Any = (list[step], Field(default_factory=list, description=described))
+    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, compress=steps)
 
 
 def recipe_names() -> list[str]:
     """Names of the shipped recipes."""
     return shipped_names("recipes")
-
-
-def load_recipe(name_or_path: str) -> tuple[str, Path, Any]:
-    """(name, path, recipe) of a shipped recipe by name, or of any `.toml` file by path.
-
-    Raises:
-        BadInput: unknown name, or a file with faults.
-    """
-    path = shipped_file("recipes", name_or_path)
-    return path.stem, path, load_toml(path, recipe_model())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit.config.recipe import Recipe, load_recipe
+from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target, load_target
 from edgekit.data.alone import ALONE, texts_alone
 from edgekit.data.splits import columns_there, source_digest
@@ -14,8 +14,9 @@ from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan import decoder_stages as stages_causal
 from edgekit.plan import stages
-from edgekit.plan.outside import places_of
-from edgekit.plan.refuse import faults_of
+from edgekit.plan.check import faults_of
+from edgekit.plan.facts import checkpoint_facts, checkpoint_locations, facts_along, original_facts
+from edgekit.plan.recipes import load_recipe
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import CPU
 from edgekit.store import Stage
@@ -112,8 +113,9 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     alone = bool(task.alone) and texts_alone(asked, task.columns)
     columns = ALONE if alone else columns_there(asked, task.columns, task.optional)
     pairs = "text_pair" in columns
-    places = places_of(recipe, path)
-    faults = faults_of(recipe, targets, source, pairs=pairs, alone=alone, places=places, host=host)
+    locations = checkpoint_locations(recipe, path)
+    facts, checkpoints = original_facts(recipe, source), checkpoint_facts(locations)
+    faults = faults_of(recipe, targets, facts, checkpoints=checkpoints, pairs=pairs, alone=alone, host=host)
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
     rows = stages.rows_stage(recipe, columns, asked, source_digest(asked))
@@ -122,13 +124,12 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         rows = stages.answers_stage(recipe, rows, original)
     compressed: list[Stage] = []
     dense = current = original
-    pruned = False
-    for number, settings in enumerate(recipe.compress, 1):
-        if not pruned:
+    along = facts_along(recipe, facts, checkpoints)
+    for number, (settings, before) in enumerate(zip(recipe.compress, along, strict=False), 1):
+        if not before.pruned:
             dense = current
-        pruned = pruned or (settings.method.startswith(("prune-", "drop-")) and settings.method != "prune-vocabulary")
         current = stages.compress_stage(
-            recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows, places=places
+            recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows, locations=locations
         )
         compressed.append(current)
     if task.kind == "decoder":

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from edgekit.compress.method import Work
-from edgekit.config.recipe import Recipe, method_module
+from edgekit.compress.registry import find_method
+from edgekit.config.recipe import MethodSettings, Recipe
 from edgekit.config.target import Quantize, Target
-from edgekit.plan.outside import digest_of, named
+from edgekit.plan.facts import digest_of
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.store import Context, Stage
@@ -119,12 +120,12 @@ def answers_stage(recipe: Recipe, rows: Stage, original: Stage) -> Stage:
 
 
 def compress_stage(
-    recipe: Recipe, settings: Any, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage,
-    places: Mapping[str, str],
+    recipe: Recipe, settings: MethodSettings, *, number: int, source: Stage, original: Stage, dense: Stage, rows: Stage,
+    locations: Mapping[str, str],
 ) -> Stage:  # fmt: skip
-    """One compression method. `places`: where each checkpoint lies that the recipe's steps name."""
-    module = method_module(settings.method)
-    outside = {field: [places[name] for name in names] for field, names in named(settings).items()}
+    """One compression method. `locations`: folder or hub id of each checkpoint that steps name."""
+    method = find_method(settings.method)
+    named = method.named_checkpoints(settings)
 
     def run(context: Context) -> dict[str, Any]:
         work = Work(
@@ -138,27 +139,26 @@ def compress_stage(
             max_length=recipe.model.max_length,
             seed=recipe.seed,
             progress=context.progress,
-            outside=places,
+            checkpoints=locations,
         )
-        metrics: dict[str, Any] = module.run(work, settings)
-        return metrics
+        return method.run(work, settings)
 
     return Stage(
-        settings.method,
-        f"compress {number}: {settings.method}",
+        method.name,
+        f"compress {number}: {method.name}",
         run,
-        version=module.VERSION,
+        version=method.version,
         # Without defaults, so that an option that a method gains leaves results of recipes that do not use it valid.
         settings={
-            **settings.model_dump(exclude_defaults=True, exclude=set(outside)),
+            **settings.model_dump(exclude_defaults=True, exclude=set(named)),
             "task": recipe.task,
             "max_length": recipe.model.max_length,
             "seed": recipe.seed,
         },
         inputs={"source": source, "original": original, "dense": dense, "rows": rows},
-        external={field: json.dumps([digest_of(place) for place in found]) for field, found in outside.items()},
+        external={setting: json.dumps([digest_of(locations[name]) for name in names]) for setting, names in named.items()},
         tools=(*TORCH, "accelerate", "tokenizers"),
-        spread=getattr(module, "SPREAD", False),
+        spread=method.spread,
     )
 
 

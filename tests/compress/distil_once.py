@@ -19,7 +19,7 @@ def main(source: Path, rows: Path, out: Path, batches: list[int]) -> None:
         scratch.mkdir()
         work = Work(
             source=source, original=source, dense=source, rows=rows, out=made, scratch=scratch, task="text-classification", max_length=32,
-            seed=7, progress=lambda done, total, text: None, outside={},
+            seed=7, progress=lambda done, total, text: None, checkpoints={},
         )  # fmt: skip
         settings = Settings(method="distill", layers=2, epochs=2, batch=batch, learning_rate=3e-3, hidden="none", warmup=0.0)
         run(work, settings)

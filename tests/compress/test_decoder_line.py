@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import edgekit as ek
-from edgekit.config.recipe import method_module, method_names, recipe_model
 from edgekit.errors import BadInput
 from edgekit.models.decoders import describe
-from edgekit.plan.refuse import faults_of
+from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.bundle.verify import verify
+from tests.plan.faults import faults_in
 
 RECIPE = """schema = 1
 task = "text-generation"
@@ -153,23 +153,20 @@ STUDENT = {"method": "distill-decoder"}
         ([{**STUDENT, "source": "sequence", "tokens": 60}], "16 and 60 tokens after it are 76, more than max_length, 64"),
         ([{"method": "prune-width", "neurons": 768}], "removes nothing from blocks of 768"),
         ([{"method": "prune-width", "kv_heads": 4}], "kv_heads = 4 removes nothing from blocks of 4"),
-        ([{"method": "prune-width", "neurons": 66}, {"method": "prune-unstructured", "pattern": "2:4"}], "not divide neurons of 66"),
+        ([{"method": "prune-width", "neurons": 66}, {"method": "prune-unstructured", "pattern": "2:4"}], "not divide intermediate size of 66"),
     ],
 )  # fmt: skip
 def test_it_is_refused_before_anything_runs(steps: list[dict[str, Any]], says: str) -> None:
-    (fault,) = faults_of(asked("text-generation", *steps), [], None)
+    (fault,) = faults_in(asked("text-generation", *steps))
     assert fault.startswith(f"compress {len(steps)}, ") and says in fault
 
 
 def test_each_method_says_whom_it_serves() -> None:
-    for name in method_names():
-        serves = getattr(method_module(name), "SERVES", ("encoders",))
-        assert serves and set(serves) <= {"encoders", "decoders"}
-    (fault,) = faults_of(asked("text-classification", {"method": "drop-blocks", "layers": 2}), [], None)
+    (fault,) = faults_in(asked("text-classification", {"method": "drop-blocks", "layers": 2}))
     assert fault == "compress 1, drop-blocks: serves language models, not encoders; use distill with `layers`"
     for method in ("distill-decoder", "prune-width"):
         given = {"method": method, **({"neurons": 64} if method == "prune-width" else {})}
-        assert any("serves language models" in fault for fault in faults_of(asked("text-classification", given), [], None))
+        assert any("serves language models" in fault for fault in faults_in(asked("text-classification", given)))
 
 
 def test_a_contradiction_is_found_in_the_file(tmp_path: Path) -> None:

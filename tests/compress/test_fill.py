@@ -152,7 +152,7 @@ def test_the_teacher_labels_what_was_filled(tiny_model: Path, tiny_artifact: Pat
         quiet,
     )
     asked = {"method": "distill", "epochs": 1, "batch": 16, "fill": 2, "fill_model": "mlm", "augment": 1}
-    made = distill.run(replace(work, outside={"mlm": str(filler)}), parse(asked, Settings, where="here"))
+    made = distill.run(replace(work, checkpoints={"mlm": str(filler)}), parse(asked, Settings, where="here"))
     assert made["history"]["rows"] == 80 * (1 + 1 + 2)
 
 

@@ -17,7 +17,7 @@ from edgekit.compress.methods import prune_oneshot
 from edgekit.compress.pruning.fisher import gradients
 from edgekit.compress.pruning.influence import block_influence
 from edgekit.compress.pruning.layer_drop import drop_layers
-from edgekit.config.recipe import method_module
+from edgekit.compress.registry import find_method
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
 from edgekit.tasks import find_task
@@ -67,12 +67,12 @@ def made(model: Path, rows: Path, folder: Path, steps: list[dict[str, Any]]) -> 
         out, scratch = folder / f"out-{number}", folder / f"scratch-{number}"
         out.mkdir(parents=True)
         scratch.mkdir()
-        module = method_module(step["method"])
+        method = find_method(step["method"])
         work = Work(
             source=source, original=model, dense=model, rows=rows, out=out, scratch=scratch,
             task="text-classification", max_length=32, seed=7, progress=lambda done, total, text: None,
         )  # fmt: skip
-        module.run(work, module.Settings.model_validate(step))
+        method.run(work, method.settings.model_validate(step))
         source = out
     return (source / "model.safetensors").read_bytes()
 

@@ -16,7 +16,6 @@ from edgekit.compress.method import Work
 from edgekit.compress.methods import distill
 from edgekit.compress.methods.distill import Settings
 from edgekit.compress.pruning.importance import importance_of, largest
-from edgekit.config.recipe import recipe_model
 from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
@@ -24,9 +23,10 @@ from edgekit.models.checkpoint import load, save
 from edgekit.models.narrow import narrow, width_of
 from edgekit.models.shapes import layer_count, shapes_of
 from edgekit.plan.plan import make_plan
-from edgekit.plan.refuse import faults_of
+from edgekit.plan.recipes import recipe_model
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
+from tests.plan.faults import faults_in
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -146,7 +146,7 @@ def test_a_student_from_elsewhere(work: Work, tiny_artifact: Path, tmp_path: Pat
     train(
         tiny_artifact, tmp_path / "small", tmp_path / "aside", task="text-classification", new=new, max_length=32, seed=1, progress=quiet
     )  # fmt: skip
-    work = replace(work, outside={"../small": str(tmp_path / "small")})
+    work = replace(work, checkpoints={"../small": str(tmp_path / "small")})
     with pytest.raises(BadInput, match="different tokens"):
         distill.run(work, settings(student="../small"))
     shutil.rmtree(work.scratch)
@@ -157,7 +157,7 @@ def test_a_student_from_elsewhere(work: Work, tiny_artifact: Path, tmp_path: Pat
     other = load(tmp_path / "small")
     other.config.id2label = dict(enumerate("abcd"))
     save(other, tmp_path / "labels", tokenizer_files_from=tmp_path / "small")
-    work = replace(work, outside={"o": str(tmp_path / "labels")})
+    work = replace(work, checkpoints={"o": str(tmp_path / "labels")})
     with pytest.raises(BadInput, match=r"unknown to the model|different labels"):
         distill.run(work, settings(student="o", hidden="none"))
 
@@ -245,18 +245,15 @@ def test_texts_alone_keep_the_originals_width(tiny_model: Path, tmp_path: Path) 
     (tmp_path / "tiny").symlink_to(tiny_model)
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(BadInput, match="embeddings of width 24 have no cosine to the original's of 32"):
+    with pytest.raises(BadInput, match="embeddings of hidden size 24 have no cosine to the original's of 32"):
         planned(tmp_path, recipe(tmp_path, "width = 24", task="feature-extraction"))
     planned(tmp_path, recipe(tmp_path, "heads = 2", task="feature-extraction"))
 
 
 def test_sizes_of_a_new_model_and_of_distilbert_are_known() -> None:
-    from edgekit.plan.sizes import sizes_in
-
-    assert sizes_in({"dim": 768, "n_heads": 12, "hidden_dim": 3072}) == {"width": 768, "heads": 12, "neurons": 3072}
     asked = {
         "schema": 1, "task": "text-classification", "model": {"new": {"width": 64}},
         "data": {"train": "a", "validation": "b", "test": "c"}, "compress": [{"method": "distill", "width": 65}],
     }  # fmt: skip
-    (fault,) = faults_of(recipe_model().model_validate(asked), [], None)
+    (fault,) = faults_in(recipe_model().model_validate(asked))
     assert "width = 65 of a model that has 64" in fault

@@ -88,7 +88,7 @@ def settings(**asked: Any) -> Settings:
 
 def test_two_teachers_teach_their_mean(work: Work, tiny_model: Path, tmp_path: Path) -> None:
     other = other_teacher(tiny_model, tmp_path / "other")
-    work = replace(work, outside={"../other": str(other)})
+    work = replace(work, checkpoints={"../other": str(other)})
     alone = distill.run(work, settings(teacher="none", teachers=["../other"], alpha=1.0, epochs=6))
     shutil.rmtree(work.scratch)
     assert alone["validation"] < 0.5, "the other teacher calls everything by the next label"
@@ -104,7 +104,7 @@ def test_a_teacher_whose_labels_stand_in_another_order_says_the_same(work: Work,
         part.data = part.data.flip(0)
     turned.config.id2label = dict(enumerate(reversed(names)))
     save(turned, tmp_path / "turned", tokenizer_files_from=tiny_model)
-    distill.run(replace(work, outside={"t": str(tmp_path / "turned")}), settings(teachers=["t"], epochs=1))
+    distill.run(replace(work, checkpoints={"t": str(tmp_path / "turned")}), settings(teachers=["t"], epochs=1))
     own, theirs = (np.load(folder / "teacher.npy") for folder in (work.scratch, work.scratch / "teacher-1"))
     assert names != names[::-1] and np.allclose(own, theirs, atol=1e-6) and np.ptp(own) > 0.1
 
@@ -112,12 +112,12 @@ def test_a_teacher_whose_labels_stand_in_another_order_says_the_same(work: Work,
 def test_who_cannot_teach(work: Work, tiny_model: Path, tmp_path: Path) -> None:
     other = other_teacher(tiny_model, tmp_path / "other", labels=["a", "b", "c", "d"])
     with pytest.raises(BadInput, match=r"different labels.*|other"):
-        distill.run(replace(work, outside={"o": str(other)}), settings(teachers=["o"]))
+        distill.run(replace(work, checkpoints={"o": str(other)}), settings(teachers=["o"]))
     document = json.loads((tiny_model / "tokenizer.json").read_text())
     del document["model"]["vocab"]["light"]
     cut = other_teacher(tiny_model, tmp_path / "cut")
     (cut / "tokenizer.json").write_text(json.dumps(document))
-    work = replace(work, outside={"cut": str(cut)})
+    work = replace(work, checkpoints={"cut": str(cut)})
     with pytest.raises(BadInput, match="different tokens"):
         distill.run(work, settings(teacher="none", teachers=["cut"]))
     shutil.rmtree(work.scratch)
@@ -126,7 +126,11 @@ def test_who_cannot_teach(work: Work, tiny_model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "text"),
-    [({"teacher": "none"}, "leaves nobody to teach"), ({"teachers": ["a", "a"]}, "stands twice"), ({"teachers": "a"}, "list")],
+    [
+        ({"teacher": "none"}, "leaves nobody to teach"),
+        ({"teachers": ["a", "a"]}, "duplicate teacher"),
+        ({"teachers": "a"}, "list"),
+    ],
 )
 def test_teachers_that_cannot_be_asked_for(asked: dict[str, Any], text: str) -> None:
     with pytest.raises(BadInput, match=text):

@@ -128,17 +128,18 @@ def test_targets_that_run_bfloat16_and_those_that_do_not() -> None:
 def test_a_machine_without_cuda_cannot_judge_bfloat16_for_it() -> None:
     from dataclasses import replace
 
-    from edgekit.config.recipe import recipe_model
     from edgekit.host import detect
-    from edgekit.plan.refuse import faults_of
+    from edgekit.models.facts import ModelFacts
+    from edgekit.plan.check import faults_of
+    from edgekit.plan.recipes import recipe_model
 
     files = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
     asked = {"schema": 1, "task": "text-classification", "model": {"id": "m"}, "data": files}
     recipe = recipe_model().model_validate({**asked, "quantize": {"format": "bf16"}})
     cuda, arm = load_target("cuda"), load_target("arm64-bf16")
     without, having = (replace(detect(), offers=offers) for offers in (("CPUExecutionProvider",), (cuda.provider,)))
-    assert "has to audit and score" in faults_of(recipe, [cuda, arm], None, host=without)[0]
-    assert faults_of(recipe, [cuda, arm], None, host=having) == []
+    assert "has to audit and score" in faults_of(recipe, [cuda, arm], ModelFacts("m"), host=without)[0]
+    assert faults_of(recipe, [cuda, arm], ModelFacts("m"), host=having) == []
 
 
 def test_an_arm_file_stays_float32_and_leaves_the_rounding_to_the_session(tiny_export: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_rows_with_a_second_text_are_seen_when_the_plan_is_made(tmp_path: Path) 
 
 
 def test_rows_of_one_text_keep_their_key() -> None:
-    from edgekit.config.recipe import recipe_model
+    from edgekit.plan.recipes import recipe_model
     from edgekit.plan.stages import original_stage, rows_stage
 
     files = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from edgekit.errors import BadInput
 
-__all__ = ["MAPS", "layer_map", "uniform_map"]
+__all__ = ["MAPS", "evenly_spaced", "layer_map", "uniform_map"]
+
+
+def evenly_spaced(count: int, have: int) -> list[int]:
+    """`count` of `have` layers, counted from 0, each in the middle of an equal share: what a shallower student starts from."""
+    return [(2 * number + 1) * have // (2 * count) for number in range(count)]
 
 
 def layer_map(kind: str, student: int, teacher: int) -> list[tuple[int, int]]:

@@ -15,23 +15,26 @@ relations are those of the first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import absent_labels, absent_modules, too_many_layers
+from edgekit.compress.distillation.layer_map import evenly_spaced
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts, cut_to
 
-__all__ = ["METHOD", "VERSION", "Settings", "run", "starting_layers"]
+__all__ = ["METHOD", "Settings", "run", "starting_layers"]
 
-METHOD = "distill"
-VERSION = 1
-SPREAD = True
-CHECKPOINTS = ("student", "teachers", "fill_model")
+NAME = "distill"
 
 
-class Settings(Strict):
+class Settings(TrainingSettings):
     """Distil the original model into a smaller student, or back into a pruned one."""
 
     method: Literal["distill"]
@@ -40,7 +43,7 @@ class Settings(Strict):
     take: list[int] | None = None
     """Which layers to start from, counted from 0, instead of evenly."""
     width: int | None = Field(None, ge=1)
-    """Numbers that stand for a token between layers: the current model's most important ones (`edgekit.compress.pruning.importance`)."""
+    """Hidden size, cut to the current model's most important dimensions (`edgekit.compress.pruning.importance`)."""
     heads: int | None = Field(None, ge=1)
     """Heads of each layer, the most important ones."""
     neurons: int | None = Field(None, ge=1)
@@ -51,12 +54,12 @@ class Settings(Strict):
     """Who teaches: the uncompressed original, the model from before the first pruning, or only those of `teachers`."""
     teachers: list[str] = Field(default_factory=list)
     """More teachers, each a folder (relative to the recipe) or hub id (owner/name@revision): soft labels are the mean of all."""
-    temperature: float = Field(4.0, gt=0, le=100)
-    alpha: float = Field(0.9, ge=0, le=1)
-    """Weight of the soft labels against the hard ones."""
+    temperature: Temperature = 4.0
+    alpha: Alpha = 0.9
     hidden: Literal["uniform", "skip", "last", "dynamic", "none"] = "uniform"
     """Map of student layers to teacher layers for the hidden-state loss; dynamic: in each batch the nearest, in order."""
     hidden_weight: float = Field(1.0, ge=0)
+    """Weight of the hidden-state loss."""
     relations: Literal["minilmv2", "attention", "none"] = "none"
     """Relations between tokens in the student's last layer that follow the teacher's."""
     relation_heads: int | None = Field(None, ge=1)
@@ -64,6 +67,7 @@ class Settings(Strict):
     relation_layer: int | None = None
     """The teacher's layer that shows its relations, counted from 0; left out: the last."""
     relations_weight: float = Field(1.0, ge=0)
+    """Weight of the loss between relations."""
     augment: int = Field(0, ge=0, le=100)
     """Texts made from each training row (words dropped, exchanged, spliced), which the teacher labels."""
     fill: int = Field(0, ge=0, le=100)
@@ -72,26 +76,13 @@ class Settings(Strict):
     """A masked language model, a folder or hub id."""
     unlabelled: int = Field(0, ge=0)
     """Rows of [data] unlabelled to learn from too: the first so many."""
-    lora: int | None = Field(None, ge=1)
-    """Train low-rank adapters of this rank and the head instead of all weights, and fold them in at the end."""
-    lora_alpha: float = Field(16.0, gt=0)
-    """Scale of the adapters, in units of 1 / rank."""
-    lora_targets: list[str] | None = None
-    """Linear modules that get adapters, by the end of their path; left out: all of the encoder's."""
-    epochs: int = Field(10, ge=1, le=10_000)
-    batch: int = Field(32, ge=1, le=65_536)
-    learning_rate: float = Field(3e-4, gt=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.1, ge=0, le=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
 
     @model_validator(mode="after")
     def _taught(self) -> Settings:
         if self.teacher == "none" and not self.teachers:
             raise ValueError('teacher = "none" leaves nobody to teach; name `teachers`')
         if len(set(self.teachers)) < len(self.teachers):
-            raise ValueError("one of `teachers` stands twice")
+            raise ValueError("duplicate teacher in `teachers`")
         return self
 
     @model_validator(mode="after")
@@ -119,36 +110,168 @@ class Settings(Strict):
         return any(kind != "none" and weight > 0 for kind, weight in (hidden, relations))
 
 
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """Sizes, layers, tokens, labels and rows that the student, its teachers or the data do not have."""
+    start = _start(settings, context.model, context.checkpoints)
+    student = transform(settings, context.model, context.checkpoints)
+    teachers = _teachers(settings, context)
+    faults = []
+    if settings.student is not None and context.number > 1:
+        faults.append("a `student` of its own drops what the steps before made; put this step first")
+    faults += _layer_faults(settings, start.layers)
+    if settings.hidden in ("skip", "last") and settings.hidden_weight > 0 and student.layers is not None and student.layers < 2:
+        faults.append(f'hidden = "{settings.hidden}" leaves out the last layer, and the student has one')
+    faults += _relation_layer_faults(settings, teachers[0].layers)
+    faults += _size_faults(settings, start, student, teachers[0], context)
+    faults += absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, start.modules)
+    faults += _token_faults(settings, start, teachers, context)
+    return faults + _unlabelled_faults(settings, context) + _checkpoint_faults(settings, context)
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A model of the layers and sizes that are asked for, or of the `student` that it started from."""
+    start = _start(settings, model, checkpoints)
+    layers = len(settings.take) if settings.take is not None else settings.layers
+    return replace(
+        start,
+        layers=cut_to(start.layers, layers),
+        hidden_size=cut_to(start.hidden_size, settings.width),
+        heads=cut_to(start.heads, settings.heads),
+        kv_heads=cut_to(start.kv_heads, settings.heads),
+        intermediate_size=cut_to(start.intermediate_size, settings.neurons),
+        pruned=model.pruned,
+    )
+
+
+def _start(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """What the student starts from."""
+    return model if settings.student is None else checkpoints.get(settings.student, ModelFacts(settings.student))
+
+
+def _teachers(settings: Settings, context: StepContext) -> list[ModelFacts]:
+    """All teachers; hidden states and relations are those of the first."""
+    own = {"original": [context.original], "dense": [context.dense], "none": []}[settings.teacher]
+    return own + [context.checkpoints.get(name, ModelFacts(name)) for name in settings.teachers]
+
+
+def _layer_faults(settings: Settings, have: int | None) -> list[str]:
+    """Layers to start from that a model of `have` layers lacks."""
+    take = settings.take
+    if take is None:
+        return too_many_layers(settings.layers, have)
+    faults = []
+    wrong = [layer for layer in take if have is not None and not 0 <= layer < have]
+    if wrong:
+        faults.append(f"take = {take} names layers {wrong} of a model of {have}")
+    if settings.layers is not None and settings.layers != len(take):
+        faults.append(f"take = {take} does not name {settings.layers} layers, as `layers` says")
+    return faults + too_many_layers(len(take), have)
+
+
+def _relation_layer_faults(settings: Settings, have: int | None) -> list[str]:
+    """A layer of relations that a teacher of `have` layers lacks."""
+    if settings.relation_layer is None or have is None or 0 <= settings.relation_layer < have:
+        return []
+    return [f"relation_layer = {settings.relation_layer} is no layer of a teacher of {have}"]
+
+
+def _size_faults(
+    settings: Settings, start: ModelFacts, student: ModelFacts, teacher: ModelFacts, context: StepContext
+) -> list[str]:
+    """Sizes larger than those of the model that the student starts from, or that the teacher's cannot be compared with."""
+    faults = []
+    sizes = {
+        "width": (settings.width, start.hidden_size),
+        "heads": (settings.heads, start.heads),
+        "neurons": (settings.neurons, start.intermediate_size),
+    }
+    for setting, (asked, have) in sizes.items():
+        if asked is not None and have is not None and asked > have:
+            faults.append(f"{setting} = {asked} of a model that has {have}")
+    attention = settings.relations == "attention" and settings.relations_weight > 0
+    if attention and settings.heads is not None and teacher.heads is not None and settings.heads < teacher.heads:
+        faults.append(
+            f'attention maps of {settings.heads} heads cannot be compared with {teacher.heads}; use relations = "minilmv2"'
+        )
+    reshaped = settings.student is not None or settings.width is not None
+    sizes_known = student.hidden_size is not None and context.original.hidden_size is not None
+    if context.alone and reshaped and sizes_known and student.hidden_size != context.original.hidden_size:
+        faults.append(
+            f"embeddings of hidden size {student.hidden_size} have no cosine to the original's of {context.original.hidden_size}, "
+            "which is the quality of texts alone; keep the hidden size, or give rows of sentence1, sentence2 and score"
+        )
+    return faults
+
+
+def _token_faults(settings: Settings, start: ModelFacts, teachers: list[ModelFacts], context: StepContext) -> list[str]:
+    """Teachers of other tokens than the student's, where what they say of each token is compared."""
+    per_token = context.task.per_token
+    compared = teachers if per_token else teachers[:1] if settings.looks_inside else []
+    faults = []
+    if compared and start.token_changes and any(teacher.token_changes != start.token_changes for teacher in compared):
+        changed_by = start.token_changes[-1]
+        faults.append(
+            f"distil cannot compare tokens once {changed_by} has changed them; put {changed_by} last"
+            + ("" if per_token else ', or set hidden = "none" and relations = "none"')
+        )
+    for teacher in compared:
+        if start.vocabulary and teacher.vocabulary and teacher.vocabulary != start.vocabulary:
+            faults.append(
+                f"{Path(str(teacher.checkpoint)).name} cuts text into other tokens than the student, so what it says of each token "
+                "cannot be compared"
+                + ("" if per_token else '; set hidden = "none" and relations = "none", or let another teacher be the first')
+            )
+    return faults
+
+
+def _unlabelled_faults(settings: Settings, context: StepContext) -> list[str]:
+    """Rows without labels that there are none of, or that the task cannot read."""
+    if not settings.unlabelled:
+        return []
+    faults = []
+    if context.recipe.data.unlabelled is None:
+        faults.append(f"unlabelled = {settings.unlabelled}, but [data] names no `unlabelled` rows")
+    if context.task.pairs or context.pairs:
+        what = "rows of pairs" if context.pairs else context.recipe.task
+        faults.append(f"a text alone is no input of {what}, so unlabelled rows are of no use")
+    return faults
+
+
+def _checkpoint_faults(settings: Settings, context: StepContext) -> list[str]:
+    """A `student` or teachers of other labels than the original, and a `fill_model` that cannot fill masks."""
+    ours, faults = context.original.labels, []
+    named = context.task.named and context.recipe.model.finetune is None
+    for setting, names in METHOD.named_checkpoints(settings).items():
+        for name in names:
+            facts = context.checkpoints.get(name, ModelFacts(name))
+            if setting == "fill_model":
+                if facts.fills_masks is False:
+                    faults.append(
+                        f"{setting}: {name} has no head that fills masks in its weights; name a masked language model, as pretraining "
+                        "left it"
+                    )
+            elif named and ours and facts.labels and sorted(facts.labels) != sorted(ours):
+                faults.append(f"{setting}: {name} has other labels than the original")
+            elif named and ours and facts.labels and setting == "student" and facts.labels != ours:  # its head is kept as it is
+                faults.append(f"{setting}: {name} has the original's labels in another order")
+    return faults
+
+
 def starting_layers(settings: Settings, have: int) -> list[int]:
     """Layers of the current model that the student starts from.
 
     Raises:
         BadInput: more layers than there are, or a layer that does not exist.
     """
-    if settings.take is not None:
-        wrong = [layer for layer in settings.take if not 0 <= layer < have]
-        if wrong or (settings.layers is not None and settings.layers != len(settings.take)):
-            raise BadInput(
-                f"take = {settings.take} does not name {settings.layers or 'existing'} layers of a model with {have}",
-                where="compress, distill",
-                fix=f"name layers from 0 to {have - 1}, as many as `layers` says",
-            )
-        return sorted(settings.take)
-    count = settings.layers or have
-    if count > have:
-        raise BadInput(f"a student of {count} layers cannot start from a model of {have}", where="compress, distill, layers")
-    return [(2 * number + 1) * have // (2 * count) for number in range(count)]
+    if faults := _layer_faults(settings, have):
+        raise BadInput(faults[0], where=f"compress, {NAME}", fix=f"name layers from 0 to {have - 1}, as many as `layers` says")
+    return evenly_spaced(settings.layers or have, have) if settings.take is None else sorted(settings.take)
 
 
 def _relation_layer(settings: Settings, depth: int) -> int:
-    layer = depth - 1 if settings.relation_layer is None else settings.relation_layer
-    if not 0 <= layer < depth:
-        raise BadInput(
-            f"relation_layer = {layer} is no layer of a teacher of {depth}",
-            where="compress, distill",
-            fix=f"name one from 0 to {depth - 1}",
-        )
-    return layer
+    if faults := _relation_layer_faults(settings, depth):
+        raise BadInput(faults[0], where=f"compress, {NAME}", fix=f"name one from 0 to {depth - 1}")
+    return depth - 1 if settings.relation_layer is None else settings.relation_layer
 
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
@@ -223,3 +346,9 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         zeros()
     save(student, work.out, tokenizer_files_from=folder)
     return {"parameters": parameters(student), "validation": history["quality"][history["best_epoch"] - 1], "history": history}
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
+)  # fmt: skip

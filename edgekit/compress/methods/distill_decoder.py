@@ -12,14 +12,18 @@ All weights are trained, or LoRA adapters that are folded in at the end. What pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import too_many_layers
+from edgekit.compress.distillation.layer_map import evenly_spaced
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import Batch, Epochs, TrainingSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts, cut_to
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,16 +32,13 @@ if TYPE_CHECKING:
     from edgekit.tasks import Task
     from edgekit.tasks.encode import Encoded
 
-__all__ = ["METHOD", "SERVES", "SPREAD", "VERSION", "Settings", "run"]
+__all__ = ["METHOD", "Settings", "run"]
 
-METHOD = "distill-decoder"
-VERSION = 1
-SERVES = ("decoders",)
-SPREAD = True
+NAME = "distill-decoder"
 ALPHA = {"rows": 0.5, "sequence": 0.5, "on-policy": 1.0}
 
 
-class Settings(Strict):
+class Settings(TrainingSettings):
     """Distil a language model into the current, smaller one, over rows, the teacher's texts or its own."""
 
     method: Literal["distill-decoder"]
@@ -59,19 +60,8 @@ class Settings(Strict):
     """Most tokens that are written after a prompt."""
     sampling: float = Field(1.0, gt=0, le=10)
     """Temperature at which they are drawn."""
-    lora: int | None = Field(None, ge=1)
-    """Train low-rank adapters of this rank instead of all weights, and fold them in at the end."""
-    lora_alpha: float = Field(16.0, gt=0)
-    """Scale of the adapters, in units of 1 / rank."""
-    lora_targets: list[str] | None = None
-    """Linear modules that get adapters, by the end of their path; left out: all of the blocks'."""
-    epochs: int = Field(1, ge=1, le=10_000)
-    batch: int = Field(8, ge=1, le=65_536)
-    learning_rate: float = Field(3e-4, gt=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.1, ge=0, le=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
+    epochs: Epochs = 1
+    batch: Batch = 8
 
     @model_validator(mode="after")
     def _own_texts(self) -> Settings:
@@ -83,6 +73,27 @@ class Settings(Strict):
         if self.lora is None and {"lora_alpha", "lora_targets"} & self.model_fields_set:
             raise ValueError("lora_alpha and lora_targets go with `lora`, the rank of the adapters")
         return self
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """More layers than there are, and texts longer than the model is asked to read."""
+    faults = too_many_layers(settings.layers, context.model.layers)
+    return faults + _length_faults(settings, context.recipe.model.max_length)
+
+
+def _length_faults(settings: Settings, max_length: int) -> list[str]:
+    """A prompt and its completion that are longer than `max_length` tokens together."""
+    longest = settings.prompt + settings.tokens
+    if settings.source == "rows" or longest <= max_length:
+        return []
+    return [
+        f"a prompt of {settings.prompt} and {settings.tokens} tokens after it are {longest}, more than max_length, {max_length}"
+    ]
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A model of the layers that are asked for."""
+    return replace(model, layers=cut_to(model.layers, settings.layers))
 
 
 @dataclass
@@ -157,17 +168,17 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
         rows["train"] = [rows["train"][number] for number in sorted(picked)]
     texts, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
     if settings.source != "rows":
-        if settings.prompt + settings.tokens > work.max_length:
+        if faults := _length_faults(settings, work.max_length):
             raise BadInput(
-                f"a prompt of {settings.prompt} and {settings.tokens} tokens after it are more than max_length, {work.max_length}",
-                where=f"compress, {METHOD}",
+                faults[0],
+                where=f"compress, {NAME}",
                 fix="ask for fewer `tokens`, or a longer [model] max_length",
             )
         texts = prompts_of(texts, settings.prompt)
     if settings.source == "sequence":
         texts = completions(
             teacher, texts, settings.tokens, temperature=settings.sampling, seed=work.seed, scratch=work.scratch / "completions",
-            progress=work.progress, label=METHOD,
+            progress=work.progress, label=NAME,
         )  # fmt: skip
     zeros = kept_zeros(student)
     before = text_probability(student, task, validation)
@@ -177,7 +188,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     history = fit(
         student, texts, loss, lambda model: text_probability(model, task, validation),
         Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision),
-        seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label=METHOD,
+        seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label=NAME,
         before_step=loss.begin, after_step=zeros if settings.lora is None else lambda: None,
     )  # fmt: skip
     if settings.lora is not None:
@@ -195,6 +206,12 @@ def _student(model: Any, settings: Settings) -> Any:
     have, count = len(blocks_of(model)), settings.layers
     if count is None:
         return model
-    if count > have:
-        raise BadInput(f"a student of {count} layers cannot start from a model of {have}", where=f"compress, {METHOD}, layers")
-    return keep_blocks(model, [(2 * number + 1) * have // (2 * count) for number in range(count)])
+    if faults := too_many_layers(count, have):
+        raise BadInput(faults[0], where=f"compress, {NAME}, layers")
+    return keep_blocks(model, evenly_spaced(count, have))
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform, spread=True,
+    instead="distill",
+)  # fmt: skip

@@ -5,23 +5,25 @@ All influences are measured once, on the whole model, as the paper does. The res
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import nothing_removed
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts, cut_to
 
-__all__ = ["METHOD", "SERVES", "VERSION", "Settings", "run"]
+__all__ = ["METHOD", "Settings", "run"]
 
-METHOD = "drop-blocks"
-VERSION = 1
-SERVES = ("decoders",)
+NAME = "drop-blocks"
 BATCH = 8
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Drop the blocks of a language model that change their input least."""
 
     method: Literal["drop-blocks"]
@@ -29,6 +31,16 @@ class Settings(Strict):
     """Blocks that stay."""
     rows: int = Field(128, ge=1)
     """Training rows to measure influence on."""
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """More layers to keep than there are to drop from."""
+    return nothing_removed("layers", settings.layers, context.model.layers, of="a model")
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of so many layers."""
+    return replace(model, layers=cut_to(model.layers, settings.layers), pruned=True)
 
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
@@ -45,17 +57,23 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
 
     model = load(work.source, find_task(work.task).auto)
     have = len(blocks_of(model))
-    if settings.layers >= have:
+    if faults := nothing_removed("layers", settings.layers, have, of="a model"):
         raise BadInput(
-            f"layers = {settings.layers} removes nothing from a model of {have}",
-            where=f"compress, {METHOD}",
+            faults[0],
+            where=f"compress, {NAME}",
             fix=f"keep from 1 to {have - 1} layers" if have > 1 else "leave this step out",
         )
     feeds = calibration_batches(work, settings.rows, BATCH)
     influence = block_influence(
-        model, feeds, lambda done: work.progress(done, len(feeds), f"{METHOD}: influence of {have} blocks")
+        model, feeds, lambda done: work.progress(done, len(feeds), f"{NAME}: influence of {have} blocks")
     )
     kept = most_influential(influence, settings.layers)
     made = keep_blocks(model, kept)
     save(made, work.out, tokenizer_files_from=work.source)
     return {"parameters": parameters(made), "influence": [round(value, 6) for value in influence], "kept": kept}
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform,
+    instead="distill with `layers`",
+)  # fmt: skip

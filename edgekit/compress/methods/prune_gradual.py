@@ -9,13 +9,17 @@ ones, as in `distill`. `what = "weights"` sets the smallest single weights to ze
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
+from edgekit.compress.checks import absent_labels, absent_modules
+from edgekit.compress.method import Method, StepContext, Work
 from edgekit.compress.methods.prune_unstructured import SPEED
-from edgekit.config.toml import Strict
+from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
+from edgekit.models.facts import ModelFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +27,13 @@ if TYPE_CHECKING:
 
     from edgekit.tasks import EncoderTask
 
-__all__ = ["METHOD", "VERSION", "Settings", "cubic", "due", "run"]
+__all__ = ["METHOD", "Settings", "cubic", "due", "run"]
 
-METHOD = "prune-gradual"
-VERSION = 1
-SPREAD = True
+NAME = "prune-gradual"
 BATCH = 32
 
 
-class Settings(Strict):
+class Settings(TrainingSettings):
     """Prune bit by bit during training: single weights (a smaller download, no speed), or heads and neurons."""
 
     method: Literal["prune-gradual"]
@@ -53,22 +55,9 @@ class Settings(Strict):
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
     teacher: Literal["original", "dense"] = "original"
     """Who teaches: the uncompressed original, or the model from before the first pruning."""
-    temperature: float = Field(4.0, gt=0, le=100)
-    alpha: float = Field(0.9, ge=0, le=1)
+    temperature: Temperature = 4.0
+    alpha: Alpha = 0.9
     """Weight of the soft labels against the hard ones; 0 learns from the labels alone."""
-    lora: int | None = Field(None, ge=1)
-    """Train low-rank adapters of this rank, under the masks, and the head instead of all weights."""
-    lora_alpha: float = Field(16.0, gt=0)
-    """Scale of the adapters, in units of 1 / rank."""
-    lora_targets: list[str] | None = None
-    """Linear modules that get adapters, by the end of their path; left out: all of the encoder's."""
-    epochs: int = Field(10, ge=1, le=10_000)
-    batch: int = Field(32, ge=1, le=65_536)
-    learning_rate: float = Field(3e-4, gt=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.1, ge=0, le=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers of the matrix products while training: bf16 is up to twice as fast where the chip multiplies it."""
 
     @model_validator(mode="after")
     def _applicable(self) -> Settings:
@@ -84,6 +73,16 @@ class Settings(Strict):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """Hard labels that rows do not have, and modules for adapters that the model does not have."""
+    return absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, context.model.modules)
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of as many layers, whose heads and neurons differ where structures went."""
+    return replace(model, uniform=model.uniform and settings.what == "weights", pruned=True)
 
 
 def cubic(start: float, end: float, done: int, steps: int) -> float:
@@ -199,3 +198,9 @@ def _sparsity(modules: list[Any], before: int) -> dict[str, Any]:
     return {
         "sparsity": round(zeros / total, 6), "weights": total, "compressed_bytes_before": before, "compressed_bytes": size, "speed": SPEED,
     }  # fmt: skip
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    instead="prune-unstructured",
+)  # fmt: skip

@@ -7,42 +7,54 @@ as training does: for a light cut `prune-structured` or `prune-oneshot` with rec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import absent_labels
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import Alpha, Batch, Epochs, MethodSettings, Temperature
+from edgekit.models.facts import ModelFacts
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["METHOD", "VERSION", "Settings", "in_blocks", "run"]
+__all__ = ["METHOD", "Settings", "in_blocks", "run"]
 
-METHOD = "prune-learned"
-VERSION = 2
+NAME = "prune-learned"
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Learn which heads, neurons and whole blocks to remove, together with the weights."""
 
     method: Literal["prune-learned"]
     keep: float = Field(gt=0, lt=1)
     """Share of the encoder layers' multiplications to end with."""
-    epochs: int = Field(3, ge=1, le=1000)
-    batch: int = Field(32, ge=1, le=4096)
+    epochs: Epochs = 3
+    batch: Batch = 32
     rising: float = Field(0.5, gt=0, le=1)
     """Share of the steps over which the target falls to `keep`."""
     gate_rate: float = Field(0.1, gt=0, lt=1)
     """Learning rate of gates and multipliers."""
     learning_rate: float = Field(5e-5, ge=0, lt=1)
     """Learning rate of the weights; 0 leaves them as they are."""
-    temperature: float = Field(4.0, gt=0, le=100)
-    alpha: float = Field(0.9, ge=0, le=1)
-    """Weight of the soft labels against the hard ones."""
+    temperature: Temperature = 4.0
+    alpha: Alpha = 0.9
     multiple_of: int = Field(32, ge=1, le=256)
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """Hard labels that rows do not have."""
+    return absent_labels(settings, settings.alpha, context)
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of as many layers, with different numbers of heads and neurons, in some perhaps none."""
+    return replace(model, uniform=False, pruned=True)
 
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
@@ -111,3 +123,9 @@ def in_blocks(mask: np.ndarray, multiple: int) -> np.ndarray:
     extra = len(opened) % multiple
     closed[opened[mask[opened].argsort(kind="stable")[:extra]]] = 0.0
     return closed
+
+
+METHOD = Method(
+    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
+    instead="prune-width",
+)  # fmt: skip

@@ -9,16 +9,17 @@ blocks before them give (`refit`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.method import Method, Work
+from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import Task
 
-__all__ = ["METHOD", "VERSION", "Settings", "Summary", "neuron_levels", "prune", "run"]
+__all__ = ["METHOD", "Settings", "Summary", "neuron_levels", "prune", "run"]
 
-METHOD = "prune-oneshot"
-VERSION = 2
+NAME = "prune-oneshot"
 BATCH = 64
 TEMPERATURE = 4.0
 """Of the loss that levels are scored by: a teacher is so sure of rows it was trained on that at 1 hardly any change shows."""
@@ -41,7 +41,7 @@ PROBES = 5
 """Levels of each block that are tried with all other blocks whole, before the search."""
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Remove heads, neurons and whole blocks for a wanted speed-up, the rest made up by second-order updates."""
 
     method: Literal["prune-oneshot"]
@@ -54,6 +54,7 @@ class Settings(Strict):
     trials: int = Field(100, ge=0, le=100_000)
     """Models that the search over levels tries, each scored on `search_rows`."""
     search_rows: int = Field(128, ge=1)
+    """Training rows that the search scores models on."""
     multiple_of: int = Field(32, ge=1, le=256)
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
     damping: float = Field(0.01, ge=0, le=1)
@@ -66,6 +67,11 @@ class Settings(Strict):
         if (self.speedup is None) == (self.keep is None):
             raise ValueError("give either `speedup` or `keep`")
         return self
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of as many layers, with different numbers of heads and neurons, in some perhaps none."""
+    return replace(model, uniform=False, pruned=True)
 
 
 @dataclass(frozen=True)
@@ -265,3 +271,8 @@ def _loss_of(model: Any, task: Task, feeds: Sequence[dict[str, torch.Tensor]], b
         return total / sum(len(feed["attention_mask"]) for feed in feeds)
 
     return loss
+
+
+METHOD = Method(
+    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, transform=transform, instead="prune-width"
+)

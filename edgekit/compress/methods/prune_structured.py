@@ -6,16 +6,18 @@ least-squares scales. Minutes, not hours; follow it with `distill` (no `layers`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import nothing_removed
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,15 +26,14 @@ if TYPE_CHECKING:
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import EncoderTask
 
-__all__ = ["METHOD", "VERSION", "Settings", "Summary", "prune", "run"]
+__all__ = ["METHOD", "Settings", "Summary", "prune", "run"]
 
-METHOD = "prune-structured"
-VERSION = 1
+NAME = "prune-structured"
 BATCH = 32
 TUNING_ROWS = 512
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Remove heads, neurons and layers that matter least, after training, under a budget."""
 
     method: Literal["prune-structured"]
@@ -56,6 +57,17 @@ class Settings(Strict):
         if self.keep is None and self.latency is None and self.layers is None:
             raise ValueError("nothing to prune to: give `keep`, `latency` or `layers`")
         return self
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """More layers to keep than there are to remove from."""
+    return nothing_removed("layers", settings.layers, context.model.layers, of="a model")
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of so many layers, which a budget leaves with different numbers of heads and neurons."""
+    budget = settings.keep is not None or settings.latency is not None
+    return replace(model, layers=cut_to(model.layers, settings.layers), uniform=model.uniform and not budget, pruned=True)
 
 
 @dataclass(frozen=True)
@@ -123,11 +135,8 @@ def prune(
     from edgekit.models.checkpoint import parameters
     from edgekit.models.shapes import cut, layer_count, shapes_of
 
-    if settings.layers is not None and settings.layers >= layer_count(model):
-        raise BadInput(
-            f"layers = {settings.layers} removes nothing from a model of {layer_count(model)}",
-            where="compress, prune-structured, layers",
-        )
+    if faults := nothing_removed("layers", settings.layers, layer_count(model), of="a model"):
+        raise BadInput(faults[0], where=f"compress, {NAME}")
     before = tuple(shapes_of(model))
     dense, total = copy.deepcopy(model), len(batches)
     masks = [feed["attention_mask"] for feed, _ in batches]
@@ -172,3 +181,9 @@ def prune(
             )
     kept = None if layers_kept is None else tuple(layers_kept)
     return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), kept, cost, importance, rescale)
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
+    instead="drop-blocks or prune-width",
+)  # fmt: skip

@@ -7,15 +7,16 @@ already pruned ones give it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,16 +25,14 @@ if TYPE_CHECKING:
 
     from edgekit.compress.pruning.sparse import Pattern
 
-__all__ = ["METHOD", "SERVES", "SPEED", "VERSION", "Settings", "Summary", "prune", "pruned_layer", "run"]
+__all__ = ["METHOD", "SPEED", "Settings", "Summary", "prune", "pruned_layer", "run"]
 
-METHOD = "prune-unstructured"
-VERSION = 1
-SERVES = ("encoders", "decoders")
+NAME = "prune-unstructured"
 BATCH = 32
 SPEED = "A smaller download only: ONNX Runtime multiplies zeros like any other number, so no speed comes of it."
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Set single weights to zero: a smaller download once compressed, no speed."""
 
     method: Literal["prune-unstructured"]
@@ -69,6 +68,23 @@ class Settings(Strict):
         if self.scope == "global" and (self.how != "magnitude" or self.pattern is not None):
             raise ValueError('`scope = "global"` goes with how = "magnitude" and a `sparsity` only')
         return self
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """A pattern whose groups do not fit into the inputs of the model's layers."""
+    from edgekit.compress.pruning.sparse import parse_pattern
+
+    if settings.pattern is None:
+        return []
+    pattern, model = parse_pattern(settings.pattern), context.model
+    sizes = {"hidden size": model.hidden_size, "intermediate size": model.intermediate_size if model.uniform else None}
+    wrong = [f"{name} of {size}" for name, size in sizes.items() if size is not None and not pattern.divides(size)]
+    return [f"pattern {settings.pattern} does not divide {' and '.join(wrong)}"] if wrong else []
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of the same shape."""
+    return replace(model, pruned=True)
 
 
 @dataclass(frozen=True)
@@ -187,3 +203,8 @@ def _set(module: Any, weight: np.ndarray) -> None:
 
     new = torch.from_numpy(weight)
     module.weight.data.copy_(new if isinstance(module, torch.nn.Linear) else new.T)
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("encoder", "decoder"), run=run, check=check, transform=transform
+)

@@ -10,28 +10,29 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput, CheckFailed
+from edgekit.models.facts import ModelFacts
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["METHOD", "VERSION", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
+__all__ = ["METHOD", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
 
-METHOD = "prune-vocabulary"
-VERSION = 2
+NAME = "prune-vocabulary"
 UNUSED = re.compile(r"\[unused\d+\]")
 """BERT's reserved pieces, which no text contains."""
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Keep the pieces that the training and validation rows use, and a safety set."""
 
     method: Literal["prune-vocabulary"]
@@ -44,6 +45,22 @@ class Settings(Strict):
     words that training lacks but the world uses keep their own embedding."""
     rows: int | None = Field(None, ge=100)
     """Different embedding rows to keep, chosen like pieces; every other piece shares the nearest row (Euclidean distance)."""
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """A tokenizer of another kind than WordPiece."""
+    return _unfit(context.model.tokenizer)
+
+
+def _unfit(tokenizer: str | None) -> list[str]:
+    if tokenizer in (None, "WordPiece"):
+        return []
+    return [f"the model's vocabulary is {tokenizer}, and only WordPiece can be pruned"]
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A model of other tokens. It does not count as pruned: its layers are whole."""
+    return replace(model, vocabulary=None, token_changes=(*model.token_changes, NAME))
 
 
 def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], settings: Settings) -> list[str]:
@@ -101,10 +118,8 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
 
     path = work.source / "tokenizer.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    if document["model"]["type"] != "WordPiece":
-        raise BadInput(
-            f"cannot prune a {document['model']['type']} vocabulary, only WordPiece", where="compress, prune-vocabulary"
-        )
+    if faults := _unfit(document["model"]["type"]):
+        raise BadInput(faults[0], where=f"compress, {NAME}")
     task = find_task(work.task)
     rows_read = [row for split in ("train", "validation") for row in read_split(work.rows, split)]
     texts = [text for row in rows_read for item in task.items(row) for text in texts_of(item)]
@@ -163,3 +178,9 @@ def _share(table: torch.Tensor, own: list[int]) -> int:
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+
+
+METHOD = Method(
+    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
+    why="a language model has to be able to say every token",
+)  # fmt: skip

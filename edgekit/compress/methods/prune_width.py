@@ -12,28 +12,30 @@ which is the least-squares answer for the block's output. Every block keeps as m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import nothing_removed
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts, cut_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-__all__ = ["METHOD", "SERVES", "VERSION", "Settings", "chosen_units", "refit", "run"]
+__all__ = ["METHOD", "Settings", "chosen_units", "refit", "run"]
 
-METHOD = "prune-width"
-VERSION = 1
-SERVES = ("decoders",)
+NAME = "prune-width"
 BATCH = 8
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Remove MLP neurons or heads of a language model, the least important first, and refit the others."""
 
     method: Literal["prune-width"]
@@ -51,6 +53,21 @@ class Settings(Strict):
         if self.neurons is None and self.kv_heads is None:
             raise ValueError("give `neurons`, `kv_heads` or both")
         return self
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """As many neurons or heads to keep as there are, or more."""
+    neurons = nothing_removed("neurons", settings.neurons, context.model.intermediate_size, of="blocks")
+    return neurons + nothing_removed("kv_heads", settings.kv_heads, context.model.kv_heads, of="blocks")
+
+
+def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
+    """A pruned model of so many neurons and heads in every block; query heads go with the keys and values that they read."""
+    kv_heads, heads = cut_to(model.kv_heads, settings.kv_heads), model.heads
+    if settings.kv_heads is not None:
+        heads = heads * kv_heads // model.kv_heads if heads and kv_heads and model.kv_heads else None
+    neurons = cut_to(model.intermediate_size, settings.neurons)
+    return replace(model, intermediate_size=neurons, kv_heads=kv_heads, heads=heads, pruned=True)
 
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
@@ -71,22 +88,22 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     real_tokens(feeds)
     found: dict[str, Any] = {}
     if settings.kv_heads is not None:
-        _check("kv_heads", settings.kv_heads, groups_of(model))
+        _require("kv_heads", settings.kv_heads, groups_of(model))
         kept, found["attention_error"] = _narrowed(work, model, OUT, group_width(model), settings.kv_heads, settings, feeds)
         model = keep_groups(model, kept)
     if settings.neurons is not None:
-        _check("neurons", settings.neurons, neurons_of(model))
+        _require("neurons", settings.neurons, neurons_of(model))
         kept, found["mlp_error"] = _narrowed(work, model, mlp_of(model).down, 1, settings.neurons, settings, feeds)
         model = keep_neurons(model, kept)
     save(model, work.out, tokenizer_files_from=work.source)
     return {"parameters": parameters(model), **found}
 
 
-def _check(name: str, asked: int, have: int) -> None:
-    if asked >= have:
+def _require(name: str, asked: int, have: int) -> None:
+    if faults := nothing_removed(name, asked, have, of="blocks"):
         raise BadInput(
-            f"{name} = {asked} removes nothing from blocks of {have}",
-            where=f"compress, {METHOD}",
+            faults[0],
+            where=f"compress, {NAME}",
             fix=f"keep from 1 to {have - 1}" if have > 1 else f"leave out `{name}`",
         )
 
@@ -102,7 +119,7 @@ def _narrowed(
     from edgekit.models.stack import blocks_of
 
     modules = {str(number): block.get_submodule(path) for number, block in enumerate(blocks_of(model))}
-    tell: Callable[[int], None] = lambda done: work.progress(done, len(feeds), f"{METHOD}: inputs of {path}")  # noqa: E731
+    tell: Callable[[int], None] = lambda done: work.progress(done, len(feeds), f"{NAME}: inputs of {path}")  # noqa: E731
     found = grams(model, modules, feeds, progress=tell)
     chosen, errors = [], []
     for name, module in modules.items():
@@ -149,3 +166,9 @@ def refit(weight: np.ndarray, hessian: np.ndarray, kept: np.ndarray, damping: fl
     new = weight @ hessian[:, kept] @ damped_inverse(hessian[np.ix_(kept, kept)], damping)
     best = min(new, weight[:, kept], key=error_of)  # damping may cost more than it gives where little is removed
     return best, error_of(best) / max(squared_error(weight, hessian), 1e-30)
+
+
+METHOD = Method(
+    name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform,
+    instead="prune-structured",
+)  # fmt: skip

@@ -10,36 +10,47 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from edgekit.compress.method import Work
-from edgekit.config.toml import Strict
+from edgekit.compress.checks import absent_labels
+from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.recipe import Alpha, Batch, Epochs, LearningRate, MethodSettings, Temperature
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["METHOD", "VERSION", "Settings", "run"]
+__all__ = ["METHOD", "Settings", "run"]
 
-METHOD = "quantize-aware"
-VERSION = 2
-SPREAD = True
+NAME = "quantize-aware"
 WATCHED = 16
 """Batches that ranges start from."""
 
 
-class Settings(Strict):
+class Settings(MethodSettings):
     """Train on with INT8 rounding in the forward pass; learned ranges go into the Q/DQ pairs of static INT8."""
 
     method: Literal["quantize-aware"]
-    epochs: int = Field(2, ge=1, le=1000)
-    batch: int = Field(32, ge=1, le=4096)
-    learning_rate: float = Field(1e-5, gt=0, lt=1)
-    temperature: float = Field(4.0, gt=0, le=100)
-    alpha: float = Field(0.9, ge=0, le=1)
-    """Weight of the soft labels against the hard ones."""
+    epochs: Epochs = 2
+    batch: Batch = 32
+    learning_rate: LearningRate = 1e-5
+    temperature: Temperature = 4.0
+    alpha: Alpha = 0.9
     weight_bits: Literal[7, 8] = 8
     """7 for targets with reduce_range."""
+
+
+def check(settings: Settings, context: StepContext) -> list[str]:
+    """Learned ranges that a later step would outdate or that a target does not use, and hard labels that rows do not have."""
+    faults = absent_labels(settings, settings.alpha, context)
+    if not context.last:
+        faults.append("later steps would change what its ranges fit; put it last, once")
+    for target in context.targets:
+        quantize = context.quantize(target)
+        if quantize.format != "int8" or quantize.mode != "static":
+            faults.append(
+                f"{target.name} quantizes {quantize.mode} {quantize.format}, which uses no learned ranges; write a [quantize] table "
+                'with mode = "static"'
+            )
+    return faults
 
 
 def run(work: Work, settings: Settings) -> dict[str, Any]:
@@ -93,3 +104,10 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     save(model, work.out, tokenizer_files_from=work.source)
     (work.out / "ranges.json").write_text(json.dumps(learned, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {"validation": history["quality"][history["best_epoch"] - 1], "history": history, "ranges": len(learned)}
+
+
+METHOD = Method(
+    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, spread=True,
+    instead='[quantize] with rounding = "gptq"',
+    why="its learned ranges are of activations, and a language model's stay float",
+)  # fmt: skip

@@ -36,6 +36,10 @@ class Pattern:
     group: int = 0
     """0: the zeros may stand anywhere."""
 
+    def divides(self, inputs: int) -> bool:
+        """Whether rows of so many inputs divide into groups."""
+        return not self.group or inputs % self.group == 0
+
 
 def parse_pattern(text: str) -> Pattern:
     """`"2:4"` as a pattern: two of every four stay.
@@ -80,7 +84,7 @@ def check_divides(columns: int, pattern: Pattern) -> None:
     Raises:
         BadInput: they do not.
     """
-    if pattern.group and columns % pattern.group:
+    if not pattern.divides(columns):
         raise BadInput(
             f"a layer of {columns} inputs does not divide into groups of {pattern.group}",
             where="compress, pattern",

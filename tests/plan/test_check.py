@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgekit.config.recipe import recipe_model
 from edgekit.config.target import Quantize
-from edgekit.plan.refuse import faults_of
+from edgekit.plan.recipes import recipe_model
+from tests.plan.faults import faults_in
 
 DATA = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
 
@@ -52,38 +52,36 @@ DISTILL, VOCABULARY = {"method": "distill"}, {"method": "prune-vocabulary"}
     ],
 )
 def test_it_is_refused(task: str, steps: list[dict[str, Any]], text: str) -> None:
-    (fault,) = faults_of(recipe(task, *steps), [], None)
+    (fault,) = faults_in(recipe(task, *steps))
     assert re.search(text, fault)
 
 
 def test_unlabelled_text_is_no_question() -> None:
     asked = recipe("question-answering", {**DISTILL, "unlabelled": 9}, data={"unlabelled": "d.jsonl"})
-    assert any("no input of question-answering" in fault for fault in faults_of(asked, [], None))
+    assert any("no input of question-answering" in fault for fault in faults_in(asked))
 
 
 def test_a_text_alone_is_no_pair() -> None:
     asked = recipe("text-classification", {**DISTILL, "unlabelled": 9}, data={"unlabelled": "d.jsonl"})
-    (fault,) = faults_of(asked, [], None, pairs=True)
-    assert "no input of rows of pairs" in fault and faults_of(asked, [], None) == []
+    (fault,) = faults_in(asked, pairs=True)
+    assert "no input of rows of pairs" in fault and faults_in(asked) == []
 
 
 def test_columns_that_no_row_is_read_by() -> None:
     columns = {"text": "premise", "text_pair": "hypothesis", "text_par": "hypothesis"}
-    (fault,) = faults_of(recipe("text-classification", data={"columns": columns}), [], None)
+    (fault,) = faults_in(recipe("text-classification", data={"columns": columns}))
     assert fault == "data, columns: 'text_par' is no column of text-classification, whose rows have label, text, text_pair"
 
 
 def test_all_of_it_at_once() -> None:
     asked = recipe("text-classification", VOCABULARY, {**DISTILL, "layers": 9, "unlabelled": 3})
-    assert len(faults_of(asked, [], None)) == 3
+    assert len(faults_in(asked)) == 3
 
 
 def test_what_works_is_not_refused() -> None:
     plain = {**DISTILL, "hidden": "none"}
-    assert (
-        faults_of(recipe("text-classification", {**DISTILL, "layers": 2, "hidden": "skip"}, VOCABULARY, plain), [], None) == []
-    )
-    assert faults_of(recipe("text-classification", DISTILL), [], "owner/on-the-hub") == []
+    assert faults_in(recipe("text-classification", {**DISTILL, "layers": 2, "hidden": "skip"}, VOCABULARY, plain)) == []
+    assert faults_in(recipe("text-classification", DISTILL), "owner/on-the-hub") == []
 
 
 @pytest.mark.parametrize(
@@ -98,13 +96,13 @@ def test_what_works_is_not_refused() -> None:
         (
             "text-classification",
             {"method": "prune-unstructured", "pattern": "2:5"},
-            "2:5 does not divide width of 192 and neurons",
+            "2:5 does not divide hidden size of 192 and intermediate size of 768",
         ),
         ("feature-extraction", {**DISTILL, "alpha": 0.5}, "rows of feature-extraction have none"),
     ],
 )
 def test_what_the_model_or_the_task_does_not_have(task: str, step: dict[str, Any], text: str) -> None:
-    assert any(re.search(text, fault) for fault in faults_of(recipe(task, step), [], None))
+    assert any(re.search(text, fault) for fault in faults_in(recipe(task, step)))
 
 
 def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
@@ -114,21 +112,22 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hidden_size": 32, "intermediate_size": 50}')
     asked = recipe("text-classification", {**DISTILL, "lora": 2, "lora_targets": ["query"]}, VOCABULARY)
     asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
-    faults = faults_of(asked, [], str(tmp_path))
+    faults = faults_in(asked, str(tmp_path))
     assert any("no module 'query'" in fault and "nearest: query_proj" in fault for fault in faults)
     assert any("vocabulary is Unigram, and only WordPiece" in fault for fault in faults)
     sparse = asked.model_copy(
         update={"compress": recipe("text-classification", {"method": "prune-unstructured", "pattern": "2:4"}).compress}
     )
-    assert faults_of(sparse, [], str(tmp_path)) == ["compress 1, prune-unstructured: pattern 2:4 does not divide neurons of 50"]
+    assert faults_in(sparse, str(tmp_path)) == [
+        "compress 1, prune-unstructured: pattern 2:4 does not divide intermediate size of 50"
+    ]
 
 
 def test_only_a_language_model_has_a_cache() -> None:
     asked = recipe("text-classification")
     narrow = Quantize(format="int8-weights", cache="int8")
     assert any(
-        "only a language model has a cache" in fault
-        for fault in faults_of(asked.model_copy(update={"quantize": narrow}), [], None)
+        "only a language model has a cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": narrow}))
     )
     wide = Quantize(format="int8-weights")
-    assert not any("cache" in fault for fault in faults_of(asked.model_copy(update={"quantize": wide}), [], None))
+    assert not any("cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": wide})))

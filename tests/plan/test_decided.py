@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from edgekit.config.recipe import recipe_model
 from edgekit.config.target import load_target
 from edgekit.plan.decoder_stages import weights_of
 from edgekit.plan.plan import decided
+from edgekit.plan.recipes import recipe_model
 
 DATA = {"train": "a.txt", "validation": "b.txt", "test": "c.txt"}
 

@@ -1,0 +1,48 @@
+"""Faults that several methods find, before anything runs and when they run: the same question is asked in one place.
+
+Each function returns what is wrong, in words, or nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from edgekit.compress.method import StepContext
+from edgekit.config.recipe import MethodSettings
+
+__all__ = ["absent_labels", "absent_modules", "nothing_removed", "too_many_layers"]
+
+
+def nothing_removed(setting: str, asked: int | None, have: int | None, *, of: str) -> list[str]:
+    """`asked` heads, neurons or layers to keep where there are no more than that; `of`: what has them, "a model" or "blocks"."""
+    if asked is None or have is None or asked < have:
+        return []
+    return [f"{setting} = {asked} removes nothing from {of} of {have}"]
+
+
+def too_many_layers(asked: int | None, have: int | None) -> list[str]:
+    """More layers than the model has that a student starts from."""
+    if asked is None or have is None or asked <= have:
+        return []
+    return [f"a student of {asked} layers cannot start from a model of {have}"]
+
+
+def absent_labels(settings: MethodSettings, alpha: float, context: StepContext) -> list[str]:
+    """A weight of hard labels, `alpha`, that the recipe asks for where rows have none."""
+    if "alpha" not in settings.model_fields_set or alpha >= 1 or context.task.supervised:
+        return []
+    return [f"alpha = {alpha:g} weighs labels, and rows of {context.recipe.task} have none; leave it out"]
+
+
+def absent_modules(targets: Sequence[str] | None, modules: Sequence[str] | None) -> list[str]:
+    """Modules that are to get adapters and that no path ends in, each with the nearest that does."""
+    if not targets or not modules:
+        return []
+    endings = sorted({name.split(".", cut)[-1] for name in modules for cut in range(name.count(".") + 1)})
+    faults = []
+    for target in targets:
+        if target not in endings:
+            close = difflib.get_close_matches(target, endings, n=3, cutoff=0.3)
+            faults.append(f"lora_targets: no module {target!r} in the model; nearest: {', '.join(close) or 'none'}")
+    return faults

@@ -1,0 +1,164 @@
+"""What is known of a model before anything is loaded: read once off its configuration, tokenizer and the headers of its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.config.recipe import NewModel
+from edgekit.errors import BadInput
+from edgekit.models.positions import positions_of
+from edgekit.models.shards import tensor_shapes
+
+__all__ = ["HEADS", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
+
+SIZES = {
+    "layers": ("num_hidden_layers", "n_layers", "n_layer"),
+    "hidden_size": ("hidden_size", "dim", "n_embd"),
+    "intermediate_size": ("intermediate_size", "hidden_dim", "n_inner", "ffn_dim"),
+    "heads": ("num_attention_heads", "n_heads", "n_head"),
+    "kv_heads": ("num_key_value_heads", "num_attention_heads", "n_heads", "n_head"),
+}
+"""Field of `ModelFacts` -> what configurations call it; DistilBERT, GPT-2 and OPT have names of their own."""
+MASK_HEADS = (
+    "cls.predictions.", "lm_predictions.", "lm_head.", "vocab_transform.", "generator_predictions.", "predictions.", "decoder.",
+)  # fmt: skip
+"""What the tensors of a masked language model's head begin with."""
+HEADS = ("classifier", "classifier.dense", "classifier.out_proj", "pre_classifier", "qa_outputs", "pooler.dense")
+"""Linear modules that training a new head may put on an encoder."""
+BERT_LINEARS = (
+    "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "intermediate.dense",
+    "output.dense",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model; None is not known, as of a hub model before it is downloaded."""
+
+    checkpoint: str | None = None
+    """Folder or hub id of the checkpoint that it is, or was made from; None where the recipe trains it from nothing."""
+    architecture: str | None = None
+    """`model_type`, as transformers calls it."""
+    layers: int | None = None
+    hidden_size: int | None = None
+    heads: int | None = None
+    """Query heads of a layer; the most that any layer has where `uniform` is False."""
+    kv_heads: int | None = None
+    """Heads of keys and values of a layer, likewise."""
+    intermediate_size: int | None = None
+    """Neurons of a layer's feed-forward block, likewise."""
+    uniform: bool = True
+    """Whether all layers have exactly `heads` and `intermediate_size`."""
+    positions: int | None = None
+    """Tokens that it has positions for."""
+    tokenizer: str | None = None
+    """Kind of the tokenizer's model, as `tokenizer.json` names it: WordPiece, Unigram, BPE."""
+    vocabulary: Mapping[str, object] | None = None
+    """Tokens, as `tokenizer.json` numbers them; None where a step has changed them."""
+    token_changes: tuple[str, ...] = ()
+    """Methods that have changed the tokens since `checkpoint`, in order."""
+    labels: tuple[str, ...] | None = None
+    """Names of the outputs, in order."""
+    modules: tuple[str, ...] | None = None
+    """Paths of the modules that have a weight matrix."""
+    fills_masks: bool | None = None
+    """Whether its weights have the head of a masked language model."""
+    pruned: bool = False
+    """Whether a step of the recipe has pruned it."""
+
+
+def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
+    """Facts of a folder, as far as its files tell; of a hub id, or what is no checkpoint, none. Nothing is refused here: the
+    stage that loads the model says what is wrong with it."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return ModelFacts(checkpoint)
+    config, shapes = _document(folder / "config.json"), _layer_shapes(folder)
+    size = {name: next((config[key] for key in keys if type(config.get(key)) is int), None) for name, keys in SIZES.items()}
+    if shapes:  # written beside a checkpoint whose layers may have been cut; the configuration states the uncut sizes
+        heads, neurons = (max(sizes) for sizes in zip(*shapes, strict=True))
+        size |= {"layers": len(shapes), "heads": heads, "kv_heads": heads, "intermediate_size": neurons}
+    architecture = config.get("model_type")
+    model = _document(folder / "tokenizer.json").get("model")
+    kind, vocabulary = (model.get("type"), model.get("vocab")) if isinstance(model, dict) else (None, None)
+    tensors = _tensors(folder)
+    matrices = None if tensors is None else [name for name, shape in tensors.items() if len(shape) == 2]
+    return ModelFacts(
+        checkpoint=checkpoint,
+        architecture=architecture if isinstance(architecture, str) else None,
+        layers=size["layers"],
+        hidden_size=size["hidden_size"],
+        heads=size["heads"],
+        kv_heads=size["kv_heads"],
+        intermediate_size=size["intermediate_size"],
+        uniform=len(set(shapes)) <= 1,
+        positions=positions_of(config),
+        tokenizer=kind if isinstance(kind, str) else None,
+        vocabulary=_numbered(vocabulary),
+        labels=_labels(config.get("id2label")),
+        modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
+        fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),
+    )
+
+
+def facts_of_new(new: NewModel, *, decoder: bool) -> ModelFacts:
+    """Facts of the model that a [model.new] table asks for: a Llama where it is to be a `decoder`, else a BERT."""
+    layers = [f"bert.encoder.layer.{layer}.{name}" for layer in range(new.layers) for name in BERT_LINEARS]
+    return ModelFacts(
+        architecture="llama" if decoder else "bert",
+        layers=new.layers,
+        hidden_size=new.width,
+        heads=new.heads,
+        kv_heads=new.heads,
+        intermediate_size=new.neurons,
+        tokenizer="BPE" if decoder else "WordPiece",
+        modules=None if decoder else (*layers, *HEADS),
+    )
+
+
+def cut_to(have: int | None, asked: int | None) -> int | None:
+    """How many of `have` layers, heads or neurons there are once `asked` were to stay; None for `asked` leaves them all."""
+    if have is None or asked is None:
+        return have if asked is None else asked
+    return min(have, asked)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _layer_shapes(folder: Path) -> list[tuple[int, int]]:
+    """(heads, neurons) of each layer, where `edgekit.json` says so."""
+    layers = _document(folder / "edgekit.json").get("layers")
+    try:
+        return [(int(layer["heads"]), int(layer["neurons"])) for layer in layers or []]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def _numbered(vocabulary: object) -> Mapping[str, object] | None:
+    """Unigram lists its tokens; the other kinds map them to ids."""
+    if isinstance(vocabulary, list):
+        vocabulary = {str(number): token for number, token in enumerate(vocabulary)}
+    return vocabulary if isinstance(vocabulary, dict) and vocabulary else None
+
+
+def _labels(names: object) -> tuple[str, ...] | None:
+    if not isinstance(names, dict) or not names:
+        return None
+    return tuple(str(names[key]) for key in sorted(names, key=lambda key: (len(key), key)))
+
+
+def _tensors(folder: Path) -> Mapping[str, tuple[int, ...]] | None:
+    try:
+        return tensor_shapes(folder)
+    except BadInput:
+        return None

@@ -1,0 +1,68 @@
+"""The models of a recipe before anything runs: the original, the checkpoints that steps name, and what each step leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edgekit.compress.registry import find_method
+from edgekit.config.recipe import Recipe
+from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
+from edgekit.tasks import find_task
+
+__all__ = ["checkpoint_facts", "checkpoint_locations", "digest_of", "facts_along", "original_facts"]
+
+
+def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
+    """For every checkpoint that a step of `recipe`, read from `path`, names: the folder (meant relative to it) or hub id."""
+    written = [
+        name
+        for settings in recipe.compress
+        for names in find_method(settings.method).named_checkpoints(settings).values()
+        for name in names
+    ]
+    locations = {}
+    for name in written:
+        folder = (path.parent / name).resolve()
+        locations[name] = str(folder) if folder.is_dir() or name.startswith((".", "/")) else name
+    return locations
+
+
+def checkpoint_facts(locations: Mapping[str, str]) -> dict[str, ModelFacts]:
+    """Facts of each checkpoint that steps name, by its name in the recipe. `locations`: its folder or hub id."""
+    return {name: facts_of_checkpoint(location) for name, location in locations.items()}
+
+
+def digest_of(location: str) -> str:
+    """Digest of a folder's files; a hub id, with the revision that may follow it after an @, stands for itself.
+
+    Raises:
+        BadInput: a folder that is no checkpoint.
+    """
+    if not Path(location).is_dir():
+        return location
+    from edgekit.models.files import digest
+
+    return digest(Path(location))
+
+
+def original_facts(recipe: Recipe, source: str | None) -> ModelFacts:
+    """Facts of the uncompressed model. `source`: its folder or hub id, None where the recipe trains one."""
+    if recipe.model.new is not None:
+        return facts_of_new(recipe.model.new, decoder=find_task(recipe.task).kind == "decoder")
+    if source is None:
+        return ModelFacts()
+    facts = facts_of_checkpoint(source)
+    if recipe.model.finetune is None:
+        return facts
+    modules = None if facts.modules is None else (*facts.modules, *HEADS)
+    return replace(facts, labels=None, modules=modules)  # the head is new, and named by the rows
+
+
+def facts_along(recipe: Recipe, original: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> list[ModelFacts]:
+    """Facts of the original, and of what each step of `recipe` leaves, in order."""
+    along = [original]
+    for settings in recipe.compress:
+        along.append(find_method(settings.method).transform(settings, along[-1], checkpoints))
+    return along
