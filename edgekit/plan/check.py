@@ -12,7 +12,7 @@ from edgekit.config.recipe import MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
-from edgekit.plan.facts import facts_along
+from edgekit.plan.facts import before_pruning, facts_along
 from edgekit.runtime.providers.names import CPU, CUDA
 from edgekit.tasks import Kind, find_task
 
@@ -58,10 +58,9 @@ def _step_faults(
     """What is wrong with compression steps, each on the model as the steps before it leave it."""
     kind = find_task(recipe.task).kind
     along = facts_along(recipe, original, checkpoints)
-    faults, dense = [], original
+    faults = []
     for number, (settings, model) in enumerate(zip(recipe.compress, along, strict=False), 1):
-        dense = dense if model.pruned else model
-        method = find_method(settings.method)
+        dense, method = along[before_pruning(along[:number])], find_method(settings.method)
         if kind not in method.serves:
             step = [_serves_other(method, kind)]
         else:

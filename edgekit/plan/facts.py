@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
 from edgekit.tasks import find_task
 
-__all__ = ["checkpoint_facts", "checkpoint_locations", "digest_of", "facts_along", "original_facts"]
+__all__ = ["before_pruning", "checkpoint_facts", "checkpoint_locations", "digest_of", "facts_along", "original_facts"]
 
 
 def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
@@ -58,6 +58,11 @@ def original_facts(recipe: Recipe, source: str | None) -> ModelFacts:
         return facts
     modules = None if facts.modules is None else (*facts.modules, *HEADS)
     return replace(facts, labels=None, modules=modules)  # the head is new, and named by the rows
+
+
+def before_pruning(models: Sequence[ModelFacts]) -> int:
+    """Which of `models`, the original and what each step left, is the last from before the first pruning."""
+    return next((number for number, facts in enumerate(models) if facts.pruned), len(models)) - 1
 
 
 def facts_along(recipe: Recipe, original: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> list[ModelFacts]:

@@ -15,7 +15,7 @@ from edgekit.host import Host
 from edgekit.plan import decoder_stages as stages_causal
 from edgekit.plan import stages
 from edgekit.plan.check import faults_of
-from edgekit.plan.facts import checkpoint_facts, checkpoint_locations, facts_along, original_facts
+from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import CPU
@@ -122,16 +122,14 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     original = stages.original_stage(recipe, rows, source, model_digest, pairs=pairs)
     if alone:
         rows = stages.answers_stage(recipe, rows, original)
-    compressed: list[Stage] = []
-    dense = current = original
-    along = facts_along(recipe, facts, checkpoints)
-    for number, (settings, before) in enumerate(zip(recipe.compress, along, strict=False), 1):
-        if not before.pruned:
-            dense = current
-        current = stages.compress_stage(
-            recipe, settings, number=number, source=current, original=original, dense=dense, rows=rows, locations=locations
+    chain, along = [original], facts_along(recipe, facts, checkpoints)
+    for number, settings in enumerate(recipe.compress, 1):
+        dense = chain[before_pruning(along[:number])]
+        step = stages.compress_stage(
+            recipe, settings, number=number, source=chain[-1], original=original, dense=dense, rows=rows, locations=locations
         )
-        compressed.append(current)
+        chain.append(step)
+    compressed = chain[1:]
     if task.kind == "decoder":
         graphs = [stages_causal.export_decoder_stage(recipe, original, "write the original's graph")]
         graphs += [

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgekit.config.target import Quantize
+from edgekit.config.target import Quantize, load_target
+from edgekit.models.facts import ModelFacts
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
 
@@ -131,3 +132,69 @@ def test_only_a_language_model_has_a_cache() -> None:
     )
     wide = Quantize(format="int8-weights")
     assert not any("cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": wide})))
+
+
+STRUCTURED = {"method": "prune-structured", "keep": 0.5}
+RELATIONS = {"relations": "minilmv2", "relation_layer": 3}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [VOCABULARY, {**DISTILL, "hidden": "none", "relations": "minilmv2", "relations_weight": 0.0}],
+        [VOCABULARY, {**DISTILL, "hidden_weight": 0.0}],
+        [VOCABULARY, STRUCTURED, {**DISTILL, "teacher": "dense"}],  # whose tokens are the student's
+        [{**DISTILL, "layers": 1, "hidden": "skip", "hidden_weight": 0.0}],
+        [{**DISTILL, "heads": 2, "relations": "attention", "relations_weight": 0.0}],
+        [{**DISTILL, "layers": 2}, STRUCTURED, {**DISTILL, **RELATIONS}],
+    ],
+    ids=lambda steps: " ".join(step["method"] for step in steps),
+)
+def test_what_is_sound_is_let_through(steps: list[dict[str, Any]]) -> None:
+    assert faults_in(recipe("text-classification", *steps)) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        ([VOCABULARY, STRUCTURED, VOCABULARY, {**DISTILL, "teacher": "dense"}], "compare tokens once prune-vocabulary"),
+        ([VOCABULARY, STRUCTURED, {**DISTILL, "teacher": "original"}], "compare tokens once prune-vocabulary"),
+        ([{**DISTILL, "layers": 2}, STRUCTURED, {**DISTILL, **RELATIONS, "teacher": "dense"}], "no layer of a teacher of 2"),
+        ([{**DISTILL, "take": [0, 1], "layers": 3}], "take = .0, 1. does not name 3 layers"),
+        ([STRUCTURED, {**DISTILL, "neurons": 769}], "neurons = 769 of a model that has 768"),
+        ([STRUCTURED, {"method": "prune-unstructured", "pattern": "3:7"}], "3:7 does not divide hidden size of 192$"),
+        ([{**DISTILL, "width": 96, "neurons": 90}, {"method": "prune-unstructured", "pattern": "2:4"}], "intermediate size of 90$"),
+        ([{**DISTILL, "heads": 2, "relations": "attention"}], "attention maps of 2 heads cannot be compared with 4"),
+    ],
+)  # fmt: skip
+def test_a_step_is_checked_on_what_the_steps_before_it_leave(steps: list[dict[str, Any]], text: str) -> None:
+    (fault,) = faults_in(recipe("text-classification", *steps))
+    assert fault.startswith(f"compress {len(steps)}, ") and re.search(text, fault)
+
+
+def test_the_first_teacher_is_the_one_looked_into() -> None:
+    asked = recipe("text-classification", {**DISTILL, **RELATIONS, "teacher": "none", "teachers": ["first", "second"]})
+    first, second = ModelFacts("first", layers=3), ModelFacts("second", layers=12)
+    (fault,) = faults_in(asked, checkpoints={"first": first, "second": second})
+    assert fault == "compress 1, distill: relation_layer = 3 is no layer of a teacher of 3"
+    deep, shallow = ModelFacts("first", layers=12), ModelFacts("second", layers=3)
+    assert faults_in(asked, checkpoints={"first": deep, "second": shallow}) == []
+
+
+def test_learned_ranges_are_for_a_static_target_and_for_the_last_step() -> None:
+    last = {"method": "quantize-aware"}
+    target = load_target("x86-vnni")
+    static = target.model_copy(update={"quantize": Quantize(mode="static")})
+    dynamic = target.model_copy(update={"quantize": Quantize(mode="dynamic")})
+    assert faults_in(recipe("text-classification", DISTILL, last), targets=(static,)) == []
+    (fault,) = faults_in(recipe("text-classification", last), targets=(static, dynamic))
+    assert fault.startswith("compress 1, quantize-aware: x86-vnni quantizes dynamic int8, which uses no learned ranges")
+    (fault,) = faults_in(recipe("text-classification", last, VOCABULARY), targets=(static,))
+    assert fault == "compress 1, quantize-aware: later steps would change what its ranges fit; put it last, once"
+    (fault,) = faults_in(recipe("text-classification", last, last), targets=(static,))
+    assert fault.startswith("compress 1, ")
+
+
+def test_a_step_of_the_other_kind_of_model_is_that_fault_alone() -> None:
+    (fault,) = faults_in(recipe("text-classification", {"method": "drop-blocks", "layers": 9}))
+    assert fault == "compress 1, drop-blocks: serves language models, not encoders; use distill with `layers`"
