@@ -51,7 +51,7 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
 
 
 def _generation(checkpoint: Path, decoder: Decoder, out: Path, max_length: int) -> dict[str, Any]:
-    from edgekit.exporter.fusions.head_padding import padded
+    from edgekit.exporter.head_padding import padded
 
     config = read_json(checkpoint / "config.json")
     beside = checkpoint / "generation_config.json"

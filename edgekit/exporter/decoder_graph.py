@@ -22,7 +22,7 @@ import onnx_ir as ir
 from onnx_ir import tape
 
 from edgekit.errors import EdgekitError
-from edgekit.exporter.fusions.head_padding import padded
+from edgekit.exporter.head_padding import padded
 from edgekit.models.decoders import Decoder, Layer, Linear, Mlp, Norm, Rotary
 from edgekit.models.decoders.weights import Weight
 from edgekit.onnx_graph.operators import MICROSOFT

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -16,6 +17,7 @@ import transformers
 from edgekit.config.target import Quantize
 from edgekit.errors import BadInput
 from edgekit.exporter.architectures import FAMILIES, TASKS, exporter_config, supported
+from edgekit.exporter.encoder import to_onnx
 from edgekit.exporter.fusions.fuse import fuse
 from edgekit.exporter.parity import check_parity
 from edgekit.models.anatomy import REFUSED
@@ -75,15 +77,10 @@ def rows(model: Any, batch: int, length: int) -> dict[str, torch.Tensor]:
 def lower(model: Any, folder: Path) -> torch.nn.Module:
     """Write `model.onnx` and `fused.onnx`; returns the module they come from."""
     module = Graph(model, lambda model, output, mask: output.logits).eval()
-    sample = rows(model, 2, 9)
-    batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=LIMIT)
-    program = torch.onnx.export(
-        module, tuple(sample[name] for name in NAMES), dynamo=True, opset_version=20, input_names=list(NAMES),
-        output_names=["logits"], dynamic_shapes={name: {0: batch, 1: sequence} for name in NAMES}, verbose=False,
-    )  # fmt: skip
-    assert program is not None
-    program.save(str(folder / "model.onnx"), external_data=False)
-    fuse(folder / "model.onnx", folder / "fused.onnx", LIMIT)
+    exported = to_onnx(module, rows(model, 2, 9), "logits", LIMIT)
+    ir.save(exported, folder / "model.onnx")
+    fuse(exported, LIMIT)
+    ir.save(exported, folder / "fused.onnx")
     return module
 
 

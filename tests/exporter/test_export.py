@@ -54,9 +54,18 @@ def test_no_path_of_the_building_machine_is_left(tiny_export: Path) -> None:
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(tiny_model: Path, tiny_export: Path, tmp_path: Path) -> None:
-    export(tiny_model, tmp_path, task="text-classification", max_length=32)
+    metrics = export(tiny_model, tmp_path, task="text-classification", max_length=32)
     for name in ("model.onnx", "fused.onnx"):
         assert (tmp_path / name).read_bytes() == (tiny_export / name).read_bytes()
+    assert metrics["operators"] == operators(tmp_path / "fused.onnx")
+    fusions = metrics["fusions"]
+    assert isinstance(fusions, dict) and isinstance(fusions.pop("onnxruntime-fusions"), int)
+    assert fusions == {
+        "fold-token-types": 1,
+        "mask-as-key-padding": 3,
+        "slice-positions": 1,
+        "skip-layer-norms": 1,
+    }
 
 
 def test_padding_does_not_change_an_answer(tiny_export: Path) -> None:
