@@ -1,11 +1,11 @@
-"""Where stages keep what they made: one folder a result, named by a key of everything the result depends on.
+"""Where stages keep their results: one folder a result, named by a key of everything the result depends on.
 
     <build>/store/<stage>/<key>/            files, stage.json, timing.json
     <build>/store/<stage>/<key>.partial/    a run in progress: lock, out/, scratch/
 
 Files come first, the record (`stage.json`, with every file's size and sha256) last, then one rename makes it visible. So a
 killed run leaves whole results or none, and a second run of the same stage waits for the first. Scratch outlives a kill,
-which is how training resumes at its last epoch. Failures are never kept.
+which is how training resumes after its last whole epoch. Failures are never kept.
 """
 
 from __future__ import annotations
@@ -17,20 +17,75 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Union
+
+from pydantic import BaseModel
 
 from edgekit.errors import NotPossibleHere
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
-__all__ = ["Artifact", "Context", "Stage", "find", "produce", "sha256_file", "write_atomically"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = [
+    "Artifact",
+    "Context",
+    "KeyPart",
+    "Stage",
+    "being_made",
+    "find",
+    "in_key",
+    "produce",
+    "sha256_file",
+    "write_atomically",
+]
 
 RECORD = "stage.json"
 TIMING = "timing.json"
+
+
+KeyPart: TypeAlias = Union[
+    bool, int, float, str, BaseModel, "DataclassInstance", Sequence["KeyPart"], Mapping[str, "KeyPart"], None
+]
+"""What a stage's settings may consist of: JSON, frozen dataclasses and pydantic models, which stand in the key field by field."""
+
+
+def in_key(value: KeyPart) -> JsonValue:
+    """`value` as it stands in a key: every field by its name, defaults included, so that a changed default changes the key.
+
+    Raises:
+        TypeError: something whose JSON is not one and the same each time, such as a set or a path.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, BaseModel):
+        document: dict[str, JsonValue] = value.model_dump(mode="json", by_alias=True)
+        return document
+    if is_dataclass(value):
+        return {part.name: in_key(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): in_key(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_key(part) for part in value]
+    raise TypeError(f"a {type(value).__name__} cannot stand in a stage's key")
+
+
+class Identity(TypedDict):
+    """All that a stage's key is made of."""
+
+    stage: str
+    version: int
+    settings: JsonValue
+    inputs: dict[str, str]
+    external: dict[str, str]
+    target_fields: JsonValue
+    tools: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,38 +98,40 @@ class Context:
     progress: Progress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """One step of a plan. Everything that can change its result stands in here, and so in its key."""
+    """One step of a plan. Everything that can change its result stands in here, and so in its key: equal keys, equal results."""
 
     name: str
     """Folder name in the store, the same for every recipe."""
     title: str
     """What it does, for people."""
-    run: Callable[[Context], dict[str, Any]]
+    run: Callable[[Context], JsonObject]
     """Fills `context.out`; returns metrics, which are kept in the record and must not depend on time."""
     version: int = 1
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    """A number to raise whenever what `run` makes of the same settings and inputs changes."""
+    settings: KeyPart = None
+    """All that `run` is told, but for its inputs."""
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     external: Mapping[str, str] = field(default_factory=dict)
-    """Digests of what comes from outside: data files, source models."""
-    target_fields: Mapping[str, Any] = field(default_factory=dict)
-    """The fields of the target that this stage reads, with their values."""
+    """Digests of what no stage makes, by name: data files, source models."""
+    target_fields: Mapping[str, KeyPart] = field(default_factory=dict)
+    """The fields of the target that `run` reads, with their values."""
     tools: tuple[str, ...] = ()
     """Packages whose version may change the result."""
     spread: bool = False
     """Whether all processes of an `accelerate launch` work on it together."""
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """All that the key is made of: stage, version, settings, input keys, outside digests, target fields and tool versions."""
+    def identity(self) -> Identity:
+        """All that the key is made of, as JSON; the record of a finished stage holds it too."""
         return {
             "stage": self.name,
             "version": self.version,
-            "settings": dict(self.settings),
+            "settings": in_key(self.settings),
             "inputs": {name: upstream.key for name, upstream in self.inputs.items()},
             "external": dict(self.external),
-            "target_fields": dict(self.target_fields),
+            "target_fields": in_key(self.target_fields),
             "tools": {tool: _version(tool) for tool in self.tools},
         }
 
@@ -97,7 +154,7 @@ class Artifact:
     stage: str
     key: str
     path: Path
-    metrics: Mapping[str, Any]
+    metrics: JsonObject
     seconds: float
 
 
@@ -122,15 +179,15 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         timing = json.loads((folder / TIMING).read_text(encoding="utf-8"))
-        if record["identity"] != json.loads(json.dumps(stage.identity)):
+        if record["identity"] != stage.identity:
             return None, "its record is of another stage"
-        there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {RECORD, TIMING}
-        odd = sorted(there ^ set(record["files"]))
-        if odd:
-            return None, f"missing or foreign file {odd[0]}"
-        for name, known in record["files"].items():
+        present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {RECORD, TIMING}
+        differing = sorted(present ^ set(record["files"]))
+        if differing:
+            return None, f"missing or foreign file {differing[0]}"
+        for name, written in record["files"].items():
             path = folder / name
-            if path.stat().st_size != known["size"] or sha256_file(path) != known["sha256"]:
+            if path.stat().st_size != written["size"] or sha256_file(path) != written["sha256"]:
                 return None, f"{name} is not the file that was written"
         return Artifact(stage.name, stage.key, folder, record["metrics"], float(timing["seconds"])), None
     except (OSError, ValueError, KeyError, TypeError) as fault:

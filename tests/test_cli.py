@@ -174,7 +174,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(tmp_path: Path, tail: 
 
 def test_planning_imports_no_torch() -> None:
     code = (
-        "import sys\nfrom edgekit.plan.plan import make_plan\nfrom edgekit.host import detect\n"
+        "import sys\nfrom edgekit.plan.make import make_plan\nfrom edgekit.host import detect\n"
         "make_plan('intents', ['x86-vnni', 'arm64-dotprod'], detect())\n"
         "print([name for name in ('torch', 'transformers', 'optimum', 'onnx') if name in sys.modules])\n"
     )

@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgekit.config.target import Quantize
 from edgekit.errors import NotPossibleHere
 from edgekit.pipeline.run import run_stages
 from edgekit.progress import Show
-from edgekit.store import Context, Stage, being_made, find, produce, write_atomically
+from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, write_atomically
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -114,6 +116,7 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
 
 SLOW = """
 import sys, time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from edgekit.store import Stage, produce
 
@@ -218,3 +221,38 @@ def test_atomic_write_leaves_no_litter(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.json", "2")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "2"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a stage, as plans write them."""
+
+    rows: int
+    quantize: Quantize
+    names: tuple[str, ...] = ()
+    drop: float | None = None
+
+
+def test_settings_stand_in_the_key_field_by_field() -> None:
+    def key(settings: KeyPart) -> str:
+        return Stage("typed", "typed", writer(""), settings=settings).key
+
+    base = Settings(3, Quantize())
+    changed = [
+        replace(base, rows=4),
+        replace(base, quantize=Quantize(block=64)),
+        replace(base, names=("a",)),
+        replace(base, drop=0.0),
+    ]
+    assert len({key(settings) for settings in (base, *changed)}) == 5
+    assert key(base) == key(Settings(3, Quantize(block=32))), "a default that is written out is the same setting"
+    document = in_key(base)
+    assert isinstance(document, dict) and set(document) == {"rows", "quantize", "names", "drop"}
+    assert document["quantize"] == Quantize().model_dump(), "defaults stand in the key, so that a changed default changes it"
+    assert json.loads(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize("value", [{1, 2}, Path("x"), b"x", object()])
+def test_what_has_no_json_of_its_own_cannot_stand_in_a_key(value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot stand in a stage's key"):
+        in_key({"field": [value]})

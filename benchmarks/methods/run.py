@@ -34,7 +34,7 @@ from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
 from edgekit.pipeline.run import run_recipe, run_stages
-from edgekit.plan.plan import make_plan
+from edgekit.plan.make import make_plan
 from edgekit.progress import Show
 from edgekit.tasks import find_task
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import edgekit
-from edgekit.plan.decoder_stages import BESIDE
-from edgekit.plan.plan import Plan, TargetPlan, Variant
-from edgekit.plan.stages import EVIDENCE
+from edgekit.config.recipe import Recipe
+from edgekit.plan.decoder import BESIDE
+from edgekit.plan.plan import EVIDENCE, Plan, TargetPlan, Variant
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.generate.generation import parse_generation
@@ -27,6 +28,16 @@ __all__ = ["PACKED", "lay_out", "lineage_of", "pack_stage"]
 PACKED = "bundle"
 BASE = "ort-fp32"
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """What a bundle depends on beside its inputs and the target."""
+
+    name: str
+    recipe: Recipe
+    runtime: str
+    """Digest of edgekit's own sources that are packed."""
 
 
 def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
@@ -43,7 +54,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         from edgekit.tasks import find_task
         from edgekit.tasks.encode import labels_of, read_split
 
-        checkpoint, model = context.inputs["checkpoint"], context.inputs["model"] / last.file
+        checkpoint, model = context.inputs["checkpoint"], context.inputs["model"] / MODEL
         config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
         data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
         audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
@@ -123,9 +134,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: Mapping[str, Any]) -> Stage:
         "pack",
         f"pack the bundle for {target.name}",
         run,
-        version=3,
-        settings={"name": plan.name, "recipe": recipe.model_dump(mode="json", by_alias=True), "edgekit": _own_sources()}
-        | ({} if target.provider == CPU else {"scored_on": 1}),
+        version=4,
+        settings=PackSettings(plan.name, recipe, _own_sources()),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASE].score, "score_bundle": last.score,
@@ -185,7 +195,7 @@ def lineage_of(
             "kind": "onnx",
             "title": variant.title,
             "folder": str(folder),
-            "file": variant.file,
+            "file": MODEL,
             "quality": quality,
         }
     eager = {"kind": "edgekit.tasks:eager_predictor", "title": "PyTorch eager fp32 of the original", "folder": str(original.resolve()),
@@ -219,8 +229,8 @@ def _variant_folder(variant: Variant, done: Mapping[str, Artifact], folder: Path
     """A folder with the variant's model and tokenizer side by side, as a device would hold them (links, not copies)."""
     _remove(folder)
     folder.mkdir(parents=True)
-    model = done[variant.model.key].path / variant.file
-    (folder / variant.file).symlink_to(model.resolve())
+    model = done[variant.model.key].path / MODEL
+    (folder / MODEL).symlink_to(model.resolve())
     for beside in (model.with_name(f"{model.name}.data"), model.with_name(GENERATION)):
         if beside.is_file():
             (folder / beside.name).symlink_to(beside.resolve())

@@ -15,7 +15,8 @@ from edgekit.config.target import best_target
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.pipeline.assemble import PACKED, lay_out, lineage_of, pack_stage
-from edgekit.plan.plan import Plan, TargetPlan, decided, make_plan
+from edgekit.plan.make import decided, make_plan
+from edgekit.plan.plan import Plan, TargetPlan
 from edgekit.progress import Show
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.store import Artifact, Stage, being_made, find, produce, write_atomically

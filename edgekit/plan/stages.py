@@ -1,4 +1,4 @@
-"""The stages of a run as data: what each one reads, and the function that does it.
+"""The stages that encoders and decoders share, as data: what each one reads, and the function that does it.
 
 A stage's function unpacks its inputs and calls one room. Rooms never call one another; they meet here, through artifacts.
 """
@@ -7,115 +7,163 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from edgekit.compress.method import Work
 from edgekit.compress.registry import find_method
-from edgekit.config.recipe import MethodSettings, Recipe
+from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
 from edgekit.config.target import Quantize, Target
 from edgekit.plan.facts import digest_of
+from edgekit.plan.plan import HostFacts
 from edgekit.runtime.bundle.names import MODEL
-from edgekit.runtime.providers.names import CPU, TENSORRT
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.store import Context, Stage
 from edgekit.tasks import find_task
 
 __all__ = [
-    "EVIDENCE", "LOWERING", "TORCH", "answers_stage", "audit_stage", "calibration_stage", "compress_stage", "export_stage", "original_stage",
-    "quantize_stage", "rows_stage", "score_stage", "stock_stage",
+    "LOWERING_TOOLS", "TORCH", "answers_stage", "audit_stage", "calibration_stage", "compress_stage", "original_stage", "rows_stage",
 ]  # fmt: skip
 
 TORCH = ("torch", "transformers")
-EVIDENCE = "evidence.npy"
-"""What a score stage leaves: float64 (rows, numbers), which the task reduces to its metric."""
-LOWERING = ("onnx-ir", "onnxscript", "onnxruntime")
+LOWERING_TOOLS = ("onnx-ir", "onnxscript", "onnxruntime")
+"""Packages whose version may change a graph."""
 
 
-def rows_stage(recipe: Recipe, columns: tuple[str, ...], asked: dict[str, Any], digest: str) -> Stage:
-    """Read, check, deduplicate and hash the three splits. `columns`: the task's, and those of its optional ones that rows have."""
-    task = find_task(recipe.task)
-    more = [column for column in columns if column in task.optional]
+@dataclass(frozen=True)
+class RowsSettings:
+    """What reading rows depends on beside the sources' digest."""
 
-    def run(context: Context) -> dict[str, Any]:
+    task: str
+    optional: tuple[str, ...]
+    """The task's optional columns that the rows have."""
+
+
+@dataclass(frozen=True)
+class OriginalSettings:
+    """What the uncompressed model depends on beside the source model's digest and the rows."""
+
+    task: str
+    max_length: int
+    seed: int
+    pairs: bool
+    """Whether rows have a second text."""
+    new: NewModel | None
+    finetune: Finetune | None
+
+
+@dataclass(frozen=True)
+class AnswersSettings:
+    """What the original's answers depend on beside the original and the rows."""
+
+    task: str
+    max_length: int
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """What the draw of calibration rows depends on beside the rows."""
+
+    rows: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """What an audit depends on beside the graph and the target."""
+
+    quantize: Quantize
+    host: HostFacts
+    kernels: bool
+    """Whether onnxruntime here has the target's provider, so that its own kernels are seen."""
+
+
+def rows_stage(recipe: Recipe, columns: tuple[str, ...], source: dict[str, JsonValue], digest: str) -> Stage:
+    """Read, check, deduplicate and hash the three splits.
+
+    `columns`: the task's, and those of its optional ones that rows have. `source`: what to read, and its `digest`.
+    """
+    optional = find_task(recipe.task).optional
+    absent = tuple(column for column in optional if column not in columns)
+
+    def run(context: Context) -> JsonObject:
         from edgekit.data.splits import prepare
 
-        absent = tuple(column for column in task.optional if column not in columns)
-        return {"splits": prepare(asked, columns, context.out, absent)["splits"]}
+        return {"splits": prepare(source, columns, context.out, absent)["splits"]}
 
-    settings = {"task": recipe.task} | ({"optional": more} if more else {})
-    return Stage("rows", "read and check the rows", run, settings=settings, external={"source": digest})
+    return Stage(
+        "rows", "read and check the rows", run, external={"source": digest},
+        settings=RowsSettings(recipe.task, tuple(column for column in columns if column in optional)),
+    )  # fmt: skip
 
 
 def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str | None, *, pairs: bool = False) -> Stage:
-    """The uncompressed model: imported from a folder or the hub, or trained from nothing. `pairs`: rows have a second text."""
+    """The uncompressed model: imported from a folder or the hub, or trained from nothing.
+
+    `source`: folder or hub id of the model that the recipe names, and its `digest`. `pairs`: rows have a second text.
+    """
     model = recipe.model
-    settings = {"task": recipe.task, "max_length": model.max_length, "seed": recipe.seed}
-    if model.new is not None:
-        new = model.new
+    settings = OriginalSettings(recipe.task, model.max_length, recipe.seed, pairs, model.new, model.finetune)
 
-        def train(context: Context) -> dict[str, Any]:
-            from edgekit.train.originals import train
+    def train(context: Context) -> JsonObject:
+        from edgekit.train.originals import train
 
-            return train(
-                context.inputs["rows"], context.out, context.scratch, task=recipe.task, new=new,
-                max_length=model.max_length, seed=recipe.seed, progress=context.progress,
-            )  # fmt: skip
-
-        return Stage(
-            "train", "train the original from nothing", train, settings={**settings, "new": new.model_dump()},
-            inputs={"rows": rows}, tools=(*TORCH, "tokenizers"), spread=True,
+        assert model.new is not None, "the stage is for [model.new]"
+        return train(
+            context.inputs["rows"], context.out, context.scratch, task=recipe.task, new=model.new,
+            max_length=model.max_length, seed=recipe.seed, progress=context.progress,
         )  # fmt: skip
 
-    if model.finetune is not None:
-        finetune = model.finetune
+    def finetune(context: Context) -> JsonObject:
+        from edgekit.models.checkpoint import resolve
+        from edgekit.train.originals import finetune
 
-        def tune(context: Context) -> dict[str, Any]:
-            from edgekit.models.checkpoint import resolve
-            from edgekit.train.originals import finetune as train_head
-
-            assert source is not None, "checked with the recipe"
-            return train_head(
-                resolve(source, model.revision), context.inputs["rows"], context.out, context.scratch, task=recipe.task,
-                settings=finetune, max_length=model.max_length, seed=recipe.seed, progress=context.progress,
-            )  # fmt: skip
-
-        return Stage(
-            "finetune", "train the original's head and encoder", tune, settings={**settings, "finetune": finetune.model_dump(exclude_defaults=True)},
-            inputs={"rows": rows}, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
+        assert source is not None and model.finetune is not None, "checked with the recipe"
+        return finetune(
+            resolve(source, model.revision), context.inputs["rows"], context.out, context.scratch, task=recipe.task,
+            settings=model.finetune, max_length=model.max_length, seed=recipe.seed, progress=context.progress,
         )  # fmt: skip
 
-    def load(context: Context) -> dict[str, Any]:
+    def load(context: Context) -> JsonObject:
         from edgekit.models.checkpoint import load, parameters, save
         from edgekit.train.originals import mark_pairs
 
         assert source is not None, "a recipe names a model or trains one"
-        loaded = load(source, find_task(recipe.task).auto, revision=model.revision)
-        mark_pairs(loaded.config, pairs)
-        save(loaded, context.out, tokenizer_files_from=Path(loaded.config.name_or_path))
-        return {"parameters": parameters(loaded)}
+        original = load(source, find_task(recipe.task).auto, revision=model.revision)
+        mark_pairs(original.config, pairs)
+        save(original, context.out, tokenizer_files_from=Path(original.config.name_or_path))
+        return {"parameters": parameters(original)}
 
+    if model.new is not None:
+        return Stage(
+            "train", "train the original from nothing", train, settings=settings, inputs={"rows": rows},
+            tools=(*TORCH, "tokenizers"), spread=True,
+        )  # fmt: skip
+    if model.finetune is not None:
+        return Stage(
+            "finetune", "train the original's head and encoder", finetune, settings=settings, inputs={"rows": rows},
+            external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
+        )  # fmt: skip
     return Stage(
-        "original", "load and check the original", load, settings=settings | ({"pairs": True} if pairs else {}),
-        external={"model": str(digest)}, tools=TORCH,
-    )  # fmt: skip
+        "original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH
+    )
 
 
 def answers_stage(recipe: Recipe, rows: Stage, original: Stage) -> Stage:
     """Rows of a text alone, with the original's own outputs as what they are scored against."""
+    settings = AnswersSettings(recipe.task, recipe.model.max_length)
 
-    def run(context: Context) -> dict[str, Any]:
+    def run(context: Context) -> JsonObject:
         from edgekit.compress.distillation.answers import answer
 
         return answer(
             context.inputs["original"], context.inputs["rows"], context.out,
-            task=recipe.task, max_length=recipe.model.max_length, progress=context.progress,
+            task=settings.task, max_length=settings.max_length, progress=context.progress,
         )  # fmt: skip
 
     return Stage(
-        "answers", "the original's answers to rows without any", run,
-        settings={"task": recipe.task, "max_length": recipe.model.max_length}, inputs={"rows": rows, "original": original},
-        tools=(*TORCH, "tokenizers"),
+        "answers", "the original's answers to rows without any", run, settings=settings,
+        inputs={"rows": rows, "original": original}, tools=(*TORCH, "tokenizers"),
     )  # fmt: skip
 
 
@@ -127,7 +175,7 @@ def compress_stage(
     method = find_method(settings.method)
     named = method.named_checkpoints(settings)
 
-    def run(context: Context) -> dict[str, Any]:
+    def run(context: Context) -> JsonObject:
         work = Work(
             source=context.inputs["source"],
             original=context.inputs["original"],
@@ -162,156 +210,36 @@ def compress_stage(
     )
 
 
-def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
-    """Checkpoint -> plain and fused ONNX, compared with eager."""
-
-    def run(context: Context) -> dict[str, Any]:
-        from edgekit.exporter.encoder import export
-
-        return export(context.inputs["checkpoint"], context.out, task=recipe.task, max_length=recipe.model.max_length)
-
-    return Stage(
-        "export", title, run, settings={"task": recipe.task, "max_length": recipe.model.max_length},
-        inputs={"checkpoint": checkpoint}, tools=(*TORCH, "optimum", "onnx", *LOWERING),
-    )  # fmt: skip
-
-
 def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:
     """Draw the calibration rows."""
+    settings = CalibrationSettings(recipe.calibration.rows, recipe.seed)
 
-    def run(context: Context) -> dict[str, Any]:
+    def run(context: Context) -> JsonObject:
         from edgekit.exporter.calibration import choose_rows
 
-        return choose_rows(context.inputs["rows"], context.out, recipe.calibration.rows, recipe.seed)
+        return choose_rows(context.inputs["rows"], context.out, settings.rows, settings.seed)
 
-    settings = {"rows": recipe.calibration.rows, "seed": recipe.seed}
     return Stage("calibration", "draw the calibration rows", run, settings=settings, inputs={"rows": rows})
 
 
-def quantize_stage(
-    recipe: Recipe,
-    target: Target,
-    checkpoint: Stage,
-    exported: Stage,
-    calibration: Stage,
-    rows: Stage,
-    *,
-    timed: bool,
-    title: str,
-) -> Stage:
-    """Fused ONNX -> the target's numbers."""
-    quantize = target.chosen(recipe.quantize)
-    measured = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
-    of_session = measured or quantize.format == "bf16"
-    whole = target.provider == TENSORRT  # knows none of the fused operators
+def audit_stage(target: Target, quantize: Quantize, quantized: Stage, host: HostFacts, *, kernels: bool) -> Stage:
+    """What the runtime really executes. `quantize`: the number format; `kernels`: whether the target's own provider is here."""
 
-    def run(context: Context) -> dict[str, Any]:
-        from edgekit.exporter.encoder import FUSED
-        from edgekit.quantize.qat import learned_ranges
-        from edgekit.quantize.select import Evidence, lower
-        from edgekit.tasks.encode import encode, labels_of, read_split, score_of
-
-        task, folder = find_task(recipe.task), context.inputs["checkpoint"]
-        validation = read_split(context.inputs["rows"], "validation") if measured else []
-        judged, chosen = (
-            encode(folder, rows, task, recipe.model.max_length)
-            for rows in (validation, read_split(context.inputs["calibration"], "calibration"))
-        )
-        made = lower(
-            context.inputs["exported"] / (MODEL if whole else FUSED), context.out, context.scratch,
-            provider=target.provider, quantize=quantize, session=target.session, calibration=recipe.calibration,
-            calibration_feeds=[one.feed() for one in chosen.passes], learned=learned_ranges(folder),
-            evidence=Evidence(
-                feeds=[one.feed() for one in judged.passes],
-                score=lambda outputs: task.reduce(score_of(task, outputs, judged, validation, labels_of(folder))),
-                floor=recipe.accept.max_quality_drop if recipe.accept.max_quality_drop is not None else 0.01,
-                timed=timed,
-            ),
-            progress=context.progress,
-        )  # fmt: skip
-        return {**made, "bytes": (context.out / MODEL).stat().st_size}
-
-    return Stage(
-        "quantize", title, run, version=4,
-        settings={
-            "quantize": quantize.model_dump(exclude_defaults=True) if recipe.quantize else "the target's", "task": recipe.task,
-            "calibration": recipe.calibration.model_dump(), "max_length": recipe.model.max_length,
-            "floor": recipe.accept.max_quality_drop if measured else None, "timed": timed if measured else None,
-        }
-        | ({"half": 2} if quantize.format == "float16" else {}),
-        inputs={"checkpoint": checkpoint, "exported": exported, "calibration": calibration, "rows": rows},
-        target_fields=({} if recipe.quantize else {"quantize": target.quantize.model_dump(exclude_defaults=True)})
-        | ({"session": target.session.model_dump()} if of_session else {})
-        | ({"provider": target.provider} if whole else {}),
-        tools=LOWERING,
-    )  # fmt: skip
-
-
-def stock_stage(exported: Stage) -> Stage:
-    """The off-the-shelf baseline."""
-
-    def run(context: Context) -> dict[str, Any]:
-        from edgekit.quantize.select import stock_int8
-
-        return stock_int8(context.inputs["exported"] / MODEL, context.out)
-
-    return Stage(
-        "stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
-    )
-
-
-def audit_stage(
-    recipe: Recipe, target: Target, quantized: Stage, host: Mapping[str, Any], quantize: Quantize | None = None
-) -> Stage:
-    """What the runtime really executes; `quantize`: the number format, where neither the recipe nor the target says it."""
-    seen = quantize or recipe.quantize or target.quantize
-
-    def run(context: Context) -> dict[str, Any]:
+    def run(context: Context) -> JsonObject:
         from edgekit.audit.audit import audit, require
 
-        wanted = target.model_copy(update={"quantize": seen})
-        document = audit(context.inputs["quantized"] / MODEL, wanted, host_isa=frozenset(host["isa"]), host_arch=host["arch"])
+        document = audit(
+            context.inputs["quantized"] / MODEL, target.model_copy(update={"quantize": quantize}),
+            host_isa=frozenset(host.isa), host_arch=host.arch,
+        )  # fmt: skip
         (context.out / "audit.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         require(document)
         facts = ("matmuls_integer", "matmuls_constant", "matmuls_weight_only", "kept_float", "stray_qdq", "casts")
         return {name: document[name] for name in facts}
 
     return Stage(
-        "audit", "audit what the runtime executes", run, version=2, settings={"quantize": seen.model_dump(exclude_defaults=True)},
-        inputs={"quantized": quantized}, external={"host": json.dumps(host, sort_keys=True)},
+        "audit", "audit what the runtime executes", run, version=2, settings=AuditSettings(quantize, host, kernels),
+        inputs={"quantized": quantized}, tools=("onnxruntime", "onnx"),
         target_fields={"name": target.name, "arch": target.arch, "isa": [*target.isa, *target.isa_any], "provider": target.provider,
-                       "audit": target.audit.model_dump(), "session": target.session.model_dump()},
-        tools=("onnxruntime", "onnx"),
-    )  # fmt: skip
-
-
-def score_stage(
-    recipe: Recipe, checkpoint: Stage, model: Stage, file: str, rows: Stage, host: Mapping[str, Any], title: str,
-    *, provider: str = CPU, config: Mapping[str, str] = MappingProxyType({}),
-) -> Stage:  # fmt: skip
-    """Per-row score of one ONNX file on the test rows, at batch 1, by the runtime that is timed; `config`: session entries.
-
-    On the CPU, wherever the file will serve, but for number formats that its `provider` alone has kernels for.
-    """
-
-    def run(context: Context) -> dict[str, Any]:
-        import numpy as np
-
-        from edgekit.bench.score import score
-
-        found = score(
-            context.inputs["model"] / file, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
-            task=recipe.task, max_length=recipe.model.max_length, provider=provider, config=dict(config), progress=context.progress,
-        )  # fmt: skip
-        np.save(context.out / EVIDENCE, found, allow_pickle=False)
-        own = {} if provider == CPU else {"provider": provider}
-        return {"quality": find_task(recipe.task).reduce(found), "n": len(found), **own}
-
-    return Stage(
-        "score", title, run, version=2,
-        settings={"task": recipe.task, "max_length": recipe.model.max_length, "file": file}
-        | ({} if provider == CPU else {"provider": provider})
-        | ({"session": dict(config)} if config else {}),
-        inputs={"checkpoint": checkpoint, "model": model, "rows": rows},
-        external={"host": json.dumps(host, sort_keys=True)}, tools=("onnxruntime", "tokenizers"),
+                       "audit": target.audit, "session": target.session},
     )  # fmt: skip

@@ -21,7 +21,7 @@ from edgekit.compress.methods.distill import Settings
 from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
-from edgekit.plan.plan import make_plan
+from edgekit.plan.make import make_plan
 from edgekit.train.originals import learn_vocabulary
 
 TEXTS = ["turn on the red light in the hall", "is it on?", "paint the hall blue", "!?", "don't turn the light off"]

@@ -22,7 +22,7 @@ from edgekit.host import detect
 from edgekit.models.checkpoint import load, save
 from edgekit.models.narrow import narrow, width_of
 from edgekit.models.shapes import layer_count, shapes_of
-from edgekit.plan.plan import make_plan
+from edgekit.plan.make import make_plan
 from edgekit.plan.recipes import recipe_model
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split

@@ -19,7 +19,7 @@ from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.checkpoint import load, save
-from edgekit.plan.plan import make_plan
+from edgekit.plan.make import make_plan
 from edgekit.tasks import find_task
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])

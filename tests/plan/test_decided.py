@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from edgekit.config.target import load_target
-from edgekit.plan.decoder_stages import weights_of
-from edgekit.plan.plan import decided
+from edgekit.plan.decoder import number_format
+from edgekit.plan.make import Decided, decided
 from edgekit.plan.recipes import recipe_model
 
 DATA = {"train": "a.txt", "validation": "b.txt", "test": "c.txt"}
 
 
-def settings(task: str, target: str, quantize: dict[str, Any] | None) -> dict[str, Any]:
+def settings(task: str, target: str, quantize: dict[str, Any] | None) -> dict[str, Decided]:
     asked: dict[str, Any] = {"schema": 1, "task": task, "model": {"id": "m"}, "data": DATA}
     recipe = recipe_model().model_validate(asked | ({"quantize": quantize} if quantize else {}))
     return decided(recipe, load_target(target))
 
 
-def said_by(found: dict[str, Any], who: str) -> set[str]:
+def said_by(found: dict[str, Decided], who: str) -> set[str]:
     return {name for name, fact in found.items() if fact["from"] == who}
 
 
@@ -44,5 +44,5 @@ def test_a_language_model_without_a_word_is_told_as_it_is_made() -> None:
     found = settings("text-generation", "x86-vnni", None)
     assert found["format"] == {"value": "int8-weights", "from": "default"} and found["accuracy_level"]["from"] == "target"
     asked: dict[str, Any] = {"schema": 1, "task": "text-generation", "model": {"id": "m"}, "data": DATA}
-    made = weights_of(recipe_model().model_validate(asked), load_target("x86-vnni"))
+    made = number_format(recipe_model().model_validate(asked), load_target("x86-vnni"))
     assert {name: fact["value"] for name, fact in found.items()} == made.model_dump()

@@ -119,7 +119,7 @@ def test_rows_with_a_second_text_are_seen_when_the_plan_is_made(tmp_path: Path) 
     assert columns_there({"train": str(tmp_path / "no.jsonl")}, task.columns, task.optional) == task.columns
 
 
-def test_rows_of_one_text_keep_their_key() -> None:
+def test_a_second_text_changes_the_keys_of_rows_and_original() -> None:
     from edgekit.plan.recipes import recipe_model
     from edgekit.plan.stages import original_stage, rows_stage
 
@@ -127,9 +127,9 @@ def test_rows_of_one_text_keep_their_key() -> None:
     asked = {"schema": 1, "task": "text-classification", "model": {"id": "m"}, "data": files}
     recipe = recipe_model().model_validate(asked)
     one = rows_stage(recipe, ("text", "label"), files, "0")
-    assert one.settings == {"task": "text-classification"} != rows_stage(recipe, COLUMNS, files, "0").settings
-    assert "pairs" not in original_stage(recipe, one, "m", "0").settings
-    assert original_stage(recipe, one, "m", "0", pairs=True).settings["pairs"] is True
+    assert one.key == rows_stage(recipe, ("text", "label"), files, "0").key != rows_stage(recipe, COLUMNS, files, "0").key
+    alone, paired = (original_stage(recipe, one, "m", "0", pairs=pairs) for pairs in (False, True))
+    assert alone.key != paired.key and paired.identity["settings"]["pairs"] is True
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""The stages of decoders as data: a graph with its cache outside, weights rounded block by block, a score by the runtime that serves it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.config.recipe import Recipe
+from edgekit.config.target import Quantize, Target
+from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared
+from edgekit.plan.stages import LOWERING_TOOLS, TORCH
+from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.providers.names import CPU
+from edgekit.store import Context, KeyPart, Stage
+from edgekit.tasks import decoder_task
+
+__all__ = ["BESIDE", "DECODER", "number_format"]
+
+BESIDE = (MODEL_DATA, GENERATION, CHAT_TEMPLATE)
+"""Files that belong to a decoder's graph."""
+BYTES = {"int8": 1, "float16": 2, "float32": 4}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export depends on beside the checkpoint."""
+
+    max_length: int
+
+
+@dataclass(frozen=True)
+class QuantizeSettings:
+    """What quantization depends on beside its inputs."""
+
+    quantize: Quantize
+    task: str
+    max_length: int
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What a score depends on beside its inputs."""
+
+    task: str
+    host: HostFacts
+
+
+def number_format(recipe: Recipe, target: Target) -> Quantize:
+    """The recipe's, or else weights in 8 bits by blocks of 32 on a CPU, and the target's own on a GPU."""
+    return target.chosen(recipe.quantize or (Quantize(format="int8-weights") if target.provider == CPU else None))
+
+
+def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
+    """Checkpoint -> graph with its cache outside, compared with eager."""
+    settings = ExportSettings(recipe.model.max_length)
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.exporter.decoder import export_decoder
+
+        return export_decoder(
+            context.inputs["checkpoint"], context.out, max_length=settings.max_length, progress=context.progress
+        )
+
+    return Stage(
+        "export-decoder",
+        title,
+        run,
+        version=2,
+        settings=settings,
+        inputs={"checkpoint": checkpoint},
+        tools=(*TORCH, *LOWERING_TOOLS),
+    )
+
+
+def quantize_stage(shared: Shared, target: Target, exported: Exported, title: str) -> Stage:
+    """Graph -> the same with weights in a few bits; for a GPU all else in float16."""
+    recipe = shared.recipe
+    quantize = number_format(recipe, target)
+    settings = QuantizeSettings(quantize, recipe.task, recipe.model.max_length)
+    on_gpu = target.provider != CPU
+    reads: dict[str, KeyPart] = {"provider": target.provider} if on_gpu else {}
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.quantize.cache import cache_ranges
+        from edgekit.quantize.decoder import quantize_decoder
+        from edgekit.quantize.float16_decoder import decoder_for_gpu
+        from edgekit.quantize.float16_range import check_range
+        from edgekit.quantize.hessians import hessians_of
+        from edgekit.tasks.encode import encode, read_split
+
+        source, hessians, ranges = context.inputs["exported"], None, None
+        if quantize.rounding == "gptq" or quantize.cache == "int8" or on_gpu:
+            rows = read_split(context.inputs["calibration"], "calibration")
+            data = encode(context.inputs["checkpoint"], rows, decoder_task(settings.task), settings.max_length)
+            texts = [window.ids for window in data.passes]
+            hessians = hessians_of(source, texts, context.scratch) if quantize.rounding == "gptq" else None
+            ranges = cache_ranges(source / MODEL, texts) if quantize.cache == "int8" else None
+        metrics: JsonObject
+        if on_gpu:
+            largest = check_range(source, texts, context.scratch / "range")
+            metrics = {"largest": largest} | decoder_for_gpu(
+                source, context.out, context.scratch, quantize, hessians=hessians, progress=context.progress
+            )
+        else:
+            metrics = quantize_decoder(
+                source, context.out, quantize, hessians=hessians, cache=ranges, progress=context.progress
+            )
+        for name in (GENERATION, CHAT_TEMPLATE):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, context.out / name)
+        generation = json.loads((source / GENERATION).read_text(encoding="utf-8"))
+        cache = "float16" if on_gpu else quantize.cache
+        if cache != "float32":
+            generation["cache"] = cache
+            (context.out / GENERATION).write_text(json.dumps(generation, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        numbers = 2 * generation["layers"] * generation["kv_heads"] * generation["head_size"]
+        return {
+            **metrics,
+            "bytes": sum((context.out / name).stat().st_size for name in (MODEL, MODEL_DATA)),
+            "cache_bytes_per_token": numbers * BYTES[cache],
+        }
+
+    return Stage(
+        "quantize-decoder", title, run, version=2, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
+        inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration},
+    )  # fmt: skip
+
+
+def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str) -> Stage:
+    """Probability of every test text, by the runtime that serves it, on the CPU."""
+    settings = ScoreSettings(shared.recipe.task, shared.host_facts)
+
+    def run(context: Context) -> JsonObject:
+        import numpy as np
+
+        from edgekit.bench.greedy import CONTINUED, PREDICTED
+        from edgekit.bench.score import score_texts
+
+        scores = score_texts(
+            context.inputs["model"],
+            context.inputs["checkpoint"],
+            context.inputs["rows"] / "test.jsonl",
+            progress=context.progress,
+        )
+        for name, array in ((EVIDENCE, scores.evidence), (PREDICTED, scores.predicted), (CONTINUED, scores.continued)):
+            np.save(context.out / name, array, allow_pickle=False)
+        quality = decoder_task(settings.task).reduce(scores.evidence)
+        return {"quality": quality, "perplexity": 1 / quality, "n": len(scores.evidence), "skipped": scores.skipped}
+
+    return Stage(
+        "score-decoder", title, run, version=2, settings=settings,
+        inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows}, tools=("onnxruntime", "tokenizers"),
+    )  # fmt: skip
+
+
+def greedy_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
+    """{"greedy"}: how often a variant chooses the token that the original chooses."""
+    from edgekit.bench.greedy import agreement
+
+    return {"greedy": agreement(original, variant, EVIDENCE, seed)}
+
+
+DECODER = Lowering(
+    number_format=number_format, export=export_stage, quantize=quantize_stage, score=score_stage, agreement=greedy_agreement
+)

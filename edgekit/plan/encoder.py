@@ -1,0 +1,196 @@
+"""The stages of encoders as data: plain and fused ONNX, the target's number format, a score at batch 1 by the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.config.recipe import Calibration, Recipe
+from edgekit.config.target import Quantize, Target
+from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared
+from edgekit.plan.stages import LOWERING_TOOLS, TORCH
+from edgekit.runtime.bundle.names import MODEL
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.providers.names import CPU, TENSORRT
+from edgekit.store import Context, KeyPart, Stage
+from edgekit.tasks import encoder_task
+
+__all__ = ["ENCODER"]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export depends on beside the checkpoint."""
+
+    task: str
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a choice by measured quality and time depends on."""
+
+    floor: float
+    """Largest loss of the metric that is accepted, as a share of 1."""
+    timed: bool
+    """Whether candidates are timed too: only where this host is the target."""
+
+
+@dataclass(frozen=True)
+class QuantizeSettings:
+    """What quantization depends on beside its inputs."""
+
+    quantize: Quantize
+    calibration: Calibration
+    task: str
+    max_length: int
+    selection: Selection | None
+    """None where nothing is chosen by measuring."""
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What a score depends on beside its inputs."""
+
+    task: str
+    max_length: int
+    provider: str
+    """The execution provider that runs the graph."""
+    session: Mapping[str, str]
+    """Session configuration entries."""
+    host: HostFacts
+
+
+def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
+    """Checkpoint -> plain and fused ONNX, compared with eager."""
+    settings = ExportSettings(recipe.task, recipe.model.max_length)
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.exporter.encoder import export
+
+        return export(context.inputs["checkpoint"], context.out, task=settings.task, max_length=settings.max_length)
+
+    return Stage(
+        "export",
+        title,
+        run,
+        settings=settings,
+        inputs={"checkpoint": checkpoint},
+        tools=(*TORCH, "optimum", "onnx", *LOWERING_TOOLS),
+    )
+
+
+def number_format(recipe: Recipe, target: Target) -> Quantize:
+    """The recipe's, or else the target's own."""
+    return target.chosen(recipe.quantize)
+
+
+def quantize_stage(shared: Shared, target: Target, exported: Exported, title: str) -> Stage:
+    """Fused ONNX -> the target's number format."""
+    recipe = shared.recipe
+    quantize = number_format(recipe, target)
+    selects = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
+    drop = recipe.accept.max_quality_drop
+    selection = Selection(0.01 if drop is None else drop, timed=target.matches(shared.host))
+    settings = QuantizeSettings(
+        quantize, recipe.calibration, recipe.task, recipe.model.max_length, selection if selects else None
+    )
+    plain = target.provider == TENSORRT  # it knows none of the fused operators
+    reads: dict[str, KeyPart] = {}
+    if recipe.quantize is None:
+        reads["quantize"] = target.quantize
+    if selects or quantize.format == "bf16":
+        reads["session"] = target.session
+    if plain:
+        reads["provider"] = target.provider
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.exporter.encoder import FUSED
+        from edgekit.quantize.qat import learned_ranges
+        from edgekit.quantize.select import Evidence, lower
+        from edgekit.tasks.encode import encode, labels_of, read_split, score_of
+
+        task, folder = encoder_task(settings.task), context.inputs["checkpoint"]
+        rows = read_split(context.inputs["rows"], "validation") if selects else []
+        validation = encode(folder, rows, task, settings.max_length)
+        calibration = encode(folder, read_split(context.inputs["calibration"], "calibration"), task, settings.max_length)
+        metrics = lower(
+            context.inputs["exported"] / (MODEL if plain else FUSED), context.out, context.scratch,
+            provider=target.provider, quantize=quantize, session=target.session, calibration=settings.calibration,
+            calibration_feeds=[window.feed() for window in calibration.passes], learned=learned_ranges(folder),
+            evidence=Evidence(
+                feeds=[window.feed() for window in validation.passes],
+                score=lambda outputs: task.reduce(score_of(task, outputs, validation, rows, labels_of(folder))),
+                floor=selection.floor,
+                timed=selection.timed,
+            ),
+            progress=context.progress,
+        )  # fmt: skip
+        return {**metrics, "bytes": (context.out / MODEL).stat().st_size}
+
+    return Stage(
+        "quantize", title, run, version=5, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
+        inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration, "rows": shared.rows},
+    )  # fmt: skip
+
+
+def stock_stage(exported: Stage) -> Stage:
+    """The off-the-shelf baseline."""
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.quantize.select import stock_int8
+
+        return stock_int8(context.inputs["exported"] / MODEL, context.out)
+
+    return Stage(
+        "stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
+    )
+
+
+def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str) -> Stage:
+    """Per-row score of one graph on the test rows, at batch 1, by the runtime that is timed.
+
+    On the CPU, wherever the graph will serve, but for bf16, for which the CPU provider has no kernels everywhere.
+    """
+    recipe = shared.recipe
+    bf16 = target is not None and number_format(recipe, target).format == "bf16"
+    settings = ScoreSettings(
+        recipe.task, recipe.model.max_length, target.provider if target and bf16 else CPU, target.stand_in if target else {},
+        shared.host_facts,
+    )  # fmt: skip
+
+    def run(context: Context) -> JsonObject:
+        import numpy as np
+
+        from edgekit.bench.score import score
+
+        evidence = score(
+            context.inputs["model"] / MODEL, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
+            task=settings.task, max_length=settings.max_length, provider=settings.provider, config=dict(settings.session),
+            progress=context.progress,
+        )  # fmt: skip
+        np.save(context.out / EVIDENCE, evidence, allow_pickle=False)
+        metrics = {"quality": encoder_task(settings.task).reduce(evidence), "n": len(evidence)}
+        return metrics if settings.provider == CPU else {**metrics, "provider": settings.provider}
+
+    return Stage(
+        "score", title, run, version=2, settings=settings, inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows},
+        tools=("onnxruntime", "tokenizers"),
+    )  # fmt: skip
+
+
+def no_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
+    """An encoder's metric says it all."""
+    return {}
+
+
+ENCODER = Lowering(
+    number_format=number_format,
+    export=export_stage,
+    quantize=quantize_stage,
+    score=score_stage,
+    agreement=no_agreement,
+    stock=stock_stage,
+    repeats_uncompressed=True,
+)

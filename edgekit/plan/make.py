@@ -1,0 +1,157 @@
+"""From a recipe and its targets to a plan: what cannot work is said, and the stages are laid out. Nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from edgekit.config.recipe import Recipe
+from edgekit.config.target import Target, load_target
+from edgekit.data.alone import ALONE, texts_alone
+from edgekit.data.splits import columns_there, source_digest
+from edgekit.errors import BadInput
+from edgekit.host import Host
+from edgekit.plan.check import faults_of
+from edgekit.plan.decoder import DECODER
+from edgekit.plan.encoder import ENCODER
+from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts
+from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant
+from edgekit.plan.recipes import load_recipe
+from edgekit.plan.stages import answers_stage, audit_stage, calibration_stage, compress_stage, original_stage, rows_stage
+from edgekit.runtime.jsontypes import JsonValue
+from edgekit.store import Stage
+from edgekit.tasks import Kind, Task, find_task
+
+__all__ = ["Decided", "decided", "make_plan"]
+
+LOWERINGS: Mapping[Kind, Lowering] = {"encoder": ENCODER, "decoder": DECODER}
+"""The one place of a run that asks what kind of model a task is of."""
+
+
+Who = Literal["recipe", "target", "default"]
+Decided = TypedDict("Decided", {"value": JsonValue, "from": Who})
+"""A setting's value, and who said it."""
+
+
+def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
+    """Read recipe and targets, check that they fit each other, and lay out the stages.
+
+    Nothing is computed but digests of the data and the source model.
+
+    Raises:
+        BadInput: faults in a file, or a combination that cannot work.
+    """
+    name, path, recipe = load_recipe(recipe_name)
+    targets = [load_target(target) for target in target_names]
+    task = find_task(recipe.task)
+    source, source_model_digest = _source_model(recipe, path)
+    data = _data_source(recipe, path)
+    alone = bool(task.alone) and texts_alone(data, task.columns)
+    columns = ALONE if alone else columns_there(data, task.columns, task.optional)
+    pairs = "text_pair" in columns
+    locations = checkpoint_locations(recipe, path)
+    facts, checkpoints = original_facts(recipe, source), checkpoint_facts(locations)
+    faults = faults_of(recipe, targets, facts, checkpoints=checkpoints, pairs=pairs, alone=alone, host=host)
+    if faults:
+        raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
+    rows = rows_stage(recipe, columns, data, source_digest(data))
+    original = original_stage(recipe, rows, source, source_model_digest, pairs=pairs)
+    if alone:
+        rows = answers_stage(recipe, rows, original)
+    models, along = [original], facts_along(recipe, facts, checkpoints)
+    for number, settings in enumerate(recipe.compress, 1):
+        dense = models[before_pruning(along[:number])]
+        step = compress_stage(
+            recipe, settings, number=number, source=models[-1], original=original, dense=dense, rows=rows, locations=locations
+        )
+        models.append(step)
+    compressed = models[1:]
+    lowering = _lowering(task)
+    chain = [Exported("original", original, lowering.export(recipe, original, "export the original to ONNX"))]
+    chain += [
+        Exported(stage.name, stage, lowering.export(recipe, stage, f"export after {number}: {stage.name}"))
+        for number, stage in enumerate(compressed, 1)
+    ]
+    shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
+    plans = [_target_plan(shared, lowering, target, chain) for target in targets]
+    return Plan(name, recipe, lowering, rows, original, compressed, plans)
+
+
+def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:
+    """How numbers are stored: of each field its value and who said so, the recipe, the target, or edgekit's default."""
+    quantize = _lowering(find_task(recipe.task)).number_format(recipe, target)
+    taken_whole = recipe.quantize is None and quantize == target.quantize
+    by_recipe = recipe.quantize.model_fields_set if recipe.quantize else set()
+
+    def who(name: str) -> Who:
+        if name in by_recipe:
+            return "recipe"
+        from_target = (taken_whole or name == "accuracy_level") and name in target.quantize.model_fields_set
+        return "target" if from_target else "default"
+
+    return {name: {"value": value, "from": who(name)} for name, value in quantize.model_dump().items()}
+
+
+def _lowering(task: Task) -> Lowering:
+    return LOWERINGS[task.kind]
+
+
+def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list[Exported]) -> TargetPlan:
+    """The variants of one target. `chain`: the original, and what each compression step made of it."""
+
+    def variant(title: str, model: Stage, checkpoint: Stage, quantized_for: Target | None = None) -> Variant:
+        return Variant(title, model, checkpoint, lowering.score(shared, checkpoint, model, quantized_for, f"score: {title}"))
+
+    def quantized(exported: Exported, title: str) -> Variant:
+        model = lowering.quantize(shared, target, exported, f"quantize for {target.name}: {title}")
+        return variant(title, model, exported.checkpoint, target)
+
+    original, *steps = chain
+    variants = {BASELINE: variant("ONNX Runtime fp32 of the original", original.graph, original.checkpoint)}
+    if lowering.stock is not None:
+        variants["ort-int8-stock"] = variant(
+            "off-the-shelf dynamic INT8 of the original", lowering.stock(original.graph), original.checkpoint
+        )
+    if steps or lowering.repeats_uncompressed:
+        variants["after-0-none"] = quantized(original, "the original, not compressed")
+    for number, step in enumerate(steps[:-1], 1):
+        variants[f"after-{number}-{step.name}"] = quantized(step, f"after {number}: {step.name}")
+    variants[BUNDLE] = quantized(chain[-1], "the bundle")
+    audit = audit_stage(
+        target, lowering.number_format(shared.recipe, target), variants[BUNDLE].model, shared.host_facts,
+        kernels=target.provider in shared.host.providers,
+    )  # fmt: skip
+    return TargetPlan(target, target.matches(shared.host), variants, audit, shared.calibration)
+
+
+def _data_source(recipe: Recipe, path: Path) -> dict[str, JsonValue]:
+    """What to read rows from, with paths made absolute. `path`: the recipe's file."""
+    data: dict[str, JsonValue] = {name: value for name, value in recipe.data.model_dump().items() if value not in (None, {})}
+
+    def absolute(source: str) -> str:
+        return source if source.startswith("hub:") else str((path.parent / source).resolve())
+
+    for split in ("train", "validation", "test", "unlabelled"):
+        sources = getattr(recipe.data, split)
+        if sources:
+            data[split] = absolute(sources) if isinstance(sources, str) else [absolute(source) for source in sources]
+    if recipe.data.builtin is not None:
+        data["seed"] = recipe.seed
+    return data
+
+
+def _source_model(recipe: Recipe, path: Path) -> tuple[str | None, str | None]:
+    """(folder or hub id, digest) of the source model, (None, None) where the recipe trains one; a folder is relative to the recipe."""
+    if recipe.model.id is None:
+        return None, None
+    folder = (path.parent / recipe.model.id).resolve()
+    if folder.is_dir():
+        from edgekit.models.files import digest
+
+        return str(folder), digest(folder)
+    if recipe.model.id.startswith((".", "/")):
+        raise BadInput(
+            "no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe"
+        )
+    return recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}"
