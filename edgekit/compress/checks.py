@@ -5,11 +5,11 @@ Each function returns what is wrong, in words, or nothing.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from edgekit.compress.method import StepContext
 from edgekit.config.recipe import MethodSettings
+from edgekit.models.module_paths import absent_endings
 
 __all__ = ["absent_labels", "absent_modules", "nothing_removed", "too_many_layers"]
 
@@ -39,10 +39,7 @@ def absent_modules(targets: Sequence[str] | None, modules: Sequence[str] | None)
     """Modules that are to get adapters and that no path ends in, each with the nearest that does."""
     if not targets or not modules:
         return []
-    endings = sorted({name.split(".", cut)[-1] for name in modules for cut in range(name.count(".") + 1)})
-    faults = []
-    for target in targets:
-        if target not in endings:
-            close = difflib.get_close_matches(target, endings, n=3, cutoff=0.3)
-            faults.append(f"lora_targets: no module {target!r} in the model; nearest: {', '.join(close) or 'none'}")
-    return faults
+    return [
+        f"lora_targets: no module {target!r} in the model; nearest: {', '.join(nearest) or 'none'}"
+        for target, nearest in absent_endings(targets, modules).items()
+    ]

@@ -6,13 +6,13 @@ saved or exported. B starts at zero: an attached model computes what it did befo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from edgekit.errors import BadInput
+from edgekit.models.module_paths import absent_endings, ends_in
 from edgekit.models.stack import LINEARS, encoder_linears, stack_of
 
 __all__ = ["attach", "find_targets", "merge"]
@@ -30,12 +30,8 @@ def find_targets(model: Any, targets: Sequence[str] | None) -> list[str]:
     if targets is None:
         wanted = {id(module) for linears in encoder_linears(stack_of(model)) for module in linears.values()}
         return [name for name, module in model.named_modules() if id(module) in wanted]
-    endings = sorted({name.split(".", cut)[-1] for name in names for cut in range(name.count(".") + 1)})
-    faults = []
-    for target in targets:
-        if not any(_ends_in(name, target) for name in names):
-            close = difflib.get_close_matches(target, endings, n=3, cutoff=0.3)
-            faults.append(f"{target!r}; nearest: {', '.join(close) or 'none'}")
+    absent = absent_endings(targets, names)
+    faults = [f"{target!r}; nearest: {', '.join(nearest) or 'none'}" for target, nearest in absent.items()]
     if faults or not targets:
         last = sorted({name.rpartition(".")[2] for name in names})
         raise BadInput(
@@ -44,11 +40,7 @@ def find_targets(model: Any, targets: Sequence[str] | None) -> list[str]:
             faults=faults,
             fix=f"name modules by the end of their path, such as {', '.join(last)}",
         )
-    return [name for name in names if any(_ends_in(name, target) for target in targets)]
-
-
-def _ends_in(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
+    return [name for name in names if any(ends_in(name, target) for target in targets)]
 
 
 def attach(model: Any, rank: int, alpha: float, targets: Sequence[str] | None = None, *, seed: int = 0) -> list[str]:
