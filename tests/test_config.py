@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.config.quantize import Float16, Int8, Quantize
 from edgekit.config.recipe import recipe_names
 from edgekit.config.target import load_target, target_names
 from edgekit.errors import BadInput
@@ -137,19 +138,18 @@ def test_task_names_are_optimums() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": "float16"}, "float16 on the CPU"),
-        ({"activations": "int8"}, "no fast x86 kernel"),
+        (Float16(format="float16"), "float16 on the CPU"),
+        (Int8(activations="int8"), "no fast x86 kernel"),
     ],
 )
-def test_a_target_refuses_what_cannot_work(change: dict[str, str], says: str) -> None:
-    target = load_target("x86-vnni")
-    faults = target.unsound(target.quantize.model_copy(update=change))
+def test_a_target_refuses_what_cannot_work(change: Quantize, says: str) -> None:
+    faults = load_target("x86-vnni").unsound(change)
     assert any(says in fault for fault in faults)
 
 
 def test_cuda_refuses_int8() -> None:
     target = load_target("cuda")
-    assert "no integer MatMul kernels" in target.unsound(target.quantize.model_copy(update={"format": "int8"}))[0]
+    assert "no integer MatMul kernels" in target.unsound(Int8())[0]
 
 
 def test_unknown_session_key_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Quantize, WeightOnly
 from edgekit.errors import NotPossibleHere
 from edgekit.pipeline.run import run_stages
 from edgekit.progress import Show
@@ -237,18 +237,22 @@ def test_settings_stand_in_the_key_field_by_field() -> None:
     def key(settings: KeyPart) -> str:
         return Stage("typed", "typed", writer(""), settings=settings).key
 
-    base = Settings(3, Quantize())
+    base = Settings(3, WeightOnly(format="int8-weights"))
     changed = [
         replace(base, rows=4),
-        replace(base, quantize=Quantize(block=64)),
+        replace(base, quantize=WeightOnly(format="int8-weights", block=64)),
         replace(base, names=("a",)),
         replace(base, drop=0.0),
     ]
     assert len({key(settings) for settings in (base, *changed)}) == 5
-    assert key(base) == key(Settings(3, Quantize(block=32))), "a default that is written out is the same setting"
+    assert key(base) == key(Settings(3, WeightOnly(format="int8-weights", block=32))), (
+        "a default that is written out is the same setting"
+    )
     document = in_key(base)
     assert isinstance(document, dict) and set(document) == {"rows", "quantize", "names", "drop"}
-    assert document["quantize"] == Quantize().model_dump(), "defaults stand in the key, so that a changed default changes it"
+    assert document["quantize"] == WeightOnly(format="int8-weights").model_dump(), (
+        "defaults stand in the key, so that a changed default changes it"
+    )
     assert json.loads(json.dumps(document)) == document
 
 

@@ -45,7 +45,7 @@ def make(folder: Path, *, tiny: bool) -> None:
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from edgekit.config.target import Quantize
+    from edgekit.config.quantize import Float16, WeightOnly
     from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize import weight_only
@@ -67,8 +67,8 @@ def make(folder: Path, *, tiny: bool) -> None:
     write_graph(describe(source), whole)
     weight_only.SHARES = np.ones(1)
     for name, settings in (
-        ("float16", Quantize(format="float16")),
-        ("int4", Quantize(format="int4-weights", accuracy_level=0)),
+        ("float16", Float16(format="float16")),
+        ("int4", WeightOnly(format="int4-weights", accuracy_level=0)),
     ):
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def prepare() -> dict[str, tuple[str, Path]]:
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from edgekit.config.target import Quantize
+    from edgekit.config.quantize import WeightOnly
     from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize.decoder import quantize_decoder
@@ -64,9 +64,9 @@ def prepare() -> dict[str, tuple[str, Path]]:
         (whole / GENERATION).write_text(json.dumps(generation))
     variants = {}
     for name, quantize in (
-        ("edgekit INT4, blocks of 32", Quantize(format="int4-weights")),
-        ("edgekit INT4, blocks of 128", Quantize(format="int4-weights", block=128)),
-        ("edgekit INT8, blocks of 32", Quantize(format="int8-weights")),
+        ("edgekit INT4, blocks of 32", WeightOnly(format="int4-weights")),
+        ("edgekit INT4, blocks of 128", WeightOnly(format="int4-weights", block=128)),
+        ("edgekit INT8, blocks of 32", WeightOnly(format="int8-weights")),
     ):
         out = BUILD / f"{quantize.format}-{quantize.block}"
         if not (out / GENERATION).is_file():

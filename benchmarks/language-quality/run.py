@@ -28,7 +28,7 @@ from page import write_page
 
 from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import score_texts
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import WeightOnly
 from edgekit.data.rows import read_rows
 from edgekit.exporter.decoder import export_decoder
 from edgekit.models.files import digest
@@ -50,11 +50,11 @@ SEED = 7
 EVIDENCE = "evidence.npy"
 FLOAT = "float32"
 VARIANTS = {
-    "INT8": Quantize(format="int8-weights"),
-    "INT4, clipped": Quantize(format="int4-weights"),
-    "INT4, HQQ": Quantize(format="int4-weights", rounding="hqq"),
-    "INT4, GPTQ": Quantize(format="int4-weights", rounding="gptq"),
-    "INT4, GPTQ, cache in INT8": Quantize(format="int4-weights", rounding="gptq", cache="int8"),
+    "INT8": WeightOnly(format="int8-weights"),
+    "INT4, clipped": WeightOnly(format="int4-weights"),
+    "INT4, HQQ": WeightOnly(format="int4-weights", rounding="hqq"),
+    "INT4, GPTQ": WeightOnly(format="int4-weights", rounding="gptq"),
+    "INT4, GPTQ, cache in INT8": WeightOnly(format="int4-weights", rounding="gptq", cache="int8"),
 }
 """Blocks of 32, embeddings in INT8, products in integers: what recipes get that say no more."""
 LIMITS = {"int8-weights": 0.005, "int4-weights": 0.04}
@@ -136,7 +136,7 @@ def results_of(subject: Subject, show: Show) -> list[dict[str, Any]]:
     return found
 
 
-def made(subject: Subject, name: str, settings: Quantize | None, out: Path, show: Show) -> Path:
+def made(subject: Subject, name: str, settings: WeightOnly | None, out: Path, show: Show) -> Path:
     """The folder of a variant's graph; `settings` None: float32."""
     key = {"checkpoint": digest(subject.checkpoint), "settings": settings and settings.model_dump(), "rows": _sum(subject.calibration),
            "max_length": subject.max_length, "sources": _sources("exporter", "onnx_graph", "models", "quantize"),

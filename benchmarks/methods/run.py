@@ -30,6 +30,7 @@ from measuring import measure
 from page import write_page
 from rich.console import Console
 
+from edgekit.config.quantize import own_settings
 from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
@@ -53,7 +54,9 @@ def recipe_text(base: dict[str, Any], cell: Cell, seed: int, second: str | None 
     if cell.second and second:
         document["compress"][-1]["teachers"] = [second]
     if cell.quantize:
-        document["quantize"] = {**best_target(detect()).quantize.model_dump(exclude_none=True), **cell.quantize}
+        document["quantize"] = own_settings(
+            {**best_target(detect()).quantize.model_dump(exclude_none=True, exclude={"accuracy_level"}), **cell.quantize}
+        )
     if cell.calibration:
         document["calibration"] = cell.calibration
     return _toml(document)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.audit.pairs import audit_file
+from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.config.target import Target
 from edgekit.errors import CheckFailed
 from edgekit.onnx_graph.metadata import KEPT
@@ -65,7 +66,7 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
     constants = {tensor.name: tensor for tensor in optimised.graph.initializer}
     producers = {output: node for node in nodes for output in node.output}
     fallbacks = [found for node in nodes if (found := _fallback(node, constants, producers)) is not None]
-    asked_for = set(json.loads(kept)) if (kept := _metadata(written).get(KEPT)) and target.quantize.mixed else set()
+    asked_for = set(json.loads(kept)) if (kept := _metadata(written).get(KEPT)) and _is_mixed(target) else set()
     reverted = [node.name for node in nodes if node.op_type in FLOAT and asked_for & set(node.input[:2])]
     fallbacks = [item for item in fallbacks if item["node"] not in reverted]
     integer = sum(INTEGER.get(node.op_type, 0) for node in nodes)
@@ -92,7 +93,7 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         notes.append(f"read on {host_arch}: the graph is the target's, the kernels that ran here are not")
     if target.quantize.format == "int8":
         notes.append("attention scores and their weighted sums multiply activations with activations; they stay in float32")
-    if blocks:
+    if blocks and isinstance(target.quantize, WeightOnly):
         notes.append(
             f"{blocks} products store their weights in {target.quantize.bits} bits and take float32 activations: they are no "
             "integer MatMuls, and the graph carries float32 throughout; at accuracy_level 4 the CPU kernel rounds activations "
@@ -130,6 +131,10 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
     document["requirements"] = _requirements(document, target, strays, casts, ran, written)
     document["ok"] = all(item["holds"] for item in document["requirements"])
     return document
+
+
+def _is_mixed(target: Target) -> bool:
+    return isinstance(target.quantize, Int8 | WeightOnly) and target.quantize.mixed
 
 
 def require(document: dict[str, Any]) -> None:
@@ -226,13 +231,14 @@ def _requirements(
     document: dict[str, Any], target: Target, strays: list[str], casts: list[str], ran: Counter[str], written: Any
 ) -> list[dict[str, Any]]:
     asked = target.audit
-    weight_only = target.quantize.weight_only
+    few = target.quantize if isinstance(target.quantize, WeightOnly) else None
+    weight_only = few is not None
     kept = len(document["kept_float"])
     total = document["matmuls_constant"] - kept
     done = document["matmuls_weight_only" if weight_only else "matmuls_integer"]
     share = done / total if total else float(kept > 0)
     left = ", ".join(f"{item['node']} ({item['why']})" for item in document["fallbacks"])
-    place = f"read {target.quantize.bits}-bit weights" if weight_only else "in integer kernels"
+    place = f"read {few.bits}-bit weights" if few is not None else "in integer kernels"
     items = [
         (
             f"at least {asked.integer_matmuls:.0%} of constant-weight MatMuls {place}",

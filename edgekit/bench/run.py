@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from edgekit.bench.language import MEMORY, language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, files_of, is_eager, specifications
-from edgekit.config.target import Target
+from edgekit.config.target import Target, recorded_target
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
@@ -155,7 +155,7 @@ def _lineage(folder: Path) -> tuple[dict[str, Any], Target]:
             f"not a lineage: {', '.join(faults)} missing or wrong", where=str(path), fix="run `edgekit export` again"
         )
     try:
-        target = Target.model_validate_json(json.dumps(lineage["target"]))
+        target = recorded_target(lineage["target"])
     except ValidationError as fault:
         raise BadInput(f"its target is not sound: {fault.errors()[0]['msg']}", where=str(path)) from None
     return lineage, target

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
+from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import MethodSettings, Recipe
-from edgekit.config.target import Quantize, Target
+from edgekit.config.target import Target
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
 from edgekit.tasks import Kind, Task, find_task

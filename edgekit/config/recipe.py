@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model, model_validator
 
+from edgekit.config.quantize import RecipeQuantize
 from edgekit.config.shipped import shipped_names
-from edgekit.config.target import Quantize
 from edgekit.config.toml import Strict
 
 __all__ = [
@@ -196,7 +196,7 @@ class Recipe(Strict):
     model: Model
     data: Data
     calibration: Calibration = Calibration()
-    quantize: Quantize | None = None
+    quantize: RecipeQuantize | None = None
     """Overrides the target's own [quantize] as a whole."""
     accept: Accept = Accept()
     compress: list[MethodSettings] = Field(default_factory=list)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from edgekit.config.quantize import Bfloat16, Float16, Int8, Quantize, WeightOnly, own_settings
 from edgekit.config.shipped import shipped_file, shipped_names
 from edgekit.config.toml import Strict, load_toml
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU, DISABLE_QDQ, FASTMATH, SESSION_KEYS, TENSORRT, Provider
 
 if TYPE_CHECKING:
@@ -16,75 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
-    "Quantize",
     "Session",
     "Target",
     "best_target",
     "load_target",
+    "recorded_target",
     "target_names",
 ]
-
-
-class Quantize(Strict):
-    """How numbers are stored and multiplied on this target."""
-
-    format: Literal["int8", "int8-weights", "int4-weights", "float16", "bf16", "float32"] = "int8"
-    """Number format of the constant-weight MatMuls; the two "-weights" leave activations in float32."""
-    mode: Literal["dynamic", "static", "measure"] = "dynamic"
-    """Activation ranges found at run time, from calibration, or whichever of the two measures better."""
-    activations: Literal["uint8", "int8"] = "uint8"
-    """Signedness of quantized activations."""
-    weights: Literal["uint8", "int8"] = "int8"
-    """Signedness of quantized weights."""
-    per_channel: bool = True
-    """One scale for each output column of a weight instead of one a tensor."""
-    reduce_range: bool = False
-    """7-bit weights, for chips whose 16-bit accumulation saturates (VPMADDUBSW)."""
-    embeddings: Literal["int8", "int4", "float32"] = "int8"
-    """Storage of the embedding tables."""
-    block: Literal[32, 64, 128] = 32
-    """Rows of a weight column that share a scale, in the two "-weights" formats."""
-    rounding: Literal["clip", "hqq", "gptq"] = "clip"
-    """How the "-weights" formats round: each block's best clipping, HQQ's zero points, or GPTQ on calibration rows."""
-    accuracy_level: Literal[0, 4] = 4
-    """What MatMulNBits multiplies in, in the two "-weights" formats: 0 float32, 4 integers, where each block of activations is
-    rounded to 8 bits. A recipe that does not say it leaves it to the target."""
-    cache: Literal["float32", "float16", "int8"] = "float32"
-    """Storage of a language model's keys and values, in the two "-weights" formats; int8 by scales from calibration rows."""
-    smooth: float | None = Field(None, ge=0, le=1)
-    """SmoothQuant's alpha: how much of the activations' differences between channels moves into the weights. None: nothing."""
-    correct_bias: bool = False
-    """Take the mean error of rounded weights, over calibration rows, off the biases."""
-    mixed: bool = False
-    """Leave the most sensitive products in float32 until the quality floor holds on validation rows."""
-
-    @property
-    def bits(self) -> int:
-        """Width of a stored weight."""
-        return {"int8": 8, "int8-weights": 8, "int4-weights": 4, "float16": 16, "bf16": 16, "float32": 32}[self.format]
-
-    @property
-    def weight_only(self) -> bool:
-        """Whether weights alone are in integers."""
-        return self.format in {"int8-weights", "int4-weights"}
-
-    @model_validator(mode="after")
-    def _applicable(self) -> Quantize:
-        faults = []
-        if self.smooth is not None and self.format != "int8":
-            faults.append(f'smooth makes 8-bit activations easier, and format = "{self.format}" has none; leave it out')
-        for name in ("correct_bias", "mixed"):
-            if getattr(self, name) and self.format in {"float16", "bf16", "float32"}:
-                faults.append(f'{name} has nothing to work on with format = "{self.format}"; leave it out')
-        if self.mixed and self.format == "int8" and self.mode == "measure":
-            faults.append('mixed needs to know what it mixes with: set mode = "dynamic" or "static"')
-        if self.cache != "float32" and not self.weight_only:
-            faults.append(
-                f'cache = "{self.cache}" goes with "int8-weights" and "int4-weights", not with format = "{self.format}"'
-            )
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
 
 
 class Session(Strict):
@@ -135,7 +77,7 @@ class Target(Strict):
     """Of the targets a host matches, the highest rank is its best."""
     provider: Provider = CPU
     """The ONNX Runtime execution provider."""
-    quantize: Quantize = Quantize()
+    quantize: Quantize = Int8()
     session: Session = Session()
     audit: Audit = Audit()
     tolerance: float = Field(0.15, gt=0, le=1)
@@ -160,34 +102,52 @@ class Target(Strict):
         if self.provider == TENSORRT:
             return _unsound_for_tensorrt(quantize)
         faults = []
-        cpu = self.provider == CPU
-        if quantize.format == "float16" and cpu:
-            faults.append("float16 on the CPU provider inserts Casts around every kernel and is no faster; use int8 or float32")
-        if quantize.format == "int8" and not cpu:
-            faults.append("the CUDA provider has no integer MatMul kernels, INT8 QDQ runs slower than FP32 on it; use float16")
-        if quantize.format == "int8" and self.arch == "x86_64" and quantize.activations == "int8":
-            faults.append("signed activations have no fast x86 kernel (S8S8 stays in fp32); use uint8 activations")
-        if quantize.cache == "float16" and cpu:
-            faults.append(
-                'cache = "float16": the CPU kernel of attention takes it with float16 activations alone, so ONNX Runtime converts the '
-                "whole cache to float32 and back for every token (4.6x slower at 8,192 tokens); use int8 or float32"
-            )
-        if quantize.cache != "float32" and not cpu:
-            faults.append(f'cache = "{quantize.cache}": the CUDA provider\'s cache is as wide as its activations; leave it out')
-        fast = self.session.config.get(FASTMATH) == "1"
-        if quantize.format == "bf16" and cpu and self.arch != "aarch64":
-            faults.append("bf16 has no kernels on the CPU provider of x86, which multiplies no bfloat16; use int8 or float32")
-        elif quantize.format == "bf16" and cpu and "bf16" not in self.isa:
-            faults.append(
-                'bf16 needs the chip\'s bf16 instructions, which `isa` here does not ask for; use the target "arm64-bf16"'
-            )
-        elif quantize.format == "bf16" and cpu and not fast:
-            faults.append(f'bf16 products are switched on by the session key {FASTMATH} = "1", which is not set here')
-        elif fast and (quantize.format != "bf16" or not cpu or "bf16" not in self.isa):
+        match quantize:
+            case Int8():
+                faults = self._unsound_int8(quantize)
+            case WeightOnly():
+                faults = self._unsound_cache(quantize)
+            case Float16() if self.provider == CPU:
+                faults = ["float16 on the CPU provider inserts Casts around every kernel and is no faster; use int8 or float32"]
+            case Bfloat16() if self.provider == CPU:
+                return self._unsound_bfloat16()
+        if self._fastmath:
             faults.append(
                 f'the session key {FASTMATH} goes with format = "bf16", the CPU provider and "bf16" in `isa`, or rounds what is float32'
             )
         return faults
+
+    def _unsound_int8(self, quantize: Int8) -> list[str]:
+        faults = []
+        if self.provider != CPU:
+            faults.append("the CUDA provider has no integer MatMul kernels, INT8 QDQ runs slower than FP32 on it; use float16")
+        if self.arch == "x86_64" and quantize.activations == "int8":
+            faults.append("signed activations have no fast x86 kernel (S8S8 stays in fp32); use uint8 activations")
+        return faults
+
+    def _unsound_cache(self, quantize: WeightOnly) -> list[str]:
+        if self.provider != CPU and quantize.cache != "float32":
+            return [f'cache = "{quantize.cache}": the CUDA provider\'s cache is as wide as its activations; leave it out']
+        if quantize.cache == "float16":
+            fault = (
+                'cache = "float16": the CPU kernel of attention takes it with float16 activations alone, so ONNX Runtime converts the '
+                "whole cache to float32 and back for every token (4.6x slower at 8,192 tokens); use int8 or float32"
+            )
+            return [fault]
+        return []
+
+    def _unsound_bfloat16(self) -> list[str]:
+        if self.arch != "aarch64":
+            return ["bf16 has no kernels on the CPU provider of x86, which multiplies no bfloat16; use int8 or float32"]
+        if "bf16" not in self.isa:
+            return ['bf16 needs the chip\'s bf16 instructions, which `isa` here does not ask for; use the target "arm64-bf16"']
+        if not self._fastmath:
+            return [f'bf16 MatMuls are switched on by the session key {FASTMATH} = "1", which is not set here']
+        return []
+
+    @property
+    def _fastmath(self) -> bool:
+        return self.session.config.get(FASTMATH) == "1"
 
     @property
     def stand_in(self) -> dict[str, str]:
@@ -218,8 +178,11 @@ class Target(Strict):
 
 
 def _unsound_for_tensorrt(quantize: Quantize) -> list[str]:
+    if not isinstance(quantize, Int8):
+        return [
+            f'format = "{quantize.format}": this target is INT8; the target "cuda" takes float16 and weights in a few bits; use "int8"'
+        ]
     wanted = {
-        "format": ("int8", 'this target is INT8; the target "cuda" takes float16 and weights in a few bits'),
         "mode": ("static", "TensorRT has no operator that finds ranges at run time"),
         "activations": ("int8", "TensorRT quantizes symmetrically, around 0"),
         "weights": ("int8", "TensorRT quantizes symmetrically, around 0"),
@@ -250,6 +213,21 @@ def load_target(name_or_path: str) -> Target:
             f"is named {target.name!r}, which is not its file's name", where=str(path), fix=f"set name = {path.stem!r}"
         )
     return target
+
+
+def recorded_target(document: JsonObject) -> Target:
+    """The target that a result's lineage.json holds.
+
+    Results that were written before each format had a record of its own hold the settings of every format in `quantize`: those that
+    the format in use has not are left out.
+
+    Raises:
+        ValidationError: it is no sound target.
+    """
+    quantize = document.get("quantize")
+    if isinstance(quantize, Mapping):
+        document = {**document, "quantize": own_settings(quantize)}
+    return Target.model_validate_json(json.dumps(document))
 
 
 def best_target(host: Host) -> Target:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
+from pydantic_core import ErrorDetails
 
 from edgekit.errors import BadInput
 
-__all__ = ["Strict", "load_toml", "parse"]
+__all__ = ["Strict", "discriminator", "load_toml", "parse"]
 
 MAX_BYTES = 1_000_000  # a recipe or target is a page of text; anything larger is a mistake or an attack
 
@@ -24,6 +28,16 @@ class Strict(BaseModel):
 
 
 M = TypeVar("M", bound=Strict)
+
+
+def discriminator(field: str, *, default: str) -> Discriminator:
+    """Tells the records of a union apart by the value of `field`, which is `default` where a table does not say it."""
+
+    def tag(value: object) -> object:
+        return value.get(field, default) if isinstance(value, dict) else getattr(value, field, None)
+
+    tag.__name__ = field  # how pydantic's errors call it
+    return Discriminator(tag)
 
 
 def load_toml(path: Path, model: type[M]) -> M:
@@ -49,7 +63,7 @@ def load_toml(path: Path, model: type[M]) -> M:
     return parse(document, model, where=str(path), text=text)
 
 
-def parse(document: dict[str, Any], model: type[M], *, where: str, text: str = "") -> M:
+def parse(document: Mapping[str, object], model: type[M], *, where: str, text: str = "") -> M:
     """Validate `document` against `model`; `text` is its source, used to name lines.
 
     Raises:
@@ -58,58 +72,115 @@ def parse(document: dict[str, Any], model: type[M], *, where: str, text: str = "
     try:
         return model.model_validate(document)
     except ValidationError as fault:
-        faults = [_describe(dict(error), model, text) for error in fault.errors(include_url=False)]
+        faults = [_describe(error, model, text) for error in fault.errors(include_url=False)]
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     raise BadInput(f"{count} found", where=where, faults=faults)
 
 
-def _describe(error: dict[str, Any], model: type[BaseModel], text: str) -> str:
+@dataclass(frozen=True)
+class _Place:
+    """Where in a file a fault is."""
+
+    path: list[str]
+    """Keys and list indices as the file has them; of a list's entry the union tag too, such as "compress", "0", "distill", "epochs"."""
+    records: list[type[BaseModel]]
+    """Records that the last key may belong to: several only where no tag has told them apart."""
+    union: list[type[BaseModel]]
+    """All records of the discriminated union that those are taken from; empty where there is none."""
+    tag: str
+    """What the file says there, which told `records` from the rest of `union`; "" where there is none."""
+
+
+def _describe(error: ErrorDetails, model: type[BaseModel], text: str) -> str:
     """One readable line for one pydantic error."""
-    path = [str(part) for part in error["loc"]]
-    line = _line_of(path, text)
-    place = ".".join(path) or "the whole file"
-    prefix = f"line {line}, {place}" if line else place
+    place = _place_of(error["loc"], model)
+    line = _line_of(place.path, text)
+    where = ".".join(place.path) or "the whole file"
+    prefix = f"line {line}, {where}" if line else where
+    context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        known = _known_names(error["loc"][:-1], model)
-        close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
-        return f"{prefix}: unknown key; {hint}"
+        return f"{prefix}: {_unknown_key(place)}"
     if error["type"] == "missing":
         return f"{prefix}: required, but missing"
     if error["type"] == "union_tag_invalid":
-        context = error["ctx"]
         known = re.findall(r"'([^']+)'", context["expected_tags"])
         close = difflib.get_close_matches(str(context["tag"]), known, n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"{prefix}: unknown {context['discriminator']} {context['tag']!r}{hint} (known: {', '.join(known)})"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
+        return f"{prefix}: unknown {_bare(context['discriminator'])} {context['tag']!r}{hint} (known: {', '.join(known)})"
+    if error["type"] == "union_tag_not_found":
+        return f"{prefix}: a table with a key `{_bare(context['discriminator'])}` is needed here"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error["input"]
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{prefix}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _known_names(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    """Field names allowed at `location`, followed through nested models, lists and tagged unions."""
-    candidates: list[Any] = [model]
+def _unknown_key(place: _Place) -> str:
+    """What is wrong with the last key of `place`: it belongs to another record of the union, is misspelt, or is unknown."""
+    key = place.path[-1]
+    field = _tag_field(place.union)
+    owners = [record for record in place.union if key in record.model_fields]
+    if field and owners:
+        tags = [f'"{tag}"' for record in owners for tag in _literals(record, field)]
+        either = " or ".join(filter(None, [", ".join(tags[:-1]), tags[-1]]))
+        return f'goes with {field} = {either}, not with "{place.tag}"; leave it out'
+    known = sorted({name for record in place.records for name in record.model_fields})
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key; {hint}"
+
+
+def _place_of(location: tuple[int | str, ...], model: type[BaseModel]) -> _Place:
+    """Follow pydantic's `location` through nested models, lists and discriminated unions."""
+    path: list[str] = []
+    records: list[type[BaseModel]] = [model]
+    union: list[type[BaseModel]] = []
+    tag = ""
     for part in location:
-        found: list[Any] = []
-        for kind in candidates:
-            if isinstance(part, str) and part in kind.model_fields:
-                found += _models_in(kind.model_fields[part].annotation)
-        tagged = [kind for kind in candidates if _tag_of(kind) == part]
-        candidates = found or tagged or candidates
-    return sorted({name for kind in candidates for name in kind.model_fields})
+        inner = [
+            found
+            for record in records
+            if isinstance(part, str) and part in record.model_fields
+            for found in _records_in(record.model_fields[part].annotation)
+        ]
+        field = _tag_field(records)
+        tagged = [record for record in records if field and part in _literals(record, field)]
+        if tagged and not inner:
+            records, union, tag = tagged, records, str(part)
+            if path and path[-1].isdigit():
+                path.append(str(part))
+            continue
+        if inner:
+            records, union, tag = inner, [], ""
+        path.append(str(part))
+    return _Place(path, records, union, tag)
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _records_in(annotation: object) -> list[type[BaseModel]]:
+    """The models that `annotation` names, each once, inside lists, unions and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [kind for inner in getattr(annotation, "__args__", ()) for kind in _models_in(inner)]
+    return list(dict.fromkeys(found for inner in getattr(annotation, "__args__", ()) for found in _records_in(inner)))
 
 
-def _tag_of(kind: type[BaseModel]) -> Any:
-    field = kind.model_fields.get("method")
-    return getattr(field.annotation, "__args__", (None,))[0] if field else None
+def _tag_field(records: list[type[BaseModel]]) -> str | None:
+    """The field whose literal values tell the members `records` of a union apart; None where there is none, or one record."""
+    for name in records[0].model_fields if len(records) > 1 else ():
+        values = [_literals(record, name) for record in records]
+        if all(values) and sum(map(len, values)) == len(set(chain(*values))):
+            return name
+    return None
+
+
+def _literals(record: type[BaseModel], field: str) -> list[str]:
+    """The strings that `field` may be where its type is a Literal; else none."""
+    annotation = record.model_fields[field].annotation if field in record.model_fields else None
+    return [value for value in get_args(annotation) if isinstance(value, str)] if get_origin(annotation) is Literal else []
+
+
+def _bare(discriminator: str) -> str:
+    """A discriminator's field name as pydantic writes it: "'method'" of a field, "format()" of a function."""
+    return discriminator.strip("'()")
 
 
 def _line_of(path: list[str], text: str) -> int | None:

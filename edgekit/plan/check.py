@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from edgekit.compress.method import Method, StepContext
 from edgekit.compress.registry import find_method, methods_for
+from edgekit.config.quantize import Float16, WeightOnly
 from edgekit.config.recipe import MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
@@ -97,7 +98,7 @@ def _encoder_faults(recipe: Recipe, original: ModelFacts) -> list[str]:
     """What encoders cannot be asked for: training that the rows cannot give, columns that they are not read by, and inputs that the
     model has no positions for."""
     task, faults = find_task(recipe.task), []
-    if recipe.quantize and recipe.quantize.cache != "float32":
+    if isinstance(recipe.quantize, WeightOnly) and recipe.quantize.cache != "float32":
         faults.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
     known = {*task.columns, *task.optional, *(["text"] if task.alone or recipe.data.unlabelled else [])}
     faults += [
@@ -123,7 +124,7 @@ def _decoder_faults(recipe: Recipe, targets: list[Target], architecture: str | N
         faults.append(f"model: no decoder of architecture {architecture!r} is known here; use one of {known}")
     if recipe.model.finetune is not None:
         faults.append("model, finetune: puts a new head on an encoder; a language model has its head")
-    if recipe.quantize and not recipe.quantize.weight_only and recipe.quantize.format != "float16":
+    if recipe.quantize and not isinstance(recipe.quantize, WeightOnly | Float16):
         faults.append(
             f'quantize, format = "{recipe.quantize.format}": a language model takes "int8-weights", "int4-weights" or, on a GPU, "float16"'
         )

@@ -7,8 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.config.quantize import Float16, Quantize, WeightOnly
 from edgekit.config.recipe import Recipe
-from edgekit.config.target import Quantize, Target
+from edgekit.config.target import Target
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
@@ -50,7 +51,7 @@ class ScoreSettings:
 
 def number_format(recipe: Recipe, target: Target) -> Quantize:
     """The recipe's, or else weights in 8 bits by blocks of 32 on a CPU, and the target's own on a GPU."""
-    return target.chosen(recipe.quantize or (Quantize(format="int8-weights") if target.provider == CPU else None))
+    return target.chosen(recipe.quantize or (WeightOnly(format="int8-weights") if target.provider == CPU else None))
 
 
 def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
@@ -79,6 +80,8 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     """Graph -> the same with weights in a few bits; for a GPU all else in float16."""
     recipe = shared.recipe
     quantize = number_format(recipe, target)
+    assert isinstance(quantize, WeightOnly | Float16), "the plan's check takes no other format for a language model"
+    rounding, cache = (quantize.rounding, quantize.cache) if isinstance(quantize, WeightOnly) else (None, "float32")
     settings = QuantizeSettings(quantize, recipe.task, recipe.model.max_length)
     on_gpu = target.provider != CPU
     reads: dict[str, KeyPart] = {"provider": target.provider} if on_gpu else {}
@@ -92,12 +95,12 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         from edgekit.tasks.encode import encode, read_split
 
         source, hessians, ranges = context.inputs["exported"], None, None
-        if quantize.rounding == "gptq" or quantize.cache == "int8" or on_gpu:
+        if rounding == "gptq" or cache == "int8" or on_gpu:
             rows = read_split(context.inputs["calibration"], "calibration")
             data = encode(context.inputs["checkpoint"], rows, decoder_task(settings.task), settings.max_length)
             texts = [window.ids for window in data.passes]
-            hessians = hessians_of(source, texts, context.scratch) if quantize.rounding == "gptq" else None
-            ranges = cache_ranges(source / MODEL, texts) if quantize.cache == "int8" else None
+            hessians = hessians_of(source, texts, context.scratch) if rounding == "gptq" else None
+            ranges = cache_ranges(source / MODEL, texts) if cache == "int8" else None
         metrics: JsonObject
         if on_gpu:
             largest = check_range(source, texts, context.scratch / "range")
@@ -105,6 +108,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
                 source, context.out, context.scratch, quantize, hessians=hessians, progress=context.progress
             )
         else:
+            assert isinstance(quantize, WeightOnly), "no CPU target takes float16"
             metrics = quantize_decoder(
                 source, context.out, quantize, hessians=hessians, cache=ranges, progress=context.progress
             )
@@ -112,15 +116,15 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
             if (source / name).is_file():
                 shutil.copyfile(source / name, context.out / name)
         generation = json.loads((source / GENERATION).read_text(encoding="utf-8"))
-        cache = "float16" if on_gpu else quantize.cache
-        if cache != "float32":
-            generation["cache"] = cache
+        stored = "float16" if on_gpu else cache
+        if stored != "float32":
+            generation["cache"] = stored
             (context.out / GENERATION).write_text(json.dumps(generation, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         numbers = 2 * generation["layers"] * generation["kv_heads"] * generation["head_size"]
         return {
             **metrics,
             "bytes": sum((context.out / name).stat().st_size for name in (MODEL, MODEL_DATA)),
-            "cache_bytes_per_token": numbers * BYTES[cache],
+            "cache_bytes_per_token": numbers * BYTES[stored],
         }
 
     return Stage(

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.config.quantize import Bfloat16, Quantize, chosen_by_rows
 from edgekit.config.recipe import Calibration, Recipe
-from edgekit.config.target import Quantize, Target
+from edgekit.config.target import Target
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
@@ -90,7 +91,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     """Fused ONNX -> the target's number format."""
     recipe = shared.recipe
     quantize = number_format(recipe, target)
-    selects = quantize.mixed or (quantize.mode == "measure" and quantize.format == "int8")
+    selects = chosen_by_rows(quantize)
     drop = recipe.accept.max_quality_drop
     selection = Selection(0.01 if drop is None else drop, timed=target.matches(shared.host))
     settings = QuantizeSettings(
@@ -100,7 +101,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     reads: dict[str, KeyPart] = {}
     if recipe.quantize is None:
         reads["quantize"] = target.quantize
-    if selects or quantize.format == "bf16":
+    if selects or isinstance(quantize, Bfloat16):
         reads["session"] = target.session
     if plain:
         reads["provider"] = target.provider

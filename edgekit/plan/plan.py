@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Recipe
-from edgekit.config.target import Quantize, Target
+from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Stage

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from edgekit.compress.method import Work
 from edgekit.compress.registry import find_method
+from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
-from edgekit.config.target import Quantize, Target
+from edgekit.config.target import Target
 from edgekit.plan.facts import digest_of
 from edgekit.plan.plan import HostFacts
 from edgekit.runtime.bundle.names import MODEL

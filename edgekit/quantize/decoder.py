@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import WeightOnly
 from edgekit.onnx_graph.initializers import array_of
 from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
 from edgekit.progress import Progress, silent
@@ -32,7 +32,7 @@ Hessians = Callable[[str], np.ndarray]
 def quantize_decoder(
     source: Path,
     out: Path,
-    settings: Quantize,
+    settings: WeightOnly,
     *,
     hessians: Hessians | None = None,
     cache: Mapping[str, np.ndarray] | None = None,
@@ -63,7 +63,7 @@ def quantize_decoder(
     return {"matmul": len(found), "embedding": embeddings, "cache": layers}
 
 
-def _round(linear: LinearNode, settings: Quantize, hessians: Hessians | None) -> Blocks:
+def _round(linear: LinearNode, settings: WeightOnly, hessians: Hessians | None) -> Blocks:
     if settings.rounding == "gptq":
         assert hessians is not None, "gptq is given calibration rows"
         return gptq(linear.weight, settings.bits, settings.block, hessians(str(linear.node.inputs[0].name)))

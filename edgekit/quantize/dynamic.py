@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8
 from edgekit.onnx_graph.initializers import add_initializer, array_of
 from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
 from edgekit.onnx_graph.match import attributes
@@ -28,7 +28,7 @@ from edgekit.quantize.weights import Integers, quantize_weight
 __all__ = ["quantize_dynamic"]
 
 
-def quantize_dynamic(source: Path, out: Path, settings: Quantize, *, keep: Collection[str] = ()) -> dict[str, int]:
+def quantize_dynamic(source: Path, out: Path, settings: Int8, *, keep: Collection[str] = ()) -> dict[str, int]:
     """Write the dynamic INT8 form of fused float32 model `source`; returns counts of what was made.
 
     Products named in `keep` stay float32, and so does the attention that one of them feeds: its other projections are
@@ -49,7 +49,7 @@ def quantize_dynamic(source: Path, out: Path, settings: Quantize, *, keep: Colle
     return counts
 
 
-def _integers(weight: np.ndarray, settings: Quantize) -> Integers:
+def _integers(weight: np.ndarray, settings: Int8) -> Integers:
     return quantize_weight(
         weight,
         per_channel=settings.per_channel,
@@ -58,7 +58,7 @@ def _integers(weight: np.ndarray, settings: Quantize) -> Integers:
     )
 
 
-def _matmul(graph: ir.Graph, linear: LinearNode, settings: Quantize) -> None:
+def _matmul(graph: ir.Graph, linear: LinearNode, settings: Int8) -> None:
     node = linear.node
     integers = _integers(linear.weight, settings)
     name = node.name or node.outputs[0].name
@@ -82,7 +82,7 @@ def _stored(graph: ir.Graph, name: str, integers: Integers) -> list[ir.Value]:
     ]
 
 
-def _attentions(graph: ir.Graph, settings: Quantize, keep: Collection[str]) -> int:
+def _attentions(graph: ir.Graph, settings: Int8, keep: Collection[str]) -> int:
     """Replace MultiHeadAttention over three projections of one input by QAttention; returns how many."""
     found = {id(linear.node): linear for linear in linear_nodes(graph) if linear.name not in keep}
     count = 0

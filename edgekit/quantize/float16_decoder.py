@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Float16, WeightOnly
 from edgekit.errors import CheckFailed
 from edgekit.progress import Progress, silent
 from edgekit.quantize.decoder import Hessians, quantize_decoder
@@ -27,7 +27,7 @@ def decoder_for_gpu(
     source: Path,
     out: Path,
     scratch: Path,
-    settings: Quantize,
+    settings: WeightOnly | Float16,
     *,
     hessians: Hessians | None = None,
     progress: Progress = silent,
@@ -40,7 +40,7 @@ def decoder_for_gpu(
         CheckFailed: a weight that float16 cannot hold.
     """
     made: dict[str, Any] = {}
-    if settings.weight_only:
+    if isinstance(settings, WeightOnly):
         few = scratch / "rounded"
         few.mkdir(parents=True, exist_ok=True)
         made = quantize_decoder(source, few, settings, hessians=hessians, progress=progress)

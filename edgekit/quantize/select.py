@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.config.quantize import Bfloat16, Float16, Float32, Int8, Quantize, WeightOnly
 from edgekit.config.recipe import Calibration
-from edgekit.config.target import Quantize, Session
+from edgekit.config.target import Session
 from edgekit.errors import BadInput
 from edgekit.progress import Progress
 from edgekit.quantize.bias_correction import correct_biases, input_means
@@ -79,31 +80,31 @@ def lower(
             "measure" or "mixed" needs them; nothing to smooth; or learned ranges that fit no product or are smoothed away.
         CheckFailed: mixed precision that cannot hold the floor.
     """
-    if quantize.format == "float16":
+    if isinstance(quantize, Float16):
         return {"mode": "float16", **to_float16(fused, out / MODEL)}
-    if quantize.format == "bf16" and session.config.get(FASTMATH) != "1":
+    if isinstance(quantize, Bfloat16) and session.config.get(FASTMATH) != "1":
         return {"mode": "bf16", **to_bfloat16(fused, out / MODEL)}
     split: dict[str, int] = {}
     if provider != TENSORRT:  # the rest is for a CPU; GPUs run the fused forms well
         split = split_norms(fused, scratch / "split.onnx")
         fused = scratch / "split.onnx"
-    if quantize.format in {"float32", "bf16"}:
+    if isinstance(quantize, Float32 | Bfloat16):
         shutil.copyfile(fused, out / MODEL)  # bf16: the session rounds, and the file stays float32
         return {"mode": quantize.format, "split": split}
-    modes = (
-        [quantize.format] if quantize.weight_only else ["dynamic", "static"] if quantize.mode == "measure" else [quantize.mode]
-    )
+    int8 = quantize if isinstance(quantize, Int8) else None
+    modes: list[str] = [quantize.format] if int8 is None else ["dynamic", "static"] if int8.mode == "measure" else [int8.mode]
+    alpha = int8.smooth if int8 is not None else None
     if (quantize.mixed or len(modes) > 1) and not evidence.feeds:
         raise BadInput("no validation rows to choose by", where="quantize", fix="give the recipe validation rows")
     made: dict[str, Any] = {"split": split}
     source = fused
-    if quantize.smooth is not None:
+    if alpha is not None:
         source = scratch / "smooth.onnx"
-        made["smooth"] = smooth(fused, source, quantize.smooth, calibration_feeds, scratch)
+        made["smooth"] = smooth(fused, source, alpha, calibration_feeds, scratch)
     means = input_means(source, calibration_feeds, scratch) if quantize.correct_bias else {}
     ranges: dict[str, tuple[float, float]] = {}
     if "static" in modes:
-        if learned and quantize.smooth is not None:
+        if learned and alpha is not None:
             raise BadInput(
                 "learned ranges hold for activations as trained, and smooth changes them",
                 where="quantize",
@@ -120,10 +121,12 @@ def lower(
         if quantize.correct_bias:
             given = scratch / "corrected.onnx"
             counts = correct_biases(source, given, _restoring(quantize), means, keep=keep)
-        if mode == "static":
-            static = quantize_for_tensorrt if provider == TENSORRT else quantize_static
-            return counts | static(given, path, quantize, ranges, keep=keep)
-        return counts | (quantize_dynamic if mode == "dynamic" else quantize_weights_only)(given, path, quantize, keep=keep)
+        if isinstance(quantize, WeightOnly):
+            return counts | quantize_weights_only(given, path, quantize, keep=keep)
+        if mode == "dynamic":
+            return counts | quantize_dynamic(given, path, quantize, keep=keep)
+        static = quantize_for_tensorrt if provider == TENSORRT else quantize_static
+        return counts | static(given, path, quantize, ranges, keep=keep)
 
     if len(modes) == 1:
         keep: frozenset[str] = frozenset()
@@ -153,9 +156,9 @@ def _mixed(
     return chosen.keep, chosen.document
 
 
-def _restoring(quantize: Quantize) -> Callable[[np.ndarray], np.ndarray]:
+def _restoring(quantize: Int8 | WeightOnly) -> Callable[[np.ndarray], np.ndarray]:
     """float32 weight (in, out) -> what is left of it once quantized."""
-    if quantize.weight_only:
+    if isinstance(quantize, WeightOnly):
         return lambda weight: quantize_blocks(weight, quantize.bits, quantize.block).restored()
     return lambda weight: quantize_weight(
         weight, per_channel=quantize.per_channel, reduce_range=quantize.reduce_range, signed=quantize.weights == "int8"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
 from edgekit.onnx_graph.metadata import keep_float
@@ -46,9 +46,7 @@ def activation_ranges(
     return collect(ir.load(source), wanted, feeds, scratch, method, memory_mb, progress) if wanted else {}
 
 
-def quantize_static(
-    source: Path, out: Path, settings: Quantize, ranges: Ranges, *, keep: Collection[str] = ()
-) -> dict[str, int]:
+def quantize_static(source: Path, out: Path, settings: Int8, ranges: Ranges, *, keep: Collection[str] = ()) -> dict[str, int]:
     """Write the static INT8 form of fused float32 model `source` with activation ranges `ranges`; returns counts.
 
     Products named in `keep` stay float32 and need no range.
@@ -76,7 +74,7 @@ def activation_scale(low: float, high: float, signed: bool) -> tuple[np.float32,
     return scale, np.array(zero - 128, dtype=np.int8) if signed else np.array(zero, dtype=np.uint8)
 
 
-def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float], settings: Quantize) -> ir.Value:
+def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float], settings: Int8) -> ir.Value:
     """`value` passed through QuantizeLinear and DequantizeLinear, placed right after what makes it."""
     scale, zero = activation_scale(*bounds, signed=settings.activations == "int8")
     ends = [
@@ -91,7 +89,7 @@ def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float,
     return up.outputs[0]
 
 
-def _matmul(graph: ir.Graph, linear: LinearNode, activation: ir.Value, scale: np.float32, settings: Quantize) -> None:
+def _matmul(graph: ir.Graph, linear: LinearNode, activation: ir.Value, scale: np.float32, settings: Int8) -> None:
     """MatMul stays MatMul. Gemm stays Gemm with an int32 bias of scale `scale` * weight scale: ONNX Runtime would fuse a
     two-dimensional MatMul + Add to a float Gemm before it looks for Q/DQ pairs.
     """

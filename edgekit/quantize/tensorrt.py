@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
 from edgekit.onnx_graph.metadata import keep_float
@@ -27,7 +27,7 @@ __all__ = ["quantize_for_tensorrt"]
 
 
 def quantize_for_tensorrt(
-    source: Path, out: Path, settings: Quantize, ranges: Ranges, *, keep: Collection[str] = ()
+    source: Path, out: Path, settings: Int8, ranges: Ranges, *, keep: Collection[str] = ()
 ) -> dict[str, int]:
     """Write the INT8 form of the exported float32 model `source` with activation ranges `ranges`; returns counts.
 
@@ -60,7 +60,7 @@ def _pair(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.V
     return up.outputs[0]
 
 
-def _product(graph: ir.Graph, linear: LinearNode, activation: ir.Value, settings: Quantize) -> None:
+def _product(graph: ir.Graph, linear: LinearNode, activation: ir.Value, settings: Int8) -> None:
     integers = quantize_weight(linear.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range)
     stored = [
         add_initializer(graph, f"{linear.name}.weight", integers.values),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import WeightOnly
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
 from edgekit.onnx_graph.metadata import keep_float
@@ -102,7 +102,7 @@ def rounded(blocks: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:
     return np.asarray(np.clip(found, -limit - 1, limit, out=found))
 
 
-def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: Collection[str] = ()) -> dict[str, int]:
+def quantize_weights_only(source: Path, out: Path, settings: WeightOnly, *, keep: Collection[str] = ()) -> dict[str, int]:
     """Write the weight-only form of fused float32 model `source`; products named in `keep` stay float32. Returns counts."""
     model = ir.load(source)
     graph = model.graph
@@ -117,7 +117,7 @@ def quantize_weights_only(source: Path, out: Path, settings: Quantize, *, keep: 
     return {"matmul": len(found), "embedding": embeddings}
 
 
-def _matmul(graph: ir.Graph, linear: LinearNode, settings: Quantize) -> None:
+def _matmul(graph: ir.Graph, linear: LinearNode, settings: WeightOnly) -> None:
     node, bias = linear.node, linear.bias
     add = bias_add(node) if bias is None else None
     old = [node] if add is None else [node, add[0]]
@@ -126,7 +126,7 @@ def _matmul(graph: ir.Graph, linear: LinearNode, settings: Quantize) -> None:
 
 
 def block_product(
-    graph: ir.Graph, old: list[ir.Node], name: str, blocks: Blocks, settings: Quantize, bias: np.ndarray | None
+    graph: ir.Graph, old: list[ir.Node], name: str, blocks: Blocks, settings: WeightOnly, bias: np.ndarray | None
 ) -> None:
     """Put one MatMulNBits, which adds `bias` (out,) too, in the place of product `name`, whose nodes are `old`."""
     bits = settings.bits

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import Texts, score_texts, windows
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import WeightOnly
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
 from edgekit.quantize.decoder import quantize_decoder
@@ -76,7 +76,7 @@ def test_a_real_model_agrees_with_itself_and_less_with_a_spoilt_one(tmp_path: Pa
     exported.mkdir()
     coarse.mkdir()
     export_decoder(source, exported, max_length=32, progress=lambda *_: None)
-    quantize_decoder(exported, coarse, Quantize(format="int4-weights", block=128))
+    quantize_decoder(exported, coarse, WeightOnly(format="int4-weights", block=128))
     (coarse / "generation.json").write_bytes((exported / "generation.json").read_bytes())
     random = np.random.default_rng(2)
     texts = [" ".join(f"w{number}" for number in random.integers(3, 300, length)) for length in (5, 30, 90, 12)]

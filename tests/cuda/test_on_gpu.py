@@ -67,7 +67,7 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
     pytest.importorskip("torch")
     from tiny_decoders import checkpoint
 
-    from edgekit.config.target import Quantize
+    from edgekit.config.quantize import Float16, WeightOnly
     from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
     from edgekit.quantize.float16_decoder import decoder_for_gpu
@@ -80,7 +80,8 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
     half.mkdir()
     decoder = describe(checkpoint("qwen2", tmp_path / "checkpoint"))
     write_graph(decoder, whole)
-    settings = Quantize(format="int4-weights" if bits == 4 else "float16", embeddings="float32", accuracy_level=0)
+    four = WeightOnly(format="int4-weights", embeddings="float32", accuracy_level=0)
+    settings = four if bits == 4 else Float16(format="float16")
     decoder_for_gpu(whole, half, tmp_path, settings)
     if bits == 4:
         whole = tmp_path / "rounded"

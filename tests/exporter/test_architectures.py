@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8
 from edgekit.errors import BadInput
 from edgekit.exporter.architectures import FAMILIES, TASKS, exporter_config, supported
 from edgekit.exporter.encoder import to_onnx
@@ -125,7 +125,7 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
     found = operators(tmp_path / "fused.onnx")
     for operator, count in FUSED.get(family, EVERY_LAYER).items():
         assert found[operator] >= count if operator == "SkipLayerNormalization" else found[operator] == count, operator
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Quantize())
+    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
     between_activations = {"MatMul"} if family == "deberta-v2" else set()  # probabilities times values
     assert {"MatMul", "Gemm"} & set(operators(tmp_path / "int8.onnx")) == between_activations
     for batch, length in ((1, 9), (3, 17), (2, LIMIT)):
@@ -143,7 +143,7 @@ def test_empty_layers_of_a_model_with_a_shared_position_bias(tmp_path: Path) -> 
     cut(model, [[3], [], [0, 1, 2]], [[], range(48), [7, 3]])
     module = lower(model, tmp_path)
     check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, LIMIT, 1e-4, per_token=False)
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Quantize())
+    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
     feed = rows(model, 3, 17)
     with torch.no_grad():
         assert cosine(run(tmp_path / "int8.onnx", feed), model(**feed).logits.numpy()) > 0.99

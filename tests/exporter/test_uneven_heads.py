@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8
 from edgekit.errors import CheckFailed
 from edgekit.exporter.encoder import export
 from edgekit.exporter.parity import check_parity
@@ -40,7 +40,7 @@ def heads_of(path: Path) -> list[int]:
 
 def test_each_layer_keeps_its_own_heads(uneven: Path, tmp_path: Path) -> None:
     assert heads_of(uneven / "export" / "fused.onnx") == [4, 2, 1]
-    quantize_dynamic(uneven / "export" / "fused.onnx", tmp_path / "int8.onnx", Quantize())
+    quantize_dynamic(uneven / "export" / "fused.onnx", tmp_path / "int8.onnx", Int8())
     assert heads_of(tmp_path / "int8.onnx") == [4, 2, 1]
 
 

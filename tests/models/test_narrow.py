@@ -60,7 +60,7 @@ LINE = [pytest.param(family, marks=[] if family == "bert" else [pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", LINE)
 def test_it_exports(family: str, tmp_path: Path) -> None:
-    from edgekit.config.target import Quantize
+    from edgekit.config.quantize import Int8
     from edgekit.exporter.parity import check_parity
     from edgekit.quantize.dynamic import quantize_dynamic
 
@@ -68,7 +68,7 @@ def test_it_exports(family: str, tmp_path: Path) -> None:
     narrow(model, KEPT)
     module = lower(model, tmp_path)
     check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, 30, 1e-4, per_token=False)
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Quantize())
+    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
 
 
 def test_layers_without_heads_or_neurons_are_narrowed_too() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8
 from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.card import write_card
@@ -36,7 +36,7 @@ def block(labels: list[str], vocabulary: int, count: int) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("packing")
-    quantize_dynamic(tiny_export / "fused.onnx", work / "model.onnx", Quantize())
+    quantize_dynamic(tiny_export / "fused.onnx", work / "model.onnx", Int8())
     labels = labels_of(tiny_model)
     texts = [row["text"] for row in read_split(tiny_artifact, "train")]
     golden = make_golden(

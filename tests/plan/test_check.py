@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgekit.config.target import Quantize, load_target
+from edgekit.config.quantize import Int8, WeightOnly
+from edgekit.config.target import load_target
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
@@ -126,11 +127,11 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
 
 def test_only_a_language_model_has_a_cache() -> None:
     asked = recipe("text-classification")
-    narrow = Quantize(format="int8-weights", cache="int8")
+    narrow = WeightOnly(format="int8-weights", cache="int8")
     assert any(
         "only a language model has a cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": narrow}))
     )
-    wide = Quantize(format="int8-weights")
+    wide = WeightOnly(format="int8-weights")
     assert not any("cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": wide})))
 
 
@@ -184,8 +185,8 @@ def test_the_first_teacher_is_the_one_looked_into() -> None:
 def test_learned_ranges_are_for_a_static_target_and_for_the_last_step() -> None:
     last = {"method": "quantize-aware"}
     target = load_target("x86-vnni")
-    static = target.model_copy(update={"quantize": Quantize(mode="static")})
-    dynamic = target.model_copy(update={"quantize": Quantize(mode="dynamic")})
+    static = target.model_copy(update={"quantize": Int8(mode="static")})
+    dynamic = target.model_copy(update={"quantize": Int8(mode="dynamic")})
     assert faults_in(recipe("text-classification", DISTILL, last), targets=(static,)) == []
     (fault,) = faults_in(recipe("text-classification", last), targets=(static, dynamic))
     assert fault.startswith("compress 1, quantize-aware: x86-vnni quantizes dynamic int8, which uses no learned ranges")

@@ -9,7 +9,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from edgekit.config.target import Quantize, load_target
+from edgekit.config.quantize import WeightOnly
+from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
@@ -70,7 +71,7 @@ def test_the_recipe_s_form_holds_a_quarter_of_the_bytes_and_clips_nothing_it_has
     ranges = cache_ranges(tmp_path / "model.onnx", [IDS[0]])
     for name, cache in (("wide", "float32"), ("narrow", "int8")):
         (tmp_path / name).mkdir()
-        settings = Quantize(format="int8-weights", cache=cache, accuracy_level=0)
+        settings = WeightOnly(format="int8-weights", cache=cache, accuracy_level=0)
         made = quantize_decoder(tmp_path, tmp_path / name, settings, cache=ranges)
         assert made["cache"] == (2 if cache == "int8" else 0)
     wide, narrow = opened(tmp_path / "wide"), opened(tmp_path / "narrow")
@@ -109,9 +110,7 @@ def test_why_float16_is_refused_on_a_cpu(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(str(tmp_path / "half" / "model.onnx"), options, providers=["CPUExecutionProvider"])
     casts = [node for node in ir.load(tmp_path / "half" / "seen.onnx").graph if node.op_type == "Cast"]
     assert len(casts) >= 2 * 2 * 2
-    faults = load_target("x86-avx2").unsound(Quantize(format="int4-weights", cache="float16"))
+    faults = load_target("x86-avx2").unsound(WeightOnly(format="int4-weights", cache="float16"))
     assert len(faults) == 1 and "converts the whole cache to float32 and back for every token" in faults[0]
-    assert not load_target("x86-avx2").unsound(Quantize(format="int4-weights", cache="int8"))
-    assert "as wide as its activations" in load_target("cuda").unsound(Quantize(format="int4-weights", cache="int8"))[0]
-    with pytest.raises(ValueError, match="goes with"):
-        Quantize(format="int8", cache="int8")
+    assert not load_target("x86-avx2").unsound(WeightOnly(format="int4-weights", cache="int8"))
+    assert "as wide as its activations" in load_target("cuda").unsound(WeightOnly(format="int4-weights", cache="int8"))[0]

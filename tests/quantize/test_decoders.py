@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.config.target import Quantize, load_target
+from edgekit.config.quantize import WeightOnly
+from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
@@ -43,7 +44,7 @@ def test_every_product_and_the_embedding_shrink(exported: Path, tmp_path: Path) 
     for wanted in ("int8-weights", "int4-weights"):
         out = tmp_path / wanted
         out.mkdir()
-        made = quantize_decoder(exported, out, Quantize(format=wanted, embeddings="int8"))
+        made = quantize_decoder(exported, out, WeightOnly(format=wanted, embeddings="int8"))
         nodes = onnx.load(str(out / "model.onnx"), load_external_data=False).graph.node
         kinds = [node.op_type for node in nodes]
         assert made["embedding"] == kinds.count("GatherBlockQuantized") >= 1
@@ -60,7 +61,7 @@ def test_zero_points_and_hessians_reach_the_file(exported: Path, tmp_path: Path)
     for rounding in ("hqq", "gptq"):
         out = tmp_path / rounding
         out.mkdir()
-        quantize_decoder(exported, out, Quantize(format="int4-weights", rounding=rounding), hessians=hessians)
+        quantize_decoder(exported, out, WeightOnly(format="int4-weights", rounding=rounding), hessians=hessians)
         whole, found = logits(exported), logits(out)
         assert float(np.linalg.norm(found - whole) / np.linalg.norm(whole)) < 0.3
 
@@ -118,10 +119,10 @@ def test_the_sums_are_of_what_products_read(exported: Path, tmp_path: Path) -> N
 def test_the_target_says_what_products_are_made_in(tmp_path: Path) -> None:
     target = load_target("x86-vnni")
     exact = target.model_copy(update={"quantize": target.quantize.model_copy(update={"accuracy_level": 0})})
-    asked = Quantize(format="int4-weights")
+    asked = WeightOnly(format="int4-weights")
     assert target.chosen(None) is target.quantize and target.chosen(asked).accuracy_level == target.quantize.accuracy_level == 4
-    assert exact.chosen(asked) == Quantize(format="int4-weights", accuracy_level=0)
-    assert exact.chosen(Quantize(format="int4-weights", accuracy_level=4)).accuracy_level == 4
+    assert exact.chosen(asked) == WeightOnly(format="int4-weights", accuracy_level=0)
+    assert exact.chosen(WeightOnly(format="int4-weights", accuracy_level=4)).accuracy_level == 4
     write_graph(describe(checkpoint("qwen2", tmp_path / "model")), tmp_path)
     found = {}
     for level, settings in ((4, target.chosen(asked)), (0, exact.chosen(asked))):

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from edgekit.config.target import Quantize
+from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.exporter.architectures import FAMILIES
 from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, input_means
@@ -48,9 +48,9 @@ def test_methods_on_every_family(family: str, tmp_path: Path) -> None:
     every = [linear.name for linear in linear_nodes(ir.load(source).graph)]
     assert sorted(name for names in groups(ir.load(source).graph).values() for name in names) == sorted(every)
     ranges = activation_ranges(tmp_path / "smooth.onnx", feeds, "minmax", 64, tmp_path, lambda *_: None)
-    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", Quantize())
-    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "some.onnx", Quantize(), keep=every[::3])
-    quantize_static(tmp_path / "corrected.onnx", tmp_path / "static.onnx", Quantize(mode="static"), ranges)
-    quantize_weights_only(source, tmp_path / "weights.onnx", Quantize(format="int8-weights"))
+    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", Int8())
+    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "some.onnx", Int8(), keep=every[::3])
+    quantize_static(tmp_path / "corrected.onnx", tmp_path / "static.onnx", Int8(mode="static"), ranges)
+    quantize_weights_only(source, tmp_path / "weights.onnx", WeightOnly(format="int8-weights"))
     for form in ("dynamic", "some", "static", "weights"):
         assert cosine(outputs(tmp_path / f"{form}.onnx", feeds), whole) > 0.98, form

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.audit.audit import audit
-from edgekit.config.target import Quantize, load_target
+from edgekit.config.quantize import Int8
+from edgekit.config.target import load_target
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.static import activation_scale
 from edgekit.quantize.weights import quantize_weight
@@ -112,7 +113,7 @@ def test_the_target_without_vnni_asks_for_what_cannot_saturate(tiny_export: Path
     target = load_target("x86-avx2")
     assert target.quantize.activations == "uint8" and target.quantize.reduce_range, "the shipped target stores 7 bits"
     assert not {"avx512_vnni", "avx_vnni"} & {*target.isa, *target.isa_any}
-    quantize = target.quantize if weights == "int8" else Quantize(weights="uint8", per_channel=False)
+    quantize = target.quantize if weights == "int8" else Int8(weights="uint8", per_channel=False)
     quantize_dynamic(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize)
     asked = target.model_copy(update={"quantize": quantize})
     assert audit(tmp_path / "model.onnx", asked, host_isa=ISA, host_arch="x86_64")["ok"]

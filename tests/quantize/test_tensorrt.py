@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from edgekit.audit.audit import audit, require
+from edgekit.config.quantize import Float16, Int8
 from edgekit.config.recipe import Calibration
-from edgekit.config.target import Quantize, Target, load_target
+from edgekit.config.target import Target, load_target
 from edgekit.errors import CheckFailed
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.select import Evidence, lower
@@ -153,9 +154,9 @@ def test_a_fused_file_for_the_cpu_is_refused(tiny_export: Path, target: Target) 
 
 def test_what_the_target_cannot_be_asked_for(target: Target) -> None:
     assert target.unsound(target.quantize) == []
-    faults = target.unsound(Quantize())
+    faults = target.unsound(Int8())
     assert len(faults) == 3 and any("finds ranges at run time" in fault for fault in faults)
-    assert '"cuda" takes float16' in target.unsound(Quantize(format="float16"))[0]
+    assert '"cuda" takes float16' in target.unsound(Float16(format="float16"))[0]
 
 
 def test_engines_are_kept_by_content_and_go_without_where_they_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.checks import absent_labels
 from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.quantize import Int8
 from edgekit.config.recipe import Alpha, Batch, Epochs, LearningRate, MethodSettings, Temperature
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ def check(settings: Settings, context: StepContext) -> list[str]:
         faults.append("later steps would change what its ranges fit; put it last, once")
     for target in context.targets:
         quantize = context.quantize(target)
-        if quantize.format != "int8" or quantize.mode != "static":
+        if not isinstance(quantize, Int8) or quantize.mode != "static":
+            mode = f"{quantize.mode} " if isinstance(quantize, Int8) else ""
             faults.append(
-                f"{target.name} quantizes {quantize.mode} {quantize.format}, which uses no learned ranges; write a [quantize] table "
+                f"{target.name} quantizes {mode}{quantize.format}, which uses no learned ranges; write a [quantize] table "
                 'with mode = "static"'
             )
     return faults
