@@ -124,7 +124,8 @@ def run(context):
     done = sorted(path.name for path in context.scratch.iterdir())
     for number in range(len(done), 20):
         time.sleep(0.01)
-        (context.scratch / f"{number:02}").write_text(str(number * number))
+        (context.out / "whole").write_text(str(number * number))
+        (context.out / "whole").rename(context.scratch / f"{number:02}")  # a kill while it is written leaves no empty file there
         (context.out / f"part-{number:02}").write_text("unfinished")
     for path in list(context.out.iterdir()):
         path.unlink()
