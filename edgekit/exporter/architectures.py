@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from optimum.exporters.base import ExporterConfig
 from optimum.exporters.tasks import TasksManager
 from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["FAMILIES", "TASKS", "exporter_config", "supported"]
 
@@ -29,7 +32,7 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
 
     @property
     def token_types(self) -> bool:
-        """Whether the graph takes `token_type_ids`: where a pass holds two texts and the model can tell them apart."""
+        """Whether the graph takes `token_type_ids`: where a feed holds two texts and the model can tell them apart."""
         return self.task == "question-answering" and (getattr(self._config, "type_vocab_size", None) or 0) > 1
 
     @property
@@ -50,7 +53,7 @@ def supported(task: str) -> list[str]:
     return sorted(TasksManager.get_supported_model_type_for_task(task, BACKEND))
 
 
-def exporter_config(config: Any, task: str) -> Any:
+def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig:
     """optimum's exporter configuration for a transformers model configuration.
 
     Raises:
@@ -63,4 +66,5 @@ def exporter_config(config: Any, task: str) -> Any:
             fix=f"use one of: {', '.join(supported(task))}",
         )
     constructors = TasksManager.get_supported_tasks_for_model_type(config.model_type, BACKEND, library_name="transformers")
-    return constructors[task](config)
+    found: EncoderConfig = constructors[task](config)
+    return found

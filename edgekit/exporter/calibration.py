@@ -1,16 +1,16 @@
-"""The calibration set: real training rows at their own length distribution, hashed, never one that is evaluated on."""
+"""The calibration set: real training rows at their own length distribution, hashed, none of them a row of an evaluation split."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgekit.data.splits import proof_disjoint
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks.encode import read_split
 
 __all__ = ["FILE", "choose_rows"]
@@ -18,13 +18,13 @@ __all__ = ["FILE", "choose_rows"]
 FILE = "calibration.jsonl"
 
 
-def choose_rows(rows: Path, out: Path, count: int, seed: int) -> dict[str, Any]:
+def choose_rows(rows: Path, out: Path, count: int, seed: int) -> dict[str, JsonValue]:
     """Write `count` training rows to `out`, drawn at random without replacement; returns their number and sha256.
 
     A plain random sample keeps the length distribution. Validation and test rows are proven absent.
 
     Raises:
-        BadInput: no rows to draw from, or a row that also stands in an evaluation split.
+        BadInput: no rows to draw from, or a row that is also in an evaluation split.
     """
     train = read_split(rows, "train")
     if not train:

@@ -1,32 +1,36 @@
-"""Checkpoint of a decoder -> its ONNX graph, compared with eager PyTorch, and what a device must know to make text with it."""
+"""Checkpoint of a decoder -> its ONNX graph, compared with eager PyTorch, and the facts that a device generates text by."""
 
 from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.exporter.decoder_graph import write_graph
+from edgekit.exporter.head_padding import pad_heads
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["TOLERANCE", "export_decoder"]
 
 TOLERANCE = 1e-4
 """Largest difference of a logit from eager PyTorch, as a share of the logits' standard deviation where that is above one."""
-MOST = 24
+PARITY_TOKENS = 24
 """Tokens of the longest comparison."""
 
 
-def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Progress) -> dict[str, Any]:
+def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Progress) -> dict[str, JsonValue]:
     """Write `model.onnx`, `model.onnx.data`, `generation.json` and the chat template, if there is one, to `out`.
+
+    Returns the stage's metrics.
 
     Raises:
         BadInput: an unknown or unserved architecture, or `max_length` beyond the model's positions.
@@ -40,9 +44,12 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
             fix=f"ask for {decoder.context} or fewer",
         )
     write_graph(decoder, out, progress)
-    facts = _generation(checkpoint, decoder, out, max_length)
+    template = _chat_template(checkpoint)
+    if template is not None:
+        (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
+    facts = _generation_facts(checkpoint, decoder, max_length, chat_template=template is not None)
     (out / GENERATION).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    difference = _parity(checkpoint, out, decoder, min(MOST, max_length))
+    difference = _check_parity(checkpoint, out, decoder, min(PARITY_TOKENS, max_length))
     return {
         "difference": difference,
         "tolerance": TOLERANCE,
@@ -50,45 +57,45 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
     }
 
 
-def _generation(checkpoint: Path, decoder: Decoder, out: Path, max_length: int) -> dict[str, Any]:
-    from edgekit.exporter.head_padding import padded
-
+def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, chat_template: bool) -> JsonObject:
+    """What `generation.json` says, which edgekit.runtime.generate reads."""
     config = read_json(checkpoint / "config.json")
-    beside = checkpoint / "generation_config.json"
-    given = (read_json(beside) if beside.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
-    ends = [] if given is None else [given] if isinstance(given, int) else list(given)
-    template = _template(checkpoint)
-    if template is not None:
-        (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-    first = padded(decoder).layers[0].attention
+    settings = checkpoint / "generation_config.json"
+    ends = (read_json(settings) if settings.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
+    first = pad_heads(decoder).layers[0].attention
     return {
         "context": max_length,
-        "eos": ends,
+        "eos": [] if ends is None else [ends] if isinstance(ends, int) else list(ends),
         "bos": config.get("bos_token_id"),
         "layers": len(decoder.layers),
         "kv_heads": first.kv_heads,
         "head_size": first.head_size,
-        "chat_template": CHAT_TEMPLATE if template is not None else None,
+        "chat_template": CHAT_TEMPLATE if chat_template else None,
     }
 
 
-def _template(checkpoint: Path) -> str | None:
+def _chat_template(checkpoint: Path) -> str | None:
+    """The Jinja template of the checkpoint's chat turns: in a file of its own, or in the tokenizer's configuration."""
     if (checkpoint / CHAT_TEMPLATE).is_file():
         return (checkpoint / CHAT_TEMPLATE).read_text(encoding="utf-8")
     path = checkpoint / "tokenizer_config.json"
-    found = read_json(path).get("chat_template") if path.is_file() else None
-    return found if isinstance(found, str) else None
+    template = read_json(path).get("chat_template") if path.is_file() else None
+    return template if isinstance(template, str) else None
 
 
-def _parity(checkpoint: Path, out: Path, decoder: Decoder, length: int) -> float:
-    """Largest difference of a logit: a prompt at once, the same in two chunks, then token by token."""
+def _check_parity(checkpoint: Path, out: Path, decoder: Decoder, length: int) -> float:
+    """Largest difference of a logit: a prompt in one run, and the same as half of it in one run and then token by token.
+
+    Raises:
+        CheckFailed: a difference of more than the tolerance.
+    """
     ids = np.random.default_rng(0).integers(0, decoder.vocabulary, (1, length))
-    wanted = _eager(checkpoint, ids)  # and the model is gone before ONNX Runtime maps its own copy of the weights
-    spread = max(1.0, float(wanted.std()))
+    expected = _eager_logits(checkpoint, ids)  # and the model is gone before ONNX Runtime maps its own copy of the weights
+    scale = max(1.0, float(expected.std()))
     worst = 0.0
     for steps in ([length], [length // 2, *[1] * (length - length // 2)]):
-        found = _run(out, ids, steps)
-        difference = float(np.abs(found - wanted).max()) / spread
+        actual = _graph_logits(out, ids, steps)
+        difference = float(np.abs(actual - expected).max()) / scale
         if not difference <= TOLERANCE:
             raise CheckFailed(
                 f"logits differ from eager PyTorch by {difference:.2g}, more than {TOLERANCE:g}, read in steps of {steps[:3]}",
@@ -99,7 +106,8 @@ def _parity(checkpoint: Path, out: Path, decoder: Decoder, length: int) -> float
     return worst
 
 
-def _eager(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
+def _eager_logits(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
+    """Logits float32 (1, length, vocabulary) of the checkpoint for `ids` int64 (1, length)."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -120,9 +128,8 @@ def _eager(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
     return np.asarray(logits)
 
 
-def _run(out: Path, ids: np.ndarray, steps: list[int]) -> np.ndarray:
-    """Logits float32 (1, length, vocabulary) of the exported graph, read in `steps`."""
-
+def _graph_logits(out: Path, ids: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Logits float32 (1, length, vocabulary) of the exported graph for `ids` int64 (1, length), in runs of `steps` tokens."""
     # Packed weights would be a second copy of them all.
     session = plain_session(out / MODEL, config={"session.disable_prepacking": "1"})
     past = {
@@ -130,7 +137,7 @@ def _run(out: Path, ids: np.ndarray, steps: list[int]) -> np.ndarray:
         for item in session.get_inputs()
         if item.name.startswith("past.")
     }
-    found, start = [], 0
+    pieces, start = [], 0
     for count in steps:
         end = start + count
         feed = {
@@ -139,6 +146,6 @@ def _run(out: Path, ids: np.ndarray, steps: list[int]) -> np.ndarray:
         }  # fmt: skip
         logits, *present = session.run(None, {**feed, **past})
         past = dict(zip(past, present, strict=True))
-        found.append(logits)
+        pieces.append(logits)
         start = end
-    return np.concatenate(found, axis=1)
+    return np.concatenate(pieces, axis=1)

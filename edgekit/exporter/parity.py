@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.errors import CheckFailed
 from edgekit.runtime.providers.session import plain_session
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig
+
 __all__ = ["check_parity"]
 
 
 def check_parity(
-    module: Any, path: Path, names: Sequence[str], config: Any, max_length: int, tolerance: float, *, per_token: bool
+    module: torch.nn.Module,
+    path: Path,
+    names: Sequence[str],
+    config: PreTrainedConfig,
+    max_length: int,
+    tolerance: float,
+    *,
+    per_token: bool,
 ) -> float:
     """Largest absolute difference of any output of ONNX file `path` from eager `module`, which take inputs called `names`.
 
-    Shapes (batch, sequence): one row, a batch with padding, the shortest and the longest input. Outputs of padding, where
-    each token has one (`per_token`), are nobody's and do not count.
+    Shapes (batch, sequence): one row, a batch with padding, the shortest and the longest input. Where each token has an
+    output (`per_token`), those of padding do not count.
 
     Raises:
         CheckFailed: the difference exceeds `tolerance`, or an output is not finite.
@@ -36,15 +47,15 @@ def check_parity(
         for row in range(1, batch):
             mask[row, max(1, sequence - row * sequence // (batch + 1)) :] = 0
         ids = np.where(mask == 1, ids, getattr(config, "pad_token_id", None) or 0)
-        types = (np.arange(sequence) > sequence // 3).astype(np.int64) * mask
-        every = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        feed = {name: every[name] for name in names}
+        segments = (np.arange(sequence) > sequence // 3).astype(np.int64) * mask
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+        feed = {name: inputs[name] for name in names}
         with torch.inference_mode():
             expected = module(*(torch.from_numpy(array) for array in feed.values())).numpy()
         actual = session.run(None, feed)[0]
-        real = mask.astype(bool) if per_token else slice(None)
+        counted = mask.astype(bool) if per_token else slice(None)
         finite = actual.shape == expected.shape and np.isfinite(actual).all()
-        difference = float(np.abs(actual[real] - expected[real]).max()) if finite else float("inf")
+        difference = float(np.abs(actual[counted] - expected[counted]).max()) if finite else float("inf")
         worst = max(worst, difference)
         if not difference <= tolerance:
             faults.append(f"batch {batch}, sequence {sequence}: largest difference {difference:.3g}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgekit.errors import BadInput, CheckFailed
-from edgekit.exporter import decoder as causal_export
+from edgekit.exporter import decoder as decoder_export
 from edgekit.exporter.decoder import export_decoder
 from edgekit.exporter.decoder_graph import cos_sin, write_graph
-from edgekit.models.decoders import Rotary, decoder_types, describe
+from edgekit.models.decoders import Decoder, Rotary, decoder_types, describe
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import check_graph
@@ -52,15 +53,13 @@ def test_a_wrong_graph_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     source = checkpoint("llama", tmp_path / "model")
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(
-        causal_export, "write_graph", lambda decoder, out, progress: write_graph(_turned(decoder), out, progress)
+        decoder_export, "write_graph", lambda decoder, out, progress: write_graph(with_other_angles(decoder), out, progress)
     )
     with pytest.raises(CheckFailed, match="differ from eager"):
         export_decoder(source, tmp_path / "out", max_length=64, progress=quiet)
 
 
-def _turned(decoder):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def with_other_angles(decoder: Decoder) -> Decoder:
     return replace(decoder, rotaries={"all": Rotary(decoder.rotaries["all"].frequency * 1.05, 1.0)})
 
 
