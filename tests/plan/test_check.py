@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def test_what_is_sound_is_let_through(steps: list[dict[str, Any]]) -> None:
         ([STRUCTURED, {"method": "prune-unstructured", "pattern": "3:7"}], "3:7 does not divide hidden size of 192$"),
         ([{**DISTILL, "width": 96, "neurons": 90}, {"method": "prune-unstructured", "pattern": "2:4"}], "intermediate size of 90$"),
         ([{**DISTILL, "heads": 2, "relations": "attention"}], "attention maps of 2 heads cannot be compared with 4"),
+        ([STRUCTURED, {**DISTILL, "heads": 2, "relations": "attention"}], "attention maps of 2 heads cannot be compared with 4"),
     ],
 )  # fmt: skip
 def test_a_step_is_checked_on_what_the_steps_before_it_leave(steps: list[dict[str, Any]], text: str) -> None:
@@ -180,6 +182,16 @@ def test_the_first_teacher_is_the_one_looked_into() -> None:
     assert fault == "compress 1, distill: relation_layer = 3 is no layer of a teacher of 3"
     deep, shallow = ModelFacts("first", layers=12), ModelFacts("second", layers=3)
     assert faults_in(asked, checkpoints={"first": deep, "second": shallow}) == []
+
+
+def test_a_students_own_layers_and_heads_are_compared_with_its_teachers() -> None:
+    given = {**DISTILL, "student": "small", "hidden": "last", "relations": "attention"}
+    small = ModelFacts("small", layers=6, heads=6)
+    deep, many = faults_in(recipe("text-classification", given), checkpoints={"small": small})
+    assert deep == "compress 1, distill: a student of 6 layers has more than its teacher's 4"
+    assert many.startswith("compress 1, distill: attention maps of 6 heads cannot be compared with 4; use")
+    uneven = replace(small, layers=3, uniform=False)
+    assert faults_in(recipe("text-classification", given), checkpoints={"small": uneven}) == []
 
 
 def test_learned_ranges_are_for_a_static_target_and_for_the_last_step() -> None:

@@ -35,6 +35,7 @@ ENCODER_CHAINS: list[list[Step]] = [
     [{**DISTILL, "width": 24, "layers": 1}, VOCABULARY, {**DISTILL, **PLAIN}],
     [{**STRUCTURED, "layers": 2}, VOCABULARY, VOCABULARY],
     [{**STRUCTURED, "keep": 0.4, "layers": 2}, {**DISTILL, "layers": 1}],
+    [{**STRUCTURED, "keep": 0.7}, {**DISTILL, "heads": 1, "neurons": 8, "hidden": "none"}],
     [{"method": "prune-oneshot", "keep": 0.5, "rows": 32, "trials": 0, "multiple_of": 8}],
     [{"method": "prune-gradual", "sparsity": 0.3, "epochs": 2, "steps": 2}],
 ]
@@ -103,6 +104,7 @@ def test_a_decoders_steps_leave_what_the_plan_says(family: str, steps: list[Step
         ("text-classification", {**DISTILL, "take": [0, 3]}),
         ("text-classification", {**DISTILL, "take": [0, 1], "layers": 3}),
         ("text-classification", {**DISTILL, "relations": "minilmv2", "relation_layer": 3}),
+        ("text-classification", {**DISTILL, "layers": 1, "hidden": "last"}),
         ("text-classification", {**STRUCTURED, "layers": 3}),
         ("text-generation", {"method": "distill-decoder", "layers": 3}),
         ("text-generation", {"method": "distill-decoder", "source": "sequence", "prompt": 8, "tokens": 17}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.errors import BadInput
 
-__all__ = ["MAPS", "evenly_spaced", "layer_map", "uniform_map"]
+__all__ = ["MAPS", "evenly_spaced", "layer_map", "map_faults", "uniform_map"]
 
 
 def evenly_spaced(count: int, have: int) -> list[int]:
@@ -18,7 +18,18 @@ def layer_map(kind: str, student: int, teacher: int) -> list[tuple[int, int]]:
     Raises:
         BadInput: the map does not exist for these depths.
     """
+    if faults := map_faults(kind, student, teacher):
+        raise BadInput(faults[0], where="compress, distill, hidden")
     return [(ours, theirs) for ours, theirs in enumerate(MAPS[kind](student, teacher), 1)]
+
+
+def map_faults(kind: str, student: int | None, teacher: int | None) -> list[str]:
+    """Why the map called `kind` does not exist for so many layers; a number that is not known is no fault."""
+    if kind in ("skip", "last") and student is not None and student < 2:
+        return [f'hidden = "{kind}" leaves out the last layer, and the student has one']
+    if kind == "last" and student is not None and teacher is not None and student > teacher:
+        return [f"a student of {student} layers has more than its teacher's {teacher}"]
+    return []
 
 
 def uniform_map(student: int, teacher: int) -> list[int]:
@@ -28,22 +39,12 @@ def uniform_map(student: int, teacher: int) -> list[int]:
 
 def skip_map(student: int, teacher: int) -> list[int]:
     """Every (N_t / N_s)-th layer but the last, which the outputs teach (Sun et al. 2019, PKD-Skip)."""
-    return uniform_map(student, teacher)[:-1] if student > 1 else _needs_two("skip")
+    return uniform_map(student, teacher)[:-1]
 
 
 def last_map(student: int, teacher: int) -> list[int]:
     """The layers right below the last, one for each student layer but its last (Sun et al. 2019, PKD-Last)."""
-    if student < 2:
-        return _needs_two("last")
-    if student > teacher:
-        raise BadInput(
-            f"a student of {student} layers has more than its teacher's {teacher}", where="compress, distill, hidden"
-        )
     return list(range(teacher - student + 1, teacher))
-
-
-def _needs_two(kind: str) -> list[int]:
-    raise BadInput(f'hidden = "{kind}" leaves out the last layer, and the student has one', where="compress, distill, hidden")
 
 
 MAPS = {"uniform": uniform_map, "skip": skip_map, "last": last_map}

@@ -15,7 +15,7 @@ relations are those of the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from edgekit.compress.checks import absent_labels, absent_modules, too_many_layers
-from edgekit.compress.distillation.layer_map import evenly_spaced
+from edgekit.compress.distillation.layer_map import evenly_spaced, layer_map, map_faults
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
 from edgekit.errors import BadInput
@@ -119,8 +119,8 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     if settings.student is not None and context.number > 1:
         faults.append("a `student` of its own drops what the steps before made; put this step first")
     faults += _layer_faults(settings, start.layers)
-    if settings.hidden in ("skip", "last") and settings.hidden_weight > 0 and student.layers is not None and student.layers < 2:
-        faults.append(f'hidden = "{settings.hidden}" leaves out the last layer, and the student has one')
+    if settings.hidden_weight > 0:
+        faults += map_faults(settings.hidden, student.layers, teachers[0].layers)
     faults += _relation_layer_faults(settings, teachers[0].layers)
     faults += _size_faults(settings, start, student, teachers[0], context)
     faults += absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, start.modules)
@@ -139,6 +139,7 @@ def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, M
         heads=cut_to(start.heads, settings.heads),
         kv_heads=cut_to(start.kv_heads, settings.heads),
         intermediate_size=cut_to(start.intermediate_size, settings.neurons),
+        uniform=start.uniform or (settings.heads is not None and settings.neurons is not None),
         pruned=model.pruned,
     )
 
@@ -189,10 +190,10 @@ def _size_faults(
         if asked is not None and have is not None and asked > have:
             faults.append(f"{setting} = {asked} of a model that has {have}")
     attention = settings.relations == "attention" and settings.relations_weight > 0
-    if attention and settings.heads is not None and teacher.heads is not None and settings.heads < teacher.heads:
-        faults.append(
-            f'attention maps of {settings.heads} heads cannot be compared with {teacher.heads}; use relations = "minilmv2"'
-        )
+    ours = student.heads if student.uniform or settings.heads is not None else None
+    theirs = teacher.heads if teacher.uniform else None
+    if attention and ours is not None and theirs is not None and ours != theirs:
+        faults.append(f'attention maps of {ours} heads cannot be compared with {theirs}; use relations = "minilmv2"')
     reshaped = settings.student is not None or settings.width is not None
     sizes_known = student.hidden_size is not None and context.original.hidden_size is not None
     if context.alone and reshaped and sizes_known and student.hidden_size != context.original.hidden_size:
@@ -252,9 +253,16 @@ def _checkpoint_faults(settings: Settings, context: StepContext) -> list[str]:
                     )
             elif named and ours and facts.labels and sorted(facts.labels) != sorted(ours):
                 faults.append(f"{setting}: {name} has other labels than the original")
-            elif named and ours and facts.labels and setting == "student" and facts.labels != ours:  # its head is kept as it is
+            elif (
+                named and ours and facts.labels and setting == "student" and _reordered(facts.labels, ours)
+            ):  # its head is kept
                 faults.append(f"{setting}: {name} has the original's labels in another order")
     return faults
+
+
+def _reordered(labels: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether these are the same labels in another order."""
+    return list(labels) != list(others) and sorted(labels) == sorted(others)
 
 
 def starting_layers(settings: Settings, have: int) -> list[int]:
@@ -279,7 +287,6 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     import torch
 
     from edgekit.compress.distillation.augment import more_rows
-    from edgekit.compress.distillation.layer_map import layer_map
     from edgekit.compress.distillation.objective import Objective
     from edgekit.compress.distillation.relations import heads_for
     from edgekit.compress.distillation.student import masters_of, starting_student
@@ -296,7 +303,7 @@ def run(work: Work, settings: Settings) -> dict[str, Any]:
     start = starting_student(work, settings, task)
     student, folder = start.model, start.folder
     labels, given = (labels_of(place) if task.named else [] for place in (folder, work.source))
-    if labels != given and sorted(labels) == sorted(given):
+    if _reordered(labels, given):
         raise BadInput("the student has the original's labels in another order", where="compress, distill, student")
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
     rows["train"] += more_rows(work, settings, rows["train"])
