@@ -58,11 +58,12 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_artifact(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny rows as the data stage leaves them."""
+    from edgekit.data.sources import SPLITS, Sources
     from edgekit.data.splits import prepare
 
     folder = tmp_path_factory.mktemp("tiny-rows")
-    asked = {split: str(tiny_data / f"{split}.jsonl") for split in ("train", "validation", "test")}
-    prepare(asked, ("text", "label"), folder)
+    sources = Sources(*(str(tiny_data / f"{split}.jsonl") for split in SPLITS))
+    prepare(sources, ("text", "label"), folder)
     return folder
 
 

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgekit.runtime.jsontypes import JsonValue
+
 __all__ = ["INPUTS", "identity", "usable_value"]
 
 INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context")
 """Columns that a model reads; the others say what it should answer."""
 
 
-def usable_value(column: str, value: Any) -> tuple[Any, str | None]:
+def usable_value(column: str, value: Any) -> tuple[JsonValue, str | None]:
     """(`value` as the task reads it, what is wrong with it or None). A column that is not known by name holds text.
 
     Numbers may be written as text, as they are in a .csv file.
@@ -20,13 +22,13 @@ def usable_value(column: str, value: Any) -> tuple[Any, str | None]:
     return _KINDS.get(column, _text)(value)
 
 
-def identity(row: Mapping[str, Any]) -> str:
+def identity(row: Mapping[str, JsonValue]) -> str:
     """The text that a row asks about: its input columns, one after the other."""
     parts = (row[column] for column in INPUTS if column in row)
-    return " ".join(part if isinstance(part, str) else " ".join(part) for part in parts)
+    return " ".join(" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in parts)
 
 
-def _text(value: Any) -> tuple[Any, str | None]:
+def _text(value: Any) -> tuple[JsonValue, str | None]:
     if not isinstance(value, str):
         return None, f"is {'null' if value is None else type(value).__name__}, not text"
     if not value.strip():
@@ -36,7 +38,7 @@ def _text(value: Any) -> tuple[Any, str | None]:
     return value, None
 
 
-def _words(value: Any) -> tuple[Any, str | None]:
+def _words(value: Any) -> tuple[JsonValue, str | None]:
     """A list of words or tags."""
     if not isinstance(value, list) or not value:
         return None, "is not a list of words"
@@ -47,7 +49,7 @@ def _words(value: Any) -> tuple[Any, str | None]:
     return value, None
 
 
-def _number(value: Any) -> tuple[Any, str | None]:
+def _number(value: Any) -> tuple[JsonValue, str | None]:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -55,7 +57,7 @@ def _number(value: Any) -> tuple[Any, str | None]:
     return (number, None) if math.isfinite(number) else (None, "is not a finite number")
 
 
-def _answers(value: Any) -> tuple[Any, str | None]:
+def _answers(value: Any) -> tuple[JsonValue, str | None]:
     """{"text": [...], "answer_start": [...]}, both alike long; no answers where the context has none."""
     wanted = "is not {'text': [...], 'answer_start': [...]} of equal lengths"
     if not isinstance(value, dict) or not {"text", "answer_start"} <= set(value):
@@ -68,6 +70,6 @@ def _answers(value: Any) -> tuple[Any, str | None]:
     return {"text": texts, "answer_start": starts}, None
 
 
-_KINDS: dict[str, Callable[[Any], tuple[Any, str | None]]] = {
+_KINDS: dict[str, Callable[[Any], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "tags": _words, "score": _number, "answers": _answers,
 }  # fmt: skip

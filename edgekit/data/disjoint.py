@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 from edgekit.data.columns import identity
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["fold", "overlap", "overlap_fault", "proof_disjoint"]
 
@@ -22,17 +22,17 @@ def fold(text: str) -> str:
     return " ".join(folded.split())
 
 
-def overlap(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[tuple[int, int, str]]:
+def overlap(one: Sequence[JsonObject], other: Sequence[JsonObject]) -> list[tuple[int, int, str]]:
     """(row in `one`, first such row in `other`, text as in `one`) of every shared input; rows count from 1."""
-    places: dict[str, int] = {}
+    first: dict[str, int] = {}
     for number, row in enumerate(other, 1):
-        places.setdefault(fold(identity(row)), number)
-    found = ((number, places.get(fold(identity(row))), identity(row)) for number, row in enumerate(one, 1))
-    return [(number, place, text) for number, place, text in found if place is not None]
+        first.setdefault(fold(identity(row)), number)
+    pairs = ((number, first.get(fold(identity(row))), identity(row)) for number, row in enumerate(one, 1))
+    return [(number, match, text) for number, match, text in pairs if match is not None]
 
 
 def proof_disjoint(
-    one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], names: tuple[str, str] = ("calibration", "evaluation")
+    one: Sequence[JsonObject], other: Sequence[JsonObject], names: tuple[str, str] = ("calibration", "evaluation")
 ) -> None:
     """Pass when no input of `one` stands in `other`.
 
@@ -51,8 +51,8 @@ def overlap_fault(shared: Sequence[tuple[int, int, str]], names: tuple[str, str]
         f"{rows} of {names[0]} also stand{'s' * (len(shared) == 1)} in {names[1]}",
         where="data",
         faults=[
-            f"{names[0]} row {number}, {names[1]} row {place}: {text[:SHOWN]!r}" + ("..." if len(text) > SHOWN else "")
-            for number, place, text in shared[:EXAMPLES]
+            f"{names[0]} row {number}, {names[1]} row {match}: {text[:SHOWN]!r}" + ("..." if len(text) > SHOWN else "")
+            for number, match, text in shared[:EXAMPLES]
         ],
         fix=fix,
     )

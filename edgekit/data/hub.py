@@ -6,16 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from edgekit.data.formats import Record
-from edgekit.data.rows import usable
+from edgekit.data.reading import Record
+from edgekit.data.rows import Row, usable
 from edgekit.errors import BadInput, NotPossibleHere
 
-__all__ = ["HUB", "HubSource", "parse_hub", "read_hub"]
+__all__ = ["HUB", "HubSource", "on_hub", "parse_hub", "read_hub"]
 
 HUB = "hub:"
 FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?:#(?P<config>[\w.-]+))?")
 HubSource = tuple[str, str | None, str | None]
 """(owner/name, revision, config)."""
+
+
+def on_hub(source: str) -> bool:
+    """Whether `source` names a hub data set; else it is a path."""
+    return source.startswith(HUB)
 
 
 def parse_hub(source: str) -> HubSource:
@@ -32,7 +37,7 @@ def parse_hub(source: str) -> HubSource:
 
 def read_hub(
     source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows of one split with exactly `columns` and none of `absent`; numbered class labels become their names.
 
     Pin a commit as revision: the cache key holds what is written in `source`, not what the hub has today.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from edgekit.data.rows import Row
 from edgekit.errors import BadInput
 
 __all__ = ["VERSION", "generate"]
@@ -32,7 +33,7 @@ def _version() -> str:
 VERSION = _version()
 
 
-def generate(seed: int, rows: int | None) -> dict[str, list[dict[str, str]]]:
+def generate(seed: int, rows: int | None) -> dict[str, list[Row]]:
     """The three splits, rows of one `text` each: whole paragraphs in order, each paragraph once, whatever the seed.
 
     Raises:
@@ -54,7 +55,7 @@ def generate(seed: int, rows: int | None) -> dict[str, list[dict[str, str]]]:
             piece = f"{piece}\n\n{paragraph}" if piece else paragraph
         pieces += [piece] if piece else []
     split = {0: "test", EVERY // 2: "validation"}
-    found: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
+    splits: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
     for number, piece in enumerate(pieces):
-        found[split.get(number % EVERY, "train")].append({"text": piece})
-    return found
+        splits[split.get(number % EVERY, "train")].append({"text": piece})
+    return splits

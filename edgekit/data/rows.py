@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from edgekit.data.columns import usable_value
-from edgekit.data.formats import Record, records
+from edgekit.data.formats import records
+from edgekit.data.reading import Record
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["MOST_FAULTS", "read_rows", "usable"]
+__all__ = ["MOST_FAULTS", "Row", "read_rows", "usable"]
+
+Row: TypeAlias = dict[str, JsonValue]
+"""Column of a task -> its value, checked: text, a number, a list of words, or answers."""
 
 MOST_FAULTS = 10
 """Faults of one file that are reported together."""
@@ -19,7 +24,7 @@ MOST_FAULTS = 10
 
 def read_rows(
     source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows of a .jsonl, .csv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
@@ -33,23 +38,23 @@ def read_rows(
 
 
 def usable(
-    found: Iterable[Record],
+    given: Iterable[Record],
     columns: tuple[str, ...],
     rename: dict[str, str] | None,
     absent: tuple[str, ...] = (),
     *,
     where: str,
-) -> list[dict[str, Any]]:
-    """The rows of `found`, when every one of them can be used.
+) -> list[Row]:
+    """The rows of `given`, when every one of them can be used.
 
     Raises:
         BadInput: a column that is not there, or one of `absent` that is; a value that is empty or not what the column holds;
             no rows at all.
     """
     names = {column: (rename or {}).get(column, column) for column in columns}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     faults: list[tuple[int, str]] = []
-    for record in found:
+    for record in given:
         fault = record.fault
         if fault is None:
             if not rows and not faults:
@@ -92,9 +97,9 @@ def _check_columns(record: Record, names: list[str], where: str) -> None:
     )
 
 
-def _row(record: Record, names: dict[str, str], absent: tuple[str, ...]) -> tuple[dict[str, Any], str | None]:
+def _row(record: Record, names: dict[str, str], absent: tuple[str, ...]) -> tuple[Row, str | None]:
     """(the columns of a row, the first thing that is wrong with it or None)."""
-    row = {}
+    row: Row = {}
     for name in absent:
         if name in record.values:
             return {}, f"has a {name!r}, which neither [data.columns] nor the first row names"
@@ -104,6 +109,7 @@ def _row(record: Record, names: dict[str, str], absent: tuple[str, ...]) -> tupl
         row[column], fault = usable_value(column, record.values[name])
         if fault is not None:
             return {}, f"{name!r} {fault}"
-    if {"tokens", "tags"} <= set(row) and len(row["tokens"]) != len(row["tags"]):
-        return {}, f"has {len(row['tokens'])} tokens and {len(row['tags'])} tags"
+    tokens, tags = row.get("tokens"), row.get("tags")
+    if isinstance(tokens, list) and isinstance(tags, list) and len(tokens) != len(tags):
+        return {}, f"has {len(tokens)} tokens and {len(tags)} tags"
     return row, None

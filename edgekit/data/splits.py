@@ -7,33 +7,32 @@ import hashlib
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from edgekit.data.columns import INPUTS, identity
 from edgekit.data.disjoint import fold, overlap, overlap_fault, proof_disjoint
 from edgekit.data.formats import records
-from edgekit.data.hub import HUB, parse_hub, read_hub
+from edgekit.data.hub import on_hub, parse_hub, read_hub
 from edgekit.data.labels import labels_known
-from edgekit.data.rows import read_rows
+from edgekit.data.rows import Row, read_rows
+from edgekit.data.sources import SPLITS, Sources
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import write_atomically
 
-__all__ = ["RECORD", "ROWS", "SPLITS", "VERSION", "columns_there", "labels_known", "prepare", "proof_disjoint", "source_digest"]
+__all__ = ["RECORD", "SPLITS", "VERSION", "columns_there", "labels_known", "prepare", "proof_disjoint", "source_digest"]
 
 VERSION = 1
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
-SPLITS = ("train", "validation", "test")
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
 RECORD = "data.json"
-ROWS = 12_000
-"""Rows of a built-in corpus, where the recipe does not say."""
 FEWEST = 2
 CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference"}
 
 
-def source_digest(asked: dict[str, Any]) -> str:
-    """sha256 over what is asked for and what lies behind it; taken when the plan is made.
+def source_digest(sources: Sources) -> str:
+    """sha256 over what is asked for and what is in it; taken when the plan is made.
 
     Files count by name and contents, not by folder, so that a moved checkout keeps its cache. A built-in corpus counts by
     its version and settings, a hub data set by name, revision and config.
@@ -41,15 +40,15 @@ def source_digest(asked: dict[str, Any]) -> str:
     Raises:
         BadInput: files that are not there, a malformed hub name, or an unknown corpus; all of them at once.
     """
-    total = hashlib.sha256(json.dumps([VERSION, _without_folders(asked)], sort_keys=True).encode())
-    if "builtin" in asked:
-        total.update(str(_corpus(asked["builtin"]).VERSION).encode())
+    total = hashlib.sha256(json.dumps([VERSION, sources.document()], sort_keys=True).encode())
+    if sources.builtin:
+        total.update(_corpus(sources.builtin).VERSION.encode())
         return total.hexdigest()
-    more = [source for source, _ in _texts(asked)]
-    files = [source for source in (*(asked[split] for split in SPLITS), *more) if not _on_hub(source)]
-    for split in SPLITS:
-        if _on_hub(asked[split]):
-            parse_hub(asked[split])
+    every = [*map(sources.of, SPLITS), *(source for source, _ in sources.texts())]
+    files = [source for source in every if not on_hub(source)]
+    for source in map(sources.of, SPLITS):
+        if on_hub(source):
+            parse_hub(source)
     missing = [name for name in files if not Path(name).is_file()]
     if missing:
         raise BadInput(
@@ -60,46 +59,44 @@ def source_digest(asked: dict[str, Any]) -> str:
             with Path(name).open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as fault:
-            raise BadInput(f"cannot be opened: {fault.strerror}", where=str(name)) from None
+            raise BadInput(f"cannot be opened: {fault.strerror}", where=name) from None
     return total.hexdigest()
 
 
-def columns_there(asked: dict[str, Any], columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[str, ...]:
+def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[str, ...]:
     """`columns`, and those of `optional` that the recipe names or that the first sound row of a local split has.
 
     All rows must have these then. A file that cannot be read adds none: the stage that reads it says what is wrong with it.
     """
-    rename = asked.get("columns", {})
-    there = set(rename)
-    for split in SPLITS:
-        if optional and split in asked and not _on_hub(asked[split]):
+    names = set(sources.columns)
+    for source in filter(None, map(sources.of, SPLITS)):
+        if optional and not on_hub(source):
             with contextlib.suppress(BadInput):
-                there |= set(next((record.values for record in records(Path(asked[split])) if record.fault is None), {}))
-    return (*columns, *(column for column in optional if column in there))
+                names |= set(next((record.values for record in records(Path(source)) if record.fault is None), {}))
+    return (*columns, *(column for column in optional if column in names))
 
 
-def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path, absent: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read the three splits of `asked` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
+def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read the three splits of `sources` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
-    `asked` is {"builtin": "intents", "seed": 7, "rows": 12000} or {"train": source, "validation": source, "test": source,
-    "columns": {column: name there}}, where a source is a path or hub:owner/name. Training rows lose their doubles, of
-    which the first is kept. Training rows whose text also stands in validation or test are dropped too, or refused with
-    "on_overlap": "refuse". Texts are compared after `fold`. Evaluation rows are never touched. Same source, same bytes.
+    Of duplicate training rows the first is kept. Training rows whose text also stands in validation or test are dropped too, or
+    refused where `sources.on_overlap` is "refuse". Texts are compared after `fold`. Evaluation rows are never touched. The same
+    source gives the same bytes.
 
     `absent`: columns of the task that these rows are without, and that none of them may have.
 
     Raises:
         BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that training never shows.
     """
-    read = _read(asked, columns, absent)
+    read = _read(sources, columns, absent)
     for split in SPLITS:
         _check_size(split, len(read[split]))
-    unlabelled = _unlabelled(asked, read)
-    train, removed = _clean_training(read, refuse=asked.get("on_overlap", "drop") == "refuse")
-    _check_size("train", len(train), "once doubles and rows of the other splits are gone")
+    unlabelled = _unlabelled(sources, read)
+    train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
+    _check_size("train", len(train), "once duplicates and rows of the other splits are gone")
     read["train"] = train
     record: dict[str, Any] = {
-        "source": _without_folders(asked),
+        "source": sources.document(),
         "columns": list(columns),
         "splits": {},
         "duplicates_removed": removed,
@@ -123,49 +120,36 @@ def prepare(asked: dict[str, Any], columns: tuple[str, ...], folder: Path, absen
     return record
 
 
-def _read(asked: dict[str, Any], columns: tuple[str, ...], absent: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
-    if "builtin" in asked:
-        corpus = _corpus(asked["builtin"])
-        rows = asked.get("rows", ROWS if asked["builtin"] == "intents" else None)
-        made: dict[str, list[dict[str, Any]]] = corpus.generate(asked["seed"], rows)
-        return made
-    rename = asked.get("columns", {})
+def _read(sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...]) -> dict[str, list[Row]]:
+    if sources.builtin:
+        return _corpus(sources.builtin).generate(sources.seed, sources.rows)
+    names = dict(sources.columns)
     return {
-        split: read_hub(asked[split], split, columns, rename, absent)
-        if _on_hub(asked[split])
-        else read_rows(asked[split], columns, rename, absent)
-        for split in SPLITS
+        split: read_hub(source, split, columns, names, absent) if on_hub(source) else read_rows(source, columns, names, absent)
+        for split, source in ((split, sources.of(split)) for split in SPLITS)
     }
 
 
-def _texts(asked: dict[str, Any]) -> list[tuple[str, str]]:
-    """(source, name of its text column, or "") of each source of unlabelled text."""
-    given = asked.get(UNLABELLED, [])
-    parts = [source.rpartition("#") for source in ([given] if isinstance(given, str) else given)]
-    return [(before, after) if mark else (after, "") for before, mark, after in parts]
-
-
-def _unlabelled(asked: dict[str, Any], read: dict[str, list[dict[str, Any]]]) -> list[dict[str, str]]:
+def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:
     """Unlabelled rows, each text once, without those that stand in validation or test."""
-    rename = asked.get("columns", {})
-    rows: list[dict[str, str]] = []
-    for source, column in _texts(asked):
-        names = {**rename, **({"text": column} if column else {})}
-        rows += read_hub(source, "train", ("text",), names) if _on_hub(source) else read_rows(source, ("text",), names)
+    rows: list[Row] = []
+    for source, column in sources.texts():
+        names = {**sources.columns, **({"text": column} if column else {})}
+        rows += read_hub(source, "train", ("text",), names) if on_hub(source) else read_rows(source, ("text",), names)
     known = {fold(identity(row)) for split in ("validation", "test") for row in read[split]}
-    once = {fold(row["text"]): row for row in rows}
+    once = {fold(identity(row)): row for row in rows}
     return [row for text, row in once.items() if text not in known]
 
 
-def _clean_training(read: dict[str, list[dict[str, Any]]], *, refuse: bool) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Training rows without doubles and without rows of the other splits; how many went, and why."""
+def _clean_training(read: dict[str, list[Row]], *, refuse: bool) -> tuple[list[Row], dict[str, int]]:
+    """Training rows without duplicates and without rows of the other splits; how many went, and why."""
     removed = {"train": 0, "train_other_label": 0, "train_in_validation": 0, "train_in_test": 0}
     elsewhere = {split: {fold(identity(row)) for row in read[split]} for split in ("validation", "test")}
     for split in elsewhere if refuse else ():
         if shared := overlap(read["train"], read[split]):
             raise overlap_fault(shared, ("train", split), fix='remove them, or set on_overlap = "drop"')
-    kept: list[dict[str, Any]] = []
-    first: dict[str, Any] = {}
+    kept: list[Row] = []
+    first: dict[str, Row] = {}
     for row in read["train"]:
         text = fold(identity(row))
         if text in elsewhere["test"]:
@@ -180,11 +164,13 @@ def _clean_training(read: dict[str, list[dict[str, Any]]], *, refuse: bool) -> t
     return kept, removed
 
 
-def _labels(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else value
+def _labels(value: JsonValue) -> list[str]:
+    """The label, or the tags, of a row."""
+    return list(map(str, value)) if isinstance(value, list) else [str(value)]
 
 
-def _answer(row: dict[str, Any]) -> Any:
+def _answer(row: Row) -> Row:
+    """What a row says of the answer: its columns that a model does not read."""
     return {column: value for column, value in row.items() if column not in INPUTS}
 
 
@@ -198,23 +184,18 @@ def _check_size(split: str, rows: int, when: str = "") -> None:
         )
 
 
-def _corpus(name: str) -> Any:
-    """The module of a built-in corpus: VERSION and generate(seed, rows)."""
+class _Corpus(Protocol):
+    """The module of a built-in corpus."""
+
+    VERSION: str
+    """Changes when the same settings would give other rows."""
+
+    def generate(self, seed: int, rows: int | None) -> dict[str, list[Row]]:
+        """The three splits by name. `rows`: how many in all; None for as many as it has by itself."""
+        ...
+
+
+def _corpus(name: str) -> _Corpus:
     if name not in CORPORA:
         raise BadInput(f"no built-in corpus {name!r}", where="data, builtin", fix=f"known: {', '.join(CORPORA)}")
-    return importlib.import_module(CORPORA[name])
-
-
-def _on_hub(source: str) -> bool:
-    return str(source).startswith(HUB)
-
-
-def _without_folders(asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked, with the names of files but not where they lie on this machine."""
-
-    def bare(value: Any) -> Any:
-        if isinstance(value, list):
-            return [bare(item) for item in value]
-        return value if _on_hub(value) else Path(value).name
-
-    return {key: bare(value) if key in (*SPLITS, UNLABELLED) else value for key, value in asked.items()}
+    return cast(_Corpus, importlib.import_module(CORPORA[name]))

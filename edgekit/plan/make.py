@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target, load_target
 from edgekit.data.alone import ALONE, texts_alone
+from edgekit.data.sources import sources_of
 from edgekit.data.splits import columns_there, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
@@ -46,16 +47,16 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     targets = [load_target(target) for target in target_names]
     task = find_task(recipe.task)
     source, source_model_digest = _source_model(recipe, path)
-    data = _data_source(recipe, path)
-    alone = bool(task.alone) and texts_alone(data, task.columns)
-    columns = ALONE if alone else columns_there(data, task.columns, task.optional)
+    sources = sources_of(recipe.data, path.parent, recipe.seed)
+    alone = bool(task.alone) and texts_alone(sources, task.columns)
+    columns = ALONE if alone else columns_there(sources, task.columns, task.optional)
     pairs = "text_pair" in columns
     locations = checkpoint_locations(recipe, path)
     facts, checkpoints = original_facts(recipe, source), checkpoint_facts(locations)
     faults = faults_of(recipe, targets, facts, checkpoints=checkpoints, pairs=pairs, alone=alone, host=host)
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
-    rows = rows_stage(recipe, columns, data, source_digest(data))
+    rows = rows_stage(recipe, columns, sources, source_digest(sources))
     original = original_stage(recipe, rows, source, source_model_digest, pairs=pairs)
     if alone:
         rows = answers_stage(recipe, rows, original)
@@ -123,22 +124,6 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
         kernels=target.provider in shared.host.providers,
     )  # fmt: skip
     return TargetPlan(target, target.matches(shared.host), variants, audit, shared.calibration)
-
-
-def _data_source(recipe: Recipe, path: Path) -> dict[str, JsonValue]:
-    """What to read rows from, with paths made absolute. `path`: the recipe's file."""
-    data: dict[str, JsonValue] = {name: value for name, value in recipe.data.model_dump().items() if value not in (None, {})}
-
-    def absolute(source: str) -> str:
-        return source if source.startswith("hub:") else str((path.parent / source).resolve())
-
-    for split in ("train", "validation", "test", "unlabelled"):
-        sources = getattr(recipe.data, split)
-        if sources:
-            data[split] = absolute(sources) if isinstance(sources, str) else [absolute(source) for source in sources]
-    if recipe.data.builtin is not None:
-        data["seed"] = recipe.seed
-    return data
 
 
 def _source_model(recipe: Recipe, path: Path) -> tuple[str | None, str | None]:

@@ -15,10 +15,11 @@ from edgekit.compress.registry import find_method
 from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
 from edgekit.config.target import Target
+from edgekit.data.sources import Sources
 from edgekit.plan.facts import digest_of
 from edgekit.plan.plan import HostFacts
 from edgekit.runtime.bundle.names import MODEL
-from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Context, Stage
 from edgekit.tasks import find_task
 
@@ -79,10 +80,10 @@ class AuditSettings:
     """Whether onnxruntime here has the target's provider, so that its own kernels are seen."""
 
 
-def rows_stage(recipe: Recipe, columns: tuple[str, ...], source: dict[str, JsonValue], digest: str) -> Stage:
+def rows_stage(recipe: Recipe, columns: tuple[str, ...], sources: Sources, digest: str) -> Stage:
     """Read, check, deduplicate and hash the three splits.
 
-    `columns`: the task's, and those of its optional ones that rows have. `source`: what to read, and its `digest`.
+    `columns`: the task's, and those of its optional ones that rows have. `sources`: what to read, and its `digest`.
     """
     optional = find_task(recipe.task).optional
     absent = tuple(column for column in optional if column not in columns)
@@ -90,7 +91,7 @@ def rows_stage(recipe: Recipe, columns: tuple[str, ...], source: dict[str, JsonV
     def run(context: Context) -> JsonObject:
         from edgekit.data.splits import prepare
 
-        return {"splits": prepare(source, columns, context.out, absent)["splits"]}
+        return {"splits": prepare(sources, columns, context.out, absent)["splits"]}
 
     return Stage(
         "rows", "read and check the rows", run, external={"source": digest},

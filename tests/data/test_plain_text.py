@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.data.formats import PIECE
+from edgekit.data.formats.plain_text import PIECE
 from edgekit.data.rows import read_rows
 from edgekit.errors import BadInput
 

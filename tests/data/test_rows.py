@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit.data import formats
+from edgekit.data import reading
 from edgekit.data.rows import MOST_FAULTS, read_rows
 from edgekit.errors import BadInput
 
@@ -200,6 +200,6 @@ def test_parquet_types_and_empty_tables(tmp_path: Path) -> None:
 def test_size_is_capped_after_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = write(tmp_path / name, [{"text": "a" * 4000, "label": "b"}] * 30)
     assert len(read_rows(path, COLUMNS)) == 30
-    monkeypatch.setattr(formats, "LARGEST", 2000)
+    monkeypatch.setattr(reading, "LARGEST", 2000)
     with pytest.raises(BadInput, match="GiB when unpacked"):
         read_rows(path, COLUMNS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.data.disjoint import fold
+from edgekit.data.sources import Sources
 from edgekit.data.splits import labels_known, prepare, proof_disjoint, source_digest
 from edgekit.errors import BadInput
 
@@ -22,22 +24,20 @@ TEST = [("oven on", "on"), ("oven off", "off")]
 Pairs = list[tuple[str, str]]
 
 
-def source(
-    folder: Path, train: Pairs = TRAIN, validation: Pairs = VALIDATION, test: Pairs = TEST, **more: Any
-) -> dict[str, Any]:
+def source(folder: Path, train: Pairs = TRAIN, validation: Pairs = VALIDATION, test: Pairs = TEST, **more: Any) -> Sources:
     folder.mkdir(exist_ok=True)
-    asked: dict[str, Any] = dict(more)
+    paths = {}
     for split, pairs in (("train", train), ("validation", validation), ("test", test)):
         path = folder / f"{split}.jsonl"
         path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in pairs), encoding="utf-8")
-        asked[split] = str(path)
-    return asked
+        paths[split] = str(path)
+    return Sources(**paths, **more)
 
 
-def made(tmp_path: Path, asked: dict[str, Any], name: str = "out") -> dict[str, Any]:
+def made(tmp_path: Path, sources: Sources, name: str = "out") -> dict[str, Any]:
     out = tmp_path / name
     out.mkdir()
-    return prepare(asked, COLUMNS, out)
+    return prepare(sources, COLUMNS, out)
 
 
 def test_artifact_holds_canonical_rows_and_their_record(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_doubles_and_overlap_leave_training_only(tmp_path: Path) -> None:
 
 
 def test_overlap_can_be_refused(tmp_path: Path) -> None:
-    asked = source(tmp_path / "in", [*TRAIN, ("Oven  ON", "on")], on_overlap="refuse")
+    sources = source(tmp_path / "in", [*TRAIN, ("Oven  ON", "on")], on_overlap="refuse")
     with pytest.raises(BadInput, match="1 row of train also stands in test") as caught:
-        made(tmp_path, asked)
+        made(tmp_path, sources)
     assert caught.value.faults == ("train row 5, test row 1: 'Oven  ON'",)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -95,9 +95,9 @@ def test_empty_split(tmp_path: Path, split: str) -> None:
 
 
 def test_nothing_left_to_train_on(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="the train split has no rows once doubles"):
+    with pytest.raises(BadInput, match="the train split has no rows once duplicates"):
         made(tmp_path, source(tmp_path / "in", train=TEST))
-    with pytest.raises(BadInput, match="the train split has one row once doubles"):
+    with pytest.raises(BadInput, match="the train split has one row once duplicates"):
         made(tmp_path, source(tmp_path / "in", train=[("a", "on")] * 3), "second")
 
 
@@ -117,12 +117,12 @@ def test_labels_known_names_labels_rows_and_neighbours() -> None:
 
 
 def test_columns_are_renamed_on_the_way_in(tmp_path: Path) -> None:
-    asked = source(tmp_path / "in")
+    sources = source(tmp_path / "in")
     for split in ("train", "validation", "test"):
-        path = Path(asked[split])
+        path = Path(sources.of(split))
         path.write_text(path.read_text(encoding="utf-8").replace('"text"', '"utterance"'), encoding="utf-8")
-    asked["columns"] = {"text": "utterance"}
-    assert made(tmp_path, asked)["splits"]["train"]["rows"] == 4
+    sources = replace(sources, columns={"text": "utterance"})
+    assert made(tmp_path, sources)["splits"]["train"]["rows"] == 4
 
 
 def test_proof_disjoint() -> None:
@@ -148,28 +148,28 @@ def test_fold_is_stable_and_blind_to_case_and_space(text: str) -> None:
 
 
 def test_digest_follows_contents_and_settings(tmp_path: Path) -> None:
-    asked = source(tmp_path / "in")
-    first = source_digest(asked)
-    assert source_digest({**asked, "on_overlap": "refuse"}) != first
+    sources = source(tmp_path / "in")
+    first = source_digest(sources)
+    assert source_digest(replace(sources, on_overlap="refuse")) != first
     source(tmp_path / "in", test=[*TEST, ("more", "on")])
-    assert source_digest(asked) != first
-    assert source_digest({**asked, "test": "hub:owner/name"}) != source_digest({**asked, "test": "hub:owner/name@abc"})
-    built_in = {"builtin": "intents", "seed": 7, "rows": 12_000}
-    assert source_digest(built_in) != source_digest({**built_in, "seed": 8})
+    assert source_digest(sources) != first
+    assert source_digest(replace(sources, test="hub:owner/name")) != source_digest(replace(sources, test="hub:owner/name@abc"))
+    built_in = Sources(builtin="intents", seed=7, rows=12_000)
+    assert source_digest(built_in) != source_digest(replace(built_in, seed=8))
 
 
 def test_digest_refuses_what_cannot_be_read(tmp_path: Path) -> None:
-    asked = source(tmp_path / "in")
+    sources = source(tmp_path / "in")
     with pytest.raises(BadInput) as caught:
-        source_digest({**asked, "train": "none.jsonl", "test": "neither.jsonl"})
+        source_digest(replace(sources, train="none.jsonl", test="neither.jsonl"))
     assert caught.value.faults == ("none.jsonl", "neither.jsonl")
     with pytest.raises(BadInput, match="not a hub data set"):
-        source_digest({**asked, "test": "hub:name"})
+        source_digest(replace(sources, test="hub:name"))
     with pytest.raises(BadInput, match="no built-in corpus 'intent'"):
-        source_digest({"builtin": "intent", "seed": 1})
+        source_digest(Sources(builtin="intent", seed=1))
 
 
 def test_built_in_corpus_as_an_artifact(tmp_path: Path) -> None:
-    record = made(tmp_path, {"builtin": "intents", "seed": 7, "rows": 400})
+    record = made(tmp_path, Sources(builtin="intents", seed=7, rows=400))
     assert sum(entry["rows"] for entry in record["splits"].values()) == 400
     assert not any(record["duplicates_removed"].values())

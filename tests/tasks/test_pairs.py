@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.compress.distillation.augment import augmented_rows, unlabelled_rows
 from edgekit.data.columns import identity
+from edgekit.data.sources import Sources
 from edgekit.data.splits import columns_there, prepare
 from edgekit.errors import BadInput
 from edgekit.runtime.processors.text_classification import prepare as passes_of
@@ -58,13 +59,13 @@ def rows() -> dict[str, list[dict[str, Any]]]:
     return {"train": mixed[:128], "validation": mixed[128:160], "test": mixed[160:]}
 
 
-def write(folder: Path, splits: dict[str, list[dict[str, Any]]], names: dict[str, str] | None = None) -> dict[str, Any]:
-    """The rows as files, their columns renamed; what a recipe asks for then."""
+def write(folder: Path, splits: dict[str, list[dict[str, Any]]], names: dict[str, str] | None = None) -> Sources:
+    """The rows as files, their columns renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, given in splits.items():
         lines = [json.dumps({(names or {}).get(key, key): value for key, value in row.items()}) for row in given]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    return {split: str(folder / f"{split}.jsonl") for split in splits}
+    return Sources(**{split: str(folder / f"{split}.jsonl") for split in splits})
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +115,9 @@ def test_rows_with_a_second_text_are_seen_when_the_plan_is_made(tmp_path: Path) 
     single = [{"text": "a", "label": "b"}]
     assert columns_there(write(tmp_path / "two", rows()), task.columns, task.optional) == COLUMNS
     assert columns_there(write(tmp_path / "one", {"train": single}), task.columns, task.optional) == task.columns
-    hub = {"train": "hub:owner/name", "columns": {"text_pair": "hypothesis"}}
+    hub = Sources(train="hub:owner/name", columns={"text_pair": "hypothesis"})
     assert columns_there(hub, task.columns, task.optional) == COLUMNS
-    assert columns_there({"train": str(tmp_path / "no.jsonl")}, task.columns, task.optional) == task.columns
+    assert columns_there(Sources(train=str(tmp_path / "no.jsonl")), task.columns, task.optional) == task.columns
 
 
 def test_a_second_text_changes_the_keys_of_rows_and_original() -> None:

@@ -15,12 +15,15 @@ from random import Random
 
 from edgekit.data.intents.grammar import KINDS, Core, Grammar, Intent, choose, fill, load_grammar
 from edgekit.data.intents.misspell import misspell
+from edgekit.data.rows import Row
 from edgekit.errors import BadInput
 
 __all__ = ["SMALLEST", "VERSION", "generate"]
 
-VERSION = 1
+VERSION = "1"
 """Raise it with every change of frames or generator: it is part of the cache key."""
+ROWS = 12_000
+"""Where none are asked for."""
 SMALLEST = 100
 LARGEST = 200_000
 """Rows. Beyond, most rows would be one request in another dress."""
@@ -35,14 +38,15 @@ TRIES = 400
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-def generate(seed: int, rows: int) -> dict[str, list[dict[str, str]]]:
-    """`rows` utterances as {"train", "validation", "test"} of 80, 10 and 10 per cent, each row {"text", "label"}.
+def generate(seed: int, rows: int | None = None) -> dict[str, list[Row]]:
+    """`rows` utterances, or 12,000, as {"train", "validation", "test"} of 80, 10 and 10 per cent, each row {"text", "label"}.
 
     No text occurs twice. Every label of validation and test occurs in training.
 
     Raises:
         BadInput: fewer than 100 rows, more than 200,000, or more of one intent than its frames can say.
     """
+    rows = ROWS if rows is None else rows
     grammar = load_grammar()
     if not SMALLEST <= rows <= LARGEST:
         fix = f"ask for {SMALLEST:,} to {LARGEST:,}"
@@ -53,7 +57,7 @@ def generate(seed: int, rows: int) -> dict[str, list[dict[str, str]]]:
     vocabulary = _vocabulary(grammar)
     names = [name for name, intent in grammar.intents.items() for _ in range(intent.weight)]
     wanted = _quotas(names, rows)
-    made: dict[str, list[dict[str, str]]] = {split: [] for split in SHARES}
+    made: dict[str, list[Row]] = {split: [] for split in SHARES}
     seen: set[str] = set()
     for name in grammar.intents:
         left = {split: wanted[split].get(name, 0) for split in SHARES}
@@ -73,7 +77,7 @@ def generate(seed: int, rows: int) -> dict[str, list[dict[str, str]]]:
             raise BadInput(
                 f"the frames of {name!r} cannot make so many different rows", where="data, rows", fix="ask for fewer rows"
             )
-    return {split: _shuffled(found, random) for split, found in made.items()}
+    return {split: _shuffled(rows, random) for split, rows in made.items()}
 
 
 def _core(grammar: Grammar, intent: Intent, random: Random) -> Core:
@@ -117,7 +121,7 @@ def _vocabulary(grammar: Grammar) -> frozenset[str]:
     return frozenset("".join(letter if letter.isalpha() else " " for letter in " ".join(lines)).split())
 
 
-def _shuffled(rows: list[dict[str, str]], random: Random) -> list[dict[str, str]]:
+def _shuffled(rows: list[Row], random: Random) -> list[Row]:
     """Fisher-Yates, by the same promised stream."""
     for last in range(len(rows) - 1, 0, -1):
         other = int(random.random() * (last + 1))

@@ -1,0 +1,44 @@
+"""File formats: one file a format, which holds `FORMAT`; each also packed with gzip or xz."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from edgekit.data.reading import PACKINGS, Format, Record
+from edgekit.errors import BadInput
+
+__all__ = ["endings", "records"]
+
+
+@cache
+def _formats() -> dict[str, Format]:
+    """The format of each ending."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    formats: list[Format] = [module.FORMAT for module in modules]
+    return {ending: format_ for format_ in formats for ending in format_.endings}
+
+
+def endings() -> list[str]:
+    """Endings of the files that can be read, packing left out."""
+    return sorted(_formats())
+
+
+def records(path: Path) -> Iterator[Record]:
+    """Every record of `path`, in order.
+
+    Raises:
+        BadInput: no such file, an unknown format, damaged packing, or more bytes than `edgekit.data.reading.LARGEST`.
+    """
+    if not path.is_file():
+        raise BadInput("is a folder, not a data file" if path.is_dir() else "no such data file", where=str(path))
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
+    ending = suffixes[-1] if suffixes else ""
+    if ending not in _formats():
+        known = f"use {', '.join(endings())}, each also with .gz or .xz"
+        raise BadInput(f"unknown kind of data file {ending + packing!r}", where=str(path), fix=known)
+    return _formats()[ending].records(path, packing)

@@ -1,0 +1,95 @@
+"""What file formats share: the record they yield, and bytes and lines of a file, packed or not, that cannot outgrow memory."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from edgekit.errors import BadInput
+
+__all__ = ["LARGEST", "PACKINGS", "Format", "Record", "check_size", "read_bytes", "read_lines", "undecodable"]
+
+LARGEST = 2 * 1024**3
+"""Bytes of a file after unpacking. What grows beyond is a decompression bomb, or wants a smaller sample."""
+PACKINGS = (".gz", ".xz")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a file: its line (its row, in Parquet), and its values or what is wrong with it."""
+
+    line: int
+    values: dict[str, Any]
+    """Column -> value as the file holds it, not checked yet."""
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format."""
+
+    endings: tuple[str, ...]
+    """Endings of file names, with their dot, in lower case."""
+    records: Callable[[Path, str], Iterator[Record]]
+    """(file, its packing: "", ".gz" or ".xz") -> its records in order.
+
+    It raises BadInput where the file as a whole cannot be read; what is wrong with one record is that record's `fault`.
+    """
+
+
+def read_lines(path: Path, packing: str) -> Iterator[str]:
+    """Lines with their ends. Bytes that are not UTF-8 come as lone surrogates, so that their line can be named."""
+    total = 0
+    with _opened(path, packing) as file:
+        while line := _read(file, path, packing, LARGEST - total + 1, line=True):
+            text = line.decode("utf-8-sig" if total == 0 else "utf-8", errors="surrogateescape")
+            total += len(line)
+            check_size(total, path)
+            yield text
+
+
+def read_bytes(path: Path, packing: str) -> bytes:
+    """The whole file, unpacked.
+
+    Raises:
+        BadInput: it cannot be read, its packing is damaged, or it is larger than `LARGEST`.
+    """
+    with _opened(path, packing) as file:
+        data = _read(file, path, packing, LARGEST + 1)
+    check_size(len(data), path)
+    return data
+
+
+def check_size(size: int, path: Path) -> None:
+    """Raises BadInput above `LARGEST` bytes."""
+    if size > LARGEST:
+        raise BadInput(
+            f"more than {LARGEST / 1024**3:.3g} GiB when unpacked", where=str(path), fix="split the file, or sample it"
+        )
+
+
+def undecodable(text: str) -> bool:
+    """Whether `text` came from bytes that are not UTF-8."""
+    return any("\udc80" <= letter <= "\udcff" for letter in text) if not text.isascii() else False
+
+
+def _opened(path: Path, packing: str) -> BinaryIO:
+    try:
+        if packing == ".gz":
+            return cast(BinaryIO, gzip.open(path, "rb"))
+        return cast(BinaryIO, lzma.open(path, "rb")) if packing == ".xz" else path.open("rb")
+    except OSError as fault:
+        raise BadInput(f"cannot be opened: {fault.strerror}", where=str(path)) from None
+
+
+def _read(file: BinaryIO, path: Path, packing: str, limit: int, *, line: bool = False) -> bytes:
+    try:
+        return file.readline(limit) if line else file.read(limit)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as fault:
+        damaged = f"damaged {packing} file: " if packing else "cannot be read: "
+        raise BadInput(f"{damaged}{fault}", where=str(path)) from None
