@@ -13,12 +13,11 @@ from rich.progress import Progress as Bar
 
 from edgekit.runtime.progress import Progress, silent
 
-__all__ = ["Progress", "Show", "err", "out", "silent"]
+__all__ = ["Progress", "Show", "err", "silent"]
 
-out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 QUIET_SECONDS = 10.0
-"""Without a terminal a long stage says where it is this often."""
+"""Without a terminal a long stage says this often how far it is."""
 
 
 class Show:
@@ -61,12 +60,12 @@ class Show:
             yield update
 
     def _plain(self, title: str) -> Progress:
-        said = time.monotonic()
+        printed = time.monotonic()
 
         def update(done: float, total: float, text: str) -> None:
-            nonlocal said
-            if time.monotonic() - said > QUIET_SECONDS:
-                said = time.monotonic()
+            nonlocal printed
+            if time.monotonic() - printed > QUIET_SECONDS:
+                printed = time.monotonic()
                 share = f"{done / total:4.0%}" if total else ""
                 err.print(f"    {share} {text or title}", soft_wrap=True, markup=False)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.pipeline.execute import Finished
 from edgekit.plan.recipes import recipe_model
 from edgekit.progress import Show
 from edgekit.runtime.bench.supervise import Runs
@@ -161,9 +162,9 @@ def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
     monkeypatch.setattr(run, "BUILD", tmp_path)
     asked: list[list[str]] = []
 
-    def produced(stages: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
+    def produced(stages: list[Stage], build: Path, show: Show) -> Finished:
         asked.append([stage.name for stage in stages])
-        return {stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "trained", {}, 1.0)}, set()
+        return Finished({stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "trained", {}, 1.0)}, frozenset())
 
     monkeypatch.setattr(run, "run_stages", produced)
     base = run.base_of(METHODS.parents[1] / "recipes" / "squad.toml")
@@ -183,9 +184,9 @@ def test_a_second_teacher_has_a_head_and_a_seed_of_its_own(
     monkeypatch.setattr(run, "BUILD", tmp_path)
     trained: list[Stage] = []
 
-    def produced(stages: list[Stage], build: Path, show: Show) -> tuple[dict[str, Artifact], set[str]]:
+    def produced(stages: list[Stage], build: Path, show: Show) -> Finished:
         trained.append(stages[-1])
-        return {stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "second", {}, 1.0)}, set()
+        return Finished({stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "second", {}, 1.0)}, frozenset())
 
     monkeypatch.setattr(run, "run_stages", produced)
     base = run.base_of(METHODS.parents[1] / "recipes" / "wnut17.toml")

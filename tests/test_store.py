@@ -17,7 +17,7 @@ import pytest
 
 from edgekit.config.quantize import Quantize, WeightOnly
 from edgekit.errors import NotPossibleHere
-from edgekit.pipeline.run import run_stages
+from edgekit.pipeline.execute import run_stages
 from edgekit.progress import Show
 from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, write_atomically
 
@@ -209,7 +209,8 @@ def test_what_another_run_is_making_is_put_off(tmp_path: Path) -> None:
     other.start()
     assert started.wait(30)
     assert being_made(tmp_path, slow)
-    done, fresh = run_stages([slow, quick, last], tmp_path, Show(silent=True))
+    finished = run_stages([slow, quick, last], tmp_path, Show(silent=True))
+    done, fresh = finished.artifacts, finished.made_now
     other.join(30)
     assert order == ["quick", "last"]  # had it waited for the first, `go` would never have been set
     assert done[slow.key].metrics == {"by": "the other"}

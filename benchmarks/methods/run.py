@@ -34,7 +34,8 @@ from edgekit.config.quantize import own_settings
 from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
-from edgekit.pipeline.run import run_recipe, run_stages
+from edgekit.pipeline.execute import run_stages
+from edgekit.pipeline.run import run_recipe
 from edgekit.plan.make import make_plan
 from edgekit.progress import Show
 from edgekit.tasks import find_task
@@ -92,7 +93,7 @@ def _original(base: dict[str, Any], name: str, seed: int, task: str, target: str
     """The folder of the original that `base` trains, made through the store."""
     plan = make_plan(str(_written(base, Cell(name, "baseline"), seed, task)), [target], detect())
     stages = plan.stages()
-    done, _ = run_stages(stages[: stages.index(plan.original) + 1], BUILD, Show(silent=True))
+    done = run_stages(stages[: stages.index(plan.original) + 1], BUILD, Show(silent=True)).artifacts
     return str(done[plan.original.key].path.resolve())
 
 

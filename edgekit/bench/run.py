@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from edgekit.bench.language import MEMORY, language_block, language_specs
 from edgekit.bench.traffic import traffic
-from edgekit.bench.variants import BUNDLE, files_of, is_eager, specifications
+from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, specifications
 from edgekit.config.target import Target, recorded_target
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.host import Host, detect
@@ -107,6 +107,7 @@ def run_bench(
         "recipe": lineage["recipe"].get("name"),
         "target": {"requested": target.name, "detected": host.document()},
         "artifact_sha256": files_of(lineage["variants"][BUNDLE])["sha256"] if BUNDLE in specs else None,
+        "files_sha256": digests_of(lineage["variants"][BUNDLE]) if BUNDLE in specs else {},
         "runtime": {
             "onnxruntime": host.onnxruntime,
             "python": host.python,

@@ -6,10 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from edgekit.runtime.bench.measured import TIMED
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.store import sha256_file
 
-__all__ = ["BUNDLE", "EAGER", "files_of", "is_eager", "specifications"]
+__all__ = ["BUNDLE", "EAGER", "digests_of", "files_of", "is_eager", "specifications"]
 
 BUNDLE = "bundle"
 EAGER = "edgekit.tasks:eager_predictor"
@@ -55,6 +56,12 @@ def files_of(variant: dict[str, Any]) -> dict[str, Any]:
     alone = model.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
     both = alone + (model.parent / "tokenizer.json").stat().st_size
     return {"file_mb": alone / 1e6, "total_mb": both / 1e6, "sha256": sha256_file(model)}
+
+
+def digests_of(variant: dict[str, Any]) -> dict[str, str]:
+    """sha256 of the files that a variant's times depend on, by name."""
+    paths = [Path(variant["folder"]) / name for name in TIMED]
+    return {path.name: sha256_file(path) for path in paths if path.is_file()}
 
 
 def _lacking(variant: dict[str, Any]) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypedDict
 
+from pydantic import BaseModel
 from rich.table import Table
 
 from edgekit.compress.registry import methods
@@ -12,9 +14,31 @@ from edgekit.config.target import Target, best_target, load_target, target_names
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.plan.recipes import load_recipe, recipe_model
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import find_task, task_names
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 __all__ = ["catalogue", "examine", "json_schema"]
+
+
+class Fit(TypedDict):
+    """How a target fits this machine."""
+
+    name: str
+    runs: bool
+    measured: bool
+    state: str
+    lacks: list[str]
+
+
+class Examination(TypedDict):
+    """This machine, and how each target fits it."""
+
+    host: JsonObject
+    targets: list[Fit]
+    best: str
 
 
 def catalogue(what: str) -> list[dict[str, str]]:
@@ -40,24 +64,24 @@ def _recipe_title(name: str) -> str:
     return f"{recipe.task}: {steps}"
 
 
-def json_schema(what: str) -> dict[str, Any]:
+def json_schema(what: str) -> JsonObject:
     """JSON Schema of a recipe or a target.
 
     Raises:
         BadInput: `what` is neither.
     """
-    models: dict[str, Any] = {"recipe": recipe_model, "target": lambda: Target}
+    models: dict[str, Callable[[], type[BaseModel]]] = {"recipe": recipe_model, "target": lambda: Target}
     if what not in models:
         raise BadInput(f"no schema of {what!r}", fix="one of: recipe, target")
-    schema: dict[str, Any] = models[what]().model_json_schema(by_alias=True)
+    schema: JsonObject = models[what]().model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def examine() -> tuple[dict[str, Any], list[Any]]:
+def examine() -> tuple[Examination, list[RenderableType]]:
     """(document, rich parts) on this machine and how each target fits it."""
     host = detect()
     best = best_target(host).name
-    rows: list[dict[str, Any]] = []
+    rows: list[Fit] = []
     for name in target_names():
         target = load_target(name)
         lacks = target.lacks(host)
@@ -78,5 +102,5 @@ def examine() -> tuple[dict[str, Any], list[Any]]:
     return {"host": facts, "targets": rows, "best": best}, [*shown, table]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

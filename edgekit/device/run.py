@@ -21,6 +21,7 @@ from edgekit.device.parts import Part, key_of, offsets, stream
 from edgekit.device.preflight import Facts, instructions, notes, unfit
 from edgekit.device.ssh import command
 from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.bench.measured import is_of_bundle
 from edgekit.runtime.bundle.manifest import Manifest
 
 __all__ = ["Job", "Say", "headline", "job_of", "run_on", "sound"]
@@ -178,7 +179,7 @@ def sound(document: dict[str, Any], manifest: Manifest) -> bool:
         validity, variant = document["validity"], document["variants"][0]
         return (
             document["schema_version"] == 1
-            and document["artifact_sha256"] == manifest.assets[manifest.model_file].sha256
+            and is_of_bundle(document, {name: asset.sha256 for name, asset in manifest.assets.items()})
             and isinstance(variant["memory"]["peak_mb"], int | float)
             and all(isinstance(validity[name], bool) for name in ("stable", "throttled"))
             and isinstance(validity["reasons"], list)

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgekit.config.quantize import Float16, Quantize, WeightOnly
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
-from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared
+from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
@@ -135,7 +135,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
 
 def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str) -> Stage:
     """Probability of every test text, by the runtime that serves it, on the CPU."""
-    settings = ScoreSettings(shared.recipe.task, shared.host_facts)
+    settings = ScoreSettings(shared.recipe.task, host_facts(shared.host))
 
     def run(context: Context) -> JsonObject:
         import numpy as np

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.config.quantize import Bfloat16, Quantize, chosen_by_rows
 from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import Target
-from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared
+from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
@@ -158,7 +158,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
     bf16 = target is not None and number_format(recipe, target).format == "bf16"
     settings = ScoreSettings(
         recipe.task, recipe.model.max_length, target.provider if target and bf16 else CPU, target.stand_in if target else {},
-        shared.host_facts,
+        host_facts(shared.host),
     )  # fmt: skip
 
     def run(context: Context) -> JsonObject:

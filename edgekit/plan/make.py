@@ -17,7 +17,7 @@ from edgekit.plan.check import faults_of
 from edgekit.plan.decoder import DECODER
 from edgekit.plan.encoder import ENCODER
 from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts
-from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant
+from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.stages import answers_stage, audit_stage, calibration_stage, compress_stage, original_stage, rows_stage
 from edgekit.runtime.jsontypes import JsonValue
@@ -120,7 +120,7 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
         variants[f"after-{number}-{step.name}"] = quantized(step, f"after {number}: {step.name}")
     variants[BUNDLE] = quantized(chain[-1], "the bundle")
     audit = audit_stage(
-        target, lowering.number_format(shared.recipe, target), variants[BUNDLE].model, shared.host_facts,
+        target, lowering.number_format(shared.recipe, target), variants[BUNDLE].model, host_facts(shared.host),
         kernels=target.provider in shared.host.providers,
     )  # fmt: skip
     return TargetPlan(target, target.matches(shared.host), variants, audit, shared.calibration)

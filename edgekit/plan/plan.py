@@ -14,7 +14,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Stage
 
 __all__ = [
-    "BASELINE", "BUNDLE", "EVIDENCE", "Exported", "HostFacts", "Lowering", "Plan", "Shared", "TargetPlan", "Variant",
+    "BASELINE", "BUNDLE", "EVIDENCE", "Exported", "HostFacts", "Lowering", "Plan", "Shared", "TargetPlan", "Variant", "host_facts",
 ]  # fmt: skip
 
 EVIDENCE = "evidence.npy"
@@ -34,6 +34,11 @@ class HostFacts:
     """Instruction sets in edgekit's names, sorted."""
 
 
+def host_facts(host: Host) -> HostFacts:
+    """What of `host` stands in keys."""
+    return HostFacts(host.arch, tuple(sorted(host.isa)))
+
+
 @dataclass(frozen=True)
 class Shared:
     """What the stages of all targets share."""
@@ -42,11 +47,6 @@ class Shared:
     rows: Stage
     calibration: Stage
     host: Host
-
-    @property
-    def host_facts(self) -> HostFacts:
-        """What of `host` goes into keys."""
-        return HostFacts(self.host.arch, tuple(sorted(self.host.isa)))
 
 
 @dataclass(frozen=True)

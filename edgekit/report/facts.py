@@ -11,6 +11,7 @@ from edgekit.errors import BadInput
 from edgekit.report.measured import Measurement, Ratio, read_measurement
 from edgekit.report.parse import Node, finish, open_document
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
+from edgekit.runtime.bench.measured import TIMED, is_of_bundle
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
 __all__ = ["Facts", "find_folder", "read_facts"]
@@ -112,15 +113,15 @@ def read_facts(folder: Path) -> Facts:
     bundle = facts.variant("bundle")
     if facts.quality.ratio is None and bundle and bundle.quality:  # a bundle packed before manifests stated it
         facts = replace(facts, quality=replace(facts.quality, ratio=bundle.quality.ratio))
-    digest = assets.node(MODEL).text("sha256")
+    digests = {name: assets.node(name).text("sha256") for name in TIMED if assets.has(name)}
     for document, path in zip((lineage, manifest, audit), paths, strict=True):
         finish(document, path)
     if audit.value["target"] != facts.target:
         raise BadInput(f"audits target {audit.value['target']}; this result is for {facts.target}", where=str(paths[2]))
-    return _with_measurement(facts, digest, lineage)
+    return _with_measurement(facts, digests, lineage)
 
 
-def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
+def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Node) -> Facts:
     """`facts` with what bench.json adds, or with the reason why nothing is added."""
     path = facts.folder / "bench.json"
     if not path.is_file():
@@ -143,7 +144,7 @@ def _with_measurement(facts: Facts, digest: str, lineage: Node) -> Facts:
     finish(document, path)
     if read.measurement.target and read.measurement.target != facts.target:
         raise BadInput(f"times target {read.measurement.target}; this result is for {facts.target}", where=str(path))
-    if read.artifact_sha256 != digest:
+    if not is_of_bundle(document.value, digests):
         return replace(facts, not_measured="bench.json is of an earlier bundle; run edgekit bench")
     variants = [replace(variant, **read.variants.get(variant.name, {})) for variant in facts.variants]
     return replace(facts, variants=tuple(variants), measurement=read.measurement)

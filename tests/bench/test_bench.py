@@ -71,7 +71,8 @@ def test_a_quick_run_end_to_end(result: Path) -> None:
         bundle["phases"]
     )
     assert bundle["total_mb"] > bundle["file_mb"] > 0 and len(bundle["sha256"]) == 64
-    assert document["artifact_sha256"] == bundle["sha256"]
+    assert document["artifact_sha256"] == bundle["sha256"] == document["files_sha256"]["model.onnx"]
+    assert set(document["files_sha256"]) == {"model.onnx", "tokenizer.json"}
     baselines = {item["memory"]["baseline_mb"] for item in document["variants"]}
     assert len(baselines) == 1
     (ratio,) = document["ratios"]
@@ -181,7 +182,7 @@ def test_the_command_leaves_130_after_a_partial_result(
         return real(*arguments)
 
     monkeypatch.setattr(supervise, "run_child", interrupted)
-    monkeypatch.setattr("edgekit.pipeline.run.write_reports", lambda folder: ([], []))  # this result has no bundle to report on
+    monkeypatch.setattr("edgekit.pipeline.measure.write_reports", lambda folder: [])  # this result has no bundle to report on
     monkeypatch.setattr("sys.argv", ["edgekit", "bench", str(result), "--quick", "--seconds", "0.05", "--json"])
     with pytest.raises(SystemExit) as left:
         main()

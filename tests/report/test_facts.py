@@ -69,8 +69,9 @@ def test_a_host_that_fits_but_has_not_measured_is_told_what_to_run(folder: Path)
     assert "edgekit bench" in read_facts(folder).not_measured
 
 
-def test_times_of_another_bundle_are_not_shown(folder: Path) -> None:
-    change(folder / "bench.json", lambda document: document.update(artifact_sha256="2" * 64))
+@pytest.mark.parametrize("other", [{"artifact_sha256": "2" * 64}, {"files_sha256": {"model.onnx": "f" * 64}}])
+def test_times_of_another_bundle_are_not_shown(folder: Path, other: dict[str, Any]) -> None:
+    change(folder / "bench.json", lambda document: document.update(other))
     facts = read_facts(folder)
     assert facts.measurement is None and "earlier bundle" in facts.not_measured
     assert all(not variant.timings for variant in facts.variants)

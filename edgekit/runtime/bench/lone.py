@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.bench.environment import snapshot
+from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
 from edgekit.runtime.bench.supervise import energy_facts, run_children, scenario_facts, validity
 from edgekit.runtime.bundle.open import open_bundle
@@ -107,6 +108,7 @@ def bench_bundle(
         "bundle": manifest.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "artifact_sha256": manifest.assets[manifest.model_file].sha256,
+        "files_sha256": timed_files({name: asset.sha256 for name, asset in manifest.assets.items()}),
         "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
         "runtime": {
             "provider": manifest.provider,

@@ -1,0 +1,115 @@
+"""Commands that make results: export, plan, artifacts, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli.output import BUILD, Build, Json, RecipeName, Targets, emit
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgekit.pipeline.explain import Explanation
+    from edgekit.pipeline.run import Result
+
+__all__ = ["artifacts", "export", "plan", "report"]
+
+
+def export(
+    recipe: RecipeName = "intents",
+    target: Targets = None,
+    build: Build = BUILD,
+    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the bundle where this host is its target.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Make the bundle: compress, export, quantize, audit, score, measure, pack, report."""
+    from edgekit.pipeline.run import run_recipe
+    from edgekit.progress import Show
+
+    results = run_recipe(recipe, target or [], build, measure=bench, show=Show(silent=as_json))
+    emit([result.document() for result in results], as_json, _results(results))
+    if any(result.missed for result in results):
+        raise typer.Exit(1)
+
+
+def plan(recipe: RecipeName = "intents", target: Targets = None, build: Build = BUILD, as_json: Json = False) -> None:
+    """Show the stages, their keys, what is done already, and where each setting comes from. Runs nothing."""
+    from edgekit.pipeline.explain import explain
+
+    explanation = explain(recipe, target or [], build)
+    emit(explanation, as_json, _explained(explanation))
+
+
+def artifacts(
+    results: Annotated[
+        list[Path], typer.Argument(help="Result folders that `edgekit export` made, such as build/intents-x86-vnni.")
+    ],
+    oci: Annotated[bool, typer.Option("--oci", help="Add an OCI image layout, for a registry client to push.")] = False,
+    wheelhouse: Annotated[
+        str | None,
+        typer.Option(metavar="PYTHON", help="Add the wheels a device without a network needs, for its Python, such as 3.11."),
+    ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Sign with this private key (PEM, elliptic curve); no network is asked.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write everything to ship into RESULT/artifacts: bundle, archive, runner, model card, CycloneDX BOM, SHA256SUMS."""
+    from edgekit.pack.artifacts import make_artifacts
+    from edgekit.progress import Show
+
+    show = Show(silent=as_json)
+    written = [make_artifacts(result, oci=oci, key=sign, wheelhouse=wheelhouse, say=show.line) for result in results]
+    emit([item.document() for item in written], as_json, [part for item in written for part in item.shown()])
+
+
+def report(
+    build: Annotated[Path, typer.Argument(help="A result folder, or the build folder above several.")] = BUILD,
+    as_json: Json = False,
+) -> None:
+    """Write the report again: Markdown and one self-contained HTML page."""
+    from edgekit.pipeline.report import tables, write_reports
+
+    paths = [str(path) for path in write_reports(build)]
+    emit(paths, as_json, [] if as_json else [*tables(build), *paths])
+
+
+def _results(results: list[Result]) -> Iterator[RenderableType]:
+    """Each result's table, then where things lie."""
+    from edgekit.pipeline.report import tables
+
+    for result in results:
+        yield from (
+            *tables(result.path),
+            "",
+            f"bundle   {result.bundle}",
+            f"archive  {result.archive}",
+            f"report   {result.report}",
+        )
+        yield from (f"NOT MET  {fault}" for fault in result.missed)
+        if result.up_to_date:
+            yield "Everything is up to date; nothing was run. `edgekit bench` measures again."
+
+
+def _explained(explanation: Explanation) -> Iterator[RenderableType]:
+    """The table of stages, then each target's settings."""
+    from rich.table import Table
+
+    names = ", ".join(item["target"] for item in explanation["targets"])
+    table = Table(title=f"{explanation['recipe']} for {names}", title_justify="left")
+    for column in ("stage", "key", "state", "reads of the target"):
+        table.add_column(column, overflow="fold")
+    for stage in explanation["stages"]:
+        table.add_row(stage["title"], stage["key"][:12], stage["state"], ", ".join(stage["reads"]) or "nothing")
+    yield table
+    for item in explanation["targets"]:
+        for name, setting in item["quantize"].items():
+            source = "default" if setting["from"] == "default" else f"from the {setting['from']}"
+            yield f"{item['target']}: {name} = {setting['value']}  ({source})"
+    for item in explanation["targets"]:
+        where = "measured here" if item["measured_here"] else "exported only: this host is not that target"
+        yield f"{item['target']}: {where}"

@@ -1,0 +1,37 @@
+"""What commands share: options that several have, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "emit"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", help="Target name or .toml file; may be given again. Default: this host's best."),
+]
+RecipeName = Annotated[str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.")]
+BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
+BUILD = Path("build")
+
+
+def emit(document: object, as_json: bool, shown: Iterable[RenderableType]) -> None:
+    """Print `document`, which JSON can hold, or what is `shown` to people, on standard output."""
+    if as_json:
+        print(json.dumps(document, indent=1, sort_keys=True, default=str))
+        return
+    from rich.console import Console
+
+    out = Console(highlight=False)
+    for part in shown:
+        out.print(part, soft_wrap=isinstance(part, str), markup=False)

@@ -1,0 +1,120 @@
+"""Commands that use a bundle: verify, run, serve."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.output import BundlePath, Json, emit
+from edgekit.errors import BadInput, NotPossibleHere
+
+__all__ = ["run", "serve", "verify"]
+
+
+def verify(
+    bundle: BundlePath,
+    verify_key: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Check first that this public key (PEM) signed the bundle.")
+    ] = None,
+    signature: Annotated[Path | None, typer.Option(help="The signature. Default: bundle.sig beside the bundle.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a bundle again and replay its golden inputs."""
+    if signature and not verify_key:
+        raise BadInput("a signature tells nothing without a key", where="--signature", fix="give --verify-key too")
+    if verify_key:
+        from edgekit.pack.signed import verify_signed
+
+        document = verify_signed(bundle, verify_key, signature)
+    else:
+        from edgekit.runtime.bundle.verify import verify as check
+
+        document = check(bundle)
+    signed = "signed, " if verify_key else ""
+    shown = f"{bundle}: {signed}whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed"
+    emit(document, as_json, [shown])
+
+
+def run(
+    bundle: BundlePath,
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Texts, or JSON objects for tasks that read several; none: standard input.")
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="How many labels to show; of a language model, from how many tokens to draw."),
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Language models: most tokens of an answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Language models; 0: always the likeliest token.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Language models: only the likeliest tokens with this much probability.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Language models: only tokens this likely, as a share of the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Language models; above 1: less of what was said already.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Language models: of the random choices.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Language models: the answer ends before this text.")] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--raw", help="Language models: texts are messages, or beginnings to be gone on with.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer texts with a bundle; a language model without any at a terminal: converse."""
+    from edgekit.runtime.generate.flags import given_flags
+    from edgekit.runtime.main import read_items, read_texts
+    from edgekit.runtime.model import load
+    from edgekit.runtime.processors import decoder
+
+    flags = {
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
+    }  # fmt: skip
+    model = load(bundle)
+    given = given_flags(flags, model.bundle.manifest.task)
+    if model.language is not None:
+        from edgekit.runtime.generate.command import run_language
+
+        talks = not text and not as_json and sys.stdin.isatty()
+        items = None if talks else read_items(list(text) if text else read_texts())
+        whole = False
+        with suppress(KeyboardInterrupt):
+            replies = run_language(model.language, items, given, as_json=as_json)
+            emit(replies, as_json, [""])
+            whole = not replies or replies[-1]["ended"] != "interrupted"
+        if not whole:
+            print("edgekit: interrupted", file=sys.stderr)
+            raise typer.Exit(130)
+        return
+    answers = model(read_items(list(text) if text else read_texts()), top_k=top_k or 1)
+    line = decoder(model.bundle.manifest.task).line
+    emit(answers, as_json, [line(answer) for answer in answers])
+
+
+def serve(
+    bundle: BundlePath,
+    host: Annotated[str, typer.Option(help="Address to listen at; only this machine reaches the default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_048_576,
+    max_batch: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 64,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait for the model.")] = 64,
+) -> None:
+    """Answer over HTTP: Open Inference Protocol v2, OpenAI's routes where the task fits, /metrics."""
+    from edgekit.runtime.serve.command import serve_bundle
+    from edgekit.runtime.serve.limits import Limits
+
+    try:
+        from edgekit.serve.asgi import serve as transport
+    except ModuleNotFoundError as fault:
+        raise NotPossibleHere(
+            f"{fault.name} is not installed", fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve"
+        ) from None
+    limits = Limits(body=max_body, batch=max_batch, queue=max_queue)
+    if serve_bundle(bundle, transport, host=host, port=port, limits=limits):
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""The plan as a document: stages, keys, what is done already, and who decided each setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from edgekit.config.target import best_target
+from edgekit.host import detect
+from edgekit.pipeline.pack_stage import pack_stage
+from edgekit.plan.make import Decided, decided, make_plan
+from edgekit.plan.plan import host_facts
+from edgekit.store import find
+
+__all__ = ["Explanation", "PlannedStage", "PlannedTarget", "explain"]
+
+
+class PlannedStage(TypedDict):
+    """One stage of a plan."""
+
+    stage: str
+    title: str
+    key: str
+    state: str
+    """"done", "to run", or "corrupt: " with the reason."""
+    reads: Sequence[str]
+    """Fields of the target."""
+
+
+class PlannedTarget(TypedDict):
+    """What a plan does for one target."""
+
+    target: str
+    measured_here: bool
+    quantize: Mapping[str, Decided]
+
+
+class Explanation(TypedDict):
+    """What `edgekit plan` says."""
+
+    recipe: str
+    stages: list[PlannedStage]
+    targets: list[PlannedTarget]
+
+
+def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
+    """What a run of `recipe` for `targets` would do; nothing is run.
+
+    Raises:
+        BadInput: faults in a file, or a combination that cannot work.
+    """
+    host = detect()
+    plan = make_plan(recipe, targets or [best_target(host).name], host)
+    stages: dict[str, PlannedStage] = {}
+    for item in plan.targets:
+        for stage in [*plan.stages(item), pack_stage(plan, item, host_facts(host))]:
+            if stage.key in stages:
+                continue
+            artifact, corrupt = find(build, stage)
+            state = f"corrupt: {corrupt}" if corrupt else ("done" if artifact else "to run")
+            stages[stage.key] = {
+                "stage": stage.name, "title": stage.title, "key": stage.key, "state": state, "reads": sorted(stage.target_fields),
+            }  # fmt: skip
+    planned: list[PlannedTarget] = [
+        {"target": item.target.name, "measured_here": item.timed, "quantize": decided(plan.recipe, item.target)}
+        for item in plan.targets
+    ]
+    return {"recipe": plan.name, "stages": list(stages.values()), "targets": planned}

@@ -1,0 +1,87 @@
+"""The lineage of a result: every stage with its time and figures, every variant with its files and quality."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.host import detect
+from edgekit.pipeline.execute import Finished
+from edgekit.pipeline.folder import remove
+from edgekit.plan.plan import BASELINE, EVIDENCE, Plan, TargetPlan, Variant
+from edgekit.runtime.bench.statistics import paired_difference
+from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.store import Artifact
+from edgekit.tasks import find_task
+
+__all__ = ["lineage_of"]
+
+
+def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -> JsonObject:
+    """The lineage document of the result in `folder`, where each variant gets its folder of links too.
+
+    Paths are absolute: the document is for this machine.
+    """
+    artifacts = finished.artifacts
+    rows = artifacts[plan.rows.key].path / "test.jsonl"
+    columns = json.loads(rows.with_name("data.json").read_text(encoding="utf-8"))["columns"]
+    task, seed = find_task(plan.recipe.task), plan.recipe.seed
+    original_score = artifacts[item.variants[BASELINE].score.key].path
+    original_evidence = np.load(original_score / EVIDENCE, allow_pickle=False)
+    variants: dict[str, JsonObject] = {}
+    for name, variant in item.variants.items():
+        score = artifacts[variant.score.key].path
+        evidence = np.load(score / EVIDENCE, allow_pickle=False)
+        variants[name] = {
+            "kind": "onnx",
+            "title": variant.title,
+            "folder": str(_link_files(variant, artifacts, folder / "variants" / name)),
+            "file": MODEL,
+            "quality": {
+                "metric": task.metric_on(columns),
+                "value": task.reduce(evidence),
+                "n": len(evidence),
+                **paired_difference(original_evidence, evidence, seed, task.reduce),
+                **plan.lowering.agreement(original_score, score, seed),
+            },
+        }
+    eager: JsonObject = {
+        "kind": "edgekit.tasks:eager_predictor", "title": "PyTorch eager fp32 of the original",
+        "folder": str(artifacts[plan.original.key].path.resolve()), "file": "model.safetensors", "quality": variants[BASELINE]["quality"],
+    }  # fmt: skip
+    stages: list[JsonObject] = []
+    for stage in plan.stages(item):
+        artifact = artifacts[stage.key]
+        stages.append(
+            {
+                "stage": stage.name, "title": stage.title, "key": artifact.key, "path": str(artifact.path.resolve()),
+                "hit": artifact.key not in finished.made_now, "seconds": artifact.seconds, "metrics": artifact.metrics,
+            }
+        )  # fmt: skip
+    return {
+        "schema_version": 1,
+        "recipe": {"name": plan.name, **plan.recipe.model_dump(mode="json", by_alias=True)},
+        "target": item.target.model_dump(mode="json", by_alias=True),
+        "timed_here": item.timed,
+        "lacks": item.target.lacks(detect()),
+        "rows": str(rows.resolve()),
+        "max_length": plan.recipe.model.max_length,
+        "stages": stages,
+        "chain": [stage.key for stage in (plan.original, *plan.compressed)],
+        "variants": {"eager-fp32": eager, **variants},
+    }
+
+
+def _link_files(variant: Variant, artifacts: Mapping[str, Artifact], folder: Path) -> Path:
+    """Fill `folder` with the variant's model and tokenizer side by side, as a device would hold them (links, not copies)."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    model, checkpoint = artifacts[variant.model.key].path, artifacts[variant.checkpoint.key].path
+    files = [model / MODEL, *(path for path in (model / MODEL_DATA, model / GENERATION) if path.is_file())]
+    for path in (*files, checkpoint / "tokenizer.json"):
+        (folder / path.name).symlink_to(path.resolve())
+    return folder.resolve()

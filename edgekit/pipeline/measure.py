@@ -1,0 +1,102 @@
+"""Measuring a result folder with all its baselines, or a lone bundle without any; and whether a measurement is of a bundle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from edgekit.pipeline.folder import BENCH, LINEAGE
+from edgekit.pipeline.report import write_reports
+from edgekit.progress import Progress, Show
+from edgekit.runtime.bench.measured import is_of_bundle
+from edgekit.runtime.jsontypes import JsonObject
+
+__all__ = ["Measured", "bench_result", "is_measured", "measure"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A benchmark's document, and the result folder it was written to; None for a lone bundle, whose document is kept nowhere."""
+
+    document: JsonObject
+    folder: Path | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no process was left out by Ctrl-C."""
+        return bool(self.document["complete"])
+
+    @property
+    def stable(self) -> bool:
+        """Whether the processes agree."""
+        return bool(cast("JsonObject", self.document["validity"])["stable"])
+
+
+def measure(
+    bundle: Path,
+    *,
+    quick: bool,
+    processes: int | None,
+    seconds: float | None,
+    threads: int | None,
+    prompts: tuple[int, ...] | None = None,
+    seed: int,
+    show: Show,
+) -> Measured:
+    """Measure the result folder that `bundle` is or lies in, and write its reports again; or a lone bundle.
+
+    Raises:
+        EdgekitError: no result or bundle there, numbers out of range, or a host that is not the target.
+    """
+    folder = bundle.parent if bundle.name == "bundle" and (bundle.parent / LINEAGE).is_file() else bundle
+    if not (folder / LINEAGE).is_file():
+        from edgekit.runtime.bench.lone import bench_bundle
+
+        document: JsonObject = bench_bundle(
+            bundle,
+            threads=threads,
+            prompts=prompts,
+            processes=processes or (3 if quick else 10),
+            seconds=seconds or (0.5 if quick else 2.0),
+            out=None,
+        )
+        return Measured(document, None)
+    with show.stage("measure") as progress:
+        document = bench_result(
+            folder, quick=quick, processes=processes, seconds=seconds, threads=threads, prompts=prompts, seed=seed, progress=progress
+        )  # fmt: skip
+    write_reports(folder)
+    return Measured(document, folder)
+
+
+def bench_result(
+    folder: Path,
+    *,
+    quick: bool,
+    progress: Progress,
+    processes: int | None = None,
+    seconds: float | None = None,
+    threads: int | None = None,
+    prompts: tuple[int, ...] | None = None,
+    seed: int = 7,
+) -> JsonObject:
+    """Write bench.json of a result folder; returns it."""
+    from edgekit.bench.run import run_bench
+
+    command = "edgekit " + " ".join(["bench", str(folder), *(["--quick"] if quick else [])])
+    return run_bench(
+        folder, quick=quick, out=folder / BENCH, progress=progress, command=command, processes=processes, seconds=seconds,
+        threads=threads, prompts=prompts, seed=seed,
+    )  # fmt: skip
+
+
+def is_measured(folder: Path, bundle: Path) -> bool:
+    """Whether bench.json of a result folder is complete, and of the very files in `bundle`."""
+    try:
+        document = json.loads((folder / BENCH).read_text(encoding="utf-8"))
+        assets = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["assets"]
+        return bool(document["complete"]) and is_of_bundle(document, {name: asset["sha256"] for name, asset in assets.items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
