@@ -31,39 +31,43 @@ __all__ = [
     "recipe_of",
 ]
 
-Epochs = Annotated[int, Field(ge=1, le=10_000, description="Times that training goes through the training rows.")]
-Batch = Annotated[int, Field(ge=1, le=65_536, description="Sequences in a training batch.")]
-LearningRate = Annotated[
-    float, Field(gt=0, lt=1, description="Peak learning rate, reached after the warm-up; it falls linearly to zero after.")
-]
+Epochs = Annotated[int, Field(ge=1, le=10_000, description="Training epochs.")]
+Batch = Annotated[int, Field(ge=1, le=65_536, description="Training batch size, in sequences.")]
+LearningRate = Annotated[float, Field(gt=0, lt=1, description="Peak learning rate: linear warm-up, then linear decay to zero.")]
 Precision = Annotated[
     Literal["fp32", "bf16"],
-    Field(
-        description="Number format of MatMuls in training: bf16 is up to twice as fast where the processor or GPU multiplies it."
-    ),
+    Field(description="Number format of MatMuls in training: bf16 is up to twice as fast on hardware that has bf16 kernels."),
 ]
-Temperature = Annotated[float, Field(gt=0, le=100, description="Divides the logits of teacher and student in the soft loss.")]
+Temperature = Annotated[
+    float, Field(gt=0, le=100, description="Softmax temperature of teacher and student in the soft-label loss.")
+]
 Alpha = Annotated[
     float,
     Field(
         ge=0,
         le=1,
-        description="Weight of the teacher's soft labels against the hard ones; 0 learns from the labels of the rows alone.",
+        description="Weight of the soft-label loss; the hard-label loss has 1 - alpha. 0: hard labels alone.",
     ),
 ]
 
 
 class NewModel(Strict):
-    """A BERT encoder trained from nothing, with a WordPiece vocabulary learned from the training rows."""
+    """A model trained from random weights, with a vocabulary learned from the training rows: a BERT with WordPiece, or for
+    text-generation a Llama with byte-level BPE."""
 
     layers: int = Field(4, ge=1, le=48)
+    """Transformer layers."""
     width: int = Field(192, ge=16, le=2048)
+    """Hidden size."""
     heads: int = Field(4, ge=1, le=64)
+    """Attention heads of each layer; they divide the hidden size."""
     neurons: int = Field(768, ge=16, le=8192)
+    """Intermediate size of each layer's feed-forward block."""
     vocabulary: int = Field(3000, ge=200, le=200_000)
-    epochs: int = Field(10, ge=1, le=1000)
-    learning_rate: float = Field(8e-4, gt=0, lt=1)
-    batch: int = Field(64, ge=1, le=4096)
+    """Largest number of tokens in the vocabulary."""
+    epochs: Epochs = 10
+    learning_rate: LearningRate = 8e-4
+    batch: Batch = 64
 
     @model_validator(mode="after")
     def _even(self) -> NewModel:
@@ -75,9 +79,9 @@ class NewModel(Strict):
 class Finetune(Strict):
     """Training of a new head and the encoder below it, on the labels of the rows."""
 
-    epochs: int = Field(3, ge=1, le=1000)
-    learning_rate: float = Field(5e-5, gt=0, lt=1)
-    batch: int = Field(32, ge=1, le=4096)
+    epochs: Epochs = 3
+    learning_rate: LearningRate = 5e-5
+    batch: Batch = 32
     precision: Precision = "fp32"
 
 
@@ -110,11 +114,14 @@ class Data(Strict):
     """Where rows come from: three files or hub splits, or a built-in corpus."""
 
     train: str | None = None
+    """Training rows: a file (relative to the recipe), or a split of a hub data set as hub:owner/name."""
     validation: str | None = None
+    """Validation rows, likewise: best epochs and number formats are chosen on them."""
     test: str | None = None
+    """Test rows, likewise: they are scored and never trained on."""
     unlabelled: str | list[str] | None = None
-    """More text without labels, for distillation to learn what the teacher says of it: one source or several, each with its
-    `text` column, or another named as in "rows.jsonl#question"."""
+    """More text without labels, which the teacher labels in distillation: one source or several, each read from its `text` column, or
+    from another, named as in "rows.jsonl#question"."""
     builtin: str | None = None
     """Name of a built-in corpus."""
     rows: int | None = Field(None, ge=100)
@@ -122,7 +129,7 @@ class Data(Strict):
     columns: dict[str, str] = Field(default_factory=dict)
     """Task column -> name in the files, where they differ."""
     on_overlap: Literal["drop", "refuse"] = "drop"
-    """What to do with training rows that also stand in validation or test."""
+    """What to do with training rows that are in validation or test too."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:
@@ -139,7 +146,9 @@ class Calibration(Strict):
     """Rows that set activation ranges; taken from training data, at its own length distribution."""
 
     rows: int = Field(256, ge=8, le=100_000)
+    """Training rows to calibrate on."""
     method: Literal["minmax", "percentile", "entropy", "mse"] = "mse"
+    """How a range is found from the observed activations."""
     memory_mb: int = Field(512, ge=16)
     """Cap on the memory of the collected statistics."""
 
@@ -173,14 +182,14 @@ class TrainingSettings(MethodSettings):
     lora_alpha: float = Field(16.0, gt=0)
     """Scale of the adapters, in units of 1 / rank."""
     lora_targets: list[str] | None = None
-    """Linear modules that get adapters, by the end of their path; left out: all of the model's layers."""
+    """Linear modules that get adapters, named by the end of their path; by default all inside the model's layers."""
     epochs: Epochs = 10
     batch: Batch = 32
     learning_rate: LearningRate = 3e-4
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's weight decay."""
     warmup: float = Field(0.1, ge=0, le=1)
-    """Share of all training steps in which the learning rate rises."""
+    """Share of all training steps that the learning rate warms up in."""
     precision: Precision = "fp32"
 
 

@@ -39,43 +39,43 @@ class Settings(TrainingSettings):
 
     method: Literal["distill"]
     layers: int | None = Field(None, ge=1)
-    """Layers of the student, taken evenly from the current model; left out: keep the current shape (recovery)."""
+    """Layers of the student, evenly spaced layers of the current model; by default all of them (recovery after pruning)."""
     take: list[int] | None = None
-    """Which layers to start from, counted from 0, instead of evenly."""
+    """Layers to start from, counted from 0, instead of evenly spaced ones."""
     width: int | None = Field(None, ge=1)
-    """Hidden size, cut to the current model's most important dimensions (`edgekit.compress.pruning.importance`)."""
+    """Hidden size of the student: the most important dimensions stay (`edgekit.compress.pruning.importance`)."""
     heads: int | None = Field(None, ge=1)
-    """Heads of each layer, the most important ones."""
+    """Attention heads of each layer: the most important ones stay."""
     neurons: int | None = Field(None, ge=1)
-    """Neurons of each layer's feed-forward block, the most important ones."""
+    """Intermediate size of each layer's feed-forward block: the most important neurons stay."""
     student: str | None = None
-    """A checkpoint to start from as it is, a folder or hub id, instead of the current model."""
+    """Checkpoint to start from, a folder or hub id, instead of the current model."""
     teacher: Literal["original", "dense", "none"] = "original"
-    """Who teaches: the uncompressed original, the model from before the first pruning, or only those of `teachers`."""
+    """The teacher: the uncompressed original, the dense model from before the first pruning, or none but `teachers`."""
     teachers: list[str] = Field(default_factory=list)
-    """More teachers, each a folder (relative to the recipe) or hub id (owner/name@revision): soft labels are the mean of all."""
+    """Further teachers, each a folder (relative to the recipe) or hub id (owner/name@revision); soft labels are the mean of all."""
     temperature: Temperature = 4.0
     alpha: Alpha = 0.9
     hidden: Literal["uniform", "skip", "last", "dynamic", "none"] = "uniform"
-    """Map of student layers to teacher layers for the hidden-state loss; dynamic: in each batch the nearest, in order."""
+    """Which teacher layer each student layer follows in the hidden-state loss; dynamic: the nearest in each batch, in order."""
     hidden_weight: float = Field(1.0, ge=0)
     """Weight of the hidden-state loss."""
     relations: Literal["minilmv2", "attention", "none"] = "none"
-    """Relations between tokens in the student's last layer that follow the teacher's."""
+    """Token relations of the student's last layer that are trained to follow the teacher's."""
     relation_heads: int | None = Field(None, ge=1)
-    """Heads that MiniLMv2's relations are cut into; left out: the teacher's own number."""
+    """MiniLMv2's relation heads; by default as many as the teacher has heads."""
     relation_layer: int | None = None
-    """The teacher's layer that shows its relations, counted from 0; left out: the last."""
+    """Teacher layer whose relations are followed, counted from 0; by default the last."""
     relations_weight: float = Field(1.0, ge=0)
-    """Weight of the loss between relations."""
+    """Weight of the relations loss."""
     augment: int = Field(0, ge=0, le=100)
-    """Texts made from each training row (words dropped, exchanged, spliced), which the teacher labels."""
+    """Texts made from each training row by dropping, exchanging and splicing words; the teacher labels them."""
     fill: int = Field(0, ge=0, le=100)
-    """Texts made from each training row by masking words and drawing others from `fill_model`, which the teacher labels."""
+    """Texts made from each training row by masking words and sampling others from `fill_model`; the teacher labels them."""
     fill_model: str | None = None
-    """A masked language model, a folder or hub id."""
+    """Masked language model, a folder or hub id."""
     unlabelled: int = Field(0, ge=0)
-    """Rows of [data] unlabelled to learn from too: the first so many."""
+    """How many rows of [data] unlabelled to train on too, from the first on."""
 
     @model_validator(mode="after")
     def _taught(self) -> Settings:

@@ -39,27 +39,27 @@ ALPHA = {"rows": 0.5, "sequence": 0.5, "on-policy": 1.0}
 
 
 class Settings(TrainingSettings):
-    """Distil a language model into the current, smaller one, over rows, the teacher's texts or its own."""
+    """Distil a language model into the current, smaller one, on training texts, the teacher's texts or the student's own."""
 
     method: Literal["distill-decoder"]
     source: Literal["rows", "sequence", "on-policy"] = "rows"
-    """Whose texts: the training rows, the teacher's completions of their beginnings, or the student's."""
+    """Texts to train on: the training rows, the teacher's completions of their beginnings, or the student's."""
     layers: int | None = Field(None, ge=1)
-    """Blocks of the student, taken evenly from the current model; left out: all (drop-blocks chooses by influence)."""
+    """Layers of the student, evenly spaced layers of the current model; by default all (drop-blocks chooses by influence)."""
     teacher: Literal["original", "dense"] = "original"
-    """Who teaches: the uncompressed original, or the model from before the first pruning."""
+    """The teacher: the uncompressed original, or the dense model from before the first pruning."""
     temperature: float = Field(1.0, gt=0, le=100)
-    """Of both sides of the soft loss."""
+    """Softmax temperature of teacher and student in the soft-label loss."""
     alpha: float | None = Field(None, ge=0, le=1)
-    """Weight of the soft loss against the next token's; left out: 0.5, on-policy 1."""
+    """Weight of the soft-label loss; the next-token loss has 1 - alpha. By default 0.5, on-policy 1."""
     rows: int | None = Field(None, ge=1)
-    """Training rows to learn from, drawn by the seed; left out: all."""
+    """Training rows to train on, sampled by the seed; by default all."""
     prompt: int = Field(16, ge=1)
-    """Tokens of a row that are gone on with; "sequence" and "on-policy"."""
+    """Tokens of a row that are the prompt of a completion, in "sequence" and "on-policy"."""
     tokens: int = Field(64, ge=1)
-    """Most tokens that are written after a prompt."""
+    """Most new tokens of a completion."""
     sampling: float = Field(1.0, gt=0, le=10)
-    """Temperature at which they are drawn."""
+    """Sampling temperature of completions."""
     epochs: Epochs = 1
     batch: Batch = 8
 

@@ -28,7 +28,7 @@ class Settings(MethodSettings):
 
     method: Literal["drop-blocks"]
     layers: int = Field(ge=1)
-    """Blocks that stay."""
+    """Layers that stay."""
     rows: int = Field(128, ge=1)
     """Training rows to measure influence on."""
 

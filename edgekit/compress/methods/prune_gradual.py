@@ -34,27 +34,27 @@ BATCH = 32
 
 
 class Settings(TrainingSettings):
-    """Prune bit by bit during training: single weights (a smaller download, no speed), or heads and neurons."""
+    """Prune gradually during training: single weights (a smaller download, no speed), or heads and neurons."""
 
     method: Literal["prune-gradual"]
     what: Literal["weights", "structures"] = "weights"
     """Single weights of the encoder's linear layers, or whole heads and neurons."""
     sparsity: float = Field(gt=0, lt=1)
-    """Share to end with: of the weights that are zero, or of the layers' multiplications that are gone."""
+    """Final sparsity: the share of weights that are zero, or of the layers' multiplications that are removed."""
     start: float = Field(0.0, ge=0, lt=1)
-    """Share to begin with."""
+    """Initial sparsity."""
     steps: int = Field(10, ge=1, le=10_000)
-    """Prunes on the way."""
+    """Pruning steps from initial to final sparsity."""
     rising: float = Field(0.5, gt=0, le=1)
-    """Share of the training over which the sparsity rises; the rest recovers."""
+    """Share of the training over which the sparsity rises; the rest is recovery."""
     scope: Literal["global", "layer"] = "layer"
-    """Whether single weights of one layer or of all compete."""
+    """Whether single weights are compared within a layer or across all layers."""
     rows: int = Field(256, ge=1)
-    """Training rows that the information of heads and neurons is computed from."""
+    """Training rows that the Fisher information of heads and neurons is computed from."""
     multiple_of: int = Field(32, ge=1, le=256)
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
     teacher: Literal["original", "dense"] = "original"
-    """Who teaches: the uncompressed original, or the model from before the first pruning."""
+    """The teacher: the uncompressed original, or the dense model from before the first pruning."""
     temperature: Temperature = 4.0
     alpha: Alpha = 0.9
     """Weight of the soft labels against the hard ones; 0 learns from the labels alone."""

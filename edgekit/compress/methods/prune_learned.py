@@ -32,13 +32,13 @@ class Settings(MethodSettings):
 
     method: Literal["prune-learned"]
     keep: float = Field(gt=0, lt=1)
-    """Share of the encoder layers' multiplications to end with."""
+    """Share of the encoder layers' multiplications to keep."""
     epochs: Epochs = 3
     batch: Batch = 32
     rising: float = Field(0.5, gt=0, le=1)
-    """Share of the steps over which the target falls to `keep`."""
+    """Share of the training steps over which the budget falls to `keep`."""
     gate_rate: float = Field(0.1, gt=0, lt=1)
-    """Learning rate of gates and multipliers."""
+    """Learning rate of gates and Lagrange multipliers."""
     learning_rate: float = Field(5e-5, ge=0, lt=1)
     """Learning rate of the weights; 0 leaves them as they are."""
     temperature: Temperature = 4.0

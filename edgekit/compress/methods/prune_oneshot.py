@@ -42,13 +42,13 @@ PROBES = 5
 
 
 class Settings(MethodSettings):
-    """Remove heads, neurons and whole blocks for a wanted speed-up, the rest made up by second-order updates."""
+    """Remove heads, neurons and whole blocks for a given speed-up, with second-order updates of what stays."""
 
     method: Literal["prune-oneshot"]
     speedup: float | None = Field(None, gt=1, le=1000)
-    """How many times faster the encoder layers shall be, by times measured on this machine."""
+    """How many times faster the encoder layers are to be, by times measured on this machine."""
     keep: float | None = Field(None, gt=0, lt=1)
-    """Share of the encoder layers' multiplications to keep, instead."""
+    """Share of the encoder layers' multiplications to keep, instead of a speed-up."""
     rows: int = Field(1024, ge=1)
     """Training rows to calibrate on."""
     trials: int = Field(100, ge=0, le=100_000)
@@ -58,9 +58,9 @@ class Settings(MethodSettings):
     multiple_of: int = Field(32, ge=1, le=256)
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
     damping: float = Field(0.01, ge=0, le=1)
-    """What is added to the Hessian's diagonal, in units of its mean."""
+    """Damping added to the Hessian's diagonal, in units of its mean."""
     refit: bool = True
-    """Fit the chosen blocks once more on the pruned model's own activations."""
+    """Refit the chosen blocks on the pruned model's own activations."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:

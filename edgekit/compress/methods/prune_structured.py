@@ -40,15 +40,15 @@ class Settings(MethodSettings):
     keep: float | None = Field(None, gt=0, lt=1)
     """Share of the encoder layers' multiplications to keep."""
     latency: float | None = Field(None, gt=0, lt=1)
-    """Share of the encoder layers' time to keep, by a cost for each head and neuron measured on this machine."""
+    """Share of the encoder layers' time to keep, by the time of a head and of a neuron measured on this machine."""
     layers: int | None = Field(None, ge=1)
-    """Remove whole layers first, down to this many: always the one whose loss moves the outputs least."""
+    """Remove whole layers first, down to this many: each time the one whose removal changes the outputs least."""
     rows: int = Field(2048, ge=32)
     """Training rows that importance is computed from."""
     multiple_of: int = Field(32, ge=1, le=256)
     """Neurons of a layer come in multiples of this: integer kernels work in blocks."""
     rescale: bool = True
-    """Tune scales of what was kept by least squares."""
+    """Rescale what was kept by least squares."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:

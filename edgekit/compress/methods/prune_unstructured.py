@@ -37,17 +37,17 @@ class Settings(MethodSettings):
 
     method: Literal["prune-unstructured"]
     how: Literal["magnitude", "wanda", "sparsegpt"] = "sparsegpt"
-    """Score of a weight; sparsegpt also changes the weights that stay."""
+    """Which weights go; sparsegpt also updates the weights that stay."""
     sparsity: float | None = Field(None, gt=0, lt=1)
     """Share of the layers' linear weights that become zero."""
     pattern: str | None = None
     """N:M, such as "2:4": at most N of every M neighbouring inputs stay."""
     scope: Literal["global", "layer"] = "layer"
-    """Whether magnitudes of one layer or of all compete; magnitude with a sparsity only."""
+    """Whether weights are compared within a layer or across all layers; global with how = "magnitude" and a sparsity only."""
     rows: int = Field(512, ge=1)
     """Training rows to calibrate on."""
     damping: float = Field(0.01, ge=0, le=1)
-    """What is added to the Hessian's diagonal, in units of its mean."""
+    """Damping added to the Hessian's diagonal, in units of its mean."""
 
     @field_validator("pattern")
     @classmethod

@@ -33,18 +33,18 @@ UNUSED = re.compile(r"\[unused\d+\]")
 
 
 class Settings(MethodSettings):
-    """Keep the pieces that the training and validation rows use, and a safety set."""
+    """Keep the tokens that training and validation rows use, and a safety set."""
 
     method: Literal["prune-vocabulary"]
     min_count: int = Field(1, ge=1)
-    """Pieces used less often are dropped, unless they are in the safety set. Above 1, corpus words may be cut anew."""
+    """Tokens used less often are dropped, unless they are in the safety set. Above 1, words of the rows may be tokenized otherwise."""
     continuation_length: int = Field(2, ge=1, le=20)
-    """Continuation pieces of up to this many characters are always kept."""
+    """Continuation tokens (##...) of up to this many characters are always kept."""
     size: int | None = Field(None, ge=100)
-    """Fill up to this many pieces with the lowest-numbered others: learned vocabularies number frequent pieces first, and
-    words that training lacks but the world uses keep their own embedding."""
+    """Fill up to this many tokens with the others of lowest id: learned vocabularies number frequent tokens first, so words that
+    training lacks but the world uses keep their own embedding."""
     rows: int | None = Field(None, ge=100)
-    """Different embedding rows to keep, chosen like pieces; every other piece shares the nearest row (Euclidean distance)."""
+    """Distinct embedding rows to keep, chosen like tokens; every other token shares the nearest row (Euclidean distance)."""
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:

@@ -40,13 +40,13 @@ class Settings(MethodSettings):
 
     method: Literal["prune-width"]
     neurons: int | None = Field(None, ge=1)
-    """Neurons that stay in each block; a multiple of 32 suits the kernels."""
+    """Intermediate size to keep in each layer; a multiple of 32 suits the kernels."""
     kv_heads: int | None = Field(None, ge=1)
-    """Heads of keys and values that stay in each block, with the query heads that read them."""
+    """Key-value heads to keep in each layer, with the query heads that attend to them."""
     rows: int = Field(128, ge=1)
     """Training rows to calibrate on."""
     damping: float = Field(0.01, ge=0, le=1)
-    """What is added to the diagonal of the equations, in units of its mean."""
+    """Damping added to the Hessian's diagonal, in units of its mean."""
 
     @model_validator(mode="after")
     def _something(self) -> Settings:

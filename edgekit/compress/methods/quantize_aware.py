@@ -36,7 +36,7 @@ class Settings(MethodSettings):
     temperature: Temperature = 4.0
     alpha: Alpha = 0.9
     weight_bits: Literal[7, 8] = 8
-    """7 for targets with reduce_range."""
+    """Bits of quantized weights: 7 for targets with reduce_range."""
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:
