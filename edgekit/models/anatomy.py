@@ -1,21 +1,24 @@
-"""Where heads and neurons sit in each architecture: one entry a family, named as transformers names its modules."""
+"""Where heads and neurons are in each encoder architecture: one entry a family, in the names that transformers gives its modules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["KNOWN", "REFUSED", "Anatomy", "anatomy_of", "head_size_of", "layers_of", "sum_readers"]
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Dotted paths, from the bare encoder to its list of layers and from a layer to its parts."""
+    """Dotted paths: from the encoder without its head to its list of layers, and from a layer to its modules."""
 
     layers: str
     attention: str
@@ -24,11 +27,11 @@ class Anatomy:
     key: str
     value: str
     attention_out: str
-    """Linear from all heads back to the model's width."""
+    """Linear from all heads back to the hidden size."""
     up: str
-    """Linear from the width to the neurons."""
+    """Linear from the hidden size to the intermediate size (neurons)."""
     down: str
-    """Linear from the neurons back to the width."""
+    """Linear from the intermediate size back to the hidden size."""
     attention_norm: str
     """Normalisation that reads the sum of the attention block and its input."""
     output_norm: str
@@ -36,16 +39,16 @@ class Anatomy:
     input_norm: str = ""
     """Normalisation of a layer's input, in models that normalise before a block. The first layer has none."""
     final_norm: str = ""
-    """From the bare encoder to the normalisation after its last layer, in such models."""
+    """From the encoder without its head to the normalisation after its last layer, in models that normalise before a block."""
     heads: str | None = "num_attention_heads"
     """Attribute of `attention` with the number of heads; None where it is read off the projections."""
     head_size: str = "attention_head_size"
     all_heads: str | None = "all_head_size"
     """Attribute of `attention` with heads times their size, where there is one."""
     positions: tuple[str, ...] = ()
-    """More Linears with one row for each number of a head: projections of relative positions. Some configurations have none."""
+    """Further Linears with one row for each row of a head's query: projections of relative positions. Some configurations have none."""
     shared_bias: bool = False
-    """Whether all layers add one position bias (b, heads, s, s), which has a plane for every head of the uncut model."""
+    """Whether all layers add one position bias (b, heads, s, s), which has an entry for every head of the uncut model."""
     packed: bool = False
     """Whether `query`, `key` and `value` are one Linear, with the rows of all queries, then all keys, then all values."""
     gated: bool = False
@@ -126,10 +129,10 @@ KNOWN = {
 }
 """MiniLM checkpoints call themselves bert, or xlm-roberta; DeBERTa-v3 calls itself deberta-v2."""
 REFUSED = {"albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself"}
-"""Architectures that export and quantize but cannot be reshaped: why not."""
+"""Architectures that can be exported and quantized but not reshaped: why not."""
 
 
-def anatomy_of(model: Any) -> Anatomy:
+def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """The anatomy of a transformers model.
 
     Raises:
@@ -146,7 +149,7 @@ def anatomy_of(model: Any) -> Anatomy:
     return KNOWN[kind]
 
 
-def layers_of(model: Any) -> torch.nn.ModuleList:
+def layers_of(model: PreTrainedModel) -> torch.nn.ModuleList:
     """The list of encoder layers of a transformers model, with or without a head.
 
     Raises:
@@ -156,14 +159,14 @@ def layers_of(model: Any) -> torch.nn.ModuleList:
     return found
 
 
-def head_size_of(model: Any, layer: Any) -> int:
-    """How many numbers a head of `layer` has."""
+def head_size_of(model: PreTrainedModel, layer: torch.nn.Module) -> int:
+    """Size of an attention head of `layer`."""
     anatomy = anatomy_of(model)
     return int(getattr(attrgetter(anatomy.attention)(layer), anatomy.head_size))
 
 
-def sum_readers(model: Any) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
-    """For each layer the modules whose input is its attention block's sum and its feed-forward block's sum, (b, s, width).
+def sum_readers(model: PreTrainedModel) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+    """For each layer the modules whose input is its attention block's sum and its feed-forward block's sum, (b, s, hidden).
 
     Where a model normalises before a block, the second is the next layer's first norm, and the model's last for the last layer.
     """

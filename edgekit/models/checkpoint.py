@@ -1,17 +1,17 @@
 """Loading and saving checkpoints: safetensors only, no remote code, every tensor accounted for.
 
-A pruned checkpoint is a Hugging Face folder with one more file, `edgekit.json`, that holds the shape of each layer; a narrowed
-one says in its configuration (`built`) which width it was cut from.
+A pruned checkpoint is a Hugging Face folder with one more file, `edgekit.json`, that holds the shape of each layer; the configuration
+of one whose hidden size was reduced says what it was before (`built`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -20,18 +20,21 @@ from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
-from edgekit.models.narrow import as_built, narrow
+from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
 SHAPES = "edgekit.json"
 CLASSIFIER = "AutoModelForSequenceClassification"
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
-"""Classes whose outputs have names."""
+"""Classes whose outputs have labels."""
 RENAMED = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
-"""Tensors that files call otherwise than the module does, by architecture: name in the file -> name in the module."""
+"""Tensors that files call otherwise than the modules of transformers do, by architecture: name in the file -> name in the module."""
 ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
 
 
@@ -65,15 +68,15 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
 
 def load(
     source: str | Path, auto: str = CLASSIFIER, *, revision: str | None = None, new_head: Sequence[str] | None = None
-) -> Any:
+) -> PreTrainedModel:
     """The checkpoint as a model of transformers class `auto`, float32, in eval mode; pruned shapes are rebuilt.
 
-    `new_head` asks for a head to start afresh, the same each time, for these labels (of which models without label names
-    have none): the checkpoint's own head, if it has one, is passed over, and so are its labels. Without it every tensor of
-    the head must be there. A pooler that the class does not use is left out.
+    `new_head` asks for a newly initialised head, the same each time, with these labels (empty for models without label names):
+    the head and the labels of the checkpoint are ignored. Without it every tensor of the head must be there. A pooler that the
+    class does not use is left out.
 
     Raises:
-        BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels absent or double.
+        BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels missing or duplicate.
         NotPossibleHere: a hub id without a network.
     """
     import transformers
@@ -81,7 +84,7 @@ def load(
     folder = resolve(source, revision)
     raw = check_files(folder)
     builder = getattr(transformers, auto)
-    known = {config.model_type for config in builder._model_mapping}
+    known = {config_class.model_type for config_class in builder._model_mapping}
     if raw.get("model_type") not in known:
         raise BadInput(
             f"unknown architecture {raw.get('model_type')!r}",
@@ -100,7 +103,7 @@ def load(
         _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
     if (folder / POOLING).is_file():
         config.pooling = _pooling(read_json(folder / POOLING), folder / POOLING)
-    kept = as_built(config, str(folder / "config.json"))
+    kept = build_sizes(config, str(folder / "config.json"))
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
@@ -116,33 +119,34 @@ def load(
     return model.eval()
 
 
-def _pooling(document: dict[str, Any], path: Path) -> str:
+def _pooling(document: Mapping[str, object], path: Path) -> str:
     """The kind of pooling that sentence-transformers' file asks for.
 
     Raises:
         BadInput: a kind, or a mix of kinds, that is not served here.
     """
-    asked = sorted(name for name, value in document.items() if name.startswith("pooling_mode_") and value is True)
+    modes = sorted(name for name, value in document.items() if name.startswith("pooling_mode_") and value is True)
     kinds = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-    if len(asked) != 1 or asked[0] not in kinds:
-        raise BadInput(f"pooling by {', '.join(asked) or 'nothing'}", where=str(path), fix=f"use one of {', '.join(kinds)}")
-    return kinds[asked[0]]
+    if len(modes) != 1 or modes[0] not in kinds:
+        raise BadInput(f"pooling by {', '.join(modes) or 'nothing'}", where=str(path), fix=f"use one of {', '.join(kinds)}")
+    return kinds[modes[0]]
 
 
-def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
+def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) -> None:
     """Write `model` in float32 with the tokenizer files of another checkpoint folder; the same model gives the same bytes.
 
-    Of tied tensors the first is written. A language model's chat template and generation settings come along.
+    Of tied tensors the first is written. A decoder's chat template and generation settings are copied too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    whole, tied = model.state_dict(), _tied(model.state_dict())
-    filed = {inside: name for name, inside in RENAMED.get(model.config.model_type, {}).items()}
-    state = {
-        filed.get(name, name): value.detach().to(torch.float32).contiguous().clone()
-        for name, value in sorted(whole.items())
+    state = model.state_dict()
+    tied = _tied(state)
+    name_in_file = {inside: name for name, inside in RENAMED.get(model.config.model_type, {}).items()}
+    stored = {
+        name_in_file.get(name, name): value.detach().to(torch.float32).contiguous().clone()
+        for name, value in sorted(state.items())
         if name not in tied
     }
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
     config["id2label"] = {str(number): name for number, name in model.config.id2label.items()}
     config |= {"architectures": [type(model).__name__], "dtype": "float32", "torch_dtype": "float32"}
@@ -155,12 +159,12 @@ def save(model: Any, folder: Path, *, tokenizer_files_from: Path) -> None:
             shutil.copyfile(tokenizer_files_from / name, folder / name)
 
 
-def parameters(model: Any) -> int:
-    """How many numbers the model is made of."""
+def parameters(model: PreTrainedModel) -> int:
+    """Number of parameters of the model; of tied ones each counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _has_shapes(model: Any) -> bool:
+def _has_shapes(model: PreTrainedModel) -> bool:
     from edgekit.models.anatomy import KNOWN
 
     return model.config.model_type in KNOWN
@@ -179,7 +183,7 @@ def _read_shapes(path: Path) -> list[LayerShape]:
     return [LayerShape(**layer) for layer in layers]
 
 
-def _check_labels(names: Any, folder: Path) -> None:
+def _check_labels(names: object, folder: Path) -> None:
     if not names:
         raise BadInput(
             "names no labels (id2label)",
@@ -189,58 +193,61 @@ def _check_labels(names: Any, folder: Path) -> None:
     if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
         raise BadInput("id2label does not number the labels 0, 1, 2, …", where=str(folder / "config.json"))
     labels = list(names.values())
-    double = sorted({str(label) for label in labels if labels.count(label) > 1})
-    if double:
-        raise BadInput(f"labels stand twice: {', '.join(double[:5])}", where=str(folder / "config.json"))
+    duplicates = sorted({str(label) for label in labels if labels.count(label) > 1})
+    if duplicates:
+        raise BadInput(f"duplicate labels: {', '.join(duplicates[:5])}", where=str(folder / "config.json"))
 
 
 def _tied(state: dict[str, torch.Tensor]) -> dict[str, str]:
-    """Names of tensors that are one with another before them, such as a head that is the embedding: name -> that other."""
+    """Tensors that share their memory with an earlier one, such as a head that is the embedding: name -> that other's name."""
     first: dict[tuple[int, torch.Size], str] = {}
-    found: dict[str, str] = {}
+    tied: dict[str, str] = {}
     for name, value in state.items():
         if value.numel():
             other = first.setdefault((value.data_ptr(), value.shape), name)
-            found |= {name: other} if other != name else {}
-    return found
+            tied |= {name: other} if other != name else {}
+    return tied
 
 
-def _fill(model: Any, tensors: Tensors, *, fresh: bool) -> None:
-    """Copy every tensor into `model`, one at a time, and refuse what transformers would quietly make up, pass over or let through."""
-    base, wanted = model.base_model_prefix, model.state_dict()
+def _fill(model: PreTrainedModel, tensors: Tensors, *, fresh: bool) -> None:
+    """Copy every tensor into `model`, one at a time, and refuse what transformers would initialise, ignore or accept silently.
+
+    `stored_as`: name in the model -> name in the file.
+    """
+    base, state = model.base_model_prefix, model.state_dict()
     renamed = RENAMED.get(model.config.model_type, {})
-    given = {renamed.get(name, name): name for name in tensors.shapes if not name.endswith("position_ids")}
+    stored_as = {renamed.get(name, name): name for name in tensors.shapes if not name.endswith("position_ids")}
     if model.config.model_type in decoder_types():
-        if not any(name.startswith(f"{base}.") for name in given):  # saved without its head, as the first GPT-2 was
-            given = {f"{base}.{name}" if f"{base}.{name}" in wanted else name: stored for name, stored in given.items()}
-        given = {name: stored for name, stored in given.items() if name in wanted or not BUFFERS.search(name)}
-    bare = not any(name.startswith(f"{base}.") for name in wanted)
+        if not any(name.startswith(f"{base}.") for name in stored_as):  # saved without its head, as the first GPT-2 was
+            stored_as = {f"{base}.{name}" if f"{base}.{name}" in state else name: stored for name, stored in stored_as.items()}
+        stored_as = {name: stored for name, stored in stored_as.items() if name in state or not BUFFERS.search(name)}
+    bare = not any(name.startswith(f"{base}.") for name in state)
     if bare:  # an encoder without a head, which may have been saved with one
         prefix = f"{base}."
-        inside = {name.removeprefix(prefix): stored for name, stored in given.items() if name.startswith(prefix)}
-        given = inside or given
-    if not any("pooler." in name for name in wanted):
-        given = {name: stored for name, stored in given.items() if "pooler." not in name}
-    made: set[str] = set()
+        encoder = {name.removeprefix(prefix): stored for name, stored in stored_as.items() if name.startswith(prefix)}
+        stored_as = encoder or stored_as
+    if not any("pooler." in name for name in state):
+        stored_as = {name: stored for name, stored in stored_as.items() if "pooler." not in name}
+    absent: set[str] = set()  # tensors that need not be in the file
     if fresh and not bare:
-        given = _without_head(given, base)
-        made = {name for name in wanted if _of_head(name, base) and name not in given}
-    tied = _tied(wanted)
-    made |= {name for name, other in tied.items() if name not in given and other in given}
-    faults = [f"missing tensor {name}" for name in sorted(set(wanted) - set(given) - made)]
-    faults += [f"unknown tensor {name}" for name in sorted(set(given) - set(wanted))]
-    for name in sorted(set(wanted) & set(given)):
-        shape = tensors.shapes[given[name]]
-        if wanted[name].shape != shape:
-            faults.append(f"{name}: shape {shape}, the configuration asks for {tuple(wanted[name].shape)}")
+        stored_as = _without_head(stored_as, base)
+        absent = {name for name in state if _of_head(name, base) and name not in stored_as}
+    tied = _tied(state)
+    absent |= {name for name, other in tied.items() if name not in stored_as and other in stored_as}
+    faults = [f"missing tensor {name}" for name in sorted(set(state) - set(stored_as) - absent)]
+    faults += [f"unknown tensor {name}" for name in sorted(set(stored_as) - set(state))]
+    for name in sorted(set(state) & set(stored_as)):
+        shape = tensors.shapes[stored_as[name]]
+        if state[name].shape != shape:
+            faults.append(f"{name}: shape {shape}, the configuration asks for {tuple(state[name].shape)}")
             continue
-        found = tensors.read(given[name])
-        if not torch.isfinite(found).all():
+        tensor = tensors.read(stored_as[name])
+        if not torch.isfinite(tensor).all():
             faults.append(f"{name}: holds NaN or Inf")
-        elif name in tied and tied[name] in given and not found.equal(tensors.read(given[tied[name]])):
+        elif name in tied and tied[name] in stored_as and not tensor.equal(tensors.read(stored_as[tied[name]])):
             faults.append(f"{name}: the configuration ties it to {tied[name]}, but the file holds another")
         else:
-            wanted[name].copy_(found)
+            state[name].copy_(tensor)
     if faults:
         raise BadInput("weights that cannot be used", where=str(tensors.folder), faults=faults[:20])
 
@@ -250,8 +257,8 @@ def _of_head(name: str, base: str) -> bool:
     return not name.startswith(f"{base}.") or name.startswith(f"{base}.pooler.")
 
 
-def _without_head(given: dict[str, str], base: str) -> dict[str, str]:
+def _without_head(stored_as: dict[str, str], base: str) -> dict[str, str]:
     """The encoder's tensors, and the pooler where there is one, by name; bare encoders name theirs without the prefix."""
-    if not any(name.startswith(f"{base}.") for name in given):
-        given = {f"{base}.{name}": stored for name, stored in given.items()}
-    return {name: stored for name, stored in given.items() if name.startswith(f"{base}.")}
+    if not any(name.startswith(f"{base}.") for name in stored_as):
+        stored_as = {f"{base}.{name}": stored for name, stored in stored_as.items()}
+    return {name: stored for name, stored in stored_as.items() if name.startswith(f"{base}.")}

@@ -1,4 +1,4 @@
-"""The files of a checkpoint, looked at before any of them is opened: what counts, what is refused, and one digest of it all."""
+"""The files of a checkpoint: which belong to it, what is refused before any is opened, and one digest of them all."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "che
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 GENERATION_FILES = (CHAT_TEMPLATE, "generation_config.json")
-"""What a language model's folder may say besides: how turns are written, and which tokens end an answer."""
+"""Files that a decoder's folder may have besides: how chat turns are written, and which tokens end an answer."""
 POOLING = "1_Pooling/config.json"
-"""Where sentence-transformers says how token states become one embedding."""
+"""Where sentence-transformers says how token embeddings are pooled into one."""
 MODEL_FILES = ("config.json", "edgekit.json", POOLING, *TOKENIZER_FILES, *GENERATION_FILES)
-"""What makes up a checkpoint besides its weights."""
+"""The files of a checkpoint besides its weights."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -70,9 +70,9 @@ def check_files(folder: Path) -> dict[str, Any]:
 
 
 def input_names(folder: Path, *, pairs: bool) -> list[str]:
-    """Inputs of the graph of checkpoint `folder`: the segment of each token only where texts come in pairs and it counts.
+    """Inputs of the graph of checkpoint `folder`; `token_type_ids` only where texts come in pairs and the model has several types.
 
-    They do where the task says so (`pairs`), or the checkpoint itself (`text_pairs` in its configuration).
+    Texts come in pairs where the task says so (`pairs`), or the checkpoint itself (`text_pairs` in its configuration).
 
     Raises:
         BadInput: no readable configuration.

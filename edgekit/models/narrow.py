@@ -1,56 +1,61 @@
-"""The width of a model cut physically: the numbers that stand for a token between layers, in every module that reads or writes them.
+"""The hidden size of an encoder reduced in place, in every module that reads or writes hidden states.
 
-Heads keep their size, so the width need not divide by their number. What transformers builds from a configuration has other
-heads then: `built` in the configuration of a narrowed checkpoint says what to build before it is narrowed and filled again.
+Heads keep their size, so the hidden size need not be a multiple of their number. What transformers builds from such a configuration
+would have heads of another size: `built` in the configuration of a narrowed checkpoint holds the sizes to build the model with,
+before it is narrowed and its weights are loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import anatomy_of, layers_of
+from edgekit.models.shapes import BiasOnly
 
-__all__ = ["as_built", "narrow", "width_of"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-WIDTHS = ("hidden_size", "embedding_size", "pooler_hidden_size")
-"""Fields of a configuration that may hold the width; where one holds another number it is no part of it."""
-ANSWERS = ("classifier", "out_proj", "qa_outputs")
-"""Last names of the Linears whose outputs are the task's answer."""
+__all__ = ["build_sizes", "hidden_size_of", "narrow"]
+
+SIZES = ("hidden_size", "embedding_size", "pooler_hidden_size")
+"""Fields of a configuration that may hold the hidden size; a field with another value is another size and stays."""
+OUTPUTS = ("classifier", "out_proj", "qa_outputs")
+"""Names of the Linears whose outputs are the task's logits."""
 
 
-def width_of(model: Any) -> int:
-    """Numbers that stand for a token between layers."""
+def hidden_size_of(model: PreTrainedModel) -> int:
+    """Length of a hidden state."""
     return int(model.config.hidden_size)
 
 
-def narrow(model: Any, kept: Sequence[int]) -> None:
-    """Keep only the numbers `kept` of each token's state, in their order, in place; the configuration follows.
+def narrow(model: PreTrainedModel, kept: Sequence[int]) -> None:
+    """Keep only the dimensions `kept` of the hidden states, in their order, in place; the configuration follows.
 
     Raises:
-        BadInput: a number that does not exist or stands twice, none at all, or a model with a convolution over states.
+        BadInput: a dimension that does not exist or is listed twice, none at all, or a model with a convolution over hidden states.
     """
-    full, anatomy = width_of(model), anatomy_of(model)
+    full, anatomy = hidden_size_of(model), anatomy_of(model)
     if not kept or len(set(kept)) < len(kept) or not all(0 <= number < full for number in kept):
-        raise BadInput(f"{len(kept)} numbers do not narrow a model of width {full}", where="compress, width")
+        raise BadInput(f"{len(kept)} dimensions do not narrow a model of hidden size {full}", where="compress, width")
     if any(isinstance(module, torch.nn.Conv1d) for module in model.modules()):
         raise BadInput(
-            f"this {model.config.model_type} has a convolution over states, which is not narrowed", where="compress, width",
-            fix="leave the width as it is",
+            f"this {model.config.model_type} has a convolution over hidden states, which is not narrowed", where="compress, width",
+            fix="leave `width` out",
         )  # fmt: skip
     chosen, inside = torch.tensor(list(kept)), set()
     for layer in layers_of(model):
         inside |= {id(module) for module in layer.modules()}
         for path in {anatomy.query, anatomy.key, anatomy.value, *anatomy.positions, anatomy.up}:
-            _columns(_part(layer, path), chosen)
+            _keep_inputs(_module(layer, path), chosen)
         for path in (anatomy.attention_out, anatomy.down):
-            _rows(attrgetter(path)(layer), chosen)
+            _keep_outputs(attrgetter(path)(layer), chosen)
         for path in filter(None, (anatomy.attention_norm, anatomy.output_norm, anatomy.input_norm)):
-            _norm(attrgetter(path)(layer), chosen)
+            _keep_norm(attrgetter(path)(layer), chosen)
     for name, module in model.named_modules():
         if id(module) in inside:
             continue
@@ -58,54 +63,54 @@ def narrow(model: Any, kept: Sequence[int]) -> None:
             module.weight = torch.nn.Parameter(module.weight.data[:, chosen])
             module.embedding_dim = len(chosen)
         elif isinstance(module, torch.nn.LayerNorm) and tuple(module.normalized_shape) == (full,):
-            _norm(module, chosen)
+            _keep_norm(module, chosen)
         elif isinstance(module, torch.nn.Linear):
             if module.in_features == full:
-                _columns(module, chosen)
-            if module.out_features == full and name.rpartition(".")[2] not in ANSWERS:
-                _rows(module, chosen)
-    fields = [field for field in WIDTHS if getattr(model.config, field, None) == full]
+                _keep_inputs(module, chosen)
+            if module.out_features == full and name.rpartition(".")[2] not in OUTPUTS:
+                _keep_outputs(module, chosen)
+    fields = [field for field in SIZES if getattr(model.config, field, None) == full]
     if not hasattr(model.config, "built"):
         model.config.built = dict.fromkeys(fields, full)
     for field in fields:
         setattr(model.config, field, len(chosen))
 
 
-def as_built(config: Any, where: str) -> list[int] | None:
-    """Give `config` of a narrowed checkpoint the widths to build it with; returns what `narrow` then keeps, None for others.
+def build_sizes(config: PreTrainedConfig, where: str) -> list[int] | None:
+    """Give `config` of a narrowed checkpoint the sizes to build it with; returns what `narrow` then keeps, None for other checkpoints.
 
     Raises:
-        BadInput: `built` is not the widths of a wider model.
+        BadInput: `built` does not hold the sizes of a wider model.
     """
     built = getattr(config, "built", None)
     if built is None:
         return None
-    width = config.hidden_size
-    sound = isinstance(built, dict) and "hidden_size" in built and set(built) <= set(WIDTHS)
+    narrowed = config.hidden_size
+    sound = isinstance(built, dict) and "hidden_size" in built and set(built) <= set(SIZES)
     if not sound or any(type(value) is not int or value != built["hidden_size"] for value in built.values()):
-        raise BadInput(f"built = {built!r} is not {', '.join(WIDTHS)} in one whole number", where=where)
-    if not width <= built["hidden_size"] < 1_000_000:
-        raise BadInput(f"a model of width {width} is not narrowed from {built['hidden_size']}", where=where)
+        raise BadInput(f"built = {built!r} is not {', '.join(SIZES)} in one whole number", where=where)
+    if not narrowed <= built["hidden_size"] < 1_000_000:
+        raise BadInput(f"a model of hidden size {narrowed} is not narrowed from {built['hidden_size']}", where=where)
     for field, value in built.items():
         setattr(config, field, value)
-    return list(range(width))
+    return list(range(narrowed))
 
 
-def _part(layer: Any, path: str) -> Any:
+def _module(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
     """The module at `path`; None where a layer lost its attention, or its configuration has no such part."""
     parent, _, name = path.rpartition(".")
     return getattr(attrgetter(parent)(layer) if parent else layer, name, None)
 
 
-def _columns(module: Any, chosen: torch.Tensor) -> None:
-    """Keep some inputs of a Linear; what stands where all neurons or heads were removed has none."""
+def _keep_inputs(module: torch.nn.Module | None, chosen: torch.Tensor) -> None:
+    """Keep some inputs of a Linear; what is in its place where all neurons or heads were removed has none."""
     if isinstance(module, torch.nn.Linear):
         module.weight = torch.nn.Parameter(module.weight.data[:, chosen])
         module.in_features = len(chosen)
 
 
-def _rows(module: Any, chosen: torch.Tensor) -> None:
-    """Keep some outputs of a Linear, or of the bias that is left of one."""
+def _keep_outputs(module: torch.nn.Linear | BiasOnly, chosen: torch.Tensor) -> None:
+    """Keep some outputs of a Linear, or of the bias that remains of one."""
     if isinstance(module, torch.nn.Linear):
         module.weight = torch.nn.Parameter(module.weight.data[chosen])
     if module.bias is not None:
@@ -113,8 +118,8 @@ def _rows(module: Any, chosen: torch.Tensor) -> None:
     module.out_features = len(chosen)
 
 
-def _norm(module: Any, chosen: torch.Tensor) -> None:
-    """Keep some numbers of a normalisation; the first layer's may be an Identity."""
+def _keep_norm(module: torch.nn.Module, chosen: torch.Tensor) -> None:
+    """Keep some dimensions of a normalisation; the first layer's may be an Identity."""
     if isinstance(module, torch.nn.LayerNorm):
         for name in ("weight", "bias"):
             if getattr(module, name) is not None:

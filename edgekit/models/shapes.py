@@ -1,7 +1,7 @@
 """The shape of each layer, read off a model and changed physically: heads, neurons, whole layers.
 
-A layer without heads keeps what its attention block adds then: the bias of the output projection, where there is one. A layer
-without neurons likewise. Both stay ordinary modules, so such a model trains and exports like any other.
+A layer whose heads were all removed still adds the bias of its attention's output projection, where there is one; a layer without
+neurons likewise the bias of its second linear. Both stay ordinary modules, so such a model trains and exports like any other.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import Anatomy, anatomy_of, head_size_of, layers_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 __all__ = ["LayerShape", "cut", "keep_layers", "layer_count", "resize", "shapes_of"]
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """Heads, numbers in a head, and neurons of the feed-forward block."""
+    """Attention heads, their size, and neurons of the feed-forward block (its intermediate size)."""
 
     heads: int
     head_size: int
@@ -29,9 +32,10 @@ class LayerShape:
 
 
 class NoAttention(torch.nn.Module):
-    """Stands where all heads were removed, for an output projection that adds its bias alone, which may be its own part."""
+    """In place of an attention module whose heads were all removed: (batch, sequence, hidden) -> what its output projection, now a bias,
+    gives, where that is inside the attention module; else its input, for the output projection outside."""
 
-    def __init__(self, old: Any, anatomy: Anatomy) -> None:
+    def __init__(self, old: torch.nn.Module, anatomy: Anatomy) -> None:
         super().__init__()
         setattr(self, anatomy.head_size, getattr(old, anatomy.head_size))
         for name in (anatomy.heads, anatomy.all_heads):
@@ -42,7 +46,7 @@ class NoAttention(torch.nn.Module):
         if self.projection is not None:
             setattr(self, self.projection, getattr(old, self.projection))
 
-    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+    def forward(self, hidden_states: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor, None]:
         return (hidden_states if self.projection is None else getattr(self, self.projection)(hidden_states)), None
 
 
@@ -60,12 +64,12 @@ class BiasOnly(torch.nn.Module):
         return bias.expand(*inputs.shape[:-1], self.out_features)
 
 
-def layer_count(model: Any) -> int:
+def layer_count(model: PreTrainedModel) -> int:
     """How many encoder layers the model has."""
     return len(layers_of(model))
 
 
-def shapes_of(model: Any) -> list[LayerShape]:
+def shapes_of(model: PreTrainedModel) -> list[LayerShape]:
     """The shape of every layer, first to last."""
     anatomy = anatomy_of(model)
     shapes = []
@@ -76,7 +80,7 @@ def shapes_of(model: Any) -> list[LayerShape]:
     return shapes
 
 
-def keep_layers(model: Any, indices: Sequence[int]) -> None:
+def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     """Remove all layers but those at `indices`, in their order; the model's configuration follows.
 
     Raises:
@@ -97,8 +101,8 @@ def keep_layers(model: Any, indices: Sequence[int]) -> None:
         model.config.layer_types = [kinds[index] for index in order]
 
 
-def cut(model: Any, heads: Sequence[Sequence[int]], neurons: Sequence[Sequence[int]]) -> None:
-    """Keep only the named heads and neurons of each layer, physically; weights of the rest are gone."""
+def cut(model: PreTrainedModel, heads: Sequence[Sequence[int]], neurons: Sequence[Sequence[int]]) -> None:
+    """Keep only the heads and neurons of each layer that are numbered, in place; the weights of the rest are gone."""
     anatomy = anatomy_of(model)
     for layer, kept_heads, kept_neurons in zip(layers_of(model), heads, neurons, strict=True):
         _cut_heads(model, layer, anatomy, sorted(kept_heads))
@@ -111,8 +115,8 @@ def cut(model: Any, heads: Sequence[Sequence[int]], neurons: Sequence[Sequence[i
         _put(layer, anatomy.down, _linear(down, columns=kept_neurons))
 
 
-def resize(model: Any, shapes: Sequence[LayerShape]) -> None:
-    """Give each layer the shape it has in a pruned checkpoint, with fresh weights that are loaded afterwards.
+def resize(model: PreTrainedModel, shapes: Sequence[LayerShape]) -> None:
+    """Give each layer the shape it has in a pruned checkpoint, with new weights that are overwritten afterwards.
 
     Raises:
         BadInput: shapes that this model cannot be cut to.
@@ -127,7 +131,7 @@ def resize(model: Any, shapes: Sequence[LayerShape]) -> None:
     cut(model, [range(shape.heads) for shape in shapes], [range(shape.neurons) for shape in shapes])
 
 
-def _cut_heads(model: Any, layer: Any, anatomy: Anatomy, kept: list[int]) -> None:
+def _cut_heads(model: PreTrainedModel, layer: torch.nn.Module, anatomy: Anatomy, kept: list[int]) -> None:
     attention, out = attrgetter(anatomy.attention)(layer), attrgetter(anatomy.attention_out)(layer)
     size, before = head_size_of(model, layer), _inputs(out)
     rows = [head * size + offset for head in kept for offset in range(size)]
@@ -143,28 +147,28 @@ def _cut_heads(model: Any, layer: Any, anatomy: Anatomy, kept: list[int]) -> Non
             if hasattr(attention, path.rpartition(".")[2]):
                 _put(layer, path, _linear(attrgetter(path)(layer), rows=rows))
     if anatomy.shared_bias and len(rows) < before:
-        _choose_planes(attention, kept, before // size)
+        _keep_bias_heads(attention, kept, before // size)
     for name, value in ((anatomy.heads, len(kept)), (anatomy.all_heads, len(rows))):
         if name is not None:
             setattr(attention, name, value)
 
 
-def _choose_planes(attention: Any, kept: list[int], before: int) -> None:
-    """Let a layer with fewer heads add its own planes of the position bias; their numbers are saved with the weights."""
+def _keep_bias_heads(attention: torch.nn.Module, kept: list[int], before: int) -> None:
+    """Let a layer with fewer heads add its own heads of the shared position bias; their numbers are saved with the weights."""
     planes = getattr(attention, "position_planes", None)
     if planes is None:
         planes = torch.arange(before)
-        attention.register_forward_pre_hook(_own_planes)
+        attention.register_forward_pre_hook(_own_bias_heads)
     attention.register_buffer("position_planes", planes[kept].clone())
 
 
-def _own_planes(attention: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _own_bias_heads(attention: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     hidden_states, mask, bias, *rest = inputs
-    return (hidden_states, mask, bias[:, attention.position_planes], *rest)
+    return (hidden_states, mask, bias[:, attention.get_buffer("position_planes")], *rest)
 
 
-def _become_first(layer: Any, anatomy: Anatomy) -> None:
-    """Take the input norm away, as the architecture has it for a first layer; its scale moves into the projection after it."""
+def _become_first(layer: torch.nn.Module, anatomy: Anatomy) -> None:
+    """Remove the input norm, as the architecture has none in a first layer; its scale moves into the projection after it."""
     norm = attrgetter(anatomy.input_norm)(layer)
     projection = getattr(attrgetter(anatomy.attention)(layer), anatomy.query.rpartition(".")[2], None)
     if projection is not None:
@@ -172,11 +176,13 @@ def _become_first(layer: Any, anatomy: Anatomy) -> None:
     _put(layer, anatomy.input_norm, torch.nn.Identity())
 
 
-def _inputs(linear: Any) -> int:
+def _inputs(linear: torch.nn.Linear | BiasOnly) -> int:
     return int(linear.in_features)
 
 
-def _linear(old: Any, *, rows: Sequence[int] | None = None, columns: Sequence[int] | None = None) -> torch.nn.Module:
+def _linear(
+    old: torch.nn.Linear | BiasOnly, *, rows: Sequence[int] | None = None, columns: Sequence[int] | None = None
+) -> torch.nn.Module:
     """`old` with only some outputs (`rows`) or inputs (`columns`)."""
     if isinstance(old, BiasOnly):
         return old
@@ -194,6 +200,6 @@ def _linear(old: Any, *, rows: Sequence[int] | None = None, columns: Sequence[in
     return new
 
 
-def _put(root: Any, path: str, module: torch.nn.Module) -> None:
+def _put(root: torch.nn.Module, path: str, module: torch.nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(attrgetter(parent)(root) if parent else root, name, module)

@@ -1,8 +1,8 @@
 """The weights of a checkpoint by name, in one safetensors file or several, read one tensor at a time.
 
-Large checkpoints come as `model-00001-of-0000N.safetensors` and an index, `model.safetensors.index.json`, that says which tensor lies in
-which file (huggingface.co/docs/transformers/big_models). Index and files must say the same. Where `model.safetensors` stands beside
-an index it counts alone, as it does for transformers.
+Large checkpoints come as `model-00001-of-0000N.safetensors` and an index, `model.safetensors.index.json`, that says which tensor is in
+which file (huggingface.co/docs/transformers/big_models). Index and files must agree. Where there is a `model.safetensors` too, it
+alone is read, as transformers does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from edgekit.errors import BadInput
 
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "WHOLE", "Tensors", "open_tensors", "tensor_shapes", "weight_files"]
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
 """A file in the folder itself: no separators, no parent."""
 LARGEST_HEADER = 100_000_000
 """Bytes of a safetensors header that the format allows."""
 MOST_FAULTS = 20
+
+
+class OpenFile(Protocol):
+    """An open safetensors file."""
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        """The tensor called `name`."""
 
 
 @dataclass
@@ -34,10 +41,10 @@ class Tensors:
 
     folder: Path
     shapes: dict[str, tuple[int, ...]]
-    places: dict[str, Path]
-    """The file that each tensor lies in."""
-    files: dict[Path, Any] = field(default_factory=dict)
-    """What is open."""
+    file_of: dict[str, Path]
+    """The file that holds each tensor."""
+    opened: dict[Path, OpenFile] = field(default_factory=dict)
+    """Files that are open, by path."""
 
     def read(self, name: str) -> torch.Tensor:
         """The tensor called `name`, of the type it is stored in; the file stays its memory.
@@ -47,14 +54,14 @@ class Tensors:
         """
         from safetensors import SafetensorError, safe_open
 
-        path = self.places[name]
+        path = self.file_of[name]
         try:
-            if path not in self.files:
-                self.files[path] = safe_open(path, framework="pt")
-            found: torch.Tensor = self.files[path].get_tensor(name)
+            if path not in self.opened:
+                self.opened[path] = safe_open(path, framework="pt")
+            tensor: torch.Tensor = self.opened[path].get_tensor(name)
         except (SafetensorError, OSError) as fault:
             raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
-        return found
+        return tensor
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -105,13 +112,13 @@ def _agree(index: dict[str, str], headers: dict[Path, dict[str, tuple[int, ...]]
             holders.setdefault(name, []).append(path.name)
     faults = []
     for name in sorted({*index, *holders}):
-        found, said = holders.get(name, []), index.get(name)
-        if said is None:
-            faults.append(f"extra tensor {name}: in {', '.join(found)}, but not in the index")
-        elif said not in found:
-            faults.append(f"missing tensor {name}: not in {said}" + (f", but in {', '.join(found)}" if found else ""))
-        elif len(found) > 1:
-            faults.append(f"double tensor {name}: in {', '.join(found)}")
+        files, expected = holders.get(name, []), index.get(name)
+        if expected is None:
+            faults.append(f"extra tensor {name}: in {', '.join(files)}, but not in the index")
+        elif expected not in files:
+            faults.append(f"missing tensor {name}: not in {expected}" + (f", but in {', '.join(files)}" if files else ""))
+        elif len(files) > 1:
+            faults.append(f"duplicate tensor {name}: in {', '.join(files)}")
     if faults:
         raise BadInput("the index and its files disagree", where=str(folder / INDEX), faults=_few(faults))
 
@@ -124,32 +131,32 @@ def _index(folder: Path) -> dict[str, str]:
     """
     path = folder / INDEX
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
     except (OSError, ValueError, RecursionError) as fault:
         raise BadInput(f"not a readable index: {fault}", where=str(path)) from None
-    found = document.get("weight_map") if isinstance(document, dict) else None
-    if not isinstance(found, dict) or not found:
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
         raise BadInput("names no tensors: it needs a weight_map of tensor name to file name", where=str(path))
     faults = [f"unknown key {name!r}" for name in sorted(set(document) - {"metadata", "weight_map"})]
     faults += [
         f"{name}: {str(file)[:80]!r} is not the name of a safetensors file in the folder"
-        for name, file in sorted(found.items())
-        if not isinstance(file, str) or not PLAIN.fullmatch(file)
+        for name, file in sorted(weight_map.items())
+        if not isinstance(file, str) or not FILE_NAME.fullmatch(file)
     ]
-    named = sorted({file for file in found.values() if isinstance(file, str) and PLAIN.fullmatch(file)})
+    named = sorted({file for file in weight_map.values() if isinstance(file, str) and FILE_NAME.fullmatch(file)})
     faults += [f"no such file: {file}" for file in named if not (folder / file).is_file()]
     if faults:
         raise BadInput("an index that cannot be used", where=str(path), faults=_few(faults))
-    return found
+    return weight_map
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name stands twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object in which no name is a duplicate; ValueError where one is."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
-    return found
+        raise ValueError(f"duplicate name {next(name for name in names if names.count(name) > 1)!r}")
+    return document
 
 
 def _header(path: Path) -> dict[str, tuple[int, ...]]:

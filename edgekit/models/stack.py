@@ -1,12 +1,12 @@
-"""The blocks of a decoder language model as transformers holds them: where they are, and the same model with some of them."""
+"""The blocks of a decoder as transformers holds them: where they are, and the same model with some of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers.pytorch_utils import Conv1D
@@ -14,6 +14,9 @@ from transformers.pytorch_utils import Conv1D
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
 from edgekit.models.decoders import decoder_types
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = [
     "LINEARS", "MlpPaths", "blocks_of", "encoder_linears", "is_decoder", "keep_blocks", "keep_neurons",
@@ -28,7 +31,7 @@ PATHS = {"gpt2": "h", "opt": "decoder.layers"}
 
 @dataclass(frozen=True)
 class MlpPaths:
-    """From a block to the parts of its MLP."""
+    """From a block to the linear modules of its MLP."""
 
     ups: tuple[str, ...]
     """Linear modules with one output for each neuron, or one for its gate and, after all gates, one for itself."""
@@ -50,18 +53,18 @@ PER_BLOCK = ("layer_types", "no_rope_layers")
 """Lists of a configuration with an entry for each block."""
 
 
-def is_decoder(model: Any) -> bool:
+def is_decoder(model: PreTrainedModel) -> bool:
     """Whether `model` is of a family that `edgekit.models.decoders` describes."""
     return model.config.model_type in decoder_types()
 
 
-def blocks_of(model: Any) -> torch.nn.ModuleList:
+def blocks_of(model: PreTrainedModel) -> torch.nn.ModuleList:
     """The blocks of a transformers model of such a family, first to last."""
     found: torch.nn.ModuleList = attrgetter(_path(model))(model.base_model)
     return found
 
 
-def stack_of(model: Any) -> torch.nn.ModuleList:
+def stack_of(model: PreTrainedModel) -> torch.nn.ModuleList:
     """The layers of an encoder or the blocks of a decoder, first to last.
 
     Raises:
@@ -70,10 +73,10 @@ def stack_of(model: Any) -> torch.nn.ModuleList:
     return blocks_of(model) if is_decoder(model) else layers_of(model)
 
 
-def keep_blocks(model: Any, kept: Sequence[int]) -> Any:
+def keep_blocks(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
     """A new model of the blocks numbered `kept`, in their order, with the weights of `model`; its configuration says so.
 
-    It is built anew, so that each block knows its own place in the cache.
+    It is built anew, so that each block knows its index in the cache.
 
     Raises:
         BadInput: a block that does not exist, none at all, or blocks whose number is part of what they compute.
@@ -107,15 +110,15 @@ def keep_blocks(model: Any, kept: Sequence[int]) -> Any:
     return rebuilt(model, config, state)
 
 
-def keep_neurons(model: Any, kept: Sequence[Sequence[int]]) -> Any:
+def keep_neurons(model: PreTrainedModel, kept: Sequence[Sequence[int]]) -> PreTrainedModel:
     """A new model whose blocks have the MLP neurons numbered `kept` alone, as many in each; its configuration says so.
 
     Raises:
         BadInput: blocks with different numbers of neurons, none at all, or a neuron that does not exist.
     """
     shape, have = mlp_of(model), neurons_of(model)
-    counts = {len(one) for one in kept}
-    wrong = sorted({number for one in kept for number in one if not 0 <= number < have})
+    counts = {len(numbers) for numbers in kept}
+    wrong = sorted({number for numbers in kept for number in numbers if not 0 <= number < have})
     if len(kept) != len(blocks_of(model)) or len(counts) != 1 or 0 in counts or wrong:
         raise BadInput(f"neurons {wrong or sorted(counts)} of blocks with {have} each", where="compress")
     config, state = copy.deepcopy(model.config), dict(model.state_dict())
@@ -123,51 +126,52 @@ def keep_neurons(model: Any, kept: Sequence[Sequence[int]]) -> Any:
     for number, chosen in enumerate(kept):
         order = torch.tensor(sorted(chosen))
         prefix = f"{prefix_of(model)}{number}."
-        turned = isinstance(blocks_of(model)[number].get_submodule(shape.down), Conv1D)
+        transposed = isinstance(blocks_of(model)[number].get_submodule(shape.down), Conv1D)
         for path in shape.ups:
-            parts = len(state[f"{prefix}{path}.weight"].T if turned else state[f"{prefix}{path}.weight"]) // have
+            parts = len(state[f"{prefix}{path}.weight"].T if transposed else state[f"{prefix}{path}.weight"]) // have
             rows = torch.cat([order + part * have for part in range(parts)])
             for name in (f"{prefix}{path}.weight", f"{prefix}{path}.bias"):
                 if name in state:
-                    state[name] = state[name][..., rows] if turned else state[name][rows]
+                    state[name] = state[name][..., rows] if transposed else state[name][rows]
         down = f"{prefix}{shape.down}.weight"
-        state[down] = state[down][order] if turned else state[down][:, order]
+        state[down] = state[down][order] if transposed else state[down][:, order]
     return rebuilt(model, config, state)
 
 
-def mlp_of(model: Any) -> MlpPaths:
+def mlp_of(model: PreTrainedModel) -> MlpPaths:
     """Where the MLP of each block of a decoder is."""
     return MLPS.get(model.config.model_type, MlpPaths(("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj", "intermediate_size"))
 
 
-def neurons_of(model: Any) -> int:
+def neurons_of(model: PreTrainedModel) -> int:
     """How many neurons the MLP of each block has."""
     down = blocks_of(model)[0].get_submodule(mlp_of(model).down)
     weight = down.get_parameter("weight")
     return int(weight.shape[0 if isinstance(down, Conv1D) else 1])
 
 
-def prefix_of(model: Any) -> str:
-    """What the names of all tensors of blocks begin with; the block's number follows."""
+def prefix_of(model: PreTrainedModel) -> str:
+    """Prefix of the names of all tensors of blocks; the block's number follows."""
     return f"{model.base_model_prefix}.{_path(model)}."
 
 
-def rebuilt(model: Any, config: Any, state: dict[str, torch.Tensor]) -> Any:
-    """A model of the kind of `model` by `config`, with the weights `state`, in the same mode."""
+def rebuilt(model: PreTrainedModel, config: PreTrainedConfig, state: dict[str, torch.Tensor]) -> PreTrainedModel:
+    """A model of the class of `model` by `config`, with the weights `state`, in the same mode (training or evaluation)."""
     with torch.random.fork_rng(devices=[]):  # the weights it starts with are all replaced
-        made = type(model)(config).to(torch.float32)
-    made.load_state_dict(state)
-    return made.train(model.training)
+        new: PreTrainedModel = type(model)(config).to(torch.float32)
+    new.load_state_dict(state)
+    trained: PreTrainedModel = new.train(model.training)
+    return trained
 
 
-def _path(model: Any) -> str:
+def _path(model: PreTrainedModel) -> str:
     return PATHS.get(model.config.model_type, "layers")
 
 
-def encoder_linears(layers: Any) -> list[dict[str, Any]]:
+def encoder_linears(layers: Iterable[torch.nn.Module]) -> list[dict[str, torch.nn.Linear | Conv1D]]:
     """The linear modules of each layer by their names in it; modules that several layers share stand in the first alone."""
     seen: set[int] = set()
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, torch.nn.Linear | Conv1D]] = []
     for layer in layers:
         found.append({})
         for name, module in layer.named_modules():

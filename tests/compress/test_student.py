@@ -20,7 +20,7 @@ from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.checkpoint import load, save
-from edgekit.models.narrow import narrow, width_of
+from edgekit.models.narrow import hidden_size_of, narrow
 from edgekit.models.shapes import layer_count, shapes_of
 from edgekit.plan.make import make_plan
 from edgekit.plan.recipes import recipe_model
@@ -86,7 +86,7 @@ def test_the_largest_stay_in_order() -> None:
 def test_a_student_of_fewer_heads_neurons_and_width_learns(work: Work) -> None:
     made = distill.run(work, settings(layers=2, width=23, heads=3, neurons=40, relations="minilmv2", relation_heads=8))
     student = load(work.out)
-    assert (width_of(student), layer_count(student)) == (23, 2)
+    assert (hidden_size_of(student), layer_count(student)) == (23, 2)
     assert [(shape.heads, shape.head_size, shape.neurons) for shape in shapes_of(student)] == [(3, 8, 40)] * 2
     assert made["validation"] >= 0.8, "one that starts from chance has 0.25"
     small = (200 + 32 + 1) * 23
@@ -152,7 +152,7 @@ def test_a_student_from_elsewhere(work: Work, tiny_artifact: Path, tmp_path: Pat
     shutil.rmtree(work.scratch)
     distill.run(work, settings(student="../small", hidden="none", epochs=1))
     student = load(work.out)
-    assert (width_of(student), layer_count(student)) == (16, 1)
+    assert (hidden_size_of(student), layer_count(student)) == (16, 1)
     assert (work.out / "tokenizer.json").read_bytes() == (tmp_path / "small" / "tokenizer.json").read_bytes()
     other = load(tmp_path / "small")
     other.config.id2label = dict(enumerate("abcd"))

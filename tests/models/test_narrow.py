@@ -1,4 +1,4 @@
-"""The width of every family, cut: each axis that holds it, the checkpoint that comes back, the graph that is exported."""
+"""The hidden size of every family, reduced: each axis that has it, the checkpoint that is saved and loaded, the graph that is exported."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import KNOWN
 from edgekit.models.checkpoint import load, save
-from edgekit.models.narrow import narrow, width_of
-from edgekit.models.shapes import cut, keep_layers, shapes_of
+from edgekit.models.narrow import hidden_size_of, narrow
+from edgekit.models.shapes import LayerShape, cut, keep_layers, shapes_of
 from tests.exporter.test_architectures import NAMES, build, lower, rows
 
 KEPT = [number for number in range(32) if number % 6 not in (1, 4)][:21]
@@ -29,8 +29,8 @@ def answers(model: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_order_of_the_width_does_not_matter(family: str) -> None:
-    """A permuted width computes the same: so every axis that holds it is cut alike, and none that does not."""
+def test_the_order_of_the_dimensions_does_not_matter(family: str) -> None:
+    """Permuted hidden states give the same answers: so every axis of the hidden size is cut alike, and no other."""
     model = build(family)
     before = answers(model)
     narrow(model, torch.randperm(32, generator=torch.Generator().manual_seed(1)).tolist())
@@ -42,14 +42,14 @@ def test_a_narrowed_checkpoint_comes_back(family: str, tiny_model: Path, tmp_pat
     model = build(family)
     cut(model, [[0, 3], [1, 2]], [range(40), range(7)])
     narrow(model, KEPT)
-    assert width_of(model) == 21 and [shape.head_size for shape in shapes_of(model)] == [8, 8]
+    assert hidden_size_of(model) == 21 and [shape.head_size for shape in shapes_of(model)] == [8, 8]
     narrow(model, range(20))
     wanted = answers(model)
     save(model, tmp_path, tokenizer_files_from=tiny_model)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["built"]["hidden_size"] == 32 and 20 in (config.get("hidden_size"), config.get("dim"))
     again = load(tmp_path)
-    assert width_of(again) == 20 and torch.equal(answers(again), wanted)
+    assert hidden_size_of(again) == 20 and torch.equal(answers(again), wanted)
     keep_layers(again, [1])
     assert torch.isfinite(answers(again)).all()
 
@@ -74,19 +74,24 @@ def test_it_exports(family: str, tmp_path: Path) -> None:
 def test_layers_without_heads_or_neurons_are_narrowed_too() -> None:
     model = build("bert")
     cut(model, [[], [0]], [range(8), []])
-    narrow(model, KEPT)
-    assert torch.isfinite(answers(model)).all()
+    before, bias = answers(model), model.bert.encoder.layer[0].attention.output.dense.bias.detach().clone()
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(1)).tolist()
+    narrow(model, order)
+    assert torch.allclose(answers(model), before, atol=2e-5)
+    narrow(model, [order.index(number) for number in KEPT])
+    assert torch.equal(model.bert.encoder.layer[0].attention.output.dense.bias, bias[KEPT]), "all that no heads leave"
+    assert shapes_of(model) == [LayerShape(0, 8, 8), LayerShape(1, 8, 0)] and answers(model).isfinite().all()
 
 
-def test_electras_own_width_of_embeddings() -> None:
+def test_electras_own_embedding_size() -> None:
     model = build("electra", embedding_size=32)
     narrow(model, KEPT)
     assert model.config.built == {"hidden_size": 32, "embedding_size": 32} and torch.isfinite(answers(model)).all()
 
 
 @pytest.mark.parametrize("kept", [[], [0, 0], [32], [-1]])
-def test_numbers_that_are_not_there(kept: list[int]) -> None:
-    with pytest.raises(BadInput, match="do not narrow a model of width 32"):
+def test_dimensions_that_do_not_exist(kept: list[int]) -> None:
+    with pytest.raises(BadInput, match="do not narrow a model of hidden size 32"):
         narrow(build("bert"), kept)
 
 

@@ -29,11 +29,11 @@ def shard(source: Path, folder: Path, parts: int = 3) -> Path:
     shutil.copytree(source, folder)
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    places = {name: f"model-{number % parts + 1:05}-of-{parts:05}.safetensors" for number, name in enumerate(sorted(state))}
-    for file in set(places.values()):
-        save_file({name: state[name] for name in places if places[name] == file}, folder / file, metadata={"format": "pt"})
+    file_of = {name: f"model-{number % parts + 1:05}-of-{parts:05}.safetensors" for number, name in enumerate(sorted(state))}
+    for file in set(file_of.values()):
+        save_file({name: state[name] for name in file_of if file_of[name] == file}, folder / file, metadata={"format": "pt"})
     size = sum(value.nbytes for value in state.values())
-    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": places}))
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": file_of}))
     return folder
 
 
@@ -47,8 +47,8 @@ def weight_map(folder: Path) -> dict[str, str]:
     return found
 
 
-def write_map(folder: Path, places: dict[str, Any]) -> None:
-    (folder / INDEX).write_text(json.dumps({"weight_map": places}))
+def write_map(folder: Path, file_of: dict[str, Any]) -> None:
+    (folder / INDEX).write_text(json.dumps({"weight_map": file_of}))
 
 
 def test_a_decoder_in_shards_makes_the_same_graph(decoder: Path, tmp_path: Path) -> None:
@@ -90,11 +90,11 @@ def test_the_digest_sees_the_index_and_every_shard(decoder: Path) -> None:
     assert len(seen) == 1 + len(weight_files(decoder)) == 5
 
 
-def test_tensors_missing_extra_and_double_all_at_once(decoder: Path) -> None:
-    places = weight_map(decoder)
-    first, second, third = sorted(set(places.values()))
-    gone = next(name for name, file in places.items() if file == first)
-    twice = next(name for name, file in places.items() if file == second)
+def test_tensors_missing_extra_and_duplicate_all_at_once(decoder: Path) -> None:
+    file_of = weight_map(decoder)
+    first, second, third = sorted(set(file_of.values()))
+    gone = next(name for name, file in file_of.items() if file == first)
+    twice = next(name for name, file in file_of.items() if file == second)
     state = load_file(decoder / first)
     del state[gone]
     save_file({**state, twice: load_file(decoder / second)[twice], "mystery": torch.zeros(2)}, decoder / first)
@@ -102,10 +102,10 @@ def test_tensors_missing_extra_and_double_all_at_once(decoder: Path) -> None:
         describe(decoder)
     text = fault.value.text()
     assert f"missing tensor {gone}: not in {first}" in text
-    assert f"double tensor {twice}: in {first}, {second}" in text
+    assert f"duplicate tensor {twice}: in {first}, {second}" in text
     assert f"extra tensor mystery: in {first}, but not in the index" in text
-    moved = next(name for name, file in places.items() if file == third)
-    write_map(decoder, {**places, moved: second})
+    moved = next(name for name, file in file_of.items() if file == third)
+    write_map(decoder, {**file_of, moved: second})
     with pytest.raises(BadInput) as fault:
         load(decoder, CAUSAL)
     assert f"missing tensor {moved}: not in {second}, but in {third}" in fault.value.text()
@@ -122,8 +122,8 @@ def test_tensors_missing_extra_and_double_all_at_once(decoder: Path) -> None:
     ],
 )
 def test_an_index_that_points_elsewhere(decoder: Path, file: Any, says: str) -> None:
-    places = weight_map(decoder)
-    write_map(decoder, {**places, sorted(places)[0]: file})
+    file_of = weight_map(decoder)
+    write_map(decoder, {**file_of, sorted(file_of)[0]: file})
     for reads in (check_files, digest, describe, tensor_shapes):
         with pytest.raises(BadInput) as fault:
             reads(decoder)  # type: ignore[operator]
@@ -136,7 +136,7 @@ def test_an_index_that_points_elsewhere(decoder: Path, file: Any, says: str) -> 
         ("{", "not a readable index"),
         ("[1]", "names no tensors"),
         ('{"weight_map": {}}', "names no tensors"),
-        ('{"weight_map": {"a": "a.safetensors", "a": "b.safetensors"}}', "'a' stands twice"),
+        ('{"weight_map": {"a": "a.safetensors", "a": "b.safetensors"}}', "duplicate name 'a'"),
         ('{"weight_map": {"a": "a.safetensors"}, "code": "b"}', "unknown key 'code'"),
         ("[" * 100_000, "not a readable index"),
     ],

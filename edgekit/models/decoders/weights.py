@@ -57,8 +57,8 @@ class Weights:
         """The tensor called `name`, or None where there is none."""
         return self.get(name, *shape) if name in self else None
 
-    def left(self) -> list[str]:
-        """Tensors that nobody asked for."""
+    def unused(self) -> list[str]:
+        """Tensors that were not asked for, buffers aside."""
         return sorted(name for name in set(self.tensors.shapes) - self.used if not BUFFERS.search(name))
 
     def _read(self, name: str) -> np.ndarray:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.models.decoders import Attention, Decoder, Layer, Linear, Mlp
-from edgekit.models.decoders.parts import activation, layer_norm, refuse
+from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp
+from edgekit.models.decoders.modules import activation, layer_norm, not_served
 from edgekit.models.decoders.weights import Weights, transposed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["TYPES", "describe"]
 
 TYPES = ("gpt2",)
 
 
-def describe(config: Any, weights: Weights) -> Decoder:
+def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of a GPT-2 checkpoint."""
     if config.add_cross_attention:
-        raise refuse("cross attention", config)
+        raise not_served("cross attention", config)
     prefix = "transformer." if "transformer.wte.weight" in weights else ""
     size = config.n_embd // config.n_head
     layers = []
@@ -50,7 +53,7 @@ def describe(config: Any, weights: Weights) -> Decoder:
         )
     tied = config.tie_word_embeddings
     embedding = weights.get(f"{prefix}wte.weight", config.vocab_size, config.n_embd)
-    spare = weights.maybe("lm_head.weight", config.vocab_size, config.n_embd)
+    head = weights.maybe("lm_head.weight", config.vocab_size, config.n_embd)
     return Decoder(
         vocabulary=config.vocab_size,
         hidden=config.n_embd,
@@ -61,7 +64,7 @@ def describe(config: Any, weights: Weights) -> Decoder:
         rotaries={},
         layers=layers,
         norm=layer_norm(weights, f"{prefix}ln_f", config.layer_norm_epsilon),
-        head=None if tied or spare is None else Linear(spare),
+        head=None if tied or head is None else Linear(head),
     )
 
 

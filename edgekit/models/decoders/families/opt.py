@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.models.decoders import Attention, Decoder, Layer, Mlp
-from edgekit.models.decoders.parts import activation, layer_norm, linear, merged, refuse
+from edgekit.models.decoders.description import Attention, Decoder, Layer, Mlp
+from edgekit.models.decoders.modules import activation, layer_norm, linear, merged, not_served
 from edgekit.models.decoders.weights import Weights, rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["TYPES", "describe"]
 
@@ -15,11 +18,11 @@ OFFSET = 2
 """Rows of the position table that stand for padding (transformers, OPTLearnedPositionalEmbedding)."""
 
 
-def describe(config: Any, weights: Weights) -> Decoder:
+def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of an OPT checkpoint."""
     hidden, size = config.hidden_size, config.hidden_size // config.num_attention_heads
     if not config.do_layer_norm_before or config._remove_final_layer_norm or config.word_embed_proj_dim != hidden:
-        raise refuse("norms after the blocks or projected embeddings (as in opt-350m)", config)
+        raise not_served("norms after the blocks or projected embeddings (as in opt-350m)", config)
     layers = []
     for number in range(config.num_hidden_layers):
         name = f"model.decoder.layers.{number}"
@@ -50,7 +53,7 @@ def describe(config: Any, weights: Weights) -> Decoder:
         )
     embedding = weights.get("model.decoder.embed_tokens.weight", config.vocab_size, hidden)
     positions = weights.get("model.decoder.embed_positions.weight", config.max_position_embeddings + OFFSET, hidden)
-    spare = weights.maybe("lm_head.weight", config.vocab_size, hidden)
+    head = weights.maybe("lm_head.weight", config.vocab_size, hidden)
     return Decoder(
         vocabulary=config.vocab_size,
         hidden=hidden,
@@ -61,5 +64,5 @@ def describe(config: Any, weights: Weights) -> Decoder:
         rotaries={},
         layers=layers,
         norm=layer_norm(weights, "model.decoder.final_layer_norm", 1e-5),
-        head=None if config.tie_word_embeddings or spare is None else linear(weights, "lm_head"),
+        head=None if config.tie_word_embeddings or head is None else linear(weights, "lm_head"),
     )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.models.decoders import Attention, Decoder, Layer, Mlp
-from edgekit.models.decoders.parts import activation, layer_norm, linear, merged, refuse, rotary
+from edgekit.models.decoders.description import Attention, Decoder, Layer, Mlp
+from edgekit.models.decoders.modules import activation, layer_norm, linear, merged, not_served, rotary
 from edgekit.models.decoders.weights import Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["TYPES", "describe"]
 
 TYPES = ("phi",)
 
 
-def describe(config: Any, weights: Weights) -> Decoder:
+def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of a Phi checkpoint."""
     if config.qk_layernorm:
-        raise refuse("LayerNorm on queries and keys", config)
+        raise not_served("LayerNorm on queries and keys", config)
     hidden, size = config.hidden_size, config.hidden_size // config.num_attention_heads
     layers = []
     for number in range(config.num_hidden_layers):

@@ -1,21 +1,24 @@
-"""GPT-NeoX (Pythia): attention and MLP side by side, part of each head rotated, queries, keys and values woven head by head."""
+"""GPT-NeoX (Pythia): attention and MLP side by side, part of each head rotated, queries, keys and values interleaved by head."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.models.decoders import Attention, Decoder, Layer, Linear, Mlp
-from edgekit.models.decoders.parts import activation, layer_norm, linear, rotary
+from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp
+from edgekit.models.decoders.modules import activation, layer_norm, linear, rotary
 from edgekit.models.decoders.weights import Weights, rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["TYPES", "describe"]
 
 TYPES = ("gpt_neox",)
 
 
-def describe(config: Any, weights: Weights) -> Decoder:
+def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of a GPT-NeoX checkpoint."""
     hidden, heads = config.hidden_size, config.num_attention_heads
     size = hidden // heads
@@ -23,11 +26,11 @@ def describe(config: Any, weights: Weights) -> Decoder:
     layers = []
     for number in range(config.num_hidden_layers):
         name = f"gpt_neox.layers.{number}"
-        woven = linear(weights, f"{name}.attention.query_key_value", 3 * hidden, hidden)
+        interleaved = linear(weights, f"{name}.attention.query_key_value", 3 * hidden, hidden)
         layers.append(
             Layer(
                 attention=Attention(
-                    qkv=Linear(rows(woven.weight, order), rows(woven.bias, order) if woven.bias else None),
+                    qkv=Linear(rows(interleaved.weight, order), rows(interleaved.bias, order) if interleaved.bias else None),
                     out=linear(weights, f"{name}.attention.dense", hidden, hidden),
                     heads=heads,
                     kv_heads=heads,

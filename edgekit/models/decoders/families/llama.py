@@ -1,23 +1,26 @@
 """Llama and the models built like it: Mistral, Qwen 2 and 3, Phi-3, SmolLM 2 and 3, Gemma 1 to 3.
 
-They differ in biases, norms of queries and keys, norms around the blocks, windows, and layers without rotary positions; all of
-it stands in the tensors and the configuration.
+They differ in biases, norms of queries and keys, norms around the blocks, sliding windows, and layers without rotary positions; all of
+this is in the tensors and the configuration.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.models.decoders import Attention, Decoder, Layer, Linear, Mlp, Norm
-from edgekit.models.decoders.parts import activation, linear, merged, refuse, rms_norm, rotary
+from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp, Norm
+from edgekit.models.decoders.modules import activation, linear, merged, not_served, rms_norm, rotary
 from edgekit.models.decoders.weights import Weights, rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["TYPES", "describe"]
 
 TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma", "gemma2", "gemma3_text")
 
 
-def describe(config: Any, weights: Weights) -> Decoder:
+def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of a checkpoint of these families."""
     gemma = config.model_type.startswith("gemma")
     hidden = config.hidden_size
@@ -29,7 +32,7 @@ def describe(config: Any, weights: Weights) -> Decoder:
         _layer(config, weights, f"model.layers.{number}", number, kinds[number], kinds[number] if nested else "all")
         for number in range(config.num_hidden_layers)
     ]
-    norm = rms_norm(weights, "model.norm", config.rms_norm_eps, one_more=gemma)
+    norm = rms_norm(weights, "model.norm", config.rms_norm_eps, minus_one=gemma)
     head = None if config.tie_word_embeddings else linear(weights, "lm_head", config.vocab_size, hidden)
     if config.tie_word_embeddings:
         weights.maybe("lm_head.weight", config.vocab_size, hidden)  # some files hold the tied weight twice
@@ -48,16 +51,16 @@ def describe(config: Any, weights: Weights) -> Decoder:
     )
 
 
-def _layer(config: Any, weights: Weights, name: str, number: int, kind: str, table: str) -> Layer:
+def _layer(config: PreTrainedConfig, weights: Weights, name: str, number: int, kind: str, table: str) -> Layer:
     gemma = config.model_type.startswith("gemma")
     sandwich = config.model_type in ("gemma2", "gemma3_text")
 
     def norm(part: str) -> Norm:
-        return rms_norm(weights, f"{name}.{part}", config.rms_norm_eps, one_more=gemma)
+        return rms_norm(weights, f"{name}.{part}", config.rms_norm_eps, minus_one=gemma)
 
-    turned = getattr(config, "no_rope_layers", None)
+    rotated = getattr(config, "no_rope_layers", None)  # 1 where a layer has rotary positions, whatever the name says
     return Layer(
-        attention=_attention(config, weights, f"{name}.self_attn", kind, table if turned is None or turned[number] else None),
+        attention=_attention(config, weights, f"{name}.self_attn", kind, table if rotated is None or rotated[number] else None),
         mlp=_mlp(config, weights, f"{name}.mlp"),
         attention_norm=norm("input_layernorm"),
         mlp_norm=norm("pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"),
@@ -66,18 +69,18 @@ def _layer(config: Any, weights: Weights, name: str, number: int, kind: str, tab
     )
 
 
-def _attention(config: Any, weights: Weights, name: str, kind: str, table: str | None) -> Attention:
+def _attention(config: PreTrainedConfig, weights: Weights, name: str, kind: str, table: str | None) -> Attention:
     if getattr(config, "use_bidirectional_attention", None):
-        raise refuse("attention in both directions", config)
+        raise not_served("attention in both directions", config)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if f"{name}.qkv_proj.weight" in weights:
         kv_heads = config.num_key_value_heads
         qkv = linear(weights, f"{name}.qkv_proj", (config.num_attention_heads + 2 * kv_heads) * size, config.hidden_size)
     else:
-        parts = [linear(weights, f"{name}.{part}_proj", None, config.hidden_size) for part in "qkv"]
-        kv_heads, qkv = parts[1].weight.shape[0] // size, merged(parts)
+        projections = [linear(weights, f"{name}.{letter}_proj", None, config.hidden_size) for letter in "qkv"]
+        kv_heads, qkv = projections[1].weight.shape[0] // size, merged(projections)
     heads = qkv.weight.shape[0] // size - 2 * kv_heads
-    extra = config.model_type == "gemma3_text"
+    gemma = config.model_type == "gemma3_text"
     epsilon = config.rms_norm_eps
     normed = f"{name}.q_norm.weight" in weights
     scalar = getattr(config, "query_pre_attn_scalar", None)
@@ -94,17 +97,17 @@ def _attention(config: Any, weights: Weights, name: str, kind: str, table: str |
         rotary=table,
         window=int(config.sliding_window) if windowed else None,
         softcap=float(getattr(config, "attn_logit_softcapping", None) or 0.0),
-        q_norm=rms_norm(weights, f"{name}.q_norm", epsilon, one_more=extra) if normed else None,
-        k_norm=rms_norm(weights, f"{name}.k_norm", epsilon, one_more=extra) if normed else None,
+        q_norm=rms_norm(weights, f"{name}.q_norm", epsilon, minus_one=gemma) if normed else None,
+        k_norm=rms_norm(weights, f"{name}.k_norm", epsilon, minus_one=gemma) if normed else None,
     )
 
 
-def _mlp(config: Any, weights: Weights, name: str) -> Mlp:
-    if f"{name}.gate_up_proj.weight" in weights:  # Phi-3: the gate above, the rest below
+def _mlp(config: PreTrainedConfig, weights: Weights, name: str) -> Mlp:
+    if f"{name}.gate_up_proj.weight" in weights:  # Phi-3: rows of the gate, then rows of the rest
         both = linear(weights, f"{name}.gate_up_proj", None, config.hidden_size).weight
         half = both.shape[0] // 2
         gate, up = Linear(rows(both, slice(0, half))), Linear(rows(both, slice(half, None)))
     else:
         gate, up = (linear(weights, f"{name}.{part}_proj", None, config.hidden_size) for part in ("gate", "up"))
-    given = str(getattr(config, "hidden_activation", None) or config.hidden_act)
-    return Mlp(gate, up, linear(weights, f"{name}.down_proj", config.hidden_size, None), activation(given, config))
+    name_of_activation = str(getattr(config, "hidden_activation", None) or config.hidden_act)
+    return Mlp(gate, up, linear(weights, f"{name}.down_proj", config.hidden_size, None), activation(name_of_activation, config))

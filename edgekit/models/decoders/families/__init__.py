@@ -1,0 +1,1 @@
+"""Families of decoders, one file each, found by `edgekit.models.decoders`."""
