@@ -83,6 +83,10 @@ class StepContext:
         """Whether no step comes after it."""
         return self.number >= len(self.recipe.compress)
 
+    def checkpoint(self, name: str) -> ModelFacts:
+        """What is known of the checkpoint that the recipe calls `name`."""
+        return self.checkpoints.get(name, ModelFacts(name))
+
     def quantize(self, target: Target) -> Quantize:
         """How numbers are stored on `target` in the end."""
         return self.recipe.quantize or target.quantize

@@ -84,7 +84,7 @@ def _checkpoint_faults(method: Method[MethodSettings], settings: MethodSettings,
     faults = []
     for setting, names in method.named_checkpoints(settings).items():
         for name in names:
-            facts = context.checkpoints.get(name, ModelFacts(name))
+            facts = context.checkpoint(name)
             if facts.checkpoint != name and not Path(str(facts.checkpoint)).is_dir():
                 faults.append(f"{setting}: no such model folder: {name}; a folder is meant relative to the recipe")
             elif facts.positions is not None and facts.positions < context.recipe.model.max_length:

@@ -5,11 +5,11 @@ Loss (Hinton et al. 2015, eq. 1 and section 2; hidden states after Jiao et al. 2
     alpha * T^2 * KL(softmax(z_teacher / T) || softmax(z_student / T)) + (1 - alpha) * CE(z_student, label)
     + hidden_weight * mean over mapped layers of MSE(P h_student, h_teacher) + relations_weight * KL of relations
 
-P is a learned projection where the widths differ, the identity elsewhere. The student starts from chosen teacher layers (see
-`edgekit.compress.distillation.student` for other starts). Its word embeddings stay as they are, unless its width was cut: half of the
-weights, which would be most of the optimizer's work, and words that the training rows lack keep their meaning. Rows without
-a label count in all parts but the hard one; embeddings have the teacher's cosine and similarities in place of the first two
-parts (see `edgekit.tasks.losses`). Several teachers are averaged (see `edgekit.compress.distillation.objective`); hidden states and
+P is a learned projection where the hidden sizes differ, the identity elsewhere. The student starts from chosen teacher layers (see
+`edgekit.compress.distillation.student` for other starts). Its word embeddings are frozen unless its hidden size was cut: they are half
+of the weights, which would be most of the optimizer's work, and words that the training rows lack keep their meaning. Rows without
+a label count in all terms but the hard one; embeddings have the teacher's cosine and similarities in place of the first two
+terms (see `edgekit.tasks.losses`). Several teachers are averaged (see `edgekit.compress.distillation.objective`); hidden states and
 relations are those of the first.
 """
 
@@ -152,7 +152,7 @@ def _start(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, Mode
 def _teachers(settings: Settings, context: StepContext) -> list[ModelFacts]:
     """All teachers; hidden states and relations are those of the first."""
     own = {"original": [context.original], "dense": [context.dense], "none": []}[settings.teacher]
-    return own + [context.checkpoints.get(name, ModelFacts(name)) for name in settings.teachers]
+    return own + [context.checkpoint(name) for name in settings.teachers]
 
 
 def _layer_faults(settings: Settings, have: int | None) -> list[str]:
@@ -240,23 +240,23 @@ def _unlabelled_faults(settings: Settings, context: StepContext) -> list[str]:
 
 def _checkpoint_faults(settings: Settings, context: StepContext) -> list[str]:
     """A `student` or teachers of other labels than the original, and a `fill_model` that cannot fill masks."""
-    ours, faults = context.original.labels, []
-    named = context.task.named and context.recipe.model.finetune is None
-    for setting, names in METHOD.named_checkpoints(settings).items():
-        for name in names:
-            facts = context.checkpoints.get(name, ModelFacts(name))
-            if setting == "fill_model":
-                if facts.fills_masks is False:
-                    faults.append(
-                        f"{setting}: {name} has no head that fills masks in its weights; name a masked language model, as pretraining "
-                        "left it"
-                    )
-            elif named and ours and facts.labels and sorted(facts.labels) != sorted(ours):
-                faults.append(f"{setting}: {name} has other labels than the original")
-            elif (
-                named and ours and facts.labels and setting == "student" and _reordered(facts.labels, ours)
-            ):  # its head is kept
-                faults.append(f"{setting}: {name} has the original's labels in another order")
+    faults = []
+    ours = context.original.labels if context.task.named and context.recipe.model.finetune is None else None
+    for setting, name in [("student", settings.student), *(("teachers", teacher) for teacher in settings.teachers)]:
+        labels = None if name is None else context.checkpoint(name).labels
+        if not labels or not ours:
+            continue
+        if sorted(labels) != sorted(ours):
+            faults.append(f"{setting}: {name} has other labels than the original")
+        elif setting == "student" and _reordered(
+            labels, ours
+        ):  # a teacher's outputs are put in order, a student's head is kept
+            faults.append(f"{setting}: {name} has the original's labels in another order")
+    if settings.fill_model is not None and context.checkpoint(settings.fill_model).fills_masks is False:
+        faults.append(
+            f"fill_model: {settings.fill_model} has no head that fills masks in its weights; name a masked language model, as "
+            "pretraining left it"
+        )
     return faults
 
 
