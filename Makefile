@@ -14,7 +14,7 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-slow test-arm64 test-avx2 test-serve lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-slow test-arm64 test-avx2 test-serve test-cuda lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ bench: export ## measure the bundle and its baselines in full
 	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done
 
 methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb squad", FLAGS="--jobs 8"), hours where it trains
-	$(BIN)/python benchmarks/methods/run.py $(TASKS) $(FLAGS)
+	$(BIN)/python -m benchmarks.methods.grid $(TASKS) $(FLAGS)
 
 report: $(READY) ## write the report pages again
 	$(BIN)/edgekit report $(BUILD)
@@ -70,7 +70,7 @@ test-serve: $(READY) ## the servers asked by OpenAI's and Triton's clients and a
 	$(BIN)/python -m pytest tests/runtime/serve
 
 test-cuda: $(READY) ## on a machine with an NVIDIA GPU: tests/cuda, bundles, benchmarks/cuda (FLAGS=--dry-run: rehearse on a CPU)
-	$(BIN)/python benchmarks/cuda/run.py all $(FLAGS)
+	$(BIN)/python -m benchmarks.cuda.lane all $(FLAGS)
 
 lint: $(READY) ## format check, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -1,8 +1,8 @@
 """Take measured results from build/ into benchmarks/results/, and write the tables from them: one line a result in README.md, all of it in
 benchmarks/README.md.
 
-    python benchmarks/publish.py build/clinc150-x86-vnni build/intents-x86-vnni    # take results, then write the tables
-    python benchmarks/publish.py                                                  # write the tables again from what is committed
+    python -m benchmarks.publish build/clinc150-x86-vnni build/intents-x86-vnni    # take results, then write the tables
+    python -m benchmarks.publish                                                  # write the tables again from what is committed
 
 Samples and paths of the measuring machine are left out; everything else of bench.json is kept.
 """
@@ -17,8 +17,8 @@ from typing import Any
 
 from edgekit.report.plots import write_picture
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: written by benchmarks/publish.py -->", "<!-- end of results -->"
 
 
@@ -225,11 +225,11 @@ def _faster(ratio: dict[str, Any] | None) -> str:
     return f"**{ratio['speedup']:.1f}x** ({ratio['ci95'][0]:.1f} to {ratio['ci95'][1]:.1f})" if ratio else ""
 
 
-def write_tables() -> None:
-    """Put the tables between the markers of both pages."""
+def write_tables(root: Path = ROOT) -> None:
+    """Put the tables between the markers of README.md and benchmarks/README.md of the checkout `root`."""
     lines: list[str] = []
     documents = []
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted((root / "benchmarks" / "results").glob("*.json")):
         documents.append(json.loads(path.read_text(encoding="utf-8")))
         lines += [
             f"`{path.stem}`, by `{documents[-1]['command']}` ([JSON](results/{path.name})):",
@@ -237,7 +237,7 @@ def write_tables() -> None:
             *table(documents[-1]),
             "",
         ]
-    for page, body in ((HERE.parent / "README.md", summary(documents)), (HERE / "README.md", lines)):
+    for page, body in ((root / "README.md", summary(documents)), (root / "benchmarks" / "README.md", lines)):
         text = page.read_text(encoding="utf-8")
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)

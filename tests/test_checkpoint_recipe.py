@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
-from tiny_decoders import checkpoint
 from transformers import AutoModelForCausalLM
 
 import edgekit as ek
 from edgekit.models.shards import INDEX
 from edgekit.runtime.bundle.verify import verify
+from tests.tiny_decoders import checkpoint
 
 RECIPE = """schema = 1
 task = "text-generation"

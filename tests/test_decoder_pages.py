@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
-import pytest
+from benchmarks.decoders.page import page
+from benchmarks.language_distillation.page import write_page
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-def loaded(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script `file` as a module of its own name; scripts of other folders are called `page` and `run` too."""
-    monkeypatch.syspath_prepend(str(file.parent))
-    place = importlib.util.spec_from_file_location(name, file)
-    assert place is not None and place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
-
-
-def test_beside_its_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_its_peers() -> None:
     folder = BENCHMARKS / "decoders"
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    page = loaded("decoders_run", folder / "run.py", monkeypatch).page
-    document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    text = page(document)
+    text = page(json.loads((folder / "results.json").read_text(encoding="utf-8")))
     assert text == (folder / "README.md").read_text(encoding="utf-8")
     assert "## Where the time of a token goes" in text and "MatMulNBits, vocabulary" in text
 
 
-def test_distilled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = BENCHMARKS / "language-distillation"
+def test_distilled(tmp_path: Path) -> None:
+    folder = BENCHMARKS / "language_distillation"
     for name in ("results.json", "verdict.md"):
         shutil.copyfile(folder / name, tmp_path / name)
-    loaded("language_distillation_page", folder / "page.py", monkeypatch).write_page(tmp_path)
+    write_page(tmp_path)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_the_verdict_says_is_in_the_numbers() -> None:
-    document = json.loads((BENCHMARKS / "language-distillation" / "results.json").read_text(encoding="utf-8"))
+    document = json.loads((BENCHMARKS / "language_distillation" / "results.json").read_text(encoding="utf-8"))
     found = {arm["name"]: arm["perplexity_fp32"] for arm in document["arms"]}
     half, labels = found["2 blocks, rows: half teacher, half labels"], found["2 blocks, labels of the rows alone"]
     original = found["the original, 4 blocks"]

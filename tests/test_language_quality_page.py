@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
-import pytest
+from benchmarks.language_quality.page import write_page
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "language-quality"
-if not FOLDER.is_dir():
-    pytest.skip("the benchmarks are not part of this installation", allow_module_level=True)
-
-
-def page() -> Any:
-    spec = importlib.util.spec_from_file_location("language_quality_page", FOLDER / "page.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "language_quality"
 
 
 def test_the_page_is_made_from_the_results(tmp_path: Path) -> None:
-    page().write_page(json.loads((FOLDER / "results.json").read_text()), tmp_path / "README.md")
+    write_page(json.loads((FOLDER / "results.json").read_text()), tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text() == (FOLDER / "README.md").read_text()
 
 

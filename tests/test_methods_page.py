@@ -15,21 +15,24 @@ from pathlib import Path
 import pytest
 
 from edgekit.pipeline.execute import Finished
+from benchmarks.methods import grid, measuring
+from benchmarks.methods.across import across
+from benchmarks.methods.cells import CELLS, TASKS, Cell
+from benchmarks.methods.join import joined
+from benchmarks.methods.page import disturbed, made_on, table, together, write_page
 from edgekit.plan.recipes import recipe_model
 from edgekit.progress import Show
 from edgekit.runtime.bench.supervise import Runs
 from edgekit.store import Artifact, Stage
 
 METHODS = Path(__file__).resolve().parents[1] / "benchmarks" / "methods"
-sys.path.insert(0, str(METHODS))
-from cells import CELLS, TASKS, Cell  # noqa: E402
 
 
 def test_the_page_is_written_from_the_committed_results(tmp_path: Path) -> None:
-    shutil.copytree(METHODS, tmp_path / "methods")
-    subprocess.run([sys.executable, str(tmp_path / "methods" / "page.py")], check=True)
+    shutil.copytree(METHODS / "results", tmp_path / "results")
+    write_page(tmp_path)
     page = (METHODS / "README.md").read_text()
-    assert (tmp_path / "methods" / "README.md").read_text() == page, "run benchmarks/methods/page.py"
+    assert (tmp_path / "README.md").read_text() == page, "run python -m benchmarks.methods.page"
     assert "/home/" not in page and "/tmp/" not in page
     assert not any("/work/" in path.read_text() or "/tmp/" in path.read_text() for path in (METHODS / "results").glob("*.json"))
 
@@ -37,16 +40,12 @@ def test_the_page_is_written_from_the_committed_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_every_cell_is_a_sound_recipe(cell: Cell, task: str) -> None:
-    from run import base_of, recipe_text
-
-    base = base_of(METHODS.parents[1] / "recipes" / f"{TASKS[task]}.toml")
-    recipe = recipe_model().model_validate(tomllib.loads(recipe_text(base, cell, 7)))
+    base = grid.base_of(METHODS.parents[1] / "recipes" / f"{TASKS[task]}.toml")
+    recipe = recipe_model().model_validate(tomllib.loads(grid.recipe_text(base, cell, 7)))
     assert recipe.seed == 7 and (recipe.quantize is not None) == bool(cell.quantize)
 
 
 def test_a_further_seed_adds_its_quality_and_the_first_gives_the_times() -> None:
-    from page import together
-
     quality = {"difference": -0.01, "value": 0.8}
     first = {
         "name": "a", "group": "pruning", "quality": quality, "p50_ms": 2.0, "total_mb": 9.0, "seconds": 60.0,
@@ -65,8 +64,6 @@ def test_a_further_seed_adds_its_quality_and_the_first_gives_the_times() -> None
 
 
 def test_seeds_cut_to_different_sizes_beside_other_jobs_are_named() -> None:
-    from page import disturbed
-
     cut = {"name": "a", "compress": [{"method": "prune-oneshot"}], "sizes": [17.19, 18.08, 18.68]}
     alike = {**cut, "name": "b", "sizes": [17.19, 17.2]}
     taught = {**cut, "name": "c", "compress": [{"method": "distill"}]}
@@ -76,9 +73,6 @@ def test_seeds_cut_to_different_sizes_beside_other_jobs_are_named() -> None:
 
 
 def test_what_another_machine_made_is_joined_without_its_times() -> None:
-    from join import joined
-    from page import made_on, table, together
-
     def cell(name: str, seed: int, lost: float, **times: object) -> dict[str, object]:
         quality = {"difference": -lost, "value": 0.8 - lost, "ci95": [-0.02, 0.01], "metric": "F1", "n": 100}
         return {
@@ -125,8 +119,6 @@ def test_what_another_machine_made_is_joined_without_its_times() -> None:
     ],
 )
 def test_what_the_readme_says_of_the_grid_is_in_the_results(name: str, sentence: str) -> None:
-    from page import together
-
     documents = [json.loads((METHODS / "results" / f"{task}.json").read_text()) for task in TASKS]
     cells = [cell for document in documents for cell in together(document["cells"]) if cell["name"] == name]
     speeds = [cell["speedup"] for cell in cells if "speedup" in cell]
@@ -137,8 +129,6 @@ def test_what_the_readme_says_of_the_grid_is_in_the_results(name: str, sentence:
 
 
 def test_across_tasks_says_what_holds_on_all_of_them() -> None:
-    from across import across
-
     def cell(name: str, lost: float, speedup: float | None = None) -> dict[str, object]:
         return {"name": name, "group": "pruning", "lost": lost, **({} if speedup is None else {"speedup": speedup})}
 
@@ -157,21 +147,19 @@ def test_across_tasks_says_what_holds_on_all_of_them() -> None:
 def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import run
-
-    monkeypatch.setattr(run, "BUILD", tmp_path)
+    monkeypatch.setattr(grid, "BUILD", tmp_path)
     asked: list[list[str]] = []
 
     def produced(stages: list[Stage], build: Path, show: Show) -> Finished:
         asked.append([stage.name for stage in stages])
         return Finished({stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "trained", {}, 1.0)}, frozenset())
 
-    monkeypatch.setattr(run, "run_stages", produced)
-    base = run.base_of(METHODS.parents[1] / "recipes" / "squad.toml")
+    monkeypatch.setattr(grid, "run_stages", produced)
+    base = grid.base_of(METHODS.parents[1] / "recipes" / "squad.toml")
     base["model"]["id"] = str(shared / "models" / "minilm-l6")
     given = {**base, "model": {name: value for name, value in base["model"].items() if name != "finetune"}}
-    assert run.with_original(given, "squad", "x86-vnni") is given and not asked
-    found = run.with_original(base, "squad", "x86-vnni")
+    assert grid.with_original(given, "squad", "x86-vnni") is given and not asked
+    found = grid.with_original(base, "squad", "x86-vnni")
     assert asked == [["rows", "finetune"]]
     assert found == {**given, "model": {**given["model"], "id": str(tmp_path / "trained")}}
 
@@ -179,45 +167,39 @@ def test_an_original_that_the_recipe_trains_is_given_to_its_cells_as_a_folder(
 def test_a_second_teacher_has_a_head_and_a_seed_of_its_own(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import run
-
-    monkeypatch.setattr(run, "BUILD", tmp_path)
+    monkeypatch.setattr(grid, "BUILD", tmp_path)
     trained: list[Stage] = []
 
     def produced(stages: list[Stage], build: Path, show: Show) -> Finished:
         trained.append(stages[-1])
         return Finished({stages[-1].key: Artifact("finetune", stages[-1].key, tmp_path / "second", {}, 1.0)}, frozenset())
 
-    monkeypatch.setattr(run, "run_stages", produced)
-    base = run.base_of(METHODS.parents[1] / "recipes" / "wnut17.toml")
-    assert run.second_teacher(base, "wnut17", "x86-vnni") == str(tmp_path / "second")
+    monkeypatch.setattr(grid, "run_stages", produced)
+    base = grid.base_of(METHODS.parents[1] / "recipes" / "wnut17.toml")
+    assert grid.second_teacher(base, "wnut17", "x86-vnni") == str(tmp_path / "second")
     assert trained[0].name == "finetune" and "finetune" not in base["model"]
     asked = tomllib.loads(next(tmp_path.rglob("*.toml")).read_text())
-    assert asked["seed"] not in run.SEEDS and asked["model"]["max_length"] == base["model"]["max_length"]
+    assert asked["seed"] not in grid.SEEDS and asked["model"]["max_length"] == base["model"]["max_length"]
 
     cell = next(cell for cell in CELLS if cell.second)
-    *before, last = tomllib.loads(run.recipe_text(base, cell, 7, "a/second"))["compress"]
+    *before, last = tomllib.loads(grid.recipe_text(base, cell, 7, "a/second"))["compress"]
     assert last == {**cell.compress[-1], "teachers": ["a/second"]} and before == list(cell.compress[:-1])
-    assert "teachers" not in run.recipe_text(base, CELLS[-1], 7, "a/second")
+    assert "teachers" not in grid.recipe_text(base, CELLS[-1], 7, "a/second")
     assert "second" not in str(cell.compress), "a result names no folder of the machine that made it"
 
 
 def test_cells_that_learn_from_labels_are_not_of_a_task_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import run
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "second_teacher", lambda *_: pytest.fail("no cell of this task asks for one"))
+    monkeypatch.setattr(grid, "second_teacher", lambda *_: pytest.fail("no cell of this task asks for one"))
     some = [next(cell for cell in CELLS if cell.name == "int8 dynamic"), *(cell for cell in CELLS if cell.labelled)]
     names: list[str] = []
-    monkeypatch.setattr(run.Console, "print", lambda self, text: names.append(text))
+    monkeypatch.setattr(grid.Console, "print", lambda self, text: names.append(text))
     with pytest.raises(SystemExit, match="stsb: no cell was made"):
-        run.make("stsb", "stsb", some, 0.0, 1, 1)
+        grid.make("stsb", "stsb", some, 0.0, 1, 1)
     assert len(some) > 2 and [name for name in names if "int8 dynamic" in name] == names
 
 
 def test_rounds_side_by_side_have_every_variant_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import measuring
-
     seeds = []
 
     def children(specs: dict[str, object], *, processes: int, seed: int, progress: object) -> Runs:
@@ -237,10 +219,8 @@ def test_rounds_side_by_side_have_every_variant_once(monkeypatch: pytest.MonkeyP
 
 
 def test_processes_that_make_cells_share_the_cores() -> None:
-    import run
-
     context = get_context("spawn")
-    with ProcessPoolExecutor(2, context, run._settle, (context.Value("i", 0), 2)) as pool:
+    with ProcessPoolExecutor(2, context, grid._settle, (context.Value("i", 0), 2)) as pool:
         mine = [pool.submit(os.sched_getaffinity, 0) for _ in range(8)]
         found = {frozenset(one.result()) for one in mine}
     cores = os.sched_getaffinity(0)
@@ -251,14 +231,16 @@ def test_processes_that_make_cells_share_the_cores() -> None:
 
 def test_a_cell_that_is_not_there_is_named() -> None:
     done = subprocess.run(
-        [sys.executable, str(METHODS / "run.py"), "clinc150", "--only", "no such"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks.methods.grid", "clinc150", "--only", "no such"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=METHODS.parents[1],
     )
     assert done.returncode == 2 and "no cell is named like no such" in done.stderr
 
 
 def test_a_grid_of_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import run
-
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="clinc150: no cell was made"):
-        run.make("clinc150", "clinc150", CELLS[:1], 0.0, 1, 1)
+        grid.make("clinc150", "clinc150", CELLS[:1], 0.0, 1, 1)

@@ -11,12 +11,14 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import synchronise, taken_mb
-from timing import interleaved, summary
+
+from benchmarks.cuda.machine import synchronise, taken_mb
+from benchmarks.cuda.timing import interleaved, summary
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
@@ -177,7 +179,10 @@ def measure(folder: Path, device: str, *, batches: list[int], rounds: int, secon
             EAGER: lambda: Peer(folder / "checkpoint", device, rows, compiled=False),  # noqa: B023
             COMPILED: lambda: Peer(folder / "checkpoint", device, rows, compiled=True),  # noqa: B023
         }
-        made, memory, logits, reading = {}, {}, {}, {}
+        made: dict[str, Any] = {}
+        memory: dict[str, float] = {}
+        logits: dict[str, np.ndarray] = {}
+        reading: dict[str, list[float]] = {}
         following = [np.ascontiguousarray(generator.integers(0, vocabulary, (rows, 1))) for _ in range(8)]
         for name, maker in makers.items():
             gc.collect()
@@ -196,18 +201,16 @@ def measure(folder: Path, device: str, *, batches: list[int], rounds: int, secon
         plain = unrecorded(made[HALF], ids, following)
         near |= {"recorded and not": agreement(logits[HALF], plain), "not recorded": agreement(plain, logits[EAGER])}
         one = following[0]
-        runs: dict[str, Callable[[], object]] = {
-            name: lambda model=model, one=one: model.token(one) for name, model in made.items()
-        }
-        runs |= {name + ON_DEVICE: lambda model=made[name], one=one: model.token_on_device(one) for name in (INT4, HALF)}
+        runs: dict[str, Callable[[], object]] = {name: partial(model.token, one) for name, model in made.items()}
+        runs |= {name + ON_DEVICE: partial(made[name].token_on_device, one) for name in (INT4, HALF)}
         found = interleaved(runs, rounds=rounds, seconds=seconds)
         document: dict[str, Any] = {"batch": rows, "prompt": PROMPT, "agreement": near, "variants": {}}
         for name, samples in found.items():
-            plain = name.removesuffix(ON_DEVICE)
+            variant = name.removesuffix(ON_DEVICE)
             numbers = summary(samples, found[INT4])
             document["variants"][name] = numbers | {
-                "tokens_per_s": 1e3 * rows / numbers["ms"], "memory_mb": memory[plain], "bytes_per_token_mb": weights(folder, plain) / 1e6,
-                "gb_per_s": weights(folder, plain) / numbers["ms"] / 1e6, "prompt_ms": 1e3 * float(np.median(reading[plain][1:])),
+                "tokens_per_s": 1e3 * rows / numbers["ms"], "memory_mb": memory[variant], "bytes_per_token_mb": weights(folder, variant) / 1e6,
+                "gb_per_s": weights(folder, variant) / numbers["ms"] / 1e6, "prompt_ms": 1e3 * float(np.median(reading[variant][1:])),
             }  # fmt: skip
         cells.append(document)
         print(json.dumps(document), flush=True)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import synchronise, taken_mb
-from timing import interleaved, summary
+
+from benchmarks.cuda.machine import synchronise, taken_mb
+from benchmarks.cuda.timing import interleaved, summary
 
 OURS, EAGER, COMPILED, AUTOTUNED = "edgekit", "PyTorch eager", "torch.compile, reduce-overhead", "torch.compile, max-autotune"
 POSITIONS = 512
@@ -169,7 +170,7 @@ def peer(folder: Path, ids: np.ndarray, device: str, kind: str) -> Once:
     if (folder / "peer" / "edgekit.json").is_file():
         shapes = json.loads((folder / "peer" / "edgekit.json").read_text())["layers"]
         resize(network, [LayerShape(**shape) for shape in shapes])
-    module = graph_of(task, network).eval().to(device, dtype)
+    module: Any = graph_of(task, network).eval().to(device, dtype)
     module.arguments = lambda ids, mask: {"input_ids": ids, "attention_mask": mask}  # the mask as transformers makes it
     if kind != EAGER:
         torch._dynamo.reset()

@@ -57,10 +57,11 @@ def facts(device: str) -> dict[str, Any]:
             continue
     found["tools"]["onnxruntime"] = onnxruntime.__version__  # the one that runs; another may be installed beside it
     if device == "cuda":
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         card = torch.cuda.get_device_properties(0)
         found |= {
             "gpu": card.name, "memory_gb": card.total_memory / 1e9, "multiprocessors": card.multi_processor_count,
-            "l2_mb": card.L2_cache_size / 1e6, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "state": state(),
+            "l2_mb": card.L2_cache_size / 1e6, "cuda": torch.version.cuda, "cudnn": cudnn, "state": state(),
         }  # fmt: skip
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.commands import command_today
+
 OURS, EAGER = "edgekit", "PyTorch eager"
 COMPILED = ("torch.compile, reduce-overhead", "torch.compile, max-autotune")
 INT4, HALF = "edgekit INT4, blocks of 32", "edgekit float16"
@@ -42,7 +44,7 @@ def _head(document: dict[str, Any]) -> list[str]:
         ("Every variant is given token ids in the machine's memory and gives its output there, so copies and synchronisation are part of "
         "every time. All variants of a shape are timed in turn in one process; medians over rounds. PyTorch runs the bundle's architecture in "
         "float16 with random weights. Regenerate with `make test-cuda`, which runs"), "",
-        f"    {document['command']}", "",
+        f"    {command_today(document['command'])}", "",
         *[f"- {note}" for note in document.get("notes", [])], "",
     ]  # fmt: skip
 
@@ -210,13 +212,13 @@ def _carry() -> list[str]:
         "`make test-cuda` installs what it needs; where nothing can be installed, carry it and call the script by itself:", "",
         "```",
         "# where there is a registry: the bundles, and the wheel (255 MB, for CUDA 13) in pieces",
-        "python benchmarks/cuda/run.py prepare",
+        "python -m benchmarks.cuda.lane prepare",
         "pip download onnxruntime-gpu==1.31.1 --no-deps --dest wheel",
         "cd wheel && sha256sum *.whl > sums && split --bytes=48M *.whl piece.",
         "# on the machine with the GPU: the checkout with build/cuda in it; in its folder wheel the pieces and sums",
         "cd wheel && cat piece.* > \"$(cut --fields=3 --delimiter=' ' sums)\" && sha256sum --check sums",
         "python -m zipfile --extract *.whl gpu && cd ..",
-        "PYTHONPATH=wheel/gpu python benchmarks/cuda/run.py all",
+        "PYTHONPATH=wheel/gpu python -m benchmarks.cuda.lane all",
         "```", "",
         ("The wheel is of the Python that runs there (`pip download --python-version 3.12 --only-binary :all:` for another). "
         "It is put first on the path, not installed beside onnxruntime: both are the module `onnxruntime`. CUDA's and cuDNN's "
@@ -226,7 +228,7 @@ def _carry() -> list[str]:
 
 
 def _best(cell: dict[str, Any]) -> float:
-    return min(cell["variants"][kind]["times_ours"] for kind in COMPILED if kind in cell["variants"])
+    return min(float(cell["variants"][kind]["times_ours"]) for kind in COMPILED if kind in cell["variants"])
 
 
 def _times(variant: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ WARM = 5
 """Runs of each variant before the first round: compilation, recording, clocks."""
 
 
-def interleaved(variants: dict[str, Callable[[], object]], *, rounds: int, seconds: float) -> dict[str, list[float]]:
+def interleaved(variants: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Median seconds of a run of each variant in each round; `seconds`: how long a variant runs in a round, 3 to 50 times.
 
     A variant's function must return when the device is done.

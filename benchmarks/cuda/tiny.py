@@ -58,7 +58,7 @@ def recipes(folder: Path) -> tuple[Path, Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in generate(7, None).items():
-        lines = [json.dumps({"text": row["text"][:200]}) for row in rows[: 60 if split == "train" else 10]]
+        lines = [json.dumps({"text": str(row["text"])[:200]}) for row in rows[: 60 if split == "train" else 10]]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     paths = folder / "tiny.toml", folder / "tiny-lm.toml"
     for path, text in zip(paths, (ENCODER, DECODER), strict=True):

@@ -18,13 +18,14 @@ import numpy as np
 
 from edgekit.runtime.errors import CheckFailed
 
-WORKER = Path(__file__).with_name("distil.py")
+WORKER = "benchmarks.cuda.distil_worker"
+ROOT = Path(__file__).resolve().parents[2]
 LARGE = 512
 PLAIN = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def measure(place: Path, device: str) -> dict[str, Any]:
-    """Times, qualities and their paired difference; `place` as `run.py prepare` lays it out."""
+    """Times, qualities and their paired difference; `place` as `benchmarks.cuda.lane prepare` lays it out."""
     from edgekit.runtime.bench.statistics import paired_difference
     from edgekit.tasks import find_task
 
@@ -57,8 +58,9 @@ def once(place: Path, device: str, count: int, settings: dict[str, Any]) -> dict
     launch = [sys.executable, "-m", *launch]
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     environment |= {"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {}
-    subprocess.run([*launch, str(WORKER), str(place), str(out), json.dumps(settings)], env=environment, check=True)
+    command = [*launch, "--module", WORKER, str(place.resolve()), str(out.resolve()), json.dumps(settings)]
+    subprocess.run(command, env=environment, check=True, cwd=ROOT)
     found: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     if found["processes"] != count:
-        raise CheckFailed(f"{found['processes']} processes took part instead of {count}", where=str(WORKER))
+        raise CheckFailed(f"{found['processes']} processes took part instead of {count}", where=WORKER)
     return found

@@ -6,7 +6,7 @@ from math import exp, log
 from statistics import mean
 from typing import Any
 
-from picture import COLOURS, LOST
+from benchmarks.methods.picture import COLOURS, LOST
 
 __all__ = ["across"]
 

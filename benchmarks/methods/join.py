@@ -1,4 +1,4 @@
-"""Add what another machine made to a result: `python benchmarks/methods/join.py results/squad.json results/squad-elsewhere.json`.
+"""Add what another machine made to a result: `python -m benchmarks.methods.join results/squad.json results/squad-elsewhere.json`.
 
 Of the other result come the quality, the size and the seconds of each cell and seed that the first one lacks; times of different
 runs do not stand side by side, so its times are left behind. The other file can then go. Its machine is named on the page.
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from page import RESULTS, write_page
+from benchmarks.methods.page import RESULTS, write_page
 
 TIMES = ("p50_ms", "ci95_ms", "peak_mb", "against_stock")
 SAME = 0.002

@@ -8,18 +8,18 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from across import across
-from picture import COLOURS, LOST, draw
+from benchmarks.methods.across import across
+from benchmarks.methods.picture import COLOURS, LOST, draw
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 
 
-def write_page() -> None:
-    """Write benchmarks/methods/README.md and a picture for each results/*.json."""
+def write_page(folder: Path = HERE) -> None:
+    """Write README.md of `folder` and a picture for each of its results/*.json."""
     sections: list[str] = []
     grid: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stem):
+    for path in sorted((folder / "results").glob("*.json"), key=lambda path: path.stem):
         document = json.loads(path.read_text(encoding="utf-8"))
         picture = path.with_suffix(".png")
         cells = together(document["cells"])
@@ -36,7 +36,7 @@ def write_page() -> None:
         ]
         sections += [*words(cells, document), ""]
     parts = ["# Methods side by side", "", _how(), "", *across(grid), *sections]
-    (HERE / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    (folder / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
 
 
 def together(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -224,7 +224,7 @@ def _step(step: dict[str, Any]) -> str:
 def _how() -> str:
     return (
         "One original a task, one change a row, through the same export, quantization and measurement as every bundle. Made by "
-        "`make methods` (see `run.py` and `cells.py`); read from `results/*.json`. Speed is against "
+        "`make methods` (see `grid.py` and `cells.py`); read from `results/*.json`. Speed is against "
         "`onnxruntime.quantization.quantize_dynamic` of the same original in the same run. Sections of one task were made on different "
         "machines: compare within a section."
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_onnx import write_rows, write_variant
 
 from edgekit.bench import run as bench
 from edgekit.bench.traffic import RIVALS
@@ -16,6 +15,7 @@ from edgekit.bench.variants import EAGER, specifications
 from edgekit.config.target import best_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import detect
+from tests.tiny_onnx import write_rows, write_variant
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_onnx import LABELS, WORDS, write_variant
 
 from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.host import detect
@@ -19,6 +18,7 @@ from edgekit.pack.bundle import write_bundle
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bench import lone, supervise
 from edgekit.runtime.main import main as runner
+from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 
 def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:

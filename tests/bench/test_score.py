@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_onnx import LABELS, WORDS, write_rows, write_variant
 
 from edgekit.bench.score import score
 from edgekit.errors import BadInput, CheckFailed
+from tests.tiny_onnx import LABELS, WORDS, write_rows, write_variant
 
 
 @pytest.fixture

@@ -65,8 +65,6 @@ def test_recordings_answer_as_plain_runs_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -> None:
     pytest.importorskip("torch")
-    from tiny_decoders import checkpoint
-
     from edgekit.config.quantize import Float16, WeightOnly
     from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
@@ -74,6 +72,7 @@ def test_a_decoder_answers_as_on_the_cpu(tmp_path: Path, bits: int, rows: int) -
     from edgekit.runtime.generate.device import on_device
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.graph import check_graph
+    from tests.tiny_decoders import checkpoint
 
     whole, half = tmp_path / "whole", tmp_path / "half"
     whole.mkdir()

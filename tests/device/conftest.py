@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import PROXY, SSHD, Server, free_port, keygen, make_bundle, write_stand_in
 
 from edgekit.device import fleet
 from edgekit.device.inventory import Device
+from tests.device.loopback import PROXY, SSHD, Server, free_port, keygen, make_bundle, write_stand_in
 
 
 @pytest.fixture(scope="session")

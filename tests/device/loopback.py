@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiny_onnx import LABELS, WORDS, write_variant
-
 from edgekit.device.inventory import Device
 from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden
+from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 SSHD = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).exists()), None)
 QUICK: dict[str, Any] = {"processes": 1, "seconds": 0.02, "threads": None, "seed": 7, "again": False}

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from loopback import QUICK, Server, keygen, make_bundle, wait_for
 
 from edgekit.device import link
 from edgekit.device.fleet import bench_on_devices
@@ -18,6 +17,7 @@ from edgekit.device.inventory import Device
 from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.host import detect
 from edgekit.progress import Show
+from tests.device.loopback import QUICK, Server, keygen, make_bundle, wait_for
 
 SILENT = Show(silent=True)
 pytestmark = pytest.mark.usefixtures("stand_in")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import QUICK, Server, make_bundle, wait_for, write_stand_in
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
@@ -25,6 +24,7 @@ from edgekit.device.parts import key_of, parts_of
 from edgekit.errors import NotPossibleHere
 from edgekit.progress import Show
 from edgekit.runtime.bundle.open import open_bundle
+from tests.device.loopback import QUICK, Server, make_bundle, wait_for, write_stand_in
 
 SILENT = Show(silent=True)
 

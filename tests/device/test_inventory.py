@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from loopback import keygen
 
 from edgekit.device.inventory import Device, choose, named
 from edgekit.device.ssh import ALWAYS, BOOT, command
 from edgekit.errors import BadInput
+from tests.device.loopback import keygen
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEX4nVN0EDe4TzUSkvuBvRLXgNZ2UBVxbYgUn7wQDmBM"
 GOOD = f"""

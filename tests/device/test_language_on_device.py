@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import QUICK, Server
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
@@ -22,9 +20,8 @@ from edgekit.progress import Show
 from edgekit.runtime.bench.prompts import prompts_that_fit
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.generate.generation import Generation
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime" / "serve"))
-from serving import make_bundle
+from tests.device.loopback import QUICK, Server
+from tests.runtime.serve.serving import make_bundle
 
 SILENT = Show(silent=True)
 MB = 1_000_000

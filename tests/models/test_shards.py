@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_decoders import checkpoint
 
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
@@ -20,6 +19,7 @@ from edgekit.models.decoders import describe
 from edgekit.models.files import check_files, digest
 from edgekit.models.shards import INDEX, tensor_shapes, weight_files
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from tests.tiny_decoders import checkpoint
 
 CAUSAL = "AutoModelForCausalLM"
 

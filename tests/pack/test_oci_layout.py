@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_registry import Registry, digest_of, started
 
 from edgekit.pack.artifacts import Artifacts, make_artifacts
 from edgekit.pack.oci import write_layout
 from edgekit.runtime.bundle.verify import verify
+from tests.pack.loopback_registry import Registry, digest_of, started
 
 MEDIA = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 """RFC 6838, section 4.2."""

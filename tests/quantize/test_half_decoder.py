@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from tiny_decoders import checkpoint
 
 from edgekit.errors import CheckFailed
 from edgekit.exporter.decoder_graph import write_graph
@@ -17,6 +16,7 @@ from edgekit.runtime.generate.device import DeviceGraph, on_device
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.providers.session import open_session
+from tests.tiny_decoders import checkpoint
 
 CONTEXT = 64
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import write_result
 
 from edgekit.errors import BadInput
 from edgekit.report.facts import read_facts
 from edgekit.report.verdicts import budgets, cautions, speedup
+from tests.report.made_up import write_result
 
 
 def change(path: Path, edit: Callable[[Any], object]) -> None:

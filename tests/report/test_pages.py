@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_up import write_result
 from rich.console import Console
 
 from edgekit.errors import BadInput
@@ -17,6 +16,7 @@ from edgekit.report.facts import read_facts
 from edgekit.report.headline import headline
 from edgekit.report.index import report, write_reports
 from edgekit.report.tables import render_terminal
+from tests.report.made_up import write_result
 
 HOSTILE = '<script>alert("x")</script>|`*\x1b[31m&'
 VOID = {"meta", "link", "br", "img", "hr", "input"}

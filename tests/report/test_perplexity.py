@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import write_result
 
 from edgekit.report.facts import read_facts
 from edgekit.report.headline import headline, tiles
@@ -18,6 +17,7 @@ from edgekit.report.verdicts import budgets
 from edgekit.report.words import metric_change, metric_interval, metric_unit, metric_value, metric_words
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.tasks.decoders.text_generation import mean_probability
+from tests.report.made_up import write_result
 
 
 def evidence(generator: np.random.Generator, shift: float) -> np.ndarray:

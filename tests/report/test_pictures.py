@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import write_result
 
 from edgekit.errors import BadInput
 from edgekit.report.facts import read_facts
 from edgekit.report.place import Box, place_labels
 from edgekit.report.plots import lengths_svg, picture_svg, write_picture
 from edgekit.report.words import count, interval, percent, points, seconds, times
+from tests.report.made_up import write_result
 
 FRAME = Box(0, 0, 700, 380)
 

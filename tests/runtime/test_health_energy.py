@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_onnx import specification, write_items, write_variant
 
 from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children
 from edgekit.runtime.health.meter import Meter
 from edgekit.runtime.health.record import Recorder, energy_block, find_meters
+from tests.tiny_onnx import specification, write_items, write_variant
 
 SECOND = 1_000_000_000
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_onnx import specification, write_items, write_variant
 
 from edgekit.runtime.bench.measure import MOST_SAMPLES, fixed_length, main, measure, sample, spread_order, warm_up
 from edgekit.runtime.tokenise import Pass
+from tests.tiny_onnx import specification, write_items, write_variant
 
 
 class Machine:

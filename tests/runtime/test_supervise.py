@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_onnx import specification, write_items, write_variant
 
 from edgekit.runtime.bench import child, lone, supervise
 from edgekit.runtime.bench.supervise import Runs, run_children, scenario_facts, validity
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
+from tests.tiny_onnx import specification, write_items, write_variant
 
 CALM = {
     "frequency_mhz": None, "frequency_limit_mhz": None, "throttle_counts": None, "pi_throttled": None, "load": [0.0],

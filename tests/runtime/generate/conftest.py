@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_decoder import TINY, TinyDecoder, make_decoder, write_decoder
-from tiny_language_bundle import make_bundle
-from tiny_tokenizers import CHAT, KINDS
 
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.providers.session import open_session
+from tests.runtime.generate.tiny_decoder import TINY, TinyDecoder, make_decoder, write_decoder
+from tests.runtime.generate.tiny_language_bundle import make_bundle
+from tests.runtime.generate.tiny_tokenizers import CHAT, KINDS
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_tokenizers import CHAT
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate import chat
 from edgekit.runtime.generate.chat import LARGEST_TEMPLATE, Template, load_template
+from tests.runtime.generate.tiny_tokenizers import CHAT
 
 TALK = [
     {"role": "system", "content": "Be brief."},

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_decoder import CONTEXT, KV_HEADS, SIZE, TINY, TinyDecoder, make_decoder, write_decoder
-from tiny_onnx import write_variant
 
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate import graph as graph_module
 from edgekit.runtime.generate.cache import LEAST, empty_cache, rounded
 from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.providers.session import open_session
+from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, SIZE, TINY, TinyDecoder, make_decoder, write_decoder
+from tests.tiny_onnx import write_variant
 
 NEAR = 5e-5
 

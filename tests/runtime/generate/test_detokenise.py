@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_tokenizers import KINDS, TEXTS
 
 from edgekit.runtime.generate.detokenise import UNKNOWN, Detokeniser, Stops
+from tests.runtime.generate.tiny_tokenizers import KINDS, TEXTS
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))

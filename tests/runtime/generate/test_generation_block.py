@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TINY, TinyDecoder
-from tiny_language_bundle import make_bundle
 
 from edgekit.runtime.bundle.manifest import parse_manifest
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.model import load
 from edgekit.runtime.processors import decoder as decoder_of
+from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TINY, TinyDecoder
+from tests.runtime.generate.tiny_language_bundle import make_bundle
 
 GOOD = {
     "context": CONTEXT, "eos": [2], "bos": 1, "layers": LAYERS, "kv_heads": KV_HEADS, "head_size": SIZE, "chat_template": None,

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_decoder import CONTEXT, TINY, TinyDecoder, make_decoder, write_decoder
-from tiny_tokenizers import KINDS
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.answer import Piece
@@ -19,6 +17,8 @@ from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.providers.session import open_session
+from tests.runtime.generate.tiny_decoder import CONTEXT, TINY, TinyDecoder, make_decoder, write_decoder
+from tests.runtime.generate.tiny_tokenizers import KINDS
 
 Fresh = Callable[..., LanguageModel]
 PROMPTS = ["the inn", "a hat in the attic", "tint", "once upon a time there was", "the inn and the hat"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TinyDecoder
-
 from edgekit.pack.bundle import write_bundle
 from edgekit.runtime.chip import machine
+from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TinyDecoder
 
 
 def make_bundle(source: Path, decoder: TinyDecoder, folder: Path, **generation: Any) -> Path:

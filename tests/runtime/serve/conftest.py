@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import TRANSPORTS, Server, make_bundle, served
+
+from tests.runtime.serve.serving import TRANSPORTS, Server, make_bundle, served
 
 
 @pytest.fixture(scope="session")

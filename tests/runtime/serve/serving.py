@@ -6,15 +6,12 @@ import asyncio
 import http.client
 import json
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tiny_onnx import LABELS, WORDS, write_variant
 
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden, make_golden_texts
@@ -26,10 +23,9 @@ from edgekit.runtime.serve.command import Running, listen
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.transport import serve as plain
 from edgekit.serve.asgi import serve as uvicorn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "generate"))
-from tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, make_decoder, write_decoder
-from tiny_tokenizers import CHAT, KINDS
+from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, make_decoder, write_decoder
+from tests.runtime.generate.tiny_tokenizers import CHAT, KINDS
+from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 TRANSPORTS = {"plain": plain, "uvicorn": uvicorn}
 LIMITS = Limits(

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from serving import LIMITS, Server, received, wait_for
+
+from tests.runtime.serve.serving import LIMITS, Server, received, wait_for
 
 INFER = "/v2/models/tiny-text-classification/infer"
 TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["is it on"]}

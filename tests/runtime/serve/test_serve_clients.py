@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import LIMITS, Server, served, wait_for
 
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.serve.limits import Limits
+from tests.runtime.serve.serving import LIMITS, Server, served, wait_for
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent

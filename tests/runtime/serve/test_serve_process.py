@@ -21,11 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving import LIMITS, served, wait_for
 
 from edgekit.errors import NotPossibleHere
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.serve.command import listen
+from tests.runtime.serve.serving import LIMITS, served, wait_for
 
 
 @pytest.fixture(scope="module", params=["edgekit", "runner.pyz"])

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import TEXTS, Server, served
 
 from edgekit.runtime.model import load
+from tests.runtime.serve.serving import TEXTS, Server, served
 
 
 def events(data: bytes) -> list[Any]:

@@ -1,6 +1,6 @@
 """How much load the servers hold: latency when idle, then under rising load, then a minute at saturation with everything counted.
 
-    python benchmarks/serve/run.py build/clinc150-x86-vnni build/stsb-x86-vnni build/reference-lm-x86-vnni
+    python -m benchmarks.serve.load_test build/clinc150-x86-vnni build/stsb-x86-vnni build/reference-lm-x86-vnni
 
 Writes results.json and README.md beside itself. Client and server share the machine; a quiet one with two cores is wanted.
 """
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load import Tally, at_rate, one_by_one, saturated
 
+from benchmarks.commands import command_today
+from benchmarks.serve.client import Tally, at_rate, one_by_one, saturated
 from edgekit.host import detect
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bundle.open import open_bundle
@@ -68,7 +69,7 @@ def main() -> None:
             cells.append(measure(path, server, asked.seconds, asked.saturation))
             say(f"{cells[-1]['bundle']} on {server}: {cells[-1]['held_per_second']} a second held")
     document = {
-        "command": f"python benchmarks/serve/run.py {' '.join(str(path) for path in asked.bundles)}"
+        "command": f"python -m benchmarks.serve.load_test {' '.join(str(path) for path in asked.bundles)}"
         f" --seconds {asked.seconds:g} --saturation {asked.saturation:g}",
         "machine": {"chip": detect().cpu, "cores": os.cpu_count()},
         "cells": cells,
@@ -245,7 +246,7 @@ def page(document: dict[str, Any]) -> str:
         f"{document['machine']['chip']}, {document['machine']['cores']} cores, shared by client and server; load before at most {busy:.1f}.",
         ABOUT,
         "",
-        f"    {document['command']}",
+        f"    {command_today(document['command'])}",
         "",
         (
             "| bundle | server | model alone | idle median, p99 | held under 2x idle p99 | under 2x idle median | at saturation | refused "

@@ -1,6 +1,6 @@
 """What weights in 8 and 4 bits cost two trained language models: perplexity and greedy agreement with float32, with intervals.
 
-    python benchmarks/language-quality/run.py [--every 4] [--models ../shared/models] [--texts ../shared/data/wikitext2]
+    python -m benchmarks.language_quality.rounding [--every 4] [--models ../shared/models] [--texts ../shared/data/wikitext2]
 
 Models: stories260k, a Llama of 260,000 parameters trained on children's stories, and the built-in recipe reference-lm, trained here
 where build/reference-lm-x86-vnni does not hold it yet. Texts: every n-th row of Wikitext-2's test text, and the test rows of
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from page import write_page
 
+from benchmarks.language_quality.page import write_page
 from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
 from edgekit.bench.score import score_texts
 from edgekit.config.quantize import WeightOnly
@@ -82,14 +82,15 @@ def main() -> None:
         "--texts", type=Path, default=ROOT / "../shared/data/wikitext2", help="folder of test.txt and valid.txt"
     )
     asked = parser.parse_args()
-    texts, found = {}, []
+    texts: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
     show = Show()
     for subject in subjects(asked.models, asked.texts, asked.every):
         texts |= {name: {"rows": _lines(path), "sha256": sha256_file(path)} for name, path in subject.texts.items()}
         found += results_of(subject, show)
     document = {
         "schema_version": 1,
-        "command": shlex.join(["python", "benchmarks/language-quality/run.py", "--every", str(asked.every)]),
+        "command": shlex.join(["python", "-m", "benchmarks.language_quality.rounding", "--every", str(asked.every)]),
         "machine": {"chip": _chip(), "arch": platform.machine()},
         "versions": _versions(),
         "seed": SEED,

@@ -1,10 +1,10 @@
 """The GPU lane: bundles for NVIDIA targets checked and measured on a GPU, beside PyTorch in float16 on the same GPU.
 
     make test-cuda [FLAGS=--dry-run]                        # all of what follows, tests/cuda first
-    python benchmarks/cuda/run.py all [--dry-run]           # the same, where there is no package registry
-    python benchmarks/cuda/run.py prepare                   # anywhere: what travels, under build/cuda
-    python benchmarks/cuda/run.py measure [--parts ...]     # on the GPU: results.json
-    python benchmarks/cuda/run.py page                      # README.md from results.json
+    python -m benchmarks.cuda.lane all [--dry-run]           # the same, where there is no package registry
+    python -m benchmarks.cuda.lane prepare                   # anywhere: what travels, under build/cuda
+    python -m benchmarks.cuda.lane measure [--parts ...]     # on the GPU: results.json
+    python -m benchmarks.cuda.lane page                      # README.md from results.json
 
 --dry-run does it all on a CPU, with bundles of models that are trained in seconds, at tiny sizes, and writes nothing here. `measure`
 needs no network and of edgekit's own needs only numpy, onnxruntime-gpu and tokenizers for bundles; torch and transformers are the
@@ -25,18 +25,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cuda import decoders, encoders, machine, two_gpus
+from benchmarks.cuda.page import page
+from edgekit.runtime.errors import EdgekitError, NotPossibleHere
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT)]
-
-import decoders  # noqa: E402
-import encoders  # noqa: E402
-import machine  # noqa: E402
-import two_gpus  # noqa: E402
-from page import page  # noqa: E402
-
-from edgekit.runtime.errors import EdgekitError, NotPossibleHere  # noqa: E402
-
 RESULTS = HERE / "results.json"
 BUILD = ROOT / "build" / "cuda"
 BATCHES, LENGTHS = [1, 8, 32, 128, 256], [16, 128, 512]
@@ -82,7 +76,7 @@ def measure(place: Path, device: str, parts: list[str], out: Path, args: argpars
         document.setdefault("seconds", {})[part] = time.perf_counter() - start
         if device == "cuda":
             document.setdefault("states", {})[part] = machine.state()
-        document["command"] = f"python benchmarks/cuda/run.py measure --rounds {args.rounds} --seconds {args.seconds:g}"
+        document["command"] = f"python -m benchmarks.cuda.lane measure --rounds {args.rounds} --seconds {args.seconds:g}"
         out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         print(f"{part}: {document['seconds'][part]:.0f} s", flush=True)
 
@@ -94,8 +88,8 @@ def everything(args: argparse.Namespace) -> None:
     else:
         subprocess.run([sys.executable, "-m", "pytest", "-rs", str(ROOT / "tests" / "cuda")], cwd=ROOT, check=True)
     if args.dry_run:
-        from prepare import prepare
-        from tiny import recipes
+        from benchmarks.cuda.prepare import prepare
+        from benchmarks.cuda.tiny import recipes
 
         with tempfile.TemporaryDirectory() as folder:
             encoder, decoder = recipes(Path(folder) / "recipes")
@@ -104,7 +98,7 @@ def everything(args: argparse.Namespace) -> None:
             measure_parts(args)
         return
     if not list(args.build.glob("*/bundle")):
-        from prepare import prepare  # reads recipes and targets, which a machine with a GPU need not be able to
+        from benchmarks.cuda.prepare import prepare  # reads recipes and targets, which a machine with a GPU need not be able to
 
         prepare(args.build, ROOT / "build")
     measure_parts(args)
@@ -144,10 +138,10 @@ def main() -> int:
     try:
         return asked(args)
     except EdgekitError as fault:
-        print(f"run.py: {fault.text()}", file=sys.stderr)
+        print(f"benchmarks.cuda.lane: {fault.text()}", file=sys.stderr)
         return fault.exit_code
     except subprocess.CalledProcessError as fault:
-        print(f"run.py: {' '.join(map(str, fault.cmd[:6]))} ended with {fault.returncode}", file=sys.stderr)
+        print(f"benchmarks.cuda.lane: {' '.join(map(str, fault.cmd[:6]))} ended with {fault.returncode}", file=sys.stderr)
         return fault.returncode if fault.returncode in (1, 2, 3, 130) else 1
     except KeyboardInterrupt:
         return 130
@@ -161,7 +155,7 @@ def asked(args: argparse.Namespace) -> int:
     if args.what == "all":
         everything(args)
     elif args.what == "prepare":
-        from prepare import prepare
+        from benchmarks.cuda.prepare import prepare
 
         prepare(args.build, ROOT / "build")
     elif args.what == "make-decoder":

@@ -1,4 +1,4 @@
-"""Make and measure the grid: `python benchmarks/methods/run.py clinc150 wnut17 stsb squad` (or `make methods`).
+"""Make and measure the grid: `python -m benchmarks.methods.grid clinc150 wnut17 stsb squad` (or `make methods`).
 
 With `--post-training` the cells that train are left out, which takes minutes a task instead of hours. With `--minutes N` nothing new is
 begun after so long; what was made, now or earlier, is measured, and the page names the rest.
@@ -25,11 +25,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from cells import CELLS, SEEDS, TASKS, Cell
-from measuring import measure
-from page import write_page
 from rich.console import Console
 
+from benchmarks.methods.cells import CELLS, SEEDS, TASKS, Cell
+from benchmarks.methods.measuring import measure
+from benchmarks.methods.page import write_page
 from edgekit.config.quantize import own_settings
 from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
@@ -217,7 +217,7 @@ def main() -> int:
         "--rounds-at-once",
         type=int,
         default=1,
-        help="rounds of the measurement side by side, for a quiet machine of many cores; 0: time nothing (see join.py)",
+        help="rounds of the measurement side by side, for a quiet machine of many cores; 0: time nothing (see benchmarks.methods.join)",
     )
     parser.add_argument("--only", nargs="+", metavar="TEXT", default=[""], help="cells whose names contain one of these")
     parser.add_argument("--suffix", default="", help="write results/TASK-SUFFIX.json, beside what is there")
@@ -227,15 +227,15 @@ def main() -> int:
         cell for cell in CELLS if not (asked.post_training and cell.trains) and any(text in cell.name for text in asked.only)
     ]
     if not chosen:
-        parser.error(f"no cell is named like {' or '.join(asked.only)}; see cells.py")
-    command = " ".join(["python", "benchmarks/methods/run.py", *map(shlex.quote, sys.argv[1:])])
+        parser.error(f"no cell is named like {' or '.join(asked.only)}; see benchmarks/methods/cells.py")
+    command = " ".join(["python", "-m", "benchmarks.methods.grid", *map(shlex.quote, sys.argv[1:])])
     for task in asked.tasks or TASKS:
         document = {**make(task, TASKS[task], chosen, until, asked.jobs, asked.rounds_at_once), "command": command}
         name = f"{task}-{asked.suffix}" if asked.suffix else task
         out = (RESULTS if asked.rounds_at_once else BUILD / "methods") / f"{name}.json"
         out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         if not asked.rounds_at_once:
-            print(f"{out} has no times, so it has no place on the page by itself: give it to join.py")
+            print(f"{out} has no times, so it has no place on the page by itself: give it to benchmarks.methods.join")
     write_page()
     return 0
 

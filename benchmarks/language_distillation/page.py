@@ -1,4 +1,4 @@
-"""Write README.md from results.json: `python benchmarks/language-distillation/page.py`."""
+"""Write README.md from results.json: `python -m benchmarks.language_distillation.page`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def _row(arm: dict[str, Any], original: dict[str, Any]) -> str:
 
 def _rise(arm: dict[str, Any], base: dict[str, Any]) -> str:
     """How much higher the perplexity of `arm` is than that of `base`, in percent with its interval."""
-    found = paired_difference(*(np.asarray(one["evidence_fp32"]) for one in (base, arm)), SEED, TASK.reduce)["ratio"]
+    before, after = (np.asarray(one["evidence_fp32"]) for one in (base, arm))
+    found = paired_difference(before, after, SEED, TASK.reduce)["ratio"]
     value, (low, high) = 1 / found["value"] - 1, (1 / bound - 1 for bound in reversed(found["ci95"]))
     return f"{value:+.1%} ({low:+.1%} to {high:+.1%})"
 

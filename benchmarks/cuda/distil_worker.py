@@ -1,8 +1,8 @@
 """Run by two_gpus.py under `accelerate launch`: distil the carried original once; the first process writes what came of it.
 
-    accelerate launch --num_processes N benchmarks/cuda/distil.py PLACE OUT '{"method": "distill", ...}'
+    accelerate launch --num_processes N --module benchmarks.cuda.distil_worker PLACE OUT '{"method": "distill", ...}'
 
-PLACE holds original/ (a checkpoint) and rows/ (train, validation, test as JSON lines), as `run.py prepare` lays them out.
+PLACE holds original/ (a checkpoint) and rows/ (train, validation, test as JSON lines), as `benchmarks.cuda.lane prepare` lays them out.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 from accelerate import Accelerator

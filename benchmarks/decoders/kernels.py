@@ -1,8 +1,8 @@
 """Where the time of a token goes: kernels of a profiled session by kind, and the rate at which each kind of product reads its weights.
 
-    python benchmarks/decoders/where.py [--threads 2]
+    python -m benchmarks.decoders.kernels [--threads 2]
 
-Adds "where" to results.json, of the INT4 bundles that run.py made.
+Adds "where" to results.json, of the INT4 bundles that benchmarks.decoders.peers made.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-TOKENS, FILLED = 48, 512
+from benchmarks.decoders.page import page, section
+from benchmarks.decoders.subject import BUILD, FILLED, HERE, PROFILED
 
 
 def kernels(folder: Path, threads: int) -> dict[str, Any]:
-    """Milliseconds of a token by kind of kernel over a cache of FILLED tokens, and for products GB/s of weights; medians over TOKENS."""
+    """Milliseconds of a token by kind of kernel over a cache of FILLED tokens, and for products GB/s of weights; medians over PROFILED."""
     import onnx
     import onnxruntime
 
@@ -42,7 +42,7 @@ def kernels(folder: Path, threads: int) -> dict[str, Any]:
         graph = check_graph(session, generation)
         cache = graph.empty(1, generation.context)
         cache.lengths[:] = FILLED
-        for token in range(TOKENS):
+        for token in range(PROFILED):
             graph.run(np.array([[token + 3]]), cache)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     spent: dict[str, list[float]] = defaultdict(list)
@@ -66,40 +66,7 @@ def _called(name: str, kind: str, weights: dict[str, int]) -> str:
     return "MatMulNBits, vocabulary" if kind == "MatMulNBits" and weights.get(name, 0) > 4e7 else kind
 
 
-def section(document: dict[str, Any]) -> list[str]:
-    """The page's part: a table a bundle, and what they say."""
-    found, read = document["where"], document["read_gb_per_s"]
-    alone, both = (
-        sum(row["bytes"] for row in rows.values()) / sum(row["ms"] for row in rows.values() if row["bytes"]) / 1e6
-        for rows in (found[f"edgekit INT4, blocks of 32, {threads}"] for threads in ("1 thread", "2 threads"))
-    )
-    lines = [
-        "## Where the time of a token goes", "",
-        f"Kernels of a profiled session over a cache of {FILLED} tokens, medians over {TOKENS} tokens; percent of the {read:.0f} GB/s at which two",
-        f"threads read memory. One thread's INT4 products read {alone:.0f} GB/s, two threads' {both:.0f}: "
-        + ("they nearly double with the cores, so unpacking" if both > 1.5 * alone else "memory holds them back more than unpacking"),
-        *(["and multiplying is what takes the time and not the memory, on a machine whose neighbours leave the memory free. More threads, or a"]
-          if both > 1.5 * alone else ["does. A"]),
-        "kernel that does more a clock tick on blocks of 32 (the vocabulary's product, which is large, does better), would change it; less to read",
-        "would not. Attention's share grows with what is in the cache.", "",
-    ]  # fmt: skip
-    for name, rows in found.items():
-        total = sum(row["ms"] for row in rows.values())
-        lines += [f"### {name}", "", "| kernels | nodes | ms a token | share | reads weights at |", "|---|---:|---:|---:|---:|"]
-        small = [row for row in rows.values() if row["ms"] < 0.01 * total]
-        for kind, row in sorted(rows.items(), key=lambda item: -item[1]["ms"]):
-            if row not in small:
-                speed = row["bytes"] / row["ms"] / 1e6
-                rate = f"{speed:.0f} GB/s ({speed / read:.0%})" if row["bytes"] else ""
-                lines.append(f"| {kind} | {row['nodes']} | {row['ms']:.2f} | {row['ms'] / total:.0%} | {rate} |")
-        rest = sum(row["ms"] for row in small)
-        lines += [f"| all others | {sum(row['nodes'] for row in small)} | {rest:.2f} | {rest / total:.0%} | |", ""]
-    return lines[:-1]
-
-
 def main() -> None:
-    from run import BUILD, page
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()

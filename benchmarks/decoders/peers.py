@@ -1,6 +1,6 @@
 """Decoding and reading speed of a 0.5 B-parameter decoder with real shapes and random weights, beside its peers, in one interleaved run.
 
-    python benchmarks/decoders/run.py [--rounds 12] [--threads 2]
+    python -m benchmarks.decoders.peers [--rounds 12] [--threads 2]
 
 Peers: transformers in float32, eager and compiled with a static cache; llama.cpp with Q4_0 in every matrix, where
 llama-cpp-python and gguf are installed (`pip install llama-cpp-python gguf`). Every round asks each in turn for a prompt of 512
@@ -24,19 +24,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from where import section
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-BUILD = ROOT / "build" / "decoders"
-SHAPE = {
-    "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-    "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": True, "rms_norm_eps": 1e-6,
-    "bos_token_id": 1, "eos_token_id": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
-}  # fmt: skip
-"""Those of Qwen2.5-0.5B (its config.json)."""
-PROMPT, TOKENS = 512, 24
+from benchmarks.decoders.page import page
+from benchmarks.decoders.subject import BUILD, HERE, PROMPT, ROOT, SHAPE, TOKENS
 
 
 def prepare() -> dict[str, tuple[str, Path]]:
@@ -80,7 +69,7 @@ def prepare() -> dict[str, tuple[str, Path]]:
     variants["transformers eager float32"] = ("eager", source)
     variants["transformers compiled float32"] = ("compiled", source)
     if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("gguf"):
-        from gguf_file import write_gguf
+        from benchmarks.decoders.gguf_file import write_gguf
 
         file = BUILD / "q4_0.gguf"
         if not file.is_file():
@@ -129,7 +118,7 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
     workers = {}
     for name, (kind, place) in variants.items():
         workers[name] = subprocess.Popen(
-            [sys.executable, str(HERE / "workers.py"), kind, str(place), str(threads)],
+            [sys.executable, "-m", "benchmarks.decoders.worker", kind, str(place), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
@@ -189,46 +178,10 @@ def _document(variants: Any, found: Any, reads: list[float], rounds: int, thread
     if importlib.util.find_spec("llama_cpp"):
         tools["llama-cpp-python"] = metadata.version("llama-cpp-python")
     return {
-        "command": f"python benchmarks/decoders/run.py --rounds {rounds} --threads {threads}",
+        "command": f"python -m benchmarks.decoders.peers --rounds {rounds} --threads {threads}",
         "shape": SHAPE, "prompt": PROMPT, "tokens": TOKENS, "rounds": rounds, "threads": threads, "chip": chip, "tools": tools,
         "read_gb_per_s": max(reads), "read_gb_per_s_all": reads, "variants": rows,
     }  # fmt: skip
-
-
-def page(document: dict[str, Any]) -> str:
-    """README.md from the results."""
-    tools = ", ".join(f"{name} {version}" for name, version in document["tools"].items())
-    head = f"""# A decoder of half a billion parameters, beside its peers
-
-Shapes of Qwen2.5-0.5B, random weights, {document["threads"]} threads of an {document["chip"]}; a prompt of {document["prompt"]} tokens,
-then {document["tokens"]} tokens one by one; {document["rounds"]} rounds, each variant in its own process, asked in turn. Medians with 95%
-intervals over rounds. Memory was read at {document["read_gb_per_s"]:.0f} GB/s in the best of as many readings between the rounds (dot
-products of arrays far beyond the caches; the worst was {min(document["read_gb_per_s_all"]):.0f}, so the machine was not quiet); the share is
-that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32. Tools: {tools}.
-[The numbers](results.json). Regenerate with
-
-    {document["command"]}
-
-| variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |
-|---|---:|---:|---:|---:|---:|---:|
-"""
-    table = "".join(f"| {' | '.join(_cells(row))} |\n" for row in document["variants"])
-    return head + table + "\n".join(["", *section(document), ""] if document.get("where") else [])
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    low, high = row["token_ms_ci95"]
-    slow, fast = row["int4_is_faster_by_ci95"]
-    less, more = row["int4_reads_faster_by_ci95"]
-    return [
-        row["name"],
-        f"{row['weights_mb']:.0f} MB",
-        f"{row['token_ms']:.1f} ms ({low:.1f} to {high:.1f})",
-        f"{row['bandwidth_share']:.0%}",
-        f"{row['int4_is_faster_by']:.2f}x ({slow:.2f} to {fast:.2f})",
-        f"{row['prompt_tokens_per_s']:.0f}",
-        f"{row['int4_reads_faster_by']:.2f}x ({less:.2f} to {more:.2f})",
-    ]
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """One decoder in one process: told to read a prompt or to make tokens, it does so and says how long each step took.
 
-    python benchmarks/decoders/workers.py KIND FOLDER THREADS
+    python -m benchmarks.decoders.worker KIND FOLDER THREADS
 
 Lines on standard input are JSON: {"prompt": n} empties the cache and reads n tokens, {"tokens": n} makes n more, one by one. The
 answer is a JSON line {"seconds": [...]}. Kinds: edgekit (FOLDER holds model.onnx and generation.json), eager and compiled
@@ -119,7 +119,7 @@ def main() -> None:
             logits = step(np.ascontiguousarray(given), fresh)
             seconds.append(time.perf_counter() - start)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        print(json.dumps({"seconds": seconds, "argmax": int(np.argmax(logits)), "peak_mb": peak}), flush=True)
+        print(json.dumps({"seconds": seconds, "argmax": int(np.argmax(np.asarray(logits))), "peak_mb": peak}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""README.md of this folder, made from results.json: `python benchmarks/language-quality/page.py`."""
+"""README.md of this folder, made from results.json: `python -m benchmarks.language_quality.page`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from benchmarks.commands import command_today
 
 __all__ = ["write_page"]
 
@@ -46,7 +48,7 @@ was not made for, where a change below zero is no gain.
 def write_page(document: dict[str, Any], out: Path) -> None:
     """Write the page of `document`, what results.json holds, to `out`."""
     limits = {kind: f"{limit:.1%}".replace(".0%", "%") for kind, limit in document["limits"].items()}
-    text = HEAD.format(command=document["command"], int8=limits["int8-weights"], int4=limits["int4-weights"])
+    text = HEAD.format(command=command_today(document["command"]), int8=limits["int8-weights"], int4=limits["int4-weights"])
     text += _sentences(document["results"])
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in document["results"]:

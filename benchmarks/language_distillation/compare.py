@@ -1,4 +1,4 @@
-"""Make and score every arm: `python benchmarks/language-distillation/run.py` writes results.json and README.md beside this file.
+"""Make and score every arm: `python -m benchmarks.language_distillation.compare` writes results.json and README.md beside this file.
 
 Every arm goes through the store of `--build`, so a second run makes only what is new. With `--minutes N` no arm is begun after so long.
 Nothing is timed: the page is about quality for steps of training. Seconds are kept in the JSON as an order of magnitude.
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arms import ARMS, EPOCHS, Arm
-from page import write_page
 
+from benchmarks.language_distillation.arms import ARMS, EPOCHS, Arm
+from benchmarks.language_distillation.page import write_page
 from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
@@ -95,7 +95,7 @@ def main() -> None:
     recipes.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
         "schema_version": 1,
-        "command": f"python benchmarks/language-distillation/run.py --minutes {asked.minutes:g}",
+        "command": f"python -m benchmarks.language_distillation.compare --minutes {asked.minutes:g}",
         "recipe": BASE.stem,
         "target": target,
         "epochs": EPOCHS,

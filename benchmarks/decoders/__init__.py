@@ -1,0 +1,1 @@
+"""A decoder of half a billion parameters beside its peers."""

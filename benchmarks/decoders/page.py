@@ -1,0 +1,77 @@
+"""README.md of this folder, from results.json alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.commands import command_today
+from benchmarks.decoders.subject import FILLED, PROFILED
+
+__all__ = ["page", "section"]
+
+
+def page(document: dict[str, Any]) -> str:
+    """README.md from the results."""
+    tools = ", ".join(f"{name} {version}" for name, version in document["tools"].items())
+    head = f"""# A decoder of half a billion parameters, beside its peers
+
+Shapes of Qwen2.5-0.5B, random weights, {document["threads"]} threads of an {document["chip"]}; a prompt of {document["prompt"]} tokens,
+then {document["tokens"]} tokens one by one; {document["rounds"]} rounds, each variant in its own process, asked in turn. Medians with 95%
+intervals over rounds. Memory was read at {document["read_gb_per_s"]:.0f} GB/s in the best of as many readings between the rounds (dot
+products of arrays far beyond the caches; the worst was {min(document["read_gb_per_s_all"]):.0f}, so the machine was not quiet); the share is
+that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32. Tools: {tools}.
+[The numbers](results.json). Regenerate with
+
+    {command_today(document["command"])}
+
+| variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |
+|---|---:|---:|---:|---:|---:|---:|
+"""
+    table = "".join(f"| {' | '.join(_cells(row))} |\n" for row in document["variants"])
+    return head + table + "\n".join(["", *section(document), ""] if document.get("where") else [])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    low, high = row["token_ms_ci95"]
+    slow, fast = row["int4_is_faster_by_ci95"]
+    less, more = row["int4_reads_faster_by_ci95"]
+    return [
+        row["name"],
+        f"{row['weights_mb']:.0f} MB",
+        f"{row['token_ms']:.1f} ms ({low:.1f} to {high:.1f})",
+        f"{row['bandwidth_share']:.0%}",
+        f"{row['int4_is_faster_by']:.2f}x ({slow:.2f} to {fast:.2f})",
+        f"{row['prompt_tokens_per_s']:.0f}",
+        f"{row['int4_reads_faster_by']:.2f}x ({less:.2f} to {more:.2f})",
+    ]
+
+
+def section(document: dict[str, Any]) -> list[str]:
+    """The page's part: a table a bundle, and what they say."""
+    found, read = document["where"], document["read_gb_per_s"]
+    alone, both = (
+        sum(row["bytes"] for row in rows.values()) / sum(row["ms"] for row in rows.values() if row["bytes"]) / 1e6
+        for rows in (found[f"edgekit INT4, blocks of 32, {threads}"] for threads in ("1 thread", "2 threads"))
+    )
+    lines = [
+        "## Where the time of a token goes", "",
+        f"Kernels of a profiled session over a cache of {FILLED} tokens, medians over {PROFILED} tokens; percent of the {read:.0f} GB/s at which two",
+        f"threads read memory. One thread's INT4 products read {alone:.0f} GB/s, two threads' {both:.0f}: "
+        + ("they nearly double with the cores, so unpacking" if both > 1.5 * alone else "memory holds them back more than unpacking"),
+        *(["and multiplying is what takes the time and not the memory, on a machine whose neighbours leave the memory free. More threads, or a"]
+          if both > 1.5 * alone else ["does. A"]),
+        "kernel that does more a clock tick on blocks of 32 (the vocabulary's product, which is large, does better), would change it; less to read",
+        "would not. Attention's share grows with what is in the cache.", "",
+    ]  # fmt: skip
+    for name, rows in found.items():
+        total = sum(row["ms"] for row in rows.values())
+        lines += [f"### {name}", "", "| kernels | nodes | ms a token | share | reads weights at |", "|---|---:|---:|---:|---:|"]
+        small = [row for row in rows.values() if row["ms"] < 0.01 * total]
+        for kind, row in sorted(rows.items(), key=lambda item: -item[1]["ms"]):
+            if row not in small:
+                speed = row["bytes"] / row["ms"] / 1e6
+                rate = f"{speed:.0f} GB/s ({speed / read:.0%})" if row["bytes"] else ""
+                lines.append(f"| {kind} | {row['nodes']} | {row['ms']:.2f} | {row['ms'] / total:.0%} | {rate} |")
+        rest = sum(row["ms"] for row in small)
+        lines += [f"| all others | {sum(row['nodes'] for row in small)} | {rest:.2f} | {rest / total:.0%} | |", ""]
+    return lines[:-1]

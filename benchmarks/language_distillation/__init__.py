@@ -1,0 +1,1 @@
+"""What distilling a decoder buys, arm by arm."""

@@ -1,0 +1,1 @@
+"""What rounding costs language models."""

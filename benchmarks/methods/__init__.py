@@ -1,0 +1,1 @@
+"""The grid: every compression method on every task."""
