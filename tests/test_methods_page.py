@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.pipeline.execute import Finished
 from benchmarks.methods import grid, measuring
 from benchmarks.methods.across import across
 from benchmarks.methods.cells import CELLS, TASKS, Cell
 from benchmarks.methods.join import joined
 from benchmarks.methods.page import disturbed, made_on, table, together, write_page
+from edgekit.pipeline.execute import Finished
 from edgekit.plan.recipes import recipe_model
 from edgekit.progress import Show
 from edgekit.runtime.bench.supervise import Runs
