@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, Interrupted
 from edgekit.progress import Show, err
 from lanes import arm64, avx2, results
 from lanes.bundles import real_bundles
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EdgekitError as fault:
         print(f"lane {asked.lane}: {fault.text()}", file=sys.stderr)
         return fault.exit_code
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         print(f"lane {asked.lane}: interrupted; what was fetched and made is kept", file=sys.stderr)
         return 130
     if asked.record:

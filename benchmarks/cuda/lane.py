@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.cuda import decoders, encoders, machine, two_gpus
 from benchmarks.cuda.page import page
-from edgekit.runtime.errors import EdgekitError, NotPossibleHere
+from edgekit.runtime.errors import EdgekitError, Interrupted, NotPossibleHere
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -143,7 +143,7 @@ def main() -> int:
     except subprocess.CalledProcessError as fault:
         print(f"benchmarks.cuda.lane: {' '.join(map(str, fault.cmd[:6]))} ended with {fault.returncode}", file=sys.stderr)
         return fault.returncode if fault.returncode in (1, 2, 3, 130) else 1
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         return 130
 
 

@@ -151,7 +151,7 @@ def made(subject: Subject, name: str, settings: WeightOnly | None, out: Path, sh
             export_decoder(subject.checkpoint, out, max_length=subject.max_length, progress=progress)
         else:
             data = encode(subject.checkpoint, subject.calibration, find_task("text-generation"), subject.max_length)
-            ids = [one.ids for one in data.passes]
+            ids = [one.ids for one in data.windows]
             hessians = hessians_of(whole, ids, out / "scratch") if settings.rounding == "gptq" else None
             ranges = cache_ranges(whole / "model.onnx", ids) if settings.cache == "int8" else None
             quantize_decoder(whole, out, settings, hessians=hessians, cache=ranges, progress=progress)

@@ -16,7 +16,7 @@ from edgekit.bench.language import MEMORY, language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, specifications
 from edgekit.config.target import Target, recorded_target
-from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.errors import BadInput, Interrupted, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
 from edgekit.runtime.bench.environment import snapshot
@@ -58,7 +58,7 @@ def run_bench(
         BadInput: no lineage there, or numbers out of range.
         NotPossibleHere: this host is not the target, or is emulated: its times would carry the wrong label.
         CheckFailed: a process of a variant failed.
-        KeyboardInterrupt: Ctrl-C before any process was complete.
+        Interrupted: Ctrl-C before any process was complete.
     """
     lineage, target = _lineage(folder)
     host = detect()
@@ -90,7 +90,7 @@ def run_bench(
             runs = run_children(specs, processes=count, seed=seed, progress=progress)
         reads = [child["gb_per_second"] for child in runs.children.pop(MEMORY, [])]
         if not runs.measured() or (speaks and not reads):
-            raise KeyboardInterrupt
+            raise Interrupted
         loaded: list[dict[str, Any]] = []
         complete = not runs.interrupted
         if complete and not quick and not speaks:

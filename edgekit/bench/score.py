@@ -1,23 +1,23 @@
-"""Quality of the very file that is timed: every test row run by itself, as it is timed, through the same session."""
+"""Quality of the very graph that is timed: every test row run at batch 1, as it is timed, through the same session."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.progress import Progress, silent
 from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
 from edgekit.tasks import encoder_task
 from edgekit.tasks.encode import encode, labels_of, score_of
 
-__all__ = ["Texts", "score", "score_texts", "windows"]
+__all__ = ["TextScores", "score", "score_texts", "windows"]
 
 
 def score(
@@ -33,7 +33,7 @@ def score(
 ) -> np.ndarray:
     """Evidence of each row of `rows` (JSON lines), float64 (rows, numbers), which the task reduces to its metric.
 
-    Batch 1: dynamic INT8 finds one activation range a run, so a batch would answer differently from what is timed.
+    Batch 1: dynamic INT8 computes one activation range a run, so a larger batch would give other outputs than what is timed.
 
     Raises:
         BadInput: no rows, a label of a row is unknown to the model, or the file cannot be loaded.
@@ -41,42 +41,40 @@ def score(
     """
     kind = encoder_task(task)
     labels = labels_of(checkpoint) if kind.named else []
-    read: list[dict[str, Any]] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
-    if not read:
-        raise BadInput("no rows to score", where=str(rows))
-    data = encode(checkpoint, read, kind, max_length)
+    test_rows = _read(rows)
+    data = encode(checkpoint, test_rows, kind, max_length)
     session = open_session(model, provider=provider, threads=2, config=config)
-    asked = {item.name for item in session.get_inputs()}
+    inputs = {item.name for item in session.get_inputs()}
     outputs = []
-    for number, one in enumerate(data.passes):
+    for number, window in enumerate(data.windows):
         if number % 100 == 0:
-            progress(number, len(data.passes), f"score: {number:,} of {len(data.passes):,}")
-        outputs.append(session.run(None, {name: value for name, value in one.feed().items() if name in asked})[0])
+            progress(number, len(data.windows), f"score: {number:,} of {len(data.windows):,}")
+        outputs.append(session.run(None, {name: value for name, value in window.feed().items() if name in inputs})[0])
         if not np.isfinite(outputs[-1]).all():
-            raise CheckFailed(f"the model answers pass {number + 1} with NaN or Inf", where=str(model))
-    progress(len(data.passes), len(data.passes), "scored")
-    return score_of(kind, outputs, data, read, labels)
+            raise CheckFailed(f"the model answers window {number + 1} of the test rows with NaN or Inf", where=str(model))
+    progress(len(data.windows), len(data.windows), "scored")
+    return score_of(kind, outputs, data, test_rows, labels)
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What a language model makes of texts."""
+class TextScores:
+    """A language model's scores of texts, and its greedy continuations."""
 
     evidence: np.ndarray
     """float64 (scored texts, 2), which the task reduces to its metric."""
     predicted: np.ndarray
-    """int32 (tokens,): the model's own choice at every scored place, text after text."""
+    """int32 (tokens,): the most probable token at every scored position, text after text."""
     continued: np.ndarray
-    """int32 (prompts, tokens): its greedy answers to the beginnings of the first texts."""
+    """int32 (prompts, tokens): greedy continuations of the beginnings of the first texts."""
     skipped: int = 0
-    """Texts of fewer than two tokens: none of theirs has one before it that could predict it."""
+    """Number of texts of fewer than two tokens, which hold no token that another one could predict."""
 
 
-def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress = silent) -> Texts:
-    """Every row of `rows` (JSON lines) read, and some gone on with, by the language model in folder `model`.
+def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress = silent) -> TextScores:
+    """Every row of `rows` (JSON lines) scored, and the first ones continued, by the language model in folder `model`.
 
-    A text longer than the context is read in windows of it, each without what stands before it. One of a single token is counted and
-    left out.
+    A text longer than the context is scored in windows of the context's length, each without what comes before it. A text of a
+    single token is counted and left out.
 
     Raises:
         BadInput: no rows, none of two tokens or more, or files that are no language model.
@@ -87,40 +85,52 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     from edgekit.runtime.generate.model import language_model
     from edgekit.runtime.tokenise import checked
 
-    read: list[dict[str, Any]] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
-    if not read:
-        raise BadInput("no rows to score", where=str(rows))
+    test_rows = _read(rows)
     faults: list[str] = []
     generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), faults)
     if generation is None:
         raise BadInput("not a language model", where=str(model), faults=faults)
     session = open_session(model / MODEL, threads=2)
     language = language_model(session, generation, checkpoint / "tokenizer.json")
-    encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in read]
+    encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in test_rows]
     texts = [ids for ids in encoded if len(ids) > 1]
     skipped = len(encoded) - len(texts)
     if not texts:
         raise BadInput(
-            f"none of the {len(read):,} texts has two tokens, and the first of a text is given, not predicted",
+            f"none of the {len(test_rows):,} texts has two tokens, and the first of a text is given, not predicted",
             where=str(rows),
             fix="give longer texts as test rows",
         )
-    found, predicted = [], []
+    evidence, predicted = [], []
     for number, ids in enumerate(texts):
         if number % 10 == 0:
             progress(number, len(texts), f"score: {number:,} of {len(texts):,}")
-        passes = [language.forced(window) for window in windows(ids, generation.context, generation.bos)]
-        chances = np.concatenate([chance for chance, _ in passes])
-        found.append([float(chances.sum()), float(len(chances))])
-        predicted += [likeliest for _, likeliest in passes]
-    answers = continued(language, texts, progress)
+        scored = [language.forced(window) for window in windows(ids, generation.context, generation.bos)]
+        log_probabilities = np.concatenate([of_window for of_window, _ in scored])
+        evidence.append([float(log_probabilities.sum()), float(len(log_probabilities))])
+        predicted += [likeliest for _, likeliest in scored]
+    continuations = continued(language, texts, progress)
     progress(len(texts), len(texts), f"scored; {skipped:,} of fewer than two tokens left out" if skipped else "scored")
-    return Texts(np.asarray(found, dtype=np.float64), np.concatenate(predicted).astype(np.int32), answers, skipped)
+    return TextScores(
+        np.asarray(evidence, dtype=np.float64), np.concatenate(predicted).astype(np.int32), continuations, skipped
+    )
 
 
 def windows(ids: np.ndarray, context: int, bos: int | None) -> list[np.ndarray]:
-    """`ids` (n,) in parts of at most `context`, each with `bos` before it where the text has it; a last part of one id is left out."""
+    """`ids` (n,) in windows of at most `context`, each with `bos` before it if the text begins with it; a last one of one id is dropped."""
     head = ids[:1] if ids[0] == bos else ids[:0]
     body, step = ids[len(head) :], context - len(head)
     parts = [np.concatenate([head, body[start : start + step]]) for start in range(0, max(1, len(body)), step)]
     return [part for number, part in enumerate(parts) if number == 0 or len(part) > 1]
+
+
+def _read(rows: Path) -> list[JsonObject]:
+    """The rows of a file of JSON lines.
+
+    Raises:
+        BadInput: there are none.
+    """
+    read: list[JsonObject] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+    if not read:
+        raise BadInput("no rows to score", where=str(rows))
+    return read

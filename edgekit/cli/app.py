@@ -14,7 +14,7 @@ from edgekit.cli.look import doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
 from edgekit.cli.use import run, serve, verify
-from edgekit.errors import BadInput, EdgekitError
+from edgekit.errors import BadInput, EdgekitError, Interrupted
 
 __all__ = ["app", "main"]
 
@@ -46,6 +46,9 @@ def main() -> None:
         app(standalone_mode=True)
     except EdgekitError as fault:
         _fail(fault, as_json)
+    except Interrupted:
+        print("edgekit: interrupted", file=sys.stderr)
+        sys.exit(130)
     except OSError as fault:
         if isinstance(fault, BrokenPipeError):
             sys.stderr.close()

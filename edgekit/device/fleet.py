@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.device.inventory import Device
-from edgekit.device.link import Stopped
 from edgekit.device.parts import parts_of
 from edgekit.device.run import Job, job_of, run_on, sound
 from edgekit.errors import EdgekitError
@@ -135,8 +134,6 @@ def _one(device: Device, job: Job, place: Path, again: bool, stop: threading.Eve
         return Outcome(device, path, result)
     except EdgekitError as fault:
         return Outcome(device, path, None, fault=fault)
-    except Stopped:
-        raise KeyboardInterrupt from None
     finally:
         course.say(device.name, "done", 0.0)
 

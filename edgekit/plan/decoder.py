@@ -98,7 +98,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         if rounding == "gptq" or cache == "int8" or on_gpu:
             rows = read_split(context.inputs["calibration"], "calibration")
             data = encode(context.inputs["checkpoint"], rows, decoder_task(settings.task), settings.max_length)
-            texts = [window.ids for window in data.passes]
+            texts = [window.ids for window in data.windows]
             hessians = hessians_of(source, texts, context.scratch) if rounding == "gptq" else None
             ranges = cache_ranges(source / MODEL, texts) if cache == "int8" else None
         metrics: JsonObject

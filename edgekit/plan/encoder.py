@@ -119,9 +119,9 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         metrics = lower(
             context.inputs["exported"] / (MODEL if plain else FUSED), context.out, context.scratch,
             provider=target.provider, quantize=quantize, session=target.session, calibration=settings.calibration,
-            calibration_feeds=[window.feed() for window in calibration.passes], learned=learned_ranges(folder),
+            calibration_feeds=[window.feed() for window in calibration.windows], learned=learned_ranges(folder),
             evidence=Evidence(
-                feeds=[window.feed() for window in validation.passes],
+                feeds=[window.feed() for window in validation.windows],
                 score=lambda outputs: task.reduce(score_of(task, outputs, validation, rows, labels_of(folder))),
                 floor=selection.floor,
                 timed=selection.timed,

@@ -5,14 +5,15 @@
     ├── BadInput          2  wrong usage, or a file or text that cannot be used
     └── NotPossibleHere   3  sound, but this machine cannot do it
 
-A message says what is wrong, where, and what to do. Anything else that escapes is a bug in edgekit.
+A message says what is wrong, where, and what to do. Anything else that escapes is a bug in edgekit, but for `Interrupted`, which
+is no fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["BadInput", "CheckFailed", "EdgekitError", "NotPossibleHere"]
+__all__ = ["BadInput", "CheckFailed", "EdgekitError", "Interrupted", "NotPossibleHere"]
 
 
 class EdgekitError(Exception):
@@ -56,3 +57,7 @@ class NotPossibleHere(EdgekitError):
     """What was asked is sound, but this machine lacks what it needs."""
 
     exit_code = 3
+
+
+class Interrupted(Exception):
+    """Ctrl-C was heard before there was any result to return; a command ends with exit code 130."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtime.errors import BadInput, EdgekitError
+from edgekit.runtime.errors import BadInput, EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
 
 __all__ = ["main", "read_items", "read_texts"]
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
         print(f"runner: {fault.text()}", file=sys.stderr)
         return fault.exit_code
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         print("runner: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -32,8 +32,8 @@ class Encoded:
 
     inputs: list[list[list[Pass]]]
     """For each row, for each of its inputs, its windows."""
-    passes: list[Pass]
-    """All of them, in order."""
+    windows: list[Pass]
+    """All of them, in order of rows."""
     labels: list[np.ndarray]
     """int64 for each window: one label (), one for each token (length,), or a start and an end (2,)."""
     pad_id: int
@@ -41,14 +41,14 @@ class Encoded:
     @property
     def lengths(self) -> list[int]:
         """Tokens of each window."""
-        return [len(one.ids) for one in self.passes]
+        return [len(window.ids) for window in self.windows]
 
     def feed(self, chosen: np.ndarray) -> dict[str, torch.Tensor]:
         """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there."""
         import torch
 
-        picked = [self.passes[index] for index in chosen]
-        longest = max(len(one.ids) for one in picked)
+        picked = [self.windows[index] for index in chosen]
+        longest = max(len(window.ids) for window in picked)
         ids = np.full((len(picked), longest), self.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for position, window in enumerate(picked):
@@ -66,10 +66,11 @@ class Encoded:
         import torch
 
         picked = [self.labels[index] for index in chosen]
-        if picked[0].ndim == 0 or all(len(one) == len(picked[0]) for one in picked):
+        if picked[0].ndim == 0 or all(len(labels) == len(picked[0]) for labels in picked):
             return torch.from_numpy(np.stack(picked))
-        longest = max(len(one) for one in picked)
-        return torch.from_numpy(np.stack([np.pad(one, (0, longest - len(one)), constant_values=NONE) for one in picked]))
+        longest = max(len(labels) for labels in picked)
+        padded = [np.pad(labels, (0, longest - len(labels)), constant_values=NONE) for labels in picked]
+        return torch.from_numpy(np.stack(padded))
 
 
 def read_split(rows: Path, split: str) -> list[dict[str, JsonValue]]:

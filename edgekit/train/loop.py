@@ -92,7 +92,7 @@ def fit(
     whole = _Step(model, extra, loss)
     optimizer = torch.optim.AdamW(_groups(whole, plan.weight_decay), lr=plan.learning_rate)
     world, rank = accelerator.num_processes, accelerator.process_index
-    per_epoch = math.ceil(len(train.passes) / plan.batch)
+    per_epoch = math.ceil(len(train.windows) / plan.batch)
     total = per_epoch * plan.epochs
     if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
         (scratch / "state.json").unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def fit(
     model.to("cpu").eval()
     prepared, optimizer = accelerator.free_memory(prepared, optimizer)  # on a GPU: minutes on the processor follow
     progress(total, total, f"{label}: best validation {state['quality'][state['best']]:.4f} in epoch {state['best'] + 1}")
-    return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.passes)}
+    return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.windows)}
 
 
 def part_of(passes: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
@@ -150,7 +150,7 @@ def part_of(passes: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, floa
 def outputs_of(model: Any, task: Task, data: Encoded, batch: int = 64) -> list[np.ndarray]:
     """The task's output for every pass of `data`, in order, float32 (1, ...) each, as a graph would give it."""
     device = next(model.parameters()).device
-    found: list[np.ndarray] = [np.zeros(0)] * len(data.passes)
+    found: list[np.ndarray] = [np.zeros(0)] * len(data.windows)
     was_training = model.training
     model.eval()
     lengths = data.lengths

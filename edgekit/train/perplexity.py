@@ -21,7 +21,7 @@ def text_evidence(model: Any, data: Encoded, batch: int = 8) -> np.ndarray:
     place = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    found = np.zeros((len(data.passes), 2))
+    found = np.zeros((len(data.windows), 2))
     with torch.inference_mode():
         for passes in batches(data.lengths, batch, None):
             feed = {name: tensor.to(place) for name, tensor in data.feed(passes).items()}

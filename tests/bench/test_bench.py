@@ -13,7 +13,7 @@ from edgekit.bench import run as bench
 from edgekit.bench.traffic import RIVALS
 from edgekit.bench.variants import EAGER, specifications
 from edgekit.config.target import best_target
-from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.errors import BadInput, CheckFailed, Interrupted, NotPossibleHere
 from edgekit.host import detect
 from tests.tiny_onnx import write_rows, write_variant
 
@@ -142,7 +142,7 @@ def test_an_interrupted_run_is_written_and_says_so(result: Path, monkeypatch: py
     assert document["complete"] is False and json.loads((result / "bench.json").read_text()) == document
     count = 3
     (result / "bench.json").unlink()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         measured(result)
     assert not (result / "bench.json").exists()
 
@@ -189,6 +189,23 @@ def test_the_command_leaves_130_after_a_partial_result(
     said = capsys.readouterr()
     assert left.value.code == 130 and "partial" in said.err
     assert json.loads(said.out)["complete"] is False
+
+
+def test_the_command_leaves_130_without_any_result(
+    result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgekit.cli.app import main
+    from edgekit.runtime.bench import supervise
+
+    def interrupted(*arguments: Any) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervise, "run_child", interrupted)
+    monkeypatch.setattr("sys.argv", ["edgekit", "bench", str(result), "--quick", "--json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert left.value.code == 130 and said.out == "" and said.err.splitlines()[-1] == "edgekit: interrupted"
 
 
 def test_another_machines_target_is_refused(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.bench.greedy import CONTINUED, PREDICTED, agreement
-from edgekit.bench.score import Texts, score_texts, windows
+from edgekit.bench.score import TextScores, score_texts, windows
 from edgekit.config.quantize import WeightOnly
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
@@ -18,16 +18,16 @@ from edgekit.tasks.decoders.text_generation import mean_probability
 from tests.tiny_decoders import checkpoint
 
 
-def keep(folder: Path, found: Texts) -> Path:
+def keep(folder: Path, found: TextScores) -> Path:
     folder.mkdir()
     for name, array in (("evidence.npy", found.evidence), (PREDICTED, found.predicted), (CONTINUED, found.continued)):
         np.save(folder / name, array)
     return folder
 
 
-def scores(lengths: list[int], predicted: list[int], answers: list[list[int]]) -> Texts:
+def scores(lengths: list[int], predicted: list[int], answers: list[list[int]]) -> TextScores:
     evidence = np.array([[-1.0, length] for length in lengths])
-    return Texts(evidence, np.array(predicted, dtype=np.int32), np.array(answers, dtype=np.int32))
+    return TextScores(evidence, np.array(predicted, dtype=np.int32), np.array(answers, dtype=np.int32))
 
 
 def test_counted_by_hand(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def halved(work: Work, folder: Path) -> Work:
 def distance(work: Work, student: Path) -> float:
     """KL of the teacher from a student over the validation rows, a token."""
     data = encode(work.source, read_split(work.rows, "validation"), TASK, LENGTH)
-    feed = data.feed(torch.arange(len(data.passes)).numpy())
+    feed = data.feed(torch.arange(len(data.windows)).numpy())
     mask = feed["attention_mask"].bool()
     with torch.no_grad():
         theirs, ours = (

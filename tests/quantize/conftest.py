@@ -15,7 +15,7 @@ def feeds_of(model: Path, artifact: Path, split: str) -> list[Feed]:
     from edgekit.tasks.encode import encode, read_split
 
     data = encode(model, read_split(artifact, split), find_task("text-classification"), 32)
-    return [one.feed() for one in data.passes]
+    return [one.feed() for one in data.windows]
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ def test_mse_is_the_best_of_its_candidates() -> None:
 
 def rows_of(tiny_model: Path, tiny_artifact: Path, split: str) -> list[np.ndarray]:
     data = encode(tiny_model, read_split(tiny_artifact, split), find_task("text-classification"), 32)
-    return [one.ids for one in data.passes]
+    return [one.ids for one in data.windows]
 
 
 def outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:

@@ -96,8 +96,8 @@ class Teacher:
         data = encode(checkpoint, rows, task, max_length)
         lengths = data.lengths
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        same = len(data.passes) == len(student.passes) and all(
-            np.array_equal(ours.ids, other.ids) for ours, other in zip(student.passes, data.passes, strict=True)
+        same = len(data.windows) == len(student.windows) and all(
+            np.array_equal(ours.ids, other.ids) for ours, other in zip(student.windows, data.windows, strict=True)
         )
         deep = bool(shown) or relation_layer is not None
         if (deep or task.per_token) and not same:

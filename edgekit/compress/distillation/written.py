@@ -28,7 +28,7 @@ def prompts_of(data: Encoded, length: int) -> Encoded:
     Raises:
         BadInput: no text is so long.
     """
-    chosen = [one.ids[:length] for one in data.passes if len(one.ids) >= length]
+    chosen = [one.ids[:length] for one in data.windows if len(one.ids) >= length]
     if not chosen:
         longest = max(data.lengths, default=0)
         raise BadInput(
@@ -36,7 +36,7 @@ def prompts_of(data: Encoded, length: int) -> Encoded:
             where="compress, distill-decoder, prompt",
             fix=f"ask for {longest} or fewer" if longest else "give training rows",
         )
-    return replace(data, inputs=[], passes=[_pass(ids) for ids in chosen], labels=[np.full(length, -1)] * len(chosen))
+    return replace(data, inputs=[], windows=[_pass(ids) for ids in chosen], labels=[np.full(length, -1)] * len(chosen))
 
 
 def completions(
@@ -47,7 +47,7 @@ def completions(
     Written in parts to `scratch`: a killed run goes on after the last whole one, with the same texts.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    ends, length, count = ends_of(teacher.config), prompts.lengths[0], len(prompts.passes)
+    ends, length, count = ends_of(teacher.config), prompts.lengths[0], len(prompts.windows)
     passes, labels = [], []
     for start in range(0, count, TOGETHER):
         path = scratch / f"{start}.npy"
@@ -72,7 +72,7 @@ def completions(
         for ids, size, row in zip(kept[:, 1:], kept[:, 0].tolist(), wanted, strict=True):
             passes.append(_pass(ids[:size].numpy()))
             labels.append(row[:size].numpy())
-    return replace(prompts, inputs=[], passes=passes, labels=labels)
+    return replace(prompts, inputs=[], windows=passes, labels=labels)
 
 
 def _pass(ids: np.ndarray) -> Pass:

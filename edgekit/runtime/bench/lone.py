@@ -20,7 +20,7 @@ from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
 from edgekit.runtime.bench.supervise import energy_facts, run_children, scenario_facts, validity
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
-from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.errors import BadInput, Interrupted, NotPossibleHere
 from edgekit.runtime.health.record import Recorder, find_meters
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.session import check_chip
@@ -56,7 +56,7 @@ def bench_bundle(
         BadInput: numbers out of range, or no sound bundle there.
         CheckFailed: the bundle's files are not what its manifest says, or a process failed.
         NotPossibleHere: this chip is not the bundle's target, or is emulated.
-        KeyboardInterrupt: Ctrl-C before the first process was complete.
+        Interrupted: Ctrl-C before the first process was complete.
     """
     if processes < 1 or not 0 < seconds < 3600 or (threads is not None and threads < 1):
         raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
@@ -100,7 +100,7 @@ def bench_bundle(
             runs = run_children(specs, processes=processes, seed=seed, progress=progress)
     reads = [child["gb_per_second"] for child in runs.children.pop("memory-reading", [])]
     if not runs.measured():
-        raise KeyboardInterrupt
+        raise Interrupted
     after = snapshot()
     document = {
         "schema_version": 1,

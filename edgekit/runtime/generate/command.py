@@ -25,11 +25,11 @@ def run_language(
     """Answer `items` one after another, each a text or {"messages": [...]}; None: converse with the terminal.
 
     `given` holds the fields of Sampling and `chat` by name, None where not given. Answers go to standard output as they come,
-    without the last one's line end where it is whole, unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each.
+    without the last one's line end, unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each; Ctrl-C ends
+    the last answer there is, whose "ended" says so.
 
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.
-        KeyboardInterrupt: Ctrl-C, after the text so far was written; with `as_json` it ends the last answer instead.
     """
     chat = (model.template is not None) if given.get("chat") is None else given["chat"]
     if chat and model.template is None:
@@ -46,9 +46,6 @@ def run_language(
         answer = _answer(model, prompt, sampling, show=not as_json)
         answers.append(answer.document())
         if answer.ended == "interrupted":
-            if not as_json:
-                print()  # what a shell says next begins on a line of its own
-                raise KeyboardInterrupt
             break
     return answers
 
