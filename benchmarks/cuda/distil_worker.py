@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def main(place: Path, out: Path, settings: dict[str, Any]) -> None:
     )  # fmt: skip
     given = Settings(**settings)
     history = run(work, given)["history"]
+    assert isinstance(history, Mapping)
     if process:
         return
     task, rows = find_task(facts["task"]), read_split(place / "rows", "test")

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Generic, TypeVar, get_args
 
 from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import Kind, Task, find_task
 
 __all__ = ["Method", "StepContext", "Work"]
@@ -118,7 +119,7 @@ class Method(Generic[S]):
     """What its table in a recipe may say: `MethodSettings` with `method: Literal[name]`."""
     serves: tuple[Kind, ...]
     """Which models it compresses."""
-    run: Callable[[Work, S], dict[str, Any]]
+    run: Callable[[Work, S], JsonObject]
     """Fills `work.out`; returns metrics as JSON can hold them, which must not depend on how long anything took."""
     check: Callable[[S, StepContext], list[str]] = no_faults
     """What cannot work, each fault in words that begin with the setting or the model; what is not known is no fault."""

@@ -28,6 +28,7 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run", "starting_layers"]
 
@@ -282,7 +283,7 @@ def _relation_layer(settings: Settings, depth: int) -> int:
     return depth - 1 if settings.relation_layer is None else settings.relation_layer
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Train the student and write it to `work.out`; returns its history."""
     import torch
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from edgekit.tasks import Task
     from edgekit.tasks.encode import Encoded
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
 
@@ -139,7 +140,7 @@ class _Loss:
         return value
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Train the student and write it to `work.out`; returns its history. "validation" is 1/perplexity.
 
     Raises:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
 
@@ -43,7 +44,7 @@ def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, M
     return replace(model, layers=cut_to(model.layers, settings.layers), pruned=True)
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the shallower checkpoint to `work.out`; returns each block's influence and which stayed.
 
     Raises:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.tasks import EncoderTask
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "cubic", "due", "run"]
 
@@ -95,7 +96,7 @@ def due(step: int, total: int, settings: Settings) -> int:
     return min(settings.steps, int((step + 1) * settings.steps / max(1.0, settings.rising * total)))
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Train under rising sparsity and write the pruned checkpoint to `work.out`; returns what was reached and the history."""
     from dataclasses import asdict
 

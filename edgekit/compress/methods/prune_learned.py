@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from edgekit.models.facts import ModelFacts
 if TYPE_CHECKING:
     import numpy as np
     import torch
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "in_blocks", "run"]
 
@@ -57,7 +58,7 @@ def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, M
     return replace(model, uniform=False, pruned=True)
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the pruned checkpoint to `work.out`; returns shapes and parameters before and after."""
     from dataclasses import asdict
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgekit.compress.pruning.latency_table import LatencyTable
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import Task
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "Summary", "neuron_levels", "prune", "run"]
 
@@ -91,7 +92,7 @@ class Summary:
     """How far the two measurements of block times lie apart (`latency_table`); None where multiplications were counted."""
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
     from edgekit.compress.feed import calibration_batches
     from edgekit.models.checkpoint import load, save

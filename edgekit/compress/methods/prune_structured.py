@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import EncoderTask
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "Summary", "prune", "run"]
 
@@ -87,7 +88,7 @@ class Summary:
     """Blocks tuned, and the relative error of each before and after."""
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
     from edgekit.compress.feed import labelled_batches
     from edgekit.models.checkpoint import load, save

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgekit.compress.pruning.sparse import Pattern
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "SPEED", "Settings", "Summary", "prune", "pruned_layer", "run"]
 
@@ -104,7 +105,7 @@ class Summary:
     speed: str = SPEED
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the sparse checkpoint to `work.out`; returns what was reached."""
     from edgekit.compress.feed import calibration_batches
     from edgekit.models.checkpoint import load, save

@@ -24,6 +24,7 @@ from edgekit.models.facts import ModelFacts
 
 if TYPE_CHECKING:
     import torch
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
 
@@ -102,7 +103,7 @@ def shrink_tokenizer(document: dict[str, Any], pieces: list[str]) -> dict[str, A
     return small
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the checkpoint with the smaller tokenizer and embedding; returns the counts before and after.
 
     Raises:

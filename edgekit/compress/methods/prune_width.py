@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "chosen_units", "refit", "run"]
 
@@ -70,7 +71,7 @@ def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, M
     return replace(model, intermediate_size=neurons, kv_heads=kv_heads, heads=heads, pruned=True)
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the narrower checkpoint to `work.out`; returns the error of each block's projections.
 
     Raises:

@@ -18,6 +18,7 @@ from edgekit.config.recipe import Alpha, Batch, Epochs, LearningRate, MethodSett
 if TYPE_CHECKING:
     import numpy as np
     import torch
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
 
@@ -55,7 +56,7 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     return faults
 
 
-def run(work: Work, settings: Settings) -> dict[str, Any]:
+def run(work: Work, settings: Settings) -> JsonObject:
     """Write the trained checkpoint and its `ranges.json` to `work.out`; returns the history."""
     import torch
 
