@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.config.quantize import Float16, Quantize, WeightOnly
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
+from edgekit.host import Host
+from edgekit.models.facts import ModelFacts
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.providers.names import CPU, CUDA
 from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import decoder_task
 
@@ -22,6 +25,8 @@ __all__ = ["BESIDE", "DECODER", "number_format"]
 
 BESIDE = (MODEL_DATA, GENERATION, CHAT_TEMPLATE)
 """Files that belong to a decoder's graph."""
+LEARNED_POSITIONS = {"gpt2", "opt"}
+"""Decoders that look positions up in a table."""
 BYTES = {"int8": 1, "float16": 2, "float32": 4}
 
 
@@ -52,6 +57,33 @@ class ScoreSettings:
 def number_format(recipe: Recipe, target: Target) -> Quantize:
     """The recipe's, or else weights in 8 bits by blocks of 32 on a CPU, and the target's own on a GPU."""
     return target.chosen(recipe.quantize or (WeightOnly(format="int8-weights") if target.provider == CPU else None))
+
+
+def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:
+    """What language models cannot be asked for."""
+    from edgekit.models.decoders import decoder_types
+
+    architecture, faults = original.architecture, []
+    if architecture is not None and architecture not in decoder_types():
+        known = ", ".join(decoder_types())
+        faults.append(f"model: no decoder of architecture {architecture!r} is known here; use one of {known}")
+    if recipe.model.finetune is not None:
+        faults.append("model, finetune: puts a new head on an encoder; a language model has its head")
+    if recipe.quantize and not isinstance(recipe.quantize, WeightOnly | Float16):
+        faults.append(
+            f'quantize, format = "{recipe.quantize.format}": a language model takes "int8-weights", "int4-weights" or, on a GPU, "float16"'
+        )
+    faults += [
+        f"{target.name}: language models are lowered for the CPU and the CUDA provider; their attention is no operator of {target.provider}"
+        for target in targets
+        if target.provider not in (CPU, CUDA)
+    ]
+    faults += [
+        f"{target.name}: {architecture} looks its positions up by numbers that ONNX Runtime keeps on the CPU; export it for a CPU"
+        for target in targets
+        if target.provider == CUDA and architecture in LEARNED_POSITIONS
+    ]
+    return faults
 
 
 def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
@@ -168,5 +200,10 @@ def greedy_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
 
 
 DECODER = Lowering(
-    number_format=number_format, export=export_stage, quantize=quantize_stage, score=score_stage, agreement=greedy_agreement
+    faults=faults_of,
+    number_format=number_format,
+    export=export_stage,
+    quantize=quantize_stage,
+    score=score_stage,
+    agreement=greedy_agreement,
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.config.quantize import Bfloat16, Quantize, chosen_by_rows
+from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_rows
 from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import Target
+from edgekit.host import Host
+from edgekit.models.facts import ModelFacts
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
@@ -61,6 +63,35 @@ class ScoreSettings:
     session: Mapping[str, str]
     """Session configuration entries."""
     host: HostFacts
+
+
+def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:
+    """What encoders cannot be asked for: training that the rows cannot give, columns that they are not read by, inputs that the model
+    has no positions for, and number formats that `host` could write and neither audit nor score."""
+    task, faults = encoder_task(recipe.task), []
+    if isinstance(recipe.quantize, WeightOnly) and recipe.quantize.cache != "float32":
+        faults.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
+    known = {*task.columns, *task.optional, *(["text"] if task.alone or recipe.data.unlabelled else [])}
+    faults += [
+        f"data, columns: {name!r} is no column of {recipe.task}, whose rows have {', '.join(sorted(known))}"
+        for name in sorted(set(recipe.data.columns) - known)
+    ]
+    tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
+    if tables and not task.supervised:
+        faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
+    positions = original.positions
+    if positions is not None and recipe.model.max_length > positions:
+        faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
+    if host is not None:
+        faults += [
+            f"{target.name}: bf16 has kernels on the {target.provider} alone, and this machine, which has to audit and score the "
+            "result, is without it; export it where the provider is, or use float16"
+            for target in targets
+            if isinstance(number_format(recipe, target), Bfloat16)
+            and target.provider != CPU
+            and target.provider not in host.providers
+        ]
+    return faults
 
 
 def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
@@ -187,6 +218,7 @@ def no_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
 
 
 ENCODER = Lowering(
+    faults=faults_of,
     number_format=number_format,
     export=export_stage,
     quantize=quantize_stage,

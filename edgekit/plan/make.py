@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -14,20 +13,16 @@ from edgekit.data.splits import columns_there, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan.check import faults_of
-from edgekit.plan.decoder import DECODER
-from edgekit.plan.encoder import ENCODER
 from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts
+from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.stages import answers_stage, audit_stage, calibration_stage, compress_stage, original_stage, rows_stage
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import Stage
-from edgekit.tasks import Kind, Task, find_task
+from edgekit.tasks import find_task
 
 __all__ = ["Decided", "decided", "make_plan"]
-
-LOWERINGS: Mapping[Kind, Lowering] = {"encoder": ENCODER, "decoder": DECODER}
-"""The one place of a run that asks what kind of model a task is of."""
 
 
 Who = Literal["recipe", "target", "default"]
@@ -68,7 +63,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         )
         models.append(step)
     compressed = models[1:]
-    lowering = _lowering(task)
+    lowering = lowering_of(task)
     chain = [Exported("original", original, lowering.export(recipe, original, "export the original to ONNX"))]
     chain += [
         Exported(stage.name, stage, lowering.export(recipe, stage, f"export after {number}: {stage.name}"))
@@ -81,7 +76,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
 
 def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:
     """How numbers are stored: of each field its value and who said so, the recipe, the target, or edgekit's default."""
-    quantize = _lowering(find_task(recipe.task)).number_format(recipe, target)
+    quantize = lowering_of(find_task(recipe.task)).number_format(recipe, target)
     taken_whole = recipe.quantize is None and quantize == target.quantize
     by_recipe = recipe.quantize.model_fields_set if recipe.quantize else set()
 
@@ -92,10 +87,6 @@ def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:
         return "target" if from_target else "default"
 
     return {name: {"value": value, "from": who(name)} for name, value in quantize.model_dump().items()}
-
-
-def _lowering(task: Task) -> Lowering:
-    return LOWERINGS[task.kind]
 
 
 def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list[Exported]) -> TargetPlan:

@@ -10,6 +10,7 @@ from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
+from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Stage
 
@@ -61,8 +62,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Lowering:
-    """From checkpoints to a target's scored graphs: all that differs between encoders and decoders in a plan and its results."""
+    """From checkpoints to a target's scored graphs: all that differs between the plans of encoders and of decoders."""
 
+    faults: Callable[[Recipe, Sequence[Target], ModelFacts, Host | None], list[str]]
+    """(recipe, targets, facts of the original, this machine) -> what cannot work, compression steps apart."""
     number_format: Callable[[Recipe, Target], Quantize]
     """How numbers are stored in the end."""
     export: Callable[[Recipe, Stage, str], Stage]
