@@ -7,6 +7,7 @@ anything runs; `run` reads checkpoints and fills `work.out` with one. torch is i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from edgekit.tasks import Kind, Task, find_task
 __all__ = ["Method", "StepContext", "Work"]
 
 S = TypeVar("S", bound=MethodSettings)
+NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
+"""Names of methods; results of a method lie in a folder of its name."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ class Method(Generic[S]):
     """One compression method.
 
     Raises:
-        ValueError: a name that its settings do not carry in `method`, no kind of model, or a version below 1.
+        ValueError: a name that is no folder's name or that its settings do not carry in `method`, an unknown kind of model or none, a
+            version below 1, or `checkpoints` that are no settings.
     """
 
     name: str
@@ -138,8 +142,13 @@ class Method(Generic[S]):
     def __post_init__(self) -> None:
         if get_args(self.settings.model_fields["method"].annotation) != (self.name,):
             raise ValueError(f"the settings of method {self.name!r} need the field `method: Literal[{self.name!r}]`")
-        if not self.serves or self.version < 1:
-            raise ValueError(f"method {self.name!r} needs a kind of model that it serves, and a version from 1")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"method {self.name!r} is not named by lower-case letters, digits and dashes")
+        if not self.serves or not set(self.serves) <= set(get_args(Kind)) or self.version < 1:
+            raise ValueError(f"method {self.name!r} needs a version from 1, and to serve some of {', '.join(get_args(Kind))}")
+        unknown = sorted(set(self.checkpoints) - set(self.settings.model_fields))
+        if unknown:
+            raise ValueError(f"method {self.name!r} has no settings {', '.join(unknown)} that could name checkpoints")
 
     @property
     def title(self) -> str:

@@ -1,4 +1,12 @@
-"""The compression methods there are: the modules of `edgekit.compress.methods`, and what installed packages add."""
+"""The compression methods there are: the modules of `edgekit.compress.methods`, and what installed packages add.
+
+A package adds one by an entry point, in its pyproject.toml
+
+    [project.entry-points."edgekit.methods"]
+    round-weights = "acme.rounding:METHOD"
+
+where `METHOD` is an `edgekit.compress.method.Method`. It is listed, parsed, checked, planned and run like those that ship with edgekit.
+"""
 
 from __future__ import annotations
 

@@ -81,6 +81,15 @@ def test_a_method_that_breaks_the_contract_is_not_made() -> None:
 
     sound: dict[str, Any] = {"name": "other", "version": 1, "settings": Other, "serves": ("encoder",), "run": run}
     assert Method(**sound).title == "Something else."
-    for wrong in ({"name": "mine"}, {"version": 0}, {"serves": ()}, {"settings": MethodSettings}):
+    breaches: list[dict[str, Any]] = [
+        {"name": "mine"}, {"version": 0}, {"serves": ()}, {"serves": ("encoders",)}, {"settings": MethodSettings}, {"checkpoints": ("teacher",)},
+    ]  # fmt: skip
+    for breach in breaches:
         with pytest.raises(ValueError, match=r"method '(other|mine)'"):
-            Method(**{**sound, **wrong})
+            Method(**{**sound, **breach})
+
+    class Elsewhere(MethodSettings):
+        method: Literal["../other"]
+
+    with pytest.raises(ValueError, match="lower-case letters"):
+        Method(**{**sound, "name": "../other", "settings": Elsewhere})
