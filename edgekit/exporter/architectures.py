@@ -10,16 +10,15 @@ from optimum.exporters.tasks import TasksManager
 from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from edgekit.errors import BadInput
+from edgekit.models.anatomy import ENCODERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["FAMILIES", "TASKS", "exporter_config", "supported"]
+__all__ = ["TASKS", "exporter_config", "supported"]
 
 BACKEND = "edgekit"
 TASKS = ("text-classification", "token-classification", "question-answering", "feature-extraction")
-FAMILIES = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
-"""Model types. MiniLM is a bert, or an xlm-roberta; DeBERTa-v3 a deberta-v2."""
 
 
 class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
@@ -43,7 +42,7 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
 
 
 register = TasksManager.create_register(BACKEND)
-for family in FAMILIES:
+for family in ENCODERS:
     register(family, *TASKS)(EncoderConfig)
 
 

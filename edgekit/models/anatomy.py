@@ -13,7 +13,7 @@ from edgekit.errors import BadInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["KNOWN", "REFUSED", "Anatomy", "anatomy_of", "head_size_of", "layers_of", "sum_readers"]
+__all__ = ["ENCODERS", "KNOWN", "REFUSED", "Anatomy", "anatomy_of", "head_size_of", "layers_of", "sum_readers"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ KNOWN = {
 """MiniLM checkpoints call themselves bert, or xlm-roberta; DeBERTa-v3 calls itself deberta-v2."""
 REFUSED = {"albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself"}
 """Architectures that can be exported and quantized but not reshaped: why not."""
+ENCODERS = tuple(sorted({*KNOWN, *REFUSED}))
+"""`model_type` of every encoder that is served."""
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:

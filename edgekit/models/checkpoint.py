@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
@@ -35,7 +36,6 @@ LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
 """Classes whose outputs have labels."""
 RENAMED = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
 """Tensors that files call otherwise than the modules of transformers do, by architecture: name in the file -> name in the module."""
-ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
 
 
 def resolve(source: str | Path, revision: str | None = None) -> Path:
@@ -151,8 +151,8 @@ def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) ->
     config["id2label"] = {str(number): name for number, name in model.config.id2label.items()}
     config |= {"architectures": [type(model).__name__], "dtype": "float32", "torch_dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    shapes = [asdict(shape) for shape in shapes_of(model)] if _has_shapes(model) else None
-    if shapes is not None:
+    if model.config.model_type in KNOWN:
+        shapes = [asdict(shape) for shape in shapes_of(model)]
         (folder / SHAPES).write_text(json.dumps({"schema_version": 1, "layers": shapes}, indent=1) + "\n", encoding="utf-8")
     for name in (*TOKENIZER_FILES, *GENERATION_FILES):
         if (tokenizer_files_from / name).is_file():
@@ -162,12 +162,6 @@ def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) ->
 def parameters(model: PreTrainedModel) -> int:
     """Number of parameters of the model; of tied ones each counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _has_shapes(model: PreTrainedModel) -> bool:
-    from edgekit.models.anatomy import KNOWN
-
-    return model.config.model_type in KNOWN
 
 
 def _read_shapes(path: Path) -> list[LayerShape]:

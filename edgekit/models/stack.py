@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = [
-    "LINEARS", "MlpPaths", "blocks_of", "encoder_linears", "is_decoder", "keep_blocks", "keep_neurons",
+    "LINEARS", "MlpPaths", "blocks_of", "layer_linears", "is_decoder", "keep_blocks", "keep_neurons",
     "mlp_of", "neurons_of", "prefix_of", "rebuilt", "stack_of",
 ]  # fmt: skip
 
@@ -139,7 +139,7 @@ def keep_neurons(model: PreTrainedModel, kept: Sequence[Sequence[int]]) -> PreTr
 
 
 def mlp_of(model: PreTrainedModel) -> MlpPaths:
-    """Where the MLP of each block of a decoder is."""
+    """Where the linear modules of the MLP are in each block of a decoder."""
     return MLPS.get(model.config.model_type, MlpPaths(("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj", "intermediate_size"))
 
 
@@ -168,8 +168,8 @@ def _path(model: PreTrainedModel) -> str:
     return PATHS.get(model.config.model_type, "layers")
 
 
-def encoder_linears(layers: Iterable[torch.nn.Module]) -> list[dict[str, torch.nn.Linear | Conv1D]]:
-    """The linear modules of each layer by their names in it; modules that several layers share stand in the first alone."""
+def layer_linears(layers: Iterable[torch.nn.Module]) -> list[dict[str, torch.nn.Linear | Conv1D]]:
+    """The linear modules of each layer, by their paths in it; modules that several layers share are listed with the first only."""
     seen: set[int] = set()
     found: list[dict[str, torch.nn.Linear | Conv1D]] = []
     for layer in layers:

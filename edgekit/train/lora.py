@@ -13,7 +13,7 @@ import torch
 
 from edgekit.errors import BadInput
 from edgekit.models.module_paths import absent_endings, ends_in
-from edgekit.models.stack import LINEARS, encoder_linears, stack_of
+from edgekit.models.stack import LINEARS, layer_linears, stack_of
 
 __all__ = ["attach", "find_targets", "merge"]
 
@@ -28,7 +28,7 @@ def find_targets(model: Any, targets: Sequence[str] | None) -> list[str]:
     """
     names = [name for name, module in model.named_modules() if isinstance(module, LINEARS)]
     if targets is None:
-        wanted = {id(module) for linears in encoder_linears(stack_of(model)) for module in linears.values()}
+        wanted = {id(module) for linears in layer_linears(stack_of(model)) for module in linears.values()}
         return [name for name, module in model.named_modules() if id(module) in wanted]
     absent = absent_endings(targets, names)
     faults = [f"{target!r}; nearest: {', '.join(nearest) or 'none'}" for target, nearest in absent.items()]

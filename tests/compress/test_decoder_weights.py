@@ -17,7 +17,7 @@ from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
 from edgekit.models.checkpoint import load, save
 from edgekit.models.groups import OUT, group_width, groups_of, keep_groups
-from edgekit.models.stack import blocks_of, encoder_linears, keep_neurons, mlp_of, neurons_of
+from edgekit.models.stack import blocks_of, keep_neurons, layer_linears, mlp_of, neurons_of
 from tests.compress.decoder_rows import FAMILIES, work_on
 
 CAUSAL = "AutoModelForCausalLM"
@@ -44,9 +44,9 @@ def test_half_the_weights_of_the_blocks_become_zero(family: str, tmp_path: Path)
         out.mkdir()
         made[how] = prune_unstructured.run(replace(work, out=out), sparse(how))
         model = load(out, CAUSAL)
-        linears = [module for part in encoder_linears(blocks_of(model)) for module in part.values()]
+        linears = [module for part in layer_linears(blocks_of(model)) for module in part.values()]
         share = [float((module.weight == 0).float().mean()) for module in linears]
-        assert len(linears) == 2 * len(encoder_linears(blocks_of(model))[0]) >= 8 and share == pytest.approx(
+        assert len(linears) == 2 * len(layer_linears(blocks_of(model))[0]) >= 8 and share == pytest.approx(
             [0.5] * len(share), abs=0.02
         )
         assert made[how]["compressed_bytes"] < 0.75 * made[how]["compressed_bytes_before"] and "no speed" in made[how]["speed"]
@@ -107,8 +107,8 @@ def test_heads_that_say_nothing_go_first(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "phi", "phi3", "opt"])
-def test_heads_that_share_the_width_stay(family: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="share the model's width and cannot be fewer"):
+def test_heads_that_divide_the_hidden_size_stay(family: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="divide the hidden size between them and cannot be fewer"):
         prune_width.run(work_on(family, tmp_path), prune_width.Settings(method="prune-width", kv_heads=1))
 
 
@@ -154,7 +154,7 @@ def test_what_cannot_be_cut(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="of blocks with 96 each"):
             keep_neurons(model, kept)
     many = load(work_on("llama, heads of 8", tmp_path / "many").source, CAUSAL)
-    with pytest.raises(BadInput, match="leave 6 query heads, and llama wants a number that divides its width, 64"):
+    with pytest.raises(BadInput, match="leave 6 query heads, and llama wants a number that divides its hidden size, 64"):
         keep_groups(many, [[0, 1, 2]] * 2)
     assert groups_of(keep_groups(many, [[0, 3]] * 2)) == 2
     for kept in ([[0], [0, 1]], [[2], [0]], [[], []], [[0]]):

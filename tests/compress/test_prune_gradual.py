@@ -17,7 +17,7 @@ from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import shapes_of
-from edgekit.models.stack import encoder_linears
+from edgekit.models.stack import layer_linears
 
 
 def asked(**given: Any) -> Settings:
@@ -39,7 +39,7 @@ def fresh(model: Path, rows: Path, folder: Path) -> Work:
 
 
 def linears(model: Any) -> list[torch.nn.Linear]:
-    return [module for layer in encoder_linears(layers_of(model)) for module in layer.values()]
+    return [module for layer in layer_linears(layers_of(model)) for module in layer.values()]
 
 
 def test_the_schedule_is_zhu_and_guptas() -> None:

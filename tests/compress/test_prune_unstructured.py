@@ -16,7 +16,7 @@ from edgekit.compress.pruning.inverse_hessian import squared_error
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
 from edgekit.models.checkpoint import load
-from edgekit.models.stack import encoder_linears
+from edgekit.models.stack import layer_linears
 
 
 def feeds(*, empty: bool = False) -> list[dict[str, torch.Tensor]]:
@@ -62,11 +62,11 @@ def test_half_of_the_encoders_weights_go_and_nothing_else(
     assert facts["sparsity"] == pytest.approx(0.5, abs=0.002)
     assert facts["compressed_bytes"] < 0.85 * facts["compressed_bytes_before"]
     assert "no speed" in facts["speed"]
-    touched = {id(module.weight) for linears in encoder_linears(layers_of(sparse)) for module in linears.values()}
+    touched = {id(module.weight) for linears in layer_linears(layers_of(sparse)) for module in linears.values()}
     for (name, before), after in zip(dense.named_parameters(), sparse.parameters(), strict=True):
         assert (id(after) in touched) != torch.equal(before, after), name
     if "pattern" in asked:
-        for linears in encoder_linears(layers_of(sparse)):
+        for linears in layer_linears(layers_of(sparse)):
             assert all((module.weight.reshape(-1, 4) != 0).sum(dim=1).max() <= 2 for module in linears.values())
 
 
@@ -76,7 +76,7 @@ def test_the_first_layers_error_is_never_above_wandas_or_magnitudes(tiny_model: 
     for how in ("sparsegpt", "wanda", "magnitude"):
         dense, sparse = load(tiny_model), load(tiny_model)
         prune(sparse, feeds(), settings(how=how, **amount), quiet)
-        first, second = encoder_linears(layers_of(dense))[0], encoder_linears(layers_of(sparse))[0]
+        first, second = layer_linears(layers_of(dense))[0], layer_linears(layers_of(sparse))[0]
         found = grams(dense, first, feeds())
         changes = {name: (second[name].weight - module.weight).detach().double().numpy() for name, module in first.items()}
         errors[how] = {name: squared_error(changes[name], found[name].second) for name in first}
@@ -86,7 +86,7 @@ def test_the_first_layers_error_is_never_above_wandas_or_magnitudes(tiny_model: 
 
 def test_grams_are_sums_over_real_tokens(tiny_model: Path) -> None:
     model = load(tiny_model)
-    module = encoder_linears(layers_of(model))[1]["output.dense"]
+    module = layer_linears(layers_of(model))[1]["output.dense"]
     seen: list[torch.Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().cpu()))
     found = grams(model, {"down": module}, feeds())["down"]

@@ -16,11 +16,11 @@ import transformers
 
 from edgekit.config.quantize import Int8
 from edgekit.errors import BadInput
-from edgekit.exporter.architectures import FAMILIES, TASKS, exporter_config, supported
+from edgekit.exporter.architectures import TASKS, exporter_config, supported
 from edgekit.exporter.encoder import to_onnx
 from edgekit.exporter.fusions.fuse import fuse
 from edgekit.exporter.parity import check_parity
-from edgekit.models.anatomy import REFUSED
+from edgekit.models.anatomy import ENCODERS, REFUSED
 from edgekit.models.positions import first_position, positions_of
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic
@@ -74,7 +74,7 @@ def rows(model: Any, batch: int, length: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids.where(mask == 1, torch.tensor(model.config.pad_token_id)), "attention_mask": mask}
 
 
-def lower(model: Any, folder: Path) -> torch.nn.Module:
+def export_graphs(model: Any, folder: Path) -> torch.nn.Module:
     """Write `model.onnx` and `fused.onnx`; returns the module they come from."""
     module = Graph(model, lambda model, output, mask: output.logits).eval()
     exported = to_onnx(module, rows(model, 2, 9), "logits", LIMIT)
@@ -107,9 +107,17 @@ FUSED = {
 """How often operators stand in the fused graph, where there is more to say than EVERY_LAYER."""
 
 
+OWN_PASSES = {
+    "deberta-v2": {"fold-constant-norms", "look-up-distances"},
+    "modernbert": {"rotary-embeddings", "look-up-distances"},
+    "mpnet": {"biased-attention", "look-up-distances"},
+}
+"""Passes that change a family's graph and no other's, but for the lookup of distances."""
+
+
 SAME_CODE = {"bert", "electra", "xlm-roberta"}
 """Families whose layers are word for word another's; bert has its own tests in test_export.py."""
-LINE = [pytest.param(family, marks=[pytest.mark.slow] if family in SAME_CODE else []) for family in FAMILIES]
+LINE = [pytest.param(family, marks=[pytest.mark.slow] if family in SAME_CODE else []) for family in ENCODERS]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -119,12 +127,14 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
     model = build(family)
     if family not in REFUSED:
         cut(model, [[0, 3], [0, 1, 2]], [range(40), range(7)])
-    module = lower(model, tmp_path)
+    module = export_graphs(model, tmp_path)
     for name in ("model.onnx", "fused.onnx"):
         check_parity(module, tmp_path / name, NAMES, model.config, LIMIT, 1e-4, per_token=False)
     found = operators(tmp_path / "fused.onnx")
     for operator, count in FUSED.get(family, EVERY_LAYER).items():
         assert found[operator] >= count if operator == "SkipLayerNormalization" else found[operator] == count, operator
+    changed = set(fuse(ir.load(tmp_path / "model.onnx"), LIMIT))
+    assert changed & set().union(*OWN_PASSES.values()) == OWN_PASSES.get(family, set())
     quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
     between_activations = {"MatMul"} if family == "deberta-v2" else set()  # probabilities times values
     assert {"MatMul", "Gemm"} & set(operators(tmp_path / "int8.onnx")) == between_activations
@@ -141,7 +151,7 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
 def test_empty_layers_of_a_model_with_a_shared_position_bias(tmp_path: Path) -> None:
     model = build("mpnet", num_hidden_layers=3)
     cut(model, [[3], [], [0, 1, 2]], [[], range(48), [7, 3]])
-    module = lower(model, tmp_path)
+    module = export_graphs(model, tmp_path)
     check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, LIMIT, 1e-4, per_token=False)
     quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
     feed = rows(model, 3, 17)
@@ -178,7 +188,7 @@ def same_answers(model: Any) -> None:
     assert torch.allclose(alone, wanted[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_masks_and_positions_by_family(family: str) -> None:
     config = build(family).config
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
@@ -195,7 +205,7 @@ def test_masks_and_positions_by_family(family: str) -> None:
         assert ((found == 0) == (mask[:, None, None] == (0 if family == "deberta-v2" else 1))).all()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_the_longest_input_runs_and_one_token_more_has_no_position(family: str) -> None:
     model = build(family)
     longest = positions_of(model.config)
@@ -208,7 +218,7 @@ def test_the_longest_input_runs_and_one_token_more_has_no_position(family: str) 
 
 
 def test_token_types_are_an_input_only_where_they_count() -> None:
-    for family in FAMILIES:
+    for family in ENCODERS:
         config = build(family, **({"type_vocab_size": 2} if family in {"albert", "bert", "electra"} else {})).config
         for task in TASKS:
             wanted = {"token_type_ids"} if task == "question-answering" and family in {"albert", "bert", "electra"} else set()
@@ -217,7 +227,7 @@ def test_token_types_are_an_input_only_where_they_count() -> None:
 
 def test_every_family_is_there_for_every_task_and_others_are_refused() -> None:
     for task in TASKS:
-        assert supported(task) == sorted(FAMILIES)
+        assert supported(task) == sorted(ENCODERS)
     with pytest.raises(BadInput, match="'gpt2' cannot be exported"):
         exporter_config(transformers.GPT2Config(), "text-classification")
     assert supported("no-such-task") == []

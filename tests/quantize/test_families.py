@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgekit.config.quantize import Int8, WeightOnly
-from edgekit.exporter.architectures import FAMILIES
+from edgekit.models.anatomy import ENCODERS
 from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
@@ -19,18 +19,18 @@ from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.static import activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
-from tests.exporter.test_architectures import build, cosine, lower, rows
+from tests.exporter.test_architectures import build, cosine, export_graphs, rows
 from tests.quantize.test_smooth import outputs
 
 QUICK = {"distilbert", "modernbert"}
-LINE = [pytest.param(family, marks=[] if family in QUICK else [pytest.mark.slow]) for family in FAMILIES]
+LINE = [pytest.param(family, marks=[] if family in QUICK else [pytest.mark.slow]) for family in ENCODERS]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", LINE)
 def test_methods_on_every_family(family: str, tmp_path: Path) -> None:
     model = build(family)
-    lower(model, tmp_path)
+    export_graphs(model, tmp_path)
     source = tmp_path / "fused.onnx"
     feeds = [{name: value.numpy() for name, value in rows(model, 1, length).items()} for length in (4, 9, 17, 25, 30)]
     with torch.no_grad():

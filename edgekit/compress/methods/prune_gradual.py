@@ -107,7 +107,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.models.anatomy import layers_of
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import shapes_of
-    from edgekit.models.stack import encoder_linears
+    from edgekit.models.stack import layer_linears
     from edgekit.tasks import encoder_task
     from edgekit.tasks.encode import encode, labels_of, read_split
     from edgekit.train.loop import Plan, fit, quality_of
@@ -118,7 +118,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     labels = labels_of(work.source) if task.named else []
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
     train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
-    modules = [module for linears in encoder_linears(layers_of(model)) for module in linears.values() if module.weight.numel()]
+    modules = [module for linears in layer_linears(layers_of(model)) for module in linears.values() if module.weight.numel()]
     size = compressed_bytes([module.weight.detach().double().numpy() for module in modules])
     attach(
         model, modules,

@@ -126,9 +126,9 @@ def prune(model: Any, feeds: Sequence[dict[str, torch.Tensor]], settings: Settin
     """
     from edgekit.compress.pruning.gram import grams, real_tokens
     from edgekit.compress.pruning.sparse import Pattern, compressed_bytes, kept_overall, parse_pattern
-    from edgekit.models.stack import encoder_linears, stack_of
+    from edgekit.models.stack import layer_linears, stack_of
 
-    layers = encoder_linears(stack_of(model))
+    layers = layer_linears(stack_of(model))
     every = [module for linears in layers for module in linears.values()]
     pattern = Pattern(settings.sparsity or 0.0) if settings.pattern is None else parse_pattern(settings.pattern)
     before = compressed_bytes([_weight(module) for module in every])
