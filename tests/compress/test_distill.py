@@ -18,9 +18,10 @@ from edgekit.compress.distillation.augment import augmented
 from edgekit.compress.distillation.hidden import nearest_in_order
 from edgekit.compress.distillation.layer_map import uniform_map
 from edgekit.compress.distillation.relations import relation_loss
+from edgekit.compress.distillation.settings import starting_layers
 from edgekit.compress.method import Work
 from edgekit.compress.methods import distill, prune_vocabulary
-from edgekit.compress.methods.distill import Settings, starting_layers
+from edgekit.compress.methods.distill import Settings
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import layer_count

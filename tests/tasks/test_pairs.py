@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.compress.distillation.augment import augmented_rows, unlabelled_rows
+from edgekit.compress.distillation.augment import augmented_rows
+from edgekit.compress.distillation.unlabelled import unlabelled_rows
 from edgekit.data.columns import identity
 from edgekit.data.sources import Sources
 from edgekit.data.splits import columns_there, prepare

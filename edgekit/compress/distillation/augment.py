@@ -7,20 +7,12 @@ masked language model (which `edgekit.compress.distillation.fill` asks), so that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from edgekit.errors import BadInput
-
-if TYPE_CHECKING:
-    from edgekit.compress.method import Work
-    from edgekit.compress.methods.distill import Settings
-
-__all__ = ["augmented", "augmented_rows", "more_rows", "new_rows", "unlabelled_rows"]
+__all__ = ["augmented", "augmented_rows", "new_rows"]
 
 CHANGED = 0.2
 """Probability that one word is dropped or exchanged."""
@@ -48,43 +40,6 @@ def new_rows(rows: list[dict[str, Any]], write: Callable[[list[str]], list[str]]
         kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair"}}
         made.append({**dict.fromkeys(rows[0]), **kept, column: new})
     return made
-
-
-def more_rows(work: Work, settings: Settings, train: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without labels that are learned from beside `train`.
-
-    Raises:
-        BadInput: the recipe names no unlabelled rows, or no masked language model.
-        NotPossibleHere: a hub id without a network.
-    """
-    from edgekit.compress.distillation.fill import filled_rows
-    from edgekit.models.checkpoint import resolve
-
-    found = augmented_rows(train, settings.augment, work.seed)
-    if settings.fill_model is not None:
-        folder = resolve(work.checkpoint(settings.fill_model))
-        found += filled_rows(train, settings.fill, folder, work.seed, work.max_length, work.scratch, work.progress)
-    return found + unlabelled_rows(work.rows, train[0], settings.unlabelled)
-
-
-def unlabelled_rows(folder: Path, like: dict[str, Any], most: int) -> list[dict[str, Any]]:
-    """The first `most` unlabelled rows of a rows artifact, in the columns of row `like`.
-
-    Raises:
-        BadInput: the recipe names none, or the task asks more of an input than a text.
-    """
-    if not most:
-        return []
-    path = folder / "unlabelled.jsonl"
-    if not path.is_file():
-        raise BadInput("unlabelled rows are asked for, but [data] names none", where="compress, distill, unlabelled")
-    if "question" in like or "text_pair" in like:
-        raise BadInput("a text alone is no pair of texts", where="compress, distill, unlabelled")
-    with path.open(encoding="utf-8") as file:
-        texts = [json.loads(line)["text"] for line, _ in zip(file, range(most), strict=False)]
-    if "tokens" in like:
-        return [{**dict.fromkeys(like), "tokens": text.split()} for text in texts]
-    return [{**(dict.fromkeys(like) if "text" in like else {}), "text": text} for text in texts]
 
 
 def augmented(texts: list[str], copies: int, seed: int) -> list[str]:

@@ -13,20 +13,18 @@ So the mean of the losses is what is computed, and teachers of any width and tok
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from edgekit.compress.distillation.hidden import dynamic_loss, mapped_loss
 from edgekit.compress.distillation.relations import relation_loss, tapped
+from edgekit.compress.distillation.settings import Settings
 from edgekit.compress.distillation.teacher import Teacher
 from edgekit.models.shapes import layer_count
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded
-
-if TYPE_CHECKING:
-    from edgekit.compress.methods.distill import Settings
 
 __all__ = ["Objective"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from edgekit.compress.distillation.settings import Settings, starting_layers
 from edgekit.compress.method import Work
 from edgekit.compress.pruning.importance import importance_of, largest
 from edgekit.models.checkpoint import load, resolve, save
@@ -16,9 +17,6 @@ from edgekit.models.shapes import cut, keep_layers, layer_count, shapes_of
 from edgekit.tasks import Task
 from edgekit.tasks.encode import encode, read_split
 from edgekit.train.originals import mark_pairs, pairs_in
-
-if TYPE_CHECKING:
-    from edgekit.compress.methods.distill import Settings
 
 __all__ = ["Student", "adopted", "masters_of", "starting_student"]
 
@@ -45,8 +43,6 @@ def starting_student(work: Work, settings: Settings, task: Task) -> Student:
         BadInput: more layers, heads, neurons or width than there are, an architecture that cannot be reshaped, unusable weights.
         NotPossibleHere: a hub id without a network.
     """
-    from edgekit.compress.methods.distill import starting_layers
-
     if settings.student is not None:
         folder = adopted(work, settings.student, task, "student")
         return Student(load(folder, task.auto), folder, None)

@@ -18,97 +18,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
-
-from edgekit.compress.checks import absent_labels, absent_modules, too_many_layers
-from edgekit.compress.distillation.layer_map import evenly_spaced, layer_map, map_faults
+from edgekit.compress.checks import absent_labels, absent_modules
+from edgekit.compress.distillation.layer_map import layer_map, map_faults
+from edgekit.compress.distillation.settings import Settings, layer_faults
 from edgekit.compress.method import Method, StepContext, Work
-from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["METHOD", "Settings", "run", "starting_layers"]
+__all__ = ["METHOD", "Settings", "run"]
 
 NAME = "distill"
-
-
-class Settings(TrainingSettings):
-    """Distil the original model into a smaller student, or back into a pruned one."""
-
-    method: Literal["distill"]
-    layers: int | None = Field(None, ge=1)
-    """Layers of the student, evenly spaced layers of the current model; by default all of them (recovery after pruning)."""
-    take: list[int] | None = None
-    """Layers to start from, counted from 0, instead of evenly spaced ones."""
-    width: int | None = Field(None, ge=1)
-    """Hidden size of the student: the most important dimensions stay (`edgekit.compress.pruning.importance`)."""
-    heads: int | None = Field(None, ge=1)
-    """Attention heads of each layer: the most important ones stay."""
-    neurons: int | None = Field(None, ge=1)
-    """Intermediate size of each layer's feed-forward block: the most important neurons stay."""
-    student: str | None = None
-    """Checkpoint to start from, a folder or hub id, instead of the current model."""
-    teacher: Literal["original", "dense", "none"] = "original"
-    """The teacher: the uncompressed original, the dense model from before the first pruning, or none but `teachers`."""
-    teachers: list[str] = Field(default_factory=list)
-    """Further teachers, each a folder (relative to the recipe) or hub id (owner/name@revision); soft labels are the mean of all."""
-    temperature: Temperature = 4.0
-    alpha: Alpha = 0.9
-    hidden: Literal["uniform", "skip", "last", "dynamic", "none"] = "uniform"
-    """Which teacher layer each student layer follows in the hidden-state loss; dynamic: the nearest in each batch, in order."""
-    hidden_weight: float = Field(1.0, ge=0)
-    """Weight of the hidden-state loss."""
-    relations: Literal["minilmv2", "attention", "none"] = "none"
-    """Token relations of the student's last layer that are trained to follow the teacher's."""
-    relation_heads: int | None = Field(None, ge=1)
-    """MiniLMv2's relation heads; by default as many as the teacher has heads."""
-    relation_layer: int | None = None
-    """Teacher layer whose relations are followed, counted from 0; by default the last."""
-    relations_weight: float = Field(1.0, ge=0)
-    """Weight of the relations loss."""
-    augment: int = Field(0, ge=0, le=100)
-    """Texts made from each training row by dropping, exchanging and splicing words; the teacher labels them."""
-    fill: int = Field(0, ge=0, le=100)
-    """Texts made from each training row by masking words and sampling others from `fill_model`; the teacher labels them."""
-    fill_model: str | None = None
-    """Masked language model, a folder or hub id."""
-    unlabelled: int = Field(0, ge=0)
-    """How many rows of [data] unlabelled to train on too, from the first on."""
-
-    @model_validator(mode="after")
-    def _taught(self) -> Settings:
-        if self.teacher == "none" and not self.teachers:
-            raise ValueError('teacher = "none" leaves nobody to teach; name `teachers`')
-        if len(set(self.teachers)) < len(self.teachers):
-            raise ValueError("duplicate teacher in `teachers`")
-        return self
-
-    @model_validator(mode="after")
-    def _shaped(self) -> Settings:
-        own = [name for name in ("layers", "take", "width", "heads", "neurons") if getattr(self, name) is not None]
-        if self.student is not None and own:
-            raise ValueError(f"a `student` comes in its own shape; leave out {', '.join(own)}")
-        return self
-
-    @model_validator(mode="after")
-    def _filled(self) -> Settings:
-        if (self.fill > 0) != (self.fill_model is not None):
-            raise ValueError("`fill` copies need a `fill_model`, and a `fill_model` needs `fill` copies")
-        return self
-
-    @property
-    def narrows(self) -> bool:
-        """Whether layers change their shape."""
-        return any(size is not None for size in (self.width, self.heads, self.neurons))
-
-    @property
-    def looks_inside(self) -> bool:
-        """Whether tokens are compared with the first teacher's, and not answers alone."""
-        hidden, relations = (self.hidden, self.hidden_weight), (self.relations, self.relations_weight)
-        return any(kind != "none" and weight > 0 for kind, weight in (hidden, relations))
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:
@@ -119,7 +41,7 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     faults = []
     if settings.student is not None and context.number > 1:
         faults.append("a `student` of its own drops what the steps before made; put this step first")
-    faults += _layer_faults(settings, start.layers)
+    faults += layer_faults(settings, start.layers)
     if settings.hidden_weight > 0:
         faults += map_faults(settings.hidden, student.layers, teachers[0].layers)
     faults += _relation_layer_faults(settings, teachers[0].layers)
@@ -154,20 +76,6 @@ def _teachers(settings: Settings, context: StepContext) -> list[ModelFacts]:
     """All teachers; hidden states and relations are those of the first."""
     own = {"original": [context.original], "dense": [context.dense], "none": []}[settings.teacher]
     return own + [context.checkpoint(name) for name in settings.teachers]
-
-
-def _layer_faults(settings: Settings, have: int | None) -> list[str]:
-    """Layers to start from that a model of `have` layers lacks."""
-    take = settings.take
-    if take is None:
-        return too_many_layers(settings.layers, have)
-    faults = []
-    wrong = [layer for layer in take if have is not None and not 0 <= layer < have]
-    if wrong:
-        faults.append(f"take = {take} names layers {wrong} of a model of {have}")
-    if settings.layers is not None and settings.layers != len(take):
-        faults.append(f"take = {take} does not name {settings.layers} layers, as `layers` says")
-    return faults + too_many_layers(len(take), have)
 
 
 def _relation_layer_faults(settings: Settings, have: int | None) -> list[str]:
@@ -266,17 +174,6 @@ def _reordered(labels: Sequence[str], others: Sequence[str]) -> bool:
     return list(labels) != list(others) and sorted(labels) == sorted(others)
 
 
-def starting_layers(settings: Settings, have: int) -> list[int]:
-    """Layers of the current model that the student starts from.
-
-    Raises:
-        BadInput: more layers than there are, or a layer that does not exist.
-    """
-    if faults := _layer_faults(settings, have):
-        raise BadInput(faults[0], where=f"compress, {NAME}", fix=f"name layers from 0 to {have - 1}, as many as `layers` says")
-    return evenly_spaced(settings.layers or have, have) if settings.take is None else sorted(settings.take)
-
-
 def _relation_layer(settings: Settings, depth: int) -> int:
     if faults := _relation_layer_faults(settings, depth):
         raise BadInput(faults[0], where=f"compress, {NAME}", fix=f"name one from 0 to {depth - 1}")
@@ -287,11 +184,11 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Train the student and write it to `work.out`; returns its history."""
     import torch
 
-    from edgekit.compress.distillation.augment import more_rows
     from edgekit.compress.distillation.objective import Objective
     from edgekit.compress.distillation.relations import heads_for
     from edgekit.compress.distillation.student import masters_of, starting_student
     from edgekit.compress.distillation.teacher import Teacher, depth_of
+    from edgekit.compress.distillation.unlabelled import more_rows
     from edgekit.compress.pruning.zeros import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import layer_count
