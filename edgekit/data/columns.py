@@ -1,20 +1,20 @@
-"""What a column holds, and which columns make two rows the same row."""
+"""The kinds of columns: how a value is checked, and which columns tell whether two rows are the same."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import SupportsFloat
 
 from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
 INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context")
-"""Columns that a model reads; the others say what it should answer."""
+"""Columns that a model reads; the others hold the answer."""
 
 
-def usable_value(column: str, value: Any) -> tuple[JsonValue, str | None]:
+def usable_value(column: str, value: object) -> tuple[JsonValue, str | None]:
     """(`value` as the task reads it, what is wrong with it or None). A column that is not known by name holds text.
 
     Numbers may be written as text, as they are in a .csv file.
@@ -23,12 +23,12 @@ def usable_value(column: str, value: Any) -> tuple[JsonValue, str | None]:
 
 
 def identity(row: Mapping[str, JsonValue]) -> str:
-    """The text that a row asks about: its input columns, one after the other."""
+    """The input of a row as one text: its input columns, one after the other."""
     parts = (row[column] for column in INPUTS if column in row)
     return " ".join(" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in parts)
 
 
-def _text(value: Any) -> tuple[JsonValue, str | None]:
+def _text(value: object) -> tuple[JsonValue, str | None]:
     if not isinstance(value, str):
         return None, f"is {'null' if value is None else type(value).__name__}, not text"
     if not value.strip():
@@ -38,7 +38,7 @@ def _text(value: Any) -> tuple[JsonValue, str | None]:
     return value, None
 
 
-def _words(value: Any) -> tuple[JsonValue, str | None]:
+def _words(value: object) -> tuple[JsonValue, str | None]:
     """A list of words or tags."""
     if not isinstance(value, list) or not value:
         return None, "is not a list of words"
@@ -49,27 +49,29 @@ def _words(value: Any) -> tuple[JsonValue, str | None]:
     return value, None
 
 
-def _number(value: Any) -> tuple[JsonValue, str | None]:
+def _number(value: object) -> tuple[JsonValue, str | None]:
+    if not isinstance(value, str | bytes | SupportsFloat):
+        return None, "is not a number"
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except ValueError:
         return None, "is not a number"
     return (number, None) if math.isfinite(number) else (None, "is not a finite number")
 
 
-def _answers(value: Any) -> tuple[JsonValue, str | None]:
-    """{"text": [...], "answer_start": [...]}, both alike long; no answers where the context has none."""
-    wanted = "is not {'text': [...], 'answer_start': [...]} of equal lengths"
+def _answers(value: object) -> tuple[JsonValue, str | None]:
+    """{"text": [...], "answer_start": [...]}, of equal lengths; empty where the context has no answer."""
+    expected = "is not {'text': [...], 'answer_start': [...]} of equal lengths"
     if not isinstance(value, dict) or not {"text", "answer_start"} <= set(value):
-        return None, wanted
+        return None, expected
     texts, starts = value["text"], value["answer_start"]
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-        return None, wanted
+        return None, expected
     if not all(isinstance(text, str) for text in texts) or not all(type(start) is int and start >= 0 for start in starts):
-        return None, wanted
+        return None, expected
     return {"text": texts, "answer_start": starts}, None
 
 
-_KINDS: dict[str, Callable[[Any], tuple[JsonValue, str | None]]] = {
+_KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "tags": _words, "score": _number, "answers": _answers,
 }  # fmt: skip

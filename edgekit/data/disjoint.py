@@ -1,4 +1,4 @@
-"""Whether rows of one set also stand in another: exact text, apart from case, white space and the form of accents."""
+"""Whether rows of one split are also in another: the same text, apart from case, white space and the form of accents."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from edgekit.data.columns import identity
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["fold", "overlap", "overlap_fault", "proof_disjoint"]
+__all__ = ["fold", "overlap", "overlap_fault", "check_disjoint"]
 
 EXAMPLES = 5
 SHOWN = 80
-"""Letters of an example."""
+"""Characters of an example."""
 
 
 def fold(text: str) -> str:
@@ -31,10 +31,10 @@ def overlap(one: Sequence[JsonObject], other: Sequence[JsonObject]) -> list[tupl
     return [(number, match, text) for number, match, text in pairs if match is not None]
 
 
-def proof_disjoint(
+def check_disjoint(
     one: Sequence[JsonObject], other: Sequence[JsonObject], names: tuple[str, str] = ("calibration", "evaluation")
 ) -> None:
-    """Pass when no input of `one` stands in `other`.
+    """Check that no input of `one` is in `other`.
 
     Raises:
         BadInput: some do; up to five examples with their rows, counted from 1.
@@ -45,10 +45,10 @@ def proof_disjoint(
 
 
 def overlap_fault(shared: Sequence[tuple[int, int, str]], names: tuple[str, str], *, fix: str) -> BadInput:
-    """The fault that tells of `shared`, as `overlap` gives it."""
+    """The error for `shared`, as `overlap` returns it."""
     rows = "1 row" if len(shared) == 1 else f"{len(shared)} rows"
     return BadInput(
-        f"{rows} of {names[0]} also stand{'s' * (len(shared) == 1)} in {names[1]}",
+        f"{rows} of {names[0]} {'is' if len(shared) == 1 else 'are'} also in {names[1]}",
         where="data",
         faults=[
             f"{names[0]} row {number}, {names[1]} row {match}: {text[:SHOWN]!r}" + ("..." if len(text) > SHOWN else "")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, usable
 from edgekit.errors import BadInput, NotPossibleHere
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["HUB", "HubSource", "on_hub", "parse_hub", "read_hub"]
 
@@ -70,7 +73,7 @@ def read_hub(
     return usable(_records(table, datasets.ClassLabel), columns, rename, absent, where=f"{source}, split {split}")
 
 
-def _records(table: Any, class_label: Any) -> Iterator[Record]:
+def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) -> Iterator[Record]:
     """Rows with the names of numbered labels, alone or in lists, in place of their numbers."""
     known = {}
     for column, feature in table.features.items():
@@ -82,7 +85,7 @@ def _records(table: Any, class_label: Any) -> Iterator[Record]:
         yield Record(number, {**row, **{column: _named(row[column], names) for column, names in known.items()}})
 
 
-def _named(value: Any, names: list[str]) -> Any:
+def _named(value: object, names: list[str]) -> object:
     if isinstance(value, list):
         return [_named(item, names) for item in value]
-    return names[value] if value is not None and value >= 0 else value
+    return names[value] if isinstance(value, int) and value >= 0 else value

@@ -1,4 +1,4 @@
-"""Whether every label of some rows is one that is known."""
+"""Whether every label of some rows is known."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Sequence
 
 from edgekit.errors import BadInput
 
-__all__ = ["labels_known"]
+__all__ = ["check_labels"]
 
 MOST_LABELS = 10
 MOST_ROWS = 5
 
 
-def labels_known(labels: Sequence[str], known: Sequence[str], *, where: str = "data", known_to: str = "the model") -> None:
-    """Pass when each of `labels`, one a row, is among `known`.
+def check_labels(labels: Sequence[str], known: Sequence[str], *, where: str = "data", known_to: str = "the model") -> None:
+    """Check that each of `labels`, one a row, is among `known`.
 
     Raises:
         BadInput: some are not; each is named with its rows, counted from 1, and the nearest known label.
     """
-    familiar = set(known)
-    strange: dict[str, list[int]] = {}
+    expected = set(known)
+    unknown: dict[str, list[int]] = {}
     for number, label in enumerate(labels, 1):
-        if label not in familiar:
-            strange.setdefault(label, []).append(number)
-    if not strange:
+        if label not in expected:
+            unknown.setdefault(label, []).append(number)
+    if not unknown:
         return
     faults = []
-    for label, rows in sorted(strange.items())[:MOST_LABELS]:
+    for label, rows in sorted(unknown.items())[:MOST_LABELS]:
         close = difflib.get_close_matches(label, known, n=1)
         shown = ", ".join(map(str, rows[:MOST_ROWS])) + (f" and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
         faults.append(f"{label!r} in row{'s' * (len(rows) > 1)} {shown}" + (f", perhaps {close[0]!r}" if close else ""))
-    many = "a label" if len(strange) == 1 else f"{len(strange)} labels"
+    many = "a label" if len(unknown) == 1 else f"{len(unknown)} labels"
     raise BadInput(
         f"{many} unknown to {known_to}", where=where, faults=faults, fix="correct the labels, or add training rows with them"
     )

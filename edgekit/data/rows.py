@@ -28,7 +28,7 @@ def read_rows(
     """Rows of a .jsonl, .csv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
-    they would be passed over in silence. Text is kept as it is written.
+    they would be ignored silently. Text is kept as it is written.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten faults, each with its line.

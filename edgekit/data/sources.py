@@ -35,7 +35,7 @@ class Sources:
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column of the task -> its name in the files, where they differ."""
     on_overlap: Literal["drop", "refuse"] = "drop"
-    """What becomes of training rows that also stand in validation or test."""
+    """What becomes of training rows that are also in validation or test."""
 
     def of(self, split: str) -> str:
         """The source of "train", "validation" or "test"."""
@@ -47,7 +47,7 @@ class Sources:
         return [(before, after) if mark else (after, "") for before, mark, after in parts]
 
     def document(self) -> dict[str, JsonValue]:
-        """What is asked for, with the names of files but not the folders they lie in on this machine."""
+        """What is asked for, with the names of files but not their folders on this machine."""
         if self.builtin:
             given: dict[str, JsonValue] = {"builtin": self.builtin, "seed": self.seed}
             return given | ({} if self.rows is None else {"rows": self.rows})

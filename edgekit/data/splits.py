@@ -6,21 +6,22 @@ import contextlib
 import hashlib
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from edgekit.data.columns import INPUTS, identity
-from edgekit.data.disjoint import fold, overlap, overlap_fault, proof_disjoint
+from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.formats import records
 from edgekit.data.hub import on_hub, parse_hub, read_hub
-from edgekit.data.labels import labels_known
+from edgekit.data.labels import check_labels
 from edgekit.data.rows import Row, read_rows
 from edgekit.data.sources import SPLITS, Sources
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import write_atomically
 
-__all__ = ["RECORD", "SPLITS", "VERSION", "columns_there", "labels_known", "prepare", "proof_disjoint", "source_digest"]
+__all__ = ["RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "prepare", "check_disjoint", "source_digest"]
 
 VERSION = 1
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
@@ -32,7 +33,7 @@ CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.
 
 
 def source_digest(sources: Sources) -> str:
-    """sha256 over what is asked for and what is in it; taken when the plan is made.
+    """sha256 over the settings and the contents of the sources; taken when the plan is made.
 
     Files count by name and contents, not by folder, so that a moved checkout keeps its cache. A built-in corpus counts by
     its version and settings, a hub data set by name, revision and config.
@@ -76,17 +77,17 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     return (*columns, *(column for column in optional if column in names))
 
 
-def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tuple[str, ...] = ()) -> dict[str, Any]:
+def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tuple[str, ...] = ()) -> dict[str, JsonValue]:
     """Read the three splits of `sources` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
-    Of duplicate training rows the first is kept. Training rows whose text also stands in validation or test are dropped too, or
+    Of duplicate training rows the first is kept. Training rows whose text is also in validation or test are dropped too, or
     refused where `sources.on_overlap` is "refuse". Texts are compared after `fold`. Evaluation rows are never touched. The same
     source gives the same bytes.
 
     `absent`: columns of the task that these rows are without, and that none of them may have.
 
     Raises:
-        BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that training never shows.
+        BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that no training row has.
     """
     read = _read(sources, columns, absent)
     for split in SPLITS:
@@ -95,29 +96,28 @@ def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tu
     train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
     _check_size("train", len(train), "once duplicates and rows of the other splits are gone")
     read["train"] = train
-    record: dict[str, Any] = {
-        "source": sources.document(),
-        "columns": list(columns),
-        "splits": {},
-        "duplicates_removed": removed,
-    }
+    record: dict[str, JsonValue] = {"source": sources.document(), "columns": list(columns), "duplicates_removed": removed}
     for column in ("label", "tags"):
         if column not in columns:
             continue
-        record["labels"] = sorted({label for row in train for label in _labels(row[column])})
+        known = sorted({label for row in train for label in _labels(row[column])})
+        record["labels"] = known
         for split in ("validation", "test"):
-            given = [label for row in read[split] for label in _labels(row[column])]
-            labels_known(given, record["labels"], where=f"data, {split}", known_to="the training split")
-    for split in SPLITS:
-        lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in read[split])
-        write_atomically(folder / f"{split}.jsonl", lines)
-        record["splits"][split] = {"rows": len(read[split]), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+            labels = [label for row in read[split] for label in _labels(row[column])]
+            check_labels(labels, known, where=f"data, {split}", known_to="the training split")
+    written = {split: _write(folder, split, read[split], sort_keys=True) for split in SPLITS}
     if unlabelled:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in unlabelled)
-        write_atomically(folder / f"{UNLABELLED}.jsonl", lines)
-        record["splits"][UNLABELLED] = {"rows": len(unlabelled), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+        written[UNLABELLED] = _write(folder, UNLABELLED, unlabelled, sort_keys=False)
+    record["splits"] = written
     write_atomically(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
     return record
+
+
+def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) -> dict[str, JsonValue]:
+    """Write the rows of `split` as JSON lines; returns how many there are and the file's sha256."""
+    lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=sort_keys) + "\n" for row in rows)
+    write_atomically(folder / f"{split}.jsonl", lines)
+    return {"rows": len(rows), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
 
 def _read(sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...]) -> dict[str, list[Row]]:
@@ -131,7 +131,7 @@ def _read(sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...]) -
 
 
 def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:
-    """Unlabelled rows, each text once, without those that stand in validation or test."""
+    """Unlabelled rows, each text once, without those that are in validation or test."""
     rows: list[Row] = []
     for source, column in sources.texts():
         names = {**sources.columns, **({"text": column} if column else {})}
@@ -142,19 +142,19 @@ def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:
 
 
 def _clean_training(read: dict[str, list[Row]], *, refuse: bool) -> tuple[list[Row], dict[str, int]]:
-    """Training rows without duplicates and without rows of the other splits; how many went, and why."""
+    """Training rows without duplicates and without rows of the other splits; how many were removed, and why."""
     removed = {"train": 0, "train_other_label": 0, "train_in_validation": 0, "train_in_test": 0}
-    elsewhere = {split: {fold(identity(row)) for row in read[split]} for split in ("validation", "test")}
-    for split in elsewhere if refuse else ():
+    evaluated = {split: {fold(identity(row)) for row in read[split]} for split in ("validation", "test")}
+    for split in evaluated if refuse else ():
         if shared := overlap(read["train"], read[split]):
             raise overlap_fault(shared, ("train", split), fix='remove them, or set on_overlap = "drop"')
     kept: list[Row] = []
     first: dict[str, Row] = {}
     for row in read["train"]:
         text = fold(identity(row))
-        if text in elsewhere["test"]:
+        if text in evaluated["test"]:
             removed["train_in_test"] += 1
-        elif text in elsewhere["validation"]:
+        elif text in evaluated["validation"]:
             removed["train_in_validation"] += 1
         elif text in first:
             removed["train" if first[text] == _answer(row) else "train_other_label"] += 1
@@ -170,7 +170,7 @@ def _labels(value: JsonValue) -> list[str]:
 
 
 def _answer(row: Row) -> Row:
-    """What a row says of the answer: its columns that a model does not read."""
+    """The answer of a row: its columns that a model does not read."""
     return {column: value for column, value in row.items() if column not in INPUTS}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.data.splits import proof_disjoint
+from edgekit.data.splits import check_disjoint
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks.encode import read_split
@@ -32,7 +32,7 @@ def choose_rows(rows: Path, out: Path, count: int, seed: int) -> dict[str, JsonV
     picked = np.random.default_rng(seed).choice(len(train), size=min(count, len(train)), replace=False)
     chosen = [train[index] for index in sorted(picked)]
     for split in ("validation", "test"):
-        proof_disjoint(chosen, read_split(rows, split))
+        check_disjoint(chosen, read_split(rows, split))
     lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in chosen)
     (out / FILE).write_text(lines, encoding="utf-8")
     return {"rows": len(chosen), "sha256": hashlib.sha256(lines.encode()).hexdigest()}

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.data.disjoint import fold, proof_disjoint
+from edgekit.data.disjoint import check_disjoint, fold
 from edgekit.data.intents import VERSION, generate
 from edgekit.data.intents.corpus import _split
 from edgekit.data.intents.grammar import KINDS, SLOT, fill, load_grammar
@@ -78,7 +78,7 @@ def test_no_text_twice_and_no_label_against_another(corpus: Corpus) -> None:
     texts = [fold(row["text"]) for split in SPLITS for row in corpus[split]]
     assert len(set(texts)) == len(texts)
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        proof_disjoint(corpus[one], corpus[other])
+        check_disjoint(corpus[one], corpus[other])
 
 
 def test_no_frame_says_what_a_frame_of_another_intent_says() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgekit.data.disjoint import fold
 from edgekit.data.sources import Sources
-from edgekit.data.splits import labels_known, prepare, proof_disjoint, source_digest
+from edgekit.data.splits import check_disjoint, check_labels, prepare, source_digest
 from edgekit.errors import BadInput
 
 COLUMNS = ("text", "label")
@@ -76,7 +76,7 @@ def test_doubles_and_overlap_leave_training_only(tmp_path: Path) -> None:
 
 def test_overlap_can_be_refused(tmp_path: Path) -> None:
     sources = source(tmp_path / "in", [*TRAIN, ("Oven  ON", "on")], on_overlap="refuse")
-    with pytest.raises(BadInput, match="1 row of train also stands in test") as caught:
+    with pytest.raises(BadInput, match="1 row of train is also in test") as caught:
         made(tmp_path, sources)
     assert caught.value.faults == ("train row 5, test row 1: 'Oven  ON'",)
     assert list((tmp_path / "out").iterdir()) == []
@@ -109,9 +109,9 @@ def test_label_that_training_never_shows(tmp_path: Path) -> None:
 
 
 def test_labels_known_names_labels_rows_and_neighbours() -> None:
-    labels_known(["a", "b", "a"], ["b", "a"])
+    check_labels(["a", "b", "a"], ["b", "a"])
     with pytest.raises(BadInput) as caught:
-        labels_known(["alarm", "alram"] + ["?"] * 8, ["alarm", "timer"])
+        check_labels(["alarm", "alram"] + ["?"] * 8, ["alarm", "timer"])
     assert caught.value.what == "2 labels unknown to the model"
     assert caught.value.faults == ("'?' in rows 3, 4, 5, 6, 7 and 3 more", "'alram' in row 2, perhaps 'alarm'")
 
@@ -127,12 +127,12 @@ def test_columns_are_renamed_on_the_way_in(tmp_path: Path) -> None:
 
 def test_proof_disjoint() -> None:
     rows = [{"text": "Straße"}, {"text": "cafe\u0301"}]
-    proof_disjoint(rows, [{"text": "street"}])
-    with pytest.raises(BadInput, match="2 rows of calibration also stand in evaluation") as caught:
-        proof_disjoint(rows, [{"text": "x"}, {"text": "STRASSE"}, {"text": " CAF\u00c9"}])
+    check_disjoint(rows, [{"text": "street"}])
+    with pytest.raises(BadInput, match="2 rows of calibration are also in evaluation") as caught:
+        check_disjoint(rows, [{"text": "x"}, {"text": "STRASSE"}, {"text": " CAF\u00c9"}])
     assert caught.value.faults[0] == "calibration row 1, evaluation row 2: 'Straße'"
     with pytest.raises(BadInput) as caught:
-        proof_disjoint(
+        check_disjoint(
             [{"text": f"{number}" * 100} for number in range(9)],
             [{"text": f"{number}" * 100} for number in range(9)],
             ("a", "b"),

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgekit.data.disjoint import proof_disjoint
+from edgekit.data.disjoint import check_disjoint
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.exporter.architectures import supported
 from edgekit.exporter.calibration import choose_rows
@@ -114,6 +114,6 @@ def test_calibration_rows_are_drawn_hashed_and_disjoint(tiny_artifact: Path, tmp
     assert made["rows"] == len(rows) == 16
     assert len({row["text"] for row in rows}) == 16
     test = [json.loads(line) for line in (tiny_artifact / "test.jsonl").read_text().splitlines()]
-    proof_disjoint(rows, test)
+    check_disjoint(rows, test)
     with pytest.raises(BadInput, match="also"):
-        proof_disjoint([*rows, {"text": test[0]["text"].upper()}], test)
+        check_disjoint([*rows, {"text": test[0]["text"].upper()}], test)
