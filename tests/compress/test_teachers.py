@@ -188,7 +188,7 @@ def test_faults_of_teachers_are_told_when_the_plan_is_made(place: Path, tiny_mod
     with pytest.raises(BadInput) as fault:
         keys(place, 'teacher = "none"\nteachers = ["cut", "labels", "short", "./absent"]')
     for text in (
-        "cut cuts text into other tokens", "labels has other labels", "short has positions for 16 tokens",
+        "cut tokenizes text otherwise", "labels has other labels", "short has positions for 16 tokens",
         "no such model folder: ./absent",
     ):  # fmt: skip
         assert text in str(fault.value)
@@ -199,6 +199,6 @@ def test_faults_of_teachers_are_told_when_the_plan_is_made(place: Path, tiny_mod
     keys(place, 'teachers = ["turned"]')
     with pytest.raises(BadInput, match="turned has the original's labels in another order"):
         keys(place, 'student = "turned"')
-    with pytest.raises(BadInput, match="other tokens"):
+    with pytest.raises(BadInput, match="cut tokenizes text otherwise"):
         keys(place, 'teacher = "none"\nteachers = ["cut"]')
     keys(place, 'teacher = "none"\nteachers = ["cut"]\nhidden = "none"')

@@ -100,7 +100,7 @@ def layer_faults(settings: Settings, have: int | None) -> list[str]:
     if wrong:
         faults.append(f"take = {take} names layers {wrong} of a model of {have}")
     if settings.layers is not None and settings.layers != len(take):
-        faults.append(f"take = {take} does not name {settings.layers} layers, as `layers` says")
+        faults.append(f"take = {take} names {len(take)} layers, and `layers` says {settings.layers}")
     return faults + too_many_layers(len(take), have)
 
 

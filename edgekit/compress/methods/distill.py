@@ -40,7 +40,7 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     teachers = _teachers(settings, context)
     faults = []
     if settings.student is not None and context.number > 1:
-        faults.append("a `student` of its own drops what the steps before made; put this step first")
+        faults.append("`student` replaces what the steps before it made; put this step first")
     faults += layer_faults(settings, start.layers)
     if settings.hidden_weight > 0:
         faults += map_faults(settings.hidden, student.layers, teachers[0].layers)
@@ -97,7 +97,7 @@ def _size_faults(
     }
     for setting, (asked, have) in sizes.items():
         if asked is not None and have is not None and asked > have:
-            faults.append(f"{setting} = {asked} of a model that has {have}")
+            faults.append(f"{setting} = {asked} is more than the {have} of the model that the student starts from")
     attention = settings.relations == "attention" and settings.relations_weight > 0
     ours = student.heads if student.uniform or settings.heads is not None else None
     theirs = teacher.heads if teacher.uniform else None
@@ -107,8 +107,8 @@ def _size_faults(
     sizes_known = student.hidden_size is not None and context.original.hidden_size is not None
     if context.alone and reshaped and sizes_known and student.hidden_size != context.original.hidden_size:
         faults.append(
-            f"embeddings of hidden size {student.hidden_size} have no cosine to the original's of {context.original.hidden_size}, "
-            "which is the quality of texts alone; keep the hidden size, or give rows of sentence1, sentence2 and score"
+            f"embeddings of hidden size {student.hidden_size} cannot be compared with the original's of {context.original.hidden_size}, "
+            "which is the metric on rows of a text alone; keep the hidden size, or give rows of sentence1, sentence2 and score"
         )
     return faults
 
@@ -127,8 +127,8 @@ def _token_faults(settings: Settings, start: ModelFacts, teachers: list[ModelFac
     for teacher in compared:
         if start.vocabulary and teacher.vocabulary and teacher.vocabulary != start.vocabulary:
             faults.append(
-                f"{Path(str(teacher.checkpoint)).name} cuts text into other tokens than the student, so what it says of each token "
-                "cannot be compared"
+                f"{Path(str(teacher.checkpoint)).name} tokenizes text otherwise than the student, so that their tokens cannot "
+                "be compared"
                 + ("" if per_token else '; set hidden = "none" and relations = "none", or let another teacher be the first')
             )
     return faults
