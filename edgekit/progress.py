@@ -17,7 +17,7 @@ __all__ = ["Progress", "Show", "err", "silent"]
 
 err = Console(stderr=True, highlight=False)
 QUIET_SECONDS = 10.0
-"""Without a terminal a long stage says this often how far it is."""
+"""Without a terminal, a long stage prints a line this often."""
 
 
 class Show:

@@ -90,7 +90,7 @@ class Identity(TypedDict):
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage's function is given: its inputs' folders, and two folders of its own."""
+    """What a stage's function gets: its inputs' folders, and two folders of its own."""
 
     inputs: Mapping[str, Path]
     out: Path

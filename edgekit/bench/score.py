@@ -97,7 +97,7 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     skipped = len(encoded) - len(texts)
     if not texts:
         raise BadInput(
-            f"none of the {len(test_rows):,} texts has two tokens, and the first of a text is given, not predicted",
+            f"none of the {len(test_rows):,} texts has two tokens, and the first token of a text is not predicted",
             where=str(rows),
             fix="give longer texts as test rows",
         )

@@ -77,15 +77,15 @@ def run(
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
     }  # fmt: skip
     model = load(bundle)
-    given = given_flags(flags, model.bundle.manifest.task)
+    flags_set = given_flags(flags, model.bundle.manifest.task)
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
 
-        talks = not text and not as_json and sys.stdin.isatty()
-        items = None if talks else read_items(list(text) if text else read_texts())
+        converses = not text and not as_json and sys.stdin.isatty()
+        items = None if converses else read_items(list(text) if text else read_texts())
         whole = False
         with suppress(KeyboardInterrupt):
-            replies = run_language(model.language, items, given, as_json=as_json)
+            replies = run_language(model.language, items, flags_set, as_json=as_json)
             emit(replies, as_json, [""])
             whole = not replies or replies[-1]["ended"] != "interrupted"
         if not whole:

@@ -37,7 +37,7 @@ class PlannedTarget(TypedDict):
 
 
 class Explanation(TypedDict):
-    """What `edgekit plan` says."""
+    """What `edgekit plan` prints."""
 
     recipe: str
     stages: list[PlannedStage]

@@ -35,6 +35,8 @@ class PackSettings:
 
     name: str
     recipe: Recipe
+    version: str
+    """Of edgekit."""
     runtime: str
     """Digest of edgekit's own sources that are packed."""
     host: HostFacts
@@ -135,7 +137,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         f"pack the bundle for {target.name}",
         run,
         version=4,
-        settings=PackSettings(plan.name, recipe, _own_sources(), host),
+        settings=PackSettings(plan.name, recipe, edgekit.__version__, _own_sources(), host),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASELINE].score, "score_bundle": last.score,

@@ -1,4 +1,5 @@
-"""The stages of decoders as data: a graph with its cache outside, weights rounded block by block, a score by the runtime that serves it."""
+"""The stages of decoders as data: a graph with its key-value cache as inputs and outputs, weights quantized by blocks, a score by the
+runtime that serves it."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def number_format(recipe: Recipe, target: Target) -> Quantize:
 
 
 def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:
-    """What language models cannot be asked for."""
+    """What a recipe cannot have a language model do: architectures, training, number formats and providers that are not supported."""
     from edgekit.models.decoders import decoder_types
 
     architecture, faults = original.architecture, []
@@ -87,7 +88,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
 
 
 def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
-    """Checkpoint -> graph with its cache outside, compared with eager."""
+    """Checkpoint -> graph with its key-value cache as inputs and outputs, compared with PyTorch eager."""
     settings = ExportSettings(recipe.model.max_length)
 
     def run(context: Context) -> JsonObject:
@@ -109,7 +110,7 @@ def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
 
 
 def quantize_stage(shared: Shared, target: Target, exported: Exported, title: str) -> Stage:
-    """Graph -> the same with weights in a few bits; for a GPU all else in float16."""
+    """Graph -> the same with weights in 8 or 4 bits; for a GPU everything else in float16."""
     recipe = shared.recipe
     quantize = number_format(recipe, target)
     assert isinstance(quantize, WeightOnly | Float16), "the plan's check takes no other format for a language model"
@@ -166,7 +167,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
 
 
 def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str) -> Stage:
-    """Probability of every test text, by the runtime that serves it, on the CPU."""
+    """Log-probability of every test text, by the runtime that serves the graph, on the CPU."""
     settings = ScoreSettings(shared.recipe.task, host_facts(shared.host))
 
     def run(context: Context) -> JsonObject:

@@ -66,8 +66,8 @@ class ScoreSettings:
 
 
 def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:
-    """What encoders cannot be asked for: training that the rows cannot give, columns that they are not read by, inputs that the model
-    has no positions for, and number formats that `host` could write and neither audit nor score."""
+    """What a recipe cannot have an encoder do: training without labels, columns that the task does not read, inputs longer than the
+    model has positions for, a cache, and number formats that `host` could write but neither audit nor score."""
     task, faults = encoder_task(recipe.task), []
     if isinstance(recipe.quantize, WeightOnly) and recipe.quantize.cache != "float32":
         faults.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
@@ -95,7 +95,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
 
 
 def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
-    """Checkpoint -> plain and fused ONNX, compared with eager."""
+    """Checkpoint -> plain and fused ONNX, compared with PyTorch eager."""
     settings = ExportSettings(recipe.task, recipe.model.max_length)
 
     def run(context: Context) -> JsonObject:
@@ -168,7 +168,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
 
 
 def stock_stage(exported: Stage) -> Stage:
-    """The off-the-shelf baseline."""
+    """The off-the-shelf baseline: onnxruntime's own dynamic INT8 of the plain graph."""
 
     def run(context: Context) -> JsonObject:
         from edgekit.quantize.select import stock_int8
@@ -213,7 +213,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
 
 
 def no_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
-    """An encoder's metric says it all."""
+    """Nothing: an encoder's quality is its metric alone."""
     return {}
 
 

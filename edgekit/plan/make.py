@@ -1,4 +1,4 @@
-"""From a recipe and its targets to a plan: what cannot work is said, and the stages are laid out. Nothing runs."""
+"""From a recipe and its targets to a plan: all faults at once, or the stages. Nothing runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Decided", "decided", "make_plan"]
 
 Who = Literal["recipe", "target", "default"]
 Decided = TypedDict("Decided", {"value": JsonValue, "from": Who})
-"""A setting's value, and who said it."""
+"""A setting's value, and where it comes from."""
 
 
 def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
@@ -75,7 +75,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
 
 
 def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:
-    """How numbers are stored: of each field its value and who said so, the recipe, the target, or edgekit's default."""
+    """The number format: each field's value, and whether it comes from the recipe, the target, or edgekit's defaults."""
     quantize = lowering_of(find_task(recipe.task)).number_format(recipe, target)
     taken_whole = recipe.quantize is None and quantize == target.quantize
     by_recipe = recipe.quantize.model_fields_set if recipe.quantize else set()

@@ -36,7 +36,7 @@ class HostFacts:
 
 
 def host_facts(host: Host) -> HostFacts:
-    """What of `host` stands in keys."""
+    """The facts of `host` that stand in keys."""
     return HostFacts(host.arch, tuple(sorted(host.isa)))
 
 
@@ -65,9 +65,9 @@ class Lowering:
     """From checkpoints to a target's scored graphs: all that differs between the plans of encoders and of decoders."""
 
     faults: Callable[[Recipe, Sequence[Target], ModelFacts, Host | None], list[str]]
-    """(recipe, targets, facts of the original, this machine) -> what cannot work, compression steps apart."""
+    """(recipe, targets, facts of the original, this machine) -> what cannot work, apart from faults of compression steps."""
     number_format: Callable[[Recipe, Target], Quantize]
-    """How numbers are stored in the end."""
+    """(recipe, target) -> the number format of the quantized model."""
     export: Callable[[Recipe, Stage, str], Stage]
     """(recipe, checkpoint, title) -> the stage that writes its float32 ONNX."""
     quantize: Callable[[Shared, Target, Exported, str], Stage]
@@ -75,7 +75,7 @@ class Lowering:
     score: Callable[[Shared, Stage, Stage, Target | None, str], Stage]
     """(shared, checkpoint, graph, the target it was quantized for, title) -> the stage that leaves `EVIDENCE` of the test rows."""
     agreement: Callable[[Path, Path, int], JsonObject]
-    """(score of the original, score of a variant, seed) -> what the quality of a variant says beside the metric."""
+    """(score of the original, score of a variant, seed) -> what is stated of a variant's quality beside the metric."""
     stock: Callable[[Stage], Stage] | None = None
     """The original's graph -> an off-the-shelf quantization of it, which the bundle is compared with."""
     repeats_uncompressed: bool = False
@@ -118,7 +118,7 @@ class Plan:
     targets: Sequence[TargetPlan]
 
     def stages(self, only: TargetPlan | None = None) -> list[Stage]:
-        """All stages, inputs before what reads them, each key once; those of one target where `only` is given."""
+        """All stages, each key once, after all of its inputs; those of the target `only`, if any."""
         ends: list[Stage] = []
         for target in self.targets if only is None else [only]:
             for variant in target.variants.values():

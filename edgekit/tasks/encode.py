@@ -1,4 +1,4 @@
-"""Rows as windows of token ids, made by the very code that runs on a device, and gathered in batches of similar length."""
+"""Rows as windows of token ids, made by the code that runs on a device too, and gathered in batches of similar length."""
 
 from __future__ import annotations
 

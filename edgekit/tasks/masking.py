@@ -1,9 +1,9 @@
 """What the exported module gives a transformers encoder beside its token ids: the attention mask and the positions.
 
 transformers 5 builds a padding mask from Range, GatherND, And, Where and Expand, for packed sequences and caches that an
-encoder on a device never has. A ready-made mask of shape (batch, 1, 1, sequence) is passed through untouched and
+encoder on a device never has. A ready-made mask of shape (batch, 1, 1, sequence) is taken as it is and
 means the same. Likewise RoBERTa and MPNet count positions over the ids that are not padding, which costs seven nodes; where
-padding stands on the right only, as here, real tokens have the positions first, first + 1, … anyway.
+padding is on the right only, as here, real tokens have the positions first, first + 1, … anyway.
 """
 
 from __future__ import annotations

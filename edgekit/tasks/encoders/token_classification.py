@@ -45,7 +45,7 @@ def span_f1(evidence: np.ndarray) -> float:
 
 TASK = EncoderTask(
     name="token-classification",
-    title="named entities with their places in the text",
+    title="named entities with their positions in the text",
     columns=("tokens", "tags"),
     metric="span F1",
     output="logits",
