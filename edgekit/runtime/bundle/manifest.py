@@ -1,76 +1,272 @@
-"""The bundle's manifest, parsed as what it is: a file from outside. Every fault is reported at once.
+"""The bundle's manifest: one typed record that is written where bundles are packed and read, strictly, where they are opened.
 
-The outer shape follows ONNX Runtime's model package: components, their variants, assets by sha256; edgekit's own facts
-stand in one block beside them.
+The outer shape of the JSON follows ONNX Runtime's model package: components, their variants, assets by sha256; edgekit's own facts
+are in the block `edgekit` beside them. A new fact is a field of `Manifest` or of one of its parts. Give it a default, so that bundles
+of earlier releases are still read, and `metadata=OMITTED` where it should be left out when there is nothing to say.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.generate.generation import Generation, parse_generation
+from edgekit.runtime.generate.generation import Generation
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
-__all__ = ["NAME", "Asset", "Manifest", "parse_manifest"]
+__all__ = [
+    "Asset", "Calibration", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts", "TensorFacts",
+    "TokenizerFacts", "Variant", "Versions", "parse_manifest",
+]  # fmt: skip
 
-NAME = "manifest.json"
 LARGEST = 4_000_000
+"""Bytes of a manifest at most."""
+MOST_FAULTS = 20
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 HEX = re.compile(r"[0-9a-f]{64}")
-BLOCK: dict[str, Any] = {
-    "version": str, "task": str, "labels": list, "target": dict, "tokenizer": dict, "inputs": list, "outputs": list, "vocabulary": int,
-    "opset": int, "onnxruntime": dict, "source": dict, "data": dict, "calibration": dict, "recipe": dict, "quality": dict, "golden": dict,
-    "licence": str, "tools": dict,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Asset:
     """Size in bytes and sha256 of one file."""
 
-    size: int
-    sha256: str
+    size: int = field(metadata=within(0, 2**62))
+    sha256: str = field(metadata=matching(HEX, "64 hex digits"))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The model file and how ONNX Runtime opens it."""
+
+    file: str
+    provider: str
+    """Execution provider."""
+    threads: int = field(metadata=within(1, 1024))
+    """Threads inside one operator."""
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Session configuration entries."""
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """The kind of device that the bundle is for."""
+
+    name: str
+    arch: str
+    """x86_64 or aarch64."""
+    isa: tuple[str, ...]
+    """Instruction sets that the chip must have."""
+    isa_any: tuple[str, ...]
+    """At least one of these too, where any is listed."""
+    provider: str
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """How text becomes token ids."""
+
+    file: str
+    max_length: int = field(metadata=within(2, 1_000_000))
+    """Longest input in tokens; longer text is truncated."""
+    pad_id: int = field(metadata=within(0, 10_000_000))
+    pad_token: str
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One input or output of the graph."""
+
+    name: str
+    dtype: str
+    axes: tuple[str | int, ...]
+    """Names of dynamic axes, sizes of fixed ones."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Releases of ONNX Runtime: the oldest that has the operators, and the one that the bundle was made with."""
+
+    min: str = ""
+    max: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the original model came from."""
+
+    model: str = ""
+    """Name of its folder or its hub id."""
+    revision: str | None = None
+    """Hub revision; None for a local model."""
+    key: str = ""
+    """Store key of the stage that loaded or trained it."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rows that activation ranges come from."""
+
+    rows: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95% interval."""
+
+    value: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SameTokens:
+    """Share of positions at which the most probable next token is the original's."""
+
+    value: float
+    ci95: tuple[float, float]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class SamePrefix:
+    """Mean number of tokens with which greedy answers begin alike."""
+
+    value: float
+    ci95: tuple[float, float]
+    prompts: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """How often a language model says what the original says."""
+
+    agreement: SameTokens
+    prefix: SamePrefix
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The metric of the packed model and of the original, in float32, on the same test rows."""
+
+    metric: str
+    n: int
+    """Test rows."""
+    original: float
+    bundle: float
+    difference: float
+    ci95: tuple[float, float]
+    """Paired 95% interval of the difference."""
+    gained: int | None = None
+    """Rows that the bundle alone has right; None where a row is not simply right or wrong. So are the next two."""
+    lost: int | None = None
+    mcnemar_p: float | None = None
+    ratio: Interval | None = field(default=None, metadata=OMITTED)
+    """Of 1/perplexity: the bundle's as a share of the original's."""
+    greedy: Greedy | None = field(default=None, metadata=OMITTED)
+    scored_on: str | None = field(default=None, metadata=OMITTED)
+    """Execution provider whose kernels the bundle was scored with, where they are not its own."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs with the outputs that they had where the bundle was made."""
+
+    file: str
+    count: int = field(metadata=within(1, 1_000_000))
+    tolerance: float
+    """Largest root mean square difference of one input's outputs."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a runtime reads of a manifest; `document` is the whole of it."""
+    """All that a bundle says of itself. Fields after `variant` are the `edgekit` block of the JSON, name by name."""
 
     name: str
-    assets: dict[str, Asset]
-    model_file: str
-    provider: str
-    threads: int
-    session_config: dict[str, str]
+    assets: Mapping[str, Asset]
+    """Every file of the bundle but the manifest, by name."""
+    variant: Variant
+    version: str
+    """edgekit's own."""
     task: str
-    labels: list[str]
-    arch: str
-    isa: list[str]
-    isa_any: list[str]
-    tokenizer_file: str
-    max_length: int
-    pad_id: int
-    segments: bool
-    """Whether the model takes token_type_ids."""
-    vocabulary: int
-    tolerance: float
-    golden_count: int
-    generation: Generation | None
+    labels: tuple[str, ...]
+    """Names of the outputs, in order; empty for tasks whose outputs have none."""
+    target: TargetFacts
+    tokenizer: TokenizerFacts
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    vocabulary: int = field(metadata=within(1, 10_000_000))
+    """Rows of the embedding: token ids are below it."""
+    opset: int
+    onnxruntime: Versions
+    source: Source
+    data: Mapping[str, str]
+    """sha256 of each split."""
+    calibration: Calibration
+    recipe: JsonObject
+    quality: Quality
+    golden: Golden
+    licence: str
+    """SPDX name of the weights' licence."""
+    tools: Mapping[str, str]
+    """Versions of the packages that made it."""
+    generation: Generation | None = field(default=None, metadata=OMITTED)
     """What a language model's answers need; None for every other task."""
-    document: dict[str, Any]
+
+    @property
+    def segments(self) -> bool:
+        """Whether the model takes token_type_ids."""
+        return any(tensor.name == "token_type_ids" for tensor in self.inputs)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The document, with `schema_version` 1."""
+        variant: JsonObject = {
+            "file": self.variant.file,
+            "execution_provider": self.variant.provider,
+            "session_options": {"intra_op_num_threads": self.variant.threads, "config": dict(self.variant.config)},
+        }
+        document = as_json(self)
+        return {
+            "schema_version": 1,
+            "name": self.name,
+            "components": {"model": {"variants": {self.target.name: variant}}},
+            "assets": document["assets"],
+            "edgekit": {name: value for name, value in document.items() if name not in _OUTER},
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> Manifest:
+        """The manifest that `document` holds.
+
+        Raises:
+            BadInput: a field that is missing, unknown or not what it must be; up to 20 of them, all at once.
+        """
+        faults: list[str] = []
+        manifest = _read(document, faults)
+        if manifest is not None:
+            faults += _contradictions(manifest)
+        if faults or manifest is None:
+            raise BadInput("a manifest that cannot be trusted", faults=faults[:MOST_FAULTS])
+        return manifest
+
+
+_OUTER = ("name", "assets", "variant")
+"""Fields that stand outside the `edgekit` block."""
 
 
 def parse_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json` in `folder`.
 
     Raises:
-        BadInput: missing, too large, not JSON, double keys, or any field that is not what it must be (all at once).
+        BadInput: missing, too large, not JSON, duplicate keys, or as `Manifest.from_json`.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     try:
         if path.is_symlink():
             raise BadInput("is a link", where=str(path))
@@ -80,20 +276,19 @@ def parse_manifest(folder: Path) -> Manifest:
     if len(data) > LARGEST:
         raise BadInput(f"larger than {LARGEST:,} bytes", where=str(path))
     try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant)
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as fault:
         raise BadInput(f"not sound JSON: {fault}", where=str(path)) from None
-    faults: list[str] = []
-    manifest = _read(document, faults)
-    if faults or manifest is None:
-        raise BadInput("a manifest that cannot be trusted", where=str(path), faults=faults[:20])
-    return manifest
+    try:
+        return Manifest.from_json(document)
+    except BadInput as fault:
+        raise BadInput(fault.what, where=str(path), faults=fault.faults) from None
 
 
-def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
     return dict(pairs)
 
 
@@ -101,104 +296,71 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _read(document: Any, faults: list[str]) -> Manifest | None:
+def _read(document: object, faults: list[str]) -> Manifest | None:
+    """The record, field by field; what fields say of one another is checked once all are there."""
+    shape = {"schema_version": int, "name": str, "components": dict, "assets": dict, "edgekit": dict}
     if not isinstance(document, dict):
         faults.append("the whole is not an object")
         return None
-    expect = {"schema_version": int, "name": str, "components": dict, "assets": dict, "edgekit": dict}
-    _fields(document, expect, "", faults)
+    for name, kind in shape.items():
+        if type(document.get(name)) is not kind:
+            what = f"{type(document[name]).__name__} instead of {kind.__name__}" if name in document else "missing"
+            faults.append(f"{name}: {what}")
+    faults += [f"{name}: unknown" for name in document if name not in shape]
     if faults:
         return None
     if document["schema_version"] != 1:
         faults.append(f"schema_version {document['schema_version']} is not 1: a newer edgekit made it")
         return None
-    assets = _assets(document["assets"], faults)
     block = document["edgekit"]
-    language = block.get("task") == "text-generation"
-    _fields(block, BLOCK | {"generation": dict} if language else BLOCK, "edgekit.", faults)
+    faults += [f"edgekit.{name}: unknown" for name in _OUTER if name in block]
+    target = block["target"].get("name") if isinstance(block.get("target"), dict) else None
+    variant = _variant(document["components"], target, faults)
     if faults:
         return None
-    model_file, provider, threads, config = _variant(document["components"], block["target"].get("name"), faults)
-    tokenizer, target, golden = block["tokenizer"], block["target"], block["golden"]
-    _fields(tokenizer, {"file": str, "max_length": int, "pad_id": int, "pad_token": str}, "edgekit.tokenizer.", faults)
-    _fields(target, {"name": str, "arch": str, "isa": list, "isa_any": list, "provider": str}, "edgekit.config.target.", faults)
-    _fields(golden, {"file": str, "count": int, "tolerance": float}, "edgekit.golden.", faults)
-    if faults:
-        return None
-    for label, name in (("model", model_file), ("tokenizer", tokenizer["file"]), ("golden", golden["file"])):
-        if name not in assets:
-            faults.append(f"the {label} file {name!r} is not among the assets")
-    labels = block["labels"]
-    if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
-        faults.append("edgekit.labels: not a list of different names")
-    for field, low, high in (("max_length", 2, 1_000_000), ("pad_id", 0, 10_000_000)):
-        if not low <= tokenizer[field] <= high:
-            faults.append(f"edgekit.tokenizer.{field}: {tokenizer[field]} is out of range")
-    if not 0 < golden["tolerance"] < 100 or golden["count"] < 1 or block["vocabulary"] < 1 or not 1 <= threads <= 1024:
-        faults.append("a number is out of range: golden tolerance or count, vocabulary, or threads")
-    if provider != target["provider"]:
-        faults.append("the variant's provider is not the target's")
-    if not all(isinstance(flag, str) for flag in [*target["isa"], *target["isa_any"]]):
-        faults.append("edgekit.target: instruction sets are not names")
-    generation = parse_generation(block["generation"], faults) if language else None
-    if generation is not None:
-        ids = [number for number in (*generation.eos, generation.bos) if number is not None]
-        if any(number >= block["vocabulary"] for number in ids):
-            faults.append(f"edgekit.generation: eos or bos leaves the vocabulary of {block['vocabulary']}")
-        if generation.chat_template is not None and generation.chat_template not in assets:
-            faults.append(f"the chat template {generation.chat_template!r} is not among the assets")
-    return Manifest(
-        name=document["name"], assets=assets, model_file=model_file, provider=provider, threads=threads, session_config=config,
-        task=block["task"], labels=labels, arch=target["arch"], isa=target["isa"], isa_any=target["isa_any"],
-        tokenizer_file=tokenizer["file"], max_length=tokenizer["max_length"], pad_id=tokenizer["pad_id"],
-        segments=any(item.get("name") == "token_type_ids" for item in block["inputs"] if isinstance(item, dict)),
-        vocabulary=block["vocabulary"], tolerance=golden["tolerance"], golden_count=golden["count"], generation=generation,
-        document=document,
-    )  # fmt: skip
+    flat = {**block, "name": document["name"], "assets": document["assets"], "variant": variant}
+    manifest = read_record(Manifest, flat, "", faults)
+    faults[:] = [fault if fault.startswith(_OUTER) else f"edgekit.{fault}" for fault in faults]
+    return manifest
 
 
-def _fields(given: dict[str, Any], expected: dict[str, type], prefix: str, faults: list[str]) -> None:
-    """Every expected field with its exact type, and no other."""
-    for name, kind in expected.items():
-        if name not in given:
-            faults.append(f"{prefix}{name}: missing")
-        elif type(given[name]) is not kind and not (kind is float and type(given[name]) is int):
-            faults.append(f"{prefix}{name}: {type(given[name]).__name__} instead of {kind.__name__}")
-    faults += [f"{prefix}{name}: unknown" for name in given if name not in expected]
-
-
-def _assets(given: dict[str, Any], faults: list[str]) -> dict[str, Asset]:
-    found = {}
-    folded = [name.casefold() for name in given]
-    for name, entry in given.items():
-        if not SAFE_NAME.fullmatch(name) or name == NAME or folded.count(name.casefold()) > 1:
-            faults.append(f"assets: {name!r} is not a plain file name of its own")
-        elif (
-            not isinstance(entry, dict)
-            or set(entry) != {"size", "sha256"}
-            or type(entry["size"]) is not int
-            or entry["size"] < 0
-        ):
-            faults.append(f"assets.{name}: not a size and a sha256")
-        elif not isinstance(entry["sha256"], str) or not HEX.fullmatch(entry["sha256"]):
-            faults.append(f"assets.{name}: sha256 is not 64 hex digits")
-        else:
-            found[name] = Asset(entry["size"], entry["sha256"])
-    return found
-
-
-def _variant(components: dict[str, Any], target: Any, faults: list[str]) -> tuple[str, str, int, dict[str, str]]:
-    """(file, provider, threads, session configuration) of the one variant."""
+def _variant(components: dict[str, Any], target: object, faults: list[str]) -> dict[str, object]:
+    """The fields of `Variant` from the one variant there is, which is the target's."""
     try:
-        variant = components["model"]["variants"][target]
+        ((model, component),) = components.items()
+        ((kind, variants),) = component.items()
+        ((name, variant),) = variants.items()
         options = variant["session_options"]
-        file, provider = variant["file"], variant["execution_provider"]
-        threads, config = options["intra_op_num_threads"], options["config"]
-    except (KeyError, TypeError):
-        faults.append("components: no complete variant for the target")
-        return "", "", 1, {}
-    sound = isinstance(file, str) and isinstance(provider, str) and type(threads) is int and isinstance(config, dict)
-    if not sound or not all(isinstance(item, str) for pair in config.items() for item in pair):
-        faults.append("components: a variant field has the wrong type")
-        return "", "", 1, {}
-    return file, provider, threads, config
+        fields = (variant["file"], variant["execution_provider"], options["intra_op_num_threads"], options["config"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        faults.append("components: no single and complete variant of the model")
+        return {}
+    if (model, kind, name) != ("model", "variants", target) or len(variant) != 3 or len(options) != 2:
+        faults.append("components: not model.variants with the target's name, or an unknown field in it")
+    return dict(zip(("file", "provider", "threads", "config"), fields, strict=True))
+
+
+def _contradictions(manifest: Manifest) -> Iterator[str]:
+    """What is out of range, or at odds with another field."""
+    tokenizer, golden = manifest.tokenizer, manifest.golden
+    folded = [name.casefold() for name in manifest.assets]
+    for name in manifest.assets:
+        if not SAFE_NAME.fullmatch(name) or name == MANIFEST or folded.count(name.casefold()) > 1:
+            yield f"assets: {name!r} is not a plain file name of its own"
+    for label, name in (("model", manifest.variant.file), ("tokenizer", tokenizer.file), ("golden", golden.file)):
+        if name not in manifest.assets:
+            yield f"the {label} file {name!r} is not among the assets"
+    if len(set(manifest.labels)) != len(manifest.labels):
+        yield "edgekit.labels: not a list of different names"
+    if not 0 < golden.tolerance < 100:
+        yield f"edgekit.golden.tolerance: {golden.tolerance} is out of range"
+    if manifest.variant.provider != manifest.target.provider:
+        yield "the variant's provider is not the target's"
+    if (manifest.generation is not None) != (manifest.task == "text-generation"):
+        yield f"edgekit.generation: {'unknown' if manifest.generation else 'missing'} for the task {manifest.task!r}"
+    if (generation := manifest.generation) is not None:
+        ids = [number for number in (*generation.eos, generation.bos) if number is not None]
+        if any(number >= manifest.vocabulary for number in ids):
+            yield f"edgekit.generation: eos or bos leaves the vocabulary of {manifest.vocabulary}"
+        if generation.chat_template is not None and generation.chat_template not in manifest.assets:
+            yield f"the chat template {generation.chat_template!r} is not among the assets"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["CHAT_TEMPLATE", "GENERATION", "MODEL", "MODEL_DATA"]
+__all__ = ["CHAT_TEMPLATE", "GENERATION", "MANIFEST", "MODEL", "MODEL_DATA"]
 
+MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 MODEL_DATA = "model.onnx.data"
 """Weights of a decoder, which lie beside its graph."""
