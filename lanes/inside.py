@@ -44,9 +44,11 @@ def kernels(folder: Path) -> dict[str, int]:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(scratch) / "profile")
-        for key, value in manifest.session_config.items():
+        for key, value in manifest.variant.config.items():
             options.add_session_config_entry(key, value)
-        session = onnxruntime.InferenceSession(str(folder / manifest.model_file), options, providers=[manifest.provider])
+        session = onnxruntime.InferenceSession(
+            str(folder / manifest.variant.file), options, providers=[manifest.variant.provider]
+        )
         for length in LENGTHS:
             ids = np.arange(1, length + 1, dtype=np.int64)[None]
             feed: dict[str, Any] = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}

@@ -88,8 +88,7 @@ class Ours:
         from edgekit.runtime.generate.graph import check_graph
         from edgekit.runtime.providers.session import open_session
 
-        generation = parse_generation(json.loads((folder / "generation.json").read_text()), [])
-        assert generation is not None
+        generation = parse_generation(json.loads((folder / "generation.json").read_text()))
         provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
         plain = check_graph(open_session(folder / "model.onnx", provider=provider), generation)
         self.graph = on_device(plain, device)

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.cuda.machine import synchronise, taken_mb
 from benchmarks.cuda.timing import interleaved, summary
+from edgekit.runtime.records import as_json
 
 OURS, EAGER, COMPILED, AUTOTUNED = "edgekit", "PyTorch eager", "torch.compile, reduce-overhead", "torch.compile, max-autotune"
 POSITIONS = 512
@@ -56,11 +57,11 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
             continue
         inputs = [decoder(manifest.task).prepare(model.tokenise, item) for item in task.items(row)]
         outputs = model.outputs([one for part in inputs for one in part])
-        found.append(task.evidence(outputs, inputs, row, manifest.labels))
+        found.append(task.evidence(outputs, inputs, row, list(manifest.labels)))
     return {
         "golden": verdict["golden"], "difference": verdict["difference"], "tolerance": verdict["tolerance"],
         "quality": task.reduce(np.asarray(found)), "rows": len(lines), "seconds": time.perf_counter() - start,
-        "quality_where_made": manifest.document["edgekit"]["quality"],
+        "quality_where_made": as_json(manifest.quality),
     }  # fmt: skip
 
 

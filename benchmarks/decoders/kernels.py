@@ -28,8 +28,7 @@ def kernels(folder: Path, threads: int) -> dict[str, Any]:
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.graph import check_graph
 
-    generation = parse_generation(json.loads((folder / "generation.json").read_text()), [])
-    assert generation is not None
+    generation = parse_generation(json.loads((folder / "generation.json").read_text()))
     model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
     lengths = {t.name: int({e.key: e.value for e in t.external_data}.get("length", 0)) for t in model.graph.initializer}
     weights = {node.name: sum(lengths.get(name, 0) for name in node.input) for node in model.graph.node}

@@ -28,8 +28,7 @@ def edgekit(folder: Path, threads: int) -> Step:
     from edgekit.runtime.generate.graph import check_graph
     from edgekit.runtime.providers.session import open_session
 
-    generation = parse_generation(json.loads((folder / "generation.json").read_text()), [])
-    assert generation is not None
+    generation = parse_generation(json.loads((folder / "generation.json").read_text()))
     graph = check_graph(open_session(folder / "model.onnx", threads=threads), generation)
     state = {"cache": graph.empty(1, generation.context)}
 

@@ -145,7 +145,7 @@ def prepared(path: Path) -> tuple[list[bytes], bytes, float]:
     """(requests of the bundle's golden inputs, that of the input of median length, median ms that it takes the model alone, here)."""
     model = load(path)
     manifest = model.bundle.manifest
-    golden = json.loads((model.bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))
+    golden = json.loads((model.bundle.folder / manifest.golden.file).read_text(encoding="utf-8"))
     items = sorted(
         (row["input"] for row in golden["rows"] if len(str(row["input"])) <= LONGEST_TEXT), key=lambda item: len(str(item))
     )

@@ -86,10 +86,7 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     from edgekit.runtime.tokenise import checked
 
     test_rows = _read(rows)
-    faults: list[str] = []
-    generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), faults)
-    if generation is None:
-        raise BadInput("not a language model", where=str(model), faults=faults)
+    generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), str(model / GENERATION))
     session = open_session(model / MODEL, threads=2)
     language = language_model(session, generation, checkpoint / "tokenizer.json")
     encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in test_rows]

@@ -51,12 +51,12 @@ def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list
         faults.append(f"Python {facts.python}: the runner needs {'.'.join(map(str, OLDEST))} or later")
     machine = MACHINES.get(facts.machine.lower(), facts.machine)
     isa = parse_cpuinfo(facts.cpuinfo).isa
-    if machine != manifest.arch:
-        faults.append(f"the bundle is for {manifest.arch}, the device is {machine}: export for a target of this device")
+    if machine != manifest.target.arch:
+        faults.append(f"the bundle is for {manifest.target.arch}, the device is {machine}: export for a target of this device")
     else:
-        missing = sorted(set(manifest.isa) - isa)
-        if missing or (manifest.isa_any and not set(manifest.isa_any) & isa):
-            lacks = ", ".join(missing) or f"one of {', '.join(manifest.isa_any)}"
+        missing = sorted(set(manifest.target.isa) - isa)
+        if missing or (manifest.target.isa_any and not set(manifest.target.isa_any) & isa):
+            lacks = ", ".join(missing) or f"one of {', '.join(manifest.target.isa_any)}"
             faults.append(f"its chip lacks {lacks}: export for a target that it matches")
     wanted = {**FLOORS, "onnxruntime": max(FLOORS["onnxruntime"], _least(manifest), key=_numbers)}
     for name, floor in wanted.items():
@@ -80,7 +80,7 @@ def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list
 
 def notes(facts: Facts, manifest: Manifest) -> list[str]:
     """What a reader should know although it keeps nobody from running."""
-    version, newest = facts.packages.get("onnxruntime"), manifest.document["edgekit"]["onnxruntime"].get("max")
+    version, newest = facts.packages.get("onnxruntime"), manifest.onnxruntime.max
     if version and isinstance(newest, str) and _numbers(version)[:2] > _numbers(newest)[:2]:
         return [f"onnxruntime {version} is newer than any the bundle was tried with ({newest})"]
     return []
@@ -88,9 +88,12 @@ def notes(facts: Facts, manifest: Manifest) -> list[str]:
 
 def instructions(facts: Facts, manifest: Manifest) -> str:
     """The instruction sets that the bundle's target needs and those that the device's chip has, as a sentence."""
-    needed = [*sorted(manifest.isa), *([f"one of {', '.join(manifest.isa_any)}"] if manifest.isa_any else [])]
+    needed = [
+        *sorted(manifest.target.isa),
+        *([f"one of {', '.join(manifest.target.isa_any)}"] if manifest.target.isa_any else []),
+    ]
     chip = parse_cpuinfo(facts.cpuinfo)
-    target = manifest.document["edgekit"]["target"]["name"]
+    target = manifest.target.name
     return f"target {target} needs {', '.join(needed) or 'none'}; the device ({chip.model}) has {', '.join(sorted(chip.isa)) or 'none'}"
 
 
@@ -102,11 +105,11 @@ def _held(manifest: Manifest, whole: int) -> int:
         return whole
     each = NUMBER_BYTES[model.cache or "float32"] * 2 * model.layers * model.kv_heads * model.head_size
     caches = 2 * each * cache_tokens(prompts_that_fit(model.context), model.context)
-    return max(whole + caches, READ_BYTES * manifest.threads)
+    return max(whole + caches, READ_BYTES * manifest.variant.threads)
 
 
 def _least(manifest: Manifest) -> str:
-    least = manifest.document["edgekit"]["onnxruntime"].get("min")
+    least = manifest.onnxruntime.min
     return least if isinstance(least, str) else "0"
 
 

@@ -29,7 +29,7 @@ from edgekit.pack.oci import write_layout
 from edgekit.pack.runner import write_runner
 from edgekit.pack.sign import SIGNATURE, check_key, sign
 from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
-from edgekit.runtime.bundle.manifest import NAME
+from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.open import open_bundle
 
 __all__ = ["Artifacts", "make_artifacts"]
@@ -83,16 +83,16 @@ def make_artifacts(
         CheckFailed: the bundle is not what its manifest says.
         NotPossibleHere: a library is missing, or there are no wheels for the target.
     """
-    if not (result / "bundle" / NAME).is_file():
+    if not (result / "bundle" / MANIFEST).is_file():
         raise BadInput(
             "no result folder (no bundle/manifest.json)", where=str(result), fix="name a folder that `edgekit export` made"
         )
     bundle = open_bundle(result / "bundle")
-    block = bundle.manifest.document["edgekit"]
+    manifest = bundle.manifest
     if key is not None:
         check_key(key)
     if wheelhouse is not None:
-        check_wheelhouse(wheelhouse, block["target"]["arch"], block["target"]["provider"])
+        check_wheelhouse(wheelhouse, manifest.target.arch, manifest.target.provider)
     work = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", suffix=".tmp", dir=result))
     work.chmod(0o755)
     try:
@@ -102,16 +102,19 @@ def make_artifacts(
         write_runner(work / "runner.pyz")
         if (work / "bundle" / "README.md").is_file():
             shutil.copyfile(work / "bundle" / "README.md", work / "README.md")
-        manifest = _sha256(work / "bundle" / NAME)
-        write_bom(bundle, manifest, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
+        digest_of_manifest = _sha256(work / "bundle" / MANIFEST)
+        write_bom(bundle, digest_of_manifest, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
         digest = None
         if oci:
             names = [name for name in _names(work) if name != "bundle.tar.gz"]
-            facts = {"org.opencontainers.image.licenses": block["licence"], "org.opencontainers.image.version": manifest[:16]}
-            digest = write_layout(work, names, work / "oci", name=bundle.manifest.name, annotations=facts)
+            facts = {
+                "org.opencontainers.image.licenses": manifest.licence,
+                "org.opencontainers.image.version": digest_of_manifest[:16],
+            }
+            digest = write_layout(work, names, work / "oci", name=manifest.name, annotations=facts)
         if wheelhouse is not None:
-            say(f"fetching wheels for Python {wheelhouse} on {block['target']['arch']}")
-            write_wheelhouse(work / "wheelhouse", python=wheelhouse, arch=block["target"]["arch"], versions=block["tools"])
+            say(f"fetching wheels for Python {wheelhouse} on {manifest.target.arch}")
+            write_wheelhouse(work / "wheelhouse", python=wheelhouse, arch=manifest.target.arch, versions=manifest.tools)
         sums = "".join(f"{_sha256(work / name)}  {name}\n" for name in _names(work))
         (work / SUMS).write_text(sums, encoding="utf-8")
         if key is not None:

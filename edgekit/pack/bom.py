@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.runtime.bundle.manifest import NAME
+from edgekit.runtime.bundle.manifest import Interval, Manifest, Quality, TensorFacts
+from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.open import Bundle
 
 __all__ = ["TOOL_LICENCES", "write_bom"]
@@ -43,29 +44,28 @@ def write_bom(bundle: Bundle, manifest_sha256: str, out: Path, *, epoch: str | N
     Raises:
         BadInput: `epoch` is no number of seconds.
     """
-    document = bundle.manifest.document
-    block = document["edgekit"]
-    name, files = document["name"], document["assets"]
-    sizes = {NAME: (bundle.folder / NAME).stat().st_size} | {file: asset["size"] for file, asset in files.items()}
-    digests = {NAME: manifest_sha256} | {file: asset["sha256"] for file, asset in files.items()}
+    manifest = bundle.manifest
+    name, files = manifest.name, manifest.assets
+    sizes = {MANIFEST: (bundle.folder / MANIFEST).stat().st_size} | {file: asset.size for file, asset in files.items()}
+    digests = {MANIFEST: manifest_sha256} | {file: asset.sha256 for file, asset in files.items()}
     model: dict[str, Any] = {
         "type": "machine-learning-model", "bom-ref": "model", "name": name, "version": manifest_sha256[:16],
-        "description": f"{block['task']} for {block['target']['name']} ({block['target']['arch']})",
-        "hashes": _hashes(digests[bundle.manifest.model_file]), "licenses": _licence(block["licence"]),
-        "pedigree": _pedigree(block), "modelCard": _card(block),
+        "description": f"{manifest.task} for {manifest.target.name} ({manifest.target.arch})",
+        "hashes": _hashes(digests[manifest.variant.file]), "licenses": _licence(manifest.licence),
+        "pedigree": _pedigree(manifest), "modelCard": _card(manifest),
         "components": [
             {"type": "file", "bom-ref": f"file:{file}", "name": f"{PART}{file}", "hashes": _hashes(digests[file]),
              "properties": _properties({"edgekit:bytes": sizes[file]})}
             for file in sorted(digests)
         ],
     }  # fmt: skip
-    metadata: dict[str, Any] = {"component": model, "tools": {"components": _tools(block)}}
+    metadata: dict[str, Any] = {"component": model, "tools": {"components": _tools(manifest)}}
     if epoch is not None:
         metadata["timestamp"] = _time(epoch)
-    needed = [_library(tool, block["tools"][tool]) for tool in RUNTIME if tool in block["tools"]]
-    data = [_data(f"data:{split}", split, digest) for split, digest in sorted(block["data"].items())]
-    if digest := block["calibration"].get("sha256"):
-        data.append(_data("data:calibration", f"calibration, {block['calibration'].get('rows')} rows", digest))
+    needed = [_library(tool, manifest.tools[tool]) for tool in RUNTIME if tool in manifest.tools]
+    data = [_data(f"data:{split}", split, digest) for split, digest in sorted(manifest.data.items())]
+    if calibration := manifest.calibration.sha256:
+        data.append(_data("data:calibration", f"calibration, {manifest.calibration.rows} rows", calibration))
     libraries = [component["bom-ref"] for component in needed]
     bom = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
@@ -76,89 +76,89 @@ def write_bom(bundle: Bundle, manifest_sha256: str, out: Path, *, epoch: str | N
     out.write_text(json.dumps(bom, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _card(block: dict[str, Any]) -> dict[str, Any]:
+def _card(manifest: Manifest) -> dict[str, Any]:
     """The model card: what it computes, on which data it was measured, its metrics, what it cannot do."""
-    quality, target = block["quality"], block["target"]
-    steps = [step["method"] for step in block["recipe"].get("compress", [])]
-    longest = block["tokenizer"]["max_length"]
+    target, longest = manifest.target, manifest.tokenizer.max_length
     return {
         "modelParameters": {
-            "task": block["task"],
+            "task": manifest.task,
             "architectureFamily": "transformer",
-            "datasets": [{"ref": f"data:{split}"} for split in sorted(block["data"])],
-            "inputs": [{"format": _tensor(item)} for item in block["inputs"]],
-            "outputs": [{"format": _tensor(item)} for item in block["outputs"]],
+            "datasets": [{"ref": f"data:{split}"} for split in sorted(manifest.data)],
+            "inputs": [{"format": _tensor(item)} for item in manifest.inputs],
+            "outputs": [{"format": _tensor(item)} for item in manifest.outputs],
         },
-        "quantitativeAnalysis": {"performanceMetrics": _metrics(quality) if quality else []},
+        "quantitativeAnalysis": {"performanceMetrics": _metrics(manifest.quality)},
         "considerations": {
             "technicalLimitations": [
                 f"Reads at most {longest} tokens of a text.",
                 "Quality was measured on the recipe's own test rows; other text may fare worse.",
-                f"Made for {target['arch']} with {', '.join([*target['isa'], ' or '.join(target['isa_any'])]).strip(', ') or 'any instruction set'}.",
+                f"Made for {target.arch} with {', '.join([*target.isa, ' or '.join(target.isa_any)]).strip(', ') or 'any instruction set'}.",
             ]
         },
         "properties": _properties(
             {
-                "edgekit:compress": ", ".join(steps) or "none",
-                "edgekit:labels": len(block["labels"]),
-                "edgekit:opset": block["opset"],
-                "edgekit:onnxruntime": f">={block['onnxruntime'].get('min')}, tested to {block['onnxruntime'].get('max')}",
-                "edgekit:target": target["name"],
-                "edgekit:golden-inputs": block["golden"]["count"],
+                "edgekit:compress": ", ".join(manifest.steps) or "none",
+                "edgekit:labels": len(manifest.labels),
+                "edgekit:opset": manifest.opset,
+                "edgekit:onnxruntime": f">={manifest.onnxruntime.min}, tested to {manifest.onnxruntime.max}",
+                "edgekit:target": target.name,
+                "edgekit:golden-inputs": manifest.golden.count,
             }
         ),
     }
 
 
-def _metrics(quality: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = f"{quality['n']} test rows"
-    if quality["metric"] == "1/perplexity" and quality.get("ratio"):
-        return _perplexity(quality, rows)
-    low, high = quality["ci95"]
+def _metrics(quality: Quality) -> list[dict[str, Any]]:
+    rows = f"{quality.n} test rows"
+    if quality.metric == "1/perplexity" and quality.ratio is not None:
+        return _perplexity(quality, quality.ratio, rows)
+    low, high = quality.ci95
     return [
-        {"type": quality["metric"], "value": repr(quality["bundle"]), "slice": rows},
-        {"type": f"{quality['metric']} of the original in float32", "value": repr(quality["original"]), "slice": rows},
-        {"type": f"{quality['metric']}, difference from the original (paired, 95%)", "value": repr(quality["difference"]), "slice": rows,
+        {"type": quality.metric, "value": repr(quality.bundle), "slice": rows},
+        {"type": f"{quality.metric} of the original in float32", "value": repr(quality.original), "slice": rows},
+        {"type": f"{quality.metric}, difference from the original (paired, 95%)", "value": repr(quality.difference), "slice": rows,
          "confidenceInterval": {"lowerBound": repr(low), "upperBound": repr(high)}},
     ]  # fmt: skip
 
 
-def _perplexity(quality: dict[str, Any], rows: str) -> list[dict[str, Any]]:
-    value, low, high = (1 / share - 1 for share in (quality["ratio"]["value"], *reversed(quality["ratio"]["ci95"])))
+def _perplexity(quality: Quality, ratio: Interval, rows: str) -> list[dict[str, Any]]:
+    value, low, high = (1 / share - 1 for share in (ratio.value, *reversed(ratio.ci95)))
     change = ("perplexity, relative change from the original (paired, 95%)", value, low, high, rows)
     found = [
-        {"type": "perplexity", "value": repr(1 / quality["bundle"]), "slice": rows},
-        {"type": "perplexity of the original in float32", "value": repr(1 / quality["original"]), "slice": rows},
+        {"type": "perplexity", "value": repr(1 / quality.bundle), "slice": rows},
+        {"type": "perplexity of the original in float32", "value": repr(1 / quality.original), "slice": rows},
     ]
-    same = [
-        (f"{what} (95%)", part["value"], *part["ci95"], where)
-        for name, what, where in (
-            ("agreement", "share of next tokens that are the original's", rows),
-            ("prefix", "tokens from the start of a greedy answer that are the original's", "beginnings of test rows"),
-        )
-        if (part := quality.get("greedy", {}).get(name))
-    ]
+    same = []
+    if quality.greedy is not None:
+        tokens, prefix = quality.greedy.agreement, quality.greedy.prefix
+        start = "tokens from the start of a greedy answer that are the original's (95%)"
+        same = [
+            ("share of next tokens that are the original's (95%)", tokens.value, *tokens.ci95, rows),
+            (start, prefix.value, *prefix.ci95, "beginnings of test rows"),
+        ]
     return found + [
         {"type": what, "value": repr(middle), "slice": where, "confidenceInterval": {"lowerBound": repr(least), "upperBound": repr(most)}}
         for what, middle, least, most, where in (change, *same)
     ]  # fmt: skip
 
 
-def _pedigree(block: dict[str, Any]) -> dict[str, Any]:
-    source = block["source"]
-    ancestor: dict[str, Any] = {"type": "machine-learning-model", "bom-ref": "source", "name": source["model"]}
-    if source.get("revision"):
-        ancestor["version"] = source["revision"]
-    if block["recipe"].get("model", {}).get("id"):
-        ancestor["licenses"] = _licence(block["licence"])
-    steps = [step["method"] for step in block["recipe"].get("compress", [])]
-    return {"ancestors": [ancestor], "notes": f"{', '.join(steps) or 'no compression'}; exported to ONNX and quantized."}
+def _pedigree(manifest: Manifest) -> dict[str, Any]:
+    source = manifest.source
+    ancestor: dict[str, Any] = {"type": "machine-learning-model", "bom-ref": "source", "name": source.model}
+    if source.revision:
+        ancestor["version"] = source.revision
+    if manifest.base_model:
+        ancestor["licenses"] = _licence(manifest.licence)
+    return {
+        "ancestors": [ancestor],
+        "notes": f"{', '.join(manifest.steps) or 'no compression'}; exported to ONNX and quantized.",
+    }
 
 
-def _tools(block: dict[str, Any]) -> list[dict[str, Any]]:
-    own = {"type": "application", "bom-ref": "tool:edgekit", "name": "edgekit", "version": block["version"],
+def _tools(manifest: Manifest) -> list[dict[str, Any]]:
+    own = {"type": "application", "bom-ref": "tool:edgekit", "name": "edgekit", "version": manifest.version,
            "licenses": [{"license": {"id": "Apache-2.0"}}]}  # fmt: skip
-    made = [_library(tool, version) | {"bom-ref": f"tool:{tool}"} for tool, version in sorted(block["tools"].items())]
+    made = [_library(tool, version) | {"bom-ref": f"tool:{tool}"} for tool, version in sorted(manifest.tools.items())]
     return [own, *made]
 
 
@@ -199,8 +199,8 @@ def _properties(facts: dict[str, Any]) -> list[dict[str, str]]:
     return [{"name": name, "value": str(value)} for name, value in sorted(facts.items())]
 
 
-def _tensor(item: dict[str, Any]) -> str:
-    return f"{item['name']}: {item['dtype']}[{', '.join(map(str, item['axes']))}]"
+def _tensor(tensor: TensorFacts) -> str:
+    return f"{tensor.name}: {tensor.dtype}[{', '.join(map(str, tensor.axes))}]"
 
 
 def _time(epoch: str) -> str:

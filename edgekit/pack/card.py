@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from edgekit.runtime.bundle.manifest import Manifest, Quality, SamePrefix, SameTokens
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["write_card"]
@@ -18,41 +19,36 @@ TEXT = '"your text"'
 EXAMPLES = {"question-answering": """'{"question": "your question", "context": "your text"}'"""}
 
 
-def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
-    """Markdown with Hugging Face front matter, from the manifest's edgekit block and the audit. No times: they are a machine's."""
-    quality, target = block["quality"], block["target"]
-    steps = [step["method"] for step in block["recipe"].get("compress", [])]
+def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
+    """Markdown with Hugging Face front matter, from the manifest and the audit. No times: they are a machine's."""
+    quality, target = manifest.quality, manifest.target
     fallbacks, counted = len(audit["fallbacks"]), audit.get("counted", "run in integer kernels")
     lines = [
         "---",
-        *_licence(block["licence"]),
-        f"pipeline_tag: {block['task']}",
+        *_licence(manifest.licence),
+        f"pipeline_tag: {manifest.task}",
         "library_name: edgekit",
         "tags: [onnx, edge]",
         # A revision says that it is the hub's; a folder's name would point at somebody else's model.
-        *([f"base_model: {json.dumps(block['recipe']['model']['id'])}"] if block["source"].get("revision") else []),
+        *([f"base_model: {json.dumps(manifest.base_model)}"] if manifest.source.revision else []),
         "---",
         "",
-        f"# {name}",
+        f"# {manifest.name}",
         "",
-        f"A {block['task']} model for {target['name']} ({target['arch']}), made by edgekit {block['version']}.",
+        f"A {manifest.task} model for {target.name} ({target.arch}), made by edgekit {manifest.version}.",
         "",
         "## How it was made",
         "",
-        f"From `{block['source']['model']}` by: {', '.join(steps) or 'no compression'}; then exported to ONNX and quantized for the target.",
+        f"From `{manifest.source.model}` by: {', '.join(manifest.steps) or 'no compression'}; then exported to ONNX and quantized for the target.",
         "",
         "## How good it is",
         "",
         *_quality(quality),
-        *(
-            [f"Scored with the kernels of {used}, not those of {target['provider']}."]
-            if (used := quality.get("scored_on"))
-            else []
-        ),
+        *([f"Scored with the kernels of {used}, not those of {target.provider}."] if (used := quality.scored_on) else []),
         "",
         "## What the runtime executes",
         "",
-        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} products with a constant weight {counted}; {fallbacks} fell back.",
+        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} MatMuls with a constant weight {counted}; {fallbacks} fell back.",
         *(
             [f"{weight_only} unpack small weights inside their kernel, as noted below."]
             if (weight_only := audit["matmuls_weight_only"])
@@ -66,45 +62,45 @@ def write_card(name: str, block: dict[str, Any], audit: dict[str, Any]) -> str:
         "",
         "```",
         "python3 runner.pyz verify bundle",
-        f"python3 runner.pyz run bundle {EXAMPLES.get(block['task'], TEXT)}",
+        f"python3 runner.pyz run bundle {EXAMPLES.get(manifest.task, TEXT)}",
         "```",
         "",
         "## Limits",
         "",
-        _limit(block),
-        *([f"- It answers with {len(block['labels'])} labels, whatever the text is about."] if block["labels"] else []),
+        _limit(manifest),
+        *([f"- It answers with {len(manifest.labels)} labels, whatever the text is about."] if manifest.labels else []),
         "- Quality was measured on the recipe's own test rows; other text may fare worse.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _quality(quality: dict[str, Any]) -> list[str]:
+def _quality(quality: Quality) -> list[str]:
     """The metric and what became of it; of a language model its perplexity, and how often it says what the original says."""
-    rows = f"{quality['n']:,} test rows"
-    if quality["metric"] != "1/perplexity" or not (ratio := quality.get("ratio")):
-        low, high = quality["ci95"]
+    rows = f"{quality.n:,} test rows"
+    if quality.metric != "1/perplexity" or quality.ratio is None:
+        low, high = quality.ci95
         return [
-            f"{quality['metric']} on {rows}: {quality['bundle']:.4f}; the original has {quality['original']:.4f}.",
-            f"Difference {quality['difference']:+.4f} (paired 95% interval {low:+.4f} to {high:+.4f}).",
+            f"{quality.metric} on {rows}: {quality.bundle:.4f}; the original has {quality.original:.4f}.",
+            f"Difference {quality.difference:+.4f} (paired 95% interval {low:+.4f} to {high:+.4f}).",
         ]
-    value, low, high = (1 / share - 1 for share in (ratio["value"], *reversed(ratio["ci95"])))
+    value, low, high = (1 / share - 1 for share in (quality.ratio.value, *reversed(quality.ratio.ci95)))
     lines = [
-        f"Perplexity on {rows}: {1 / quality['bundle']:.4g}; the original has {1 / quality['original']:.4g}.",
+        f"Perplexity on {rows}: {1 / quality.bundle:.4g}; the original has {1 / quality.original:.4g}.",
         f"Change {value:+.2%} (paired 95% interval {low:+.2%} to {high:+.2%}).",
     ]
-    if greedy := quality.get("greedy"):
-        same, prefix = greedy["agreement"], greedy["prefix"]
+    if quality.greedy is not None:
+        same, prefix = quality.greedy.agreement, quality.greedy.prefix
         lines += [
-            f"The most probable next token is the original's in {_spread(same, '.1%')} of {same['tokens']:,} places.",
-            f"Greedy answers begin with the same {_spread(prefix, '.1f')} of {prefix['tokens']} tokens, over {prefix['prompts']} prompts.",
+            f"The most probable next token is the original's in {_spread(same, '.1%')} of {same.tokens:,} positions.",
+            f"Greedy answers begin with the same {_spread(prefix, '.1f')} of {prefix.tokens} tokens, over {prefix.prompts} prompts.",
         ]
     return lines
 
 
-def _spread(found: dict[str, Any], form: str) -> str:
-    low, high = (format(end, form) for end in found["ci95"])
-    return f"{found['value']:{form}} (95% interval {low} to {high})"
+def _spread(figure: SameTokens | SamePrefix, form: str) -> str:
+    low, high = (format(end, form) for end in figure.ci95)
+    return f"{figure.value:{form}} (95% interval {low} to {high})"
 
 
 def _licence(name: str) -> list[str]:
@@ -114,12 +110,12 @@ def _licence(name: str) -> list[str]:
     return ["license: other", f"license_name: {json.dumps(name)}"]
 
 
-def _limit(block: dict[str, Any]) -> str:
-    longest = block["tokenizer"]["max_length"]
-    if generation := block.get("generation"):
-        wide = 4 if block["target"]["provider"] == CPU else 2
-        size = 2 * generation["layers"] * generation["kv_heads"] * generation["head_size"]
-        size *= 1 if generation.get("cache") == "int8" else wide
+def _limit(manifest: Manifest) -> str:
+    longest = manifest.tokenizer.max_length
+    if (generation := manifest.generation) is not None:
+        float_bytes = 4 if manifest.target.provider == CPU else 2
+        size = 2 * generation.layers * generation.kv_heads * generation.head_size
+        size *= 1 if generation.cache == "int8" else float_bytes
         return (
             f"- Prompt and answer together have room for {longest} tokens; an answer that fills it ends there and says `context`. "
             f"Each of them takes {size:,} bytes of memory."

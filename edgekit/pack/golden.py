@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ ODD = [
 
 
 def make_golden(
-    model: Path, tokenizer: Path, task: str, items: list[Any], labels: list[str], *, max_length: int, provider: str,
+    model: Path, tokenizer: Path, task: str, items: list[Any], labels: Sequence[str], *, max_length: int, provider: str,
     config: dict[str, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.

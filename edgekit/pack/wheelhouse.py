@@ -9,6 +9,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit.errors import BadInput, NotPossibleHere
@@ -38,7 +39,7 @@ def check_wheelhouse(python: str, arch: str, provider: str) -> None:
         )  # fmt: skip
 
 
-def write_wheelhouse(out: Path, *, python: str, arch: str, versions: dict[str, str]) -> int:
+def write_wheelhouse(out: Path, *, python: str, arch: str, versions: Mapping[str, str]) -> int:
     """Fetch wheels of the runtime's packages and all they need into `out`, and write its requirements.txt with hashes.
 
     `versions` pins those packages it names: what the bundle was made and verified with. pip reads environment markers by the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,19 +14,37 @@ import numpy as np
 
 import edgekit
 from edgekit.config.recipe import Recipe
+from edgekit.config.target import Target
+from edgekit.host import detect
 from edgekit.plan.decoder import BESIDE
 from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, HostFacts, Plan, TargetPlan
 from edgekit.runtime.bench.statistics import paired_difference
+from edgekit.runtime.bundle.manifest import (
+    Calibration,
+    Golden,
+    Manifest,
+    Quality,
+    Source,
+    TargetFacts,
+    TensorFacts,
+    TokenizerFacts,
+    Variant,
+    Versions,
+)
 from edgekit.runtime.bundle.names import GENERATION, MODEL
-from edgekit.runtime.generate.generation import parse_generation
+from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.records import as_json, read_record
 from edgekit.store import Context, Stage
 
 __all__ = ["PACKED", "pack_stage"]
 
 PACKED = "bundle"
 """Folder of the unpacked bundle."""
+OPSET = 20
+OLDEST_RUNTIME = "1.30"
+"""The oldest ONNX Runtime with the operators that exported graphs hold."""
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
 
 
@@ -47,90 +66,25 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
     recipe, target, last = plan.recipe, item.target, item.variants[BUNDLE]
 
     def run(context: Context) -> JsonObject:
-        from edgekit.models.files import input_names
         from edgekit.pack.archive import write_archive
         from edgekit.pack.bundle import write_bundle
         from edgekit.pack.card import write_card
-        from edgekit.pack.golden import make_golden, make_golden_texts, tolerance
         from edgekit.pack.runner import write_runner
-        from edgekit.tasks import find_task
-        from edgekit.tasks.encode import labels_of, read_split
 
-        checkpoint, model = context.inputs["checkpoint"], context.inputs["model"] / MODEL
-        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-        data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
+        checkpoint, graph = context.inputs["checkpoint"], context.inputs["model"]
         audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
-        task = find_task(recipe.task)
-        labels = labels_of(checkpoint) if task.named else []
-        pad_id = config.get("pad_token_id") or 0
-        items = [item for row in read_split(context.inputs["rows"], "test") for item in task.items(row)]
-        names = input_names(checkpoint, pairs=task.pairs)
-        beside = {path.name: path for path in model.parent.iterdir() if path.name in BESIDE}
-        generation = json.loads(beside[GENERATION].read_text(encoding="utf-8")) if GENERATION in beside else None
-        if generation is not None:
-            parsed = parse_generation(generation, [])
-            golden = make_golden_texts(model.parent, checkpoint / "tokenizer.json", parsed, list(map(str, items)))
-        else:
-            provider = _provider_here(target.provider)
-            golden = make_golden(
-                model, checkpoint / "tokenizer.json", task.name, items, labels,
-                max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
-            )  # fmt: skip
-        before, after = (
-            np.load(context.inputs[name] / EVIDENCE, allow_pickle=False) for name in ("score_original", "score_bundle")
-        )
-        calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
-        axes = ["batch", "sequence"]
-        width = _width(golden) if generation is None else config["vocab_size"]
-        block: dict[str, Any] = {
-            "version": edgekit.__version__,
-            "task": recipe.task,
-            "labels": labels,
-            "target": {
-                "name": target.name, "arch": target.arch, "isa": list(target.isa), "isa_any": list(target.isa_any), "provider": target.provider,
-            },
-            "tokenizer": {"file": "tokenizer.json", "max_length": recipe.model.max_length, "pad_id": pad_id, "pad_token": _token(checkpoint, pad_id)},
-            "inputs": [{"name": name, "dtype": "int64", "axes": axes} for name in names],
-            "outputs": [{"name": task.output, "dtype": "float32", "axes": [*(axes if task.per_token else axes[:1]), width]}],
-            "vocabulary": config["vocab_size"],
-            "opset": 20,
-            "onnxruntime": {"min": "1.30", "max": metadata.version("onnxruntime")},
-            "source": {"model": _model_name(recipe), "revision": recipe.model.revision, "key": plan.original.key},
-            "data": {split: facts["sha256"] for split, facts in data["splits"].items()},
-            "calibration": calibration,
-            "recipe": recipe.model_dump(mode="json", by_alias=True),
-            "quality": {
-                "metric": task.metric_on(data["columns"]), "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
-                **paired_difference(before, after, recipe.seed, task.reduce),
-                **plan.lowering.agreement(context.inputs["score_original"], context.inputs["score_bundle"], recipe.seed),
-                **_scored_on(context.inputs["score_bundle"], target.provider),
-            },
-            "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": tolerance(golden, target.tolerance)},
-            "licence": recipe.model.licence,
-            "tools": {tool: metadata.version(tool) for tool in TOOLS},
-        }  # fmt: skip
-        if generation is not None:
-            block["generation"] = generation
-        name = f"{plan.name}-{target.name}"
+        golden = _golden(recipe, target, checkpoint, graph, context.inputs["rows"])
+        manifest = _manifest(plan, target, context, golden)
         folder = context.out / PACKED
         folder.mkdir()
-        files = {name: path for name, path in beside.items() if name != GENERATION} | {
-            MODEL: model,
-            "tokenizer.json": checkpoint / "tokenizer.json",
-            "config.json": checkpoint / "config.json",
-        }
-        session = {"intra_op_num_threads": target.session.threads, "config": dict(target.session.config)}
-        write_bundle(
-            folder,
-            name=name,
-            files=files | {"audit.json": context.inputs["audit"] / "audit.json"},
-            texts={"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(name, block, audit)},
-            variant={"file": MODEL, "execution_provider": target.provider, "session_options": session},
-            block=block,
-        )
+        files = {path.name: path for path in graph.iterdir() if path.name in BESIDE and path.name != GENERATION}
+        files |= {MODEL: graph / MODEL, "audit.json": context.inputs["audit"] / "audit.json"}
+        files |= {name: checkpoint / name for name in ("tokenizer.json", "config.json")}
+        texts = {"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(manifest, audit)}
+        write_bundle(folder, manifest, files=files, texts=texts)
         write_archive(folder, context.out / "bundle.tar.gz")
         write_runner(context.out / "runner.pyz")
-        return {"bytes": sum(path.stat().st_size for path in folder.iterdir()), "quality": block["quality"]}
+        return {"bytes": sum(path.stat().st_size for path in folder.iterdir()), "quality": as_json(manifest.quality)}
 
     return Stage(
         "pack",
@@ -147,18 +101,90 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
     )  # fmt: skip
 
 
-def _scored_on(score: Path, provider: str) -> dict[str, str]:
-    """The provider whose kernels the bundle was scored with, where they are not its own."""
-    used = json.loads((score / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", CPU)
-    return {} if used == provider else {"scored_on": used}
+def _golden(recipe: Recipe, target: Target, checkpoint: Path, graph: Path, rows: Path) -> dict[str, Any]:
+    """Golden inputs of the quantized model in the folder `graph`, drawn from the test rows."""
+    from edgekit.pack.golden import make_golden, make_golden_texts
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import labels_of, read_split
+
+    task = find_task(recipe.task)
+    items = [item for row in read_split(rows, "test") for item in task.items(row)]
+    if (generation := _generation(graph)) is not None:
+        return make_golden_texts(graph, checkpoint / "tokenizer.json", generation, list(map(str, items)))
+    provider = target.provider if target.provider in detect().providers else CPU
+    return make_golden(
+        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, labels_of(checkpoint) if task.named else [],
+        max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
+    )  # fmt: skip
 
 
-def _model_name(recipe: Recipe) -> str:
-    return Path(recipe.model.id).name if recipe.model.id else "trained by the recipe"
+def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, Any]) -> Manifest:
+    """All that the bundle says of itself, but for its files."""
+    from edgekit.models.files import input_names
+    from edgekit.pack.golden import tolerance
+    from edgekit.tasks import find_task
+    from edgekit.tasks.encode import labels_of
+
+    recipe, checkpoint = plan.recipe, context.inputs["checkpoint"]
+    task, generation = find_task(recipe.task), _generation(context.inputs["model"])
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
+    calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
+    pad_id, axes = config.get("pad_token_id") or 0, ("batch", "sequence")
+    output_size = config["vocab_size"] if generation is not None else _output_size(golden)
+    return Manifest(
+        name=f"{plan.name}-{target.name}",
+        assets={},
+        variant=Variant(MODEL, target.provider, target.session.threads, dict(target.session.config)),
+        version=edgekit.__version__,
+        task=recipe.task,
+        labels=tuple(labels_of(checkpoint)) if task.named else (),
+        target=TargetFacts(target.name, target.arch, target.isa, target.isa_any, target.provider),
+        tokenizer=TokenizerFacts("tokenizer.json", recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),
+        inputs=tuple(TensorFacts(name, "int64", axes) for name in input_names(checkpoint, pairs=task.pairs)),
+        outputs=(TensorFacts(task.output, "float32", (*(axes if task.per_token else axes[:1]), output_size)),),
+        vocabulary=config["vocab_size"],
+        opset=OPSET,
+        onnxruntime=Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
+        source=Source(
+            Path(recipe.model.id).name if recipe.model.id else "trained by the recipe", recipe.model.revision, plan.original.key
+        ),
+        data={split: facts["sha256"] for split, facts in data["splits"].items()},
+        calibration=Calibration(calibration["rows"], calibration["sha256"]),
+        recipe=recipe.model_dump(mode="json", by_alias=True),
+        quality=_quality(plan, target, context, task.metric_on(data["columns"]), task.reduce),
+        golden=Golden("golden.json", len(golden["rows"]), tolerance(golden, target.tolerance)),
+        licence=recipe.model.licence,
+        tools={tool: metadata.version(tool) for tool in TOOLS},
+        generation=generation,
+    )
 
 
-def _width(golden: dict[str, Any]) -> int:
-    """Numbers of an output for each pass, or for each of its tokens."""
+def _quality(plan: Plan, target: Target, context: Context, metric: str, reduce: Callable[[np.ndarray], float]) -> Quality:
+    """The packed model's quality beside the original's, on the test rows."""
+    folders = [context.inputs[name] for name in ("score_original", "score_bundle")]
+    before, after = (np.load(folder / EVIDENCE, allow_pickle=False) for folder in folders)
+    used = json.loads((folders[1] / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", CPU)
+    faults: list[str] = []
+    document = {
+        "metric": metric, "n": len(after), "original": reduce(before), "bundle": reduce(after),
+        **paired_difference(before, after, plan.recipe.seed, reduce),
+        **plan.lowering.agreement(folders[0], folders[1], plan.recipe.seed),
+        **({} if used == target.provider else {"scored_on": used}),
+    }  # fmt: skip
+    quality = read_record(Quality, document, "quality", faults)
+    assert quality is not None, faults
+    return quality
+
+
+def _generation(graph: Path) -> Generation | None:
+    """What generating text with a decoder's graph needs; None for an encoder's."""
+    path = graph / GENERATION
+    return parse_generation(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
+
+
+def _output_size(golden: dict[str, Any]) -> int:
+    """Numbers that an encoder's graph gives for each window, or for each of its tokens."""
     return int(np.asarray(golden["rows"][0]["outputs"][0]).shape[-1])
 
 
@@ -166,12 +192,6 @@ def _token(checkpoint: Path, number: int) -> str:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(checkpoint / "tokenizer.json")).id_to_token(number) or ""
-
-
-def _provider_here(provider: str) -> str:
-    from edgekit.host import detect
-
-    return provider if provider in detect().providers else CPU
 
 
 def _own_sources() -> str:

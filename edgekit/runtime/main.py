@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.runtime.errors import BadInput, EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
+from edgekit.runtime.records import as_json
 
 __all__ = ["main", "read_items", "read_texts"]
 
@@ -154,8 +155,8 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
     if asked.verb == "info":
         from edgekit.runtime.bundle.open import open_bundle
 
-        manifest = open_bundle(asked.bundle).manifest.document
-        return manifest, json.dumps(manifest["edgekit"]["quality"] | {"name": manifest["name"]}, indent=1)
+        manifest = open_bundle(asked.bundle).manifest
+        return manifest.to_json(), json.dumps(as_json(manifest.quality) | {"name": manifest.name}, indent=1)
     from edgekit.runtime.bench.lone import bench_bundle
     from edgekit.runtime.bench.prompts import prompt_lengths
 

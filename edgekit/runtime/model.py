@@ -61,7 +61,7 @@ class Model:
     def outputs(self, passes: list[Pass]) -> list[np.ndarray]:
         """The graph's first output for each pass, float32 (1, ...); of a language model what `score` gives, float64 (1, length - 1)."""
         for one in passes:
-            check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.max_length)
+            check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.tokenizer.max_length)
         if self.language is not None:
             return [self.language.score(one.ids)[None] for one in passes]
         return [self.session.run(None, one.feed())[0] for one in passes]
@@ -77,17 +77,17 @@ def load(path: str | Path, *, threads: int | None = None) -> Model:
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
-    check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
+    check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
     session = open_session(
-        bundle.folder / manifest.model_file,
-        provider=manifest.provider,
-        threads=threads or manifest.threads,
-        config=manifest.session_config,
+        bundle.folder / manifest.variant.file,
+        provider=manifest.variant.provider,
+        threads=threads or manifest.variant.threads,
+        config=manifest.variant.config,
     )
     if manifest.generation is not None:
         return _language(bundle, session)
     tokenise = load_tokeniser(
-        bundle.folder / manifest.tokenizer_file, manifest.max_length, segments=manifest.segments, pairs=_pairs(bundle)
+        bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=_pairs(bundle)
     )
     return Model(bundle, session, tokenise)
 
@@ -99,12 +99,12 @@ def _language(bundle: Bundle, session: Any) -> Model:
     assert manifest.generation is not None, "parse_manifest wants it for this task"
     template = manifest.generation.chat_template
     model = language_model(
-        session, manifest.generation, bundle.folder / manifest.tokenizer_file, bundle.folder / template if template else None
+        session, manifest.generation, bundle.folder / manifest.tokenizer.file, bundle.folder / template if template else None
     )
     if model.graph.vocabulary != manifest.vocabulary:
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))
-    return Model(bundle, session, Tokeniser(model.tokenizer, manifest.max_length, segments=False), model)
+    return Model(bundle, session, Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False), model)
 
 
 def _pairs(bundle: Bundle) -> bool | None:

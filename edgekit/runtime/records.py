@@ -11,9 +11,9 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from edgekit.runtime.jsontypes import JsonValue
 
@@ -22,7 +22,12 @@ __all__ = ["OMITTED", "as_json", "matching", "read_record", "within"]
 OMITTED: Mapping[str, bool] = types.MappingProxyType({"omitted": True})
 UNIONS = (Union, types.UnionType)
 R = TypeVar("R")
-_hints = cache(get_type_hints)
+
+
+@cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    """Types of the fields of a record."""
+    return get_type_hints(kind, localns={"JsonValue": JsonValue})  # the name within JsonObject
 
 
 def within(low: float, high: float, *, different: bool = False) -> dict[str, object]:
@@ -64,7 +69,7 @@ def read_record(kind: type[R], given: object, where: str, faults: list[str]) -> 
         faults.append(f"{where or 'the whole'}: {type(given).__name__} instead of an object")
         return None
     before = len(faults)
-    hints, values = _hints(kind), {}
+    hints, values = _hints(cast(Hashable, kind)), {}
     known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # R is a dataclass
     for name, item in known.items():
         if name in given:
@@ -96,7 +101,7 @@ def _out_of_bounds(value: Any, metadata: Mapping[str, Any], where: str) -> list[
 def _value(hint: Any, given: object, where: str, faults: list[str]) -> Any:
     """`given` as a value of type `hint`, or None with the fault told."""
     origin = get_origin(hint)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return read_record(hint, given, where, faults)
     if origin in UNIONS:
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]

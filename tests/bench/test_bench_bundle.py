@@ -18,41 +18,18 @@ from edgekit.pack.bundle import write_bundle
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bench import lone, supervise
 from edgekit.runtime.main import main as runner
+from tests.tiny_manifest import tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 
 def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:
     source = write_variant(root / "source")
     golden = [{"input": f"turn it {word}"} for word in ("on", "off", "red")]
-    block: dict[str, Any] = {
-        name: {} for name in ("onnxruntime", "source", "data", "calibration", "recipe", "quality", "tools")
-    } | {
-        "version": "0.1.0",
-        "task": "text-classification",
-        "labels": LABELS,
-        "target": {"name": "here", "arch": arch, "isa": isa, "isa_any": [], "provider": "CPUExecutionProvider"},
-        "tokenizer": {"file": "tokenizer.json", "max_length": 32, "pad_id": 0, "pad_token": "[PAD]"},
-        "inputs": [],
-        "outputs": [],
-        "vocabulary": len(WORDS),
-        "opset": 20,
-        "golden": {"file": "golden.json", "count": len(golden), "tolerance": 0.1},
-        "licence": "apache-2.0",
-    }  # fmt: skip
     folder = root / "bundle"
     folder.mkdir()
-    write_bundle(
-        folder,
-        name="tiny-here",
-        files={"model.onnx": source / "model.onnx", "tokenizer.json": source / "tokenizer.json"},
-        texts={"golden.json": json.dumps({"rows": golden})},
-        variant={
-            "file": "model.onnx",
-            "execution_provider": "CPUExecutionProvider",
-            "session_options": {"intra_op_num_threads": 1, "config": {"session.intra_op.allow_spinning": "0"}},
-        },
-        block=block,
-    )
+    manifest = tiny_manifest(labels=LABELS, vocabulary=len(WORDS), golden=len(golden), arch=arch, isa=isa)
+    files = {name: source / name for name in ("model.onnx", "tokenizer.json")}
+    write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps({"rows": golden})})
     return folder
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.device.inventory import Device
-from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden
+from edgekit.runtime.bundle.manifest import Versions
+from tests.tiny_manifest import tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 SSHD = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).exists()), None)
@@ -36,22 +37,16 @@ def make_bundle(
         source / "model.onnx", source / "tokenizer.json", "text-classification", texts, LABELS, max_length=32,
         provider="CPUExecutionProvider",
     )  # fmt: skip
-    block: dict[str, Any] = {key: {} for key in ("source", "data", "calibration", "recipe", "quality", "tools")} | {
-        "version": "0.1.0", "task": "text-classification", "labels": LABELS, "inputs": [], "outputs": [], "vocabulary": len(WORDS),
-        "target": {"name": "here", "arch": arch or detect().arch, "isa": isa or [], "isa_any": [], "provider": "CPUExecutionProvider"},
-        "tokenizer": {"file": "tokenizer.json", "max_length": 32, "pad_id": 0, "pad_token": "[PAD]"},
-        "opset": 20, "onnxruntime": {"min": least, "max": "99.0"}, "licence": "apache-2.0",
-        "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": 0.1},
-    }  # fmt: skip
+    manifest = tiny_manifest(
+        labels=LABELS, vocabulary=len(WORDS), golden=len(golden["rows"]), arch=arch, isa=isa or (), onnxruntime=Versions(least, "99.0"),
+    )  # fmt: skip
     files = {"model.onnx": source / "model.onnx", "tokenizer.json": source / "tokenizer.json"}
     if ballast:
         (source / "ballast.bin").write_bytes(os.urandom(ballast))
         files["ballast.bin"] = source / "ballast.bin"
     folder = root / "bundle"
     folder.mkdir()
-    options = {"intra_op_num_threads": 1, "config": {"session.intra_op.allow_spinning": "0"}}
-    variant = {"file": "model.onnx", "execution_provider": "CPUExecutionProvider", "session_options": options}
-    write_bundle(folder, name="tiny-here", files=files, texts={"golden.json": json.dumps(golden)}, variant=variant, block=block)
+    write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps(golden)})
     return folder
 
 

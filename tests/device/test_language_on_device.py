@@ -38,7 +38,7 @@ def test_it_is_verified_and_measured(sshd: Server, writer: Path) -> None:
     assert found.result is not None
     manifest = open_bundle(writer).manifest
     assert {"model.onnx", "model.onnx.data"} <= set(manifest.assets), "the weights are a file of their own, and travel"
-    assert found.result["verify"]["ok"] and found.result["verify"]["golden"] == manifest.golden_count
+    assert found.result["verify"]["ok"] and found.result["verify"]["golden"] == manifest.golden.count
     bench = found.result["bench"]
     lengths = prompts_that_fit(128)
     names = {one["name"] for one in bench["variants"][0]["scenarios"]}
@@ -103,6 +103,7 @@ def test_the_memory_of_a_long_context_counts(writer: Path, free: int, fits: bool
 
 
 def test_the_reading_of_memory_needs_its_arrays(writer: Path) -> None:
-    manifest = replace(open_bundle(writer).manifest, arch="x86_64", threads=4)
+    manifest = open_bundle(writer).manifest
+    manifest = replace(manifest, target=replace(manifest.target, arch="x86_64"), variant=replace(manifest.variant, threads=4))
     (found,) = unfit(Facts(**FINE, memory_available=500 * MB), manifest, to_send=0, whole=1 * MB)
     assert "500 MB of memory are free, about 627 MB are needed" in found

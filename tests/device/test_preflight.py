@@ -19,7 +19,7 @@ from edgekit.device import agent
 from edgekit.device.parts import Part, offsets, parts_of, stream
 from edgekit.device.preflight import FLOORS, Facts, notes, unfit
 from edgekit.pack.runner import write_runner
-from edgekit.runtime.bundle.manifest import Manifest
+from edgekit.runtime.bundle.manifest import Manifest, Versions
 from edgekit.runtime.bundle.open import open_bundle
 
 MB = 1_000_000
@@ -31,7 +31,8 @@ FINE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def manifest(tiny_bundle: Path) -> Manifest:
-    return replace(open_bundle(tiny_bundle).manifest, arch="x86_64")
+    manifest = open_bundle(tiny_bundle).manifest
+    return replace(manifest, target=replace(manifest.target, arch="x86_64"))
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,13 @@ def test_instruction_sets(manifest: Manifest) -> None:
     facts = Facts(**FINE)
     for (isa, any_of), words in {(("avx2",), ("avx_vnni", "avx512_vnni")): "", (("avx2", "amx_int8"), ()): "amx_int8",
                                  (("avx2",), ("avx_vnni",)): "one of avx_vnni"}.items():  # fmt: skip
-        found = unfit(facts, replace(manifest, isa=list(isa), isa_any=list(any_of)), to_send=0, whole=0)
+        found = unfit(facts, replace(manifest, target=replace(manifest.target, isa=isa, isa_any=any_of)), to_send=0, whole=0)
         assert bool(found) is bool(words) and words in "".join(found)
     assert facts.document()["isa"] == ["avx2", "avx512_vnni"] and facts.document()["cpu"] == "A chip"
 
 
 def test_an_onnxruntime_newer_than_any_tried_is_told(manifest: Manifest) -> None:
-    block = {**manifest.document["edgekit"], "onnxruntime": {"min": "1.30", "max": "1.30"}}
-    newer = replace(manifest, document={"edgekit": block})
+    newer = replace(manifest, onnxruntime=Versions("1.30", "1.30"))
     assert "newer than any" in notes(Facts(**FINE), newer)[0]
     assert notes(Facts(**FINE), manifest) == []
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from edgekit.pack import artifacts as room
 from edgekit.pack.artifacts import Artifacts, make_artifacts
 from edgekit.pack.bom import TOOL_LICENCES, write_bom
 from edgekit.pack.card import write_card
+from edgekit.runtime.bundle.manifest import Greedy, Interval, Quality, SamePrefix, SameTokens, parse_manifest
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from tests.pack.conftest import AUDIT
 
 
 @pytest.fixture
@@ -143,7 +146,7 @@ def test_the_bill_is_valid_by_the_official_schema(made: Artifacts) -> None:
 
 def test_the_bill_says_what_the_bundle_is(made: Artifacts) -> None:
     document, bundle = bill(made), open_bundle(made.folder / "bundle")
-    model, block = document["metadata"]["component"], bundle.manifest.document["edgekit"]
+    model = document["metadata"]["component"]
     hashes = {part["name"]: part["hashes"][0]["content"] for part in model["components"]}
     assert hashes == {name: digest for name, _, digest in made.files if name.startswith("bundle/")}
     assert model["type"] == "machine-learning-model" and model["licenses"] == [{"license": {"id": "Apache-2.0"}}]
@@ -153,7 +156,7 @@ def test_the_bill_says_what_the_bundle_is(made: Artifacts) -> None:
     known = {part["bom-ref"]: part for part in document["components"]}
     for reference in model["modelCard"]["modelParameters"]["datasets"]:
         split = reference["ref"].removeprefix("data:")
-        assert known[reference["ref"]]["hashes"][0]["content"] == block["data"][split]
+        assert known[reference["ref"]]["hashes"][0]["content"] == bundle.manifest.data[split]
     needed = document["dependencies"][0]["dependsOn"]
     assert {known[ref]["name"] for ref in needed} == {"numpy", "onnxruntime", "tokenizers"}
     assert all(known[ref]["licenses"] and known[ref]["version"] == metadata.version(known[ref]["name"]) for ref in needed)
@@ -176,28 +179,21 @@ def test_the_serial_number_is_the_contents(made: Artifacts, tmp_path: Path) -> N
 @pytest.mark.parametrize("licence", ["PSF-2.0", "cc-by-sa-4.0", "unknown", "a licence of our own", "MIT AND Apache-2.0"])
 def test_every_licence_makes_a_valid_bill_and_card(bundle: Path, tmp_path: Path, licence: str) -> None:
     opened = open_bundle(bundle)
-    block = opened.manifest.document["edgekit"] | {
-        "licence": licence,
-        "quality": opened.manifest.document["edgekit"]["quality"],
-    }
-    opened.manifest.document["edgekit"] = block
+    opened = replace(opened, manifest=replace(opened.manifest, name="name: with a colon", licence=licence))
     write_bom(opened, "1" * 64, tmp_path / "bom.json", epoch=None)
     assert faults(json.loads((tmp_path / "bom.json").read_text())) is None
-    audit = json.loads(json.dumps({"matmuls_integer": 1, "matmuls_constant": 1, "matmuls_weight_only": 0, "fallbacks": [],
-                                   "kept_float": [], "kernels_observed": True, "notes": []}))  # fmt: skip
-    card = ModelCard(write_card("name: with a colon", block, audit))
+    card = ModelCard(write_card(opened.manifest, AUDIT))
     hub = card.data.to_dict()
     assert licence in (hub["license"], hub.get("license_name")) and hub["license"] == hub["license"].lower()
 
 
 def test_a_language_model_is_told_as_perplexity(bundle: Path, tmp_path: Path) -> None:
     opened = open_bundle(bundle)
-    opened.manifest.document["edgekit"]["quality"] = {
-        "metric": "1/perplexity", "n": 80, "original": 0.082, "bundle": 0.08, "difference": -0.002, "ci95": [-0.003, -0.001],
-        "ratio": {"value": 0.08 / 0.082, "ci95": [0.97, 0.98]},
-        "greedy": {"agreement": {"value": 0.912, "ci95": [0.9, 0.92], "tokens": 5000},
-                   "prefix": {"value": 11.9, "ci95": [6.5, 18.1], "prompts": 16, "tokens": 64}},
-    }  # fmt: skip
+    quality = Quality(
+        "1/perplexity", 80, original=0.082, bundle=0.08, difference=-0.002, ci95=(-0.003, -0.001), ratio=Interval(0.08 / 0.082, (0.97, 0.98)),
+        greedy=Greedy(SameTokens(0.912, (0.9, 0.92), 5000), SamePrefix(11.9, (6.5, 18.1), 16, 64)),
+    )  # fmt: skip
+    opened = replace(opened, manifest=replace(opened.manifest, quality=quality))
     write_bom(opened, "1" * 64, tmp_path / "bom.json", epoch=None)
     document = json.loads((tmp_path / "bom.json").read_text())
     assert faults(document) is None
@@ -205,11 +201,10 @@ def test_a_language_model_is_told_as_perplexity(bundle: Path, tmp_path: Path) ->
     assert [float(metric["value"]) for metric in metrics] == pytest.approx([12.5, 1 / 0.082, 0.025, 0.912, 11.9])
     assert metrics[2]["type"].startswith("perplexity, relative")
     assert float(metrics[2]["confidenceInterval"]["lowerBound"]) == pytest.approx(1 / 0.98 - 1)
-    card = write_card("tiny", opened.manifest.document["edgekit"], {"matmuls_integer": 1, "matmuls_constant": 1, "fallbacks": [],
-                      "matmuls_weight_only": 0, "kept_float": [], "kernels_observed": True, "notes": []})  # fmt: skip
+    card = write_card(opened.manifest, AUDIT)
     for words in (
         "Perplexity on 80 test rows: 12.5; the original has 12.2.", "Change +2.50% (paired 95% interval +2.04% to +3.09%).",
-        "the original's in 91.2% (95% interval 90.0% to 92.0%) of 5,000 places.",
+        "the original's in 91.2% (95% interval 90.0% to 92.0%) of 5,000 positions.",
         "the same 11.9 (95% interval 6.5 to 18.1) of 64 tokens, over 16 prompts.",
     ):  # fmt: skip
         assert words in card
@@ -236,11 +231,9 @@ def test_the_hub_reads_the_card(made: Artifacts) -> None:
 
 
 def test_a_pinned_original_is_named_as_on_the_hub(bundle: Path) -> None:
-    block = json.loads((bundle / "manifest.json").read_text())["edgekit"]
-    block["source"]["revision"] = "a" * 40
-    audit = {"matmuls_integer": 1, "matmuls_constant": 1, "matmuls_weight_only": 0, "fallbacks": [], "kept_float": [],
-             "kernels_observed": True, "notes": []}  # fmt: skip
-    assert ModelCard(write_card("x", block, audit)).data.base_model == "owner/tiny"
+    manifest = parse_manifest(bundle)
+    pinned = replace(manifest, source=replace(manifest.source, revision="a" * 40))
+    assert ModelCard(write_card(pinned, AUDIT)).data.base_model == "owner/tiny"
 
 
 # The image layout.

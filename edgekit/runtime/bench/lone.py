@@ -24,6 +24,7 @@ from edgekit.runtime.errors import BadInput, Interrupted, NotPossibleHere
 from edgekit.runtime.health.record import Recorder, find_meters
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.session import check_chip
+from edgekit.runtime.records import as_json
 
 __all__ = ["bench_bundle", "dots", "refuse_emulation"]
 
@@ -63,13 +64,13 @@ def bench_bundle(
     bundle = open_bundle(path)
     manifest = bundle.manifest
     refuse_emulation()
-    check_chip(manifest.arch, manifest.isa, manifest.isa_any, str(bundle.folder))
-    golden = json.loads((bundle.folder / manifest.document["edgekit"]["golden"]["file"]).read_text(encoding="utf-8"))["rows"]
-    used = min(threads or manifest.threads, _detected()["cores_usable"])
-    speaks = manifest.document["edgekit"].get("generation")
-    if prompts and not speaks:
+    check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
+    golden = json.loads((bundle.folder / manifest.golden.file).read_text(encoding="utf-8"))["rows"]
+    used = min(threads or manifest.variant.threads, _detected()["cores_usable"])
+    language = manifest.generation
+    if prompts and language is None:
         raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
-    lengths = prompts_that_fit(speaks["context"], prompts) if speaks else _fixed_lengths(manifest.max_length)
+    lengths = prompts_that_fit(language.context, prompts) if language else _fixed_lengths(manifest.tokenizer.max_length)
     before = snapshot()
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
         items = Path(folder) / "items.jsonl"
@@ -77,25 +78,25 @@ def bench_bundle(
         spec = {
             "kind": "onnx",
             "folder": str(bundle.folder),
-            "model": manifest.model_file,
+            "model": manifest.variant.file,
             "items": str(items),
             "task": manifest.task,
-            "max_length": manifest.max_length,
-            "provider": manifest.provider,
+            "max_length": manifest.tokenizer.max_length,
+            "provider": manifest.variant.provider,
             "threads": used,
-            "session_config": manifest.session_config,
+            "session_config": manifest.variant.config,
             "seconds": seconds,
             "min_runs": MIN_RUNS,
             "max_warmup_seconds": 3.0,
             "scenarios": ["real", *lengths],
         }
         specs = {"bundle": spec}
-        if speaks:
+        if language is not None:
             specs = {
-                "bundle": {**spec, "generation": speaks, "prompts": lengths, "min_runs": 2 * TOKENS},
+                "bundle": {**spec, "generation": as_json(language), "prompts": lengths, "min_runs": 2 * TOKENS},
                 "memory-reading": {"kind": "memory", "threads": used},
             }
-        meters, unread = find_meters(manifest.provider)
+        meters, unread = find_meters(manifest.variant.provider)
         with Recorder(meters) as recorder:
             runs = run_children(specs, processes=processes, seed=seed, progress=progress)
     reads = [child["gb_per_second"] for child in runs.children.pop("memory-reading", [])]
@@ -107,14 +108,14 @@ def bench_bundle(
         "complete": not runs.interrupted,
         "bundle": manifest.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "artifact_sha256": manifest.assets[manifest.model_file].sha256,
+        "artifact_sha256": manifest.assets[manifest.variant.file].sha256,
         "files_sha256": timed_files({name: asset.sha256 for name, asset in manifest.assets.items()}),
-        "target": {"requested": manifest.document["edgekit"]["target"]["name"], "detected": _detected()},
+        "target": {"requested": manifest.target.name, "detected": _detected()},
         "runtime": {
-            "provider": manifest.provider,
+            "provider": manifest.variant.provider,
             "providers": runs.children["bundle"][0]["providers"],
             "threads": used,
-            "session_config": manifest.session_config,
+            "session_config": manifest.variant.config,
         },
         "environment": {"before": before, "after": after},
         "protocol": {
@@ -125,12 +126,12 @@ def bench_bundle(
             "seed": seed,
             "quick": False,
             "batch": 1,
-            "rows": "the bundle's golden inputs" + (", joined and cut to the length of each prompt" if speaks else ""),
+            "rows": "the bundle's golden inputs" + (", joined and cut to the length of each prompt" if language else ""),
             "warm_file": True,
         },
         "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
         "ratios": [],
-        **({"memory_gb_s": {"median": float(np.median(reads)) if reads else None, "readings": len(reads)}} if speaks else {}),
+        **({"memory_gb_s": {"median": float(np.median(reads)) if reads else None, "readings": len(reads)}} if language else {}),
         **energy_facts(recorder, unread, runs),
         "validity": validity(runs, before, after),
     }

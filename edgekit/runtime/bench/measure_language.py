@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.bench.prompts import TOKENS, main_prompt, scenario_names
-from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.cache import rounded
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.model import language_model
@@ -105,10 +104,7 @@ def _opened(spec: dict[str, Any], folder: Path) -> tuple[Step, list[str]]:
         module, _, name = spec["kind"].partition(":")
         step: Step = getattr(importlib.import_module(module), name)(folder, spec["threads"])
         return step, []
-    faults: list[str] = []
-    generation = parse_generation(spec["generation"], faults)
-    if generation is None:
-        raise BadInput("not a language model", where=str(folder), faults=faults)
+    generation = parse_generation(spec["generation"], str(folder))
     session = open_session(
         folder / spec["model"], provider=spec["provider"], threads=spec["threads"], config=spec["session_config"]
     )

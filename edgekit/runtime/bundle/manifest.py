@@ -224,6 +224,19 @@ class Manifest:
         """Whether the model takes token_type_ids."""
         return any(tensor.name == "token_type_ids" for tensor in self.inputs)
 
+    @property
+    def steps(self) -> list[str]:
+        """Names of the compression methods that made it, in order."""
+        steps = self.recipe.get("compress", [])
+        return [str(step["method"]) for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
+
+    @property
+    def base_model(self) -> str | None:
+        """The folder or hub id that the recipe names as the original model; None where the recipe trained it."""
+        model = self.recipe.get("model")
+        name = model.get("id") if isinstance(model, Mapping) else None
+        return name if isinstance(name, str) else None
+
     def to_json(self) -> dict[str, JsonValue]:
         """The document, with `schema_version` 1."""
         variant: JsonObject = {

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtime.bundle.manifest import NAME, Manifest, parse_manifest
+from edgekit.runtime.bundle.manifest import Manifest, parse_manifest
+from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.unpack import unpack
 from edgekit.runtime.errors import BadInput, CheckFailed
 
@@ -38,8 +39,8 @@ def open_bundle(path: str | Path) -> Bundle:
     if path.is_file():
         keep = _Unpacked(path)
         path = keep.folder
-    folder = path if (path / NAME).exists() else path / "bundle"
-    if not (folder / NAME).exists():
+    folder = path if (path / MANIFEST).exists() else path / "bundle"
+    if not (folder / MANIFEST).exists():
         raise BadInput(
             "no bundle here (no manifest.json)",
             where=str(path),
@@ -52,7 +53,7 @@ def open_bundle(path: str | Path) -> Bundle:
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
     faults = []
-    there = {entry.name for entry in folder.iterdir()} - {NAME}
+    there = {entry.name for entry in folder.iterdir()} - {MANIFEST}
     faults += [f"{name}: missing" for name in sorted(set(manifest.assets) - there)]
     faults += [f"{name}: not in the manifest" for name in sorted(there - set(manifest.assets))]
     for name, asset in manifest.assets.items():

@@ -29,10 +29,10 @@ def verify(path: str | Path) -> dict[str, Any]:
     """
     model = load(path)
     manifest = model.bundle.manifest
-    name = manifest.document["edgekit"]["golden"]["file"]
+    name = manifest.golden.file
     rows = json.loads((model.bundle.folder / name).read_text(encoding="utf-8"))["rows"]
-    if len(rows) != manifest.golden_count:
-        raise CheckFailed(f"{len(rows)} golden inputs instead of {manifest.golden_count}", where=name)
+    if len(rows) != manifest.golden.count:
+        raise CheckFailed(f"{len(rows)} golden inputs instead of {manifest.golden.count}", where=name)
     task = decoder(manifest.task)
     faults, worst, largest = [], 0.0, 0.0
     for number, row in enumerate(rows):
@@ -45,8 +45,8 @@ def verify(path: str | Path) -> dict[str, Any]:
         difference, single = _differences(outputs, wanted)
         worst, largest = max(worst, difference), max(largest, single)
         answer = task.answer(outputs, passes, manifest.labels)
-        if not difference <= manifest.tolerance:
-            faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.tolerance:g}")
+        if not difference <= manifest.golden.tolerance:
+            faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.golden.tolerance:g}")
         elif row["margin"] is not None and row["margin"] > 2 * single and said(answer) != row["answer"]:
             faults.append(f"input {number}: answers {json.dumps(said(answer))} instead of {json.dumps(row['answer'])}")
     if faults:
@@ -59,7 +59,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         "golden": len(rows),
         "difference": worst,
         "largest_difference": largest,
-        "tolerance": manifest.tolerance,
+        "tolerance": manifest.golden.tolerance,
         "ok": True,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
     return [tokenise.text(item)]
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:
+def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
     """The unit vector float32 (1, width) of a text; `top_k` has no meaning here.
 
     Raises:

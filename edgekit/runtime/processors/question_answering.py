@@ -7,6 +7,7 @@ that competed: they compare spans of one context, not questions with one another
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
     return tokenise.pair(item["question"], item["context"], min(STRIDE, tokenise.max_length // 4))
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:
+def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
     """The best span of logits float32 (1, length, 2) of each window: its text, [start, end) in the context, and score.
 
     `answers` holds the `top_k` best if above 1. Empty text with score 0 where no span competes.

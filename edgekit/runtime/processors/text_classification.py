@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
     return [tokenise.both(item["text"], item["text_pair"])]
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:
+def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
     """The likeliest label of logits float32 (1, labels), its softmax, and `scores` of the `top_k` if above 1.
 
     Raises:

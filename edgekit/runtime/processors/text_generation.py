@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
     return [one]
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:
+def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
     """The perplexity of a text by the logarithms of its tokens' probabilities, float (1, tokens - 1).
 
     Raises:

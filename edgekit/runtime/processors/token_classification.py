@@ -6,6 +6,7 @@ follows no B- or I- of its own kind begins an entity of its own (CoNLL's reading
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def first_tokens(words: np.ndarray) -> np.ndarray:
     return np.flatnonzero((words >= 0) & (words != before))
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: list[str], top_k: int = 1) -> dict[str, Any]:
+def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
     """Entities of logits float32 (1, length, labels): each its text, label, [start, end) and mean score.
 
     For ready-made words, `start` and `end` count words, and `tags` holds the tag of each word. `top_k` has no meaning here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def own_cores() -> int:
     return usable_cores(os.cpu_count() or 1)
 
 
-def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: dict[str, str] | None = None) -> Any:
+def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: Mapping[str, str] | None = None) -> Any:
     """An InferenceSession on `provider` and no other, sequential, with explicit threads; on the CUDA provider a `Replayed` one.
 
     Raises:
@@ -76,7 +77,7 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: d
 
 
 def plain_session(
-    model: Path | bytes, *, threads: int | None = None, named: bool = False, config: dict[str, str] | None = None
+    model: Path | bytes, *, threads: int | None = None, named: bool = False, config: Mapping[str, str] | None = None
 ) -> Any:
     """An InferenceSession to look at a graph with, file or bytes, on this machine's processor, whatever the graph is made for.
 
@@ -96,7 +97,7 @@ def plain_session(
     return onnxruntime.InferenceSession(given, options, providers=[CPU])
 
 
-def check_chip(arch: str, isa: list[str], isa_any: list[str], where: str) -> None:
+def check_chip(arch: str, isa: Sequence[str], isa_any: Sequence[str], where: str) -> None:
     """Raise NotPossibleHere where this machine lacks what a bundle's target needs."""
     here = machine()
     if here != arch:

@@ -23,12 +23,17 @@ GOOD = {
 }  # fmt: skip
 
 
+def faults_of(given: object) -> tuple[str, ...]:
+    with pytest.raises(BadInput, match="not the facts of a language model") as caught:
+        parse_generation(given)
+    return caught.value.faults
+
+
 def test_a_sound_block() -> None:
-    faults: list[str] = []
-    assert parse_generation(GOOD, faults) == TINY and not faults
-    whole = parse_generation({**GOOD, "eos": [], "bos": None, "chat_template": "chat_template.jinja"}, faults)
-    assert whole == Generation(CONTEXT, (), None, LAYERS, KV_HEADS, SIZE, "chat_template.jinja") and not faults
-    assert parse_generation({**GOOD, "cache": "int8"}, faults) == replace(TINY, cache="int8") and not faults
+    assert parse_generation(GOOD) == TINY
+    whole = parse_generation({**GOOD, "eos": [], "bos": None, "chat_template": "chat_template.jinja"})
+    assert whole == Generation(CONTEXT, (), None, LAYERS, KV_HEADS, SIZE, "chat_template.jinja")
+    assert parse_generation({**GOOD, "cache": "int8"}) == replace(TINY, cache="int8")
 
 
 @pytest.mark.parametrize(
@@ -40,16 +45,13 @@ def test_a_sound_block() -> None:
     ],
 )  # fmt: skip
 def test_each_fault_is_named(change: dict[str, Any]) -> None:
-    faults: list[str] = []
-    assert parse_generation({**GOOD, **change}, faults) is None
-    assert len(faults) == 1 and faults[0].startswith(f"edgekit.generation.{next(iter(change))}: ")
+    (fault,) = faults_of({**GOOD, **change})
+    assert fault.startswith(next(iter(change)))
 
 
 def test_all_faults_at_once() -> None:
-    faults: list[str] = []
-    assert parse_generation({"context": 0, "eos": "x", "seed": 1}, faults) is None
-    assert len(faults) == 8
-    assert parse_generation([], faults) is None and faults[-1] == "edgekit.generation: list instead of dict"
+    assert len(faults_of({"context": 0, "eos": "x", "seed": 1})) == 8
+    assert faults_of([]) == ("the whole: list instead of an object",)
 
 
 def test_a_bundle_answers(tiny_bundle: Path) -> None:

@@ -9,15 +9,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden, make_golden_texts
-from edgekit.runtime.chip import machine
+from edgekit.runtime.bundle.manifest import Variant
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.model import load
+from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.command import Running, listen
 from edgekit.runtime.serve.limits import Limits
@@ -25,6 +26,7 @@ from edgekit.runtime.serve.transport import serve as plain
 from edgekit.serve.asgi import serve as uvicorn
 from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, make_decoder, write_decoder
 from tests.runtime.generate.tiny_tokenizers import CHAT, KINDS
+from tests.tiny_manifest import tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 TRANSPORTS = {"plain": plain, "uvicorn": uvicorn}
@@ -40,7 +42,7 @@ def make_bundle(folder: Path, task: str) -> Path:
     source = folder / "source"
     bundle = folder / "bundle"
     bundle.mkdir(parents=True)
-    generation: dict[str, Any] = {}
+    generation = None
     if task == "text-generation":
         tokenizer = KINDS["byte_fallback"]()
         decoder = make_decoder(vocabulary=tokenizer.get_vocab_size() + 3)
@@ -51,8 +53,7 @@ def make_bundle(folder: Path, task: str) -> Path:
         labels, vocabulary, length = [], decoder.vocabulary, CONTEXT
         plain = Generation(CONTEXT, (2,), 1, LAYERS, KV_HEADS, SIZE, None)
         golden = make_golden_texts(source, source / "tokenizer.json", plain, TEXTS)
-        generation = {"generation": {"context": CONTEXT, "eos": [2], "bos": 1, "layers": LAYERS, "kv_heads": KV_HEADS,
-                                     "head_size": SIZE, "chat_template": "chat_template.jinja"}}  # fmt: skip
+        generation = replace(plain, chat_template="chat_template.jinja")
         names = ["model.onnx", "model.onnx.data", "tokenizer.json", "chat_template.jinja"]
     else:
         write_variant(source)
@@ -62,21 +63,13 @@ def make_bundle(folder: Path, task: str) -> Path:
             source / "model.onnx", source / "tokenizer.json", task, TEXTS, labels, max_length=length,
             provider="CPUExecutionProvider",
         )  # fmt: skip
-    block = {
-        "version": "0", "task": task, "labels": labels,
-        "target": {"name": "here", "arch": machine(), "isa": [], "isa_any": [], "provider": "CPUExecutionProvider"},
-        "tokenizer": {"file": "tokenizer.json", "max_length": length, "pad_id": 0, "pad_token": "[PAD]"},
-        "inputs": [], "outputs": [], "vocabulary": vocabulary, "opset": 20, "onnxruntime": {}, "source": {}, "data": {},
-        "calibration": {}, "recipe": {}, "quality": {}, "licence": "", "tools": {},
-        "golden": {"file": "golden.json", "count": len(golden["rows"]), "tolerance": 0.01}, **generation,
-    }  # fmt: skip
-    variant = {
-        "file": "model.onnx", "execution_provider": "CPUExecutionProvider",
-        "session_options": {"intra_op_num_threads": 1, "config": {}},
-    }  # fmt: skip
+    manifest = tiny_manifest(
+        name=f"tiny-{task}", task=task, labels=labels, vocabulary=vocabulary, golden=len(golden["rows"]), max_length=length,
+        tolerance=0.01, variant=Variant("model.onnx", CPU, 1), generation=generation,
+    )  # fmt: skip
     texts = {"golden.json": json.dumps(golden)}
     files = {name: source / name for name in names}
-    write_bundle(bundle, name=f"tiny-{task}", files=files, texts=texts, variant=variant, block=block)
+    write_bundle(bundle, manifest, files=files, texts=texts)
     return bundle
 
 

@@ -1,0 +1,47 @@
+"""The manifest of a tiny bundle for this machine; a test says what is special about its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.runtime.bundle.manifest import (
+    Calibration,
+    Golden,
+    Manifest,
+    Quality,
+    Source,
+    TargetFacts,
+    TokenizerFacts,
+    Variant,
+    Versions,
+)
+from edgekit.runtime.bundle.names import MODEL
+from edgekit.runtime.chip import machine
+from edgekit.runtime.providers.names import CPU
+
+QUALITY = Quality("accuracy", 40, original=0.925, bundle=0.9, difference=-0.025, ci95=(-0.1, 0.05))
+
+
+def tiny_manifest(
+    *,
+    labels: Sequence[str],
+    vocabulary: int,
+    golden: int,
+    arch: str | None = None,
+    isa: Sequence[str] = (),
+    max_length: int = 32,
+    tolerance: float = 0.1,
+    **more: Any,
+) -> Manifest:
+    """A manifest without assets, which `write_bundle` adds. `golden`: how many golden inputs there are; `more`: other fields."""
+    fields: dict[str, Any] = {
+        "name": "tiny-here", "assets": {}, "variant": Variant(MODEL, CPU, 1, {"session.intra_op.allow_spinning": "0"}),
+        "version": "0.1.0", "task": "text-classification", "labels": tuple(labels),
+        "target": TargetFacts("here", arch or machine(), tuple(isa), (), CPU),
+        "tokenizer": TokenizerFacts("tokenizer.json", max_length, 0, "[PAD]"), "inputs": (), "outputs": (), "vocabulary": vocabulary,
+        "opset": 20, "onnxruntime": Versions("1.30", "99.0"), "source": Source("tiny"), "data": {"train": "1" * 64, "test": "2" * 64},
+        "calibration": Calibration(8, "3" * 64), "recipe": {"compress": [{"method": "distill"}], "model": {"id": "owner/tiny"}},
+        "quality": QUALITY, "golden": Golden("golden.json", golden, tolerance), "licence": "apache-2.0", "tools": {},
+    }  # fmt: skip
+    return Manifest(**fields | more)
