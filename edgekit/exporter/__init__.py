@@ -1,1 +1,1 @@
-"""From a PyTorch checkpoint to ONNX, compared with eager PyTorch."""
+"""From a PyTorch checkpoint to ONNX, compared with eager PyTorch: encoders are traced and fused, a decoder's graph is written."""

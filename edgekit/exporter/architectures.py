@@ -1,4 +1,4 @@
-"""What the exporter knows of each architecture, registered with optimum's TasksManager: inputs, dummy inputs, tolerance."""
+"""How each architecture is exported, registered with optimum's TasksManager: inputs, dummy inputs, tolerance."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig:
             fix=f"use one of: {', '.join(supported(task))}",
         )
     constructors = TasksManager.get_supported_tasks_for_model_type(config.model_type, BACKEND, library_name="transformers")
-    found: EncoderConfig = constructors[task](config)
-    return found
+    exporter: EncoderConfig = constructors[task](config)
+    return exporter

@@ -107,7 +107,7 @@ def to_onnx(module: torch.nn.Module, sample: dict[str, torch.Tensor], output: st
             verbose=False,
         )
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"
-    model = program.model.clone()  # so that names made later do not depend on how many the exporter made and dropped
+    model = program.model.clone()  # so that new names do not depend on how many the exporter has used and dropped
     drop_metadata(model)
     return model
 

@@ -157,8 +157,8 @@ def layers_of(model: PreTrainedModel) -> torch.nn.ModuleList:
     Raises:
         BadInput: as `anatomy_of`.
     """
-    found: torch.nn.ModuleList = attrgetter(anatomy_of(model).layers)(model.base_model)
-    return found
+    layers: torch.nn.ModuleList = attrgetter(anatomy_of(model).layers)(model.base_model)
+    return layers
 
 
 def head_size_of(model: PreTrainedModel, layer: torch.nn.Module) -> int:

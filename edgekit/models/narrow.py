@@ -97,7 +97,7 @@ def build_sizes(config: PreTrainedConfig, where: str) -> list[int] | None:
 
 
 def _module(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
-    """The module at `path`; None where a layer lost its attention, or its configuration has no such part."""
+    """The module at `path`; None where a layer lost its attention, or its configuration has no such module."""
     parent, _, name = path.rpartition(".")
     return getattr(attrgetter(parent)(layer) if parent else layer, name, None)
 

@@ -32,8 +32,10 @@ class LayerShape:
 
 
 class NoAttention(torch.nn.Module):
-    """In place of an attention module whose heads were all removed: (batch, sequence, hidden) -> what its output projection, now a bias,
-    gives, where that is inside the attention module; else its input, for the output projection outside."""
+    """Replaces an attention module whose heads were all removed: (batch, sequence, hidden) -> (batch, sequence, hidden).
+
+    Where the output projection, of which the bias remains, is inside the attention module, its output; else the input unchanged.
+    """
 
     def __init__(self, old: torch.nn.Module, anatomy: Anatomy) -> None:
         super().__init__()

@@ -60,8 +60,8 @@ def is_decoder(model: PreTrainedModel) -> bool:
 
 def blocks_of(model: PreTrainedModel) -> torch.nn.ModuleList:
     """The blocks of a transformers model of such a family, first to last."""
-    found: torch.nn.ModuleList = attrgetter(_path(model))(model.base_model)
-    return found
+    blocks: torch.nn.ModuleList = attrgetter(_path(model))(model.base_model)
+    return blocks
 
 
 def stack_of(model: PreTrainedModel) -> torch.nn.ModuleList:

@@ -1,1 +1,1 @@
-"""Reading and changing ONNX graphs, for export, quantize and audit."""
+"""Reading and changing ONNX graphs in memory, for exporter, quantize and audit: one copy of what they share."""

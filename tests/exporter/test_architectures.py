@@ -104,7 +104,7 @@ FUSED = {
     "roberta": EVERY_LAYER | {"CumSum": 0, "Reshape": 0, "Slice": 1},
     "xlm-roberta": EVERY_LAYER | {"CumSum": 0, "Reshape": 0, "Slice": 1},
 }  # fmt: skip
-"""How often operators stand in the fused graph, where there is more to say than EVERY_LAYER."""
+"""Operator counts of the fused graph, where there is more to say than EVERY_LAYER."""
 
 
 OWN_PASSES = {

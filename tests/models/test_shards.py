@@ -1,4 +1,4 @@
-"""Checkpoints in several files, and tied tensors that stand in one place: read alike, and refused where files and index disagree."""
+"""Checkpoints in several files, and tied tensors that are stored once: read alike, and refused where files and index disagree."""
 
 from __future__ import annotations
 

@@ -68,6 +68,6 @@ def _evaluate(graph: ir.Graph, origin: ir.Value, results: Sequence[ir.Value], nu
         value.shape = None
     part.inputs[0].shape = ir.Shape(numbers.shape)
     model = ir.Model(part, ir_version=10)
-    session = plain_session(ir.to_proto(model).SerializeToString(), threads=1)  # a few thousand numbers at most
+    session = plain_session(ir.to_proto(model).SerializeToString(), threads=1)  # a few thousand elements at most
     arrays: list[np.ndarray] = session.run(None, {part.inputs[0].name: numbers})
     return arrays

@@ -45,13 +45,13 @@ class Weights:
         """
         if name not in self.tensors.shapes:
             raise BadInput(f"missing tensor {name}", where=str(self.tensors.folder))
-        found = self.tensors.shapes[name]
+        stored = self.tensors.shapes[name]
         if shape and (
-            len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True))
+            len(stored) != len(shape) or any(want not in (None, have) for want, have in zip(shape, stored, strict=True))
         ):
-            raise BadInput(f"{name}: shape {found}, the configuration asks for {shape}", where=str(self.tensors.folder))
+            raise BadInput(f"{name}: shape {stored}, the configuration asks for {shape}", where=str(self.tensors.folder))
         self.used.add(name)
-        return Weight(found, lambda: self._read(name))
+        return Weight(stored, lambda: self._read(name))
 
     def maybe(self, name: str, *shape: int | None) -> Weight | None:
         """The tensor called `name`, or None where there is none."""
@@ -85,7 +85,7 @@ def transposed(weight: Weight) -> Weight:
 
 
 def stacked(parts: Sequence[Weight]) -> Weight:
-    """`parts` one below the other along axis 0."""
+    """`parts` concatenated along axis 0."""
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
     return Weight(shape, lambda: np.concatenate([part.read() for part in parts]))
 
