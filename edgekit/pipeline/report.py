@@ -32,7 +32,7 @@ def write_reports(build: Path) -> list[Path]:
     Raises:
         BadInput: no result there.
     """
-    from edgekit.report.index import write_reports as write
+    from edgekit.report.write import write_reports as write
 
     result_folders(build)
     return write(build)

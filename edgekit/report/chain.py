@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from edgekit.report.facts import Facts
-from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, filled
-from edgekit.report.records import Quality, Stage, Variant
-from edgekit.report.words import (
+from edgekit.report.format import (
     change_in,
     count,
     is_perplexity,
@@ -18,6 +16,8 @@ from edgekit.report.words import (
     short,
     times,
 )
+from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, filled
+from edgekit.report.records import Quality, Stage, Variant
 
 __all__ = ["stages_grid", "times_grid"]
 
@@ -36,7 +36,7 @@ def stages_grid(facts: Facts) -> Grid:
         Column("parameters"),
         Column("size", "MB"),
         Column(metric_words(facts.quality)),
-        Column("a token" if facts.speaks else "p50", "ms"),
+        Column("a token" if facts.is_decoder else "p50", "ms"),
     )
     by_key = {stage.key: stage for stage in facts.stages}
     before = facts.variant("ort-fp32")

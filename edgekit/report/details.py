@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from shlex import quote
-from typing import Any
 
 from edgekit.report.facts import Facts
+from edgekit.report.format import plural
 from edgekit.report.measured import Energy
-from edgekit.report.words import plural
+from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["commands", "environment", "limits", "protocol", "steps"]
 
@@ -18,28 +18,28 @@ def protocol(facts: Facts) -> list[tuple[str, str]]:
     measured = facts.measurement
     if measured is None:
         return [("timing", f"none: {facts.not_measured}")]
-    asked = measured.protocol
-    session = measured.runtime.get("session", {})
-    config = session.get("config", {}) if isinstance(session, Mapping) else {}
-    order = "interleaved in a seeded order" if asked.get("interleaved") else "one variant after the other"
+    settings = measured.protocol
+    session = measured.runtime.get("session")
+    config = session.get("config") if isinstance(session, Mapping) else None
+    order = "interleaved in a seeded order" if settings.get("interleaved") else "one variant after the other"
     pairs = [
-        ("processes", f"{asked.get('processes', '?')} fresh ones a variant, {order} (seed {asked.get('seed', '?')})"),
+        ("processes", f"{settings.get('processes', '?')} fresh ones a variant, {order} (seed {settings.get('seed', '?')})"),
         (
             "each process",
-            f"warm-up, then at least {asked.get('seconds', '?')} s and {asked.get('min_runs', '?')} runs a scenario",
+            f"warm-up, then at least {settings.get('seconds', '?')} s and {settings.get('min_runs', '?')} runs a scenario",
         ),
-        ("inputs", f"{asked.get('rows', '')}, batch {asked.get('batch', 1)}"),
-        ("threads", str(asked.get("threads", ""))),
-        ("files", "in the page cache" if asked.get("warm_file") else ""),
+        ("inputs", f"{settings.get('rows', '')}, batch {settings.get('batch', 1)}"),
+        ("threads", str(settings.get("threads", ""))),
+        ("files", "in the page cache" if settings.get("warm_file") else ""),
         ("interval", "95%, hierarchical bootstrap over processes and runs; quality: paired bootstrap over rows"),
         ("runtime", " ".join(str(measured.runtime.get(key, "")) for key in ("onnxruntime", "provider")).strip()),
-        ("session", ", ".join(f"{key} = {value}" for key, value in config.items())),
+        ("session", ", ".join(f"{key} = {value}" for key, value in config.items()) if isinstance(config, Mapping) else ""),
         ("taken", measured.created),
         ("energy", f"not stated: {measured.energy_reason}" if measured.energy_reason else ""),
     ]
     for variant, meters in measured.energy.items():
         pairs.append(
-            (f"energy, {variant}", "; ".join(f"{meter}: {_energy(read, facts.speaks)}" for meter, read in meters.items()))
+            (f"energy, {variant}", "; ".join(f"{meter}: {_energy(read, facts.is_decoder)}" for meter, read in meters.items()))
         )
     return [(what, value) for what, value in pairs if value]
 
@@ -50,18 +50,19 @@ def environment(facts: Facts) -> list[tuple[str, str]]:
     if measured is None:
         return []
     host = measured.host
+    memory = host.get("memory_mb")
     virtual = "virtual machine" if host.get("virtualised") else ""
     pairs = [
-        ("processor", " · ".join(filter(None, [str(host.get("cpu", "")), str(host.get("arch", "")), virtual]))),
-        ("instruction sets", ", ".join(map(str, host.get("isa", [])))),
+        ("CPU", " · ".join(filter(None, [str(host.get("cpu", "")), str(host.get("arch", "")), virtual]))),
+        ("instruction sets", _in_words(host.get("isa"))),
         ("cores", f"{host['cores_usable']} usable of {host.get('cores_physical', '?')}" if "cores_usable" in host else ""),
-        ("memory", f"{host['memory_mb'] / 1000:.1f} GB" if isinstance(host.get("memory_mb"), int | float) else ""),
+        ("memory", f"{memory / 1000:.1f} GB" if isinstance(memory, int | float) else ""),
         ("system", " · ".join(str(host[key]) for key in ("system", "libc") if host.get(key))),
         ("python", str(host.get("python", ""))),
     ]
     for key, what in (("load", "load"), ("frequency_mhz", "clock, MHz"), ("governor", "governor"), ("temperatures_c", "temperature, °C"),
                       ("swap_used_mb", "swap used, MB"), ("memory_available_mb", "memory free, MB")):  # fmt: skip
-        before, after = _said(measured.before.get(key)), _said(measured.after.get(key))
+        before, after = _in_words(measured.before.get(key)), _in_words(measured.after.get(key))
         if before or after:
             pairs.append((what, before if before == after else f"{before or 'n/a'} before, {after or 'n/a'} after"))
     pairs.append(("tools", ", ".join(f"{name} {version}" for name, version in sorted(facts.tools.items()))))
@@ -73,7 +74,7 @@ def steps(facts: Facts) -> list[tuple[str, str]]:
     return [
         (
             str(step.get("method", "")),
-            ", ".join(f"{key} = {_said(value)}" for key, value in step.items() if key != "method" and value is not None),
+            ", ".join(f"{key} = {_in_words(value)}" for key, value in step.items() if key != "method" and value is not None),
         )
         for step in facts.steps
     ]
@@ -98,10 +99,11 @@ def limits(facts: Facts) -> list[str]:
     ]
     measured = facts.measurement
     if measured is not None:
+        threads = measured.protocol.get("threads") or 1
         found += [
             "The times are of one machine on one day. Their intervals cover differences between processes of this run, not between machines.",
-            f"One answer at a time (batch 1), {plural(measured.protocol.get('threads') or 1, 'thread')}: this says nothing of load.",
-            "The median of the model alone: tokenising and decoding are listed apart, under start-up.",
+            f"One answer at a time (batch 1), {plural(threads if isinstance(threads, int) else 1, 'thread')}: this says nothing of load.",
+            "The median of the model alone: tokenising and post-processing are listed apart, under start-up.",
         ]
         if measured.host.get("virtualised"):
             found.append("The machine is virtual: neighbours may have taken part of its time.")
@@ -112,19 +114,19 @@ def limits(facts: Facts) -> list[str]:
     return found
 
 
-def _energy(read: Energy, speaks: bool) -> str:
+def _energy(read: Energy, is_decoder: bool) -> str:
     idle = "" if read.above_idle is None else f", {read.above_idle:.3g} above idle"
-    return f"{read.millijoules:.3g} mJ {'a token' if speaks else 'an answer'}{idle}"
+    return f"{read.millijoules:.3g} mJ {'a token' if is_decoder else 'an answer'}{idle}"
 
 
-def _said(value: Any) -> str:
+def _in_words(value: JsonValue) -> str:
     """A JSON value in plain words; "" for null."""
     if value is None:
         return ""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_said(inner) for inner in value)
+        return ", ".join(_in_words(inner) for inner in value)
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     return str(value)

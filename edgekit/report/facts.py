@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.report.measured import Measurement, Ratio, read_measurement
-from edgekit.report.parse import Node, finish, open_document
+from edgekit.report.fields import Fields, finish, open_document
+from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Facts", "find_folder", "read_facts"]
 
@@ -33,7 +33,7 @@ class Facts:
     """The original model's name."""
     version: str
     """Of the edgekit that packed the bundle."""
-    steps: tuple[Mapping[str, Any], ...]
+    steps: tuple[JsonObject, ...]
     """The recipe's [[compress]] tables."""
     accept: Mapping[str, float]
     """The recipe's budgets that are set."""
@@ -52,8 +52,8 @@ class Facts:
     tools: Mapping[str, str]
 
     @property
-    def speaks(self) -> bool:
-        """Whether it is a language model, whose latency is that of a token."""
+    def is_decoder(self) -> bool:
+        """Whether the model is a decoder, whose latency is that of a token."""
         return self.task == "text-generation"
 
     def variant(self, name: str) -> Variant | None:
@@ -80,15 +80,15 @@ def read_facts(folder: Path) -> Facts:
     Without bench.json, or with one of another bundle, `measurement` is None and `not_measured` says why.
 
     Raises:
-        BadInput: a document other than bench.json is missing, or any is malformed, holds NaN, or speaks of another target.
+        BadInput: a document other than bench.json is missing, or any is malformed, holds NaN, or is_decoder of another target.
     """
     folder = find_folder(folder)
     paths = [folder / "lineage.json", folder / "bundle" / "manifest.json", folder / "bundle" / "audit.json"]
     lineage, manifest, audit = (open_document(path) for path in paths)
-    recipe, target, block = lineage.node("recipe"), lineage.node("target"), manifest.node("edgekit")
-    accept = recipe.maybe("accept")
-    assets = manifest.node("assets")
-    quality = block.node("quality")
+    recipe, target, block = lineage.object("recipe"), lineage.object("target"), manifest.object("edgekit")
+    accept = recipe.maybe_object("accept")
+    assets = manifest.object("assets")
+    quality = block.object("quality")
     facts = Facts(
         folder=folder,
         name=manifest.text("name"),
@@ -96,24 +96,24 @@ def read_facts(folder: Path) -> Facts:
         task=block.text("task"),
         target=target.text("name"),
         target_title=target.text("title", ""),
-        source=block.node("source").text("model"),
+        source=block.object("source").text("model"),
         version=block.text("version"),
-        steps=tuple(step.value for step in recipe.nodes("compress")),
+        steps=tuple(step.value for step in recipe.objects("compress")),
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
         bundle_mb=_bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
         quality=_quality(quality, quality.number("bundle")),
         variants=_variants(lineage, assets),
-        stages=tuple(_stage(stage) for stage in lineage.nodes("stages")),
+        stages=tuple(_stage(stage) for stage in lineage.objects("stages")),
         chain=_chain(lineage),
         audit=_audit(audit),
         measurement=None,
         not_measured="",
-        tools={name: str(version) for name, version in block.node("tools").value.items()},
+        tools={name: str(version) for name, version in block.object("tools").value.items()},
     )
     bundle = facts.variant("bundle")
     if facts.quality.ratio is None and bundle and bundle.quality:  # a bundle packed before manifests stated it
         facts = replace(facts, quality=replace(facts.quality, ratio=bundle.quality.ratio))
-    digests = {name: assets.node(name).text("sha256") for name in TIMED if assets.has(name)}
+    digests = {name: assets.object(name).text("sha256") for name in TIMED if assets.has(name)}
     for document, path in zip((lineage, manifest, audit), paths, strict=True):
         finish(document, path)
     if audit.value["target"] != facts.target:
@@ -121,11 +121,11 @@ def read_facts(folder: Path) -> Facts:
     return _with_measurement(facts, digests, lineage)
 
 
-def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Node) -> Facts:
+def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Fields) -> Facts:
     """`facts` with what bench.json adds, or with the reason why nothing is added."""
     path = facts.folder / "bench.json"
     if not path.is_file():
-        lacks = [str(item) for item in lineage.value.get("lacks", [])]
+        lacks = lineage.texts("lacks") if lineage.has("lacks") else ()
         if lineage.value.get("timed_here", True):
             return replace(facts, not_measured="no measurement was made yet; run edgekit bench")
         why = "; ".join(lacks) or "it only emulates the target"
@@ -146,21 +146,36 @@ def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Node) -
         raise BadInput(f"times target {read.measurement.target}; this result is for {facts.target}", where=str(path))
     if not is_of_bundle(document.value, digests):
         return replace(facts, not_measured="bench.json is of an earlier bundle; run edgekit bench")
-    variants = [replace(variant, **read.variants.get(variant.name, {})) for variant in facts.variants]
-    return replace(facts, variants=tuple(variants), measurement=read.measurement)
+    variants = tuple(_timed(variant, read.variants.get(variant.name)) for variant in facts.variants)
+    return replace(facts, variants=variants, measurement=read.measurement)
 
 
-def _quality(node: Node, value: float) -> Quality:
+def _timed(variant: Variant, measured: MeasuredVariant | None) -> Variant:
+    """`variant` with its measurements; sizes that bench.json states replace those of the files."""
+    if measured is None:
+        return variant
+    return replace(
+        variant,
+        timings=measured.timings,
+        phases=measured.phases,
+        peak_mb=measured.peak_mb,
+        above_baseline_mb=measured.above_baseline_mb,
+        file_mb=variant.file_mb if measured.file_mb is None else measured.file_mb,
+        total_mb=variant.total_mb if measured.total_mb is None else measured.total_mb,
+    )
+
+
+def _quality(node: Fields, value: float) -> Quality:
     low, high = node.pair("ci95")
-    stated = node.maybe("ratio")
+    stated = node.maybe_object("ratio")
     ratio = None if stated is None else (stated.number("value", above=0), *stated.pair("ci95", above=0))
     return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high, ratio)
 
 
-def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
+def _variants(lineage: Fields, assets: Fields) -> tuple[Variant, ...]:
     found = []
     for name, node in lineage.members("variants").items():
-        quality = node.maybe("quality")
+        quality = node.maybe_object("quality")
         file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", MODEL))
         if name == "bundle":
             file_mb, total_mb = (
@@ -181,8 +196,8 @@ def _variants(lineage: Node, assets: Node) -> tuple[Variant, ...]:
     return tuple(sorted(found, key=lambda variant: _rank(variant.name)))
 
 
-def _bundle_mb(assets: Node, names: tuple[str, ...]) -> float:
-    return sum(assets.node(name).count("size") for name in names if name != MODEL_DATA or assets.has(name)) / 1e6
+def _bundle_mb(assets: Fields, names: tuple[str, ...]) -> float:
+    return sum(assets.object(name).count("size") for name in names if name != MODEL_DATA or assets.has(name)) / 1e6
 
 
 def _rank(name: str) -> tuple[int, int, str]:
@@ -206,8 +221,8 @@ def _sizes(folder: Path, file: str) -> tuple[float | None, float | None]:
     return model / 1e6, (model + tokenizer) / 1e6
 
 
-def _stage(node: Node) -> Stage:
-    metrics = node.node("metrics")
+def _stage(node: Fields) -> Stage:
+    metrics = node.object("metrics")
     parameters, size = (metrics.count(name) if metrics.has(name) else None for name in ("parameters", "bytes"))
     seconds = node.number("seconds", above=-1e-9)
     return Stage(
@@ -222,34 +237,34 @@ def _stage(node: Node) -> Stage:
     )
 
 
-def _chain(lineage: Node) -> tuple[tuple[str, str], ...]:
+def _chain(lineage: Fields) -> tuple[tuple[str, str], ...]:
     keys = lineage.texts("chain")
-    after = {name.split("-")[1]: name for name in lineage.node("variants").value if name.startswith("after-")}
+    after = {name.split("-")[1]: name for name in lineage.object("variants").value if name.startswith("after-")}
     names = [after.get(str(number), "") for number in range(len(keys))]
     if len(keys) > 1:
         names[-1] = "bundle"
     return tuple(zip(keys, names, strict=True))
 
 
-def _audit(node: Node) -> Audit:
-    nodes, fused = node.node("nodes"), node.node("fused")
+def _audit(node: Fields) -> Audit:
+    nodes, fused = node.object("nodes"), node.object("fused")
     node.text("target")
     return Audit(
-        arch=node.node("observed_on").text("arch"),
+        arch=node.object("observed_on").text("arch"),
         observed=node.flag("kernels_observed"),
         constant=node.count("matmuls_constant"),
         integer=node.count("matmuls_integer"),
         weight_only=node.count("matmuls_weight_only"),
         kept_float=node.texts("kept_float"),
         activation=node.count("matmuls_activation"),
-        fallbacks=tuple((item.text("node"), item.text("why")) for item in node.nodes("fallbacks")),
+        fallbacks=tuple((item.text("node"), item.text("why")) for item in node.objects("fallbacks")),
         stray_qdq=node.count("stray_qdq"),
         casts=node.count("casts"),
         fused={name: fused.count(name) for name in fused.value},
         nodes=(nodes.count("file"), nodes.count("optimised")),
         requirements=tuple(
             Requirement(item.text("name"), item.flag("holds"), str(item.value.get("found", "")))
-            for item in node.nodes("requirements")
+            for item in node.objects("requirements")
         ),
         ok=node.flag("ok"),
         notes=node.texts("notes"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.report.facts import Facts
-from edgekit.report.measured import Ratio
-from edgekit.report.words import (
+from edgekit.report.format import (
     interval,
     is_perplexity,
     megabytes,
@@ -20,6 +19,7 @@ from edgekit.report.words import (
     times,
     times_interval,
 )
+from edgekit.report.measured import Ratio
 
 __all__ = ["Tile", "clauses", "headline", "tiles"]
 
@@ -57,7 +57,7 @@ def tiles(facts: Facts) -> list[Tile]:
         real = bundle.real
         found.append(
             Tile(
-                f"median latency of {'a token' if facts.speaks else 'an answer'}",
+                f"median latency of {'a token' if facts.is_decoder else 'an answer'}",
                 f"{milliseconds(real.p50)} ms",
                 f"{interval(real.low, real.high)} (95%)",
             )

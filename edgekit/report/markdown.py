@@ -5,12 +5,12 @@ from __future__ import annotations
 from edgekit.report.chain import stages_grid, times_grid
 from edgekit.report.details import commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
+from edgekit.report.format import span
 from edgekit.report.grid import Grid, escape_markdown, markdown_table, plain
 from edgekit.report.headline import headline
-from edgekit.report.speech import speech_grid
+from edgekit.report.language import language_grid
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
 from edgekit.report.verdicts import cautions
-from edgekit.report.words import span
 
 __all__ = ["render_markdown"]
 
@@ -21,7 +21,7 @@ def render_markdown(facts: Facts) -> str:
     parts += [
         f"> **{escape_markdown(item.text)}**" if item.grave else f"> {escape_markdown(item.text)}" for item in cautions(facts)
     ]
-    grids = (variants_grid, budgets_grid, stages_grid, times_grid, lengths_grid, speech_grid, start_grid, audit_grid)
+    grids = (variants_grid, budgets_grid, stages_grid, times_grid, lengths_grid, language_grid, start_grid, audit_grid)
     for grid in (build(facts) for build in grids):
         if grid is not None:
             parts += _section(grid)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from edgekit.report.parse import Node
+from edgekit.report.fields import Fields
+from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["Energy", "Measurement", "Ratio", "Read", "Reading", "Speech", "Timing", "read_measurement"]
+__all__ = [
+    "Energy",
+    "Measurement",
+    "Ratio",
+    "LanguageTimes",
+    "MeasuredVariant",
+    "PromptTimes",
+    "Read",
+    "Timing",
+    "read_measurement",
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,20 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class MeasuredVariant:
+    """What was measured of one variant. Sizes and memory in MB (10^6 bytes); None where the document does not say."""
+
+    timings: Mapping[str, Timing]
+    """By scenario: "real", or a number of tokens."""
+    phases: Mapping[str, float]
+    """Milliseconds of each phase of a process."""
+    peak_mb: float | None
+    above_baseline_mb: float | None
+    file_mb: float | None
+    total_mb: float | None
+
+
+@dataclass(frozen=True)
 class Energy:
     """What one answer takes, read off one meter."""
 
@@ -54,26 +78,26 @@ class Energy:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A language model at one length of the prompt."""
+class PromptTimes:
+    """A decoder at one prompt length."""
 
     tokens: int
-    read_per_second: float
-    made_per_second: float
-    share: float | None
-    """Of the memory's speed, what weights and cache read for a token take; None where the bytes are not known."""
+    prompt_tokens_per_second: float
+    new_tokens_per_second: float
+    bandwidth_share: float | None
+    """Share of the memory bandwidth that reading weights and cache for a token takes; None where the bytes are not known."""
 
 
 @dataclass(frozen=True)
-class Speech:
-    """What is measured of language models alone."""
+class LanguageTimes:
+    """What is measured of decoders alone."""
 
     memory_gb_s: float
     main_prompt: int
-    """After which the variants' `real` times a token."""
+    """Prompt length, in tokens, after which scenario `real` times a token."""
     tokens: int
-    """Made after each prompt."""
-    variants: Mapping[str, tuple[Reading, ...]]
+    """Generated after each prompt."""
+    variants: Mapping[str, tuple[PromptTimes, ...]]
 
 
 @dataclass(frozen=True)
@@ -84,12 +108,12 @@ class Measurement:
     created: str
     command: str
     ratios: tuple[Ratio, ...]
-    protocol: Mapping[str, Any]
+    protocol: JsonObject
     quick: bool
-    host: Mapping[str, Any]
-    runtime: Mapping[str, Any]
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    host: JsonObject
+    runtime: JsonObject
+    before: JsonObject
+    after: JsonObject
     stable: bool
     throttled: bool
     reasons: tuple[str, ...]
@@ -98,51 +122,51 @@ class Measurement:
     """Of each variant with the real rows, by meter."""
     left_out: Mapping[str, str]
     """Variants that were not timed, and why."""
-    speech: Speech | None = None
-    """None where no language model was measured."""
+    language: LanguageTimes | None = None
+    """None where no decoder was measured."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """A parsed bench.json: the measurement, and what it adds to each variant (names of `Variant`'s fields)."""
+    """A parsed bench.json: the measurement, what it adds to each variant, and the SHA-256 of the model that was timed."""
 
     measurement: Measurement
-    variants: Mapping[str, dict[str, Any]]
+    variants: Mapping[str, MeasuredVariant]
     artifact_sha256: str
 
 
-def read_measurement(document: Node) -> Read:
+def read_measurement(document: Fields) -> Read:
     """Parse bench.json, of `edgekit bench` or of `runner.pyz bench`; faults are noted in `document`."""
-    target, environment, validity = document.maybe("target"), document.node("environment"), document.node("validity")
-    protocol = document.node("protocol")
-    left_out = document.maybe("left_out")
+    target, environment, validity = document.maybe_object("target"), document.object("environment"), document.object("validity")
+    protocol = document.object("protocol")
+    left_out = document.maybe_object("left_out")
     measurement = Measurement(
         target=target.text("requested") if target else "",
         created=document.text("created", ""),
         command=document.text("command", ""),
-        ratios=tuple(_ratio(item) for item in document.nodes("ratios")) if document.has("ratios") else (),
+        ratios=tuple(_ratio(item) for item in document.objects("ratios")) if document.has("ratios") else (),
         protocol=protocol.value,
         quick=protocol.flag("quick", False),
-        host=target.node("detected").value if target else {},
-        runtime=document.node("runtime").value if document.has("runtime") else {},
-        before=environment.node("before").value,
-        after=environment.node("after").value,
+        host=target.object("detected").value if target else {},
+        runtime=document.object("runtime").value if document.has("runtime") else {},
+        before=environment.object("before").value,
+        after=environment.object("after").value,
         stable=validity.flag("stable"),
         throttled=validity.flag("throttled"),
         reasons=validity.texts("reasons"),
         energy_reason=document.text("energy_reason", "") if document.value.get("energy") is None else "",
-        energy=_energy(document.maybe("energy")),
+        energy=_energy(document.maybe_object("energy")),
         left_out={name: left_out.text(name) for name in left_out.value} if left_out else {},
-        speech=_speech(document.maybe("language")),
+        language=_language(document.maybe_object("language")),
     )
     return Read(
         measurement,
-        {item.text("name"): _variant(item) for item in document.nodes("variants")},
+        {item.text("name"): _variant(item) for item in document.objects("variants")},
         document.text("artifact_sha256"),
     )
 
 
-def _energy(node: Node | None) -> dict[str, dict[str, Energy]]:
+def _energy(node: Fields | None) -> dict[str, dict[str, Energy]]:
     if node is None:
         return {}
     return {
@@ -155,46 +179,40 @@ def _energy(node: Node | None) -> dict[str, dict[str, Energy]]:
     }
 
 
-def _speech(node: Node | None) -> Speech | None:
+def _language(node: Fields | None) -> LanguageTimes | None:
     if node is None:
         return None
     variants = {
         name: tuple(
-            Reading(
+            PromptTimes(
                 one.count("tokens"),
                 one.number("read_per_second", above=0),
                 one.number("made_per_second", above=0),
                 one.number("share", above=0) if one.has("share") else None,
             )
-            for one in variant.nodes("prompts")
+            for one in variant.objects("prompts")
         )
         for name, variant in node.members("variants").items()
     }
-    speed = node.node("memory_gb_s").number("median", above=0)
-    return Speech(speed, node.count("main_prompt"), node.count("tokens"), variants)
+    speed = node.object("memory_gb_s").number("median", above=0)
+    return LanguageTimes(speed, node.count("main_prompt"), node.count("tokens"), variants)
 
 
-def _variant(node: Node) -> dict[str, Any]:
-    """The measured fields of a variant; sizes only where the document has them."""
-    memory = node.maybe("memory")
-    phases = node.maybe("phases")
-    sizes = {name: node.number(name, above=0) for name in ("file_mb", "total_mb") if node.has(name)}
-    return {
-        **sizes,
-        "timings": {str(item.value.get("name")): _timing(item) for item in node.nodes("scenarios")},
-        "phases": {name: phases.number(name, above=-1e-9) for name in phases.value} if phases else {},
-        "peak_mb": memory.number("peak_mb", above=0) if memory else None,
-        "above_baseline_mb": memory.maybe_number("above_baseline_mb") if memory else None,
-    }
+def _variant(node: Fields) -> MeasuredVariant:
+    memory = node.maybe_object("memory")
+    phases = node.maybe_object("phases")
+    return MeasuredVariant(
+        timings={str(item.value.get("name")): _timing(item) for item in node.objects("scenarios")},
+        phases={name: phases.number(name, above=-1e-9) for name in phases.value} if phases else {},
+        peak_mb=memory.number("peak_mb", above=0) if memory else None,
+        above_baseline_mb=memory.maybe_number("above_baseline_mb") if memory else None,
+        file_mb=node.maybe_number("file_mb", above=0),
+        total_mb=node.maybe_number("total_mb", above=0),
+    )
 
 
-def _timing(node: Node) -> Timing:
+def _timing(node: Fields) -> Timing:
     low, high = node.pair("ci95_ms", above=0)
-    children: list[float] = []
-    if node.has("children_p50_ms"):
-        values = node.value["children_p50_ms"] if isinstance(node.value["children_p50_ms"], list) else [None]
-        inner = Node({str(number): value for number, value in enumerate(values)}, f"{node.where}children_p50_ms.", node.faults)
-        children = [inner.number(key, above=0) for key in inner.value]
     return Timing(
         n=node.count("n"),
         p50=node.number("p50_ms", above=0),
@@ -202,11 +220,11 @@ def _timing(node: Node) -> Timing:
         high=high,
         p90=node.maybe_number("p90_ms", above=0),
         p99=node.maybe_number("p99_ms", above=0),
-        children=tuple(children),
+        children=node.numbers("children_p50_ms", above=0) if node.has("children_p50_ms") else (),
     )
 
 
-def _ratio(node: Node) -> Ratio:
+def _ratio(node: Fields) -> Ratio:
     low, high = node.pair("ci95", above=0)
     return Ratio(
         node.text("of"), node.text("against"), str(node.value.get("scenario")), node.number("speedup", above=0), low, high

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from edgekit.report.chain import stages_grid, times_grid
 from edgekit.report.details import commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
+from edgekit.report.format import span
 from edgekit.report.headline import clauses, headline, tiles
+from edgekit.report.language import language_grid
 from edgekit.report.plots import describe, lengths_svg, picture_svg
-from edgekit.report.speech import speech_grid
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
 from edgekit.report.verdicts import budgets, cautions
-from edgekit.report.words import span
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,12 +37,12 @@ def render_page(facts: Facts) -> str:
         badges=_badges(facts),
         picture=Markup(picture_svg(facts)),  # matplotlib escapes the labels
         picture_words=describe(facts),
-        lengths_picture=Markup("" if facts.speaks else lengths_svg(facts)),
+        lengths_picture=Markup("" if facts.is_decoder else lengths_svg(facts)),
         variants=variants_grid(facts),
         stages=stages_grid(facts),
         times=times_grid(facts),
         lengths=lengths_grid(facts),
-        speech=speech_grid(facts),
+        language=language_grid(facts),
         start=start_grid(facts),
         audit=audit_grid(facts),
         budgets=budgets_grid(facts),

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from edgekit.report.facts import Facts
-from edgekit.report.place import Box, place_labels
+from edgekit.report.format import megabytes, milliseconds, percent, short
+from edgekit.report.label_layout import Box, lay_out_labels
+from edgekit.report.measured import Timing
 from edgekit.report.records import Variant
 from edgekit.report.svg import drawing, inline_svg
-from edgekit.report.words import megabytes, milliseconds, percent, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
 
 __all__ = ["describe", "lengths_svg", "picture_svg", "write_picture"]
 
@@ -47,7 +53,7 @@ class _Point:
 def picture_svg(facts: Facts) -> str:
     """The quality-latency-size picture as inline SVG, coloured through CSS variables; the same facts give the same text.
 
-    Without a measurement the horizontal axis is size instead of latency. "" where fewer than two variants can be placed.
+    Without a measurement the horizontal axis is size instead of latency. "" where fewer than two variants have a position in it.
     """
     points = _points(facts)
     return inline_svg(lambda colours: _draw(facts, points, colours), f"picture {facts.name}") if len(points) > 1 else ""
@@ -134,7 +140,7 @@ def _frontier(points: Sequence[_Point]) -> list[_Point]:
     return best
 
 
-def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> Any:
+def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.4, 5.8))
@@ -149,7 +155,7 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> An
     _dress(axes, colours)
     metric = facts.quality.metric
     axes.set_xlabel(
-        f"median latency of {'a token' if facts.speaks else 'one answer'}, ms (log scale; further left is faster)"
+        f"median latency of {'a token' if facts.is_decoder else 'one answer'}, ms (log scale; further left is faster)"
         if measured
         else "model and tokenizer, MB (log scale)"
     )
@@ -186,12 +192,12 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> An
     return figure
 
 
-def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Point], colours: dict[str, str]) -> None:
+def _label(figure: Figure, axes: Axes, points: Sequence[_Point], chain: Sequence[_Point], colours: dict[str, str]) -> None:
     """Two lines beside each bubble: its name, and its figures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
-    places = [_at(axes, point.x, point.y) for point in points]
+    centres = [_at(axes, point.x, point.y) for point in points]
     written, sizes = [], []
     for point in points:
         name = axes.text(
@@ -212,17 +218,17 @@ def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Po
         written.append((name, below))
         sizes.append((max(text.get_window_extent(renderer).width for text in (name, below)) + 4, 27.0))
     frame = axes.get_window_extent(renderer)
-    ends = {id(point): place for point, place in zip(points, places, strict=True)}
+    ends = {id(point): centre for point, centre in zip(points, centres, strict=True)}
     lines = [(ends[id(one)], ends[id(other)]) for one, other in pairwise(chain)]
-    across = places[0][1]  # the dotted line of the original's quality
+    across = centres[0][1]  # the dotted line of the original's quality
     lines.append(((frame.x0, across), (frame.x1, across)))
     for point in points:  # interval bars must stay legible too
         lines.append((_at(axes, point.low, point.y), _at(axes, point.high, point.y)))
         lines.append((_at(axes, point.x, point.down), _at(axes, point.x, point.up)))
     radii = [(point.area / 3.14159) ** 0.5 for point in points]
-    boxes = place_labels(places, radii, sizes, lines, Box(frame.x0 + 2, frame.y0 + 2, frame.x1 - 2, frame.y1 - 2))
-    for (x, y), radius, box, (name, below) in zip(places, radii, boxes, written, strict=True):
-        side, at = _side(x, radius, box)
+    boxes = lay_out_labels(centres, radii, sizes, lines, Box(frame.x0 + 2, frame.y0 + 2, frame.x1 - 2, frame.y1 - 2))
+    for (x, y), radius, box, (name, below) in zip(centres, radii, boxes, written, strict=True):
+        side, at = _side(x, box)
         for text, height in ((name, box.low + 15.5), (below, box.low + 3.5)):
             text.set_horizontalalignment(side)
             text.set_transform(_in_points(figure))
@@ -237,7 +243,7 @@ def _label(figure: Any, axes: Any, points: Sequence[_Point], chain: Sequence[_Po
             )  # fmt: skip
 
 
-def _side(x: float, radius: float, box: Box) -> tuple[str, float]:
+def _side(x: float, box: Box) -> tuple[Literal["left", "right", "center"], float]:
     """Text is anchored at the edge that faces its point, so that another font's width does not move it into the bubble."""
     if box.left >= x:
         return "left", box.left
@@ -246,24 +252,24 @@ def _side(x: float, radius: float, box: Box) -> tuple[str, float]:
     return "center", (box.left + box.right) / 2
 
 
-def _at(axes: Any, x: float, y: float) -> tuple[float, float]:
-    """Where a place of the axes' own scales lies, in points."""
+def _at(axes: Axes, x: float, y: float) -> tuple[float, float]:
+    """Data coordinates in points (1/72 inch)."""
     across, up = axes.transData.transform((x, y))
     return float(across), float(up)
 
 
-def _in_points(figure: Any) -> Any:
+def _in_points(figure: Figure) -> Transform:
     """Coordinates in points from the lower left corner, at any resolution."""
     from matplotlib.transforms import Affine2D
 
     return Affine2D().scale(1 / 72) + figure.dpi_scale_trans
 
 
-def _lengths(variant: Variant) -> list[tuple[int, Any]]:
+def _lengths(variant: Variant) -> list[tuple[int, Timing]]:
     return sorted((int(name), found) for name, found in variant.timings.items() if name.isdigit())
 
 
-def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Any:
+def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.4, 3.9))
@@ -307,7 +313,7 @@ def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Any:
     return figure
 
 
-def _dress(axes: Any, colours: dict[str, str]) -> None:
+def _dress(axes: Axes, colours: dict[str, str]) -> None:
     """Axes in the page's colours, with plain numbers on logarithmic scales."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

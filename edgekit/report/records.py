@@ -84,12 +84,12 @@ class Audit:
     constant: int
     integer: int
     weight_only: int
-    """Products whose weights alone are small; they multiply in floating point."""
+    """MatMuls with weights of 8 or 4 bits that multiply in floating point."""
     kept_float: tuple[str, ...]
-    """Products left in float32 on purpose, for quality."""
+    """MatMuls left in float32 on purpose, for quality."""
     activation: int
     fallbacks: tuple[tuple[str, str], ...]
-    """(node, why) of each product left in floating point."""
+    """(node, why) of each MatMul left in floating point."""
     stray_qdq: int
     casts: int
     fused: Mapping[str, int]
@@ -99,6 +99,6 @@ class Audit:
     ok: bool
     notes: tuple[str, ...]
     counted: str = "run in integer kernels"
-    """What is true of the `integer` products."""
+    """What is true of the `integer` MatMuls, as the audit puts it."""
     stand_in: str = ""
     """The provider whose kernels were read and scored with, where the machine had not the target's own."""

@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.report.chain import stages_grid
 from edgekit.report.facts import Facts
-from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled, plain
-from edgekit.report.headline import headline
-from edgekit.report.records import Variant
-from edgekit.report.speech import speech_grid
-from edgekit.report.verdicts import budgets, cautions, speedup
-from edgekit.report.words import (
+from edgekit.report.format import (
     interval,
     megabytes,
     metric_change,
@@ -26,6 +21,11 @@ from edgekit.report.words import (
     times,
     times_interval,
 )
+from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled, plain
+from edgekit.report.headline import headline
+from edgekit.report.language import language_grid
+from edgekit.report.records import Variant
+from edgekit.report.verdicts import budgets, cautions, speedup
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def variants_grid(facts: Facts) -> Grid:
     metric = metric_words(facts.quality)
     columns = (
         Column("variant", right=False),
-        Column("a token" if facts.speaks else "p50", "ms"),
+        Column("a token" if facts.is_decoder else "p50", "ms"),
         Column("speed-up", "vs eager"),
         Column("speed-up", "vs stock"),
         Column(metric),
@@ -72,17 +72,17 @@ def variants_grid(facts: Facts) -> Grid:
                 Cell(f"{variant.peak_mb:.0f}") if variant.peak_mb else UNMEASURED,
             )
         )
-    speech = facts.measurement.speech if facts.measurement else None
-    timed = f"of a token after a prompt of {speech.main_prompt}" if speech else "on the test rows"
+    language = facts.measurement.language if facts.measurement else None
+    timed = f"of a token after a prompt of {language.main_prompt}" if language else "on the test rows"
     caption = (
         f"Latency is the median of process medians at batch 1 {timed}; {metric} is of {facts.quality.n:,} test rows, "
-        f"its change against the original. Small figures are 95% intervals. {'' if facts.speaks else 'Stock is the off-the-shelf dynamic INT8. '}"
+        f"its change against the original. Small figures are 95% intervals. {'' if facts.is_decoder else 'Stock is the off-the-shelf dynamic INT8. '}"
         "Total is model and tokenizer; peak is the most "
         "memory a process held. MB are millions of bytes."
     )
     marked = next((number for number, variant in enumerate(facts.variants) if variant.name == "bundle"), None)
     grid = Grid("All variants", caption, columns, tuple(rows), marked)
-    return filled(grid) if facts.speaks else grid
+    return filled(grid) if facts.is_decoder else grid
 
 
 def _speedup_cell(facts: Facts, variant: Variant, against: str) -> Cell:
@@ -102,7 +102,7 @@ def start_grid(facts: Facts) -> Grid | None:
     """From process start to the first answer; None where no variant has phases."""
     phases = (
         ("interpreter_ms", "interpreter"), ("import_ms", "imports"), ("session_ms", "load"), ("first_run_ms", "first run"),
-        ("first_answer_ms", "start to answer"), ("tokenise_ms", "tokenise"), ("postprocess_ms", "decode"),
+        ("first_answer_ms", "start to answer"), ("tokenise_ms", "tokenise"), ("postprocess_ms", "post-process"),
     )  # fmt: skip
     timed = [variant for variant in facts.variants if variant.phases]
     if not timed:
@@ -118,13 +118,13 @@ def start_grid(facts: Facts) -> Grid | None:
         Column("memory above baseline", "MB", narrow=False),
     )
     marked = next((number for number, variant in enumerate(timed) if variant.name == "bundle"), None)
-    caption = "Medians over the fresh processes, files already in the page cache. Tokenise and decode are per text and come on top of p50."
+    caption = "Medians over the fresh processes, files already in the page cache. Tokenise and post-process are per text and come on top of p50."
     return filled(Grid("Start-up", caption, columns, rows, marked))
 
 
 def lengths_grid(facts: Facts) -> Grid | None:
     """Median latency by input length; None where only real lengths were timed."""
-    timed = [variant for variant in facts.variants if variant.timings and not facts.speaks]
+    timed = [variant for variant in facts.variants if variant.timings and not facts.is_decoder]
     names = list(dict.fromkeys(name for variant in timed for name in variant.timings))
     if len(names) < 2:
         return None
@@ -165,7 +165,7 @@ def audit_grid(facts: Facts) -> Grid:
     fused = ", ".join(f"{number} {name}" for name, number in audit.fused.items()) or "none"
     note = (
         f"Fused nodes: {fused}. {audit.nodes[0]} nodes in the file, {audit.nodes[1]} after the runtime's optimiser; "
-        f"{audit.activation} products of two activations."
+        f"{audit.activation} MatMuls of two activations."
     )
     return Grid(
         "Audit: what the runtime really executes",
@@ -214,8 +214,8 @@ def render_terminal(facts: Facts) -> RenderableType:
     parts: list[RenderableType] = [Text(plain(span(facts)), style="bold"), Text(plain(headline(facts)))]
     parts += [Text(plain(item.text), style="bold red" if item.grave else "yellow") for item in cautions(facts)]
     parts += [Text(""), TerminalTable(variants_grid(facts)), TerminalTable(stages_grid(facts))]
-    if spoken := speech_grid(facts):
-        parts.append(TerminalTable(spoken))
+    if language := language_grid(facts):
+        parts.append(TerminalTable(language))
     parts.append(
         Text.assemble(
             ("Audit  ", "bold"),

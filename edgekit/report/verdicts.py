@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.report.facts import Facts
-from edgekit.report.measured import Ratio
-from edgekit.report.records import Quality
-from edgekit.report.words import (
+from edgekit.report.format import (
     is_perplexity,
     megabytes,
     metric_change,
@@ -17,6 +15,8 @@ from edgekit.report.words import (
     times,
     times_interval,
 )
+from edgekit.report.measured import Ratio
+from edgekit.report.records import Quality
 
 __all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "speedup"]
 

@@ -1,4 +1,4 @@
-"""Reading a result folder: what is there, what is missing, what is malformed."""
+"""PromptTimes a result folder: what is there, what is missing, what is malformed."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from edgekit.errors import BadInput
 from edgekit.report.facts import read_facts
 from edgekit.report.headline import headline
-from edgekit.report.index import report, write_reports
 from edgekit.report.tables import render_terminal
+from edgekit.report.write import report, write_reports
 from tests.report.made_up import write_result
 
 HOSTILE = '<script>alert("x")</script>|`*\x1b[31m&'

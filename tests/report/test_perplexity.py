@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgekit.report.facts import read_facts
+from edgekit.report.format import metric_change, metric_interval, metric_unit, metric_value, metric_words
 from edgekit.report.headline import headline, tiles
 from edgekit.report.records import Quality
 from edgekit.report.tables import variants_grid
 from edgekit.report.verdicts import budgets
-from edgekit.report.words import metric_change, metric_interval, metric_unit, metric_value, metric_words
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.tasks.decoders.text_generation import mean_probability
 from tests.report.made_up import write_result

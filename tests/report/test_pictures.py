@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edgekit.errors import BadInput
 from edgekit.report.facts import read_facts
-from edgekit.report.place import Box, place_labels
+from edgekit.report.format import count, interval, percent, points, seconds, times
+from edgekit.report.label_layout import Box, lay_out_labels
 from edgekit.report.plots import lengths_svg, picture_svg, write_picture
-from edgekit.report.words import count, interval, percent, points, seconds, times
 from tests.report.made_up import write_result
 
 FRAME = Box(0, 0, 700, 380)
@@ -61,7 +61,7 @@ def test_a_picture_of_nothing_is_refused(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(st.floats(160, 540), st.floats(40, 340)), min_size=1, max_size=5))
 def test_labels_do_not_cover_one_another(points_at: list[tuple[float, float]]) -> None:
-    boxes = place_labels(points_at, [8.0] * len(points_at), [(120.0, 27.0)] * len(points_at), [], FRAME)
+    boxes = lay_out_labels(points_at, [8.0] * len(points_at), [(120.0, 27.0)] * len(points_at), [], FRAME)
     for number, box in enumerate(boxes):
         assert box.inside(FRAME)
         assert not any(box.overlap(other) for other in boxes[:number])
@@ -76,7 +76,7 @@ def test_how_much_of_a_line_a_box_hides() -> None:
 
 
 def test_a_lone_label_stands_to_the_right() -> None:
-    (box,) = place_labels([(300.0, 200.0)], [10.0], [(100.0, 20.0)], [], FRAME)
+    (box,) = lay_out_labels([(300.0, 200.0)], [10.0], [(100.0, 20.0)], [], FRAME)
     assert box == Box(315, 190, 415, 210)
 
 

@@ -1,4 +1,4 @@
-"""Where labels go in a picture: beside their points, clear of one another, of bubbles and of lines. Plain geometry."""
+"""Layout of the labels of a plot: beside their points, clear of one another, of bubbles and of lines. Plain geometry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Box", "place_labels"]
+__all__ = ["Box", "lay_out_labels"]
 
 DIRECTIONS = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 65, 295, 115, 245)
 """Tried in this order, in degrees: to the right first, where reading goes on."""
@@ -30,7 +30,7 @@ class Box:
     high: float
 
     def grown(self, by: float) -> Box:
-        """It, and so much around it."""
+        """The rectangle with a margin of `by` on every side."""
         return Box(self.left - by, self.low - by, self.right + by, self.high + by)
 
     def overlap(self, other: Box) -> float:
@@ -44,7 +44,7 @@ class Box:
         return other.left <= self.left and self.right <= other.right and other.low <= self.low and self.high <= other.high
 
     def nearest(self, point: tuple[float, float]) -> tuple[float, float]:
-        """The place in it that is closest to `point`."""
+        """The point in it that is closest to `point`."""
         return min(max(point[0], self.left), self.right), min(max(point[1], self.low), self.high)
 
     def crossed(self, one: tuple[float, float], other: tuple[float, float]) -> float:
@@ -60,17 +60,17 @@ class Box:
         return math.dist(one, other) * max(end - start, 0.0)
 
 
-def place_labels(
+def lay_out_labels(
     points: Sequence[tuple[float, float]],
     radii: Sequence[float],
     sizes: Sequence[tuple[float, float]],
     lines: Sequence[Line],
     frame: Box,
 ) -> list[Box]:
-    """A rectangle for each label: of the places tried around its point, the one that hides least; all in points.
+    """A rectangle for each label: of the candidate positions around its point, the one of lowest cost; all in points (1/72 inch).
 
     `radii` are the bubbles', `sizes` the labels' (width, height). Labels of small bubbles are placed first, and every label
-    is placed anew ROUNDS times in sight of all the others.
+    is placed ROUNDS times, each time against the current positions of all the others.
     """
     bubbles = [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
     placed: dict[int, Box] = {}
@@ -78,20 +78,20 @@ def place_labels(
     for index in order * ROUNDS:
         others = [box.grown(MARGIN) for other, box in placed.items() if other != index]
         blocked = [*lines, *((points[other], box.nearest(points[other])) for other, box in placed.items() if other != index)]
-        tried = [
+        candidates = [
             (_beside(points[index], radii[index] + gap, sizes[index], math.radians(angle)), gap)
             for gap in GAPS
             for angle in DIRECTIONS
         ]
         costs = []
-        for box, gap in tried:
+        for box, gap in candidates:
             leader = (points[index], box.nearest(points[index]))
             hidden = sum(box.overlap(other) for other in others) + sum(box.overlap(other) for other in bubbles) / 2
             crossing = CROSSED * sum(box.crossed(*line) for line in blocked) + COVERED * sum(
                 other.crossed(*leader) for other in others
             )
             costs.append(COVERED * hidden + crossing + FAR * gap + (0.0 if box.inside(frame) else OUTSIDE))
-        placed[index] = tried[costs.index(min(costs))][0]
+        placed[index] = candidates[costs.index(min(costs))][0]
     return [placed[index] for index in range(len(points))]
 
 

@@ -7,20 +7,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
-__all__ = ["Node", "finish", "open_document"]
+__all__ = ["Fields", "finish", "open_document"]
 
 MOST_FAULTS = 12
 
 
 @dataclass(frozen=True)
-class Node:
-    """A JSON object and where it stands. A wrong or missing field is noted in `faults`, and a neutral value returned."""
+class Fields:
+    """A JSON object and its path in the document. A wrong or missing field is noted in `faults`, and a neutral value returned."""
 
-    value: Mapping[str, Any]
+    value: JsonObject
     where: str = ""
     faults: list[str] = field(default_factory=list)
 
@@ -32,22 +33,22 @@ class Node:
         """Whether `key` is there and not null."""
         return self.value.get(key) is not None
 
-    def node(self, key: str) -> Node:
+    def object(self, key: str) -> Fields:
         """The object under `key`; an empty one, and a fault, where there is none."""
         return self._object(self.value.get(key), key)
 
-    def maybe(self, key: str) -> Node | None:
+    def maybe_object(self, key: str) -> Fields | None:
         """The object under `key`, or None where it is absent or null."""
-        return self.node(key) if self.has(key) else None
+        return self.object(key) if self.has(key) else None
 
-    def nodes(self, key: str) -> list[Node]:
+    def objects(self, key: str) -> list[Fields]:
         """The objects of the list under `key`."""
         return [self._object(item, f"{key}[{number}]") for number, item in enumerate(self._list(key))]
 
-    def members(self, key: str) -> dict[str, Node]:
+    def members(self, key: str) -> dict[str, Fields]:
         """The objects under the object `key`, by name."""
-        inner = self.node(key)
-        return {name: inner.node(name) for name in inner.value}
+        inner = self.object(key)
+        return {name: inner.object(name) for name in inner.value}
 
     def text(self, key: str, default: str | None = None) -> str:
         """The string under `key`."""
@@ -59,11 +60,17 @@ class Node:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """The strings of the list under `key`."""
-        found = self._list(key)
-        if all(isinstance(item, str) for item in found):
-            return tuple(found)
+        items = self._list(key)
+        strings = tuple(item for item in items if isinstance(item, str))
+        if len(strings) == len(items):
+            return strings
         self.wrong(key, "a list of strings is needed")
         return ()
+
+    def numbers(self, key: str, *, above: float = -math.inf) -> tuple[float, ...]:
+        """The finite numbers, each greater than `above`, of the list under `key`."""
+        items = Fields({str(number): item for number, item in enumerate(self._list(key))}, f"{self.where}{key}.", self.faults)
+        return tuple(items.number(name, above=above) for name in items.value)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """The true or false under `key`."""
@@ -99,27 +106,27 @@ class Node:
     def pair(self, key: str, *, above: float = -math.inf) -> tuple[float, float]:
         """The interval [low, high] of finite numbers under `key`."""
         found = self._list(key)
-        inner = Node(dict(zip(("low", "high"), found, strict=False)), f"{self.where}{key}.", self.faults)
+        inner = Fields(dict(zip(("low", "high"), found, strict=False)), f"{self.where}{key}.", self.faults)
         low, high = inner.number("low", above=above), inner.number("high", above=above)
         if len(found) != 2 or low > high:
             self.wrong(key, "an interval [low, high] is needed")
         return low, high
 
-    def _list(self, key: str) -> list[Any]:
+    def _list(self, key: str) -> list[JsonValue]:
         found = self.value.get(key)
         if isinstance(found, list):
             return found
         self.wrong(key, "a list is needed")
         return []
 
-    def _object(self, found: Any, key: str) -> Node:
-        if not isinstance(found, dict):
+    def _object(self, found: JsonValue, key: str) -> Fields:
+        if not isinstance(found, Mapping):
             self.wrong(key, "an object is needed")
             found = {}
-        return Node(found, f"{self.where}{key}.", self.faults)
+        return Fields(found, f"{self.where}{key}.", self.faults)
 
 
-def open_document(path: Path) -> Node:
+def open_document(path: Path) -> Fields:
     """The object in JSON file `path`, whose schema_version must be 1.
 
     Raises:
@@ -137,10 +144,10 @@ def open_document(path: Path) -> Node:
         raise BadInput("not a JSON object", where=str(path), fix="make it again")
     if found.get("schema_version") != 1:
         raise BadInput(f"schema_version {found.get('schema_version')!r} is unknown; this edgekit reads 1", where=str(path))
-    return Node(found)
+    return Fields(found)
 
 
-def finish(document: Node, path: Path) -> None:
+def finish(document: Fields, path: Path) -> None:
     """Raise BadInput with every fault noted in `document`, if there is any."""
     if document.faults:
         shown = document.faults[:MOST_FAULTS]
