@@ -122,11 +122,11 @@ def test_every_recipe_is_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_every_task_has_its_decoder(name: str) -> None:
-    from edgekit.runtime.processors import decoder
+    from edgekit.runtime.processors import processor
 
     task = find_task(name)
     assert task.columns
-    assert all(map(callable, (decoder(name).prepare, decoder(name).answer, decoder(name).line)))
+    assert all(map(callable, (processor(name).prepare, processor(name).answer, processor(name).line)))
 
 
 def test_task_names_are_optimums() -> None:

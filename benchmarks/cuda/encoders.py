@@ -31,7 +31,7 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
     """Golden inputs replayed and test rows scored, one by one, by the runtime that serves; on a CPU by a copy made for it."""
     from edgekit.runtime.bundle.verify import verify
     from edgekit.runtime.model import load
-    from edgekit.runtime.processors import decoder
+    from edgekit.runtime.processors import processor
     from edgekit.tasks import find_task
 
     place = folder / "bundle"
@@ -55,7 +55,7 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
             chances = model.language.score(model.language.encode(row["text"])[: model.language.generation.context])
             found.append([float(chances.sum()), float(len(chances))])
             continue
-        inputs = [decoder(manifest.task).prepare(model.tokenise, item) for item in task.items(row)]
+        inputs = [processor(manifest.task).prepare(model.tokenise, item) for item in task.items(row)]
         outputs = model.outputs([one for part in inputs for one in part])
         found.append(task.evidence(outputs, inputs, row, list(manifest.labels)))
     return {

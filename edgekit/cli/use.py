@@ -70,7 +70,7 @@ def run(
     from edgekit.runtime.generate.flags import given_flags
     from edgekit.runtime.main import read_items, read_texts
     from edgekit.runtime.model import load
-    from edgekit.runtime.processors import decoder
+    from edgekit.runtime.processors import processor
 
     flags = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -93,7 +93,7 @@ def run(
             raise typer.Exit(130)
         return
     answers = model(read_items(list(text) if text else read_texts()), top_k=top_k or 1)
-    line = decoder(model.bundle.manifest.task).line
+    line = processor(model.bundle.manifest.task).line
     emit(answers, as_json, [line(answer) for answer in answers])
 
 

@@ -11,6 +11,7 @@ from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import ENCODERS
+from edgekit.tasks import find_task, task_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "exporter_config", "supported"]
 
 BACKEND = "edgekit"
-TASKS = ("text-classification", "token-classification", "question-answering", "feature-extraction")
+TASKS = tuple(name for name in task_names() if find_task(name).kind == "encoder")
 
 
 class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
@@ -32,7 +33,7 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
     @property
     def token_types(self) -> bool:
         """Whether the graph takes `token_type_ids`: where a feed holds two texts and the model can tell them apart."""
-        return self.task == "question-answering" and (getattr(self._config, "type_vocab_size", None) or 0) > 1
+        return find_task(self.task).pairs and (getattr(self._config, "type_vocab_size", None) or 0) > 1
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:

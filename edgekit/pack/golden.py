@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.bundle.verify import said
-from edgekit.runtime.processors import decoder
+from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
 
@@ -52,12 +52,14 @@ def make_golden(
     session = open_session(model, provider=provider, config=config)
     names = {item.name for item in session.get_inputs()}
     tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names)
-    kind = decoder(task)
+    kind = processor(task)
     found: list[dict[str, Any]] = []
     numbers = 0
     for item in [pair for both in zip(odd, spread, strict=False) for pair in both] + spread[len(odd) :]:
-        passes = kind.prepare(tokenise, item)
-        outputs = [session.run(None, {name: value for name, value in one.feed().items() if name in names})[0] for one in passes]
+        windows = kind.prepare(tokenise, item)
+        outputs = [
+            session.run(None, {name: value for name, value in one.feed().items() if name in names})[0] for one in windows
+        ]
         size = sum(output.size for output in outputs)
         if len(found) >= 8 and numbers + size > MOST_NUMBERS:
             continue
@@ -65,9 +67,9 @@ def make_golden(
         found.append(
             {
                 "input": item,
-                "input_ids": [one.ids.tolist() for one in passes],
+                "input_ids": [one.ids.tolist() for one in windows],
                 "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
-                "answer": said(kind.answer(outputs, passes, labels)),
+                "answer": said(kind.answer(outputs, windows, labels)),
                 "margin": _margin(outputs) if labels else None,
             }
         )

@@ -133,7 +133,7 @@ def _serve(asked: argparse.Namespace) -> int:
 def _do(asked: argparse.Namespace) -> tuple[Any, str]:
     if asked.verb == "run":
         from edgekit.runtime.model import load
-        from edgekit.runtime.processors import decoder
+        from edgekit.runtime.processors import processor
 
         model = load(asked.bundle)
         given = given_flags(vars(asked), model.bundle.manifest.task)
@@ -145,7 +145,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
             return run_language(model.language, items, given, as_json=asked.json), ""
         items = read_items(asked.text or read_texts())
         answers = model(items, top_k=asked.top_k or 1)
-        line = decoder(model.bundle.manifest.task).line
+        line = processor(model.bundle.manifest.task).line
         return answers, "\n".join(line(answer) for answer in answers)
     if asked.verb == "verify":
         from edgekit.runtime.bundle.verify import verify

@@ -11,9 +11,9 @@ import numpy as np
 
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.processors import decoder
+from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.session import check_chip, check_ids, open_session
-from edgekit.runtime.tokenise import Pass, Tokeniser, load_tokeniser
+from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
 if TYPE_CHECKING:
     from edgekit.runtime.generate.model import LanguageModel
@@ -48,23 +48,23 @@ class Model:
         if self.language is not None:
             made = [self.language.answer(item).document() for item in ([items] if alone else items)]
             return made[0] if alone else made
-        task = decoder(self.bundle.manifest.task)
+        task = processor(self.bundle.manifest.task)
         answers = []
         for item in [items] if alone else list(items):
-            passes = task.prepare(self.tokenise, item)
-            answer = task.answer(self.outputs(passes), passes, self.bundle.manifest.labels, top_k)
-            answers.append({**answer, "truncated": True} if any(one.truncated for one in passes) else answer)
+            windows = task.prepare(self.tokenise, item)
+            answer = task.answer(self.outputs(windows), windows, self.bundle.manifest.labels, top_k)
+            answers.append({**answer, "truncated": True} if any(one.truncated for one in windows) else answer)
         if not answers:
             raise BadInput("no text given")
         return answers[0] if alone else answers
 
-    def outputs(self, passes: list[Pass]) -> list[np.ndarray]:
+    def outputs(self, windows: list[Window]) -> list[np.ndarray]:
         """The graph's first output for each pass, float32 (1, ...); of a language model what `score` gives, float64 (1, length - 1)."""
-        for one in passes:
+        for one in windows:
             check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.tokenizer.max_length)
         if self.language is not None:
-            return [self.language.score(one.ids)[None] for one in passes]
-        return [self.session.run(None, one.feed())[0] for one in passes]
+            return [self.language.score(one.ids)[None] for one in windows]
+        return [self.session.run(None, one.feed())[0] for one in windows]
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Model:

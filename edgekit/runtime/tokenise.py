@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["Pass", "Tokeniser", "load_tokeniser"]
+__all__ = ["Tokeniser", "Window", "load_tokeniser"]
 
 LONGEST_TEXT = 4_000_000
 """Characters; beyond, a text is a mistake or an attack."""
@@ -24,7 +24,7 @@ MOST_WINDOWS = 4096
 
 
 @dataclass(frozen=True)
-class Pass:
+class Window:
     """One run of the model over one stretch of text."""
 
     ids: np.ndarray
@@ -58,7 +58,7 @@ class Tokeniser:
     pairs: bool | None = None
     """Whether an input that may be a text or a pair of texts is a pair; None: whichever is given."""
 
-    def text(self, text: Any) -> Pass:
+    def text(self, text: Any) -> Window:
         """One text, cut at the limit.
 
         Raises:
@@ -67,9 +67,9 @@ class Tokeniser:
         whole = checked(text)
         shortened = whole[: self.max_length * CHARACTERS_A_TOKEN]
         encoding = self.tokenizer.encode(shortened)
-        return self._pass(encoding, shortened, truncated=len(shortened) < len(whole) or bool(encoding.overflowing))
+        return self._window(encoding, shortened, truncated=len(shortened) < len(whole) or bool(encoding.overflowing))
 
-    def words(self, words: Sequence[str]) -> Pass:
+    def words(self, words: Sequence[str]) -> Window:
         """Ready-made words, cut at the limit; `words` of the pass numbers them.
 
         Raises:
@@ -78,9 +78,9 @@ class Tokeniser:
         if not words:
             raise BadInput("no words given")
         encoding = self.tokenizer.encode([checked(word) for word in words], is_pretokenized=True)
-        return self._pass(encoding, "", truncated=bool(encoding.overflowing))
+        return self._window(encoding, "", truncated=bool(encoding.overflowing))
 
-    def both(self, first: Any, second: Any) -> Pass:
+    def both(self, first: Any, second: Any) -> Window:
         """Two texts as one input, cut at the limit: the longer one loses tokens first, until both are alike long.
 
         Where the room is odd, the longer text keeps one token more; the second where they are alike (as the tokenizers
@@ -106,11 +106,11 @@ class Tokeniser:
             most = (fewer, room - fewer) if counts[0] <= counts[1] else (room - fewer, fewer)
             for side in (0, 1):
                 kept[np.flatnonzero(part == side)[most[side] :]] = False
-        whole = self._pass(encoding, "", truncated=not kept.all() or shortened != texts)
+        whole = self._window(encoding, "", truncated=not kept.all() or shortened != texts)
         types = None if whole.types is None else whole.types[kept]
         return replace(whole, ids=whole.ids[kept], types=types, offsets=whole.offsets[kept], words=whole.words[kept])
 
-    def pair(self, question: Any, context: Any, stride: int) -> list[Pass]:
+    def pair(self, question: Any, context: Any, stride: int) -> list[Window]:
         """A question with each window of a context; neighbouring windows share `stride` tokens, or half of what the question leaves.
 
         Offsets and words are of the context; the question's tokens count as special.
@@ -136,9 +136,9 @@ class Tokeniser:
         windows = [encoding, *encoding.overflowing]
         if len(windows) > MOST_WINDOWS:
             raise BadInput(f"a context of {len(windows):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
-        return [self._pass(window, whole, second=True) for window in windows]
+        return [self._window(window, whole, second=True) for window in windows]
 
-    def _pass(self, encoding: Any, text: str, *, truncated: bool = False, second: bool = False) -> Pass:
+    def _window(self, encoding: Any, text: str, *, truncated: bool = False, second: bool = False) -> Window:
         if not encoding.ids:
             raise BadInput(f"no token is left of {text[:40]!r}", fix="give text that the tokenizer keeps, or leave it out")
         wanted = 1 if second else 0
@@ -146,7 +146,7 @@ class Tokeniser:
             -1 if word is None or part != wanted else word
             for word, part in zip(encoding.word_ids, encoding.sequence_ids, strict=True)
         ]
-        return Pass(
+        return Window(
             ids=np.asarray(encoding.ids, dtype=np.int64),
             types=np.asarray(encoding.type_ids, dtype=np.int64) if self.segments else None,
             offsets=np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2),

@@ -13,8 +13,8 @@ import numpy as np
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
-from edgekit.runtime.processors import decoder
-from edgekit.runtime.tokenise import Pass, load_tokeniser
+from edgekit.runtime.processors import processor
+from edgekit.runtime.tokenise import Window, load_tokeniser
 from edgekit.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ NONE = -1
 class Encoded:
     """The windows of all rows: most tasks make one of a row, a long context several, two separate sentences one each."""
 
-    inputs: list[list[list[Pass]]]
+    inputs: list[list[list[Window]]]
     """For each row, for each of its inputs, its windows."""
-    windows: list[Pass]
+    windows: list[Window]
     """All of them, in order of rows."""
     labels: list[np.ndarray]
     """int64 for each window: one label (), one for each token (length,), or a start and an end (2,)."""
@@ -90,7 +90,7 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     config = read_json(folder / "config.json")
     segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
     tokenise = load_tokeniser(folder / "tokenizer.json", max_length, segments=segments)
-    prepare = decoder(task.name).prepare
+    prepare = processor(task.name).prepare
     index = {label: position for position, label in enumerate(labels_of(folder))} if task.named else {}
     inputs = [[prepare(tokenise, item) for item in task.items(row)] for row in rows]
     unknown: set[str] = set()

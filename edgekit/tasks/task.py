@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import ModelOutput
 
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
-    from edgekit.runtime.tokenise import Pass
+    from edgekit.runtime.tokenise import Window
 
 __all__ = ["DecoderTask", "EncoderTask", "Kind", "Task"]
 
@@ -45,7 +45,7 @@ class EncoderTask:
     """Whether the output is (b, s, k), k numbers for each token, or (b, k)."""
     items: Callable[[JsonObject], list[JsonValue]]
     """A row -> the inputs it asks about, each as a device receives it."""
-    labels: Callable[[JsonObject, Sequence[Pass], dict[str, int]], Sequence[int | np.ndarray]]
+    labels: Callable[[JsonObject, Sequence[Window], dict[str, int]], Sequence[int | np.ndarray]]
     """(row, the windows of its first input, index of each label name) -> the true label of each window."""
     tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
     """(model, its transformers output, attention mask (b, s)) -> the task's output."""
@@ -55,7 +55,7 @@ class EncoderTask:
     """(student's output, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
     draw: Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
     """(output, mask, generator) -> labels drawn from the model's own predictions, in the form that `hard` takes."""
-    evidence: Callable[[list[np.ndarray], list[list[Pass]], JsonObject, list[str]], list[float]]
+    evidence: Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], list[float]]
     """(outputs of all windows of a row, the windows of each of its inputs, row, label names) -> the numbers the metric needs."""
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
@@ -105,7 +105,7 @@ class DecoderTask:
     """The transformers class that builds the model from a configuration."""
     items: Callable[[JsonObject], list[JsonValue]]
     """A row -> the texts in it."""
-    labels: Callable[[JsonObject, Sequence[Pass], dict[str, int]], Sequence[np.ndarray]]
+    labels: Callable[[JsonObject, Sequence[Window], dict[str, int]], Sequence[np.ndarray]]
     """(row, its windows, nothing) -> the token after each token of each window, -1 after the last."""
     tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
     """(model, its transformers output, attention mask (b, s)) -> logits (b, s, vocabulary)."""
@@ -113,7 +113,7 @@ class DecoderTask:
     """(logits, labels, mask (b, s)) -> loss of each window against the tokens that came, (b,)."""
     soft: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
     """(student's logits, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
-    evidence: Callable[[list[np.ndarray], list[list[Pass]], JsonObject, list[str]], list[float]]
+    evidence: Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], list[float]]
     """(log-probabilities or logits of a text, its window, row, nothing) -> the numbers the metric needs."""
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgekit.runtime.bench.measure import MOST_SAMPLES, fixed_length, main, measure, sample, spread_order, warm_up
-from edgekit.runtime.tokenise import Pass
+from edgekit.runtime.tokenise import Window
 from tests.tiny_onnx import specification, write_items, write_variant
 
 
@@ -72,8 +72,8 @@ def test_any_stretch_of_rows_has_the_lengths_of_all() -> None:
 
 
 def test_fixed_lengths_keep_the_ends() -> None:
-    def one(*ids: int) -> list[Pass]:
-        return [Pass(np.array(ids), None, np.zeros((len(ids), 2)), np.zeros(len(ids)), "")]
+    def one(*ids: int) -> list[Window]:
+        return [Window(np.array(ids), None, np.zeros((len(ids), 2)), np.zeros(len(ids)), "")]
 
     found = fixed_length([one(2, 7, 8, 9, 3), one(2, 5, 3)], 16).ids
     assert found.shape == (16,) and found.dtype == np.int64

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.processors.question_answering import prepare
 from edgekit.runtime.processors.token_classification import first_tokens, spans
-from edgekit.runtime.tokenise import Pass, load_tokeniser
+from edgekit.runtime.tokenise import Window, load_tokeniser
 from edgekit.tasks import find_task
 from edgekit.tasks.encoders.question_answering import exact_match, labels, word_f1
 
 TAGS = ["O", "B-room", "I-room", "B-colour", "I-colour"]
 
 
-def one_pass(words: list[int], text: str = "") -> Pass:
+def one_pass(words: list[int], text: str = "") -> Window:
     count = len(words)
-    return Pass(np.arange(count), None, np.zeros((count, 2), dtype=np.int64), np.array(words), text)
+    return Window(np.arange(count), None, np.zeros((count, 2), dtype=np.int64), np.array(words), text)
 
 
 @settings(max_examples=60, deadline=None)
@@ -75,11 +75,11 @@ def test_windows_hold_all_of_a_context_and_every_answer(tiny_model: Path, length
     tokenise = load_tokeniser(tiny_model / "tokenizer.json", length, segments=True)
     context = "turn on the red light in the kitchen . paint the hall blue . is the white light in the office on ? " * 4
     item = {"question": "paint what ?", "context": context}
-    passes = prepare(tokenise, item)
-    assert all(len(one.ids) <= length for one in passes)
-    assert (len(passes) > 1) == (length < 512)
+    windows = prepare(tokenise, item)
+    assert all(len(one.ids) <= length for one in windows)
+    assert (len(windows) > 1) == (length < 512)
     covered = set()
-    for one in passes:
+    for one in windows:
         assert one.types is not None and set(one.types[one.words >= 0].tolist()) == {1}
         for low, high in one.offsets[one.words >= 0]:
             covered |= set(range(low, high))
@@ -87,9 +87,9 @@ def test_windows_hold_all_of_a_context_and_every_answer(tiny_model: Path, length
     for start in (context.find("kitchen"), context.rfind("office")):
         text = context[start:].split()[0]
         row: dict[str, Any] = {**item, "answers": {"text": [text], "answer_start": [start]}}
-        wanted = labels(row, passes, {})
+        wanted = labels(row, windows, {})
         assert any(label[0] >= 0 for label in wanted)
-        for one, (first, last) in zip(passes, wanted, strict=True):
+        for one, (first, last) in zip(windows, wanted, strict=True):
             if first >= 0:
                 assert context[one.offsets[first, 0] : one.offsets[last, 1]] == text
 

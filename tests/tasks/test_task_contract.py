@@ -14,8 +14,8 @@ import transformers
 
 import edgekit.tasks
 from edgekit.errors import BadInput
-from edgekit.runtime.processors import decoder
-from edgekit.runtime.tokenise import Pass
+from edgekit.runtime.processors import processor
+from edgekit.runtime.tokenise import Window
 from edgekit.tasks import DecoderTask, EncoderTask, decoder_task, encoder_task, find_task, task_names
 
 FOLDER = Path(edgekit.tasks.__file__).parent
@@ -27,7 +27,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "feature-extraction": {"sentence1": "a", "sentence2": "b", "score": 0.5},
     "text-generation": {"text": "a b"},
 }
-WINDOW = Pass(
+WINDOW = Window(
     ids=np.array([1, 2, 3, 4]),
     types=None,
     offsets=np.array([[0, 0], [0, 1], [2, 3], [0, 0]]),
@@ -57,7 +57,7 @@ def test_its_facts_are_stated(name: str) -> None:
     assert task.name == name and task.title and task.metric and task.output
     assert set(task.columns) <= set(ROWS[name]) and not set(task.columns) & set(task.optional)
     assert hasattr(transformers, task.auto)
-    assert decoder(name).prepare, "the runtime answers every task"
+    assert processor(name).prepare, "the runtime answers every task"
     assert task.metric_on(task.columns) == task.metric
     assert task.metric_on(["text"]) == (task.alone or task.metric)
 

@@ -13,7 +13,7 @@ import torch
 from edgekit.compress.distillation.sampling import complete, ends_of, feed_of
 from edgekit.errors import BadInput
 from edgekit.progress import Progress
-from edgekit.runtime.tokenise import Pass
+from edgekit.runtime.tokenise import Window
 from edgekit.tasks.encode import Encoded
 
 __all__ = ["completions", "prompts_of"]
@@ -75,6 +75,6 @@ def completions(
     return replace(prompts, inputs=[], windows=passes, labels=labels)
 
 
-def _pass(ids: np.ndarray) -> Pass:
+def _pass(ids: np.ndarray) -> Window:
     """Tokens that stand for themselves: they come from no text."""
-    return Pass(ids, None, np.zeros((len(ids), 2), dtype=np.int64), np.full(len(ids), -1), "")
+    return Window(ids, None, np.zeros((len(ids), 2), dtype=np.int64), np.full(len(ids), -1), "")

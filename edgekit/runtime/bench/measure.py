@@ -23,9 +23,9 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 
 from edgekit.runtime.errors import EdgekitError  # noqa: E402
-from edgekit.runtime.processors import decoder  # noqa: E402
+from edgekit.runtime.processors import processor  # noqa: E402
 from edgekit.runtime.providers.session import open_session  # noqa: E402
-from edgekit.runtime.tokenise import Pass, load_tokeniser  # noqa: E402
+from edgekit.runtime.tokenise import Window, load_tokeniser  # noqa: E402
 
 __all__ = ["fixed_length", "main", "measure", "sample", "spread_order", "warm_up"]
 
@@ -69,11 +69,11 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     names, run, providers = _opened(spec, folder)
     phases["session_ms"] = _since(started)
     memory["after_session_mb"] = _peak_mb()
-    task = decoder(spec["task"])
+    task = processor(spec["task"])
     tokenise = load_tokeniser(folder / "tokenizer.json", spec["max_length"], segments="token_type_ids" in names)
     with Path(spec["items"]).open(encoding="utf-8") as file:
-        passes = task.prepare(tokenise, json.loads(next(file)))
-        given = feeds(passes, names)
+        windows = task.prepare(tokenise, json.loads(next(file)))
+        given = feeds(windows, names)
         started = _now()
         outputs = run(given)
         phases["first_run_ms"] = _since(started)
@@ -89,19 +89,19 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     labels = [str(number) for number in range(outputs[0].shape[-1])]
     started = _now()
     for _ in range(50):
-        task.answer(outputs, passes, labels)
+        task.answer(outputs, windows, labels)
     phases["postprocess_ms"] = _since(started) / 50
     order = spread_order([sum(len(one.ids) for one in item) for item in prepared], generator)
     real = [prepared[index] for index in order]
     samples, cpu_ms = {}, {}
-    windows: dict[str, tuple[int, int, int]] = {}
+    spans: dict[str, tuple[int, int, int]] = {}
     for name in spec["scenarios"]:
         inputs = [feeds(item, names) for item in (real if name == "real" else [[fixed_length(real, int(name))]])]
         cpu, started = time.process_time(), _now()
         share = 1.0 if name == "real" else FIXED_SHARE
         warm, samples[str(name)] = _timed(run, inputs, spec, share)
         cpu_ms[str(name)] = (time.process_time() - cpu) * 1000 / (warm + len(samples[str(name)]))
-        windows[str(name)] = (started, _now(), warm + len(samples[str(name)]))  # for the supervisor, which reads energy
+        spans[str(name)] = (started, _now(), warm + len(samples[str(name)]))  # for the supervisor, which reads energy
     turn = cycle([feeds(item, names) for item in real])
     traffic = _traffic(spec["traffic"], lambda: run(next(turn)), spec["seed"]) if spec.get("traffic") else None
     memory["peak_mb"] = _peak_mb()
@@ -110,7 +110,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "memory": memory,
         "samples": samples,
         "cpu_ms": cpu_ms,
-        "windows": windows,
+        "windows": spans,
         "traffic": traffic,
         "providers": providers,
     }
@@ -128,9 +128,9 @@ def _opened(spec: dict[str, Any], folder: Path) -> tuple[list[str], Callable[[li
     return names, lambda given: [session.run(None, feed)[0] for feed in given], list(session.get_providers())
 
 
-def feeds(passes: list[Pass], names: list[str]) -> list[Feed]:
-    """What is fed for one answer: each pass' inputs that the model takes."""
-    return [{name: array for name, array in one.feed().items() if name in names} for one in passes]
+def feeds(windows: list[Window], names: list[str]) -> list[Feed]:
+    """What is fed for one answer: each window's inputs that the model takes."""
+    return [{name: array for name, array in one.feed().items() if name in names} for one in windows]
 
 
 def _timed(run: Callable[[Any], Any], inputs: list[Any], spec: dict[str, Any], share: float) -> tuple[int, list[float]]:
@@ -195,14 +195,14 @@ def spread_order(lengths: list[int], generator: np.random.Generator) -> list[int
     return [int(row) for row in rows[ranks]]
 
 
-def fixed_length(real: list[list[Pass]], length: int) -> Pass:
-    """Real tokens in one pass of `length`: passes joined and cut, with a pass' first and last token (CLS, SEP) at the ends."""
+def fixed_length(real: list[list[Window]], length: int) -> Window:
+    """Real tokens in one window of `length`: windows joined and cut, with a window's first and last token (CLS, SEP) at the ends."""
     first = real[0][0]
     inner = np.concatenate([one.ids[1:-1] for item in real[:200] for one in item])
     body = np.resize(inner, length - 2) if len(inner) else np.full(length - 2, first.ids[0])
     ids = np.concatenate([first.ids[:1], body, first.ids[-1:]]).astype(np.int64)
     types = None if first.types is None else np.zeros_like(ids)
-    return Pass(ids, types, np.zeros((length, 2), dtype=np.int64), np.full(length, -1, dtype=np.int64), "")
+    return Window(ids, types, np.zeros((length, 2), dtype=np.int64), np.full(length, -1, dtype=np.int64), "")
 
 
 def _traffic(wanted: dict[str, Any], one: Callable[[], Any], seed: int) -> dict[str, Any]:

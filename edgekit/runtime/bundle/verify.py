@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.model import load
-from edgekit.runtime.processors import decoder
+from edgekit.runtime.processors import processor
 
 __all__ = ["said", "verify"]
 
@@ -33,18 +33,18 @@ def verify(path: str | Path) -> dict[str, Any]:
     rows = json.loads((model.bundle.folder / name).read_text(encoding="utf-8"))["rows"]
     if len(rows) != manifest.golden.count:
         raise CheckFailed(f"{len(rows)} golden inputs instead of {manifest.golden.count}", where=name)
-    task = decoder(manifest.task)
+    task = processor(manifest.task)
     faults, worst, largest = [], 0.0, 0.0
     for number, row in enumerate(rows):
-        passes = task.prepare(model.tokenise, row["input"])
-        if [one.ids.tolist() for one in passes] != row["input_ids"]:
+        windows = task.prepare(model.tokenise, row["input"])
+        if [one.ids.tolist() for one in windows] != row["input_ids"]:
             faults.append(f"input {number}: other tokens than where the bundle was made")
             continue
-        outputs = model.outputs(passes)
+        outputs = model.outputs(windows)
         wanted = [np.asarray(output, dtype=np.float32) for output in row["outputs"]]
         difference, single = _differences(outputs, wanted)
         worst, largest = max(worst, difference), max(largest, single)
-        answer = task.answer(outputs, passes, manifest.labels)
+        answer = task.answer(outputs, windows, manifest.labels)
         if not difference <= manifest.golden.tolerance:
             faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.golden.tolerance:g}")
         elif row["margin"] is not None and row["margin"] > 2 * single and said(answer) != row["answer"]:

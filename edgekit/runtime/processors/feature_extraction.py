@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.processors import finite
-from edgekit.runtime.tokenise import Pass, Tokeniser
+from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite
+from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "answer", "line", "prepare"]
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
-    """One pass for a text."""
+def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
+    """One window for a text."""
     return [tokenise.text(item)]
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
-    """The unit vector float32 (1, width) of a text; `top_k` has no meaning here.
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
+    """The unit vector float32 (1, hidden size) of a text; `top_k` has no meaning here.
 
     Raises:
         CheckFailed: an output that is not finite or of another shape.
@@ -35,3 +35,8 @@ def line(answer: dict[str, Any]) -> str:
     """The first numbers of the vector and its length."""
     shown = ", ".join(f"{value:.4f}" for value in answer["embedding"][:6])
     return f"[{shown}, ...]  ({len(answer['embedding'])} numbers)"
+
+
+PROCESSOR = Processor(
+    prepare, answer, line, outputs=(Output("embedding", "FP32", 2, lambda answer: answer["embedding"]), TRUNCATED)
+)

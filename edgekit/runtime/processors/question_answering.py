@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
-from edgekit.runtime.processors import finite, softmax
-from edgekit.runtime.tokenise import Pass, Tokeniser
+from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
+from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["LONGEST_ANSWER", "STRIDE", "answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "answer", "line", "prepare"]
 
 STRIDE = 64
 """Tokens that neighbouring windows share, at most a quarter of the longest input."""
@@ -26,8 +26,8 @@ LONGEST_ANSWER = 30
 """Tokens."""
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
-    """A pass for each window of {"question": ..., "context": ...}.
+def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
+    """Each window of {"question": ..., "context": ...}.
 
     Raises:
         BadInput: not such an object, or texts that cannot be used.
@@ -37,7 +37,7 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Pass]:
     return tokenise.pair(item["question"], item["context"], min(STRIDE, tokenise.max_length // 4))
 
 
-def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
     """The best span of logits float32 (1, length, 2) of each window: its text, [start, end) in the context, and score.
 
     `answers` holds the `top_k` best if above 1. Empty text with score 0 where no span competes.
@@ -46,7 +46,7 @@ def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str],
         CheckFailed: logits that are not finite or of another shape.
     """
     best: dict[tuple[int, int], float] = {}
-    for logits, window in zip(outputs, passes, strict=True):
+    for logits, window in zip(outputs, windows, strict=True):
         if logits.shape != (1, len(window.ids), 2):
             raise CheckFailed(f"the model gave {logits.shape} for the starts and ends of {len(window.ids)} tokens")
         inside = np.flatnonzero(window.words >= 0)
@@ -57,11 +57,11 @@ def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str],
                     span = int(window.offsets[inside[start], 0]), int(window.offsets[inside[end], 1])
                     best[span] = max(best.get(span, -np.inf), float(starts[start] + ends[end]))
     order = sorted(best, key=lambda span: (-best[span], span))[:BEST]
-    chances = softmax(np.array([best[span] for span in order])) if order else np.zeros(0)
-    text = passes[0].text
+    probabilities = softmax(np.array([best[span] for span in order])) if order else np.zeros(0)
+    text = windows[0].text
     found = [
-        {"text": text[low:high], "start": low, "end": high, "score": round(float(chance), 6)}
-        for (low, high), chance in zip(order, chances, strict=True)
+        {"text": text[low:high], "start": low, "end": high, "score": round(float(probability), 6)}
+        for (low, high), probability in zip(order, probabilities, strict=True)
     ]
     first = found[0] if found else {"text": "", "start": 0, "end": 0, "score": 0.0}
     return {**first, "answers": found[:top_k]} if top_k > 1 else first
@@ -70,3 +70,18 @@ def answer(outputs: list[np.ndarray], passes: list[Pass], labels: Sequence[str],
 def line(answer: dict[str, Any]) -> str:
     """The answer and its score."""
     return f"{answer['text']}  {answer['score']:.3f}"
+
+
+PROCESSOR = Processor(
+    prepare,
+    answer,
+    line,
+    outputs=(
+        Output("answer", "BYTES", 1, lambda answer: answer["text"]),
+        Output("start", "INT64", 1, lambda answer: answer["start"]),
+        Output("end", "INT64", 1, lambda answer: answer["end"]),
+        Output("score", "FP32", 1, lambda answer: answer["score"]),
+        TRUNCATED,
+    ),
+    texts=lambda pairs: (("question", "context"), ()),
+)

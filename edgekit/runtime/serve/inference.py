@@ -49,7 +49,9 @@ def model_metadata(model: Model) -> dict[str, Any]:
         "versions": [VERSION],
         "platform": "edgekit_onnxruntime",
         "inputs": [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in input_names(model)[0]],
-        "outputs": [{"name": name, "datatype": kind, "shape": [-1] * count} for name, kind, count, _ in outputs_of(task)],
+        "outputs": [
+            {"name": output.name, "datatype": output.datatype, "shape": [-1] * output.dimensions} for output in outputs_of(task)
+        ],
     }
 
 
@@ -130,7 +132,7 @@ def _inputs(given: Any, model: Model, batch: int, blob: memoryview) -> dict[str,
 
 
 def _outputs(given: Any, model: Model, every: bool) -> tuple[list[str], set[str]]:
-    known = [name for name, *_ in outputs_of(model.bundle.manifest.task)]
+    known = [output.name for output in outputs_of(model.bundle.manifest.task)]
     if given is None or given == []:
         return known, set(known) if every else set()
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):

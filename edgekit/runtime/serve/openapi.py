@@ -114,7 +114,7 @@ def _stop() -> Schema:
 def _infer(model: Model, limits: Limits) -> Schema:
     """The request; that `shape` and `data` must agree is more than a schema can say."""
     needed, optional = input_names(model)
-    names = [name for name, *_ in outputs_of(model.bundle.manifest.task)]
+    names = [output.name for output in outputs_of(model.bundle.manifest.task)]
     tensor = _object(
         {
             "name": {"enum": [*needed, *optional]},

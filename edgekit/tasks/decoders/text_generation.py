@@ -16,17 +16,17 @@ from edgekit.tasks.task import DecoderTask
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject
-    from edgekit.runtime.tokenise import Pass
+    from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
 
 
-def labels(row: JsonObject, windows: Sequence[Pass], index: dict[str, int]) -> list[np.ndarray]:
+def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) -> list[np.ndarray]:
     """The token after each token; -1 after the last."""
     return [np.append(window.ids[1:], -1) for window in windows]
 
 
-def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
     """Sum of the log-probabilities of a text's tokens after the first, and their number.
 
     `outputs` holds these log-probabilities (1, tokens - 1), as a device gives them, or a training model's logits

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import BaseModelOutput
 
     from edgekit.runtime.jsontypes import JsonObject
-    from edgekit.runtime.tokenise import Pass
+    from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
 
@@ -41,7 +41,7 @@ def tensor(model: PreTrainedModel, output: BaseModelOutput, mask: torch.Tensor) 
     return torch.nn.functional.normalize(pooled, dim=-1)
 
 
-def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
     """The cosine of the two sentences, and the score a person gave them; of a text alone, the cosine to the original's embedding.
 
     Raises:

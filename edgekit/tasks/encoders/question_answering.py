@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
     from edgekit.runtime.jsontypes import JsonObject
-    from edgekit.runtime.tokenise import Pass
+    from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK", "exact_match", "word_f1"]
 
@@ -32,7 +32,7 @@ class Answers(TypedDict):
     answer_start: list[int]
 
 
-def labels(row: JsonObject, windows: Sequence[Pass], index: dict[str, int]) -> list[np.ndarray]:
+def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) -> list[np.ndarray]:
     """(start, end) token of the first answer in each window that holds all of it; -1 elsewhere, so that no loss counts there."""
     answers = cast("Answers | None", row["answers"])
     if answers is None or not answers["text"]:
@@ -55,7 +55,7 @@ def tensor(model: PreTrainedModel, output: QuestionAnsweringModelOutput, mask: t
     return torch.stack((output.start_logits, output.end_logits), dim=-1)
 
 
-def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
     """Word F1 and exact match of the predicted span, each against whichever true answer it fits best."""
     predicted = answer(outputs, inputs[0], names)["text"]
     true = cast("Answers", row["answers"])["text"] or [""]

@@ -12,7 +12,7 @@ from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
-    from edgekit.runtime.tokenise import Pass
+    from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
 
@@ -22,12 +22,12 @@ def items(row: JsonObject) -> list[JsonValue]:
     return [{"text": row["text"], "text_pair": row["text_pair"]} if "text_pair" in row else row["text"]]
 
 
-def labels(row: JsonObject, windows: Sequence[Pass], index: dict[str, int]) -> list[int]:
+def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) -> list[int]:
     """The index of the row's label; -1 where it has none."""
     return [-1 if row["label"] is None else index[str(row["label"])]]
 
 
-def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
     """1.0 where the largest logit is the row's label, else 0.0; their mean is accuracy."""
     return [float(names[int(outputs[0][0].argmax())] == row["label"])]
 

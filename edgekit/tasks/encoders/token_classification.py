@@ -13,12 +13,12 @@ from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject
-    from edgekit.runtime.tokenise import Pass
+    from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
 
 
-def labels(row: JsonObject, windows: Sequence[Pass], index: dict[str, int]) -> list[np.ndarray]:
+def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) -> list[np.ndarray]:
     """A word's tag at its first token, -1 at the others: one label a word, as it is scored (Devlin et al. 2019, section 5.3)."""
     (window,) = windows
     indices = np.full(len(window.ids), -1, dtype=np.int64)
@@ -29,7 +29,7 @@ def labels(row: JsonObject, windows: Sequence[Pass], index: dict[str, int]) -> l
     return [indices]
 
 
-def evidence(outputs: list[np.ndarray], inputs: list[list[Pass]], row: JsonObject, names: list[str]) -> list[float]:
+def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
     """Numbers of correct, of predicted and of true entities. Words beyond the length limit count as untagged."""
     ((window,),) = inputs
     tags = [names[label] for label in outputs[0][0][first_tokens(window.words)].argmax(axis=-1)]

@@ -14,7 +14,7 @@ from edgekit.runtime.bundle.manifest import parse_manifest
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.model import load
-from edgekit.runtime.processors import decoder as decoder_of
+from edgekit.runtime.processors import processor
 from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TINY, TinyDecoder
 from tests.runtime.generate.tiny_language_bundle import make_bundle
 
@@ -64,17 +64,17 @@ def test_a_bundle_answers(tiny_bundle: Path) -> None:
 
 def test_golden_inputs_of_a_language_model_are_scores(tiny_bundle: Path) -> None:
     model = load(tiny_bundle)
-    task = decoder_of("text-generation")
-    passes = task.prepare(model.tokenise, "a hat in the inn")
-    outputs = model.outputs(passes)
-    assert [output.shape for output in outputs] == [(1, len(passes[0].ids) - 1)]
-    answer = task.answer(outputs, passes, [])
+    task = processor("text-generation")
+    windows = task.prepare(model.tokenise, "a hat in the inn")
+    outputs = model.outputs(windows)
+    assert [output.shape for output in outputs] == [(1, len(windows[0].ids) - 1)]
+    answer = task.answer(outputs, windows, [])
     assert answer["perplexity"] == pytest.approx(np.exp(-outputs[0].mean()), rel=1e-4)
     assert task.line(answer).startswith("perplexity ") and task.line({"text": "so"}) == "so"
     with pytest.raises(CheckFailed, match="shape"):
-        task.answer([outputs[0][:, 1:]], passes, [])
+        task.answer([outputs[0][:, 1:]], windows, [])
     with pytest.raises(CheckFailed, match="NaN"):
-        task.answer([outputs[0] * np.nan], passes, [])
+        task.answer([outputs[0] * np.nan], windows, [])
     with pytest.raises(BadInput, match="more than the bundle's 128"):
         model.outputs(task.prepare(model.tokenise, "hat " * 200))
 

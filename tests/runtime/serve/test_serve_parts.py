@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.processors import decoder
+from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, check_names, parse_json
 from edgekit.runtime.serve.metrics import Metrics
@@ -131,9 +131,9 @@ def test_columns_of_every_task_come_from_its_own_answers() -> None:
         "text-generation": [{"text": "a", "ended": "stop", "prompt_tokens": 2, "new_tokens": 1}],
     }
     for task, given in answers.items():
-        assert decoder(task)
+        assert processor(task)
         made = columns(task, given)
-        assert [column.name for column in made] == [name for name, *_ in outputs_of(task)]
+        assert [column.name for column in made] == [output.name for output in outputs_of(task)]
         documents, _ = write_columns(made, set())
         assert json.loads(json.dumps(documents)) == documents
         _, blob = write_columns(made, {column.name for column in made})
