@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.language_quality.page import write_page
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "language_quality"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "language_quality"
 
 
 def test_the_page_is_made_from_the_results(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.publish import write_tables
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 PAGES = ("README.md", "benchmarks/README.md")
 

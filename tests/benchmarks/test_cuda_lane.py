@@ -14,7 +14,7 @@ from benchmarks.commands import command_today
 from benchmarks.cuda.page import page
 from edgekit.runtime.providers.names import CUDA
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = json.loads((ROOT / "benchmarks" / "cuda" / "results.json").read_text(encoding="utf-8"))
 
 

@@ -25,7 +25,7 @@ from edgekit.progress import Show
 from edgekit.runtime.bench.supervise import Runs
 from edgekit.store import Artifact, Stage
 
-METHODS = Path(__file__).resolve().parents[1] / "benchmarks" / "methods"
+METHODS = Path(__file__).resolve().parents[2] / "benchmarks" / "methods"
 
 
 def test_the_page_is_written_from_the_committed_results(tmp_path: Path) -> None:

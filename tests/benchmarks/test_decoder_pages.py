@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.decoders.page import page
 from benchmarks.language_distillation.page import write_page
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_beside_its_peers() -> None:
