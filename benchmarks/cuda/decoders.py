@@ -50,7 +50,7 @@ def make(folder: Path, *, tiny: bool) -> None:
     from edgekit.config.quantize import Float16, WeightOnly
     from edgekit.exporter.decoder_graph import write_graph
     from edgekit.models.decoders import describe
-    from edgekit.quantize import weight_only
+    from edgekit.quantize import blocks
     from edgekit.quantize.float16_decoder import decoder_for_gpu
 
     if (folder / "done").is_file():
@@ -67,7 +67,7 @@ def make(folder: Path, *, tiny: bool) -> None:
     }  # fmt: skip
     whole.mkdir(parents=True, exist_ok=True)
     write_graph(describe(source), whole)
-    weight_only.SHARES = np.ones(1)
+    blocks.SHARES = np.ones(1)
     for name, settings in (
         ("float16", Float16(format="float16")),
         ("int4", WeightOnly(format="int4-weights", accuracy_level=0)),

@@ -33,9 +33,9 @@ from edgekit.data.rows import read_rows
 from edgekit.exporter.decoder import export_decoder
 from edgekit.models.files import digest
 from edgekit.progress import Show
-from edgekit.quantize.cache import cache_ranges
 from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.hessians import hessians_of
+from edgekit.quantize.kv_cache import cache_ranges
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION
 from edgekit.store import sha256_file

@@ -10,7 +10,7 @@ from onnx_ir.passes.common import DeduplicateHashedInitializersPass, RemoveUnuse
 
 from edgekit.onnx_graph.operators import MICROSOFT
 
-__all__ = ["replace", "save"]
+__all__ = ["replace", "save", "tidy"]
 
 
 def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node], result: ir.Value) -> None:
@@ -27,8 +27,8 @@ def replace(graph: ir.Graph, old: Sequence[ir.Node], new: Sequence[ir.Node], res
     ir.convenience.replace_all_uses_with(last.outputs[0], result, replace_graph_outputs=True)
 
 
-def save(model: ir.Model, out: Path, *, microsoft: bool) -> None:
-    """Drop what is no longer used and write `model`; the same model gives the same bytes.
+def tidy(model: ir.Model, *, microsoft: bool) -> None:
+    """Drop what is no longer used from `model`, in place.
 
     Constants that are alike are stored once: a model whose layers share their weights has each many times. `microsoft`: the
     graph has operators of ONNX Runtime's own domain.
@@ -38,4 +38,9 @@ def save(model: ir.Model, out: Path, *, microsoft: bool) -> None:
     if microsoft:
         model.opset_imports[MICROSOFT] = 1
     RemoveUnusedOpsetsPass()(model)
+
+
+def save(model: ir.Model, out: Path, *, microsoft: bool) -> None:
+    """`tidy` the model and write it; the same model gives the same bytes."""
+    tidy(model, microsoft=microsoft)
     ir.save(model, out)

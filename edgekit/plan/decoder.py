@@ -120,11 +120,11 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     reads: dict[str, KeyPart] = {"provider": target.provider} if on_gpu else {}
 
     def run(context: Context) -> JsonObject:
-        from edgekit.quantize.cache import cache_ranges
         from edgekit.quantize.decoder import quantize_decoder
         from edgekit.quantize.float16_decoder import decoder_for_gpu
         from edgekit.quantize.float16_range import check_range
         from edgekit.quantize.hessians import hessians_of
+        from edgekit.quantize.kv_cache import cache_ranges
         from edgekit.tasks.encode import encode, read_split
 
         source, hessians, ranges = context.inputs["exported"], None, None

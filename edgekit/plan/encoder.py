@@ -139,26 +139,33 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
 
     def run(context: Context) -> JsonObject:
         from edgekit.exporter.encoder import FUSED
-        from edgekit.quantize.qat import learned_ranges
-        from edgekit.quantize.select import Evidence, lower
+        from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
+        from edgekit.quantize.learned_ranges import learned_ranges
+        from edgekit.quantize.selection import Evidence
         from edgekit.tasks.encode import encode, labels_of, read_split, score_of
 
         task, folder = encoder_task(settings.task), context.inputs["checkpoint"]
         rows = read_split(context.inputs["rows"], "validation") if selects else []
         validation = encode(folder, rows, task, settings.max_length)
         calibration = encode(folder, read_split(context.inputs["calibration"], "calibration"), task, settings.max_length)
-        metrics = lower(
-            context.inputs["exported"] / (MODEL if plain else FUSED), context.out, context.scratch,
-            provider=target.provider, quantize=quantize, session=target.session, calibration=settings.calibration,
-            calibration_feeds=[window.feed() for window in calibration.windows], learned=learned_ranges(folder),
-            evidence=Evidence(
-                feeds=[window.feed() for window in validation.windows],
-                score=lambda outputs: task.reduce(score_of(task, outputs, validation, rows, labels_of(folder))),
-                floor=selection.floor,
-                timed=selection.timed,
-            ),
+        evidence = Evidence(
+            feeds=[window.feed() for window in validation.windows],
+            score=lambda outputs: task.reduce(score_of(task, outputs, validation, rows, labels_of(folder))),
+            floor=selection.floor,
+            timed=selection.timed,
+        )
+        work = QuantizeWork(
+            source=context.inputs["exported"] / (MODEL if plain else FUSED),
+            out=context.out,
+            session=target.session,
+            calibration=settings.calibration,
+            feeds=[window.feed() for window in calibration.windows],
+            evidence=evidence,
             progress=context.progress,
-        )  # fmt: skip
+            learned=learned_ranges(folder),
+            provider=target.provider,
+        )
+        metrics = quantize_encoder(quantize, work)
         return {**metrics, "bytes": (context.out / MODEL).stat().st_size}
 
     return Stage(
@@ -171,7 +178,7 @@ def stock_stage(exported: Stage) -> Stage:
     """The off-the-shelf baseline: onnxruntime's own dynamic INT8 of the plain graph."""
 
     def run(context: Context) -> JsonObject:
-        from edgekit.quantize.select import stock_int8
+        from edgekit.quantize.baseline import stock_int8
 
         return stock_int8(context.inputs["exported"] / MODEL, context.out)
 

@@ -1,56 +1,50 @@
 """Bias correction: the mean error of rounded weights, taken off the bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
 
-A product with weight error E = W_q - W gives x E too much, on average E[x] E for each output column (equation 15 there). The
+A linear layer with weight error E = W_q - W gives x E too much, on average E[x] E for each output column (equation 15 there). The
 paper derives E[x] from batch normalisation; an encoder has none, so it is measured over calibration rows of the float32 model.
-The pass runs before quantization, on the float32 graph: biases stay exact numbers there and cost no node. It sets the mean of
+It runs before quantization, on the float32 graph: biases stay exact numbers there and cost no node. It sets the mean of
 each column right for the float32 model's own activations, and says nothing of the rest of the error: measure what it buys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.onnx_graph.initializers import add_initializer, array_of
 from edgekit.onnx_graph.linear import LinearNode, bias_input, linear_nodes
-from edgekit.onnx_graph.rewrite import save
 from edgekit.quantize.observe import Feed, channel_means
 
 __all__ = ["correct_biases", "expected_error", "input_means"]
 
 
-def input_means(source: Path, feeds: Sequence[Feed], scratch: Path) -> dict[str, np.ndarray]:
-    """E[x] float64 (in,) of every product's input in float32 model `source`, by the tensor's name, over the rows `feeds`.
+def input_means(model: ir.Model, feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
+    """E[x] float64 (in,) of every linear layer's input in float32 `model`, by the tensor's name, over the rows `feeds`.
 
     Raises:
         BadInput: no rows, rows of padding only, or an activation that is not finite.
     """
-    model = ir.load(source)
-    return channel_means(model, sorted({_input(linear) for linear in linear_nodes(model.graph)}), feeds, scratch)
+    return channel_means(model, sorted({_input(linear) for linear in linear_nodes(model.graph)}), feeds)
 
 
 def correct_biases(
-    source: Path,
-    out: Path,
+    model: ir.Model,
     restored: Callable[[np.ndarray], np.ndarray],
     means: Mapping[str, np.ndarray],
     *,
     keep: Collection[str] = (),
 ) -> dict[str, int]:
-    """Write float32 model `source` with corrected biases to `out`; returns how many products were corrected.
+    """Correct the biases of float32 `model` in place; returns how many linear layers were corrected.
 
     `restored` gives the float32 weight (in, out) that quantization will leave of a weight; `means` are `input_means` of the
-    same model. Products named in `keep` stay in float32 and are not touched. A product without a bias gets one.
+    same model. Linear layers named in `keep` stay in float32 and are not touched. One without a bias gets one.
     """
-    model = ir.load(source)
     found = [linear for linear in linear_nodes(model.graph) if linear.name not in keep]
     shifts = [expected_error(means[_input(linear)], linear.weight, restored(linear.weight)) for linear in found]
     for linear, shift in zip(found, shifts, strict=True):
         _take_off(model.graph, linear.node, shift)
-    save(model, out, microsoft=True)
     return {"corrected": len(found)}
 
 
@@ -66,7 +60,7 @@ def _input(linear: LinearNode) -> str:
 
 
 def _take_off(graph: ir.Graph, node: ir.Node, shift: np.ndarray) -> None:
-    """Subtract `shift` from the bias behind product `node`, wherever the graph keeps it."""
+    """Subtract `shift` from the bias behind linear `node`, wherever the graph keeps it."""
     holder, index = bias_input(node)
     old = holder.inputs[index] if index < len(holder.inputs) else None
     bias = array_of(old)

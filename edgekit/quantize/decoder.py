@@ -1,7 +1,7 @@
-"""A decoder's weights in 4 or 8 bits: every product with a constant weight, the head included, and the embedding.
+"""A decoder's weights in 4 or 8 bits: every MatMul with a constant weight, the head included, and the embedding.
 
 The float32 file is mapped, not read, and one weight is rounded at a time. A head that is the embedding transposed becomes a
-product of its own, so the file holds the table twice, in the widths of both.
+MatMul with a weight of its own, so the file holds the table twice, in the bits of both.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.config.quantize import WeightOnly
-from edgekit.onnx_graph.initializers import array_of
+from edgekit.onnx_graph.initializers import add_initializer, array_of
 from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
+from edgekit.onnx_graph.rewrite import replace
 from edgekit.progress import Progress, silent
-from edgekit.quantize.cache import quantize_cache
+from edgekit.quantize.blocks import Blocks, quantize_blocks
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.rounding import gptq, hqq
-from edgekit.quantize.weight_only import Blocks, block_product, quantize_blocks
+from edgekit.quantize.gptq import gptq
+from edgekit.quantize.hqq import hqq
+from edgekit.quantize.kv_cache import quantize_cache
+from edgekit.quantize.weight_only import block_matmul
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 
 __all__ = ["quantize_decoder"]
 
 Hessians = Callable[[str], np.ndarray]
-"""The input of a product, by the name of its value -> the sum of x x' over calibration tokens, float64 (in, in)."""
+"""The input of a linear layer, by the name of its value -> the sum of x x' over calibration tokens, float64 (in, in)."""
 
 
 def quantize_decoder(
@@ -51,9 +54,8 @@ def quantize_decoder(
         blocks = _round(linear, settings, hessians)
         add = bias_add(linear.node)
         old = [linear.node] if add is None else [linear.node, add[0]]
-        block_product(graph, old, linear.name, blocks, settings, None if add is None else add[1])
-    wide = {"float32": 0, "int8": 8, "int4": 4}[settings.embeddings]
-    embeddings = quantize_embeddings(graph, wide) if wide else 0
+        block_matmul(graph, old, linear.name, blocks, settings, None if add is None else add[1])
+    embeddings = quantize_embeddings(graph, settings.embeddings)
     layers = 0
     if settings.cache == "int8":
         assert cache is not None, "a cache in int8 is given its ranges"
@@ -75,17 +77,6 @@ def _untie(graph: ir.Graph) -> None:
     """x times the embedding, transposed, as a MatMul with a weight of its own."""
     for node in list(graph):
         if node.op_type == "FusedMatMul" and (table := array_of(node.inputs[1])) is not None:
-            turned = ir.Value(
-                name=f"{node.name}.weight",
-                shape=ir.Shape(table.shape[::-1]),
-                const_value=ir.tensor(table.T, name=f"{node.name}.weight"),
-            )
-            turned.dtype = ir.DataType.FLOAT
-            graph.initializers[f"{node.name}.weight"] = turned
+            turned = add_initializer(graph, f"{node.name}.weight", table.T)
             new = ir.node("MatMul", [node.inputs[0], turned], name=node.name)
-            graph.insert_before(node, new)
-            new.outputs[0].type, new.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
-            if node.outputs[0].is_graph_output():
-                new.outputs[0].name, node.outputs[0].name = node.outputs[0].name, f"{node.name}.tied"
-            ir.convenience.replace_all_uses_with(node.outputs[0], new.outputs[0], replace_graph_outputs=True)
-            graph.remove(node, safe=True)
+            replace(graph, [node], [new], new.outputs[0])

@@ -9,7 +9,6 @@ common input once. Activations are uint8, asymmetric, one range a tensor: with p
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -21,20 +20,19 @@ from edgekit.onnx_graph.linear import LinearNode, bias_add, linear_nodes
 from edgekit.onnx_graph.match import attributes
 from edgekit.onnx_graph.metadata import keep_float
 from edgekit.onnx_graph.operators import MICROSOFT
-from edgekit.onnx_graph.rewrite import replace, save
+from edgekit.onnx_graph.rewrite import replace
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.weights import Integers, quantize_weight
 
 __all__ = ["quantize_dynamic"]
 
 
-def quantize_dynamic(source: Path, out: Path, settings: Int8, *, keep: Collection[str] = ()) -> dict[str, int]:
-    """Write the dynamic INT8 form of fused float32 model `source`; returns counts of what was made.
+def quantize_dynamic(model: ir.Model, settings: Int8, *, keep: Collection[str] = ()) -> dict[str, int]:
+    """Put fused float32 `model` in dynamic INT8 form, in place; returns counts of what was made.
 
-    Products named in `keep` stay float32, and so does the attention that one of them feeds: its other projections are
+    Linear layers named in `keep` stay float32, and so does the attention that one of them feeds: its other projections are
     quantized each by itself.
     """
-    model = ir.load(source)
     graph = model.graph
     counts = {"attention": _attentions(graph, settings, keep), "matmul": 0, "embedding": 0}
     RemoveUnusedNodesPass()(model)  # the projections that the attentions took over
@@ -42,10 +40,8 @@ def quantize_dynamic(source: Path, out: Path, settings: Int8, *, keep: Collectio
         if linear.name not in keep:
             _matmul(graph, linear, settings)
             counts["matmul"] += 1
-    if settings.embeddings != "float32":
-        counts["embedding"] = quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
+    counts["embedding"] = quantize_embeddings(graph, settings.embeddings)
     keep_float(model, keep)
-    save(model, out, microsoft=True)
     return counts
 
 
@@ -132,7 +128,7 @@ def _side_by_side(parts: list[Integers]) -> Integers:
 
 
 def _projection(value: ir.Value | None, found: dict[int, LinearNode]) -> tuple[LinearNode, np.ndarray] | None:
-    """The product and bias that make `value`; None where it is made otherwise."""
+    """The linear layer and bias that make `value`; None where it is made otherwise."""
     node = value.producer() if value is not None else None
     if node is None:
         return None

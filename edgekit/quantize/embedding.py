@@ -6,6 +6,8 @@ nothing else, so the table never exists in float32. Rows that are equal are stor
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import onnx_ir as ir
 
@@ -41,8 +43,11 @@ def block_quantize(table: np.ndarray, block: int, bits: int = 8) -> tuple[np.nda
     return values, scales
 
 
-def quantize_embeddings(graph: ir.Graph, bits: int = 8) -> int:
-    """Replace row lookups in large float32 tables by `bits` (8 or 4) wide ones; returns how many."""
+def quantize_embeddings(graph: ir.Graph, storage: Literal["int8", "int4", "float32"]) -> int:
+    """Replace row lookups in large float32 tables by lookups in tables stored in 8 or 4 bits; returns how many: none in float32."""
+    if storage == "float32":
+        return 0
+    bits = 4 if storage == "int4" else 8
     count = 0
     for node in list(graph):
         if node.op_type != "Gather" or node.attributes.get("axis", ir.AttrInt64("axis", 0)).as_int() != 0:

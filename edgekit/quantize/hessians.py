@@ -1,4 +1,4 @@
-"""Sums of x x' of what every product of a decoder reads over calibration texts, for GPTQ; a few products at a time."""
+"""Sums of x x' of what every linear layer of a decoder reads over calibration texts, for GPTQ; a few layers at a time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ AT_ONCE = 512 * 1024**2
 
 
 def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Callable[[str], np.ndarray]:
-    """A function from the name of a product's input to the float64 (in, in) sum over `texts`, token ids int64 (tokens,) each.
+    """A function from the name of a linear layer's input to the float64 (in, in) sum over `texts`, token ids int64 (tokens,) each.
 
-    Asked in the graph's order it walks over the texts once for every group of products that fits the memory cap.
+    Asked in the graph's order it walks over the texts once for every group of linear layers that fits the memory cap.
 
     Raises:
         BadInput: no texts.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -27,42 +25,38 @@ def check_feeds(feeds: Sequence[Feed]) -> None:
         )
 
 
-def observer(model: ir.Model, names: Sequence[str], scratch: Path) -> Callable[[Feed], list[np.ndarray]]:
+def observer(model: ir.Model, names: Sequence[str]) -> Callable[[Feed], list[np.ndarray]]:
     """A function from one row's inputs to the float32 tensors `names` of `model`, in that order."""
-
-    copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
     copy.graph.outputs.clear()
     for name in names:
         values[name].dtype = ir.DataType.FLOAT
         copy.graph.outputs.append(values[name])
-    path = scratch / "observed.onnx"
-    ir.save(copy, path)
-    session = plain_session(path)
-    path.unlink()
+    session = plain_session(ir.to_proto(copy).SerializeToString())
 
     def run(feed: Feed) -> list[np.ndarray]:
-        found: list[Any] = session.run(list(names), feed)
-        return found
+        tensors: list[np.ndarray] = session.run(list(names), feed)
+        return tensors
 
     return run
 
 
-def channel_extremes(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], scratch: Path) -> dict[str, np.ndarray]:
+def channel_extremes(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
     """max|x_j| of each channel (last axis) of the tensors `names`, float32 (channels,), over all rows and tokens of `feeds`.
 
     Raises:
         BadInput: no rows, rows of padding only, or an activation that is not finite.
     """
     found: dict[str, np.ndarray] = {}
-    for row in _tokens(model, names, feeds, scratch):
+    for row in _tokens(model, names, feeds):
         for name, values in row.items():
             largest = np.abs(values).max(axis=0)
             found[name] = np.maximum(found[name], largest) if name in found else largest
     return found
 
 
-def channel_means(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], scratch: Path) -> dict[str, np.ndarray]:
+def channel_means(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
     """Mean of each channel (last axis) of the tensors `names`, float64 (channels,), over all rows and tokens of `feeds`.
 
     Raises:
@@ -70,19 +64,19 @@ def channel_means(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], 
     """
     sums: dict[str, np.ndarray] = {}
     counts = dict.fromkeys(names, 0)
-    for row in _tokens(model, names, feeds, scratch):
+    for row in _tokens(model, names, feeds):
         for name, values in row.items():
             sums[name] = sums.get(name, 0.0) + values.sum(axis=0, dtype=np.float64)
             counts[name] += len(values)
     return {name: total / counts[name] for name, total in sums.items()}
 
 
-def _tokens(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], scratch: Path) -> Iterator[dict[str, np.ndarray]]:
+def _tokens(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed]) -> Iterator[dict[str, np.ndarray]]:
     """For each row the tensors `names` as (tokens, channels)."""
     check_feeds(feeds)
     if not names:
         return
-    run = observer(model, names, scratch)
+    run = observer(model, names)
     for feed in feeds:
         row = {name: values.reshape(-1, values.shape[-1]) for name, values in zip(names, run(feed), strict=True)}
         wrong = [name for name, values in row.items() if not np.isfinite(values).all()]

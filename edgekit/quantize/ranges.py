@@ -1,6 +1,6 @@
 """Activation ranges from calibration rows: minmax, percentile, entropy, MSE.
 
-Two passes over the rows, one row at a time: the first finds each tensor's extremes, the second fills a histogram of fixed
+The rows are walked through twice, one at a time: the first walk finds each tensor's extremes, the second fills a histogram of fixed
 size between them. Nothing of a row outlives it, so memory is tensors x bins x 8 bytes plus one row's activations,
 whatever the number of rows (ONNX Runtime's own calibrators keep every activation: issues 10503, 11020).
 """
@@ -8,7 +8,6 @@ whatever the number of rows (ONNX Runtime's own calibrators keep every activatio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -33,7 +32,6 @@ def collect(
     model: ir.Model,
     names: Sequence[str],
     feeds: Sequence[Feed],
-    scratch: Path,
     method: Method,
     memory_mb: int,
     progress: Progress,
@@ -55,7 +53,7 @@ def collect(
             where="calibration, memory_mb",
             fix=f'allow {needed} MB, or set method = "minmax", which keeps two numbers a tensor',
         )
-    run = observer(model, names, scratch)
+    run = observer(model, names)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     for done, feed in enumerate(feeds):
         for index, values in enumerate(run(feed)):

@@ -5,17 +5,16 @@ it did. diag(s)^-1 goes where it costs nothing:
 
 - into the scale and bias of the normalisation that makes X. A post-norm encoder (BERT) also adds X to the next sum; that
   reader gets X back through one Mul, two a layer. A pre-norm encoder pays nothing.
-- into the columns of the product that makes X, where what lies between is the same for every positive factor of a channel:
+- into the columns of the linear layer that makes X, where what lies between is the same for every positive factor of a channel:
   a bias, a ReLU, or the values of an attention, whose output mixes tokens and never channels.
 
-GELU and tanh are neither, so the product after one is left as it is.
+GELU and tanh are neither, so the linear layer after one is left as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -24,7 +23,6 @@ from edgekit.errors import BadInput
 from edgekit.onnx_graph.initializers import add_initializer, array_of
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
 from edgekit.onnx_graph.match import attributes
-from edgekit.onnx_graph.rewrite import save
 from edgekit.quantize.observe import Feed, channel_extremes
 
 __all__ = ["migration", "smooth"]
@@ -49,9 +47,9 @@ class _Part:
     axis: int = 0
 
 
-def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch: Path) -> dict[str, int]:
-    """Write the smoothed form of fused float32 model `source` to `out`; returns how many normalisations and linear paths
-    took a factor, and how many tensors are multiplied back for other readers.
+def smooth(model: ir.Model, alpha: float, feeds: Sequence[Feed]) -> dict[str, int]:
+    """Smooth fused float32 `model` in place; returns how many normalisations and linear paths took a factor, and how many
+    tensors are multiplied back for other readers.
 
     `alpha` in [0, 1]: at 1 every channel of the activation reaches 1, at 0 every row of the weights does; between, both share.
 
@@ -60,7 +58,6 @@ def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch
     """
     if not 0 <= alpha <= 1:
         raise BadInput(f"alpha {alpha:g} is not between 0 and 1", where="quantize, smooth")
-    model = ir.load(source)
     graph = model.graph
     readers: dict[ir.Value, list[LinearNode]] = {}
     for linear in linear_nodes(graph):
@@ -70,9 +67,9 @@ def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch
     folds = {value: fold for value in readers if not value.is_graph_output() and (fold := _fold(value)) is not None}
     if not folds:
         raise BadInput(
-            "no product stands behind a normalisation or a linear path", where="quantize, smooth", fix="leave smooth out"
+            "no linear layer stands behind a normalisation or a linear path", where="quantize, smooth", fix="leave smooth out"
         )
-    extremes = channel_extremes(model, [str(value.name) for value in folds], feeds, scratch)
+    extremes = channel_extremes(model, [str(value.name) for value in folds], feeds)
     counts = {"norms": 0, "linears": 0, "restored": 0}
     for value, parts in folds.items():
         weights = [_Part(linear.node, 1, 0 if _out_axis(linear.node) else 1) for linear in readers[value]]
@@ -84,7 +81,6 @@ def smooth(source: Path, out: Path, alpha: float, feeds: Sequence[Feed], scratch
         for part in weights:
             _scale(graph, part, factor)
         counts["norms" if parts[0].node.op_type in NORMS else "linears"] += 1
-    save(model, out, microsoft=True)
     return counts
 
 
@@ -98,7 +94,7 @@ def migration(activation: np.ndarray, weight: np.ndarray, alpha: float) -> np.nd
 
 
 def _out_axis(node: ir.Node) -> int:
-    """The axis of a product's stored weight along which output columns lie."""
+    """The axis of a linear layer's stored weight along which output columns lie."""
     return 0 if node.op_type == "Gemm" and attributes(node).get("transB", 0) else 1
 
 
@@ -119,7 +115,7 @@ def _fold(value: ir.Value) -> list[_Part] | None:
 
 
 def _linear(value: ir.Value | None) -> list[_Part] | None:
-    """Weight and bias of the product that makes `value`, which one node alone reads."""
+    """Weight and bias of the linear layer that makes `value`, which one node alone reads."""
     node = value.producer() if value is not None else None
     if value is None or node is None or len(value.uses()) != 1 or value.is_graph_output():
         return None
@@ -156,9 +152,9 @@ def _scale(graph: ir.Graph, part: _Part, factor: np.ndarray) -> None:
     part.node.replace_input_with(part.index, add_initializer(graph, name, (values * shaped).astype(np.float32)))
 
 
-def _restore(graph: ir.Graph, value: ir.Value, factor: np.ndarray, products: set[ir.Node]) -> int:
-    """Let every reader of `value` but `products` read value * s; returns whether there was one."""
-    others = [(node, index) for node, index in value.uses() if node not in products]
+def _restore(graph: ir.Graph, value: ir.Value, factor: np.ndarray, linears: set[ir.Node]) -> int:
+    """Let every reader of `value` but `linears` read value * s; returns whether there was one."""
+    others = [(node, index) for node, index in value.uses() if node not in linears]
     producer = value.producer()
     if not others or producer is None:
         return 0

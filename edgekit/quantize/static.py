@@ -1,4 +1,4 @@
-"""Static INT8 in QDQ form: ranges from calibration, Quantize/Dequantize pairs around every product with a constant weight.
+"""Static INT8 in QDQ form: ranges from calibration, Quantize/Dequantize pairs around every MatMul with a constant weight.
 
 Standard ONNX operators only, so any provider that knows QDQ can take it; ONNX Runtime's CPU provider turns each group into
 `MatMulIntegerToFloat` or `QLinearMatMul` (its selectors: core/optimizer/qdq_transformer/selectors_actions).
@@ -6,8 +6,7 @@ Standard ONNX operators only, so any provider that knows QDQ can take it; ONNX R
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +15,7 @@ from edgekit.config.quantize import Int8
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
 from edgekit.onnx_graph.metadata import keep_float
-from edgekit.onnx_graph.rewrite import replace, save
+from edgekit.onnx_graph.rewrite import replace
 from edgekit.progress import Progress
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.observe import Feed
@@ -27,31 +26,29 @@ __all__ = ["Ranges", "activation_ranges", "activation_scale", "quantize_static"]
 
 
 Ranges = Mapping[str, tuple[float, float]]
-"""(low, high) of each product's input, by the tensor's name."""
+"""(low, high) of each linear layer's input, by the tensor's name."""
 
 
 def activation_ranges(
-    source: Path,
-    feeds: list[Feed],
+    model: ir.Model,
+    feeds: Sequence[Feed],
     method: Method,
     memory_mb: int,
-    scratch: Path,
     progress: Progress,
     *,
     known: Collection[str] = (),
 ) -> dict[str, tuple[float, float]]:
-    """Calibrated range of each product's input in float32 model `source`, those in `known` left out; raises as `collect`."""
-    names = {str(linear.node.inputs[0].name): None for linear in linear_nodes(ir.load(source).graph) if linear.node.inputs[0]}
+    """Calibrated range of each linear layer's input in float32 `model`, those in `known` left out; raises as `collect`."""
+    names = {str(linear.node.inputs[0].name): None for linear in linear_nodes(model.graph) if linear.node.inputs[0]}
     wanted = [name for name in names if name not in known]
-    return collect(ir.load(source), wanted, feeds, scratch, method, memory_mb, progress) if wanted else {}
+    return collect(model, wanted, feeds, method, memory_mb, progress) if wanted else {}
 
 
-def quantize_static(source: Path, out: Path, settings: Int8, ranges: Ranges, *, keep: Collection[str] = ()) -> dict[str, int]:
-    """Write the static INT8 form of fused float32 model `source` with activation ranges `ranges`; returns counts.
+def quantize_static(model: ir.Model, settings: Int8, ranges: Ranges, *, keep: Collection[str] = ()) -> dict[str, int]:
+    """Put fused float32 `model` in static INT8 form with activation ranges `ranges`, in place; returns counts of what was made.
 
-    Products named in `keep` stay float32 and need no range.
+    Linear layers named in `keep` stay float32 and need no range.
     """
-    model = ir.load(source)
     graph = model.graph
     found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
     shown = {linear.node.inputs[0].name: linear.node.inputs[0] for linear in found}
@@ -59,11 +56,8 @@ def quantize_static(source: Path, out: Path, settings: Int8, ranges: Ranges, *, 
     for linear in found:
         name = linear.node.inputs[0].name
         _matmul(graph, linear, restored[name], activation_scale(*ranges[name], signed=False)[0], settings)
-    embeddings = (
-        0 if settings.embeddings == "float32" else quantize_embeddings(graph, 4 if settings.embeddings == "int4" else 8)
-    )
+    embeddings = quantize_embeddings(graph, settings.embeddings)
     keep_float(model, keep)
-    save(model, out, microsoft=True)
     return {"matmul": len(found), "embedding": embeddings}
 
 
@@ -84,7 +78,7 @@ def _quantized_activation(graph: ir.Graph, value: ir.Value, bounds: tuple[float,
     down = ir.node("QuantizeLinear", [value, *ends], name=f"{value.name}.quantize")
     up = ir.node("DequantizeLinear", [down.outputs[0], *ends], name=f"{value.name}.dequantize")
     producer = value.producer()
-    assert producer is not None, "the input of a product is made by a node"
+    assert producer is not None, "the input of a linear layer is made by a node"
     graph.insert_after(producer, [down, up])
     return up.outputs[0]
 

@@ -9,7 +9,6 @@ ONNX Runtime's own, and TensorRT fuses by itself. Which pairs become INT8 kernel
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -19,29 +18,25 @@ from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
 from edgekit.onnx_graph.metadata import keep_float
 from edgekit.onnx_graph.operators import DEQUANTIZE, QUANTIZE
-from edgekit.onnx_graph.rewrite import replace, save
+from edgekit.onnx_graph.rewrite import replace
 from edgekit.quantize.static import Ranges
 from edgekit.quantize.weights import quantize_weight
 
 __all__ = ["quantize_for_tensorrt"]
 
 
-def quantize_for_tensorrt(
-    source: Path, out: Path, settings: Int8, ranges: Ranges, *, keep: Collection[str] = ()
-) -> dict[str, int]:
-    """Write the INT8 form of the exported float32 model `source` with activation ranges `ranges`; returns counts.
+def quantize_for_tensorrt(model: ir.Model, settings: Int8, ranges: Ranges, *, keep: Collection[str] = ()) -> dict[str, int]:
+    """Put float32 `model` as it was exported in INT8 form with activation ranges `ranges`, in place; returns counts.
 
-    Products named in `keep` stay float32 and need no range.
+    Linear layers named in `keep` stay float32 and need no range.
     """
-    model = ir.load(source)
     graph = model.graph
     found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
     shown = {str(linear.node.inputs[0].name): linear.node.inputs[0] for linear in found}
     restored = {name: _pair(graph, value, ranges[name]) for name, value in shown.items()}
     for linear in found:
-        _product(graph, linear, restored[str(linear.node.inputs[0].name)], settings)
+        _linear(graph, linear, restored[str(linear.node.inputs[0].name)], settings)
     keep_float(model, keep)
-    save(model, out, microsoft=False)
     return {"matmul": len(found), "embedding": 0}
 
 
@@ -55,12 +50,12 @@ def _pair(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.V
     down = ir.node(QUANTIZE, [value, *ends], name=f"{value.name}.quantize")
     up = ir.node(DEQUANTIZE, [down.outputs[0], *ends], name=f"{value.name}.dequantize")
     producer = value.producer()
-    assert producer is not None, "the input of a product is made by a node"
+    assert producer is not None, "the input of a linear layer is made by a node"
     graph.insert_after(producer, [down, up])
     return up.outputs[0]
 
 
-def _product(graph: ir.Graph, linear: LinearNode, activation: ir.Value, settings: Int8) -> None:
+def _linear(graph: ir.Graph, linear: LinearNode, activation: ir.Value, settings: Int8) -> None:
     integers = quantize_weight(linear.weight, per_channel=settings.per_channel, reduce_range=settings.reduce_range)
     stored = [
         add_initializer(graph, f"{linear.name}.weight", integers.values),

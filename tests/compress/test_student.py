@@ -27,6 +27,7 @@ from edgekit.plan.recipes import recipe_model
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
 from tests.plan.faults import faults_in
+from tests.quantize.files import rewritten
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -114,7 +115,7 @@ def test_a_narrow_student_exports_and_quantizes(work: Work, tmp_path: Path) -> N
 
     distill.run(work, settings(layers=2, width=23, heads=3, neurons=40))
     export(work.out, tmp_path, task="text-classification", max_length=32)
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
+    rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
     found = score(tmp_path / "int8.onnx", work.out, work.rows / "test.jsonl", task="text-classification", max_length=32)
     assert found.mean() > 0.8
 

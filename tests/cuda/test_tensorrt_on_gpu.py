@@ -23,7 +23,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgekit.config.recipe import Calibration
-    from edgekit.quantize.select import Evidence, lower
+    from edgekit.progress import silent
+    from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
+    from edgekit.quantize.selection import Evidence
     from edgekit.runtime.bundle.names import MODEL
 
     folder, target = tmp_path_factory.mktemp("tensorrt"), load_target("tensorrt")
@@ -31,11 +33,19 @@ def made(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     feeds = [
         {"input_ids": generator.integers(5, 50, (1, 12)), "attention_mask": np.ones((1, 12), dtype=np.int64)} for _ in range(16)
     ]
-    lower(
-        tiny_export / MODEL, folder, folder, quantize=target.quantize, session=target.session, calibration=Calibration(),
-        calibration_feeds=feeds, evidence=Evidence([], lambda outputs: 0.0, 0.0, False), provider=target.provider,
-        progress=lambda *_: None,
-    )  # fmt: skip
+    quantize_encoder(
+        target.quantize,
+        QuantizeWork(
+            source=tiny_export / MODEL,
+            out=folder,
+            session=target.session,
+            calibration=Calibration(),
+            feeds=feeds,
+            evidence=Evidence([], lambda outputs: 0.0, 0.0, False),
+            progress=silent,
+            provider=target.provider,
+        ),
+    )
     return folder / "model.onnx"
 
 

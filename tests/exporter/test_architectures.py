@@ -26,6 +26,7 @@ from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.tasks.graph import Graph
 from edgekit.tasks.masking import arguments_for, mask_for
+from tests.quantize.files import rewritten
 
 LAYERS, LIMIT = 2, 30
 COMMON = {
@@ -135,7 +136,7 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
         assert found[operator] >= count if operator == "SkipLayerNormalization" else found[operator] == count, operator
     changed = set(fuse(ir.load(tmp_path / "model.onnx"), LIMIT))
     assert changed & set().union(*OWN_PASSES.values()) == OWN_PASSES.get(family, set())
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
+    rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
     between_activations = {"MatMul"} if family == "deberta-v2" else set()  # probabilities times values
     assert {"MatMul", "Gemm"} & set(operators(tmp_path / "int8.onnx")) == between_activations
     for batch, length in ((1, 9), (3, 17), (2, LIMIT)):
@@ -153,7 +154,7 @@ def test_empty_layers_of_a_model_with_a_shared_position_bias(tmp_path: Path) -> 
     cut(model, [[3], [], [0, 1, 2]], [[], range(48), [7, 3]])
     module = export_graphs(model, tmp_path)
     check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, LIMIT, 1e-4, per_token=False)
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
+    rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
     feed = rows(model, 3, 17)
     with torch.no_grad():
         assert cosine(run(tmp_path / "int8.onnx", feed), model(**feed).logits.numpy()) > 0.99

@@ -16,6 +16,7 @@ from edgekit.models.checkpoint import load, save
 from edgekit.models.narrow import hidden_size_of, narrow
 from edgekit.models.shapes import LayerShape, cut, keep_layers, shapes_of
 from tests.exporter.test_architectures import NAMES, build, export_graphs, rows
+from tests.quantize.files import rewritten
 
 KEPT = [number for number in range(32) if number % 6 not in (1, 4)][:21]
 """21 of 32, which four heads do not divide."""
@@ -68,7 +69,7 @@ def test_it_exports(family: str, tmp_path: Path) -> None:
     narrow(model, KEPT)
     module = export_graphs(model, tmp_path)
     check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, 30, 1e-4, per_token=False)
-    quantize_dynamic(tmp_path / "fused.onnx", tmp_path / "int8.onnx", Int8())
+    rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
 
 
 def test_layers_without_heads_or_neurons_are_narrowed_too() -> None:

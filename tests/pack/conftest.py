@@ -15,6 +15,7 @@ from edgekit.pack.golden import make_golden
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.runtime.bundle.manifest import Versions
 from edgekit.tasks.encode import labels_of, read_split
+from tests.quantize.files import rewritten
 from tests.tiny_manifest import tiny_manifest
 
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers", "torch")
@@ -27,7 +28,7 @@ AUDIT = {
 @pytest.fixture(scope="session")
 def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("packing")
-    quantize_dynamic(tiny_export / "fused.onnx", work / "model.onnx", Int8())
+    rewritten(tiny_export / "fused.onnx", work / "model.onnx", quantize_dynamic, Int8())
     labels = labels_of(tiny_model)
     texts = [row["text"] for row in read_split(tiny_artifact, "train")]
     golden = make_golden(

@@ -13,10 +13,11 @@ from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
+from edgekit.quantize.blocks import quantize_blocks
 from edgekit.quantize.decoder import quantize_decoder
+from edgekit.quantize.gptq import gptq
 from edgekit.quantize.hessians import hessians_of
-from edgekit.quantize.rounding import gptq, hqq
-from edgekit.quantize.weight_only import quantize_blocks
+from edgekit.quantize.hqq import hqq
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import check_graph
 from edgekit.runtime.providers.session import open_session

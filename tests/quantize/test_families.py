@@ -14,13 +14,13 @@ from edgekit.models.anatomy import ENCODERS
 from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.quantize.sensitivity import groups
+from edgekit.quantize.mixed_precision import groups
 from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.static import activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
 from tests.exporter.test_architectures import build, cosine, export_graphs, rows
-from tests.quantize.test_smooth import outputs
+from tests.quantize.files import outputs, rewritten
 
 QUICK = {"distilbert", "modernbert"}
 LINE = [pytest.param(family, marks=[] if family in QUICK else [pytest.mark.slow]) for family in ENCODERS]
@@ -36,21 +36,24 @@ def test_methods_on_every_family(family: str, tmp_path: Path) -> None:
     with torch.no_grad():
         whole = np.concatenate([model(**rows(model, 1, length)).logits.numpy() for length in (4, 9, 17, 25, 30)])
 
-    counts = smooth(source, tmp_path / "smooth.onnx", 0.5, feeds, tmp_path)
+    counts = rewritten(source, tmp_path / "smooth.onnx", smooth, 0.5, feeds)
     assert counts["norms"] >= 2
     assert np.abs(outputs(tmp_path / "smooth.onnx", feeds) - whole).max() < 1e-3
 
-    means = input_means(tmp_path / "smooth.onnx", feeds, tmp_path)
-    correct_biases(
-        tmp_path / "smooth.onnx", tmp_path / "corrected.onnx",
-        lambda weight: quantize_weight(weight, per_channel=True, reduce_range=False).restored(), means,
-    )  # fmt: skip
+    means = input_means(ir.load(tmp_path / "smooth.onnx"), feeds)
+    rewritten(
+        tmp_path / "smooth.onnx",
+        tmp_path / "corrected.onnx",
+        correct_biases,
+        lambda weight: quantize_weight(weight, per_channel=True, reduce_range=False).restored(),
+        means,
+    )
     every = [linear.name for linear in linear_nodes(ir.load(source).graph)]
     assert sorted(name for names in groups(ir.load(source).graph).values() for name in names) == sorted(every)
-    ranges = activation_ranges(tmp_path / "smooth.onnx", feeds, "minmax", 64, tmp_path, lambda *_: None)
-    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", Int8())
-    quantize_dynamic(tmp_path / "corrected.onnx", tmp_path / "some.onnx", Int8(), keep=every[::3])
-    quantize_static(tmp_path / "corrected.onnx", tmp_path / "static.onnx", Int8(mode="static"), ranges)
-    quantize_weights_only(source, tmp_path / "weights.onnx", WeightOnly(format="int8-weights"))
+    ranges = activation_ranges(ir.load(tmp_path / "smooth.onnx"), feeds, "minmax", 64, lambda *_: None)
+    rewritten(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", quantize_dynamic, Int8())
+    rewritten(tmp_path / "corrected.onnx", tmp_path / "some.onnx", quantize_dynamic, Int8(), keep=every[::3])
+    rewritten(tmp_path / "corrected.onnx", tmp_path / "static.onnx", quantize_static, Int8(mode="static"), ranges)
+    rewritten(source, tmp_path / "weights.onnx", quantize_weights_only, WeightOnly(format="int8-weights"))
     for form in ("dynamic", "some", "static", "weights"):
         assert cosine(outputs(tmp_path / f"{form}.onnx", feeds), whole) > 0.98, form

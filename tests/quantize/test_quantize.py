@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from edgekit.quantize.static import activation_ranges, activation_scale, quantiz
 from edgekit.quantize.weights import quantize_weight
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
+from tests.quantize.files import rewritten
 
 ISA = frozenset({"avx2", "fma", "avx512_vnni", "avx_vnni"})
 VNNI = load_target("x86-vnni")
@@ -104,8 +106,8 @@ def outputs(path: Path, rows: list[np.ndarray]) -> np.ndarray:
 def static(source: Path, out: Path, model: Path, artifact: Path, **changes: object) -> None:
     quantize = VNNI.quantize.model_copy(update=changes)
     feeds = [{"input_ids": row[None], "attention_mask": np.ones_like(row[None])} for row in rows_of(model, artifact, "train")]
-    ranges = activation_ranges(source, feeds, "minmax", 64, out.parent, lambda done, total, text: None)
-    quantize_static(source, out, quantize, ranges)
+    ranges = activation_ranges(ir.load(source), feeds, "minmax", 64, lambda done, total, text: None)
+    rewritten(source, out, quantize_static, quantize, ranges)
 
 
 @pytest.mark.parametrize("form", ["dynamic", "static", "static-per-tensor", "dynamic-unsigned"])
@@ -114,10 +116,13 @@ def test_int8_keeps_labels_and_runs_in_integer_kernels(
 ) -> None:
     out = tmp_path / "model.onnx"
     if form == "dynamic":
-        quantize_dynamic(tiny_export / "fused.onnx", out, VNNI.quantize)
+        rewritten(tiny_export / "fused.onnx", out, quantize_dynamic, VNNI.quantize)
     elif form == "dynamic-unsigned":
-        quantize_dynamic(
-            tiny_export / "fused.onnx", out, VNNI.quantize.model_copy(update={"weights": "uint8", "per_channel": False})
+        rewritten(
+            tiny_export / "fused.onnx",
+            out,
+            quantize_dynamic,
+            VNNI.quantize.model_copy(update={"weights": "uint8", "per_channel": False}),
         )
     else:
         static(tiny_export / "fused.onnx", out, tiny_model, tiny_artifact, per_channel=form == "static")
@@ -131,16 +136,16 @@ def test_int8_keeps_labels_and_runs_in_integer_kernels(
 
 def test_the_same_input_gives_the_same_bytes(tiny_export: Path, tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
-        quantize_dynamic(tiny_export / "fused.onnx", tmp_path / name, VNNI.quantize)
+        rewritten(tiny_export / "fused.onnx", tmp_path / name, quantize_dynamic, VNNI.quantize)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
 def test_seven_bit_weights_for_chips_without_vnni(tiny_export: Path, tmp_path: Path) -> None:
     target = load_target("x86-avx2")
-    quantize_dynamic(tiny_export / "fused.onnx", tmp_path / "model.onnx", target.quantize)
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_dynamic, target.quantize)
     assert audit(tmp_path / "model.onnx", target, host_isa=ISA, host_arch="x86_64")["ok"]
     wide = target.model_copy(update={"quantize": target.quantize.model_copy(update={"reduce_range": False})})
-    quantize_dynamic(tiny_export / "fused.onnx", tmp_path / "wide.onnx", wide.quantize)
+    rewritten(tiny_export / "fused.onnx", tmp_path / "wide.onnx", quantize_dynamic, wide.quantize)
     document = audit(tmp_path / "wide.onnx", wide, host_isa=ISA, host_arch="x86_64")
     assert not document["ok"], "8-bit weights saturate on AVX2 and the audit must say so"
     with pytest.raises(CheckFailed, match="within 7 bits"):
@@ -168,7 +173,7 @@ def test_signed_activations_are_seen_to_stay_in_float(
 
 def test_on_another_architecture_the_audit_says_that_it_saw_no_kernels(tiny_export: Path, tmp_path: Path) -> None:
     target = load_target("arm64-dotprod")
-    quantize_dynamic(tiny_export / "fused.onnx", tmp_path / "model.onnx", target.quantize)
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_dynamic, target.quantize)
     document = audit(tmp_path / "model.onnx", target, host_isa=ISA, host_arch="x86_64")
     assert document["kernels_observed"] is False
     assert "not" in document["notes"][0]
@@ -177,16 +182,12 @@ def test_on_another_architecture_the_audit_says_that_it_saw_no_kernels(tiny_expo
 def test_calibration_needs_rows_and_memory(tiny_export: Path, tmp_path: Path) -> None:
     quiet = lambda done, total, text: None  # noqa: E731
     with pytest.raises(BadInput, match="no calibration rows"):
-        activation_ranges(tiny_export / "fused.onnx", [], "mse", 64, tmp_path, quiet)
-    import onnx_ir as ir
-
+        activation_ranges(ir.load(tiny_export / "fused.onnx"), [], "mse", 64, quiet)
     from edgekit.quantize.ranges import collect
 
     model = ir.load(tiny_export / "fused.onnx")
     with pytest.raises(BadInput, match="hold no useful histograms"):
-        collect(
-            model, [f"t{number}" for number in range(20_000)], [{"attention_mask": np.ones((1, 2))}], tmp_path, "mse", 16, quiet
-        )
+        collect(model, [f"t{number}" for number in range(20_000)], [{"attention_mask": np.ones((1, 2))}], "mse", 16, quiet)
 
 
 def test_static_qdq_is_standard_onnx(tiny_export: Path, tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_inputs_and_outputs_keep_name_type_and_axes(
 ) -> None:
     out = tmp_path / "model.onnx"
     if form == "dynamic":
-        quantize_dynamic(tiny_export / "fused.onnx", out, VNNI.quantize)
+        rewritten(tiny_export / "fused.onnx", out, quantize_dynamic, VNNI.quantize)
     else:
         static(tiny_export / "fused.onnx", out, tiny_model, tiny_artifact)
     for path in (tiny_export / "model.onnx", out):

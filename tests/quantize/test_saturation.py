@@ -20,6 +20,7 @@ from edgekit.config.target import load_target
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.static import activation_scale
 from edgekit.quantize.weights import quantize_weight
+from tests.quantize.files import rewritten
 
 ISA = frozenset({"avx2", "fma"})
 
@@ -114,6 +115,6 @@ def test_the_target_without_vnni_asks_for_what_cannot_saturate(tiny_export: Path
     assert target.quantize.activations == "uint8" and target.quantize.reduce_range, "the shipped target stores 7 bits"
     assert not {"avx512_vnni", "avx_vnni"} & {*target.isa, *target.isa_any}
     quantize = target.quantize if weights == "int8" else Int8(weights="uint8", per_channel=False)
-    quantize_dynamic(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize)
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_dynamic, quantize)
     asked = target.model_copy(update={"quantize": quantize})
     assert audit(tmp_path / "model.onnx", asked, host_isa=ISA, host_arch="x86_64")["ok"]

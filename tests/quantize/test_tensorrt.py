@@ -16,8 +16,10 @@ from edgekit.config.quantize import Float16, Int8
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import Target, load_target
 from edgekit.errors import CheckFailed
+from edgekit.progress import silent
+from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
 from edgekit.quantize.observe import Feed
-from edgekit.quantize.select import Evidence, lower
+from edgekit.quantize.selection import Evidence
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.providers.names import DISABLE_QDQ, SESSION_KEYS, TENSORRT
 from edgekit.runtime.providers.tensorrt import engine_folder, engine_options, libraries_load
@@ -35,11 +37,19 @@ def target() -> Target:
 @pytest.fixture(scope="module")
 def made(tiny_export: Path, train_feeds: list[Feed], target: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tensorrt")
-    found = lower(
-        tiny_export / MODEL, folder, folder, quantize=target.quantize, session=target.session, calibration=Calibration(),
-        calibration_feeds=train_feeds, evidence=Evidence([], lambda outputs: 0.0, 0.0, False), provider=target.provider,
-        progress=lambda *_: None,
-    )  # fmt: skip
+    found = quantize_encoder(
+        target.quantize,
+        QuantizeWork(
+            source=tiny_export / MODEL,
+            out=folder,
+            session=target.session,
+            calibration=Calibration(),
+            feeds=train_feeds,
+            evidence=Evidence([], lambda outputs: 0.0, 0.0, False),
+            progress=silent,
+            provider=target.provider,
+        ),
+    )
     assert found["mode"] == "static" and found["matmul"] > 10
     return folder / "model.onnx"
 

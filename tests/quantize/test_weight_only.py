@@ -17,12 +17,15 @@ from edgekit.config.quantize import Int8, Quantize, WeightOnly
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed
+from edgekit.progress import silent
+from edgekit.quantize.blocks import SHARES, quantize_blocks
 from edgekit.quantize.embedding import block_quantize, quantize_embeddings
+from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
 from edgekit.quantize.observe import Feed
-from edgekit.quantize.select import Evidence, lower
-from edgekit.quantize.weight_only import SHARES, quantize_blocks, quantize_weights_only
+from edgekit.quantize.selection import Evidence
+from edgekit.quantize.weight_only import quantize_weights_only
 from edgekit.quantize.weights import packed
-from tests.quantize.test_smooth import outputs
+from tests.quantize.files import outputs, rewritten
 
 VNNI = load_target("x86-vnni")
 ISA = frozenset({"avx2", "fma", "avx512_vnni", "avx_vnni"})
@@ -82,7 +85,7 @@ def test_the_operator_computes_with_the_restored_weights(
     """At accuracy_level 0 there is no other rounding, so the file must equal the float32 graph with restored weights."""
     quantize = settings_of(form, block=block)
     source, out = tiny_export / "fused.onnx", tmp_path / "model.onnx"
-    assert quantize_weights_only(source, out, quantize) == {"matmul": 20, "embedding": 0}
+    assert rewritten(source, out, quantize_weights_only, quantize) == {"matmul": 20, "embedding": 0}
     exact = onnx.load(out)
     for node in exact.graph.node:
         for attribute in node.attribute:
@@ -107,7 +110,7 @@ def test_the_operator_computes_with_the_restored_weights(
 
 def test_the_audit_says_that_activations_stay_float(tiny_export: Path, test_feeds: list[Feed], tmp_path: Path) -> None:
     target = VNNI.model_copy(update={"quantize": settings_of("int8-weights")})
-    quantize_weights_only(tiny_export / "fused.onnx", tmp_path / "model.onnx", target.quantize)
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_weights_only, target.quantize)
     document = audit(tmp_path / "model.onnx", target, host_isa=ISA, host_arch="x86_64")
     assert document["matmuls_integer"] == 0 and document["matmuls_weight_only"] == document["matmuls_constant"] == 20
     assert document["ok"], document["requirements"]
@@ -142,10 +145,18 @@ def test_embeddings_restore_to_their_blocks(tmp_path: Path, bits: int) -> None:
 def lowered(source: Path, out: Path, quantize: Quantize, train: list[Feed], test: list[Feed]) -> dict[str, object]:
     wanted = outputs(source, test).argmax(axis=1)
     evidence = Evidence(test, lambda rows: float((np.concatenate(rows).argmax(1) == wanted).mean()), 0.05, timed=False)
-    return lower(
-        source, out, out, quantize=quantize, session=VNNI.session, calibration=Calibration(method="minmax"),
-        calibration_feeds=train, evidence=evidence, progress=lambda done, total, text: None,
-    )  # fmt: skip
+    return quantize_encoder(
+        quantize,
+        QuantizeWork(
+            source=source,
+            out=out,
+            session=VNNI.session,
+            calibration=Calibration(method="minmax"),
+            feeds=train,
+            evidence=evidence,
+            progress=silent,
+        ),
+    )
 
 
 @pytest.mark.parametrize("changes", [
@@ -170,7 +181,15 @@ def test_methods_combine(
 def test_choosing_needs_validation_rows(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
     evidence = Evidence([], lambda rows: 0.0, 0.01, timed=False)
     with pytest.raises(BadInput, match="no validation rows"):
-        lower(
-            tiny_export / "fused.onnx", tmp_path, tmp_path, quantize=Int8(mixed=True), session=VNNI.session,
-            calibration=Calibration(), calibration_feeds=train_feeds, evidence=evidence, progress=lambda *_: None,
-        )  # fmt: skip
+        quantize_encoder(
+            Int8(mixed=True),
+            QuantizeWork(
+                source=tiny_export / "fused.onnx",
+                out=tmp_path,
+                session=VNNI.session,
+                calibration=Calibration(),
+                feeds=train_feeds,
+                evidence=evidence,
+                progress=silent,
+            ),
+        )

@@ -17,7 +17,7 @@ from edgekit.onnx_graph.linear import LinearNode, bias_input, linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, expected_error, input_means
 from edgekit.quantize.observe import Feed, observer
 from edgekit.quantize.weights import quantize_weight
-from tests.quantize.test_smooth import outputs
+from tests.quantize.files import outputs, rewritten
 
 
 def coarse(weight: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_the_expected_error_is_the_mean_error(seed: int, rows: int, offset: floa
 def corrected(
     source: Path, out: Path, restored: Callable[[np.ndarray], np.ndarray], feeds: list[Feed], keep: Collection[str] = ()
 ) -> dict[str, int]:
-    return correct_biases(source, out, restored, input_means(source, feeds, out.parent), keep=keep)
+    return rewritten(source, out, correct_biases, restored, input_means(ir.load(source), feeds), keep=keep)
 
 
 def with_weights_rounded(path: Path, out: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_mean_of_the_first_layer_is_right_again(tiny_export: Path, train_fee
     names = [after_bias(linear) for linear in linear_nodes(ir.load(source).graph)[:3]]  # read the unchanged embeddings
     means = []
     for path in (source, tmp_path / "plain.onnx", tmp_path / "better.onnx"):
-        run = observer(ir.load(path), names, tmp_path)
+        run = observer(ir.load(path), names)
         rows = [run(feed) for feed in train_feeds]
         means.append([np.concatenate([row[index][0] for row in rows]).mean(axis=0) for index in range(3)])
     for whole, plain, better in zip(*means, strict=True):
@@ -85,7 +85,7 @@ def test_every_bias_moves_by_the_mean_error_of_its_product(tiny_export: Path, tr
     before, after = ir.load(tiny_export / "fused.onnx"), ir.load(tmp_path / "corrected.onnx")
     found = linear_nodes(before.graph)
     names = [str(linear.node.inputs[0].name) for linear in found if linear.node.inputs[0]]
-    run = observer(before, sorted(set(names)), tmp_path)
+    run = observer(before, sorted(set(names)))
     rows = [dict(zip(sorted(set(names)), run(feed), strict=True)) for feed in train_feeds]
     for old, new, name in zip(found, linear_nodes(after.graph), names, strict=True):
         x = np.concatenate([row[name].reshape(-1, row[name].shape[-1]) for row in rows]).astype(np.float64)

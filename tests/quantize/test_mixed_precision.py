@@ -19,11 +19,13 @@ from edgekit.errors import CheckFailed
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.onnx_graph.metadata import KEPT
+from edgekit.progress import silent
 from edgekit.quantize.dynamic import quantize_dynamic
+from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
+from edgekit.quantize.mixed_precision import groups, revert
 from edgekit.quantize.observe import Feed
-from edgekit.quantize.select import Evidence, lower
-from edgekit.quantize.sensitivity import groups, revert
-from tests.quantize.test_smooth import outputs
+from edgekit.quantize.selection import Evidence
+from tests.quantize.files import outputs, rewritten
 
 VNNI = load_target("x86-vnni")
 ISA = frozenset({"avx2", "fma", "avx512_vnni", "avx_vnni"})
@@ -75,7 +77,7 @@ def test_equal_metrics_are_ordered_by_the_outputs() -> None:
 
 
 def test_a_floor_that_the_embeddings_break_is_said() -> None:
-    with pytest.raises(CheckFailed, match="every product in float32"):
+    with pytest.raises(CheckFailed, match="every linear layer in float32"):
         revert({"a": ["a"]}, lambda keep: [np.ones(1)], lambda rows: -float(rows[0][0]), [np.zeros(1)], 0.5, quiet)
 
 
@@ -113,10 +115,18 @@ def test_only_the_fragile_product_is_reverted_and_the_audit_accepts_it(
 
     quantize = VNNI.quantize.model_copy(update={"mixed": True, "mode": mode})
     evidence = Evidence(test_feeds, agreement, 0.05, timed=False)
-    document = lower(
-        source, tmp_path, tmp_path, quantize=quantize, session=VNNI.session, calibration=Calibration(method="minmax"),
-        calibration_feeds=train_feeds, evidence=evidence, progress=quiet,
-    )  # fmt: skip
+    document = quantize_encoder(
+        quantize,
+        QuantizeWork(
+            source=source,
+            out=tmp_path,
+            session=VNNI.session,
+            calibration=Calibration(method="minmax"),
+            feeds=train_feeds,
+            evidence=evidence,
+            progress=silent,
+        ),
+    )
     assert document["mixed"]["quality"]["all quantized"] < 0.6
     assert document["mixed"]["quality"]["mixed"] >= 0.95
     assert len(document["mixed"]["reverted"]) == 1
@@ -133,9 +143,9 @@ def test_only_the_fragile_product_is_reverted_and_the_audit_accepts_it(
 def test_an_attention_with_a_kept_projection_keeps_working(tiny_export: Path, test_feeds: list[Feed], tmp_path: Path) -> None:
     source = tiny_export / "fused.onnx"
     names = [linear.name for linear in linear_nodes(ir.load(source).graph)]
-    quantize_dynamic(source, tmp_path / "one.onnx", VNNI.quantize, keep={names[0]})
-    counts = quantize_dynamic(
-        source, tmp_path / "all.onnx", VNNI.quantize.model_copy(update={"embeddings": "float32"}), keep=names
+    rewritten(source, tmp_path / "one.onnx", quantize_dynamic, VNNI.quantize, keep={names[0]})
+    counts = rewritten(
+        source, tmp_path / "all.onnx", quantize_dynamic, VNNI.quantize.model_copy(update={"embeddings": "float32"}), keep=names
     )
     assert counts == {"attention": 0, "matmul": 0, "embedding": 0}
     whole = outputs(source, test_feeds)

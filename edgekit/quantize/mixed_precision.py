@@ -1,6 +1,6 @@
-"""Mixed precision by measured sensitivity: products go back to float32, the worst first, until the quality floor holds.
+"""Mixed precision by measured sensitivity: linear layers go back to float32, the worst first, until the quality floor holds.
 
-The accuracy control of NNCF (Kozlov et al. 2020, arXiv 2002.08679), on the finished ONNX file: each group of products is
+The accuracy control of NNCF (Kozlov et al. 2020, arXiv 2002.08679), on the finished ONNX file: each group of layers is
 quantized alone and scored on validation rows. The metric of a few hundred rows has ties, so equal losses are ordered by the
 squared error of the outputs. Where everything quantized keeps the floor already, nothing is ranked and nothing reverted. The
 floor holds on the rows that it was chosen by; that it holds on others is for the test rows to prove.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +17,7 @@ import onnx_ir as ir
 from edgekit.errors import CheckFailed
 from edgekit.onnx_graph.linear import linear_nodes, module_path
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Reverted", "groups", "revert"]
 
@@ -26,17 +26,17 @@ Outputs = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Reverted:
-    """Names of the products that stay in float32, and the document of why."""
+    """Names of the linear layers that stay in float32, and the document of why."""
 
     keep: frozenset[str]
-    document: dict[str, Any]
+    document: JsonObject
 
 
 def groups(graph: ir.Graph) -> dict[str, list[str]]:
-    """Names of the products of fused float32 `graph` that share a fate, by a label, in the graph's order.
+    """Names of the linear layers of fused float32 `graph` that go back together, by a label, in the graph's order.
 
-    Query, key and value of an attention are one group, since they become one kernel; every other product is its own. The
-    label is the path of their layer in the checkpoint, or the product's name where the graph does not say it.
+    Query, key and value of an attention are one group, since they become one kernel; every other layer is its own. The
+    label is the path of their layer in the checkpoint, or the layer's own name where the graph does not say it.
     """
     members: dict[int, list[tuple[str, str]]] = {}
     for linear in linear_nodes(graph):
@@ -72,11 +72,11 @@ def revert(
 ) -> Reverted:
     """Choose which of the groups `found` stay in float32.
 
-    `outputs` gives the validation outputs of the model in which the named products, and no others, stay float32; `whole` are
+    `outputs` gives the validation outputs of the model in which the named layers, and no others, stay float32; `whole` are
     the float32 model's own; `floor` is the largest loss of `score` against it. At most two scorings a group, and two more.
 
     Raises:
-        CheckFailed: what is quantized besides the products, the embeddings, loses more than the floor by itself.
+        CheckFailed: what is quantized besides the linear layers, the embeddings, loses more than the floor by itself.
     """
     every = frozenset(name for names in found.values() for name in names)
     target = score(whole) - floor
@@ -87,7 +87,7 @@ def revert(
     alone = score(outputs(every))
     if alone < target:
         raise CheckFailed(
-            f"with every product in float32 the metric is still {quality['float32'] - alone:.4f} below float32, and the floor "
+            f"with every linear layer in float32 the metric is still {quality['float32'] - alone:.4f} below float32, and the floor "
             f"allows {floor:g}",
             where="quantize, mixed",
             fix='set embeddings = "float32" in [quantize], or allow a larger drop',
@@ -107,7 +107,7 @@ def revert(
         progress(len(found) + len(reverted), 2 * len(found), f"reverted to float32: {label}")
         if reached >= target:
             break
-    sensitivity = [{"group": label, "lost": lost, "squared_error": error} for lost, error, label in ranking]
+    sensitivity: list[JsonObject] = [{"group": label, "lost": lost, "squared_error": error} for lost, error, label in ranking]
     return Reverted(keep, {"reverted": reverted, "quality": quality | {"mixed": reached}, "sensitivity": sensitivity})
 
 

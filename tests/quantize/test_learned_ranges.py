@@ -14,9 +14,11 @@ from edgekit.config.recipe import Calibration
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.onnx_graph.linear import linear_nodes, module_path
+from edgekit.progress import silent
+from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
+from edgekit.quantize.learned_ranges import RANGES, learned_ranges, match_ranges
 from edgekit.quantize.observe import Feed
-from edgekit.quantize.qat import RANGES, learned_ranges, match_ranges
-from edgekit.quantize.select import Evidence, lower
+from edgekit.quantize.selection import Evidence
 from edgekit.quantize.static import activation_scale
 
 VNNI = load_target("x86-vnni")
@@ -32,11 +34,19 @@ def lowered(
     source: Path, out: Path, learned: dict[str, tuple[float, float]], feeds: list[Feed], **changes: object
 ) -> dict[str, object]:
     quantize = VNNI.quantize.model_copy(update={"mode": "static", **changes})
-    return lower(
-        source, out, out, quantize=quantize, session=VNNI.session, calibration=Calibration(method="minmax"),
-        calibration_feeds=feeds, evidence=Evidence([], lambda rows: 0.0, 0.01, timed=False), progress=lambda *_: None,
-        learned=learned,
-    )  # fmt: skip
+    return quantize_encoder(
+        quantize,
+        QuantizeWork(
+            source=source,
+            out=out,
+            session=VNNI.session,
+            calibration=Calibration(method="minmax"),
+            feeds=feeds,
+            evidence=Evidence([], lambda rows: 0.0, 0.01, timed=False),
+            progress=silent,
+            learned=learned,
+        ),
+    )
 
 
 def scale_in(path: Path, name: str) -> float:
@@ -82,8 +92,8 @@ def test_learned_ranges_and_smoothing_exclude_each_other(tiny_export: Path, trai
 
 def test_a_range_without_its_layer_is_named(tiny_export: Path) -> None:
     with pytest.raises(BadInput) as fault:
-        match_ranges(tiny_export / "fused.onnx", {"bert.encoder.layer.9.output.dense": (-1, 1), "dense": (-1, 1)})
-    assert "layer.9.output.dense: 0 products" in fault.value.text() and "dense: 10 products" in fault.value.text()
+        match_ranges(ir.load(tiny_export / "fused.onnx"), {"bert.encoder.layer.9.output.dense": (-1, 1), "dense": (-1, 1)})
+    assert "layer.9.output.dense: 0 linear layers" in fault.value.text() and "dense: 10 linear layers" in fault.value.text()
 
 
 @pytest.mark.parametrize("ranges", [

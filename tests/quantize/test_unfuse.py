@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.quantize.split import split_norms
+from edgekit.quantize.unfuse import unfuse
+from tests.quantize.files import rewritten
 
 WIDTH = 16
 MICROSOFT = "com.microsoft"
@@ -54,7 +55,7 @@ def _run(path: Path, x: np.ndarray, optimised: Path | None = None) -> list[np.nd
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_split_model_computes_the_same(tmp_path: Path, bias: bool, handed_on: bool) -> None:
     numbers = _model(tmp_path / "fused.onnx", bias=bias, handed_on=handed_on)
-    counts = split_norms(tmp_path / "fused.onnx", tmp_path / "split.onnx")
+    counts = rewritten(tmp_path / "fused.onnx", tmp_path / "split.onnx", unfuse)
     assert counts == {"norms": 1, "gelus": 1}
     x = np.random.default_rng(1).normal(size=(2, 5, WIDTH)).astype(np.float32)
     found = _run(tmp_path / "split.onnx", x, tmp_path / "optimised.onnx")
@@ -76,5 +77,5 @@ def test_a_norm_whose_statistics_are_read_stays_whole(tmp_path: Path) -> None:
     model.graph.node[1].output.append("mean")
     model.graph.output.append(helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["batch", 5, 1]))
     onnx.save(model, tmp_path / "fused.onnx")
-    split_norms(tmp_path / "fused.onnx", tmp_path / "split.onnx")
+    rewritten(tmp_path / "fused.onnx", tmp_path / "split.onnx", unfuse)
     assert "SkipLayerNormalization" in {node.op_type for node in onnx.load(tmp_path / "split.onnx").graph.node}

@@ -10,10 +10,11 @@ import onnx
 import pytest
 
 from edgekit.config.target import load_target
+from edgekit.progress import silent
 from edgekit.quantize.float16 import WITHOUT_BFLOAT16, to_bfloat16, to_float16
 from edgekit.quantize.observe import Feed
 from edgekit.runtime.providers.names import FASTMATH
-from tests.quantize.test_smooth import outputs
+from tests.quantize.files import outputs
 
 
 @pytest.mark.parametrize("form", ["fused", "model"])
@@ -144,14 +145,22 @@ def test_a_machine_without_cuda_cannot_judge_bfloat16_for_it() -> None:
 
 def test_an_arm_file_stays_float32_and_leaves_the_rounding_to_the_session(tiny_export: Path, tmp_path: Path) -> None:
     from edgekit.config.recipe import Calibration
-    from edgekit.quantize.select import Evidence, lower
+    from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
+    from edgekit.quantize.selection import Evidence
 
     target = load_target("arm64-bf16")
-    made = lower(
-        tiny_export / "fused.onnx", tmp_path, tmp_path, quantize=target.quantize, session=target.session,
-        calibration=Calibration(), calibration_feeds=[], evidence=Evidence([], lambda outputs: 0.0, 0.0, False),
-        progress=lambda done, total, text: None,
-    )  # fmt: skip
+    made = quantize_encoder(
+        target.quantize,
+        QuantizeWork(
+            source=tiny_export / "fused.onnx",
+            out=tmp_path,
+            session=target.session,
+            calibration=Calibration(),
+            feeds=[],
+            evidence=Evidence([], lambda outputs: 0.0, 0.0, False),
+            progress=silent,
+        ),
+    )
     assert made["mode"] == "bf16" and made["split"]["norms"] > 0
     kept, source = (
         {item.name: item.raw_data for item in onnx.load(path).graph.initializer if item.data_type == onnx.TensorProto.FLOAT}

@@ -26,7 +26,7 @@ ATTENTION = "GroupQueryAttention"
 PARTS = ("key", "value")
 LARGEST = 127
 SCALES = 12
-"""Place of the keys' scale among the operator's inputs; the values' comes after it."""
+"""Position of the keys' scale among the operator's inputs; the values' comes after it."""
 
 
 def cache_ranges(model: Path, texts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

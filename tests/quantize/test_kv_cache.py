@@ -14,8 +14,8 @@ from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
-from edgekit.quantize.cache import cache_ranges, quantize_cache
 from edgekit.quantize.decoder import quantize_decoder
+from edgekit.quantize.kv_cache import cache_ranges, quantize_cache
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.providers.session import open_session

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
@@ -44,7 +43,7 @@ def learned_ranges(checkpoint: Path) -> dict[str, tuple[float, float]]:
     return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
 
-def _fault(bounds: Any) -> str | None:
+def _fault(bounds: object) -> str | None:
     if not isinstance(bounds, list) or len(bounds) != 2 or not all(type(item) in {int, float} for item in bounds):
         return f"{bounds!r} is not [low, high]"
     low, high = bounds
@@ -55,8 +54,8 @@ def _fault(bounds: Any) -> str | None:
     return None
 
 
-def match_ranges(source: Path, learned: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """`learned` by the name of the tensor that each layer's product reads in fused float32 model `source`.
+def match_ranges(model: ir.Model, learned: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """`learned` by the name of the tensor that each linear layer reads in fused float32 `model`.
 
     The exporter puts the wrapper's attribute before a module's path, so a path matches from its end. Layers that read one
     tensor (query, key, value) share one Q/DQ pair: the widest of their ranges.
@@ -67,15 +66,15 @@ def match_ranges(source: Path, learned: Mapping[str, tuple[float, float]]) -> di
     if not learned:
         return {}
     inputs: dict[str, list[str]] = {path: [] for path in learned}
-    for linear in linear_nodes(ir.load(source).graph):
+    for linear in linear_nodes(model.graph):
         whole, value = module_path(linear.node), linear.node.inputs[0]
         for path in learned:
             if value is not None and whole is not None and (whole == path or whole.endswith(f".{path}")):
                 inputs[path].append(str(value.name))
-    faults = [f"{path}: {len(names)} products" for path, names in inputs.items() if len(names) != 1]
+    faults = [f"{path}: {len(names)} linear layers" for path, names in inputs.items() if len(names) != 1]
     if faults:
         raise BadInput(
-            "learned ranges that do not fit one product each",
+            "learned ranges that do not fit one linear layer each",
             where=RANGES,
             faults=faults,
             fix="export the very checkpoint that was trained; pruning after training takes layers away",

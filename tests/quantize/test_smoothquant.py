@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +15,9 @@ from edgekit.errors import BadInput
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.observe import Feed, channel_extremes
 from edgekit.quantize.smoothquant import migration, smooth
+from tests.quantize.files import outputs, rewritten
 
 VNNI = load_target("x86-vnni").quantize
-
-
-def outputs(path: Path, feeds: list[Feed]) -> np.ndarray:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, feed)[0] for feed in feeds])
 
 
 def random_graph(path: Path, seed: int, *, relu: bool, transposed: bool, bias: bool) -> None:
@@ -61,7 +56,7 @@ def test_any_graph_computes_what_it_did(
     folder = tmp_path_factory.mktemp("smooth")
     random_graph(folder / "in.onnx", seed, relu=relu, transposed=transposed, bias=bias)
     feeds = [{"attention_mask": np.random.default_rng(seed).normal(size=(5, 8)).astype(np.float32)} for _ in range(3)]
-    counts = smooth(folder / "in.onnx", folder / "out.onnx", alpha, feeds, folder)
+    counts = rewritten(folder / "in.onnx", folder / "out.onnx", smooth, alpha, feeds)
     assert counts == {"norms": 1, "linears": int(relu), "restored": 1}
     before, after = outputs(folder / "in.onnx", feeds), outputs(folder / "out.onnx", feeds)
     assert np.abs(before - after).max() <= 1e-4 * max(1.0, float(np.abs(before).max()))
@@ -86,29 +81,29 @@ def test_dead_channels_are_left_alone() -> None:
 def test_the_tiny_encoder_computes_what_it_did(
     tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path, alpha: float
 ) -> None:
-    counts = smooth(tiny_export / "fused.onnx", tmp_path / "smooth.onnx", alpha, train_feeds, tmp_path)
+    counts = rewritten(tiny_export / "fused.onnx", tmp_path / "smooth.onnx", smooth, alpha, train_feeds)
     assert counts == {"norms": 6, "linears": 3, "restored": 6}, "two normalisations and the attention's values in each layer"
     whole, smoothed = (outputs(path, test_feeds) for path in (tiny_export / "fused.onnx", tmp_path / "smooth.onnx"))
     assert np.abs(whole - smoothed).max() <= 1e-4
 
 
 def test_extremes_become_flat(outlier_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
-    smooth(outlier_export, tmp_path / "smooth.onnx", 1.0, train_feeds, tmp_path)
+    rewritten(outlier_export, tmp_path / "smooth.onnx", smooth, 1.0, train_feeds)
     model = ir.load(tmp_path / "smooth.onnx")
     name = next(node for node in model.graph if node.op_type == "SkipLayerNormalization").outputs[0].name
     assert name is not None
-    found = channel_extremes(model, [name], train_feeds, tmp_path)[name]
+    found = channel_extremes(model, [name], train_feeds)[name]
     assert np.allclose(found, 1, rtol=1e-3), "at alpha 1 every channel's extreme is 1"
 
 
 def test_less_is_lost_where_channels_stand_out(
     outlier_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path
 ) -> None:
-    smooth(outlier_export, tmp_path / "smooth.onnx", 0.5, train_feeds, tmp_path)
+    rewritten(outlier_export, tmp_path / "smooth.onnx", smooth, 0.5, train_feeds)
     whole = outputs(outlier_export, test_feeds)
     errors = []
     for source in (outlier_export, tmp_path / "smooth.onnx"):
-        quantize_dynamic(source, tmp_path / "int8.onnx", VNNI)
+        rewritten(source, tmp_path / "int8.onnx", quantize_dynamic, VNNI)
         errors.append(float(((outputs(tmp_path / "int8.onnx", test_feeds) - whole) ** 2).mean()))
     assert errors[1] < errors[0] / 4
 
@@ -116,15 +111,15 @@ def test_less_is_lost_where_channels_stand_out(
 def test_what_cannot_be_smoothed_is_refused(tiny_export: Path, train_feeds: list[Feed], tmp_path: Path) -> None:
     source, out = tiny_export / "fused.onnx", tmp_path / "out.onnx"
     with pytest.raises(BadInput, match="not between 0 and 1"):
-        smooth(source, out, 1.5, train_feeds, tmp_path)
+        rewritten(source, out, smooth, 1.5, train_feeds)
     with pytest.raises(BadInput, match="no calibration rows"):
-        smooth(source, out, 0.5, [], tmp_path)
+        rewritten(source, out, smooth, 0.5, [])
     padding = [{"input_ids": np.zeros((1, 4), dtype=np.int64), "attention_mask": np.zeros((1, 4), dtype=np.int64)}]
     with pytest.raises(BadInput, match="no calibration rows"):
-        smooth(source, out, 0.5, padding, tmp_path)
+        rewritten(source, out, smooth, 0.5, padding)
     x = ir.Value(name="attention_mask", shape=ir.Shape([None, 2]), type=ir.TensorType(ir.DataType.FLOAT))
     same = ir.node("Identity", [x])
     same.outputs[0].name, same.outputs[0].type = "y", x.type
     ir.save(ir.Model(ir.Graph([x], same.outputs, nodes=[same], opset_imports={"": 20}), ir_version=10), tmp_path / "none.onnx")
-    with pytest.raises(BadInput, match="no product stands behind"):
-        smooth(tmp_path / "none.onnx", out, 0.5, train_feeds, tmp_path)
+    with pytest.raises(BadInput, match="no linear layer stands behind"):
+        rewritten(tmp_path / "none.onnx", out, smooth, 0.5, train_feeds)
