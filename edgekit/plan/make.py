@@ -19,6 +19,7 @@ from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.stages import answers_stage, audit_stage, calibration_stage, compress_stage, original_stage, rows_stage
 from edgekit.runtime.jsontypes import JsonValue
+from edgekit.runtime.providers.names import CPU
 from edgekit.store import Stage
 from edgekit.tasks import find_task
 
@@ -112,7 +113,7 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
     variants[BUNDLE] = quantized(chain[-1], "the bundle")
     audit = audit_stage(
         target, lowering.number_format(shared.recipe, target), variants[BUNDLE].model, host_facts(shared.host),
-        kernels=target.provider in shared.host.providers,
+        kernels=target.provider == CPU or target.provider in shared.host.providers,
     )  # fmt: skip
     return TargetPlan(target, target.matches(shared.host), variants, audit, shared.calibration)
 
