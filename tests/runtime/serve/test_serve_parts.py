@@ -141,7 +141,7 @@ def test_columns_of_every_task_come_from_its_own_answers() -> None:
     (entities, _) = columns("token-classification", answers["token-classification"])
     assert json.loads(entities.data[0])[0]["text"] == "Bonn"
     assert Column("start", "INT64", (1,), [3]).binary() == b"\x03" + b"\0" * 7
-    with pytest.raises(BadInput, match="cannot be served"):
+    with pytest.raises(BadInput, match="this runtime has no task"):
         outputs_of("depth-estimation")
 
 
