@@ -11,7 +11,7 @@ from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import ENCODERS
-from edgekit.tasks import find_task, task_names
+from edgekit.tasks import encoder_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "exporter_config", "supported"]
 
 BACKEND = "edgekit"
-TASKS = tuple(name for name in task_names() if find_task(name).kind == "encoder")
+TASKS = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForTokenClassification": "token-classification",
+    "AutoModelForQuestionAnswering": "question-answering",
+    "AutoModel": "feature-extraction",
+}
+"""Class with the model's head -> optimum's name of the task that it is exported for; several of our tasks may share a head."""
 
 
 class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
@@ -33,7 +39,7 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
     @property
     def token_types(self) -> bool:
         """Whether the graph takes `token_type_ids`: where a feed holds two texts and the model can tell them apart."""
-        return find_task(self.task).pairs and (getattr(self._config, "type_vocab_size", None) or 0) > 1
+        return self.task == TASKS["AutoModelForQuestionAnswering"] and (getattr(self._config, "type_vocab_size", None) or 0) > 1
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
@@ -44,13 +50,13 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
 
 register = TasksManager.create_register(BACKEND)
 for family in ENCODERS:
-    register(family, *TASKS)(EncoderConfig)
+    register(family, *TASKS.values())(EncoderConfig)
 
 
 @cache
 def supported(task: str) -> list[str]:
-    """Model types that can be exported for `task`."""
-    return sorted(TasksManager.get_supported_model_type_for_task(task, BACKEND))
+    """Model types that can be exported for the encoders' task `task`."""
+    return sorted(TasksManager.get_supported_model_type_for_task(TASKS[encoder_task(task).auto], BACKEND))
 
 
 def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig:
@@ -66,5 +72,5 @@ def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig:
             fix=f"use one of: {', '.join(supported(task))}",
         )
     constructors = TasksManager.get_supported_tasks_for_model_type(config.model_type, BACKEND, library_name="transformers")
-    exporter: EncoderConfig = constructors[task](config)
+    exporter: EncoderConfig = constructors[TASKS[encoder_task(task).auto]](config)
     return exporter
