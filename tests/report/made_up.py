@@ -1,4 +1,7 @@
-"""A result folder with MADE-UP figures: the report is developed and tested against it. Nothing in it was measured."""
+"""A result folder with MADE-UP figures: the report is developed and tested against it. Nothing in it was measured.
+
+tests/end_to_end/test_encoder.py holds its fields against those of a real result.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.bench.statistics import ratio_interval, summary
+from edgekit.runtime.bundle.manifest import Asset, Quality, Source
+from edgekit.runtime.jsontypes import JsonObject
+from tests.tiny_manifest import tiny_manifest
 
 N = 5500
 LONG = [("real", 1.0), ("16", 1.15), ("64", 3.6), ("128", 7.9)]
@@ -104,16 +110,21 @@ def _stage(stage: str, title: str, key: str, seconds: float, metrics: dict[str, 
     }
 
 
-def _manifest(recipe: str) -> dict[str, Any]:
+def _manifest(recipe: str) -> JsonObject:
+    """As `Manifest` writes it."""
     quality = _quality(0.8440, 0.0048)
-    return {
-        "schema_version": 1, "name": f"{recipe}-x86-vnni",
-        "assets": {"model.onnx": {"size": 5_940_000, "sha256": "f" * 64}, "tokenizer.json": {"size": 160_000, "sha256": "0" * 64}},
-        "edgekit": {
-            "version": "0.1.0", "task": "text-classification", "source": {"model": "made-up-minilm-l6"},
-            "quality": {**quality, "original": 0.8480, "bundle": 0.8440}, "tools": {"onnxruntime": "1.32.0", "torch": "2.13.0"},
-        },
-    }  # fmt: skip
+    low, high = quality["ci95"]
+    made = tiny_manifest(
+        labels=["lights on", "lights off"],
+        vocabulary=8000,
+        golden=32,
+        name=f"{recipe}-x86-vnni",
+        assets={"model.onnx": Asset(5_940_000, "f" * 64), "tokenizer.json": Asset(160_000, "0" * 64)},
+        source=Source("made-up-minilm-l6"),
+        quality=Quality("accuracy", N, original=0.8480, bundle=0.8440, difference=quality["difference"], ci95=(low, high)),
+        tools={"onnxruntime": "1.32.0", "torch": "2.13.0"},
+    )
+    return made.to_json()
 
 
 def _audit() -> dict[str, Any]:
