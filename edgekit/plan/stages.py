@@ -228,7 +228,8 @@ def audit_stage(target: Target, quantize: Quantize, quantized: Stage, host: Host
     """What the runtime really executes. `quantize`: the number format; `kernels`: whether the target's own provider is here."""
 
     def run(context: Context) -> JsonObject:
-        from edgekit.audit.audit import audit, require
+        from edgekit.audit.audit import audit
+        from edgekit.audit.document import require
 
         document = audit(
             context.inputs["quantized"] / MODEL, target.model_copy(update={"quantize": quantize}),
@@ -236,8 +237,14 @@ def audit_stage(target: Target, quantize: Quantize, quantized: Stage, host: Host
         )  # fmt: skip
         (context.out / "audit.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         require(document)
-        facts = ("matmuls_integer", "matmuls_constant", "matmuls_weight_only", "kept_float", "stray_qdq", "casts")
-        return {name: document[name] for name in facts}
+        return {
+            "matmuls_integer": document["matmuls_integer"],
+            "matmuls_constant": document["matmuls_constant"],
+            "matmuls_weight_only": document["matmuls_weight_only"],
+            "kept_float": document["kept_float"],
+            "stray_qdq": document["stray_qdq"],
+            "casts": document["casts"],
+        }
 
     return Stage(
         "audit", "audit what the runtime executes", run, version=2, settings=AuditSettings(quantize, host, kernels),

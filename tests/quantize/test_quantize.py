@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.audit.audit import audit, require
+from edgekit.audit.audit import audit
+from edgekit.audit.document import require
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.quantize.dynamic import quantize_dynamic

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from edgekit.audit.audit import audit, require
+from edgekit.audit.audit import audit
+from edgekit.audit.document import require
 from edgekit.config.quantize import Float16, Int8
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import Target, load_target

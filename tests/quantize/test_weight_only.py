@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from edgekit.audit.audit import audit, require
+from edgekit.audit.audit import audit
+from edgekit.audit.document import require
 from edgekit.config.quantize import Int8, Quantize, WeightOnly
 from edgekit.config.recipe import Calibration
 from edgekit.config.target import load_target

@@ -6,12 +6,13 @@ provider is at hand, the file is opened with it, and nodes that it leaves to ano
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.audit.document import AuditDocument, Fallback, requirements_of
 from edgekit.config.target import Target
 from edgekit.host import detect
 from edgekit.onnx_graph.initializers import array_of
@@ -20,16 +21,38 @@ from edgekit.onnx_graph.operators import DEQUANTIZE, QUANTIZE
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
 
-__all__ = ["audit_file"]
+__all__ = ["audit_qdq"]
 
 
-def audit_file(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Findings:
+    """What stands in a file, and whatever TensorRT refuses of it. Lists hold names of nodes."""
+
+    paired: list[str]
+    """MatMuls with a constant weight between Quantize/Dequantize pairs."""
+    apart: list[Fallback]
+    """Those that are not."""
+    reverted: list[str]
+    """Those that are in float32 on purpose."""
+    activations: int
+    """MatMuls of two activations."""
+    foreign: list[str]
+    """Operators that are not ONNX's own."""
+    shifted: list[str]
+    """Quantization steps with a zero point other than 0."""
+    other_integers: list[str]
+    """Quantization steps that are not int8."""
+    casts: list[str]
+    nodes: int
+
+
+def audit_qdq(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: str) -> AuditDocument:
     """The audit document of a model whose provider compiles it as a whole: read off the file, opened where the provider is.
 
     Raises:
         NotPossibleHere: the provider is here and leaves nodes to another, which are named.
     """
-    found = _pairs(path)
+    found = _findings(path)
     here = target.provider in detect().providers
     providers = [CPU]
     notes = ["the provider compiles the whole graph: which pairs become INT8 kernels is decided when the engine is built"]
@@ -41,54 +64,61 @@ def audit_file(path: Path, target: Target, *, host_isa: frozenset[str], host_arc
             f"this machine has no {target.provider}: the file was read and not built, and its quality was scored with the CPU's kernels, "
             "which multiplied in float32 what the Quantize/Dequantize pairs give",
         )
-    if found["reverted"]:
-        notes.append(f"kept in float32 on purpose, for quality: {', '.join(found['reverted'])}")
-    total, done = len(found["paired"]) + len(found["apart"]), len(found["paired"])
-    share = done / total if total else float(bool(found["reverted"]))
-    left = ", ".join(f"{item['node']} ({item['why']})" for item in found["apart"])
+    if found.reverted:
+        notes.append(f"kept in float32 on purpose, for quality: {', '.join(found.reverted)}")
+    total, done = len(found.paired) + len(found.apart), len(found.paired)
+    share = done / total if total else float(bool(found.reverted))
+    left = ", ".join(f"{item['node']} ({item['why']})" for item in found.apart)
     asked = target.audit
-    requirements = [
-        (
-            f"at least {asked.integer_matmuls:.0%} of constant-weight MatMuls between Quantize/Dequantize pairs",
-            share >= asked.integer_matmuls,
-            f"{done} of {total}" + (f"; not: {left}" if left else ""),
-        ),
-        ("no operators but ONNX's own", not found["foreign"], ", ".join(found["foreign"]) or "none"),
-        ("every zero point is 0", not found["shifted"], ", ".join(found["shifted"]) or "all are"),
-        ("every quantized number is int8", not found["other_integers"], ", ".join(found["other_integers"]) or "all are"),
-        (f"at most {asked.casts} Casts", len(found["casts"]) <= asked.casts, str(len(found["casts"]))),
-    ]
-    return {
+    requirements = requirements_of(
+        [
+            (
+                f"at least {asked.integer_matmuls:.0%} of constant-weight MatMuls between Quantize/Dequantize pairs",
+                share >= asked.integer_matmuls,
+                f"{done} of {total}" + (f"; not: {left}" if left else ""),
+            ),
+            ("no operators but ONNX's own", not found.foreign, ", ".join(found.foreign) or "none"),
+            ("every zero point is 0", not found.shifted, ", ".join(found.shifted) or "all are"),
+            ("every quantized number is int8", not found.other_integers, ", ".join(found.other_integers) or "all are"),
+            (f"at most {asked.casts} Casts", len(found.casts) <= asked.casts, str(len(found.casts))),
+        ]
+    )
+    document: AuditDocument = {
         "schema_version": 1,
         "target": target.name,
         "observed_on": {"arch": host_arch, "isa": sorted(host_isa)},
         "kernels_observed": False,
         "providers": providers,
-        "matmuls_constant": total + len(found["reverted"]),
+        "matmuls_constant": total + len(found.reverted),
         "matmuls_integer": done,
         "counted": "stand between Quantize/Dequantize pairs",
         "matmuls_weight_only": 0,
-        "kept_float": found["reverted"],
-        "matmuls_activation": found["activations"],
-        "fallbacks": found["apart"],
+        "kept_float": found.reverted,
+        "matmuls_activation": found.activations,
+        "fallbacks": found.apart,
         "stray_qdq": 0,
-        "casts": len(found["casts"]),
+        "casts": len(found.casts),
         "fused": {},
-        "nodes": {"file": found["nodes"], "optimised": found["nodes"]},
+        "nodes": {"file": found.nodes, "optimised": found.nodes},
         "kernels_run": {},
         "notes": notes,
-        **({} if here else {"stand_in": CPU}),
-        "requirements": [{"name": name, "holds": bool(holds), "found": text} for name, holds, text in requirements],
-        "ok": all(holds for _, holds, _ in requirements),
+        "requirements": requirements,
+        "ok": all(item["holds"] for item in requirements),
     }
+    if not here:
+        document["stand_in"] = CPU
+    return document
 
 
-def _pairs(path: Path) -> dict[str, Any]:
-    """What is to be said of the file itself: its products with constant weights, in pairs or not, and whatever TensorRT refuses."""
+def _findings(path: Path) -> _Findings:
+    """What is to be said of the file itself."""
     model = ir.load(path)
     graph = model.graph
     kept = model.metadata_props.get(KEPT, "[]")
-    paired, apart, reverted, activations = [], [], [], 0
+    paired: list[str] = []
+    apart: list[Fallback] = []
+    reverted: list[str] = []
+    activations = 0
     for node in graph:
         if node.op_type not in {"MatMul", "Gemm"}:
             continue
@@ -106,17 +136,17 @@ def _pairs(path: Path) -> dict[str, Any]:
         else:
             activations += 1
     steps = [node for node in graph if node.op_type in {QUANTIZE, DEQUANTIZE}]
-    return {
-        "paired": paired,
-        "apart": apart,
-        "reverted": reverted,
-        "activations": activations,
-        "foreign": [f"{node.name}: {node.domain}.{node.op_type}" for node in graph if node.domain not in ("", "ai.onnx")],
-        "shifted": [str(node.name) for node in steps if len(node.inputs) > 2 and not _is_zero(node.inputs[2])],
-        "other_integers": [str(node.name) for node in steps if not _is_int8(node)],
-        "casts": [str(node.name) for node in graph if node.op_type == "Cast"],
-        "nodes": len(graph),
-    }
+    return _Findings(
+        paired=paired,
+        apart=apart,
+        reverted=reverted,
+        activations=activations,
+        foreign=[f"{node.name}: {node.domain}.{node.op_type}" for node in graph if node.domain not in ("", "ai.onnx")],
+        shifted=[str(node.name) for node in steps if len(node.inputs) > 2 and not _is_zero(node.inputs[2])],
+        other_integers=[str(node.name) for node in steps if not _is_int8(node)],
+        casts=[str(node.name) for node in graph if node.op_type == "Cast"],
+        nodes=len(graph),
+    )
 
 
 def _made_by(node: ir.Node, kind: str) -> bool:
