@@ -71,11 +71,11 @@ def tiny_artifact(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of 3 layers, width 32, 4 heads and 64 neurons, trained on the tiny rows from nothing."""
     from edgekit.config.recipe import NewModel
-    from edgekit.train.originals import train
+    from edgekit.train.supervised import train_from_scratch
 
     folder = tmp_path_factory.mktemp("tiny-model")
     new = NewModel(layers=3, width=32, heads=4, neurons=64, vocabulary=200, epochs=24, learning_rate=3e-3, batch=8)
-    train(
+    train_from_scratch(
         tiny_artifact, folder, tmp_path_factory.mktemp("scratch"), task="text-classification", new=new,
         max_length=32, seed=7, progress=lambda done, total, text: None,
     )  # fmt: skip

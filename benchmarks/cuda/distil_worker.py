@@ -22,7 +22,7 @@ from edgekit.compress.methods.distill import Settings, run
 from edgekit.models.checkpoint import load
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, labels_of, read_split, score_of
-from edgekit.train.loop import outputs_of
+from edgekit.train.evaluate import outputs_of
 
 
 def main(place: Path, out: Path, settings: dict[str, Any]) -> None:

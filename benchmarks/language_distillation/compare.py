@@ -48,10 +48,10 @@ def evidence_of(checkpoint: Path, rows: Path, max_length: int) -> np.ndarray:
     """Logarithms of probability and tokens of each test row, float64 (rows, 2), by a checkpoint in fp32."""
     from edgekit.models.checkpoint import load
     from edgekit.tasks.encode import encode, read_split
-    from edgekit.train.perplexity import text_evidence
+    from edgekit.train.evaluate import text_log_probabilities
 
     data = encode(checkpoint, read_split(rows, "test"), TASK, max_length)
-    return text_evidence(load(checkpoint, TASK.auto), data)
+    return text_log_probabilities(load(checkpoint, TASK.auto), data)
 
 
 def facts_of(arm: Arm, folder: Path) -> dict[str, Any]:

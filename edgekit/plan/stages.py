@@ -108,17 +108,17 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
     settings = OriginalSettings(recipe.task, model.max_length, recipe.seed, pairs, model.new, model.finetune)
 
     def train(context: Context) -> JsonObject:
-        from edgekit.train.originals import train
+        from edgekit.train.supervised import train_from_scratch
 
         assert model.new is not None, "the stage is for [model.new]"
-        return train(
+        return train_from_scratch(
             context.inputs["rows"], context.out, context.scratch, task=recipe.task, new=model.new,
             max_length=model.max_length, seed=recipe.seed, progress=context.progress,
         )  # fmt: skip
 
     def finetune(context: Context) -> JsonObject:
         from edgekit.models.checkpoint import resolve
-        from edgekit.train.originals import finetune
+        from edgekit.train.supervised import finetune
 
         assert source is not None and model.finetune is not None, "checked with the recipe"
         return finetune(
@@ -128,7 +128,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
 
     def load(context: Context) -> JsonObject:
         from edgekit.models.checkpoint import load, parameters, save
-        from edgekit.train.originals import mark_pairs
+        from edgekit.train.supervised import mark_pairs
 
         assert source is not None, "a recipe names a model or trains one"
         original = load(source, find_task(recipe.task).auto, revision=model.revision)

@@ -5,7 +5,7 @@ learning rate is a function of the step alone, so only weights and the optimizer
 
 Under `accelerate launch` every batch is split between the processes and their gradients are averaged, so a recipe means the same
 student on one device and on several: the same steps over the same rows, but for dropout's draws and the order of float sums. A loss
-that averages over tokens is averaged within each part first, which weighs tokens by a hair differently.
+that averages over tokens is averaged within each process's part first, which weighs tokens slightly differently.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -25,34 +25,39 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 
+from edgekit.config.recipe import TrainingSettings
+from edgekit.models.device import Feed, feed_to
 from edgekit.progress import Progress
-from edgekit.tasks import Task
-from edgekit.tasks.encode import Encoded, batches, score_of
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.tasks.encode import Encoded, batches
 
-__all__ = ["Plan", "Precision", "fit", "keep_epoch", "outputs_of", "part_of", "quality_of", "resume_epoch"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["BatchLoss", "History", "Hyperparameters", "ParameterGroup", "Precision", "fit", "part_of"]
 
 Precision = Literal["fp32", "bf16"]
 """bf16 halves the time of a step where the chip multiplies bfloat16 (avx512_bf16, AMX, GPUs) and slows it down elsewhere."""
 
-BatchLoss = Callable[[Any, Any, dict[str, torch.Tensor], np.ndarray], torch.Tensor]
-"""(model, extra module or None, inputs of the model (b, s), numbers of the passes (b,)) -> scalar loss."""
+BatchLoss = Callable[["PreTrainedModel", torch.nn.Module | None, Feed, np.ndarray], torch.Tensor]
+"""(model, extra module or None, inputs of the model (b, s), numbers of the windows (b,)) -> scalar loss."""
 
 
 class _Step(torch.nn.Module):
     """Model, extra parameters and loss as one module, so that distributed wrappers see every forward pass."""
 
-    def __init__(self, model: Any, extra: torch.nn.Module | None, loss: BatchLoss) -> None:
+    def __init__(self, model: PreTrainedModel, extra: torch.nn.Module | None, loss: BatchLoss) -> None:
         super().__init__()
         self.model = model
         self.extra = extra
         self.loss = loss
 
-    def forward(self, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
-        return self.loss(self.model, self.extra, feed, passes)
+    def forward(self, feed: Feed, windows: np.ndarray) -> torch.Tensor:
+        return self.loss(self.model, self.extra, feed, windows)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Hyperparameters:
     """How long and how fast to train."""
 
     epochs: int
@@ -62,61 +67,114 @@ class Plan:
     warmup: float = 0.1
     """Share of all steps with a rising learning rate; it falls linearly to zero after."""
     precision: Precision = "fp32"
-    """Numbers of the matrix products; weights, moments and losses stay in fp32."""
+    """Data type of the matrix multiplications; weights, moments and losses stay in fp32."""
+
+    @staticmethod
+    def of(settings: TrainingSettings) -> Hyperparameters:
+        """Those that a step's settings name."""
+        return Hyperparameters(
+            settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision
+        )
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of the extra module with a constant learning rate of their own, without weight decay and gradient clipping."""
+
+    parameters: Sequence[torch.nn.Parameter]
+    learning_rate: float
+    maximize: bool = False
+    """Gradient ascent: the Lagrange multipliers of a constraint climb while everything else descends."""
+
+
+@dataclass(frozen=True)
+class History:
+    """How training went."""
+
+    quality: list[float]
+    """The task's metric on validation rows after each epoch."""
+    best_epoch: int
+    """The epoch whose weights the model was left with, counted from 1."""
+    windows: int
+    """Training windows in one epoch."""
+
+    @property
+    def best(self) -> float:
+        """Quality of the best epoch."""
+        return self.quality[self.best_epoch - 1]
+
+    def to_json(self) -> JsonObject:
+        """As it stands in the metrics of a stage."""
+        return {"quality": self.quality, "best_epoch": self.best_epoch, "rows": self.windows}
+
+
+class _State(TypedDict):
+    """What is known of the epochs so far."""
+
+    quality: list[float]
+    best: int
+    """Number of the best epoch, counted from 0; -1 for none."""
 
 
 def fit(
-    model: Any,
+    model: PreTrainedModel,
     train: Encoded,
     loss: BatchLoss,
-    evaluate: Callable[[Any], float],
-    plan: Plan,
+    evaluate: Callable[[PreTrainedModel], float],
+    plan: Hyperparameters,
     *,
     seed: int,
     scratch: Path,
     progress: Progress,
     label: str,
     extra: torch.nn.Module | None = None,
-    after_step: Callable[[], None] = lambda: None,
+    extra_groups: Sequence[ParameterGroup] = (),
     before_step: Callable[[int, int], None] = lambda step, total: None,
+    after_step: Callable[[], None] = lambda: None,
     may_be_best: Callable[[], bool] = lambda: True,
-) -> dict[str, Any]:
-    """Train `model` in place and leave it with the weights of its best epoch.
+) -> History:
+    """Train `model` in place and leave it with the weights of its best epoch, in eval mode, on the CPU.
 
-    `extra` holds parameters that are trained beside the model and thrown away (projections). `after_step` is called whenever
-    the weights have changed, `before_step` with the number of each step and of all before it is taken. An epoch after which
-    `may_be_best` says no is not taken for the best; it must say yes after the last.
-    Returns the history: quality after each epoch, the best epoch, the passes in one epoch.
+    `extra` holds parameters and buffers that are trained and resumed together with the model but are no part of its checkpoint
+    (projections, gates); it is left as the last epoch left it. Those of its parameters that `extra_groups` name follow their own
+    learning rate, all others the plan's.
+
+    `before_step` is called with the number of each step and of all steps before that step is taken, `after_step` whenever the
+    weights have changed. An epoch after which `may_be_best` is false cannot be the best; after the last epoch it must be true.
     """
     accelerator = Accelerator()
     whole = _Step(model, extra, loss)
-    optimizer = torch.optim.AdamW(_groups(whole, plan.weight_decay), lr=plan.learning_rate)
+    own = {id(parameter) for group in extra_groups for parameter in group.parameters}
+    groups = _decay_groups((parameter for parameter in whole.parameters() if id(parameter) not in own), plan.weight_decay)
+    optimizer = torch.optim.AdamW(groups + [_constant_group(group) for group in extra_groups], lr=plan.learning_rate)
     world, rank = accelerator.num_processes, accelerator.process_index
     per_epoch = math.ceil(len(train.windows) / plan.batch)
     total = per_epoch * plan.epochs
     if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
         (scratch / "state.json").unlink(missing_ok=True)
-    state = resume_epoch(scratch, whole, optimizer, accelerator.device)
+    state = _resume_epoch(scratch, whole, optimizer, accelerator.device)
     prepared, optimizer = accelerator.prepare(whole, optimizer)
+    clipped = [parameter for parameter in prepared.parameters() if id(parameter) not in own]
     lengths = train.lengths
     started, seen = time.monotonic(), 0
     for epoch in range(len(state["quality"]), plan.epochs):
-        torch.manual_seed(seed * 1000 + epoch + rank * 1_000_003)  # processes draw dropout each for itself
+        torch.manual_seed(seed * 1000 + epoch + rank * 1_000_003)  # each process draws its own dropout
         prepared.train()
-        for step, whole_batch in enumerate(batches(lengths, plan.batch, seed * 1000 + epoch)):
-            passes, share = part_of(whole_batch, rank, world)
+        for step, batch in enumerate(batches(lengths, plan.batch, seed * 1000 + epoch)):
+            windows, share = part_of(batch, rank, world)
             before_step(epoch * per_epoch + step, total)
-            _set_rate(optimizer, plan, epoch * per_epoch + step, total)
-            feed = {name: tensor.to(accelerator.device) for name, tensor in train.feed(passes).items()}
+            for group in optimizer.param_groups[: len(groups)]:
+                group["lr"] = _learning_rate(plan, epoch * per_epoch + step, total)
+            feed = feed_to(train.feed(windows), accelerator.device)
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-                value = prepared(feed, passes)
+                value = prepared(feed, windows)
             value = value if share == 1 else value * share
             accelerator.backward(value)
-            accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
+            accelerator.clip_grad_norm_(clipped, 1.0)
             optimizer.step()
             after_step()
             optimizer.zero_grad()
-            seen += len(whole_batch)
+            seen += len(batch)
             if step % 10 == 0:
                 rate = seen / (time.monotonic() - started)
                 best = f", best {max(state['quality']):.4f}" if state["quality"] else ""
@@ -128,68 +186,50 @@ def fit(
         best_yet = state["quality"][state["best"]] if state["best"] >= 0 else quality
         if may_be_best() and quality >= best_yet:  # of equals the later one: it has seen more
             state["best"] = epoch
-        keep_epoch(scratch, whole, optimizer, state)  # every process keeps its own: weights and moments are the same in all
+        _keep_epoch(scratch, whole, optimizer, state)  # every process keeps its own: weights and moments are the same in all
         accelerator.wait_for_everyone()
     model.load_state_dict(load_file(scratch / "best.safetensors"))
-    model.to("cpu").eval()
-    prepared, optimizer = accelerator.free_memory(prepared, optimizer)  # on a GPU: minutes on the processor follow
-    progress(total, total, f"{label}: best validation {state['quality'][state['best']]:.4f} in epoch {state['best'] + 1}")
-    return {"quality": state["quality"], "best_epoch": state["best"] + 1, "rows": len(train.windows)}
+    whole.to("cpu").eval()
+    prepared, optimizer = accelerator.free_memory(
+        prepared, optimizer
+    )  # frees a GPU: what comes next may take minutes on the CPU
+    history = History(state["quality"], state["best"] + 1, len(train.windows))
+    progress(total, total, f"{label}: best validation {history.best:.4f} in epoch {history.best_epoch}")
+    return history
 
 
-def part_of(passes: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
-    """(the rows of a batch (b,) that process `rank` of `world` takes, what its mean loss counts).
+def part_of(batch: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:
+    """(the windows of a batch (b,) that process `rank` of `world` takes, the weight of their mean loss).
 
-    The mean over processes of the losses so weighted is the mean over the batch's rows. A process without a row takes one for nothing,
+    The mean over processes of the losses so weighted is the mean over the batch. A process without a window takes one at weight 0,
     because all must take part in every step.
     """
-    mine = passes[rank::world]
-    return (mine, len(mine) * world / len(passes)) if len(mine) else (passes[:1], 0.0)
+    mine = batch[rank::world]
+    return (mine, len(mine) * world / len(batch)) if len(mine) else (batch[:1], 0.0)
 
 
-def outputs_of(model: Any, task: Task, data: Encoded, batch: int = 64) -> list[np.ndarray]:
-    """The task's output for every pass of `data`, in order, float32 (1, ...) each, as a graph would give it."""
-    device = next(model.parameters()).device
-    found: list[np.ndarray] = [np.zeros(0)] * len(data.windows)
-    was_training = model.training
-    model.eval()
-    lengths = data.lengths
-    with torch.inference_mode():
-        for passes in batches(lengths, batch, None):
-            feed = {name: tensor.to(device) for name, tensor in data.feed(passes).items()}
-            output = task.tensor(model, model(**feed), feed["attention_mask"]).float().cpu().numpy()
-            for place, number in enumerate(passes):
-                found[number] = output[place : place + 1, : lengths[number]] if task.per_token else output[place : place + 1]
-    model.train(was_training)
-    return found
-
-
-def quality_of(model: Any, task: Task, data: Encoded, rows: list[dict[str, Any]], labels: list[str]) -> float:
-    """The task's metric of `model` on `rows`, encoded as `data`."""
-    return task.reduce(score_of(task, outputs_of(model, task, data), data, rows, labels))
-
-
-def _groups(module: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices only, never on biases and norms."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def _decay_groups(parameters: Iterable[torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Groups of an optimizer: weight decay on matrices only, never on biases and norms."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
 
 
-def _set_rate(optimizer: Any, plan: Plan, step: int, total: int) -> None:
+def _constant_group(group: ParameterGroup) -> dict[str, Any]:
+    return {"params": list(group.parameters), "lr": group.learning_rate, "maximize": group.maximize, "weight_decay": 0.0}
+
+
+def _learning_rate(plan: Hyperparameters, step: int, total: int) -> float:
+    """Linear warm-up, then linear decay to zero."""
     rising = max(1, round(plan.warmup * total))
     share = (step + 1) / rising if step < rising else max(0.0, (total - step) / max(1, total - rising))
-    for group in optimizer.param_groups:
-        group["lr"] = plan.learning_rate * share
+    return plan.learning_rate * share
 
 
-def keep_epoch(scratch: Path, whole: torch.nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
-    """Write the weights and moments after an epoch; the JSON names it last, so a kill in between leaves the previous one whole.
-
-    `state`: "quality" of each epoch so far, and "best", whose `model` inside `whole` is kept too (-1: of none).
-    """
+def _keep_epoch(scratch: Path, whole: torch.nn.Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
+    """Write the weights and moments after an epoch; the JSON names it last, so a kill in between leaves the previous one whole."""
     scratch.mkdir(parents=True, exist_ok=True)
     epoch = len(state["quality"]) - 1
     tensors = {f"weight.{name}": value.detach().cpu().contiguous().clone() for name, value in whole.state_dict().items()}
@@ -197,9 +237,8 @@ def keep_epoch(scratch: Path, whole: torch.nn.Module, optimizer: Any, state: dic
         tensors |= {f"moment.{number}.{name}": torch.as_tensor(value).cpu().contiguous() for name, value in moments.items()}
     save_file(tensors, scratch / f"epoch-{epoch}.safetensors")
     if state["best"] == epoch:
-        best = {
-            name: value.detach().cpu().contiguous().clone() for name, value in whole.get_submodule("model").state_dict().items()
-        }
+        weights = whole.get_submodule("model").state_dict()
+        best = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
         save_file(best, scratch / "best.tmp")
         os.replace(scratch / "best.tmp", scratch / "best.safetensors")
     (scratch / "state.tmp").write_text(json.dumps(state))
@@ -212,12 +251,12 @@ def _epochs_done(scratch: Path) -> int:
     return len(json.loads(record.read_text())["quality"]) if record.is_file() else 0
 
 
-def resume_epoch(scratch: Path, whole: torch.nn.Module, optimizer: Any, device: torch.device) -> dict[str, Any]:
-    """Load what `keep_epoch` left of the last whole epoch, if there is one; returns its state."""
+def _resume_epoch(scratch: Path, whole: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> _State:
+    """Load what `_keep_epoch` left of the last whole epoch, if there is one; returns its state."""
     record = scratch / "state.json"
     if not record.is_file():
         return {"quality": [], "best": -1}
-    state: dict[str, Any] = json.loads(record.read_text())
+    state: _State = json.loads(record.read_text())
     tensors = load_file(scratch / f"epoch-{len(state['quality']) - 1}.safetensors")
     whole.load_state_dict(
         {name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")}

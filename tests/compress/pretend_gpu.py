@@ -1,4 +1,4 @@
-"""A GPU that is not there: tensors say that they are on it, and mixing them with the processor's fails as it does on a real one."""
+"""A GPU that is not there: tensors say that they are on it, and mixing them with the CPU's fails as it does on a real one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from torch.utils._pytree import tree_leaves
 
 GPU, CPU = torch.device("cuda", 7), torch.device("cpu")
 MAY_MIX = ("copy_", "_to_copy")
-"""What copies between devices."""
+"""Operations that copy between devices."""
+MATMULS = ("mm", "addmm", "bmm", "baddbmm")
+"""Operations that nearly all the time of a forward or backward pass is spent in."""
 
 
 class _There:
     """Which storages are on the GPU; they are kept alive, so that no other tensor is ever given their memory."""
 
     def __init__(self) -> None:
-        self.storages: dict[int, Any] = {}
-        self.operations = 0
+        self.storages: dict[int, torch.UntypedStorage] = {}
+        self.matmuls = {GPU: 0, CPU: 0}
 
     def has(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self.storages
@@ -77,10 +79,10 @@ class _Strict(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [one for one in tree_leaves((args, kwargs or {})) if isinstance(one, torch.Tensor) and one.numel()]
         here = [self.there.has(one) for one in given]
-        if any(here):
-            self.there.operations += 1
-            if not all(there or one.ndim == 0 for there, one in zip(here, given, strict=True)):
-                assert func.overloadpacket.__name__ in MAY_MIX, f"{func}: tensors on two devices, cuda:7 and cpu"
+        if func.overloadpacket.__name__ in MATMULS and given:
+            self.there.matmuls[GPU if any(here) else CPU] += 1
+        if any(here) and not all(there or one.ndim == 0 for there, one in zip(here, given, strict=True)):
+            assert func.overloadpacket.__name__ in MAY_MIX, f"{func}: tensors on two devices, cuda:7 and cpu"
         made = func(*args, **(kwargs or {}))
         if any(here) and func.overloadpacket.__name__ != "copy_":
             for one in tree_leaves(made):
@@ -115,7 +117,7 @@ class Accelerated:
 
 @contextmanager
 def pretended() -> Iterator[_There]:
-    """The GPU, as long as the context lasts; `operations` counts what ran on it."""
+    """The GPU, as long as the context lasts; `matmuls` counts the matrix multiplications on each device."""
     there = _There()
     with _Strict(there), _Moves(there):
         yield there

@@ -17,8 +17,7 @@ from edgekit.models.checkpoint import load, save
 from edgekit.models.stack import blocks_of, keep_blocks
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
-from edgekit.train.loop import quality_of
-from edgekit.train.perplexity import text_probability
+from edgekit.train.evaluate import inverse_perplexity, quality_of
 from tests.compress.decoder_rows import FAMILIES, LENGTH, work_on
 
 TASK = find_task("text-generation")
@@ -92,7 +91,7 @@ def test_quality_is_the_tasks_own(family: str, tmp_path: Path) -> None:
     work = work_on(family, tmp_path)
     rows = read_split(work.rows, "validation")
     data, model = encode(work.source, rows, TASK, LENGTH), load(work.source, TASK.auto)
-    assert text_probability(model, TASK, data, batch=3) == pytest.approx(quality_of(model, TASK, data, rows, []), rel=1e-5)
+    assert inverse_perplexity(model, TASK, data, batch=3) == pytest.approx(quality_of(model, TASK, data, rows, []), rel=1e-5)
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:

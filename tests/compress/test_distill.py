@@ -119,13 +119,13 @@ def test_killed_and_resumed_it_ends_in_the_same_bytes(
 
 def test_a_projection_bridges_widths(work: Work, tiny_artifact: Path, tmp_path: Path) -> None:
     from edgekit.config.recipe import NewModel
-    from edgekit.train.originals import train
+    from edgekit.train.supervised import train_from_scratch
 
     narrow = tmp_path / "narrow"
     (tmp_path / "narrow-scratch").mkdir()
     new = NewModel(layers=2, width=16, heads=2, neurons=32, vocabulary=200, epochs=1, batch=16)
     narrow.mkdir()
-    train(
+    train_from_scratch(
         tiny_artifact,
         narrow,
         tmp_path / "narrow-scratch",

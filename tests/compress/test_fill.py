@@ -22,7 +22,7 @@ from edgekit.config.toml import parse
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.plan.make import make_plan
-from edgekit.train.originals import learn_vocabulary
+from edgekit.train.from_scratch import learn_wordpiece
 
 TEXTS = ["turn on the red light in the hall", "is it on?", "paint the hall blue", "!?", "don't turn the light off"]
 
@@ -35,7 +35,7 @@ def quiet(done: float, total: float, text: str) -> None:
 def filler(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random masked BERT that prefers "green", then "blue", wherever it is asked."""
     folder = tmp_path_factory.mktemp("filler")
-    learn_vocabulary([*TEXTS, "green " * 99, "blue " * 99], 400, folder)
+    learn_wordpiece([*TEXTS, "green " * 99, "blue " * 99], 400, folder)
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     config = transformers.BertConfig(
         vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,

@@ -139,12 +139,12 @@ def test_the_whole_line_with_a_narrow_student(tiny_model: Path, tiny_data: Path,
 
 def test_a_student_from_elsewhere(work: Work, tiny_artifact: Path, tmp_path: Path) -> None:
     from edgekit.config.recipe import NewModel
-    from edgekit.train.originals import train
+    from edgekit.train.supervised import train_from_scratch
 
     for name in ("small", "aside"):
         (tmp_path / name).mkdir()
     new = NewModel(layers=1, width=16, heads=2, neurons=32, vocabulary=300, epochs=1, batch=16)
-    train(
+    train_from_scratch(
         tiny_artifact, tmp_path / "small", tmp_path / "aside", task="text-classification", new=new, max_length=32, seed=1, progress=quiet
     )  # fmt: skip
     work = replace(work, checkpoints={"../small": str(tmp_path / "small")})

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,12 +65,17 @@ def test_it_exports(family: str, tmp_path: Path) -> None:
     from edgekit.config.quantize import Int8
     from edgekit.exporter.parity import check_parity
     from edgekit.quantize.dynamic import quantize_dynamic
+    from edgekit.runtime.providers.session import plain_session
 
     model = build(family)
     narrow(model, KEPT)
     module = export_graphs(model, tmp_path)
     check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, 30, 1e-4, per_token=False)
     rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
+    session, feed = plain_session(tmp_path / "int8.onnx"), rows(model, 3, 12)
+    (found,) = session.run(None, {one.name: feed[one.name].numpy() for one in session.get_inputs()})
+    wanted = answers(model).numpy()
+    assert np.linalg.norm(found - wanted) < 0.1 * np.linalg.norm(wanted)
 
 
 def test_layers_without_heads_or_neurons_are_narrowed_too() -> None:

@@ -71,10 +71,10 @@ def write(folder: Path, splits: dict[str, list[dict[str, Any]]], names: dict[str
 
 @pytest.fixture(scope="module")
 def tokenise(tmp_path_factory: pytest.TempPathFactory) -> Tokeniser:
-    from edgekit.train.originals import learn_vocabulary
+    from edgekit.train.from_scratch import learn_wordpiece
 
     folder = tmp_path_factory.mktemp("tokenizer")
-    learn_vocabulary([row["text"] for row in rows()["train"]], 200, folder)
+    learn_wordpiece([row["text"] for row in rows()["train"]], 200, folder)
     return load_tokeniser(folder / "tokenizer.json", 16, segments=True)
 
 

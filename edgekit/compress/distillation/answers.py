@@ -13,15 +13,14 @@ from typing import Any
 
 from edgekit.data.splits import RECORD
 from edgekit.models.checkpoint import load
+from edgekit.models.device import on_fastest_device
 from edgekit.progress import Progress
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
-from edgekit.train.device import placed
-from edgekit.train.loop import outputs_of
+from edgekit.train.evaluate import outputs_of
 
-__all__ = ["ANSWERED", "COLUMN", "VERSION", "answer"]
+__all__ = ["ANSWERED", "COLUMN", "answer"]
 
-VERSION = 1
 COLUMN = "embedding"
 ANSWERED = ("validation", "test")
 DIGITS = 7
@@ -41,7 +40,7 @@ def answer(original: Path, rows: Path, out: Path, *, task: str, max_length: int,
     for number, split in enumerate(ANSWERED):
         progress(number, len(ANSWERED), f"the original's answers to the {split} rows")
         read = read_split(rows, split)
-        with placed(model):
+        with on_fastest_device(model):
             outputs = outputs_of(model, kind, encode(original, read, kind, max_length))
         lines = [
             json.dumps(

@@ -16,7 +16,7 @@ from edgekit.models.narrow import narrow
 from edgekit.models.shapes import cut, keep_layers, layer_count, shapes_of
 from edgekit.tasks import Task
 from edgekit.tasks.encode import encode, read_split
-from edgekit.train.originals import mark_pairs, pairs_in
+from edgekit.train.supervised import mark_pairs, pairs_in
 
 __all__ = ["Student", "adopted", "masters_of", "starting_student"]
 

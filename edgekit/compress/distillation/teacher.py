@@ -13,11 +13,11 @@ import torch
 from edgekit.compress.distillation.relations import tapped
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
+from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, encode
-from edgekit.train.device import at, placed
 
 __all__ = ["Teacher", "depth_of"]
 
@@ -116,9 +116,9 @@ class Teacher:
             outputs: np.ndarray | None = None
             states = {name: np.memmap(scratch / f"{name}.f16", np.float16, "w+", shape=shape) for name, shape in shapes.items()}
             seen = 0
-            with placed(model) as device, torch.inference_mode(), tapped(model, relation_layer) as parts:
+            with on_fastest_device(model) as device, torch.inference_mode(), tapped(model, relation_layer) as parts:
                 for batch in batches(lengths, 64, None):
-                    feed = at(data.feed(batch), device)
+                    feed = feed_to(data.feed(batch), device)
                     given = model(**feed, output_hidden_states=bool(shown))
                     output = task.tensor(model, given, feed["attention_mask"]).cpu().numpy()[..., order]
                     if outputs is None:

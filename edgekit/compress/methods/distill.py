@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgekit.compress.checks import absent_labels, absent_modules
 from edgekit.compress.distillation.layer_map import layer_map, map_faults
@@ -184,7 +183,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Train the student and write it to `work.out`; returns its history."""
     import torch
 
-    from edgekit.compress.distillation.objective import Objective
+    from edgekit.compress.distillation.objective import LabelObjective, Objective
     from edgekit.compress.distillation.relations import heads_for
     from edgekit.compress.distillation.student import masters_of, starting_student
     from edgekit.compress.distillation.teacher import Teacher, depth_of
@@ -194,7 +193,8 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.models.shapes import layer_count
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, labels_of, read_split
-    from edgekit.train.loop import Plan, fit, quality_of
+    from edgekit.train.evaluate import quality_of
+    from edgekit.train.loop import Hyperparameters, fit
     from edgekit.train.lora import attach, merge
 
     task = find_task(work.task)
@@ -231,18 +231,14 @@ def run(work: Work, settings: Settings) -> JsonObject:
         projection = torch.nn.Linear(student.config.hidden_size, teachers[0].width, bias=False)
         if start.kept is not None and masters[0] == work.source:
             projection.weight.data = torch.eye(teachers[0].width)[:, start.kept]
-    loss = Objective(settings, task, train, teachers, None if dynamic else [ours for ours, _ in pairs], heads)
-
-    def evaluate(model: Any) -> float:
-        return quality_of(model, task, validation, rows["validation"], labels)
+    by_labels = LabelObjective(task, train, teachers, settings.temperature, settings.alpha)
+    loss = Objective(settings, by_labels, None if dynamic else [ours for ours, _ in pairs], heads)
 
     if settings.lora is not None:
         attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
-    plan = Plan(
-        settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision
-    )
     history = fit(
-        student, train, loss, evaluate, plan,
+        student, train, loss, lambda model: quality_of(model, task, validation, rows["validation"], labels),
+        Hyperparameters.of(settings),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,
         after_step=zeros if settings.lora is None else lambda: None,
     )  # fmt: skip
@@ -250,7 +246,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
         merge(student)
         zeros()
     save(student, work.out, tokenizer_files_from=folder)
-    return {"parameters": parameters(student), "validation": history["quality"][history["best_epoch"] - 1], "history": history}
+    return {"parameters": parameters(student), "validation": history.best, "history": history.to_json()}
 
 
 METHOD = Method(

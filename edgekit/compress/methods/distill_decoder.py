@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,14 +24,16 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import Batch, Epochs, TrainingSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
+from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from transformers import PreTrainedModel
 
+    from edgekit.models.device import Feed
     from edgekit.tasks import Task
     from edgekit.tasks.encode import Encoded
-from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
 
@@ -103,7 +105,7 @@ class _Loss:
 
     settings: Settings
     task: Task
-    teacher: Any
+    teacher: PreTrainedModel
     texts: Encoded
     seed: int
     step: int = 0
@@ -112,32 +114,31 @@ class _Loss:
         """Say which step comes: what the student draws depends on nothing else."""
         self.step = step
 
-    def __call__(self, model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
+    def __call__(self, model: PreTrainedModel, _: torch.nn.Module | None, feed: Feed, windows: np.ndarray) -> torch.Tensor:
         import torch
 
+        from edgekit.compress.distillation.objective import label_loss
         from edgekit.compress.distillation.sampling import complete, ends_of, feed_of
+        from edgekit.models.device import feed_to
 
-        settings, place = self.settings, feed["input_ids"].device
+        settings, device = self.settings, feed["input_ids"].device
         alpha = ALPHA[settings.source] if settings.alpha is None else settings.alpha
         if settings.source == "on-policy":
             ids, lengths = complete(
                 model, feed["input_ids"], settings.tokens, temperature=settings.sampling, ends=ends_of(self.teacher.config),
                 pad=self.texts.pad_id, seed=self.seed * 1_000_003 + self.step,
             )  # fmt: skip
-            feed, wanted = feed_of(ids, lengths, settings.prompt)
-            feed = {name: tensor.to(place) for name, tensor in feed.items()}
+            feed, labels = feed_of(ids, lengths, settings.prompt)
+            feed = feed_to(feed, device)
         else:
-            wanted = self.texts.wanted(passes)
-        wanted, mask = wanted.to(place), feed["attention_mask"]
+            labels = self.texts.wanted(windows)
+        labels, mask = labels.to(device), feed["attention_mask"]
         ours = model(**feed, use_cache=False).logits.float()
-        value: torch.Tensor = ours.new_zeros(())
+        theirs = []
         if alpha > 0:
             with torch.no_grad():
-                theirs = self.teacher(**feed, use_cache=False).logits.float()
-            value = value + alpha * self.task.soft(ours, theirs, wanted, mask, settings.temperature)
-        if alpha < 1:
-            value = value + (1 - alpha) * self.task.hard(ours, wanted, mask).mean()
-        return value
+                theirs.append(self.teacher(**feed, use_cache=False).logits.float())
+        return label_loss(self.task, ours, theirs, labels, mask, temperature=settings.temperature, alpha=alpha)
 
 
 def run(work: Work, settings: Settings) -> JsonObject:
@@ -155,9 +156,9 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, read_split
-    from edgekit.train.loop import Plan, fit
+    from edgekit.train.evaluate import inverse_perplexity
+    from edgekit.train.loop import Hyperparameters, fit
     from edgekit.train.lora import attach, merge
-    from edgekit.train.perplexity import text_probability
 
     task = find_task(work.task)
     student = _student(load(work.source, task.auto), settings)
@@ -182,13 +183,13 @@ def run(work: Work, settings: Settings) -> JsonObject:
             progress=work.progress, label=NAME,
         )  # fmt: skip
     zeros = kept_zeros(student)
-    before = text_probability(student, task, validation)
+    before = inverse_perplexity(student, task, validation)
     if settings.lora is not None:
         attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
     loss = _Loss(settings, task, teacher, texts, work.seed)
     history = fit(
-        student, texts, loss, lambda model: text_probability(model, task, validation),
-        Plan(settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision),
+        student, texts, loss, lambda model: inverse_perplexity(model, task, validation),
+        Hyperparameters.of(settings),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label=NAME,
         before_step=loss.begin, after_step=zeros if settings.lora is None else lambda: None,
     )  # fmt: skip
@@ -196,11 +197,12 @@ def run(work: Work, settings: Settings) -> JsonObject:
         merge(student)
         zeros()
     save(student, work.out, tokenizer_files_from=work.source)
-    found = history["quality"][history["best_epoch"] - 1]
-    return {"parameters": parameters(student), "start": before, "validation": found, "history": history}
+    return {
+        "parameters": parameters(student), "start": before, "validation": history.best, "history": history.to_json(),
+    }  # fmt: skip
 
 
-def _student(model: Any, settings: Settings) -> Any:
+def _student(model: PreTrainedModel, settings: Settings) -> PreTrainedModel:
     """`model`, or its blocks at even distances."""
     from edgekit.models.stack import blocks_of, keep_blocks
 

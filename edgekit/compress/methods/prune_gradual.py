@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,13 +20,14 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.compress.methods.prune_unstructured import SPEED
 from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
 from edgekit.models.facts import ModelFacts
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
+    from edgekit.compress.distillation.teacher import Teacher
     from edgekit.tasks import EncoderTask
-from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.tasks.encode import Encoded
 
 __all__ = ["METHOD", "Settings", "cubic", "due", "run"]
 
@@ -100,6 +101,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Train under rising sparsity and write the pruned checkpoint to `work.out`; returns what was reached and the history."""
     from dataclasses import asdict
 
+    from edgekit.compress.distillation.objective import LabelObjective
     from edgekit.compress.feed import labelled_batches
     from edgekit.compress.pruning.masked_structures import cut_masked, drop_structures, structure_costs
     from edgekit.compress.pruning.masked_weights import Prunes, attach, drop_smallest, fold
@@ -110,7 +112,8 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.models.stack import layer_linears
     from edgekit.tasks import encoder_task
     from edgekit.tasks.encode import encode, labels_of, read_split
-    from edgekit.train.loop import Plan, fit, quality_of
+    from edgekit.train.evaluate import quality_of
+    from edgekit.train.loop import Hyperparameters, fit
 
     task = encoder_task(work.task)
     model = load(work.source, task.auto)
@@ -143,14 +146,10 @@ def run(work: Work, settings: Settings) -> JsonObject:
                 prune(sparsity)
             done.count.fill_(wanted)
 
-    def evaluate(model: Any) -> float:
-        return quality_of(model, task, validation, rows["validation"], labels)
-
-    plan = Plan(
-        settings.epochs, settings.batch, settings.learning_rate, settings.weight_decay, settings.warmup, settings.precision
-    )
+    teachers = _teachers(work, task, settings, train, rows["train"], labels)
     history = fit(
-        model, train, _loss(work, task, settings, train, rows["train"], labels), evaluate, plan,
+        model, train, LabelObjective(task, train, teachers, settings.temperature, settings.alpha),
+        lambda model: quality_of(model, task, validation, rows["validation"], labels), Hyperparameters.of(settings),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="prune gradually", extra=done,
         before_step=before_step, may_be_best=lambda: int(done.count) == settings.steps,
     )  # fmt: skip
@@ -161,35 +160,26 @@ def run(work: Work, settings: Settings) -> JsonObject:
         cut_masked(model)
         facts = {"shapes": {"before": list(map(asdict, before)), "after": list(map(asdict, shapes_of(model)))}}
     save(model, work.out, tokenizer_files_from=work.source)
-    quality = history["quality"][history["best_epoch"] - 1]
-    return {**facts, "parameters": parameters(model), "validation": quality, "history": history}
+    return {**facts, "parameters": parameters(model), "validation": history.best, "history": history.to_json()}
 
 
-def _loss(work: Work, task: EncoderTask, settings: Settings, train: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
-    """(model, _, inputs, numbers of the passes) -> alpha times the soft loss and (1 - alpha) times the hard one."""
+def _teachers(
+    work: Work, task: EncoderTask, settings: Settings, train: Encoded, rows: list[dict[str, JsonValue]], labels: list[str]
+) -> list[Teacher]:
+    """The one teacher, or none where only the labels are learned from."""
     from edgekit.compress.distillation.teacher import Teacher
 
-    alpha = settings.alpha if task.supervised else 1.0
-    teacher = None
-    if alpha > 0:
-        teacher = Teacher.prepare(
-            work.original if settings.teacher == "original" else work.dense, task, rows, labels, work.max_length, work.scratch,
-            shown=[], relation_layer=None, student=train, progress=work.progress,
-        )  # fmt: skip
-
-    def loss(model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
-        mask = feed["attention_mask"]
-        output, wanted = task.tensor(model, model(**feed), mask).float(), train.wanted(passes).to(mask.device)
-        value: torch.Tensor = (1 - alpha) * task.hard(output, wanted, mask).mean() if alpha < 1 else output.sum() * 0
-        if teacher is None:
-            return value
-        shown = teacher.output(passes).to(mask.device)
-        return value + alpha * task.soft(output, shown, wanted, mask, settings.temperature)
-
-    return loss
+    if settings.alpha == 0 and task.supervised:
+        return []
+    checkpoint = work.original if settings.teacher == "original" else work.dense
+    teacher = Teacher.prepare(
+        checkpoint, task, rows, labels, work.max_length, work.scratch,
+        shown=[], relation_layer=None, student=train, progress=work.progress,
+    )  # fmt: skip
+    return [teacher]
 
 
-def _sparsity(modules: list[Any], before: int) -> dict[str, Any]:
+def _sparsity(modules: list[torch.nn.Linear], before: int) -> dict[str, JsonValue]:
     """The share of zeros, and what they save of a download."""
     from edgekit.compress.pruning.sparse import compressed_bytes
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -17,13 +17,9 @@ from edgekit.compress.checks import absent_labels
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import Alpha, Batch, Epochs, MethodSettings, Temperature
 from edgekit.models.facts import ModelFacts
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
 from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["METHOD", "Settings", "in_blocks", "run"]
+__all__ = ["METHOD", "Settings", "run"]
 
 NAME = "prune-learned"
 
@@ -59,74 +55,54 @@ def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, M
 
 
 def run(work: Work, settings: Settings) -> JsonObject:
-    """Write the pruned checkpoint to `work.out`; returns shapes and parameters before and after."""
+    """Write the pruned checkpoint to `work.out`; returns shapes before and after, parameters and the history of training."""
     from dataclasses import asdict
 
+    from edgekit.compress.distillation.objective import LabelObjective
     from edgekit.compress.distillation.teacher import Teacher
     from edgekit.compress.pruning.cost import check_budget, unit_costs
-    from edgekit.compress.pruning.learned_masks import Learning, apply_masks, learn_masks
+    from edgekit.compress.pruning.learned_masks import Constraint, apply_masks, learn_masks
     from edgekit.compress.pruning.zeros import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import shapes_of
     from edgekit.tasks import find_task
-    from edgekit.tasks.encode import batches, encode, labels_of, read_split
-    from edgekit.train.device import at
+    from edgekit.tasks.encode import encode, labels_of, read_split
+    from edgekit.train.evaluate import quality_of
+    from edgekit.train.loop import Hyperparameters
 
     task = find_task(work.task)
     model = load(work.source, task.auto)
     model.get_input_embeddings().weight.requires_grad_(False)
-    rows = read_split(work.rows, "train")
-    data = encode(work.source, rows, task, work.max_length)
+    labels = labels_of(work.source) if task.named else []
+    rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
+    train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
     teacher = Teacher.prepare(
-        work.original, task, rows, labels_of(work.source) if task.named else [], work.max_length, work.scratch,
-        shown=[], relation_layer=None, student=data, progress=work.progress,
+        work.original, task, rows["train"], labels, work.max_length, work.scratch,
+        shown=[], relation_layer=None, student=train, progress=work.progress,
     )  # fmt: skip
-    order: list[np.ndarray] = []
-    for epoch in range(settings.epochs):
-        order += list(batches(data.lengths, settings.batch, work.seed * 1000 + epoch))
-    alpha = settings.alpha if task.supervised else 1.0
-
-    def loss(step: int, place: torch.device) -> torch.Tensor:
-        feed, wanted = at(data.feed(order[step]), place), data.wanted(order[step]).to(place)
-        mask = feed["attention_mask"]
-        output = task.tensor(model, model(**feed), mask)
-        value = alpha * task.soft(output, teacher.output(order[step]).to(place), wanted, mask, settings.temperature)
-        return value + (1 - alpha) * task.hard(output, wanted, mask).mean() if alpha < 1 else value
-
-    def progress(step: int, value: float, share: float) -> None:
-        work.progress(step, len(order), f"prune: learn masks, loss {value:.3f}, {share:.2f} of the cost")
-
     before = shapes_of(model)
-    tokens = sum(data.lengths) / len(data.lengths)
+    tokens = sum(train.lengths) / len(train.lengths)
     head_cost, neuron_cost, _ = unit_costs(model, before, tokens, measured=False, scratch=work.scratch)
-    per_epoch = len(order) // settings.epochs
     whole = sum(shape.heads * head_cost + shape.neurons * neuron_cost for shape in before)
     check_budget(
         settings.keep * whole, head_cost, neuron_cost, 0.0, whole, settings.multiple_of, "compress, prune-learned, keep"
     )
-    plan = Learning(settings.keep, settings.epochs, per_epoch, settings.rising, settings.gate_rate, settings.learning_rate)
-    model.train()
-    heads, neurons = learn_masks(
-        model, loss, plan, head_cost, neuron_cost,
-        seed=work.seed, scratch=work.scratch / "epochs", progress=progress, after_step=kept_zeros(model),
+    learned = learn_masks(
+        model, train, LabelObjective(task, train, [teacher], settings.temperature, settings.alpha),
+        lambda model: quality_of(model, task, validation, rows["validation"], labels),
+        Hyperparameters(settings.epochs, settings.batch, settings.learning_rate, weight_decay=0.0),
+        Constraint(settings.keep, head_cost, neuron_cost, settings.rising),
+        gate_rate=settings.gate_rate, multiple=settings.multiple_of, seed=work.seed, scratch=work.scratch / "epochs",
+        progress=work.progress, label=NAME, after_step=kept_zeros(model),
     )  # fmt: skip
-    model.eval()
-    apply_masks(model, heads, [in_blocks(mask, settings.multiple_of) for mask in neurons])
+    apply_masks(model, learned.heads, learned.neurons)
     save(model, work.out, tokenizer_files_from=work.source)
     shapes = {"before": [asdict(shape) for shape in before], "after": [asdict(shape) for shape in shapes_of(model)]}
-    return {"parameters": parameters(model), "steps": len(order), "shapes": shapes}
-
-
-def in_blocks(mask: np.ndarray, multiple: int) -> np.ndarray:
-    """`mask` (neurons,) with its smallest open entries closed until a multiple of `multiple` is open."""
-    closed = mask.copy()
-    opened = (mask > 0).nonzero()[0]
-    extra = len(opened) % multiple
-    closed[opened[mask[opened].argsort(kind="stable")[:extra]]] = 0.0
-    return closed
+    history = learned.history
+    return {"parameters": parameters(model), "validation": history.best, "history": history.to_json(), "shapes": shapes}
 
 
 METHOD = Method(
-    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
+    name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     instead="prune-width",
 )  # fmt: skip

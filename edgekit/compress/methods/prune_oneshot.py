@@ -254,11 +254,11 @@ def _loss_of(model: Any, task: Task, feeds: Sequence[dict[str, torch.Tensor]], b
     import torch
 
     from edgekit.compress.pruning.snapshots import assemble
-    from edgekit.train.device import at, placed
+    from edgekit.models.device import feed_to, on_fastest_device
 
     def outputs(one: Any) -> list[torch.Tensor]:
-        with torch.no_grad(), placed(one) as place:
-            there = [at(feed, place) for feed in feeds]
+        with torch.no_grad(), on_fastest_device(one) as place:
+            there = [feed_to(feed, place) for feed in feeds]
             return [task.tensor(one, one(**feed), feed["attention_mask"]).cpu() for feed in there]
 
     dense = outputs(model)

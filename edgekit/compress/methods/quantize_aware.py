@@ -8,16 +8,12 @@ them instead of calibration. Put it last, with `mode = "static"` in the recipe's
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from edgekit.compress.checks import absent_labels
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.quantize import Int8
 from edgekit.config.recipe import Alpha, Batch, Epochs, LearningRate, MethodSettings, Temperature
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
@@ -60,13 +56,16 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Write the trained checkpoint and its `ranges.json` to `work.out`; returns the history."""
     import torch
 
+    from edgekit.compress.distillation.objective import LabelObjective
     from edgekit.compress.distillation.teacher import Teacher
     from edgekit.compress.pruning.zeros import kept_zeros
     from edgekit.compress.quantization.fake_int8 import attach, detach
     from edgekit.models.checkpoint import load, save
+    from edgekit.models.device import feed_to, on_fastest_device
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import batches, encode, labels_of, read_split
-    from edgekit.train.loop import Plan, fit, quality_of
+    from edgekit.train.evaluate import quality_of
+    from edgekit.train.loop import Hyperparameters, fit
 
     task = find_task(work.task)
     model = load(work.source, task.auto)
@@ -78,35 +77,26 @@ def run(work: Work, settings: Settings) -> JsonObject:
         work.original, task, rows["train"], labels, work.max_length, work.scratch,
         shown=[], relation_layer=None, student=train, progress=work.progress,
     )  # fmt: skip
-    alpha = settings.alpha if task.supervised else 1.0
     zeros = kept_zeros(model)  # before the fake quantizers stand between a module and its weight
     ranges = attach(model, settings.weight_bits)
-    with torch.no_grad():
-        for _, passes in zip(range(WATCHED), batches(train.lengths, settings.batch, work.seed), strict=False):
-            model(**train.feed(passes))
-    for one in ranges.values():
-        one.settle()
-
-    def loss(model: Any, _: Any, feed: dict[str, torch.Tensor], passes: np.ndarray) -> torch.Tensor:
-        mask = feed["attention_mask"]
-        output = task.tensor(model, model(**feed), mask)
-        wanted, shown = train.wanted(passes).to(mask.device), teacher.output(passes).to(mask.device)
-        value = alpha * task.soft(output, shown, wanted, mask, settings.temperature)
-        return value + (1 - alpha) * task.hard(output, wanted, mask).mean() if alpha < 1 else value
-
-    def evaluate(model: Any) -> float:
-        return quality_of(model, task, validation, rows["validation"], labels)
+    with torch.no_grad(), on_fastest_device(model) as device:
+        for _, windows in zip(range(WATCHED), batches(train.lengths, settings.batch, work.seed), strict=False):
+            model(**feed_to(train.feed(windows), device))
+    for input_range in ranges.values():
+        input_range.settle()
 
     history = fit(
-        model, train, loss, evaluate, Plan(settings.epochs, settings.batch, settings.learning_rate),
+        model, train, LabelObjective(task, train, [teacher], settings.temperature, settings.alpha),
+        lambda model: quality_of(model, task, validation, rows["validation"], labels),
+        Hyperparameters(settings.epochs, settings.batch, settings.learning_rate),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="quantize-aware",
         after_step=zeros,
     )  # fmt: skip
-    learned = {name: [min(0.0, one.low.item()), max(1e-6, one.high.item())] for name, one in ranges.items()}
+    learned = {name: [min(0.0, ends.low.item()), max(1e-6, ends.high.item())] for name, ends in ranges.items()}
     detach(model)
     save(model, work.out, tokenizer_files_from=work.source)
     (work.out / "ranges.json").write_text(json.dumps(learned, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return {"validation": history["quality"][history["best_epoch"] - 1], "history": history, "ranges": len(learned)}
+    return {"validation": history.best, "history": history.to_json(), "ranges": len(learned)}
 
 
 METHOD = Method(

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
+from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.shapes import LayerShape
 from edgekit.tasks import EncoderTask
-from edgekit.train.device import at, placed
 
 __all__ = ["Gradients", "Pick", "choose", "gradients", "masked", "rearrange"]
 
@@ -83,9 +83,9 @@ def gradients(
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        with placed(model) as place:
+        with on_fastest_device(model) as place:
             for done, (given, labels) in enumerate(batches, 1):
-                feed = at(given, place)
+                feed = feed_to(given, place)
                 mask = feed["attention_mask"]
                 head = [torch.ones(len(mask), shape.heads, device=place, requires_grad=True) for shape in shapes]
                 neuron = [torch.ones(len(mask), shape.neurons, device=place, requires_grad=True) for shape in shapes]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from edgekit.errors import BadInput
-from edgekit.train.device import at, placed
+from edgekit.models.device import feed_to, on_fastest_device
 
 __all__ = ["Feed", "Gram", "grams", "real_tokens"]
 
@@ -84,9 +84,9 @@ def grams(
 
     handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
     try:
-        with torch.no_grad(), placed(model) as place:
+        with torch.no_grad(), on_fastest_device(model) as place:
             for done, given in enumerate(feeds, 1):
-                feed = at(given, place)
+                feed = feed_to(given, place)
                 real = feed["attention_mask"].bool()
                 model(**feed)
                 progress(done)

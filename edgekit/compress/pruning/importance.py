@@ -17,8 +17,8 @@ import torch
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import anatomy_of, layers_of, sum_readers
+from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.shapes import shapes_of
-from edgekit.train.device import at, placed
 
 __all__ = ["Importance", "importance_of", "largest"]
 
@@ -60,9 +60,9 @@ def importance_of(model: Any, feeds: Sequence[Feed]) -> Importance:
     handles = [module.register_forward_pre_hook(before) for module in (*outs, *downs)]
     handles += [module.register_forward_hook(after) for module in norms]
     try:
-        with torch.no_grad(), placed(model) as place:
+        with torch.no_grad(), on_fastest_device(model) as place:
             for given in feeds:
-                feed = at(given, place)
+                feed = feed_to(given, place)
                 real = feed["attention_mask"].bool()
                 model(**feed)
     finally:

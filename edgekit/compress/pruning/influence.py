@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from edgekit.compress.pruning.gram import Feed, real_tokens
+from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.stack import blocks_of
-from edgekit.train.device import at, placed
 
 __all__ = ["block_influence", "most_influential"]
 
@@ -40,9 +40,9 @@ def block_influence(model: Any, feeds: Sequence[Feed], progress: Callable[[int],
 
     handles = [block.register_forward_hook(hook(number)) for number, block in enumerate(blocks)]
     try:
-        with torch.no_grad(), placed(model) as place:
+        with torch.no_grad(), on_fastest_device(model) as place:
             for done, given in enumerate(feeds, 1):
-                feed = at(given, place)
+                feed = feed_to(given, place)
                 real = feed["attention_mask"].bool()
                 model(**feed, use_cache=False)
                 progress(done)

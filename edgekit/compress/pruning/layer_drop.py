@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.shapes import keep_layers, layer_count
 from edgekit.progress import Progress
 from edgekit.tasks import Task
-from edgekit.train.device import at, placed
 
 __all__ = ["drop_layers"]
 
@@ -25,8 +25,8 @@ def drop_layers(model: Any, task: Task, down_to: int, feeds: Sequence[Feed], pro
     The measure is the task's loss against the whole model's outputs on the batches `feeds`.
     """
     kept = list(range(layer_count(model)))
-    with placed(model) as place:
-        there = [at(feed, place) for feed in feeds]
+    with on_fastest_device(model) as place:
+        there = [feed_to(feed, place) for feed in feeds]
         whole = [_output(model, task, feed) for feed in there]
         while len(kept) > down_to:
             moved = []

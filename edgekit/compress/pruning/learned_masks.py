@@ -1,9 +1,9 @@
-"""Masks learned by gradient: hard-concrete gates on heads, neurons and whole blocks, drawn to a target by a Lagrangian.
+"""Masks learned by gradient: hard-concrete gates on heads, neurons and whole blocks, held to a target by Lagrange multipliers.
 
 CoFi (Xia et al. 2022, arXiv 2204.00408, section 3) with the gates of Louizos et al. 2018 (arXiv 1712.01312, eqs. 10 to 12): a
 gate is s = sigmoid((log u - log(1 - u) + log a) / beta), stretched to (gamma, zeta) and clamped to [0, 1], so that it is
-exactly 0 or 1 with a chance and has a gradient in between. A head's mask is its own gate times its block's, so one gate can
-take out a block. A killed run resumes after its last whole epoch, and ends in the same masks and weights, as in `training`.
+exactly 0 or 1 with some probability and has a gradient in between. A head's mask is its own gate times its block's, so one gate can
+take out a block. Gates are trained together with the weights by `edgekit.train.loop.fit`, at a learning rate of their own.
 """
 
 from __future__ import annotations
@@ -13,39 +13,71 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from edgekit.compress.pruning.fisher import masked
 from edgekit.models.anatomy import anatomy_of, layers_of
+from edgekit.models.device import Feed
 from edgekit.models.shapes import LayerShape, cut, shapes_of
-from edgekit.train.device import placed
-from edgekit.train.loop import keep_epoch, resume_epoch
+from edgekit.progress import Progress
+from edgekit.tasks.encode import Encoded
+from edgekit.train.loop import BatchLoss, History, Hyperparameters, ParameterGroup, fit
 
-__all__ = ["Gates", "Learning", "apply_masks", "learn_masks", "open_chance", "sample_gates", "settled_gates"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "Constraint",
+    "Gates",
+    "LearnedMasks",
+    "apply_masks",
+    "learn_masks",
+    "open_probability",
+    "sample_gates",
+    "settled_gates",
+    "settled_masks",
+    "whole_multiples",
+]
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 START = 0.99
-"""Chance of a gate to be open at the beginning."""
+"""Probability of a gate to be open at the beginning."""
 
 
 def sample_gates(log_alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Gates in [0, 1] drawn from their distribution, shaped like `log_alpha`; differentiable in it. `generator`: the processor's."""
+    """Gates in [0, 1] drawn from their distribution, shaped like `log_alpha`; differentiable in it. `generator`: one of the CPU."""
     uniform = torch.rand(log_alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(log_alpha.device)
     soft = torch.sigmoid((uniform.log() - (1 - uniform).log() + log_alpha) / BETA)
     return (soft * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
 def settled_gates(log_alpha: torch.Tensor) -> torch.Tensor:
-    """The gates without chance, as they are used after training."""
+    """The gates without randomness, as they are used after training."""
     return (torch.sigmoid(log_alpha) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
-def open_chance(log_alpha: torch.Tensor) -> torch.Tensor:
+def open_probability(log_alpha: torch.Tensor) -> torch.Tensor:
     """P(gate > 0)."""
     return torch.sigmoid(log_alpha - BETA * math.log(-GAMMA / ZETA))
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The share of the cost of all heads and neurons that is to stay."""
+
+    target: float
+    """Share to end with, 0..1."""
+    head_cost: float
+    neuron_cost: float
+    rising: float = 0.5
+    """Share of the steps over which the target falls from 1 to its value."""
+
+    def target_at(self, step: int, total: int) -> float:
+        """The share that step `step` of `total` aims at."""
+        return 1 - min(1.0, (step + 1) / max(1.0, self.rising * total)) * (1 - self.target)
 
 
 class Gates(torch.nn.Module):
@@ -65,104 +97,140 @@ class Gates(torch.nn.Module):
         heads = [gates(part) * blocks[layer, 0] for layer, part in enumerate(self.heads)]
         return heads, [gates(part) * blocks[layer, 1] for layer, part in enumerate(self.neurons)]
 
-    def expected_share(self, head_cost: float, neuron_cost: float) -> torch.Tensor:
-        """Share of the cost of all heads and neurons that is expected to stay."""
-        heads, neurons = self.masks(open_chance)
-        kept = head_cost * torch.cat(heads).sum() + neuron_cost * torch.cat(neurons).sum()
-        whole = head_cost * sum(map(len, heads)) + neuron_cost * sum(map(len, neurons))
+    def expected_share(self, constraint: Constraint) -> torch.Tensor:
+        """Share of the cost of all heads and neurons that is expected to stay; a scalar."""
+        heads, neurons = self.masks(open_probability)
+        kept = constraint.head_cost * torch.cat(heads).sum() + constraint.neuron_cost * torch.cat(neurons).sum()
+        whole = constraint.head_cost * sum(map(len, heads)) + constraint.neuron_cost * sum(map(len, neurons))
         return kept / whole
 
-    def penalty(self, target: float, head_cost: float, neuron_cost: float) -> torch.Tensor:
+    def penalty(self, constraint: Constraint, target: float) -> torch.Tensor:
         """l1 (share - target) + l2 (share - target)^2; the multipliers climb while the gates descend."""
-        over = self.expected_share(head_cost, neuron_cost) - target
+        over = self.expected_share(constraint) - target
         return self.multipliers[0] * over + self.multipliers[1] * over.square()
+
+    def groups(self, learning_rate: float) -> list[ParameterGroup]:
+        """The gates, which descend, and the multipliers, which climb."""
+        gates = [*self.heads, *self.neurons, self.blocks]
+        return [ParameterGroup(gates, learning_rate), ParameterGroup([self.multipliers], learning_rate, maximize=True)]
+
+
+@dataclass
+class _MaskedLoss:
+    """The loss of a batch through gates drawn for its step, with the penalty of the constraint, as `fit` calls it."""
+
+    loss: BatchLoss
+    constraint: Constraint
+    seed: int
+    step: int = 0
+    total: int = 1
+
+    def begin(self, step: int, total: int) -> None:
+        """Say which step comes: gates and target depend on nothing else, so that a resumed run draws the same."""
+        self.step, self.total = step, total
+
+    @property
+    def last(self) -> bool:
+        """Whether no step comes after it."""
+        return self.step + 1 == self.total
+
+    def __call__(self, model: PreTrainedModel, gates: torch.nn.Module | None, feed: Feed, windows: np.ndarray) -> torch.Tensor:
+        assert isinstance(gates, Gates)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        heads, neurons = gates.masks(lambda part: sample_gates(part, generator))
+        with masked(model, heads, neurons):
+            value = self.loss(model, None, feed, windows)
+        return value + gates.penalty(self.constraint, self.constraint.target_at(self.step, self.total))
 
 
 @dataclass(frozen=True)
-class Learning:
-    """How long and how fast."""
+class LearnedMasks:
+    """What was learned."""
 
-    target: float
-    """Share of the cost to end with, 0..1."""
-    epochs: int
-    per_epoch: int
-    """Steps of an epoch."""
-    rising: float = 0.5
-    """Share of the steps over which the target falls from 1 to its value."""
-    gate_rate: float = 0.1
-    weight_rate: float = 2e-5
-    """Learning rate of the model's own weights; 0 leaves them as they are."""
+    heads: list[np.ndarray]
+    """Mask of the heads of each layer, float64 (heads,)."""
+    neurons: list[np.ndarray]
+    """Mask of the neurons of each layer, float64 (neurons,)."""
+    expected_share: float
+    """Share of the cost that the gates expect to stay, before units are closed to meet the target."""
+    history: History
+    """With the quality of the masked model after each epoch."""
 
 
 def learn_masks(
-    model: Any,
-    loss: Callable[[int, torch.device], torch.Tensor],
-    plan: Learning,
-    head_cost: float,
-    neuron_cost: float,
+    model: PreTrainedModel,
+    train: Encoded,
+    loss: BatchLoss,
+    evaluate: Callable[[PreTrainedModel], float],
+    plan: Hyperparameters,
+    constraint: Constraint,
     *,
+    gate_rate: float,
+    multiple: int,
     seed: int,
     scratch: Path,
-    progress: Callable[[int, float, float], None] = lambda step, value, share: None,
+    progress: Progress,
+    label: str,
     after_step: Callable[[], None] = lambda: None,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Train gates, and `model`'s weights in place, and return the settled masks of each layer: float64 (heads,), (neurons,).
+) -> LearnedMasks:
+    """Train gates, and `model`'s weights in place, and return the masks of heads and neurons that keep within the constraint.
 
-    `loss(step, place)`: the loss of one batch through `model`, which has the masks on it by then and is on `place` with the gates;
-    steps count through all epochs.
-    `after_step` is called whenever the weights have changed. Units are closed, the least open first, until the target is met, so
-    the masks keep within it. `scratch` outlives a killed run.
+    `loss` and `evaluate` see the model with masks on it. `gate_rate`: learning rate of gates and multipliers; one of 0 in `plan`
+    leaves the weights as they are. Masks belong to the weights that they were trained with, so the last epoch is taken, not
+    the best.
     """
-    gates, generator = Gates(shapes_of(model)), torch.Generator()
-    groups = [
-        {"params": [*gates.heads, *gates.neurons, gates.blocks], "lr": plan.gate_rate},
-        {"params": [gates.multipliers], "lr": plan.gate_rate, "maximize": True},
-    ]
-    if plan.weight_rate > 0:
-        weights = [value for value in model.parameters() if value.requires_grad]
-        groups.append({"params": weights, "lr": plan.weight_rate})
-    whole, total = torch.nn.ModuleDict({"model": model, "gates": gates}), plan.epochs * plan.per_epoch
-    with placed(whole) as place:
-        optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-        state = resume_epoch(scratch, whole, optimizer, place)
-        for epoch in range(len(state["quality"]), plan.epochs):
-            torch.manual_seed(seed * 1000 + epoch)
-            generator.manual_seed(seed * 1000 + epoch)
-            for step in range(epoch * plan.per_epoch, (epoch + 1) * plan.per_epoch):
-                gone = min(1.0, (step + 1) / max(1.0, plan.rising * total))
-                heads, neurons = gates.masks(lambda part: sample_gates(part, generator))
-                with masked(model, heads, neurons):
-                    value = loss(step, place)
-                penalty = gates.penalty(1 - gone * (1 - plan.target), head_cost, neuron_cost)
-                torch.autograd.backward(value + penalty)
-                optimizer.step()
-                after_step()
-                optimizer.zero_grad()
-                model.zero_grad()
-                progress(step, value.item(), gates.expected_share(head_cost, neuron_cost).item())
-            state["quality"].append(-value.item())
-            keep_epoch(scratch, whole, optimizer, state)
-    return _settled(gates, plan.target, head_cost, neuron_cost)
+    gates, step = Gates(shapes_of(model)), _MaskedLoss(loss, constraint, seed)
+
+    def evaluate_masked(model: PreTrainedModel) -> float:
+        device = gates.blocks.device
+        on = [
+            [torch.from_numpy(mask).float().to(device) for mask in part] for part in settled_masks(gates, constraint, multiple)
+        ]
+        with masked(model, *on):
+            return evaluate(model)
+
+    history = fit(
+        model, train, step, evaluate_masked, plan,
+        seed=seed, scratch=scratch, progress=progress, label=label, extra=gates, extra_groups=gates.groups(gate_rate),
+        before_step=step.begin, after_step=after_step, may_be_best=lambda: step.last,
+    )  # fmt: skip
+    heads, neurons = settled_masks(gates, constraint, multiple)
+    return LearnedMasks(heads, neurons, gates.expected_share(constraint).item(), history)
 
 
-def _settled(gates: Gates, target: float, head_cost: float, neuron_cost: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def settled_masks(gates: Gates, constraint: Constraint, multiple: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Masks of the heads and neurons of each layer, float64 (heads,) and (neurons,), as they are after training.
+
+    Units are closed, the least probable first, until the constraint is met; then a `multiple` of neurons is left in each layer.
+    """
     with torch.no_grad():
-        heads, neurons = ([mask.double().numpy() for mask in part] for part in gates.masks(settled_gates))
-        chances = [np.concatenate([one.double().numpy() for one in part]) for part in gates.masks(open_chance)]
+        heads, neurons = ([mask.double().cpu().numpy() for mask in part] for part in gates.masks(settled_gates))
+        probabilities = [
+            np.concatenate([mask.double().cpu().numpy() for mask in part]) for part in gates.masks(open_probability)
+        ]
     flat = np.concatenate([*heads, *neurons])
-    costs = np.repeat([head_cost, neuron_cost], [len(part) for part in chances])
-    order = np.argsort(np.concatenate(chances), kind="stable")
+    costs = np.repeat([constraint.head_cost, constraint.neuron_cost], [len(part) for part in probabilities])
+    order = np.argsort(np.concatenate(probabilities), kind="stable")
     spent = float(costs[flat > 0].sum())
     for unit in order:
-        if spent <= target * float(costs.sum()):
+        if spent <= constraint.target * float(costs.sum()):
             break
         spent -= float(costs[unit]) if flat[unit] > 0 else 0.0
         flat[unit] = 0.0
-    parts = np.split(flat, np.cumsum([len(one) for one in (*heads, *neurons)])[:-1])
-    return parts[: len(heads)], parts[len(heads) :]
+    parts = np.split(flat, np.cumsum([len(mask) for mask in (*heads, *neurons)])[:-1])
+    return parts[: len(heads)], [whole_multiples(mask, multiple) for mask in parts[len(heads) :]]
 
 
-def apply_masks(model: Any, heads: Sequence[np.ndarray], neurons: Sequence[np.ndarray]) -> None:
+def whole_multiples(mask: np.ndarray, multiple: int) -> np.ndarray:
+    """`mask` (neurons,) with its smallest open entries closed until a multiple of `multiple` is open."""
+    closed = mask.copy()
+    opened = (mask > 0).nonzero()[0]
+    extra = len(opened) % multiple
+    closed[opened[mask[opened].argsort(kind="stable")[:extra]]] = 0.0
+    return closed
+
+
+def apply_masks(model: PreTrainedModel, heads: Sequence[np.ndarray], neurons: Sequence[np.ndarray]) -> None:
     """Fold masks into the output projections of `model`, in place, and cut what they close."""
     anatomy = anatomy_of(model)
     for layer, shape, head, neuron in zip(layers_of(model), shapes_of(model), heads, neurons, strict=True):

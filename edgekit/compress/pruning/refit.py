@@ -17,7 +17,7 @@ import torch
 
 from edgekit.compress.pruning.gram import Feed
 from edgekit.models.anatomy import anatomy_of, layers_of, sum_readers
-from edgekit.train.device import at, placed
+from edgekit.models.device import feed_to, on_fastest_device
 
 __all__ = ["refit", "solve_change"]
 
@@ -93,11 +93,11 @@ def _inputs(model: Any, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module
 
     handles = [module.register_forward_pre_hook(keep(place)) for place, module in enumerate(modules)]
     try:
-        with torch.no_grad(), placed(model) as place:
+        with torch.no_grad(), on_fastest_device(model) as place:
             for feed in feeds:
                 real = feed["attention_mask"].bool()
                 with suppress(_Seen):
-                    model(**at(feed, place))
+                    model(**feed_to(feed, place))
     finally:
         for handle in handles:
             handle.remove()

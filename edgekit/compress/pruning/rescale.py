@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of, sum_readers
-from edgekit.train.device import at, placed
+from edgekit.models.device import feed_to, on_fastest_device
 
 __all__ = ["fold_scales", "solve_scales"]
 
@@ -95,9 +95,9 @@ def _watch(model: Any, feeds: Sequence[Feed], projection: Any, norm: Any) -> tup
     if projection is not None:
         handles.append(projection.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].detach().cpu())))
     try:
-        with torch.no_grad(), placed(model) as place:
+        with torch.no_grad(), on_fastest_device(model) as place:
             for feed in feeds:
-                model(**at(feed, place))
+                model(**feed_to(feed, place))
                 real.append(feed["attention_mask"].bool())
     finally:
         for handle in handles:
