@@ -23,7 +23,7 @@ from edgekit.compress.pruning.learned_masks import (
 )
 from edgekit.models.checkpoint import load
 from edgekit.models.shapes import shapes_of
-from edgekit.runtime.tokenise import Pass
+from edgekit.runtime.tokenise import Window
 from edgekit.tasks.encode import Encoded
 from edgekit.train.loop import Hyperparameters
 
@@ -69,7 +69,7 @@ def test_the_target_falls_while_it_rises_to_its_sparsity() -> None:
 
 def windows(count: int) -> Encoded:
     """`count` times the texts of `feed`, without labels."""
-    one = [Pass(ids.numpy(), None, np.zeros((9, 2), dtype=np.int64), np.full(9, -1), "") for ids in feed()["input_ids"]]
+    one = [Window(ids.numpy(), None, np.zeros((9, 2), dtype=np.int64), np.full(9, -1), "") for ids in feed()["input_ids"]]
     return Encoded([], one * count, [np.asarray(-1)] * (len(one) * count), 0)
 
 
