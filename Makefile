@@ -52,8 +52,8 @@ RESULTS = $(foreach name,$(notdir $(basename $(SHIPPED))),$(BUILD)/$(notdir $(ba
 artifacts: export ## write everything to ship, with sums and a BOM (FLAGS="--oci --wheelhouse 3.11 --sign KEY")
 	$(BIN)/edgekit artifacts $(FLAGS) $$(ls -d $(RESULTS) 2>/dev/null)
 
-test: $(READY) ## the tests that every change must pass
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+test: $(READY) ## the tests that every change must pass (FLAGS=--random-order: shuffled; it prints the seed)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(FLAGS)
 
 test-slow: $(READY) ## minutes-long tests: bare virtual environment, whole recipes
 	$(BIN)/python -m pytest -m slow

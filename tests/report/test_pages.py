@@ -208,7 +208,8 @@ def test_an_empty_build_says_what_to_run(tmp_path: Path) -> None:
         write_reports(tmp_path)
 
 
-def test_energy_is_shown_where_it_was_read(folder: Path) -> None:
+def test_energy_is_shown_where_it_was_read(tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "metered")
     path = folder / "bench.json"
     document = json.loads(path.read_text())
     reading = {"per_inference_mj": 1.25, "above_idle_mj": 0.5, "watts": 9.0, "seconds": 3.0, "inferences": 21600}
