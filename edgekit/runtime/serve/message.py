@@ -7,13 +7,11 @@ import difflib
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.serve.limits import Limits
-
-if TYPE_CHECKING:
-    from edgekit.runtime.serve.stream import Stream
+from edgekit.runtime.serve.stream import Stream
 
 __all__ = ["Refusal", "Request", "Response", "check_names", "json_response", "parse_json", "read_body"]
 

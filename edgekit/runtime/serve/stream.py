@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-
-from edgekit.runtime.serve.worker import Job
+from typing import Protocol
 
 __all__ = ["LEFT", "Stream"]
 
@@ -13,13 +12,21 @@ LEFT = 499
 """The status that is counted where the client left before its answer was whole."""
 
 
+class Work(Protocol):
+    """What makes the parts."""
+
+    def cancel(self) -> None:
+        """Give up what is left of it; nothing where it is done."""
+        ...
+
+
 class Stream:
     """Iterate over its parts, and close it in any case: a generator that was never begun would not clean up."""
 
-    def __init__(self, parts: AsyncGenerator[bytes, None], job: Job, fault: Callable[[Exception], tuple[int, bytes]]) -> None:
-        """`fault` gives a status and a last part for what the job raised."""
+    def __init__(self, parts: AsyncGenerator[bytes, None], work: Work, fault: Callable[[Exception], tuple[int, bytes]]) -> None:
+        """`fault` gives a status and a last part for what `work` raised."""
         self._parts = parts
-        self._job = job
+        self._work = work
         self._fault = fault
         self.over: Callable[[int], None] = lambda status: None
         """Called once, with the status at the end."""
@@ -60,7 +67,7 @@ class Stream:
 
     async def aclose(self) -> None:
         """End the work, where it has not ended."""
-        self._job.cancel()
+        self._work.cancel()
         await self._parts.aclose()
         self._end(LEFT)
 
