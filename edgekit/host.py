@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from edgekit.runtime.chip import Cpuinfo, emulation, machine, parse_cpuinfo, read_text, usable_cores
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import TENSORRT
 from edgekit.runtime.providers.tensorrt import libraries_load
 
@@ -65,7 +65,7 @@ class Host:
         """Execution providers of the installed onnxruntime, which is imported by the first reading of this."""
         return _providers() if self.offers is None else self.offers
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         """For JSON: plain lists, sorted."""
         plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "offers"}
         return {**plain, "isa": sorted(self.isa), "gpus": [vars(gpu) for gpu in self.gpus], "providers": list(self.providers)}

@@ -137,9 +137,10 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         metrics: JsonObject
         if on_gpu:
             largest = check_range(source, texts, context.scratch / "range")
-            metrics = {"largest": largest} | decoder_for_gpu(
+            counts = decoder_for_gpu(
                 source, context.out, context.scratch, quantize, hessians=hessians, progress=context.progress
             )
+            metrics = {"largest": largest, **counts}
         else:
             assert isinstance(quantize, WeightOnly), "no CPU target takes float16"
             metrics = quantize_decoder(

@@ -41,11 +41,11 @@ def correct_biases(
     `restored` gives the float32 weight (in, out) that quantization will leave of a weight; `means` are `input_means` of the
     same model. Linear layers named in `keep` stay in float32 and are not touched. One without a bias gets one.
     """
-    found = [linear for linear in linear_nodes(model.graph) if linear.name not in keep]
-    shifts = [expected_error(means[_input(linear)], linear.weight, restored(linear.weight)) for linear in found]
-    for linear, shift in zip(found, shifts, strict=True):
+    linears = [linear for linear in linear_nodes(model.graph) if linear.name not in keep]
+    shifts = [expected_error(means[_input(linear)], linear.weight, restored(linear.weight)) for linear in linears]
+    for linear, shift in zip(linears, shifts, strict=True):
         _take_off(model.graph, linear.node, shift)
-    return {"corrected": len(found)}
+    return {"corrected": len(linears)}
 
 
 def expected_error(mean: np.ndarray, weight: np.ndarray, restored: np.ndarray) -> np.ndarray:

@@ -48,9 +48,9 @@ def quantize_decoder(
     model = ir.load(source / MODEL)
     graph = model.graph
     _untie(graph)
-    found = linear_nodes(graph)
-    for number, linear in enumerate(found):
-        progress(number, len(found), f"quantize: {linear.name}")
+    linears = linear_nodes(graph)
+    for number, linear in enumerate(linears):
+        progress(number, len(linears), f"quantize: {linear.name}")
         blocks = _round(linear, settings, hessians)
         add = bias_add(linear.node)
         old = [linear.node] if add is None else [linear.node, add[0]]
@@ -62,7 +62,7 @@ def quantize_decoder(
         layers = quantize_cache(graph, cache)
     RemoveUnusedNodesPass()(model)
     ir.save(model, out / MODEL, external_data=MODEL_DATA, size_threshold_bytes=4096)
-    return {"matmul": len(found), "embedding": embeddings, "cache": layers}
+    return {"matmul": len(linears), "embedding": embeddings, "cache": layers}
 
 
 def _round(linear: LinearNode, settings: WeightOnly, hessians: Hessians | None) -> Blocks:

@@ -4,13 +4,16 @@ bfloat16 has float32's range and 8 bits of precision, float16 11 bits and a larg
 provider multiplies, normalises and activates both (docs/OperatorKernels.md); what it has no bfloat16 kernel for stays float32.
 Its CPU provider moves bfloat16 about and computes nothing in it. On ARM the file is float32, and the session rounds: with
 `mlas.enable_gemm_fastmath_arm64_bfloat16` MatMul rounds both sides to bfloat16 and sums in float32, on Linux and chips with
-bf16 instructions; products inside fused attention and everything else are float32 as before.
+bf16 instructions; MatMuls inside fused attention and everything else are float32 as before.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
 
 __all__ = ["to_bfloat16", "to_float16"]
 
@@ -36,7 +39,7 @@ def to_float16(source: Path, out: Path) -> dict[str, int]:
     return {"float16": before - after}
 
 
-def _rewritten(source: Path) -> Any:
+def _rewritten(source: Path) -> ModelProto:
     """The float32 model with its attention as the CUDA provider likes it."""
     import onnx_ir as ir
     from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -63,8 +66,8 @@ def to_bfloat16(source: Path, out: Path) -> dict[str, int]:
     changed = converter.convert_float_to_float16(
         onnx.load(str(source)), keep_io_types=True, disable_shape_infer=True, op_block_list=blocked
     )
-    found = [(name, tensor) for name, tensor in _tensors(changed).items() if tensor.data_type == half]
-    for name, tensor in found:
+    halved = {name: tensor for name, tensor in _tensors(changed).items() if tensor.data_type == half}
+    for name, tensor in halved.items():
         tensor.CopyFrom(_rounded(exact[name], tensor.name))
     for node in changed.graph.node:
         for attribute in node.attribute:
@@ -74,19 +77,19 @@ def to_bfloat16(source: Path, out: Path) -> dict[str, int]:
         if value.type.tensor_type.elem_type == half:
             value.type.tensor_type.elem_type = brain
     onnx.save(changed, str(out))
-    return {"bfloat16": len(found)}
+    return {"bfloat16": len(halved)}
 
 
-def _tensors(model: Any) -> dict[str, Any]:
+def _tensors(model: ModelProto) -> dict[str, TensorProto]:
     """Constant tensors by the name that nodes read them by."""
-    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     constants = [node for node in model.graph.node if node.op_type == "Constant"]
-    return found | {
+    return initializers | {
         node.output[0]: attribute.t for node in constants for attribute in node.attribute if attribute.name == "value"
     }
 
 
-def _rounded(tensor: Any, name: str) -> Any:
+def _rounded(tensor: TensorProto, name: str) -> TensorProto:
     """A float32 tensor rounded to the nearest bfloat16, ties to even."""
     import ml_dtypes
     from onnx import numpy_helper

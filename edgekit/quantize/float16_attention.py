@@ -1,4 +1,4 @@
-"""Attention as the CUDA provider likes it: one product for queries, keys and values, and padding as an attention bias.
+"""Attention as the CUDA provider likes it: one MatMul for queries, keys and values, and padding as an attention bias.
 
 With a padding mask of shape (b, s) the provider computes the scores of all heads, b x heads x s x s numbers, and keeps them; with a
 bias it takes its memory-efficient kernel wherever s is a multiple of 8. The bias is 0 where a token is shown and -30,000 where it
@@ -7,12 +7,11 @@ is not, which float16 holds and softmax makes nought. Both forms mean the same o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.match import producer_of, same_shape
 from edgekit.onnx_graph.operators import MICROSOFT
 
 __all__ = ["for_cuda"]
@@ -21,10 +20,10 @@ HIDDEN = -30_000.0
 
 
 def for_cuda(graph: ir.Graph) -> int:
-    """Rewrite every MultiHeadAttention of float32 `graph` that has the form which `edgekit.lower` gives it; returns how many."""
+    """Rewrite every MultiHeadAttention of float32 `graph` that has the form which `edgekit.exporter` gives it; returns how many."""
     _without_expansions(graph)
     nodes = [node for node in graph if node.op_type == "MultiHeadAttention" and node.domain == MICROSOFT]
-    return sum(bool(_one_product(graph, node)) + bool(_bias_for_mask(graph, node)) > 0 for node in nodes)
+    return sum(bool(_one_matmul(graph, node)) + bool(_bias_for_mask(graph, node)) > 0 for node in nodes)
 
 
 def _without_expansions(graph: ir.Graph) -> None:
@@ -37,33 +36,35 @@ def _without_expansions(graph: ir.Graph) -> None:
             node.outputs[0].replace_all_uses_with(node.inputs[0])
 
 
-def _one_product(graph: ir.Graph, node: ir.Node) -> bool:
-    """x Wq + bq, x Wk + bk, x Wv + bv as one product that is split, its bias added inside the attention."""
+def _one_matmul(graph: ir.Graph, node: ir.Node) -> bool:
+    """x Wq + bq, x Wk + bk, x Wv + bv as one MatMul that is split, its bias added inside the attention."""
     if len(node.inputs) > 3 and node.inputs[3] is not None:
         return False
-    adds = [_made(value, "Add") for value in node.inputs[:3]]
-    products = [_made(add.inputs[0], "MatMul") if add is not None else None for add in adds]
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    for add, product in zip(adds, products, strict=True):
+    adds = [producer_of(value, "Add") for value in node.inputs[:3]]
+    matmuls = [producer_of(add.inputs[0], "MatMul") if add is not None else None for add in adds]
+    projections: list[tuple[np.ndarray, np.ndarray]] = []
+    for add, matmul in zip(adds, matmuls, strict=True):
         bias, weight = (
             array_of(add.inputs[1]) if add is not None else None,
-            array_of(product.inputs[1]) if product is not None else None,
+            array_of(matmul.inputs[1]) if matmul is not None else None,
         )
         if bias is None or weight is None or bias.ndim != 1 or weight.ndim != 2:
             return False
-        found.append((weight, bias))
-    x = {product.inputs[0] for product in products if product is not None}
+        projections.append((weight, bias))
+    x = {matmul.inputs[0] for matmul in matmuls if matmul is not None}
     if len(x) != 1:
         return False
     name = node.name or "attention"
-    weight = add_initializer(graph, f"{name}.qkv.weight", np.concatenate([weight for weight, _ in found], axis=1))
-    bias = add_initializer(graph, f"{name}.qkv.bias", np.concatenate([bias for _, bias in found]))
-    sizes = add_initializer(graph, f"{name}.qkv.sizes", np.array([weight.shape[1] for weight, _ in found], dtype=np.int64))
-    product = ir.node("MatMul", [x.pop(), weight], name=f"{name}.qkv")
-    split = ir.node("Split", [product.outputs[0], sizes], {"axis": -1}, num_outputs=3, name=f"{name}.qkv.split")
-    for output in (product.outputs[0], *split.outputs):
+    weight = add_initializer(graph, f"{name}.qkv.weight", np.concatenate([weight for weight, _ in projections], axis=1))
+    bias = add_initializer(graph, f"{name}.qkv.bias", np.concatenate([bias for _, bias in projections]))
+    sizes = add_initializer(
+        graph, f"{name}.qkv.sizes", np.array([weight.shape[1] for weight, _ in projections], dtype=np.int64)
+    )
+    matmul = ir.node("MatMul", [x.pop(), weight], name=f"{name}.qkv")
+    split = ir.node("Split", [matmul.outputs[0], sizes], {"axis": -1}, num_outputs=3, name=f"{name}.qkv.split")
+    for output in (matmul.outputs[0], *split.outputs):
         output.dtype = ir.DataType.FLOAT
-    graph.insert_before(node, [product, split])
+    graph.insert_before(node, [matmul, split])
     for index, value in enumerate((*split.outputs, bias)):
         _set_input(node, index, value)
     return True
@@ -72,9 +73,9 @@ def _one_product(graph: ir.Graph, node: ir.Node) -> bool:
 def _bias_for_mask(graph: ir.Graph, node: ir.Node) -> bool:
     """The padding mask (input 4) as an attention bias (input 5)."""
     mask = next((value for value in graph.inputs if value.name == "attention_mask"), None)
-    given = node.inputs[4] if len(node.inputs) > 4 else None
+    padding = node.inputs[4] if len(node.inputs) > 4 else None
     taken = len(node.inputs) > 5 and node.inputs[5] is not None
-    cast = _made(given, "Cast")
+    cast = producer_of(padding, "Cast")
     if mask is None or taken or cast is None or cast.inputs[0] is not mask:
         return False
     _set_input(node, 4, None)
@@ -89,7 +90,7 @@ def _bias(graph: ir.Graph, mask: ir.Value) -> ir.Value:
         return there.outputs[0]
     first = graph[0]
 
-    def op(kind: str, inputs: list[Any], name: str, **options: Any) -> ir.Value:
+    def op(kind: str, inputs: list[ir.Value], name: str, **options: ir.DataType) -> ir.Value:
         node = ir.node(kind, inputs, options, name=name)
         node.outputs[0].dtype = ir.DataType.FLOAT
         graph.insert_before(first, node)
@@ -108,18 +109,6 @@ def _bias(graph: ir.Graph, mask: ir.Value) -> ir.Value:
         "Unsqueeze", [none, add_initializer(graph, "attention_bias.axes.queries", np.array([1, 3]))], "attention_bias.column"
     )
     return op("Add", [keys, queries], "attention_bias")
-
-
-def same_shape(one: ir.Value | None, other: ir.Value) -> bool:
-    """Whether both shapes are known, by number or name, and equal."""
-    if one is None or one.shape is None or other.shape is None or one.shape.has_unknown_dim():
-        return False
-    return bool(one.shape == other.shape)
-
-
-def _made(value: ir.Value | None, kind: str) -> ir.Node | None:
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == kind else None
 
 
 def _set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:

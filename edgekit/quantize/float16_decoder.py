@@ -8,7 +8,6 @@ input is called `start` and given as a negative number instead.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -31,7 +30,7 @@ def decoder_for_gpu(
     *,
     hessians: Hessians | None = None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Write the decoder in folder `source` to folder `out` as a GPU takes it: weights as `settings` says, all else in float16.
 
     Returns counts of what was changed.
@@ -39,13 +38,13 @@ def decoder_for_gpu(
     Raises:
         CheckFailed: a weight that float16 cannot hold.
     """
-    made: dict[str, Any] = {}
+    counts: dict[str, int] = {}
     if isinstance(settings, WeightOnly):
-        few = scratch / "rounded"
-        few.mkdir(parents=True, exist_ok=True)
-        made = quantize_decoder(source, few, settings, hessians=hessians, progress=progress)
-        source = few
-    return {**made, **decoder_to_float16(source, out)}
+        rounded = scratch / "rounded"
+        rounded.mkdir(parents=True, exist_ok=True)
+        counts = quantize_decoder(source, rounded, settings, hessians=hessians, progress=progress)
+        source = rounded
+    return {**counts, **decoder_to_float16(source, out)}
 
 
 def decoder_to_float16(source: Path, out: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput, CheckFailed
+from edgekit.quantize.observe import decoder_feed
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.providers.session import plain_session
 
@@ -37,28 +38,21 @@ def check_range(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> flo
     scratch.mkdir(parents=True, exist_ok=True)
     path, nodes = _observed(source, scratch)
     session = plain_session(path, named=True)
-    past = [item for item in session.get_inputs() if item.name.startswith("past.")]
-    found = np.zeros(len(nodes))
+    largest = np.zeros(len(nodes))
     for ids in filter(len, texts):
-        count = len(ids)
-        feed = {
-            "input_ids": ids[None], "seqlens_k": np.array([count - 1], dtype=np.int32),
-            "total_sequence_length": np.array(count, dtype=np.int32), "keep": np.array([count]),
-        } | {item.name: np.zeros((1, item.shape[1], count, item.shape[3]), dtype=np.float32) for item in past}  # fmt: skip
-        there = {item.name for item in session.get_inputs()}
-        given = session.run(list(nodes), {name: array for name, array in feed.items() if name in there})
-        found = np.maximum(found, np.asarray(given, dtype=np.float64))  # NaN stays
+        magnitudes = session.run(list(nodes), decoder_feed(session, ids, keep=len(ids)))
+        largest = np.maximum(largest, np.asarray(magnitudes, dtype=np.float64))  # NaN stays
     path.unlink()
     (scratch / MODEL_DATA).unlink()
     beyond = [
-        f"{node}: {value:,.0f}" for node, value in zip(nodes.values(), found, strict=True) if not value <= LARGEST / MARGIN
+        f"{node}: {value:,.0f}" for node, value in zip(nodes.values(), largest, strict=True) if not value <= LARGEST / MARGIN
     ]
     if beyond:
         raise CheckFailed(
             f"{len(beyond)} values come near float16's {LARGEST:,.0f} or pass it", where=str(source), faults=beyond[:20],
             fix="this model is for a target whose activations are float32",
         )  # fmt: skip
-    return float(found.max())
+    return float(largest.max())
 
 
 def _observed(source: Path, scratch: Path) -> tuple[Path, dict[str, str]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
 from edgekit.onnx_graph.linear import linear_nodes
+from edgekit.quantize.observe import decoder_feed
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.providers.session import plain_session
 
@@ -32,18 +32,18 @@ def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Cal
     if not texts or not any(len(ids) for ids in texts):
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
     scratch.mkdir(parents=True, exist_ok=True)
-    width: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for linear in linear_nodes(ir.load(source / MODEL).graph):
-        width.setdefault(str(linear.node.inputs[0].name), linear.weight.shape[0])
-    names = list(width)
+        sizes.setdefault(str(linear.node.inputs[0].name), linear.weight.shape[0])
+    names = list(sizes)
     held: dict[str, np.ndarray] = {}
 
     def find(name: str) -> np.ndarray:
         if name not in held:
             held.clear()
             group: list[str] = []
-            for later in names[names.index(name) :] if name in width else [name]:
-                if group and 8 * sum(width[one] ** 2 for one in [*group, later]) > AT_ONCE:
+            for later in names[names.index(name) :] if name in sizes else [name]:
+                if group and 8 * sum(sizes[member] ** 2 for member in [*group, later]) > AT_ONCE:
                     break
                 group.append(later)
             held.update(_summed(source, group, texts, scratch))
@@ -56,28 +56,21 @@ def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch
     """One walk over the texts with `names` as the graph's only outputs."""
 
     model = ir.load(source / MODEL)
-    values = {value.name: value for node in model.graph for value in node.outputs}
+    produced = {value.name: value for node in model.graph for value in node.outputs}
     model.graph.outputs.clear()
     for name in names:
-        values[name].dtype = ir.DataType.FLOAT
-        model.graph.outputs.append(values[name])
+        produced[name].dtype = ir.DataType.FLOAT
+        model.graph.outputs.append(produced[name])
     if not (scratch / MODEL_DATA).exists():
         shutil.copyfile(source / MODEL_DATA, scratch / MODEL_DATA)  # readers refuse data files with several links
     path = scratch / "observed.onnx"
     ir.save(model, path)  # the weights stay in the data file beside it
     session = plain_session(path)
-    asked = [item for item in session.get_inputs() if item.name.startswith("past.")]
-    found: dict[str, Any] = {}
+    sums: dict[str, np.ndarray] = {}
     for ids in texts:
-        count = len(ids)
-        feed = {
-            "input_ids": ids[None], "seqlens_k": np.array([count - 1], dtype=np.int32),
-            "total_sequence_length": np.array(count, dtype=np.int32), "keep": np.array([count]),
-        }  # fmt: skip
-        feed |= {item.name: np.zeros((1, item.shape[1], count, item.shape[3]), dtype=np.float32) for item in asked}
-        there = {item.name for item in session.get_inputs()}
-        for name, value in zip(names, session.run(names, {key: feed[key] for key in there}), strict=True):
+        values = session.run(names, decoder_feed(session, ids, keep=len(ids)))
+        for name, value in zip(names, values, strict=True):
             flat = value.reshape(-1, value.shape[-1]).astype(np.float64)
-            found[name] = found.get(name, 0.0) + flat.T @ flat
+            sums[name] = sums.get(name, 0.0) + flat.T @ flat
     path.unlink()
-    return found
+    return sums

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.operators import MICROSOFT
+from edgekit.quantize.observe import decoder_feed
 from edgekit.runtime.providers.session import plain_session
 
 __all__ = ["cache_ranges", "quantize_cache"]
@@ -43,20 +44,15 @@ def cache_ranges(model: Path, texts: Sequence[np.ndarray]) -> dict[str, np.ndarr
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
     session = plain_session(model)
     shapes = {item.name: (item.shape[1], item.shape[3]) for item in session.get_inputs() if item.name.startswith("past.")}
-    found = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    ranges = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
     for ids in filter(len, texts):
-        count = len(ids)
-        feed = {
-            "input_ids": ids[None], "seqlens_k": np.array([count - 1], dtype=np.int32),
-            "total_sequence_length": np.array(count, dtype=np.int32), "keep": np.array([1]),
-        } | {name: np.zeros((1, heads, count, size), dtype=np.float32) for name, (heads, size) in shapes.items()}  # fmt: skip
-        present = session.run([name.replace("past", "present") for name in shapes], feed)
+        present = session.run([name.replace("past", "present") for name in shapes], decoder_feed(session, ids, keep=1))
         for name, array in zip(shapes, present, strict=True):
-            found[name] = np.maximum(found[name], np.abs(array[0]).max(axis=1))
-    wrong = [name for name, array in found.items() if not np.isfinite(array).all()]
+            ranges[name] = np.maximum(ranges[name], np.abs(array[0]).max(axis=1))
+    wrong = [name for name, array in ranges.items() if not np.isfinite(array).all()]
     if wrong:
         raise CheckFailed(f"{wrong[0]}: NaN or Inf over the calibration rows", where=str(model))
-    return found
+    return ranges
 
 
 def quantize_cache(graph: ir.Graph, ranges: Mapping[str, np.ndarray]) -> int:

@@ -19,7 +19,7 @@ from edgekit.onnx_graph.linear import linear_nodes, module_path
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["Reverted", "groups", "revert"]
+__all__ = ["Reverted", "groups_of", "revert"]
 
 Outputs = list[np.ndarray]
 
@@ -32,7 +32,7 @@ class Reverted:
     document: JsonObject
 
 
-def groups(graph: ir.Graph) -> dict[str, list[str]]:
+def groups_of(graph: ir.Graph) -> dict[str, list[str]]:
     """Names of the linear layers of fused float32 `graph` that go back together, by a label, in the graph's order.
 
     Query, key and value of an attention are one group, since they become one kernel; every other layer is its own. The
@@ -63,14 +63,14 @@ def _attention(node: ir.Node) -> ir.Node | None:
 
 
 def revert(
-    found: Mapping[str, Sequence[str]],
+    groups: Mapping[str, Sequence[str]],
     outputs: Callable[[frozenset[str]], Outputs],
     score: Callable[[Outputs], float],
     whole: Outputs,
     floor: float,
     progress: Progress,
 ) -> Reverted:
-    """Choose which of the groups `found` stay in float32.
+    """Choose which of `groups` stay in float32.
 
     `outputs` gives the validation outputs of the model in which the named layers, and no others, stay float32; `whole` are
     the float32 model's own; `floor` is the largest loss of `score` against it. At most two scorings a group, and two more.
@@ -78,7 +78,7 @@ def revert(
     Raises:
         CheckFailed: what is quantized besides the linear layers, the embeddings, loses more than the floor by itself.
     """
-    every = frozenset(name for names in found.values() for name in names)
+    every = frozenset(name for names in groups.values() for name in names)
     target = score(whole) - floor
     first = score(outputs(frozenset()))
     quality = {"float32": score(whole), "all quantized": first}
@@ -93,18 +93,18 @@ def revert(
             fix='set embeddings = "float32" in [quantize], or allow a larger drop',
         )
     losses = []
-    for done, (label, names) in enumerate(found.items()):
+    for done, (label, names) in enumerate(groups.items()):
         made = outputs(every - set(names))
         losses.append((alone - score(made), _squared_error(made, whole), label))
-        progress(done, 2 * len(found), f"sensitivity: {label}")
+        progress(done, 2 * len(groups), f"sensitivity: {label}")
     ranking = sorted(losses, key=lambda item: (-item[0], -item[1]))
     keep: frozenset[str] = frozenset()
     reverted: list[str] = []
     reached = first
     for _, _, label in ranking:
-        keep, reverted = keep | set(found[label]), [*reverted, label]
+        keep, reverted = keep | set(groups[label]), [*reverted, label]
         reached = score(outputs(keep))
-        progress(len(found) + len(reverted), 2 * len(found), f"reverted to float32: {label}")
+        progress(len(groups) + len(reverted), 2 * len(groups), f"reverted to float32: {label}")
         if reached >= target:
             break
     sensitivity: list[JsonObject] = [{"group": label, "lost": lost, "squared_error": error} for lost, error, label in ranking]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
-from edgekit.progress import Progress
 from edgekit.runtime.providers.session import plain_session
 
-__all__ = ["Feed", "Progress", "channel_extremes", "channel_means", "check_feeds", "observer"]
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+__all__ = ["Feed", "channel_extremes", "channel_means", "check_feeds", "decoder_feed", "observer"]
 
 Feed = dict[str, np.ndarray]
 """What one `run` of a session takes: int64 (1, length) under each of the graph's input names."""
@@ -42,18 +45,34 @@ def observer(model: ir.Model, names: Sequence[str]) -> Callable[[Feed], list[np.
     return run
 
 
+def decoder_feed(session: InferenceSession, ids: np.ndarray, *, keep: int) -> Feed:
+    """Inputs of a decoder's float32 graph for one text, token ids int64 (n,), with an empty cache: logits of the last `keep` positions."""
+    count = len(ids)
+    feed: Feed = {
+        "input_ids": ids[None],
+        "seqlens_k": np.array([count - 1], dtype=np.int32),
+        "total_sequence_length": np.array(count, dtype=np.int32),
+        "keep": np.array([keep]),
+    }
+    inputs = session.get_inputs()
+    for item in inputs:
+        if item.name.startswith("past."):
+            feed[item.name] = np.zeros((1, item.shape[1], count, item.shape[3]), dtype=np.float32)
+    return {item.name: feed[item.name] for item in inputs}
+
+
 def channel_extremes(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
     """max|x_j| of each channel (last axis) of the tensors `names`, float32 (channels,), over all rows and tokens of `feeds`.
 
     Raises:
         BadInput: no rows, rows of padding only, or an activation that is not finite.
     """
-    found: dict[str, np.ndarray] = {}
+    extremes: dict[str, np.ndarray] = {}
     for row in _tokens(model, names, feeds):
         for name, values in row.items():
             largest = np.abs(values).max(axis=0)
-            found[name] = np.maximum(found[name], largest) if name in found else largest
-    return found
+            extremes[name] = np.maximum(extremes[name], largest) if name in extremes else largest
+    return extremes
 
 
 def channel_means(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.progress import Progress
-from edgekit.quantize.mixed_precision import Reverted, groups, revert
+from edgekit.quantize.mixed_precision import Reverted, groups_of, revert
 from edgekit.quantize.observe import Feed
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.session import plain_session
@@ -60,7 +60,9 @@ def choose_reverted(strategy: Strategy, float32: ir.Model, evidence: Evidence, p
     def outputs(keep: frozenset[str]) -> list[np.ndarray]:
         return _outputs(strategy(keep).model, evidence.feeds)
 
-    return revert(groups(float32.graph), outputs, evidence.score, _outputs(float32, evidence.feeds), evidence.floor, progress)
+    return revert(
+        groups_of(float32.graph), outputs, evidence.score, _outputs(float32, evidence.feeds), evidence.floor, progress
+    )
 
 
 def choose_mode(
@@ -124,5 +126,5 @@ def _outputs(model: ir.Model, feeds: Sequence[Feed]) -> list[np.ndarray]:
 
 
 def _serialized(model: ir.Model) -> bytes:
-    found: bytes = ir.to_proto(model).SerializeToString()
-    return found
+    serialized: bytes = ir.to_proto(model).SerializeToString()
+    return serialized

@@ -50,15 +50,15 @@ def quantize_static(model: ir.Model, settings: Int8, ranges: Ranges, *, keep: Co
     Linear layers named in `keep` stay float32 and need no range.
     """
     graph = model.graph
-    found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
-    shown = {linear.node.inputs[0].name: linear.node.inputs[0] for linear in found}
+    linears = [linear for linear in linear_nodes(graph) if linear.name not in keep]
+    shown = {linear.node.inputs[0].name: linear.node.inputs[0] for linear in linears}
     restored = {name: _quantized_activation(graph, value, ranges[name], settings) for name, value in shown.items()}
-    for linear in found:
+    for linear in linears:
         name = linear.node.inputs[0].name
         _matmul(graph, linear, restored[name], activation_scale(*ranges[name], signed=False)[0], settings)
     embeddings = quantize_embeddings(graph, settings.embeddings)
     keep_float(model, keep)
-    return {"matmul": len(found), "embedding": embeddings}
+    return {"matmul": len(linears), "embedding": embeddings}
 
 
 def activation_scale(low: float, high: float, signed: bool) -> tuple[np.float32, np.ndarray]:

@@ -31,13 +31,13 @@ def quantize_for_tensorrt(model: ir.Model, settings: Int8, ranges: Ranges, *, ke
     Linear layers named in `keep` stay float32 and need no range.
     """
     graph = model.graph
-    found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
-    shown = {str(linear.node.inputs[0].name): linear.node.inputs[0] for linear in found}
+    linears = [linear for linear in linear_nodes(graph) if linear.name not in keep]
+    shown = {str(linear.node.inputs[0].name): linear.node.inputs[0] for linear in linears}
     restored = {name: _pair(graph, value, ranges[name]) for name, value in shown.items()}
-    for linear in found:
+    for linear in linears:
         _linear(graph, linear, restored[str(linear.node.inputs[0].name)], settings)
     keep_float(model, keep)
-    return {"matmul": len(found), "embedding": 0}
+    return {"matmul": len(linears), "embedding": 0}
 
 
 def _pair(graph: ir.Graph, value: ir.Value, bounds: tuple[float, float]) -> ir.Value:

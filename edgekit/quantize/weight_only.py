@@ -31,12 +31,12 @@ def quantize_weights_only(model: ir.Model, settings: WeightOnly, *, keep: Collec
     Returns counts of what was made.
     """
     graph = model.graph
-    found = [linear for linear in linear_nodes(graph) if linear.name not in keep]
-    for linear in found:
+    linears = [linear for linear in linear_nodes(graph) if linear.name not in keep]
+    for linear in linears:
         _matmul(graph, linear, settings)
     embeddings = quantize_embeddings(graph, settings.embeddings)
     keep_float(model, keep)
-    return {"matmul": len(found), "embedding": embeddings}
+    return {"matmul": len(linears), "embedding": embeddings}
 
 
 def _matmul(graph: ir.Graph, linear: LinearNode, settings: WeightOnly) -> None:

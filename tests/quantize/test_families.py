@@ -14,7 +14,7 @@ from edgekit.models.anatomy import ENCODERS
 from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.quantize.bias_correction import correct_biases, input_means
 from edgekit.quantize.dynamic import quantize_dynamic
-from edgekit.quantize.mixed_precision import groups
+from edgekit.quantize.mixed_precision import groups_of
 from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.static import activation_ranges, quantize_static
 from edgekit.quantize.weight_only import quantize_weights_only
@@ -49,7 +49,7 @@ def test_methods_on_every_family(family: str, tmp_path: Path) -> None:
         means,
     )
     every = [linear.name for linear in linear_nodes(ir.load(source).graph)]
-    assert sorted(name for names in groups(ir.load(source).graph).values() for name in names) == sorted(every)
+    assert sorted(name for names in groups_of(ir.load(source).graph).values() for name in names) == sorted(every)
     ranges = activation_ranges(ir.load(tmp_path / "smooth.onnx"), feeds, "minmax", 64, lambda *_: None)
     rewritten(tmp_path / "corrected.onnx", tmp_path / "dynamic.onnx", quantize_dynamic, Int8())
     rewritten(tmp_path / "corrected.onnx", tmp_path / "some.onnx", quantize_dynamic, Int8(), keep=every[::3])

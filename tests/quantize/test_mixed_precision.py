@@ -22,7 +22,7 @@ from edgekit.onnx_graph.metadata import KEPT
 from edgekit.progress import silent
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
-from edgekit.quantize.mixed_precision import groups, revert
+from edgekit.quantize.mixed_precision import groups_of, revert
 from edgekit.quantize.observe import Feed
 from edgekit.quantize.selection import Evidence
 from tests.quantize.files import outputs, rewritten
@@ -36,7 +36,7 @@ def quiet(done: float, total: float, text: str) -> None:
 
 
 def test_groups_follow_layers_and_kinds(tiny_export: Path) -> None:
-    found = groups(ir.load(tiny_export / "fused.onnx").graph)
+    found = groups_of(ir.load(tiny_export / "fused.onnx").graph)
     layer = "model.bert.encoder.layer"
     assert list(found)[:4] == [
         f"{layer}.0.attention.self", f"{layer}.0.attention.output.dense",
