@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import perplexity_change, row, write_results
 from edgekit.report.plots import write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +60,7 @@ def take(folder: Path) -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{manifest['name']}.json"
-    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_results(path, document)
     write_picture(folder, RESULTS / f"{manifest['name']}.png")
 
 
@@ -110,7 +111,7 @@ def table(document: dict[str, Any]) -> list[str]:
     rows = "a token after a prompt" if speaks else "test rows at their real lengths"
     lines += [
         "",
-        f"{quality['n']:,} test rows; the bundle's {differs}. {_products(audit)}. From the start of a process to its first answer the bundle takes "
+        f"{quality['n']:,} test rows; the bundle's {differs}. {_matmuls(audit)}. From the start of a process to its first answer the bundle takes "
         f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, {rows}, "
         f"{bench['protocol']['processes']} fresh processes a variant, interleaved; {detected['cpu']}, onnxruntime {detected['onnxruntime']}"
         + (
@@ -123,12 +124,12 @@ def table(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _products(audit: dict[str, Any]) -> str:
-    """What became of the products with a constant weight."""
+def _matmuls(audit: dict[str, Any]) -> str:
+    """How the MatMuls with a constant weight are computed."""
     every, unpacked = audit["matmuls_constant"], audit.get("matmuls_weight_only", 0)
     if unpacked:
-        return f"{unpacked} of {every} products unpack small weights inside their kernel"
-    return f"{audit['matmuls_integer']} of {every} products with a constant weight ran in integer kernels"
+        return f"{unpacked} of {every} MatMuls unpack small weights inside their kernel"
+    return f"{audit['matmuls_integer']} of {every} MatMuls with a constant weight ran in integer kernels"
 
 
 def _prompts(bench: dict[str, Any]) -> list[str]:
@@ -212,13 +213,13 @@ def _line(document: dict[str, Any]) -> str:
         *(_faster(ratios.get(name)) for name in ("eager-fp32", "ort-fp32", "ort-int8-stock")),
         f"{variants['ort-fp32']['total_mb']:.1f} → {variants['bundle']['total_mb']:.1f} MB",
     ]
-    return f"| {' | '.join(cells)} |"
+    return row(cells)
 
 
 def _rise(quality: dict[str, Any]) -> str:
     """The interval of a perplexity's relative rise."""
-    low, high = (100 * (1 / bound - 1) for bound in reversed(quality["ratio"]["ci95"]))
-    return f"{low:+.2f} to {high:+.2f}%"
+    _, low, high = perplexity_change(quality["ratio"])
+    return f"{100 * low:+.2f} to {100 * high:+.2f}%"
 
 
 def _faster(ratio: dict[str, Any] | None) -> str:

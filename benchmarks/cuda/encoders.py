@@ -52,8 +52,8 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
     for line in lines:
         row = json.loads(line)
         if model.language is not None:
-            chances = model.language.score(model.language.encode(row["text"])[: model.language.generation.context])
-            found.append([float(chances.sum()), float(len(chances))])
+            log_probabilities = model.language.score(model.language.encode(row["text"])[: model.language.generation.context])
+            found.append([float(log_probabilities.sum()), float(len(log_probabilities))])
             continue
         inputs = [processor(manifest.task).prepare(model.tokenise, item) for item in task.items(row)]
         outputs = model.outputs([one for part in inputs for one in part])
@@ -220,11 +220,11 @@ def cost(model: Path) -> dict[str, int]:
 
     graph = onnx.load(str(model), load_external_data=False).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm") and len(shapes.get(node.input[1], [])) == 2]
+    matmuls = [node for node in graph.node if node.op_type in ("MatMul", "Gemm") and len(shapes.get(node.input[1], [])) == 2]
     made = {node.output[0]: node for node in graph.node}
     width = 0
     for node in graph.node:
         if node.op_type in ("MultiHeadAttention", "Attention"):
             bias = made.get(node.input[0])
             width += shapes[bias.input[1]][0] if bias is not None and bias.op_type == "Add" and bias.input[1] in shapes else 0
-    return {"weights": sum(int(np.prod(shapes[node.input[1]])) for node in products), "attention": width}
+    return {"weights": sum(int(np.prod(shapes[node.input[1]])) for node in matmuls), "attention": width}

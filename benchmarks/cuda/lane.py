@@ -27,6 +27,7 @@ from typing import Any
 
 from benchmarks.cuda import decoders, encoders, machine, two_gpus
 from benchmarks.cuda.page import page
+from benchmarks.pages import write_results
 from edgekit.runtime.errors import EdgekitError, Interrupted, NotPossibleHere
 
 HERE = Path(__file__).resolve().parent
@@ -77,7 +78,7 @@ def measure(place: Path, device: str, parts: list[str], out: Path, args: argpars
         if device == "cuda":
             document.setdefault("states", {})[part] = machine.state()
         document["command"] = f"python -m benchmarks.cuda.lane measure --rounds {args.rounds} --seconds {args.seconds:g}"
-        out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_results(out, document)
         print(f"{part}: {document['seconds'][part]:.0f} s", flush=True)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.decoders.page import page, section
 from benchmarks.decoders.subject import BUILD, FILLED, HERE, PROFILED
+from benchmarks.pages import write_results
 
 
 def kernels(folder: Path, threads: int) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def main() -> None:
         for label, folder in (("INT4, blocks of 32", "int4-weights-32"), ("INT8, blocks of 32", "int8-weights-32"))
         for threads in (asked.threads, 1)
     }
-    (HERE / "results.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    write_results(HERE / "results.json", document)
     (HERE / "README.md").write_text(page(document))
     print("\n".join(section(document)))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.commands import command_today
 from benchmarks.decoders.subject import FILLED, PROFILED
+from benchmarks.pages import row
 
 __all__ = ["page", "section"]
 
@@ -27,7 +28,7 @@ that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32.
 | variant | weights | time per token | share of bandwidth | INT4 is faster by | prompt tokens/s | INT4 reads faster by |
 |---|---:|---:|---:|---:|---:|---:|
 """
-    table = "".join(f"| {' | '.join(_cells(row))} |\n" for row in document["variants"])
+    table = "".join(f"{row(_cells(variant))}\n" for variant in document["variants"])
     return head + table + "\n".join(["", *section(document), ""] if document.get("where") else [])
 
 
@@ -64,14 +65,14 @@ def section(document: dict[str, Any]) -> list[str]:
         "would not. Attention's share grows with what is in the cache.", "",
     ]  # fmt: skip
     for name, rows in found.items():
-        total = sum(row["ms"] for row in rows.values())
+        total = sum(kernel["ms"] for kernel in rows.values())
         lines += [f"### {name}", "", "| kernels | nodes | ms a token | share | reads weights at |", "|---|---:|---:|---:|---:|"]
-        small = [row for row in rows.values() if row["ms"] < 0.01 * total]
-        for kind, row in sorted(rows.items(), key=lambda item: -item[1]["ms"]):
-            if row not in small:
-                speed = row["bytes"] / row["ms"] / 1e6
-                rate = f"{speed:.0f} GB/s ({speed / read:.0%})" if row["bytes"] else ""
-                lines.append(f"| {kind} | {row['nodes']} | {row['ms']:.2f} | {row['ms'] / total:.0%} | {rate} |")
-        rest = sum(row["ms"] for row in small)
-        lines += [f"| all others | {sum(row['nodes'] for row in small)} | {rest:.2f} | {rest / total:.0%} | |", ""]
+        small = [kernel for kernel in rows.values() if kernel["ms"] < 0.01 * total]
+        for kind, kernel in sorted(rows.items(), key=lambda item: -item[1]["ms"]):
+            if kernel not in small:
+                speed = kernel["bytes"] / kernel["ms"] / 1e6
+                rate = f"{speed:.0f} GB/s ({speed / read:.0%})" if kernel["bytes"] else ""
+                lines.append(f"| {kind} | {kernel['nodes']} | {kernel['ms']:.2f} | {kernel['ms'] / total:.0%} | {rate} |")
+        rest = sum(kernel["ms"] for kernel in small)
+        lines += [f"| all others | {sum(kernel['nodes'] for kernel in small)} | {rest:.2f} | {rest / total:.0%} | |", ""]
     return lines[:-1]

@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.decoders.page import page
 from benchmarks.decoders.subject import BUILD, HERE, PROMPT, ROOT, SHAPE, TOKENS
+from benchmarks.pages import write_results
 
 
 def prepare() -> dict[str, tuple[str, Path]]:
@@ -190,7 +191,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     document = measure(asked.rounds, asked.threads)
-    (HERE / "results.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    write_results(HERE / "results.json", document)
     (HERE / "README.md").write_text(page(document))
     print(page(document))
 

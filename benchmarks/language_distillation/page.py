@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pages import perplexity_change, row
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.tasks import find_task
 
@@ -45,7 +46,7 @@ def write_page(folder: Path) -> None:
         "",
         (folder / "verdict.md").read_text(encoding="utf-8").strip(),
         "",
-        f"| {' | '.join(COLUMNS)} |",
+        row(COLUMNS),
         f"|---|{'---:|' * (len(COLUMNS) - 1)}",
         *(_row(arm, original) for arm in arms.values()),
         "",
@@ -92,14 +93,14 @@ def _row(arm: dict[str, Any], original: dict[str, Any]) -> str:
         f"{arm['download_bytes'] / 1e6:.2f} MB",
         f"{arm['seconds']:.0f} s" + (" (all of it)" if own else ""),
     ]
-    return f"| {' | '.join(cells)} |"
+    return row(cells)
 
 
 def _rise(arm: dict[str, Any], base: dict[str, Any]) -> str:
     """How much higher the perplexity of `arm` is than that of `base`, in percent with its interval."""
     before, after = (np.asarray(one["evidence_fp32"]) for one in (base, arm))
     found = paired_difference(before, after, SEED, TASK.reduce)["ratio"]
-    value, (low, high) = 1 / found["value"] - 1, (1 / bound - 1 for bound in reversed(found["ci95"]))
+    value, low, high = perplexity_change(found)
     return f"{value:+.1%} ({low:+.1%} to {high:+.1%})"
 
 

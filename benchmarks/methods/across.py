@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.methods.picture import COLOURS, LOST
+from benchmarks.pages import row
 
 __all__ = ["across"]
 
@@ -22,8 +23,8 @@ def across(grid: Grid) -> list[str]:
     lines = [
         "## Across tasks", "",
         "Points lost against the original, and speed against off-the-shelf INT8; bold where at most one point is lost.", "",
-        f"| method | {' | '.join(grid)} |", f"|---|{'---:|' * len(grid)}",
-        *(f"| {name} | {' | '.join(_shown(found[name][task]) for task in grid)} |" for name in order), "",
+        row(["method", *grid]), f"|---|{'---:|' * len(grid)}",
+        *(row([name, *(_shown(found[name][task]) for task in grid)]) for name in order), "",
     ]  # fmt: skip
     return [*lines, *_words({name: found[name] for name in order if names[name] != "baseline"}, len(grid)), ""]
 

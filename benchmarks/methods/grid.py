@@ -30,6 +30,7 @@ from rich.console import Console
 from benchmarks.methods.cells import CELLS, SEEDS, TASKS, Cell
 from benchmarks.methods.measuring import measure
 from benchmarks.methods.page import write_page
+from benchmarks.pages import write_results
 from edgekit.config.quantize import own_settings
 from edgekit.config.target import best_target
 from edgekit.errors import EdgekitError
@@ -200,7 +201,7 @@ def _attempt(
 
 
 def _gpu() -> str | None:
-    """What training ran on, if not on the processor."""
+    """What training ran on, if not on the CPU."""
     import torch
 
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
@@ -233,7 +234,7 @@ def main() -> int:
         document = {**make(task, TASKS[task], chosen, until, asked.jobs, asked.rounds_at_once), "command": command}
         name = f"{task}-{asked.suffix}" if asked.suffix else task
         out = (RESULTS if asked.rounds_at_once else BUILD / "methods") / f"{name}.json"
-        out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_results(out, document)
         if not asked.rounds_at_once:
             print(f"{out} has no times, so it has no place on the page by itself: give it to benchmarks.methods.join")
     write_page()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods.page import RESULTS, write_page
+from benchmarks.pages import write_results
 
 TIMES = ("p50_ms", "ci95_ms", "peak_mb", "against_stock")
 SAME = 0.002
@@ -62,7 +63,7 @@ def main() -> None:
     asked = parser.parse_args()
     first, other = (json.loads(path.read_text(encoding="utf-8")) for path in (asked.first, asked.other))
     found = joined(first, other)
-    asked.first.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_results(asked.first, found)
     print(f"{len(found['cells']) - len(first['cells'])} cells and seeds added to {asked.first}")
     if asked.first.resolve().parent == RESULTS:
         write_page()

@@ -102,7 +102,7 @@ def table(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:
 
 
 def chip(host: dict[str, Any]) -> str:
-    """The processor, with what it multiplies 8-bit numbers by, which decides what INT8 gains."""
+    """The CPU, with what it multiplies 8-bit numbers by, which decides what INT8 gains."""
     units = [unit for unit in ("avx512_vnni", "avx_vnni", "amx_int8") if unit in host["isa"]]
     return f"{host['cpu']} ({', '.join(units)})" if units else str(host["cpu"])
 
@@ -129,7 +129,7 @@ def _count(cells: int) -> str:
 
 
 def _trainer(making: dict[str, Any]) -> str:
-    return f"one {making['gpu']}" if making["gpu"] else "the processor"
+    return f"one {making['gpu']}" if making["gpu"] else "the CPU"
 
 
 def words(cells: list[dict[str, Any]], document: dict[str, Any]) -> list[str]:

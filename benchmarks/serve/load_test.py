@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.commands import command_today
+from benchmarks.pages import write_results
 from benchmarks.serve.client import Tally, at_rate, one_by_one, saturated
 from edgekit.host import detect
 from edgekit.pack.runner import write_runner
@@ -74,7 +75,7 @@ def main() -> None:
         "machine": {"chip": detect().cpu, "cores": os.cpu_count()},
         "cells": cells,
     }
-    (asked.out / "results.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_results(asked.out / "results.json", document)
     (asked.out / "README.md").write_text(page(document), encoding="utf-8")
 
 
