@@ -167,11 +167,3 @@ def test_an_arm_file_stays_float32_and_leaves_the_rounding_to_the_session(tiny_e
         for path in (tmp_path / "model.onnx", tiny_export / "fused.onnx")
     )
     assert kept and kept == {name: source[name] for name in kept}
-
-
-def test_the_audit_says_where_the_rounding_happens(tiny_export: Path) -> None:
-    from edgekit.audit.audit import audit
-
-    document = audit(tiny_export / "fused.onnx", load_target("arm64-bf16"), host_isa=frozenset(), host_arch="x86_64")
-    assert document["ok"] and not document["kernels_observed"]
-    assert any("so is its score on a machine without bf16" in note for note in document["notes"])

@@ -1,0 +1,81 @@
+"""The audit says what really runs: what fell back, what saturates, and what it could not see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NotRequired, get_origin, get_type_hints
+
+import pytest
+
+from edgekit.audit.audit import audit
+from edgekit.audit.document import AuditDocument, require
+from edgekit.config.target import load_target
+from edgekit.errors import CheckFailed
+from edgekit.quantize.dynamic import quantize_dynamic
+from tests.quantize.files import rewritten
+
+ISA = frozenset({"avx2", "fma", "avx512_vnni", "avx_vnni"})
+VNNI = load_target("x86-vnni")
+
+
+def test_the_audit_names_what_fell_back(tiny_export: Path) -> None:
+    document = audit(tiny_export / "fused.onnx", VNNI, host_isa=ISA, host_arch="x86_64")
+    assert document["matmuls_integer"] == 0
+    assert len(document["fallbacks"]) == document["matmuls_constant"] == 20
+    with pytest.raises(CheckFailed) as fault:
+        require(document)
+    assert document["fallbacks"][0]["node"] in fault.value.text()
+
+
+def test_seven_bit_weights_for_chips_without_vnni(tiny_export: Path, tmp_path: Path) -> None:
+    target = load_target("x86-avx2")
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_dynamic, target.quantize)
+    assert audit(tmp_path / "model.onnx", target, host_isa=ISA, host_arch="x86_64")["ok"]
+    wide = target.model_copy(update={"quantize": target.quantize.model_copy(update={"reduce_range": False})})
+    rewritten(tiny_export / "fused.onnx", tmp_path / "wide.onnx", quantize_dynamic, wide.quantize)
+    document = audit(tmp_path / "wide.onnx", wide, host_isa=ISA, host_arch="x86_64")
+    assert not document["ok"], "8-bit weights saturate on AVX2 and the audit must say so"
+    with pytest.raises(CheckFailed, match="within 7 bits"):
+        require(document)
+
+
+def test_on_another_architecture_the_audit_says_that_it_saw_no_kernels(tiny_export: Path, tmp_path: Path) -> None:
+    target = load_target("arm64-dotprod")
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_dynamic, target.quantize)
+    document = audit(tmp_path / "model.onnx", target, host_isa=ISA, host_arch="x86_64")
+    assert document["kernels_observed"] is False
+    assert "not" in document["notes"][0]
+
+
+def test_the_audit_says_where_the_rounding_happens(tiny_export: Path) -> None:
+    document = audit(tiny_export / "fused.onnx", load_target("arm64-bf16"), host_isa=frozenset(), host_arch="x86_64")
+    assert document["ok"] and not document["kernels_observed"]
+    assert any("so is its score on a machine without bf16" in note for note in document["notes"])
+
+
+@pytest.mark.parametrize(
+    ("target", "optional"), [("x86-vnni", set()), ("cuda", {"stand_in"}), ("tensorrt", {"stand_in", "counted"})]
+)
+def test_the_document_has_the_fields_that_its_type_says(tiny_export: Path, target: str, optional: set[str]) -> None:
+    wanted = load_target(target)
+    file = "model.onnx" if target == "tensorrt" else "fused.onnx"
+    document = audit(tiny_export / file, wanted, host_isa=ISA, host_arch="x86_64")
+    types = get_type_hints(AuditDocument, include_extras=True)
+    required = {name for name, kind in types.items() if get_origin(kind) is not NotRequired}
+    assert required <= set(document) <= set(types)
+    if wanted.provider in document["providers"]:  # this machine has it: nothing stood in
+        optional = optional - {"stand_in"}
+    assert set(document) - required == optional
+    assert json.loads(json.dumps(document)) == document
+    assert document["ok"] == all(item["holds"] for item in document["requirements"])
+
+
+def test_what_holds_raises_nothing_and_what_does_not_is_named(tiny_export: Path, tmp_path: Path) -> None:
+    rewritten(tiny_export / "fused.onnx", tmp_path / "model.onnx", quantize_dynamic, VNNI.quantize)
+    document = audit(tmp_path / "model.onnx", VNNI, host_isa=ISA, host_arch="x86_64")
+    require(document)
+    document["requirements"].append({"name": "at most 0 pigs", "holds": False, "found": "2: a, b"})
+    with pytest.raises(CheckFailed, match="target x86-vnni asks for") as fault:
+        require(document)
+    assert "at most 0 pigs: 2: a, b" in fault.value.text() and fault.value.text().count("\n  - ") == 1
