@@ -1,7 +1,7 @@
-"""What runs on the device: this very text, sent over the link to its Python. The standard library and nothing else.
+"""The agent: the program that runs on the device, sent over ssh to its Python. It needs the standard library alone.
 
 It answers requests, one JSON line each, with one marked JSON line each (a login shell may print what it likes around them).
-The end of its input is the end of the link: it then ends whatever it started, removes its temporary folder and goes. Files that
+The end of its input is the end of the connection: it then ends whatever it started, removes its temporary folder and exits. Files that
 arrived stay in the bundle's folder, `<cache>/edgekit/<key>`, so that the same command can go on after a dropped link.
 """
 
@@ -33,9 +33,9 @@ MOST_OUTPUT = 32_000_000
 STALE_SECONDS = 7 * 86_400
 """A bundle's folder that nobody came back to for so long is removed by the next run on the device."""
 SILENCE_SECONDS = 120
-"""Nothing heard for so long, where something is due, is a broken link of which this system knows nothing yet."""
+"""If nothing arrives for so long where something is due, the connection is taken for broken, even if the system has not noticed."""
 HANDOVER_SECONDS = 3.0
-"""An earlier run whose link broke gets so long to notice and to let go."""
+"""An earlier run whose connection broke gets so long to notice and release the lock."""
 PATIENCE = 10.0
 """Seconds that an interrupted runner has to end its own processes."""
 FULL = {errno.ENOSPC: "disk full", errno.EDQUOT: "quota used up", errno.EFBIG: "file size limit reached"}
@@ -47,11 +47,11 @@ PACKAGES = {
 
 
 class LinkLost(Exception):
-    """Nobody is at the other end any more."""
+    """The other end is gone."""
 
 
 class Refused(Exception):
-    """A request that cannot be met; `kind` is for the other side to explain."""
+    """A request that cannot be met; the other side explains `kind`."""
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(what)
@@ -60,50 +60,50 @@ class Refused(Exception):
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer requests until the link ends."""
-    room: Room | None = None
+    workspace: Workspace | None = None
     try:
-        while line := _heard(source.readline):
-            asked = json.loads(line)
+        while line := _read(source.readline):
+            request = json.loads(line)
             try:
-                if asked["do"] == "open":
-                    room = Room(asked)
-                    answer = room.look(asked)
-                elif room is None:
+                if request["do"] == "open":
+                    workspace = Workspace(request)
+                    answer = workspace.look(request)
+                elif workspace is None:
                     raise Refused("protocol", "no folder was opened")
-                elif asked["do"] == "receive":
-                    answer = room.receive(asked["files"], source)
-                elif asked["do"] == "run":
-                    answer = room.run(asked, source)
+                elif request["do"] == "receive":
+                    answer = workspace.receive(request["files"], source)
+                elif request["do"] == "run":
+                    answer = workspace.run(request, source)
                 else:
-                    answer = room.remove()
+                    answer = workspace.remove()
             except Refused as fault:
                 answer = {"refused": fault.kind, "what": str(fault)}
             except OSError as fault:
                 kind = "full" if fault.errno in FULL else "system"
-                if kind == "full" and room is not None:
-                    shutil.rmtree(room.folder, ignore_errors=True)  # a full disk is no place to leave things on
+                if kind == "full" and workspace is not None:
+                    shutil.rmtree(workspace.folder, ignore_errors=True)  # nothing is left on a full disk
                 answer = {
                     "refused": kind,
                     "what": f"{FULL.get(fault.errno or 0, fault.strerror)}: {fault.filename or ''}".strip(": "),
                 }
             sink.write(MARK + json.dumps(answer).encode("ascii") + b"\n")
             sink.flush()
-            if "refused" in answer and asked["do"] == "receive":
+            if "refused" in answer and request["do"] == "receive":
                 return  # what comes next are bytes of files, not requests
     except (LinkLost, BrokenPipeError):
         pass
     finally:
-        if room is not None:
-            room.close()
+        if workspace is not None:
+            workspace.close()
 
 
-class Room:
+class Workspace:
     """The bundle's folder on this device, this run's temporary folder, and the lock that keeps other runs away."""
 
-    def __init__(self, asked: dict[str, Any]) -> None:
-        place = asked["folder"] or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        self.base: Path = Path(place).expanduser().absolute() / "edgekit"
-        if not re.fullmatch(r"[0-9a-f]{64}", asked["key"]):
+    def __init__(self, request: dict[str, Any]) -> None:
+        cache = request["folder"] or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        self.base: Path = Path(cache).expanduser().absolute() / "edgekit"
+        if not re.fullmatch(r"[0-9a-f]{64}", request["key"]):
             raise Refused("protocol", "the key is no sha256")
         self.base.mkdir(parents=True, exist_ok=True, mode=0o700)
         state = self.base.lstat()
@@ -113,18 +113,18 @@ class Room:
         _take(self.lock)
         for other in self.base.iterdir():
             stale = other.stat().st_mtime < time.time() - STALE_SECONDS
-            if other.is_dir() and other.name != asked["key"] and (stale or other.name.startswith("run-")):
+            if other.is_dir() and other.name != request["key"] and (stale or other.name.startswith("run-")):
                 shutil.rmtree(other, ignore_errors=True)
-        self.folder: Path = self.base / asked["key"]
+        self.folder: Path = self.base / request["key"]
         (self.folder / "bundle").mkdir(parents=True, exist_ok=True, mode=0o700)
         os.utime(self.folder)
         self.aside = Path(tempfile.mkdtemp(prefix="run-", dir=self.base))
 
-    def look(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def look(self, request: dict[str, Any]) -> dict[str, object]:
         """Facts of this device, what of the files is here already, and the result of an earlier run whose link was lost."""
-        kept = self.folder / asked["result"]
+        kept = self.folder / request["result"]
         have = {}
-        for name in asked["files"]:
+        for name in request["files"]:
             for path in (self.path(name), self.part(name)):
                 if path.is_file() and not path.is_symlink():
                     with path.open("rb") as file:
@@ -145,7 +145,7 @@ class Room:
         """Where it lies until it is whole."""
         return self.folder / (name.replace("/", "-") + ".part")
 
-    def receive(self, files: list[dict[str, Any]], source: BinaryIO) -> dict[str, Any]:
+    def receive(self, files: list[dict[str, Any]], source: BinaryIO) -> dict[str, object]:
         """Take the files' bytes, one after the other, each from its offset on; a file counts once its sha256 is right."""
         for wanted in files:
             path, part = self.path(wanted["name"]), self.part(wanted["name"])
@@ -158,7 +158,7 @@ class Room:
                     digest.update(data)
                 left = wanted["size"] - wanted["offset"]
                 while left:
-                    data = _heard(source.read1, min(left, CHUNK))  # type: ignore[attr-defined]
+                    data = _read(source.read1, min(left, CHUNK))  # type: ignore[attr-defined]
                     if not data:
                         raise LinkLost
                     file.write(data)
@@ -174,10 +174,10 @@ class Room:
             os.replace(part, path)
         return {"received": len(files)}
 
-    def run(self, asked: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
+    def run(self, request: dict[str, Any], source: BinaryIO) -> dict[str, object]:
         """Run the runner with the given arguments; its exit code (128 + n after signal n) and what it printed."""
-        arguments = [{"{bundle}": str(self.folder / "bundle"), "{result}": str(self.folder / asked["result"])}.get(word, word)
-                     for word in asked["arguments"]]  # fmt: skip
+        arguments = [{"{bundle}": str(self.folder / "bundle"), "{result}": str(self.folder / request["result"])}.get(word, word)
+                     for word in request["arguments"]]  # fmt: skip
         started = time.monotonic()
         with (self.aside / "stdout").open("w+b") as output, (self.aside / "stderr").open("w+b") as errors:
             process = subprocess.Popen(
@@ -185,19 +185,19 @@ class Room:
                 cwd=self.aside, env={**os.environ, "TMPDIR": str(self.aside)}, start_new_session=True,
             )  # fmt: skip
             try:
-                late = _wait(process, source, started + asked["timeout"])
+                late = _wait(process, source, started + request["timeout"])
             finally:
                 _end(process)
             output.seek(0)
             errors.seek(0)
-            said = [file.read(MOST_OUTPUT).decode("utf-8", "replace") for file in (output, errors)]
+            texts = [file.read(MOST_OUTPUT).decode("utf-8", "replace") for file in (output, errors)]
         code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         return {
-            "code": code, "late": late, "stdout": said[0], "stderr": said[1][-4000:],
+            "code": code, "late": late, "stdout": texts[0], "stderr": texts[1][-4000:],
             "seconds": round(time.monotonic() - started, 3),
         }  # fmt: skip
 
-    def remove(self) -> dict[str, Any]:
+    def remove(self) -> dict[str, object]:
         """Remove the bundle's folder with all that arrived."""
         shutil.rmtree(self.folder)
         return {"removed": True}
@@ -221,7 +221,7 @@ def _take(lock: TextIO) -> None:
             time.sleep(0.1)
 
 
-def _heard(read: Callable[..., bytes], *arguments: int) -> bytes:
+def _read(read: Callable[..., bytes], *arguments: int) -> bytes:
     """What `read` gives, unless nothing comes for SILENCE_SECONDS."""
     signal.alarm(SILENCE_SECONDS)
     try:
@@ -230,7 +230,7 @@ def _heard(read: Callable[..., bytes], *arguments: int) -> bytes:
         signal.alarm(0)
 
 
-def _silence(number: int, frame: object) -> None:
+def _on_silence(number: int, frame: object) -> None:
     raise LinkLost
 
 
@@ -255,7 +255,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def facts(free: int) -> dict[str, Any]:
+def facts(free: int) -> dict[str, object]:
     """What the other side judges before anything is sent. Bytes; versions as text, None where a package is not there."""
     meminfo = _text("/proc/meminfo")
     available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo, re.MULTILINE)
@@ -294,6 +294,6 @@ def _text(path: str) -> str:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start it with this ignored
-    signal.signal(signal.SIGALRM, _silence)
+    signal.signal(signal.SIGALRM, _on_silence)
     sys.path = [folder for folder in sys.path if folder]
     serve(sys.stdin.buffer, sys.stdout.buffer)

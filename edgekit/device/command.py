@@ -1,4 +1,4 @@
-"""`edgekit bench BUNDLE --device user@host`: what the command line hands over, and what it gets to show."""
+"""`edgekit bench BUNDLE --device user@host`: from its options to what is printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUICK, FULL = (3, 0.5), (10, 2.0)
 
 def measure_on(
     bundle: Path,
-    given: list[str],
+    names: list[str],
     inventory: Path | None,
     *,
     quick: bool,
@@ -40,7 +40,7 @@ def measure_on(
         raise BadInput("seconds must be above 0 and below 3600", where="bench")
     usual = QUICK if quick else FULL
     outcomes = bench_on_devices(
-        bundle, choose(given, inventory), processes=processes or usual[0], seconds=seconds or usual[1], threads=threads, seed=seed,
+        bundle, choose(names, inventory), processes=processes or usual[0], seconds=seconds or usual[1], threads=threads, seed=seed,
         again=again, show=show,
     )  # fmt: skip
     return (

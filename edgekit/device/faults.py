@@ -1,4 +1,4 @@
-"""What went wrong on the way to a device or on it, in words: which device, which step, what to do."""
+"""Faults of devices as messages: which device, at which step, what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 
 __all__ = ["died", "ended", "plain", "refused"]
 
-LAST_WORDS = 6
+LAST_LINES = 6
 KILLED = {code: number for number in (signal.SIGILL, signal.SIGKILL) for code in (128 + number, -number)}
 """Exit codes of what a signal ended, as a shell gives them and as Python does."""
 RETRY = "the same command goes on where this ended"
@@ -56,89 +56,91 @@ SSH: tuple[tuple[str, type[EdgekitError], str, str], ...] = (
         "see that it is up and reachable, or give it longer (connect_seconds in the inventory)",
     ),
 )  # fmt: skip
-"""Signs in what OpenSSH prints when it ends with 255, the worst first."""
+"""Signs in what OpenSSH prints when it ends with 255, the most serious first."""
 
 
 def ended(where: str, step: str, code: int, errors: str) -> EdgekitError:
-    """The fault behind ssh's end with `code` where the agent's answer was due."""
-    place = f"{where}, {step}"
+    """The fault to report when ssh ended with exit code `code` before the agent answered."""
+    location = f"{where}, {step}"
     old = re.search(r"EDGEKIT-OLD (\d+\.\d+)", errors)
     if old:
         return NotPossibleHere(
             f"its Python is {old[1]}, the runner needs 3.11 or later",
-            where=place,
+            where=location,
             fix="name a later one (python in the inventory)",
         )
     if code in (126, 127):
         return NotPossibleHere(
             "no Python there under this name",
-            where=place,
+            where=location,
             faults=plain(errors),
             fix="install it, or name it (python in the inventory)",
         )
     if code == 255:
         for sign, kind, what, fix in SSH:
             if re.search(sign, errors):
-                return kind(what, where=place, faults=[] if kind is BadInput and "key" in what else plain(errors), fix=fix)
-        return NotPossibleHere("the link broke", where=place, faults=plain(errors), fix=RETRY)
+                return kind(what, where=location, faults=[] if kind is BadInput and "key" in what else plain(errors), fix=fix)
+        return NotPossibleHere("the link broke", where=location, faults=plain(errors), fix=RETRY)
     if code in KILLED:
-        return _killed(place, KILLED[code])
-    return CheckFailed(f"the device's Python ended with exit code {code}", where=place, faults=plain(errors))
+        return _killed(location, KILLED[code])
+    return CheckFailed(f"the device's Python ended with exit code {code}", where=location, faults=plain(errors))
 
 
 def died(where: str, step: str, answer: dict[str, Any], isa: str = "") -> EdgekitError:
-    """The fault behind a runner on the device that ended with something other than 0, or not in time.
+    """The fault to report when the runner on the device exited with something other than 0, or not in time.
 
-    `isa`: the sentence on instruction sets that a death by SIGILL is told with.
+    `isa`: the sentence on instruction sets that a SIGILL is reported with.
     """
-    place = f"{where}, {step}"
+    location = f"{where}, {step}"
     code = answer["code"]
     if answer["late"]:
         fix = "give it longer (bench_seconds in the inventory) or ask for less (--quick)"
-        return NotPossibleHere("it took too long", where=place, faults=plain(answer["stderr"]), fix=fix)
+        return NotPossibleHere("it took too long", where=location, faults=plain(answer["stderr"]), fix=fix)
     if code in KILLED:
-        return _killed(place, KILLED[code], isa)
+        return _killed(location, KILLED[code], isa)
     try:
-        said = [line.strip() for line in json.loads(answer["stdout"])["error"].splitlines()]
-        said = [line.replace("- ", "", 1) if line.startswith("- ") else line for line in said]
+        lines = [line.strip() for line in json.loads(answer["stdout"])["error"].splitlines()]
+        lines = [line.removeprefix("- ") for line in lines]
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = answer["stderr"].strip().splitlines()
-    if re.search(r"instruction set|Illegal instruction", " ".join(said)) and code == 3:
-        return _killed(place, signal.SIGILL, isa)
-    if re.search(r"out of memory|MemoryError|bad_alloc", " ".join(said)):
-        return _killed(place, signal.SIGKILL)
+        lines = answer["stderr"].strip().splitlines()
+    if re.search(r"instruction set|Illegal instruction", " ".join(lines)) and code == 3:
+        return _killed(location, signal.SIGILL, isa)
+    if re.search(r"out of memory|MemoryError|bad_alloc", " ".join(lines)):
+        return _killed(location, signal.SIGKILL)
     kind = {2: BadInput, 3: NotPossibleHere}.get(code, CheckFailed)
-    return kind(f"the runner ended with exit code {code}", where=place, faults=plain("\n".join(said), most=20))
+    return kind(f"the runner ended with exit code {code}", where=location, faults=plain("\n".join(lines), most=20))
 
 
 def refused(where: str, step: str, answer: dict[str, Any]) -> EdgekitError:
     """The fault behind a request that the agent refused."""
-    kind, place = str(answer["refused"]), f"{where}, {step}"
+    kind, location = str(answer["refused"]), f"{where}, {step}"
     what = " ".join(plain(str(answer.get("what", ""))))
     if kind == "full":
-        return NotPossibleHere(what, where=place, fix="free some space there, or name another folder (folder in the inventory)")
+        return NotPossibleHere(
+            what, where=location, fix="free some space there, or name another folder (folder in the inventory)"
+        )
     if kind == "corrupt":
-        return CheckFailed(f"arrived changed: {what}", where=place, fix=f"check the device's memory and disk; {RETRY}")
+        return CheckFailed(f"arrived changed: {what}", where=location, fix=f"check the device's memory and disk; {RETRY}")
     if kind == "busy":
-        return NotPossibleHere(f"the device is in use: {what}", where=place, fix="wait for the other run to end")
+        return NotPossibleHere(f"the device is in use: {what}", where=location, fix="wait for the other run to end")
     fix = "see that the account may write there, or name another folder (folder in the inventory)" if kind == "system" else None
-    return NotPossibleHere(what or "the request was refused", where=place, fix=fix)
+    return NotPossibleHere(what or "the request was refused", where=location, fix=fix)
 
 
-def plain(text: str, most: int = LAST_WORDS) -> list[str]:
-    """The last lines of a device's text with nothing in them that a terminal would obey."""
+def plain(text: str, most: int = LAST_LINES) -> list[str]:
+    """The last lines of a device's text without control characters."""
     lines = ["".join(letter for letter in line if letter.isprintable())[:300].strip() for line in text.splitlines()]
     return [line for line in lines if line][-most:]
 
 
-def _killed(place: str, number: int, isa: str = "") -> NotPossibleHere:
+def _killed(location: str, number: int, isa: str = "") -> NotPossibleHere:
     if number == signal.SIGILL:
         return NotPossibleHere(
             "killed by SIGILL (132): this onnxruntime wheel needs a newer ISA than the chip has",
-            where=place, faults=plain(isa),
+            where=location, faults=plain(isa),
             fix="install an onnxruntime that was built for this chip, or export for a target whose instruction sets it has",
         )  # fmt: skip
     return NotPossibleHere(
         "killed (137), most likely out of memory",
-        where=place, fix="end other programs there, or make a smaller bundle",
+        where=location, fix="end other programs there, or make a smaller bundle",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One bundle on many devices at once: a result file for each, one table for all, and nobody measured twice unasked."""
+"""One bundle on many devices at once: a result file for each, one table for all, and no device measured twice unless asked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgekit.device.parts import parts_of
 from edgekit.device.run import Job, job_of, run_on, sound
 from edgekit.errors import EdgekitError
 from edgekit.pack.runner import write_runner
-from edgekit.progress import Show
+from edgekit.progress import Progress, Show
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.store import write_atomically
 
@@ -28,7 +28,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went on one device."""
+    """What came of one device."""
 
     device: Device
     path: Path
@@ -72,34 +72,34 @@ def bench_on_devices(
     opened = open_bundle(bundle)
     options = ["--processes", str(processes), "--seconds", str(seconds), "--seed", str(seed)]
     options += ["--threads", str(threads)] if threads else []
-    place = _place(bundle)
+    folder = _results_folder(bundle)
     with tempfile.TemporaryDirectory(prefix="edgekit-devices-") as aside, show.stage("measure on devices") as progress:
         if runner is None:
             runner = Path(aside) / "runner.pyz"
             write_runner(runner)
         job = job_of(opened.manifest, parts_of(opened, runner), tuple(options))
-        place.mkdir(parents=True, exist_ok=True)
-        course = _Course(len(devices), progress)
-        return _all(devices, job, place, again, course)
+        folder.mkdir(parents=True, exist_ok=True)
+        overview = _Overview(len(devices), progress)
+        return _all(devices, job, folder, again, overview)
 
 
-class _Course:
-    """Where every device is, as one line and one share."""
+class _Overview:
+    """The step that every device is at, as one progress line."""
 
     STEPS = ("connect", "send", "verify", "measure", "clean up", "done")
 
-    def __init__(self, count: int, progress: Any) -> None:
+    def __init__(self, count: int, progress: Progress) -> None:
         self.at: dict[str, tuple[str, float, float]] = {}
         self.count, self.progress, self.lock = count, progress, threading.Lock()
 
-    def say(self, name: str, step: str, share: float) -> None:
-        """Called by each device's thread."""
+    def update(self, name: str, step: str, share: float) -> None:
+        """Called from each device's thread."""
         with self.lock:
             last = self.at.get(name, ("", 0.0, 0.0))
             self.at[name] = (step, share, last[2] if last[0] == step else time.monotonic())
 
-    def tell(self) -> None:
-        """Pass on where all are now, with the seconds that each is at its step."""
+    def report(self) -> None:
+        """Report the step of every device, with the seconds it has taken so far."""
         now = time.monotonic()
         with self.lock:
             done = sum(self.STEPS.index(step) + share for step, share, _ in self.at.values())
@@ -108,26 +108,26 @@ class _Course:
         self.progress(done, self.count * (len(self.STEPS) - 1), ", ".join(parts))
 
 
-def _all(devices: list[Device], job: Job, place: Path, again: bool, course: _Course) -> list[Outcome]:
+def _all(devices: list[Device], job: Job, folder: Path, again: bool, overview: _Overview) -> list[Outcome]:
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=len(devices)) as pool:
-        waiting: list[Future[Outcome]] = [pool.submit(_one, device, job, place, again, stop, course) for device in devices]
+        waiting: list[Future[Outcome]] = [pool.submit(_one, device, job, folder, again, stop, overview) for device in devices]
         try:
             while wait(waiting, timeout=0.2).not_done:  # in short steps, so that Ctrl-C is heard
-                course.tell()
+                overview.report()
         except KeyboardInterrupt:
             stop.set()
             raise
         return [future.result() for future in waiting]
 
 
-def _one(device: Device, job: Job, place: Path, again: bool, stop: threading.Event, course: _Course) -> Outcome:
-    path = place / f"{device.name}.json"
+def _one(device: Device, job: Job, folder: Path, again: bool, stop: threading.Event, overview: _Overview) -> Outcome:
+    path = folder / f"{device.name}.json"
     try:
         earlier = None if again else _earlier(path, job)
         if earlier is not None:
             return Outcome(device, path, earlier, kept=True)
-        found = run_on(device, job, stop, lambda step, share: course.say(device.name, step, share))
+        found = run_on(device, job, stop, lambda step, share: overview.update(device.name, step, share))
         named = {"device": device.name, "at": device.shown(), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
         result = {"schema_version": SCHEMA, "key": job.key, **named, **found}
         write_atomically(path, json.dumps(result, indent=1) + "\n")
@@ -135,7 +135,7 @@ def _one(device: Device, job: Job, place: Path, again: bool, stop: threading.Eve
     except EdgekitError as fault:
         return Outcome(device, path, None, fault=fault)
     finally:
-        course.say(device.name, "done", 0.0)
+        overview.update(device.name, "done", 0.0)
 
 
 def _earlier(path: Path, job: Job) -> dict[str, Any] | None:
@@ -148,7 +148,7 @@ def _earlier(path: Path, job: Job) -> dict[str, Any] | None:
         return None
 
 
-def _place(bundle: Path) -> Path:
+def _results_folder(bundle: Path) -> Path:
     """devices/ in the result folder, or beside a lone bundle."""
     inside = bundle.is_dir() and not (bundle / "manifest.json").exists()
     return (bundle if inside else bundle.absolute().parent) / "devices"

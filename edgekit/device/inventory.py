@@ -55,7 +55,7 @@ class Device(Strict):
     folder: str | None = None
     """Folder on the device for what is sent; default: its cache folder."""
     connect_seconds: Annotated[int, Field(ge=1, le=600)] = 10
-    """Longest wait for an answer to the first knock."""
+    """Longest wait for the connection."""
     bench_seconds: Annotated[int, Field(ge=1, le=86_400)] = 3600
     """Longest time for verifying, and for measuring."""
 
@@ -100,9 +100,9 @@ class Inventory(Strict):
     @model_validator(mode="after")
     def _different_names(self) -> Inventory:
         names = [device.name for device in self.device]
-        double = sorted({name for name in names if names.count(name) > 1})
-        if double:
-            raise ValueError(f"two devices are called {', '.join(double)}")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise ValueError(f"two devices are called {', '.join(duplicates)}")
         return self
 
 
@@ -123,25 +123,25 @@ def named(text: str) -> Device:
     return Device(name=re.sub(":", "-", text), host=found["host"], user=found["user"], port=port)
 
 
-def choose(given: list[str], inventory: Path | None) -> list[Device]:
+def choose(names: list[str], inventory: Path | None) -> list[Device]:
     """Devices to measure on: those named; with an inventory its devices of these names, or all of them.
 
     Raises:
         BadInput: an unsound inventory, a name that it does not have, or a device named twice.
     """
-    if len(set(given)) != len(given):
+    if len(set(names)) != len(names):
         raise BadInput("a device is named twice", where="--device")
     if inventory is None:
-        return [named(text) for text in given]
+        return [named(text) for text in names]
     known = {device.name: _absolute(device, inventory.parent) for device in load_toml(inventory, Inventory).device}
     faults = []
-    for name in given:
+    for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             faults.append(f"no device {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"))
     if faults:
         raise BadInput("devices that the inventory does not have", where=str(inventory), faults=faults)
-    return [known[name] for name in given] if given else list(known.values())
+    return [known[name] for name in names] if names else list(known.values())
 
 
 def _absolute(device: Device, base: Path) -> Device:

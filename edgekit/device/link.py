@@ -1,4 +1,4 @@
-"""One ssh process and the conversation with the agent behind it: requests, raw bytes, marked answers, and a clock for each."""
+"""One ssh process and the exchange with the agent behind it: requests, raw bytes, marked answers, and a timeout for each."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from edgekit.device.agent import MARK
 from edgekit.device.faults import ended
 from edgekit.errors import NotPossibleHere
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Link", "Stopped"]
 
@@ -74,7 +75,7 @@ class Link:
     def ask(
         self,
         step: str,
-        request: dict[str, Any],
+        request: JsonObject,
         payload: Iterable[bytes] = (),
         *,
         seconds: float,
@@ -85,7 +86,7 @@ class Link:
         With a payload the clock of `seconds` runs from the last byte sent, and STALL_SECONDS from one byte to the next.
 
         Raises:
-            EdgekitError: the link or the agent ended, or was too slow, in words.
+            EdgekitError: the link or the agent ended, or was too slow, as a message.
             Stopped: the run was interrupted here.
         """
         pending = memoryview(self.greeting + json.dumps(request).encode("ascii") + b"\n")

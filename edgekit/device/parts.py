@@ -29,8 +29,8 @@ class Part:
 def parts_of(bundle: Bundle, runner: Path) -> list[Part]:
     """The runner and every file of the bundle, small ones first: a broken link then costs only the model's rest."""
     files = {"runner.pyz": runner} | {f"bundle/{name}": bundle.folder / name for name in (MANIFEST, *bundle.manifest.assets)}
-    found = [Part(path, name, path.stat().st_size, _sha256(path)) for name, path in files.items()]
-    return sorted(found, key=lambda part: (part.size, part.name))
+    parts = [Part(path, name, path.stat().st_size, _sha256(path)) for name, path in files.items()]
+    return sorted(parts, key=lambda part: (part.size, part.name))
 
 
 def key_of(parts: list[Part]) -> str:

@@ -1,9 +1,8 @@
-"""Whether a device can run a bundle, judged from its facts before anything is sent: all that is wrong at once."""
+"""Whether a device can run a bundle, from its facts and before anything is sent: all faults at once."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from edgekit.config.toml import Strict
 from edgekit.device.ssh import OLDEST
@@ -11,6 +10,7 @@ from edgekit.runtime.bench.measure_language import READ_BYTES, cache_tokens
 from edgekit.runtime.bench.prompts import prompts_that_fit
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.chip import parse_cpuinfo
+from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["FLOORS", "Facts", "instructions", "notes", "unfit"]
 
@@ -38,7 +38,7 @@ class Facts(Strict):
     disk_free: int
     packages: dict[str, str | None]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """For JSON, with the chip's name and instruction sets instead of the text that holds them."""
         chip = parse_cpuinfo(self.cpuinfo)
         return {**self.model_dump(exclude={"cpuinfo"}), "cpu": chip.model, "isa": sorted(chip.isa)}
@@ -81,7 +81,7 @@ def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list
 def notes(facts: Facts, manifest: Manifest) -> list[str]:
     """What a reader should know although it keeps nobody from running."""
     version, newest = facts.packages.get("onnxruntime"), manifest.onnxruntime.max
-    if version and isinstance(newest, str) and _numbers(version)[:2] > _numbers(newest)[:2]:
+    if version and newest and _numbers(version)[:2] > _numbers(newest)[:2]:
         return [f"onnxruntime {version} is newer than any the bundle was tried with ({newest})"]
     return []
 
@@ -98,7 +98,7 @@ def instructions(facts: Facts, manifest: Manifest) -> str:
 
 
 def _held(manifest: Manifest, whole: int) -> int:
-    """Bytes that a measurement holds beside the runtime: the files; of a language model also two caches, as one follows the other, or
+    """Bytes of memory that a measurement takes beside the runtime: the files; of a language model also two caches, as one follows the other, or
     before that the arrays by which the memory's speed is read."""
     model = manifest.generation
     if model is None:
@@ -109,8 +109,7 @@ def _held(manifest: Manifest, whole: int) -> int:
 
 
 def _least(manifest: Manifest) -> str:
-    least = manifest.onnxruntime.min
-    return least if isinstance(least, str) else "0"
+    return manifest.onnxruntime.min or "0"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

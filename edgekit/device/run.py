@@ -23,11 +23,12 @@ from edgekit.device.ssh import command
 from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.bench.measured import is_of_bundle
 from edgekit.runtime.bundle.manifest import Manifest
+from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["Job", "Say", "headline", "job_of", "run_on", "sound"]
+__all__ = ["Job", "Report", "headline", "job_of", "run_on", "sound"]
 
-Say = Callable[[str, float], None]
-"""Hears which step a device is at, and what share of it is done."""
+Report = Callable[[str, float], None]
+"""(the step that a device is at, the share of it that is done)."""
 LOOK_SECONDS = 60.0
 """Longest wait for the first answer after connecting: the device hashes what it holds already."""
 SETTLE_SECONDS = 600.0
@@ -69,7 +70,7 @@ def job_of(manifest: Manifest, parts: list[Part], options: tuple[str, ...]) -> J
     return Job(manifest, parts, options, key)
 
 
-def run_on(device: Device, job: Job, stop: threading.Event, say: Say) -> dict[str, Any]:
+def run_on(device: Device, job: Job, stop: threading.Event, report: Report) -> dict[str, Any]:
     """The result of `job` on `device`: {"facts", "notes", "sent_bytes", "verify", "bench"}.
 
     What was sent is removed from the device at the end, and after a fault of the device's or the bundle's; after a broken link or an
@@ -81,13 +82,13 @@ def run_on(device: Device, job: Job, stop: threading.Event, say: Say) -> dict[st
     """
     where = device.name if device.name == device.shown() else f"{device.name} ({device.shown()})"
     with tempfile.TemporaryDirectory(prefix="edgekit-ssh-") as aside, Link(command(device, Path(aside)), where, stop) as link:
-        say("connect", 0.0)
+        report("connect", 0.0)
         result = f"result-{job.key}.json"
-        asked = {"do": "open", "key": key_of(job.parts), "folder": device.folder, "result": result,
+        request = {"do": "open", "key": key_of(job.parts), "folder": device.folder, "result": result,
                  "files": [part.name for part in job.parts]}  # fmt: skip
-        look = _looked(where, link.ask("connect", asked, seconds=device.connect_seconds + LOOK_SECONDS))
+        look = _looked(where, link.ask("connect", request, seconds=device.connect_seconds + LOOK_SECONDS))
         try:
-            return _with(link, where, device, job, look, say)
+            return _measure_over(link, where, device, job, look, report)
         except (CheckFailed, NotPossibleHere) as fault:
             if link.in_step:
                 with suppress(EdgekitError):  # the fault that came first is the one to tell
@@ -95,34 +96,36 @@ def run_on(device: Device, job: Job, stop: threading.Event, say: Say) -> dict[st
             raise fault
 
 
-def _with(link: Link, where: str, device: Device, job: Job, look: _Look, say: Say) -> dict[str, Any]:
+def _measure_over(link: Link, where: str, device: Device, job: Job, look: _Look, report: Report) -> dict[str, Any]:
     begin = offsets(job.parts, {name: (held.size, held.sha256) for name, held in look.have.items()})
     whole = sum(part.size for part in job.parts)
     missing = [part for part in job.parts if begin[part.name] < part.size or part.name not in look.have]
     to_send = sum(part.size - begin[part.name] for part in missing)
-    found = unfit(look.facts, job.manifest, to_send=to_send, whole=whole)
-    if found:
-        raise NotPossibleHere("cannot run this bundle as it is", where=f"{where}, preflight", faults=found)
+    faults = unfit(look.facts, job.manifest, to_send=to_send, whole=whole)
+    if faults:
+        raise NotPossibleHere("cannot run this bundle as it is", where=f"{where}, preflight", faults=faults)
     facts = {"facts": look.facts.document(), "notes": notes(look.facts, job.manifest), "sent_bytes": to_send}
     if missing:
-        files = [{"name": part.name, "size": part.size, "sha256": part.sha256, "offset": begin[part.name]} for part in missing]
+        files: list[JsonObject] = [
+            {"name": part.name, "size": part.size, "sha256": part.sha256, "offset": begin[part.name]} for part in missing
+        ]
         answer = link.ask(
             "send", {"do": "receive", "files": files}, stream(missing, begin), seconds=SETTLE_SECONDS,
-            sent=lambda count: say("send", count / max(1, to_send)),
+            sent=lambda count: report("send", count / max(1, to_send)),
         )  # fmt: skip
-        link.in_step &= "refused" not in answer  # an agent that refuses a file goes: the rest of the bytes are no requests
+        link.in_step &= "refused" not in answer  # an agent that refuses a file exits: the remaining bytes are no requests
         _accepted(where, "send", answer)
-    say("verify", 0.0)
+    report("verify", 0.0)
     isa = instructions(look.facts, job.manifest)
     verified = _run(link, where, device, job, "verify", ["verify", "{bundle}", "--json"], isa)
     kept = _kept(look.result)
     if kept is None:
-        say("measure", 0.0)
+        report("measure", 0.0)
         arguments = ["bench", "{bundle}", "--json", "--out", "{result}", *job.options]
         kept = _run(link, where, device, job, "measure", arguments, isa)
     if not sound(kept, job.manifest):
         raise CheckFailed("what came back is no result of this bundle", where=f"{where}, fetch", fix="run it again")
-    say("clean up", 0.0)
+    report("clean up", 0.0)
     _remove(link)
     return {**facts, "verify": verified, "bench": kept}
 
@@ -144,8 +147,13 @@ def _accepted(where: str, step: str, answer: dict[str, Any]) -> None:
 
 def _run(link: Link, where: str, device: Device, job: Job, step: str, arguments: list[str], isa: str) -> dict[str, Any]:
     """Run the runner there and read the JSON document that it prints; `isa` tells the instruction sets of bundle and device."""
-    asked = {"do": "run", "arguments": arguments, "timeout": device.bench_seconds, "result": f"result-{job.key}.json"}
-    answer = link.ask(step, asked, seconds=device.bench_seconds + LOOK_SECONDS)
+    request: JsonObject = {
+        "do": "run",
+        "arguments": arguments,
+        "timeout": device.bench_seconds,
+        "result": f"result-{job.key}.json",
+    }
+    answer = link.ask(step, request, seconds=device.bench_seconds + LOOK_SECONDS)
     _accepted(where, step, answer)
     if {name: type(answer.get(name)) for name in ("code", "late", "stdout", "stderr")} != {
         "code": int, "late": bool, "stdout": str, "stderr": str,

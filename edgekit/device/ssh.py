@@ -47,14 +47,14 @@ def command(device: Device, aside: Path) -> list[str]:
         options |= {"HostKeyAlias": alias, "UserKnownHostsFile": _quoted(pinned), "GlobalKnownHostsFile": "/dev/null"}
     if device.identity is not None:
         options |= {"IdentitiesOnly": "yes", "IdentityFile": _quoted(Path(device.identity))}
-    found = ["ssh", "-T", *(["-F", device.ssh_config] if device.ssh_config else [])]
+    arguments = ["ssh", "-T", *(["-F", device.ssh_config] if device.ssh_config else [])]
     for name, value in options.items():
-        found += ["-o", f"{name}={value}"]
-    found += ["-p", str(device.port)] if device.port else []
-    found += ["-l", device.user] if device.user else []
-    return [*found, "--", device.host, f"{device.python} -c {shlex.quote(BOOT)}"]
+        arguments += ["-o", f"{name}={value}"]
+    arguments += ["-p", str(device.port)] if device.port else []
+    arguments += ["-l", device.user] if device.user else []
+    return [*arguments, "--", device.host, f"{device.python} -c {shlex.quote(BOOT)}"]
 
 
 def _quoted(path: Path) -> str:
-    """A path as a value of ssh's configuration language, in which spaces part and percent signs stand for something."""
+    """A path as a value of ssh's configuration language, where spaces separate and percent signs are escapes."""
     return '"' + str(path).replace("%", "%%") + '"'

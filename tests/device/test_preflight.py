@@ -88,8 +88,8 @@ def test_facts_of_this_machine_are_sound() -> None:
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[agent.Room]:
-    found = agent.Room({"folder": str(tmp_path), "key": "a" * 64})
+def workspace(tmp_path: Path) -> Iterator[agent.Workspace]:
+    found = agent.Workspace({"folder": str(tmp_path), "key": "a" * 64})
     yield found
     found.close()
 
@@ -107,31 +107,31 @@ def test_a_folder_that_others_may_fill_is_not_used(tmp_path: Path, trap: str) ->
         (tmp_path / "edgekit").mkdir()
         (tmp_path / "edgekit").chmod(0o777)
     with pytest.raises(agent.Refused, match="not this account's alone"):
-        agent.Room({"folder": str(tmp_path), "key": "a" * 64})
+        agent.Workspace({"folder": str(tmp_path), "key": "a" * 64})
 
 
 @pytest.mark.parametrize(
     "name", ["../x", "/etc/x", "bundle/../x", "bundle/a/b", "bundle/", "bundle/.x", "x", "runner.pyz/x", "bundle/a\0"]
 )
-def test_names_that_the_device_does_not_take(room: agent.Room, name: str) -> None:
+def test_names_that_the_device_does_not_take(workspace: agent.Workspace, name: str) -> None:
     with pytest.raises(agent.Refused):
-        room.receive([{"name": name, "size": 1, "sha256": sha(b"x"), "offset": 0}], io.BytesIO(b"x"))
+        workspace.receive([{"name": name, "size": 1, "sha256": sha(b"x"), "offset": 0}], io.BytesIO(b"x"))
 
 
-def test_files_arrive_go_on_and_are_checked(room: agent.Room) -> None:
+def test_files_arrive_go_on_and_are_checked(workspace: agent.Workspace) -> None:
     data = bytes(range(256)) * 1000
     wanted = {"name": "bundle/model.onnx", "size": len(data), "sha256": sha(data), "offset": 0}
     with pytest.raises(agent.LinkLost):
-        room.receive([wanted], io.BytesIO(data[:100_000]))
+        workspace.receive([wanted], io.BytesIO(data[:100_000]))
     look = {"files": ["bundle/model.onnx", "runner.pyz"], "result": "result-x.json"}
-    assert room.look(look)["have"] == {"bundle/model.onnx": {"size": 100_000, "sha256": sha(data[:100_000])}}
+    assert workspace.look(look)["have"] == {"bundle/model.onnx": {"size": 100_000, "sha256": sha(data[:100_000])}}
     with pytest.raises(agent.Refused, match="sha256"):
-        room.receive([{**wanted, "offset": 100_000}], io.BytesIO(data[100_001:] + b"x"))
-    assert room.look(look)["have"] == {}, "what is wrong does not stay"
+        workspace.receive([{**wanted, "offset": 100_000}], io.BytesIO(data[100_001:] + b"x"))
+    assert workspace.look(look)["have"] == {}, "what is wrong does not stay"
     source = io.BytesIO(data + b"rest")
-    assert room.receive([wanted], source) == {"received": 1} and source.read() == b"rest"
-    assert room.look(look)["have"]["bundle/model.onnx"] == {"size": len(data), "sha256": sha(data)}
-    assert (room.folder / "bundle" / "model.onnx").read_bytes() == data
+    assert workspace.receive([wanted], source) == {"received": 1} and source.read() == b"rest"
+    assert workspace.look(look)["have"]["bundle/model.onnx"] == {"size": len(data), "sha256": sha(data)}
+    assert (workspace.folder / "bundle" / "model.onnx").read_bytes() == data
 
 
 def test_only_a_right_beginning_is_gone_on_with(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_agent_answers_over_pipes(tmp_path: Path) -> None:
 def test_silence_is_the_end_of_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cable that was pulled tells nobody: the device lets go by itself."""
     monkeypatch.setattr(agent, "SILENCE_SECONDS", 1)
-    before = signal.signal(signal.SIGALRM, agent._silence)
+    before = signal.signal(signal.SIGALRM, agent._on_silence)
     reader, writer = os.pipe()
     try:
         with open(reader, "rb") as source:
