@@ -94,9 +94,8 @@ FINE: dict[str, Any] = {
 def test_the_memory_of_a_long_context_counts(writer: Path, free: int, fits: bool) -> None:
     """16 layers of 4 heads of 64 numbers: 32,768 bytes a token; two caches of 4,096 tokens, for a prompt of 2,048 and 16 after it."""
     manifest = open_bundle(writer).manifest
-    deep = replace(
-        manifest, target=replace(manifest.target, arch="x86_64"), generation=Generation(32_768, (2,), 1, layers=16, kv_heads=4, head_size=64, chat_template=None)
-    )  # fmt: skip
+    generation = Generation(32_768, (2,), 1, layers=16, kv_heads=4, head_size=64, chat_template=None)
+    deep = replace(manifest, target=replace(manifest.target, arch="x86_64"), generation=generation)
     found = unfit(Facts(**FINE, memory_available=free), deep, to_send=0, whole=20 * MB)
     assert (found == []) is fits, found
     assert fits or "of memory are free" in found[0]
