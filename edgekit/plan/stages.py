@@ -156,9 +156,9 @@ def answers_stage(recipe: Recipe, rows: Stage, original: Stage) -> Stage:
     settings = AnswersSettings(recipe.task, recipe.model.max_length)
 
     def run(context: Context) -> JsonObject:
-        from edgekit.compress.distillation.answers import answer
+        from edgekit.train.reference_outputs import add_reference_outputs
 
-        return answer(
+        return add_reference_outputs(
             context.inputs["original"], context.inputs["rows"], context.out,
             task=settings.task, max_length=settings.max_length, progress=context.progress,
         )  # fmt: skip

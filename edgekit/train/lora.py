@@ -1,13 +1,13 @@
 """Recovery with few trained weights: LoRA, W x + (alpha / rank) B A x with W frozen (Hu et al. 2021, arXiv 2106.09685, eq. 3).
 
-`attach` puts peft's adapters into a model, `merge` folds them into plain weights again, so nothing of them is left in what is
+`attach` puts peft's adapters into a model, `merge` folds them into plain weights again, so none of them is left in what is
 saved or exported. B starts at zero: an attached model computes what it did before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,10 +15,13 @@ from edgekit.errors import BadInput
 from edgekit.models.module_paths import absent_endings, ends_in
 from edgekit.models.stack import LINEARS, layer_linears, stack_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 __all__ = ["attach", "find_targets", "merge"]
 
 
-def find_targets(model: Any, targets: Sequence[str] | None) -> list[str]:
+def find_targets(model: PreTrainedModel, targets: Sequence[str] | None) -> list[str]:
     """Full names of the linear modules that `targets` name by the end of their path; None: all of the layers or blocks.
 
     `"query"` names the query of every layer, `"layer.0.output.dense"` one projection.
@@ -43,7 +46,9 @@ def find_targets(model: Any, targets: Sequence[str] | None) -> list[str]:
     return [name for name in names if any(ends_in(name, target) for target in targets)]
 
 
-def attach(model: Any, rank: int, alpha: float, targets: Sequence[str] | None = None, *, seed: int = 0) -> list[str]:
+def attach(
+    model: PreTrainedModel, rank: int, alpha: float, targets: Sequence[str] | None = None, *, seed: int = 0
+) -> list[str]:
     """Put adapters on the named linear modules of `model`, in place; returns their full names.
 
     After it only the adapters and the head (all that is outside the stack of layers) are trained.
@@ -75,7 +80,7 @@ def attach(model: Any, rank: int, alpha: float, targets: Sequence[str] | None = 
     return names
 
 
-def merge(model: Any) -> None:
+def merge(model: PreTrainedModel) -> None:
     """Fold all adapters into the weights they stand beside, in place; every parameter can be trained again.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from edgekit.compress.feed import calibration_batches
+from edgekit.compress.calibration import calibration_batches
 from edgekit.compress.methods import drop_blocks
-from edgekit.compress.pruning.influence import block_influence, most_influential
+from edgekit.compress.pruning.whole_layers import block_influence, most_influential
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder import export_decoder
 from edgekit.models.checkpoint import load, save

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekit.compress.distillation.sampling import complete, ends_of, feed_of
+from edgekit.compress.distillation.completions import complete, ends_of, feed_of
 from edgekit.models.checkpoint import load
 from tests.compress.decoder_rows import FAMILIES
 from tests.tiny_decoders import checkpoint

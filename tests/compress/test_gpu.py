@@ -11,12 +11,11 @@ import pytest
 import torch
 import transformers
 
-from edgekit.compress.feed import calibration_batches
+from edgekit.compress.calibration import calibration_batches
 from edgekit.compress.method import Work
 from edgekit.compress.methods import prune_oneshot
 from edgekit.compress.pruning.fisher import gradients
-from edgekit.compress.pruning.influence import block_influence
-from edgekit.compress.pruning.layer_drop import drop_layers
+from edgekit.compress.pruning.whole_layers import block_influence, drop_layers
 from edgekit.compress.registry import find_method
 from edgekit.models import device as devices
 from edgekit.models.checkpoint import load

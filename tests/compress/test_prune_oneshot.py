@@ -117,7 +117,7 @@ def test_levels_of_neurons() -> None:
 
 
 def test_the_measured_table_is_kept_and_never_falls(tmp_path: Path) -> None:
-    block = Block(width=32, head_size=8, tokens=9, layers=2)
+    block = Block(hidden_size=32, head_size=8, tokens=9, layers=2)
     table = measured_table(block, [0, 2, 4], [0, 32, 64], tmp_path, no_report)
     for part, counts in ((table.attention, [0, 2, 4]), (table.feed_forward, [0, 32, 64])):
         assert list(part) == counts
@@ -131,7 +131,7 @@ def test_the_measured_table_is_kept_and_never_falls(tmp_path: Path) -> None:
 
 
 def test_the_table_says_how_far_its_two_measurements_lie_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    block, levels = Block(width=32, head_size=8, tokens=9, layers=2), ([0, 2], [0, 32, 64])
+    block, levels = Block(hidden_size=32, head_size=8, tokens=9, layers=2), ([0, 2], [0, 32, 64])
     # nothing but the call; then five levels there, and back from the last, a fifth slower on three of them
     clock = iter([1.0, *(3.0, 5.0, 3.0, 7.0, 9.0), *(9.0, 8.2, 3.4, 5.8, 3.0)])
     monkeypatch.setattr(latency_table, "_time", lambda chain, block: next(clock))

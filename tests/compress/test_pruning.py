@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from edgekit.compress.method import Work
 from edgekit.compress.methods.prune_structured import Settings, run
 from edgekit.compress.pruning.fisher import Gradients, choose, gradients, masked, rearrange
-from edgekit.compress.pruning.layer_drop import drop_layers
 from edgekit.compress.pruning.rescale import fold_scales, solve_scales
+from edgekit.compress.pruning.whole_layers import drop_layers
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import LayerShape, cut, keep_layers, shapes_of

@@ -74,7 +74,7 @@ def test_importance_is_the_mean_square_over_real_tokens(tiny_model: Path, tiny_a
             for place, name in enumerate(("one", "two")):
                 width[2 * layer + place] += seen[f"{name}{layer}"][0].square().sum(dim=0).numpy()
     assert np.allclose(found.heads, heads) and np.allclose(found.neurons, neurons)
-    assert np.allclose(found.width, (width / width.sum(axis=1, keepdims=True)).sum(axis=0))
+    assert np.allclose(found.hidden, (width / width.sum(axis=1, keepdims=True)).sum(axis=0))
 
 
 def test_the_largest_stay_in_order() -> None:

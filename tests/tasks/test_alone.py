@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import edgekit as ek
-from edgekit.compress.distillation.answers import answer
 from edgekit.data.alone import texts_alone
 from edgekit.data.sources import Sources
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import read_split
+from edgekit.train.reference_outputs import add_reference_outputs
 
 TASK = find_task("feature-extraction")
 METRIC = "cosine to the original"
@@ -98,7 +98,7 @@ def test_the_bundles_cosine_is_that_of_its_answers(result: Path, place: Path) ->
 
 
 def test_answers_leave_the_training_rows_and_the_record_alone(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
-    made = answer(
+    made = add_reference_outputs(
         tiny_model, tiny_artifact, tmp_path, task="feature-extraction", max_length=24, progress=lambda done, total, text: None
     )
     assert made == {"answered": {"validation": 20, "test": 20}}

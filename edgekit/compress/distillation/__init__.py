@@ -1,1 +1,1 @@
-"""What distillation is made of: teachers, students, losses, and text to learn from."""
+"""Distillation's parts: teachers, students, losses, and texts to learn from."""

@@ -1,6 +1,6 @@
 """More text for a teacher to label: rows with words dropped, exchanged, or spliced from two rows.
 
-A student sees only as much of its teacher as the texts show. Such rows have no true label and need none: they are learned
+A student learns its teacher's function only on the texts that it sees. Such rows have no true label and need none: they are learned
 from soft labels alone. In the spirit of Jiao et al. 2020 (TinyBERT, section 3.3), with word statistics instead of a
 masked language model (which `edgekit.compress.distillation.fill` asks), so that it costs nothing.
 """
@@ -8,9 +8,11 @@ masked language model (which `edgekit.compress.distillation.fill` asks), so that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+
+from edgekit.runtime.jsontypes import JsonValue
+from edgekit.tasks.encode import texts_of
 
 __all__ = ["augmented", "augmented_rows", "new_rows"]
 
@@ -18,25 +20,25 @@ CHANGED = 0.2
 """Probability that one word is dropped or exchanged."""
 
 
-def augmented_rows(rows: list[dict[str, Any]], copies: int, seed: int) -> list[dict[str, Any]]:
+def augmented_rows(rows: list[dict[str, JsonValue]], copies: int, seed: int) -> list[dict[str, JsonValue]]:
     """`copies` new unlabelled rows for each of `rows`, with words dropped, exchanged or spliced; as `new_rows` makes them."""
     return new_rows(rows, lambda texts: augmented(texts, copies, seed)) if copies else []
 
 
-def new_rows(rows: list[dict[str, Any]], write: Callable[[list[str]], list[str]]) -> list[dict[str, Any]]:
-    """Unlabelled rows of the texts that `write` makes of those of `rows`: new ones for each, and again for each, as often as it likes.
+def new_rows(rows: list[dict[str, JsonValue]], write: Callable[[list[str]], list[str]]) -> list[dict[str, JsonValue]]:
+    """Unlabelled rows of the texts that `write` makes of those of `rows`: one for each in order, or several such copies in a row.
 
-    Of two texts that belong together the first alone is changed. All columns but the one that is changed and a question's context
-    or a `text_pair` are None: the teacher says what to answer. Sentences that are embedded one by one become texts of their own.
+    Of a pair of texts only the first is changed. All columns but the changed one and a question's context or a `text_pair` are
+    None: the teacher's output is the label. Sentences that are embedded one by one become texts of their own.
     """
     if "sentence1" in rows[0]:
-        texts = [row[column] for row in rows for column in ("sentence1", "sentence2")]
+        texts = [str(row[column]) for row in rows for column in ("sentence1", "sentence2")]
         return [{"text": text} for text in write(texts)]
     column = next(name for name in ("text", "tokens", "question") if name in rows[0])
-    texts = [row[column] if isinstance(row[column], str) else " ".join(row[column]) for row in rows]
-    made = []
+    texts = [texts_of(row[column])[0] for row in rows]
+    made: list[dict[str, JsonValue]] = []
     for number, text in enumerate(write(texts)):
-        new: str | list[str] = text.split() if column == "tokens" else text
+        new: JsonValue = list(text.split()) if column == "tokens" else text
         kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair"}}
         made.append({**dict.fromkeys(rows[0]), **kept, column: new})
     return made
@@ -52,7 +54,7 @@ def augmented(texts: list[str], copies: int, seed: int) -> list[str]:
         for words in split:
             kind = generator.integers(3)
             if kind == 0:
-                kept = [word for word, chance in zip(words, generator.random(len(words)), strict=True) if chance >= CHANGED]
+                kept = [word for word, draw in zip(words, generator.random(len(words)), strict=True) if draw >= CHANGED]
                 new = kept or words
             elif kind == 1:
                 swapped = generator.random(len(words)) < CHANGED

@@ -1,8 +1,8 @@
-"""More text for a teacher to label: words of the training rows masked, and filled with what a masked language model expects there.
+"""More text for a teacher to label: words of the training rows masked, and filled by a masked language model.
 
 Jiao et al. 2020 (TinyBERT, section 3.3 and algorithm 1): a replacement is drawn from the model's K = 15 most probable words. Here
-all chosen words of a text are masked at once, so that a copy costs one pass, and the draw follows the model's probabilities.
-Only pieces that are whole words are drawn, and never the word that was there.
+all chosen words of a text are masked at once, so that a copy costs one forward pass, and the draw follows the model's probabilities.
+Only tokens that are whole words are drawn, and never the word that was there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,8 +20,13 @@ from edgekit.errors import BadInput
 from edgekit.models.files import check_files, read_json
 from edgekit.models.shards import open_tensors
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import write_atomically
 from edgekit.tasks.encode import batches
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel
 
 __all__ = ["filled", "filled_rows", "masked_language_model"]
 
@@ -34,8 +39,8 @@ LEGACY = {".gamma": ".weight", ".beta": ".bias"}
 
 
 def filled_rows(
-    rows: list[dict[str, Any]], copies: int, folder: Path, seed: int, max_length: int, scratch: Path, progress: Progress
-) -> list[dict[str, Any]]:
+    rows: list[dict[str, JsonValue]], copies: int, folder: Path, seed: int, max_length: int, scratch: Path, progress: Progress
+) -> list[dict[str, JsonValue]]:
     """`copies` new unlabelled rows for each of `rows`, their texts filled by the model in `folder`; kept in `scratch`.
 
     Raises:
@@ -47,13 +52,13 @@ def filled_rows(
         if not kept.is_file():
             scratch.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, json.dumps(filled(texts, copies, folder, seed, max_length, progress)))
-        found: list[str] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
+        texts_written: list[str] = json.loads(kept.read_text(encoding="utf-8"))
+        return texts_written
 
     return new_rows(rows, write)
 
 
-def masked_language_model(folder: Path) -> Any:
+def masked_language_model(folder: Path) -> PreTrainedModel:
     """The masked language model in `folder`, float32, in eval mode, with every tensor from its file.
 
     Raises:
@@ -102,20 +107,20 @@ def filled(texts: list[str], copies: int, folder: Path, seed: int, max_length: i
     chosen = [_choose(text, generator) for text in plain]
     draws = [generator.random(len(spans)) for spans in chosen]
     masked = [_replaced(text, spans, [mask] * len(spans)) for text, spans in zip(plain, chosen, strict=True)]
-    ids = [one.ids for one in tokenizer.encode_batch(masked)]
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(masked)]
     expected = _expected(model, ids, number, _whole_words(tokenizer), progress)
     made = []
-    for text, spans, lots, found in zip(plain, chosen, draws, expected, strict=True):
-        shown = spans[: len(found)]  # masks beyond the longest input are not filled
-        new = [_draw(text[slice(*span)], *facts, lot) for span, facts, lot in zip(shown, found, lots, strict=False)]
+    for text, spans, own_draws, candidates in zip(plain, chosen, draws, expected, strict=True):
+        shown = spans[: len(candidates)]  # masks beyond the longest input are not filled
+        new = [_draw(text[slice(*span)], *words, draw) for span, words, draw in zip(shown, candidates, own_draws, strict=False)]
         made.append(_replaced(text, shown, new))
     return made
 
 
 def _expected(
-    model: Any, texts: list[list[int]], mask: int, words: dict[int, str], progress: Progress
+    model: PreTrainedModel, texts: list[list[int]], mask: int, words: dict[int, str], progress: Progress
 ) -> list[list[tuple[list[str], np.ndarray]]]:
-    """For each text (token ids), for each of its masks in order: the likeliest of `words` and their chances, float64."""
+    """For each text (token ids), for each of its masks in order: the most probable of `words` and their probabilities, float64."""
     allowed = torch.full((model.config.vocab_size,), -torch.inf)
     allowed[list(words)] = 0.0
     found: list[list[tuple[list[str], np.ndarray]]] = [[] for _ in texts]
@@ -126,13 +131,13 @@ def _expected(
             ids, shown = (torch.zeros(len(batch), longest, dtype=torch.int64) for _ in range(2))
             for row, number in enumerate(batch):
                 ids[row, : len(texts[number])], shown[row, : len(texts[number])] = torch.tensor(texts[number]), 1
-            rows, places = ((ids == mask) & shown.bool()).nonzero(as_tuple=True)
-            logits = model(input_ids=ids, attention_mask=shown).logits[rows, places].float()
+            rows, positions = ((ids == mask) & shown.bool()).nonzero(as_tuple=True)
+            logits = model(input_ids=ids, attention_mask=shown).logits[rows, positions].float()
             best = (logits + allowed).topk(min(CANDIDATES + 1, len(words)), dim=-1)
-            for row, numbers, chances in zip(
+            for row, numbers, probabilities in zip(
                 rows.tolist(), best.indices.tolist(), best.values.double().softmax(-1), strict=True
             ):
-                found[batch[row]].append(([words[number] for number in numbers], chances.numpy()))
+                found[batch[row]].append(([words[number] for number in numbers], probabilities.numpy()))
             seen += len(batch)
             progress(seen, len(texts), f"distill: masks filled, {seen:,} of {len(texts):,} texts")
     return found
@@ -154,17 +159,17 @@ def _replaced(text: str, spans: list[tuple[int, int]], new: list[str]) -> str:
     return text
 
 
-def _draw(old: str, candidates: list[str], chances: np.ndarray, draw: float) -> str:
-    """The candidate at `draw` (0 to 1) of the summed chances, `old` left out; `old` where nothing else is left."""
-    others = [place for place, word in enumerate(candidates) if word.casefold() != old.casefold()][:CANDIDATES]
+def _draw(old: str, candidates: list[str], probabilities: np.ndarray, draw: float) -> str:
+    """The candidate at `draw` (0 to 1) of the cumulative probabilities, `old` left out; `old` where nothing else is left."""
+    others = [index for index, word in enumerate(candidates) if word.casefold() != old.casefold()][:CANDIDATES]
     if not others:
         return old
-    total = np.cumsum(chances[others])
+    total = np.cumsum(probabilities[others])
     return candidates[others[min(int(np.searchsorted(total, draw * total[-1], side="right")), len(others) - 1)]]
 
 
-def _whole_words(tokenizer: Any) -> dict[int, str]:
-    """Pieces of a vocabulary that are a word each, by number: those that begin one, and hold letters and digits alone."""
+def _whole_words(tokenizer: Tokenizer) -> dict[int, str]:
+    """Tokens of a vocabulary that are a whole word, by id: those that begin a word and hold only letters and digits."""
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
     marks = [mark for mark in ("Ġ", "▁") if sum(piece.startswith(mark) for piece in vocabulary) > len(vocabulary) // 10]
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
@@ -177,8 +182,8 @@ def _whole_words(tokenizer: Any) -> dict[int, str]:
     return found
 
 
-def _mask_of(folder: Path, tokenizer: Any) -> tuple[str, int]:
-    """The token that stands for a mask, and its number."""
+def _mask_of(folder: Path, tokenizer: Tokenizer) -> tuple[str, int]:
+    """The mask token and its id."""
     path = folder / "tokenizer_config.json"
     given = read_json(path).get("mask_token") if path.is_file() else None
     mask = given["content"] if isinstance(given, dict) else given
@@ -191,7 +196,7 @@ def _mask_of(folder: Path, tokenizer: Any) -> tuple[str, int]:
     return str(mask), int(number)
 
 
-def _head_alone(absent: list[str], model: Any) -> bool:
+def _head_alone(absent: list[str], model: PreTrainedModel) -> bool:
     return not any(name.startswith(f"{model.base_model_prefix}.") for name in absent)
 
 

@@ -1,4 +1,4 @@
-"""Hidden states of a student held against its teacher's: by a fixed map, or each layer against the nearest one."""
+"""Loss between the hidden states of a student and of its teacher: by a fixed layer map, or each layer against the nearest one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["dynamic_loss", "mapped_loss", "nearest_in_order"]
 
 
 def mapped_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of (tokens, layers, width), layer against layer (Jiao et al. 2020, TinyBERT, eq. 8)."""
+    """Mean squared error of (tokens, layers, hidden), layer against layer (Jiao et al. 2020, TinyBERT, eq. 8)."""
     return (student - teacher).square().mean()
 
 
 def dynamic_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of student layers (tokens, n, width) against the teacher layers (tokens, m, width) nearest to them.
+    """Mean squared error of student layers (tokens, n, hidden) against the teacher layers (tokens, m, hidden) nearest to them.
 
     Nearest in sum, and in order: a later student layer never follows an earlier teacher layer (Xia et al. 2022, CoFi, eq. 5).
     """

@@ -1,4 +1,4 @@
-"""Which teacher layer each student layer is shown, counted as layers run: 0 is the embeddings' output."""
+"""Which teacher layer each student layer follows; layers are counted from 1, 0 is the embeddings' output."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The model that a student starts from: the current one with fewer layers, heads, neurons or a smaller width, or another checkpoint."""
+"""The model that a student starts from: the current one with fewer layers, heads, neurons or hidden dimensions, or another checkpoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from edgekit.tasks import Task
 from edgekit.tasks.encode import encode, read_split
 from edgekit.train.supervised import mark_pairs, pairs_in
 
-__all__ = ["Student", "adopted", "masters_of", "starting_student"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Student", "other_checkpoint", "starting_student", "teachers_of"]
 
 WATCHED = 1024
 """Training rows that importance is measured on; Minitron takes as many."""
@@ -27,24 +30,24 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Student:
-    """A model to train, and where it comes from."""
+    """A model to train, and the checkpoint it comes from."""
 
-    model: Any
+    model: PreTrainedModel
     folder: Path
     """Checkpoint whose tokenizer and labels it has."""
     kept: list[int] | None
-    """Numbers of that checkpoint's width that were kept; None for all."""
+    """Indices of that checkpoint's hidden dimensions that were kept; None for all."""
 
 
 def starting_student(work: Work, settings: Settings, task: Task) -> Student:
     """The student of `settings` before training.
 
     Raises:
-        BadInput: more layers, heads, neurons or width than there are, an architecture that cannot be reshaped, unusable weights.
+        BadInput: more layers, heads, neurons or hidden dimensions than there are, an architecture that cannot be reshaped, unusable weights.
         NotPossibleHere: a hub id without a network.
     """
     if settings.student is not None:
-        folder = adopted(work, settings.student, task, "student")
+        folder = other_checkpoint(work, settings.student, task, "student")
         return Student(load(folder, task.auto), folder, None)
     model, kept = load(work.source, task.auto), None
     layers = starting_layers(settings, layer_count(model))
@@ -54,8 +57,8 @@ def starting_student(work: Work, settings: Settings, task: Task) -> Student:
     return Student(model, work.source, kept)
 
 
-def adopted(work: Work, name: str, task: Task, place: str) -> Path:
-    """The folder of a checkpoint from outside the run, or a copy in scratch (`place`) that knows it will read pairs of texts.
+def other_checkpoint(work: Work, name: str, task: Task, copy: str) -> Path:
+    """The folder of a checkpoint that the settings name; where rows are pairs, a copy in scratch, called `copy`, that says so.
 
     Raises:
         BadInput: weights that cannot be used for the task.
@@ -66,11 +69,11 @@ def adopted(work: Work, name: str, task: Task, place: str) -> Path:
         return folder
     model = load(folder, task.auto)
     mark_pairs(model.config, True)
-    save(model, work.scratch / place, tokenizer_files_from=folder)
-    return work.scratch / place
+    save(model, work.scratch / copy, tokenizer_files_from=folder)
+    return work.scratch / copy
 
 
-def masters_of(work: Work, settings: Settings, task: Task) -> list[Path]:
+def teachers_of(work: Work, settings: Settings, task: Task) -> list[Path]:
     """Checkpoints of the teachers; hidden states and relations are the first one's.
 
     Raises:
@@ -78,29 +81,29 @@ def masters_of(work: Work, settings: Settings, task: Task) -> list[Path]:
         NotPossibleHere: a hub id without a network.
     """
     own = {"original": [work.original], "dense": [work.dense], "none": []}[settings.teacher]
-    return own + [adopted(work, name, task, f"adopted-{number}") for number, name in enumerate(settings.teachers)]
+    return own + [other_checkpoint(work, name, task, f"adopted-{number}") for number, name in enumerate(settings.teachers)]
 
 
-def _cut_to(model: Any, work: Work, settings: Settings, task: Task) -> list[int] | None:
-    """Cut heads, neurons and width to what `settings` says, the least important first; returns the width's numbers that stay."""
+def _cut_to(model: PreTrainedModel, work: Work, settings: Settings, task: Task) -> list[int] | None:
+    """Cut heads, neurons and hidden size as `settings` say, the least important first; returns the hidden dimensions that stay."""
     rows = read_split(work.rows, "train")
     picked = np.random.default_rng(work.seed).permutation(len(rows))[:WATCHED]
     data = encode(work.source, [rows[number] for number in sorted(picked)], task, work.max_length)
     order = np.argsort(data.lengths, kind="stable")
     feeds = [data.feed(order[start : start + BATCH]) for start in range(0, len(order), BATCH)]
-    work.progress(0, 1, f"distill: which heads, neurons and width count, over {len(picked):,} rows")
-    found, shapes = importance_of(model, feeds), shapes_of(model)
+    work.progress(0, 1, f"distill: importance of heads, neurons and hidden dimensions, over {len(picked):,} rows")
+    importance, shapes = importance_of(model, feeds), shapes_of(model)
     heads = [
         largest(each, shape.heads if settings.heads is None else settings.heads, "heads")
-        for each, shape in zip(found.heads, shapes, strict=True)
+        for each, shape in zip(importance.heads, shapes, strict=True)
     ]
     neurons = [
         largest(each, shape.neurons if settings.neurons is None else settings.neurons, "neurons")
-        for each, shape in zip(found.neurons, shapes, strict=True)
+        for each, shape in zip(importance.neurons, shapes, strict=True)
     ]
     cut(model, heads, neurons)
     if settings.width is None:
         return None
-    kept = largest(found.width, settings.width, "width")
+    kept = largest(importance.hidden, settings.width, "width")
     narrow(model, kept)
     return kept

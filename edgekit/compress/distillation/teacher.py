@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from edgekit.models.checkpoint import load
 from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, encode
 
@@ -23,7 +24,7 @@ __all__ = ["Teacher", "depth_of"]
 
 
 def depth_of(checkpoint: Path) -> int:
-    """Layers of a checkpoint, whatever was cut out of it."""
+    """Number of layers of a checkpoint."""
     config = read_json(checkpoint / "config.json")
     return int(config.get("num_hidden_layers") or config["n_layers"])
 
@@ -33,35 +34,35 @@ class Teacher:
     """Outputs of a frozen teacher in eval mode."""
 
     outputs: np.ndarray
-    """float32 (passes, k); (tokens of all passes, k) where the task answers for each token. Memory-mapped."""
+    """float32 (windows, k); (tokens of all windows, k) where the task answers for each token. Memory-mapped."""
     per_token: bool
-    width: int
+    hidden_size: int
     states: dict[str, np.ndarray]
-    """float16 (tokens of all passes, parts, width) each, memory-mapped: "hidden" has a part for each layer shown, "relations"
+    """float16 (tokens of all windows, parts, hidden) each, memory-mapped: "hidden" has a part for each layer shown, "relations"
     has queries, keys and values of one layer."""
     starts: np.ndarray
-    """int64 (passes + 1,): where each pass' tokens begin."""
+    """int64 (windows + 1,): where each window's tokens begin."""
 
-    def output(self, passes: np.ndarray) -> torch.Tensor:
-        """The task's output for `passes`, float32 (b, k), or (b, longest, k) padded with zeros."""
+    def output(self, windows: np.ndarray) -> torch.Tensor:
+        """The task's output for `windows`, float32 (b, k), or (b, longest, k) padded with zeros."""
         if not self.per_token:
-            return torch.from_numpy(self.outputs[passes].copy())
-        lengths = self.starts[passes + 1] - self.starts[passes]
-        padded = np.zeros((len(passes), int(lengths.max()), self.outputs.shape[1]), dtype=np.float32)
-        for place, number in enumerate(passes):
-            padded[place, : lengths[place]] = self.outputs[self.starts[number] : self.starts[number + 1]]
+            return torch.from_numpy(self.outputs[windows].copy())
+        lengths = self.starts[windows + 1] - self.starts[windows]
+        padded = np.zeros((len(windows), int(lengths.max()), self.outputs.shape[1]), dtype=np.float32)
+        for row, number in enumerate(windows):
+            padded[row, : lengths[row]] = self.outputs[self.starts[number] : self.starts[number + 1]]
         return torch.from_numpy(padded)
 
-    def tokens(self, name: str, passes: np.ndarray) -> np.ndarray:
-        """`states[name]` of the tokens of `passes`, one pass after the other, float32 (tokens, parts, width)."""
+    def tokens(self, name: str, windows: np.ndarray) -> np.ndarray:
+        """`states[name]` of the tokens of `windows`, one window after the other, float32 (tokens, parts, hidden)."""
         states = self.states[name]
-        return np.concatenate([states[self.starts[row] : self.starts[row + 1]] for row in passes]).astype(np.float32)
+        return np.concatenate([states[self.starts[row] : self.starts[row + 1]] for row in windows]).astype(np.float32)
 
     @staticmethod
     def prepare(
         checkpoint: Path,
         task: Task,
-        rows: list[dict[str, Any]],
+        rows: Sequence[JsonObject],
         labels: list[str],
         max_length: int,
         scratch: Path,
@@ -71,7 +72,7 @@ class Teacher:
         student: Encoded,
         progress: Progress,
     ) -> Teacher:
-        """Run the teacher over `rows`, or read what a killed run left in `scratch`.
+        """Run the teacher over `rows`, or read what a killed run kept in `scratch`.
 
         `shown`: layers (0 for the embeddings) whose states a student is compared with; none for no hidden states.
         `relation_layer`: the layer, from 0, whose queries, keys and values it is shown. A teacher may have `labels` in another
@@ -109,9 +110,9 @@ class Teacher:
             )
         scratch.mkdir(parents=True, exist_ok=True)
         done = scratch / "teacher.npy"
-        total, width = int(starts[-1]), model.config.hidden_size
-        shapes = {"hidden": (total, len(shown), width)} if shown else {}
-        shapes |= {"relations": (total, 3, width)} if relation_layer is not None else {}
+        total, hidden_size = int(starts[-1]), model.config.hidden_size
+        shapes = {"hidden": (total, len(shown), hidden_size)} if shown else {}
+        shapes |= {"relations": (total, 3, hidden_size)} if relation_layer is not None else {}
         if not done.is_file():
             outputs: np.ndarray | None = None
             states = {name: np.memmap(scratch / f"{name}.f16", np.float16, "w+", shape=shape) for name, shape in shapes.items()}
@@ -128,12 +129,12 @@ class Teacher:
                         outputs[batch] = output
                     fresh = {"hidden": [given.hidden_states[layer] for layer in shown] if shown else [], "relations": parts}
                     layers = {name: torch.stack(list(fresh[name]), dim=2).cpu().numpy() for name in states}
-                    for place, number in enumerate(batch):
+                    for row, number in enumerate(batch):
                         tokens = slice(starts[number], starts[number + 1])
                         if task.per_token:
-                            outputs[tokens] = output[place, : lengths[number]]
+                            outputs[tokens] = output[row, : lengths[number]]
                         for name in states:
-                            states[name][tokens] = layers[name][place, : lengths[number]]
+                            states[name][tokens] = layers[name][row, : lengths[number]]
                     seen += len(batch)
                     progress(seen, len(lengths), f"distill: teacher's outputs, {seen:,} of {len(lengths):,}")
             for kept in states.values():
@@ -144,7 +145,7 @@ class Teacher:
         return Teacher(
             outputs=np.load(done, mmap_mode="r", allow_pickle=False),
             per_token=task.per_token,
-            width=width,
+            hidden_size=hidden_size,
             states={name: np.memmap(scratch / f"{name}.f16", np.float16, "r", shape=shape) for name, shape in shapes.items()},
             starts=starts,
         )

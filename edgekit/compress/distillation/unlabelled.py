@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from edgekit.compress.distillation.augment import augmented_rows
 from edgekit.compress.distillation.fill import filled_rows
@@ -12,25 +11,26 @@ from edgekit.compress.distillation.settings import Settings
 from edgekit.compress.method import Work
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import resolve
+from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["more_rows", "unlabelled_rows"]
 
 
-def more_rows(work: Work, settings: Settings, train: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without labels that are learned from beside `train`.
+def more_rows(work: Work, settings: Settings, train: list[dict[str, JsonValue]]) -> list[dict[str, JsonValue]]:
+    """Rows without labels to train on in addition to `train`.
 
     Raises:
         BadInput: the recipe names no unlabelled rows, or no masked language model.
         NotPossibleHere: a hub id without a network.
     """
-    found = augmented_rows(train, settings.augment, work.seed)
+    more = augmented_rows(train, settings.augment, work.seed)
     if settings.fill_model is not None:
         folder = resolve(work.checkpoint(settings.fill_model))
-        found += filled_rows(train, settings.fill, folder, work.seed, work.max_length, work.scratch, work.progress)
-    return found + unlabelled_rows(work.rows, train[0], settings.unlabelled)
+        more += filled_rows(train, settings.fill, folder, work.seed, work.max_length, work.scratch, work.progress)
+    return more + unlabelled_rows(work.rows, train[0], settings.unlabelled)
 
 
-def unlabelled_rows(folder: Path, like: dict[str, Any], most: int) -> list[dict[str, Any]]:
+def unlabelled_rows(folder: Path, like: dict[str, JsonValue], most: int) -> list[dict[str, JsonValue]]:
     """The first `most` unlabelled rows of a rows artifact, in the columns of row `like`.
 
     Raises:

@@ -185,10 +185,10 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
     from edgekit.compress.distillation.objective import LabelObjective, Objective
     from edgekit.compress.distillation.relations import heads_for
-    from edgekit.compress.distillation.student import masters_of, starting_student
+    from edgekit.compress.distillation.student import starting_student, teachers_of
     from edgekit.compress.distillation.teacher import Teacher, depth_of
     from edgekit.compress.distillation.unlabelled import more_rows
-    from edgekit.compress.pruning.zeros import kept_zeros
+    from edgekit.compress.pruning.masked_weights import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import layer_count
     from edgekit.tasks import find_task
@@ -200,37 +200,37 @@ def run(work: Work, settings: Settings) -> JsonObject:
     task = find_task(work.task)
     start = starting_student(work, settings, task)
     student, folder = start.model, start.folder
-    labels, given = (labels_of(place) if task.named else [] for place in (folder, work.source))
-    if _reordered(labels, given):
+    labels, current = (labels_of(checkpoint) if task.named else [] for checkpoint in (folder, work.source))
+    if _reordered(labels, current):
         raise BadInput("the student has the original's labels in another order", where="compress, distill, student")
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
     rows["train"] += more_rows(work, settings, rows["train"])
     train, validation = (encode(folder, rows[split], task, work.max_length) for split in ("train", "validation"))
-    masters = masters_of(work, settings, task)
+    checkpoints = teachers_of(work, settings, task)
     student.get_input_embeddings().weight.requires_grad_(start.kept is not None)
     zeros = kept_zeros(student)
     deep = settings.hidden != "none" and settings.hidden_weight > 0
     related = settings.relations != "none" and settings.relations_weight > 0
-    depth = depth_of(masters[0])
+    depth = depth_of(checkpoints[0])
     dynamic = deep and settings.hidden == "dynamic"
     pairs = layer_map(settings.hidden, layer_count(student), depth) if deep and not dynamic else []
-    heads = heads_for(settings.relations, settings.relation_heads, student, load(masters[0], task.auto)) if related else 0
+    heads = heads_for(settings.relations, settings.relation_heads, student, load(checkpoints[0], task.auto)) if related else 0
     shown = list(range(1, depth + 1)) if dynamic else [theirs for _, theirs in pairs]
     teachers = [
         Teacher.prepare(
-            master, task, rows["train"], labels, work.max_length, work.scratch / f"teacher-{number}" if number else work.scratch,
+            checkpoint, task, rows["train"], labels, work.max_length, work.scratch / f"teacher-{number}" if number else work.scratch,
             shown=[] if number else shown,
             relation_layer=_relation_layer(settings, depth) if related and not number else None,
             student=train, progress=work.progress,
         )
-        for number, master in enumerate(masters)
+        for number, checkpoint in enumerate(checkpoints)
     ]  # fmt: skip
     projection = None
-    if deep and teachers[0].width != student.config.hidden_size:
+    if deep and teachers[0].hidden_size != student.config.hidden_size:
         torch.manual_seed(work.seed)
-        projection = torch.nn.Linear(student.config.hidden_size, teachers[0].width, bias=False)
-        if start.kept is not None and masters[0] == work.source:
-            projection.weight.data = torch.eye(teachers[0].width)[:, start.kept]
+        projection = torch.nn.Linear(student.config.hidden_size, teachers[0].hidden_size, bias=False)
+        if start.kept is not None and checkpoints[0] == work.source:
+            projection.weight.data = torch.eye(teachers[0].hidden_size)[:, start.kept]
     by_labels = LabelObjective(task, train, teachers, settings.temperature, settings.alpha)
     loss = Objective(settings, by_labels, None if dynamic else [ours for ours, _ in pairs], heads)
 

@@ -111,14 +111,14 @@ class _Loss:
     step: int = 0
 
     def begin(self, step: int, total: int) -> None:
-        """Say which step comes: what the student draws depends on nothing else."""
+        """Say which step comes: the tokens that the student samples depend on nothing else."""
         self.step = step
 
     def __call__(self, model: PreTrainedModel, _: torch.nn.Module | None, feed: Feed, windows: np.ndarray) -> torch.Tensor:
         import torch
 
+        from edgekit.compress.distillation.completions import complete, ends_of, feed_of
         from edgekit.compress.distillation.objective import label_loss
-        from edgekit.compress.distillation.sampling import complete, ends_of, feed_of
         from edgekit.models.device import feed_to
 
         settings, device = self.settings, feed["input_ids"].device
@@ -151,8 +151,8 @@ def run(work: Work, settings: Settings) -> JsonObject:
     import numpy as np
     from accelerate import Accelerator
 
-    from edgekit.compress.distillation.written import completions, prompts_of
-    from edgekit.compress.pruning.zeros import kept_zeros
+    from edgekit.compress.distillation.completions import completions, prompts_of
+    from edgekit.compress.pruning.masked_weights import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, read_split

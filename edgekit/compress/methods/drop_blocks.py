@@ -50,8 +50,8 @@ def run(work: Work, settings: Settings) -> JsonObject:
     Raises:
         BadInput: as many layers as there are, or more.
     """
-    from edgekit.compress.feed import calibration_batches
-    from edgekit.compress.pruning.influence import block_influence, most_influential
+    from edgekit.compress.calibration import calibration_batches
+    from edgekit.compress.pruning.whole_layers import block_influence, most_influential
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.stack import blocks_of, keep_blocks
     from edgekit.tasks import find_task

@@ -101,8 +101,8 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Train under rising sparsity and write the pruned checkpoint to `work.out`; returns what was reached and the history."""
     from dataclasses import asdict
 
+    from edgekit.compress.calibration import labelled_batches
     from edgekit.compress.distillation.objective import LabelObjective
-    from edgekit.compress.feed import labelled_batches
     from edgekit.compress.pruning.masked_structures import cut_masked, drop_structures, structure_costs
     from edgekit.compress.pruning.masked_weights import Prunes, attach, drop_smallest, fold
     from edgekit.compress.pruning.sparse import compressed_bytes

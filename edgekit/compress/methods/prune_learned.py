@@ -62,7 +62,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.compress.distillation.teacher import Teacher
     from edgekit.compress.pruning.cost import check_budget, unit_costs
     from edgekit.compress.pruning.learned_masks import Constraint, apply_masks, learn_masks
-    from edgekit.compress.pruning.zeros import kept_zeros
+    from edgekit.compress.pruning.masked_weights import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import shapes_of
     from edgekit.tasks import find_task

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,15 +21,18 @@ from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from transformers import PreTrainedModel
 
     from edgekit.compress.pruning.latency_table import LatencyTable
+    from edgekit.compress.pruning.snapshots import Snapshot
+    from edgekit.models.device import Feed
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import Task
-from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "Summary", "neuron_levels", "prune", "run"]
 
@@ -94,7 +97,7 @@ class Summary:
 
 def run(work: Work, settings: Settings) -> JsonObject:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
-    from edgekit.compress.feed import calibration_batches
+    from edgekit.compress.calibration import calibration_batches
     from edgekit.models.checkpoint import load, save
     from edgekit.tasks import find_task
 
@@ -120,15 +123,15 @@ def neuron_levels(neurons: int, multiple: int) -> list[int]:
 
 
 def prune(
-    model: Any,
+    model: PreTrainedModel,
     task: Task,
-    feeds: Sequence[dict[str, torch.Tensor]],
+    feeds: Sequence[Feed],
     settings: Settings,
     progress: Progress,
     *,
     scratch: Path,
     seed: int = 0,
-) -> tuple[Any, Summary]:
+) -> tuple[PreTrainedModel, Summary]:
     """A smaller copy of `model`, which itself is left as it is and must be in eval mode. `feeds`: inputs, int64 (b, s) each.
 
     `scratch` keeps the measured table for a resumed run.
@@ -180,7 +183,7 @@ def prune(
 
 
 def _table(
-    model: Any,
+    model: PreTrainedModel,
     heads: list[list[int]],
     neurons: list[list[int]],
     tokens: int,
@@ -249,26 +252,28 @@ def _costs(
     return found
 
 
-def _loss_of(model: Any, task: Task, feeds: Sequence[dict[str, torch.Tensor]], blocks: Any) -> Any:
+def _loss_of(
+    model: PreTrainedModel, task: Task, feeds: Sequence[Feed], blocks: Sequence[Sequence[Snapshot]]
+) -> Callable[[list[int]], float]:
     """levels -> mean task loss of the model they make against the dense one."""
     import torch
 
     from edgekit.compress.pruning.snapshots import assemble
     from edgekit.models.device import feed_to, on_fastest_device
 
-    def outputs(one: Any) -> list[torch.Tensor]:
-        with torch.no_grad(), on_fastest_device(one) as place:
-            there = [feed_to(feed, place) for feed in feeds]
-            return [task.tensor(one, one(**feed), feed["attention_mask"]).cpu() for feed in there]
+    def outputs(model: PreTrainedModel) -> list[torch.Tensor]:
+        with torch.no_grad(), on_fastest_device(model) as device:
+            on_device = [feed_to(feed, device) for feed in feeds]
+            return [task.tensor(model, model(**feed), feed["attention_mask"]).cpu() for feed in on_device]
 
     dense = outputs(model)
 
     def loss(levels: list[int]) -> float:
         total = 0.0
-        for feed, found, wanted in zip(feeds, outputs(assemble(model, blocks, levels)), dense, strict=True):
+        for feed, output, wanted in zip(feeds, outputs(assemble(model, blocks, levels)), dense, strict=True):
             mask = feed["attention_mask"]
             none = torch.full(mask.shape[: 2 if task.per_token else 1], -1)
-            total += float(task.soft(found, wanted, none, mask, TEMPERATURE)) * len(mask)
+            total += float(task.soft(output, wanted, none, mask, TEMPERATURE)) * len(mask)
         return total / sum(len(feed["attention_mask"]) for feed in feeds)
 
     return loss

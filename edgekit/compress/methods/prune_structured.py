@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,13 +19,15 @@ from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
-    import torch
+    from transformers import PreTrainedModel
 
+    from edgekit.compress.pruning.fisher import LabelledBatch
+    from edgekit.compress.pruning.rescale import Rescaling
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import EncoderTask
-from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "Summary", "prune", "run"]
 
@@ -84,13 +86,13 @@ class Summary:
     """Share of the modelled cost of heads, neurons and fixed parts that is left, where a budget was asked for."""
     importance: float | None
     """Share of the diagonal Fisher information that the kept heads and neurons hold."""
-    rescale: dict[str, Any] | None
+    rescale: Rescaling | None
     """Blocks tuned, and the relative error of each before and after."""
 
 
 def run(work: Work, settings: Settings) -> JsonObject:
     """Write the pruned checkpoint to `work.out`; returns shapes, parameters and what each step did."""
-    from edgekit.compress.feed import labelled_batches
+    from edgekit.compress.calibration import labelled_batches
     from edgekit.models.checkpoint import load, save
     from edgekit.tasks import encoder_task
 
@@ -106,15 +108,15 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
 
 def prune(
-    model: Any,
+    model: PreTrainedModel,
     task: EncoderTask,
-    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
+    batches: Sequence[LabelledBatch],
     settings: Settings,
     progress: Progress,
     *,
     scratch: Path | None = None,
     seed: int = 0,
-) -> tuple[Any, Summary]:
+) -> tuple[PreTrainedModel, Summary]:
     """A smaller copy of `model`, which itself is left as it is and must be in eval mode.
 
     `batches`: (inputs of the model, int64 (b, s) each; labels as the task's hard loss takes them). Where there are no labels they
@@ -131,8 +133,8 @@ def prune(
 
     from edgekit.compress.pruning.cost import check_budget, unit_costs
     from edgekit.compress.pruning.fisher import choose, gradients, rearrange
-    from edgekit.compress.pruning.layer_drop import drop_layers
     from edgekit.compress.pruning.rescale import fold_scales
+    from edgekit.compress.pruning.whole_layers import drop_layers
     from edgekit.models.checkpoint import parameters
     from edgekit.models.shapes import cut, layer_count, shapes_of
 

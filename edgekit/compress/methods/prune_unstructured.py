@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,13 +18,16 @@ from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from transformers import PreTrainedModel
+    from transformers.pytorch_utils import Conv1D
 
     from edgekit.compress.pruning.sparse import Pattern
-from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.models.device import Feed
 
 __all__ = ["METHOD", "SPEED", "Settings", "Summary", "prune", "pruned_layer", "run"]
 
@@ -107,7 +110,7 @@ class Summary:
 
 def run(work: Work, settings: Settings) -> JsonObject:
     """Write the sparse checkpoint to `work.out`; returns what was reached."""
-    from edgekit.compress.feed import calibration_batches
+    from edgekit.compress.calibration import calibration_batches
     from edgekit.models.checkpoint import load, save
     from edgekit.tasks import find_task
 
@@ -118,7 +121,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
-def prune(model: Any, feeds: Sequence[dict[str, torch.Tensor]], settings: Settings, progress: Progress) -> Summary:
+def prune(model: PreTrainedModel, feeds: Sequence[Feed], settings: Settings, progress: Progress) -> Summary:
     """Set weights of `model` (in eval mode) to zero, in place. `feeds`: inputs of the model, int64 (b, s) each.
 
     Raises:
@@ -191,15 +194,15 @@ def pruned_layer(
     return tried[best], best
 
 
-def _weight(module: Any) -> np.ndarray:
+def _weight(module: torch.nn.Linear | Conv1D) -> np.ndarray:
     """float64 (out, in)."""
     import torch
 
-    found: np.ndarray = module.weight.detach().double().numpy()
-    return found if isinstance(module, torch.nn.Linear) else found.T
+    weight: np.ndarray = module.weight.detach().double().numpy()
+    return weight if isinstance(module, torch.nn.Linear) else weight.T
 
 
-def _set(module: Any, weight: np.ndarray) -> None:
+def _set(module: torch.nn.Linear | Conv1D, weight: np.ndarray) -> None:
     import torch
 
     new = torch.from_numpy(weight)

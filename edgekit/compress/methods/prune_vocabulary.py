@@ -21,10 +21,10 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.models.facts import ModelFacts
+from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
     import torch
-from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,12 +23,15 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
+from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
-from edgekit.runtime.jsontypes import JsonObject
+    from transformers import PreTrainedModel
+
+    from edgekit.models.device import Feed
 
 __all__ = ["METHOD", "Settings", "chosen_units", "refit", "run"]
 
@@ -77,7 +80,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     Raises:
         BadInput: as many neurons or heads as there are, or more; heads that cannot be fewer; a singular Hessian.
     """
-    from edgekit.compress.feed import calibration_batches
+    from edgekit.compress.calibration import calibration_batches
     from edgekit.compress.pruning.gram import real_tokens
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.groups import OUT, group_width, groups_of, keep_groups
@@ -87,17 +90,17 @@ def run(work: Work, settings: Settings) -> JsonObject:
     model = load(work.source, find_task(work.task).auto)
     feeds = calibration_batches(work, settings.rows, BATCH)
     real_tokens(feeds)
-    found: dict[str, Any] = {}
+    errors: dict[str, list[float]] = {}
     if settings.kv_heads is not None:
         _require("kv_heads", settings.kv_heads, groups_of(model))
-        kept, found["attention_error"] = _narrowed(work, model, OUT, group_width(model), settings.kv_heads, settings, feeds)
+        kept, errors["attention_error"] = _narrowed(work, model, OUT, group_width(model), settings.kv_heads, settings, feeds)
         model = keep_groups(model, kept)
     if settings.neurons is not None:
         _require("neurons", settings.neurons, neurons_of(model))
-        kept, found["mlp_error"] = _narrowed(work, model, mlp_of(model).down, 1, settings.neurons, settings, feeds)
+        kept, errors["mlp_error"] = _narrowed(work, model, mlp_of(model).down, 1, settings.neurons, settings, feeds)
         model = keep_neurons(model, kept)
     save(model, work.out, tokenizer_files_from=work.source)
-    return {"parameters": parameters(model), **found}
+    return {"parameters": parameters(model), **errors}
 
 
 def _require(name: str, asked: int, have: int) -> None:
@@ -110,7 +113,7 @@ def _require(name: str, asked: int, have: int) -> None:
 
 
 def _narrowed(
-    work: Work, model: Any, path: str, size: int, count: int, settings: Settings, feeds: list[Any]
+    work: Work, model: PreTrainedModel, path: str, size: int, count: int, settings: Settings, feeds: list[Feed]
 ) -> tuple[list[list[int]], list[float]]:
     """(units that stay in each block, error of each); the projections at `path` of each block are refit in place, zero elsewhere."""
     import numpy as np

@@ -58,7 +58,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
     from edgekit.compress.distillation.objective import LabelObjective
     from edgekit.compress.distillation.teacher import Teacher
-    from edgekit.compress.pruning.zeros import kept_zeros
+    from edgekit.compress.pruning.masked_weights import kept_zeros
     from edgekit.compress.quantization.fake_int8 import attach, detach
     from edgekit.models.checkpoint import load, save
     from edgekit.models.device import feed_to, on_fastest_device

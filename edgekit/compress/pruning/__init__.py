@@ -1,1 +1,1 @@
-"""What pruning is made of: importance, masks, costs, and what makes up for removed weights."""
+"""Pruning's algorithms: importance, masks, costs, and updates that compensate for removed weights."""

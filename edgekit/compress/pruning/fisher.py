@@ -1,7 +1,7 @@
 """Which heads and neurons matter, after Kwon et al. 2022, "A Fast Post-Training Pruning Framework for Transformers".
 
-Masks of ones stand before the output projections; the loss' gradient with respect to them, row by row, gives the empirical
-Fisher information of removing a head or a neuron (eqs. 4 to 6). Weights stay as they are.
+The inputs of the output projections are multiplied by masks of ones; the gradient of the loss with respect to them, row by row, gives
+the empirical Fisher information of removing a head or a neuron (eqs. 4 to 6). Weights do not change.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
-from edgekit.models.device import feed_to, on_fastest_device
+from edgekit.models.device import Feed, feed_to, on_fastest_device
 from edgekit.models.shapes import LayerShape
 from edgekit.tasks import EncoderTask
 
-__all__ = ["Gradients", "Pick", "choose", "gradients", "masked", "rearrange"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Gradients", "LabelledBatch", "Pick", "choose", "gradients", "masked", "rearrange"]
+
+
+LabelledBatch = tuple[Feed, torch.Tensor | None]
+"""(inputs of the model, labels as the task's hard-label loss takes them; None for none)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Pick:
 
 
 @contextmanager
-def masked(model: Any, heads: Sequence[torch.Tensor], neurons: Sequence[torch.Tensor]) -> Iterator[None]:
+def masked(model: PreTrainedModel, heads: Sequence[torch.Tensor], neurons: Sequence[torch.Tensor]) -> Iterator[None]:
     """Multiply every head's and neuron's output by its mask, (heads,) or (batch, heads), while the context lasts."""
     anatomy = anatomy_of(model)
     handles = []
@@ -56,8 +63,8 @@ def masked(model: Any, heads: Sequence[torch.Tensor], neurons: Sequence[torch.Te
             handle.remove()
 
 
-def _scale(mask: torch.Tensor, repeat: int) -> Callable[[Any, Any], Any]:
-    def hook(_: Any, inputs: Any) -> Any:
+def _scale(mask: torch.Tensor, repeat: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]]:
+    def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         factor = mask.repeat_interleave(repeat, dim=-1)
         return (inputs[0] * (factor[:, None, :] if factor.ndim == 2 else factor), *inputs[1:])
 
@@ -65,14 +72,14 @@ def _scale(mask: torch.Tensor, repeat: int) -> Callable[[Any, Any], Any]:
 
 
 def gradients(
-    model: Any,
+    model: PreTrainedModel,
     task: EncoderTask,
     shapes: Sequence[LayerShape],
-    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
+    batches: Sequence[LabelledBatch],
     seed: int,
     progress: Callable[[int], None],
 ) -> Gradients:
-    """Mask gradients over `batches`: (inputs of the model, labels as the task's hard loss takes them), in eval mode.
+    """Mask gradients over `batches`, of a model in eval mode.
 
     A mask with a row for each text gives each text's own gradient in one backward pass. Where there are no labels, or some are
     missing, they are drawn from the model's own predictions: the Fisher information as it is defined.
@@ -83,17 +90,17 @@ def gradients(
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        with on_fastest_device(model) as place:
+        with on_fastest_device(model) as device:
             for done, (given, labels) in enumerate(batches, 1):
-                feed = feed_to(given, place)
+                feed = feed_to(given, device)
                 mask = feed["attention_mask"]
-                head = [torch.ones(len(mask), shape.heads, device=place, requires_grad=True) for shape in shapes]
-                neuron = [torch.ones(len(mask), shape.neurons, device=place, requires_grad=True) for shape in shapes]
+                head = [torch.ones(len(mask), shape.heads, device=device, requires_grad=True) for shape in shapes]
+                neuron = [torch.ones(len(mask), shape.neurons, device=device, requires_grad=True) for shape in shapes]
                 with masked(model, head, neuron):
                     output = task.tensor(model, model(**feed), mask)
                 generator = torch.Generator().manual_seed(seed + done - 1)
-                wanted = _labels(task, output.detach().cpu(), given["attention_mask"], labels, generator).to(place)
-                torch.autograd.backward(task.hard(output, wanted, mask).sum())
+                known = _labels(task, output.detach().cpu(), given["attention_mask"], labels, generator).to(device)
+                torch.autograd.backward(task.hard(output, known, mask).sum())
                 for layer in range(len(shapes)):
                     heads[layer].append(_gradient(head[layer]))
                     neurons[layer].append(_gradient(neuron[layer]))
@@ -107,7 +114,7 @@ def gradients(
 def _labels(
     task: EncoderTask, output: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator
 ) -> torch.Tensor:
-    """`labels`, with those of passes that have none drawn from the outputs; all on the processor, whose draws a seed fixes."""
+    """`labels`, where windows have none drawn from the outputs; all on the CPU, whose random draws a seed fixes."""
     if labels is None or not task.supervised:
         return task.draw(output, mask, generator)
     known = (labels >= 0).flatten(1).any(dim=1) if labels.ndim > 1 else labels >= 0
@@ -121,25 +128,25 @@ def _gradient(mask: torch.Tensor) -> np.ndarray:
     return np.zeros(mask.shape) if mask.grad is None else mask.grad.double().cpu().numpy()
 
 
-def choose(found: Gradients, head_cost: float, neuron_cost: float, budget: float, multiple: int) -> Pick:
+def choose(mask_gradients: Gradients, head_cost: float, neuron_cost: float, budget: float, multiple: int) -> Pick:
     """The heads and neurons with the least information lost (diagonal Fisher) at a cost of at most `budget`.
 
     For each number of heads, taken by importance over all layers, the rest of the budget goes to the best neurons; the best
     total wins (Algorithm 1 of the paper). Then each layer's neurons are brought to a multiple of `multiple`, for kernels that
     work in blocks, without leaving the budget.
     """
-    head_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in found.heads])
-    neuron_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in found.neurons])
+    head_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in mask_gradients.heads])
+    neuron_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in mask_gradients.neurons])
     best_heads = np.sort(head_score)[::-1]
     best_neurons = np.sort(neuron_score)[::-1]
     head_sum, neuron_sum = np.concatenate([[0], np.cumsum(best_heads)]), np.concatenate([[0], np.cumsum(best_neurons)])
     counts = np.arange(min(len(head_score), int(budget // head_cost)) + 1)
     rest = np.minimum(len(neuron_score), ((budget - counts * head_cost + 1e-9) // neuron_cost).astype(int))
     take = int(np.argmax(head_sum[counts] + neuron_sum[rest]))
-    kept_heads = _top(head_score, int(counts[take]), [gradient.shape[1] for gradient in found.heads])
-    kept_neurons = _top(neuron_score, int(rest[take]), [gradient.shape[1] for gradient in found.neurons])
+    kept_heads = _top(head_score, int(counts[take]), [gradient.shape[1] for gradient in mask_gradients.heads])
+    kept_neurons = _top(neuron_score, int(rest[take]), [gradient.shape[1] for gradient in mask_gradients.neurons])
     room = budget - int(counts[take]) * head_cost
-    scores = [(gradient**2).sum(axis=0) for gradient in found.neurons]
+    scores = [(gradient**2).sum(axis=0) for gradient in mask_gradients.neurons]
     return Pick(kept_heads, _in_blocks(kept_neurons, scores, neuron_cost, room, multiple))
 
 
@@ -171,9 +178,9 @@ def _in_blocks(kept: list[np.ndarray], scores: list[np.ndarray], cost: float, ro
 
 
 def rearrange(kept: np.ndarray, gradient: np.ndarray, most: int = 200) -> np.ndarray:
-    """Swap kept and removed units of one layer while that lowers the block-Fisher loss p' F p (section 4.2 of the paper).
+    """Swap kept and removed units of one layer as long as that lowers the block-Fisher loss p' F p (section 4.2 of the paper).
 
-    `kept` bool (units,), `gradient` (rows, units); F = G' G, p marks the removed. The best swap first, `most` at the most.
+    `kept` bool (units,), `gradient` (rows, units); F = G' G, p marks the removed units. The best swap comes first; at most `most` are made.
     """
     kept = kept.copy()
     if kept.all() or not kept.any():

@@ -1,21 +1,22 @@
-"""What the inputs of linear modules look like over calibration texts: X'X and column sums, over real tokens only."""
+"""Second moments of the inputs of linear modules over calibration texts: X'X and column sums, over real tokens only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from edgekit.compress.pruning.observe import Look, observe
 from edgekit.errors import BadInput
-from edgekit.models.device import feed_to, on_fastest_device
+from edgekit.models.device import Feed
 
-__all__ = ["Feed", "Gram", "grams", "real_tokens"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-Feed = dict[str, torch.Tensor]
-"""Inputs of the model, int64 (b, s) each."""
+__all__ = ["Gram", "grams", "real_tokens"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Gram:
 
 
 def real_tokens(feeds: Sequence[Feed]) -> int:
-    """How many tokens of `feeds` are no padding.
+    """Number of tokens of `feeds` that are not padding.
 
     Raises:
-        BadInput: none at all, or a text without a single one.
+        BadInput: there are none, or a text has none.
     """
     each = [feed["attention_mask"].sum(dim=1) for feed in feeds]
     empty = sum(int((tokens == 0).sum()) for tokens in each)
@@ -53,7 +54,7 @@ def real_tokens(feeds: Sequence[Feed]) -> int:
 
 
 def grams(
-    model: Any,
+    model: PreTrainedModel,
     modules: Mapping[str, torch.nn.Module],
     feeds: Sequence[Feed],
     *,
@@ -66,31 +67,20 @@ def grams(
     second: dict[str, torch.Tensor] = {}
     first: dict[str, torch.Tensor] = {}
     count = dict.fromkeys(modules, 0)
-    real = torch.zeros(0)
 
-    def hook(name: str) -> Callable[[Any, Any], None]:
-        def add(_: Any, inputs: Any) -> None:
-            rows = inputs[0].detach().flatten(0, -2)
-            if inputs[0].shape[:-1] == real.shape:  # else not one input a token, such as tables of relative positions
+    def add_to(name: str) -> Look:
+        def add(values: torch.Tensor, real: torch.Tensor) -> None:
+            rows = values.flatten(0, -2)
+            if values.shape[:-1] == real.shape:  # else not one input a token, such as tables of relative positions
                 rows = rows[real.flatten()]
-            width = rows.shape[1]
-            second.setdefault(name, torch.zeros(width, width, dtype=torch.float64, device=rows.device)).add_(rows.T @ rows)
-            first.setdefault(name, torch.zeros(width, dtype=torch.float64, device=rows.device)).add_(
+            size = rows.shape[1]
+            second.setdefault(name, torch.zeros(size, size, dtype=torch.float64, device=rows.device)).add_(rows.T @ rows)
+            first.setdefault(name, torch.zeros(size, dtype=torch.float64, device=rows.device)).add_(
                 rows.sum(dim=0, dtype=torch.float64)
             )
             count[name] += len(rows)
 
         return add
 
-    handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
-    try:
-        with torch.no_grad(), on_fastest_device(model) as place:
-            for done, given in enumerate(feeds, 1):
-                feed = feed_to(given, place)
-                real = feed["attention_mask"].bool()
-                model(**feed)
-                progress(done)
-    finally:
-        for handle in handles:
-            handle.remove()
+    observe(model, feeds, inputs={module: add_to(name) for name, module in modules.items()}, progress=progress)
     return {name: Gram(second[name].cpu().numpy(), first[name].cpu().numpy(), count[name]) for name in second}

@@ -1,8 +1,8 @@
-"""Removing weights of a linear layer so that the others make up for them: Optimal Brain Surgeon on a layer's squared error.
+"""Removing weights of a linear layer so that the others compensate for them: Optimal Brain Surgeon on a layer's squared error.
 
 With inputs X and H = X'X, removing the inputs S of weights W (out, in) raises ||X W' - X W'_new||^2 by tr(W_S ((H^-1)_SS)^-1 W_S')
 when the rest takes up dW = -W_S ((H^-1)_SS)^-1 (H^-1)_S:. SparseGPT (Frantar and Alistarh 2023, arXiv 2301.00774, algorithm 1)
-walks once over the columns and lets only those to the right make up, for all rows at once. ZipLM (Kurtic et al. 2023, arXiv
+walks once over the columns and updates only those to the right, for all rows at once. ZipLM (Kurtic et al. 2023, arXiv
 2302.04089, algorithm 1) removes whole groups of inputs, always the cheapest, and downdates H^-1. All float64.
 """
 
@@ -27,7 +27,7 @@ class Level:
     """A layer with some groups of inputs left."""
 
     kept: np.ndarray
-    """Numbers of the groups that stay, ascending."""
+    """Indices of the groups that stay, ascending."""
     weight: np.ndarray
     """float64 (out, len(kept) * size)."""
     error: float
@@ -35,7 +35,7 @@ class Level:
 
 
 def damped_inverse(hessian: np.ndarray, damping: float) -> np.ndarray:
-    """(H + damping * mean(diag H) I)^-1; inputs that are always zero get a pivot of their own.
+    """(H + damping * mean(diag H) I)^-1; inputs that are always zero get the mean of the diagonal.
 
     Raises:
         BadInput: not finite, all zero, or singular even so.
@@ -69,7 +69,7 @@ def squared_error(change: np.ndarray, hessian: np.ndarray) -> float:
 
 
 def sparsegpt(weight: np.ndarray, hessian: np.ndarray, pattern: Pattern, *, damping: float, block: int = 128) -> np.ndarray:
-    """Weights (out, in) with the zeros that `pattern` asks for, the others changed to make up for them.
+    """Weights (out, in) with the zeros that `pattern` asks for, the others changed to compensate for them.
 
     A share of zeros is met in each block of `block` columns, over all rows together; N:M in each row.
     """
@@ -102,10 +102,10 @@ def sparsegpt(weight: np.ndarray, hessian: np.ndarray, pattern: Pattern, *, damp
 def remove_groups(
     weight: np.ndarray, hessian: np.ndarray, size: int, levels: Sequence[int], *, damping: float, together: int = 1
 ) -> Iterator[Level]:
-    """A snapshot for each of `levels`, numbers of groups that stay, descending; a group is `size` neighbouring inputs.
+    """The layer at each of `levels`, numbers of groups that stay, descending; a group is `size` neighbouring inputs.
 
-    `together` groups go at a time, the cheapest by themselves, which costs O(in^3) for all of them; what is gone leaves the
-    matrices, so the work shrinks with the layer.
+    `together` groups are removed at a time, those that cost least by themselves; removing all of them takes O(in^3). Removed inputs
+    leave the matrices too, so the work shrinks with the layer.
     """
     dense = np.where(np.diag(hessian) > 0, weight, 0.0).astype(np.float64)
     left, inverse = dense, damped_inverse(hessian, damping)

@@ -1,8 +1,8 @@
 """What an attention block of some heads and a feed-forward block of some neurons cost, norm and residual sum included.
 
-Measured: milliseconds of the very operators that dynamic INT8 is lowered to (QAttention, DynamicQuantizeMatMul, Gelu,
+Measured: milliseconds of the operators that dynamic INT8 is lowered to (QAttention, DynamicQuantizeMatMul, Gelu,
 Sum, LayerNormalization), through ONNX Runtime on one thread of this machine. As many blocks follow one another as the model has
-layers, each with weights of its own, so that caches are as full as in the model; the price of an empty call is taken off.
+layers, each with weights of its own, so that caches are as full as in the model; the time of an empty call is subtracted.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.onnx_graph.operators import MICROSOFT
 from edgekit.runtime.providers.session import plain_session
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, TensorProto
 
 __all__ = ["Block", "LatencyTable", "measured_table", "multiplications_table"]
 
@@ -27,7 +30,7 @@ RUNS = 40
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Price of each level of a block, by its number of heads or neurons."""
+    """Cost of each level of a block, by its number of heads or neurons."""
 
     attention: dict[int, float]
     feed_forward: dict[int, float]
@@ -39,7 +42,7 @@ class LatencyTable:
 class Block:
     """What all blocks of a model share."""
 
-    width: int
+    hidden_size: int
     head_size: int
     tokens: int
     """Length of the input."""
@@ -49,30 +52,30 @@ class Block:
 
 
 def multiplications_table(block: Block, heads: Sequence[int], neurons: Sequence[int]) -> LatencyTable:
-    """Multiplications for one input: four projections and two products with the scores a head, two or three weights a neuron."""
-    head = block.tokens * (4 * block.width * block.head_size + 2 * block.tokens * block.head_size)
-    neuron = block.tokens * block.width * (3 if block.gated else 2)
+    """Multiplications for one input: a head has four projections and two MatMuls with the scores, a neuron two or three rows of weights."""
+    head = block.tokens * (4 * block.hidden_size * block.head_size + 2 * block.tokens * block.head_size)
+    neuron = block.tokens * block.hidden_size * (3 if block.gated else 2)
     return LatencyTable({count: float(count * head) for count in heads}, {count: float(count * neuron) for count in neurons})
 
 
 def measured_table(
     block: Block, heads: Sequence[int], neurons: Sequence[int], scratch: Path, progress: Callable[[int, int], None]
 ) -> LatencyTable:
-    """Milliseconds of one block at each level, on one thread; kept in `scratch`, so that a resumed run decides alike.
+    """Milliseconds of one block at each level, on one thread; kept in `scratch`, so that a resumed run decides the same.
 
-    A smaller block is never dearer than a larger one: what the clock says otherwise is its noise.
+    A smaller block never costs more than a larger one: where it was measured so, that is noise.
     """
-    kept, asked = scratch / "latency.json", {"block": asdict(block), "heads": sorted(heads), "neurons": sorted(neurons)}
+    kept, levels_asked = scratch / "latency.json", {"block": asdict(block), "heads": sorted(heads), "neurons": sorted(neurons)}
     if kept.is_file():
         found = json.loads(kept.read_text())
-        if found["asked"] == asked:
+        if found["asked"] == levels_asked:
             heads_ms, neurons_ms = (
                 {int(count): price for count, price in found[part].items()} for part in ("heads", "neurons")
             )
             return LatencyTable(heads_ms, neurons_ms, found.get("differs", 0.0))
     levels = [(_attention, count) for count in sorted(heads)] + [(_feed_forward, count) for count in sorted(neurons)]
     empty, times = _time(_empty(block), block), np.zeros((2, len(levels)))
-    for turn in range(2):  # there and back again: a machine that slows down in between weighs on all levels
+    for turn in range(2):  # forth and back: a machine that slows down in between affects all levels
         for step, place in enumerate(range(len(levels)) if turn == 0 else reversed(range(len(levels)))):
             progress(turn * len(levels) + step, 2 * len(levels))
             build, count = levels[place]
@@ -81,7 +84,7 @@ def measured_table(
     attention, feed_forward = _rising(sorted(heads), least[: len(heads)]), _rising(sorted(neurons), least[len(heads) :])
     table = LatencyTable(attention, feed_forward, round(float(np.median(most / least)) - 1, 4))
     scratch.mkdir(parents=True, exist_ok=True)
-    document = {"asked": asked, "heads": table.attention, "neurons": table.feed_forward, "differs": table.differs}
+    document = {"asked": levels_asked, "heads": table.attention, "neurons": table.feed_forward, "differs": table.differs}
     (scratch / "latency.tmp").write_text(json.dumps(document))
     os.replace(scratch / "latency.tmp", kept)
     return table
@@ -96,11 +99,13 @@ class _Chain:
     """Nodes and constants of a graph under construction; names count up."""
 
     def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
         self.generator = np.random.default_rng(0)
 
-    def node(self, kind: str, inputs: Sequence[str], *, domain: str = MICROSOFT, outputs: int = 1, **options: Any) -> list[str]:
+    def node(
+        self, kind: str, inputs: Sequence[str], *, domain: str = MICROSOFT, outputs: int = 1, **options: float
+    ) -> list[str]:
         from onnx import helper
 
         names = [f"n{len(self.nodes)}.{number}" for number in range(outputs)]
@@ -122,14 +127,14 @@ class _Chain:
         scale, zero = np.full(columns, 0.001, dtype=np.float32), np.zeros(columns, dtype=np.int8)
         return [self.constant(values), self.constant(scale), self.constant(zero)]
 
-    def product(self, current: str, rows: int, columns: int) -> str:
+    def matmul(self, current: str, rows: int, columns: int) -> str:
         """DynamicQuantizeMatMul with its bias."""
         return self.node("DynamicQuantizeMatMul", [current, *self.weight(rows, columns), self.numbers(columns)])[0]
 
-    def residual(self, current: str, added: str | None, width: int) -> str:
-        """LayerNormalization of the sum with the block's result; with its bias alone where the block is gone."""
-        scale, shift = self.numbers(width), self.numbers(width)
-        total = self.node("Sum", [current, self.numbers(width) if added is None else added], domain="")[0]
+    def residual(self, current: str, added: str | None, size: int) -> str:
+        """LayerNormalization of the residual sum with the block's output; with its bias alone where the whole block was removed."""
+        scale, shift = self.numbers(size), self.numbers(size)
+        total = self.node("Sum", [current, self.numbers(size) if added is None else added], domain="")[0]
         return self.node("LayerNormalization", [total, scale, shift], domain="", epsilon=1e-12)[0]
 
 
@@ -139,11 +144,11 @@ def _attention(block: Block, heads: int) -> _Chain:
         added = None
         if heads:
             shown, scale, zero = chain.node("DynamicQuantizeLinear", [current], domain="", outputs=3)
-            weight, weight_scale, weight_zero = chain.weight(block.width, 3 * columns)
+            weight, weight_scale, weight_zero = chain.weight(block.hidden_size, 3 * columns)
             inputs = [shown, weight, chain.numbers(3 * columns), scale, weight_scale, "", zero, weight_zero]
             mixed = chain.node("QAttention", inputs, num_heads=heads)[0]
-            added = chain.product(mixed, columns, block.width)
-        current = chain.residual(current, added, block.width)
+            added = chain.matmul(mixed, columns, block.hidden_size)
+        current = chain.residual(current, added, block.hidden_size)
     return chain
 
 
@@ -152,14 +157,14 @@ def _feed_forward(block: Block, neurons: int) -> _Chain:
     for _ in range(block.layers):
         added = None
         if neurons:
-            raised = chain.product(current, block.width, wide)
+            raised = chain.matmul(current, block.hidden_size, wide)
             if block.gated:
                 raised, gate = chain.node("Split", [raised], domain="", outputs=2, axis=-1, num_outputs=2)
                 active = chain.node("Mul", [chain.node("Gelu", [raised], domain="")[0], gate], domain="")[0]
             else:
                 active = chain.node("Gelu", [raised])[0]
-            added = chain.product(active, neurons, block.width)
-        current = chain.residual(current, added, block.width)
+            added = chain.matmul(active, neurons, block.hidden_size)
+        current = chain.residual(current, added, block.hidden_size)
     return chain
 
 
@@ -170,11 +175,11 @@ def _empty(block: Block) -> _Chain:
 
 
 def _time(chain: _Chain, block: Block) -> float:
-    """Milliseconds of one call: the lowest tenth, because neighbours on a machine only ever add."""
+    """Milliseconds of one call: the 10th percentile, because other load on a machine only ever adds."""
     import onnx
     from onnx import TensorProto, helper
 
-    shape = [1, block.tokens, block.width]
+    shape = [1, block.tokens, block.hidden_size]
     given, made = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", chain.nodes[-1].output[0]))
     graph = helper.make_graph(chain.nodes, "block", [given], [made], chain.constants)
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)]

@@ -1,4 +1,4 @@
-"""Heads and neurons that go bit by bit: masked by their Fisher information while a model trains, and cut out at the end."""
+"""Heads and neurons removed gradually: masked by their Fisher information while a model trains, and cut out at the end."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgekit.compress.pruning.cost import check_budget, unit_costs
-from edgekit.compress.pruning.fisher import choose, gradients
+from edgekit.compress.pruning.fisher import LabelledBatch, choose, gradients
 from edgekit.compress.pruning.masked_weights import masks_of
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.shapes import LayerShape, cut, shapes_of
 from edgekit.tasks import EncoderTask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Costs", "cut_masked", "drop_structures", "structure_costs"]
 
@@ -30,7 +33,7 @@ class Costs:
     whole: float
 
 
-def structure_costs(model: Any, batches: Sequence[tuple[dict[str, torch.Tensor], Any]], least: float, multiple: int) -> Costs:
+def structure_costs(model: PreTrainedModel, batches: Sequence[LabelledBatch], least: float, multiple: int) -> Costs:
     """Costs in `model` as it is, for inputs as long as those of `batches`.
 
     Raises:
@@ -45,9 +48,9 @@ def structure_costs(model: Any, batches: Sequence[tuple[dict[str, torch.Tensor],
 
 
 def drop_structures(
-    model: Any,
+    model: PreTrainedModel,
     task: EncoderTask,
-    batches: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor | None]],
+    batches: Sequence[LabelledBatch],
     costs: Costs,
     sparsity: float,
     multiple: int,
@@ -55,8 +58,8 @@ def drop_structures(
 ) -> None:
     """Mask the heads and neurons of `model` with the least Fisher information, for `sparsity` of the multiplications.
 
-    `batches` as `fisher.gradients` takes them; `costs` are those of the layers before anything was masked. What is
-    masked has no gradient any more, so it ranks last and does not come back.
+    `costs` are those of the layers before anything was masked. What is masked has no gradient any more, so it ranks last and
+    stays masked.
     """
     shapes = costs.shapes
     training = model.training
@@ -71,7 +74,7 @@ def drop_structures(
                 mask &= torch.from_numpy(kept).to(mask.device)
 
 
-def cut_masked(model: Any) -> None:
+def cut_masked(model: PreTrainedModel) -> None:
     """Cut out the heads and neurons whose outputs are all multiplied by zero, in place, once the masks are folded in."""
     anatomy = anatomy_of(model)
     heads: list[list[int]] = []

@@ -1,6 +1,6 @@
-"""Linears whose masked weights are exactly zero in every forward pass, while the others are trained, in full or through adapters.
+"""Pruned weights that stay zero while the others are trained: set to zero again after each step, or masked in every forward pass.
 
-The weight in use is M * (W + (alpha / rank) B A), a parametrization of the module. Without adapters it is masked training, in
+Masked: the weight in use is M * (W + (alpha / rank) B A), a parametrization of the module. Without adapters it is masked training, in
 which masked weights get no gradient (Zhu and Gupta 2017, arXiv 1710.01878, section 3). With them W is frozen, and the mask lies
 on the product too (MaskLoRA: Zimmer et al. 2023, arXiv 2312.15230): plain LoRA would fill the zeros when it is
 merged. Masks are buffers, so that they are kept and resumed together with the weights.
@@ -9,21 +9,46 @@ merged. Masks are buffers, so that they are kept and resumed together with the w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.utils import parametrize
 
-from edgekit.compress.pruning.zeros import LEAST
 from edgekit.errors import BadInput
+from edgekit.models.stack import LINEARS
 from edgekit.train.lora import find_targets
 
-__all__ = ["Prunes", "attach", "drop_smallest", "fold", "masks_of"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Prunes", "attach", "drop_smallest", "fold", "kept_zeros", "masks_of"]
+
+LEAST = 0.05
+"""Share of zeros from which a weight counts as pruned; a weight that was only trained has none."""
+
+
+def kept_zeros(model: PreTrainedModel) -> Callable[[], None]:
+    """A function that sets the weights of pruned linear modules that are zero now to zero again, in place: call it after each step."""
+    pruned = []
+    for module in model.base_model.modules():
+        if isinstance(module, LINEARS) and module.weight.numel():
+            kept = module.weight.detach() != 0
+            if 1 - float(kept.float().mean()) >= LEAST:
+                pruned.append((module.weight, kept))
+
+    def again() -> None:
+        with torch.no_grad():
+            for number, (weight, kept) in enumerate(pruned):
+                if kept.device != weight.device:  # training has moved the model
+                    pruned[number] = weight, kept = weight, kept.to(weight.device)
+                weight.mul_(kept)
+
+    return again
 
 
 class Prunes(torch.nn.Module):
-    """How many prunes have happened (-1: none yet): a buffer, kept with every epoch so that a resumed run prunes at the same steps."""
+    """How many pruning steps were made (-1: none yet): a buffer, kept with every epoch so that a resumed run prunes at the same steps."""
 
     count: torch.Tensor
 
@@ -54,7 +79,7 @@ class _Masked(torch.nn.Module):
 
 
 def attach(
-    model: Any,
+    model: PreTrainedModel,
     modules: Sequence[torch.nn.Linear],
     *,
     rank: int | None = None,

@@ -1,23 +1,25 @@
 """Output projections fitted anew, first to last, so that each block's sum in the pruned model comes close to the dense one.
 
 min over W, b of || X W' + b - wanted ||^2 + ridge ||W - W_now||^2 with X the inputs that the already pruned and fitted blocks
-before give: errors that removal passed on are taken up where they arrive. Where `rescale` tunes one number a unit, here every
-weight of the projection moves, so the ridge is chosen on texts that were held out, and none is taken that does not help them.
+before give: errors that removal causes in one block are corrected in the blocks after it. Where `rescale` fits one scale a unit, here
+every weight of the projection changes, so the ridge is chosen on held-out texts, and a change that does not help them is not made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgekit.compress.pruning.gram import Feed
+from edgekit.compress.pruning.observe import Look, SeenEnough, observe
 from edgekit.models.anatomy import anatomy_of, layers_of, sum_readers
-from edgekit.models.device import feed_to, on_fastest_device
+from edgekit.models.device import Feed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["refit", "solve_change"]
 
@@ -25,7 +27,9 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """Ridges to choose from, in units of the mean diagonal of X'X."""
 
 
-def refit(pruned: Any, dense: Any, feeds: Sequence[Feed], progress: Callable[[int, int], None]) -> list[list[float]]:
+def refit(
+    pruned: PreTrainedModel, dense: PreTrainedModel, feeds: Sequence[Feed], progress: Callable[[int, int], None]
+) -> list[list[float]]:
     """Change the output projections of `pruned` in place to follow `dense`; both in eval mode, same depth.
 
     Returns the relative error of each tuned block's sum over all tokens, before and after.
@@ -74,31 +78,17 @@ def solve_change(parts: np.ndarray, rest: np.ndarray, held: np.ndarray, *, free_
     return change, shift
 
 
-class _Seen(Exception):
-    """What was watched has been given; the rest of the model need not run."""
-
-
-def _inputs(model: Any, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module]) -> list[np.ndarray]:
-    """What each of `modules`, in the order they run, is given over all real tokens, float32 (tokens, in)."""
+def _inputs(model: PreTrainedModel, feeds: Sequence[Feed], modules: Sequence[torch.nn.Module]) -> list[np.ndarray]:
+    """Inputs of each of `modules`, in the order they run, over all real tokens, float32 (tokens, in)."""
     found: list[list[np.ndarray]] = [[] for _ in modules]
-    real = torch.zeros(0)
 
-    def keep(place: int) -> Callable[[Any, Any], None]:
-        def hook(_: Any, inputs: Any) -> None:
-            found[place].append(inputs[0].detach().cpu()[real].numpy())
-            if place == len(modules) - 1:
-                raise _Seen
+    def keep(position: int) -> Look:
+        def look(values: torch.Tensor, real: torch.Tensor) -> None:
+            found[position].append(values[real].cpu().numpy())
+            if position == len(modules) - 1:
+                raise SeenEnough
 
-        return hook
+        return look
 
-    handles = [module.register_forward_pre_hook(keep(place)) for place, module in enumerate(modules)]
-    try:
-        with torch.no_grad(), on_fastest_device(model) as place:
-            for feed in feeds:
-                real = feed["attention_mask"].bool()
-                with suppress(_Seen):
-                    model(**feed_to(feed, place))
-    finally:
-        for handle in handles:
-            handle.remove()
+    observe(model, feeds, inputs={module: keep(position) for position, module in enumerate(modules)})
     return [np.concatenate(parts) for parts in found]

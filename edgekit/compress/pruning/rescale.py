@@ -10,22 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 import torch
 
+from edgekit.compress.pruning.observe import Look, observe
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of, sum_readers
-from edgekit.models.device import feed_to, on_fastest_device
+from edgekit.models.device import Feed
 
-__all__ = ["fold_scales", "solve_scales"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Rescaling", "fold_scales", "solve_scales"]
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 """Ridges to choose from, in units of the mean diagonal of A'A."""
 LARGEST = 10.0
 """A scale beyond this means that the kept units cannot stand in for the removed ones; tuning stops there, as in the paper."""
-Feed = dict[str, torch.Tensor]
-"""Inputs of the model, int64 (b, s) each."""
+
+
+class Rescaling(TypedDict):
+    """What was tuned."""
+
+    blocks_tuned: int
+    errors: list[list[float]]
+    """Relative error of each tuned block's sum, before and after."""
+    stopped: NotRequired[str]
+    """Why tuning stopped before the last block, if it did."""
 
 
 def solve_scales(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
@@ -55,11 +67,10 @@ def _normal_equations(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, 
     return inner.reshape(units, size, units, size).sum(axis=(1, 3)), pull.reshape(units, size).sum(axis=1)
 
 
-def fold_scales(pruned: Any, dense: Any, feeds: Sequence[Feed], progress: Callable[[int, int], None]) -> dict[str, Any]:
-    """Tune and fold scales into the projections of `pruned`, in place, to follow `dense`; both in eval mode, same depth.
-
-    Returns how many blocks were tuned and the relative error of each block's sum before and after.
-    """
+def fold_scales(
+    pruned: PreTrainedModel, dense: PreTrainedModel, feeds: Sequence[Feed], progress: Callable[[int, int], None]
+) -> Rescaling:
+    """Tune and fold scales into the projections of `pruned`, in place, to follow `dense`; both in eval mode, same depth."""
     anatomy = anatomy_of(pruned)
     projections = (anatomy.attention_out, anatomy.down)
     layers = layers_of(pruned)
@@ -70,8 +81,8 @@ def fold_scales(pruned: Any, dense: Any, feeds: Sequence[Feed], progress: Callab
             projection = attrgetter(path)(layer)
             if projection.in_features == 0:
                 continue
-            parts, ours = _watch(pruned, feeds, projection, readers[block])
-            _, wanted = _watch(dense, feeds, None, theirs[block])
+            parts, ours = _inputs(pruned, feeds, projection, readers[block])
+            (wanted,) = _inputs(dense, feeds, theirs[block])
             rest = wanted - ours
             size = head_size_of(pruned, layer) if block == 0 else 1
             weights = projection.weight.detach().double().numpy().T
@@ -86,26 +97,12 @@ def fold_scales(pruned: Any, dense: Any, feeds: Sequence[Feed], progress: Callab
     return {"blocks_tuned": len(errors), "errors": errors}
 
 
-def _watch(model: Any, feeds: Sequence[Feed], projection: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs of `projection`, inputs of `norm`) over all real tokens, float64 (tokens, …)."""
-    parts: list[torch.Tensor] = []
-    sums: list[torch.Tensor] = []
-    real: list[torch.Tensor] = []
-    handles = [norm.register_forward_pre_hook(lambda _, inputs: sums.append(inputs[0].detach().cpu()))]
-    if projection is not None:
-        handles.append(projection.register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0].detach().cpu())))
-    try:
-        with torch.no_grad(), on_fastest_device(model) as place:
-            for feed in feeds:
-                model(**feed_to(feed, place))
-                real.append(feed["attention_mask"].bool())
-    finally:
-        for handle in handles:
-            handle.remove()
+def _inputs(model: PreTrainedModel, feeds: Sequence[Feed], *modules: torch.nn.Module) -> list[np.ndarray]:
+    """Inputs of each of `modules` over all real tokens, float64 (tokens, in)."""
+    found: list[list[np.ndarray]] = [[] for _ in modules]
 
-    def tokens(found: list[torch.Tensor]) -> np.ndarray:
-        if not found:
-            return np.zeros((0, 0))
-        return np.concatenate([values[keep].double().numpy() for values, keep in zip(found, real, strict=True)])
+    def keep(position: int) -> Look:
+        return lambda values, real: found[position].append(values[real].double().cpu().numpy())
 
-    return tokens(parts), tokens(sums)
+    observe(model, feeds, inputs={module: keep(position) for position, module in enumerate(modules)})
+    return [np.concatenate(parts) for parts in found]

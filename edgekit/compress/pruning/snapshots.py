@@ -1,4 +1,4 @@
-"""Every block of a model at every level: which heads or neurons stay, and the output projection that makes up for the others."""
+"""Every block of a model at every level: which heads or neurons stay, and the output projection that compensates for the others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgekit.compress.pruning.gram import Feed, Gram, grams
+from edgekit.compress.pruning.gram import Gram, grams
 from edgekit.compress.pruning.inverse_hessian import remove_groups, squared_error
 from edgekit.models.anatomy import anatomy_of, layers_of
+from edgekit.models.device import Feed
 from edgekit.models.shapes import cut, shapes_of
 from edgekit.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Snapshot", "assemble", "snapshots"]
 
@@ -30,15 +34,15 @@ class Snapshot:
     kept: tuple[int, ...]
     """Heads or neurons that stay."""
     weight: torch.Tensor
-    """Projection of what stays, float32 (width, len(kept) * size)."""
+    """Projection of what stays, float32 (hidden, len(kept) * size)."""
     bias: torch.Tensor | None
-    """With the mean of what went, float32 (width,)."""
+    """With the mean of what was removed, float32 (hidden,)."""
     error: float
     """Squared error of the block's output on the calibration rows, as a share of its squared deviation from the mean."""
 
 
 def snapshots(
-    model: Any,
+    model: PreTrainedModel,
     heads: Sequence[Sequence[int]],
     neurons: Sequence[Sequence[int]],
     feeds: Sequence[Feed],
@@ -92,18 +96,18 @@ def _levels(
     return made
 
 
-def assemble(model: Any, blocks: Sequence[Sequence[Snapshot]], levels: Sequence[int]) -> Any:
+def assemble(model: PreTrainedModel, blocks: Sequence[Sequence[Snapshot]], levels: Sequence[int]) -> PreTrainedModel:
     """A copy of `model` with each block at its level; blocks in the order of `snapshots`."""
-    picked = [block[level] for block, level in zip(blocks, levels, strict=True)]
+    picked = [snapshots_of_block[level] for snapshots_of_block, level in zip(blocks, levels, strict=True)]
     count = len(picked) // 2
     made = copy.deepcopy(model)
-    cut(made, [one.kept for one in picked[:count]], [one.kept for one in picked[count:]])
+    cut(made, [block.kept for block in picked[:count]], [block.kept for block in picked[count:]])
     anatomy = anatomy_of(made)
-    for number, one in enumerate(picked):
+    for number, block in enumerate(picked):
         layer = layers_of(made)[number % count]
         projection = attrgetter(anatomy.attention_out if number < count else anatomy.down)(layer)
-        if one.kept:
-            projection.weight.data.copy_(one.weight)
-        if one.bias is not None:
-            projection.bias.data.copy_(one.bias)
+        if block.kept:
+            projection.weight.data.copy_(block.weight)
+        if block.bias is not None:
+            projection.bias.data.copy_(block.bias)
     return made

@@ -29,12 +29,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Pattern:
-    """What is asked: a share of zeros, or `keep` of every `group` neighbouring inputs."""
+    """Where zeros are wanted: a share of all weights, or all but `keep` of every `group` neighbouring inputs."""
 
     sparsity: float
     keep: int = 0
     group: int = 0
-    """0: the zeros may stand anywhere."""
+    """0: zeros may be anywhere."""
 
     def divides(self, inputs: int) -> bool:
         """Whether rows of so many inputs divide into groups."""
@@ -79,7 +79,7 @@ def kept_by_row(scores: np.ndarray, sparsity: float) -> np.ndarray:
 
 
 def check_divides(columns: int, pattern: Pattern) -> None:
-    """See that rows of `columns` inputs divide into the pattern's groups.
+    """Check that rows of `columns` inputs divide into the pattern's groups.
 
     Raises:
         BadInput: they do not.
@@ -88,7 +88,7 @@ def check_divides(columns: int, pattern: Pattern) -> None:
         raise BadInput(
             f"a layer of {columns} inputs does not divide into groups of {pattern.group}",
             where="compress, pattern",
-            fix="choose a group that divides the model's width and neurons",
+            fix="choose a group that divides the model's hidden size and intermediate size",
         )
 
 

@@ -16,9 +16,9 @@ STEPS = 4000
 """Parts that the budget is divided into; prices are rounded up to whole parts."""
 
 SCALES = (0.5, 1.0, 2.0)
-"""Spreads of the logarithm of a mutation: small steps refine, large ones leave a valley."""
+"""Standard deviations of the logarithm of a mutation: small steps refine, large ones leave a local minimum."""
 PATIENCE = 1000
-"""Mutations in a row that lead to no new levels, after which the search has seen what it can reach."""
+"""Mutations in a row that lead to no new levels, after which the search ends."""
 
 
 def best_levels(costs: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[int] | None:
@@ -58,7 +58,7 @@ def search_levels(
     """(levels with the lowest loss found, that loss) after `loss` was asked for `trials` sets of levels more than the first.
 
     `costs`: what each level of each block is thought to cost in loss; the sensitivities that scale them start at 1. Something
-    must fit the budget. Ends early where mutations lead to nothing new any more.
+    must fit the budget. Ends early where mutations no longer lead to new levels.
     """
     current = np.ones(len(costs))
     best = _levels(current, costs, prices, budget)
@@ -72,7 +72,7 @@ def search_levels(
         if tuple(levels) not in known:
             progress(len(known), known[tuple(best)])
             known[tuple(levels)], stale = loss(levels), 0
-        if known[tuple(levels)] < known[tuple(best)]:  # of equals the first: sensitivities that drift freely lead nowhere
+        if known[tuple(levels)] < known[tuple(best)]:  # of equals the first: sensitivities must not drift without a gain
             best, current = levels, mutated
     return best, known[tuple(best)]
 

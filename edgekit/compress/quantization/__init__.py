@@ -1,1 +1,1 @@
-"""INT8 as training sees it."""
+"""Fake quantization for quantization-aware training."""

@@ -1,19 +1,22 @@
-"""INT8 as training sees it: values rounded to the steps they will have, gradients passed straight through the rounding.
+"""Fake INT8 quantization: values rounded to the INT8 grid, with straight-through gradients.
 
 Weights: symmetric, one scale an output. Inputs: asymmetric uint8 with a learned low and high end (LSQ+, Bhalgat et al. 2020,
-arXiv 2004.09576, eqs. 1 to 4), in the very arithmetic of `edgekit.quantize.static`. Query, key and value read one tensor, which
+arXiv 2004.09576, eqs. 1 to 4), in the same arithmetic as `edgekit.quantize.static`. Query, key and value read one tensor, which
 has one range.
 """
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.utils import parametrize
 
 from edgekit.models.anatomy import anatomy_of, layers_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["InputRange", "attach", "detach", "fake_input", "fake_weight"]
 
@@ -27,7 +30,7 @@ def fake_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def fake_input(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """`values` on the 256 steps from `low` to `high`, scalars that get gradients of their own."""
+    """`values` rounded to 256 steps from `low` to `high`, learned scalars that get gradients too."""
     low, high = low.clamp(max=0.0), high.clamp(min=1e-6)
     scale = (high - low) / 255
     zero = _rounded(-low / scale).clamp(0, 255)
@@ -39,7 +42,7 @@ def _rounded(values: torch.Tensor) -> torch.Tensor:
 
 
 class InputRange(torch.nn.Module):
-    """A learned range; until `settle`, it only widens to what it sees."""
+    """A learned range of a Linear's inputs; until `settle` is called it only widens to the inputs it is given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,16 +72,15 @@ class _FakeWeight(torch.nn.Module):
         return fake_weight(weight, self.bits)
 
 
-def attach(model: Any, bits: int) -> dict[str, InputRange]:
+def attach(model: PreTrainedModel, bits: int) -> dict[str, InputRange]:
     """Put fake quantizers on every Linear of `model`, in place; returns the range of each by its module path."""
     anatomy = anatomy_of(model)
     shared: dict[int, InputRange] = {}
     for layer in layers_of(model):
         if attrgetter(anatomy.attention_out)(layer).in_features == 0:
-            continue  # all its heads are gone, and their projections with them
+            continue  # all its heads were removed, and their projections with them
         together = {id(attrgetter(path)(layer)) for path in (anatomy.query, anatomy.key, anatomy.value)}
-        one = InputRange()
-        shared |= dict.fromkeys(together, one)
+        shared |= dict.fromkeys(together, InputRange())
     ranges = {}
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and module.in_features:
@@ -88,11 +90,12 @@ def attach(model: Any, bits: int) -> dict[str, InputRange]:
     return ranges
 
 
-def _on_input(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return (module.input_range(inputs[0]), *inputs[1:]) if hasattr(module, "input_range") else inputs
+def _on_input(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    input_range = getattr(module, "input_range", None)
+    return inputs if input_range is None else (input_range(inputs[0]), *inputs[1:])
 
 
-def detach(model: Any) -> None:
+def detach(model: PreTrainedModel) -> None:
     """Take the fake quantizers off, in place; weights stay as trained, unrounded."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):

@@ -1,7 +1,7 @@
 """feature-extraction: sentence embeddings, pooled and normalised inside the graph.
 
 Pairs of sentences with a person's score are judged by Spearman correlation. Texts alone are judged by the mean cosine between
-an embedding and the original's own of the same text, which stands in the row (see `edgekit.compress.distillation.answers`).
+an embedding and the original's own of the same text, which stands in the row (see `edgekit.train.reference_outputs`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What rows of a text alone are scored against: the original's own output for each validation and test row, as a column of it.
+"""The reference that rows of a single text are scored against: the uncompressed model's output for each row, as a column of it.
 
-Every later stage then scores such rows as it scores any other, the original included. Training rows stay as they are: what
-they teach comes from a teacher's outputs.
+Every later stage then scores such rows like any other. Training rows need none: students learn from a teacher's outputs.
 """
 
 from __future__ import annotations
@@ -9,36 +8,38 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from edgekit.data.splits import RECORD
 from edgekit.models.checkpoint import load
 from edgekit.models.device import on_fastest_device
 from edgekit.progress import Progress
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
 from edgekit.train.evaluate import outputs_of
 
-__all__ = ["ANSWERED", "COLUMN", "answer"]
+__all__ = ["COLUMN", "SCORED", "add_reference_outputs"]
 
 COLUMN = "embedding"
-ANSWERED = ("validation", "test")
+SCORED = ("validation", "test")
 DIGITS = 7
 """Decimals of each number of a unit vector: float32 has no more."""
 
 
-def answer(original: Path, rows: Path, out: Path, *, task: str, max_length: int, progress: Progress) -> dict[str, Any]:
-    """Copy rows artifact `rows` to `out`, with checkpoint `original`'s output for each evaluation row as its `embedding`.
+def add_reference_outputs(
+    original: Path, rows: Path, out: Path, *, task: str, max_length: int, progress: Progress
+) -> JsonObject:
+    """Copy rows artifact `rows` to `out`, with checkpoint `original`'s output for each validation and test row as its `embedding`.
 
-    The record is copied too: its hashes are those of the rows as they were read. Returns how many rows were answered.
+    The record is copied too: its hashes are those of the rows as they were read. Returns the number of rows of each split.
     """
     kind = find_task(task)
     model = load(original, kind.auto)
     for path in sorted(rows.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
     answered = {}
-    for number, split in enumerate(ANSWERED):
-        progress(number, len(ANSWERED), f"the original's answers to the {split} rows")
+    for number, split in enumerate(SCORED):
+        progress(number, len(SCORED), f"the original's answers to the {split} rows")
         read = read_split(rows, split)
         with on_fastest_device(model):
             outputs = outputs_of(model, kind, encode(original, read, kind, max_length))
