@@ -196,7 +196,7 @@ def _not_run(document: dict[str, Any]) -> list[str]:
     if "distill" not in document:
         missing.append(
             "- Distillation through `accelerate launch` on two GPUs: not run; there was one. On two CPU processes the student is that of "
-            "one to within float rounding (tests/compress/test_spread.py)."
+            "one to within float rounding (tests/train/test_spread.py)."
         )
     if not document.get("pipeline"):
         missing.append(

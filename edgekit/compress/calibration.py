@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+import torch
 
 from edgekit.compress.method import Work
+from edgekit.models.device import Feed
+from edgekit.tasks import find_task
+from edgekit.tasks.encode import batches, encode, read_split
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["LabelledBatch", "calibration_batches", "labelled_batches"]
 
-    from edgekit.models.device import Feed
-
-__all__ = ["calibration_batches", "labelled_batches"]
+LabelledBatch = tuple[Feed, torch.Tensor | None]
+"""(inputs of the model, labels as the task's hard-label loss takes them; None for none)."""
 
 
-def labelled_batches(work: Work, count: int, batch: int) -> tuple[int, list[tuple[Feed, torch.Tensor | None]]]:
+def labelled_batches(work: Work, count: int, batch: int) -> tuple[int, list[LabelledBatch]]:
     """(rows drawn, batches of (inputs of the model, int64 (b, s) each; labels as the task's hard loss takes them)).
 
     `count` training rows, or all where there are fewer, drawn by the recipe's seed; windows of similar length share a batch.
     """
-    import numpy as np
-
-    from edgekit.tasks import find_task
-    from edgekit.tasks.encode import batches, encode, read_split
-
     task = find_task(work.task)
     rows = read_split(work.rows, "train")
     picked = np.random.default_rng(work.seed).choice(len(rows), size=min(count, len(rows)), replace=False)

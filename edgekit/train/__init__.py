@@ -1,1 +1,1 @@
-"""Training: the one loop that every method with gradient steps shares, models from nothing, fine-tuning, LoRA."""
+"""Training: the one loop that every method with gradient steps shares, models from random weights, fine-tuning, LoRA."""

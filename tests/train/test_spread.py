@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from edgekit.models.checkpoint import load
+from edgekit.models.shapes import shapes_of
 from tests.conftest import PYTHONPATH
 
 RECIPE = """schema = 1
@@ -55,27 +59,32 @@ def test_parts_of_a_batch_weigh_as_much_as_the_whole(rows: int, world: int) -> N
     np.testing.assert_allclose(np.mean([share * losses[mine].mean() for mine, share in parts]), losses[batch].mean())
 
 
+def compress(source: Path, rows: Path, out: Path, command: list[str], steps: list[dict[str, Any]]) -> None:
+    """Run compress_once.py by `command`; each process writes the checkpoint of each step to out/process-*/<number of the step>."""
+    script, environment = str(Path(__file__).with_name("compress_once.py")), {**os.environ, "PYTHONPATH": PYTHONPATH, **ON_CPU}
+    done = subprocess.run(
+        [*command, script, str(source), str(rows), str(out), *map(json.dumps, steps)],
+        env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_two_processes_make_the_student_of_one(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
     """Batches of odd sizes, odd in number, and one of a single row, which leaves a process without any."""
-    from safetensors.numpy import load_file
-
-    source, script, sizes = tmp_path / "source", str(Path(__file__).with_name("distil_once.py")), ["9", "79"]
+    source = tmp_path / "source"
     shutil.copytree(tiny_model, source)
     config = json.loads((source / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # processes draw it apart
     (source / "config.json").write_text(json.dumps(config))
-    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, **ON_CPU}
+    step = {"method": "distill", "layers": 2, "epochs": 2, "learning_rate": 3e-3, "hidden": "none", "warmup": 0.0}
+    steps = [{**step, "batch": 9}, {**step, "batch": 79}]
     for out, command in (("one", [sys.executable]), ("two", LAUNCH)):
-        done = subprocess.run(
-            [*command, script, str(source), str(tiny_artifact), str(tmp_path / out), *sizes],
-            env=environment, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    for size in sizes:
+        compress(source, tiny_artifact, tmp_path / out, command, steps)
+    for number in range(len(steps)):
         assert not (tmp_path / "one" / "process-1").exists()
         one, two, other = (
-            load_file(tmp_path / place / size / "model.safetensors")
-            for place in ("one/process-0", "two/process-0", "two/process-1")
+            load_file(tmp_path / process / str(number) / "model.safetensors")
+            for process in ("one/process-0", "two/process-0", "two/process-1")
         )
         start = load_file(source / "model.safetensors")
         assert set(one) == set(two)
@@ -89,6 +98,14 @@ def test_two_processes_make_the_student_of_one(tiny_model: Path, tiny_artifact: 
             float(np.abs(one[name] - start[name]).max()) for name in one if start.get(name, one[name]).shape == one[name].shape
         )
         assert moved > 1e-3
+
+
+def test_gates_are_the_same_in_all_processes(tiny_model: Path, tiny_artifact: Path, tmp_path: Path) -> None:
+    step = {"method": "prune-learned", "keep": 0.5, "epochs": 2, "batch": 9, "multiple_of": 8, "learning_rate": 1e-3}
+    compress(tiny_model, tiny_artifact, tmp_path, LAUNCH, [step])
+    one, other = (tmp_path / f"process-{rank}" / "0" for rank in range(2))
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    assert shapes_of(load(one)) != shapes_of(load(tiny_model))
 
 
 @pytest.mark.slow

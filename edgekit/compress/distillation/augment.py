@@ -2,7 +2,7 @@
 
 A student learns its teacher's function only on the texts that it sees. Such rows have no true label and need none: they are learned
 from soft labels alone. In the spirit of Jiao et al. 2020 (TinyBERT, section 3.3), with word statistics instead of a
-masked language model (which `edgekit.compress.distillation.fill` asks), so that it costs nothing.
+masked language model (see `edgekit.compress.distillation.fill`), so that it takes no time.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def prompts_of(data: Encoded, length: int) -> Encoded:
             where="compress, distill-decoder, prompt",
             fix=f"ask for {longest} or fewer" if longest else "give training rows",
         )
-    return replace(data, inputs=[], windows=[_pass(ids) for ids in chosen], labels=[np.full(length, -1)] * len(chosen))
+    return replace(data, inputs=[], windows=[_window(ids) for ids in chosen], labels=[np.full(length, -1)] * len(chosen))
 
 
 def completions(
@@ -109,7 +109,7 @@ def completions(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     ends, length, count = ends_of(teacher.config), prompts.lengths[0], len(prompts.windows)
-    passes, labels = [], []
+    windows, labels = [], []
     for start in range(0, count, TOGETHER):
         path = scratch / f"{start}.npy"
         if not path.is_file():
@@ -131,11 +131,11 @@ def completions(
         kept = torch.from_numpy(np.load(path, allow_pickle=False))
         _, wanted = feed_of(kept[:, 1:], kept[:, 0], length)
         for ids, size, row in zip(kept[:, 1:], kept[:, 0].tolist(), wanted, strict=True):
-            passes.append(_pass(ids[:size].numpy()))
+            windows.append(_window(ids[:size].numpy()))
             labels.append(row[:size].numpy())
-    return replace(prompts, inputs=[], windows=passes, labels=labels)
+    return replace(prompts, inputs=[], windows=windows, labels=labels)
 
 
-def _pass(ids: np.ndarray) -> Window:
+def _window(ids: np.ndarray) -> Window:
     """Tokens that stand for themselves: they come from no text."""
     return Window(ids, None, np.zeros((len(ids), 2), dtype=np.int64), np.full(len(ids), -1), "")

@@ -67,7 +67,7 @@ class LabelObjective:
     teachers: Sequence[Teacher]
     temperature: float
     alpha: float
-    """Weight of the soft labels; 1 for tasks whose rows have no labels, whatever is given."""
+    """Weight of the soft labels; ignored, and 1, for tasks whose rows have no labels."""
 
     def __call__(self, model: PreTrainedModel, extra: torch.nn.Module | None, feed: Feed, windows: np.ndarray) -> torch.Tensor:
         """Scalar loss of the windows numbered `windows`, whose inputs `feed` are (b, s)."""

@@ -106,7 +106,7 @@ def relation_loss(
 
 
 def _logs(one: torch.Tensor, other: torch.Tensor, real: torch.Tensor, heads: int) -> torch.Tensor:
-    """Log-softmax of the scaled products, (b, heads, s, s), padding is never attended to."""
+    """Log-softmax of the scaled dot products, (b, heads, s, s); padding is never attended to."""
     left, right = (part.reshape(*part.shape[:2], heads, -1).transpose(1, 2) for part in (one, other))
     scores = left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5
     return torch.log_softmax(scores.masked_fill(~real[:, None, None, :], FAR), dim=-1)

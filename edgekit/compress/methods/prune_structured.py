@@ -24,7 +24,7 @@ from edgekit.runtime.jsontypes import JsonObject
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from edgekit.compress.pruning.fisher import LabelledBatch
+    from edgekit.compress.calibration import LabelledBatch
     from edgekit.compress.pruning.rescale import Rescaling
     from edgekit.models.shapes import LayerShape
     from edgekit.tasks import EncoderTask

@@ -15,19 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgekit.compress.calibration import LabelledBatch
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
-from edgekit.models.device import Feed, feed_to, on_fastest_device
+from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.shapes import LayerShape
 from edgekit.tasks import EncoderTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Gradients", "LabelledBatch", "Pick", "choose", "gradients", "masked", "rearrange"]
-
-
-LabelledBatch = tuple[Feed, torch.Tensor | None]
-"""(inputs of the model, labels as the task's hard-label loss takes them; None for none)."""
+__all__ = ["Gradients", "Pick", "choose", "gradients", "masked", "rearrange"]
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,10 @@ def measured_table(
     levels = [(_attention, count) for count in sorted(heads)] + [(_feed_forward, count) for count in sorted(neurons)]
     empty, times = _time(_empty(block), block), np.zeros((2, len(levels)))
     for turn in range(2):  # forth and back: a machine that slows down in between affects all levels
-        for step, place in enumerate(range(len(levels)) if turn == 0 else reversed(range(len(levels)))):
+        for step, level in enumerate(range(len(levels)) if turn == 0 else reversed(range(len(levels)))):
             progress(turn * len(levels) + step, 2 * len(levels))
-            build, count = levels[place]
-            times[turn, place] = max(1e-6, (_time(build(block, count), block) - empty) / block.layers)
+            build, count = levels[level]
+            times[turn, level] = max(1e-6, (_time(build(block, count), block) - empty) / block.layers)
     least, most = times.min(axis=0), times.max(axis=0)
     attention, feed_forward = _rising(sorted(heads), least[: len(heads)]), _rising(sorted(neurons), least[len(heads) :])
     table = LatencyTable(attention, feed_forward, round(float(np.median(most / least)) - 1, 4))

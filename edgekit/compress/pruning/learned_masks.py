@@ -231,7 +231,7 @@ def whole_multiples(mask: np.ndarray, multiple: int) -> np.ndarray:
 
 
 def apply_masks(model: PreTrainedModel, heads: Sequence[np.ndarray], neurons: Sequence[np.ndarray]) -> None:
-    """Fold masks into the output projections of `model`, in place, and cut what they close."""
+    """Fold masks into the output projections of `model`, in place, and cut the units that they close."""
     anatomy = anatomy_of(model)
     for layer, shape, head, neuron in zip(layers_of(model), shapes_of(model), heads, neurons, strict=True):
         for path, mask in ((anatomy.attention_out, np.repeat(head, shape.head_size)), (anatomy.down, neuron)):

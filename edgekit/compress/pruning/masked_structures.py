@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgekit.compress.calibration import LabelledBatch
 from edgekit.compress.pruning.cost import check_budget, unit_costs
-from edgekit.compress.pruning.fisher import LabelledBatch, choose, gradients
+from edgekit.compress.pruning.fisher import choose, gradients
 from edgekit.compress.pruning.masked_weights import masks_of
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.shapes import LayerShape, cut, shapes_of

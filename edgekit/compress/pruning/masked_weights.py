@@ -1,8 +1,8 @@
 """Pruned weights that stay zero while the others are trained: set to zero again after each step, or masked in every forward pass.
 
 Masked: the weight in use is M * (W + (alpha / rank) B A), a parametrization of the module. Without adapters it is masked training, in
-which masked weights get no gradient (Zhu and Gupta 2017, arXiv 1710.01878, section 3). With them W is frozen, and the mask lies
-on the product too (MaskLoRA: Zimmer et al. 2023, arXiv 2312.15230): plain LoRA would fill the zeros when it is
+which masked weights get no gradient (Zhu and Gupta 2017, arXiv 1710.01878, section 3). With them W is frozen, and the mask is applied
+to the product too (MaskLoRA: Zimmer et al. 2023, arXiv 2312.15230): plain LoRA would fill the zeros when it is
 merged. Masks are buffers, so that they are kept and resumed together with the weights.
 """
 

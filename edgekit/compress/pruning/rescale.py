@@ -43,8 +43,8 @@ class Rescaling(TypedDict):
 def solve_scales(parts: np.ndarray, weights: np.ndarray, rest: np.ndarray, size: int) -> np.ndarray:
     """Scales (units,) near 1 that bring sum_i m_i parts_i weights_i closest to its value at m = 1 plus `rest`.
 
-    `parts` (tokens, units * size): what each unit feeds to the projection. `weights` (units * size, width): the projection.
-    `rest` (tokens, width): what is missing from the dense output. All float64. Every fifth token is held out to choose the
+    `parts` (tokens, units * size): each unit's inputs of the projection. `weights` (units * size, hidden): the projection.
+    `rest` (tokens, hidden): what is missing from the dense output. All float64. Every fifth token is held out to choose the
     ridge; where no ridge helps the held-out tokens, the scales stay at 1.
     """
     held = np.arange(len(parts)) % 5 == 4

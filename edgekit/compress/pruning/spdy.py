@@ -55,9 +55,9 @@ def search_levels(
     generator: np.random.Generator,
     progress: Callable[[int, float], None],
 ) -> tuple[list[int], float]:
-    """(levels with the lowest loss found, that loss) after `loss` was asked for `trials` sets of levels more than the first.
+    """(levels with the lowest loss found, that loss) after `loss` was computed for the first set of levels and `trials` more.
 
-    `costs`: what each level of each block is thought to cost in loss; the sensitivities that scale them start at 1. Something
+    `costs`: estimated loss of each level of each block; the sensitivities that scale them start at 1. Something
     must fit the budget. Ends early where mutations no longer lead to new levels.
     """
     current = np.ones(len(costs))
