@@ -210,7 +210,7 @@ def test_rare_pieces_share_their_nearest_row(work: Work, tiny_model: Path, tmp_p
     model = ir.load(tmp_path / "onnx" / "fused.onnx")
     room.SMALLEST, kept = 1, room.SMALLEST
     try:
-        assert quantize_embeddings(model.graph) == 1
+        assert quantize_embeddings(model.graph, "int8") == 1
     finally:
         room.SMALLEST = kept
     ir.save(model, tmp_path / "small.onnx")
