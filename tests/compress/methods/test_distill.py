@@ -245,7 +245,7 @@ def test_every_way_of_looking_inside_the_teacher(work: Work, asked: dict[str, An
     [
         ({"layers": 1, "hidden": "skip"}, "leaves out the last layer"),
         ({"layers": 1, "hidden": "last"}, "leaves out the last layer"),
-        ({"relations": "minilmv2", "relation_heads": 7}, "cannot both be cut into 7"),
+        ({"relations": "minilmv2", "relation_heads": 7}, "cannot both be split into 7"),
         ({"relations": "minilmv2", "relation_layer": 3}, "no layer of a teacher of 3"),
         ({"unlabelled": 5}, "names none"),
     ],
