@@ -263,7 +263,7 @@ def test_attention_maps_need_the_same_heads(work: Work, tmp_path: Path) -> None:
     save(pruned, tmp_path / "pruned", tokenizer_files_from=work.source)
     with pytest.raises(BadInput, match="attention maps of 3 heads"):
         distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="attention"))
-    with pytest.raises(BadInput, match="cannot both be cut"):
+    with pytest.raises(BadInput, match="cannot both be split"):
         distill.run(
             replace(work, source=tmp_path / "pruned"), Settings(method="distill", relations="minilmv2", relation_heads=16)
         )
