@@ -74,5 +74,7 @@ def test_it_is_served(bundle: Path, transport: str) -> None:
         status, document = server.infer([TEXTS[name_of(bundle)]])
         assert status == 200 and document["outputs"], document
         if name_of(bundle) == "writer":
-            status, _, answer = server.ask("POST", "/v1/completions", {"prompt": TEXTS["writer"], "max_tokens": 4})
+            status, _, answer = server.ask(
+                "POST", "/v1/completions", {"model": server.name, "prompt": TEXTS["writer"], "max_tokens": 4}
+            )
             assert status == 200 and answer["choices"]

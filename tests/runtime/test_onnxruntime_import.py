@@ -19,7 +19,16 @@ ALLOWED = PACKAGE / "runtime" / "providers" / "ort.py"
 def imported(source: str) -> set[str]:
     """Names of the modules that `source` imports by a statement, or by a literal given to import_module or __import__."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for_types = {  # never executed
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
