@@ -24,6 +24,7 @@ from edgekit.models.anatomy import ENCODERS, REFUSED
 from edgekit.models.positions import first_position, positions_of
 from edgekit.models.shapes import cut
 from edgekit.quantize.dynamic import quantize_dynamic
+from edgekit.tasks import find_task, task_names
 from edgekit.tasks.graph import Graph
 from edgekit.tasks.masking import arguments_for, mask_for
 from tests.quantize.files import rewritten
