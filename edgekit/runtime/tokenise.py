@@ -5,38 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
 __all__ = ["Tokeniser", "Window", "load_tokeniser"]
 
 LONGEST_TEXT = 4_000_000
-"""Characters; beyond, a text is a mistake or an attack."""
+"""Characters; a longer text is a mistake or an attack."""
 CHARACTERS_A_TOKEN = 64
-"""A text is cut to this many characters for each token of the limit before it is tokenised: no real text needs more."""
+"""Before it is tokenised, a text is cut to this many characters per token of the limit: no real text needs more."""
 LEAST_ROOM = 8
-"""Tokens of a context that every window must be able to hold."""
+"""Tokens of the context that every window must have room for."""
 MOST_WINDOWS = 4096
-"""Windows of one context; beyond, the context is a mistake or an attack."""
+"""Windows of one context; a context of more is a mistake or an attack."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """One run of the model over one stretch of text."""
+    """Token ids of one run of the model over one stretch of text."""
 
     ids: np.ndarray
     """int64 (length,): token ids with the model's special tokens."""
     types: np.ndarray | None
     """int64 (length,): 0 for the first text, 1 for the second; None where the model has no such input."""
     offsets: np.ndarray
-    """int64 (length, 2): the characters [start, end) of the text, or the place in the word, that each token covers."""
+    """int64 (length, 2): the characters [start, end) of the text, or of its word, that each token covers."""
     words: np.ndarray
-    """int64 (length,): number of the word that each token is of; -1 for special tokens, and for a question's tokens."""
+    """int64 (length,): index of the word that each token belongs to; -1 for special tokens and for those of a question."""
     text: str
-    """What `offsets` count in; empty for ready-made words and for two texts."""
+    """The text that `offsets` refer to; empty for ready-made words and for two texts."""
     truncated: bool = False
     """Whether the end of the text was cut off."""
 
@@ -49,20 +52,20 @@ class Window:
 
 @dataclass(frozen=True)
 class Tokeniser:
-    """A tokenizer with its limits."""
+    """A tokenizer, the length that it cuts texts at, and the inputs that the model takes."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     max_length: int
     segments: bool
-    """Whether the model is told the two texts of a pair apart (token_type_ids)."""
+    """Whether the model takes token_type_ids, which tell the two texts of a pair apart."""
     pairs: bool | None = None
-    """Whether an input that may be a text or a pair of texts is a pair; None: whichever is given."""
+    """Where a task reads a text or a pair of texts: whether this model reads pairs; None: either."""
 
-    def text(self, text: Any) -> Window:
+    def text(self, text: object) -> Window:
         """One text, cut at the limit.
 
         Raises:
-            BadInput: it is empty, far too long, not text, not valid Unicode, or of nothing that the tokenizer keeps.
+            BadInput: it is empty, far too long, not text, not valid Unicode, or the tokenizer keeps nothing of it.
         """
         whole = checked(text)
         shortened = whole[: self.max_length * CHARACTERS_A_TOKEN]
@@ -70,7 +73,7 @@ class Tokeniser:
         return self._window(encoding, shortened, truncated=len(shortened) < len(whole) or bool(encoding.overflowing))
 
     def words(self, words: Sequence[str]) -> Window:
-        """Ready-made words, cut at the limit; `words` of the pass numbers them.
+        """Ready-made words, cut at the limit; `Window.words` holds their indices.
 
         Raises:
             BadInput: no words, or one that cannot be used.
@@ -80,21 +83,21 @@ class Tokeniser:
         encoding = self.tokenizer.encode([checked(word) for word in words], is_pretokenized=True)
         return self._window(encoding, "", truncated=bool(encoding.overflowing))
 
-    def both(self, first: Any, second: Any) -> Window:
-        """Two texts as one input, cut at the limit: the longer one loses tokens first, until both are alike long.
+    def both(self, first: object, second: object) -> Window:
+        """Two texts as one input, cut at the limit: the longer one loses tokens first, until both are equally long.
 
-        Where the room is odd, the longer text keeps one token more; the second where they are alike (as the tokenizers
-        library has it, "longest_first"). Offsets are of the text that a token is of; words number the first one's.
+        Where an odd number of tokens is left for both, the longer text keeps one more, the second where they are equally long
+        ("longest_first" of the tokenizers library). Offsets refer to the text that a token comes from; `words` to the first.
 
         Raises:
             BadInput: one of them is empty, far too long, not text, or not valid Unicode.
         """
         texts = [checked(first), checked(second)]
         shortened = [text[: self.max_length * CHARACTERS_A_TOKEN] for text in texts]
-        # The library's own truncation also makes every pair of windows that it cuts off: seconds for two long texts.
+        # The library's own truncation also makes every pair of windows that it cuts off: which takes seconds for two long texts.
         self.tokenizer.no_truncation()
         try:
-            encoding = self.tokenizer.encode(*shortened)
+            encoding = self.tokenizer.encode(shortened[0], shortened[1])
         finally:
             self.tokenizer.enable_truncation(self.max_length)
         part = np.asarray([-1 if one is None else one for one in encoding.sequence_ids])
@@ -110,27 +113,27 @@ class Tokeniser:
         types = None if whole.types is None else whole.types[kept]
         return replace(whole, ids=whole.ids[kept], types=types, offsets=whole.offsets[kept], words=whole.words[kept])
 
-    def pair(self, question: Any, context: Any, stride: int) -> list[Window]:
-        """A question with each window of a context; neighbouring windows share `stride` tokens, or half of what the question leaves.
+    def pair(self, question: object, context: object, stride: int) -> list[Window]:
+        """A question with each window of a context. Neighbouring windows overlap by `stride` tokens, at most half of what they can hold.
 
-        Offsets and words are of the context; the question's tokens count as special.
+        Offsets and words refer to the context; tokens of the question count as special.
 
         Raises:
             BadInput: an input that cannot be used, or a question that leaves no room for the context.
         """
-        asked = checked(question)[: self.max_length * CHARACTERS_A_TOKEN]
+        first = checked(question)[: self.max_length * CHARACTERS_A_TOKEN]
         whole = checked(context)
         self.tokenizer.no_truncation()
         try:
             special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
-            room = self.max_length - special - len(self.tokenizer.encode(asked, add_special_tokens=False).ids)
+            room = self.max_length - special - len(self.tokenizer.encode(first, add_special_tokens=False).ids)
             if room < LEAST_ROOM:
                 raise BadInput(
                     f"the question leaves {max(0, room)} of {self.max_length} tokens for the context", fix="shorten it"
                 )
             # The tokenizer's own windows: the second text is cut, every window keeps the whole question.
             self.tokenizer.enable_truncation(self.max_length, stride=min(stride, room // 2), strategy="only_second")
-            encoding = self.tokenizer.encode(asked, whole)
+            encoding = self.tokenizer.encode(first, whole)
         finally:
             self.tokenizer.enable_truncation(self.max_length)
         windows = [encoding, *encoding.overflowing]
@@ -138,7 +141,7 @@ class Tokeniser:
             raise BadInput(f"a context of {len(windows):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
         return [self._window(window, whole, second=True) for window in windows]
 
-    def _window(self, encoding: Any, text: str, *, truncated: bool = False, second: bool = False) -> Window:
+    def _window(self, encoding: Encoding, text: str, *, truncated: bool = False, second: bool = False) -> Window:
         if not encoding.ids:
             raise BadInput(f"no token is left of {text[:40]!r}", fix="give text that the tokenizer keeps, or leave it out")
         wanted = 1 if second else 0
@@ -173,8 +176,8 @@ def load_tokeniser(path: Path, max_length: int, *, segments: bool = False, pairs
     return Tokeniser(tokenizer, max_length, segments, pairs)
 
 
-def checked(text: Any) -> str:
-    """`text` when a model can be asked it.
+def checked(text: object) -> str:
+    """`text` as a string, where a model can read it.
 
     Raises:
         BadInput: not text, not valid Unicode, empty, or longer than 4 million characters.

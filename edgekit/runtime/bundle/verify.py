@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def _differences(outputs: list[np.ndarray], wanted: list[np.ndarray]) -> tuple[f
     return (float(np.sqrt(np.mean(np.square(found)))), worst) if np.isfinite(worst) else (float("inf"), float("inf"))
 
 
-def said(answer: dict[str, Any]) -> Any:
+def said(answer: Mapping[str, Any]) -> Any:
     """An answer without its scores, which carry rounding: what must be the same everywhere."""
     if isinstance(answer.get("entities"), list):
         return [[entity["label"], entity["start"], entity["end"]] for entity in answer["entities"]]

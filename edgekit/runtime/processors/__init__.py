@@ -1,74 +1,79 @@
-"""Processors: what a model reads and answers, one file a task, found by its name, from a folder or from inside a zip.
+"""Processors: inputs to windows and outputs to answers, one module a task, imported by its name, from a folder or inside a zip.
 
-A module has `PROCESSOR = Processor(...)`. It serves training and scoring too, so what is scored is what a device does.
+A module has `PROCESSOR = Processor(...)`. Training and scoring use it too, so that what is scored is what a device does.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["Output", "Processor", "finite", "one_text", "processor", "softmax"]
 
 
-class Answer(Protocol):
+A_co = TypeVar("A_co", covariant=True)
+A_contra = TypeVar("A_contra", contravariant=True)
+A = TypeVar("A")
+"""Answers of a task, JSON objects: a TypedDict in its module, `JsonObject` to those who take every task."""
+
+
+class ReadOutputs(Protocol[A_co]):
     """How outputs become an answer."""
 
-    def __call__(
-        self, outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1
-    ) -> dict[str, Any]:
-        """The answer as a JSON object. `outputs`: the graph's, float32 (1, ...) for each window; `top_k`: how many to tell of."""
+    def __call__(self, outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> A_co:
+        """The answer. `outputs`: the graph's first output for each window, float32 (1, ...); `top_k`: how many alternatives it lists."""
         ...
 
 
 @dataclass(frozen=True)
-class Output:
+class Output(Generic[A_contra]):
     """A named output of the Open Inference Protocol."""
 
     name: str
     datatype: Literal["BYTES", "BOOL", "INT64", "FP32"]
     dimensions: int
     """1: one value an input; 2: a row of them."""
-    value: Callable[[dict[str, Any]], Any]
+    value: Callable[[A_contra], JsonValue]
     """An answer -> its value, or its row of values."""
 
 
-TRUNCATED = Output("truncated", "BOOL", 1, lambda answer: bool(answer.get("truncated")))
-"""Of every task that reads a text cut at the model's limit."""
+TRUNCATED: Output[Mapping[str, object]] = Output("truncated", "BOOL", 1, lambda answer: bool(answer.get("truncated")))
+"""Output of every task whose texts are cut at the model's limit."""
 
 
 def one_text(pairs: bool | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(texts that an input must have, texts that it may have): a text."""
+    """(names of texts that an input must have, names of those that it may have): "text"."""
     return ("text",), ()
 
 
 @dataclass(frozen=True)
-class Processor:
-    """Both sides of a model: an input to its feeds, its outputs to an answer."""
+class Processor(Generic[A]):
+    """Both sides of a model: an input to windows, which are its feeds, and its outputs to an answer."""
 
-    prepare: Callable[[Tokeniser, Any], list[Window]]
-    """One input (a text, ready-made words, or an object of several texts) -> the windows that the model reads, one run each.
+    prepare: Callable[[Tokeniser, object], list[Window]]
+    """One input (a text, ready-made words, or an object of several texts) -> its windows, one run of the model each.
 
     It raises BadInput for an input that cannot be used.
     """
-    answer: Answer
-    """It raises CheckFailed for outputs that are not finite or of another shape than the windows and labels ask for."""
-    line: Callable[[dict[str, Any]], str]
+    answer: ReadOutputs[A]
+    """It raises CheckFailed for outputs that are not finite, or not of the shape that windows and labels imply."""
+    line: Callable[[A], str]
     """An answer as one line for a terminal."""
-    outputs: tuple[Output, ...]
-    """What a server answers by the Open Inference Protocol."""
+    outputs: tuple[Output[A], ...]
+    """The named outputs of the Open Inference Protocol that a server gives."""
     texts: Callable[[bool | None], tuple[tuple[str, ...], tuple[str, ...]]] = one_text
-    """Whether the model reads pairs of texts (None: either) -> (names of texts that an input must have, that it may have)."""
+    """Whether the model reads pairs of texts (None: either) -> names of texts that an input (must have, may have)."""
 
 
-def processor(task: str) -> Processor:
+def processor(task: str) -> Processor[JsonObject]:
     """The processor of the task called `task`.
 
     Raises:
@@ -81,15 +86,15 @@ def processor(task: str) -> Processor:
         module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError:
         raise BadInput(f"this runtime has no task {task!r}", fix="use the runner that was made with the bundle") from None
-    found: Processor = module.PROCESSOR
-    return found
+    loaded: Processor[JsonObject] = module.PROCESSOR
+    return loaded
 
 
 def finite(outputs: np.ndarray, what: str) -> np.ndarray:
-    """`outputs`, when all of them are numbers.
+    """`outputs`, where all values are finite; `what` names them in the error.
 
     Raises:
-        CheckFailed: NaN or Inf, which no arithmetic after this would notice.
+        CheckFailed: NaN or Inf.
     """
     if not np.isfinite(outputs).all():
         raise CheckFailed(f"the model gave NaN or Inf instead of {what}")

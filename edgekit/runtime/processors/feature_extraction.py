@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -11,16 +11,23 @@ from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "Embedding", "answer", "line", "prepare"]
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
+class Embedding(TypedDict):
+    """The answer."""
+
+    embedding: list[float]
+    """The vector, of length 1."""
+
+
+def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """One window for a text."""
     return [tokenise.text(item)]
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
-    """The unit vector float32 (1, hidden size) of a text; `top_k` has no meaning here.
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> Embedding:
+    """The embedding of a text from the unit vector float32 (1, hidden size) that the graph gives; `top_k` is ignored.
 
     Raises:
         CheckFailed: an output that is not finite or of another shape.
@@ -31,8 +38,8 @@ def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[st
     return {"embedding": [round(float(value), 7) for value in finite(vector[0], "an embedding")]}
 
 
-def line(answer: dict[str, Any]) -> str:
-    """The first numbers of the vector and its length."""
+def line(answer: Embedding) -> str:
+    """The first values of the vector and how many it has."""
     shown = ", ".join(f"{value:.4f}" for value in answer["embedding"][:6])
     return f"[{shown}, ...]  ({len(answer['embedding'])} numbers)"
 

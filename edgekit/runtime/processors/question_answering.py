@@ -1,14 +1,14 @@
 """question-answering: start and end logits of each window of the context to the best spans.
 
-Each window offers its most likely starts and ends; pairs that are in order, short enough and within the context compete
-by the sum of their logits, over all windows (Devlin et al. 2019, BERT, section 4.2). Scores are a softmax over the spans
-that competed: they compare spans of one context, not questions with one another.
+Candidates are pairs of the most likely starts and ends of each window that are in order, short enough and within the context; the
+sum of their logits ranks them, over all windows (Devlin et al. 2019, BERT, section 4.2). Scores are a softmax over the candidates:
+they compare spans of one context, not questions with one another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -16,17 +16,36 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "Span", "SpanAnswer", "answer", "line", "prepare"]
 
 STRIDE = 64
 """Tokens that neighbouring windows share, at most a quarter of the longest input."""
 BEST = 20
-"""Starts and ends of each window that compete."""
+"""Starts and ends of each window that make candidates, and candidates that are scored."""
 LONGEST_ANSWER = 30
 """Tokens."""
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
+class Span(TypedDict):
+    """One candidate."""
+
+    text: str
+    start: int
+    """Its first character in the context."""
+    end: int
+    """The character after its last."""
+    score: float
+    """Its probability among the candidates."""
+
+
+class SpanAnswer(Span):
+    """The answer: the best candidate; with empty text and score 0 where there is none."""
+
+    answers: NotRequired[list[Span]]
+    """The `top_k` best, where that is above 1."""
+
+
+def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """Each window of {"question": ..., "context": ...}.
 
     Raises:
@@ -37,15 +56,13 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
     return tokenise.pair(item["question"], item["context"], min(STRIDE, tokenise.max_length // 4))
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
-    """The best span of logits float32 (1, length, 2) of each window: its text, [start, end) in the context, and score.
-
-    `answers` holds the `top_k` best if above 1. Empty text with score 0 where no span competes.
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> SpanAnswer:
+    """The best span, by logits float32 (1, length, 2) of each window, and the `top_k` best where that is above 1.
 
     Raises:
         CheckFailed: logits that are not finite or of another shape.
     """
-    best: dict[tuple[int, int], float] = {}
+    totals: dict[tuple[int, int], float] = {}
     for logits, window in zip(outputs, windows, strict=True):
         if logits.shape != (1, len(window.ids), 2):
             raise CheckFailed(f"the model gave {logits.shape} for the starts and ends of {len(window.ids)} tokens")
@@ -55,19 +72,22 @@ def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[st
             for end in np.argsort(-ends, kind="stable")[:BEST]:
                 if start <= end < start + LONGEST_ANSWER:
                     span = int(window.offsets[inside[start], 0]), int(window.offsets[inside[end], 1])
-                    best[span] = max(best.get(span, -np.inf), float(starts[start] + ends[end]))
-    order = sorted(best, key=lambda span: (-best[span], span))[:BEST]
-    probabilities = softmax(np.array([best[span] for span in order])) if order else np.zeros(0)
+                    totals[span] = max(totals.get(span, -np.inf), float(starts[start] + ends[end]))
+    order = sorted(totals, key=lambda span: (-totals[span], span))[:BEST]
+    probabilities = softmax(np.array([totals[span] for span in order])) if order else np.zeros(0)
     text = windows[0].text
-    found = [
+    spans: list[Span] = [
         {"text": text[low:high], "start": low, "end": high, "score": round(float(probability), 6)}
         for (low, high), probability in zip(order, probabilities, strict=True)
     ]
-    first = found[0] if found else {"text": "", "start": 0, "end": 0, "score": 0.0}
-    return {**first, "answers": found[:top_k]} if top_k > 1 else first
+    first: Span = spans[0] if spans else {"text": "", "start": 0, "end": 0, "score": 0.0}
+    best = SpanAnswer(text=first["text"], start=first["start"], end=first["end"], score=first["score"])
+    if top_k > 1:
+        best["answers"] = spans[:top_k]
+    return best
 
 
-def line(answer: dict[str, Any]) -> str:
+def line(answer: SpanAnswer) -> str:
     """The answer and its score."""
     return f"{answer['text']}  {answer['score']:.3f}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -11,14 +11,28 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "Classification", "LabelScore", "answer", "line", "prepare"]
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
-    """One window for a text, or for {"text": ..., "text_pair": ...}, of which the longer one is cut first.
+class LabelScore(TypedDict):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class Classification(LabelScore):
+    """The answer: the most probable label."""
+
+    scores: NotRequired[list[LabelScore]]
+    """The `top_k` most probable, where that is above 1."""
+
+
+def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
+    """One window for a text, or for {"text": ..., "text_pair": ...}, the longer of which is cut first.
 
     Raises:
-        BadInput: texts that cannot be used, another object, or a text where the model reads pairs, and the reverse.
+        BadInput: texts that cannot be used, another object, a text where the model reads pairs, or a pair where it reads texts.
     """
     if not isinstance(item, dict):
         if tokenise.pairs:
@@ -31,31 +45,31 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
     return [tokenise.both(item["text"], item["text_pair"])]
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
-    """The likeliest label of logits float32 (1, labels), its softmax, and `scores` of the `top_k` if above 1.
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> Classification:
+    """The most probable label by the softmax of logits float32 (1, labels), and the `top_k` most probable where that is above 1.
 
     Raises:
-        CheckFailed: logits that are not finite, or of another width than there are labels.
+        CheckFailed: logits that are not finite, or of another shape.
     """
     (logits,) = outputs
     if logits.shape != (1, len(labels)):
         raise CheckFailed(f"the model gave an output of shape {logits.shape} for {len(labels)} labels")
     probabilities = softmax(finite(logits[0], "logits"))
     order = np.argsort(-probabilities, kind="stable")[: max(1, top_k)]
-    found: dict[str, Any] = {"label": labels[order[0]], "score": round(float(probabilities[order[0]]), 6)}
+    best: Classification = {"label": labels[order[0]], "score": round(float(probabilities[order[0]]), 6)}
     if top_k > 1:
-        found["scores"] = [{"label": labels[index], "score": round(float(probabilities[index]), 6)} for index in order]
-    return found
+        best["scores"] = [{"label": labels[index], "score": round(float(probabilities[index]), 6)} for index in order]
+    return best
 
 
-def line(answer: dict[str, Any]) -> str:
-    """The label and its score, then the runners-up where they were asked for."""
+def line(answer: Classification) -> str:
+    """The label and its score, then the next most probable ones where there are `scores`."""
     rest = "".join(f"  {item['label']} {item['score']:.3f}" for item in answer.get("scores", [])[1:])
     return f"{answer['label']}  {answer['score']:.3f}{rest}"
 
 
 def texts(pairs: bool | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A text, or two."""
+    """Names of texts that an input (must have, may have)."""
     if pairs is None:
         return ("text",), ("text_pair",)
     return (("text", "text_pair") if pairs else ("text",)), ()
@@ -66,8 +80,8 @@ PROCESSOR = Processor(
     answer,
     line,
     outputs=(
-        Output("label", "BYTES", 2, lambda answer: [one["label"] for one in answer.get("scores", [answer])]),
-        Output("score", "FP32", 2, lambda answer: [one["score"] for one in answer.get("scores", [answer])]),
+        Output("label", "BYTES", 2, lambda answer: [item["label"] for item in answer.get("scores", [answer])]),
+        Output("score", "FP32", 2, lambda answer: [item["score"] for item in answer.get("scores", [answer])]),
         TRUNCATED,
     ),
     texts=texts,

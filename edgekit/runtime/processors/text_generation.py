@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Output, Processor, finite
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "answer", "line", "prepare"]
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
+def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """One window for a text, whole.
 
     Raises:
-        BadInput: a text that cannot be used, or of one token, which nothing could predict.
+        BadInput: a text that cannot be used, or of one token, which has none before it.
     """
     window = tokenise.text(item)
     if len(window.ids) < 2:
@@ -26,8 +26,8 @@ def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
     return [window]
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
-    """The perplexity of a text, from the log-probabilities of its tokens, float (1, tokens - 1).
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> JsonObject:
+    """The perplexity of a text and its mean log-probability a token, from log-probabilities of its tokens, float64 (1, tokens - 1).
 
     Raises:
         CheckFailed: log-probabilities that are not finite or of another shape.
@@ -35,16 +35,16 @@ def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[st
     ((log_probabilities,), (window,)) = outputs, windows
     if log_probabilities.shape != (1, len(window.ids) - 1):
         raise CheckFailed(f"the model gave an output of shape {log_probabilities.shape} for {len(window.ids)} tokens")
-    mean = float(finite(log_probabilities[0], "probabilities").mean(dtype=np.float64))
+    mean = float(finite(log_probabilities[0], "log-probabilities").mean(dtype=np.float64))
     return {"tokens": len(window.ids), "log_probability": round(mean, 6), "perplexity": round(float(np.exp(-mean)), 4)}
 
 
-def line(answer: dict[str, Any]) -> str:
-    """The text that was made, or the perplexity of one that was given."""
+def line(answer: JsonObject) -> str:
+    """The generated text, or the perplexity of a text that was scored."""
     return str(answer["text"]) if "text" in answer else f"perplexity {answer['perplexity']:.2f} over {answer['tokens']} tokens"
 
 
-PROCESSOR = Processor(
+PROCESSOR: Processor[JsonObject] = Processor(
     prepare,
     answer,
     line,

@@ -1,14 +1,14 @@
-"""token-classification: logits of each token to entities with their place in the text.
+"""token-classification: logits of each token to entities with their position in the text.
 
 A word's tag is that of its first token, as it was trained and as it is scored. Tags follow the BIO scheme; an I- that
-follows no B- or I- of its own kind begins an entity of its own (CoNLL's reading, which seqeval's default shares).
+follows no B- or I- of its own kind begins an entity (as in CoNLL, and by default in seqeval).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -16,24 +16,43 @@ from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "answer", "first_tokens", "line", "prepare"]
+__all__ = ["PROCESSOR", "Entities", "Entity", "answer", "first_tokens", "line", "prepare"]
 
 
-def prepare(tokenise: Tokeniser, item: Any) -> list[Window]:
+class Entity(TypedDict):
+    """One entity; `start` and `end` count characters of a text, or ready-made words."""
+
+    text: NotRequired[str]
+    """Absent for ready-made words."""
+    label: str
+    start: int
+    end: int
+    """After its last character or word."""
+    score: float
+    """Mean probability of its words' tags."""
+
+
+class Entities(TypedDict):
+    """The answer."""
+
+    entities: list[Entity]
+    tags: NotRequired[list[str]]
+    """Of each word, for ready-made words alone."""
+
+
+def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """One window for a text, or for a list of ready-made words."""
     return [tokenise.words(item) if isinstance(item, list) else tokenise.text(item)]
 
 
 def first_tokens(words: np.ndarray) -> np.ndarray:
-    """Positions of the first token of each word, int64 (words,), for the word number of each token (-1: none)."""
+    """Positions of the first token of each word, int64 (words,); `words` holds the word index of each token (-1: none)."""
     before = np.concatenate([[-1], words[:-1]])
     return np.flatnonzero((words >= 0) & (words != before))
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> dict[str, Any]:
-    """Entities of logits float32 (1, length, labels): each its text, label, [start, end) and mean score.
-
-    For ready-made words, `start` and `end` count words, and `tags` holds the tag of each word. `top_k` has no meaning here.
+def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> Entities:
+    """The entities in logits float32 (1, length, labels); `top_k` is ignored.
 
     Raises:
         CheckFailed: logits that are not finite or of another shape.
@@ -45,7 +64,7 @@ def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[st
     first = first_tokens(window.words)
     tags = [labels[number] for number in probabilities[first].argmax(axis=-1)]
     scores = probabilities[first].max(axis=-1)
-    entities = []
+    entities: list[Entity] = []
     for kind, start, end in spans(tags):
         score = round(float(scores[start:end].mean()), 6)
         if not window.text:
@@ -71,8 +90,8 @@ def spans(tags: list[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def line(answer: dict[str, Any]) -> str:
-    """The entities side by side."""
+def line(answer: Entities) -> str:
+    """The entities, one after another."""
     parts = [f"{entity.get('text', (entity['start'], entity['end']))} [{entity['label']}]" for entity in answer["entities"]]
     return "  ".join(parts) or "(no entities)"
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from edgekit import __version__
 from edgekit.runtime.errors import EdgekitError
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.serve import completions as text
 from edgekit.runtime.serve.embeddings import embedding_document, parse_embeddings
@@ -23,21 +23,21 @@ from edgekit.runtime.serve.message import Refusal, Request, Response, json_respo
 from edgekit.runtime.serve.metrics import KIND, Metrics
 from edgekit.runtime.serve.openapi import openapi
 from edgekit.runtime.serve.stream import LEFT, Stream
-from edgekit.runtime.serve.tasks import outputs_of, steps
+from edgekit.runtime.serve.tasks import ItemAnswer, outputs_of, steps
 from edgekit.runtime.serve.worker import Steps, Worker
 
 __all__ = ["App"]
 
-Answer = Callable[[Request], Awaitable[Response]]
-Route = tuple[str, str, Answer]
-"""(name among the metrics, GET or POST, what answers)."""
+Handler = Callable[[Request], Awaitable[Response]]
+Route = tuple[str, str, Handler]
+"""(name in the metrics, GET or POST, the function that answers)."""
 
 
 class App:
-    """Answers requests about one bundle: not ready at first, then with a model, and in the end draining."""
+    """Answers requests for one bundle: not ready until it has a model, and refusing new work once `draining`."""
 
     def __init__(self, limits: Limits, *, local: bool = True) -> None:
-        """`local`: only requests to a name of loopback are answered."""
+        """`local`: only requests to loopback host names are answered."""
         self.limits = limits
         self.local = local
         self.metrics = Metrics()
@@ -46,7 +46,7 @@ class App:
         self._model: Model | None = None
 
     def begin(self, model: Model) -> None:
-        """Be ready to answer with `model`, whose golden inputs have passed.
+        """Be ready, with `model`, whose golden inputs have passed.
 
         Raises:
             BadInput: a task that cannot be served.
@@ -59,32 +59,34 @@ class App:
         """The model.
 
         Raises:
-            Refusal: 503 before it is ready, and when the server ends.
+            Refusal: 503 before it is ready, and while the server shuts down.
         """
         if self.draining:
-            raise Refusal(503, "the server is ending", fix="ask another one", headers={"retry-after": "5"}, close=True)
+            raise Refusal(
+                503, "the server is shutting down", fix="send it to another server", headers={"retry-after": "5"}, close=True
+            )
         if self._model is None:
             what = "the model is not ready: its golden inputs have not passed yet"
             raise Refusal(503, what, fix="ask again in 1 s", headers={"retry-after": "1"})
         return self._model
 
     async def respond(self, request: Request) -> Response:
-        """The response to `request`; faults become responses that name them. A body in parts is counted when it ends."""
+        """The response to `request`; errors become responses too. A response in parts is counted when it ends."""
         started = time.monotonic()
         self.metrics.begin()
         route, status = "none", LEFT
         try:
-            route, method, answer = self._route(request.path)
+            route, method, handler = self._route(request.path)
             check_request(request, ("GET", "HEAD") if method == "GET" else (method,), local=self.local)
-            response = await answer(request)
+            response = await handler(request)
             if request.method == "HEAD" and isinstance(response.body, bytes):
                 headers = {**response.headers, "content-length": str(len(response.body))}
                 response = replace(response, body=b"", headers=headers)
             status = response.status
         except Exception as fault:
-            response = self._answer_to(request.path, fault)
+            response = self._error_response(request.path, fault)
             status = response.status
-        finally:  # cancelled, too: the client has left
+        finally:  # also where it is cancelled because the client has left
             if status == LEFT or isinstance(response.body, bytes):
                 self.metrics.end(route, status, time.monotonic() - started)
         if isinstance(response.body, Stream):
@@ -92,26 +94,26 @@ class App:
         return response
 
     def refuse(self, path: str, refusal: Refusal) -> Response:
-        """The response to a request that could not be read, counted."""
+        """The response to a request that could not be read; it is counted."""
         self.metrics.begin()
         self.metrics.end("none", refusal.status, 0.0)
         return refused(path, refusal)
 
-    def _answer_to(self, path: str, fault: Exception) -> Response:
-        """A refusal; 500 with what a check of the model found; for a bug 500 alone, and the rest to standard error."""
+    def _error_response(self, path: str, fault: Exception) -> Response:
+        """A refusal as it is; 500 with the message of an `EdgekitError`; for a bug a bare 500, with the traceback on standard error."""
         if isinstance(fault, Refusal):
             return refused(path, fault)
         if isinstance(fault, EdgekitError):
             print(f"edgekit serve: {fault.text()}", file=sys.stderr, flush=True)
             return refused(path, Refusal(500, fault.what, where=fault.where, fix=fault.fix, faults=fault.faults))
         traceback.print_exception(fault)
-        return refused(path, Refusal(500, "a fault of the server's own", fix="see its standard error, and report it"))
+        return refused(path, Refusal(500, "internal error", fix="see the server's standard error, and report it"))
 
     def _route(self, path: str) -> Route:
-        """What answers `path`.
+        """The route of `path`.
 
         Raises:
-            Refusal: 404; 503 for what needs the model while there is none.
+            Refusal: 404; 503 for a route that needs the model while there is none.
         """
         always: dict[str, Route] = {
             "/v2/health/live": ("live", "GET", self._live),
@@ -139,8 +141,8 @@ class App:
         if language is not None and language.template is not None:
             routes["/v1/chat/completions"] = ("chat", "POST", partial(self._complete, chat=True))
         if path not in routes:
-            what = f"nothing here; {manifest.name} is a {manifest.task} bundle"
-            raise Refusal(404, what, where=path[:100], fix="see /openapi.json for what is here")
+            what = f"no such route; {manifest.name} is a {manifest.task} bundle"
+            raise Refusal(404, what, where=path[:100], fix="see /openapi.json for the routes")
         return routes[path]
 
     async def _live(self, request: Request) -> Response:
@@ -167,75 +169,78 @@ class App:
         return json_response(openapi(self.model, self.limits))
 
     async def _models(self, request: Request) -> Response:
-        one = {"id": self.model.bundle.manifest.name, "object": "model", "created": 0, "owned_by": "edgekit"}
-        return json_response({"object": "list", "data": [one]} if request.path == "/v1/models" else one)
+        entry: JsonObject = {"id": self.model.bundle.manifest.name, "object": "model", "created": 0, "owned_by": "edgekit"}
+        return json_response({"object": "list", "data": [entry]} if request.path == "/v1/models" else entry)
 
     async def _infer(self, request: Request) -> Response:
         model = self.model
-        asked = parse_infer(request, model, self.limits.batch)
+        infer = parse_infer(request, model, self.limits.batch)
         answers, _ = await self._answers(
-            steps(model, asked.items, where=asked.where, top_k=asked.top_k, sampling=asked.sampling)
+            steps(model, infer.items, where=infer.where, top_k=infer.top_k, sampling=infer.sampling)
         )
-        return answer_response(model, asked, answers)
+        return answer_response(model, infer, answers)
 
     async def _embeddings(self, request: Request) -> Response:
         model, document = self.model, parse_json(request.body)
-        _named(document, model)
-        asked = parse_embeddings(document, self.limits.batch)
-        answers, tokens = await self._answers(steps(model, [*asked.items], where="input"))
-        return json_response(embedding_document(model.bundle.manifest.name, asked, answers, tokens))
+        _check_model(document, model)
+        embedding = parse_embeddings(document, self.limits.batch)
+        answers, tokens = await self._answers(steps(model, embedding.texts, where="input"))
+        return json_response(embedding_document(model.bundle.manifest.name, embedding, answers, tokens))
 
     async def _complete(self, request: Request, *, chat: bool) -> Response:
         model, document = self.model, parse_json(request.body)
-        _named(document, model)
+        _check_model(document, model)
         name, language = model.bundle.manifest.name, model.language
-        assert language is not None, "the route asks for it"
+        assert language is not None, "only language models have the route"
         context, batch = language.generation.context, self.limits.batch
-        asked = text.parse_chat(document, name, context) if chat else text.parse_completion(document, name, batch)
-        job = self.worker.submit(self._tallied(text.generate(language, asked)))
+        completion = text.parse_chat(document, name, context) if chat else text.parse_completion(document, name, batch)
+        job = self.worker.submit(self._counted(text.generate(language, completion)))
         try:
             first = await anext(job)  # a prompt that cannot be used is refused before a status is sent
-            if not asked.stream:
-                return json_response(text.document(asked, [first, *[piece async for piece in job]]))
+            if not completion.stream:
+                return json_response(text.document(completion, [first, *[made async for made in job]]))
         except BaseException:
             job.cancel()
             raise
 
         def last(fault: Exception) -> tuple[int, bytes]:
-            response = self._answer_to(request.path, fault)
-            assert isinstance(response.body, bytes), "refusals are whole"
+            response = self._error_response(request.path, fault)
+            assert isinstance(response.body, bytes), "refusals are not streams"
             return response.status, b"data: " + response.body + b"\n\n"
 
-        stream = Stream(text.events(asked, first, job), job, last)
+        stream = Stream(text.events(completion, first, job), job, last)
         return Response(200, stream, "text/event-stream", {"cache-control": "no-cache"})
 
-    async def _answers(self, work: Steps) -> tuple[list[dict[str, Any]], int]:
-        """(answers, tokens read) of `steps`, when the worker has come to them."""
-        answers, tokens = [], 0
+    async def _answers(self, work: Steps[ItemAnswer]) -> tuple[list[JsonObject], int]:
+        """(answers, tokens read in all) of `work`, done by the worker."""
+        answers: list[JsonObject] = []
+        tokens = 0
         job = self.worker.submit(work)
         try:
-            async for answer, read, generated in job:
-                answers.append(answer)
-                tokens += read
-                self.metrics.add(items=1, prompt=read, generated=generated)
+            async for item in job:
+                answers.append(item.answer)
+                tokens += item.tokens_read
+                self.metrics.add(items=1, prompt=item.tokens_read, generated=item.tokens_generated)
         finally:
             job.cancel()
         return answers, tokens
 
-    def _tallied(self, work: Steps) -> Steps:
-        """`work` of a language model, its tokens counted as they come."""
-        number = -1
+    def _counted(self, work: Steps[text.PromptPiece]) -> Steps[text.PromptPiece]:
+        """`work` of a language model; its tokens are added to the metrics as they come."""
+        prompt = -1
         with closing(work):
-            for place, piece, count in work:
-                new, number = place != number, place
-                self.metrics.add(items=int(new), prompt=count if new else 0, generated=int(piece.token is not None))
-                yield place, piece, count
+            for made in work:
+                if made is not None:
+                    new, prompt = made.prompt != prompt, made.prompt
+                    generated = int(made.piece.token is not None)
+                    self.metrics.add(items=int(new), prompt=made.prompt_tokens if new else 0, generated=generated)
+                yield made
 
 
-def _named(document: dict[str, Any], model: Model) -> None:
-    """Raise Refusal where another model is asked for, or none."""
-    asked, name = document.get("model"), model.bundle.manifest.name
-    if not isinstance(asked, str):
+def _check_model(document: dict[str, object], model: Model) -> None:
+    """Raise Refusal where the request names another model, or none."""
+    requested, name = document.get("model"), model.bundle.manifest.name
+    if not isinstance(requested, str):
         raise Refusal(400, "no model named", where="model", fix=f"send {name!r}")
-    if asked != name:
-        raise Refusal(404, f"no model {asked[:60]!r} here", where="model", fix=f"send {name!r}")
+    if requested != name:
+        raise Refusal(404, f"no model {requested[:60]!r} here", where="model", fix=f"send {name!r}")

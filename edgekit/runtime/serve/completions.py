@@ -1,7 +1,7 @@
-"""/v1/completions and /v1/chat/completions: what is asked, and the answer, whole or as server-sent events.
+"""/v1/completions and /v1/chat/completions of OpenAI's API: requests, and responses as one document or as server-sent events.
 
-Defaults are OpenAI's (temperature 1, 16 tokens of a completion), not those of `run`. Fields that would change the answer and
-are not supported are refused unless they hold the value that changes nothing.
+Defaults are OpenAI's (temperature 1, 16 tokens of a completion), not those of `run`. Fields that are not supported are refused
+unless they hold their neutral value.
 """
 
 from __future__ import annotations
@@ -11,33 +11,34 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.generate.answer import Piece
 from edgekit.runtime.generate.model import LanguageModel, Prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.serve.message import Refusal, check_names
 from edgekit.runtime.serve.worker import Job, Steps
 
-__all__ = ["Completion", "document", "events", "generate", "parse_chat", "parse_completion"]
+__all__ = ["CompletionRequest", "PromptPiece", "document", "events", "generate", "parse_chat", "parse_completion"]
 
 SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop")
-"""Fields that Sampling has by the same name; top_k, min_p and repetition_penalty are not OpenAI's (`extra_body` sends them)."""
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "best_of": (1,), "echo": (False,), "logprobs": (False,), "presence_penalty": (0,), "frequency_penalty": (0,),
-    "logit_bias": ({},), "suffix": ("",),
+"""Fields of Sampling with the same name; top_k, min_p and repetition_penalty are not OpenAI's (clients send them by `extra_body`)."""
+NEUTRAL: dict[str, int | str | dict[str, float]] = {
+    "n": 1, "best_of": 1, "echo": False, "logprobs": False, "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}, "suffix": "",
 }  # fmt: skip
-"""Fields that are read only where they change nothing; null never does."""
+"""Fields that are not supported -> the value that changes nothing, which is accepted, as null is."""
 KEYS = ("model", "prompt", "max_tokens", "stream", "stream_options", "user", *SAMPLED, *NEUTRAL)
 CHAT_KEYS = ("messages", "max_completion_tokens", *(key for key in KEYS if key not in ("prompt", "best_of", "echo", "suffix")))
 ENDED = {"stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
 
 
 @dataclass(frozen=True)
-class Completion:
-    """What is to be generated."""
+class CompletionRequest:
+    """A request, parsed."""
 
     id: str
     model: str
@@ -51,109 +52,125 @@ class Completion:
     """Whether a stream ends with the count of tokens."""
 
 
-def parse_completion(document: dict[str, Any], name: str, batch: int) -> Completion:
-    """A completion of texts or token ids.
+class PromptPiece(NamedTuple):
+    """A piece of the answer to one prompt of a request."""
+
+    prompt: int
+    """Index of the prompt."""
+    piece: Piece
+    prompt_tokens: int
+
+
+def parse_completion(document: dict[str, object], name: str, batch: int) -> CompletionRequest:
+    """A request to complete texts or token ids, at most `batch` prompts, of the model called `name`.
 
     Raises:
         Refusal: 400 where anything in it cannot be used, 413 where it holds too many prompts.
     """
     check_names(document, KEYS, "body")
-    given = document.get("prompt")
-    single = isinstance(given, str) or (isinstance(given, list) and bool(given) and all(_is_number(one) for one in given))
-    prompts = [given] if single else given
+    value = document.get("prompt")
+    is_ids = isinstance(value, list) and bool(value) and all(_is_number(item) for item in value)
+    prompts = [value] if isinstance(value, str) or is_ids else value
     if not isinstance(prompts, list) or not prompts:
         raise Refusal(400, "no prompt", where="prompt", fix="send a text, a list of texts, or token ids")
     if len(prompts) > batch:
         raise Refusal(413, f"{len(prompts):,} prompts are more than {batch}", where="prompt", fix="send several requests")
-    return _completion(document, name, [_prompt(one, number) for number, one in enumerate(prompts)], "cmpl-", most=16)
+    return _completion(document, name, [_prompt(item, number) for number, item in enumerate(prompts)], "cmpl-", max_tokens=16)
 
 
-def parse_chat(document: dict[str, Any], name: str, context: int) -> Completion:
-    """The next message of a conversation; without max_tokens as long as the `context` lets it be.
+def parse_chat(document: dict[str, object], name: str, context: int) -> CompletionRequest:
+    """A request for the next message of a conversation; without max_tokens, `context` is the limit.
 
     Raises:
         Refusal: 400 where anything in it cannot be used.
     """
     check_names(document, CHAT_KEYS, "body")
-    given = document.get("messages")
-    if not isinstance(given, list) or not given:
+    value = document.get("messages")
+    if not isinstance(value, list) or not value:
         raise Refusal(400, "no messages", where="messages", fix='send [{"role": "user", "content": "..."}]')
-    messages = [_message(one, f"messages[{number}]") for number, one in enumerate(given)]
+    messages = [_message(item, f"messages[{number}]") for number, item in enumerate(value)]
     limits = [document[key] for key in ("max_completion_tokens", "max_tokens") if document.get(key) is not None]
     if len(limits) > 1:
         raise Refusal(
-            400, "stands beside max_completion_tokens, which means the same", where="max_tokens", fix="send one of them"
+            400, "given beside max_completion_tokens, which means the same", where="max_tokens", fix="send one of them"
         )
-    asked = {**document, "max_tokens": limits[0] if limits else None}
-    return _completion(asked, name, [messages], "chatcmpl-", most=context)
+    fields = {**document, "max_tokens": limits[0] if limits else None}
+    return _completion(fields, name, [messages], "chatcmpl-", max_tokens=context)
 
 
-def generate(language: LanguageModel, asked: Completion) -> Steps:
-    """Work for the worker: yields (number of the prompt, Piece, tokens of the prompt) one by one.
+def generate(language: LanguageModel, request: CompletionRequest) -> Steps[PromptPiece]:
+    """The worker's steps: answers to the prompts, one after another, a piece a step.
 
     Raises:
         Refusal: 400 for a prompt that cannot be used.
     """
-    for number, prompt in enumerate(asked.prompts):
+    for number, prompt in enumerate(request.prompts):
         try:
-            # A text, once encoded, is ids; a conversation is rendered twice, so that its answer stays a text of its own.
+            # A conversation is encoded twice, here and in `stream`: given as ids, its answer would count as a continuation of them.
             count = len(language.encode(prompt))
-            for piece in language.stream(prompt, asked.sampling):
-                yield number, piece, count
+            for piece in language.stream(prompt, request.sampling):
+                yield PromptPiece(number, piece, count)
         except BadInput as fault:
-            where = "messages" if asked.chat else f"prompt[{number}]"
+            where = "messages" if request.chat else f"prompt[{number}]"
             raise Refusal(400, fault.what, where=where, fix=fault.fix, faults=fault.faults) from None
 
 
-def document(asked: Completion, pieces: list[tuple[int, Any, int]]) -> dict[str, Any]:
+def document(request: CompletionRequest, pieces: list[PromptPiece]) -> JsonObject:
     """The response's body."""
     choices = []
-    for number in range(len(asked.prompts)):
-        own = [piece for place, piece, _ in pieces if place == number]
+    for number in range(len(request.prompts)):
+        own = [piece for prompt, piece, _ in pieces if prompt == number]
         text = "".join(piece.text for piece in own)
-        said = {"message": {"role": "assistant", "content": text}} if asked.chat else {"text": text}
-        choices.append({"index": number, **said, "logprobs": None, "finish_reason": ENDED[own[-1].ended]})
-    return {**_head(asked, "chat.completion" if asked.chat else "text_completion"), "choices": choices, "usage": usage(pieces)}
+        content: JsonObject = {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
+        choices.append(_choice(number, content, own[-1].ended))
+    return {
+        **_head(request, "chat.completion" if request.chat else "text_completion"),
+        "choices": choices,
+        "usage": usage(pieces),
+    }
 
 
-async def events(asked: Completion, first: tuple[int, Any, int], job: Job) -> AsyncGenerator[bytes, None]:
-    """Server-sent events of the pieces, `first` and then the job's, to the closing `[DONE]`.
+async def events(request: CompletionRequest, first: PromptPiece, job: Job[PromptPiece]) -> AsyncGenerator[bytes, None]:
+    """Server-sent events of the pieces, `first` and then the job's, up to the closing `[DONE]`.
 
-    A fault after the first piece comes as an event of its own, since the status has been sent.
+    An error after the first piece is sent as an event, since the status has been sent already.
     """
-    kind = "chat.completion.chunk" if asked.chat else "text_completion"
-    head = _head(asked, kind) | ({"usage": None} if asked.usage else {})
+    kind = "chat.completion.chunk" if request.chat else "text_completion"
+    head: JsonObject = {**_head(request, kind), **({"usage": None} if request.usage else {})}
     pieces = [first]
-    if asked.chat:
+    if request.chat:
         yield event({**head, "choices": [_choice(0, {"delta": {"role": "assistant", "content": ""}}, None)]})
-    yield event({**head, "choices": [_piece(asked, *first[:2])]})
-    async for number, piece, count in job:
-        pieces.append((number, piece, count))
-        if piece.text or piece.ended:
-            yield event({**head, "choices": [_piece(asked, number, piece)]})
-    if asked.usage:
+    yield event({**head, "choices": [_piece_choice(request, first)]})
+    async for made in job:
+        pieces.append(made)
+        if made.piece.text or made.piece.ended:
+            yield event({**head, "choices": [_piece_choice(request, made)]})
+    if request.usage:
         yield event({**head, "choices": [], "usage": usage(pieces)})
     yield b"data: [DONE]\n\n"
 
 
-def event(body: dict[str, Any]) -> bytes:
+def event(body: JsonObject) -> bytes:
     """`body` as one server-sent event."""
     return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
 
 
-def usage(pieces: list[tuple[int, Any, int]]) -> dict[str, int]:
+def usage(pieces: list[PromptPiece]) -> dict[str, int]:
     """Tokens of the prompts and of the answers."""
-    read = sum({number: count for number, _, count in pieces}.values())
-    made = sum(piece.token is not None for _, piece, _ in pieces)
-    return {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
+    read = sum({made.prompt: made.prompt_tokens for made in pieces}.values())
+    generated = sum(made.piece.token is not None for made in pieces)
+    return {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
 
 
-def _completion(given: dict[str, Any], name: str, prompts: list[Prompt], prefix: str, *, most: int) -> Completion:
-    faults = []
-    for key, values in NEUTRAL.items():
+def _completion(
+    given: dict[str, object], name: str, prompts: list[Prompt], prefix: str, *, max_tokens: int
+) -> CompletionRequest:
+    """The request with the fields that both routes share; `max_tokens`: the default."""
+    faults: list[str] = []
+    for key, neutral in NEUTRAL.items():
         value = given.get(key)
-        if value is not None and not any(type(value) in (type(one), float) and value == one for one in values):
-            faults.append(f"{key}: {str(value)[:40]} is not supported, only {values[0]!r}")
+        if value is not None and not (type(value) in (type(neutral), float) and value == neutral):
+            faults.append(f"{key}: {str(value)[:40]} is not supported, only {neutral!r}")
     options = given.get("stream_options")
     for key, value in (("stream", given.get("stream")), ("stream_options.include_usage", _included(options))):
         if value is not None and not isinstance(value, bool):
@@ -166,31 +183,36 @@ def _completion(given: dict[str, Any], name: str, prompts: list[Prompt], prefix:
     limit = given.get("max_tokens")
     try:
         sampling = parse_sampling(
-            {"temperature": 1.0, "seed": secrets.randbits(62), "max_new_tokens": most if limit is None else limit, **sampled}
+            {
+                "temperature": 1.0,
+                "seed": secrets.randbits(62),
+                "max_new_tokens": max_tokens if limit is None else limit,
+                **sampled,
+            }
         )
     except BadInput as fault:
         faults += [text.replace("max_new_tokens", "max_tokens") for text in fault.faults]
     if faults:
-        raise Refusal(400, "this cannot be done", where="body", faults=faults)
-    return Completion(
+        raise Refusal(400, "fields that cannot be used", where="body", faults=faults)
+    return CompletionRequest(
         prefix + secrets.token_hex(12), name, prefix == "chatcmpl-", int(time.time()), prompts, sampling,
         bool(given.get("stream")), bool(_included(options)),
     )  # fmt: skip
 
 
-def _included(options: Any) -> Any:
+def _included(options: object) -> object:
     return options.get("include_usage") if isinstance(options, dict) else None
 
 
-def _prompt(one: Any, number: int) -> Prompt:
-    if isinstance(one, str):
-        return one
-    if isinstance(one, list) and one and all(type(token) is int and 0 <= token < 2**31 for token in one):
-        return np.asarray(one, dtype=np.int64)
+def _prompt(value: object, number: int) -> Prompt:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(type(token) is int and 0 <= token < 2**31 for token in value):
+        return np.asarray(value, dtype=np.int64)
     raise Refusal(400, "neither a text nor token ids", where=f"prompt[{number}]")
 
 
-def _message(given: Any, where: str) -> dict[str, str]:
+def _message(given: object, where: str) -> dict[str, str]:
     if not isinstance(given, dict):
         raise Refusal(400, "not an object of role and content", where=where)
     check_names(given, ("role", "content"), where)
@@ -198,28 +220,29 @@ def _message(given: Any, where: str) -> dict[str, str]:
     if isinstance(content, list):
         texts = [str(part["text"]) for part in content if _is_text(part)]
         if len(texts) != len(content):
-            raise Refusal(400, "a part that is no text", where=f"{where}.content", fix="send text alone")
+            raise Refusal(400, "a part that is not text", where=f"{where}.content", fix="send text alone")
         content = "".join(texts)
     if not isinstance(role, str) or not isinstance(content, str):
         raise Refusal(400, "role and content must be texts", where=where)
     return {"role": role, "content": content}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_text(part: Any) -> bool:
+def _is_text(part: object) -> bool:
     return isinstance(part, dict) and set(part) == {"type", "text"} and part["type"] == "text" and isinstance(part["text"], str)
 
 
-def _head(asked: Completion, kind: str) -> dict[str, Any]:
-    return {"id": asked.id, "object": kind, "created": asked.created, "model": asked.model}
+def _head(request: CompletionRequest, kind: str) -> JsonObject:
+    return {"id": request.id, "object": kind, "created": request.created, "model": request.model}
 
 
-def _piece(asked: Completion, number: int, piece: Any) -> dict[str, Any]:
-    return _choice(number, {"delta": {"content": piece.text}} if asked.chat else {"text": piece.text}, piece.ended)
+def _piece_choice(request: CompletionRequest, made: PromptPiece) -> JsonObject:
+    text = made.piece.text
+    return _choice(made.prompt, {"delta": {"content": text}} if request.chat else {"text": text}, made.piece.ended)
 
 
-def _choice(number: int, said: dict[str, Any], ended: str | None) -> dict[str, Any]:
-    return {"index": number, **said, "logprobs": None, "finish_reason": ENDED[ended] if ended else None}
+def _choice(number: int, content: JsonObject, ended: str | None) -> JsonObject:
+    return {"index": number, **content, "logprobs": None, "finish_reason": ENDED[ended] if ended else None}

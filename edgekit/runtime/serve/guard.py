@@ -1,12 +1,12 @@
-"""Which requests are answered at all, whatever they hold, and how a refusal is worded."""
+"""Checks of every request before its route is called, and the responses of refused requests."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.serve.inference import HEADER
 from edgekit.runtime.serve.message import Refusal, Request, Response, json_response
 
@@ -16,10 +16,10 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_request(request: Request, methods: Collection[str], *, local: bool) -> None:
-    """Refuse what cannot be meant for here; `methods`: those of the address; `local`: only names of loopback are served.
+    """Refuse a wrong method, host, origin or content type. `methods`: those of the route; `local`: only loopback host names are served.
 
-    A web page can make its reader's browser ask servers on loopback, by a name that it makes lead there or from its own site; the
-    checks of Host, Origin and Content-Type keep it out.
+    A web page can make its reader's browser send requests to servers on loopback, from its own site or by DNS rebinding; the
+    checks of Host, Origin and Content-Type prevent it.
 
     Raises:
         Refusal: 405, 403 or 415.
@@ -38,13 +38,13 @@ def check_request(request: Request, methods: Collection[str], *, local: bool) ->
 
 
 def refused(path: str, refusal: Refusal) -> Response:
-    """The response to a refused request, in the words of the protocol that `path` belongs to."""
+    """The response to a refused request, in the error format of the protocol that `path` belongs to."""
     fault = refusal.fault
     if path.startswith("/v1/"):
         kind = "invalid_request_error" if refusal.status < 500 else "server_error"
         code = "model_not_found" if refusal.status == 404 else None
-        document: dict[str, Any] = {"error": {"message": fault.text(), "type": kind, "param": fault.where, "code": code}}
-    else:  # Triton's clients show `error` alone, so it is the whole message
+        document: JsonObject = {"error": {"message": fault.text(), "type": kind, "param": fault.where, "code": code}}
+    else:  # Triton's clients show `error` alone, so it holds the whole message
         document = {
             "error": fault.text(),
             "what": fault.what,
@@ -56,9 +56,9 @@ def refused(path: str, refusal: Refusal) -> Response:
 
 
 def cut_off(path: str) -> Response:
-    """The response to a request that the server, told to end, cannot wait for."""
-    what = "the server ended before the answer was made"
-    return refused(path, Refusal(503, what, fix="ask another one", headers={"retry-after": "5"}, close=True))
+    """The response to a request that was not done when the time to shut down was over."""
+    what = "the server shut down before the answer was complete"
+    return refused(path, Refusal(503, what, fix="send it to another server", headers={"retry-after": "5"}, close=True))
 
 
 def _check_body(request: Request) -> None:
@@ -66,13 +66,13 @@ def _check_body(request: Request) -> None:
     if coding != "identity":
         raise Refusal(415, f"{coding[:40]!r} is not read", where="Content-Encoding", fix="send the body uncompressed")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    # Triton's Python client sends no type at all. No web page gets that far: browsers name their page in Origin.
+    # Triton's Python client sends no type at all. Web pages were refused before, by their Origin.
     if kind not in ("", "application/json") and not (HEADER in request.headers and kind == "application/octet-stream"):
         raise Refusal(415, f"{kind[:60]!r} is not read", where="Content-Type", fix="send application/json")
 
 
 def _name(host: str) -> str | None:
-    """The host's name without its port; None where it is none."""
+    """The host name without the port; None where it cannot be parsed."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

@@ -1,4 +1,4 @@
-"""Requests, responses and refusals, whichever transport carries them, and the strict reading of bodies."""
+"""Requests, responses and refusals, independent of the transport, and strict parsing of bodies."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import difflib
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Never
 
 from edgekit.runtime.errors import EdgekitError
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.stream import Stream
 
 __all__ = ["Refusal", "Request", "Response", "check_names", "json_response", "parse_json", "read_body"]
 
 LINGER = 16
-"""Times the body's cap is read and thrown away before a refusal."""
+"""Times the body's limit that are read and discarded before a refusal."""
 MOST_FAULTS, LONGEST_NAME = 20, 60
-"""Unknown names that are repeated to who sent them, and how much of each."""
+"""Unknown names that an answer lists, and characters of each."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, whole."""
+    """One complete request."""
 
     method: str
     path: str
@@ -35,14 +36,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: bytes at once, or parts as they come; a transport closes a `Stream` in any case."""
+    """An answer: bytes, or a `Stream` of parts, which the transport must close in any case."""
 
     status: int
     body: bytes | Stream
     kind: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     close: bool = False
-    """Whether the connection ends with it."""
+    """Whether the connection is closed after it."""
 
 
 class Refusal(Exception):
@@ -59,33 +60,33 @@ class Refusal(Exception):
         self.close = close
 
 
-def json_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(document: JsonObject, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """`document` as JSON."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Response(status, body.encode("utf-8", "replace"), headers=headers or {})
 
 
-def parse_json(data: bytes, where: str = "body") -> dict[str, Any]:
+def parse_json(data: bytes, where: str = "body") -> dict[str, object]:
     """The JSON object in `data`.
 
     Raises:
-        Refusal: 400 where it is not UTF-8, not JSON, no object, nested too deeply, or has double keys, NaN or Infinity.
+        Refusal: 400 where it is not UTF-8, not JSON, not an object, nested too deeply, or has duplicate keys, NaN or Infinity.
     """
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant)
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except UnicodeDecodeError as fault:
         raise Refusal(400, f"not valid UTF-8: {fault}", where=where, fix="send JSON in UTF-8") from None
     except RecursionError:
         raise Refusal(400, "JSON that is nested too deeply", where=where) from None
     except ValueError as fault:
         raise Refusal(400, f"not sound JSON: {fault}", where=where, fix="send one JSON object") from None
-    if not isinstance(found, dict):
-        raise Refusal(400, f"a JSON object is wanted, not {type(found).__name__}", where=where)
-    return found
+    if not isinstance(document, dict):
+        raise Refusal(400, f"a JSON object is wanted, not {type(document).__name__}", where=where)
+    return document
 
 
 def check_names(given: Collection[str], known: Collection[str], where: str) -> None:
-    """Refuse every name in `given` that is not `known`, with the nearest that is.
+    """Refuse names in `given` that are not `known`, each with the nearest known one.
 
     Raises:
         Refusal: 400.
@@ -94,7 +95,7 @@ def check_names(given: Collection[str], known: Collection[str], where: str) -> N
     if not unknown:
         return
     faults = []
-    for name in unknown[:MOST_FAULTS]:  # a search for every one of a hundred thousand would take seconds
+    for name in unknown[:MOST_FAULTS]:  # nearest names for a hundred thousand would take seconds
         near = difflib.get_close_matches(name[:LONGEST_NAME], known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         faults.append(f"{name[:LONGEST_NAME]!r}: unknown; {hint}")
@@ -102,10 +103,10 @@ def check_names(given: Collection[str], known: Collection[str], where: str) -> N
 
 
 async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, limits: Limits) -> bytes:
-    """All parts that `read` gives until an empty one; `declared`: what Content-Length says.
+    """The body: all parts that `read` gives until an empty one. `declared`: the value of Content-Length.
 
     Raises:
-        Refusal: 413 where it is larger than the cap, 408 where it comes too slowly.
+        Refusal: 413 where it is larger than the limit, 408 where it comes too slowly.
     """
     parts: list[bytes] = []
     size = 0
@@ -129,22 +130,22 @@ async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, 
                 408, f"the body did not come within {limits.body_seconds:g} s", where="body", fix="send it faster", close=True
             ) from None
     if too_large:
-        much = f"a body of {declared:,} bytes" if declared is not None else "the body"
+        size_text = f"a body of {declared:,} bytes" if declared is not None else "the body"
         raise Refusal(
-            413, f"{much} is larger than {limits.body:,} bytes", where="body", close=True,
+            413, f"{size_text} is larger than {limits.body:,} bytes", where="body", close=True,
             fix="send fewer or shorter texts, or start the server with a larger --max-body",
         )  # fmt: skip
     return b"".join(parts)
 
 
-def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document: dict[str, object] = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key[:LONGEST_NAME]!r} stands twice")
-        found[key] = value
-    return found
+        if key in document:
+            raise ValueError(f"duplicate key {key[:LONGEST_NAME]!r}")
+        document[key] = value
+    return document
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is no JSON number")

@@ -1,20 +1,18 @@
-"""The OpenAPI document of a served bundle: its own routes, names and caps, as the code that answers has them."""
+"""The OpenAPI document of a served bundle: its routes, names and limits, from the tables that the handlers use."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgekit import __version__
 from edgekit.runtime.generate.sample import LONGEST_STOP, MOST_STOPS, RANGES
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.tasks import input_names, outputs_of
 
 __all__ = ["openapi"]
 
-Schema = dict[str, Any]
-TEXT: Schema = {"type": "string"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
+TEXT: JsonObject = {"type": "string"}
+COUNT: JsonObject = {"type": "integer", "minimum": 0}
 JSON = "application/json"
 PROBLEMS = {
     400: "The request cannot be used; the body says what, where and what to do.", 403: "Asked by a foreign name or web page.",
@@ -24,7 +22,7 @@ PROBLEMS = {
 }  # fmt: skip
 
 
-def openapi(model: Model, limits: Limits) -> dict[str, Any]:
+def openapi(model: Model, limits: Limits) -> JsonObject:
     """The document, OpenAPI 3.1."""
     name, task = model.bundle.manifest.name, model.bundle.manifest.task
     model_document = _object(
@@ -32,7 +30,7 @@ def openapi(model: Model, limits: Limits) -> dict[str, Any]:
     )
     ready = _object({"ready": {"const": True}, "name": {"const": name}})
     one_model = _object({"id": {"const": name}, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT})
-    paths: dict[str, Any] = {
+    paths: dict[str, JsonObject] = {
         "/v2/health/live": _get("Whether the process answers.", _object({"live": {"const": True}})),
         "/v2/health/ready": _get("Whether the golden inputs passed and requests are taken.", ready),
         "/v2": _get("The server.", _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)})),
@@ -52,67 +50,65 @@ def openapi(model: Model, limits: Limits) -> dict[str, Any]:
             {"id": TEXT, "object": TEXT, "created": COUNT, "model": {"const": name}, "choices": _list(_ANY), "usage": _ANY}
         )
         streams = {"text/event-stream": {"schema": _object({"data": TEXT})}}
-        paths["/v1/completions"] = _post(
-            "Text that goes on with prompts.", _completion(name, limits), made, v1=True, more=streams
-        )
+        paths["/v1/completions"] = _post("Completions of prompts.", _completion(name, limits), made, v1=True, more=streams)
         if model.language.template is not None:
             paths["/v1/chat/completions"] = _post("The next message.", _chat(name), made, v1=True, more=streams)
     about = {"title": name, "version": __version__, "description": f"A {task} bundle, served by edgekit."}
     return {"openapi": "3.1.0", "info": about, "paths": paths}
 
 
-_ANY: Schema = {"type": "object"}
+_ANY: JsonObject = {"type": "object"}
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-"""Where outputs are asked for as bytes."""
+"""Content of a response whose outputs are returned as bytes."""
 
 
-def _object(properties: dict[str, Any], *, needed: tuple[str, ...] | None = None, closed: bool = False) -> Schema:
-    """An object; `closed`: with no other properties."""
+def _object(properties: JsonObject, *, needed: tuple[str, ...] | None = None, closed: bool = False) -> JsonObject:
+    """An object; `needed`: its required properties (all by default); `closed`: without others."""
     rest = {"additionalProperties": False} if closed else {}
     return {"type": "object", "properties": properties, "required": [*(properties if needed is None else needed)], **rest}
 
 
-def _list(item: Schema, least: int = 0, most: int | None = None) -> Schema:
+def _list(item: JsonObject, least: int = 0, most: int | None = None) -> JsonObject:
     return {"type": "array", "items": item, "minItems": least, **({} if most is None else {"maxItems": most})}
 
 
-def _or_null(schema: Schema) -> Schema:
+def _or_null(schema: JsonObject) -> JsonObject:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _problems(*, v1: bool = False) -> dict[str, Any]:
+def _problems(*, v1: bool = False) -> JsonObject:
     fault = _object({"message": TEXT, "type": TEXT, "param": _or_null(TEXT), "code": _or_null(TEXT)})
-    plain = {"error": TEXT, "what": TEXT, "where": _or_null(TEXT), "fix": _or_null(TEXT), "faults": _list(TEXT)}
+    plain: JsonObject = {"error": TEXT, "what": TEXT, "where": _or_null(TEXT), "fix": _or_null(TEXT), "faults": _list(TEXT)}
     schema = _object({"error": fault}) if v1 else _object(plain)
     return {str(status): {"description": text, "content": {JSON: {"schema": schema}}} for status, text in PROBLEMS.items()}
 
 
-def _get(summary: str, schema: Schema, kind: str = JSON) -> dict[str, Any]:
-    answer = {"description": summary, "content": {kind: {"schema": schema}}}
+def _get(summary: str, schema: JsonObject, kind: str = JSON) -> JsonObject:
+    answer: JsonObject = {"description": summary, "content": {kind: {"schema": schema}}}
     return {"get": {"summary": summary, "responses": {"200": answer, **_problems()}}}
 
 
 def _post(
-    summary: str, asked: Schema, answered: Schema, *, v1: bool = False, more: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    body = {"required": True, "content": {JSON: {"schema": asked}}}
-    answer = {"description": summary, "content": {JSON: {"schema": answered}, **(more or {})}}
+    summary: str, request: JsonObject, response: JsonObject, *, v1: bool = False, more: JsonObject | None = None
+) -> JsonObject:
+    body: JsonObject = {"required": True, "content": {JSON: {"schema": request}}}
+    answer: JsonObject = {"description": summary, "content": {JSON: {"schema": response}, **(more or {})}}
     return {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer, **_problems(v1=v1)}}}
 
 
-def _range(name: str) -> Schema:
+def _range(name: str) -> JsonObject:
     kind, low, high = RANGES[name]
-    least = {"exclusiveMinimum": 0} if name == "top_p" else {"minimum": low}
+    least: JsonObject = {"exclusiveMinimum": 0} if name == "top_p" else {"minimum": low}
     return {"type": "integer" if kind is int else "number", **least, "maximum": high}
 
 
-def _stop() -> Schema:
-    one = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
+def _stop() -> JsonObject:
+    one: JsonObject = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
     return {"anyOf": [one, _list(one, most=MOST_STOPS)]}
 
 
-def _infer(model: Model, limits: Limits) -> Schema:
-    """The request; that `shape` and `data` must agree is more than a schema can say."""
+def _infer(model: Model, limits: Limits) -> JsonObject:
+    """The request; that `shape` and `data` agree cannot be said in a schema."""
     needed, optional = input_names(model)
     names = [output.name for output in outputs_of(model.bundle.manifest.task)]
     tensor = _object(
@@ -131,7 +127,7 @@ def _infer(model: Model, limits: Limits) -> Schema:
         parameters = {"top_k": {"type": "integer", "minimum": 1, "maximum": len(model.bundle.manifest.labels)}}
     else:
         parameters = {}
-    flag: Schema = {"type": "boolean"}
+    flag: JsonObject = {"type": "boolean"}
     output = _object(
         {"name": {"enum": names}, "parameters": _object({"binary_data": flag}, needed=(), closed=True)},
         needed=("name",),
@@ -149,13 +145,13 @@ def _infer(model: Model, limits: Limits) -> Schema:
     )
 
 
-def _inferred(model: Model) -> Schema:
+def _inferred(model: Model) -> JsonObject:
     tensor = _object({"name": TEXT, "datatype": TEXT, "shape": _list(COUNT)})
     return _object({"model_name": {"const": model.bundle.manifest.name}, "model_version": TEXT, "outputs": _list(tensor, 1)})
 
 
-def _embeddings(name: str, limits: Limits) -> Schema:
-    text = {"type": "string", "minLength": 1}
+def _embeddings(name: str, limits: Limits) -> JsonObject:
+    text: JsonObject = {"type": "string", "minLength": 1}
     return _object(
         {
             "model": {"const": name},
@@ -169,13 +165,13 @@ def _embeddings(name: str, limits: Limits) -> Schema:
     )
 
 
-def _embedded(name: str) -> Schema:
-    vector = {"anyOf": [_list({"type": "number"}, 1), TEXT]}
+def _embedded(name: str) -> JsonObject:
+    vector: JsonObject = {"anyOf": [_list({"type": "number"}, 1), TEXT]}
     one = _object({"object": {"const": "embedding"}, "index": COUNT, "embedding": vector})
     return _object({"object": {"const": "list"}, "model": {"const": name}, "data": _list(one, 1), "usage": _ANY})
 
 
-def _sampled(name: str) -> Schema:
+def _sampled(name: str) -> JsonObject:
     """The fields that both kinds of completion share."""
     ranges = {key: _or_null(_range(key)) for key in RANGES if key != "max_new_tokens"}
     return {
@@ -187,18 +183,18 @@ def _sampled(name: str) -> Schema:
     }  # fmt: skip
 
 
-def _completion(name: str, limits: Limits) -> Schema:
-    text = {"type": "string", "minLength": 1}
+def _completion(name: str, limits: Limits) -> JsonObject:
+    text: JsonObject = {"type": "string", "minLength": 1}
     ids = _list({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, 1)
-    own = {
+    own: JsonObject = {
         "prompt": {"anyOf": [text, ids, _list({"anyOf": [text, ids]}, 1, limits.batch)]},
         "best_of": {"enum": [1, None]}, "echo": {"enum": [False, None]}, "suffix": {"enum": ["", None]},
     }  # fmt: skip
     return _object({**_sampled(name), **own}, needed=("model", "prompt"), closed=True)
 
 
-def _chat(name: str) -> Schema:
+def _chat(name: str) -> JsonObject:
     part = _object({"type": {"const": "text"}, "text": TEXT}, closed=True)
     message = _object({"role": {"type": "string", "minLength": 1}, "content": {"anyOf": [TEXT, _list(part, 1)]}}, closed=True)
-    own = {"messages": _list(message, 1), "max_completion_tokens": _or_null(_range("max_new_tokens"))}
+    own: JsonObject = {"messages": _list(message, 1), "max_completion_tokens": _or_null(_range("max_new_tokens"))}
     return _object({**_sampled(name), **own}, needed=("model", "messages"), closed=True)

@@ -1,4 +1,4 @@
-"""A response that comes in parts: it ends once, whole or not, and its work ends with it."""
+"""A response in parts. It ends once, complete or not, and then the work that makes its parts is cancelled."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Protocol
 __all__ = ["LEFT", "Stream"]
 
 LEFT = 499
-"""The status that is counted where the client left before its answer was whole."""
+"""The status that the metrics count where the client left before the response was complete."""
 
 
 class Work(Protocol):
-    """What makes the parts."""
+    """The work that makes the parts."""
 
     def cancel(self) -> None:
-        """Give up what is left of it; nothing where it is done."""
+        """Skip the rest; no effect on work that is done."""
         ...
 
 
 class Stream:
-    """Iterate over its parts, and close it in any case: a generator that was never begun would not clean up."""
+    """Iterate over its parts; close it in any case, because a generator that was never started does not clean up."""
 
     def __init__(self, parts: AsyncGenerator[bytes, None], work: Work, fault: Callable[[Exception], tuple[int, bytes]]) -> None:
-        """`fault` gives a status and a last part for what `work` raised."""
+        """`fault` gives the status and the last part for an exception of `work`."""
         self._parts = parts
         self._work = work
         self._fault = fault
         self.over: Callable[[int], None] = lambda status: None
-        """Called once, with the status at the end."""
+        """Called once, at the end, with the status."""
         self._status = 0
 
     def __aiter__(self) -> Stream:
@@ -66,7 +66,7 @@ class Stream:
             await asyncio.gather(part, return_exceptions=True)
 
     async def aclose(self) -> None:
-        """End the work, where it has not ended."""
+        """Cancel the work where it is not done."""
         self._work.cancel()
         await self._parts.aclose()
         self._end(LEFT)

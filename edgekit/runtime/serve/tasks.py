@@ -1,33 +1,43 @@
-"""Inputs and outputs of each task over HTTP as its processor names them, and the work between them."""
+"""A task over HTTP: inputs and outputs as its processor names them, and the worker's steps from one to the other."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import Output, processor
 from edgekit.runtime.serve.message import Refusal
 from edgekit.runtime.serve.tensors import Column
 from edgekit.runtime.serve.worker import Steps
 
-__all__ = ["columns", "input_names", "items_of", "outputs_of", "steps"]
+__all__ = ["ItemAnswer", "columns", "input_names", "items_of", "outputs_of", "steps"]
+
+
+class ItemAnswer(NamedTuple):
+    """The answer to one item of a request."""
+
+    answer: JsonObject
+    tokens_read: int
+    tokens_generated: int
 
 
 def input_names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(inputs that a request must have, inputs that it may have)."""
+    """(names of inputs that a request must have, names of those that it may have)."""
     return processor(model.bundle.manifest.task).texts(model.tokenise.pairs)
 
 
-def items_of(given: dict[str, list[Any]]) -> list[Any]:
+def items_of(inputs: Mapping[str, Sequence[str | bytes]]) -> list[object]:
     """An input of the task for each row of the named texts."""
-    if set(given) == {"text"}:
-        return given["text"]
-    return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+    if set(inputs) == {"text"}:
+        return [*inputs["text"]]
+    return [dict(zip(inputs, row, strict=True)) for row in zip(*inputs.values(), strict=True)]
 
 
-def outputs_of(task: str) -> tuple[Output, ...]:
+def outputs_of(task: str) -> tuple[Output[JsonObject], ...]:
     """The named outputs of `task`.
 
     Raises:
@@ -36,24 +46,27 @@ def outputs_of(task: str) -> tuple[Output, ...]:
     return processor(task).outputs
 
 
-def columns(task: str, answers: list[dict[str, Any]]) -> list[Column]:
-    """The answers as columns, [n] or [n, m]."""
-    made = []
+def columns(task: str, answers: Sequence[JsonObject]) -> list[Column]:
+    """The answers as columns of shape [n] or [n, m]."""
+    found = []
     for output in outputs_of(task):
         values = [output.value(answer) for answer in answers]
         if output.dimensions == 1:
-            made.append(Column(output.name, output.datatype, (len(values),), values))
+            found.append(Column(output.name, output.datatype, (len(values),), values))
         else:
-            flat = [number for row in values for number in row]
-            made.append(Column(output.name, output.datatype, (len(values), len(values[0])), flat))
-    return made
+            rows = [row for row in values if isinstance(row, list)]
+            flat = [value for row in rows for value in row]
+            found.append(Column(output.name, output.datatype, (len(rows), len(rows[0])), flat))
+    return found
 
 
-def steps(model: Model, items: list[Any], *, where: str, top_k: int = 1, sampling: Sampling | None = None) -> Steps:
-    """Answer `items` one after another: yields (answer, tokens read, tokens made) for each, and None where it may be stopped.
+def steps(
+    model: Model, items: Sequence[object], *, where: str, top_k: int = 1, sampling: Sampling | None = None
+) -> Steps[ItemAnswer]:
+    """Answer `items` one after another, an `ItemAnswer` each, with None after each run of the model.
 
     Raises:
-        Refusal: 400 for an item that cannot be used; `where` says whose number it is.
+        Refusal: 400 for an item that cannot be used; `where` names the field of the request that holds the items.
     """
     for number, item in enumerate(items):
         try:
@@ -65,27 +78,27 @@ def steps(model: Model, items: list[Any], *, where: str, top_k: int = 1, samplin
             raise Refusal(400, fault.what, where=f"{where}[{number}]", fix=fault.fix, faults=fault.faults) from None
 
 
-def _answer(model: Model, item: Any, top_k: int) -> Steps:
+def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:
     task = processor(model.bundle.manifest.task)
     windows = task.prepare(model.tokenise, item)
     outputs = []
-    for one in windows:
-        outputs += model.outputs([one])
+    for window in windows:
+        outputs += model.outputs([window])
         yield None
     answer = task.answer(outputs, windows, model.bundle.manifest.labels, top_k)
-    truncated = any(one.truncated for one in windows)
-    yield {**answer, "truncated": truncated}, sum(len(one.ids) for one in windows), 0
+    truncated = any(window.truncated for window in windows)
+    yield ItemAnswer({**answer, "truncated": truncated}, sum(len(window.ids) for window in windows), 0)
 
 
-def _generate(model: Model, item: Any, sampling: Sampling) -> Steps:
+def _generate(model: Model, item: object, sampling: Sampling) -> Steps[ItemAnswer]:
     from edgekit.runtime.generate.answer import whole
     from edgekit.runtime.tokenise import checked
 
-    assert model.language is not None, "the caller looked"
+    assert model.language is not None, "the caller checked it"
     prompt = checked(item)
     pieces = []
     for piece in model.language.stream(prompt, sampling):
         pieces.append(piece)
         yield None
     answer = whole(pieces, len(model.language.encode(prompt)))
-    yield answer.document(), answer.prompt_tokens, len(answer.tokens)
+    yield ItemAnswer(answer.document(), answer.prompt_tokens, len(answer.tokens))

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: texts in, named columns out, as JSON or in Triton's binary extension.
+"""Tensors of the Open Inference Protocol, as JSON or in Triton's binary extension: input texts, and output columns.
 
 https://github.com/kserve/open-inference-protocol and triton-inference-server/server, docs/protocol/extension_binary_data.md
 """
@@ -6,12 +6,13 @@ https://github.com/kserve/open-inference-protocol and triton-inference-server/se
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.serve.message import Refusal, check_names
 
 __all__ = ["Column", "read_texts", "write_columns"]
@@ -28,18 +29,18 @@ class Column:
     datatype: str
     """BYTES, FP32, INT64 or BOOL."""
     shape: tuple[int, ...]
-    data: list[Any]
-    """Row by row."""
+    data: Sequence[JsonValue]
+    """Row by row; texts where the datatype is BYTES."""
 
     def binary(self) -> bytes:
-        """As the binary extension has it: little endian; each text after its length in 4 bytes."""
+        """In the binary extension's format: little-endian; each text after its length in 4 bytes."""
         if self.datatype == "BYTES":
-            encoded = [text.encode("utf-8", "replace") for text in self.data]
+            encoded = [str(text).encode("utf-8", "replace") for text in self.data]
             return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
         return np.asarray(self.data, dtype=DTYPES[self.datatype]).tobytes()
 
 
-def read_texts(tensor: Any, where: str, batch: int, blob: memoryview) -> tuple[str, list[str | bytes], int]:
+def read_texts(tensor: object, where: str, batch: int, blob: memoryview) -> tuple[str, list[str | bytes], int]:
     """(name, texts, bytes taken from `blob`) of one input tensor of shape [n] or [n, 1] with 1 <= n <= `batch`.
 
     Raises:
@@ -75,12 +76,12 @@ def read_texts(tensor: Any, where: str, batch: int, blob: memoryview) -> tuple[s
     return name, _binary_texts(blob[:size], shape[0], where), size
 
 
-def write_columns(columns: list[Column], binary: set[str]) -> tuple[list[dict[str, Any]], bytes]:
-    """Output tensors, and the bytes of those named in `binary`, which follow the JSON."""
-    documents: list[dict[str, Any]] = []
+def write_columns(columns: list[Column], binary: set[str]) -> tuple[list[JsonObject], bytes]:
+    """(output tensors, bytes that follow the JSON: the data of those named in `binary`)."""
+    documents: list[JsonObject] = []
     parts = []
     for column in columns:
-        document: dict[str, Any] = {"name": column.name, "datatype": column.datatype, "shape": list(column.shape)}
+        document: dict[str, JsonValue] = {"name": column.name, "datatype": column.datatype, "shape": list(column.shape)}
         if column.name in binary:
             parts.append(column.binary())
             document["parameters"] = {"binary_data_size": len(parts[-1])}
@@ -90,7 +91,7 @@ def write_columns(columns: list[Column], binary: set[str]) -> tuple[list[dict[st
     return documents, b"".join(parts)
 
 
-def _json_texts(data: Any, shape: list[int], where: str) -> list[str | bytes]:
+def _json_texts(data: object, shape: list[int], where: str) -> list[str | bytes]:
     if not isinstance(data, list):
         raise Refusal(400, "no list of texts", where=where, fix='give "data": ["...", ...]')
     if len(shape) == 2 and all(isinstance(row, list) for row in data):
@@ -105,13 +106,13 @@ def _json_texts(data: Any, shape: list[int], where: str) -> list[str | bytes]:
 
 def _binary_texts(blob: memoryview, count: int, where: str) -> list[str | bytes]:
     texts: list[str | bytes] = []
-    place = 0
-    while place < len(blob) and len(texts) <= count:
-        if place + 4 > len(blob):
+    position = 0
+    while position < len(blob) and len(texts) <= count:
+        if position + 4 > len(blob):
             break
-        (size,) = struct.unpack_from("<I", blob, place)
-        texts.append(bytes(blob[place + 4 : place + 4 + size]))
-        place += 4 + size
-    if place != len(blob) or len(texts) != count:
+        (size,) = struct.unpack_from("<I", blob, position)
+        texts.append(bytes(blob[position + 4 : position + 4 + size]))
+        position += 4 + size
+    if position != len(blob) or len(texts) != count:
         raise Refusal(400, f"the binary data is not {count} texts, each after its length in 4 bytes", where=where)
     return texts

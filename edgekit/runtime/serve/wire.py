@@ -189,7 +189,7 @@ def _parse(lines: list[str]) -> Head:
             raise Refusal(400, f"not a header: {line[:60]!r}", where="headers", close=True)
         name = name.lower()
         if name in headers and name in ("content-length", "transfer-encoding", "host", "content-type"):
-            raise Refusal(400, f"{name} stands twice", where="headers", close=True)
+            raise Refusal(400, f"duplicate header {name}", where="headers", close=True)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     if parts[2] == "HTTP/1.1" and "host" not in headers:
         raise Refusal(400, "no Host", where="headers", close=True)

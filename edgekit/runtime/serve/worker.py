@@ -1,8 +1,7 @@
-"""The one thread that asks the model, and the bounded queue before it.
+"""The one thread that runs the model, and its bounded queue.
 
-Each text is run by itself, so waiting to fill a batch would gain nothing: dynamic INT8 finds one activation range for a whole
-batch, and an answer would depend on its neighbours. A language model keeps one cache and uses every core, so it too
-answers one request after another.
+There is no batching across requests: dynamic INT8 finds one activation range for a whole batch, so an answer would depend on the
+other texts. A language model keeps one cache and uses every core, so it too answers one request after another.
 """
 
 from __future__ import annotations
@@ -14,65 +13,73 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from edgekit.runtime.serve.message import Refusal
 
 __all__ = ["Job", "Steps", "Worker"]
 
-Steps = Generator[Any, None, None]
-"""Work in pieces: after each the worker looks whether anybody still waits; None is no piece, only such a moment."""
+T = TypeVar("T")
+Steps: TypeAlias = Generator[T | None, None, None]
+"""Work in steps, each of which yields a result, or None. Between steps the worker checks whether the job was cancelled."""
 
 
-class Job:
-    """Work of one request: `steps` run in the worker's thread, what they yield arrives here, in the loop's."""
+class Job(Generic[T]):
+    """Work of one request: `steps` run in the worker's thread; iterate over their results in the event loop's."""
 
-    def __init__(self, worker: Worker, steps: Steps) -> None:
+    def __init__(self, worker: Worker, steps: Steps[T]) -> None:
         self.steps = steps
-        self.gone = False
-        """Whether nobody waits for the rest; the worker stops after the step it is at."""
+        self.cancelled = False
+        """Whether nobody waits for the rest; the worker stops after the current step."""
         self._worker = worker
         self._loop = asyncio.get_running_loop()
-        self._made: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
+        self._results: asyncio.Queue[tuple[T | None, Exception | None]] = asyncio.Queue()
 
-    def __aiter__(self) -> Job:
+    def __aiter__(self) -> Job[T]:
         return self
 
-    async def __anext__(self) -> Any:
-        """The next thing made.
+    async def __anext__(self) -> T:
+        """The next result.
 
         Raises:
             Exception: what the steps raised.
         """
-        made, fault = await self._made.get()
+        result, fault = await self._results.get()
         if fault is not None:
             raise fault
-        return made
+        return cast(T, result)
 
     def cancel(self) -> None:
-        """Give up its place in the queue, or the rest of its steps; nothing where it is done."""
-        self.gone = True
+        """Leave the queue, or skip the remaining steps; no effect on a job that is done."""
+        self.cancelled = True
         self._worker.forget(self)
 
-    def give(self, made: Any, fault: BaseException | None = None) -> None:
-        """Hand on, from the worker's thread."""
+    def give(self, result: T) -> None:
+        """Hand a result over, from the worker's thread."""
+        self._put((result, None))
+
+    def fail(self, fault: Exception) -> None:
+        """End the iteration with `fault`, from the worker's thread."""
+        self._put((None, fault))
+
+    def _put(self, item: tuple[T | None, Exception | None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._made.put_nowait, (made, fault))
+            self._loop.call_soon_threadsafe(self._results.put_nowait, item)
         except RuntimeError:  # the loop has ended, and with it whoever waited
-            self.gone = True
+            self.cancelled = True
 
 
 class Worker:
-    """A thread that works on jobs in the order they came."""
+    """A thread that does jobs in the order of their arrival."""
 
     def __init__(self, places: int) -> None:
         """`places`: jobs that may wait."""
         self.places = places
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job[Any]] = deque()
         self._change = threading.Condition()
         self._over = False
         self._mean = 0.0
-        """Seconds of a job, smoothed."""
+        """Seconds of a job, exponentially smoothed."""
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -81,8 +88,8 @@ class Worker:
         """Jobs in the queue."""
         return len(self._waiting)
 
-    def submit(self, steps: Steps) -> Job:
-        """Put work in the queue; call it in an event loop.
+    def submit(self, steps: Steps[T]) -> Job[T]:
+        """Put work in the queue; called in an event loop.
 
         Raises:
             Refusal: 503 where the queue is full, with the seconds after which there may be room.
@@ -99,18 +106,18 @@ class Worker:
             self._change.notify()
         return job
 
-    def forget(self, job: Job) -> None:
+    def forget(self, job: Job[Any]) -> None:
         """Take `job` out of the queue, if it is still there."""
         with self._change:
             if job in self._waiting:
                 self._waiting.remove(job)
 
     def close(self, seconds: float) -> bool:
-        """Forget what waits, and wait up to `seconds` for the step at hand; True where the thread has ended."""
+        """Cancel all jobs in the queue and wait up to `seconds` for the current step; True where the thread has ended."""
         with self._change:
             self._over = True
             for job in self._waiting:
-                job.gone = True
+                job.cancelled = True
             self._change.notify()
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -127,13 +134,13 @@ class Worker:
             self._work(job)
             self._mean += 0.1 * (time.monotonic() - started - self._mean)
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: Job[T]) -> None:
         try:
-            with closing(job.steps):  # a generation keeps its cache for the next prompt that begins alike
-                while not (job.gone or self._over):
-                    if (made := next(job.steps)) is not None:
-                        job.give(made)
+            with closing(job.steps):  # closing a generation keeps its cache for a later prompt with the same beginning
+                while not (job.cancelled or self._over):
+                    if (result := next(job.steps)) is not None:
+                        job.give(result)
         except StopIteration:
-            job.give(None, StopAsyncIteration())
-        except Exception as fault:  # it belongs to the request; the next one is answered whatever it was
-            job.give(None, fault)
+            job.fail(StopAsyncIteration())
+        except Exception as fault:  # it fails this request, whatever it is; the next one is answered
+            job.fail(fault)

@@ -98,7 +98,7 @@ def test_a_compressed_body(classifying: Server) -> None:
         (b"[" * 9000, "nested too deeply"),
         (b'{"inputs": ' * 1500 + b"1" + b"}" * 1500, "nested too deeply"),
         (b'{"id": "\xff"}', "not valid UTF-8"),
-        (b'{"id": 1, "id": 2}', "stands twice"),
+        (b'{"id": 1, "id": 2}', "duplicate key 'id'"),
         (b'{"parameters": NaN}', "no JSON number"),
         (b'{"id": 1' + b"0" * 5000 + b"}", "not sound JSON"),
     ],
@@ -141,11 +141,11 @@ def test_a_tensor_that_cannot_be_used(classifying: Server, change: dict[str, Any
         ({}, "no input tensors"),
         ({"inputs": []}, "no input tensors"),
         ({"inputs": {"text": 1}}, "no input tensors"),
-        ({"inputs": [TEXT, TEXT]}, "stands twice"),
+        ({"inputs": [TEXT, TEXT]}, "is a duplicate"),
         ({"inputs": [TEXT, TEXT, TEXT]}, "the model reads text"),
         ({"inputs": ["text"]}, "tensor object"),
         ({"inputs": [TEXT], "outputs": [{"name": "lable"}]}, "known: label"),
-        ({"inputs": [TEXT], "outputs": [{"name": "label"}, {"name": "label"}]}, "twice"),
+        ({"inputs": [TEXT], "outputs": [{"name": "label"}, {"name": "label"}]}, "is a duplicate"),
         ({"inputs": [TEXT], "parameters": {"top_k": 0}}, "from 1 to 3"),
         ({"inputs": [TEXT], "parameters": {"topk": 1}}, "did you mean 'top_k'"),
         ({"inputs": [TEXT], "id": 7}, "a text is wanted"),
@@ -174,7 +174,7 @@ def test_binary_data_of_another_size(classifying: Server, size: int, blob: bytes
 def test_an_unknown_address(classifying: Server, path: str) -> None:
     status, _, found = classifying.ask("GET", path)
     assert status == 404
-    assert "nothing here" in json.dumps(found)
+    assert "no such route" in json.dumps(found)
     assert "root:" not in json.dumps(found)
 
 

@@ -193,7 +193,7 @@ def test_what_does_not_end_is_cut_off_and_counted(classifier: Path, transport: s
             assert server.running.end() == 1
             assert time.monotonic() - began > 0.9
         status, found = waits.result(10)
-        assert (status, found["what"]) == (503, "the server ended before the answer was made")
+        assert (status, found["what"]) == (503, "the server shut down before the answer was complete")
 
 
 def test_without_the_extra_it_says_what_to_install(classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
