@@ -13,6 +13,7 @@ from edgekit.errors import BadInput, CheckFailed
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.exporter.head_padding import pad_heads
 from edgekit.models.decoders import Decoder, describe
+from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
@@ -60,18 +61,28 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
 def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, chat_template: bool) -> JsonObject:
     """What `generation.json` says, which edgekit.runtime.generate reads."""
     config = read_json(checkpoint / "config.json")
-    settings = checkpoint / "generation_config.json"
-    ends = (read_json(settings) if settings.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
+    settings = checkpoint / SETTINGS
+    ends = ends_of(config, read_json(settings) if settings.is_file() else None)
+    if ends.faults:
+        raise BadInput("ids that are none", where=str(checkpoint), faults=ends.faults)
+    ends = ends.within(min(_tokens(checkpoint), decoder.vocabulary))
     first = pad_heads(decoder).layers[0].attention
     return {
         "context": max_length,
-        "eos": [] if ends is None else [ends] if isinstance(ends, int) else list(ends),
-        "bos": config.get("bos_token_id"),
+        "eos": list(ends.eos),
+        "bos": ends.bos,
         "layers": len(decoder.layers),
         "kv_heads": first.kv_heads,
         "head_size": first.head_size,
         "chat_template": CHAT_TEMPLATE if chat_template else None,
     }
+
+
+def _tokens(checkpoint: Path) -> int:
+    """Ids that the tokenizer of a checkpoint knows."""
+    from tokenizers import Tokenizer
+
+    return max(Tokenizer.from_file(str(checkpoint / "tokenizer.json")).get_vocab().values(), default=-1) + 1
 
 
 def _chat_template(checkpoint: Path) -> str | None:

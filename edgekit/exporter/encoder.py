@@ -28,6 +28,8 @@ __all__ = ["FUSED", "OPSET", "export", "to_onnx"]
 OPSET = 20
 """Not 23: `quantize_dynamic` of onnxruntime 1.32 rewrites opset 23's Attention into an invalid QAttention."""
 FUSED = "fused.onnx"
+SAMPLED = 9
+"""Tokens of the input that the exporter traces, fewer where the longest input has fewer."""
 LARGEST = 1_900_000_000
 """Bytes of weights above which a single protobuf file (2 GiB) cannot hold the model."""
 
@@ -66,7 +68,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
         )
     module = graph_of(kind, source).eval()
     names = input_names(checkpoint, pairs=kind.pairs)
-    model = to_onnx(module, _sample(source.config, names), kind.output, max_length)
+    model = to_onnx(module, _sample(source.config, names, min(SAMPLED, max_length)), kind.output, max_length)
     ir.save(model, out / MODEL)
     fusions = fuse(model, max_length)
     ir.save(model, out / FUSED)
@@ -112,15 +114,15 @@ def to_onnx(module: torch.nn.Module, sample: dict[str, torch.Tensor], output: st
     return model
 
 
-def _sample(config: PreTrainedConfig, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Two rows of nine tokens, the second one padded: a mask of ones alone would be traced away."""
+def _sample(config: PreTrainedConfig, names: Sequence[str], length: int) -> dict[str, torch.Tensor]:
+    """Two rows of `length` tokens, the second one padded: a mask of ones alone would be traced away."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, config.vocab_size, (2, 9), generator=generator)
+    ids = torch.randint(0, config.vocab_size, (2, length), generator=generator)
     mask = torch.ones_like(ids)
-    mask[1, 6:] = 0
-    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": (torch.arange(9) > 3).long().expand(2, 9)}
+    mask[1, 2 * length // 3 :] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": (torch.arange(length) > 3).long().expand(2, length)}
     return {name: inputs[name] for name in names}
 
 

@@ -41,7 +41,13 @@ def check_parity(
     session = plain_session(path)
     generator = np.random.default_rng(0)
     worst, faults = 0.0, []
-    for batch, sequence in ((1, 2), (1, 11), (2, min(7, max_length)), (5, min(33, max_length)), (2, max_length)):
+    for batch, sequence in (
+        (1, 2),
+        (1, min(11, max_length)),
+        (2, min(7, max_length)),
+        (5, min(33, max_length)),
+        (2, max_length),
+    ):
         ids = generator.integers(0, config.vocab_size, (batch, sequence))
         mask = np.ones_like(ids)
         for row in range(1, batch):

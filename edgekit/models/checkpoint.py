@@ -24,6 +24,8 @@ from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, che
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
+from edgekit.models.tensor_names import RENAMED, named_now
+from edgekit.models.tokens import token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,8 +36,6 @@ SHAPES = "edgekit.json"
 CLASSIFIER = "AutoModelForSequenceClassification"
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
 """Classes whose outputs have labels."""
-RENAMED = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
-"""Tensors that files call otherwise than the modules of transformers do, by architecture: name in the file -> name in the module."""
 
 
 def resolve(source: str | Path, revision: str | None = None) -> Path:
@@ -44,6 +44,7 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
     A hub id may end in its revision, as in owner/name@revision.
 
     Raises:
+        BadInput: a hub model of files that must not be loaded, or an encoder whose tokenizer has tokens that its embedding lacks.
         NotPossibleHere: a hub id without a network.
     """
     if Path(source).is_dir():
@@ -53,7 +54,7 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
     try:
         # Everything but weights in other formats, so that a pickle-only model is seen as one and refused.
         name, _, pinned = str(source).partition("@")
-        return Path(
+        folder = Path(
             snapshot_download(
                 name, revision=revision or pinned or None, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]
             )
@@ -64,6 +65,11 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
             where=str(source),
             fix="check the id and the network, or name a local folder",
         ) from fault
+    raw = check_files(folder)
+    ids = token_ids(read_json(folder / "tokenizer.json"), raw)
+    if raw.get("model_type") in ENCODERS and ids is not None and ids.fault is not None:  # of a folder the plan says so
+        raise BadInput(ids.fault, where=str(source))
+    return folder
 
 
 def load(
@@ -209,9 +215,9 @@ def _fill(model: PreTrainedModel, tensors: Tensors, *, fresh: bool) -> None:
     `stored_as`: name in the model -> name in the file.
     """
     base, state = model.base_model_prefix, model.state_dict()
-    renamed = RENAMED.get(model.config.model_type, {})
-    stored_as = {renamed.get(name, name): name for name in tensors.shapes if not name.endswith("position_ids")}
-    if model.config.model_type in decoder_types():
+    architecture = model.config.model_type
+    stored_as = {named_now(name, architecture): name for name in tensors.shapes if not name.endswith("position_ids")}
+    if architecture in decoder_types():
         if not any(name.startswith(f"{base}.") for name in stored_as):  # saved without its head, as the first GPT-2 was
             stored_as = {f"{base}.{name}" if f"{base}.{name}" in state else name: stored for name, stored in stored_as.items()}
         stored_as = {name: stored for name, stored in stored_as.items() if name in state or not BUFFERS.search(name)}

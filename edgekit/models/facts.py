@@ -10,8 +10,10 @@ from typing import Any
 
 from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
+from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.positions import positions_of
 from edgekit.models.shards import tensor_shapes
+from edgekit.models.tokens import TokenIds, longest_of, token_ids
 
 __all__ = ["HEADS", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
 
@@ -55,6 +57,12 @@ class ModelFacts:
     """Whether all layers have exactly `heads` and `intermediate_size`."""
     positions: int | None = None
     """Tokens that it has positions for."""
+    longest: int | None = None
+    """Tokens that transformers' tokenizer cuts a text to."""
+    token_ids: TokenIds | None = None
+    """The tokenizer's ids beside the embedding's rows; None where a step has changed them."""
+    odd_ends: tuple[str, ...] = ()
+    """What its files call the end or the beginning of a text and is no token id."""
     tokenizer: str | None = None
     """Kind of the tokenizer's model, as `tokenizer.json` names it: WordPiece, Unigram, BPE."""
     vocabulary: Mapping[str, object] | None = None
@@ -83,7 +91,8 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         heads, neurons = (max(sizes) for sizes in zip(*shapes, strict=True))
         size |= {"layers": len(shapes), "heads": heads, "kv_heads": heads, "intermediate_size": neurons}
     architecture = config.get("model_type")
-    model = _document(folder / "tokenizer.json").get("model")
+    document, settings = _document(folder / "tokenizer.json"), folder / SETTINGS
+    model = document.get("model")
     kind, vocabulary = (model.get("type"), model.get("vocab")) if isinstance(model, dict) else (None, None)
     tensors = _tensors(folder)
     matrices = None if tensors is None else [name for name, shape in tensors.items() if len(shape) == 2]
@@ -97,6 +106,9 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         intermediate_size=size["intermediate_size"],
         uniform=len(set(shapes)) <= 1,
         positions=positions_of(config),
+        longest=longest_of(_document(folder / "tokenizer_config.json")),
+        token_ids=token_ids(document, config),
+        odd_ends=ends_of(config, _document(settings) if settings.is_file() else None).faults,
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
         labels=_labels(config.get("id2label")),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.models.shards import WHOLE, weight_files
+from edgekit.models.shards import WHOLE, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = ["GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json"]
@@ -20,6 +21,24 @@ POOLING = "1_Pooling/config.json"
 """Where sentence-transformers says how token embeddings are pooled into one."""
 MODEL_FILES = ("config.json", "edgekit.json", POOLING, *TOKENIZER_FILES, *GENERATION_FILES)
 """The files of a checkpoint besides its weights."""
+ADAPTER = "adapter_config.json"
+"""What peft writes beside an adapter's weights, which alone are no model."""
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Number formats of weights that are read."""
+PACKED = (
+    ".qweight",
+    ".qzeros",
+    ".g_idx",
+    ".absmax",
+    ".quant_map",
+    ".SCB",
+    ".weight_packed",
+    ".weight_scale",
+    ".weight_scale_inv",
+)
+"""What the names of tensors end in where weights are quantized already: GPTQ and AWQ, bitsandbytes, compressed-tensors, fp8."""
+VOCABULARIES = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model")
+"""What slow tokenizers are kept in."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -44,10 +63,13 @@ def check_files(folder: Path) -> dict[str, Any]:
     """The configuration of checkpoint `folder`, after refusing what must not be loaded.
 
     Raises:
-        BadInput: a pickle checkpoint, missing weights, an index that cannot be used, custom code, no fast tokenizer.
+        BadInput: an adapter, a pickle checkpoint, missing weights, an index that cannot be used, weights that are quantized already,
+            custom code, no fast tokenizer.
     """
     if not folder.is_dir():
         raise BadInput("no such model folder", where=str(folder))
+    if (folder / ADAPTER).is_file():
+        _refuse_adapter(folder)
     config = read_json(folder / "config.json")
     if "auto_map" in config:
         raise BadInput(
@@ -64,9 +86,41 @@ def check_files(folder: Path) -> dict[str, Any]:
                 fix="convert it to model.safetensors on a machine that you can lose",
             )
         raise BadInput(f"no {WHOLE}", where=str(folder))
+    _refuse_quantized(folder, config)
     if not (folder / "tokenizer.json").is_file():
-        raise BadInput("no tokenizer.json", where=str(folder), fix="save the model's fast tokenizer into the folder")
+        slow = next((f", only {name}" for name in VOCABULARIES if (folder / name).is_file()), "")
+        raise BadInput(
+            f"no tokenizer.json{slow}",
+            where=str(folder),
+            fix="write one into the folder: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
+        )
     return config
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Say what an adapter's folder is, and whose. transformers would load its base even where whole weights lie beside it."""
+    base = read_json(folder / ADAPTER).get("base_model_name_or_path")
+    of = f" of {base}" if isinstance(base, str) and base else ""
+    raise BadInput(
+        f"an adapter{of} ({ADAPTER}), which is no model by itself",
+        where=str(folder),
+        fix="merge it into its base (peft: merge_and_unload, then save_pretrained) and name the folder that this writes",
+    )
+
+
+def _refuse_quantized(folder: Path, config: Mapping[str, object]) -> None:
+    fix = "use the checkpoint that it was quantized from, in float32, float16 or bfloat16: edgekit quantizes for the target itself"
+    settings = config.get("quantization_config")
+    if settings is not None:
+        method = settings.get("quant_method") if isinstance(settings, dict) else None
+        raise BadInput(
+            f"this model is quantized already (quantization_config, {method or 'of no method'})",
+            where=str(folder / "config.json"),
+            fix=f"{fix}; where the weights are whole, take quantization_config out of config.json",
+        )
+    for name, kind in tensor_types(folder).items():
+        if name.endswith(PACKED) or (name.endswith(".weight") and kind not in FLOATS):
+            raise BadInput(f"its weights are quantized already: {name} is {kind}", where=str(folder), fix=fix)
 
 
 def input_names(folder: Path, *, pairs: bool) -> list[str]:

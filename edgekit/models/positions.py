@@ -17,10 +17,14 @@ ROBERTA_PADDING_ID = 1
 
 
 def positions_of(config: Mapping[str, object] | PreTrainedConfig) -> int | None:
-    """Tokens of the longest input that a model has positions for; None where its configuration does not say.
+    """Tokens of the longest input that a model has positions for; None where its configuration does not say, or where it has no table
+    of positions: a DeBERTa reads relative ones alone unless `position_biased_input` is set (transformers, DebertaV2Embeddings).
 
     `config`: the document of a checkpoint's config.json, or what transformers made of it.
     """
+    biased = _field(config, "position_biased_input")  # true where a file does not say
+    if _field(config, "model_type") == "deberta-v2" and biased is False:
+        return None
     positions = _field(config, "max_position_embeddings")
     return positions - (first_position(config) or 0) if isinstance(positions, int) else None
 

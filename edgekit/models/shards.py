@@ -18,7 +18,7 @@ from edgekit.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INDEX", "WHOLE", "Tensors", "open_tensors", "tensor_shapes", "weight_files"]
+__all__ = ["INDEX", "WHOLE", "Tensors", "open_tensors", "tensor_shapes", "tensor_types", "weight_files"]
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
@@ -86,6 +86,15 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return open_tensors(folder).shapes
 
 
+def tensor_types(folder: Path) -> dict[str, str]:
+    """Number format of each tensor of checkpoint `folder`, as safetensors calls it (F32, BF16, F8_E4M3, …), off the headers of its files.
+
+    Raises:
+        BadInput: a header that cannot be read.
+    """
+    return {name: kind for path in weight_files(folder) if path.name != INDEX for name, (_, kind) in _header(path).items()}
+
+
 def open_tensors(folder: Path) -> Tensors:
     """The tensors of checkpoint `folder`; of them only shapes are read here.
 
@@ -97,7 +106,7 @@ def open_tensors(folder: Path) -> Tensors:
     if not files:
         raise BadInput(f"no {WHOLE}", where=str(folder))
     shards = [path for path in files if path.name != INDEX]
-    headers = {path: _header(path) for path in shards}
+    headers = {path: {name: shape for name, (shape, _) in _header(path).items()} for path in shards}
     if len(files) > len(shards):
         _agree(_index(folder), headers, folder)
     shapes = {name: shape for header in headers.values() for name, shape in header.items()}
@@ -159,8 +168,8 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return document
 
 
-def _header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor of a safetensors file.
+def _header(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and number format of each tensor of a safetensors file.
 
     Raises:
         BadInput: no such header.
@@ -172,7 +181,8 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
             if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
                 raise BadInput("not a readable safetensors file: a header beyond 100 MB", where=str(path))
         with safe_open(path, framework="np") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError) as fault:
         raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
 

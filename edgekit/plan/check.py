@@ -76,7 +76,7 @@ def _serves_other(method: Method[MethodSettings], kind: Kind) -> str:
 
 def _checkpoint_faults(method: Method[MethodSettings], settings: MethodSettings, context: StepContext) -> list[str]:
     """Checkpoints that a step names and that are not there, or that cannot read as long an input as the original."""
-    faults = []
+    faults, encoder = [], find_task(context.recipe.task).kind == "encoder"
     for setting, names in method.named_checkpoints(settings).items():
         for name in names:
             facts = context.checkpoint(name)
@@ -86,4 +86,6 @@ def _checkpoint_faults(method: Method[MethodSettings], settings: MethodSettings,
                 faults.append(
                     f"{setting}: {name} has positions for {facts.positions} tokens, but max_length is {context.recipe.model.max_length}"
                 )
+            elif facts.token_ids is not None and facts.token_ids.fault is not None and encoder:
+                faults.append(f"{setting}: {name}: {facts.token_ids.fault}")
     return faults

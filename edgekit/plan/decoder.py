@@ -64,7 +64,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     """What a recipe cannot have a language model do: architectures, training, number formats and providers that are not supported."""
     from edgekit.models.decoders import decoder_types
 
-    architecture, faults = original.architecture, []
+    architecture, faults = original.architecture, list(original.odd_ends)
     if architecture is not None and architecture not in decoder_types():
         known = ", ".join(decoder_types())
         faults.append(f"model: no decoder of architecture {architecture!r} is known here; use one of {known}")

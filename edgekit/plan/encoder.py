@@ -67,7 +67,8 @@ class ScoreSettings:
 
 def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:
     """What a recipe cannot have an encoder do: training without labels, columns that the task does not read, inputs longer than the
-    model has positions for, a cache, and number formats that `host` could write but neither audit nor score."""
+    model has positions for or its tokenizer gives, tokens that its embedding has no row for, a cache, and number formats that `host`
+    could write but neither audit nor score."""
     task, faults = encoder_task(recipe.task), []
     if isinstance(recipe.quantize, WeightOnly) and recipe.quantize.cache != "float32":
         faults.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
@@ -82,6 +83,13 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
+    if original.longest is not None and recipe.model.max_length > original.longest:
+        faults.append(
+            f"model, max_length: {recipe.model.max_length} tokens, but transformers cuts this model's texts to {original.longest} "
+            f"(tokenizer_config.json, model_max_length); ask for {original.longest} or fewer, or correct the file"
+        )
+    if original.token_ids is not None and original.token_ids.fault is not None:
+        faults.append(f"model: {original.token_ids.fault}")
     if host is not None:
         faults += [
             f"{target.name}: bf16 has kernels on the {target.provider} alone, and this machine, which has to audit and score the "

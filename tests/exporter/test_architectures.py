@@ -213,9 +213,14 @@ def test_masks_and_positions_by_family(family: str) -> None:
 def test_the_longest_input_runs_and_one_token_more_has_no_position(family: str) -> None:
     model = build(family)
     longest = positions_of(model.config)
-    assert longest is not None and longest == 40 - {"mpnet": 2, "roberta": 2, "xlm-roberta": 2}.get(family, 0)
+    if family == "deberta-v2":  # relative positions alone: no table that could end
+        assert longest is None
+        longest = 60
+    else:
+        assert longest == 40 - {"mpnet": 2, "roberta": 2, "xlm-roberta": 2}.get(family, 0)
     with torch.no_grad():
         assert model(**rows(model, 1, longest)).logits.isfinite().all()
+        assert longest is not None
         if family not in {"deberta-v2", "modernbert"}:  # relative and rotary positions have no end
             with pytest.raises((IndexError, RuntimeError)):
                 model(**rows(model, 1, longest + 1))

@@ -108,6 +108,14 @@ def test_longer_inputs_than_the_model_has_positions_for(tiny_model: Path, tmp_pa
         export(tiny_model, tmp_path, task="text-classification", max_length=99)
 
 
+def test_the_shortest_longest_input_that_a_recipe_may_ask_for(tiny_model: Path, tmp_path: Path) -> None:
+    export(tiny_model, tmp_path, task="text-classification", max_length=8)
+    session = onnxruntime.InferenceSession(str(tmp_path / "fused.onnx"), providers=["CPUExecutionProvider"])
+    for length in (2, 8):
+        ids = np.full((1, length), 7)
+        assert np.isfinite(session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]).all()
+
+
 def test_calibration_rows_are_drawn_hashed_and_disjoint(tiny_artifact: Path, tmp_path: Path) -> None:
     made = choose_rows(tiny_artifact, tmp_path, 16, seed=1)
     rows = [json.loads(line) for line in (tmp_path / "calibration.jsonl").read_text().splitlines()]

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.config.target import load_target
-from edgekit.models.facts import ModelFacts
+from edgekit.models.facts import ModelFacts, facts_of_checkpoint
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
 
@@ -124,6 +124,26 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
     assert faults_in(sparse, str(tmp_path)) == [
         "compress 1, prune-unstructured: pattern 2:4 does not divide intermediate size of 50"
     ]
+
+
+def test_what_a_checkpoints_tokenizer_says_is_held_against_its_model(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(
+        '{"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<x>"}]}'
+    )
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 64}')
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "vocab_size": 2, "max_position_embeddings": 512}')
+    asked = recipe("text-classification", {**DISTILL, "teachers": ["t"]})
+    asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
+    beyond, cut = (
+        "3 token ids, its embedding 2 rows (config.json, vocab_size): '<x>'",
+        "transformers cuts this model's texts to 64",
+    )
+    faults = faults_in(asked, str(tmp_path), checkpoints={"t": facts_of_checkpoint(str(tmp_path))})
+    assert any(beyond in fault and fault.startswith("model: ") for fault in faults)
+    assert any(beyond in fault and "teachers: t: " in fault for fault in faults)
+    assert any(cut in fault and "tokenizer_config.json, model_max_length" in fault for fault in faults)
+    speaks = recipe_model().model_validate({"schema": 1, "task": "text-generation", "model": {"id": "m"}, "data": DATA})
+    assert not any(beyond in fault or cut in fault for fault in faults_in(speaks, str(tmp_path)))
 
 
 def test_only_a_language_model_has_a_cache() -> None:

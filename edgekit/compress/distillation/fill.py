@@ -19,6 +19,7 @@ from edgekit.compress.distillation.augment import new_rows
 from edgekit.errors import BadInput
 from edgekit.models.files import check_files, read_json
 from edgekit.models.shards import open_tensors
+from edgekit.models.tensor_names import named_now
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import write_atomically
@@ -34,8 +35,6 @@ CHANGED = 0.2
 """Probability that one word is masked; at least one of each text is."""
 CANDIDATES = 15
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
-LEGACY = {".gamma": ".weight", ".beta": ".bias"}
-"""Names of a normalisation's tensors in the oldest checkpoints."""
 
 
 def filled_rows(
@@ -74,7 +73,7 @@ def masked_language_model(folder: Path) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         model = builder.from_config(config, dtype=torch.float32)
     tensors = open_tensors(folder)
-    given = {_named_now(name): tensors.read(name).to(torch.float32) for name in tensors.shapes}
+    given = {named_now(name): tensors.read(name).to(torch.float32) for name in tensors.shapes}
     state = model.state_dict()
     wrong = [name for name in given if name in state and given[name].shape != state[name].shape]
     absent = model.load_state_dict(
@@ -198,10 +197,3 @@ def _mask_of(folder: Path, tokenizer: Tokenizer) -> tuple[str, int]:
 
 def _head_alone(absent: list[str], model: PreTrainedModel) -> bool:
     return not any(name.startswith(f"{model.base_model_prefix}.") for name in absent)
-
-
-def _named_now(name: str) -> str:
-    for old, new in LEGACY.items():
-        if name.endswith(f"LayerNorm{old}"):
-            return name.removesuffix(old) + new
-    return name

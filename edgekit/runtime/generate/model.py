@@ -41,7 +41,7 @@ class LanguageModel:
     graph: Graph
     tokenizer: Any
     tokens: int
-    """Ids that the tokenizer knows; only these are ever chosen."""
+    """Ids that both tokenizer and model know; only these are ever chosen."""
     generation: Generation
     template: Template | None = None
     prefixes: Prefixes = field(default_factory=Prefixes)
@@ -63,7 +63,11 @@ class LanguageModel:
         if not len(ids):
             raise BadInput("the prompt is empty: no tokens are left of it", fix="give at least one word")
         if ids.min() < 0 or ids.max() >= self.graph.vocabulary:
-            raise BadInput(f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {self.graph.vocabulary}")
+            token = self.tokenizer.id_to_token(int(ids.max())) if ids.max() > 0 else None
+            raise BadInput(
+                f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {self.graph.vocabulary}",
+                fix=f"leave {token!r} out, which this model does not read" if token else "",
+            )
         return ids
 
     def _rendered(self, messages: Sequence[Message]) -> str:
@@ -238,22 +242,21 @@ def language_model(
     found.no_padding()
     found.no_truncation()
     size, vocabulary = max(found.get_vocab().values(), default=-1) + 1, graph.vocabulary
-    if size > vocabulary:
-        raise BadInput(
-            f"the tokenizer has {size} token ids, more than the model's vocabulary of {vocabulary}", where=str(tokenizer)
-        )
     if size + PADDING < vocabulary:
         raise BadInput(
             f"the model's vocabulary of {vocabulary} is far more than the tokenizer's {size} token ids", where=str(tokenizer),
             fix="use the tokenizer that the model was trained with",
         )  # fmt: skip
-    outside = [number for number in (*generation.eos, generation.bos) if number is not None and number >= size]
+    known = min(size, vocabulary)  # a token beyond the embedding, as Gemma 3's for images, is refused where a prompt holds it
+    outside = [number for number in (*generation.eos, generation.bos) if number is not None and number >= known]
     if outside:
-        raise BadInput(f"eos or bos {outside[0]} is not among the tokenizer's {size} token ids", where="edgekit.generation")
+        raise BadInput(
+            f"eos or bos {outside[0]} is not among the {known} token ids of tokenizer and model", where="edgekit.generation"
+        )
     names = {"bos_token": generation.bos, "eos_token": generation.eos[0] if generation.eos else None}
     tokens = {name: str(found.id_to_token(number)) for name, number in names.items() if number is not None}
     chat = load_template(template, tokens) if template is not None else None
-    return LanguageModel(graph, found, size, generation, chat, Prefixes(prefix_bytes))
+    return LanguageModel(graph, found, known, generation, chat, Prefixes(prefix_bytes))
 
 
 def asked(item: Any, *, chat: bool) -> Prompt:

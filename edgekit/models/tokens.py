@@ -1,0 +1,53 @@
+"""What a checkpoint's tokenizer files say before anything is loaded: the ids that it gives, and how long an input it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["TokenIds", "longest_of", "token_ids"]
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """The ids of a tokenizer beside the rows of the embedding."""
+
+    count: int
+    """Ids that the tokenizer gives, which are 0 to one less."""
+    rows: int
+    """Rows of the embedding (`vocab_size`)."""
+    first: str
+    """The token of the least id that the embedding has no row for; "" where there is none."""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with it for a model that must read every token; None where nothing is."""
+        if not self.first:
+            return None
+        return (
+            f"its tokenizer has {self.count} token ids, its embedding {self.rows} rows (config.json, vocab_size): {self.first!r} of "
+            "tokenizer.json has none; resize the embedding and train it (resize_token_embeddings), or take the token out"
+        )
+
+
+def token_ids(tokenizer: Mapping[str, object], config: Mapping[str, object]) -> TokenIds | None:
+    """The ids of tokenizer.json and the rows of the model's embedding; None where the documents do not say."""
+    model, added, rows = tokenizer.get("model"), tokenizer.get("added_tokens"), config.get("vocab_size")
+    vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
+    if type(rows) is not int or not isinstance(vocabulary, list | dict):
+        return None
+    if isinstance(vocabulary, list):  # Unigram: (token, score) in order
+        ids = {number: str(entry[0]) for number, entry in enumerate(vocabulary) if isinstance(entry, list) and entry}
+    else:
+        ids = {number: token for token, number in vocabulary.items() if type(number) is int}
+    for token in added if isinstance(added, list) else []:
+        if isinstance(token, dict) and type(token.get("id")) is int:
+            ids[token["id"]] = str(token.get("content"))
+    beyond = min((number for number in ids if number >= rows), default=None)
+    return TokenIds(max(ids, default=-1) + 1, rows, "" if beyond is None else ids[beyond])
+
+
+def longest_of(settings: Mapping[str, object]) -> int | None:
+    """Tokens that transformers' tokenizer cuts a text to (`model_max_length` of tokenizer_config.json); None where it does not."""
+    longest = settings.get("model_max_length")
+    return longest if type(longest) is int and 0 < longest < 1_000_000 else None
