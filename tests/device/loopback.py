@@ -123,7 +123,13 @@ def write_stand_in(path: Path, body: str = "") -> Path:
     return path
 
 
-PROXY = """import os, socket, sys, threading, time
+def drop_after(sent: int, part: Path) -> str:
+    """A body for PROXY: the link breaks after `sent` bytes, once the device has written some of `part`, which may be a pattern."""
+    arrived = f"any(os.path.getsize(path) > 0 for path in glob.glob({str(part)!r}))"
+    return f"if sent > {sent}:\n    while not {arrived}: time.sleep(0.01)\n    os._exit(1)"
+
+
+PROXY = """import glob, os, socket, sys, threading, time
 net = socket.create_connection(("127.0.0.1", {port}))
 def back():
     while data := net.recv(65536):

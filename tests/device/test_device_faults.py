@@ -17,7 +17,7 @@ from edgekit.device.inventory import Device
 from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.host import detect
 from edgekit.progress import Show
-from tests.device.loopback import QUICK, Server, keygen, make_bundle, wait_for
+from tests.device.loopback import QUICK, Server, drop_after, keygen, make_bundle, wait_for
 
 SILENT = Show(silent=True)
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -50,7 +50,12 @@ def large(large_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_a_dropped_link_is_gone_on_with(sshd: Server, proxied: Callable[..., Device], large: Path) -> None:
-    text = fault_on(large, proxied("if sent > 2_500_000: time.sleep(0.3), os._exit(1)", "drop"), NotPossibleHere, "send")
+    text = fault_on(
+        large,
+        proxied(drop_after(2_500_000, sshd.home / "drop/edgekit/*/bundle-ballast.bin.part"), "drop"),
+        NotPossibleHere,
+        "send",
+    )
     assert "the link broke" in text and "goes on where this ended" in text
     assert wait_for(lambda: len(sshd.left("drop")) == 1)
     sent = sent_on(large, sshd.device("drop"))
@@ -118,7 +123,12 @@ def test_bytes_that_change_behind_the_link(sshd: Server, large: Path) -> None:
 
 
 def test_a_file_that_changed_on_the_device_meanwhile(sshd: Server, proxied: Callable[..., Device], large: Path) -> None:
-    fault_on(large, proxied("if sent > 2_500_000: time.sleep(0.3), os._exit(1)", "rot"), NotPossibleHere, "send")
+    fault_on(
+        large,
+        proxied(drop_after(2_500_000, sshd.home / "rot/edgekit/*/bundle-ballast.bin.part"), "rot"),
+        NotPossibleHere,
+        "send",
+    )
     (part,) = (sshd.home / "rot").rglob("*.part")
     whole = next((sshd.home / "rot").rglob("tokenizer.json"))
     for path in (part, whole):

@@ -145,5 +145,5 @@ def test_learned_positions_end_where_they_end(tmp_path: Path) -> None:
     graph = check_graph(open_session(tmp_path / MODEL), stated)
     cache = graph.empty(1, 200)
     graph.run(np.ones((1, 128), dtype=np.int64), cache)
-    with pytest.raises(CheckFailed, match="no place for token 129, though its context is said to be 500"):
+    with pytest.raises(CheckFailed, match="no position for token 129, although the stated context is 500"):
         graph.run(np.array([[1]]), cache)

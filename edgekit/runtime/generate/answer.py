@@ -1,16 +1,20 @@
-"""Answers: one in the making, token by token, and one that is whole."""
+"""Answers of a language model: one that is being generated, token by token, and a complete one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.runtime.generate.detokenise import Detokeniser, Stops
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.sample import Sampler, Sampling
+from edgekit.runtime.jsontypes import JsonObject
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["Answer", "Ids", "Piece", "Row", "whole"]
 
@@ -22,7 +26,7 @@ class Ids:
     ids: np.ndarray
     """int64 (n,)."""
     goes_on: bool
-    """Whether the answer goes on with the prompt's text, so that a space that begins it is part of it; else it is a text of its own."""
+    """Whether the answer continues the prompt's text, so that its leading space is kept; otherwise it is a text of its own."""
 
 
 @dataclass(frozen=True)
@@ -30,42 +34,42 @@ class Piece:
     """What one token adds to an answer."""
 
     text: str
-    """Whole characters that are certain now; "" where the token's text is not yet."""
+    """The characters that are complete with it; "" where the token ends within a character."""
     token: int | None
-    """None where an answer ends without one, interrupted."""
+    """None where an answer ends by an interruption."""
     ended: str | None = None
-    """Why the answer ends with this piece: "stop", "length", "context" or "interrupted"; None where it goes on."""
+    """Why the answer ends with this piece: "stop", "length", "context" or "interrupted"; None before the end."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     text: str
     tokens: tuple[int, ...]
-    """With the one that ended it, where a token did."""
+    """With the end token, if one ended it."""
     ended: str
-    """"stop" (an end token or a stop text), "length" (max_new_tokens), "context" (it is full) or "interrupted"."""
+    """"stop" (an end token or a stop text), "length" (max_new_tokens), "context" (the context is full) or "interrupted"."""
     prompt_tokens: int
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         """As a JSON object."""
         counts = {"prompt_tokens": self.prompt_tokens, "new_tokens": len(self.tokens)}
         return {"text": self.text, "ended": self.ended, **counts}
 
 
 def whole(pieces: Sequence[Piece], prompt_tokens: int) -> Answer:
-    """The answer that `pieces` make; interrupted where the last one does not end it."""
+    """The answer that `pieces` form; interrupted where the last one does not end it."""
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
     ended = pieces[-1].ended if pieces else None
     return Answer("".join(piece.text for piece in pieces), tokens, ended or "interrupted", prompt_tokens)
 
 
 class Row:
-    """One answer in the making, row `number` of its batch."""
+    """One answer that is being generated, row `number` of its batch."""
 
     def __init__(
-        self, number: int, prompt: Ids, sampling: Sampling, *, tokenizer: Any, tokens: int, generation: Generation
+        self, number: int, prompt: Ids, sampling: Sampling, *, tokenizer: Tokenizer, tokens: int, generation: Generation
     ) -> None:
         """`prompt`: fewer tokens than the context; only ids below `tokens` are ever chosen."""
         self.number = number
@@ -73,7 +77,7 @@ class Row:
         """Prompt and answer."""
         wanted = len(prompt.ids) + sampling.max_new_tokens
         self.limit = min(wanted, generation.context)
-        """Most ids that there will be."""
+        """Most ids of prompt and answer."""
         self.over = False
         self._full = "length" if wanted <= generation.context else "context"
         self._eos = frozenset(generation.eos)
@@ -84,7 +88,7 @@ class Row:
         """Choose the next token by its logits float32 (vocabulary,).
 
         Raises:
-            CheckFailed: logits that are not numbers.
+            CheckFailed: NaN or Inf in the logits.
         """
         token = self._sampler.choose(logits)
         self.ids.append(token)

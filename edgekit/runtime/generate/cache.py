@@ -1,7 +1,7 @@
-"""The keys and values of the tokens read so far, and the caches of earlier prompts whose beginnings are used again.
+"""The key/value cache of the tokens read so far, and caches of earlier prompts, which are reused for prompts with the same prefix.
 
-A cache is plain memory that the graph reads and writes in place. What lies behind a row's length is never read (measured:
-NaN there changes nothing), so going back to a shorter prefix is setting a number.
+A cache is plain memory that the graph reads and writes in place. Nothing beyond a row's length is read (measured: NaN there has
+no effect), so going back to a shorter prefix means only setting the length.
 """
 
 from __future__ import annotations
@@ -9,31 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.runtime.errors import NotPossibleHere
 
+if TYPE_CHECKING:
+    from onnxruntime import IOBinding
+
 __all__ = ["LEAST", "PREFIX_BYTES", "Cache", "Prefixes", "common", "empty_cache", "rounded"]
 
 LEAST = 64
-"""Tokens; capacities are this, doubled until it is enough, so that a conversation does not move at every turn."""
+"""Tokens; capacities are this times a power of two, so that the cache of a conversation is not copied at every turn."""
 PREFIX_BYTES = 256 * 1024**2
-"""Bytes of the tokens in earlier caches that are kept."""
+"""Most bytes of tokens in the earlier caches that are kept."""
 
 
 @dataclass
 class Cache:
-    """Keys and values of some rows, each with its own number of tokens."""
+    """Keys and values of a batch of rows, each with its own number of tokens."""
 
     keys: list[np.ndarray]
     """(rows, kv_heads, capacity, head_size) of each layer."""
     values: list[np.ndarray]
     """Likewise."""
     lengths: np.ndarray
-    """int64 (rows,): tokens of each row that are in the cache."""
-    binding: Any = field(default=None, compare=False)
+    """int64 (rows,): number of tokens in each row."""
+    binding: IOBinding | None = field(default=None, compare=False)
     """ONNX Runtime's binding to this memory, made by the first run."""
 
     @property
@@ -42,12 +45,12 @@ class Cache:
 
     @property
     def held(self) -> int:
-        """Bytes of the tokens; the system has given memory for hardly more."""
+        """Bytes of the tokens; the system has committed little more memory than that."""
         whole = sum(array.nbytes for array in (*self.keys, *self.values))
         return whole * int(self.lengths.sum()) // (self.capacity * len(self.lengths))
 
     def rows(self, start: int, stop: int) -> Cache:
-        """Rows [start, stop) as a cache over the same memory and the same lengths."""
+        """Rows [start, stop) as a view: the same memory and lengths."""
         if (start, stop) == (0, len(self.lengths)):
             return self
         return Cache(
@@ -62,17 +65,17 @@ class Cache:
 
 
 def empty_cache(shapes: Sequence[tuple[int, int]], dtype: np.dtype[Any], rows: int, capacity: int) -> Cache:
-    """A cache of layers with (kv_heads, head_size) each; the system gives its memory page by page as tokens come.
+    """A cache of layers with (kv_heads, head_size) each; the system commits its memory page by page as tokens are written.
 
     Raises:
-        NotPossibleHere: the machine has not got the memory.
+        NotPossibleHere: not enough memory.
     """
     try:
         keys, values = (
             [np.zeros((rows, heads, capacity, size), dtype=dtype) for heads, size in shapes] for _ in ("key", "value")
         )
     except MemoryError:
-        size = 2 * rows * capacity * dtype.itemsize * sum(heads * width for heads, width in shapes)
+        size = 2 * rows * capacity * dtype.itemsize * sum(heads * head_size for heads, head_size in shapes)
         raise NotPossibleHere(
             f"a cache of {size / 1e6:,.0f} MB for {rows} x {capacity} tokens does not fit in memory",
             fix="ask for fewer tokens or fewer rows",
@@ -86,14 +89,14 @@ def rounded(tokens: int, context: int) -> int:
 
 
 def common(first: np.ndarray, second: np.ndarray) -> int:
-    """How many ids two sequences share from the start."""
+    """Length of the common prefix of two sequences of ids."""
     shorter = min(len(first), len(second))
     differ = np.flatnonzero(first[:shorter] != second[:shorter])
     return int(differ[0]) if len(differ) else shorter
 
 
 class Prefixes:
-    """Caches of earlier prompts with their answers, the latest last, together at most `limit` bytes."""
+    """Caches of earlier prompts with their answers, the latest last, at most `limit` bytes in all."""
 
     def __init__(self, limit: int = PREFIX_BYTES) -> None:
         self.limit = limit
@@ -101,30 +104,30 @@ class Prefixes:
         self._lock = Lock()
 
     def begin(self, ids: np.ndarray, fresh: Cache, row: int = 0) -> None:
-        """Fill `row` of `fresh` with the longest kept beginning of `ids` (n,), less than the whole: the last id is always run."""
+        """Copy the longest kept prefix of `ids` (n,) into `row` of `fresh`; never all of it, since the last id is always run."""
         with self._lock:
             found = max(self._kept, key=lambda kept: common(kept[0], ids), default=None)
             if found is not None and (shared := min(common(found[0], ids), len(ids) - 1)):
                 fresh.take(row, found[1], 0, shared)
 
     def claim(self, ids: np.ndarray, capacity: int) -> Cache | None:
-        """A kept cache of one row that `ids` goes on from and that has `capacity`: it is handed out, with its length set, not copied."""
+        """A kept cache of one row whose tokens are a prefix of `ids` and that has `capacity`: handed over, not copied, with its length set."""
         with self._lock:
-            for place in reversed(range(len(self._kept))):
-                before, cache = self._kept[place]
+            for index in reversed(range(len(self._kept))):
+                before, cache = self._kept[index]
                 if common(before, ids) == len(before) and cache.capacity >= capacity:
-                    del self._kept[place]
+                    del self._kept[index]
                     cache.lengths[0] = min(len(before), len(ids) - 1)
                     return cache
         return None
 
     def keep(self, ids: np.ndarray, cache: Cache) -> None:
-        """Keep `cache`, of one row, for the tokens of `ids` that it holds; the oldest go where that is too much."""
+        """Keep `cache`, of one row, for the tokens of `ids` that it holds; the oldest caches are dropped beyond `limit`."""
         held = ids[: int(cache.lengths[0])].copy()
         if not len(held) or cache.held > self.limit:
             return
         with self._lock:
-            others = [kept for kept in self._kept if common(kept[0], held) < len(kept[0])]  # the rest are beginnings of it
+            others = [kept for kept in self._kept if common(kept[0], held) < len(kept[0])]  # the others are prefixes of it
             self._kept = [*others, (held, cache)]
             while sum(kept[1].held for kept in self._kept) > self.limit:
                 del self._kept[0]

@@ -1,46 +1,46 @@
-"""`run` for language models: answers to texts as they come, and a conversation where a person sits at the terminal."""
+"""`run` for language models: answers printed while they are generated, and conversations at a terminal."""
 
 from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.answer import Answer, Piece, whole
 from edgekit.runtime.generate.chat import Message
-from edgekit.runtime.generate.model import LanguageModel, Prompt, asked
+from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run_language", "talk"]
 
-HINT = "Ctrl-C stops an answer; /new begins anew; /quit, Ctrl-D or Ctrl-C at the prompt leaves."
+HINT = "Ctrl-C stops an answer; /new begins a new conversation; /quit, Ctrl-D or Ctrl-C at the prompt leaves."
 
 
 def run_language(
-    model: LanguageModel, items: Sequence[Any] | None, given: dict[str, Any], *, as_json: bool
-) -> list[dict[str, Any]]:
-    """Answer `items` one after another, each a text or {"messages": [...]}; None: converse with the terminal.
+    model: LanguageModel, items: Sequence[object] | None, flags: Mapping[str, object], *, as_json: bool
+) -> list[JsonObject]:
+    """Answer `items` one after another, each a text or {"messages": [...]}; None: a conversation at the terminal.
 
-    `given` holds the fields of Sampling and `chat` by name, None where not given. Answers go to standard output as they come,
-    without the last one's line end, unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each; Ctrl-C ends
-    the last answer there is, whose "ended" says so.
+    `flags`: fields of Sampling and `chat`, by name. Answers are printed while they are generated, without the last one's line end,
+    unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each; Ctrl-C ends the current answer, which is then
+    the last one and has "ended": "interrupted".
 
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.
     """
-    chat = (model.template is not None) if given.get("chat") is None else given["chat"]
+    chat = (model.template is not None) if flags.get("chat") is None else bool(flags["chat"])
     if chat and model.template is None:
         raise BadInput("this bundle has no chat template", fix="leave --chat out")
-    sampling = parse_sampling({name: value for name, value in given.items() if name != "chat" and value is not None})
+    sampling = parse_sampling({name: value for name, value in flags.items() if name != "chat" and value is not None})
     if items is None:
         talk(model, sampling, chat=chat)
         return []
-    answers: list[dict[str, Any]] = []
+    answers: list[JsonObject] = []
     for item in items:
-        prompt = asked(item, chat=chat)
+        prompt = as_prompt(item, chat=chat)
         if answers and not as_json:
             print()
         answer = _answer(model, prompt, sampling, show=not as_json)
@@ -51,7 +51,7 @@ def run_language(
 
 
 def talk(model: LanguageModel, sampling: Sampling, *, chat: bool) -> None:
-    """Read lines from the terminal and answer each as it comes; with `chat`, as one conversation."""
+    """Read lines from the terminal and answer each; with `chat`, as one conversation."""
     with suppress(ImportError):
         import readline  # noqa: F401  (input() then has a history and can be edited)
     print(HINT)
@@ -67,19 +67,19 @@ def talk(model: LanguageModel, sampling: Sampling, *, chat: bool) -> None:
         if line.strip() == "/new":
             history = []
         elif line.strip():
-            said = [*history, {"role": "user", "content": line}]
+            messages = [*history, {"role": "user", "content": line}]
             try:
-                answer = _answer(model, said if chat else line, sampling, show=True)
+                answer = _answer(model, messages if chat else line, sampling, show=True)
             except BadInput as fault:
                 print(fault.text())
                 continue
             print()
             if answer.tokens:
-                history = [*said, {"role": "assistant", "content": answer.text}]
+                history = [*messages, {"role": "assistant", "content": answer.text}]
 
 
 def _answer(model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: bool) -> Answer:
-    """The answer to `prompt`, shown as it comes, without a line end."""
+    """The answer to `prompt`, with `show` printed while it is generated, without a line end."""
     pieces: list[Piece] = []
     stream = model.stream(prompt, sampling)
     try:
@@ -87,11 +87,11 @@ def _answer(model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: b
             pieces.append(piece)
             if show:
                 print(_visible(piece.text) if sys.stdout.isatty() else piece.text, end="", flush=True)
-    except KeyboardInterrupt:  # it came while a piece was shown, not while it was made
+    except KeyboardInterrupt:  # it came while a piece was printed, not while the model ran
         stream.close()
     return whole(pieces, len(model.encode(prompt)))
 
 
 def _visible(text: str) -> str:
-    """`text` without the control characters by which it could command a terminal."""
+    """`text` without control characters, which a terminal would obey."""
     return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")

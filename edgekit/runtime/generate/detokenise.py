@@ -1,39 +1,42 @@
-"""Text from tokens as they come: whole characters only, in sum exactly what decoding all tokens at once gives.
+"""Incremental detokenising: only complete characters, in sum exactly what decoding all tokens at once gives.
 
 A token's text depends on its neighbours in three ways: bytes of one character may come in several tokens; a run of byte
 tokens (byte fallback) that is not valid as a whole becomes one replacement character a byte; and a space is stripped at the
-start of a text. So tokens are decoded together with those before them, and held back until what they say is certain.
+start of a text. So tokens are decoded together with those before them, and held back until their text cannot change any more.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["Detokeniser", "Stops"]
 
 BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 NEAR = 8
-"""Tokens of a prompt that its answer's text is made with."""
+"""Tokens of a prompt that its answer is decoded with."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Detokeniser:
     """Takes tokens one by one and gives their text."""
 
-    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
-        """`before`: tokens that the text goes on from, such as a prompt's; none: it begins, and loses a space that begins it."""
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
+        """`before`: tokens that the text continues, such as a prompt's; without any, its leading space is stripped."""
         self.tokenizer = tokenizer
         self._special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._before: list[int] = list(before[-NEAR:])
-        """Tokens whose text is out, by which the next ones are not at the start."""
+        """Tokens whose text has been given; decoded before the next ones, which then do not start a text."""
         self._held: list[int] = []
         if self._before and (self._byte(self._before[-1]) or tokenizer.decode(self._before).endswith(UNKNOWN)):
             self._before = []  # it ends within a character
 
     def push(self, token: int) -> str:
-        """The text that `token` makes certain; empty for special tokens, and while a character or a run of bytes may go on."""
+        """The text that is complete with `token`; empty for special tokens and within a character or a run of byte tokens."""
         if token in self._special or self.tokenizer.id_to_token(token) is None:
             return ""
         self._held.append(token)
@@ -46,7 +49,7 @@ class Detokeniser:
         return text
 
     def finish(self) -> str:
-        """What was held back, where no more tokens come."""
+        """The text that was held back, after the last token."""
         text = self._text() if self._held else ""
         self._before, self._held = self._before + self._held, []
         return text
@@ -60,7 +63,7 @@ class Detokeniser:
 
 
 class Stops:
-    """Takes text piece by piece and gives it on up to the first stop text, holding back what may be the beginning of one."""
+    """Passes text on up to the first stop text, holding back what may be the beginning of one."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self.stops = stops
@@ -68,24 +71,24 @@ class Stops:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """The text that is certain to stand before any stop text; `found` is set where one is complete."""
+        """The text that is certain to come before any stop text; `found` is set once one is complete."""
         self._held += text
-        # The first to be complete, as if characters came one by one: where a piece ends must not matter.
-        found = [(place + len(stop), place) for stop in self.stops if (place := self._held.find(stop)) >= 0]
-        if found:
+        # The first one to be complete if characters came one by one: boundaries of pieces must not matter.
+        ends = [(start + len(stop), start) for stop in self.stops if (start := self._held.find(stop)) >= 0]
+        if ends:
             self.found = True
-            return self._give(min(found)[1], drop=True)
+            return self._give(min(ends)[1], drop=True)
         longest = max((len(stop) for stop in self.stops), default=1) - 1
         start = max(0, len(self._held) - longest)
-        for place in range(start, len(self._held)):
-            if any(stop.startswith(self._held[place:]) for stop in self.stops):
-                return self._give(place)
+        for index in range(start, len(self._held)):
+            if any(stop.startswith(self._held[index:]) for stop in self.stops):
+                return self._give(index)
         return self._give(len(self._held))
 
     def finish(self) -> str:
-        """What was held back, where no more text comes."""
+        """The text that was held back, after the last piece."""
         return self._give(len(self._held))
 
-    def _give(self, place: int, *, drop: bool = False) -> str:
-        text, self._held = self._held[:place], "" if drop else self._held[place:]
+    def _give(self, length: int, *, drop: bool = False) -> str:
+        text, self._held = self._held[:length], "" if drop else self._held[length:]
         return text

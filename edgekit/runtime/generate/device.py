@@ -1,19 +1,20 @@
-"""A decoder's graph on an NVIDIA GPU: the cache stays there, and one token for every row is one CUDA graph.
+"""A decoder's graph on an NVIDIA GPU: the cache stays there, and a step of one token for every row is one CUDA graph.
 
 As in `graph.py`, with three differences. `keep` is called `start` and counts from the end (-1: the last position), so that no
-arithmetic on it is left for the CPU. A step of one token is recorded once for a cache and replayed: what changes from token to token,
-ids and lengths, lies in GPU memory, and `total_sequence_length`, which the kernel reads on the CPU, is recorded as the
-capacity; it bounds the work that is planned, and the lengths say what is read. And a cache whose owner is gone is handed out again,
-recording and all, because ONNX Runtime keeps a recording as long as the session.
+arithmetic on it is left for the CPU. A step of one token is captured once for a cache and replayed: ids and lengths, which change
+from token to token, lie in GPU memory, and `total_sequence_length`, which the kernel reads on the CPU, is captured as the capacity:
+it bounds the work that is launched, while the lengths decide what is read. And a cache that is no longer used is handed out
+again together with its CUDA graph, because ONNX Runtime keeps a graph as long as the session.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.providers.cuda import graph_run
 from edgekit.runtime.providers.session import check_ids
 
+if TYPE_CHECKING:
+    from onnxruntime import IOBinding, OrtValue, RunOptions
+
 __all__ = ["DeviceArray", "DeviceCache", "DeviceGraph", "on_device"]
 
 
@@ -30,7 +34,7 @@ __all__ = ["DeviceArray", "DeviceCache", "DeviceGraph", "on_device"]
 class DeviceArray:
     """Rows [start, start + shape[0]) of memory on the GPU, (rows, kv_heads, capacity, head_size)."""
 
-    value: Any
+    value: OrtValue
     """ONNX Runtime's value over all rows."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -50,20 +54,20 @@ class DeviceArray:
 
 @dataclass
 class _Step:
-    """One token a row: buffers, binding and recording."""
+    """A step of one token for every row: buffers, binding and CUDA graph."""
 
-    binding: Any
-    options: Any
-    ids: Any
-    lengths: Any
-    logits: Any
-    kept: tuple[Any, ...]
-    """What the binding points to and does not own."""
+    binding: IOBinding
+    options: RunOptions
+    ids: OrtValue
+    lengths: OrtValue
+    logits: OrtValue
+    kept: tuple[OrtValue, ...]
+    """Further inputs, which the binding points to and does not own."""
 
 
 @dataclass
 class _Memory:
-    """Keys and values of all layers, and the recording of a step over them."""
+    """Keys and values of all layers, and the step that is captured over them."""
 
     keys: list[DeviceArray]
     values: list[DeviceArray]
@@ -72,7 +76,7 @@ class _Memory:
 
 @dataclass
 class DeviceCache(Cache):
-    """A `Cache` on the GPU; `memory` is None where it is some rows of another one."""
+    """A `Cache` on the GPU; `memory` is None where it is a view of some rows of another one."""
 
     keys: list[Any]
     """A `DeviceArray` of each layer."""
@@ -88,28 +92,28 @@ class DeviceCache(Cache):
         return DeviceCache(keys, values, self.lengths[start:stop])
 
     def take(self, row: int, other: Cache, source: int, length: int) -> None:
-        """Make `row` a copy of the first `length` tokens of row `source` of `other`, by way of the CPU: it is rare."""
+        """Make `row` a copy of the first `length` tokens of row `source` of `other`, through the CPU, since it is rare."""
         there: list[Any] = [*other.keys, *other.values]
         for mine, theirs in zip((*self.keys, *self.values), there, strict=True):
-            given, whole = theirs.value.numpy(), mine.value.numpy()
-            whole[mine.start + row, :, :length] = given[theirs.start + source, :, :length]
+            source_rows, whole = theirs.value.numpy(), mine.value.numpy()
+            whole[mine.start + row, :, :length] = source_rows[theirs.start + source, :, :length]
             mine.value.update_inplace(whole)
         self.lengths[row] = length
 
 
 @dataclass(frozen=True)
 class DeviceGraph(Graph):
-    """A `Graph` whose cache is on `device`; "cpu" does the same in the machine's memory, without recordings."""
+    """A `Graph` whose cache is on `device`; "cpu" does the same in the machine's memory, without CUDA graphs."""
 
     device: str = "cuda"
     _spare: dict[tuple[int, int], list[_Memory]] = field(default_factory=dict, compare=False)
-    _count: Any = field(default_factory=lambda: itertools.count(1), compare=False)
+    _count: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False)
 
     def empty(self, rows: int, capacity: int) -> DeviceCache:
         """A cache without tokens.
 
         Raises:
-            NotPossibleHere: the GPU has not got the memory.
+            NotPossibleHere: not enough GPU memory.
         """
         spare = self._spare.setdefault((rows, capacity), [])
         memory = spare.pop() if spare else self._memory(rows, capacity)
@@ -119,6 +123,7 @@ class DeviceGraph(Graph):
 
     def run(self, ids: np.ndarray, cache: Cache, keep: int = 1) -> np.ndarray:
         """As `Graph.run`."""
+        assert isinstance(cache, DeviceCache), "made by `empty`"
         check_ids(ids, self.vocabulary, self.context)
         rows, count = ids.shape
         after = cache.lengths + count
@@ -128,19 +133,19 @@ class DeviceGraph(Graph):
             raise BadInput(
                 f"ids of shape {ids.shape} for {len(cache.lengths)} rows", fix="read the prompt of each row by itself"
             )
-        memory = cache.memory if isinstance(cache, DeviceCache) else None
         try:
-            recorded = memory is not None and count == keep == 1
-            logits = self.step(ids, cache) if recorded else self._read(ids, cache, after, keep)
+            captured = cache.memory is not None and count == keep == 1
+            logits = self.step(ids, cache) if captured else self._read(ids, cache, after, keep)
         except Exception as fault:  # onnxruntime's error classes share no base but this
             raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}") from None
         cache.lengths[:] = after
-        found: np.ndarray = logits.numpy()
-        return found.copy() if self.device == "cpu" else found  # there it is the buffer itself
+        values: np.ndarray = logits.numpy()
+        return values.copy() if self.device == "cpu" else values  # on the CPU it is the buffer itself
 
-    def step(self, ids: np.ndarray, cache: Any) -> Any:
-        """Replay one token a row, int64 (b, 1); returns the logits' buffer on the GPU. `cache.lengths` stays as it was."""
+    def step(self, ids: np.ndarray, cache: DeviceCache) -> OrtValue:
+        """Replay a step of one token a row, int64 (b, 1); the logits' buffer on the GPU. `cache.lengths` does not change."""
         memory = cache.memory
+        assert memory is not None, "a view of rows has no step"
         if memory.step is None:
             memory.step = self._record(cache)
         step = memory.step
@@ -149,7 +154,7 @@ class DeviceGraph(Graph):
         self.session.run_with_iobinding(step.binding, step.options)
         return step.logits
 
-    def _record(self, cache: Any) -> _Step:
+    def _record(self, cache: DeviceCache) -> _Step:
         from edgekit.runtime.providers.ort import onnxruntime
 
         rows = len(cache.lengths)
@@ -163,26 +168,26 @@ class DeviceGraph(Graph):
         binding.bind_ortvalue_output("logits", logits)
         return _Step(binding, graph_run(next(self._count)), ids, lengths, logits, numbers)
 
-    def _read(self, ids: np.ndarray, cache: Cache, after: np.ndarray, keep: int) -> Any:
+    def _read(self, ids: np.ndarray, cache: DeviceCache, after: np.ndarray, keep: int) -> OrtValue:
         from edgekit.runtime.providers.ort import onnxruntime
 
         binding = self._bound(cache)
         logits = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
             (len(ids), keep, self.vocabulary), np.float32, self.device, 0
         )
-        given = [
+        inputs = [
             onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device, 0)
             for array in (np.ascontiguousarray(ids), (after - 1).astype(np.int32))
         ]
-        binding.bind_ortvalue_input("input_ids", given[0])
-        binding.bind_ortvalue_input("seqlens_k", given[1])
-        given += self._numbers_on_cpu(binding, int(after.max()), keep)  # alive until the run is over
+        binding.bind_ortvalue_input("input_ids", inputs[0])
+        binding.bind_ortvalue_input("seqlens_k", inputs[1])
+        inputs += self._numbers_on_cpu(binding, int(after.max()), keep)  # alive until the run is over
         binding.bind_ortvalue_output("logits", logits)
         self.session.run_with_iobinding(binding, graph_run(-1))
         return logits
 
-    def _numbers_on_cpu(self, binding: Any, total: int, keep: int) -> tuple[Any, ...]:
-        """Bind the two numbers that kernels read on the CPU; returns the values, which the caller must keep."""
+    def _numbers_on_cpu(self, binding: IOBinding, total: int, keep: int) -> tuple[OrtValue, ...]:
+        """Bind the two inputs that kernels read on the CPU; returns their values, which the caller must keep alive."""
         from edgekit.runtime.providers.ort import onnxruntime
 
         values = (
@@ -193,17 +198,17 @@ class DeviceGraph(Graph):
             binding.bind_ortvalue_input(name, value)
         return values
 
-    def _bound(self, cache: Any) -> Any:
+    def _bound(self, cache: DeviceCache) -> IOBinding:
         binding = self.session.io_binding()
         for part, arrays in (("key", cache.keys), ("value", cache.values)):
             for layer, array in enumerate(arrays):
-                place = (self.device, 0, array.dtype, array.shape, array.address)
-                binding.bind_input(f"past.{layer}.{part}", *place)
-                binding.bind_output(f"present.{layer}.{part}", *place)
+                buffer = (self.device, 0, array.dtype, array.shape, array.address)
+                binding.bind_input(f"past.{layer}.{part}", *buffer)
+                binding.bind_output(f"present.{layer}.{part}", *buffer)
         return binding
 
     def _memory(self, rows: int, capacity: int) -> _Memory:
-        """Zeroed: a kernel may multiply what lies behind a row's length by nought, and memory may hold NaN."""
+        """Zeroed memory: a kernel may multiply what lies beyond a row's length by zero, and fresh memory may hold NaN."""
         from edgekit.runtime.providers.ort import onnxruntime
 
         def array(heads: int, size: int) -> DeviceArray:

@@ -1,46 +1,49 @@
-"""The flags of `run` that are for language models alone; light, because every call of the command line reads it."""
+"""The flags of `run` for language models. A light module, because every call of the command line imports it."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from edgekit.runtime.errors import BadInput
 
 __all__ = ["FLAGS", "add_flags", "given_flags"]
 
-FLAGS: dict[str, tuple[Any, str]] = {
+FLAGS: dict[str, tuple[Callable[[str], int | float], str]] = {
     "max_new_tokens": (int, "most tokens of an answer"),
-    "temperature": (float, "0: always the likeliest token"),
-    "top_p": (float, "only the likeliest tokens with this much probability together"),
-    "min_p": (float, "only tokens this likely, as a share of the likeliest one"),
-    "repetition_penalty": (float, "above 1: less of what was said already"),
+    "temperature": (float, "0: always the most probable token"),
+    "top_p": (float, "only the most probable tokens whose probabilities sum to this"),
+    "min_p": (float, "only tokens with this fraction of the highest probability"),
+    "repetition_penalty": (float, "above 1: fewer repetitions"),
     "seed": (int, "of the random choices"),
 }
 """Fields of Sampling; beside them --top-k, which other tasks have too, --stop, --chat and --raw."""
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:
-    """Give `command` the flags, None where they are not given."""
+    """Add the flags to `command`; their default is None."""
     group = command.add_argument_group("language models")
     for name, (kind, text) in FLAGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     group.add_argument("--stop", action="append", help="the answer ends before this text; may be given again")
     mode = group.add_mutually_exclusive_group()
     mode.add_argument(
-        "--chat", action="store_true", default=None, help="texts are messages (so wherever there is a chat template)"
+        "--chat",
+        action="store_true",
+        default=None,
+        help="texts are messages of a user (the default where there is a chat template)",
     )
-    mode.add_argument("--raw", dest="chat", action="store_false", help="texts are beginnings, to be gone on with")
+    mode.add_argument("--raw", dest="chat", action="store_false", help="texts are prompts to be continued")
 
 
-def given_flags(values: dict[str, Any], task: str) -> dict[str, Any]:
-    """Of the command line's `values` those flags that were given, with `top_k`.
+def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
+    """Those flags among the command line's `values` that were given, with `top_k`.
 
     Raises:
         BadInput: one that has no meaning for `task`.
     """
-    found = {name: values[name] for name in (*FLAGS, "stop", "chat") if values.get(name) is not None}
-    if found and task != "text-generation":
-        names = ", ".join("--raw" if found[name] is False else f"--{name.replace('_', '-')}" for name in found)
+    flags = {name: values[name] for name in (*FLAGS, "stop", "chat") if values.get(name) is not None}
+    if flags and task != "text-generation":
+        names = ", ".join("--raw" if flags[name] is False else f"--{name.replace('_', '-')}" for name in flags)
         raise BadInput(f"{names}: only for language models, and this is {task}", fix="leave it out")
-    return found if values.get("top_k") is None else {**found, "top_k": values["top_k"]}
+    return flags if values.get("top_k") is None else {**flags, "top_k": values["top_k"]}

@@ -1,4 +1,4 @@
-"""What a manifest says about a language model, parsed as what it is: a file from outside."""
+"""A manifest's facts about a language model, strictly parsed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Generation:
     eos: tuple[int, ...] = field(metadata=within(0, LARGEST_ID, different=True))
     """Ids that end an answer."""
     bos: int | None = field(metadata=within(0, LARGEST_ID))
-    """Id that begins a text; None where nothing does."""
+    """Id that begins a text; None where none does."""
     layers: int = field(metadata=within(1, 4096))
     kv_heads: int = field(metadata=within(1, 4096))
     head_size: int = field(metadata=within(1, 65_536))
-    """Numbers of one head in the cache, as the graph has it."""
+    """Values of one head in the graph's cache."""
     chat_template: str | None = field(metadata=matching(FILE_NAME, "a plain file name"))
     """File name of the chat template, among the bundle's assets."""
     cache: Literal["float32", "float16", "int8"] | None = field(default=None, metadata=OMITTED)

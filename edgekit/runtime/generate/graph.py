@@ -1,30 +1,34 @@
-"""Running a decoder's graph over a cache that it reads and writes in place.
+"""A decoder's graph and its key/value cache, which it reads and writes in place.
 
 The graph takes input_ids int64 (b, s), seqlens_k int32 (b,), total_sequence_length int32 (), keep int64 (1,) and past.N.key,
 past.N.value (b, kv_heads, capacity, head_size); it gives logits float32 (b, keep, vocabulary) and present.N.key, present.N.value,
 which are bound to the memory of the past ones. Measured with onnxruntime 1.32: several tokens a row on top of a cache
-that is not empty go for one row alone, so prompts are read row by row; single tokens go for all rows together, of any lengths.
+that is not empty are supported for one row alone, so prompts are read row by row; single tokens are run for all rows together,
+whatever their lengths.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.cache import Cache, empty_cache
 from edgekit.runtime.generate.generation import Generation
-from edgekit.runtime.providers.session import check_ids
+from edgekit.runtime.providers.session import Session, check_ids
+
+if TYPE_CHECKING:
+    from onnxruntime import IOBinding
 
 __all__ = ["CHUNK", "Graph", "check_graph"]
 
 CHUNK = 512
 """Tokens of a prompt that one run reads. A prompt of 2,048 took 7.6, 6.1, 4.7, 4.7 and 5.2 s in chunks of 64, 256, 512, 1024 and 2048
 (measured: 12 layers x 768, one thread)."""
-PLACELESS = ("cos_cache dimension", "out of data bounds")
-"""What ONNX Runtime says where a token's position is beyond the graph's tables; ids are checked before."""
+NO_POSITION = ("cos_cache dimension", "out of data bounds")
+"""Parts of ONNX Runtime's message for a position beyond the graph's tables; ids are checked before."""
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
@@ -32,7 +36,7 @@ TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int
 class Graph:
     """A decoder's session and the shapes that its cache must have."""
 
-    session: Any
+    session: Session
     vocabulary: int
     """Rows of the embedding, which may be more than the tokenizer has tokens."""
     context: int
@@ -46,11 +50,11 @@ class Graph:
         return empty_cache(self.shapes, self.dtype, rows, capacity)
 
     def run(self, ids: np.ndarray, cache: Cache, keep: int = 1) -> np.ndarray:
-        """Logits float32 (b, keep, vocabulary) of the last `keep` tokens of `ids` int64 (b, s), which join `cache`.
+        """Logits float32 (b, keep, vocabulary) of the last `keep` tokens of `ids` int64 (b, s), which are appended to `cache`.
 
         Raises:
-            BadInput: ids out of range, more than the cache has room for, or several tokens for several rows.
-            CheckFailed: ONNX Runtime gave up.
+            BadInput: ids out of range, more of them than the cache has room for, or several tokens for several rows.
+            CheckFailed: ONNX Runtime fails.
         """
         check_ids(ids, self.vocabulary, self.context)
         rows, count = ids.shape
@@ -76,29 +80,29 @@ class Graph:
         try:
             self.session.run_with_iobinding(cache.binding)
         except Exception as fault:  # onnxruntime's error classes share no base but this
-            raise _beyond(str(fault), int(after.max()), self.context) from None
+            raise _failed(str(fault), int(after.max()), self.context) from None
         cache.lengths[:] = after  # only now: an interrupted run leaves the cache as it was
         return logits
 
     def read(self, ids: np.ndarray, cache: Cache) -> np.ndarray:
-        """Logits float32 (vocabulary,) after the last of `ids` (n,); those that a cache of one row lacks are run, in chunks."""
+        """Logits float32 (vocabulary,) after the last of `ids` (n,); the ids that `cache`, of one row, does not hold yet are run, in chunks."""
         logits = np.empty(0, dtype=np.float32)
         for start in range(int(cache.lengths[0]), len(ids), CHUNK):
             logits = self.run(ids[None, start : start + CHUNK], cache)[0, 0]
         return logits
 
-    def _bind(self, cache: Cache) -> Any:
+    def _bind(self, cache: Cache) -> IOBinding:
         binding = self.session.io_binding()
         for part, arrays in (("key", cache.keys), ("value", cache.values)):
             for layer, array in enumerate(arrays):
-                place = ("cpu", 0, array.dtype, array.shape, array.ctypes.data)
-                binding.bind_input(f"past.{layer}.{part}", *place)
-                binding.bind_output(f"present.{layer}.{part}", *place)
+                buffer = ("cpu", 0, array.dtype, array.shape, array.ctypes.data)
+                binding.bind_input(f"past.{layer}.{part}", *buffer)
+                binding.bind_output(f"present.{layer}.{part}", *buffer)
         return binding
 
 
-def check_graph(session: Any, generation: Generation) -> Graph:
-    """The graph of `session`, when it is what `generation` says.
+def check_graph(session: Session, generation: Generation) -> Graph:
+    """The graph of `session`, which must match `generation`.
 
     Raises:
         BadInput: inputs or outputs of another name, type or shape; the message names each.
@@ -139,12 +143,12 @@ def check_graph(session: Any, generation: Generation) -> Graph:
     return Graph(session, vocabulary, generation.context, np.dtype(TYPES[kinds.pop()]), shapes)
 
 
-def _beyond(said: str, tokens: int, context: int) -> CheckFailed:
-    """The error for what ONNX Runtime `said` at `tokens` tokens of a context that is called `context` long."""
-    if any(part in said for part in PLACELESS):
+def _failed(message: str, tokens: int, context: int) -> CheckFailed:
+    """The error for ONNX Runtime's `message` at `tokens` tokens, where the bundle states a context of `context`."""
+    if any(part in message for part in NO_POSITION):
         return CheckFailed(
-            f"the model has no place for token {tokens:,}, though its context is said to be {context:,}",
+            f"the model has no position for token {tokens:,}, although the stated context is {context:,}",
             where="edgekit.generation.context",
             fix="export the bundle again",
         )
-    return CheckFailed(f"ONNX Runtime cannot run it: {said[:300]}")
+    return CheckFailed(f"ONNX Runtime cannot run it: {message[:300]}")

@@ -1,11 +1,11 @@
-"""A language model that answers: prompts read row by row, tokens made for all rows together, text given as it comes."""
+"""Generation with a language model: prompts are read row by row, tokens generated for all rows together, text given as it comes."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -17,31 +17,35 @@ from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.providers.cuda import Replayed
+from edgekit.runtime.providers.session import Session
 from edgekit.runtime.tokenise import checked
 
-__all__ = ["LanguageModel", "Prompt", "asked", "language_model"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["LanguageModel", "Prompt", "as_prompt", "language_model"]
 
 Prompt = str | Sequence[Message] | np.ndarray
 """A text, a conversation for the model's chat template, or token ids int64 (n,)."""
 GREEDY = Sampling()
 PADDING = 1024
-"""Rows of an embedding beyond the tokenizer's tokens that are taken for padding; published models have up to 905."""
+"""Most rows of an embedding beyond the tokenizer's tokens, which are padding; published models have up to 905."""
 SCORE_BYTES = 32 * 1024**2
-"""Of the logits of one chunk when texts are scored."""
+"""Bytes of the logits of one chunk when texts are scored."""
 
 
 @dataclass(frozen=True)
 class LanguageModel:
     """A decoder with its tokenizer.
 
-    An answer depends on prompt, sampling and its row's number; on what ran before or runs beside it only by rounding, except in
-    a graph that finds its activation ranges at run time (dynamic INT8), which sees all tokens of a run at once.
+    An answer depends on the prompt, the sampling settings and its row number; other prompts affect it by rounding alone, except in
+    a graph with dynamic INT8, which finds its activation ranges over all tokens of a run.
     """
 
     graph: Graph
-    tokenizer: Any
+    tokenizer: Tokenizer
     tokens: int
-    """Ids that both tokenizer and model know; only these are ever chosen."""
+    """Number of ids that tokenizer and model both have; ids from there on are never chosen."""
     generation: Generation
     template: Template | None = None
     prefixes: Prefixes = field(default_factory=Prefixes)
@@ -50,7 +54,7 @@ class LanguageModel:
         """Token ids int64 (n,) of a prompt: a text with the tokenizer's own special tokens, a conversation with the template's.
 
         Raises:
-            BadInput: nothing in it, text that cannot be used, no template for a conversation, or ids that are none.
+            BadInput: an empty prompt, text that cannot be used, a conversation without a template, or ids out of range.
         """
         if isinstance(prompt, np.ndarray):
             if prompt.dtype != np.int64 or prompt.ndim != 1:
@@ -81,13 +85,13 @@ class LanguageModel:
         return prompt
 
     def stream(self, prompt: Prompt, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:
-        """The answer token by token; it goes on with a text or ids, and is a text of its own in a conversation.
+        """The answer, a piece a token: a continuation of a text or ids, or the next message of a conversation.
 
         The last piece, and only it, says why the answer ended. Ctrl-C ends it as "interrupted".
 
         Raises:
             BadInput: a prompt that cannot be used or that leaves no room in the context.
-            CheckFailed: the model gave no numbers.
+            CheckFailed: the model gave NaN or Inf.
         """
         for _, piece in self._pieces([self._ids(prompt)], sampling):
             yield piece
@@ -95,39 +99,39 @@ class LanguageModel:
     @overload
     def generate(self, prompts: str | np.ndarray, sampling: Sampling = GREEDY) -> Answer: ...
     @overload
-    def generate(self, prompts: list[Any], sampling: Sampling = GREEDY) -> list[Answer]: ...
-    def generate(self, prompts: Any, sampling: Sampling = GREEDY) -> Any:
-        """The whole answer to a text or ids; for a list of prompts of any kind a list of answers, made together.
+    def generate(self, prompts: list[Prompt], sampling: Sampling = GREEDY) -> list[Answer]: ...
+    def generate(self, prompts: str | np.ndarray | list[Prompt], sampling: Sampling = GREEDY) -> Answer | list[Answer]:
+        """The whole answer to a text or ids; for a list of prompts of any kind the list of answers, generated together.
 
         Raises:
             BadInput, CheckFailed: as `stream`; one prompt that cannot be used refuses the whole batch.
         """
-        alone = not isinstance(prompts, list)
-        rows = [self._ids(prompt) for prompt in ([prompts] if alone else prompts)]
+        batch: list[Prompt] = prompts if isinstance(prompts, list) else [prompts]
+        rows = [self._ids(prompt) for prompt in batch]
         if not rows:
             raise BadInput("no prompt given")
         pieces: list[list[Piece]] = [[] for _ in rows]
         try:
             for number, piece in self._pieces(rows, sampling):
                 pieces[number].append(piece)
-        except KeyboardInterrupt:  # it came between two pieces; the answers say so by how they end
+        except KeyboardInterrupt:  # it came between two pieces; `whole` makes the answers "interrupted"
             pass
-        answers = [whole(found, len(row.ids)) for found, row in zip(pieces, rows, strict=True)]
-        return answers[0] if alone else answers
+        answers = [whole(own, len(row.ids)) for own, row in zip(pieces, rows, strict=True)]
+        return answers if isinstance(prompts, list) else answers[0]
 
-    def answer(self, item: Any, sampling: Sampling = GREEDY) -> Answer:
+    def answer(self, item: object, sampling: Sampling = GREEDY) -> Answer:
         """The answer to a text, taken as a user's message where there is a chat template, or to {"messages": [...]}.
 
         Raises:
             BadInput, CheckFailed: as `stream`.
         """
-        (answer,) = self.generate([asked(item, chat=self.template is not None)], sampling)
+        (answer,) = self.generate([as_prompt(item, chat=self.template is not None)], sampling)
         return answer
 
     def score(self, ids: np.ndarray) -> np.ndarray:
         """Natural logarithm of the probability of each of `ids` int64 (n,) after the first, float64 (n - 1,), given those before.
 
-        The cache is empty before: the same whatever ran before.
+        It starts with an empty cache, so that the result does not depend on earlier prompts.
 
         Raises:
             BadInput, CheckFailed: as `forced`.
@@ -135,11 +139,11 @@ class LanguageModel:
         return self.forced(ids)[0]
 
     def forced(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(`score` of `ids`, the most probable token at each of its places, int64 (n - 1,)).
+        """Teacher forcing: (`score` of `ids`, the most probable token at each of its positions, int64 (n - 1,)).
 
         Raises:
             BadInput: fewer than two ids, more than the context, or ids out of range.
-            CheckFailed: the model gave no numbers.
+            CheckFailed: the model gave NaN or Inf.
         """
         ids = self.encode(ids)
         self._fits(ids, 0)
@@ -147,32 +151,36 @@ class LanguageModel:
             raise BadInput("one token has none before it that could predict it", fix="give at least two tokens")
         cache = self.graph.empty(1, len(ids))
         step = max(1, min(CHUNK, SCORE_BYTES // (4 * self.graph.vocabulary)))
-        found, likeliest = [], np.empty(len(ids) - 1, dtype=np.int64)
+        values, likeliest = [], np.empty(len(ids) - 1, dtype=np.int64)
         for start in range(0, len(ids) - 1, step):
             read = ids[start : min(start + step, len(ids) - 1)]
             logits = self.graph.run(read[None], cache, keep=len(read))[0]
             wanted = ids[start + 1 : start + 1 + len(read)]
-            found += [_log_share(row, token) for row, token in zip(logits, wanted, strict=True)]
+            values += [_log_probability(row, token) for row, token in zip(logits, wanted, strict=True)]
             likeliest[start : start + len(read)] = logits[:, : self.tokens].argmax(axis=-1)
-        scores = np.asarray(found, dtype=np.float64)
+        scores = np.asarray(values, dtype=np.float64)
         if not np.isfinite(scores).all():
             raise CheckFailed("the model gave NaN or Inf instead of logits")
         return scores, likeliest
 
     def _fits(self, ids: np.ndarray, room: int) -> None:
         if len(ids) + room > self.generation.context:
-            much = "leave no room for an answer in" if len(ids) == self.generation.context else "are more than"
-            raise BadInput(f"the prompt's {len(ids)} tokens {much} the context of {self.generation.context}", fix="shorten it")
+            problem = "leave no room for an answer in" if len(ids) == self.generation.context else "are more than"
+            raise BadInput(
+                f"the prompt's {len(ids)} tokens {problem} the context of {self.generation.context}", fix="shorten it"
+            )
 
     def _ids(self, prompt: Prompt) -> Ids:
         return Ids(self.encode(prompt), goes_on=not isinstance(prompt, list | tuple))
 
     def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:
-        """(row, piece) as they come; rows that have ended give up their place, so the others do not wait for them."""
+        """(row, piece) as they are generated; rows that have ended leave the batch."""
         for prompt in prompts:
             self._fits(prompt.ids, 1)
-        known = {"tokenizer": self.tokenizer, "tokens": self.tokens, "generation": self.generation}
-        rows = [Row(number, prompt, sampling, **known) for number, prompt in enumerate(prompts)]
+        rows = [
+            Row(number, prompt, sampling, tokenizer=self.tokenizer, tokens=self.tokens, generation=self.generation)
+            for number, prompt in enumerate(prompts)
+        ]
         cache = self._cache(rows)
         active = list(rows)
         try:
@@ -180,11 +188,11 @@ class LanguageModel:
             while True:
                 for row, scores in zip(active, logits, strict=True):
                     yield row.number, row.push(scores)
-                for place in reversed([place for place, row in enumerate(active) if row.over]):
+                for index in reversed([index for index, row in enumerate(active) if row.over]):
                     last = active.pop()
-                    if place < len(active):  # the last row takes the place that is free
-                        active[place] = last
-                        cache.take(place, cache, len(active), int(cache.lengths[len(active)]))
+                    if index < len(active):  # the last row takes its index
+                        active[index] = last
+                        cache.take(index, cache, len(active), int(cache.lengths[len(active)]))
                 if not active:
                     return
                 cache = cache.rows(0, len(active))
@@ -194,39 +202,39 @@ class LanguageModel:
                 if not row.over:
                     yield row.number, row.interrupt()
         except EdgekitError:
-            cache.lengths[:] = 0  # what gave no numbers is not kept
+            cache.lengths[:] = 0  # a cache after NaN or Inf is not kept
             raise
         finally:
             if len(rows) == 1:
                 self.prefixes.keep(np.array(rows[0].ids), cache)
 
     def _cache(self, rows: list[Row]) -> Cache:
-        """Room for the prompts and their answers: an earlier cache where one prompt goes on from it."""
+        """A cache with room for prompts and answers; for one prompt an earlier one whose tokens are a prefix of it, if there is any."""
         capacity = rounded(max(row.limit for row in rows), self.generation.context)
         claimed = self.prefixes.claim(np.array(rows[0].ids), capacity) if len(rows) == 1 else None
         return claimed or self.graph.empty(len(rows), capacity)
 
     def _read(self, prompts: list[Ids], cache: Cache) -> np.ndarray:
-        """Logits float32 (vocabulary,) after the last of `prompts`, read into its row of `cache` from where it differs from what is known."""
-        ids, place = prompts[-1].ids, len(prompts) - 1
-        if not cache.lengths[place]:
-            self.prefixes.begin(ids, cache, place)
+        """Logits float32 (vocabulary,) after the last of `prompts`, which is read into its row of `cache` after its longest known prefix."""
+        ids, number = prompts[-1].ids, len(prompts) - 1
+        if not cache.lengths[number]:
+            self.prefixes.begin(ids, cache, number)
         for other, before in enumerate(prompts[:-1]):
             shared = min(common(before.ids, ids), len(ids) - 1)
-            if shared > cache.lengths[place]:
-                cache.take(place, cache, other, shared)
-        return self.graph.read(ids, cache.rows(place, place + 1))
+            if shared > cache.lengths[number]:
+                cache.take(number, cache, other, shared)
+        return self.graph.read(ids, cache.rows(number, number + 1))
 
 
 def language_model(
-    session: Any, generation: Generation, tokenizer: Path, template: Path | None = None, *, prefix_bytes: int = PREFIX_BYTES
+    session: Session, generation: Generation, tokenizer: Path, template: Path | None = None, *, prefix_bytes: int = PREFIX_BYTES
 ) -> LanguageModel:
     """The language model of an open session, a `tokenizer.json` and, for conversations, a chat template's file.
 
-    `prefix_bytes`: how much of earlier prompts and answers is kept in memory, for prompts that begin alike.
+    `prefix_bytes`: bytes of caches of earlier prompts and answers that are kept for prompts with the same prefix.
 
     Raises:
-        BadInput: a graph, a tokenizer or a template that is none, or that belongs to another model.
+        BadInput: a graph, a tokenizer or a template that cannot be used or belongs to another model.
     """
     from tokenizers import Tokenizer
 
@@ -236,31 +244,31 @@ def language_model(
 
         graph = on_device(graph, session.device if isinstance(session, Replayed) else "cpu")
     try:
-        found = Tokenizer.from_file(str(tokenizer))
+        loaded = Tokenizer.from_file(str(tokenizer))
     except Exception as fault:  # tokenizers raises plain Exception
         raise BadInput(f"not a tokenizer: {fault}", where=str(tokenizer)) from None
-    found.no_padding()
-    found.no_truncation()
-    size, vocabulary = max(found.get_vocab().values(), default=-1) + 1, graph.vocabulary
+    loaded.no_padding()
+    loaded.no_truncation()
+    size, vocabulary = max(loaded.get_vocab().values(), default=-1) + 1, graph.vocabulary
     if size + PADDING < vocabulary:
         raise BadInput(
             f"the model's vocabulary of {vocabulary} is far more than the tokenizer's {size} token ids", where=str(tokenizer),
             fix="use the tokenizer that the model was trained with",
         )  # fmt: skip
     known = min(size, vocabulary)  # a token beyond the embedding, as Gemma 3's for images, is refused where a prompt holds it
-    outside = [number for number in (*generation.eos, generation.bos) if number is not None and number >= known]
-    if outside:
+    unknown = [number for number in (*generation.eos, generation.bos) if number is not None and number >= known]
+    if unknown:
         raise BadInput(
-            f"eos or bos {outside[0]} is not among the {known} token ids of tokenizer and model", where="edgekit.generation"
+            f"eos or bos {unknown[0]} is not among the {known} token ids of tokenizer and model", where="edgekit.generation"
         )
     names = {"bos_token": generation.bos, "eos_token": generation.eos[0] if generation.eos else None}
-    tokens = {name: str(found.id_to_token(number)) for name, number in names.items() if number is not None}
+    tokens = {name: str(loaded.id_to_token(number)) for name, number in names.items() if number is not None}
     chat = load_template(template, tokens) if template is not None else None
-    return LanguageModel(graph, found, known, generation, chat, Prefixes(prefix_bytes))
+    return LanguageModel(graph, loaded, known, generation, chat, Prefixes(prefix_bytes))
 
 
-def asked(item: Any, *, chat: bool) -> Prompt:
-    """The prompt that `item` is: {"messages": [...]}, or a text, which `chat` makes a user's message.
+def as_prompt(item: object, *, chat: bool) -> Prompt:
+    """The prompt in `item`: {"messages": [...]}, or a text, which is a user's message if `chat`.
 
     Raises:
         BadInput: another object.
@@ -273,8 +281,8 @@ def asked(item: Any, *, chat: bool) -> Prompt:
     return [{"role": "user", "content": checked(item)}] if chat else checked(item)
 
 
-def _log_share(logits: np.ndarray, token: int) -> float:
-    """Logarithm of the softmax of `logits` at `token`, in float64."""
+def _log_probability(logits: np.ndarray, token: int) -> float:
+    """Logarithm of the softmax of `logits` at `token`, computed in float64."""
     scores = logits.astype(np.float64)
     top = scores.max()
     return float(scores[token] - top - np.log(np.exp(scores - top).sum()))

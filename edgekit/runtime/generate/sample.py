@@ -1,4 +1,4 @@
-"""From logits to the next token: what is asked for, strictly parsed, and the choice itself.
+"""From logits to the next token: sampling settings, strictly parsed, and the choice.
 
 The order is that of transformers' logits processors: repetition penalty, temperature, top-k, top-p, min-p.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
@@ -30,20 +29,20 @@ RANGES: dict[str, tuple[type, float, float]] = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are made. The defaults give the likeliest token each time."""
+    """Sampling settings. The defaults are greedy: the most probable token each time."""
 
     temperature: float = 0.0
-    """Divides the logits; 0: always the likeliest token."""
+    """Divides the logits; 0: greedy."""
     top_k: int = 0
-    """Only the k likeliest tokens; 0: all."""
+    """Only the k most probable tokens; 0: all."""
     top_p: float = 1.0
-    """Only the likeliest tokens that have this much probability together; at least one."""
+    """Only the most probable tokens whose probabilities sum to this; at least one."""
     min_p: float = 0.0
-    """Only tokens at least this likely, as a share of the likeliest one's probability."""
+    """Only tokens with at least this fraction of the highest probability."""
     repetition_penalty: float = 1.0
     """Divides positive and multiplies negative logits of tokens in the prompt or the answer so far."""
     seed: int = 0
-    """Row r of a batch draws from its own stream (seed, r), whatever the other rows are."""
+    """Row r of a batch has its own random stream (seed, r), independent of the other rows."""
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these texts."""
@@ -67,10 +66,10 @@ class Sampling:
         elif not all(isinstance(text, str) and 0 < len(text) <= LONGEST_STOP for text in self.stop):
             faults.append(f"stop: each must be a text of 1 to {LONGEST_STOP} characters")
         if faults:
-            raise BadInput("sampling cannot be done so", where="sampling", faults=faults)
+            raise BadInput("sampling settings that cannot be used", where="sampling", faults=faults)
 
 
-def parse_sampling(given: Any) -> Sampling:
+def parse_sampling(given: object) -> Sampling:
     """`Sampling` from a JSON object, in which `stop` is a text or a list of texts.
 
     Raises:
@@ -92,12 +91,12 @@ def parse_sampling(given: Any) -> Sampling:
     except BadInput as fault:
         raise BadInput(fault.what, where=fault.where, faults=[*faults, *fault.faults]) from None
     if faults:
-        raise BadInput("sampling cannot be done so", where="sampling", faults=faults)
+        raise BadInput("sampling settings that cannot be used", where="sampling", faults=faults)
     return sampling
 
 
 class Sampler:
-    """The choices of one row: its random stream, and which tokens it has seen."""
+    """The sampler of one row: its random stream, and the tokens seen so far."""
 
     def __init__(self, sampling: Sampling, prompt: np.ndarray, tokens: int, row: int = 0) -> None:
         """`prompt`: ids (n,); only ids below `tokens` are ever chosen; `row`: number of the row in its batch."""
@@ -111,56 +110,56 @@ class Sampler:
         """The next token by its logits float32 (vocabulary,).
 
         Raises:
-            CheckFailed: logits that are not numbers.
+            CheckFailed: NaN or Inf in the logits.
         """
         logits = logits[: self.tokens]
-        asked = self.sampling
-        if not np.isfinite(logits.max()):  # NaN and Inf win a maximum; -Inf alone may be meant
+        sampling = self.sampling
+        if not np.isfinite(logits.max()):  # the maximum shows NaN and Inf; single -Inf may be intended
             raise CheckFailed("the model gave NaN or Inf instead of logits")
-        if asked.repetition_penalty != 1.0:
+        if sampling.repetition_penalty != 1.0:
             scores = logits[self._seen]
-            penalty = np.float32(asked.repetition_penalty)
+            penalty = np.float32(sampling.repetition_penalty)
             logits = logits.copy()
             logits[self._seen] = np.where(scores < 0, scores * penalty, scores / penalty)
-        if asked.temperature == 0:
+        if sampling.temperature == 0:
             token = int(logits.argmax())
         else:
-            kept, chances = kept_tokens(logits, asked)
-            bounds = np.cumsum(chances)
-            place = np.searchsorted(bounds, self._random.random() * bounds[-1], side="right")
-            token = int(kept[min(int(place), len(kept) - 1)])
+            kept, probabilities = kept_tokens(logits, sampling)
+            bounds = np.cumsum(probabilities)
+            index = np.searchsorted(bounds, self._random.random() * bounds[-1], side="right")
+            token = int(kept[min(int(index), len(kept) - 1)])
         self._seen[token] = True
         return token
 
 
-def kept_tokens(logits: np.ndarray, asked: Sampling) -> tuple[np.ndarray, np.ndarray]:
+def kept_tokens(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
     """(ids in ascending order, their probabilities float64, which sum to 1) that temperature, top-k, top-p and min-p leave.
 
-    Of equal logits at the edge of top-k all are kept; of equal ones at the edge of top-p the lower ids are.
+    Of equal logits at the limit of top-k all are kept; of equal ones at the limit of top-p the lower ids are.
     """
     kept = np.arange(len(logits))
-    if 0 < asked.top_k < len(logits):
-        kept = np.flatnonzero(logits >= np.partition(logits, -asked.top_k)[-asked.top_k])
+    if 0 < sampling.top_k < len(logits):
+        kept = np.flatnonzero(logits >= np.partition(logits, -sampling.top_k)[-sampling.top_k])
         logits = logits[kept]
     scores = logits.astype(np.float64)
     scores -= scores.max()
-    with np.errstate(over="ignore"):  # a temperature near 0 leaves the likeliest alone
-        scores /= asked.temperature
-    chances = _shares(scores)
-    if asked.top_p < 1.0:
-        # Tokens below this are outside whatever the others are: all of them together have less than 1 - top_p. 0.99: rounding.
-        likely = np.flatnonzero(chances >= 0.99 * (1.0 - asked.top_p) / len(chances))
-        order = likely[np.argsort(-chances[likely], kind="stable")]
-        before = np.cumsum(chances[order]) - chances[order]
-        inside = np.sort(order[: max(1, int((before < asked.top_p).sum()))])
-        kept, chances = kept[inside], _shares(scores[inside])
-    if asked.min_p > 0:
-        enough = chances >= asked.min_p * chances.max()
-        kept, chances = kept[enough], chances[enough] / chances[enough].sum()
-    return kept, chances
+    with np.errstate(over="ignore"):  # a temperature near 0 leaves the most probable token alone
+        scores /= sampling.temperature
+    probabilities = _softmax(scores)
+    if sampling.top_p < 1.0:
+        # Tokens below this bound never belong to top-p: together they have less than 1 - top_p. 0.99: rounding.
+        likely = np.flatnonzero(probabilities >= 0.99 * (1.0 - sampling.top_p) / len(probabilities))
+        order = likely[np.argsort(-probabilities[likely], kind="stable")]
+        before = np.cumsum(probabilities[order]) - probabilities[order]
+        inside = np.sort(order[: max(1, int((before < sampling.top_p).sum()))])
+        kept, probabilities = kept[inside], _softmax(scores[inside])
+    if sampling.min_p > 0:
+        enough = probabilities >= sampling.min_p * probabilities.max()
+        kept, probabilities = kept[enough], probabilities[enough] / probabilities[enough].sum()
+    return kept, probabilities
 
 
-def _shares(scores: np.ndarray) -> np.ndarray:
-    shares: np.ndarray = np.exp(scores - scores.max())
-    shares /= shares.sum()
-    return shares
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    probabilities: np.ndarray = np.exp(scores - scores.max())
+    probabilities /= probabilities.sum()
+    return probabilities

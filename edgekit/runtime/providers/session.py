@@ -1,11 +1,11 @@
-"""Opening ONNX Runtime so that it does what was asked, or says that it cannot: it is silent about most of this by itself."""
+"""Opening ONNX Runtime sessions that do what was asked or raise: by itself it falls back and ignores without saying so."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
@@ -14,7 +14,13 @@ from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.providers.cuda import Replayed, check_placement, provider_options
 from edgekit.runtime.providers.names import CPU, CUDA, DISABLE_CPU_FALLBACK, RECORD_ASSIGNMENT, SESSION_KEYS
 
-__all__ = ["check_chip", "check_ids", "plain_session", "open_session", "own_cores", "usable_threads"]
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+__all__ = ["Session", "check_chip", "check_ids", "plain_session", "open_session", "own_cores", "usable_threads"]
+
+Session: TypeAlias = Union["InferenceSession", Replayed]
+"""An open session; on the CUDA provider a `Replayed` one."""
 
 
 def usable_threads(wanted: int) -> int:
@@ -23,18 +29,17 @@ def usable_threads(wanted: int) -> int:
 
 
 def own_cores() -> int:
-    """Cores that this process may run on. Left to itself ONNX Runtime starts a thread for each core of the machine, and those of a
-    process held to a few then wait for one another in loops."""
+    """Cores that this process may run on. By default ONNX Runtime starts a thread for each core of the machine, and those of a
+    process that may use only a few of them then spin while they wait for one another."""
     return usable_cores(os.cpu_count() or 1)
 
 
-def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: Mapping[str, str] | None = None) -> Any:
+def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: Mapping[str, str] | None = None) -> Session:
     """An InferenceSession on `provider` and no other, sequential, with explicit threads; on the CUDA provider a `Replayed` one.
 
     Raises:
         BadInput: an unknown session key, or a file that ONNX Runtime cannot load.
-        NotPossibleHere: the provider is not there, or has no kernel for a node, which is named; the CPU never stands in for it
-            in silence.
+        NotPossibleHere: the provider is missing, or has no kernel for a node, which is named; there is no fallback to the CPU.
     """
     from edgekit.runtime.providers.ort import onnxruntime
 
@@ -68,7 +73,7 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: M
         raise BadInput(f"ONNX Runtime cannot load it: {str(fault)[:300]}", where=str(path)) from None
     if session.get_providers()[0] != provider:
         raise NotPossibleHere(
-            f"{provider} did not start; the session fell to {session.get_providers()[0]}", where=str(path),
+            f"{provider} did not start; the session fell back to {session.get_providers()[0]}", where=str(path),
             fix="its libraries are missing or of another version than this onnxruntime was built with",
         )  # fmt: skip
     if elsewhere:
@@ -78,10 +83,10 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: M
 
 def plain_session(
     model: Path | bytes, *, threads: int | None = None, named: bool = False, config: Mapping[str, str] | None = None
-) -> Any:
-    """An InferenceSession to look at a graph with, file or bytes, on this machine's processor, whatever the graph is made for.
+) -> InferenceSession:
+    """An InferenceSession to examine a graph with (file or bytes), on this machine's CPU, whatever target the graph is for.
 
-    `threads`: None for all of `own_cores`. `named`: no fusion takes the names of inner values away.
+    `threads`: None for all of `own_cores`. `named`: without fusions that would remove intermediate values.
     """
     from edgekit.runtime.providers.ort import onnxruntime
 
@@ -93,8 +98,8 @@ def plain_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
-    given = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(given, options, providers=[CPU])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=[CPU])
 
 
 def check_chip(arch: str, isa: Sequence[str], isa_any: Sequence[str], where: str) -> None:
@@ -112,7 +117,7 @@ def check_chip(arch: str, isa: Sequence[str], isa_any: Sequence[str], where: str
 
 
 def check_ids(ids: np.ndarray, vocabulary: int, max_length: int) -> None:
-    """Raise BadInput where token ids cannot be looked up; ONNX Runtime wraps -1 to the last row in silence."""
+    """Raise BadInput where token ids cannot be looked up; ONNX Runtime takes -1 for the last row without an error."""
     if ids.dtype != np.int64 or ids.ndim != 2 or 0 in ids.shape:
         raise BadInput(f"token ids must be int64 of shape (batch, sequence), not {ids.dtype} {ids.shape}")
     if ids.shape[1] > max_length:

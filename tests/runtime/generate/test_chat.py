@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ TALK = [
     {"role": "assistant", "content": "Yes."},
     {"role": "user", "content": "Sure?"},
 ]
+PATIENT = 60.0
+"""Seconds for renderings that end by themselves, on a machine however busy."""
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 TEMPLATES = [
     CHAT,
@@ -71,20 +72,20 @@ def test_the_same_prompt_as_transformers(source: str) -> None:
 )
 def test_hostile_templates_end_in_an_error(source: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     template = Template(source, TOKENS, "bad.jinja")
-    monkeypatch.setattr(chat, "SECONDS", 0.5)
-    started = time.monotonic()
+    monkeypatch.setattr(chat, "SECONDS", 0.5 if "did not end" in words else PATIENT)
     with pytest.raises(BadInput, match=words) as caught:
         template.render(TALK)
-    assert time.monotonic() - started < 10
     assert "bad.jinja" in caught.value.text()
 
 
 def test_a_template_works_again_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "SECONDS", 0.5)
+    monkeypatch.setattr(chat, "SECONDS", PATIENT)
     template = Template("{% if messages | length > 1 %}{{ 10 ** (10 ** (messages | length * 2)) }}{% endif %}fine", TOKENS)
     assert template.render(TALK[:1]) == "fine"
+    monkeypatch.setattr(chat, "SECONDS", 0.5)
     with pytest.raises(BadInput, match="did not end"):
         template.render(TALK)
+    monkeypatch.setattr(chat, "SECONDS", PATIENT)
     assert template.render(TALK[:1]) == "fine"
 
 

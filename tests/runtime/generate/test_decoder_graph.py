@@ -130,7 +130,7 @@ def test_a_context_beyond_the_tables_of_positions_is_told(session: Any) -> None:
     graph = check_graph(session, replace(TINY, context=4 * CONTEXT))
     cache = graph.empty(1, 2 * CONTEXT)
     graph.run(np.ones((1, CONTEXT), dtype=np.int64), cache)
-    with pytest.raises(CheckFailed, match=f"no place for token {CONTEXT + 1}, though its context is said to be {4 * CONTEXT}"):
+    with pytest.raises(CheckFailed, match=f"no position for token {CONTEXT + 1}, although the stated context is {4 * CONTEXT}"):
         graph.run(np.array([[1]]), cache)
     assert cache.lengths.tolist() == [CONTEXT]
 
