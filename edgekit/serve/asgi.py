@@ -24,9 +24,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 async def serve(app: App, listener: socket.socket, stop: asyncio.Event) -> int:
-    """Serve connections to `listener` until `stop`; then take no new ones and let requests under way finish.
+    """Serve connections to `listener` until `stop`; then take no new ones and let requests in progress finish.
 
-    Call it outside the main thread, where uvicorn leaves signals alone. Returns how many requests were cut off, after `drain_seconds`.
+    Call it outside the main thread, where uvicorn leaves signals alone. Returns how many requests were aborted, after `drain_seconds`.
     """
     limits = app.limits
     cut: list[str] = []
@@ -51,7 +51,7 @@ async def serve(app: App, listener: socket.socket, stop: asyncio.Event) -> int:
 
 
 def asgi(app: App, cut: list[str]) -> Callable[[Message, Receive, Send], Awaitable[None]]:
-    """`app` as an ASGI 3 application for HTTP; the paths of requests that are cut off are added to `cut`."""
+    """`app` as an ASGI 3 application for HTTP; the paths of aborted requests are added to `cut`."""
 
     async def application(scope: Message, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "uvicorn is told to speak nothing else"
@@ -105,7 +105,7 @@ async def _send(app: App, response: Response, send: Send, gone: asyncio.Future[N
         async with asyncio.timeout(app.limits.write_seconds):
             await send({"type": "http.response.body", "body": response.body})
         return
-    assert gone is not None, "refusals are whole"
+    assert gone is not None, "refusals are not streams"
     try:
         await send(start)
         while True:
@@ -143,7 +143,7 @@ async def _gone(receive: Receive) -> None:
 
 
 def _protocol(app: App) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1 with what it lacks: a limit to the time that a head takes, and refusals in JSON."""
+    """uvicorn's HTTP/1.1 with a time limit for the head of a request, and refusals in JSON."""
 
     class Protocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None

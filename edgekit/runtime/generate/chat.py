@@ -1,4 +1,4 @@
-"""Chat templates: messages to one prompt. A template is a program from outside, so it runs in a process of its own with limits."""
+"""Chat templates: messages to one prompt. A template is an untrusted program, so it is rendered in a child process with limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Timer
-from typing import Any
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate.render import LONGEST_PROMPT, SECONDS
@@ -27,7 +26,7 @@ MOST_MESSAGES = 10_000
 MOST_CHARACTERS = 4_000_000
 SECONDS_TO_START = 60.0
 LONGEST_REPLY = 12 * LONGEST_PROMPT + 1000
-"""Bytes; JSON writes a character in up to 12."""
+"""Bytes; JSON needs up to 12 for a character."""
 
 
 class Template:
@@ -60,7 +59,7 @@ class Template:
                     f"the template did not end within {SECONDS:g} s or took too much memory", where=self.where,
                     fix="use another template, or no template (--raw)",
                 )  # fmt: skip
-            self._process = process  # only now: after Ctrl-C, a late answer must not meet the next question
+            self._process = process  # only now: after Ctrl-C, a late reply must not be taken for the next one
         if "fault" in reply:
             raise BadInput(f"the template cannot be rendered: {reply['fault']}", where=self.where)
         return reply["text"]
@@ -86,8 +85,8 @@ def load_template(path: Path, tokens: dict[str, str]) -> Template:
         raise BadInput(f"not valid UTF-8: {fault}", where=str(path)) from None
 
 
-def checked_messages(messages: Any) -> list[Message]:
-    """`messages`, when they are a conversation.
+def checked_messages(messages: object) -> list[Message]:
+    """`messages` as a conversation.
 
     Raises:
         BadInput: not a list of {"role", "content"} with texts, none at all, or too many.
@@ -138,7 +137,7 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _asked(process: subprocess.Popen[bytes], request: bytes, seconds: float) -> dict[str, str] | None:
-    """The process' next line after `request`; None, and its end, where it dies, talks nonsense, or takes more than `seconds`."""
+    """The process' next line after `request`; None, and its end, where it dies, replies something else than JSON, or takes more than `seconds`."""
     assert process.stdin is not None and process.stdout is not None, "both are pipes"
     timer = Timer(seconds, process.kill)
     timer.start()

@@ -1,7 +1,7 @@
-"""The child process that renders chat templates, which are programs from outside: a line of JSON in, a line of JSON out.
+"""The child process that renders chat templates, which are untrusted programs. It answers lines of JSON with lines of JSON.
 
-`python -m edgekit.runtime.generate.render`; it imports jinja2 and the standard library alone. Memory and processor time are limited
-by the system, elapsed time by the parent, which ends the process; see `edgekit.runtime.generate.chat`.
+`python -m edgekit.runtime.generate.render`; it imports jinja2 and the standard library alone. The system limits its memory and CPU
+time, the parent its elapsed time, by ending it; see `edgekit.runtime.generate.chat`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import resource
 import sys
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["LONGEST_PROMPT", "MEMORY", "SECONDS", "main", "render"]
 
@@ -22,14 +25,14 @@ MEMORY = 256 * 1024**2
 LONGEST_PROMPT = 4_000_000
 """Characters that a template may put out."""
 OLDEST = (3, 1, 6)
-"""Of jinja2; earlier sandboxes can be left."""
+"""Version of jinja2; earlier sandboxes can be escaped."""
 
 
-def render(source: str, messages: list[dict[str, Any]], tokens: dict[str, str]) -> str:
+def render(source: str, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:
     """The prompt that template `source` makes of `messages`, with the names that transformers gives to templates.
 
     Raises:
-        jinja2.TemplateError: the template is wrong, refuses the messages, or leaves the sandbox.
+        jinja2.TemplateError: the template is wrong, refuses the messages, or tries to escape the sandbox.
         ValueError: it puts out more than LONGEST_PROMPT characters.
     """
     parts: list[str] = []
@@ -44,13 +47,13 @@ def render(source: str, messages: list[dict[str, Any]], tokens: dict[str, str]) 
 
 
 @lru_cache(maxsize=4)
-def _compiled(source: str) -> Any:
+def _compiled(source: str) -> Template:
     import jinja2
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}` marks what an assistant said, which matters in training alone."""
+        """`{% generation %}` marks the assistant's messages, for training."""
 
         tags = {"generation"}  # noqa: RUF012
 
@@ -59,7 +62,7 @@ def _compiled(source: str) -> Any:
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     class Namespace(jinja2.utils.Namespace):
-        """Without names that begin with an underscore, which lead out of the sandbox."""
+        """Without names that begin with an underscore, by which a template could escape the sandbox."""
 
         def __setitem__(self, name: str, value: Any) -> None:
             if name.startswith("_"):
@@ -98,7 +101,7 @@ def _reply(line: bytes) -> dict[str, str]:
         return {"fault": f"it needs more than {MEMORY // 1024**2} MiB"}
     except RecursionError:
         return {"fault": "it is nested too deeply"}
-    except Exception as fault:  # a template can raise whatever Python can
+    except Exception as fault:  # a template can raise any exception
         return {"fault": f"{type(fault).__name__}: {str(fault)[:500]}"}
 
 

@@ -1,1 +1,1 @@
-"""What a machine says of its clock, heat, throttling and energy: one file a source, each a number with its unit or the reason why not."""
+"""Readings of a machine's clock, temperature, throttling and energy: a module a source, each reading a value or the reason for none."""

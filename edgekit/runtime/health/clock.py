@@ -1,4 +1,4 @@
-"""The processor's clock: what it runs at, what it is allowed, and who decides."""
+"""The CPU's clock: its frequency, its limit and its governor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def frequency(root: Path = Path("/")) -> Reading:
 
 
 def limit(root: Path = Path("/")) -> Reading:
-    """The clock that the first core is allowed at most, in MHz; a board that runs hot lowers it."""
+    """The highest clock that the first core may have, in MHz; a board that is hot lowers it."""
     most = number(root / CPUS / "cpu0/cpufreq/scaling_max_freq")
     if not most:
         return missing("frequency limit", "MHz", "this system shows no cpufreq (a virtual machine, most likely)")
@@ -35,5 +35,5 @@ def limit(root: Path = Path("/")) -> Reading:
 
 
 def governor(root: Path = Path("/")) -> str | None:
-    """Who decides on the clock, such as "performance" or "schedutil"; None without cpufreq."""
+    """The policy that sets the clock, such as "performance" or "schedutil"; None without cpufreq."""
     return read_text(root / CPUS / "cpu0/cpufreq/scaling_governor").strip() or None

@@ -1,4 +1,4 @@
-"""What gives energy: counters of joules, and sensors of watts that are read often and added up."""
+"""Sources of energy readings: counters of joules, and sensors of watts, which are sampled and integrated."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 from edgekit.runtime.health.meter import Meter
 from edgekit.runtime.health.reading import Reading, found, missing
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Gpu", "energy", "gpus", "meters", "slowed"]
 
@@ -20,7 +20,7 @@ TEMPERATURE_GPU, CLOCK_SM = 0, 1
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU now; None where it does not say. Joules since its driver was loaded, °C, MHz, and bits of SLOWED."""
+    """Readings of one GPU; None where it does not support one. Joules since its driver was loaded, °C, MHz, and bits of SLOWED."""
 
     name: str
     joules: float | None
@@ -28,7 +28,7 @@ class Gpu:
     mhz: float | None
     bits: int | None
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         """For JSON."""
         return {**vars(self), "slowed": slowed(self.bits)}
 
@@ -73,7 +73,7 @@ def slowed(bits: int | None) -> list[str]:
 
 
 @cache
-def _library() -> tuple[Any, str | None]:
+def _library() -> tuple[ctypes.CDLL | None, str | None]:
     """NVML, initialised once a process; or the reason why not."""
     try:
         library = ctypes.CDLL(LIBRARY)
@@ -83,7 +83,7 @@ def _library() -> tuple[Any, str | None]:
     return (library, None) if code == 0 else (None, f"the NVIDIA driver does not answer (NVML error {code})")
 
 
-def _handles(library: Any) -> list[ctypes.c_void_p]:
+def _handles(library: ctypes.CDLL) -> list[ctypes.c_void_p]:
     count = ctypes.c_uint()
     if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
         return []
@@ -95,20 +95,26 @@ def _handles(library: Any) -> list[ctypes.c_void_p]:
     return known
 
 
-def _look(library: Any, handle: ctypes.c_void_p) -> Gpu:
-    celsius = _asked(library, "nvmlDeviceGetTemperature", handle, ctypes.c_uint, ctypes.c_int(TEMPERATURE_GPU))
-    mhz = _asked(library, "nvmlDeviceGetClockInfo", handle, ctypes.c_uint, ctypes.c_int(CLOCK_SM))
-    bits = _asked(library, "nvmlDeviceGetCurrentClocksThrottleReasons", handle, ctypes.c_ulonglong)
+def _look(library: ctypes.CDLL, handle: ctypes.c_void_p) -> Gpu:
+    celsius = _value(library, "nvmlDeviceGetTemperature", handle, ctypes.c_uint, ctypes.c_int(TEMPERATURE_GPU))
+    mhz = _value(library, "nvmlDeviceGetClockInfo", handle, ctypes.c_uint, ctypes.c_int(CLOCK_SM))
+    bits = _value(library, "nvmlDeviceGetCurrentClocksThrottleReasons", handle, ctypes.c_ulonglong)
     return Gpu(_name(library, handle), _joules(library, handle), celsius, mhz, bits)
 
 
-def _joules(library: Any, handle: ctypes.c_void_p) -> float | None:
-    millijoules = _asked(library, "nvmlDeviceGetTotalEnergyConsumption", handle, ctypes.c_ulonglong)
+def _joules(library: ctypes.CDLL, handle: ctypes.c_void_p) -> float | None:
+    millijoules = _value(library, "nvmlDeviceGetTotalEnergyConsumption", handle, ctypes.c_ulonglong)
     return None if millijoules is None else millijoules / 1000
 
 
-def _asked(library: Any, function: str, handle: ctypes.c_void_p, kind: Any, *arguments: Any) -> int | None:
-    """What a function of NVML says; None where this driver or GPU does not know it."""
+def _value(
+    library: ctypes.CDLL,
+    function: str,
+    handle: ctypes.c_void_p,
+    kind: type[ctypes.c_uint | ctypes.c_ulonglong],
+    *arguments: ctypes.c_int,
+) -> int | None:
+    """The value that a function of NVML gives; None where this driver or GPU does not support it."""
     value = kind()
     try:
         code = getattr(library, function)(handle, *arguments, ctypes.byref(value))
@@ -117,7 +123,7 @@ def _asked(library: Any, function: str, handle: ctypes.c_void_p, kind: Any, *arg
     return int(value.value) if code == 0 else None
 
 
-def _name(library: Any, handle: ctypes.c_void_p) -> str:
+def _name(library: ctypes.CDLL, handle: ctypes.c_void_p) -> str:
     text = ctypes.create_string_buffer(96)
     code = library.nvmlDeviceGetName(handle, text, ctypes.c_uint(len(text)))
     return text.value.decode("utf-8", "replace") if code == 0 else "NVIDIA GPU"

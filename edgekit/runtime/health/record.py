@@ -1,4 +1,4 @@
-"""Energy over a benchmark: every meter read in the supervisor ten times a second, and cut into the windows that were timed."""
+"""Energy over a benchmark: every meter read in the supervisor ten times a second, and assigned to the windows that were timed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgekit.runtime.health import ina3221, nvml, rapl
 from edgekit.runtime.health.meter import Meter
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["Recorder", "energy_block", "find_meters"]
 
 PERIOD_SECONDS = 0.1
 IDLE_SECONDS = 1.0
-"""The machine's own use is read for so long before the first process, and subtracted."""
+"""Idle power is measured for so long before the first process."""
 LEAST_SECONDS = 0.3
-"""Shorter windows hold too few readings to be cut out of them."""
+"""Shorter windows hold too few readings."""
 Window = Sequence[int]
 """(start, end in nanoseconds of CLOCK_MONOTONIC, inferences in between)."""
 
 
 def find_meters(provider: str, root: Path = Path("/")) -> tuple[list[Meter], list[str]]:
-    """(meters of what works for this execution provider, why there are not more of them): a GPU's only where it computes."""
+    """(meters of the hardware that this execution provider uses, reasons why others are missing); GPUs only for a GPU provider."""
     known: list[Meter] = []
     reasons = []
     on_gpu = [] if provider == CPU else [nvml.meters()]
@@ -38,7 +38,7 @@ def find_meters(provider: str, root: Path = Path("/")) -> tuple[list[Meter], lis
 
 
 class Recorder:
-    """Joules of each meter over time. Use as a context: it reads idle power first, then goes on until it is left.
+    """Joules of each meter over time. A context manager: it measures idle power first, then records until it is left.
 
     Without meters it does nothing and takes no time.
     """
@@ -104,12 +104,12 @@ class Recorder:
         self.read(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
 
 
-def energy_block(recorder: Recorder, windows: Mapping[str, Mapping[str, Iterable[Window]]]) -> dict[str, Any] | None:
+def energy_block(recorder: Recorder, windows: Mapping[str, Mapping[str, Iterable[Window]]]) -> JsonObject | None:
     """The document's "energy": millijoules for each inference by variant, scenario and meter; None where no window was long enough.
 
-    `windows`: variant -> scenario -> windows of all its processes. "above_idle_mj" is without what the machine uses idle.
+    `windows`: variant -> scenario -> windows of all its processes. "above_idle_mj" is without the idle power.
     """
-    found: dict[str, Any] = {}
+    by_variant: dict[str, dict[str, JsonObject]] = {}
     for variant, scenarios in windows.items():
         for scenario, cut in scenarios.items():
             long = [window for window in cut if window[1] - window[0] >= LEAST_SECONDS * 1e9 and window[2] > 0]
@@ -127,11 +127,11 @@ def energy_block(recorder: Recorder, windows: Mapping[str, Mapping[str, Iterable
                     "watts": joules / seconds, "seconds": seconds, "inferences": runs,
                 }  # fmt: skip
             if figures:
-                found.setdefault(variant, {})[scenario] = figures
-    if not found:
+                by_variant.setdefault(variant, {})[scenario] = figures
+    if not by_variant:
         return None
     meters = {
         meter.name: {"scope": meter.scope, "idle_watts": idle}
         for meter, idle in zip(recorder.meters, recorder.idle_watts, strict=True)
     }
-    return {"meters": meters, "variants": found}
+    return {"meters": meters, "variants": by_variant}

@@ -1,4 +1,4 @@
-"""Signs that a chip was slowed down: counters that only rise, and states that hold now."""
+"""Signs of throttling: counters since boot, and current states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PI_NOW = 0xF
 """Bits of a Raspberry Pi's get_throttled: under-voltage, capped, throttled, soft limit. The same bits 16 higher: since boot."""
 PI_FILES = ("sys/devices/platform/soc/soc:firmware/get_throttled", "sys/devices/platform/axi/soc:firmware/get_throttled")
 CPU_COOLERS = ("cpufreq", "cpu-", "cpu_", "Processor", "thermal-cpufreq", "intel_powerclamp")
-"""How Linux names cooling devices that work by slowing the processor down (a fan is none)."""
+"""How Linux names cooling devices that work by slowing the CPU down (a fan is none)."""
 
 
 def heat_counts(root: Path = Path("/")) -> Reading:
@@ -60,7 +60,7 @@ def pi_flags(root: Path = Path("/")) -> Reading:
 
 
 def pi_reasons(before: str | None, after: str | None) -> list[str]:
-    """A Raspberry Pi's own word, from two hexadecimal readings: it throttles now, or did since the first reading."""
+    """Throttling of a Raspberry Pi, from two hexadecimal readings: now, or since the first one."""
     try:
         one, other = int(before or "0", 16), int(after or "0", 16)
     except ValueError:

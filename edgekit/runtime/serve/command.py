@@ -1,4 +1,4 @@
-"""`serve`, from the open port to the last answer: verify, be ready, and on SIGTERM or Ctrl-C let requests under way finish."""
+"""`serve`: open the port, verify and load the bundle, answer, and on SIGTERM or Ctrl-C let requests in progress finish."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from edgekit.runtime.serve.limits import Limits
 __all__ = ["Running", "Transport", "listen", "serve_bundle", "verified"]
 
 Transport = Callable[[App, socket.socket, asyncio.Event], Awaitable[int]]
-"""Serves an app on a listening socket until told to stop; gives how many requests it cut off in the end."""
+"""Serves an app on a listening socket until told to stop; returns how many requests it aborted."""
 POLL = 0.1
-"""Seconds between two looks for a signal."""
+"""Seconds between two checks for a signal."""
 BACKLOG = 1024
 """Connections that the system keeps while the server is busy."""
 
@@ -32,42 +32,42 @@ def serve_bundle(
     path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None,
     say: Callable[[str], None] = lambda text: print(f"edgekit serve: {text}", file=sys.stderr, flush=True),
 ) -> int:  # fmt: skip
-    """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were cut off.
+    """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were aborted.
 
-    The port answers at once; requests for the model are refused with 503 until its golden inputs have passed.
+    The port is open at once; requests for the model are refused with 503 until its golden inputs have passed.
 
     Raises:
-        BadInput, CheckFailed, NotPossibleHere: the port is not to be had, or the bundle is not sound, or not for here.
+        BadInput, CheckFailed, NotPossibleHere: the port is not available, or the bundle is not sound or not for this machine.
     """
     limits = limits or Limits()
     listener = listen(host, port)
     app = App(limits, local=_loopback(listener))
-    told: list[int] = []
-    """Signals that came; a handler may do no more than this, it runs between any two steps of the main thread."""
-    before = {one: signal.signal(one, lambda number, frame: told.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
+    signals: list[int] = []
+    """Signals received. The handlers do no more than append: they interrupt the main thread anywhere."""
+    before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
     running, loading = Running(app, listener, transport), _Loading(path)
     running.start()
     try:
         say(f"{_url(listener)} is open; checking {path}")
         if not app.local:
             say("no password, no encryption: whoever reaches this address is answered; put a proxy before it")
-        while not (told or loading.over.wait(POLL)):
+        while not (signals or loading.over.wait(POLL)):
             pass
-        if not told:
+        if not signals:
             model, golden = loading.result()
             app.begin(model)
             say(f"ready: {model.bundle.manifest.name}, {golden} golden inputs replayed; Ctrl-C ends")
-        while not (told or running.over.wait(POLL)):
+        while not (signals or running.over.wait(POLL)):
             pass
-        say("ending: finishing what is under way; once more ends at once")
+        say("shutting down: finishing requests in progress; a second signal ends it at once")
     finally:
-        cut = running.end(hurry=lambda: len(told) > 1)
-        while not (len(told) > 1 or loading.over.wait(POLL)):
+        cut = running.end(hurry=lambda: len(signals) > 1)
+        while not (len(signals) > 1 or loading.over.wait(POLL)):
             pass  # ONNX Runtime must not be at work when the process ends
         for one, handler in before.items():
             signal.signal(one, handler)
     if cut:
-        say(f"{cut} requests were cut off")
+        say(f"{cut} requests were aborted")
     return cut
 
 
@@ -132,10 +132,10 @@ class Running:
         self._started.wait()
 
     def end(self, hurry: Callable[[], bool] = lambda: False) -> int:
-        """Drain, and return how many requests were cut off: what took too long, and all there are when `hurry` says so.
+        """Drain, and return how many requests were aborted: those that took too long, and all that are left once `hurry` is true.
 
         Raises:
-            BaseException: what the transport failed of.
+            BaseException: the transport's own error.
         """
         self.app.draining = True
         if self.loop is not None and self._stop is not None and not self.over.is_set():

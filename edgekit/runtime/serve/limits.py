@@ -1,4 +1,4 @@
-"""What a server gives to strangers at most: bytes, texts, places in the queue, connections and seconds."""
+"""Limits of a server against overload and abuse: bytes, texts, queued requests, connections and seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """The caps of a server; worst-case memory for bodies is `connections` times `body` bytes."""
+    """The limits of a server; worst-case memory for bodies is `connections` times `body` bytes."""
 
     body: int = 1_048_576
     """Bytes of a request's body; more: 413."""
@@ -24,17 +24,17 @@ class Limits:
     head: int = 16_384
     """Bytes of a request line and its headers; more: 431."""
     head_seconds: float = 10.0
-    """For all of a request's head, from its first byte or the connection's start."""
+    """For the whole head of a request, from its first byte or the start of the connection."""
     body_seconds: float = 30.0
-    """For all of a request's body."""
+    """For the whole body of a request."""
     idle_seconds: float = 60.0
     """Between two requests of a connection."""
     write_seconds: float = 30.0
     """For a client to take what was sent to it."""
     linger_seconds: float = 2.0
-    """A body that is refused is read on for so long, because a client that still sends does not see the answer."""
+    """A refused body is read for so long still, because a client that is sending does not read the response."""
     drain_seconds: float = 30.0
-    """For requests that are under way when the server is told to end."""
+    """For requests in progress when the server is told to shut down."""
 
     def __post_init__(self) -> None:
         """Check that everything is positive.

@@ -1,4 +1,4 @@
-"""What a server counts, in Prometheus' text format (version 0.0.4)."""
+"""Metrics of a server, in Prometheus' text format (version 0.0.4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 
 
 class Metrics:
-    """Counters since the start; safe from any thread. Labels are names of routes and statuses, never text from outside."""
+    """Counters since the start; safe from any thread. Labels are names of routes and statuses, never text of a request."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -28,12 +28,12 @@ class Metrics:
         self.in_flight = 0
 
     def begin(self) -> None:
-        """A request has come."""
+        """A request has arrived."""
         with self._lock:
             self.in_flight += 1
 
     def end(self, route: str, status: int, seconds: float) -> None:
-        """It was answered with `status`, in full, `seconds` after it had come."""
+        """It was answered completely, with `status`, `seconds` after its arrival."""
         with self._lock:
             self.in_flight -= 1
             self._requests[route, status] += 1
@@ -41,12 +41,12 @@ class Metrics:
             self._seconds[route] += seconds
 
     def add(self, *, items: int = 0, prompt: int = 0, generated: int = 0) -> None:
-        """Texts answered, tokens read and tokens made."""
+        """Count texts answered, tokens read and tokens generated."""
         with self._lock:
             self._amounts.update(items=items, prompt=prompt, generated=generated)
 
     def text(self, *, model: dict[str, str], ready: bool, waiting: int, places: int) -> str:
-        """The page; `model` labels the bundle, `waiting` of `places` in the queue are taken."""
+        """The metrics page; `model` labels the bundle, `waiting` of `places` in the queue are taken."""
         with self._lock:
             requests, seconds, amounts = dict(self._requests), dict(self._seconds), dict(self._amounts)
             buckets = {route: list(counts) for route, counts in self._buckets.items()}

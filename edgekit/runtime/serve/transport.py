@@ -1,4 +1,4 @@
-"""The transport that needs nothing installed: HTTP/1.1 on asyncio's streams."""
+"""The transport without dependencies: HTTP/1.1 on asyncio's streams."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["serve"]
 
 
 async def serve(app: App, listener: socket.socket, stop: asyncio.Event) -> int:
-    """Serve connections to `listener` until `stop`; then take no new ones and let requests under way finish.
+    """Serve connections to `listener` until `stop`; then take no new ones and let requests in progress finish.
 
-    Returns how many of these were cut off, after `drain_seconds`.
+    Returns how many of these were aborted, after `drain_seconds`.
     """
     connections: set[_Connection] = set()
 
@@ -56,15 +56,15 @@ class _Connection:
         self.wire = wire
         self.task = task
         self.busy = False
-        """Whether a request has come that is not yet answered in full."""
+        """Whether a request has arrived that is not completely answered."""
 
     def end_if_idle(self) -> None:
-        """End the connection, unless a request is under way."""
+        """End the connection, unless a request is in progress."""
         if not self.busy and self.task is not None:
             self.task.cancel()
 
     async def refuse_connection(self) -> None:
-        """503, at once."""
+        """Answer 503 and close."""
         refusal = Refusal(
             503, f"{self.app.limits.connections} connections are open", fix="ask again in 1 s", headers={"retry-after": "1"}
         )
@@ -151,7 +151,7 @@ class _Connection:
             await self.wire.writer.drain()
 
     async def _linger(self) -> None:
-        """Read on for a moment: closing while the client sends would take the response from it."""
+        """Read and discard for a moment: closing while the client sends would reset the connection before it reads the response."""
         with suppress(ConnectionError, TimeoutError, OSError):
             self.wire.writer.write_eof()
             async with asyncio.timeout(self.app.limits.linger_seconds):

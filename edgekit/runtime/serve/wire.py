@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection, read strictly (RFC 9112): what could be understood in two ways is refused and the connection ends."""
+"""HTTP/1.1 on one connection, parsed strictly (RFC 9112): ambiguous requests are refused and the connection is closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Head:
     path: str
     """Percent-decoded, without the query."""
     headers: dict[str, str]
-    """Names in lower case; those that came several times joined by commas."""
+    """Names in lower case; repeated ones joined by commas."""
     length: int | None
     """Bytes of the body; None: in chunks."""
     close: bool
@@ -50,13 +50,13 @@ def encode_head(response: Response, *, chunked: bool, close: bool) -> bytes:
 
 
 def encode(response: Response, *, close: bool) -> bytes:
-    """All of a `response` that is whole."""
-    assert isinstance(response.body, bytes), "a stream has no end yet"
+    """All bytes of a `response` that is not a stream."""
+    assert isinstance(response.body, bytes), "a stream is sent in parts"
     return encode_head(response, chunked=False, close=close) + response.body
 
 
 class Wire:
-    """The bytes of a connection, and what of them is not yet read."""
+    """The byte stream of a connection, with a buffer of unread bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits) -> None:
         self.reader = reader
@@ -67,7 +67,7 @@ class Wire:
         """Bytes of the body that have not been read; None: chunks follow."""
 
     async def head(self, *, first: bool) -> Head | None:
-        """The next request's head; None where the client has ended, or has said nothing for too long.
+        """The next request's head; None where the client has closed the connection, or was silent for too long.
 
         Raises:
             Refusal: 400, 408, 431, 501 or 505; the connection is of no further use.
@@ -129,7 +129,7 @@ class Wire:
             raise Refusal(400, "a chunk without a size", where="body", close=True)
         count = int(size, 16)
         if count == 0:
-            for _ in range(64):  # trailers, which nothing here reads
+            for _ in range(64):  # trailers, which are ignored
                 if not await self._line():
                     self._left = 0
                     return b""
@@ -171,16 +171,16 @@ class Wire:
 
 
 def _parse(lines: list[str]) -> Head:
-    """The head that `lines` are.
+    """The request head in `lines`.
 
     Raises:
         Refusal: 400, 501 or 505.
     """
     parts = lines[0].split(" ")
     if len(parts) != 3 or not TOKEN.fullmatch(parts[0]) or not re.fullmatch(r"HTTP/\d\.\d", parts[2]):
-        raise Refusal(400, "not a request of HTTP", where="request line", close=True)
+        raise Refusal(400, "not an HTTP request", where="request line", close=True)
     if parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
-        raise Refusal(505, f"{parts[2]} is not spoken here", where="request line", fix="use HTTP/1.1", close=True)
+        raise Refusal(505, f"{parts[2]} is not supported", where="request line", fix="use HTTP/1.1", close=True)
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -208,5 +208,5 @@ def _length(headers: dict[str, str]) -> int | None:
             raise Refusal(501, f"transfer coding {coding[:40]!r}", where="Transfer-Encoding", fix="use chunked", close=True)
         return None
     if given is not None and not re.fullmatch(r"[0-9]{1,15}", given):
-        raise Refusal(400, f"{given[:40]!r} is no length", where="Content-Length", close=True)
+        raise Refusal(400, f"{given[:40]!r} is not a length", where="Content-Length", close=True)
     return int(given or 0)
