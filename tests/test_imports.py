@@ -64,8 +64,7 @@ OWN_FILES = {
 OTHERS = {
     "__init__.py": "the public face, imported on first use",
     "runtime/providers/ort.py": "onnxruntime's own modules",
-    "runtime/bench/measure.py": "what a specification made by `edgekit.bench` names",
-    "runtime/bench/measure_language.py": "what a specification made by `edgekit.bench` names",
+    "runtime/bench/measure.py": "onnxruntime and tokenizers, whose import is timed",
     "pack/sign.py": "model_signing's own modules",
 }
 

@@ -13,15 +13,13 @@ from edgekit.bench.variants import is_eager
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
 from edgekit.runtime.bench.prompts import TOKENS, main_prompt, prompts_that_fit, scenario_names
+from edgekit.runtime.bench.protocol import MEMORY
 from edgekit.runtime.bench.statistics import summary
 from edgekit.runtime.bench.supervise import Runs
 from edgekit.runtime.bundle.names import GENERATION, MODEL
 
-__all__ = ["MEMORY", "language_block", "language_specs", "traffic_of"]
+__all__ = ["language_block", "language_specs", "traffic_of"]
 
-MEMORY = "memory-reading"
-"""The process that reads memory beside the variants, once a round."""
-READER = "edgekit.tasks:eager_reader"
 GATHERS = {"Gather", "GatherBlockQuantized"}
 
 
@@ -42,21 +40,20 @@ def language_specs(
             raise
         raise BadInput("describes no language model", where=str(path), fix="run `edgekit export` again") from None
     lengths = [main_prompt(lengths)] if quick and not prompts else lengths
-    found = {
+    language = {
         name: {
             **spec,
-            "generation": {**_own(spec, generation), "cache": None},
+            "generation": {**_generation_of(spec, generation), "cache": None},
             "prompts": lengths,
-            "kind": READER if spec["kind"] != "onnx" else "onnx",
             "min_runs": 2 * TOKENS,
         }
         for name, spec in specs.items()
     }
     threads = next(iter(specs.values()))["threads"]
-    return {**found, MEMORY: {"kind": "memory", "threads": threads}}
+    return {**language, MEMORY: {"kind": "memory", "threads": threads}}
 
 
-def _own(spec: Mapping[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
+def _generation_of(spec: Mapping[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
     """How the graph of `spec` is used, which differs where layers were dropped; `otherwise` where nothing says so."""
     path = Path(spec["folder"]) / GENERATION
     return read_json(path) if spec["kind"] == "onnx" and path.is_file() else otherwise

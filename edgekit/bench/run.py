@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
-from edgekit.bench.language import MEMORY, language_block, language_specs
+from edgekit.bench.language import language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, specifications
 from edgekit.config.target import Target, recorded_target
-from edgekit.errors import BadInput, Interrupted, NotPossibleHere
+from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
-from edgekit.runtime.bench.environment import snapshot
+from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
 from edgekit.runtime.bench.statistics import ratio_interval
-from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children, scenario_facts, validity
-from edgekit.runtime.health.record import Recorder, find_meters
+from edgekit.runtime.bench.supervise import Runs, scenario_facts
 from edgekit.store import write_atomically
 from edgekit.tasks import find_task
 
 __all__ = ["FULL", "QUICK", "run_bench"]
 
-QUICK = {"processes": 3, "seconds": 0.4, "min_runs": 50, "max_warmup_seconds": 0.8}
-FULL = {"processes": 10, "seconds": 0.5, "min_runs": 80, "max_warmup_seconds": 1.5}
-LENGTHS = (16, 64, 128)
-"""Fixed numbers of tokens, beside the real lengths; capped by the model's own limit."""
+
+class _Usual(TypedDict):
+    """Numbers of a protocol where nobody asks for others."""
+
+    processes: int
+    seconds: float
+    min_runs: int
+    max_warmup_seconds: float
+
+
+QUICK = _Usual(processes=3, seconds=0.4, min_runs=50, max_warmup_seconds=0.8)
+FULL = _Usual(processes=10, seconds=0.5, min_runs=80, max_warmup_seconds=1.5)
 NEEDED = {"recipe": dict, "target": dict, "rows": str, "max_length": int, "variants": dict}
 
 
@@ -63,42 +69,36 @@ def run_bench(
     lineage, target = _lineage(folder)
     host = detect()
     _refuse(target, host)
-    protocol: dict[str, Any] = {**(QUICK if quick else FULL)}
-    protocol |= {name: value for name, value in (("processes", processes), ("seconds", seconds)) if value is not None}
-    asked = threads if threads is not None else target.session.threads
-    if protocol["processes"] < 1 or not 0 < protocol["seconds"] < 3600 or asked < 1:
-        raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
-    speaks = find_task(lineage["recipe"]["task"]).kind == "decoder"
-    if prompts and not speaks:
+    usual = QUICK if quick else FULL
+    threads = min(
+        threads if threads is not None else target.session.threads, host.cores_usable
+    )  # what is recorded is what was in effect
+    protocol = Protocol(
+        usual["processes"] if processes is None else processes, usual["seconds"] if seconds is None else seconds, usual["min_runs"],
+        usual["max_warmup_seconds"], threads, seed,
+    )  # fmt: skip
+    is_decoder = find_task(lineage["recipe"]["task"]).kind == "decoder"
+    if prompts and not is_decoder:
         raise BadInput(f"a model for {lineage['recipe']['task']} reads no prompts", where="bench, prompts", fix="leave it out")
-    used = min(asked, host.cores_usable)  # what is recorded is what was in effect
-    lengths = [] if quick else sorted({min(length, lineage["max_length"]) for length in LENGTHS})
-    count = int(protocol["processes"])
-    common = {name: protocol[name] for name in ("seconds", "min_runs", "max_warmup_seconds")}
+    lengths = [] if quick else fixed_lengths(lineage["max_length"])
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as aside:
         items = Path(aside) / "items.jsonl"
         items.write_text(_items(lineage), encoding="utf-8")
-        specs, left_out = specifications(lineage, items, {**common, "threads": used, "scenarios": ["real", *lengths]})
+        specs, left_out = specifications(lineage, items, {**protocol.specification(), "scenarios": ["real", *lengths]})
         if not specs:
             reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
             raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)
-        if speaks:
+        if is_decoder:
             specs = language_specs(specs, folder, quick=quick, prompts=prompts)
-        before = snapshot()
-        meters, unread = find_meters(target.provider)
-        with Recorder(meters) as recorder:
-            runs = run_children(specs, processes=count, seed=seed, progress=progress)
-        reads = [child["gb_per_second"] for child in runs.children.pop(MEMORY, [])]
-        if not runs.measured() or (speaks and not reads):
-            raise Interrupted
+        measurement = take(specs, protocol, provider=target.provider, progress=progress)
+        runs = measurement.runs
         loaded: list[dict[str, Any]] = []
         complete = not runs.interrupted
-        if complete and not quick and not speaks:
+        if complete and not quick and not is_decoder:
             loaded, complete = traffic(specs, host.cores_usable, seed, progress)
     left_out |= {
         name: "interrupted before its first process was complete" for name in specs if name not in (MEMORY, *runs.measured())
     }
-    after = snapshot()
     document = {
         "schema_version": 1,
         "complete": complete,
@@ -115,18 +115,17 @@ def run_bench(
             "providers": next(
                 (runs.children[name][0]["providers"] for name in runs.measured() if specs[name]["kind"] == "onnx"), []
             ),
-            "session": {**target.session.model_dump(), "threads": used},
+            "session": {**target.session.model_dump(), "threads": threads},
         },
-        "environment": {"before": before, "after": after},
         "protocol": {
-            **protocol,
+            "processes": protocol.processes,
+            **protocol.specification(),
             "interleaved": True,
             "seed": seed,
             "quick": quick,
             "batch": 1,
-            "threads": used,
             "rows": "texts of test rows, joined and cut to the length of each prompt"
-            if speaks
+            if is_decoder
             else "test rows at their real lengths",
             "warm_file": True,
         },
@@ -134,9 +133,10 @@ def run_bench(
         "left_out": left_out,
         "ratios": _ratios(runs, seed),
         "traffic": loaded,
-        **({"language": language_block(runs, lineage["variants"], specs, reads, seed)} if speaks else {}),
-        **energy_facts(recorder, unread, runs),
-        "validity": validity(replace(runs, interrupted=not complete), before, after),
+        **(
+            {"language": language_block(runs, lineage["variants"], specs, measurement.memory_reads, seed)} if is_decoder else {}
+        ),
+        **measurement.facts(complete=complete),
     }
     write_atomically(out, json.dumps(document, indent=1) + "\n")
     return document
@@ -173,7 +173,7 @@ def _refuse(target: Target, host: Host) -> None:
     """A time must never carry another machine's label."""
     fix = "measure on the device itself: `edgekit bench BUNDLE --device user@host`"
     if host.emulated:
-        raise NotPossibleHere(f"this processor is emulated ({host.evidence}): its times mean nothing", where="bench", fix=fix)
+        raise NotPossibleHere(f"this CPU is emulated ({host.evidence}): its times mean nothing", where="bench", fix=fix)
     lacks = target.lacks(host)
     if lacks:
         raise NotPossibleHere(f"target {target.name} cannot be measured on this machine", where="bench", faults=lacks, fix=fix)
@@ -183,15 +183,15 @@ def _variants(runs: Runs, variants: dict[str, Any], seed: int) -> list[dict[str,
     """Figures of each measured variant. Memory has one baseline for all: the interpreter with numpy and onnxruntime."""
     onnx = [child for name in runs.measured() if not is_eager(variants[name]) for child in runs.children[name]]
     baseline = median(child["memory"]["baseline_mb"] for child in onnx) if onnx else None
-    found = []
+    measured = []
     for name in runs.measured():
         variant, facts = variants[name], scenario_facts(runs, name, seed)
         if baseline is not None:
             facts["memory"] |= {"baseline_mb": baseline, "above_baseline_mb": facts["memory"]["peak_mb"] - baseline}
-        found.append(
+        measured.append(
             {"name": name, "title": variant.get("title", name), **files_of(variant), "quality": variant.get("quality"), **facts}
         )
-    return found
+    return measured
 
 
 def _ratios(runs: Runs, seed: int) -> list[dict[str, Any]]:

@@ -13,13 +13,15 @@ from edgekit.store import sha256_file
 __all__ = ["BUNDLE", "EAGER", "digests_of", "files_of", "is_eager", "specifications"]
 
 BUNDLE = "bundle"
-EAGER = "edgekit.tasks:eager_predictor"
-"""The one loader besides ONNX Runtime that a lineage may name: a file must not choose what code is imported."""
+EAGER = "eager"
+"""Kind of a variant that PyTorch runs. A lineage names a kind and never code: a file must not choose what is imported."""
+EAGER_BEFORE = "edgekit.tasks:eager_predictor"
+"""What a lineage of before called it."""
 
 
 def is_eager(variant: dict[str, Any]) -> bool:
     """Whether PyTorch runs it."""
-    return variant["kind"] in {"eager", EAGER}
+    return variant["kind"] in {EAGER, EAGER_BEFORE}
 
 
 def specifications(
@@ -37,6 +39,7 @@ def specifications(
             continue
         specs[name] = {
             "kind": EAGER if is_eager(variant) else "onnx",
+            "program": "edgekit.bench.eager" if is_eager(variant) else "edgekit.runtime.bench.measure",
             "folder": variant["folder"],
             "model": _model(variant),
             "items": str(items),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.bench.variants import EAGER
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished
 from edgekit.pipeline.folder import remove
@@ -50,7 +51,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
             },
         }
     eager: JsonObject = {
-        "kind": "edgekit.tasks:eager_predictor", "title": "PyTorch eager fp32 of the original",
+        "kind": EAGER, "title": "PyTorch eager fp32 of the original",
         "folder": str(artifacts[plan.original.key].path.resolve()), "file": "model.safetensors", "quality": variants[BASELINE]["quality"],
     }  # fmt: skip
     stages: list[JsonObject] = []

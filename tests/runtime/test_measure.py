@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit.runtime.bench.measure import MOST_SAMPLES, fixed_length, main, measure, sample, spread_order, warm_up
+from edgekit.errors import BadInput
+from edgekit.runtime.bench.measure import MOST_SAMPLES, Eager, fixed_length, main, measure, sample, spread_order, warm_up
 from edgekit.runtime.tokenise import Window
 from tests.tiny_onnx import specification, write_items, write_variant
 
@@ -122,25 +123,21 @@ def test_a_graph_without_a_mask_is_fed_what_it_asks_for(tmp_path: Path) -> None:
     assert measure(specification(folder, write_items(tmp_path / "rows.jsonl"), scenarios=["real"]))["samples"]["real"]
 
 
-def test_another_loader_is_used_where_the_kind_names_it(variant: tuple[Path, Path]) -> None:
-    spec = specification(*variant, kind="tiny_loader:load", scenarios=["real"])
-    module = types.ModuleType("tiny_loader")
+def test_a_checkpoint_is_run_by_the_program_that_can(variant: tuple[Path, Path]) -> None:
+    spec = specification(*variant, kind="eager", scenarios=["real"])
     seen: list[tuple[int, ...]] = []
 
-    def load(task: str, folder: Path, threads: int) -> object:
+    def load(task: str, folder: Path, threads: int) -> tuple[list[str], Callable[[dict[str, np.ndarray]], np.ndarray]]:
         def predict(feed: dict[str, np.ndarray]) -> np.ndarray:
             seen.append(feed["input_ids"].shape)
             return np.zeros((1, 3), dtype=np.float32)
 
         return ["input_ids"], predict
 
-    module.load = load  # type: ignore[attr-defined]
-    sys.modules["tiny_loader"] = module
-    try:
-        document = measure(spec)
-    finally:
-        del sys.modules["tiny_loader"]
+    document = measure(spec, Eager(load, lambda folder, threads: pytest.fail("it reads no prompts")))
     assert len(document["samples"]["real"]) >= 12 and {shape[0] for shape in seen} == {1}
+    with pytest.raises(BadInput, match="ONNX models alone"):
+        measure(spec)
 
 
 def test_a_fault_ends_with_its_exit_code(

@@ -98,7 +98,7 @@ def test_deaths_are_explained(
     real = subprocess.Popen
     monkeypatch.setattr(child.subprocess, "Popen", lambda command, **options: real([sys.executable, str(program)], **options))
     with pytest.raises(kind, match=words):
-        child.run_child(tmp_path / "spec.json", "bundle", 1, 1.0)
+        child.run_child(tmp_path / "spec.json", "bundle", {"threads": 1}, 1.0)
 
 
 def test_threads_are_explicit_in_the_child() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,24 @@ from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossi
 
 __all__ = ["run_child"]
 
-LAST_WORDS = 6
+MEASURE = "edgekit.runtime.bench.measure"
+LAST_LINES = 6
 """Lines of a failed process' standard error that its message repeats."""
 
 
-def run_child(path: Path, name: str, threads: int, timeout: float) -> dict[str, Any]:
-    """The document that one process printed, started on the specification file `path`; `name` is for messages.
+def run_child(path: Path, name: str, spec: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    """The document that one process printed, started on the specification file `path` that holds `spec`; `name` is for messages.
+
+    The process runs the module that `spec` names as "program", `edgekit.runtime.bench.measure` where it names none.
 
     It runs in a session of its own, so that Ctrl-C reaches the supervisor alone, which ends it and all that it started.
 
     Raises:
         CheckFailed, BadInput, NotPossibleHere: see `_fault`; also a process that takes more than `timeout` seconds.
     """
-    command = [sys.executable, "-m", "edgekit.runtime.bench.measure", str(path)]
+    command = [sys.executable, "-m", spec.get("program", MEASURE), str(path)]
     with subprocess.Popen(
-        command, env=_environment(threads), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command, env=_environment(spec["threads"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, encoding="utf-8", errors="replace", start_new_session=True,
     ) as process:  # fmt: skip
         try:
@@ -82,4 +86,4 @@ def _fault(name: str, code: int, errors: str) -> EdgekitError:
 
 
 def _tail(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()[-LAST_WORDS:]]
+    return [line.strip() for line in text.strip().splitlines()[-LAST_LINES:]]

@@ -14,21 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.runtime.bench.environment import snapshot
 from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
-from edgekit.runtime.bench.supervise import energy_facts, run_children, scenario_facts, validity
+from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
+from edgekit.runtime.bench.supervise import scenario_facts
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
-from edgekit.runtime.errors import BadInput, Interrupted, NotPossibleHere
-from edgekit.runtime.health.record import Recorder, find_meters
+from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.session import check_chip
 from edgekit.runtime.records import as_json
 
 __all__ = ["bench_bundle", "dots", "refuse_emulation"]
 
-MIN_RUNS = 200
+MIN_RUNS, WARM_UP_SECONDS = 200, 3.0
 
 
 def dots(done: float, total: float, text: str) -> None:
@@ -59,19 +58,20 @@ def bench_bundle(
         NotPossibleHere: this chip is not the bundle's target, or is emulated.
         Interrupted: Ctrl-C before the first process was complete.
     """
-    if processes < 1 or not 0 < seconds < 3600 or (threads is not None and threads < 1):
-        raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+    Protocol(
+        processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None else threads
+    )  # numbers first: hashing takes a while
     bundle = open_bundle(path)
     manifest = bundle.manifest
     refuse_emulation()
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
     golden = json.loads((bundle.folder / manifest.golden.file).read_text(encoding="utf-8"))["rows"]
     used = min(threads or manifest.variant.threads, _detected()["cores_usable"])
+    protocol = Protocol(processes, seconds, MIN_RUNS, WARM_UP_SECONDS, used, seed)
     language = manifest.generation
     if prompts and language is None:
         raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
-    lengths = prompts_that_fit(language.context, prompts) if language else _fixed_lengths(manifest.tokenizer.max_length)
-    before = snapshot()
+    lengths = prompts_that_fit(language.context, prompts) if language else fixed_lengths(manifest.tokenizer.max_length)
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
         items = Path(folder) / "items.jsonl"
         items.write_text("".join(json.dumps(row["input"]) + "\n" for row in golden), encoding="utf-8")
@@ -83,26 +83,18 @@ def bench_bundle(
             "task": manifest.task,
             "max_length": manifest.tokenizer.max_length,
             "provider": manifest.variant.provider,
-            "threads": used,
             "session_config": manifest.variant.config,
-            "seconds": seconds,
-            "min_runs": MIN_RUNS,
-            "max_warmup_seconds": 3.0,
+            **protocol.specification(),
             "scenarios": ["real", *lengths],
         }
         specs = {"bundle": spec}
         if language is not None:
             specs = {
                 "bundle": {**spec, "generation": as_json(language), "prompts": lengths, "min_runs": 2 * TOKENS},
-                "memory-reading": {"kind": "memory", "threads": used},
+                MEMORY: {"kind": "memory", "threads": used},
             }
-        meters, unread = find_meters(manifest.variant.provider)
-        with Recorder(meters) as recorder:
-            runs = run_children(specs, processes=processes, seed=seed, progress=progress)
-    reads = [child["gb_per_second"] for child in runs.children.pop("memory-reading", [])]
-    if not runs.measured():
-        raise Interrupted
-    after = snapshot()
+        measurement = take(specs, protocol, provider=manifest.variant.provider, progress=progress)
+    runs, reads = measurement.runs, measurement.memory_reads
     document = {
         "schema_version": 1,
         "complete": not runs.interrupted,
@@ -117,7 +109,6 @@ def bench_bundle(
             "threads": used,
             "session_config": manifest.variant.config,
         },
-        "environment": {"before": before, "after": after},
         "protocol": {
             "processes": processes,
             "seconds": seconds,
@@ -132,23 +123,18 @@ def bench_bundle(
         "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
         "ratios": [],
         **({"memory_gb_s": {"median": float(np.median(reads)) if reads else None, "readings": len(reads)}} if language else {}),
-        **energy_facts(recorder, unread, runs),
-        "validity": validity(runs, before, after),
+        **measurement.facts(complete=not runs.interrupted),
     }
     if out is not None:
         _write(out, document)
     return document
 
 
-def _fixed_lengths(most: int) -> list[int]:
-    return sorted({min(length, most) for length in (16, 64, 128)})
-
-
 def refuse_emulation() -> None:
-    """Raise NotPossibleHere where software translates this process' instructions: its times would be the emulator's."""
+    """Raise NotPossibleHere where software translates the instructions of this process: its times would be the emulator's."""
     sign = emulation()
     if sign is not None:
-        what = f"this processor is emulated ({sign}): its times mean nothing"
+        what = f"this CPU is emulated ({sign}): its times mean nothing"
         raise NotPossibleHere(what, where="bench", fix="measure on the device itself")
 
 

@@ -16,18 +16,19 @@ import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
 from itertools import cycle  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from edgekit.runtime.errors import EdgekitError  # noqa: E402
+from edgekit.runtime.errors import BadInput, EdgekitError  # noqa: E402
 from edgekit.runtime.processors import processor  # noqa: E402
 from edgekit.runtime.providers.session import open_session  # noqa: E402
 from edgekit.runtime.tokenise import Window, load_tokeniser  # noqa: E402
 
-__all__ = ["fixed_length", "main", "measure", "sample", "spread_order", "warm_up"]
+__all__ = ["Eager", "fixed_length", "main", "measure", "sample", "spread_order", "warm_up"]
 
 AGREE = 0.10
 WINDOW_RUNS, LEAST_RUNS, WINDOW_MS = 20, 5, 100.0
@@ -41,13 +42,23 @@ Once = Callable[[], float]
 Feed = dict[str, np.ndarray]
 
 
-def measure(spec: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Eager:
+    """How checkpoints are run without ONNX Runtime: handed in by a program that can (`edgekit.bench.eager`)."""
+
+    predictor: Callable[[str, Path, int], tuple[list[str], Callable[[Feed], np.ndarray]]]
+    """(task, folder, threads) -> (names of inputs, one feed -> output (1, ...))."""
+    reader: Callable[[Path, int], Callable[[np.ndarray, int], int]]
+    """(folder, threads) -> a `Step` of `measure_language`."""
+
+
+def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     """Measure as `spec` says; times in milliseconds, memory in MB (10^6 bytes).
 
-    Keys of `spec`: kind ("onnx", or "module:function", a loader (task, folder, threads) -> (names of inputs, predict)), folder,
-    model, items (JSON lines, one input of the task each), task, max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds,
-    seed, scenarios ("real" or a number of tokens), and traffic (see `_traffic`; may be absent). Of a language model, which has
-    `generation`, see `measure_language`; kind "memory" reads memory and nothing else.
+    Keys of `spec`: kind ("onnx", or "eager", which needs `eager`), folder, model, items (JSON lines, one input of the task each), task,
+    max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds, seed, scenarios ("real" or a number of
+    tokens), and traffic (see `_traffic`; may be absent). Of a language model, which has `generation`, see `measure_language`; kind
+    "memory" reads memory and nothing else.
     """
     if spec["kind"] == "memory":
         from edgekit.runtime.bench.measure_language import reading
@@ -63,10 +74,10 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     if spec.get("generation"):
         from edgekit.runtime.bench.measure_language import measure_language
 
-        found = measure_language({**spec, "spawned": spawned}, _since, _now)
+        found = measure_language({**spec, "spawned": spawned}, _since, _now, None if eager is None else eager.reader)
         return {**found, "phases": phases | found["phases"], "memory": memory | {"peak_mb": _peak_mb()}}
     started = _now()
-    names, run, providers = _opened(spec, folder)
+    names, run, providers = _opened(spec, folder, eager)
     phases["session_ms"] = _since(started)
     memory["after_session_mb"] = _peak_mb()
     task = processor(spec["task"])
@@ -116,16 +127,23 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _opened(spec: dict[str, Any], folder: Path) -> tuple[list[str], Callable[[list[Feed]], list[np.ndarray]], list[str]]:
+def _opened(
+    spec: dict[str, Any], folder: Path, eager: Eager | None
+) -> tuple[list[str], Callable[[list[Feed]], list[np.ndarray]], list[str]]:
     """(names of the inputs, the feeds of one answer -> an output (1, ...) for each, providers in effect)."""
     if spec["kind"] != "onnx":
-        module, _, name = spec["kind"].partition(":")
-        names, predict = getattr(importlib.import_module(module), name)(spec["task"], folder, spec["threads"])
+        names, predict = _needed(eager).predictor(spec["task"], folder, spec["threads"])
         return names, lambda given: [predict(feed) for feed in given], []
     path = folder / spec["model"]
     session = open_session(path, provider=spec["provider"], threads=spec["threads"], config=spec["session_config"])
     names = [item.name for item in session.get_inputs()]
     return names, lambda given: [session.run(None, feed)[0] for feed in given], list(session.get_providers())
+
+
+def _needed(eager: Eager | None) -> Eager:
+    if eager is None:
+        raise BadInput("this program runs ONNX models alone", where="bench")
+    return eager
 
 
 def feeds(windows: list[Window], names: list[str]) -> list[Feed]:
@@ -238,10 +256,10 @@ def _peak_mb() -> float:
     return 0.0
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], eager: Eager | None = None) -> int:
     """Measure what the file named in `arguments` specifies; a fault of edgekit's own kind gives its text and exit code."""
     try:
-        document = measure(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+        document = measure(json.loads(Path(arguments[0]).read_text(encoding="utf-8")), eager)
     except EdgekitError as fault:
         print(fault.text(), file=sys.stderr)
         return fault.exit_code

@@ -7,7 +7,6 @@ variants make equally many.
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.bench.prompts import TOKENS, main_prompt, scenario_names
+from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.cache import rounded
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.model import language_model
@@ -51,10 +51,15 @@ Step = Callable[[np.ndarray, int], int]
 """(token ids int64 (n,), tokens that a new cache must hold, or 0 to go on with the last one) -> the likeliest token after them."""
 
 
-def measure_language(spec: dict[str, Any], since: Callable[[int], float], now: Callable[[], int]) -> dict[str, Any]:
+def measure_language(
+    spec: dict[str, Any],
+    since: Callable[[int], float],
+    now: Callable[[], int],
+    reader: Callable[[Path, int], Step] | None = None,
+) -> dict[str, Any]:
     """Samples in milliseconds by scenario, and phases.
 
-    Keys of `spec`: kind ("onnx", or "module:function", a loader (folder, threads) -> Step), folder, model, generation (as in a
+    Keys of `spec`: kind ("onnx", or "eager", which `reader`, (folder, threads) -> Step, runs), folder, model, generation (as in a
     manifest), items, provider, threads, session_config, prompts, seconds, min_runs, and spawned (a moment of `now`). Each length is
     repeated until `seconds` have passed and `min_runs` tokens are timed; the first time warms up and is left out.
     """
@@ -62,7 +67,7 @@ def measure_language(spec: dict[str, Any], since: Callable[[int], float], now: C
 
     folder = Path(spec["folder"])
     started = now()
-    step, providers = _opened(spec, folder)
+    step, providers = _opened(spec, folder, reader)
     phases = {"session_ms": since(started)}
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = [str(json.loads(line)) for line in Path(spec["items"]).read_text(encoding="utf-8").splitlines()]
@@ -98,12 +103,12 @@ def measure_language(spec: dict[str, Any], since: Callable[[int], float], now: C
     return {"phases": phases, "samples": samples, "cpu_ms": cpu_ms, "windows": {"real": window}, "providers": providers}
 
 
-def _opened(spec: dict[str, Any], folder: Path) -> tuple[Step, list[str]]:
+def _opened(spec: dict[str, Any], folder: Path, reader: Callable[[Path, int], Step] | None) -> tuple[Step, list[str]]:
     """(the step of a specification, providers in effect)."""
     if spec["kind"] != "onnx":
-        module, _, name = spec["kind"].partition(":")
-        step: Step = getattr(importlib.import_module(module), name)(folder, spec["threads"])
-        return step, []
+        if reader is None:
+            raise BadInput("this program runs ONNX models alone", where="bench")
+        return reader(folder, spec["threads"]), []
     generation = parse_generation(spec["generation"], str(folder))
     session = open_session(
         folder / spec["model"], provider=spec["provider"], threads=spec["threads"], config=spec["session_config"]

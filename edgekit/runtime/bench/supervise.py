@@ -70,7 +70,7 @@ def run_children(
                 for name in (names[index] for index in generator.permutation(len(names))):
                     progress(done, total, f"measure: {name}, process {turn + 1} of {processes}")
                     path.write_text(json.dumps({**specs[name], "seed": seed * 1000 + turn}), encoding="utf-8")
-                    runs.children[name].append(run_child(path, name, specs[name]["threads"], timeout))
+                    runs.children[name].append(run_child(path, name, specs[name], timeout))
                     done += 1
         except KeyboardInterrupt:
             runs.interrupted = True

@@ -1,0 +1,102 @@
+"""How a benchmark is taken, whatever is measured: fresh interleaved processes, memory read beside language models, energy, and what a
+reader must know of the machine. The variants of a result and a lone bundle are measured by this one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgekit.runtime.bench.environment import snapshot
+from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children, validity
+from edgekit.runtime.errors import BadInput, Interrupted
+from edgekit.runtime.health.record import Recorder, find_meters
+from edgekit.runtime.progress import Progress
+
+__all__ = ["LENGTHS", "MEMORY", "Measurement", "Protocol", "fixed_lengths", "take"]
+
+LENGTHS = (16, 64, 128)
+"""Fixed numbers of tokens that encoders are timed at, beside the real lengths."""
+MEMORY = "memory-reading"
+"""The process that reads memory beside the variants of a language model, once a round."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long and how often each variant is timed.
+
+    Raises:
+        BadInput: numbers out of range.
+    """
+
+    processes: int
+    """Fresh processes a variant."""
+    seconds: float
+    """Timed seconds in each process and scenario."""
+    min_runs: int
+    """Timed runs in each process and scenario at least."""
+    max_warmup_seconds: float
+    threads: int
+    """Threads inside one operator."""
+    seed: int = 7
+    """Of the order of processes and of the inputs."""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1 or not 0 < self.seconds < 3600 or self.threads < 1:
+            raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+
+    def specification(self) -> dict[str, Any]:
+        """The part of a process' specification that all variants share."""
+        return {
+            "seconds": self.seconds, "min_runs": self.min_runs, "max_warmup_seconds": self.max_warmup_seconds, "threads": self.threads,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the processes gave, and the machine before them."""
+
+    runs: Runs
+    memory_reads: list[float]
+    """GB/s at which memory was read, once a round; of encoders none."""
+    before: dict[str, Any]
+    recorder: Recorder
+    unread: list[str]
+    """Why no more energy meters could be read."""
+
+    def facts(self, *, complete: bool) -> dict[str, Any]:
+        """The parts of a result document that say how much it is worth: "environment" before and now, "energy", "validity".
+
+        `complete`: whether all was measured that was asked for.
+        """
+        after = snapshot()
+        return {
+            "environment": {"before": self.before, "after": after},
+            **energy_facts(self.recorder, self.unread, self.runs),
+            "validity": validity(replace(self.runs, interrupted=not complete), self.before, after),
+        }
+
+
+def fixed_lengths(most: int) -> list[int]:
+    """LENGTHS, capped by the longest input of a model."""
+    return sorted({min(length, most) for length in LENGTHS})
+
+
+def take(specs: Mapping[str, dict[str, Any]], protocol: Protocol, *, provider: str, progress: Progress) -> Measurement:
+    """Measure the variants that `specs` specify, and memory where MEMORY is among them; `provider`: where they compute.
+
+    After Ctrl-C the measurement holds the processes that were complete.
+
+    Raises:
+        CheckFailed, BadInput, NotPossibleHere: a process failed, see `run_children`.
+        Interrupted: Ctrl-C before there was a complete process of anything that was asked for.
+    """
+    before = snapshot()
+    meters, unread = find_meters(provider)
+    with Recorder(meters) as recorder:
+        runs = run_children(specs, processes=protocol.processes, seed=protocol.seed, progress=progress)
+    reads = [child["gb_per_second"] for child in runs.children.pop(MEMORY, [])]
+    if not runs.measured() or (MEMORY in specs and not reads):
+        raise Interrupted
+    return Measurement(runs, reads, before, recorder, unread)
