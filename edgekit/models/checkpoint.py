@@ -25,7 +25,7 @@ from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
 from edgekit.models.tensor_names import RENAMED, named_now
-from edgekit.models.tokens import token_ids
+from edgekit.models.tokens import cuts_left, token_ids, with_side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -163,6 +163,16 @@ def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) ->
     for name in (*TOKENIZER_FILES, *GENERATION_FILES):
         if (tokenizer_files_from / name).is_file():
             shutil.copyfile(tokenizer_files_from / name, folder / name)
+    _say_side(folder)
+
+
+def _say_side(folder: Path) -> None:
+    """Have tokenizer.json say itself which side of a long text is cut, where tokenizer_config.json says otherwise."""
+    path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    document = read_json(path) if path.is_file() else {}
+    left = cuts_left(document, read_json(settings) if settings.is_file() else {})
+    if path.is_file() and left != cuts_left(document, {}):
+        path.write_text(json.dumps(with_side(document, left=left), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def parameters(model: PreTrainedModel) -> int:

@@ -13,7 +13,7 @@ from edgekit.errors import BadInput
 from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.positions import positions_of
 from edgekit.models.shards import tensor_shapes
-from edgekit.models.tokens import TokenIds, longest_of, token_ids
+from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
 
 __all__ = ["HEADS", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
 
@@ -61,6 +61,8 @@ class ModelFacts:
     """Tokens that transformers' tokenizer cuts a text to."""
     token_ids: TokenIds | None = None
     """The tokenizer's ids beside the embedding's rows; None where a step has changed them."""
+    cuts_left: bool = False
+    """Whether a text that is too long loses its beginning."""
     odd_ends: tuple[str, ...] = ()
     """What its files call the end or the beginning of a text and is no token id."""
     tokenizer: str | None = None
@@ -92,6 +94,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         size |= {"layers": len(shapes), "heads": heads, "kv_heads": heads, "intermediate_size": neurons}
     architecture = config.get("model_type")
     document, settings = _document(folder / "tokenizer.json"), folder / SETTINGS
+    named = _document(folder / "tokenizer_config.json")
     model = document.get("model")
     kind, vocabulary = (model.get("type"), model.get("vocab")) if isinstance(model, dict) else (None, None)
     tensors = _tensors(folder)
@@ -106,7 +109,8 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         intermediate_size=size["intermediate_size"],
         uniform=len(set(shapes)) <= 1,
         positions=positions_of(config),
-        longest=longest_of(_document(folder / "tokenizer_config.json")),
+        longest=longest_of(named),
+        cuts_left=cuts_left(document, named),
         token_ids=token_ids(document, config),
         odd_ends=ends_of(config, _document(settings) if settings.is_file() else None).faults,
         tokenizer=kind if isinstance(kind, str) else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["TokenIds", "longest_of", "token_ids"]
+__all__ = ["TokenIds", "cuts_left", "longest_of", "token_ids", "with_side"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,19 @@ def token_ids(tokenizer: Mapping[str, object], config: Mapping[str, object]) -> 
             ids[token["id"]] = str(token.get("content"))
     beyond = min((number for number in ids if number >= rows), default=None)
     return TokenIds(max(ids, default=-1) + 1, rows, "" if beyond is None else ids[beyond])
+
+
+def cuts_left(tokenizer: Mapping[str, object], settings: Mapping[str, object]) -> bool:
+    """Whether a text that is too long loses its beginning: `truncation_side` of tokenizer_config.json, else what tokenizer.json says."""
+    truncation = tokenizer.get("truncation")
+    said = truncation.get("direction") if isinstance(truncation, Mapping) else None
+    return str(settings.get("truncation_side", said)).lower() == "left"
+
+
+def with_side(tokenizer: Mapping[str, object], *, left: bool) -> dict[str, object]:
+    """A copy of tokenizer.json that says itself which side is cut, as a device reads no other file; the length is a bundle's own."""
+    cut = {"direction": "Left" if left else "Right", "max_length": 512, "strategy": "LongestFirst", "stride": 0}
+    return {**tokenizer, "truncation": cut}
 
 
 def longest_of(settings: Mapping[str, object]) -> int | None:

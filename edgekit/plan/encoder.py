@@ -88,6 +88,11 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             f"model, max_length: {recipe.model.max_length} tokens, but transformers cuts this model's texts to {original.longest} "
             f"(tokenizer_config.json, model_max_length); ask for {original.longest} or fewer, or correct the file"
         )
+    if original.cuts_left and task.per_token and task.named:
+        faults.append(
+            "model: its tokenizer cuts the beginning of a long text off (tokenizer_config.json, truncation_side), and tags are of words "
+            'from the first one on; write "right" where the model was trained so'
+        )
     if original.token_ids is not None and original.token_ids.fault is not None:
         faults.append(f"model: {original.token_ids.fault}")
     if host is not None:

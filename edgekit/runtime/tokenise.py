@@ -41,7 +41,7 @@ class Window:
     text: str
     """The text that `offsets` refer to; empty for ready-made words and for two texts."""
     truncated: bool = False
-    """Whether the end of the text was cut off."""
+    """Whether some of the text was cut off: its end, or its beginning where the tokenizer says so."""
 
     def feed(self) -> dict[str, np.ndarray]:
         """Session inputs, int64 (1, length) each."""
@@ -60,6 +60,8 @@ class Tokeniser:
     """Whether the model takes token_type_ids, which tell the two texts of a pair apart."""
     pairs: bool | None = None
     """Where a task reads a text or a pair of texts: whether this model reads pairs; None: either."""
+    left: bool = False
+    """Whether a text that is too long loses its beginning instead of its end (transformers: truncation_side)."""
 
     def text(self, text: object) -> Window:
         """One text, cut at the limit.
@@ -68,9 +70,11 @@ class Tokeniser:
             BadInput: it is empty, far too long, not text, not valid Unicode, or the tokenizer keeps nothing of it.
         """
         whole = checked(text)
-        shortened = whole[: self.max_length * CHARACTERS_A_TOKEN]
+        shortened = self._shortened(whole)
         encoding = self.tokenizer.encode(shortened)
-        return self._window(encoding, shortened, truncated=len(shortened) < len(whole) or bool(encoding.overflowing))
+        cut = len(whole) - len(shortened)
+        window = self._window(encoding, whole if self.left else shortened, truncated=cut > 0 or bool(encoding.overflowing))
+        return replace(window, offsets=window.offsets + cut * (window.words >= 0)[:, None]) if self.left and cut else window
 
     def words(self, words: Sequence[str]) -> Window:
         """Ready-made words, cut at the limit; `Window.words` holds their indices.
@@ -93,13 +97,13 @@ class Tokeniser:
             BadInput: one of them is empty, far too long, not text, or not valid Unicode.
         """
         texts = [checked(first), checked(second)]
-        shortened = [text[: self.max_length * CHARACTERS_A_TOKEN] for text in texts]
+        shortened = [self._shortened(text) for text in texts]
         # The library's own truncation also makes every pair of windows that it cuts off: which takes seconds for two long texts.
         self.tokenizer.no_truncation()
         try:
             encoding = self.tokenizer.encode(shortened[0], shortened[1])
         finally:
-            self.tokenizer.enable_truncation(self.max_length)
+            _limit(self.tokenizer, self.max_length, left=self.left)
         part = np.asarray([-1 if one is None else one for one in encoding.sequence_ids])
         counts = [int((part == side).sum()) for side in (0, 1)]
         room = self.max_length - int((part < 0).sum())
@@ -108,7 +112,8 @@ class Tokeniser:
             fewer = min(min(counts), room // 2)
             most = (fewer, room - fewer) if counts[0] <= counts[1] else (room - fewer, fewer)
             for side in (0, 1):
-                kept[np.flatnonzero(part == side)[most[side] :]] = False
+                lost = slice(counts[side] - most[side]) if self.left else slice(most[side], None)
+                kept[np.flatnonzero(part == side)[lost]] = False
         whole = self._window(encoding, "", truncated=not kept.all() or shortened != texts)
         types = None if whole.types is None else whole.types[kept]
         return replace(whole, ids=whole.ids[kept], types=types, offsets=whole.offsets[kept], words=whole.words[kept])
@@ -132,14 +137,20 @@ class Tokeniser:
                     f"the question leaves {max(0, room)} of {self.max_length} tokens for the context", fix="shorten it"
                 )
             # The tokenizer's own windows: the second text is cut, every window keeps the whole question.
-            self.tokenizer.enable_truncation(self.max_length, stride=min(stride, room // 2), strategy="only_second")
+            self.tokenizer.enable_truncation(
+                self.max_length, stride=min(stride, room // 2), strategy="only_second", direction=_side(left=self.left)
+            )
             encoding = self.tokenizer.encode(first, whole)
         finally:
-            self.tokenizer.enable_truncation(self.max_length)
+            _limit(self.tokenizer, self.max_length, left=self.left)
         windows = [encoding, *encoding.overflowing]
         if len(windows) > MOST_WINDOWS:
             raise BadInput(f"a context of {len(windows):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
         return [self._window(window, whole, second=True) for window in windows]
+
+    def _shortened(self, text: str) -> str:
+        most = self.max_length * CHARACTERS_A_TOKEN
+        return text[max(0, len(text) - most) :] if self.left else text[:most]
 
     def _window(self, encoding: Encoding, text: str, *, truncated: bool = False, second: bool = False) -> Window:
         if not encoding.ids:
@@ -159,8 +170,12 @@ class Tokeniser:
         )
 
 
-def load_tokeniser(path: Path, max_length: int, *, segments: bool = False, pairs: bool | None = None) -> Tokeniser:
-    """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens; `segments` and `pairs` as in `Tokeniser`.
+def load_tokeniser(
+    path: Path, max_length: int, *, segments: bool = False, pairs: bool | None = None, left: bool | None = None
+) -> Tokeniser:
+    """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens; `segments`, `pairs` and `left` as in `Tokeniser`.
+
+    `left` None: as the file says (`truncation`, `direction`).
 
     Raises:
         BadInput: the file is not a tokenizer.
@@ -171,9 +186,19 @@ def load_tokeniser(path: Path, max_length: int, *, segments: bool = False, pairs
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as fault:  # tokenizers raises plain Exception
         raise BadInput(f"not a tokenizer: {fault}", where=str(path)) from None
+    if left is None:
+        left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    return Tokeniser(tokenizer, max_length, segments, pairs)
+    _limit(tokenizer, max_length, left=left)
+    return Tokeniser(tokenizer, max_length, segments, pairs, left)
+
+
+def _limit(tokenizer: Tokenizer, max_length: int, *, left: bool) -> None:
+    tokenizer.enable_truncation(max_length, direction=_side(left=left))
+
+
+def _side(*, left: bool) -> str:
+    return "left" if left else "right"
 
 
 def checked(text: object) -> str:

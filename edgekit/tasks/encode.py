@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
+from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.processors import processor
 from edgekit.runtime.tokenise import Window, load_tokeniser
@@ -89,7 +90,9 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     """
     config = read_json(folder / "config.json")
     segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
-    tokenise = load_tokeniser(folder / "tokenizer.json", max_length, segments=segments)
+    path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    left = cuts_left(read_json(path), read_json(settings) if settings.is_file() else {})
+    tokenise = load_tokeniser(path, max_length, segments=segments, left=left)
     prepare = processor(task.name).prepare
     index = {label: position for position, label in enumerate(labels_of(folder))} if task.named else {}
     inputs = [[prepare(tokenise, item) for item in task.items(row)] for row in rows]

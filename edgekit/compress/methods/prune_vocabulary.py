@@ -21,6 +21,7 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.models.facts import ModelFacts
+from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def shrink_tokenizer(document: dict[str, Any], pieces: list[str]) -> dict[str, A
     small: dict[str, Any] = json.loads(json.dumps(document))
     small["model"]["vocab"] = ids
     small["added_tokens"] = [{**token, "id": ids[token["content"]]} for token in small["added_tokens"]]
-    small["truncation"] = small["padding"] = None
+    small["truncation"], small["padding"] = small["truncation"] if cuts_left(small, {}) else None, None
     post = small.get("post_processor") or {}
     for name, entry in (post.get("special_tokens") or {}).items():
         entry["ids"] = [ids[name]]
@@ -137,6 +138,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     )
     small = shrink_tokenizer(document, pieces)
     after = Tokenizer.from_str(json.dumps(small))
+    after.no_truncation()
     changed = sum(old != new.tokens for old, new in zip(cut, after.encode_batch(texts), strict=True))
     if changed and settings.min_count == 1:
         raise CheckFailed(f"{changed} rows are cut differently by the pruned tokenizer", where="compress, prune-vocabulary")
