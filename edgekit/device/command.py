@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.device.fleet import Outcome, bench_on_devices
 from edgekit.device.inventory import choose
 from edgekit.device.table import shown
 from edgekit.errors import BadInput
 from edgekit.progress import Show
+from edgekit.runtime.jsontypes import JsonObject
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["measure_on"]
 
@@ -30,7 +34,7 @@ def measure_on(
     again: bool,
     strict: bool,
     show: Show,
-) -> tuple[dict[str, Any], list[Any], int]:
+) -> tuple[JsonObject, list[RenderableType], int]:
     """(document, what to print, exit code): the highest code of any device's fault; with `strict` 1 for an unstable result.
 
     Raises:

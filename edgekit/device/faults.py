@@ -14,7 +14,7 @@ __all__ = ["died", "ended", "plain", "refused"]
 LAST_LINES = 6
 KILLED = {code: number for number in (signal.SIGILL, signal.SIGKILL) for code in (128 + number, -number)}
 """Exit codes of what a signal ended, as a shell gives them and as Python does."""
-RETRY = "the same command goes on where this ended"
+RETRY = "the same command resumes where this one ended"
 FETCH_KEY = "read the device's key at the device itself (/etc/ssh/ssh_host_ed25519_key.pub)"
 SSH: tuple[tuple[str, type[EdgekitError], str, str], ...] = (
     (

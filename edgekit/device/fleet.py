@@ -19,6 +19,7 @@ from edgekit.errors import EdgekitError
 from edgekit.pack.runner import write_runner
 from edgekit.progress import Progress, Show
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import write_atomically
 
 __all__ = ["Outcome", "bench_on_devices"]
@@ -38,7 +39,7 @@ class Outcome:
     """It was measured by an earlier run of the same command."""
     fault: EdgekitError | None = None
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         """For `--json`."""
         state = "failed" if self.fault else ("kept" if self.kept else "measured")
         return {

@@ -24,7 +24,7 @@ __all__ = ["Link", "Stopped"]
 MOST_ANSWER = 64_000_000
 MOST_ERRORS = 64_000
 STALL_SECONDS = 60.0
-"""A transfer of which nothing gets through for so long is given up; a slow one goes on."""
+"""A transfer of which nothing gets through for so long is given up; a slow one continues."""
 TICK = 0.1
 
 
@@ -179,5 +179,5 @@ class Link:
 
     def _late(self, step: str, *, sending: bool) -> NotPossibleHere:
         what = f"nothing got through for {STALL_SECONDS:.0f} s" if sending else "no answer in time"
-        fix = "see that the device is up and the link good; the same command goes on where this ended"
+        fix = "see that the device is up and the link good; the same command resumes where this one ended"
         return NotPossibleHere(what, where=f"{self.where}, {step}", fix=fix)

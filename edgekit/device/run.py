@@ -74,7 +74,7 @@ def run_on(device: Device, job: Job, stop: threading.Event, report: Report) -> d
     """The result of `job` on `device`: {"facts", "notes", "sent_bytes", "verify", "bench"}.
 
     What was sent is removed from the device at the end, and after a fault of the device's or the bundle's; after a broken link or an
-    interruption it stays (7 days at most), and the same job goes on with it.
+    interruption it stays (7 days at most), and the same job resumes with it.
 
     Raises:
         EdgekitError: any fault, with the device and the step.

@@ -1,18 +1,21 @@
-"""The table of devices that ends a run."""
+"""The table of devices at the end of a run."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.device.faults import plain
 from edgekit.device.fleet import Outcome
 from edgekit.device.run import headline
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 __all__ = ["shown"]
 
 
-def shown(outcomes: list[Outcome]) -> list[Any]:
-    """A table with a line a device, then every fault in full, then where results lie."""
+def shown(outcomes: list[Outcome]) -> list[RenderableType]:
+    """A table with a row for each device, then all errors in full, then the paths of results."""
     from rich.table import Table
     from rich.text import Text
 
@@ -21,7 +24,7 @@ def shown(outcomes: list[Outcome]) -> list[Any]:
         table.add_column(column, overflow="fold", justify="right" if column in {"p50 ms", "peak MB"} else "left")
     for outcome in outcomes:
         table.add_row(*(Text(cell) for cell in (outcome.device.name, *_cells(outcome))))
-    lines: list[Any] = [table]
+    lines: list[RenderableType] = [table]
     for outcome in outcomes:
         lines += [f"FAILED  {outcome.fault.text()}"] if outcome.fault else []
         if outcome.result is not None:

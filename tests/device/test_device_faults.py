@@ -56,7 +56,7 @@ def test_a_dropped_link_is_gone_on_with(sshd: Server, proxied: Callable[..., Dev
         NotPossibleHere,
         "send",
     )
-    assert "the link broke" in text and "goes on where this ended" in text
+    assert "the link broke" in text and "resumes where this one ended" in text
     assert wait_for(lambda: len(sshd.left("drop")) == 1)
     sent = sent_on(large, sshd.device("drop"))
     assert 0 < sent < 3_900_000, "small files were whole, the large one goes on in its middle"

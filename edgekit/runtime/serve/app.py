@@ -162,7 +162,7 @@ class App:
         if self._model is not None:
             labels |= {"name": self._model.bundle.manifest.name, "task": self._model.bundle.manifest.task}
         ready = self._model is not None and not self.draining
-        page = self.metrics.text(model=labels, ready=ready, waiting=self.worker.waiting, places=self.worker.places)
+        page = self.metrics.text(model=labels, ready=ready, waiting=self.worker.waiting, capacity=self.worker.capacity)
         return Response(200, page.encode(), KIND)
 
     async def _openapi(self, request: Request) -> Response:

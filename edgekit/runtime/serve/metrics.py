@@ -45,8 +45,8 @@ class Metrics:
         with self._lock:
             self._amounts.update(items=items, prompt=prompt, generated=generated)
 
-    def text(self, *, model: dict[str, str], ready: bool, waiting: int, places: int) -> str:
-        """The metrics page; `model` labels the bundle, `waiting` of `places` in the queue are taken."""
+    def text(self, *, model: dict[str, str], ready: bool, waiting: int, capacity: int) -> str:
+        """The metrics page; `model` labels the bundle, `waiting`: requests in the queue, which holds `capacity`."""
         with self._lock:
             requests, seconds, amounts = dict(self._requests), dict(self._seconds), dict(self._amounts)
             buckets = {route: list(counts) for route, counts in self._buckets.items()}
@@ -63,7 +63,7 @@ class Metrics:
                      [({"route": route}, count) for route, count in sorted(errors.items())]),
             *_family("edgekit_in_flight_requests", "gauge", "Requests that are being answered.", [({}, in_flight)]),
             *_family("edgekit_queue_depth", "gauge", "Requests that wait for the model.", [({}, waiting)]),
-            *_family("edgekit_queue_places", "gauge", "Requests that may wait; one more is refused with 503.", [({}, places)]),
+            *_family("edgekit_queue_places", "gauge", "Requests that may wait; one more is refused with 503.", [({}, capacity)]),
             *_family("edgekit_items_total", "counter", "Texts answered.", [({}, amounts["items"])]),
             *_family("edgekit_tokens_total", "counter", "Tokens read from prompts and texts, and tokens made.",
                      [({"kind": kind}, amounts[kind]) for kind in ("prompt", "generated")]),

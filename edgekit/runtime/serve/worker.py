@@ -72,9 +72,9 @@ class Job(Generic[T]):
 class Worker:
     """A thread that does jobs in the order of their arrival."""
 
-    def __init__(self, places: int) -> None:
-        """`places`: jobs that may wait."""
-        self.places = places
+    def __init__(self, capacity: int) -> None:
+        """`capacity`: most jobs in the queue."""
+        self.capacity = capacity
         self._waiting: deque[Job[Any]] = deque()
         self._change = threading.Condition()
         self._over = False
@@ -96,10 +96,10 @@ class Worker:
         """
         job = Job(self, steps)
         with self._change:
-            if len(self._waiting) >= self.places:
-                wait = min(60, max(1, math.ceil(self._mean * self.places / 2)))
+            if len(self._waiting) >= self.capacity:
+                wait = min(60, max(1, math.ceil(self._mean * self.capacity / 2)))
                 raise Refusal(
-                    503, f"all {self.places} places in the queue are taken", fix=f"ask again in {wait} s",
+                    503, f"the queue of {self.capacity} requests is full", fix=f"ask again in {wait} s",
                     headers={"retry-after": str(wait)},
                 )  # fmt: skip
             self._waiting.append(job)

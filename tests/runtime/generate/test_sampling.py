@@ -21,7 +21,7 @@ def logits(seed: int, size: int = 200) -> np.ndarray:
 @pytest.mark.parametrize("top_k", [0, 1, 7, 500])
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.5, 1e-6])
 @pytest.mark.parametrize("min_p", [0.0, 0.1, 1.0])
-def test_the_same_tokens_and_chances_as_transformers(temperature: float, top_k: int, top_p: float, min_p: float) -> None:
+def test_the_same_tokens_and_probabilities_as_transformers(temperature: float, top_k: int, top_p: float, min_p: float) -> None:
     torch = pytest.importorskip("torch")
     process = pytest.importorskip("transformers.generation.logits_process")
     chain = [process.TemperatureLogitsWarper(temperature)]
@@ -33,9 +33,9 @@ def test_the_same_tokens_and_chances_as_transformers(temperature: float, top_k: 
         for one in chain:
             scores = one(None, scores)
         wanted = torch.softmax(scores, -1)[0].numpy()
-        kept, chances = kept_tokens(logits(seed), Sampling(temperature, top_k, top_p, min_p))
+        kept, probabilities = kept_tokens(logits(seed), Sampling(temperature, top_k, top_p, min_p))
         assert kept.tolist() == np.flatnonzero(wanted).tolist()
-        np.testing.assert_allclose(chances, wanted[kept], rtol=1e-9)
+        np.testing.assert_allclose(probabilities, wanted[kept], rtol=1e-9)
 
 
 def test_the_repetition_penalty_is_that_of_transformers() -> None:
@@ -78,7 +78,7 @@ def test_the_edges_of_the_ranges() -> None:
     assert kept_tokens(np.zeros(1, dtype=np.float32), Sampling(1.0, 1, 0.5, 1.0))[1].tolist() == [1.0]
 
 
-def test_the_draws_follow_the_chances() -> None:
+def test_the_draws_follow_the_probabilities() -> None:
     scores = np.log(np.array([0.5, 0.3, 0.15, 0.05], dtype=np.float32))
     sampler = Sampler(Sampling(temperature=1.0), ALL, 4)
     counts = np.bincount([sampler.choose(scores) for _ in range(20_000)], minlength=4)

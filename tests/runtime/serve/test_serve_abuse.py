@@ -235,7 +235,7 @@ def test_a_full_queue(classifying: Server) -> None:
         status, headers, found = classifying.ask("POST", INFER, {"inputs": [TEXT]})
         assert status == 503
         assert int(headers["retry-after"]) >= 1
-        assert "all 2 places" in found["error"]
+        assert "the queue of 2 requests is full" in found["error"]
         assert classifying.metric("edgekit_queue_depth") == 2
         assert classifying.ask("GET", "/v2/health/live")[0] == 200
 

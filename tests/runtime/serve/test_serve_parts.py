@@ -109,7 +109,7 @@ def test_the_page_of_metrics_is_what_prometheus_reads() -> None:
     for seconds in (0.0005, 0.001, 0.3, 99.0):
         metrics.begin()
         metrics.end("infer", 200, seconds)
-    lines = metrics.text(model={"name": 'a"b\\c'}, ready=True, waiting=1, places=2).splitlines()
+    lines = metrics.text(model={"name": 'a"b\\c'}, ready=True, waiting=1, capacity=2).splitlines()
     assert 'edgekit_model_info{name="a\\"b\\\\c"} 1' in lines
     buckets = [line for line in lines if line.startswith("edgekit_request_seconds_bucket")]
     counts = [int(line.rsplit(" ", 1)[1]) for line in buckets]
