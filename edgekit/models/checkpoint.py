@@ -66,7 +66,8 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
             fix="check the id and the network, or name a local folder",
         ) from fault
     raw = check_files(folder)
-    ids = token_ids(read_json(folder / "tokenizer.json"), raw)
+    settings = folder / "tokenizer_config.json"
+    ids = token_ids(read_json(folder / "tokenizer.json"), raw, read_json(settings) if settings.is_file() else {})
     if raw.get("model_type") in ENCODERS and ids is not None and ids.fault is not None:  # of a folder the plan says so
         raise BadInput(ids.fault, where=str(source))
     return folder

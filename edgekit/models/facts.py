@@ -111,7 +111,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         positions=positions_of(config),
         longest=longest_of(named),
         cuts_left=cuts_left(document, named),
-        token_ids=token_ids(document, config),
+        token_ids=token_ids(document, config, named),
         odd_ends=ends_of(config, _document(settings) if settings.is_file() else None).faults,
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),

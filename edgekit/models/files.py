@@ -124,7 +124,8 @@ def _refuse_quantized(folder: Path, config: Mapping[str, object]) -> None:
 
 
 def input_names(folder: Path, *, pairs: bool) -> list[str]:
-    """Inputs of the graph of checkpoint `folder`; `token_type_ids` only where texts come in pairs and the model has several types.
+    """Inputs of the graph of checkpoint `folder`; `token_type_ids` only where texts come in pairs, the model has several types, and
+    its tokenizer gives them (`model_input_names` of tokenizer_config.json).
 
     Texts come in pairs where the task says so (`pairs`), or the checkpoint itself (`text_pairs` in its configuration).
 
@@ -132,6 +133,10 @@ def input_names(folder: Path, *, pairs: bool) -> list[str]:
         BadInput: no readable configuration.
     """
     config = read_json(folder / "config.json")
+    path = folder / "tokenizer_config.json"
+    named = (read_json(path) if path.is_file() else {}).get("model_input_names")
+    if isinstance(named, list) and "token_type_ids" not in named:
+        return ["input_ids", "attention_mask"]
     segments = (pairs or config.get("text_pairs") is True) and (config.get("type_vocab_size") or 0) > 1
     return ["input_ids", "attention_mask", *(["token_type_ids"] if segments else [])]
 

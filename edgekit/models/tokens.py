@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 __all__ = ["TokenIds", "cuts_left", "longest_of", "token_ids", "with_side"]
 
@@ -26,12 +27,15 @@ class TokenIds:
             return None
         return (
             f"its tokenizer has {self.count} token ids, its embedding {self.rows} rows (config.json, vocab_size): {self.first!r} of "
-            "tokenizer.json has none; resize the embedding and train it (resize_token_embeddings), or take the token out"
+            "its files has none; resize the embedding and train it (resize_token_embeddings), or take the token out"
         )
 
 
-def token_ids(tokenizer: Mapping[str, object], config: Mapping[str, object]) -> TokenIds | None:
-    """The ids of tokenizer.json and the rows of the model's embedding; None where the documents do not say."""
+def token_ids(
+    tokenizer: Mapping[str, object], config: Mapping[str, object], settings: Mapping[str, object] = MappingProxyType({})
+) -> TokenIds | None:
+    """The ids of tokenizer.json, with the tokens that tokenizer_config.json (`settings`) adds to them as transformers does, and the rows
+    of the model's embedding; None where the documents do not say."""
     model, added, rows = tokenizer.get("model"), tokenizer.get("added_tokens"), config.get("vocab_size")
     vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
     if type(rows) is not int or not isinstance(vocabulary, list | dict):
@@ -43,8 +47,25 @@ def token_ids(tokenizer: Mapping[str, object], config: Mapping[str, object]) -> 
     for token in added if isinstance(added, list) else []:
         if isinstance(token, dict) and type(token.get("id")) is int:
             ids[token["id"]] = str(token.get("content"))
+    names = set(ids.values())
+    for name in _added_by(settings):
+        if name not in names:
+            names.add(name)
+            ids[max(ids, default=-1) + 1] = name
     beyond = min((number for number in ids if number >= rows), default=None)
     return TokenIds(max(ids, default=-1) + 1, rows, "" if beyond is None else ids[beyond])
+
+
+def _added_by(settings: Mapping[str, object]) -> list[str]:
+    """Tokens that a tokenizer_config.json adds, special ones that it only gives a part to aside, in the order of their ids."""
+    listed = settings.get("added_tokens_decoder")
+    numbered = {int(key): token for key, token in listed.items() if key.isdecimal()} if isinstance(listed, dict) else {}
+    found = [numbered[number] for number in sorted(numbered)]
+    for key in ("extra_special_tokens", "additional_special_tokens"):
+        more = settings.get(key)
+        found += more if isinstance(more, list) else []
+    names = [token.get("content") if isinstance(token, dict) else token for token in found]
+    return [name for name in names if isinstance(name, str)]
 
 
 def cuts_left(tokenizer: Mapping[str, object], settings: Mapping[str, object]) -> bool:

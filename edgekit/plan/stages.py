@@ -128,12 +128,16 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
 
     def load(context: Context) -> JsonObject:
         from edgekit.models.checkpoint import load, parameters, save
+        from edgekit.models.settle import settle
         from edgekit.train.supervised import mark_pairs
 
         assert source is not None, "a recipe names a model or trains one"
         original = load(source, find_task(recipe.task).auto, revision=model.revision)
+        folder = Path(original.config.name_or_path)
         mark_pairs(original.config, pairs)
-        save(original, context.out, tokenizer_files_from=Path(original.config.name_or_path))
+        save(original, context.out, tokenizer_files_from=folder)
+        if find_task(recipe.task).kind == "encoder":
+            settle(folder, context.out, inputs=True)
         return {"parameters": parameters(original)}
 
     if model.new is not None:
@@ -144,10 +148,16 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
     if model.finetune is not None:
         return Stage(
             "finetune", "train the original's head and encoder", finetune, settings=settings, inputs={"rows": rows},
-            external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
+            version=2, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
         )  # fmt: skip
     return Stage(
-        "original", "load and check the original", load, settings=settings, external={"model": str(digest)}, tools=TORCH
+        "original",
+        "load and check the original",
+        load,
+        version=2,
+        settings=settings,
+        external={"model": str(digest)},
+        tools=(*TORCH, "tokenizers"),
     )
 
 

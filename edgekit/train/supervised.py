@@ -65,12 +65,14 @@ def finetune(
         BadInput: the task's rows do not say what to learn, or the encoder cannot be used.
     """
     from edgekit.models.checkpoint import load, save
+    from edgekit.models.settle import settle
     from edgekit.train.loop import Hyperparameters
 
     kind = _supervised(task, "finetune")
     model = load(source, kind.auto, new_head=labels_in(rows) if kind.named else [])
     mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
+    settle(Path(model.config.name_or_path), scratch / "start", inputs=False)
     plan = Hyperparameters(settings.epochs, settings.batch, settings.learning_rate, precision=settings.precision)
     return _train_on_labels(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
 

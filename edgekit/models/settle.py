@@ -1,0 +1,72 @@
+"""An encoder's tokenizer.json as transformers reads its folder.
+
+transformers rebuilds some tokenizers by what tokenizer_config.json says (`do_lower_case`, `strip_accents`) and adds the tokens that it
+names (`added_tokens_decoder`, `extra_special_tokens`). A device reads tokenizer.json alone, so that the file has to say all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import BadInput
+from edgekit.models.files import read_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["settle"]
+
+PROBES = (
+    "Hello World, isn't it 3.5% of $1,000.00?", "HÉLLO élan naïve Ångström Straße İstanbul ﬁne", "你好世界 こんにちは 안녕하세요 привет мир",
+    "  two  spaces\tand a tab\nand a line ", "e-mail: a_b.c@d.org https://x.org/?q=1#2", "[CLS] [SEP] [MASK] <s> </s> <mask> <pad>", "🙂👍🏽 ½ ² …",
+    "supercalifragilisticexpialidocious",
+)  # fmt: skip
+"""Texts that tokenizers of different settings cut differently."""
+
+
+def settle(source: Path, out: Path, *, inputs: bool) -> None:
+    """Make `out`/tokenizer.json cut texts as transformers' AutoTokenizer of folder `source` does; a file that does stays as it is.
+
+    `inputs`: say in `out`/tokenizer_config.json too, where transformers' tokenizer gives no token types, that the model gets none.
+
+    Raises:
+        BadInput: transformers cannot load the tokenizer.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    try:
+        theirs = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except Exception as fault:  # tokenizers raises plain Exception, transformers many kinds
+        raise BadInput(
+            f"transformers' AutoTokenizer cannot load it: {str(fault).strip().splitlines()[0][:200] if str(fault).strip() else type(fault).__name__}",
+            where=str(source), fix="correct tokenizer.json and tokenizer_config.json, which must belong together",
+        ) from None  # fmt: skip
+    rows = read_json(source / "config.json").get("vocab_size")
+    path = out / "tokenizer.json"
+    document = json.loads(theirs.backend_tokenizer.to_str())
+    if isinstance(rows, int):  # tokens that are named but that no model has read; transformers fails where a text holds one
+        document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] < rows]
+    ours = read_json(path)
+    document |= {"truncation": ours.get("truncation"), "padding": ours.get("padding")}
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    added = [token["content"] for token in document["added_tokens"]][:100]
+    probes = [*PROBES, *(f"a {token} B{token}c" for token in added)]
+    if _cut(Tokenizer.from_file(str(path)), probes) != _cut(Tokenizer.from_str(text), probes):
+        path.write_text(text, encoding="utf-8")
+    if inputs and "token_type_ids" not in theirs.model_input_names:
+        named = out / "tokenizer_config.json"
+        settings = read_json(named) if named.is_file() else {}
+        if (read_json(source / "config.json").get("type_vocab_size") or 0) > 1 and "model_input_names" not in settings:
+            settings["model_input_names"] = theirs.model_input_names
+            named.write_text(json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _cut(tokenizer: Tokenizer, texts: list[str]) -> list[tuple[list[int], list[int]]]:
+    """Ids and types of each text, and of each beside the first."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    found = [tokenizer.encode(text) for text in texts] + [tokenizer.encode(texts[0], text) for text in texts]
+    return [(one.ids, one.type_ids) for one in found]
