@@ -142,12 +142,16 @@ class Data(Strict):
         return self
 
 
+CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
+"""How the range of an activation is chosen from its histogram over calibration rows (`edgekit.quantize.ranges`)."""
+
+
 class Calibration(Strict):
     """Rows that set activation ranges; taken from training data, at its own length distribution."""
 
     rows: int = Field(256, ge=8, le=100_000)
     """Training rows to calibrate on."""
-    method: Literal["minmax", "percentile", "entropy", "mse"] = "mse"
+    method: CalibrationMethod = "mse"
     """How a range is found from the observed activations."""
     memory_mb: int = Field(512, ge=16)
     """Cap on the memory of the collected statistics."""

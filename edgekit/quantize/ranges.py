@@ -8,18 +8,17 @@ whatever the number of rows (ONNX Runtime's own calibrators keep every activatio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.config.recipe import CalibrationMethod
 from edgekit.errors import BadInput
 from edgekit.progress import Progress
 from edgekit.quantize.observe import Feed, check_feeds, observer
 
-__all__ = ["Feed", "Method", "candidates", "choose_range", "collect"]
+__all__ = ["Feed", "candidates", "choose_range", "collect"]
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
 BINS = 2048
 FEWEST = 128
 """Bins below which a histogram says nothing of the tails."""
@@ -32,7 +31,7 @@ def collect(
     model: ir.Model,
     names: Sequence[str],
     feeds: Sequence[Feed],
-    method: Method,
+    method: CalibrationMethod,
     memory_mb: int,
     progress: Progress,
 ) -> dict[str, tuple[float, float]]:
@@ -75,7 +74,7 @@ def collect(
     }
 
 
-def choose_range(counts: np.ndarray, low: float, high: float, method: Method) -> tuple[float, float]:
+def choose_range(counts: np.ndarray, low: float, high: float, method: CalibrationMethod) -> tuple[float, float]:
     """The (low, high) to quantize, from a histogram `counts` int64 (bins,) between the extremes.
 
     - percentile: both tails cut so that 99.99% of the values remain.

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.config.quantize import Int8
+from edgekit.config.recipe import CalibrationMethod
 from edgekit.onnx_graph.initializers import add_initializer
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
 from edgekit.onnx_graph.metadata import keep_float
@@ -19,7 +20,7 @@ from edgekit.onnx_graph.rewrite import replace
 from edgekit.progress import Progress
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.observe import Feed
-from edgekit.quantize.ranges import Method, collect
+from edgekit.quantize.ranges import collect
 from edgekit.quantize.weights import quantize_weight
 
 __all__ = ["Ranges", "activation_ranges", "activation_scale", "quantize_static"]
@@ -32,7 +33,7 @@ Ranges = Mapping[str, tuple[float, float]]
 def activation_ranges(
     model: ir.Model,
     feeds: Sequence[Feed],
-    method: Method,
+    method: CalibrationMethod,
     memory_mb: int,
     progress: Progress,
     *,
