@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -208,6 +211,12 @@ def test_a_model_cannot_command_a_terminal() -> None:
     assert command._visible("a\x1b]0;owned\x07b\n\tc\x9bü\x7f") == "a]0;ownedb\n\tcü"
 
 
+def _at_a_terminal() -> None:
+    """In the child: its terminal sends it signals, and Ctrl-C is one, even where a shell started the tests with it ignored."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """The runner at a terminal of its own."""
 
@@ -216,7 +225,7 @@ class Terminal:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
         self.process = subprocess.Popen(
             [sys.executable, *arguments], stdin=other, stdout=other, stderr=other, cwd=folder, env=environment, start_new_session=True,
-            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+            preexec_fn=_at_a_terminal,
         )  # fmt: skip
         os.close(other)
         self.seen = ""
