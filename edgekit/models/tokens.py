@@ -26,8 +26,8 @@ class TokenIds:
         if not self.first:
             return None
         return (
-            f"its tokenizer has {self.count} token ids, its embedding {self.rows} rows (config.json, vocab_size): {self.first!r} of "
-            "its files has none; resize the embedding and train it (resize_token_embeddings), or take the token out"
+            f"its tokenizer has {self.count} token ids, its embedding {self.rows} rows (config.json, vocab_size): token {self.first!r} "
+            "has none; resize the embedding and train it (resize_token_embeddings), or take the token out"
         )
 
 

@@ -135,7 +135,7 @@ def test_what_a_checkpoints_tokenizer_says_is_held_against_its_model(tmp_path: P
     asked = recipe("text-classification", {**DISTILL, "teachers": ["t"]})
     asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
     beyond, cut = (
-        "3 token ids, its embedding 2 rows (config.json, vocab_size): '<x>'",
+        "3 token ids, its embedding 2 rows (config.json, vocab_size): token '<x>'",
         "transformers cuts this model's texts to 64",
     )
     faults = faults_in(asked, str(tmp_path), checkpoints={"t": facts_of_checkpoint(str(tmp_path))})
