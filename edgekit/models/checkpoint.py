@@ -21,6 +21,7 @@ from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
+from edgekit.models.heads import CLASSIFIER, head_fault
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["load", "parameters", "resolve", "save"]
 
 SHAPES = "edgekit.json"
-CLASSIFIER = "AutoModelForSequenceClassification"
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
 """Classes whose outputs have labels."""
 
@@ -108,6 +108,10 @@ def load(
             _check_labels({}, folder)
         # transformers leaves out the names of a two-label model that are its own defaults, LABEL_0 and LABEL_1.
         _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
+    if new_head is not None:
+        config.problem_type = None  # whatever the head before it was for
+    elif auto == CLASSIFIER and (fault := head_fault(raw)):
+        raise BadInput(fault, where=str(folder))
     if (folder / POOLING).is_file():
         config.pooling = _pooling(read_json(folder / POOLING), folder / POOLING)
     kept = build_sizes(config, str(folder / "config.json"))

@@ -11,6 +11,7 @@ from typing import Any
 from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.ends import SETTINGS, ends_of
+from edgekit.models.heads import head_fault
 from edgekit.models.positions import positions_of
 from edgekit.models.shards import tensor_shapes
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
@@ -73,6 +74,8 @@ class ModelFacts:
     """Methods that have changed the tokens since `checkpoint`, in order."""
     labels: tuple[str, ...] | None = None
     """Names of the outputs, in order."""
+    head_fault: str | None = None
+    """Why a softmax over the labels is not what its classification head means."""
     modules: tuple[str, ...] | None = None
     """Paths of the modules that have a weight matrix."""
     fills_masks: bool | None = None
@@ -116,6 +119,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
         labels=_labels(config.get("id2label")),
+        head_fault=head_fault(config),
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
         fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),
     )

@@ -11,10 +11,12 @@ from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
+from edgekit.models.heads import CLASSIFIER
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.processors.token_classification import tag_fault
 from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import encoder_task
@@ -93,6 +95,10 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             "model: its tokenizer cuts the beginning of a long text off (tokenizer_config.json, truncation_side), and tags are of words "
             'from the first one on; write "right" where the model was trained so'
         )
+    if original.head_fault is not None and recipe.model.finetune is None and task.auto == CLASSIFIER:
+        faults.append(f"model: {original.head_fault}")
+    if recipe.model.finetune is None and task.per_token and task.named and (fault := tag_fault(original.labels or ())):
+        faults.append(f"model: config.json, id2label: {fault}")
     if original.token_ids is not None and original.token_ids.fault is not None:
         faults.append(f"model: {original.token_ids.fault}")
     if host is not None:

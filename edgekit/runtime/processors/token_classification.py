@@ -16,7 +16,7 @@ from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "Entities", "Entity", "answer", "first_tokens", "line", "prepare"]
+__all__ = ["PROCESSOR", "Entities", "Entity", "answer", "first_tokens", "line", "prepare", "tag_fault"]
 
 
 class Entity(TypedDict):
@@ -74,6 +74,17 @@ def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[st
         low, high = int(window.offsets[first[start], 0]), int(window.offsets[last, 1])
         entities.append({"text": window.text[low:high], "label": kind, "start": low, "end": high, "score": score})
     return {"entities": entities} if window.text else {"entities": entities, "tags": tags}
+
+
+def tag_fault(labels: Sequence[str]) -> str | None:
+    """Why `spans` would lose entities of these tags; None where it reads them all. Tags are "O", or "B-" or "I-" and a kind."""
+    odd = sorted({label for label in labels if label != "O" and not (label[:2] in ("B-", "I-") and len(label) > 2)})
+    if not odd:
+        return None
+    return (
+        f"tags that are no entity tags of the BIO scheme: {', '.join(map(repr, odd[:5]))}{' …' * (len(odd) > 5)}; entities of other schemes "
+        '(BIOES, BILOU, lower case, parts of speech) would be lost: name them "O", "B-kind" and "I-kind"'
+    )
 
 
 def spans(tags: list[str]) -> list[tuple[str, int, int]]:
