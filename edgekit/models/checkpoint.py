@@ -23,6 +23,7 @@ from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
 from edgekit.models.heads import CLASSIFIER, head_fault
 from edgekit.models.narrow import build_sizes, narrow
+from edgekit.models.sentence import pooling_fault, pooling_of, sentence_faults
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
 from edgekit.models.tensor_names import RENAMED, named_now
@@ -112,6 +113,8 @@ def load(
         config.problem_type = None  # whatever the head before it was for
     elif auto == CLASSIFIER and (fault := head_fault(raw)):
         raise BadInput(fault, where=str(folder))
+    if auto == "AutoModel" and (faults := sentence_faults(folder)):
+        raise BadInput("embeddings would differ from sentence-transformers' own", where=str(folder), faults=faults)
     if (folder / POOLING).is_file():
         config.pooling = _pooling(read_json(folder / POOLING), folder / POOLING)
     kept = build_sizes(config, str(folder / "config.json"))
@@ -131,16 +134,15 @@ def load(
 
 
 def _pooling(document: Mapping[str, object], path: Path) -> str:
-    """The kind of pooling that sentence-transformers' file asks for.
+    """The pooling that sentence-transformers' file asks for.
 
     Raises:
-        BadInput: a kind, or a mix of kinds, that is not served here.
+        BadInput: one, or a mix, that the graph does not compute.
     """
-    modes = sorted(name for name, value in document.items() if name.startswith("pooling_mode_") and value is True)
-    kinds = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-    if len(modes) != 1 or modes[0] not in kinds:
-        raise BadInput(f"pooling by {', '.join(modes) or 'nothing'}", where=str(path), fix=f"use one of {', '.join(kinds)}")
-    return kinds[modes[0]]
+    pooling = pooling_of(document)
+    if pooling is None:
+        raise BadInput(str(pooling_fault(document)), where=str(path))
+    return pooling
 
 
 def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) -> None:

@@ -13,6 +13,7 @@ from edgekit.errors import BadInput
 from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.heads import head_fault
 from edgekit.models.positions import positions_of
+from edgekit.models.sentence import sentence_faults
 from edgekit.models.shards import tensor_shapes
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
 
@@ -76,6 +77,8 @@ class ModelFacts:
     """Names of the outputs, in order."""
     head_fault: str | None = None
     """Why a softmax over the labels is not what its classification head means."""
+    sentence_faults: tuple[str, ...] = ()
+    """What sentence-transformers computes of it and the graph does not."""
     modules: tuple[str, ...] | None = None
     """Paths of the modules that have a weight matrix."""
     fills_masks: bool | None = None
@@ -120,6 +123,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         vocabulary=_numbered(vocabulary),
         labels=_labels(config.get("id2label")),
         head_fault=head_fault(config),
+        sentence_faults=tuple(sentence_faults(folder)),
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
         fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
+from edgekit.models.sentence import SENTENCE_FILES
 from edgekit.models.shards import WHOLE, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
@@ -19,7 +20,7 @@ GENERATION_FILES = (CHAT_TEMPLATE, "generation_config.json")
 """Files that a decoder's folder may have besides: how chat turns are written, and which tokens end an answer."""
 POOLING = "1_Pooling/config.json"
 """Where sentence-transformers says how token embeddings are pooled into one."""
-MODEL_FILES = ("config.json", "edgekit.json", POOLING, *TOKENIZER_FILES, *GENERATION_FILES)
+MODEL_FILES = ("config.json", "edgekit.json", POOLING, *SENTENCE_FILES, *TOKENIZER_FILES, *GENERATION_FILES)
 """The files of a checkpoint besides its weights."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""

@@ -97,6 +97,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         )
     if original.head_fault is not None and recipe.model.finetune is None and task.auto == CLASSIFIER:
         faults.append(f"model: {original.head_fault}")
+    if task.auto == "AutoModel":
+        faults += [f"model: {fault}" for fault in original.sentence_faults]
     if recipe.model.finetune is None and task.per_token and task.named and (fault := tag_fault(original.labels or ())):
         faults.append(f"model: config.json, id2label: {fault}")
     if original.token_ids is not None and original.token_ids.fault is not None:
