@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.cuda.machine import synchronise, taken_mb
 from benchmarks.cuda.timing import interleaved, summary
+from edgekit.runtime.items import split_lines
 from edgekit.runtime.records import as_json
 
 OURS, EAGER, COMPILED, AUTOTUNED = "edgekit", "PyTorch eager", "torch.compile, reduce-overhead", "torch.compile, max-autotune"
@@ -48,7 +49,7 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
     task = find_task(manifest.task)
     found = []
     start = time.perf_counter()
-    lines = (folder / "test.jsonl").read_text(encoding="utf-8").splitlines()[:rows]
+    lines = split_lines((folder / "test.jsonl").read_text(encoding="utf-8"))[:rows]
     for line in lines:
         row = json.loads(line)
         if model.language is not None:

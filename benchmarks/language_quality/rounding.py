@@ -38,6 +38,7 @@ from edgekit.quantize.hessians import hessians_of
 from edgekit.quantize.kv_cache import cache_ranges
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION
+from edgekit.runtime.items import split_lines
 from edgekit.store import sha256_file
 from edgekit.tasks import find_task
 from edgekit.tasks.decoders.text_generation import mean_probability
@@ -114,7 +115,7 @@ def subjects(models: Path, wikitext: Path, every: int) -> list[Subject]:
             [sys.executable, "-m", "edgekit", "export", "reference-lm", "--target", "x86-vnni"], check=True, cwd=ROOT
         )
     places = {stage["stage"]: Path(stage["path"]) for stage in json.loads(lineage.read_text(encoding="utf-8"))["stages"]}
-    own = [json.loads(line) for line in (places["calibration"] / "calibration.jsonl").read_text(encoding="utf-8").splitlines()]
+    own = [json.loads(line) for line in split_lines((places["calibration"] / "calibration.jsonl").read_text(encoding="utf-8"))]
     step = max(1, len(validation) // CALIBRATION_ROWS)
     return [
         Subject("stories260k", (models / "stories260k").resolve(), 512, validation[::step], {"Wikitext-2": wiki}),
@@ -231,7 +232,7 @@ def _chip() -> str:
 
 
 def _lines(path: Path) -> int:
-    return len(path.read_text(encoding="utf-8").splitlines())
+    return len(split_lines(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,8 @@ def _read(rows: Path) -> list[JsonObject]:
     Raises:
         BadInput: there are none.
     """
-    read: list[JsonObject] = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+    with rows.open(encoding="utf-8") as file:
+        read: list[JsonObject] = [json.loads(line) for line in file]
     if not read:
         raise BadInput("no rows to score", where=str(rows))
     return read

@@ -68,7 +68,7 @@ def run(
 ) -> None:
     """Answer texts with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags
-    from edgekit.runtime.main import read_items, read_texts
+    from edgekit.runtime.items import read_items, read_texts
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
 
@@ -82,10 +82,10 @@ def run(
         from edgekit.runtime.generate.command import run_language
 
         converses = not text and not as_json and sys.stdin.isatty()
-        items = None if converses else read_items(list(text) if text else read_texts())
+        texts = None if converses else list(text) if text else read_texts()
         whole = False
         with suppress(KeyboardInterrupt):
-            replies = run_language(model.language, items, flags_set, as_json=as_json)
+            replies = run_language(model.language, texts, flags_set, as_json=as_json)
             emit(replies, as_json, [""])
             whole = not replies or replies[-1]["ended"] != "interrupted"
         if not whole:

@@ -5,49 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtime.errors import BadInput, EdgekitError, Interrupted
+from edgekit.runtime.errors import EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
+from edgekit.runtime.items import read_items, read_texts
 from edgekit.runtime.records import as_json
 
-__all__ = ["main", "read_items", "read_texts"]
-
-
-def read_texts() -> list[str]:
-    """The lines of standard input that are not blank.
-
-    Raises:
-        BadInput: nothing there, or not UTF-8.
-    """
-    try:
-        lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
-    except UnicodeDecodeError as fault:
-        raise BadInput(f"not valid UTF-8: {fault}", where="standard input") from None
-    texts = [line for line in lines if line.strip()]
-    if not texts:
-        raise BadInput("no text given", where="standard input", fix="give texts as arguments or as lines of standard input")
-    return texts
-
-
-def read_items(texts: list[str]) -> list[Any]:
-    """Inputs from text: an object in braces is read as JSON, for tasks that take several texts; all else is text.
-
-    Raises:
-        BadInput: braces around what is no JSON object.
-    """
-    return [_object(text) if text.lstrip().startswith('{"') else text for text in texts]
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        raise BadInput(f"not a JSON object: {fault}", where=text[:60]) from None
-    if not isinstance(found, dict):
-        raise BadInput("not a JSON object", where=text[:60])
-    return found
+__all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--max-body", type=int, default=1_048_576, help="bytes of a request")
             command.add_argument("--max-batch", type=int, default=64, help="texts in a request")
             command.add_argument("--max-queue", type=int, default=64, help="requests that wait")
-    asked = parser.parse_args(arguments)
+    asked = _parse(parser, verbs.choices, sys.argv[1:] if arguments is None else arguments)
     try:
         if asked.verb == "serve":
             return _serve(asked)
@@ -121,6 +88,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _parse(
+    parser: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser], arguments: list[str]
+) -> argparse.Namespace:
+    """`arguments` of one of `commands`, with flags before, between and after the texts, which a parser of commands cannot read."""
+    if not arguments or arguments[0] not in commands:
+        return parser.parse_args(arguments)
+    return commands[arguments[0]].parse_intermixed_args(arguments[1:], argparse.Namespace(verb=arguments[0]))
+
+
 def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.serve.command import serve_bundle
     from edgekit.runtime.serve.limits import Limits
@@ -141,8 +117,8 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
             from edgekit.runtime.generate.command import run_language
 
             talks = not asked.text and not asked.json and sys.stdin.isatty()
-            items = None if talks else read_items(asked.text or read_texts())
-            return run_language(model.language, items, given, as_json=asked.json), ""
+            texts = None if talks else asked.text or read_texts()
+            return run_language(model.language, texts, given, as_json=asked.json), ""
         items = read_items(asked.text or read_texts())
         answers = model(items, top_k=asked.top_k or 1)
         line = processor(model.bundle.manifest.task).line

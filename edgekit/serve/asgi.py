@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.guard import cut_off
 from edgekit.runtime.serve.message import Refusal, Request, Response, read_body
-from edgekit.runtime.serve.wire import encode
+from edgekit.runtime.serve.wire import encode, split_target
 
 __all__ = ["asgi", "serve"]
 
@@ -69,18 +69,25 @@ async def _answer(app: App, scope: Message, receive: Receive, send: Send) -> Non
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    try:
+        path, host = split_target(scope["raw_path"].decode("latin-1"))
+    except Refusal as refusal:
+        await _send(app, app.refuse(scope["path"], refusal), send)
+        return
+    if host is not None:
+        headers["host"] = host
     declared = headers.get("content-length")
     try:
         body = await read_body(_reader(receive), int(declared) if declared is not None else None, app.limits)
     except Refusal as refusal:
-        await _send(app, app.refuse(scope["path"], refusal), send)
+        await _send(app, app.refuse(path, refusal), send)
         return
-    answer = asyncio.ensure_future(app.respond(Request(scope["method"], scope["path"], headers, body)))
+    answer = asyncio.ensure_future(app.respond(Request(scope["method"], path, headers, body)))
     gone = asyncio.ensure_future(_gone(receive))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:  # uvicorn has waited long enough
-        await _send(app, cut_off(scope["path"]), send)
+        await _send(app, cut_off(path), send)
         raise
     else:
         if answer.done():

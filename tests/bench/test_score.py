@@ -38,6 +38,14 @@ def test_each_row_is_right_or_wrong_as_the_model_says(variant: Path, tmp_path: P
     assert found[:, 0].tolist() == expected
 
 
+@pytest.mark.parametrize("letter", ["\x85", "\u2028", "\u2029"])
+def test_a_row_ends_at_a_line_feed_alone(letter: str, variant: Path, tmp_path: Path) -> None:
+    """JSON may hold these characters as they are, and `str.splitlines` splits at them."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": f"turn{letter}it on", "label": LABELS[0]}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert scored(variant, rows).shape == (1, 1)
+
+
 def test_progress_reaches_the_end(variant: Path, tmp_path: Path) -> None:
     said: list[tuple[float, float]] = []
     rows = write_rows(tmp_path / "rows.jsonl")

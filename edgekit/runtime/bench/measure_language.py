@@ -70,7 +70,8 @@ def measure_language(
     step, providers = _opened(spec, folder, reader)
     phases = {"session_ms": since(started)}
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts = [str(json.loads(line)) for line in Path(spec["items"]).read_text(encoding="utf-8").splitlines()]
+    with Path(spec["items"]).open(encoding="utf-8") as file:
+        texts = [str(json.loads(line)) for line in file]
     started = now()
     encoded = [tokenizer.encode(text).ids for text in texts]
     phases["tokenise_ms"] = since(started) / len(texts)

@@ -12,6 +12,7 @@ from edgekit.runtime.generate.answer import Answer, Piece, whole
 from edgekit.runtime.generate.chat import Message
 from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
+from edgekit.runtime.items import read_items
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run_language", "talk"]
@@ -20,9 +21,9 @@ HINT = "Ctrl-C stops an answer; /new begins a new conversation; /quit, Ctrl-D or
 
 
 def run_language(
-    model: LanguageModel, items: Sequence[object] | None, flags: Mapping[str, object], *, as_json: bool
+    model: LanguageModel, texts: Sequence[str] | None, flags: Mapping[str, object], *, as_json: bool
 ) -> list[JsonObject]:
-    """Answer `items` one after another, each a text or {"messages": [...]}; None: a conversation at the terminal.
+    """Answer `texts` one after another; None: a conversation at the terminal. In chat, a text may be the JSON of {"messages": [...]}.
 
     `flags`: fields of Sampling and `chat`, by name. Answers are printed while they are generated, without the last one's line end,
     unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each; Ctrl-C ends the current answer, which is then
@@ -35,11 +36,11 @@ def run_language(
     if chat and model.template is None:
         raise BadInput("this bundle has no chat template", fix="leave --chat out")
     sampling = parse_sampling({name: value for name, value in flags.items() if name != "chat" and value is not None})
-    if items is None:
+    if texts is None:
         talk(model, sampling, chat=chat)
         return []
     answers: list[JsonObject] = []
-    for item in items:
+    for item in read_items([*texts], fix="give --raw to have it continued as text") if chat else texts:
         prompt = as_prompt(item, chat=chat)
         if answers and not as_json:
             print()

@@ -275,7 +275,10 @@ def as_prompt(item: object, *, chat: bool) -> Prompt:
     """
     if isinstance(item, dict):
         if set(item) != {"messages"}:
-            raise BadInput(f"not a conversation: {', '.join(map(repr, item))}", fix='give {"messages": [...]}')
+            raise BadInput(
+                f"not a conversation: {', '.join(map(repr, item))}",
+                fix='give {"messages": [...]}; on the command line, --raw takes it as text',
+            )
         messages: list[Message] = item["messages"]
         return messages
     return [{"role": "user", "content": checked(item)}] if chat else checked(item)

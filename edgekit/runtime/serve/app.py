@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -36,10 +37,11 @@ Route = tuple[str, str, Handler]
 class App:
     """Answers requests for one bundle: not ready until it has a model, and refusing new work once `draining`."""
 
-    def __init__(self, limits: Limits, *, local: bool = True) -> None:
-        """`local`: only requests to loopback host names are answered."""
+    def __init__(self, limits: Limits, *, local: bool = True, names: Collection[str] = ()) -> None:
+        """`local`: only requests to loopback hosts are answered, and to `names`, in lower case, under which the server was started."""
         self.limits = limits
         self.local = local
+        self.names = frozenset(names)
         self.metrics = Metrics()
         self.worker = Worker(limits.queue)
         self.draining = False
@@ -77,7 +79,7 @@ class App:
         route, status = "none", LEFT
         try:
             route, method, handler = self._route(request.path)
-            check_request(request, ("GET", "HEAD") if method == "GET" else (method,), local=self.local)
+            check_request(request, ("GET", "HEAD") if method == "GET" else (method,), local=self.local, names=self.names)
             response = await handler(request)
             if request.method == "HEAD" and isinstance(response.body, bytes):
                 headers = {**response.headers, "content-length": str(len(response.body))}
@@ -206,7 +208,7 @@ class App:
         def last(fault: Exception) -> tuple[int, bytes]:
             response = self._error_response(request.path, fault)
             assert isinstance(response.body, bytes), "refusals are not streams"
-            return response.status, b"data: " + response.body + b"\n\n"
+            return response.status, text.event(json.loads(response.body))
 
         stream = Stream(text.events(completion, first, job), job, last)
         return Response(200, stream, "text/event-stream", {"cache-control": "no-cache"})

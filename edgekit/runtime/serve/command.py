@@ -41,7 +41,7 @@ def serve_bundle(
     """
     limits = limits or Limits()
     listener = listen(host, port)
-    app = App(limits, local=_loopback(listener))
+    app = App(limits, local=_loopback(listener), names={host.lower().removesuffix("."), listener.getsockname()[0]})
     signals: list[int] = []
     """Signals received. The handlers do no more than append: they interrupt the main thread anywhere."""
     before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}

@@ -151,8 +151,8 @@ async def events(request: CompletionRequest, first: PromptPiece, job: Job[Prompt
 
 
 def event(body: JsonObject) -> bytes:
-    """`body` as one server-sent event."""
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
+    """`body` as one server-sent event, in ASCII alone: some clients split at U+0085 or U+2028, or take the stream for Latin-1."""
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
 def usage(pieces: list[PromptPiece]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from edgekit.runtime.jsontypes import JsonObject
@@ -12,11 +13,11 @@ from edgekit.runtime.serve.message import Refusal, Request, Response, json_respo
 
 __all__ = ["check_request", "cut_off", "refused"]
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
+def check_request(request: Request, methods: Collection[str], *, local: bool, names: Collection[str] = ()) -> None:
+    """Refuse a wrong method, host, origin or content type.
 
-def check_request(request: Request, methods: Collection[str], *, local: bool) -> None:
-    """Refuse a wrong method, host, origin or content type. `methods`: those of the route; `local`: only loopback host names are served.
+    `methods`: those of the route. `local`: only loopback hosts are served, and `names`, under which the server was started.
 
     A web page can make its reader's browser send requests to servers on loopback, from its own site or by DNS rebinding; the
     checks of Host, Origin and Content-Type prevent it.
@@ -28,7 +29,8 @@ def check_request(request: Request, methods: Collection[str], *, local: bool) ->
         what, fix = f"{request.method[:20]!r} is not what this address takes", f"use {' or '.join(methods)}"
         raise Refusal(405, what, where=request.path[:100], fix=fix, headers={"allow": ", ".join(methods)})
     host = request.headers.get("host", "")
-    if local and _name(host) not in LOOPBACK:
+    # HTTP/1.0 needs no Host, and browsers always send one
+    if local and "host" in request.headers and not _is_local(_name(host), names):
         raise Refusal(403, f"a server on loopback does not answer to {host[:60]!r}", where="Host", fix="ask localhost")
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
@@ -42,7 +44,9 @@ def refused(path: str, refusal: Refusal) -> Response:
     fault = refusal.fault
     if path.startswith("/v1/"):
         kind = "invalid_request_error" if refusal.status < 500 else "server_error"
-        code = "model_not_found" if refusal.status == 404 else None
+        code = (
+            "model_not_found" if refusal.status == 404 and (fault.where == "model" or path.startswith("/v1/models/")) else None
+        )
         document: JsonObject = {"error": {"message": fault.text(), "type": kind, "param": fault.where, "code": code}}
     else:  # Triton's clients show `error` alone, so it holds the whole message
         document = {
@@ -69,6 +73,19 @@ def _check_body(request: Request) -> None:
     # Triton's Python client sends no type at all. Web pages were refused before, by their Origin.
     if kind not in ("", "application/json") and not (HEADER in request.headers and kind == "application/octet-stream"):
         raise Refusal(415, f"{kind[:60]!r} is not read", where="Content-Type", fix="send application/json")
+
+
+def _is_local(name: str | None, names: Collection[str]) -> bool:
+    """Whether `name` is one of `names` or means this machine alone: localhost and names below it, and loopback addresses."""
+    if not name:
+        return False
+    name = name.removesuffix(".")
+    if name in names or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _name(host: str) -> str | None:

@@ -6,12 +6,12 @@ import asyncio
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, Response
 
-__all__ = ["Head", "Wire", "encode", "encode_head"]
+__all__ = ["Head", "Wire", "encode", "encode_head", "split_target"]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 SIZE = re.compile(r"[0-9a-fA-F]{1,8}")
@@ -195,8 +195,27 @@ def _parse(lines: list[str]) -> Head:
         raise Refusal(400, "no Host", where="headers", close=True)
     wants = headers.get("connection", "").lower()
     new = parts[2] == "HTTP/1.1"
-    path = unquote(parts[1].partition("?")[0], errors="replace")
+    path, host = split_target(parts[1])
+    if host is not None:
+        headers["host"] = host
     return Head(parts[0], path, headers, _length(headers), close="close" in wants or not new, chunks=new)
+
+
+def split_target(target: str) -> tuple[str, str | None]:
+    """(path, percent-decoded and without the query; host of the absolute form, which overrules the header) of a request target.
+
+    Source: RFC 9112, 3.2.2.
+
+    Raises:
+        Refusal: 400.
+    """
+    if not re.match("https?://", target, re.IGNORECASE):
+        return unquote(target.partition("?")[0], errors="replace"), None
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        raise Refusal(400, f"not a request target: {target[:60]!r}", where="request line", close=True) from None
+    return unquote(parts.path or "/", errors="replace"), parts.netloc
 
 
 def _length(headers: dict[str, str]) -> int | None:

@@ -94,6 +94,45 @@ def test_flags_out_of_range(tiny_bundle: Path, capsys: pytest.CaptureFixture[str
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["--json", "--raw", "--max-new-tokens", "3", "a hat", "the inn"],
+        ["a hat", "--json", "--max-new-tokens", "3", "the inn", "--raw"],
+        ["--json", "--raw", "--max-new-tokens", "3", "--", "a hat", "the inn"],
+    ],
+)
+def test_flags_in_any_order(tiny_bundle: Path, capsys: pytest.CaptureFixture[str], order: list[str]) -> None:
+    assert main(["run", str(tiny_bundle), "a hat", "the inn", "--raw", "--max-new-tokens", "3", "--json"]) == 0
+    wanted = capsys.readouterr().out
+    assert main(["run", str(tiny_bundle), *order]) == 0
+    assert capsys.readouterr().out == wanted
+    assert (
+        main(["run", *order[:1], str(tiny_bundle), *order[1:]] if order[0] == "--json" else ["run", str(tiny_bundle), *order])
+        == 0
+    )
+    assert capsys.readouterr().out == wanted
+
+
+def test_flags_that_are_none(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["run", str(tiny_bundle), "a", "--sead", "3"], ["run"], ["walk"], []):
+        with pytest.raises(SystemExit) as end:
+            main(wrong)
+        assert end.value.code == 2
+        assert "usage: runner.pyz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prompt", ['{"name": "Tom", "age":', '{"name": "Tom"}'])
+def test_a_prompt_that_looks_like_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str], prompt: str) -> None:
+    model = load(tiny_bundle).language
+    assert model is not None and model.template is not None
+    wanted = model.generate(prompt, Sampling(max_new_tokens=3)).document()
+    assert main(["run", str(tiny_bundle), prompt, "--json", "--max-new-tokens", "3", "--raw"]) == 0
+    assert json.loads(capsys.readouterr().out) == [wanted]
+    assert main(["run", str(tiny_bundle), prompt]) == 2
+    assert "--raw" in capsys.readouterr().err
+
+
 def test_every_sampling_field_has_its_flag(tiny_bundle: Path) -> None:
     assert {*FLAGS, "top_k", "stop"} == set(Sampling.__dataclass_fields__)
 

@@ -220,6 +220,37 @@ def test_a_name_that_leads_here_from_outside(classifying: Server) -> None:
     assert classifying.ask("GET", "/v2", headers={"Host": f"LOCALHOST:{classifying.port}"})[0] == 200
 
 
+def test_names_that_mean_this_machine(classifying: Server) -> None:
+    for name in ("127.0.0.2", "[::1]", "localhost.", "models.localhost", "127.0.0.1:80"):
+        assert classifying.ask("GET", "/v2", headers={"Host": name})[0] == 200, name
+    for name in ("localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "[", ""):
+        assert classifying.ask("GET", "/v2", headers={"Host": name})[0] in (400, 403), name
+
+
+def test_a_target_in_absolute_form(classifying: Server) -> None:
+    """RFC 9112, 3.2.2: it must be accepted, and its host overrules the header."""
+    for target, host, status in (
+        ("http://127.0.0.1:8000/v2/health/live?a=b", "127.0.0.1", 200),
+        ("HTTP://localhost/v2/health/live", "evil.example", 200),
+        ("http://evil.example/v2/health/live", "localhost", 403),
+        ("http://localhost", "localhost", 404),
+        ("http://[::1/v2/health/live", "localhost", 400),
+    ):
+        sent = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        assert classifying.raw(sent).split(b" ")[1] == str(status).encode(), target
+
+
+def test_a_health_check_in_http_1_0(classifying: Server) -> None:
+    assert classifying.raw(b"GET /v2/health/live HTTP/1.0\r\n\r\n").split(b" ")[1] == b"200"
+    assert classifying.raw(b"GET /v2/health/live HTTP/1.0\r\nHost: evil.example\r\n\r\n").split(b" ")[1] == b"403"
+
+
+def test_a_route_that_is_none_is_no_missing_model(classifying: Server) -> None:
+    for path, code in (("/v1/thing", None), ("/v1/models/other", "model_not_found")):
+        status, _, found = classifying.ask("GET", path)
+        assert status == 404 and found["error"]["code"] == code
+
+
 def test_requests_in_one_go_are_answered_in_their_order(classifying: Server) -> None:
     body = json.dumps({"inputs": [TEXT], "id": "one"}).encode()
     first = post(INFER, body).replace(b"Connection: close\r\n", b"")

@@ -12,8 +12,10 @@ import pytest
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.processors import processor
+from edgekit.runtime.serve.completions import event
+from edgekit.runtime.serve.guard import check_request
 from edgekit.runtime.serve.limits import Limits
-from edgekit.runtime.serve.message import Refusal, check_names, parse_json
+from edgekit.runtime.serve.message import Refusal, Request, check_names, parse_json
 from edgekit.runtime.serve.metrics import Metrics
 from edgekit.runtime.serve.tasks import columns, items_of, outputs_of
 from edgekit.runtime.serve.tensors import Column, write_columns
@@ -34,6 +36,24 @@ def test_very_many_unknown_names_are_refused_by_the_first_of_them() -> None:
         check_names({f"temperatur{number}" * 9: 0 for number in range(MANY)}, ("temperature", "top_p"), "body")
     assert len(refusal.value.fault.faults) == 20
     assert len(refusal.value.fault.text()) < 5000
+
+
+def test_an_event_is_one_line_for_every_client() -> None:
+    """`requests` reads a stream without a charset as Latin-1 and splits at U+0085, httpx splits at U+2028."""
+    document = {"text": "\u2705 \x85 \u2028 \u2029 \n \x0c \U0001f600 \u00e9"}
+    sent = event(document)
+    for coding in ("utf-8", "latin-1"):
+        lines = sent.decode(coding).splitlines()
+        assert len(lines) == 2 and json.loads(lines[0].removeprefix("data: ")) == document
+
+
+@pytest.mark.parametrize("name", ["127.0.1.1", "device.lan", "DEVICE.lan.", "localhost"])
+def test_the_name_that_the_server_was_started_under(name: str) -> None:
+    request = Request("GET", "/v2", {"host": f"{name}:8000"})
+    check_request(request, ("GET",), local=True, names={"device.lan"})
+    if name.lower().startswith("device"):
+        with pytest.raises(Refusal, match="does not answer to"):
+            check_request(request, ("GET",), local=True)
 
 
 def test_jobs_are_done_in_their_order_and_one_fault_harms_no_other() -> None:

@@ -1,0 +1,62 @@
+"""Inputs of a command line: its arguments, or lines of standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from edgekit.runtime.errors import BadInput
+
+__all__ = ["read_items", "read_texts", "split_lines"]
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of `text` without their ends, which are \\n or \\r\\n alone.
+
+    `str.splitlines` also splits at form feeds, U+0085, U+2028 and others, which are characters of a text as any.
+    """
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_texts() -> list[str]:
+    """The lines of standard input that are not blank.
+
+    Raises:
+        BadInput: standard input is closed, holds no text, or is not UTF-8.
+    """
+    fix = "give texts as arguments or as lines of standard input"
+    if sys.stdin is None:
+        raise BadInput("no text given, and standard input is closed", fix=fix)
+    try:
+        lines = split_lines(sys.stdin.buffer.read().decode("utf-8-sig"))
+    except UnicodeDecodeError as fault:
+        raise BadInput(f"not valid UTF-8: {fault}", where="standard input") from None
+    except OSError as fault:
+        raise BadInput(f"cannot be read: {fault.strerror}", where="standard input", fix=fix) from None
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise BadInput("no text given", where="standard input", fix=fix)
+    return texts
+
+
+def read_items(texts: list[str], *, fix: str | None = None) -> list[Any]:
+    """Inputs from text: what begins with {" is read as a JSON object, for inputs of several parts; all else is text.
+
+    `fix` is what a refusal says to do.
+
+    Raises:
+        BadInput: such a text that is no JSON object.
+    """
+    return [_object(text, fix) if text.lstrip().startswith('{"') else text for text in texts]
+
+
+def _object(text: str, fix: str | None) -> dict[str, Any]:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise BadInput(f"begins as a JSON object and is none: {fault}", where=text[:60], fix=fix) from None
+    if not isinstance(read, dict):
+        raise BadInput("not a JSON object", where=text[:60], fix=fix)
+    return read

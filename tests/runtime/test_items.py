@@ -1,0 +1,55 @@
+"""Inputs of a command line: lines of standard input end at line feeds alone, and JSON is told from text."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.runtime.errors import BadInput
+from edgekit.runtime.items import read_items, read_texts, split_lines
+
+ENDS_OF_PYTHON = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+"""Where `str.splitlines` splits beside line feeds and carriage returns."""
+
+
+def given_on_stdin(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+
+@pytest.mark.parametrize("letter", ENDS_OF_PYTHON)
+def test_characters_that_end_no_line(letter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(f"a{letter}b".splitlines()) == 2
+    given_on_stdin(f"Once{letter}upon\r\n\na{letter}time".encode(), monkeypatch)
+    assert read_texts() == [f"Once{letter}upon", f"a{letter}time"]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1)))
+def test_lines_come_back(lines: list[str]) -> None:
+    for end in ("\n", "\r\n"):
+        assert split_lines("".join(line + end for line in lines)) == lines
+        assert split_lines(end.join(lines)) == lines
+
+
+def test_a_byte_order_mark_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_on_stdin(b"\xef\xbb\xbfOnce\n", monkeypatch)
+    assert read_texts() == ["Once"]
+
+
+def test_standard_input_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, words in ((b"\n \n", "no text given"), (b"\xff\n", "not valid UTF-8")):
+        given_on_stdin(data, monkeypatch)
+        with pytest.raises(BadInput, match=words):
+            read_texts()
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(BadInput, match="standard input is closed"):
+        read_texts()
+
+
+def test_json_and_text() -> None:
+    assert read_items(["{a}", "[1]", ' {"text": "a"}']) == ["{a}", "[1]", {"text": "a"}]
+    with pytest.raises(BadInput, match="begins as a JSON object"):
+        read_items(['{"name": "Tom", "age":'])
