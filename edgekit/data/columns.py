@@ -17,7 +17,7 @@ INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "
 def usable_value(column: str, value: object) -> tuple[JsonValue, str | None]:
     """(`value` as the task reads it, what is wrong with it or None). A column that is not known by name holds text.
 
-    Numbers may be written as text, as they are in a .csv file.
+    Scores may be written as text and labels as numbers.
     """
     return _KINDS.get(column, _text)(value)
 
@@ -38,8 +38,33 @@ def _text(value: object) -> tuple[JsonValue, str | None]:
     return value, None
 
 
+def _label(value: object) -> tuple[JsonValue, str | None]:
+    """A label as text. Numbers are written as a .csv file has them: 1, and 1 for 1.0, which pandas makes of a column with gaps."""
+    if isinstance(value, bool):
+        return str(value).lower(), None
+    if isinstance(value, int):
+        return str(value), None
+    if isinstance(value, float):
+        _, fault = _number(value)
+        return (None, fault) if fault else (str(int(value)) if value.is_integer() else repr(value), None)
+    return _text(value)
+
+
+def _tags(value: object) -> tuple[JsonValue, str | None]:
+    """A list of labels."""
+    if not isinstance(value, list) or not value:
+        return None, "is not a list of tags"
+    tags: list[JsonValue] = []
+    for tag in value:
+        label, fault = _label(tag)
+        if fault:
+            return None, f"holds a tag that {fault}"
+        tags.append(label)
+    return tags, None
+
+
 def _words(value: object) -> tuple[JsonValue, str | None]:
-    """A list of words or tags."""
+    """A list of words."""
     if not isinstance(value, list) or not value:
         return None, "is not a list of words"
     for word in value:
@@ -73,5 +98,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
-    "tokens": _words, "tags": _words, "score": _number, "answers": _answers,
+    "tokens": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
 }  # fmt: skip

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from edgekit.data.labels import named
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, usable
 from edgekit.errors import BadInput, NotPossibleHere
@@ -81,11 +82,4 @@ def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) ->
         if isinstance(inner, class_label):
             known[column] = inner.names
     for number, row in enumerate(table, 1):
-        # An unlabelled row carries -1 or None, which stays as it is and is refused as not text.
-        yield Record(number, {**row, **{column: _named(row[column], names) for column, names in known.items()}})
-
-
-def _named(value: object, names: list[str]) -> object:
-    if isinstance(value, list):
-        return [_named(item, names) for item in value]
-    return names[value] if isinstance(value, int) and value >= 0 else value
+        yield Record(number, {**row, **{column: named(row[column], names) for column, names in known.items()}})

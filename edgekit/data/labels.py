@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgekit.errors import BadInput
 
-__all__ = ["check_labels"]
+__all__ = ["check_labels", "named"]
 
 MOST_LABELS = 10
 MOST_ROWS = 5
@@ -31,7 +31,22 @@ def check_labels(labels: Sequence[str], known: Sequence[str], *, where: str = "d
         close = difflib.get_close_matches(label, known, n=1)
         shown = ", ".join(map(str, rows[:MOST_ROWS])) + (f" and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
         faults.append(f"{label!r} in row{'s' * (len(rows) > 1)} {shown}" + (f", perhaps {close[0]!r}" if close else ""))
+    has = ", ".join(map(repr, known[:MOST_LABELS])) + (
+        f" and {len(known) - MOST_LABELS} more" if len(known) > MOST_LABELS else ""
+    )
     many = "a label" if len(unknown) == 1 else f"{len(unknown)} labels"
     raise BadInput(
-        f"{many} unknown to {known_to}", where=where, faults=faults, fix="correct the labels, or add training rows with them"
+        f"{many} unknown to {known_to}, which has {has}",
+        where=where,
+        faults=faults,
+        fix="correct the labels, or add training rows with them",
     )
+
+
+def named(value: object, names: Sequence[str]) -> object:
+    """The name of a numbered class label, or the names of a list of them; None for numbers without a name, as -1 of unlabelled rows."""
+    if isinstance(value, list):
+        return [named(item, names) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return names[value] if 0 <= value < len(names) else None
+    return value

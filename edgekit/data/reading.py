@@ -27,6 +27,8 @@ class Record:
     values: dict[str, Any]
     """Column -> value as the file holds it, not checked yet."""
     fault: str | None = None
+    duplicates: tuple[str, ...] = ()
+    """Columns that the file has more than once; they are not among `values`."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,12 @@ def usable(
 def _check_columns(record: Record, names: list[str], where: str) -> None:
     """The first good row tells which columns there are."""
     there = list(record.values)
+    double = [name for name in names if name in record.duplicates]
+    if double:
+        raise BadInput(
+            f"more than one column is named {', '.join(map(repr, double))}", where=f"{where}:{record.line}",
+            fix="rename or remove all but one",
+        )  # fmt: skip
     absent = [name for name in names if name not in there]
     if not absent:
         return

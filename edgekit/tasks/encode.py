@@ -107,8 +107,8 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     if unknown:
         raise BadInput(
             f"labels unknown to the model: {', '.join(map(repr, sorted(unknown)[:10]))}",
-            where=str(folder),
-            fix="use data with the model's own labels, or train a new head",
+            where="data",
+            fix=f"write them as the model has them, {', '.join(map(repr, list(index)[:10]))}{', …' * (len(index) > 10)}, or train a new head",
         )
     windows = [window for inputs_of_row in inputs for windows_of_input in inputs_of_row for window in windows_of_input]
     return Encoded(inputs, windows, labels, config.get("pad_token_id") or 0)

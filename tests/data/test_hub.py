@@ -72,7 +72,7 @@ def test_class_labels_become_names_and_the_request_is_passed_on(monkeypatch: pyt
 @pytest.mark.parametrize("label", [-1, None])
 def test_unlabelled_rows_are_refused(monkeypatch: pytest.MonkeyPatch, label: int | None) -> None:
     serve(monkeypatch, lambda *_, **__: table([0, label]))
-    with pytest.raises(BadInput, match=r"'label' is (int|null), not text") as caught:
+    with pytest.raises(BadInput, match="'label' is null, not text") as caught:
         read_hub("hub:owner/name", "test", COLUMNS)
     assert caught.value.where == "hub:owner/name, split test:2"
 

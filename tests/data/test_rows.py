@@ -147,10 +147,47 @@ def test_malformed_csv(tmp_path: Path) -> None:
     fault = refused(path, 'text,label\n"two\nlines",ok\na,b,c\nd\n')
     assert fault.faults == ("line 4: 3 fields where the header has 2", "line 5: 1 fields where the header has 2")
     assert "not CSV" in refused(path, 'text,label\na,b\n"open,b\n').what
-    assert "names a column twice" in refused(path, "text,label,text\na,b,c\n").what
+    assert "more than one column is named 'text'" in refused(path, "text,label,text\na,b,c\n").what
     before = csv.field_size_limit()
     assert refused(path, "text,label\n,b\n").where == f"{path}:2"
     assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize("text", [",text,label\n0,a,b\n", "text,label,\na,b,\n", "x,text,label,x,\n1,a,b,2,\n"])
+def test_columns_nobody_asks_for_never_matter(tmp_path: Path, text: str) -> None:
+    """As pandas' to_csv writes its index, and as spreadsheets end a line."""
+    (tmp_path / "rows.csv").write_text(text)
+    assert read_rows(tmp_path / "rows.csv", COLUMNS) == [{"text": "a", "label": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "label"), [("0", "0"), ("12", "12"), ("-1", "-1"), ("1.0", "1"), ("0.5", "0.5"), ("true", "true")]
+)
+def test_labels_as_numbers(tmp_path: Path, value: str, label: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{{"text": "a", "label": {value}}}')
+    assert read_rows(tmp_path / "rows.jsonl", COLUMNS) == [{"text": "a", "label": label}]
+    (tmp_path / "tags.jsonl").write_text(f'{{"tokens": ["a"], "tags": [{value}]}}')
+    assert read_rows(tmp_path / "tags.jsonl", ("tokens", "tags")) == [{"tokens": ["a"], "tags": [label]}]
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", "Infinity", "[]", "{}", '" "'])
+def test_labels_that_are_none(tmp_path: Path, value: str) -> None:
+    assert "'label'" in refused(tmp_path / "rows.jsonl", f'{{"text": "a", "label": {value}}}').what
+
+
+def test_class_labels_of_parquet_become_names(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    labels = datasets.ClassLabel(names=["off", "on"])
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": labels, "tokens": [datasets.Value("string")], "tags": [labels]}
+    )
+    path = tmp_path / "rows.parquet"
+    rows = {"text": ["a", "b"], "label": [1, 0], "tokens": [["a"], ["b", "c"]], "tags": [[0], [1, 0]]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
+    assert [row["label"] for row in read_rows(path, COLUMNS)] == ["on", "off"]
+    assert [row["tags"] for row in read_rows(path, ("tokens", "tags"))] == [["off"], ["on", "off"]]
+    datasets.Dataset.from_dict({**rows, "label": [1, -1]}, features=features).to_parquet(str(path))
+    assert "'label' is null" in refused(path, path.read_bytes()).what
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
@@ -191,7 +228,7 @@ def test_parquet_types_and_empty_tables(tmp_path: Path) -> None:
 
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.table({"text": ["a", None], "label": [0, 1]}), path)
-    assert "'label' is int, not text" in refused(path, path.read_bytes()).faults[0]
+    assert "'text' is null, not text" in refused(path, path.read_bytes()).what
     parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), path)
     assert "holds no rows" in refused(path, path.read_bytes()).what
 

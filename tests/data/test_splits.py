@@ -112,7 +112,7 @@ def test_labels_known_names_labels_rows_and_neighbours() -> None:
     check_labels(["a", "b", "a"], ["b", "a"])
     with pytest.raises(BadInput) as caught:
         check_labels(["alarm", "alram"] + ["?"] * 8, ["alarm", "timer"])
-    assert caught.value.what == "2 labels unknown to the model"
+    assert caught.value.what == "2 labels unknown to the model, which has 'alarm', 'timer'"
     assert caught.value.faults == ("'?' in rows 3, 4, 5, 6, 7 and 3 more", "'alram' in row 2, perhaps 'alarm'")
 
 

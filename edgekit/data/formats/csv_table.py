@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgekit.data.reading import LARGEST, Format, Record, read_lines, undecodable
-from edgekit.errors import BadInput
 
 __all__ = ["FORMAT"]
 
 
 def records(path: Path, packing: str) -> Iterator[Record]:
-    """A record may hold line breaks inside quotes; its number is that of its first line."""
+    """A record may hold line breaks inside quotes; its number is that of its first line.
+
+    Columns without a name, such as pandas' index, are left out.
+    """
     before = csv.field_size_limit(LARGEST)  # the default refuses a text above 128 KiB
     try:
         reader = csv.reader(read_lines(path, packing), strict=True)
         header: list[str] = []
+        double: tuple[str, ...] = ()
         line = 1
         try:
             for fields in reader:
@@ -25,16 +29,14 @@ def records(path: Path, packing: str) -> Iterator[Record]:
                     pass
                 elif not header:
                     header = fields
-                    if len(set(header)) < len(header) or not all(header):
-                        raise BadInput(
-                            f"the header names a column twice or not at all: {', '.join(header)}", where=f"{path}:{line}"
-                        )
+                    double = tuple(name for name, count in Counter(header).items() if count > 1 and name)
                 elif any(map(undecodable, fields)):
                     yield Record(line, {}, "not UTF-8")
                 elif len(fields) != len(header):
                     yield Record(line, {}, f"{len(fields)} fields where the header has {len(header)}")
                 else:
-                    yield Record(line, dict(zip(header, fields, strict=True)))
+                    pairs = zip(header, fields, strict=True)
+                    yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
                 line = reader.line_num + 1
         except csv.Error as fault:
             yield Record(line, {}, f"not CSV: {fault}")
