@@ -89,7 +89,7 @@ def checked_messages(messages: object) -> list[Message]:
     """`messages` as a conversation.
 
     Raises:
-        BadInput: not a list of {"role", "content"} with texts, none at all, or too many.
+        BadInput: not a list of {"role", "content"} with texts, and perhaps "name", none at all, or too many.
     """
     if not isinstance(messages, list | tuple) or not messages:
         raise BadInput("a conversation is a list of messages", fix='give [{"role": "user", "content": "..."}]')
@@ -97,7 +97,7 @@ def checked_messages(messages: object) -> list[Message]:
         raise BadInput(f"{len(messages):,} messages are more than {MOST_MESSAGES:,}")
     faults, total = [], 0
     for number, message in enumerate(messages):
-        if not isinstance(message, dict) or set(message) != {"role", "content"}:
+        if not isinstance(message, dict) or {*message} - {"name"} != {"role", "content"}:
             faults.append(f"message {number}: not an object of role and content")
             continue
         for name, text in message.items():

@@ -19,7 +19,7 @@ from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.answer import Piece
 from edgekit.runtime.generate.model import LanguageModel, Prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
-from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.serve.message import Refusal, check_names
 from edgekit.runtime.serve.worker import Job, Steps
 
@@ -27,12 +27,21 @@ __all__ = ["CompletionRequest", "PromptPiece", "document", "events", "generate",
 
 SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop")
 """Fields of Sampling with the same name; top_k, min_p and repetition_penalty are not OpenAI's (clients send them by `extra_body`)."""
-NEUTRAL: dict[str, int | str | dict[str, float]] = {
-    "n": 1, "best_of": 1, "echo": False, "logprobs": False, "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}, "suffix": "",
+NEUTRAL: dict[str, tuple[JsonValue, ...]] = {
+    "n": (1,), "logprobs": (False,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
 }  # fmt: skip
-"""Fields that are not supported -> the value that changes nothing, which is accepted, as null is."""
-KEYS = ("model", "prompt", "max_tokens", "stream", "stream_options", "user", *SAMPLED, *NEUTRAL)
-CHAT_KEYS = ("messages", "max_completion_tokens", *(key for key in KEYS if key not in ("prompt", "best_of", "echo", "suffix")))
+"""Fields that are not supported -> the values that change nothing, which are accepted, as null is."""
+NEUTRAL_COMPLETION: dict[str, tuple[JsonValue, ...]] = {**NEUTRAL, "best_of": (1,), "echo": (False,), "suffix": ("",)}
+NEUTRAL_CHAT: dict[str, tuple[JsonValue, ...]] = {
+    **NEUTRAL, "top_logprobs": (0,), "response_format": ({"type": "text"},), "tools": ([],), "tool_choice": ("none", "auto"),
+    "functions": ([],), "function_call": ("none", "auto"), "modalities": (["text"],), "store": (False,), "reasoning_effort": ("none",),
+    "service_tier": ("auto", "default"), "verbosity": ("medium",),
+}  # fmt: skip
+IGNORED = ("user", "metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier")
+"""Fields whose value changes no answer here."""
+BOTH = ("model", "max_tokens", "stream", "stream_options", *SAMPLED, *IGNORED)
+KEYS = ("prompt", *BOTH, *NEUTRAL_COMPLETION)
+CHAT_KEYS = ("messages", "max_completion_tokens", *BOTH, *NEUTRAL_CHAT)
 ENDED = {"stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
 
 
@@ -67,6 +76,7 @@ def parse_completion(document: dict[str, object], name: str, batch: int) -> Comp
     Raises:
         Refusal: 400 where anything in it cannot be used, 413 where it holds too many prompts.
     """
+    document = _given(document)
     check_names(document, KEYS, "body")
     value = document.get("prompt")
     is_ids = isinstance(value, list) and bool(value) and all(_is_number(item) for item in value)
@@ -84,15 +94,16 @@ def parse_chat(document: dict[str, object], name: str, context: int) -> Completi
     Raises:
         Refusal: 400 where anything in it cannot be used.
     """
+    document = _given(document)
     check_names(document, CHAT_KEYS, "body")
     value = document.get("messages")
     if not isinstance(value, list) or not value:
         raise Refusal(400, "no messages", where="messages", fix='send [{"role": "user", "content": "..."}]')
     messages = [_message(item, f"messages[{number}]") for number, item in enumerate(value)]
-    limits = [document[key] for key in ("max_completion_tokens", "max_tokens") if document.get(key) is not None]
-    if len(limits) > 1:
+    limits = [document[key] for key in ("max_completion_tokens", "max_tokens") if key in document]
+    if len(limits) == 2 and limits[0] != limits[1]:
         raise Refusal(
-            400, "given beside max_completion_tokens, which means the same", where="max_tokens", fix="send one of them"
+            400, "another than max_completion_tokens, which means the same", where="max_tokens", fix="send one of them"
         )
     fields = {**document, "max_tokens": limits[0] if limits else None}
     return _completion(fields, name, [messages], "chatcmpl-", max_tokens=context)
@@ -167,16 +178,19 @@ def _completion(
 ) -> CompletionRequest:
     """The request with the fields that both routes share; `max_tokens`: the default."""
     faults: list[str] = []
-    for key, neutral in NEUTRAL.items():
+    for key, neutral in (NEUTRAL_CHAT if prefix == "chatcmpl-" else NEUTRAL_COMPLETION).items():
         value = given.get(key)
-        if value is not None and not (type(value) in (type(neutral), float) and value == neutral):
-            faults.append(f"{key}: {str(value)[:40]} is not supported, only {neutral!r}")
+        if value is not None and not any(type(value) in (type(one), float) and value == one for one in neutral):
+            faults.append(f"{key}: {str(value)[:40]} is not supported, only {' or '.join(map(repr, neutral))}")
     options = given.get("stream_options")
     for key, value in (("stream", given.get("stream")), ("stream_options.include_usage", _included(options))):
         if value is not None and not isinstance(value, bool):
             faults.append(f"{key}: {str(value)[:40]!r} is not true or false")
     if isinstance(options, dict):
-        check_names(options, ("include_usage",), "stream_options")
+        options = _given(options)
+        check_names(options, ("include_usage", "include_obfuscation"), "stream_options")
+        if options.get("include_obfuscation", False) is not False:
+            faults.append("stream_options.include_obfuscation: only false is supported")
     elif options is not None:
         faults.append("stream_options: not an object")
     sampled = {key: given[key] for key in SAMPLED if given.get(key) is not None}
@@ -200,6 +214,11 @@ def _completion(
     )  # fmt: skip
 
 
+def _given(document: dict[str, object]) -> dict[str, object]:
+    """`document` without the fields that are null, which is the same as to leave them out."""
+    return {key: value for key, value in document.items() if value is not None}
+
+
 def _included(options: object) -> object:
     return options.get("include_usage") if isinstance(options, dict) else None
 
@@ -215,16 +234,27 @@ def _prompt(value: object, number: int) -> Prompt:
 def _message(given: object, where: str) -> dict[str, str]:
     if not isinstance(given, dict):
         raise Refusal(400, "not an object of role and content", where=where)
-    check_names(given, ("role", "content"), where)
+    given = _given(given)
+    # An answer of OpenAI's client, sent back with model_dump(), has annotations and tool_calls too
+    empty = [key for key in ("annotations", "tool_calls") if given.get(key) == []]
+    given = {key: value for key, value in given.items() if key not in empty}
+    check_names(given, ("role", "content", "name"), where)
     role, content = given.get("role"), given.get("content")
     if isinstance(content, list):
         texts = [str(part["text"]) for part in content if _is_text(part)]
-        if len(texts) != len(content):
-            raise Refusal(400, "a part that is not text", where=f"{where}.content", fix="send text alone")
+        if not content or len(texts) != len(content):
+            raise Refusal(
+                400, "a part that is not text" if content else "no parts", where=f"{where}.content", fix="send text alone"
+            )
         content = "".join(texts)
     if not isinstance(role, str) or not isinstance(content, str):
         raise Refusal(400, "role and content must be texts", where=where)
-    return {"role": role, "content": content}
+    name = given.get("name")
+    if name is None:
+        return {"role": role, "content": content}
+    if not isinstance(name, str):
+        raise Refusal(400, "is not text", where=f"{where}.name")
+    return {"role": role, "content": content, "name": name}
 
 
 def _is_number(value: object) -> bool:

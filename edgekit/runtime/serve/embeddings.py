@@ -30,7 +30,7 @@ def parse_embeddings(document: dict[str, object], batch: int) -> EmbeddingReques
     Raises:
         Refusal: 400 where anything in it cannot be used, 413 where it holds too many texts.
     """
-    check_names(document, KEYS, "body")
+    check_names([key for key, value in document.items() if value is not None], KEYS, "body")
     value = document.get("input")
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from edgekit import __version__
 from edgekit.runtime.generate.sample import LONGEST_STOP, MOST_STOPS, RANGES
-from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
+from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COMPLETION
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.tasks import input_names, outputs_of
 
@@ -62,9 +65,11 @@ _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "
 """Content of a response whose outputs are returned as bytes."""
 
 
-def _object(properties: JsonObject, *, needed: tuple[str, ...] | None = None, closed: bool = False) -> JsonObject:
-    """An object; `needed`: its required properties (all by default); `closed`: without others."""
-    rest = {"additionalProperties": False} if closed else {}
+def _object(
+    properties: JsonObject, *, needed: tuple[str, ...] | None = None, closed: bool = False, nulls: bool = False
+) -> JsonObject:
+    """An object; `needed`: its required properties (all by default); `closed`: without others, `nulls`: others may be null alone."""
+    rest: JsonObject = {"additionalProperties": {"type": "null"} if nulls else False} if closed or nulls else {}
     return {"type": "object", "properties": properties, "required": [*(properties if needed is None else needed)], **rest}
 
 
@@ -161,7 +166,7 @@ def _embeddings(name: str, limits: Limits) -> JsonObject:
             "dimensions": {"type": "null"},
         },
         needed=("model", "input"),
-        closed=True,
+        nulls=True,
     )
 
 
@@ -176,11 +181,15 @@ def _sampled(name: str) -> JsonObject:
     ranges = {key: _or_null(_range(key)) for key in RANGES if key != "max_new_tokens"}
     return {
         "model": {"const": name}, **ranges, "stop": _or_null(_stop()), "max_tokens": _or_null(_range("max_new_tokens")),
-        "stream": _or_null({"type": "boolean"}), "user": {},
-        "stream_options": _or_null(_object({"include_usage": _or_null({"type": "boolean"})}, needed=(), closed=True)),
-        "n": {"enum": [1, None]}, "logprobs": {"enum": [False, None]}, "presence_penalty": {"enum": [0, None]},
-        "frequency_penalty": {"enum": [0, None]}, "logit_bias": {"enum": [{}, None]},
+        "stream": _or_null({"type": "boolean"}), **{key: {} for key in IGNORED},
+        "stream_options": _or_null(_object(
+            {"include_usage": _or_null({"type": "boolean"}), "include_obfuscation": {"enum": [False, None]}}, needed=(), nulls=True,
+        )),
     }  # fmt: skip
+
+
+def _neutral(fields: Mapping[str, Sequence[JsonValue]]) -> JsonObject:
+    return {key: {"enum": [*values, None]} for key, values in fields.items()}
 
 
 def _completion(name: str, limits: Limits) -> JsonObject:
@@ -188,13 +197,28 @@ def _completion(name: str, limits: Limits) -> JsonObject:
     ids = _list({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, 1)
     own: JsonObject = {
         "prompt": {"anyOf": [text, ids, _list({"anyOf": [text, ids]}, 1, limits.batch)]},
-        "best_of": {"enum": [1, None]}, "echo": {"enum": [False, None]}, "suffix": {"enum": ["", None]},
+        **_neutral(NEUTRAL_COMPLETION),
     }  # fmt: skip
-    return _object({**_sampled(name), **own}, needed=("model", "prompt"), closed=True)
+    return _object({**_sampled(name), **own}, needed=("model", "prompt"), nulls=True)
 
 
 def _chat(name: str) -> JsonObject:
     part = _object({"type": {"const": "text"}, "text": TEXT}, closed=True)
-    message = _object({"role": {"type": "string", "minLength": 1}, "content": {"anyOf": [TEXT, _list(part, 1)]}}, closed=True)
-    own: JsonObject = {"messages": _list(message, 1), "max_completion_tokens": _or_null(_range("max_new_tokens"))}
-    return _object({**_sampled(name), **own}, needed=("model", "messages"), closed=True)
+    none: JsonObject = {"enum": [[], None]}
+    message = _object(
+        {
+            "role": {"type": "string", "minLength": 1},
+            "content": {"anyOf": [TEXT, _list(part, 1)]},
+            "name": _or_null(TEXT),
+            "annotations": none,
+            "tool_calls": none,
+        },
+        needed=("role", "content"),
+        nulls=True,
+    )
+    own: JsonObject = {
+        "messages": _list(message, 1),
+        "max_completion_tokens": _or_null(_range("max_new_tokens")),
+        **_neutral(NEUTRAL_CHAT),
+    }
+    return _object({**_sampled(name), **own}, needed=("model", "messages"), nulls=True)

@@ -42,7 +42,9 @@ else:
     calls = {
         "unknown field": lambda: client.completions.create(prompt="a", **asked, extra_body={"temprature": 1}),
         "not a number": lambda: client.completions.create(model=model, prompt="a", temperature=-1),
-        "tools": lambda: client.chat.completions.create(messages=messages, tools=[], **asked),
+        "tools": lambda: client.chat.completions.create(
+            messages=messages, tools=[{"type": "function", "function": {"name": "clock"}}], **asked
+        ),
     }
 found["refusals"] = {}
 for name, call in calls.items():

@@ -140,6 +140,60 @@ def test_a_conversation_whole_and_streamed(writing: Server) -> None:
     assert "".join(one["choices"][0]["delta"]["content"] for one in found) == said["content"]
 
 
+NEUTRAL = [
+    *({key: None} for key in ("tools", "tool_choice", "response_format", "top_logprobs", "store", "metadata", "service_tier",
+                              "reasoning_effort", "modalities", "stop", "seed", "stream_options")),
+    {"response_format": {"type": "text"}}, {"tools": []}, {"tool_choice": "none"}, {"store": False}, {"top_logprobs": 0},
+    {"modalities": ["text"]}, {"metadata": {"a": "b"}}, {"parallel_tool_calls": True}, {"n": 1}, {"logit_bias": {}},
+    {"max_completion_tokens": 4}, {"stream_options": {"include_obfuscation": False, "include_usage": None}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", NEUTRAL, ids=str)
+def test_fields_that_change_nothing(writing: Server, fields: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": "the end"}]
+    asked = {"model": writing.name, "messages": messages, "temperature": 0, "max_tokens": 4}
+    _, _, wanted = writing.ask("POST", "/v1/chat/completions", asked)
+    status, _, found = writing.ask("POST", "/v1/chat/completions", {**asked, **fields})
+    assert status == 200, found
+    assert found["choices"] == wanted["choices"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"top_logprobs": False}, "top_logprobs"),
+        ({"store": True}, "store"),
+        ({"max_completion_tokens": 5}, "max_completion_tokens"),
+        ({"stream_options": {"include_obfuscation": True}}, "include_obfuscation"),
+        ({"messages": [{"role": "user", "content": "a", "name": 3}]}, "name"),
+        ({"messages": [{"role": "user", "content": "a", "tool_calls": [{}]}]}, "tool_calls"),
+    ],
+    ids=str,
+)
+def test_fields_that_would_change_the_answer(writing: Server, fields: dict[str, Any], words: str) -> None:
+    messages = [{"role": "user", "content": "the end"}]
+    status, _, found = writing.ask(
+        "POST", "/v1/chat/completions", {"model": writing.name, "messages": messages, "max_tokens": 4, **fields}
+    )
+    assert status == 400 and words in found["error"]["message"]
+
+
+def test_an_answer_sent_back_as_openai_dumps_it(writing: Server) -> None:
+    empty = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+    messages = [
+        {"role": "user", "content": "the end", "name": "Ann"},
+        {"role": "assistant", "content": "a hat", **empty},
+        {"role": "user", "content": "the inn"},
+    ]
+    asked = {"model": writing.name, "messages": messages, "temperature": 0, "max_tokens": 4}
+    assert writing.ask("POST", "/v1/chat/completions", asked)[0] == 200
+
+
 def test_models_are_listed(writing: Server) -> None:
     _, _, found = writing.ask("GET", "/v1/models")
     assert [one["id"] for one in found["data"]] == [writing.name]
