@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.bundle.verify import said
-from edgekit.runtime.processors import processor
+from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
 
@@ -36,7 +36,7 @@ ODD = [
 
 
 def make_golden(
-    model: Path, tokenizer: Path, task: str, items: list[Any], labels: Sequence[str], *, max_length: int, provider: str,
+    model: Path, tokenizer: Path, task: str, items: list[Any], asked: Asked, *, max_length: int, provider: str,
     config: dict[str, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.
@@ -69,8 +69,8 @@ def make_golden(
                 "input": item,
                 "input_ids": [one.ids.tolist() for one in windows],
                 "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
-                "answer": said(kind.answer(outputs, windows, labels)),
-                "margin": _margin(outputs) if labels else None,
+                "answer": said(kind.answer(outputs, windows, replace(asked, item=item))),
+                "margin": _margin(outputs) if asked.labels else None,
             }
         )
     return {"rows": found}

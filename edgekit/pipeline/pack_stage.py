@@ -34,6 +34,7 @@ from edgekit.runtime.bundle.manifest import (
 from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.records import as_json, read_record
 from edgekit.store import Context, Stage
@@ -113,7 +114,7 @@ def _golden(recipe: Recipe, target: Target, checkpoint: Path, graph: Path, rows:
         return make_golden_texts(graph, checkpoint / "tokenizer.json", generation, list(map(str, items)))
     provider = target.provider if target.provider in detect().providers else CPU
     return make_golden(
-        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, labels_of(checkpoint) if task.named else [],
+        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else ()),
         max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
     )  # fmt: skip
 

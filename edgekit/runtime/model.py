@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.processors import processor
+from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.session import check_chip, check_ids, open_session
 from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
@@ -52,11 +52,15 @@ class Model:
         answers = []
         for item in [items] if alone else list(items):
             windows = task.prepare(self.tokenise, item)
-            answer = task.answer(self.outputs(windows), windows, self.bundle.manifest.labels, top_k)
+            answer = task.answer(self.outputs(windows), windows, self.asked(item, top_k))
             answers.append({**answer, "truncated": True} if any(one.truncated for one in windows) else answer)
         if not answers:
             raise BadInput("no text given")
         return answers[0] if alone else answers
+
+    def asked(self, item: object, top_k: int = 1) -> Asked:
+        """What the answer to `item` depends on beside the outputs."""
+        return Asked(self.bundle.manifest.labels, top_k=top_k, item=item)
 
     def outputs(self, windows: list[Window]) -> list[np.ndarray]:
         """The graph's first output for each pass, float32 (1, ...); of a language model what `score` gives, float64 (1, length - 1)."""

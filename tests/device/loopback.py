@@ -20,6 +20,7 @@ from edgekit.device.inventory import Device
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden
 from edgekit.runtime.bundle.manifest import Versions
+from edgekit.runtime.processors import Asked
 from tests.tiny_manifest import tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 
@@ -34,7 +35,7 @@ def make_bundle(
     source = write_variant(root / "source")
     texts = [f"turn it {word}" for word in WORDS[4:]]
     golden = make_golden(
-        source / "model.onnx", source / "tokenizer.json", "text-classification", texts, LABELS, max_length=32,
+        source / "model.onnx", source / "tokenizer.json", "text-classification", texts, Asked(LABELS), max_length=32,
         provider="CPUExecutionProvider",
     )  # fmt: skip
     manifest = tiny_manifest(

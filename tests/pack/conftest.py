@@ -14,6 +14,7 @@ from edgekit.pack.card import write_card
 from edgekit.pack.golden import make_golden
 from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.runtime.bundle.manifest import Versions
+from edgekit.runtime.processors import Asked
 from edgekit.tasks.encode import labels_of, read_split
 from tests.quantize.files import rewritten
 from tests.tiny_manifest import tiny_manifest
@@ -36,7 +37,7 @@ def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_fa
         tiny_model / "tokenizer.json",
         "text-classification",
         texts,
-        labels,
+        Asked(labels),
         max_length=32,
         provider="CPUExecutionProvider",
     )

@@ -24,7 +24,7 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 
 from edgekit.runtime.errors import BadInput, EdgekitError  # noqa: E402
-from edgekit.runtime.processors import processor  # noqa: E402
+from edgekit.runtime.processors import Asked, processor  # noqa: E402
 from edgekit.runtime.providers.session import open_session  # noqa: E402
 from edgekit.runtime.tokenise import Window, load_tokeniser  # noqa: E402
 
@@ -83,7 +83,8 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     task = processor(spec["task"])
     tokenise = load_tokeniser(folder / "tokenizer.json", spec["max_length"], segments="token_type_ids" in names)
     with Path(spec["items"]).open(encoding="utf-8") as file:
-        windows = task.prepare(tokenise, json.loads(next(file)))
+        first = json.loads(next(file))
+        windows = task.prepare(tokenise, first)
         given = feeds(windows, names)
         started = _now()
         outputs = run(given)
@@ -97,10 +98,10 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     started = _now()
     prepared = [task.prepare(tokenise, item) for item in chosen]
     phases["tokenise_ms"] = _since(started) / len(prepared)
-    labels = [str(number) for number in range(outputs[0].shape[-1])]
+    asked = Asked([str(number) for number in range(outputs[0].shape[-1])], item=first)
     started = _now()
     for _ in range(50):
-        task.answer(outputs, windows, labels)
+        task.answer(outputs, windows, asked)
     phases["postprocess_ms"] = _since(started) / 50
     order = spread_order([sum(len(one.ids) for one in item) for item in prepared], generator)
     real = [prepared[index] for index in order]

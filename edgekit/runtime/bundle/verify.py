@@ -45,7 +45,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         wanted = [np.asarray(output, dtype=np.float32) for output in row["outputs"]]
         difference, single = _differences(outputs, wanted)
         worst, largest = max(worst, difference), max(largest, single)
-        answer = task.answer(outputs, windows, manifest.labels)
+        answer = task.answer(outputs, windows, model.asked(row["input"]))
         if not difference <= manifest.golden.tolerance:
             faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.golden.tolerance:g}")
         elif row["margin"] is not None and row["margin"] > 2 * single and said(answer) != row["answer"]:

@@ -16,7 +16,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["Output", "Processor", "finite", "one_text", "processor", "softmax"]
+__all__ = ["Asked", "Output", "Processor", "finite", "one_text", "processor", "softmax"]
 
 
 A_co = TypeVar("A_co", covariant=True)
@@ -25,11 +25,25 @@ A = TypeVar("A")
 """Answers of a task, JSON objects: a TypedDict in its module, `JsonObject` to those who take every task."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What an answer depends on beside the outputs: what the model's files say of them, and what is asked about one input."""
+
+    labels: Sequence[str] = ()
+    """Names of the outputs, in order."""
+    threshold: float = 0.5
+    """Score from which a label applies, where several may."""
+    top_k: int = 1
+    """How many alternatives the answer lists."""
+    item: object = None
+    """The input, as `prepare` took it."""
+
+
 class ReadOutputs(Protocol[A_co]):
     """How outputs become an answer."""
 
-    def __call__(self, outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> A_co:
-        """The answer. `outputs`: the graph's first output for each window, float32 (1, ...); `top_k`: how many alternatives it lists."""
+    def __call__(self, outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> A_co:
+        """The answer. `outputs`: the graph's first output for each window, float32 (1, ...)."""
         ...
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
 from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite
+from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "Embedding", "answer", "line", "prepare"]
@@ -26,8 +25,8 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     return [tokenise.text(item)]
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> Embedding:
-    """The embedding of a text from the unit vector float32 (1, hidden size) that the graph gives; `top_k` is ignored.
+def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Embedding:
+    """The embedding of a text from the unit vector float32 (1, hidden size) that the graph gives.
 
     Raises:
         CheckFailed: an output that is not finite or of another shape.

@@ -7,13 +7,12 @@ they compare spans of one context, not questions with one another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
+from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "Span", "SpanAnswer", "answer", "line", "prepare"]
@@ -56,8 +55,8 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     return tokenise.pair(item["question"], item["context"], min(STRIDE, tokenise.max_length // 4))
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> SpanAnswer:
-    """The best span, by logits float32 (1, length, 2) of each window, and the `top_k` best where that is above 1.
+def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> SpanAnswer:
+    """The best span, by logits float32 (1, length, 2) of each window, and the `asked.top_k` best where that is above 1.
 
     Raises:
         CheckFailed: logits that are not finite or of another shape.
@@ -82,8 +81,8 @@ def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[st
     ]
     first: Span = spans[0] if spans else {"text": "", "start": 0, "end": 0, "score": 0.0}
     best = SpanAnswer(text=first["text"], start=first["start"], end=first["end"], score=first["score"])
-    if top_k > 1:
-        best["answers"] = spans[:top_k]
+    if asked.top_k > 1:
+        best["answers"] = spans[: asked.top_k]
     return best
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
+from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "Classification", "LabelScore", "answer", "line", "prepare"]
@@ -45,13 +44,13 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     return [tokenise.both(item["text"], item["text_pair"])]
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> Classification:
-    """The most probable label by the softmax of logits float32 (1, labels), and the `top_k` most probable where that is above 1.
+def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Classification:
+    """The most probable label by the softmax of logits float32 (1, labels), and `asked.top_k` most probable where that is above 1.
 
     Raises:
         CheckFailed: logits that are not finite, or of another shape.
     """
-    (logits,) = outputs
+    (logits,), labels, top_k = outputs, asked.labels, asked.top_k
     if logits.shape != (1, len(labels)):
         raise CheckFailed(f"the model gave an output of shape {logits.shape} for {len(labels)} labels")
     probabilities = softmax(finite(logits[0], "logits"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.processors import Output, Processor, finite
+from edgekit.runtime.processors import Asked, Output, Processor, finite
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "answer", "line", "prepare"]
@@ -26,7 +24,7 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     return [window]
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> JsonObject:
+def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> JsonObject:
     """The perplexity of a text and its mean log-probability a token, from log-probabilities of its tokens, float64 (1, tokens - 1).
 
     Raises:

@@ -13,7 +13,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Output, Processor, finite, softmax
+from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "Entities", "Entity", "answer", "first_tokens", "line", "prepare", "tag_fault"]
@@ -51,13 +51,13 @@ def first_tokens(words: np.ndarray) -> np.ndarray:
     return np.flatnonzero((words >= 0) & (words != before))
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], labels: Sequence[str], top_k: int = 1) -> Entities:
-    """The entities in logits float32 (1, length, labels); `top_k` is ignored.
+def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Entities:
+    """The entities in logits float32 (1, length, labels).
 
     Raises:
         CheckFailed: logits that are not finite or of another shape.
     """
-    ((logits,), (window,)) = outputs, windows
+    ((logits,), (window,)), labels = (outputs, windows), asked.labels
     if logits.shape != (1, len(window.ids), len(labels)):
         raise CheckFailed(f"the model gave {logits.shape} for {len(window.ids)} tokens and {len(labels)} labels")
     probabilities = softmax(finite(logits[0], "logits"))

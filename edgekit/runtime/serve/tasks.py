@@ -85,7 +85,7 @@ def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:
     for window in windows:
         outputs += model.outputs([window])
         yield None
-    answer = task.answer(outputs, windows, model.bundle.manifest.labels, top_k)
+    answer = task.answer(outputs, windows, model.asked(item, top_k))
     truncated = any(window.truncated for window in windows)
     yield ItemAnswer({**answer, "truncated": truncated}, sum(len(window.ids) for window in windows), 0)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 
+from edgekit.runtime.processors import Asked
 from edgekit.runtime.processors.question_answering import answer
 from edgekit.tasks.losses import draw_span, hard_span, soft_span
 from edgekit.tasks.task import EncoderTask
@@ -57,7 +58,7 @@ def tensor(model: PreTrainedModel, output: QuestionAnsweringModelOutput, mask: t
 
 def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
     """Word F1 and exact match of the predicted span, each against whichever true answer it fits best."""
-    predicted = answer(outputs, inputs[0], names)["text"]
+    predicted = answer(outputs, inputs[0], Asked(names))["text"]
     true = cast("Answers", row["answers"])["text"] or [""]
     return [max(word_f1(predicted, text) for text in true), max(exact_match(predicted, text) for text in true)]
 

@@ -14,7 +14,7 @@ from edgekit.runtime.bundle.manifest import parse_manifest
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.model import load
-from edgekit.runtime.processors import processor
+from edgekit.runtime.processors import Asked, processor
 from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, TINY, TinyDecoder
 from tests.runtime.generate.tiny_language_bundle import make_bundle
 
@@ -68,13 +68,13 @@ def test_golden_inputs_of_a_language_model_are_scores(tiny_bundle: Path) -> None
     windows = task.prepare(model.tokenise, "a hat in the inn")
     outputs = model.outputs(windows)
     assert [output.shape for output in outputs] == [(1, len(windows[0].ids) - 1)]
-    answer = task.answer(outputs, windows, [])
+    answer = task.answer(outputs, windows, Asked())
     assert answer["perplexity"] == pytest.approx(np.exp(-outputs[0].mean()), rel=1e-4)
     assert task.line(answer).startswith("perplexity ") and task.line({"text": "so"}) == "so"
     with pytest.raises(CheckFailed, match="shape"):
-        task.answer([outputs[0][:, 1:]], windows, [])
+        task.answer([outputs[0][:, 1:]], windows, Asked())
     with pytest.raises(CheckFailed, match="NaN"):
-        task.answer([outputs[0] * np.nan], windows, [])
+        task.answer([outputs[0] * np.nan], windows, Asked())
     with pytest.raises(BadInput, match="more than the bundle's 128"):
         model.outputs(task.prepare(model.tokenise, "hat " * 200))
 

@@ -18,6 +18,7 @@ from edgekit.pack.golden import make_golden, make_golden_texts
 from edgekit.runtime.bundle.manifest import Variant
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.model import load
+from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.command import Running, listen
@@ -60,7 +61,7 @@ def make_bundle(folder: Path, task: str) -> Path:
         labels, vocabulary, length = LABELS if task == "text-classification" else [], len(WORDS), 32
         names = ["model.onnx", "tokenizer.json"]
         golden = make_golden(
-            source / "model.onnx", source / "tokenizer.json", task, TEXTS, labels, max_length=length,
+            source / "model.onnx", source / "tokenizer.json", task, TEXTS, Asked(labels), max_length=length,
             provider="CPUExecutionProvider",
         )  # fmt: skip
     manifest = tiny_manifest(
