@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.exporter.head_padding import pad_heads
+from edgekit.models.conversations import chat_template, special_tokens
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.files import read_json
@@ -45,10 +46,10 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
             fix=f"ask for {decoder.context} or fewer",
         )
     write_graph(decoder, out, progress)
-    template = _chat_template(checkpoint)
+    template = chat_template(checkpoint)
     if template is not None:
-        (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-    facts = _generation_facts(checkpoint, decoder, max_length, chat_template=template is not None)
+        (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8", newline="")
+    facts = _generation_facts(checkpoint, decoder, max_length, has_template=template is not None)
     (out / GENERATION).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     difference = _check_parity(checkpoint, out, decoder, min(PARITY_TOKENS, max_length))
     return {
@@ -58,7 +59,7 @@ def export_decoder(checkpoint: Path, out: Path, *, max_length: int, progress: Pr
     }
 
 
-def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, chat_template: bool) -> JsonObject:
+def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, has_template: bool) -> JsonObject:
     """What `generation.json` says, which edgekit.runtime.generate reads."""
     config = read_json(checkpoint / "config.json")
     settings = checkpoint / SETTINGS
@@ -74,7 +75,8 @@ def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, ch
         "layers": len(decoder.layers),
         "kv_heads": first.kv_heads,
         "head_size": first.head_size,
-        "chat_template": CHAT_TEMPLATE if chat_template else None,
+        "chat_template": CHAT_TEMPLATE if has_template else None,
+        **({"special_tokens": special_tokens(checkpoint)} if has_template else {}),
     }
 
 
@@ -83,15 +85,6 @@ def _tokens(checkpoint: Path) -> int:
     from tokenizers import Tokenizer
 
     return max(Tokenizer.from_file(str(checkpoint / "tokenizer.json")).get_vocab().values(), default=-1) + 1
-
-
-def _chat_template(checkpoint: Path) -> str | None:
-    """The Jinja template of the checkpoint's chat turns: in a file of its own, or in the tokenizer's configuration."""
-    if (checkpoint / CHAT_TEMPLATE).is_file():
-        return (checkpoint / CHAT_TEMPLATE).read_text(encoding="utf-8")
-    path = checkpoint / "tokenizer_config.json"
-    template = read_json(path).get("chat_template") if path.is_file() else None
-    return template if isinstance(template, str) else None
 
 
 def _check_parity(checkpoint: Path, out: Path, decoder: Decoder, length: int) -> float:

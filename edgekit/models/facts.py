@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
+from edgekit.models.conversations import template_fault
 from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.heads import head_fault
 from edgekit.models.positions import positions_of
@@ -67,6 +68,8 @@ class ModelFacts:
     """Whether a text that is too long loses its beginning."""
     odd_ends: tuple[str, ...] = ()
     """What its files call the end or the beginning of a text and is no token id."""
+    template_fault: str | None = None
+    """Why it is not known how its conversations are written."""
     tokenizer: str | None = None
     """Kind of the tokenizer's model, as `tokenizer.json` names it: WordPiece, Unigram, BPE."""
     vocabulary: Mapping[str, object] | None = None
@@ -119,6 +122,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         cuts_left=cuts_left(document, named),
         token_ids=token_ids(document, config, named),
         odd_ends=ends_of(config, _document(settings) if settings.is_file() else None).faults,
+        template_fault=template_fault(folder),
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
         labels=_labels(config.get("id2label")),

@@ -13,14 +13,21 @@ from edgekit.models.sentence import SENTENCE_FILES
 from edgekit.models.shards import WHOLE, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
-__all__ = ["GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json"]
+__all__ = [
+    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names",
+    "read_json",
+]  # fmt: skip
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 GENERATION_FILES = (CHAT_TEMPLATE, "generation_config.json")
 """Files that a decoder's folder may have besides: how chat turns are written, and which tokens end an answer."""
+ADDITIONAL_TEMPLATES = "additional_chat_templates"
+"""Folder of a decoder's chat templates that have names."""
+LEGACY_TOKENS = ("special_tokens_map.json", "added_tokens.json")
+"""What older releases of transformers kept special tokens in, and newer ones still read."""
 POOLING = "1_Pooling/config.json"
 """Where sentence-transformers says how token embeddings are pooled into one."""
-MODEL_FILES = ("config.json", "edgekit.json", POOLING, *SENTENCE_FILES, *TOKENIZER_FILES, *GENERATION_FILES)
+MODEL_FILES = ("config.json", "edgekit.json", POOLING, *SENTENCE_FILES, *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERATION_FILES)
 """The files of a checkpoint besides its weights."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""
@@ -150,7 +157,8 @@ def digest(folder: Path) -> str:
     """
     check_files(folder)
     total = hashlib.sha256()
-    for path in (*weight_files(folder), *(folder / name for name in MODEL_FILES)):
+    templates = sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja"))
+    for path in (*weight_files(folder), *(folder / name for name in MODEL_FILES), *templates):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
             with path.open("rb") as file:

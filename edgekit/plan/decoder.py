@@ -65,6 +65,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     from edgekit.models.decoders import decoder_types
 
     architecture, faults = original.architecture, list(original.odd_ends)
+    if original.template_fault is not None:
+        faults.append(original.template_fault)
     if architecture is not None and architecture not in decoder_types():
         known = ", ".join(decoder_types())
         faults.append(f"model: no decoder of architecture {architecture!r} is known here; use one of {known}")
@@ -102,7 +104,7 @@ def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
         "export-decoder",
         title,
         run,
-        version=2,
+        version=3,
         settings=settings,
         inputs={"checkpoint": checkpoint},
         tools=(*TORCH, *LOWERING_TOOLS),

@@ -128,6 +128,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
 
     def load(context: Context) -> JsonObject:
         from edgekit.models.checkpoint import load, parameters, save
+        from edgekit.models.conversations import settle_conversations
         from edgekit.models.settle import settle
         from edgekit.train.supervised import mark_pairs
 
@@ -138,6 +139,8 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         save(original, context.out, tokenizer_files_from=folder)
         if find_task(recipe.task).kind == "encoder":
             settle(folder, context.out, inputs=True)
+        else:
+            settle_conversations(folder, context.out)
         return {"parameters": parameters(original)}
 
     if model.new is not None:
@@ -154,7 +157,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         "original",
         "load and check the original",
         load,
-        version=2,
+        version=3 if find_task(recipe.task).kind == "decoder" else 2,
         settings=settings,
         external={"model": str(digest)},
         tools=(*TORCH, "tokenizers"),

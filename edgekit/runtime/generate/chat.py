@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Timer
@@ -32,10 +32,10 @@ LONGEST_REPLY = 12 * LONGEST_PROMPT + 1000
 class Template:
     """A chat template with the process that renders it, which is started when it is first needed and again after a fault."""
 
-    def __init__(self, source: str, tokens: dict[str, str], where: str = "chat template") -> None:
-        """`tokens`: the texts of bos_token and eos_token; `where` is for messages."""
+    def __init__(self, source: str, tokens: Mapping[str, str], where: str = "chat template") -> None:
+        """`tokens`: the texts of bos_token, eos_token and others that templates name; `where` is for messages."""
         self.source = source
-        self.tokens = tokens
+        self.tokens = dict(tokens)
         self.where = where
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
@@ -70,7 +70,7 @@ class Template:
         return process
 
 
-def load_template(path: Path, tokens: dict[str, str]) -> Template:
+def load_template(path: Path, tokens: Mapping[str, str]) -> Template:
     """The template in file `path`.
 
     Raises:

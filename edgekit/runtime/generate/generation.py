@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +34,8 @@ class Generation:
     """Values of one head in the graph's cache."""
     chat_template: str | None = field(metadata=matching(FILE_NAME, "a plain file name"))
     """File name of the chat template, among the bundle's assets."""
+    special_tokens: Mapping[str, str] | None = field(default=None, metadata=OMITTED)
+    """Tokens that the chat template names: bos_token, eos_token, pad_token and so on; None in bundles of before, where bos and eos are."""
     cache: Literal["float32", "float16", "int8"] | None = field(default=None, metadata=OMITTED)
     """Number format of keys and values; None where it is left to the graph."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -261,10 +261,16 @@ def language_model(
         raise BadInput(
             f"eos or bos {unknown[0]} is not among the {known} token ids of tokenizer and model", where="edgekit.generation"
         )
-    names = {"bos_token": generation.bos, "eos_token": generation.eos[0] if generation.eos else None}
-    tokens = {name: str(loaded.id_to_token(number)) for name, number in names.items() if number is not None}
-    chat = load_template(template, tokens) if template is not None else None
+    chat = load_template(template, _template_tokens(generation, loaded)) if template is not None else None
     return LanguageModel(graph, loaded, known, generation, chat, Prefixes(prefix_bytes))
+
+
+def _template_tokens(generation: Generation, tokenizer: Tokenizer) -> Mapping[str, str]:
+    """The tokens that a chat template may name."""
+    if generation.special_tokens is not None:
+        return generation.special_tokens
+    names = {"bos_token": generation.bos, "eos_token": generation.eos[0] if generation.eos else None}
+    return {name: str(tokenizer.id_to_token(number)) for name, number in names.items() if number is not None}
 
 
 def as_prompt(item: object, *, chat: bool) -> Prompt:

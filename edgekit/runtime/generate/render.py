@@ -69,6 +69,15 @@ def _compiled(source: str) -> Template:
                 raise jinja2.exceptions.SecurityError(f"a namespace cannot hold {name!r}")
             super().__setitem__(name, value)
 
+    class Dict:
+        """`dict` as templates may use it."""
+
+        def __call__(self, *pairs: Any, **values: Any) -> dict[Any, Any]:
+            return dict(*pairs, **values)
+
+        def fromkeys(self, *arguments: Any) -> dict[Any, Any]:
+            return dict.fromkeys(*arguments)
+
     def namespace(*pairs: Any, **values: Any) -> Namespace:
         found = Namespace()
         for name, value in dict(*pairs, **values).items():
@@ -88,6 +97,7 @@ def _compiled(source: str) -> Template:
     environment.globals |= {
         "raise_exception": raise_exception,
         "strftime_now": lambda form: datetime.now().strftime(form),
+        "dict": Dict(),
         "namespace": namespace,
     }
     return environment.from_string(source)

@@ -1,0 +1,112 @@
+"""How a decoder's checkpoint writes conversations: its chat template and the tokens that templates name, as transformers reads them.
+
+Templates lie in chat_template.jinja and additional_chat_templates/NAME.jinja, or else in tokenizer_config.json, as one text, a list of
+{"name", "template"}, or an object of them by name. Of several the one called "default" is used; "tool_use" is for conversations with
+tools, which edgekit does not read.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgekit.errors import BadInput
+from edgekit.models.files import ADDITIONAL_TEMPLATES, read_json
+from edgekit.runtime.bundle.names import CHAT_TEMPLATE
+
+__all__ = ["chat_template", "settle_conversations", "special_tokens", "template_fault"]
+
+DEFAULT = "default"
+SETTINGS = "tokenizer_config.json"
+
+
+def chat_template(folder: Path) -> str | None:
+    """The template of conversations without tools; None where the checkpoint has none.
+
+    Raises:
+        BadInput: several without one called "default", or what is no template.
+    """
+    where, found = _templates(folder)
+    if not found:
+        return None
+    if DEFAULT not in found:
+        raise BadInput(
+            f'{len(found)} chat templates, none of them called "{DEFAULT}": {", ".join(sorted(found))}', where=str(folder / where),
+            fix=f'call the one for ordinary conversations "{DEFAULT}", or take them out for a model that only continues texts',
+        )  # fmt: skip
+    return found[DEFAULT]
+
+
+def template_fault(folder: Path) -> str | None:
+    """What is wrong with the chat templates of a folder, in one sentence; None where nothing is."""
+    try:
+        chat_template(folder)
+    except BadInput as fault:
+        return f"model: {fault.text()}"
+    return None
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """The tokens that templates name, by those names: bos_token, eos_token, pad_token and so on, as transformers' tokenizer has them.
+
+    Raises:
+        BadInput: transformers cannot load the tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as fault:  # tokenizers raises plain Exception, transformers many kinds
+        said = str(fault).strip().splitlines()
+        raise BadInput(
+            f"transformers' AutoTokenizer cannot load it: {said[0][:200] if said else type(fault).__name__}", where=str(folder),
+            fix=f"correct tokenizer.json and {SETTINGS}, which must belong together",
+        ) from None  # fmt: skip
+    return dict(theirs.special_tokens_map)
+
+
+def settle_conversations(source: Path, out: Path) -> None:
+    """Have `out`, made of folder `source`, say in chat_template.jinja and tokenizer_config.json alone how conversations are written.
+
+    Raises:
+        BadInput: as `chat_template` and `special_tokens`.
+    """
+    template = chat_template(source)
+    if template is None:
+        return
+    (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8", newline="")
+    path = out / SETTINGS
+    settings = read_json(path) if path.is_file() else {}
+    settings.pop("chat_template", None)
+    text = json.dumps({**settings, **special_tokens(source)}, indent=1, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _templates(folder: Path) -> tuple[str, dict[str, str]]:
+    """(the file that says so, templates by name); files of their own come before what tokenizer_config.json says."""
+    files = {DEFAULT: folder / CHAT_TEMPLATE} | {
+        path.name.removesuffix(".jinja"): path for path in sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja"))
+    }
+    found = {name: _text(path) for name, path in files.items() if path.is_file()}
+    if found:
+        return (CHAT_TEMPLATE if DEFAULT in found else ADDITIONAL_TEMPLATES), found
+    path = folder / SETTINGS
+    given = read_json(path).get("chat_template") if path.is_file() else None
+    named: object = {} if given is None else {DEFAULT: given} if isinstance(given, str) else given
+    if isinstance(given, list) and all(isinstance(item, dict) for item in given):
+        named = {item.get("name"): item.get("template") for item in given}
+    templates = named if isinstance(named, dict) else {DEFAULT: named}
+    found = {name: text for name, text in templates.items() if isinstance(name, str) and isinstance(text, str)}
+    if len(found) < len(templates):
+        raise BadInput(
+            "chat_template is no template", where=str(path), fix='write one text, or a list of {"name": ..., "template": ...}'
+        )
+    return SETTINGS, found
+
+
+def _text(path: Path) -> str:
+    """As transformers reads it: in UTF-8, line ends as line feeds."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise BadInput(f"not a readable template: {fault}", where=str(path), fix="write it in UTF-8") from None
