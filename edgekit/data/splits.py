@@ -19,7 +19,7 @@ from edgekit.data.rows import Row, read_rows
 from edgekit.data.sources import SPLITS, Sources
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
-from edgekit.runtime.processors.token_classification import tag_fault
+from edgekit.runtime.tags import scheme_fault
 from edgekit.store import write_atomically
 
 __all__ = ["RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "prepare", "check_disjoint", "source_digest"]
@@ -103,7 +103,7 @@ def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tu
             continue
         known = sorted({label for row in train for label in _labels(row[column])})
         record["labels"] = known
-        if column == "tags" and (fault := tag_fault(known)):
+        if column == "tags" and (fault := scheme_fault(known)):
             raise BadInput(fault, where="data, tags")
         for split in ("validation", "test"):
             labels = [label for row in read[split] for label in _labels(row[column])]

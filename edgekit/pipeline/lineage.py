@@ -18,6 +18,7 @@ from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Artifact
 from edgekit.tasks import find_task
+from edgekit.tasks.encode import labels_of
 
 __all__ = ["lineage_of"]
 
@@ -33,6 +34,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
     task, seed = find_task(plan.recipe.task), plan.recipe.seed
     original_score = artifacts[item.variants[BASELINE].score.key].path
     original_evidence = np.load(original_score / EVIDENCE, allow_pickle=False)
+    metric = task.metric_on(columns, labels_of(artifacts[plan.original.key].path) if task.named else ())
     variants: dict[str, JsonObject] = {}
     for name, variant in item.variants.items():
         score = artifacts[variant.score.key].path
@@ -43,7 +45,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
             "folder": str(_link_files(variant, artifacts, folder / "variants" / name)),
             "file": MODEL,
             "quality": {
-                "metric": task.metric_on(columns),
+                "metric": metric,
                 "value": task.reduce(evidence),
                 "n": len(evidence),
                 **paired_difference(original_evidence, evidence, seed, task.reduce),

@@ -153,7 +153,9 @@ def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, An
         data={split: facts["sha256"] for split, facts in data["splits"].items()},
         calibration=Calibration(calibration["rows"], calibration["sha256"]),
         recipe=recipe.model_dump(mode="json", by_alias=True),
-        quality=_quality(plan, target, context, task.metric_on(data["columns"]), task.reduce),
+        quality=_quality(
+            plan, target, context, task.metric_on(data["columns"], labels_of(checkpoint) if task.named else ()), task.reduce
+        ),
         golden=Golden("golden.json", len(golden["rows"]), tolerance(golden, target.tolerance)),
         licence=recipe.model.licence,
         tools={tool: metadata.version(tool) for tool in TOOLS},

@@ -16,8 +16,8 @@ from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, h
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.processors.token_classification import tag_fault
 from edgekit.runtime.providers.names import CPU, TENSORRT
+from edgekit.runtime.tags import scheme_fault
 from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import encoder_task
 
@@ -99,7 +99,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         faults.append(f"model: {original.head_fault}")
     if task.auto == "AutoModel":
         faults += [f"model: {fault}" for fault in original.sentence_faults]
-    if recipe.model.finetune is None and task.per_token and task.named and (fault := tag_fault(original.labels or ())):
+    if recipe.model.finetune is None and task.per_token and task.named and (fault := scheme_fault(original.labels or ())):
         faults.append(f"model: config.json, id2label: {fault}")
     if original.token_ids is not None and original.token_ids.fault is not None:
         faults.append(f"model: {original.token_ids.fault}")
@@ -190,7 +190,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         return {**metrics, "bytes": (context.out / MODEL).stat().st_size}
 
     return Stage(
-        "quantize", title, run, version=5, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
+        "quantize", title, run, version=5 + encoder_task(recipe.task).version, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
         inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration, "rows": shared.rows},
     )  # fmt: skip
 
@@ -235,7 +235,8 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         return metrics if settings.provider == CPU else {**metrics, "provider": settings.provider}
 
     return Stage(
-        "score", title, run, version=2, settings=settings, inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows},
+        "score", title, run, version=2 + encoder_task(recipe.task).version, settings=settings,
+        inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows},
         tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip
 

@@ -146,12 +146,12 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
     if model.new is not None:
         return Stage(
             "train", "train the original from nothing", train, settings=settings, inputs={"rows": rows},
-            tools=(*TORCH, "tokenizers"), spread=True,
+            version=1 + find_task(recipe.task).version, tools=(*TORCH, "tokenizers"), spread=True,
         )  # fmt: skip
     if model.finetune is not None:
         return Stage(
             "finetune", "train the original's head and encoder", finetune, settings=settings, inputs={"rows": rows},
-            version=2, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
+            version=2 + find_task(recipe.task).version, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
         )  # fmt: skip
     return Stage(
         "original",
@@ -210,7 +210,7 @@ def compress_stage(
         method.name,
         f"compress {number}: {method.name}",
         run,
-        version=method.version,
+        version=method.version + find_task(recipe.task).version,
         # Without defaults, so that an option that a method gains leaves results of recipes that do not use it valid.
         settings={
             **settings.model_dump(exclude_defaults=True, exclude=set(named)),

@@ -42,6 +42,8 @@ class Window:
     """The text that `offsets` refer to; empty for ready-made words and for two texts."""
     truncated: bool = False
     """Whether some of the text was cut off: its end, or its beginning where the tokenizer says so."""
+    ready: int = 0
+    """How many ready-made words it was made of; 0 for a text."""
 
     def feed(self) -> dict[str, np.ndarray]:
         """Session inputs, int64 (1, length) each."""
@@ -62,6 +64,8 @@ class Tokeniser:
     """Where a task reads a text or a pair of texts: whether this model reads pairs; None: either."""
     left: bool = False
     """Whether a text that is too long loses its beginning instead of its end (transformers: truncation_side)."""
+    spaced: bool = False
+    """Whether a word by itself gives other tokens than after a space, so that ready-made words must be encoded as one text."""
 
     def text(self, text: object) -> Window:
         """One text, cut at the limit.
@@ -76,16 +80,44 @@ class Tokeniser:
         window = self._window(encoding, whole if self.left else shortened, truncated=cut > 0 or bool(encoding.overflowing))
         return replace(window, offsets=window.offsets + cut * (window.words >= 0)[:, None]) if self.left and cut else window
 
-    def words(self, words: Sequence[str]) -> Window:
-        """Ready-made words, cut at the limit; `Window.words` holds their indices.
+    def words(self, words: Sequence[object]) -> Window:
+        """Ready-made words, cut at the limit, with the ids of the text that they make with single spaces between them.
+
+        `Window.words` holds their indices; a word of which the tokenizer keeps nothing has no token.
 
         Raises:
             BadInput: no words, or one that cannot be used.
         """
         if not words:
             raise BadInput("no words given")
-        encoding = self.tokenizer.encode([checked(word) for word in words], is_pretokenized=True)
-        return self._window(encoding, "", truncated=bool(encoding.overflowing))
+        given = [checked(word) for word in words]
+        encoding = self.tokenizer.encode(" ".join(given) if self.spaced else given, is_pretokenized=not self.spaced)
+        window = self._window(encoding, "", truncated=bool(encoding.overflowing))
+        if self.spaced:
+            lengths = np.asarray([len(word) for word in given])
+            starts = np.cumsum(lengths + 1) - lengths - 1
+            word_of = np.repeat(np.arange(len(given)), lengths + 1)[:-1]
+            word_of[starts[1:] - 1] = -1
+            indices = words_at(window, word_of)
+            offsets = np.where(indices[:, None] >= 0, window.offsets - starts[indices][:, None], 0).clip(min=0)
+            window = replace(window, words=indices, offsets=offsets)
+        return replace(window, ready=len(given))
+
+    def whole_words(self, text: object) -> Window:
+        """One text, cut at the limit, whose words are what transformers' pipelines take for words.
+
+        Where the tokenizer marks the pieces of a word that do not begin it (WordPiece), its own words; elsewhere what stands between
+        white space, punctuation included. Tokens of white space alone are of no word.
+
+        Raises:
+            BadInput: as `text`.
+        """
+        window = self.text(text)
+        if getattr(self.tokenizer.model, "continuing_subword_prefix", None):
+            return window
+        space = np.fromiter(map(str.isspace, window.text), bool, len(window.text))
+        begins = ~space & np.concatenate([[True], space[:-1]])
+        return replace(window, words=words_at(window, np.where(space, -1, np.cumsum(begins) - 1)))
 
     def both(self, first: object, second: object) -> Window:
         """Two texts as one input, cut at the limit: the longer one loses tokens first, until both are equally long.
@@ -190,7 +222,34 @@ def load_tokeniser(
         left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
     _limit(tokenizer, max_length, left=left)
-    return Tokeniser(tokenizer, max_length, segments, pairs, left)
+    return Tokeniser(tokenizer, max_length, segments, pairs, left, spaced=_spaced(tokenizer))
+
+
+def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:
+    """The word of each token, int64 (length,), where `word_of` holds the word of each character, -1 for space between words.
+
+    A token of nothing but such space belongs to the word that begins right after it in the same piece (a lone "▁" or "Ġ"), else to none.
+    """
+    words = np.full(len(window.words), -1, dtype=np.int64)
+    for position in reversed(np.flatnonzero(window.words >= 0)):
+        low, high = window.offsets[position]
+        inside = word_of[low:high]
+        inside = inside[inside >= 0]
+        if len(inside):
+            words[position] = inside[0]
+        elif position + 1 < len(words) and window.words[position + 1] == window.words[position]:
+            words[position] = words[position + 1]
+    return words
+
+
+def _spaced(tokenizer: Tokenizer) -> bool:
+    """Whether a word after a space is not what it is by itself: byte-level BPE without a prefix space, Metaspace that puts none."""
+
+    def pieces(text: str) -> list[str]:
+        normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] if tokenizer.pre_tokenizer else [normal]
+
+    return pieces("a b") != [*pieces("a"), *pieces("b")]
 
 
 def _limit(tokenizer: Tokenizer, max_length: int, *, left: bool) -> None:

@@ -70,9 +70,14 @@ class EncoderTask:
     alone: str = ""
     """Name of the metric on rows of a single `text`, compared with the original's own outputs; empty where such rows are no data."""
 
-    def metric_on(self, columns: Sequence[str]) -> str:
-        """Name of the metric on rows of `columns`."""
-        return self.alone if self.alone and list(columns) == ["text"] else self.metric
+    version: int = 0
+    """Raised whenever the windows, labels or evidence of existing rows change: stages that read them are made again then."""
+    metric_of: Callable[[Sequence[str]], str | None] = lambda labels: None
+    """Labels of a model -> the name of its metric, where they decide what is counted; None: `metric`."""
+
+    def metric_on(self, columns: Sequence[str], labels: Sequence[str] = ()) -> str:
+        """Name of the metric of a model with `labels` on rows of `columns`."""
+        return self.alone if self.alone and list(columns) == ["text"] else self.metric_of(labels) or self.metric
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class DecoderTask:
     """Every text says which token comes next."""
     alone: ClassVar[Literal[""]] = ""
     """Rows of a single `text` are what its own metric is for."""
+    version: ClassVar[Literal[0]] = 0
 
     name: str
     """Name in recipes; one of optimum's task names."""
@@ -118,7 +124,7 @@ class DecoderTask:
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
 
-    def metric_on(self, columns: Sequence[str]) -> str:
+    def metric_on(self, columns: Sequence[str], labels: Sequence[str] = ()) -> str:
         """Name of the metric on rows of `columns`."""
         return self.metric
 

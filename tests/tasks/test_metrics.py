@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.processors.question_answering import prepare
-from edgekit.runtime.processors.token_classification import first_tokens, spans
+from edgekit.runtime.processors.token_classification import first_tokens
 from edgekit.runtime.tokenise import Window, load_tokeniser
 from edgekit.tasks import find_task
 from edgekit.tasks.encoders.question_answering import exact_match, labels, word_f1
@@ -45,8 +45,7 @@ def test_span_f1_is_seqevals(sentences: list[list[tuple[str, str]]]) -> None:
     assert task.reduce(np.array(found)) == pytest.approx(f1_score(wanted, said, zero_division=0), abs=1e-9)
 
 
-def test_spans_and_first_tokens() -> None:
-    assert spans(["O", "B-a", "I-a", "I-b", "B-b", "B-b"]) == [("a", 1, 3), ("b", 3, 4), ("b", 4, 5), ("b", 5, 6)]
+def test_first_tokens() -> None:
     assert first_tokens(np.array([-1, 0, 0, 1, 2, 2, -1])).tolist() == [1, 3, 4]
     assert first_tokens(np.array([-1, -1])).tolist() == []
 

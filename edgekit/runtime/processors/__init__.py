@@ -16,7 +16,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["Asked", "Output", "Processor", "finite", "one_text", "processor", "softmax"]
+__all__ = ["Asked", "Output", "Processor", "finite", "one_text", "processor", "softmax", "trimmed"]
 
 
 A_co = TypeVar("A_co", covariant=True)
@@ -120,3 +120,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: np.ndarray = exponent / exponent.sum(axis=-1, keepdims=True)
     return result
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The stretch [start, end) of `text` without white space at its ends; empty where it is nothing else."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end

@@ -2,7 +2,8 @@
 
 Candidates are pairs of the most likely starts and ends of each window that are in order, short enough and within the context; the
 sum of their logits ranks them, over all windows (Devlin et al. 2019, BERT, section 4.2). Scores are a softmax over the candidates:
-they compare spans of one context, not questions with one another.
+they compare spans of one context, not questions with one another. White space is never at an end of an answer, as a tokenizer may count
+the space before a word to its token.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
+from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax, trimmed
 from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "Span", "SpanAnswer", "answer", "line", "prepare"]
@@ -70,8 +71,9 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Sp
         for start in np.argsort(-starts, kind="stable")[:BEST]:
             for end in np.argsort(-ends, kind="stable")[:BEST]:
                 if start <= end < start + LONGEST_ANSWER:
-                    span = int(window.offsets[inside[start], 0]), int(window.offsets[inside[end], 1])
-                    totals[span] = max(totals.get(span, -np.inf), float(starts[start] + ends[end]))
+                    low, high = trimmed(window.text, int(window.offsets[inside[start], 0]), int(window.offsets[inside[end], 1]))
+                    if low < high:
+                        totals[low, high] = max(totals.get((low, high), -np.inf), float(starts[start] + ends[end]))
     order = sorted(totals, key=lambda span: (-totals[span], span))[:BEST]
     probabilities = softmax(np.array([totals[span] for span in order])) if order else np.zeros(0)
     text = windows[0].text

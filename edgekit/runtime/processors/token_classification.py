@@ -1,7 +1,7 @@
-"""token-classification: logits of each token to entities with their position in the text.
+"""token-classification: logits of each token to entities with their position in the text, or to the tag of each word.
 
-A word's tag is that of its first token, as it was trained and as it is scored. Tags follow the BIO scheme; an I- that
-follows no B- or I- of its own kind begins an entity (as in CoNLL, and by default in seqeval).
+A word's tag is that of its first token, as it was trained and as it is scored (transformers: aggregation_strategy="first"). What the
+tags mean is read off the labels (`edgekit.runtime.tags`). White space is never at an end of an entity.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
+from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax, trimmed
+from edgekit.runtime.tags import Scheme, read_scheme, spans
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "Entities", "Entity", "answer", "first_tokens", "line", "prepare", "tag_fault"]
+__all__ = ["PROCESSOR", "Entity", "Tagged", "answer", "first_tokens", "line", "prepare", "word_tags"]
 
 
 class Entity(TypedDict):
-    """One entity; `start` and `end` count characters of a text, or ready-made words."""
+    """One entity, or one word; `start` and `end` count characters of a text, or ready-made words."""
 
     text: NotRequired[str]
     """Absent for ready-made words."""
@@ -32,17 +33,31 @@ class Entity(TypedDict):
     """Mean probability of its words' tags."""
 
 
-class Entities(TypedDict):
+class Tagged(TypedDict):
     """The answer."""
 
-    entities: list[Entity]
+    entities: NotRequired[list[Entity]]
+    """Absent where tags are plain."""
+    words: NotRequired[list[Entity]]
+    """Of plain tags, such as parts of speech: every word with its tag."""
     tags: NotRequired[list[str]]
-    """Of each word, for ready-made words alone."""
+    """Of each word, for ready-made words alone; a word that has no token (dropped by the tokenizer, or cut off) is outside of entities."""
 
 
 def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
-    """One window for a text, or for a list of ready-made words."""
-    return [tokenise.words(item) if isinstance(item, list) else tokenise.text(item)]
+    """One window for a text, or for ready-made words: a list of them, or {"words": [...]}.
+
+    Raises:
+        BadInput: a text or words that cannot be used, or another object.
+    """
+    words = item
+    if isinstance(item, dict):
+        words = item.get("words")
+        if set(item) != {"words"} or not isinstance(words, list):
+            raise BadInput(
+                f"neither a text nor words: {', '.join(map(repr, item))}", fix='give a text, or {"words": ["we", "went"]}'
+            )
+    return [tokenise.words(words) if isinstance(words, list) else tokenise.whole_words(words)]
 
 
 def first_tokens(words: np.ndarray) -> np.ndarray:
@@ -51,65 +66,68 @@ def first_tokens(words: np.ndarray) -> np.ndarray:
     return np.flatnonzero((words >= 0) & (words != before))
 
 
-def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Entities:
-    """The entities in logits float32 (1, length, labels).
+def word_tags(logits: np.ndarray, window: Window, labels: Sequence[str], count: int) -> list[str]:
+    """The tag of each of `count` ready-made words, by logits float32 (length, labels)."""
+    tags = [read_scheme(labels).outside] * count
+    first = first_tokens(window.words)
+    for word, number in zip(window.words[first], logits[first].argmax(axis=-1), strict=True):
+        tags[word] = labels[number]
+    return tags
+
+
+def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Tagged:
+    """The entities, or the tagged words, in logits float32 (1, length, labels).
 
     Raises:
         CheckFailed: logits that are not finite or of another shape.
+        BadInput: labels that are of no scheme, which only bundles of earlier releases have.
     """
     ((logits,), (window,)), labels = (outputs, windows), asked.labels
     if logits.shape != (1, len(window.ids), len(labels)):
         raise CheckFailed(f"the model gave {logits.shape} for {len(window.ids)} tokens and {len(labels)} labels")
-    probabilities = softmax(finite(logits[0], "logits"))
+    probabilities, scheme = softmax(finite(logits[0], "logits")), read_scheme(labels)
     first = first_tokens(window.words)
-    tags = [labels[number] for number in probabilities[first].argmax(axis=-1)]
-    scores = probabilities[first].max(axis=-1)
-    entities: list[Entity] = []
-    for kind, start, end in spans(tags):
+    if window.ready:
+        tags, scores = word_tags(logits[0], window, labels, window.ready), np.zeros(window.ready)
+        scores[window.words[first]] = probabilities[first].max(axis=-1)
+        places = np.stack([np.arange(window.ready), np.arange(1, window.ready + 1)], axis=1)
+    else:
+        tags, scores = [labels[number] for number in probabilities[first].argmax(axis=-1)], probabilities[first].max(axis=-1)
+        ends = np.asarray([np.flatnonzero(window.words == word)[-1] for word in window.words[first]], dtype=np.int64)
+        places = np.stack([window.offsets[first, 0], window.offsets[ends, 1]], axis=1)
+    found = _found(tags, scores, places, window.text, scheme)
+    answer: Tagged = {"words": found} if scheme.plain else {"entities": found}
+    return {**answer, "tags": tags} if window.ready else answer
+
+
+def _found(tags: list[str], scores: np.ndarray, places: np.ndarray, text: str, scheme: Scheme) -> list[Entity]:
+    """The entities of tagged words, or the words; `places`: where each begins and ends in `text`, or as a ready-made word."""
+    found: list[Entity] = []
+    runs = [(tag, word, word + 1) for word, tag in enumerate(tags)] if scheme.plain else spans(tags, scheme)
+    for label, start, end in runs:
         score = round(float(scores[start:end].mean()), 6)
-        if not window.text:
-            entities.append({"label": kind, "start": start, "end": end, "score": score})
+        low, high = int(places[start, 0]), int(places[end - 1, 1])
+        if not text:
+            found.append({"label": label, "start": low, "end": high, "score": score})
             continue
-        last = np.flatnonzero(window.words == window.words[first[end - 1]])[-1]
-        low, high = int(window.offsets[first[start], 0]), int(window.offsets[last, 1])
-        entities.append({"text": window.text[low:high], "label": kind, "start": low, "end": high, "score": score})
-    return {"entities": entities} if window.text else {"entities": entities, "tags": tags}
-
-
-def tag_fault(labels: Sequence[str]) -> str | None:
-    """Why `spans` would lose entities of these tags; None where it reads them all. Tags are "O", or "B-" or "I-" and a kind."""
-    odd = sorted({label for label in labels if label != "O" and not (label[:2] in ("B-", "I-") and len(label) > 2)})
-    if not odd:
-        return None
-    return (
-        f"tags that are no entity tags of the BIO scheme: {', '.join(map(repr, odd[:5]))}{' …' * (len(odd) > 5)}; entities of other schemes "
-        '(BIOES, BILOU, lower case, parts of speech) would be lost: name them "O", "B-kind" and "I-kind"'
-    )
-
-
-def spans(tags: list[str]) -> list[tuple[str, int, int]]:
-    """(kind, first word, word after the last) of each entity in BIO tags."""
-    found: list[tuple[str, int, int]] = []
-    kind, start = "", 0
-    for position, tag in enumerate([*tags, "O"]):
-        prefix, _, name = tag.partition("-")
-        if kind and (prefix != "I" or name != kind):
-            found.append((kind, start, position))
-            kind = ""
-        if prefix in {"B", "I"} and not kind:
-            kind, start = name, position
+        low, high = trimmed(text, low, high)
+        if low < high:
+            found.append({"text": text[low:high], "label": label, "start": low, "end": high, "score": score})
     return found
 
 
-def line(answer: Entities) -> str:
-    """The entities, one after another."""
-    parts = [f"{entity.get('text', (entity['start'], entity['end']))} [{entity['label']}]" for entity in answer["entities"]]
+def line(answer: Tagged) -> str:
+    """The entities, or the words, one after another; of ready-made words with plain tags the tags alone."""
+    if "words" in answer and "tags" in answer:
+        return " ".join(tag or "-" for tag in answer["tags"])
+    found = answer.get("entities", answer.get("words", []))
+    parts = [f"{entity.get('text', (entity['start'], entity['end']))} [{entity['label']}]" for entity in found]
     return "  ".join(parts) or "(no entities)"
 
 
-PROCESSOR = Processor(
-    prepare,
-    answer,
-    line,
-    outputs=(Output("entities", "BYTES", 1, lambda answer: json.dumps(answer["entities"], ensure_ascii=False)), TRUNCATED),
-)
+def _list(name: str) -> Output[Tagged]:
+    """A list of the answer, as JSON; empty where the answer has none."""
+    return Output(name, "BYTES", 1, lambda answer: json.dumps(answer.get(name, []), ensure_ascii=False))
+
+
+PROCESSOR = Processor(prepare, answer, line, outputs=(_list("entities"), _list("words"), _list("tags"), TRUNCATED))

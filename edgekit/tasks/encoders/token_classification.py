@@ -1,4 +1,4 @@
-"""token-classification: a tag for each word, entities in BIO tags; F1 over whole entities."""
+"""token-classification: a tag for each word; F1 over whole entities, or the accuracy of plain tags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from edgekit.runtime.processors.token_classification import first_tokens, spans
+from edgekit.runtime.processors.token_classification import first_tokens, word_tags
+from edgekit.runtime.tags import read_scheme, spans
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
 from edgekit.tasks.task import EncoderTask
 
@@ -24,28 +25,34 @@ def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) ->
     indices = np.full(len(window.ids), -1, dtype=np.int64)
     tags = cast("list[str] | None", row["tags"])
     if tags is not None:
+        wanted = np.asarray([index[tag] for tag in tags])
         first = first_tokens(window.words)
-        indices[first] = [index[tags[word]] for word in window.words[first]]
+        indices[first] = wanted[window.words[first]]
     return [indices]
 
 
 def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
-    """Numbers of correct, of predicted and of true entities. Words beyond the length limit count as untagged."""
-    ((window,),) = inputs
-    tags = [names[label] for label in outputs[0][0][first_tokens(window.words)].argmax(axis=-1)]
-    predicted, true = set(spans(tags)), set(spans(cast("list[str]", row["tags"])))
-    return [float(len(predicted & true)), float(len(predicted)), float(len(true))]
+    """Numbers of correct, of predicted and of true entities; of plain tags, of correct words and twice of all words.
+
+    Words without a token (dropped by the tokenizer, or beyond the length limit) count as untagged.
+    """
+    ((window,),), true, scheme = inputs, cast("list[str]", row["tags"]), read_scheme(names)
+    tags = word_tags(outputs[0][0], window, names, len(true))
+    if scheme.plain:
+        return [float(sum(map(str.__eq__, tags, true))), float(len(true)), float(len(true))]
+    predicted, wanted = set(spans(tags, scheme)), set(spans(true, scheme))
+    return [float(len(predicted & wanted)), float(len(predicted)), float(len(wanted))]
 
 
 def span_f1(evidence: np.ndarray) -> float:
-    """Micro F1 of entities, 2 correct / (predicted + true), over rows (rows, 3): seqeval's default."""
+    """Micro F1 of entities, 2 correct / (predicted + true), over rows (rows, 3), as seqeval's; of plain tags it is their accuracy."""
     correct, predicted, true = evidence.sum(axis=0)
     return float(2 * correct / (predicted + true)) if predicted + true else 0.0
 
 
 TASK = EncoderTask(
     name="token-classification",
-    title="named entities with their positions in the text",
+    title="named entities with their positions in the text, or a tag for each word",
     columns=("tokens", "tags"),
     metric="span F1",
     output="logits",
@@ -59,4 +66,6 @@ TASK = EncoderTask(
     draw=draw_class,
     evidence=evidence,
     reduce=span_f1,
+    version=1,
+    metric_of=lambda labels: "tag accuracy" if labels and read_scheme(labels).plain else None,
 )

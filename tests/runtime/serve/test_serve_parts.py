@@ -158,7 +158,7 @@ def test_columns_of_every_task_come_from_its_own_answers() -> None:
         assert json.loads(json.dumps(documents)) == documents
         _, blob = write_columns(made, {column.name for column in made})
         assert len(blob) == sum(len(column.binary()) for column in made)
-    (entities, _) = columns("token-classification", answers["token-classification"])
+    (entities, *_) = columns("token-classification", answers["token-classification"])
     assert json.loads(entities.data[0])[0]["text"] == "Bonn"
     assert Column("start", "INT64", (1,), [3]).binary() == b"\x03" + b"\0" * 7
     with pytest.raises(BadInput, match="this runtime has no task"):
