@@ -14,10 +14,11 @@ from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session
-from edgekit.tasks import encoder_task
-from edgekit.tasks.encode import encode, labels_of, score_of
+from edgekit.tasks import EncoderTask, encoder_task
+from edgekit.tasks.encode import Encoded, encode, labels_of, score_of
+from edgekit.tasks.threshold import best_threshold, shifted
 
-__all__ = ["TextScores", "score", "score_texts", "windows"]
+__all__ = ["TextScores", "choose_threshold", "score", "score_texts", "windows"]
 
 
 def score(
@@ -29,9 +30,12 @@ def score(
     max_length: int,
     provider: str = CPU,
     config: dict[str, str] | None = None,
+    threshold: float | None = None,
     progress: Progress = silent,
 ) -> np.ndarray:
     """Evidence of each row of `rows` (JSON lines), float64 (rows, numbers), which the task reduces to its metric.
+
+    `threshold`: the score from which a label applies, of a task that has one.
 
     Batch 1: dynamic INT8 computes one activation range a run, so a larger batch would give other outputs than what is timed.
 
@@ -39,6 +43,34 @@ def score(
         BadInput: no rows, a label of a row is unknown to the model, or the file cannot be loaded.
         CheckFailed: the model answers NaN or Inf, which `argmax` would count as the first label.
     """
+    kind, labels, data, read, outputs = _answered(
+        model, checkpoint, rows, task=task, max_length=max_length, provider=provider, config=config, progress=progress
+    )
+    if threshold is not None:
+        outputs = shifted(outputs, threshold)
+    return score_of(kind, outputs, data, read, labels)
+
+
+def choose_threshold(
+    model: Path, checkpoint: Path, rows: Path, *, task: str, max_length: int, provider: str = CPU,
+    config: dict[str, str] | None = None, progress: Progress = silent,
+) -> float:  # fmt: skip
+    """The score from which a label applies that makes the task's metric best on `rows`, which are not those it is judged by.
+
+    Raises:
+        BadInput, CheckFailed: as `score`.
+    """
+    kind, labels, data, read, outputs = _answered(
+        model, checkpoint, rows, task=task, max_length=max_length, provider=provider, config=config, progress=progress
+    )
+    return best_threshold(kind, outputs, data, read, labels)[0]
+
+
+def _answered(
+    model: Path, checkpoint: Path, rows: Path, *, task: str, max_length: int, provider: str, config: dict[str, str] | None,
+    progress: Progress,
+) -> tuple[EncoderTask, list[str], Encoded, list[JsonObject], list[np.ndarray]]:  # fmt: skip
+    """(task, label names, rows encoded, rows, the graph's output for each window)."""
     kind = encoder_task(task)
     labels = labels_of(checkpoint) if kind.named else []
     test_rows = _read(rows)
@@ -51,9 +83,11 @@ def score(
             progress(number, len(data.windows), f"score: {number:,} of {len(data.windows):,}")
         outputs.append(session.run(None, {name: value for name, value in window.feed().items() if name in inputs})[0])
         if not np.isfinite(outputs[-1]).all():
-            raise CheckFailed(f"the model answers window {number + 1} of the test rows with NaN or Inf", where=str(model))
+            raise CheckFailed(
+                f"the model answers window {number + 1} of the {rows.stem} rows with NaN or Inf", where=str(model)
+            )
     progress(len(data.windows), len(data.windows), "scored")
-    return score_of(kind, outputs, data, test_rows, labels)
+    return kind, labels, data, test_rows, outputs
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _explained(explanation: Explanation) -> Iterator[RenderableType]:
     from rich.table import Table
 
     names = ", ".join(item["target"] for item in explanation["targets"])
-    table = Table(title=f"{explanation['recipe']} for {names}", title_justify="left")
+    table = Table(title=f"{explanation['recipe']}, {explanation['task']}, for {names}", title_justify="left")
     for column in ("stage", "key", "state", "reads of the target"):
         table.add_column(column, overflow="fold")
     for stage in explanation["stages"]:

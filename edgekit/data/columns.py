@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import SupportsFloat
@@ -12,14 +13,18 @@ __all__ = ["INPUTS", "identity", "usable_value"]
 
 INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context")
 """Columns that a model reads; the others hold the answer."""
+SEPARATORS = set(",;|")
+"""What several labels in one text may be separated by."""
+AS_LIST = 'write a JSON list, ["first", "second"], as .jsonl files hold it and a field of a .csv file may'
+NAMES = "write the names of the labels that apply, and not a 0 or 1 for each label that there is"
 
 
-def usable_value(column: str, value: object) -> tuple[JsonValue, str | None]:
-    """(`value` as the task reads it, what is wrong with it or None). A column that is not known by name holds text.
+def usable_value(kind: str, value: object) -> tuple[JsonValue, str | None]:
+    """(`value` as the task reads it, what is wrong with it or None). `kind`: the column's name, or another whose values it holds.
 
-    Scores may be written as text and labels as numbers.
+    A column that is not known by name holds text. Scores may be written as text and labels as numbers.
     """
-    return _KINDS.get(column, _text)(value)
+    return _KINDS.get(kind, _text)(value)
 
 
 def identity(row: Mapping[str, JsonValue]) -> str:
@@ -48,6 +53,42 @@ def _label(value: object) -> tuple[JsonValue, str | None]:
         _, fault = _number(value)
         return (None, fault) if fault else (str(int(value)) if value.is_integer() else repr(value), None)
     return _text(value)
+
+
+def _labels(value: object) -> tuple[JsonValue, str | None]:
+    """The labels that apply, as a list, which may be empty; one label may stand alone."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        if SEPARATORS & set(value):
+            return None, f"is one text and may be several labels: {value[:60]!r}; {AS_LIST}"
+        label, fault = _label(value)
+        return (None, fault) if fault else ([label], None)
+    listed, fault = _listed([value] if isinstance(value, int) else value, _name, "labels")
+    if isinstance(listed, list) and len(set(map(str, listed))) < len(listed):
+        return None, f"holds a label twice; {NAMES}"
+    return listed, fault
+
+
+def _name(value: object) -> tuple[JsonValue, str | None]:
+    return (None, f"is a number with decimals; {NAMES}") if isinstance(value, float) else _label(value)
+
+
+def _listed(value: object, one: Callable[[object], tuple[JsonValue, str | None]], what: str) -> tuple[JsonValue, str | None]:
+    """A list of values of which each is as `one` says; a .csv file holds it as JSON."""
+    given = value
+    if isinstance(value, str):
+        try:
+            given = json.loads(value)
+        except ValueError:
+            return None, f"is no JSON list of {what}: {value[:60]!r}; {AS_LIST}"
+    if not isinstance(given, list):
+        return None, f"is not a list of {what}; {AS_LIST}"
+    found: list[JsonValue] = []
+    for item in given:
+        usable, fault = one(item)
+        if fault:
+            return None, f"holds one of its {what} that {fault}"
+        found.append(usable)
+    return found, None
 
 
 def _tags(value: object) -> tuple[JsonValue, str | None]:
@@ -99,4 +140,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
+    "labels": _labels,
 }  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgekit.data.labels import named
@@ -40,9 +41,14 @@ def parse_hub(source: str) -> HubSource:
 
 
 def read_hub(
-    source: str, split: str, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
+    source: str,
+    split: str,
+    columns: tuple[str, ...],
+    rename: dict[str, str] | None = None,
+    absent: tuple[str, ...] = (),
+    kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
-    """Rows of one split with exactly `columns` and none of `absent`; numbered class labels become their names.
+    """Rows of one split with exactly `columns` and none of `absent`; numbered class labels become their names. `kinds` as in `read_rows`.
 
     Pin a commit as revision: the cache key holds what is written in `source`, not what the hub has today.
 
@@ -71,7 +77,7 @@ def read_hub(
     except Exception as fault:  # the network's faults: of OSError, httpx, fsspec or huggingface_hub, and they differ by version
         fix = "check the connection, or download the rows and name the files"
         raise NotPossibleHere(f"the hub did not give it: {fault}", where=source, fix=fix) from fault
-    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, where=f"{source}, split {split}")
+    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, kinds, where=f"{source}, split {split}")
 
 
 def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) -> Iterator[Record]:

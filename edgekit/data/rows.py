@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 from edgekit.data.columns import usable_value
@@ -23,18 +24,23 @@ MOST_FAULTS = 10
 
 
 def read_rows(
-    source: str | Path, columns: tuple[str, ...], rename: dict[str, str] | None = None, absent: tuple[str, ...] = ()
+    source: str | Path,
+    columns: tuple[str, ...],
+    rename: dict[str, str] | None = None,
+    absent: tuple[str, ...] = (),
+    kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
     """Rows of a .jsonl, .csv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
-    they would be ignored silently. Text is kept as it is written.
+    they would be ignored silently. `kinds`: column -> the kind of its values, where its name does not say it. Text is kept as it is
+    written.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten faults, each with its line.
     """
     path = Path(source)
-    return usable(records(path), columns, rename, absent, where=str(path))
+    return usable(records(path), columns, rename, absent, kinds, where=str(path))
 
 
 def usable(
@@ -42,6 +48,7 @@ def usable(
     columns: tuple[str, ...],
     rename: dict[str, str] | None,
     absent: tuple[str, ...] = (),
+    kinds: Mapping[str, str] = MappingProxyType({}),
     *,
     where: str,
 ) -> list[Row]:
@@ -59,7 +66,7 @@ def usable(
         if fault is None:
             if not rows and not faults:
                 _check_columns(record, list(names.values()), where)
-            row, fault = _row(record, names, absent)
+            row, fault = _row(record, names, absent, kinds)
         if fault is None:
             rows.append(row)
             continue
@@ -103,7 +110,7 @@ def _check_columns(record: Record, names: list[str], where: str) -> None:
     )
 
 
-def _row(record: Record, names: dict[str, str], absent: tuple[str, ...]) -> tuple[Row, str | None]:
+def _row(record: Record, names: dict[str, str], absent: tuple[str, ...], kinds: Mapping[str, str]) -> tuple[Row, str | None]:
     """(the columns of a row, the first thing that is wrong with it or None)."""
     row: Row = {}
     for name in absent:
@@ -112,7 +119,7 @@ def _row(record: Record, names: dict[str, str], absent: tuple[str, ...]) -> tupl
     for column, name in names.items():
         if name not in record.values:
             return {}, f"{name!r} is missing"
-        row[column], fault = usable_value(column, record.values[name])
+        row[column], fault = usable_value(kinds.get(column, column), record.values[name])
         if fault is not None:
             return {}, f"{name!r} {fault}"
     tokens, tags = row.get("tokens"), row.get("tags")

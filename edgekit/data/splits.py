@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, cast
 
 from edgekit.data.columns import INPUTS, identity
@@ -30,6 +31,8 @@ UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
 RECORD = "data.json"
 FEWEST = 2
+NAMED = ("label", "labels", "tags")
+"""Kinds of columns that hold names of labels."""
 CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference"}
 
 
@@ -78,19 +81,26 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     return (*columns, *(column for column in optional if column in names))
 
 
-def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+def prepare(
+    sources: Sources,
+    columns: tuple[str, ...],
+    folder: Path,
+    absent: tuple[str, ...] = (),
+    kinds: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, JsonValue]:
     """Read the three splits of `sources` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
     Of duplicate training rows the first is kept. Training rows whose text is also in validation or test are dropped too, or
     refused where `sources.on_overlap` is "refuse". Texts are compared after `fold`. Evaluation rows are never touched. The same
     source gives the same bytes.
 
-    `absent`: columns of the task that these rows are without, and that none of them may have.
+    `absent`: columns of the task that these rows are without, and that none of them may have. `kinds`: column -> the kind of its values, where
+    its name does not say it.
 
     Raises:
         BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that no training row has.
     """
-    read = _read(sources, columns, absent)
+    read = _read(sources, columns, absent, kinds)
     for split in SPLITS:
         _check_size(split, len(read[split]))
     unlabelled = _unlabelled(sources, read)
@@ -99,7 +109,7 @@ def prepare(sources: Sources, columns: tuple[str, ...], folder: Path, absent: tu
     read["train"] = train
     record: dict[str, JsonValue] = {"source": sources.document(), "columns": list(columns), "duplicates_removed": removed}
     for column in ("label", "tags"):
-        if column not in columns:
+        if column not in columns or kinds.get(column, column) not in NAMED:
             continue
         known = sorted({label for row in train for label in _labels(row[column])})
         record["labels"] = known
@@ -123,12 +133,16 @@ def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) ->
     return {"rows": len(rows), "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
 
-def _read(sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...]) -> dict[str, list[Row]]:
+def _read(
+    sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...], kinds: Mapping[str, str]
+) -> dict[str, list[Row]]:
     if sources.builtin:
         return _corpus(sources.builtin).generate(sources.seed, sources.rows)
     names = dict(sources.columns)
     return {
-        split: read_hub(source, split, columns, names, absent) if on_hub(source) else read_rows(source, columns, names, absent)
+        split: read_hub(source, split, columns, names, absent, kinds)
+        if on_hub(source)
+        else read_rows(source, columns, names, absent, kinds)
         for split, source in ((split, sources.of(split)) for split in SPLITS)
     }
 

@@ -21,7 +21,7 @@ from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
-from edgekit.models.heads import CLASSIFIER, head_fault
+from edgekit.models.heads import CLASSIFIER, HeadKind, head_of, mark_head
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import pooling_fault, pooling_of, sentence_faults
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -75,12 +75,18 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
 
 
 def load(
-    source: str | Path, auto: str = CLASSIFIER, *, revision: str | None = None, new_head: Sequence[str] | None = None
+    source: str | Path,
+    auto: str = CLASSIFIER,
+    *,
+    revision: str | None = None,
+    new_head: Sequence[str] | None = None,
+    head: HeadKind | None = None,
 ) -> PreTrainedModel:
     """The checkpoint as a model of transformers class `auto`, float32, in eval mode; pruned shapes are rebuilt.
 
     `new_head` asks for a newly initialised head, the same each time, with these labels (empty for models without label names):
-    the head and the labels of the checkpoint are ignored. Without it every tensor of the head must be there. A pooler that the
+    the head and the labels of the checkpoint are ignored. `head`: what a classification head's outputs must mean, or those of a new one
+    do. Without `new_head` every tensor of the head must be there. A pooler that the
     class does not use is left out.
 
     Raises:
@@ -110,8 +116,8 @@ def load(
         # transformers leaves out the names of a two-label model that are its own defaults, LABEL_0 and LABEL_1.
         _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
     if new_head is not None:
-        config.problem_type = None  # whatever the head before it was for
-    elif auto == CLASSIFIER and (fault := head_fault(raw)):
+        mark_head(config, head or "classes")  # whatever the head before it was for
+    elif head is not None and auto == CLASSIFIER and (fault := head_of(raw).fault(head)):
         raise BadInput(fault, where=str(folder))
     if auto == "AutoModel" and (faults := sentence_faults(folder)):
         raise BadInput("embeddings would differ from sentence-transformers' own", where=str(folder), faults=faults)

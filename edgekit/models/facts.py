@@ -12,7 +12,7 @@ from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.conversations import template_fault
 from edgekit.models.ends import SETTINGS, ends_of
-from edgekit.models.heads import head_fault
+from edgekit.models.heads import Head, head_of
 from edgekit.models.positions import positions_of
 from edgekit.models.sentence import sentence_faults
 from edgekit.models.shards import tensor_shapes
@@ -78,8 +78,8 @@ class ModelFacts:
     """Methods that have changed the tokens since `checkpoint`, in order."""
     labels: tuple[str, ...] | None = None
     """Names of the outputs, in order."""
-    head_fault: str | None = None
-    """Why a softmax over the labels is not what its classification head means."""
+    head: Head | None = None
+    """What the outputs of its classification head mean."""
     sentence_faults: tuple[str, ...] = ()
     """What sentence-transformers computes of it and the graph does not."""
     modules: tuple[str, ...] | None = None
@@ -126,7 +126,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
         labels=_labels(config.get("id2label")),
-        head_fault=head_fault(config),
+        head=head_of(config) if config else None,
         sentence_faults=tuple(sentence_faults(folder)),
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
         fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),

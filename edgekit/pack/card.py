@@ -15,6 +15,8 @@ HUB_LICENCES = {
     "isc", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense", "openrail", "llama2", "llama3", "llama3.1", "llama3.2", "gemma",
     "unknown", "other",
 }  # fmt: skip
+HUB_TASKS = {"multi-label-classification": "text-classification"}
+"""Tasks that the hub calls otherwise."""
 TEXT = '"your text"'
 EXAMPLES = {"question-answering": """'{"question": "your question", "context": "your text"}'"""}
 
@@ -26,7 +28,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
     lines = [
         "---",
         *_licence(manifest.licence),
-        f"pipeline_tag: {manifest.task}",
+        f"pipeline_tag: {HUB_TASKS.get(manifest.task, manifest.task)}",
         "library_name: edgekit",
         "tags: [onnx, edge]",
         # A revision says that it is the hub's; a folder's name would point at somebody else's model.
@@ -69,6 +71,11 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "",
         _limit(manifest),
         *([f"- It answers with {len(manifest.labels)} labels, whatever the text is about."] if manifest.labels else []),
+        *(
+            [f"- A label applies from a score of {threshold:g} on, as the validation rows chose it."]
+            if (threshold := manifest.threshold)
+            else []
+        ),
         "- Quality was measured on the recipe's own test rows; other text may fare worse.",
         "",
     ]
@@ -83,6 +90,10 @@ def _quality(quality: Quality) -> list[str]:
         return [
             f"{quality.metric} on {rows}: {quality.bundle:.4f}; the original has {quality.original:.4f}.",
             f"Difference {quality.difference:+.4f} (paired 95% interval {low:+.4f} to {high:+.4f}).",
+            *(
+                f"{name}: {other.value:.4f}; the original has {other.original:.4f}."
+                for name, other in (quality.beside or {}).items()
+            ),
         ]
     value, low, high = (1 / share - 1 for share in (quality.ratio.value, *reversed(quality.ratio.ci95)))
     lines = [

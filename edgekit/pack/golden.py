@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def make_golden(
     """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.
 
     Inputs that are objects get the odd texts in their last field (the context of a question). `margin` is the distance of the
-    two highest outputs, the smallest one of all tokens: an answer may change elsewhere where it is within the tolerance;
-    None where outputs are no choice between labels.
+    two highest outputs, the smallest one of all tokens, or of an output from where its label begins to apply: an answer may change
+    elsewhere where it is within the tolerance; None where outputs are no choice between labels.
     """
     by_length = sorted({_text(item): item for item in items}.items(), key=lambda pair: (len(pair[0]), pair[0]))
     first = by_length[0][1]
@@ -70,7 +71,7 @@ def make_golden(
                 "input_ids": [one.ids.tolist() for one in windows],
                 "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
                 "answer": said(kind.answer(outputs, windows, replace(asked, item=item))),
-                "margin": _margin(outputs) if asked.labels else None,
+                "margin": _margin(outputs, asked.threshold) if asked.labels else None,
             }
         )
     return {"rows": found}
@@ -110,7 +111,9 @@ def tolerance(golden: dict[str, Any], share: float) -> float:
     return max(share * float(every.std()), LEAST)
 
 
-def _margin(outputs: list[np.ndarray]) -> float:
+def _margin(outputs: list[np.ndarray], threshold: float | None) -> float:
+    if threshold is not None:
+        return round(float(min(np.abs(output - math.log(threshold / (1 - threshold))).min() for output in outputs)), 5)
     top = np.sort(np.concatenate([output.reshape(-1, output.shape[-1]) for output in outputs]), axis=-1)
     return round(float((top[:, -1] - top[:, -2]).min()), 5) if top.shape[-1] > 1 else 0.0
 

@@ -40,6 +40,8 @@ class Explanation(TypedDict):
     """What `edgekit plan` prints."""
 
     recipe: str
+    task: str
+    """As the model's head says it, where the recipe says text-classification."""
     stages: list[PlannedStage]
     targets: list[PlannedTarget]
 
@@ -66,4 +68,4 @@ def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
         {"target": item.target.name, "measured_here": item.timed, "quantize": decided(plan.recipe, item.target)}
         for item in plan.targets
     ]
-    return {"recipe": plan.name, "stages": list(stages.values()), "targets": planned}
+    return {"recipe": plan.name, "task": plan.recipe.task, "stages": list(stages.values()), "targets": planned}

@@ -19,6 +19,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Artifact
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
+from edgekit.tasks.task import metrics_beside
 
 __all__ = ["lineage_of"]
 
@@ -50,6 +51,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
                 "n": len(evidence),
                 **paired_difference(original_evidence, evidence, seed, task.reduce),
                 **plan.lowering.agreement(original_score, score, seed),
+                **metrics_beside(task, original_evidence, evidence),
             },
         }
     eager: JsonObject = {

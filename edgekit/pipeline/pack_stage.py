@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +37,8 @@ from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.records import as_json, read_record
 from edgekit.store import Context, Stage
+from edgekit.tasks import Task
+from edgekit.tasks.task import metrics_beside
 
 __all__ = ["PACKED", "pack_stage"]
 
@@ -74,7 +75,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
 
         checkpoint, graph = context.inputs["checkpoint"], context.inputs["model"]
         audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
-        golden = _golden(recipe, target, checkpoint, graph, context.inputs["rows"])
+        golden = _golden(recipe, target, checkpoint, graph, context.inputs["rows"], _threshold(context))
         manifest = _manifest(plan, target, context, golden)
         folder = context.out / PACKED
         folder.mkdir()
@@ -102,8 +103,10 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
     )  # fmt: skip
 
 
-def _golden(recipe: Recipe, target: Target, checkpoint: Path, graph: Path, rows: Path) -> dict[str, Any]:
-    """Golden inputs of the quantized model in the folder `graph`, drawn from the test rows."""
+def _golden(
+    recipe: Recipe, target: Target, checkpoint: Path, graph: Path, rows: Path, threshold: float | None
+) -> dict[str, Any]:
+    """Golden inputs of the quantized model in the folder `graph`, drawn from the test rows. `threshold` as in the manifest."""
     from edgekit.pack.golden import make_golden, make_golden_texts
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import labels_of, read_split
@@ -114,7 +117,7 @@ def _golden(recipe: Recipe, target: Target, checkpoint: Path, graph: Path, rows:
         return make_golden_texts(graph, checkpoint / "tokenizer.json", generation, list(map(str, items)))
     provider = target.provider if target.provider in detect().providers else CPU
     return make_golden(
-        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else ()),
+        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else (), threshold),
         max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
     )  # fmt: skip
 
@@ -154,30 +157,38 @@ def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, An
         calibration=Calibration(calibration["rows"], calibration["sha256"]),
         recipe=recipe.model_dump(mode="json", by_alias=True),
         quality=_quality(
-            plan, target, context, task.metric_on(data["columns"], labels_of(checkpoint) if task.named else ()), task.reduce
+            plan, target, context, task.metric_on(data["columns"], labels_of(checkpoint) if task.named else ()), task
         ),
         golden=Golden("golden.json", len(golden["rows"]), tolerance(golden, target.tolerance)),
         licence=recipe.model.licence,
         tools={tool: metadata.version(tool) for tool in TOOLS},
         generation=generation,
+        threshold=_threshold(context),
     )
 
 
-def _quality(plan: Plan, target: Target, context: Context, metric: str, reduce: Callable[[np.ndarray], float]) -> Quality:
+def _quality(plan: Plan, target: Target, context: Context, metric: str, task: Task) -> Quality:
     """The packed model's quality beside the original's, on the test rows."""
     folders = [context.inputs[name] for name in ("score_original", "score_bundle")]
     before, after = (np.load(folder / EVIDENCE, allow_pickle=False) for folder in folders)
     used = json.loads((folders[1] / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", CPU)
     faults: list[str] = []
     document = {
-        "metric": metric, "n": len(after), "original": reduce(before), "bundle": reduce(after),
-        **paired_difference(before, after, plan.recipe.seed, reduce),
+        "metric": metric, "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
+        **paired_difference(before, after, plan.recipe.seed, task.reduce),
         **plan.lowering.agreement(folders[0], folders[1], plan.recipe.seed),
+        **metrics_beside(task, before, after),
         **({} if used == target.provider else {"scored_on": used}),
     }  # fmt: skip
     quality = read_record(Quality, document, "quality", faults)
     assert quality is not None, faults
     return quality
+
+
+def _threshold(context: Context) -> float | None:
+    """The score from which a label applies, as the validation rows chose it for the packed model; None of a task that has none."""
+    metrics = json.loads((context.inputs["score_bundle"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
+    return float(metrics["threshold"]) if "threshold" in metrics else None
 
 
 def _generation(graph: Path) -> Generation | None:

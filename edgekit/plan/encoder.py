@@ -95,8 +95,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             "model: its tokenizer cuts the beginning of a long text off (tokenizer_config.json, truncation_side), and tags are of words "
             'from the first one on; write "right" where the model was trained so'
         )
-    if original.head_fault is not None and recipe.model.finetune is None and task.auto == CLASSIFIER:
-        faults.append(f"model: {original.head_fault}")
+    if original.head is not None and task.auto == CLASSIFIER and (fault := original.head.fault(task.head)):
+        faults.append(f"model: {fault}")
     if task.auto == "AutoModel":
         faults += [f"model: {fault}" for fault in original.sentence_faults]
     if recipe.model.finetune is None and task.per_token and task.named and (fault := scheme_fault(original.labels or ())):
@@ -163,7 +163,8 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         from edgekit.quantize.encoder import QuantizeWork, quantize_encoder
         from edgekit.quantize.learned_ranges import learned_ranges
         from edgekit.quantize.selection import Evidence
-        from edgekit.tasks.encode import encode, labels_of, read_split, score_of
+        from edgekit.tasks.encode import encode, labels_of, read_split
+        from edgekit.tasks.threshold import quality_on
 
         task, folder = encoder_task(settings.task), context.inputs["checkpoint"]
         rows = read_split(context.inputs["rows"], "validation") if selects else []
@@ -171,7 +172,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         calibration = encode(folder, read_split(context.inputs["calibration"], "calibration"), task, settings.max_length)
         evidence = Evidence(
             feeds=[window.feed() for window in validation.windows],
-            score=lambda outputs: task.reduce(score_of(task, outputs, validation, rows, labels_of(folder))),
+            score=lambda outputs: quality_on(task, outputs, validation, rows, labels_of(folder)),
             floor=selection.floor,
             timed=selection.timed,
         )
@@ -223,15 +224,22 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
     def run(context: Context) -> JsonObject:
         import numpy as np
 
-        from edgekit.bench.score import score
+        from edgekit.bench.score import choose_threshold, score
 
+        task, model, checkpoint = encoder_task(settings.task), context.inputs["model"] / MODEL, context.inputs["checkpoint"]
+        rows, config, threshold = context.inputs["rows"], dict(settings.session), None
+        if task.thresholds:
+            threshold = choose_threshold(
+                model, checkpoint, rows / "validation.jsonl", task=settings.task, max_length=settings.max_length,
+                provider=settings.provider, config=config, progress=context.progress,
+            )  # fmt: skip
         evidence = score(
-            context.inputs["model"] / MODEL, context.inputs["checkpoint"], context.inputs["rows"] / "test.jsonl",
-            task=settings.task, max_length=settings.max_length, provider=settings.provider, config=dict(settings.session),
-            progress=context.progress,
+            model, checkpoint, rows / "test.jsonl", task=settings.task, max_length=settings.max_length,
+            provider=settings.provider, config=config, threshold=threshold, progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, evidence, allow_pickle=False)
-        metrics = {"quality": encoder_task(settings.task).reduce(evidence), "n": len(evidence)}
+        metrics = {"quality": task.reduce(evidence), "n": len(evidence)}
+        metrics |= {} if threshold is None else {"threshold": threshold}
         return metrics if settings.provider == CPU else {**metrics, "provider": settings.provider}
 
     return Stage(

@@ -11,7 +11,18 @@ from edgekit.config.recipe import Recipe
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
 from edgekit.tasks import find_task
 
-__all__ = ["before_pruning", "checkpoint_facts", "checkpoint_locations", "digest_of", "facts_along", "original_facts"]
+__all__ = [
+    "task_of_head",
+    "before_pruning",
+    "checkpoint_facts",
+    "checkpoint_locations",
+    "digest_of",
+    "facts_along",
+    "original_facts",
+]
+
+TASK_OF = {"labels": "multi-label-classification"}
+"""Kind of a head -> the task of a model with it that a recipe calls text-classification."""
 
 
 def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
@@ -57,7 +68,15 @@ def original_facts(recipe: Recipe, source: str | None) -> ModelFacts:
     if recipe.model.finetune is None:
         return facts
     modules = None if facts.modules is None else (*facts.modules, *HEADS)
-    return replace(facts, labels=None, modules=modules)  # the head is new, and named by the rows
+    return replace(facts, labels=None, head=None, modules=modules)  # the head is new, and named by the rows
+
+
+def task_of_head(recipe: Recipe, original: ModelFacts) -> Recipe:
+    """`recipe`, for the task that transformers' text-classification pipeline does with the head of its model: what each label means
+    is the model's to say."""
+    if recipe.task != "text-classification" or original.head is None or original.head.kind not in TASK_OF:
+        return recipe
+    return recipe.model_copy(update={"task": TASK_OF[original.head.kind]})
 
 
 def before_pruning(models: Sequence[ModelFacts]) -> int:

@@ -13,7 +13,7 @@ from edgekit.data.splits import columns_there, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan.check import faults_of
-from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts
+from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts, task_of_head
 from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
@@ -41,14 +41,16 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     """
     name, path, recipe = load_recipe(recipe_name)
     targets = [load_target(target) for target in target_names]
-    task = find_task(recipe.task)
     source, source_model_digest = _source_model(recipe, path)
+    facts = original_facts(recipe, source)
+    recipe = task_of_head(recipe, facts)
+    task = find_task(recipe.task)
     sources = sources_of(recipe.data, path.parent, recipe.seed)
     alone = bool(task.alone) and texts_alone(sources, task.columns)
     columns = ALONE if alone else columns_there(sources, task.columns, task.optional)
     pairs = "text_pair" in columns
     locations = checkpoint_locations(recipe, path)
-    facts, checkpoints = original_facts(recipe, source), checkpoint_facts(locations)
+    checkpoints = checkpoint_facts(locations)
     faults = faults_of(recipe, targets, facts, checkpoints=checkpoints, pairs=pairs, alone=alone, host=host)
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)

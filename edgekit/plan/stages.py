@@ -85,13 +85,14 @@ def rows_stage(recipe: Recipe, columns: tuple[str, ...], sources: Sources, diges
 
     `columns`: the task's, and those of its optional ones that rows have. `sources`: what to read, and its `digest`.
     """
-    optional = find_task(recipe.task).optional
+    task = find_task(recipe.task)
+    optional = task.optional
     absent = tuple(column for column in optional if column not in columns)
 
     def run(context: Context) -> JsonObject:
         from edgekit.data.splits import prepare
 
-        return {"splits": prepare(sources, columns, context.out, absent)["splits"]}
+        return {"splits": prepare(sources, columns, context.out, absent, task.kinds)["splits"]}
 
     return Stage(
         "rows", "read and check the rows", run, external={"source": digest},
@@ -133,7 +134,8 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         from edgekit.train.supervised import mark_pairs
 
         assert source is not None, "a recipe names a model or trains one"
-        original = load(source, find_task(recipe.task).auto, revision=model.revision)
+        task = find_task(recipe.task)
+        original = load(source, task.auto, revision=model.revision, head=task.head)
         folder = Path(original.config.name_or_path)
         mark_pairs(original.config, pairs)
         save(original, context.out, tokenizer_files_from=folder)

@@ -169,7 +169,9 @@ def _quality(node: Fields, value: float) -> Quality:
     low, high = node.pair("ci95")
     stated = node.maybe_object("ratio")
     ratio = None if stated is None else (stated.number("value", above=0), *stated.pair("ci95", above=0))
-    return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high, ratio)
+    beside = node.maybe_object("beside")
+    more = {} if beside is None else {name: beside.object(name).number("value") for name in beside.value}
+    return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high, ratio, more)
 
 
 def _variants(lineage: Fields, assets: Fields) -> tuple[Variant, ...]:

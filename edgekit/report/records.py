@@ -23,6 +23,8 @@ class Quality:
     """95% interval of the difference."""
     ratio: tuple[float, float, float] | None = None
     """The metric over the original's, with its 95% interval; None where it was not stated."""
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics by name."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from edgekit.report.format import (
     metric_value,
     metric_words,
     milliseconds,
+    percent,
     plural,
     short,
     span,
@@ -50,6 +51,7 @@ def variants_grid(facts: Facts) -> Grid:
         Column("speed-up", "vs stock"),
         Column(metric),
         Column("change", metric_unit(facts.quality)),
+        *(Column(name) for name in facts.quality.beside),
         Column("model", "MB", narrow=False),
         Column("total", "MB"),
         Column("peak", "MB", narrow=False),
@@ -67,6 +69,10 @@ def variants_grid(facts: Facts) -> Grid:
                 Cell(metric_change(quality), metric_interval(quality) if quality.low != quality.high else "")
                 if quality
                 else NOTHING,
+                *(
+                    Cell(percent(quality.beside[name])) if quality and name in quality.beside else NOTHING
+                    for name in facts.quality.beside
+                ),
                 Cell(megabytes(variant.file_mb)) if variant.file_mb else NOTHING,
                 Cell(megabytes(variant.total_mb)) if variant.total_mb else NOTHING,
                 Cell(f"{variant.peak_mb:.0f}") if variant.peak_mb else UNMEASURED,

@@ -36,7 +36,8 @@ class Encoded:
     windows: list[Window]
     """All of them, in order of rows."""
     labels: list[np.ndarray]
-    """int64 for each window: one label (), one for each token (length,), or a start and an end (2,)."""
+    """For each window, int64: one label (), one for each token (length,), a start and an end (2,), or 1 for each label that applies and
+    0 for the others (k,). float32: a number (), NaN for none."""
     pad_id: int
 
     @property
@@ -63,7 +64,7 @@ class Encoded:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def wanted(self, chosen: np.ndarray) -> torch.Tensor:
-        """Labels of the windows numbered `chosen`, int64 (b,), (b, 2), or (b, longest) with -1 for padding."""
+        """Labels of the windows numbered `chosen`, (b,), (b, 2), (b, k), or (b, longest) with -1 for padding."""
         import torch
 
         picked = [self.labels[index] for index in chosen]
@@ -101,7 +102,7 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     for row, inputs_of_row in zip(rows, inputs, strict=True):
         for windows in inputs_of_row:
             try:
-                labels += [np.asarray(label, dtype=np.int64) for label in task.labels(row, windows, index)]
+                labels += [np.asarray(label) for label in task.labels(row, windows, index)]
             except KeyError as fault:
                 unknown.add(str(fault.args[0]))
     if unknown:

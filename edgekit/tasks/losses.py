@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "draw_class", "draw_direction", "draw_span", "hard_class", "hard_direction", "hard_span", "soft_class", "soft_direction",
-    "soft_span",
+    "draw_class", "draw_direction", "draw_labels", "draw_span", "has_label", "hard_class", "hard_direction", "hard_labels", "hard_span",
+    "soft_class", "soft_direction", "soft_labels", "soft_span",
 ]  # fmt: skip
 
 MASKED_LOGIT = -1e4
@@ -54,6 +54,48 @@ def draw_class(output: torch.Tensor, mask: torch.Tensor, generator: torch.Genera
     probabilities = torch.softmax(output, dim=-1)
     drawn = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)[:, 0].reshape(output.shape[:-1])
     return drawn if output.ndim == 2 else torch.where(mask.bool(), drawn, -1)
+
+
+def hard_labels(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over labels of the binary cross-entropy of each, as transformers trains `multi_label_classification`.
+
+    `labels` (b, k): 1 where the label applies, 0 where it does not, -1 where nothing is known.
+    """
+    import torch.nn.functional as F  # noqa: N812
+
+    each = F.binary_cross_entropy_with_logits(output, labels.clamp(min=0).to(output.dtype), reduction="none")
+    return (each * (labels >= 0)).mean(dim=-1)
+
+
+def soft_labels(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """T^2 KL of each label's two outcomes at temperature T, mean over labels and windows.
+
+    One binary problem a label: Yang et al. 2023, "Multi-Label Knowledge Distillation" (arXiv 2308.06453), section 3.2, equation 3.
+    """
+    ours, theirs = (_outcomes(logits / temperature) for logits in (student, teacher))
+    return temperature**2 * _divergence(ours, theirs)
+
+
+def _outcomes(logits: torch.Tensor) -> torch.Tensor:
+    """(b, k) of a sigmoid -> (b k, 2) of the softmax that is the same."""
+    import torch
+
+    return torch.stack((logits, torch.zeros_like(logits)), dim=-1).flatten(0, -2)
+
+
+def draw_labels(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each label applies with its own probability."""
+    import torch
+
+    return torch.bernoulli(torch.sigmoid(output), generator=generator).long()
+
+
+def has_label(labels: torch.Tensor) -> torch.Tensor:
+    """bool (b,): whether each window, or any token of it, has a label."""
+    known = ~labels.isnan() if labels.is_floating_point() else labels >= 0
+    return known.flatten(1).any(dim=1) if labels.ndim > 1 else known
 
 
 def hard_span(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -5,9 +5,12 @@ Shapes: b windows in a batch, s tokens of the longest of them, k numbers a windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from edgekit.models.heads import HeadKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
     from edgekit.runtime.tokenise import Window
 
-__all__ = ["DecoderTask", "EncoderTask", "Kind", "Task"]
+__all__ = ["DecoderTask", "EncoderTask", "Kind", "Task", "metrics_beside"]
 
 Kind = Literal["encoder", "decoder"]
 
@@ -30,7 +33,7 @@ class EncoderTask:
     kind: ClassVar[Literal["encoder"]] = "encoder"
 
     name: str
-    """Name in recipes; one of optimum's task names."""
+    """Name in recipes; optimum's or the hub's, where they have one for it."""
     title: str
     """What the model answers, for people."""
     columns: tuple[str, ...]
@@ -69,6 +72,14 @@ class EncoderTask:
     """Whether training rows hold labels; otherwise the teacher alone says what to learn."""
     alone: str = ""
     """Name of the metric on rows of a single `text`, compared with the original's own outputs; empty where such rows are no data."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Column -> the kind of its values (`edgekit.data.columns`), where its name does not say it."""
+    head: HeadKind = "classes"
+    """What the outputs of a sequence classification head mean to the task."""
+    thresholds: bool = False
+    """Whether an output applies from a score on, which is chosen on validation rows (`edgekit.tasks.threshold`)."""
+    beside: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
+    """Further metrics of the same evidence, by name."""
 
     version: int = 0
     """Raised whenever the windows, labels or evidence of existing rows change: stages that read them are made again then."""
@@ -96,6 +107,10 @@ class DecoderTask:
     alone: ClassVar[Literal[""]] = ""
     """Rows of a single `text` are what its own metric is for."""
     version: ClassVar[Literal[0]] = 0
+    kinds: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    head: ClassVar[Literal["classes"]] = "classes"
+    thresholds: ClassVar[Literal[False]] = False
+    beside: ClassVar[Mapping[str, Callable[[np.ndarray], float]]] = MappingProxyType({})
 
     name: str
     """Name in recipes; one of optimum's task names."""
@@ -131,3 +146,11 @@ class DecoderTask:
 
 Task: TypeAlias = EncoderTask | DecoderTask
 """Told apart by `kind`; what both have is what training, rows and scores need of any task."""
+
+
+def metrics_beside(task: Task, original: np.ndarray, other: np.ndarray) -> JsonObject:
+    """{"beside": ...}: further metrics of the same evidence of the original and of another model; nothing of a task without any."""
+    found: JsonObject = {
+        name: {"original": measure(original), "value": measure(other)} for name, measure in task.beside.items()
+    }
+    return {"beside": found} if found else {}

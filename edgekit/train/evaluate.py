@@ -11,7 +11,8 @@ import torch
 from edgekit.models.device import feed_to
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import Task
-from edgekit.tasks.encode import Encoded, batches, score_of
+from edgekit.tasks.encode import Encoded, batches
+from edgekit.tasks.threshold import quality_on
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +42,7 @@ def outputs_of(model: PreTrainedModel, task: Task, data: Encoded, batch: int = 6
 
 def quality_of(model: PreTrainedModel, task: Task, data: Encoded, rows: Sequence[JsonObject], labels: list[str]) -> float:
     """The task's metric of `model` on `rows`, encoded as `data`."""
-    return task.reduce(score_of(task, outputs_of(model, task, data), data, rows, labels))
+    return quality_on(task, outputs_of(model, task, data), data, rows, labels)
 
 
 def text_log_probabilities(model: PreTrainedModel, data: Encoded, batch: int = 8) -> np.ndarray:

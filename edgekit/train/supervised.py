@@ -36,6 +36,7 @@ def train_from_scratch(
     import torch
 
     from edgekit.models.checkpoint import save
+    from edgekit.models.heads import mark_head
     from edgekit.train.from_scratch import learn_bpe, learn_wordpiece, new_bert, new_llama
     from edgekit.train.loop import Hyperparameters
 
@@ -50,6 +51,7 @@ def train_from_scratch(
         labels, pairs = labels_in(rows) if kind.named else None, pairs_in(rows)
         model = new_bert(kind.auto, new, vocabulary, max_length, labels=labels, pairs=kind.pairs or pairs)
         mark_pairs(model.config, pairs)
+        mark_head(model.config, kind.head)
     save(model, scratch / "start", tokenizer_files_from=scratch)
     plan = Hyperparameters(new.epochs, new.batch, new.learning_rate)
     return _train_on_labels(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
@@ -69,7 +71,7 @@ def finetune(
     from edgekit.train.loop import Hyperparameters
 
     kind = _supervised(task, "finetune")
-    model = load(source, kind.auto, new_head=labels_in(rows) if kind.named else [])
+    model = load(source, kind.auto, new_head=labels_in(rows) if kind.named else [], head=kind.head)
     mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
     settle(Path(model.config.name_or_path), scratch / "start", inputs=False)

@@ -175,6 +175,32 @@ def test_labels_that_are_none(tmp_path: Path, value: str) -> None:
     assert "'label'" in refused(tmp_path / "rows.jsonl", f'{{"text": "a", "label": {value}}}').what
 
 
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [('["b", "a"]', ["b", "a"]), ("[]", []), ('"a"', ["a"]), ("3", ["3"]), ("[2, 0]", ["2", "0"]), ('"[\\"a\\"]"', ["a"])],
+)
+def test_labels_of_which_any_number_apply(tmp_path: Path, value: str, labels: list[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{{"text": "a", "label": {value}}}')
+    assert read_rows(tmp_path / "rows.jsonl", COLUMNS, kinds={"label": "labels"}) == [{"text": "a", "label": labels}]
+    if value[0] == "[":
+        (tmp_path / "rows.csv").write_text('text,label\na,"' + value.replace('"', '""') + '"\n')
+        assert read_rows(tmp_path / "rows.csv", COLUMNS, kinds={"label": "labels"}) == [{"text": "a", "label": labels}]
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ('"a;b"', "may be several labels"), ('"a, b"', "may be several labels"), ("[0, 1, 0]", "twice"), ("[0.0, 1.0]", "0 or 1 for each"),
+        ("null", "JSON list"), ('"[\'a\']"', "JSON list"), ('["a", ""]', "is empty"), ("{}", "JSON list"), ("1.5", "JSON list"),
+    ],
+)  # fmt: skip
+def test_labels_that_might_be_others_are_refused(tmp_path: Path, value: str, what: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{{"text": "a", "label": {value}}}')
+    with pytest.raises(BadInput, match="'label'") as caught:
+        read_rows(tmp_path / "rows.jsonl", COLUMNS, kinds={"label": "labels"})
+    assert what in caught.value.what
+
+
 def test_class_labels_of_parquet_become_names(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     labels = datasets.ClassLabel(names=["off", "on"])

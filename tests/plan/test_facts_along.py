@@ -161,10 +161,10 @@ def test_a_student_of_its_own_is_what_the_next_steps_compress() -> None:
 def test_a_new_head_has_no_labels_yet(tiny_model: Path) -> None:
     tuned = recipe("text-classification", [], id=str(tiny_model), finetune={"epochs": 1})
     plain, facts = original_facts(recipe("text-classification", []), str(tiny_model)), original_facts(tuned, str(tiny_model))
-    assert plain.labels and facts.labels is None
+    assert plain.labels and plain.head and facts.labels is None and facts.head is None
     assert set(facts.modules or ()) > set(plain.modules or ()) >= {"classifier"}
     assert all(
         getattr(plain, field.name) == getattr(facts, field.name)
         for field in fields(plain)
-        if field.name not in ("labels", "modules")
+        if field.name not in ("labels", "head", "modules")
     )

@@ -9,12 +9,16 @@ import torch
 from edgekit.tasks import EncoderTask, find_task, task_names
 from edgekit.tasks.losses import (
     draw_class,
+    draw_labels,
     draw_span,
     hard_class,
     hard_direction,
+    hard_labels,
     hard_span,
+    has_label,
     soft_class,
     soft_direction,
+    soft_labels,
     soft_span,
 )
 
@@ -49,6 +53,19 @@ def test_unlabelled_tokens_all_count() -> None:
     far[1, 2:] = 99.0
     one, other = (soft_class(part, teacher, none, MASK, 1.0) for part in (student, far))
     assert one.item() == pytest.approx(other.item()), "padding does not count"
+
+
+def test_labels_of_which_any_number_apply() -> None:
+    output, teacher = (torch.from_numpy(GENERATOR.normal(size=(3, 4))) for _ in range(2))
+    labels = torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0], [-1, -1, -1, -1]])
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(output[:2], labels[:2].double(), reduction="none").mean(dim=1)
+    assert hard_labels(output, labels, MASK).tolist() == pytest.approx([*wanted.tolist(), 0.0])
+    p, q = (torch.sigmoid(logits / 2).numpy() for logits in (teacher, output))
+    each = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    assert soft_labels(output, teacher, labels, MASK, 2.0).item() == pytest.approx(4 * each.mean())
+    drawn = torch.stack([draw_labels(teacher, MASK, torch.Generator().manual_seed(seed)) for seed in range(600)])
+    assert torch.allclose(drawn.double().mean(dim=0), torch.sigmoid(teacher), atol=0.09)
+    assert has_label(labels).tolist() == [True, True, False]
 
 
 def test_spans_look_at_real_tokens_alone() -> None:

@@ -22,6 +22,7 @@ FOLDER = Path(edgekit.tasks.__file__).parent
 LABELS = ["O", "B-a"]
 ROWS: dict[str, dict[str, Any]] = {
     "text-classification": {"text": "a b", "label": "O"},
+    "multi-label-classification": {"text": "a b", "label": ["O"]},
     "token-classification": {"tokens": ["a", "b"], "tags": ["O", "B-a"]},
     "question-answering": {"question": "a", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},
     "feature-extraction": {"sentence1": "a", "sentence2": "b", "score": 0.5},

@@ -48,7 +48,7 @@ def starting_student(work: Work, settings: Settings, task: Task) -> Student:
     """
     if settings.student is not None:
         folder = other_checkpoint(work, settings.student, task, "student")
-        return Student(load(folder, task.auto), folder, None)
+        return Student(load(folder, task.auto, head=task.head), folder, None)
     model, kept = load(work.source, task.auto), None
     layers = starting_layers(settings, layer_count(model))
     if settings.narrows:

@@ -82,7 +82,7 @@ class Teacher:
             BadInput: teacher and student differ in labels or, where tokens are compared, in tokens; a layer that does not
                 exist.
         """
-        model = load(checkpoint, task.auto)
+        model = load(checkpoint, task.auto, head=task.head)
         theirs = [model.config.id2label[number] for number in range(model.config.num_labels)]
         if task.named and sorted(theirs) != sorted(labels):
             raise BadInput("teacher and student have different labels", where=f"compress, distill ({checkpoint})")

@@ -41,7 +41,7 @@ def unlabelled_rows(folder: Path, like: dict[str, JsonValue], most: int) -> list
     path = folder / "unlabelled.jsonl"
     if not path.is_file():
         raise BadInput("unlabelled rows are asked for, but [data] names none", where="compress, distill, unlabelled")
-    if "question" in like or "text_pair" in like:
+    if {"question", "text_pair", "query"} & set(like):
         raise BadInput("a text alone is no pair of texts", where="compress, distill, unlabelled")
     with path.open(encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(most), strict=False)]

@@ -25,6 +25,7 @@ from edgekit.compress.distillation.settings import Settings, layer_faults
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
+from edgekit.models.heads import CLASSIFIER
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
@@ -151,7 +152,11 @@ def _checkpoint_faults(settings: Settings, context: StepContext) -> list[str]:
     faults = []
     ours = context.original.labels if context.task.named and context.recipe.model.finetune is None else None
     for setting, name in [("student", settings.student), *(("teachers", teacher) for teacher in settings.teachers)]:
-        labels = None if name is None else context.checkpoint(name).labels
+        if name is None:
+            continue
+        head, labels = context.checkpoint(name).head, context.checkpoint(name).labels
+        if head is not None and context.task.auto == CLASSIFIER and (fault := head.fault(context.task.head)):
+            faults.append(f"{setting}: {name}: {fault}")
         if not labels or not ours:
             continue
         if sorted(labels) != sorted(ours):

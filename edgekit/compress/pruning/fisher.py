@@ -20,6 +20,7 @@ from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
 from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.shapes import LayerShape
 from edgekit.tasks import EncoderTask
+from edgekit.tasks.losses import has_label
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -114,7 +115,7 @@ def _labels(
     """`labels`, where windows have none drawn from the outputs; all on the CPU, whose random draws a seed fixes."""
     if labels is None or not task.supervised:
         return task.draw(output, mask, generator)
-    known = (labels >= 0).flatten(1).any(dim=1) if labels.ndim > 1 else labels >= 0
+    known = has_label(labels)
     if bool(known.all()):
         return labels
     drawn = task.draw(output, mask, generator)

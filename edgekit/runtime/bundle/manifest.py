@@ -21,7 +21,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Asset", "Calibration", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts", "TensorFacts",
+    "Asset", "Beside", "Calibration", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts", "TensorFacts",
     "TokenizerFacts", "Variant", "Versions", "parse_manifest",
 ]  # fmt: skip
 
@@ -152,6 +152,14 @@ class Greedy:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A further metric of the original and of the packed model."""
+
+    original: float
+    value: float
+
+
+@dataclass(frozen=True)
 class Quality:
     """The metric of the packed model and of the original, in float32, on the same test rows."""
 
@@ -170,6 +178,8 @@ class Quality:
     ratio: Interval | None = field(default=None, metadata=OMITTED)
     """Of 1/perplexity: the bundle's as a share of the original's."""
     greedy: Greedy | None = field(default=None, metadata=OMITTED)
+    beside: Mapping[str, Beside] | None = field(default=None, metadata=OMITTED)
+    """Further metrics by name."""
     scored_on: str | None = field(default=None, metadata=OMITTED)
     """Execution provider whose kernels the bundle was scored with, where they are not its own."""
 
@@ -218,6 +228,8 @@ class Manifest:
     """Versions of the packages that made it."""
     generation: Generation | None = field(default=None, metadata=OMITTED)
     """What a language model's answers need; None for every other task."""
+    threshold: float | None = field(default=None, metadata={**OMITTED, **within(0.0, 1.0)})
+    """Score from which a label applies, where each has a score of its own; None for every other task."""
 
     @property
     def segments(self) -> bool:
@@ -371,6 +383,8 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         yield "the variant's provider is not the target's"
     if (manifest.generation is not None) != (manifest.task == "text-generation"):
         yield f"edgekit.generation: {'unknown' if manifest.generation else 'missing'} for the task {manifest.task!r}"
+    if (manifest.threshold is not None) != (manifest.task == "multi-label-classification"):
+        yield f"edgekit.threshold: {'missing' if manifest.threshold is None else 'unknown'} for the task {manifest.task!r}"
     if (generation := manifest.generation) is not None:
         ids = [number for number in (*generation.eos, generation.bos) if number is not None]
         if any(number >= manifest.vocabulary for number in ids):

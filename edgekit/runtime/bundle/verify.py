@@ -78,4 +78,6 @@ def said(answer: Mapping[str, Any]) -> Any:
     """An answer without its scores, which carry rounding: what must be the same everywhere."""
     if isinstance(answer.get("entities"), list):
         return [[entity["label"], entity["start"], entity["end"]] for entity in answer["entities"]]
+    if isinstance(answer.get("labels"), list):
+        return sorted(item["label"] for item in answer["labels"])
     return answer.get("label")

@@ -16,7 +16,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["Asked", "Output", "Processor", "finite", "one_text", "processor", "softmax", "trimmed"]
+__all__ = ["Asked", "Output", "Processor", "finite", "one_text", "processor", "sigmoid", "softmax", "trimmed"]
 
 
 A_co = TypeVar("A_co", covariant=True)
@@ -31,8 +31,8 @@ class Asked:
 
     labels: Sequence[str] = ()
     """Names of the outputs, in order."""
-    threshold: float = 0.5
-    """Score from which a label applies, where several may."""
+    threshold: float | None = None
+    """Score from which a label applies; None where exactly one does, or the outputs are no labels."""
     top_k: int = 1
     """How many alternatives the answer lists."""
     item: object = None
@@ -83,6 +83,8 @@ class Processor(Generic[A]):
     """An answer as one line for a terminal."""
     outputs: tuple[Output[A], ...]
     """The named outputs of the Open Inference Protocol that a server gives."""
+    lists: Literal["nothing", "best", "all"] = "nothing"
+    """Which labels a server lists where nobody asks for a number of them (`top_k`): "nothing" for tasks that rank none."""
     texts: Callable[[bool | None], tuple[tuple[str, ...], tuple[str, ...]]] = one_text
     """Whether the model reads pairs of texts (None: either) -> names of texts that an input (must have, may have)."""
 
@@ -113,6 +115,12 @@ def finite(outputs: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(outputs).all():
         raise CheckFailed(f"the model gave NaN or Inf instead of {what}")
     return outputs
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probability of each by itself."""
+    result: np.ndarray = np.exp(-np.logaddexp(0.0, -logits))
+    return result
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

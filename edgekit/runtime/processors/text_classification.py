@@ -84,4 +84,5 @@ PROCESSOR = Processor(
         TRUNCATED,
     ),
     texts=texts,
+    lists="best",
 )

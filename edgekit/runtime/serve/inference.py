@@ -13,6 +13,7 @@ from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
+from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.message import Refusal, Request, Response, check_names, json_response, parse_json
 from edgekit.runtime.serve.tasks import columns, input_names, items_of, outputs_of
 from edgekit.runtime.serve.tensors import read_texts, write_columns
@@ -83,9 +84,10 @@ def parse_infer(request: Request, model: Model, batch: int) -> InferRequest:
     top_k, sampling = 1, None
     if model.language is not None:
         sampling = _sampling(parameters)
-    elif model.bundle.manifest.task == "text-classification":
+    elif (lists := processor(model.bundle.manifest.task).lists) != "nothing":
         check_names(parameters, ("top_k",), "parameters")
-        value, labels = parameters.get("top_k", 1), len(model.bundle.manifest.labels)
+        labels = len(model.bundle.manifest.labels)
+        value = parameters.get("top_k", 1 if lists == "best" else labels)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= labels:
             raise Refusal(400, f"top_k {str(value)[:40]} is not a whole number from 1 to {labels}", where="parameters")
         top_k = value

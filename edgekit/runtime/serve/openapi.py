@@ -8,6 +8,7 @@ from edgekit import __version__
 from edgekit.runtime.generate.sample import LONGEST_STOP, MOST_STOPS, RANGES
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
+from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COMPLETION
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.tasks import input_names, outputs_of
@@ -128,7 +129,7 @@ def _infer(model: Model, limits: Limits) -> JsonObject:
     )  # fmt: skip
     if model.language is not None:
         parameters = {**{name: _range(name) for name in RANGES}, "stop": _stop()}
-    elif model.bundle.manifest.task == "text-classification":
+    elif processor(model.bundle.manifest.task).lists != "nothing":
         parameters = {"top_k": {"type": "integer", "minimum": 1, "maximum": len(model.bundle.manifest.labels)}}
     else:
         parameters = {}
