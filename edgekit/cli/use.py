@@ -42,7 +42,8 @@ def verify(
 def run(
     bundle: BundlePath,
     text: Annotated[
-        list[str] | None, typer.Argument(help="Texts, or JSON objects for tasks that read several; none: standard input.")
+        list[str] | None,
+        typer.Argument(help="Texts, or JSON objects for tasks that read several, or words; none: standard input."),
     ] = None,
     top_k: Annotated[
         int | None,

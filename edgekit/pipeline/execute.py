@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +28,13 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def run_stages(stages: Iterable[Stage], build: Path, show: Show) -> Finished:
+def run_stages(
+    stages: Iterable[Stage], build: Path, show: Show, check: Callable[[Stage, Artifact], None] = lambda stage, artifact: None
+) -> Finished:
     """Produce every one of `stages` that the store does not hold.
 
     What another run is making is put off as long as there is something else to do, so that exports side by side share the work.
+    `check` sees each artifact, made now or before, as soon as it is there; what it raises ends the run.
     """
     artifacts: dict[str, Artifact] = {}
     made_now: set[str] = set()
@@ -52,6 +55,7 @@ def run_stages(stages: Iterable[Stage], build: Path, show: Show) -> Finished:
             made_now.add(key)
             show.line(f"  {count - len(waiting):2}/{count}  {stage.title:<58} {artifact.seconds:7.1f} s")
         artifacts[key] = artifact
+        check(stage, artifact)
     return Finished(artifacts, frozenset(made_now))
 
 

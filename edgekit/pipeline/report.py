@@ -11,7 +11,7 @@ from edgekit.pipeline.folder import LINEAGE
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["missed_budgets", "result_folders", "tables", "write_reports"]
+__all__ = ["missed_budgets", "nothing_to_lose", "result_folders", "tables", "write_reports"]
 
 
 def result_folders(build: Path) -> list[Path]:
@@ -56,3 +56,10 @@ def missed_budgets(folder: Path) -> list[str]:
     from edgekit.report.verdicts import budgets
 
     return [f"{item.what}: {item.found}, asked was {item.asked}" for item in budgets(read_facts(folder)) if item.met is False]
+
+
+def nothing_to_lose(metric: str, original: float) -> bool:
+    """Whether an original of this quality says nothing of what is made of it."""
+    from edgekit.report.verdicts import nothing_to_lose as judged
+
+    return judged(metric, original)

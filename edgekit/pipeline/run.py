@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from edgekit.config.target import best_target
+from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
 from edgekit.pipeline.folder import ARCHIVE, LINEAGE, REPORT, lay_out
 from edgekit.pipeline.lineage import lineage_of
 from edgekit.pipeline.measure import bench_result, is_measured
 from edgekit.pipeline.pack_stage import PACKED, pack_stage
-from edgekit.pipeline.report import missed_budgets, write_reports
+from edgekit.pipeline.report import missed_budgets, nothing_to_lose, write_reports
 from edgekit.plan.make import make_plan
-from edgekit.plan.plan import Plan, TargetPlan, host_facts
+from edgekit.plan.plan import BASELINE, Plan, TargetPlan, host_facts
 from edgekit.progress import Show
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.store import Stage, write_atomically
+from edgekit.store import Artifact, Stage, write_atomically
+from edgekit.tasks import find_task
 
 __all__ = ["Result", "export", "run_recipe"]
 
@@ -75,13 +79,36 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     build.mkdir(parents=True, exist_ok=True)
     packs = [pack_stage(plan, item, host_facts(host)) for item in plan.targets]
     stages = {stage.key: stage for item, pack in zip(plan.targets, packs, strict=True) for stage in (*plan.stages(item), pack)}
-    finished = run_stages(stages.values(), build, show)
+    finished = run_stages(stages.values(), build, show, _original_check(plan))
     if rank():
         return []
     return [
         _finish(plan, item, pack, finished, build, measure=measure, show=show)
         for item, pack in zip(plan.targets, packs, strict=True)
     ]
+
+
+def _original_check(plan: Plan) -> Callable[[Stage, Artifact], None]:
+    """Ends a run with `max_quality_drop` whose original has no quality to lose: a budget that any model would keep.
+
+    The original's score is the first thing that a plan needs after the original itself, so this is told before anything is compressed.
+    """
+    scores = {item.variants[BASELINE].score.key for item in plan.targets}
+
+    def check(stage: Stage, artifact: Artifact) -> None:
+        if stage.key not in scores or plan.recipe.accept.max_quality_drop is None:
+            return
+        quality, rows = cast("float", artifact.metrics["quality"]), cast("int", artifact.metrics["n"])
+        if nothing_to_lose(find_task(plan.recipe.task).metric, quality):
+            raise CheckFailed(
+                f"the original itself scores {quality:.2%} on the {rows:,} test rows: there is no quality to lose, and max_quality_drop "
+                "would hold for any model",
+                where=plan.name,
+                fix="see whether the rows' labels are those of the model, and the tokenizer is the one that it was trained with; without a "
+                "quality to keep, leave max_quality_drop out",
+            )
+
+    return check
 
 
 def _finish(plan: Plan, item: TargetPlan, pack: Stage, finished: Finished, build: Path, *, measure: bool, show: Show) -> Result:

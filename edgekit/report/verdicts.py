@@ -11,6 +11,7 @@ from edgekit.report.format import (
     metric_change,
     metric_interval,
     milliseconds,
+    percent,
     plural,
     times,
     times_interval,
@@ -18,7 +19,7 @@ from edgekit.report.format import (
 from edgekit.report.measured import Ratio
 from edgekit.report.records import Quality
 
-__all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "speedup"]
+__all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "nothing_to_lose", "speedup"]
 
 BUSY = 0.05
 """Two measurements of block times this far apart are named: on two cores they were 1 to 2% apart, with twice as much work as cores up to 18%."""
@@ -104,11 +105,22 @@ def budgets(facts: Facts) -> list[Budget]:
 
 def _quality_budget(name: str, limit: float, quality: Quality) -> Budget:
     """Points of the metric; of a perplexity its relative rise, as points of its inverse shrink with the model's uncertainty."""
-    share = round(limit * 100, 6)
+    share, original = round(limit * 100, 6), quality.value - quality.difference
+    if nothing_to_lose(quality.metric, original):
+        asked, found = f"at most {plural(share, 'point')}", f"the original scores {percent(original)}: there is nothing to lose"
+        return Budget(name, f"{quality.metric} lost", asked, found, False)
     found = f"{metric_change(quality)}{'%' if is_perplexity(quality) else ' points'} ({metric_interval(quality)})"
     if is_perplexity(quality) and quality.ratio is not None:
         return Budget(name, "perplexity gained", f"at most {share:g}%", found, 1 / quality.ratio[0] - 1 <= limit)
     return Budget(name, f"{quality.metric} lost", f"at most {plural(share, 'point')}", found, -quality.difference <= limit)
+
+
+def nothing_to_lose(metric: str, original: float) -> bool:
+    """Whether an original of this quality, 0.00% or a correlation below 0, says nothing of what is made of it.
+
+    The labels of the rows are not the model's then, or its tokenizer is another one. A perplexity has no such value.
+    """
+    return original <= 0 if metric == "1/perplexity" else round(original, 4) <= 0
 
 
 def cautions(facts: Facts) -> list[Caution]:

@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "text",
                 nargs="*",
-                help='texts, or objects such as \'{"question": ..., "context": ...}\'; without any, lines of standard input',
+                help='texts, or objects such as \'{"question": ..., "context": ...}\' or \'{"words": ["we", "went"]}\'; without any, lines of '
+                "standard input",
             )
             command.add_argument(
                 "--top-k", type=int, help="how many labels to show; of a language model, from how many tokens to draw"

@@ -85,3 +85,14 @@ def test_the_budget_of_a_perplexity_is_its_relative_rise(tmp_path: Path, limit: 
     assert budget.found == "+2.50% (+2.04 to +3.09)"
     (other,) = budgets(replace(facts, quality=replace(quality, metric="accuracy", ratio=None)))
     assert other.met is True and other.what == "accuracy lost" and other.found == "-0.20 points (-0.25 to -0.15)"
+
+
+@pytest.mark.parametrize(("metric", "original", "met"), [
+    ("span F1", 0.0, False), ("accuracy", 0.00004, False), ("Spearman", -0.2, False), ("span F1", 0.002, True), ("1/perplexity", 0.00001, True),
+])  # fmt: skip
+def test_a_budget_of_nothing_is_not_met(tmp_path: Path, metric: str, original: float, met: bool) -> None:
+    quality = Quality(metric, original, 80, 0.0, 0.0, 0.0)
+    facts = replace(read_facts(write_result(tmp_path)), quality=quality, accept={"max_quality_drop": 1.0})
+    (budget,) = budgets(facts)
+    assert budget.met is met
+    assert ("there is nothing to lose" in budget.found) == (not met)

@@ -87,6 +87,8 @@ class Processor(Generic[A]):
     """Which labels a server lists where nobody asks for a number of them (`top_k`): "nothing" for tasks that rank none."""
     texts: Callable[[bool | None], tuple[tuple[str, ...], tuple[str, ...]]] = one_text
     """Whether the model reads pairs of texts (None: either) -> names of texts that an input (must have, may have)."""
+    words: bool = False
+    """Whether an input may be ready-made words, {"words": [...]}, instead of a text."""
 
 
 def processor(task: str) -> Processor[JsonObject]:

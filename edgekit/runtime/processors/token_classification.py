@@ -130,4 +130,4 @@ def _list(name: str) -> Output[Tagged]:
     return Output(name, "BYTES", 1, lambda answer: json.dumps(answer.get(name, []), ensure_ascii=False))
 
 
-PROCESSOR = Processor(prepare, answer, line, outputs=(_list("entities"), _list("words"), _list("tags"), TRUNCATED))
+PROCESSOR = Processor(prepare, answer, line, outputs=(_list("entities"), _list("words"), _list("tags"), TRUNCATED), words=True)

@@ -15,7 +15,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.message import Refusal, Request, Response, check_names, json_response, parse_json
-from edgekit.runtime.serve.tasks import columns, input_names, items_of, outputs_of
+from edgekit.runtime.serve.tasks import WORDS, columns, input_names, items_of, outputs_of, takes_words
 from edgekit.runtime.serve.tensors import read_texts, write_columns
 
 __all__ = ["HEADER", "VERSION", "InferRequest", "answer_response", "model_metadata", "parse_infer"]
@@ -113,6 +113,12 @@ def answer_response(model: Model, request: InferRequest, answers: Sequence[JsonO
 def _inputs(given: object, model: Model, batch: int, blob: memoryview) -> dict[str, list[str | bytes]]:
     """The texts of each input tensor, the same number each, in the task's order."""
     needed, optional = input_names(model)
+    if (
+        isinstance(given, list)
+        and takes_words(model)
+        and any(isinstance(one, dict) and one.get("name") == WORDS for one in given)
+    ):
+        needed, optional = (WORDS,), ()
     if not isinstance(given, list) or not given:
         raise Refusal(400, "no input tensors", where="inputs", fix=f"send {', '.join(needed)}")
     if len(given) > len(needed) + len(optional):

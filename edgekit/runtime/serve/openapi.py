@@ -11,7 +11,7 @@ from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COMPLETION
 from edgekit.runtime.serve.limits import Limits
-from edgekit.runtime.serve.tasks import input_names, outputs_of
+from edgekit.runtime.serve.tasks import WORDS, input_names, outputs_of, takes_words
 
 __all__ = ["openapi"]
 
@@ -117,9 +117,10 @@ def _infer(model: Model, limits: Limits) -> JsonObject:
     """The request; that `shape` and `data` agree cannot be said in a schema."""
     needed, optional = input_names(model)
     names = [output.name for output in outputs_of(model.bundle.manifest.task)]
+    words = {"description": f"{WORDS}, instead of text: each a JSON list of ready-made words."} if takes_words(model) else {}
     tensor = _object(
         {
-            "name": {"enum": [*needed, *optional]},
+            "name": {"enum": [*needed, *optional, *([WORDS] if words else [])], **words},
             "datatype": {"const": "BYTES"},
             "shape": {"type": "array", "prefixItems": [{"type": "integer", "minimum": 1, "maximum": limits.batch}, {"const": 1}],
                       "items": False, "minItems": 1, "maxItems": 2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,10 @@ from edgekit.runtime.serve.message import Refusal
 from edgekit.runtime.serve.tensors import Column
 from edgekit.runtime.serve.worker import Steps
 
-__all__ = ["ItemAnswer", "columns", "input_names", "items_of", "outputs_of", "steps"]
+__all__ = ["WORDS", "ItemAnswer", "columns", "input_names", "items_of", "outputs_of", "steps", "takes_words"]
+
+WORDS = "words"
+"""The input that stands for `text` where a task takes ready-made words: a JSON list of them for each item."""
 
 
 class ItemAnswer(NamedTuple):
@@ -30,11 +34,32 @@ def input_names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return processor(model.bundle.manifest.task).texts(model.tokenise.pairs)
 
 
+def takes_words(model: Model) -> bool:
+    """Whether a request may hold `WORDS` instead of the texts."""
+    return processor(model.bundle.manifest.task).words
+
+
 def items_of(inputs: Mapping[str, Sequence[str | bytes]]) -> list[object]:
-    """An input of the task for each row of the named texts."""
+    """An input of the task for each row of the named texts.
+
+    Raises:
+        Refusal: 400 for words that are no JSON list.
+    """
+    if set(inputs) == {WORDS}:
+        return [{WORDS: _list_of(text, number)} for number, text in enumerate(inputs[WORDS])]
     if set(inputs) == {"text"}:
         return [*inputs["text"]]
     return [dict(zip(inputs, row, strict=True)) for row in zip(*inputs.values(), strict=True)]
+
+
+def _list_of(text: str | bytes, number: int) -> list[object]:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, list):
+        raise Refusal(400, "not a JSON list of words", where=f"{WORDS}[{number}]", fix='send "[\\"we\\", \\"went\\"]"')
+    return read
 
 
 def outputs_of(task: str) -> tuple[Output[JsonObject], ...]:
