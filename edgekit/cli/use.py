@@ -62,6 +62,12 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Language models: of the random choices.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Language models: the answer ends before this text.")] = None,
+    stop_token_id: Annotated[
+        list[int] | None, typer.Option(help="Language models: the answer ends before this token; may be given again.")
+    ] = None,
+    no_prefix_cache: Annotated[
+        bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
+    ] = False,
     chat: Annotated[
         bool | None, typer.Option("--chat/--raw", help="Language models: texts are messages, or beginnings to be gone on with.")
     ] = None,
@@ -76,8 +82,9 @@ def run(
     flags = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
+        "stop_token_ids": stop_token_id or None, "prefix_cache": False if no_prefix_cache else None,
     }  # fmt: skip
-    model = load(bundle)
+    model = load(bundle, prefix_cache=not no_prefix_cache)
     flags_set = given_flags(flags, model.bundle.manifest.task)
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
@@ -105,6 +112,9 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_048_576,
     max_batch: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 64,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait for the model.")] = 64,
+    no_prefix_cache: Annotated[
+        bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
+    ] = False,
 ) -> None:
     """Answer over HTTP: Open Inference Protocol v2, OpenAI's routes where the task fits, /metrics."""
     from edgekit.runtime.serve.command import serve_bundle
@@ -117,5 +127,5 @@ def serve(
             f"{fault.name} is not installed", fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve"
         ) from None
     limits = Limits(body=max_body, batch=max_batch, queue=max_queue)
-    if serve_bundle(bundle, transport, host=host, port=port, limits=limits):
+    if serve_bundle(bundle, transport, host=host, port=port, limits=limits, prefix_cache=not no_prefix_cache):
         raise typer.Exit(1)

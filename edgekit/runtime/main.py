@@ -58,6 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--max-body", type=int, default=1_048_576, help="bytes of a request")
             command.add_argument("--max-batch", type=int, default=64, help="texts in a request")
             command.add_argument("--max-queue", type=int, default=64, help="requests that wait")
+            command.add_argument(
+                "--no-prefix-cache",
+                dest="prefix_cache",
+                action="store_false",
+                help="language models: read every prompt from its first token",
+            )
     asked = _parse(parser, verbs.choices, sys.argv[1:] if arguments is None else arguments)
     try:
         if asked.verb == "serve":
@@ -104,7 +110,8 @@ def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.serve.transport import serve
 
     limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue)
-    return 1 if serve_bundle(asked.bundle, serve, host=asked.host, port=asked.port, limits=limits) else 0
+    cut = serve_bundle(asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache)
+    return 1 if cut else 0
 
 
 def _do(asked: argparse.Namespace) -> tuple[Any, str]:
@@ -112,7 +119,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         from edgekit.runtime.model import load
         from edgekit.runtime.processors import processor
 
-        model = load(asked.bundle)
+        model = load(asked.bundle, prefix_cache=asked.prefix_cache is not False)
         given = given_flags(vars(asked), model.bundle.manifest.task)
         if model.language is not None:
             from edgekit.runtime.generate.command import run_language

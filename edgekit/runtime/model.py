@@ -72,8 +72,10 @@ class Model:
         return [self.session.run(None, one.feed())[0] for one in windows]
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Model:
+def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = True) -> Model:
     """Open the bundle at `path`, with every file hashed again and the chip checked.
+
+    `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
 
     Raises:
         BadInput: no sound bundle there.
@@ -90,22 +92,24 @@ def load(path: str | Path, *, threads: int | None = None) -> Model:
         config=manifest.variant.config,
     )
     if manifest.generation is not None:
-        return _language(bundle, session)
+        return _language(bundle, session, prefix_cache=prefix_cache)
     tokenise = load_tokeniser(
         bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=_pairs(bundle)
     )
     return Model(bundle, session, tokenise)
 
 
-def _language(bundle: Bundle, session: Any) -> Model:
+def _language(bundle: Bundle, session: Any, *, prefix_cache: bool) -> Model:
+    from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.model import language_model
 
     manifest = bundle.manifest
     assert manifest.generation is not None, "parse_manifest wants it for this task"
     template = manifest.generation.chat_template
     model = language_model(
-        session, manifest.generation, bundle.folder / manifest.tokenizer.file, bundle.folder / template if template else None
-    )
+        session, manifest.generation, bundle.folder / manifest.tokenizer.file, bundle.folder / template if template else None,
+        prefix_bytes=PREFIX_BYTES if prefix_cache else 0,
+    )  # fmt: skip
     if model.graph.vocabulary != manifest.vocabulary:
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))

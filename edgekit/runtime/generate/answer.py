@@ -49,7 +49,7 @@ class Answer:
     tokens: tuple[int, ...]
     """With the end token, if one ended it."""
     ended: str
-    """"stop" (an end token or a stop text), "length" (max_new_tokens), "context" (the context is full) or "interrupted"."""
+    """"stop" (an end or stop token, or a stop text), "length" (max_new_tokens), "context" (the context is full) or "interrupted"."""
     prompt_tokens: int
 
     def document(self) -> JsonObject:
@@ -80,9 +80,10 @@ class Row:
         """Most ids of prompt and answer."""
         self.over = False
         self._full = "length" if wanted <= generation.context else "context"
-        self._eos = frozenset(generation.eos)
         self._sampler = Sampler(sampling, prompt.ids, tokens, number)
         self._text, self._stops = Detokeniser(tokenizer, self.ids if prompt.goes_on else ()), Stops(sampling.stop)
+        named = (token for token, name in self._text.special.items() if name in sampling.stop)
+        self._ends = frozenset((*generation.eos, *sampling.stop_token_ids, *named))
 
     def push(self, logits: np.ndarray) -> Piece:
         """Choose the next token by its logits float32 (vocabulary,).
@@ -92,8 +93,8 @@ class Row:
         """
         token = self._sampler.choose(logits)
         self.ids.append(token)
-        end = token in self._eos
-        text = "" if end else self._stops.push(self._text.push(token))
+        end = token in self._ends
+        text = "" if end else self._stops.push(self._text.push(token), hidden=self._text.special.get(token, ""))
         if end or self._stops.found:
             return Piece(text + self._rest(), token, "stop")
         if len(self.ids) < self.limit:

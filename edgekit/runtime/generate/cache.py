@@ -96,34 +96,39 @@ def common(first: np.ndarray, second: np.ndarray) -> int:
 
 
 class Prefixes:
-    """Caches of earlier prompts with their answers, the latest last, at most `limit` bytes in all."""
+    """Caches of earlier prompts, the latest last, at most `limit` bytes in all; 0 keeps none.
+
+    Of each the first tokens are used, up to a multiple of the block that prompts are read in: what comes after, such as the answer, was
+    read by runs of other shapes, whose rounding could change the next answer. So an answer is the same whatever was asked before.
+    """
 
     def __init__(self, limit: int = PREFIX_BYTES) -> None:
         self.limit = limit
         self._kept: list[tuple[np.ndarray, Cache]] = []
+        """(ids read in whole blocks, the cache that begins with them)."""
         self._lock = Lock()
 
-    def begin(self, ids: np.ndarray, fresh: Cache, row: int = 0) -> None:
-        """Copy the longest kept prefix of `ids` (n,) into `row` of `fresh`; never all of it, since the last id is always run."""
+    def begin(self, ids: np.ndarray, fresh: Cache, block: int, row: int = 0) -> None:
+        """Copy the longest kept prefix of `ids` (n,) into `row` of `fresh`, in whole blocks; never all of it, since the last id is always run."""
         with self._lock:
             found = max(self._kept, key=lambda kept: common(kept[0], ids), default=None)
-            if found is not None and (shared := min(common(found[0], ids), len(ids) - 1)):
+            if found is not None and (shared := min(common(found[0], ids), len(ids) - 1) // block * block):
                 fresh.take(row, found[1], 0, shared)
 
-    def claim(self, ids: np.ndarray, capacity: int) -> Cache | None:
-        """A kept cache of one row whose tokens are a prefix of `ids` and that has `capacity`: handed over, not copied, with its length set."""
+    def claim(self, ids: np.ndarray, capacity: int, block: int) -> Cache | None:
+        """A kept cache of one row whose ids `ids` begins with and that has `capacity`: handed over, not copied, with its length set."""
         with self._lock:
             for index in reversed(range(len(self._kept))):
                 before, cache = self._kept[index]
-                if common(before, ids) == len(before) and cache.capacity >= capacity:
+                if common(before, ids) == len(before) and cache.capacity == capacity:
                     del self._kept[index]
-                    cache.lengths[0] = min(len(before), len(ids) - 1)
+                    cache.lengths[0] = min(len(before), len(ids) - 1) // block * block
                     return cache
         return None
 
-    def keep(self, ids: np.ndarray, cache: Cache) -> None:
-        """Keep `cache`, of one row, for the tokens of `ids` that it holds; the oldest caches are dropped beyond `limit`."""
-        held = ids[: int(cache.lengths[0])].copy()
+    def keep(self, ids: np.ndarray, cache: Cache, block: int) -> None:
+        """Keep `cache`, of one row, for as many whole blocks of the prompt `ids` as it holds; the oldest caches are dropped beyond `limit`."""
+        held = ids[: min(int(cache.lengths[0]), len(ids)) // block * block].copy()
         if not len(held) or cache.held > self.limit:
             return
         with self._lock:

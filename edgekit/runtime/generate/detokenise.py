@@ -28,7 +28,10 @@ class Detokeniser:
     def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
         """`before`: tokens that the text continues, such as a prompt's; without any, its leading space is stripped."""
         self.tokenizer = tokenizer
-        self._special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        self.special = {
+            number: str(token.content) for number, token in tokenizer.get_added_tokens_decoder().items() if token.special
+        }
+        """Names of the special tokens, which are no part of the text."""
         self._before: list[int] = list(before[-NEAR:])
         """Tokens whose text has been given; decoded before the next ones, which then do not start a text."""
         self._held: list[int] = []
@@ -37,7 +40,7 @@ class Detokeniser:
 
     def push(self, token: int) -> str:
         """The text that is complete with `token`; empty for special tokens and within a character or a run of byte tokens."""
-        if token in self._special or self.tokenizer.id_to_token(token) is None:
+        if token in self.special or self.tokenizer.id_to_token(token) is None:
             return ""
         self._held.append(token)
         if self._byte(token):
@@ -69,10 +72,17 @@ class Stops:
         self.stops = stops
         self.found = False
         self._held = ""
+        self._shown: list[bool] = []
+        """Whether each held character is part of the answer."""
 
-    def push(self, text: str) -> str:
-        """The text that is certain to come before any stop text; `found` is set once one is complete."""
-        self._held += text
+    def push(self, text: str, *, hidden: str = "") -> str:
+        """The text that is certain to come before any stop text; `found` is set once one is complete.
+
+        `hidden`: characters after it that stop texts are looked for in but that are no part of the answer, as the name of a special token
+        (transformers' `stop_strings` are looked for in them too).
+        """
+        self._held += text + hidden
+        self._shown += [True] * len(text) + [False] * len(hidden)
         # The first one to be complete if characters came one by one: boundaries of pieces must not matter.
         ends = [(start + len(stop), start) for stop in self.stops if (start := self._held.find(stop)) >= 0]
         if ends:
@@ -90,5 +100,6 @@ class Stops:
         return self._give(len(self._held))
 
     def _give(self, length: int, *, drop: bool = False) -> str:
-        text, self._held = self._held[:length], "" if drop else self._held[length:]
+        text = "".join(letter for letter, shown in zip(self._held[:length], self._shown, strict=False) if shown)
+        self._held, self._shown = ("", []) if drop else (self._held[length:], self._shown[length:])
         return text

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate.cache import Cache
-from edgekit.runtime.generate.graph import Graph
+from edgekit.runtime.generate.graph import CHUNK, Graph
 from edgekit.runtime.providers.cuda import graph_run
 from edgekit.runtime.providers.session import check_ids
 
@@ -228,4 +228,4 @@ class DeviceGraph(Graph):
 
 def on_device(graph: Graph, device: str = "cuda") -> DeviceGraph:
     """`graph`, of a session on the GPU, with its cache there."""
-    return DeviceGraph(graph.session, graph.vocabulary, graph.context, graph.dtype, graph.shapes, device)
+    return DeviceGraph(graph.session, graph.vocabulary, graph.context, graph.dtype, graph.shapes, block=CHUNK, device=device)

@@ -17,7 +17,11 @@ FLAGS: dict[str, tuple[Callable[[str], int | float], str]] = {
     "repetition_penalty": (float, "above 1: fewer repetitions"),
     "seed": (int, "of the random choices"),
 }
-"""Fields of Sampling; beside them --top-k, which other tasks have too, --stop, --chat and --raw."""
+"""Fields of Sampling; beside them --top-k, which other tasks have too, and those of FURTHER."""
+FURTHER = {"stop": "--stop", "stop_token_ids": "--stop-token-id", "chat": "--chat", "prefix_cache": "--prefix-cache"}
+"""Flags of another kind, by the name of their value."""
+OFF = {"chat": "--raw", "prefix_cache": "--no-prefix-cache"}
+"""The names of those that say no."""
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:
@@ -26,6 +30,20 @@ def add_flags(command: argparse.ArgumentParser) -> None:
     for name, (kind, text) in FLAGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     group.add_argument("--stop", action="append", help="the answer ends before this text; may be given again")
+    group.add_argument(
+        "--stop-token-id",
+        dest="stop_token_ids",
+        type=int,
+        action="append",
+        help="the answer ends before this token; may be given again",
+    )
+    group.add_argument(
+        "--no-prefix-cache",
+        dest="prefix_cache",
+        action="store_false",
+        default=None,
+        help="read every prompt from its first token",
+    )
     mode = group.add_mutually_exclusive_group()
     mode.add_argument(
         "--chat",
@@ -37,13 +55,15 @@ def add_flags(command: argparse.ArgumentParser) -> None:
 
 
 def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
-    """Those flags among the command line's `values` that were given, with `top_k`.
+    """Those flags among the command line's `values` that an answer depends on and that were given, with `top_k`.
 
     Raises:
         BadInput: one that has no meaning for `task`.
     """
-    flags = {name: values[name] for name in (*FLAGS, "stop", "chat") if values.get(name) is not None}
+    flags = {name: values[name] for name in (*FLAGS, *FURTHER) if values.get(name) is not None}
     if flags and task != "text-generation":
-        names = ", ".join("--raw" if flags[name] is False else f"--{name.replace('_', '-')}" for name in flags)
-        raise BadInput(f"{names}: only for language models, and this is {task}", fix="leave it out")
+        names = {name: f"--{name.replace('_', '-')}" for name in FLAGS} | FURTHER
+        given = ", ".join(OFF[name] if flags[name] is False else names[name] for name in flags)
+        raise BadInput(f"{given}: only for language models, and this is {task}", fix="leave it out")
+    flags.pop("prefix_cache", None)
     return flags if values.get("top_k") is None else {**flags, "top_k": values["top_k"]}

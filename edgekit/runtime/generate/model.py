@@ -38,8 +38,8 @@ SCORE_BYTES = 32 * 1024**2
 class LanguageModel:
     """A decoder with its tokenizer.
 
-    An answer depends on the prompt, the sampling settings and its row number; other prompts affect it by rounding alone, except in
-    a graph with dynamic INT8, which finds its activation ranges over all tokens of a run.
+    An answer depends on the prompt, the sampling settings and its row number, not on what was asked before. Other rows of its batch
+    affect it by rounding alone, except in a graph with dynamic INT8, which finds its activation ranges over all tokens of a run.
     """
 
     graph: Graph
@@ -177,6 +177,10 @@ class LanguageModel:
         """(row, piece) as they are generated; rows that have ended leave the batch."""
         for prompt in prompts:
             self._fits(prompt.ids, 1)
+        if (unknown := max(sampling.stop_token_ids, default=0)) >= self.tokens:
+            raise BadInput(
+                f"stop_token_ids: {unknown} is not among the {self.tokens} token ids that the model can give", where="sampling"
+            )
         rows = [
             Row(number, prompt, sampling, tokenizer=self.tokenizer, tokens=self.tokens, generation=self.generation)
             for number, prompt in enumerate(prompts)
@@ -206,21 +210,21 @@ class LanguageModel:
             raise
         finally:
             if len(rows) == 1:
-                self.prefixes.keep(np.array(rows[0].ids), cache)
+                self.prefixes.keep(prompts[0].ids, cache, self.graph.block)
 
     def _cache(self, rows: list[Row]) -> Cache:
         """A cache with room for prompts and answers; for one prompt an earlier one whose tokens are a prefix of it, if there is any."""
         capacity = rounded(max(row.limit for row in rows), self.generation.context)
-        claimed = self.prefixes.claim(np.array(rows[0].ids), capacity) if len(rows) == 1 else None
+        claimed = self.prefixes.claim(np.array(rows[0].ids), capacity, self.graph.block) if len(rows) == 1 else None
         return claimed or self.graph.empty(len(rows), capacity)
 
     def _read(self, prompts: list[Ids], cache: Cache) -> np.ndarray:
         """Logits float32 (vocabulary,) after the last of `prompts`, which is read into its row of `cache` after its longest known prefix."""
         ids, number = prompts[-1].ids, len(prompts) - 1
         if not cache.lengths[number]:
-            self.prefixes.begin(ids, cache, number)
+            self.prefixes.begin(ids, cache, self.graph.block, number)
         for other, before in enumerate(prompts[:-1]):
-            shared = min(common(before.ids, ids), len(ids) - 1)
+            shared = self.graph.whole_blocks(min(common(before.ids, ids), len(ids) - 1))
             if shared > cache.lengths[number]:
                 cache.take(number, cache, other, shared)
         return self.graph.read(ids, cache.rows(number, number + 1))

@@ -16,6 +16,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 __all__ = ["Sampler", "Sampling", "kept_tokens", "parse_sampling"]
 
 MOST_STOPS, LONGEST_STOP = 16, 256
+MOST_STOP_IDS, LARGEST_ID = 64, 10_000_000
 RANGES: dict[str, tuple[type, float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 10_000_000),
@@ -45,7 +46,9 @@ class Sampling:
     """Row r of a batch has its own random stream (seed, r), independent of the other rows."""
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
-    """The answer ends before the first of these texts."""
+    """The answer ends before the first of these texts; a special token, which is left out of an answer, counts as its name."""
+    stop_token_ids: tuple[int, ...] = ()
+    """The answer ends before the first of these tokens, as at the model's own ends."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -65,12 +68,20 @@ class Sampling:
             faults.append(f"stop: not at most {MOST_STOPS} texts")
         elif not all(isinstance(text, str) and 0 < len(text) <= LONGEST_STOP for text in self.stop):
             faults.append(f"stop: each must be a text of 1 to {LONGEST_STOP} characters")
+        ids = self.stop_token_ids
+        if type(ids) is not tuple or len(ids) > MOST_STOP_IDS:
+            faults.append(f"stop_token_ids: not at most {MOST_STOP_IDS} token ids")
+        elif bad := [number for number in ids if type(number) is not int or not 0 <= number <= LARGEST_ID]:
+            faults.append(f"stop_token_ids: {bad[0]!r} is not a token id; give whole numbers from 0")
+        elif len(set(ids)) < len(ids):
+            twice = next(number for number in ids if ids.count(number) > 1)
+            faults.append(f"stop_token_ids: {twice} is given twice; give each once")
         if faults:
             raise BadInput("sampling settings that cannot be used", where="sampling", faults=faults)
 
 
 def parse_sampling(given: object) -> Sampling:
-    """`Sampling` from a JSON object, in which `stop` is a text or a list of texts.
+    """`Sampling` from a JSON object, in which `stop` is a text or a list of texts, `stop_token_ids` a list.
 
     Raises:
         BadInput: unknown keys, with the nearest known one, and values of the wrong type or out of range, all at once.
@@ -86,6 +97,8 @@ def parse_sampling(given: object) -> Sampling:
     values = {key: value for key, value in given.items() if key in known}
     if isinstance(values.get("stop"), str | list):
         values["stop"] = (values["stop"],) if isinstance(values["stop"], str) else tuple(values["stop"])
+    if isinstance(values.get("stop_token_ids"), list):
+        values["stop_token_ids"] = tuple(values["stop_token_ids"])
     try:
         sampling = Sampling(**values)
     except BadInput as fault:

@@ -29,7 +29,7 @@ BACKLOG = 1024
 
 
 def serve_bundle(
-    path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None,
+    path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None, prefix_cache: bool = True,
     say: Callable[[str], None] = lambda text: print(f"edgekit serve: {text}", file=sys.stderr, flush=True),
 ) -> int:  # fmt: skip
     """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were aborted.
@@ -45,7 +45,7 @@ def serve_bundle(
     signals: list[int] = []
     """Signals received. The handlers do no more than append: they interrupt the main thread anywhere."""
     before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
-    running, loading = Running(app, listener, transport), _Loading(path)
+    running, loading = Running(app, listener, transport), _Loading(path, prefix_cache)
     running.start()
     try:
         say(f"{_url(listener)} is open; checking {path}")
@@ -71,14 +71,14 @@ def serve_bundle(
     return cut
 
 
-def verified(path: Path) -> tuple[Model, int]:
+def verified(path: Path, *, prefix_cache: bool = True) -> tuple[Model, int]:
     """The bundle at `path`, loaded, and how many golden inputs it answered as it must.
 
     Raises:
         BadInput, CheckFailed, NotPossibleHere: as `verify`.
     """
     golden = verify(path)["golden"]
-    return load(path), golden
+    return load(path, prefix_cache=prefix_cache), golden
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -168,10 +168,10 @@ class Running:
 class _Loading:
     """A bundle that is verified and loaded in a thread of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, prefix_cache: bool) -> None:
         self.over = threading.Event()
         self._found: tuple[Model, int] | BaseException
-        threading.Thread(target=self._run, args=(path,), name="loading", daemon=True).start()
+        threading.Thread(target=self._run, args=(path, prefix_cache), name="loading", daemon=True).start()
 
     def result(self) -> tuple[Model, int]:
         """What `verified` gave, once it is `over`.
@@ -183,9 +183,9 @@ class _Loading:
             raise self._found
         return self._found
 
-    def _run(self, path: Path) -> None:
+    def _run(self, path: Path, prefix_cache: bool) -> None:
         try:
-            self._found = verified(path)
+            self._found = verified(path, prefix_cache=prefix_cache)
         except BaseException as fault:  # raised again by its owner
             self._found = fault
         finally:

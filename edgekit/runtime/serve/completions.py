@@ -25,8 +25,8 @@ from edgekit.runtime.serve.worker import Job, Steps
 
 __all__ = ["CompletionRequest", "PromptPiece", "document", "events", "generate", "parse_chat", "parse_completion"]
 
-SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop")
-"""Fields of Sampling with the same name; top_k, min_p and repetition_penalty are not OpenAI's (clients send them by `extra_body`)."""
+SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "stop_token_ids")
+"""Fields of Sampling with the same name; top_k, min_p, repetition_penalty and stop_token_ids are not OpenAI's (clients send them by `extra_body`)."""
 NEUTRAL: dict[str, tuple[JsonValue, ...]] = {
     "n": (1,), "logprobs": (False,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
 }  # fmt: skip
@@ -123,7 +123,7 @@ def generate(language: LanguageModel, request: CompletionRequest) -> Steps[Promp
                 yield PromptPiece(number, piece, count)
         except BadInput as fault:
             where = "messages" if request.chat else f"prompt[{number}]"
-            raise Refusal(400, fault.what, where=where, fix=fault.fix, faults=fault.faults) from None
+            raise Refusal(400, fault.what, where=fault.where or where, fix=fault.fix, faults=fault.faults) from None
 
 
 def document(request: CompletionRequest, pieces: list[PromptPiece]) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgekit import __version__
-from edgekit.runtime.generate.sample import LONGEST_STOP, MOST_STOPS, RANGES
+from edgekit.runtime.generate.sample import LARGEST_ID, LONGEST_STOP, MOST_STOP_IDS, MOST_STOPS, RANGES
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
@@ -54,9 +54,9 @@ def openapi(model: Model, limits: Limits) -> JsonObject:
             {"id": TEXT, "object": TEXT, "created": COUNT, "model": {"const": name}, "choices": _list(_ANY), "usage": _ANY}
         )
         streams = {"text/event-stream": {"schema": _object({"data": TEXT})}}
-        paths["/v1/completions"] = _post("Completions of prompts.", _completion(name, limits), made, v1=True, more=streams)
+        paths["/v1/completions"] = _post("Completions of prompts.", _completion(model, limits), made, v1=True, more=streams)
         if model.language.template is not None:
-            paths["/v1/chat/completions"] = _post("The next message.", _chat(name), made, v1=True, more=streams)
+            paths["/v1/chat/completions"] = _post("The next message.", _chat(model), made, v1=True, more=streams)
     about = {"title": name, "version": __version__, "description": f"A {task} bundle, served by edgekit."}
     return {"openapi": "3.1.0", "info": about, "paths": paths}
 
@@ -113,6 +113,11 @@ def _stop() -> JsonObject:
     return {"anyOf": [one, _list(one, most=MOST_STOPS)]}
 
 
+def _stop_ids(model: Model) -> JsonObject:
+    most = model.language.tokens - 1 if model.language is not None else LARGEST_ID
+    return {**_list({"type": "integer", "minimum": 0, "maximum": most}, most=MOST_STOP_IDS), "uniqueItems": True}
+
+
 def _infer(model: Model, limits: Limits) -> JsonObject:
     """The request; that `shape` and `data` agree cannot be said in a schema."""
     needed, optional = input_names(model)
@@ -129,7 +134,7 @@ def _infer(model: Model, limits: Limits) -> JsonObject:
         closed=True,
     )  # fmt: skip
     if model.language is not None:
-        parameters = {**{name: _range(name) for name in RANGES}, "stop": _stop()}
+        parameters = {**{name: _range(name) for name in RANGES}, "stop": _stop(), "stop_token_ids": _stop_ids(model)}
     elif processor(model.bundle.manifest.task).lists != "nothing":
         parameters = {"top_k": {"type": "integer", "minimum": 1, "maximum": len(model.bundle.manifest.labels)}}
     else:
@@ -178,11 +183,12 @@ def _embedded(name: str) -> JsonObject:
     return _object({"object": {"const": "list"}, "model": {"const": name}, "data": _list(one, 1), "usage": _ANY})
 
 
-def _sampled(name: str) -> JsonObject:
+def _sampled(model: Model) -> JsonObject:
     """The fields that both kinds of completion share."""
     ranges = {key: _or_null(_range(key)) for key in RANGES if key != "max_new_tokens"}
     return {
-        "model": {"const": name}, **ranges, "stop": _or_null(_stop()), "max_tokens": _or_null(_range("max_new_tokens")),
+        "model": {"const": model.bundle.manifest.name}, **ranges, "stop": _or_null(_stop()),
+        "stop_token_ids": _or_null(_stop_ids(model)), "max_tokens": _or_null(_range("max_new_tokens")),
         "stream": _or_null({"type": "boolean"}), **{key: {} for key in IGNORED},
         "stream_options": _or_null(_object(
             {"include_usage": _or_null({"type": "boolean"}), "include_obfuscation": {"enum": [False, None]}}, needed=(), nulls=True,
@@ -194,17 +200,17 @@ def _neutral(fields: Mapping[str, Sequence[JsonValue]]) -> JsonObject:
     return {key: {"enum": [*values, None]} for key, values in fields.items()}
 
 
-def _completion(name: str, limits: Limits) -> JsonObject:
+def _completion(model: Model, limits: Limits) -> JsonObject:
     text: JsonObject = {"type": "string", "minLength": 1}
     ids = _list({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, 1)
     own: JsonObject = {
         "prompt": {"anyOf": [text, ids, _list({"anyOf": [text, ids]}, 1, limits.batch)]},
         **_neutral(NEUTRAL_COMPLETION),
     }  # fmt: skip
-    return _object({**_sampled(name), **own}, needed=("model", "prompt"), nulls=True)
+    return _object({**_sampled(model), **own}, needed=("model", "prompt"), nulls=True)
 
 
-def _chat(name: str) -> JsonObject:
+def _chat(model: Model) -> JsonObject:
     part = _object({"type": {"const": "text"}, "text": TEXT}, closed=True)
     none: JsonObject = {"enum": [[], None]}
     message = _object(
@@ -223,4 +229,4 @@ def _chat(name: str) -> JsonObject:
         "max_completion_tokens": _or_null(_range("max_new_tokens")),
         **_neutral(NEUTRAL_CHAT),
     }
-    return _object({**_sampled(name), **own}, needed=("model", "messages"), nulls=True)
+    return _object({**_sampled(model), **own}, needed=("model", "messages"), nulls=True)

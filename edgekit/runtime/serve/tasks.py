@@ -100,7 +100,9 @@ def steps(
             else:
                 yield from _generate(model, item, sampling or Sampling())
         except BadInput as fault:
-            raise Refusal(400, fault.what, where=f"{where}[{number}]", fix=fault.fix, faults=fault.faults) from None
+            raise Refusal(
+                400, fault.what, where=fault.where or f"{where}[{number}]", fix=fault.fix, faults=fault.faults
+            ) from None
 
 
 def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:

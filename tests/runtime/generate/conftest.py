@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ def session(tiny_folder: Path) -> Any:
 
 @pytest.fixture
 def fresh(session: Any, tiny_folder: Path) -> Callable[..., LanguageModel]:
-    """Makes language models that have read nothing yet; `chat`: with the template; `prefix_bytes` as `language_model`."""
+    """Makes language models that have read nothing yet; `chat`: with the template; `prefix_bytes` as `language_model`, `block` as `Graph`."""
 
-    def make(*, chat: bool = False, **options: Any) -> LanguageModel:
+    def make(*, chat: bool = False, block: int = 8, **options: Any) -> LanguageModel:
         template = tiny_folder / "chat_template.jinja" if chat else None
-        return language_model(session, TINY, tiny_folder / "tokenizer.json", template, **options)
+        made = language_model(session, TINY, tiny_folder / "tokenizer.json", template, **options)
+        return replace(made, graph=replace(made.graph, block=block))
 
     return make
 

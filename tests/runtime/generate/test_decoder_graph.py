@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
-from edgekit.runtime.generate import graph as graph_module
 from edgekit.runtime.generate.cache import LEAST, empty_cache, rounded
 from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.providers.session import open_session
@@ -52,11 +51,9 @@ def test_the_cache_is_written_in_place_and_never_read_behind_its_length(
     np.testing.assert_allclose(logits[0, 0], decoder.logits(ids[:21])[-1], atol=NEAR)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 59, 60, 512])
-def test_a_prompt_in_chunks(
-    graph: Graph, decoder: TinyDecoder, ids: np.ndarray, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(graph_module, "CHUNK", chunk)
+@pytest.mark.parametrize("block", [1, 7, 59, 60, 512])
+def test_a_prompt_in_blocks(graph: Graph, decoder: TinyDecoder, ids: np.ndarray, block: int) -> None:
+    graph = replace(graph, block=block)
     cache, whole = graph.empty(1, 64), graph.empty(1, 64)
     np.testing.assert_allclose(graph.read(ids, cache), decoder.logits(ids)[-1], atol=NEAR)
     graph.run(ids[None], whole)

@@ -124,3 +124,31 @@ def test_no_more_is_held_back_than_may_be_a_stop_text() -> None:
     watch = Stops(("</end>",))
     assert [watch.push(part) for part in ("ab", "c<", "/", "e x", "<")] == ["ab", "c", "", "</e x", ""]
     assert watch.finish() == "<"
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "metaspace"])
+def test_stop_texts_are_looked_for_in_the_names_of_special_tokens_as_transformers_does(kind: str) -> None:
+    """Of one special token, of a part of it, and of one with the text beside it."""
+    criteria = pytest.importorskip("transformers.generation.stopping_criteria")
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    tokenizer = KINDS[kind]()
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    names = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+    generator, met = np.random.default_rng(1), 0
+    letters = [number for text, number in tokenizer.get_vocab().items() if text.isascii() and text not in names]
+    for _ in range(40):
+        ids = generator.choice(letters, 16).tolist()
+        ids[generator.integers(3, 12)] = tokenizer.token_to_id(name := names[generator.integers(len(names))])
+        text = tokenizer.decode(ids, skip_special_tokens=False)
+        place = text.index(name)
+        for stop in (name, name[:2], text[max(0, place - 2) : place + 2], text[place + 1 : place + len(name) + 2]):
+            wanted = criteria.StopStringCriteria(theirs, [stop])
+            ends = next(end for end in range(len(ids)) if wanted(torch.tensor([[5, 6, *ids[: end + 1]]]), None)[0])
+            words, watch, said = Detokeniser(tokenizer), Stops((stop,)), ""
+            for number, token in enumerate(ids):
+                said += watch.push(words.push(token), hidden=words.special.get(token, ""))
+                if watch.found:
+                    assert number == ends and name not in said, stop
+                    met += 1
+                    break
+    assert met == 160

@@ -92,6 +92,35 @@ def test_a_stop_text_over_several_tokens(fresh: Fresh) -> None:
     assert "".join(piece.text for piece in model.stream(PROMPTS[3], replace(LONG, stop=(stop,)))) == answer.text
 
 
+def test_a_stop_that_is_a_special_token(fresh: Fresh) -> None:
+    """By its name and by its number; it is no part of the text, whichever it is."""
+    model, wild = fresh(), Sampling(max_new_tokens=120, temperature=3.0)
+    special = {token.content: number for number, token in model.tokenizer.get_added_tokens_decoder().items() if number > 2}
+    assert set(special) == {"<|user|>", "<|assistant|>"}
+    prompt, met = model.encode("the inn").tolist(), 0
+    for seed in range(12):
+        sampling = replace(wild, seed=seed)
+        whole = model.generate("the inn", sampling)
+        for name, number in special.items():
+            if number not in whole.tokens:
+                continue
+            met += 1
+            end = whole.tokens.index(number) + 1
+            by_name = model.generate("the inn", replace(sampling, stop=(name,)))
+            assert by_name.ended == "stop" and by_name.tokens == whole.tokens[:end]
+            assert model.tokenizer.decode([*prompt, *by_name.tokens]) == model.tokenizer.decode(prompt) + by_name.text
+            assert by_name == model.generate("the inn", replace(sampling, stop_token_ids=(number,)))
+    assert met > 3
+
+
+def test_a_stop_token_that_is_none(model: LanguageModel) -> None:
+    letter = model.generate("the inn", LONG).tokens[3]
+    assert model.generate("the inn", replace(LONG, stop_token_ids=(letter,))).tokens[-1] == letter
+    for number in (model.tokens, 5000):  # the first has a row in the model, and no token
+        with pytest.raises(BadInput, match=f"stop_token_ids: {number} is not among the {model.tokens} token ids"):
+            model.generate("the inn", replace(LONG, stop_token_ids=(2, number)))
+
+
 def test_the_context_ends_an_answer(model: LanguageModel) -> None:
     ids = np.full(CONTEXT - 4, 7)
     answer = model.generate(ids, Sampling(max_new_tokens=50))
@@ -101,41 +130,63 @@ def test_the_context_ends_an_answer(model: LanguageModel) -> None:
 
 
 class Counted:
-    """How many tokens each run of a graph reads."""
+    """How many tokens each run of a graph reads, and what it gives."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runs: list[int] = []
+        self.logits: list[np.ndarray] = []
         real = Graph.run
 
         def run(graph: Graph, ids: np.ndarray, *rest: Any, **options: Any) -> np.ndarray:
             self.runs.append(ids.size)
-            return real(graph, ids, *rest, **options)
+            self.logits.append(real(graph, ids, *rest, **options))
+            return self.logits[-1]
 
         monkeypatch.setattr(Graph, "run", run)
 
     def __call__(self, asked: Callable[[], Any]) -> int:
-        """Tokens read by the first run of `asked`."""
+        """Tokens of a prompt that `asked` reads, of whose answer each further run reads one."""
         self.runs.clear()
-        asked()
-        return self.runs[0]
+        answer = asked()
+        return sum(self.runs) - (len(answer.tokens) - 1)
+
+    def given(self, asked: Callable[[], Any]) -> np.ndarray:
+        """The logits that each token of the answer is chosen by."""
+        self.logits.clear()
+        return np.concatenate(self.logits[-len(asked().tokens) :])
 
 
-def test_a_prompt_that_goes_on_from_an_earlier_one_is_read_from_there(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_that_goes_on_from_an_earlier_one_is_read_from_its_last_whole_block(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counted, model, short = Counted(monkeypatch), fresh(), Sampling(max_new_tokens=8)
     first = model.encode("once upon a time there was a hat")
     answer = model.generate(first, short)
+    whole = len(first) // 8 * 8
     further = np.concatenate([first, answer.tokens, model.encode("in the inn")[1:]]).astype(np.int64)
-    wanted = fresh(prefix_bytes=0).generate(further, short)
+    assert counted(lambda: model.generate(further, short)) == len(further) - whole, "the answer is read again"
     kept = model.prefixes._kept[0][1]
-    assert counted(lambda: model.generate(further, short)) == len(further) - len(first) - 7  # the last token was never run
+    assert counted(lambda: model.generate(further, short)) == len(further) - (len(further) - 1) // 8 * 8
     assert model.prefixes._kept[0][1] is kept, "the same memory, gone on with"
-    assert model.generate(further, short) == wanted
-    assert counted(lambda: model.generate(further, short)) == 1, "the last token is always run"
     turned = np.concatenate([first[:10], [first[10] + 1, 7, 8, 7, 8, 7]])
-    wanted = fresh(prefix_bytes=0).generate(turned, short)
-    assert counted(lambda: model.generate(turned, short)) == 6
-    assert model.generate(turned, short) == wanted
-    assert model.generate(further, short) == fresh(prefix_bytes=0).generate(further, short), "the other is whole"
+    assert counted(lambda: model.generate(turned, short)) == 8
+    for ids in (first, further, turned):
+        assert model.generate(ids, short) == fresh(prefix_bytes=0).generate(ids, short)
+
+
+@pytest.mark.parametrize("length", [7, 8, 9, 16, 17, 40])
+def test_a_prompt_asked_again_gives_the_same_bits(fresh: Fresh, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """Also after one that goes on from it, and in a cache of another size: runs over the same tokens have the same shapes."""
+    counted, model, short = Counted(monkeypatch), fresh(), Sampling(max_new_tokens=12)
+    ids = np.random.default_rng(length).integers(3, 280, length)
+    wanted = counted.given(lambda: fresh(prefix_bytes=0).generate(ids, short))
+    further = np.concatenate([ids, np.random.default_rng(0).integers(3, 280, 21)])
+    for other in (ids, ids, further, ids, further[: length + 3], ids):
+        found = counted.given(lambda: model.generate(other, short))  # noqa: B023  (called at once)
+        if other is ids:
+            assert np.array_equal(found, wanted)
+    model.generate(ids, Sampling(max_new_tokens=70))
+    assert np.array_equal(counted.given(lambda: model.generate(ids, short)), wanted)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -153,7 +204,9 @@ def test_rows_that_begin_alike_are_read_once(fresh: Fresh, monkeypatch: pytest.M
     counted, model = Counted(monkeypatch), fresh()
     start = "once upon a time there was a "
     model.generate([start + "hat", start + "inn"], Sampling(max_new_tokens=2))
-    assert counted.runs[1] < 6 < counted.runs[0]
+    first = len(model.encode(start + "hat"))
+    assert sum(counted.runs[: -(-first // 8)]) == first
+    assert counted.runs[-(-first // 8)] < 8, "of the second, the blocks that differ"
 
 
 def test_no_more_is_kept_than_was_said(fresh: Fresh) -> None:

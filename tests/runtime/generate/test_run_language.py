@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -13,7 +14,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +135,39 @@ def test_a_prompt_that_looks_like_json(tiny_bundle: Path, capsys: pytest.Capture
 
 
 def test_every_sampling_field_has_its_flag(tiny_bundle: Path) -> None:
-    assert {*FLAGS, "top_k", "stop"} == set(Sampling.__dataclass_fields__)
+    assert {*FLAGS, "top_k", "stop", "stop_token_ids"} == set(Sampling.__dataclass_fields__)
+
+
+def test_both_command_lines_take_the_same_flags(tiny_bundle: Path) -> None:
+    """Stop tokens by number, and every prompt read from its first token."""
+    from typer.testing import CliRunner
+
+    from edgekit.cli.app import app
+
+    model = load(tiny_bundle).language
+    assert model is not None
+    said = model.generate("the inn", Sampling(max_new_tokens=9)).tokens
+    asked = ["run", str(tiny_bundle), "the inn", "--raw", "--json", "--max-new-tokens", "9", "--no-prefix-cache"]
+    asked += ["--stop-token-id", str(said[2]), "--stop-token-id", "2"]
+    for arguments in (asked, [*asked, "--stop-token-id", "2"], [*asked, "--stop-token-id", "999"]):
+        typed = CliRunner().invoke(app, arguments)
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            code = main(arguments)
+        if arguments is asked:
+            assert typed.exit_code == code == 0
+            assert json.loads(typed.stdout) == json.loads(out.getvalue())
+            assert json.loads(typed.stdout)[0]["new_tokens"] == said.index(said[2]) + 1
+        else:
+            assert code == 2 and "stop_token_ids: " in err.getvalue()
+            assert isinstance(typed.exception, BadInput) and typed.exception.text() in err.getvalue()
 
 
 def test_flags_of_other_tasks() -> None:
     assert given_flags({"top_k": 3, "seed": None, "chat": None}, "text-classification") == {"top_k": 3}
     with pytest.raises(BadInput, match="--seed, --raw: only for language models, and this is text-classification"):
         given_flags({"seed": 1, "chat": False}, "text-classification")
+    with pytest.raises(BadInput, match="--stop-token-id, --no-prefix-cache: only for language models"):
+        given_flags({"stop_token_ids": [1], "prefix_cache": False}, "token-classification")
 
 
 def test_chat_without_a_template(fresh: Fresh) -> None:

@@ -118,6 +118,20 @@ def test_parsing() -> None:
     given = {"temperature": 1, "top_k": 40, "top_p": 0.9, "stop": "\n", "max_new_tokens": 5, "seed": 3}
     assert parse_sampling(given) == Sampling(1, 40, 0.9, seed=3, max_new_tokens=5, stop=("\n",))
     assert parse_sampling({"stop": ["a", "b"]}).stop == ("a", "b")
+    assert parse_sampling({"stop_token_ids": [7, 2]}).stop_token_ids == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ([7, 2, 7], "stop_token_ids: 7 is given twice"), ([-1], "-1 is not a token id"), ([True], "True is not a token id"),
+        (["7"], "'7' is not a token id"), ([2**40], "is not a token id"), (7, "not at most 64 token ids"), ([*range(65)], "not at most 64"),
+    ],
+)  # fmt: skip
+def test_stop_tokens_that_are_none(ids: Any, words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_sampling({"stop_token_ids": ids})
+    assert words in caught.value.text()
 
 
 def test_all_faults_of_a_request_at_once() -> None:

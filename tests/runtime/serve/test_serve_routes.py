@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import load
 from tests.runtime.serve.serving import TEXTS, Server, served
 
@@ -98,13 +99,26 @@ def test_a_completion_is_the_models_own(writing: Server) -> None:
     assert status == 200
     language = load(writing.app.model.bundle.folder).language
     assert language is not None
-    from edgekit.runtime.generate.sample import Sampling
-
     wanted = [language.generate(prompt, Sampling(max_new_tokens=12)) for prompt in asked["prompt"]]
     assert [choice["text"] for choice in found["choices"]] == [answer.text for answer in wanted]
     assert found["usage"]["completion_tokens"] == sum(len(answer.tokens) for answer in wanted)
     status, answer = writing.infer(["the end"], parameters={"max_new_tokens": 12})
     assert (status, answer["outputs"][0]["data"]) == (200, [wanted[0].text])
+
+
+def test_stop_tokens_on_every_route(writing: Server) -> None:
+    language = writing.app.model.language
+    assert language is not None
+    said = language.encode("the end").tolist()
+    asked = {"model": writing.name, "prompt": said, "temperature": 0, "max_tokens": 12}
+    _, _, whole = writing.ask("POST", "/v1/completions", asked)
+    tokens = language.generate(np.array(said), Sampling(max_new_tokens=12)).tokens
+    stopped = {**asked, "stop_token_ids": [tokens[4]]}
+    _, _, found = writing.ask("POST", "/v1/completions", stopped)
+    assert found["usage"]["completion_tokens"] == tokens.index(tokens[4]) + 1 < whole["usage"]["completion_tokens"]
+    assert found["choices"][0]["finish_reason"] == "stop"
+    status, answer = writing.infer(["the end"], parameters={"max_new_tokens": 12, "stop_token_ids": [tokens[4]]})
+    assert (status, answer["outputs"][1]["data"]) == (200, ["stop"])
 
 
 def test_a_stream_says_the_same_piece_by_piece(writing: Server) -> None:
@@ -172,6 +186,10 @@ def test_fields_that_change_nothing(writing: Server, fields: dict[str, Any]) -> 
         ({"stream_options": {"include_obfuscation": True}}, "include_obfuscation"),
         ({"messages": [{"role": "user", "content": "a", "name": 3}]}, "name"),
         ({"messages": [{"role": "user", "content": "a", "tool_calls": [{}]}]}, "tool_calls"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"stop_token_ids": [2, 2]}, "stop_token_ids: 2 is given twice"),
+        ({"stop_token_ids": [9999]}, "stop_token_ids: 9999 is not among"),
+        ({"stop_token_ids": "2"}, "stop_token_ids: not at most 64"),
     ],
     ids=str,
 )
