@@ -16,7 +16,7 @@ from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.processors import processor
 from edgekit.runtime.tokenise import Window, load_tokeniser
-from edgekit.tasks.task import Task
+from edgekit.tasks.task import EncoderTask, Task
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,7 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     A row whose label is None has none: the teacher alone says what to learn from it.
 
     Raises:
-        BadInput: a row's label is not one of the model's.
+        BadInput: a row's label is not one of the model's, or all rows are written in another way than its labels.
     """
     config = read_json(folder / "config.json")
     segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
@@ -97,14 +97,16 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     prepare = processor(task.name).prepare
     index = {label: position for position, label in enumerate(labels_of(folder))} if task.named else {}
     inputs = [[prepare(tokenise, item) for item in task.items(row)] for row in rows]
+    if isinstance(task, EncoderTask) and (fault := task.rows_fault(rows, list(index))):
+        raise BadInput(fault, where="data")
     unknown: set[str] = set()
     labels: list[np.ndarray] = []
     for row, inputs_of_row in zip(rows, inputs, strict=True):
         for windows in inputs_of_row:
             try:
                 labels += [np.asarray(label) for label in task.labels(row, windows, index)]
-            except KeyError as fault:
-                unknown.add(str(fault.args[0]))
+            except KeyError as missing:
+                unknown.add(str(missing.args[0]))
     if unknown:
         raise BadInput(
             f"labels unknown to the model: {', '.join(map(repr, sorted(unknown)[:10]))}",

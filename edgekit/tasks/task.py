@@ -80,9 +80,10 @@ class EncoderTask:
     """Whether an output applies from a score on, which is chosen on validation rows (`edgekit.tasks.threshold`)."""
     beside: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
     """Further metrics of the same evidence, by name."""
-
     version: int = 0
     """Raised whenever the windows, labels or evidence of existing rows change: stages that read them are made again then."""
+    rows_fault: Callable[[Sequence[JsonObject], Sequence[str]], str | None] = lambda rows, labels: None
+    """(rows, labels of a model) -> why all of these rows mean something else than that model's labels; None where they do not."""
     metric_of: Callable[[Sequence[str]], str | None] = lambda labels: None
     """Labels of a model -> the name of its metric, where they decide what is counted; None: `metric`."""
 

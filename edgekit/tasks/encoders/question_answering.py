@@ -36,10 +36,11 @@ class Answers(TypedDict):
 def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) -> list[np.ndarray]:
     """(start, end) token of the first answer in each window that holds all of it; -1 elsewhere, so that no loss counts there."""
     answers = cast("Answers | None", row["answers"])
-    if answers is None or not answers["text"]:
+    if answers is None or not answers["text"] or not answers["text"][0].strip():
         return [np.full(2, -1)] * len(windows)
-    low = answers["answer_start"][0]
-    high = low + len(answers["text"][0])
+    text, start = answers["text"][0], answers["answer_start"][0]
+    low = start + len(text) - len(text.lstrip())  # the space around an answer may be of no token
+    high = start + len(text.rstrip())
     spans = []
     for window in windows:
         inside = window.words >= 0
@@ -103,6 +104,7 @@ TASK = EncoderTask(
     draw=draw_span,
     evidence=evidence,
     reduce=mean_f1,
+    version=1,
     named=False,
     pairs=True,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from edgekit.runtime.processors.token_classification import first_tokens, word_tags
-from edgekit.runtime.tags import read_scheme, spans
+from edgekit.runtime.tags import read_scheme, scheme_fault, spans
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
 from edgekit.tasks.task import EncoderTask
 
@@ -29,6 +29,20 @@ def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) ->
         first = first_tokens(window.words)
         indices[first] = wanted[window.words[first]]
     return [indices]
+
+
+def rows_fault(rows: Sequence[JsonObject], labels: Sequence[str]) -> str | None:
+    """Tags without the letters that end an entity, beside a model whose scheme wants them: each is known to it, and none is an entity."""
+    used = sorted({tag for row in rows for tag in cast("list[str] | None", row["tags"]) or ()})
+    scheme = read_scheme(labels)
+    if not used or scheme.plain or scheme_fault(used) or (written := read_scheme(used)).name not in {"BIO", "IOE"}:
+        return None
+    if written.name == scheme.name or scheme.name == "BIO":
+        return None
+    return (
+        f"the rows' tags are {written.name} ({', '.join(map(repr, used[:5]))}), and the model's labels are {scheme.name}, so that they hold no whole "
+        f"entity; write them as {scheme.name}, or train a new head on them ([model] finetune)"
+    )
 
 
 def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
@@ -67,5 +81,6 @@ TASK = EncoderTask(
     evidence=evidence,
     reduce=span_f1,
     version=1,
+    rows_fault=rows_fault,
     metric_of=lambda labels: "tag accuracy" if labels and read_scheme(labels).plain else None,
 )

@@ -1,0 +1,66 @@
+"""Answers to questions: exactly a stretch of the context, without white space at its ends, whatever a tokenizer counts to a token.
+
+transformers has no question-answering pipeline any more; its last one cut answers at the ends of words, which these do not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.runtime.processors import Asked
+from edgekit.runtime.processors.question_answering import answer, prepare
+from edgekit.runtime.tokenise import load_tokeniser
+from edgekit.tasks.encoders.question_answering import labels
+from tests.tiny_word_tokenizers import MADE
+
+CONTEXT = " we  went to\tnew york city \n in london "
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tokenizers")
+    for number, make in enumerate(MADE.values()):
+        make().save(str(folder / f"{number}.json"))
+    return {name: folder / f"{number}.json" for number, name in enumerate(MADE)}
+
+
+@pytest.mark.parametrize("kind", list(MADE))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_an_answer_is_a_stretch_of_the_context(files: dict[str, Path], kind: str, seed: int) -> None:
+    windows = prepare(load_tokeniser(files[kind], 64), {"question": "went where ?", "context": CONTEXT})
+    generator = np.random.default_rng(seed)
+    outputs = [generator.normal(size=(1, len(window.ids), 2)).astype(np.float32) for window in windows]
+    found = answer(outputs, windows, Asked(top_k=20))
+    assert found["answers"]
+    for one in found["answers"]:
+        assert one["text"] == CONTEXT[one["start"] : one["end"]] == one["text"].strip() != ""
+    places = [(one["start"], one["end"]) for one in found["answers"]]
+    assert len(set(places)) == len(places), "one candidate a stretch"
+
+
+@pytest.mark.parametrize("kind", list(MADE))
+@pytest.mark.parametrize(("text", "start"), [("london", 32), (" london", 31), ("london ", 32), (" london ", 31)])
+def test_an_answer_of_the_rows_is_learned_and_found_with_or_without_space(
+    files: dict[str, Path], kind: str, text: str, start: int
+) -> None:
+    assert CONTEXT[start : start + len(text)] == text
+    windows = prepare(load_tokeniser(files[kind], 64), {"question": "went where ?", "context": CONTEXT})
+    row = {"question": "went where ?", "context": CONTEXT, "answers": {"text": [text], "answer_start": [start]}}
+    (wanted,) = labels(row, windows, {})
+    assert wanted.min() > 0
+    logits = np.zeros((1, len(windows[0].ids), 2), dtype=np.float32)
+    logits[0, wanted[0], 0] = logits[0, wanted[1], 1] = 9
+    found = answer([logits], windows, Asked())
+    assert (found["text"], found["start"], found["end"]) == ("london", 32, 38)
+
+
+def test_an_answer_of_white_space_is_none(files: dict[str, Path]) -> None:
+    windows = prepare(load_tokeniser(files["RoBERTa"], 64), {"question": "went where ?", "context": CONTEXT})
+    row = {"question": "", "context": CONTEXT, "answers": {"text": ["  "], "answer_start": [3]}}
+    assert labels(row, windows, {})[0].tolist() == [-1, -1]
