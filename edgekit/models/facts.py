@@ -58,6 +58,8 @@ class ModelFacts:
     """Neurons of a layer's feed-forward block, likewise."""
     uniform: bool = True
     """Whether all layers have exactly `heads` and `intermediate_size`."""
+    own_form: bool = False
+    """Whether it has shapes that transformers cannot read, as a checkpoint that was pruned here has."""
     positions: int | None = None
     """Tokens that it has positions for."""
     longest: int | None = None
@@ -98,6 +100,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         return ModelFacts(checkpoint)
     config, shapes = _document(folder / "config.json"), _layer_shapes(folder)
     size = {name: next((config[key] for key in keys if type(config.get(key)) is int), None) for name, keys in SIZES.items()}
+    size_asked = dict(size)
     if shapes:  # written beside a checkpoint whose layers may have been cut; the configuration states the uncut sizes
         heads, neurons = (max(sizes) for sizes in zip(*shapes, strict=True))
         size |= {"layers": len(shapes), "heads": heads, "kv_heads": heads, "intermediate_size": neurons}
@@ -117,6 +120,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         kv_heads=size["kv_heads"],
         intermediate_size=size["intermediate_size"],
         uniform=len(set(shapes)) <= 1,
+        own_form="built" in config or bool(set(shapes) - {(size_asked["heads"], size_asked["intermediate_size"])}),
         positions=positions_of(config),
         longest=longest_of(named),
         cuts_left=cuts_left(document, named),

@@ -1,7 +1,7 @@
-"""An encoder's tokenizer.json as transformers reads its folder.
+"""A model's tokenizer.json as transformers reads its folder.
 
-transformers rebuilds some tokenizers by what tokenizer_config.json says (`do_lower_case`, `strip_accents`) and adds the tokens that it
-names (`added_tokens_decoder`, `extra_special_tokens`). A device reads tokenizer.json alone, so that the file has to say all of it.
+transformers rebuilds some tokenizers by what tokenizer_config.json says (`do_lower_case`, `strip_accents`, `add_bos_token`) and adds the
+tokens that it names (`added_tokens_decoder`, `extra_special_tokens`). A device reads tokenizer.json alone, so that the file has to say all of it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ PROBES = (
 """Texts that tokenizers of different settings cut differently."""
 
 
-def settle(source: Path, out: Path, *, inputs: bool) -> None:
+def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True) -> None:
     """Make `out`/tokenizer.json cut texts as transformers' AutoTokenizer of folder `source` does; a file that does stays as it is.
 
-    `inputs`: say in `out`/tokenizer_config.json too, where transformers' tokenizer gives no token types, that the model gets none.
+    `trim`: leave out tokens that are named but that the embedding has no row for. `inputs`: say in `out`/tokenizer_config.json too,
+    where transformers' tokenizer gives no token types, that the model gets none.
 
     Raises:
         BadInput: transformers cannot load the tokenizer.
@@ -47,7 +48,9 @@ def settle(source: Path, out: Path, *, inputs: bool) -> None:
     rows = read_json(source / "config.json").get("vocab_size")
     path = out / "tokenizer.json"
     document = json.loads(theirs.backend_tokenizer.to_str())
-    if isinstance(rows, int):  # tokens that are named but that no model has read; transformers fails where a text holds one
+    if trim and isinstance(
+        rows, int
+    ):  # tokens that are named but that no model has read; transformers fails where a text holds one
         document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] < rows]
     ours = read_json(path)
     document |= {"truncation": ours.get("truncation"), "padding": ours.get("padding")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgekit.runtime.bundle.manifest import Manifest, Quality, SamePrefix, SameTokens
+from edgekit.runtime.bundle.manifest import Agreement, Manifest, Quality, SamePrefix, SameTokens
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["write_card"]
@@ -46,6 +46,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "## How good it is",
         "",
         *_quality(quality),
+        *_agreement(manifest.agreement),
         *([f"Scored with the kernels of {used}, not those of {target.provider}."] if (used := quality.scored_on) else []),
         "",
         "## What the runtime executes",
@@ -107,6 +108,14 @@ def _quality(quality: Quality) -> list[str]:
             f"Greedy answers begin with the same {_spread(prefix, '.1f')} of {prefix.tokens} tokens, over {prefix.prompts} prompts.",
         ]
     return lines
+
+
+def _agreement(found: Agreement | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        f"Before compression its answers to {found.inputs} inputs were those of {found.reference} (largest difference {found.largest:.1g})."
+    ]
 
 
 def _spread(figure: SameTokens | SamePrefix, form: str) -> str:

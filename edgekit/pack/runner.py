@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
+from functools import cache
 from pathlib import Path
 
-__all__ = ["write_runner"]
+__all__ = ["runtime_digest", "write_runner"]
 
 MAIN = """import sys
 sys.dont_write_bytecode = True
@@ -35,3 +37,12 @@ def write_runner(out: Path) -> None:
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache
+def runtime_digest() -> str:
+    """Digest of what the runner holds of edgekit's own sources, so that a changed runtime makes a new one."""
+    total = hashlib.sha256()
+    for path in sorted((Path(__file__).resolve().parents[1] / "runtime").rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()

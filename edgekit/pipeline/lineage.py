@@ -50,7 +50,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
                 "value": task.reduce(evidence),
                 "n": len(evidence),
                 **paired_difference(original_evidence, evidence, seed, task.reduce),
-                **plan.lowering.agreement(original_score, score, seed),
+                **plan.lowering.beside_metric(original_score, score, seed),
                 **metrics_beside(task, original_evidence, evidence),
             },
         }

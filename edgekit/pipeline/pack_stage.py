@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,21 @@ import edgekit
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import detect
+from edgekit.pack.manifest import BUNDLED, generation_of
+from edgekit.pack.runner import runtime_digest
 from edgekit.plan.decoder import BESIDE
 from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, HostFacts, Plan, TargetPlan
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.manifest import (
+    Agreement,
     Calibration,
     Golden,
     Manifest,
     Quality,
     Source,
     TargetFacts,
-    TensorFacts,
-    TokenizerFacts,
-    Variant,
-    Versions,
 )
 from edgekit.runtime.bundle.names import GENERATION, MODEL
-from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
@@ -44,9 +41,6 @@ __all__ = ["PACKED", "pack_stage"]
 
 PACKED = "bundle"
 """Folder of the unpacked bundle."""
-OPSET = 20
-OLDEST_RUNTIME = "1.30"
-"""The oldest ONNX Runtime with the operators that exported graphs hold."""
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
 
 
@@ -81,7 +75,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         folder.mkdir()
         files = {path.name: path for path in graph.iterdir() if path.name in BESIDE and path.name != GENERATION}
         files |= {MODEL: graph / MODEL, "audit.json": context.inputs["audit"] / "audit.json"}
-        files |= {name: checkpoint / name for name in ("tokenizer.json", "config.json")}
+        files |= {name: checkpoint / name for name in BUNDLED}
         texts = {"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(manifest, audit)}
         write_bundle(folder, manifest, files=files, texts=texts)
         write_archive(folder, context.out / "bundle.tar.gz")
@@ -93,10 +87,11 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         f"pack the bundle for {target.name}",
         run,
         version=4,
-        settings=PackSettings(plan.name, recipe, edgekit.__version__, _own_sources(), host),
+        settings=PackSettings(plan.name, recipe, edgekit.__version__, runtime_digest(), host),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASELINE].score, "score_bundle": last.score,
+            **({} if plan.agreement is None else {"agreement": plan.agreement}),
         },
         target_fields=target.model_dump(mode="json", exclude={"title", "rank"}),
         tools=TOOLS,
@@ -113,7 +108,7 @@ def _golden(
 
     task = find_task(recipe.task)
     items = [item for row in read_split(rows, "test") for item in task.items(row)]
-    if (generation := _generation(graph)) is not None:
+    if (generation := generation_of(graph)) is not None:
         return make_golden_texts(graph, checkpoint / "tokenizer.json", generation, list(map(str, items)))
     provider = target.provider if target.provider in detect().providers else CPU
     return make_golden(
@@ -124,32 +119,20 @@ def _golden(
 
 def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, Any]) -> Manifest:
     """All that the bundle says of itself, but for its files."""
-    from edgekit.models.files import input_names
     from edgekit.pack.golden import tolerance
+    from edgekit.pack.manifest import answering
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import labels_of
 
     recipe, checkpoint = plan.recipe, context.inputs["checkpoint"]
-    task, generation = find_task(recipe.task), _generation(context.inputs["model"])
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    task, generation = find_task(recipe.task), generation_of(context.inputs["model"])
     data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
-    calibration = json.loads((context.inputs["calibration"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
-    pad_id, axes = config.get("pad_token_id") or 0, ("batch", "sequence")
-    output_size = config["vocab_size"] if generation is not None else _output_size(golden)
+    calibration = _metrics(context.inputs["calibration"])
     return Manifest(
         name=f"{plan.name}-{target.name}",
         assets={},
-        variant=Variant(MODEL, target.provider, target.session.threads, dict(target.session.config)),
         version=edgekit.__version__,
-        task=recipe.task,
-        labels=tuple(labels_of(checkpoint)) if task.named else (),
         target=TargetFacts(target.name, target.arch, target.isa, target.isa_any, target.provider),
-        tokenizer=TokenizerFacts("tokenizer.json", recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),
-        inputs=tuple(TensorFacts(name, "int64", axes) for name in input_names(checkpoint, pairs=task.pairs)),
-        outputs=(TensorFacts(task.output, "float32", (*(axes if task.per_token else axes[:1]), output_size)),),
-        vocabulary=config["vocab_size"],
-        opset=OPSET,
-        onnxruntime=Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
         source=Source(
             Path(recipe.model.id).name if recipe.model.id else "trained by the recipe", recipe.model.revision, plan.original.key
         ),
@@ -162,21 +145,39 @@ def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, An
         golden=Golden("golden.json", len(golden["rows"]), tolerance(golden, target.tolerance)),
         licence=recipe.model.licence,
         tools={tool: metadata.version(tool) for tool in TOOLS},
-        generation=generation,
         threshold=_threshold(context),
-    )
+        agreement=_agreement(context),
+        **answering(
+            recipe, checkpoint, provider=target.provider, session=target.session, generation=generation,
+            output_size=0 if generation is not None else _output_size(golden),
+        ),
+    )  # fmt: skip
+
+
+def _agreement(context: Context) -> Agreement | None:
+    """What the comparison with the model's own library found, where there was one."""
+    if "agreement" not in context.inputs:
+        return None
+    found = _metrics(context.inputs["agreement"])
+    return Agreement(**{part.name: found[part.name] for part in fields(Agreement)})
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """Of the stage whose result `folder` is."""
+    metrics: dict[str, Any] = json.loads((folder / "stage.json").read_text(encoding="utf-8"))["metrics"]
+    return metrics
 
 
 def _quality(plan: Plan, target: Target, context: Context, metric: str, task: Task) -> Quality:
     """The packed model's quality beside the original's, on the test rows."""
     folders = [context.inputs[name] for name in ("score_original", "score_bundle")]
     before, after = (np.load(folder / EVIDENCE, allow_pickle=False) for folder in folders)
-    used = json.loads((folders[1] / "stage.json").read_text(encoding="utf-8"))["metrics"].get("provider", CPU)
+    used = _metrics(folders[1]).get("provider", CPU)
     faults: list[str] = []
     document = {
         "metric": metric, "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
         **paired_difference(before, after, plan.recipe.seed, task.reduce),
-        **plan.lowering.agreement(folders[0], folders[1], plan.recipe.seed),
+        **plan.lowering.beside_metric(folders[0], folders[1], plan.recipe.seed),
         **metrics_beside(task, before, after),
         **({} if used == target.provider else {"scored_on": used}),
     }  # fmt: skip
@@ -187,30 +188,10 @@ def _quality(plan: Plan, target: Target, context: Context, metric: str, task: Ta
 
 def _threshold(context: Context) -> float | None:
     """The score from which a label applies, as the validation rows chose it for the packed model; None of a task that has none."""
-    metrics = json.loads((context.inputs["score_bundle"] / "stage.json").read_text(encoding="utf-8"))["metrics"]
+    metrics = _metrics(context.inputs["score_bundle"])
     return float(metrics["threshold"]) if "threshold" in metrics else None
-
-
-def _generation(graph: Path) -> Generation | None:
-    """What generating text with a decoder's graph needs; None for an encoder's."""
-    path = graph / GENERATION
-    return parse_generation(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
 
 
 def _output_size(golden: dict[str, Any]) -> int:
     """Numbers that an encoder's graph gives for each window, or for each of its tokens."""
     return int(np.asarray(golden["rows"][0]["outputs"][0]).shape[-1])
-
-
-def _token(checkpoint: Path, number: int) -> str:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(checkpoint / "tokenizer.json")).id_to_token(number) or ""
-
-
-def _own_sources() -> str:
-    """Digest of what is packed from edgekit's own sources, so that a changed runtime makes a new runner."""
-    total = hashlib.sha256()
-    for path in sorted((Path(edgekit.__file__).parent / "runtime").rglob("*.py")):
-        total.update(path.read_bytes())
-    return total.hexdigest()

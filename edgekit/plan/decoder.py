@@ -203,11 +203,18 @@ def greedy_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
     return {"greedy": agreement(original, variant, EVIDENCE, seed)}
 
 
+def float_graph(exported: Path) -> dict[str, Path]:
+    """The graph, its weights, and the chat template where there is one."""
+    names = (MODEL, MODEL_DATA, CHAT_TEMPLATE)
+    return {name: exported / name for name in names if (exported / name).is_file()}
+
+
 DECODER = Lowering(
     faults=faults_of,
     number_format=number_format,
     export=export_stage,
     quantize=quantize_stage,
     score=score_stage,
-    agreement=greedy_agreement,
+    beside_metric=greedy_agreement,
+    float_graph=float_graph,
 )

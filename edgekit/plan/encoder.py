@@ -249,9 +249,16 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
     )  # fmt: skip
 
 
-def no_agreement(original: Path, variant: Path, seed: int) -> JsonObject:
+def nothing_beside(original: Path, variant: Path, seed: int) -> JsonObject:
     """Nothing: an encoder's quality is its metric alone."""
     return {}
+
+
+def float_graph(exported: Path) -> dict[str, Path]:
+    """The fused graph."""
+    from edgekit.exporter.encoder import FUSED
+
+    return {MODEL: exported / FUSED}
 
 
 ENCODER = Lowering(
@@ -260,7 +267,8 @@ ENCODER = Lowering(
     export=export_stage,
     quantize=quantize_stage,
     score=score_stage,
-    agreement=no_agreement,
+    beside_metric=nothing_beside,
+    float_graph=float_graph,
     stock=stock_stage,
     repeats_uncompressed=True,
 )

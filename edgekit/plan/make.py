@@ -17,7 +17,15 @@ from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_loca
 from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
-from edgekit.plan.stages import answers_stage, audit_stage, calibration_stage, compress_stage, original_stage, rows_stage
+from edgekit.plan.stages import (
+    agreement_stage,
+    answers_stage,
+    audit_stage,
+    calibration_stage,
+    compress_stage,
+    original_stage,
+    rows_stage,
+)
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.providers.names import CPU
 from edgekit.store import Stage
@@ -72,9 +80,20 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         Exported(stage.name, stage, lowering.export(recipe, stage, f"export after {number}: {stage.name}"))
         for number, stage in enumerate(compressed, 1)
     ]
+    agreement = None
+    if task.reference is not None and not facts.own_form:
+        agreement = agreement_stage(
+            recipe,
+            rows,
+            original,
+            chain[0].graph,
+            lowering.float_graph,
+            source if recipe.model.finetune is None else None,
+            pairs=pairs,
+        )
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
-    return Plan(name, recipe, lowering, rows, original, compressed, plans)
+    return Plan(name, recipe, lowering, rows, original, agreement, compressed, plans)
 
 
 def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:

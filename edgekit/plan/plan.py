@@ -74,8 +74,10 @@ class Lowering:
     """(shared, target, checkpoint and graph, title) -> the stage that writes model.onnx in the target's number format."""
     score: Callable[[Shared, Stage, Stage, Target | None, str], Stage]
     """(shared, checkpoint, graph, the target it was quantized for, title) -> the stage that leaves `EVIDENCE` of the test rows."""
-    agreement: Callable[[Path, Path, int], JsonObject]
+    beside_metric: Callable[[Path, Path, int], JsonObject]
     """(score of the original, score of a variant, seed) -> what is stated of a variant's quality beside the metric."""
+    float_graph: Callable[[Path], dict[str, Path]]
+    """Folder of an export stage -> files of the float32 graph that is quantized, by their names in a bundle."""
     stock: Callable[[Stage], Stage] | None = None
     """The original's graph -> an off-the-shelf quantization of it, which the bundle is compared with."""
     repeats_uncompressed: bool = False
@@ -113,13 +115,15 @@ class Plan:
     lowering: Lowering
     rows: Stage
     original: Stage
+    agreement: Stage | None
+    """The comparison of the original's answers with its own library's; None where there is no library for it."""
     compressed: Sequence[Stage]
     """One stage a compression step, in the recipe's order."""
     targets: Sequence[TargetPlan]
 
     def stages(self, only: TargetPlan | None = None) -> list[Stage]:
         """All stages, each key once, after all of its inputs; those of the target `only`, if any."""
-        ends: list[Stage] = []
+        ends: list[Stage] = [] if self.agreement is None else [self.agreement]
         for target in self.targets if only is None else [only]:
             for variant in target.variants.values():
                 ends += [variant.model, variant.score]

@@ -6,7 +6,8 @@ A stage's function unpacks its inputs and calls one room. Rooms never call one a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,18 @@ from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
 from edgekit.config.target import Target
 from edgekit.data.sources import Sources
+from edgekit.pack.runner import runtime_digest
 from edgekit.plan.facts import digest_of
 from edgekit.plan.plan import HostFacts
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.providers.session import own_cores
 from edgekit.store import Context, Stage
 from edgekit.tasks import find_task
 
 __all__ = [
-    "LOWERING_TOOLS", "TORCH", "answers_stage", "audit_stage", "calibration_stage", "compress_stage", "original_stage", "rows_stage",
+    "LOWERING_TOOLS", "TORCH", "agreement_stage",
+    "answers_stage", "audit_stage", "calibration_stage", "compress_stage", "original_stage", "rows_stage",
 ]  # fmt: skip
 
 TORCH = ("torch", "transformers")
@@ -60,6 +64,19 @@ class AnswersSettings:
 
     task: str
     max_length: int
+
+
+@dataclass(frozen=True)
+class AgreementSettings:
+    """What the comparison with the original's own library depends on beside the original, its graph and the rows."""
+
+    task: str
+    reference: str
+    max_length: int
+    pairs: bool
+    """Whether rows have a second text."""
+    runtime: str
+    """Digest of the runtime that answers."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +156,9 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         folder = Path(original.config.name_or_path)
         mark_pairs(original.config, pairs)
         save(original, context.out, tokenizer_files_from=folder)
-        if find_task(recipe.task).kind == "encoder":
-            settle(folder, context.out, inputs=True)
-        else:
+        encoder = find_task(recipe.task).kind == "encoder"
+        settle(folder, context.out, inputs=encoder, trim=encoder)
+        if not encoder:
             settle_conversations(folder, context.out)
         return {"parameters": parameters(original)}
 
@@ -225,6 +242,44 @@ def compress_stage(
         tools=(*TORCH, "accelerate", "tokenizers"),
         spread=method.spread,
     )
+
+
+def agreement_stage(
+    recipe: Recipe, rows: Stage, original: Stage, exported: Stage, float_graph: Callable[[Path], dict[str, Path]], source: str | None,
+    *, pairs: bool,
+) -> Stage:  # fmt: skip
+    """The float32 bundle's answers beside those of the model's own library.
+
+    `float_graph`: files of the exported graph by their names in a bundle. `source`: folder or hub id of the checkpoint as it came, which
+    the library reads; None for one that the recipe trained.
+    """
+    reference = find_task(recipe.task).reference
+    assert reference is not None, "the plan asks for this stage where there is one"
+    settings = AgreementSettings(recipe.task, reference.title, recipe.model.max_length, pairs, runtime_digest())
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.agreement.check import check_agreement
+        from edgekit.models.checkpoint import resolve
+        from edgekit.pack.manifest import pack_for_comparison
+        from edgekit.runtime.model import load
+        from edgekit.tasks.encode import read_split
+
+        checkpoint, graph = context.inputs["original"], context.inputs["exported"]
+        bundle = context.scratch / "bundle"
+        shutil.rmtree(bundle, ignore_errors=True)
+        bundle.mkdir()
+        pack_for_comparison(bundle, recipe, checkpoint, graph, float_graph(graph))
+        return check_agreement(
+            load(bundle, threads=own_cores()), checkpoint if source is None else resolve(source, recipe.model.revision),
+            find_task(settings.task), read_split(context.inputs["rows"], "test"), longest=settings.max_length, pairs=settings.pairs,
+            progress=context.progress,
+        )  # fmt: skip
+
+    return Stage(
+        "agreement", "compare answers with the model's own library", run, settings=settings,
+        inputs={"original": original, "exported": exported, "rows": rows},
+        tools=(*TORCH, "sentence-transformers", "onnxruntime", "tokenizers"),
+    )  # fmt: skip
 
 
 def calibration_stage(recipe: Recipe, rows: Stage) -> Stage:

@@ -10,7 +10,23 @@ from edgekit.report.format import plural
 from edgekit.report.measured import Energy
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["commands", "environment", "limits", "protocol", "steps"]
+__all__ = ["agreement", "commands", "environment", "limits", "protocol", "steps"]
+
+
+def agreement(facts: Facts) -> str:
+    """What the comparison with the model's own library found, in a sentence or two."""
+    found = facts.agreement
+    if found is None:
+        return "Not compared: no library at hand answers for such a model, so that its answers are checked by edgekit's own code alone."
+    refused = (
+        f" {plural(found.refused, 'made text')} of which no token is left or that do not fit were left out."
+        if found.refused
+        else ""
+    )
+    return (
+        f"The original's {found.inputs} answers to test rows and made texts, from raw text on, in float32 and before any compression, are those of "
+        f"{found.reference}; the largest difference is {found.largest:.1g}.{refused}"
+    )
 
 
 def protocol(facts: Facts) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.errors import BadInput
 from edgekit.report.fields import Fields, finish, open_document
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
-from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
+from edgekit.report.records import Agreement, Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
@@ -50,6 +50,8 @@ class Facts:
     not_measured: str
     """Why there is no measurement; "" where there is one."""
     tools: Mapping[str, str]
+    agreement: Agreement | None = None
+    """None where no library answers for such a model."""
 
     @property
     def is_decoder(self) -> bool:
@@ -109,6 +111,7 @@ def read_facts(folder: Path) -> Facts:
         measurement=None,
         not_measured="",
         tools={name: str(version) for name, version in block.object("tools").value.items()},
+        agreement=_agreement(block.maybe_object("agreement")),
     )
     bundle = facts.variant("bundle")
     if facts.quality.ratio is None and bundle and bundle.quality:  # a bundle packed before manifests stated it
@@ -172,6 +175,12 @@ def _quality(node: Fields, value: float) -> Quality:
     beside = node.maybe_object("beside")
     more = {} if beside is None else {name: beside.object(name).number("value") for name in beside.value}
     return Quality(node.text("metric"), value, node.count("n"), node.number("difference"), low, high, ratio, more)
+
+
+def _agreement(node: Fields | None) -> Agreement | None:
+    if node is None:
+        return None
+    return Agreement(node.text("reference"), node.count("inputs"), node.count("refused"), node.number("largest", above=-1e-9))
 
 
 def _variants(lineage: Fields, assets: Fields) -> tuple[Variant, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.report.chain import stages_grid, times_grid
-from edgekit.report.details import commands, environment, limits, protocol, steps
+from edgekit.report.details import agreement, commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
 from edgekit.report.format import span
 from edgekit.report.grid import Grid, escape_markdown, markdown_table, plain
@@ -25,6 +25,7 @@ def render_markdown(facts: Facts) -> str:
     for grid in (build(facts) for build in grids):
         if grid is not None:
             parts += _section(grid)
+    parts += ["## Agreement with the model's own library", escape_markdown(agreement(facts))]
     parts += _pairs("Recipe", steps(facts)) + _pairs("Protocol", protocol(facts)) + _pairs("Machine", environment(facts))
     parts += [
         "## Do it again",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.report.chain import stages_grid, times_grid
-from edgekit.report.details import commands, environment, limits, protocol, steps
+from edgekit.report.details import agreement, commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
 from edgekit.report.format import span
 from edgekit.report.headline import clauses, headline, tiles
@@ -45,6 +45,7 @@ def render_page(facts: Facts) -> str:
         language=language_grid(facts),
         start=start_grid(facts),
         audit=audit_grid(facts),
+        agreement=agreement(facts),
         budgets=budgets_grid(facts),
         steps=steps(facts),
         protocol=protocol(facts),

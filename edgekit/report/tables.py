@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.report.chain import stages_grid
+from edgekit.report.details import agreement
 from edgekit.report.facts import Facts
 from edgekit.report.format import (
     interval,
@@ -229,6 +230,7 @@ def render_terminal(facts: Facts) -> RenderableType:
             plain(audit.caption),
         )
     )
+    parts.append(Text.assemble(("Agreement  ", "bold"), plain(agreement(facts))))
     budget = budgets_grid(facts)
     if budget is not None:
         parts += [Text(""), TerminalTable(budget)]

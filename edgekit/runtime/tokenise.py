@@ -228,17 +228,15 @@ def load_tokeniser(
 def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:
     """The word of each token, int64 (length,), where `word_of` holds the word of each character, -1 for space between words.
 
-    A token of nothing but such space belongs to the word that begins right after it in the same piece (a lone "▁" or "Ġ"), else to none.
+    A token of nothing but such space (a lone "▁" or "Ġ") belongs to none, as in transformers' token-classification pipeline.
     """
     words = np.full(len(window.words), -1, dtype=np.int64)
-    for position in reversed(np.flatnonzero(window.words >= 0)):
+    for position in np.flatnonzero(window.words >= 0):
         low, high = window.offsets[position]
         inside = word_of[low:high]
         inside = inside[inside >= 0]
         if len(inside):
             words[position] = inside[0]
-        elif position + 1 < len(words) and window.words[position + 1] == window.words[position]:
-            words[position] = words[position + 1]
     return words
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
     from edgekit.runtime.tokenise import Window
+    from edgekit.tasks.reference import Reference
 
 __all__ = ["DecoderTask", "EncoderTask", "Kind", "Task", "metrics_beside"]
 
@@ -80,6 +81,8 @@ class EncoderTask:
     """Whether an output applies from a score on, which is chosen on validation rows (`edgekit.tasks.threshold`)."""
     beside: Mapping[str, Callable[[np.ndarray], float]] = field(default_factory=dict)
     """Further metrics of the same evidence, by name."""
+    reference: Reference | None = None
+    """The library whose answers a bundle's must be; None where there is none."""
     version: int = 0
     """Raised whenever the windows, labels or evidence of existing rows change: stages that read them are made again then."""
     rows_fault: Callable[[Sequence[JsonObject], Sequence[str]], str | None] = lambda rows, labels: None
@@ -139,6 +142,8 @@ class DecoderTask:
     """(log-probabilities or logits of a text, its window, row, nothing) -> the numbers the metric needs."""
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
+    reference: Reference | None = None
+    """The library whose answers a bundle's must be; None where there is none."""
 
     def metric_on(self, columns: Sequence[str], labels: Sequence[str] = ()) -> str:
         """Name of the metric on rows of `columns`."""

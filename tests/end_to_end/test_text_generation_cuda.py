@@ -118,7 +118,7 @@ def test_golden_inputs_hold_on_the_cpu(made: Path, tmp_path: Path) -> None:
 def test_numbers_beyond_float16_are_named(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    place = checkpoint("qwen2", tmp_path / "model")
+    place = checkpoint("llama", tmp_path / "model")
     weights = load_file(place / "model.safetensors")
     weights["model.layers.1.mlp.down_proj.weight"] *= 1e6
     save_file(weights, place / "model.safetensors", metadata={"format": "pt"})

@@ -74,3 +74,12 @@ def test_a_tokenizer_that_transformers_cannot_load(tiny_model: Path, tmp_path: P
     (source / "tokenizer.json").write_text("{}")
     with pytest.raises(BadInput, match="AutoTokenizer cannot load it"):
         settle(source, copied(tiny_model, tmp_path / "out"), inputs=True)
+
+
+def test_a_decoder_keeps_tokens_beyond_its_embedding(tiny_model: Path, tmp_path: Path) -> None:
+    source = copied(tiny_model, tmp_path / "source")
+    edited(source / "tokenizer_config.json", added_tokens_decoder={"500": {"content": "[IMAGE]", "special": True}})
+    out = copied(source, tmp_path / "out")
+    settle(source, out, inputs=False, trim=False)
+    theirs = AutoTokenizer.from_pretrained(source)
+    assert load_tokeniser(out / "tokenizer.json", 64).text("a [IMAGE] here").ids.tolist() == theirs("a [IMAGE] here").input_ids

@@ -21,7 +21,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Asset", "Beside", "Calibration", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts", "TensorFacts",
+    "Agreement", "Asset", "Beside", "Calibration", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts", "TensorFacts",
     "TokenizerFacts", "Variant", "Versions", "parse_manifest",
 ]  # fmt: skip
 
@@ -185,6 +185,20 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """The float32 original's answers by this runtime beside those of the library that the model comes with, from raw text on."""
+
+    reference: str
+    """The library."""
+    inputs: int
+    """Rows and made texts that both answered."""
+    refused: int
+    """Made texts that the runtime refuses to answer."""
+    largest: float
+    """Largest distance of two scores, numbers of an embedding or log-probabilities."""
+
+
+@dataclass(frozen=True)
 class Golden:
     """Inputs with the outputs that they had where the bundle was made."""
 
@@ -226,6 +240,8 @@ class Manifest:
     """SPDX name of the weights' licence."""
     tools: Mapping[str, str]
     """Versions of the packages that made it."""
+    agreement: Agreement | None = field(default=None, metadata=OMITTED)
+    """None where no library answers for such a model, and in bundles of releases before 0.2."""
     generation: Generation | None = field(default=None, metadata=OMITTED)
     """What a language model's answers need; None for every other task."""
     threshold: float | None = field(default=None, metadata={**OMITTED, **within(0.0, 1.0)})

@@ -6,12 +6,15 @@ an embedding and the original's own of the same text, which stands in the row (s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.tasks.losses import draw_direction, hard_direction, soft_direction
+from edgekit.tasks.reference import Ask, Reference
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import BaseModelOutput
 
-    from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.runtime.jsontypes import JsonObject, JsonValue
     from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
@@ -83,6 +86,29 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ranks
 
 
+def sentence_encoder(folder: Path, longest: int) -> Ask:
+    """sentence-transformers' own `encode`: a text -> its embedding, float32 (size,); of length 1 where the folder is a transformer alone."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32})
+    model.max_seq_length = longest
+    alone = not (folder / "modules.json").is_file()
+
+    def ask(item: JsonValue) -> np.ndarray:
+        return np.asarray(model.encode(str(item), show_progress_bar=False, normalize_embeddings=alone))
+
+    return ask
+
+
+def vector_difference(ours: Mapping[str, Any], theirs: np.ndarray) -> float:
+    """Largest difference of two numbers, in units of the vector's length where that is above 1."""
+    vector = np.asarray(ours["embedding"])
+    if vector.shape != theirs.shape:
+        return float("inf")
+    return float(np.abs(vector - theirs).max() / max(1.0, float(np.linalg.norm(theirs))))
+
+
 TASK = EncoderTask(
     name="feature-extraction",
     title="an embedding of a text",
@@ -102,4 +128,10 @@ TASK = EncoderTask(
     named=False,
     supervised=False,
     alone="cosine to the original",
+    reference=Reference(
+        "sentence-transformers' encode",
+        sentence_encoder,
+        vector_difference,
+        inputs=lambda texts, pairs: [*texts],
+    ),
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.tasks.encoders.text_classification import items
 from edgekit.tasks.losses import draw_labels, hard_labels, soft_labels
+from edgekit.tasks.reference import Reference, classification_pipeline, label_difference
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -72,4 +73,5 @@ TASK = EncoderTask(
     head="labels",
     thresholds=True,
     beside={"macro F1": macro_f1},
+    reference=Reference("transformers' text-classification pipeline", classification_pipeline, label_difference),
 )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
 from edgekit.runtime.processors import Asked
-from edgekit.runtime.processors.question_answering import answer
+from edgekit.runtime.processors.question_answering import LONGEST_ANSWER, STRIDE, answer
 from edgekit.tasks.losses import draw_span, hard_span, soft_span
+from edgekit.tasks.reference import Ask, Reference
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-    from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.runtime.jsontypes import JsonObject, JsonValue
     from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK", "exact_match", "word_f1"]
@@ -88,6 +91,82 @@ def mean_f1(evidence: np.ndarray) -> float:
     return float(evidence[:, 0].mean())
 
 
+@dataclass(frozen=True, repr=False)
+class Spans:
+    """Candidates of a context."""
+
+    context: str
+    logits: dict[tuple[int, int], float]
+    """(first character, character after the last) -> sum of the logits of its start and its end."""
+
+    def __repr__(self) -> str:
+        best = max(self.logits, key=lambda span: self.logits[span], default=(0, 0))
+        return f"{self.context[slice(*best)]!r} at {best[0]} to {best[1]}"
+
+
+def all_spans(folder: Path, longest: int) -> Ask:
+    """transformers' tokenizer and model, without its pipeline, which version 5 removed: an input -> its `Spans`.
+
+    Every pair of a start and an end in the context that is in order and short enough, whose logits are added (Devlin et al. 2019, BERT,
+    section 4.2); of windows that hold the same span, the highest counts.
+    """
+    import torch
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForQuestionAnswering.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+    ).eval()
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+
+    def ask(item: JsonValue) -> Spans:
+        question, context = (str(cast("JsonObject", item)[name]) for name in ("question", "context"))
+        room = longest - special - len(tokenizer(question, add_special_tokens=False)["input_ids"])
+        windows = tokenizer(
+            question, context, truncation="only_second", max_length=longest, stride=min(STRIDE, longest // 4, room // 2),
+            return_overflowing_tokens=True, return_offsets_mapping=True,
+        )  # fmt: skip
+        spans: dict[tuple[int, int], float] = {}
+        for number in range(len(windows["input_ids"])):
+            feed = {name: torch.tensor([windows[name][number]]) for name in tokenizer.model_input_names if name in windows}
+            with torch.inference_mode():
+                output = model(**feed)
+            starts, ends = output.start_logits[0].double().numpy(), output.end_logits[0].double().numpy()
+            inside = [position for position, part in enumerate(windows.sequence_ids(number)) if part == 1]
+            offsets = windows["offset_mapping"][number]
+            for first in inside:
+                for last in inside:
+                    if first <= last < first + LONGEST_ANSWER:
+                        span = _without_space(context, offsets[first][0], offsets[last][1])
+                        spans[span] = max(spans.get(span, -np.inf), float(starts[first] + ends[last]))
+        return Spans(context, spans)
+
+    return ask
+
+
+def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
+def span_difference(ours: Mapping[str, Any], theirs: Spans) -> float:
+    """How much lower the library's logits of the bundle's span are than those of its own best; infinite for text that is not that span's."""
+    span = ours["start"], ours["end"]
+    if not theirs.logits:
+        return 0.0 if not ours["text"] else float("inf")
+    if span not in theirs.logits or ours["text"] != theirs.context[slice(*span)]:
+        return float("inf")
+    return max(theirs.logits.values()) - theirs.logits[span]
+
+
+def asked(texts: Sequence[str], pairs: bool) -> list[JsonValue]:
+    """Each text as a question about all texts together, beginning with the one after it."""
+    return [
+        {"question": text[:40].strip() or "?", "context": " ".join((*texts[number + 1 :], *texts[:number]))[:2000]}
+        for number, text in enumerate(texts)
+    ]
+
+
 TASK = EncoderTask(
     name="question-answering",
     title="the words of a context that answer a question",
@@ -107,4 +186,7 @@ TASK = EncoderTask(
     version=1,
     named=False,
     pairs=True,
+    reference=Reference(
+        "transformers' tokenizer and model (it has no question-answering pipeline)", all_spans, span_difference, inputs=asked
+    ),
 )

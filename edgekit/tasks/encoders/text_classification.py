@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
+from edgekit.tasks.reference import Reference, classification_pipeline, label_difference
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -54,4 +55,5 @@ TASK = EncoderTask(
     draw=draw_class,
     evidence=evidence,
     reduce=accuracy,
+    reference=Reference("transformers' text-classification pipeline", classification_pipeline, label_difference),
 )

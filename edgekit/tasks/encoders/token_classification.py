@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from edgekit.runtime.processors import trimmed
 from edgekit.runtime.processors.token_classification import first_tokens, word_tags
 from edgekit.runtime.tags import read_scheme, scheme_fault, spans
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
+from edgekit.tasks.reference import Ask, Reference
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
-    from edgekit.runtime.jsontypes import JsonObject
+    from edgekit.runtime.jsontypes import JsonObject, JsonValue
     from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
@@ -64,6 +67,83 @@ def span_f1(evidence: np.ndarray) -> float:
     return float(2 * correct / (predicted + true)) if predicted + true else 0.0
 
 
+def tag_pipeline(folder: Path, longest: int) -> Ask:
+    """transformers' token-classification pipeline: a text, or ready-made words that it gets as a text with spaces between them, -> the
+    entities or tagged words in order, {"label", "start", "end", "score"} each, in characters or words.
+
+    The pipeline gives the tag of every token, and groups those of words into entities where they are of the BIO scheme, the only one that
+    it knows. Which tokens begin a word is what the tokenizer says, or for ready-made words where these stand in the text: the pipeline
+    itself guesses it from the tokens' spelling. White space at the ends of an entity is left out.
+    """
+    import torch
+    from transformers import pipeline
+
+    tag = pipeline(
+        "token-classification", model=str(folder), tokenizer=str(folder), device="cpu", dtype=torch.float32, trust_remote_code=False,
+        aggregation_strategy="none", ignore_labels=[],
+    )  # fmt: skip
+    tag.tokenizer.model_max_length = longest  # what the pipeline cuts at
+    scheme = read_scheme([tag.model.config.id2label[number] for number in sorted(tag.model.config.id2label)])
+
+    def words_of(text: str) -> list[dict[str, Any]]:
+        """The first token of each word, ending where the word does: of the tokenizer's own words where it marks pieces that do not begin
+        one, else of what stands between white space, as the pipeline has it too."""
+        numbers = tag.tokenizer(text, truncation=True, max_length=longest).word_ids()
+        marked = getattr(tag.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
+        words: dict[int, dict[str, Any]] = {}
+        for token in tag(text):
+            part = text[token["start"] : token["end"]]
+            number = numbers[token["index"]] if marked else len(text[: token["end"]].split()) if part.strip() else None
+            if number is not None:
+                words.setdefault(number, dict(token))["end"] = token["end"]
+        return [words[number] for number in sorted(words)]
+
+    def given(words: Sequence[str]) -> list[dict[str, Any]]:
+        """The first token of each of `words`, with the number of the word as its place; without tokens it is outside of entities."""
+        tokens, found, end = tag(" ".join(words)), [], -1
+        for number, word in enumerate(words):
+            start, end = end + 1, end + 1 + len(word)
+            nothing = {"entity": scheme.outside, "score": 0.0}
+            first = next((token for token in tokens if token["start"] < end and start < token["end"]), nothing)
+            found.append({"word": word, **first, "start": number, "end": number + 1})
+        return found
+
+    def grouped(words: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if scheme.plain:
+            return [{**word, "entity_group": word["entity"]} for word in words]
+        if all(name[:2] in ("B-", "I-") or name == "O" for name in scheme.tags) and scheme.name == "BIO":
+            return [group for group in tag.group_entities(words) if group["entity_group"] != "O"]
+        return [
+            {"entity_group": kind, "start": words[first]["start"], "end": words[last - 1]["end"],
+             "score": np.mean([word["score"] for word in words[first:last]])}
+            for kind, first, last in spans([word["entity"] for word in words], scheme)
+        ]  # fmt: skip
+
+    def ask(item: JsonValue) -> list[dict[str, Any]]:
+        text = item if isinstance(item, str) else ""
+        words = words_of(text) if text else given(cast("list[str]", item))
+        found = []
+        for group in grouped(words):
+            low, high = trimmed(text, group["start"], group["end"]) if text else (group["start"], group["end"])
+            if low < high:
+                found.append({"label": group["entity_group"], "start": low, "end": high, "score": float(group["score"])})
+        return found
+
+    return ask
+
+
+def tag_difference(ours: Mapping[str, Any], theirs: list[dict[str, Any]]) -> float:
+    """Of the scores of entities or tagged words; infinite where there are others."""
+    found = ours["entities"] if "entities" in ours else ours["words"]
+    if [_place(one) for one in found] != [_place(one) for one in theirs]:
+        return float("inf")
+    return max((abs(one["score"] - other["score"]) for one, other in zip(found, theirs, strict=True)), default=0.0)
+
+
+def _place(entity: Mapping[str, Any]) -> tuple[str, int, int]:
+    return entity["label"], entity["start"], entity["end"]
+
+
 TASK = EncoderTask(
     name="token-classification",
     title="named entities with their positions in the text, or a tag for each word",
@@ -83,4 +163,5 @@ TASK = EncoderTask(
     version=1,
     rows_fault=rows_fault,
     metric_of=lambda labels: "tag accuracy" if labels and read_scheme(labels).plain else None,
+    reference=Reference("transformers' token-classification pipeline", tag_pipeline, tag_difference),
 )

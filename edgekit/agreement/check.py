@@ -1,0 +1,92 @@
+"""The comparison itself: a loaded bundle and the model's own library are asked the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.agreement.texts import made_texts
+from edgekit.errors import BadInput, CheckFailed
+from edgekit.progress import Progress, silent
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.model import Model
+from edgekit.tasks import Task
+from edgekit.tasks.reference import quiet
+
+__all__ = ["TOLERANCE", "check_agreement", "shown", "spread"]
+
+TOLERANCE = 1e-3
+"""Largest distance of two scores, numbers of an embedding or log-probabilities: float32 kernels differ by a hundredth of it."""
+ROWS = 32
+SHOWN = 5
+"""Inputs with another answer that an error names."""
+LONGEST_SHOWN = 160
+"""Characters of an input or answer in an error."""
+
+
+def check_agreement(
+    model: Model,
+    folder: Path,
+    task: Task,
+    rows: Sequence[JsonObject],
+    *,
+    longest: int,
+    pairs: bool,
+    progress: Progress = silent,
+) -> JsonObject:
+    """Ask `model` and the library of the checkpoint in `folder` about `ROWS` of `rows` and about made texts.
+
+    `longest`: tokens that inputs are cut at. `pairs`: whether inputs are pairs of texts.
+
+    Returns the library's name, how many inputs were compared, how many the bundle refuses, and the largest distance.
+
+    Raises:
+        CheckFailed: an answer is not the library's.
+    """
+    reference = task.reference
+    assert reference is not None, "a plan has this stage where there is a reference"
+    asked = [*spread([item for row in rows for item in task.items(row)]), *reference.inputs(made_texts(longest), pairs)]
+    largest, refused, faults = 0.0, 0, []
+    with quiet():
+        ask = reference.open(folder, longest)
+        for number, item in enumerate(asked):
+            progress(number, len(asked), f"compare: {number} of {len(asked)}")
+            try:
+                ours = reference.answer(model, item)
+            except BadInput:  # a text of which the tokenizer keeps nothing, or that does not fit: said, and no answer
+                refused += 1
+                continue
+            theirs = ask(item)
+            distance = reference.difference(ours, theirs)
+            largest = max(largest, distance)
+            if not distance <= TOLERANCE:
+                faults.append(f"{shown(item)}: {shown(ours)}; the library: {shown(theirs)}")
+    progress(len(asked), len(asked), "compared")
+    if faults:
+        raise CheckFailed(
+            f"{len(faults)} of {len(asked)} answers are not those of {reference.title}, in float32 and before any compression",
+            where=str(folder), faults=faults[:SHOWN],
+            fix="the model's files ask for something that is not computed here, so a bundle of it would be wrong; please report it with "
+            "config.json and the tokenizer's files",
+        )  # fmt: skip
+    return {"reference": reference.title, "inputs": len(asked) - refused, "refused": refused, "largest": largest}
+
+
+def spread(items: Sequence[JsonValue]) -> list[JsonValue]:
+    """`ROWS` of `items`, evenly over their lengths, the shortest and the longest among them."""
+    by_length = sorted(items, key=lambda item: len(json.dumps(item, ensure_ascii=False)))
+    count = min(ROWS, len(by_length))
+    return [by_length[number * (len(by_length) - 1) // max(1, count - 1)] for number in range(count)]
+
+
+def shown(value: object) -> str:
+    """An input or an answer in one short line; of many numbers the first ones."""
+    if isinstance(value, dict) and set(value) == {"embedding"}:
+        value = value["embedding"]
+    if isinstance(value, list | np.ndarray) and len(value) and isinstance(value[0], float | np.floating):
+        return f"[{', '.join(f'{number:.4f}' for number in value[:4])}, ...] ({len(value)} numbers)"
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."

@@ -1,0 +1,120 @@
+"""What a manifest says of how a bundle answers: all of it follows from the checkpoint, the recipe and the target."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import TypedDict
+
+import edgekit
+from edgekit.config.recipe import Recipe
+from edgekit.config.target import Session
+from edgekit.models.files import input_names
+from edgekit.pack.bundle import write_bundle
+from edgekit.runtime.bundle.manifest import (
+    Calibration,
+    Golden,
+    Manifest,
+    Quality,
+    Source,
+    TargetFacts,
+    TensorFacts,
+    TokenizerFacts,
+    Variant,
+    Versions,
+)
+from edgekit.runtime.bundle.names import MODEL
+from edgekit.runtime.chip import machine
+from edgekit.runtime.generate.generation import Generation, parse_generation
+from edgekit.runtime.providers.names import CPU
+from edgekit.tasks import find_task
+from edgekit.tasks.encode import labels_of
+
+__all__ = ["BUNDLED", "Answering", "answering", "generation_of", "pack_for_comparison"]
+
+BUNDLED = ("tokenizer.json", "config.json")
+"""Files of the checkpoint that every bundle has."""
+OPSET = 20
+OLDEST_RUNTIME = "1.30"
+"""The oldest ONNX Runtime with the operators that exported graphs hold."""
+UNCHOSEN = 0.5
+"""Threshold of a bundle before one is chosen."""
+
+
+class Answering(TypedDict):
+    """The fields of a manifest that decide its answers."""
+
+    variant: Variant
+    task: str
+    labels: tuple[str, ...]
+    tokenizer: TokenizerFacts
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    vocabulary: int
+    opset: int
+    onnxruntime: Versions
+    generation: Generation | None
+
+
+def answering(
+    recipe: Recipe, checkpoint: Path, *, provider: str, session: Session, generation: Generation | None, output_size: int
+) -> Answering:
+    """Those fields. `output_size`: numbers that an encoder's graph gives for each window, or for each of its tokens."""
+    task = find_task(recipe.task)
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    pad_id, axes = config.get("pad_token_id") or 0, ("batch", "sequence")
+    size = config["vocab_size"] if generation is not None else output_size
+    return {
+        "variant": Variant(MODEL, provider, session.threads, dict(session.config)),
+        "task": recipe.task,
+        "labels": tuple(labels_of(checkpoint)) if task.named else (),
+        "tokenizer": TokenizerFacts("tokenizer.json", recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),
+        "inputs": tuple(TensorFacts(name, "int64", axes) for name in input_names(checkpoint, pairs=task.pairs)),
+        "outputs": (TensorFacts(task.output, "float32", (*(axes if task.per_token else axes[:1]), size)),),
+        "vocabulary": config["vocab_size"],
+        "opset": OPSET,
+        "onnxruntime": Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
+        "generation": generation,
+    }
+
+
+def generation_of(graph: Path) -> Generation | None:
+    """What generating text with the decoder's graph in folder `graph` needs; None for an encoder's."""
+    from edgekit.runtime.bundle.names import GENERATION
+
+    path = graph / GENERATION
+    return parse_generation(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
+
+
+def pack_for_comparison(folder: Path, recipe: Recipe, checkpoint: Path, graph: Path, files: dict[str, Path]) -> None:
+    """Fill the empty `folder` with a bundle of the float32 graph in folder `graph`, for this machine, before anything is scored.
+
+    It answers as a bundle of that graph does; what it says of its quality is nothing. `files`: its graph's files by name.
+    """
+    generation = generation_of(graph)
+    fields = answering(recipe, checkpoint, provider=CPU, session=Session(), generation=generation, output_size=1)
+    manifest = Manifest(
+        name="not-scored",
+        assets={},
+        version=edgekit.__version__,
+        target=TargetFacts("here", machine(), (), (), CPU),
+        source=Source(),
+        data={},
+        calibration=Calibration(),
+        recipe=recipe.model_dump(mode="json", by_alias=True),
+        quality=Quality("none", 0, original=0.0, bundle=0.0, difference=0.0, ci95=(0.0, 0.0)),
+        golden=Golden("golden.json", 1, 1.0),
+        licence=recipe.model.licence,
+        tools={},
+        threshold=UNCHOSEN if find_task(recipe.task).thresholds else None,
+        **fields,
+    )
+    files = files | {name: checkpoint / name for name in BUNDLED}
+    write_bundle(folder, manifest, files=files, texts={"golden.json": "{}\n"})
+
+
+def _token(checkpoint: Path, number: int) -> str:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(checkpoint / "tokenizer.json")).id_to_token(number) or ""

@@ -1,0 +1,101 @@
+"""The library that a model of a task comes with, which a bundle's answers are compared with: transformers or sentence-transformers.
+
+A reference shares no code with the bundle's runtime: it reads the original's folder itself, cuts texts itself and turns outputs into
+answers itself. A difference comes as the largest distance of two numbers that should be the same; infinite where answers differ in kind.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from edgekit.runtime.jsontypes import JsonValue
+    from edgekit.runtime.model import Model
+
+__all__ = ["Ask", "Reference", "classification_pipeline", "label_difference", "quiet", "whole_texts", "with_all_labels"]
+
+Ask: TypeAlias = "Callable[[JsonValue], Any]"
+"""An input -> the library's answer to it, in whatever form `Reference.difference` takes."""
+
+
+def whole_texts(texts: Sequence[str], pairs: bool) -> list[JsonValue]:
+    """Each text as an input; with `pairs` beside the one after it."""
+    after = [*texts[1:], *texts[:1]]
+    return [{"text": first, "text_pair": second} for first, second in zip(texts, after, strict=True)] if pairs else [*texts]
+
+
+def with_all_labels(model: Model, item: JsonValue) -> Any:
+    """The answer of a loaded bundle, with the score of every label."""
+    (answer,) = model([item], top_k=max(2, len(model.bundle.manifest.labels)))
+    return answer
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' own progress bars and warnings are kept from the terminal; its errors still raise."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    try:
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How the library answers an input, and how far the bundle's answer is from that."""
+
+    title: str
+    """The library and what of it, for people."""
+    open: Callable[[Path, int], Ask]
+    """(folder of the original checkpoint, longest input in tokens) -> how to ask."""
+    difference: Callable[[Any, Any], float]
+    """(the bundle's answer, the library's) -> the largest distance of two numbers; infinite where labels, spans or sizes differ."""
+    answer: Callable[[Model, JsonValue], Any] = with_all_labels
+    """(loaded bundle, input) -> its answer, with all that the library's holds."""
+    inputs: Callable[[Sequence[str], bool], list[JsonValue]] = whole_texts
+    """(made texts, whether the model reads pairs) -> inputs of the task."""
+
+
+def classification_pipeline(folder: Path, longest: int) -> Ask:
+    """transformers' text-classification pipeline: an input -> {label: score} of all labels."""
+    import torch
+    from transformers import pipeline
+
+    classify = pipeline(
+        "text-classification",
+        model=str(folder),
+        tokenizer=str(folder),
+        device="cpu",
+        dtype=torch.float32,
+        trust_remote_code=False,
+    )
+
+    def ask(item: JsonValue) -> dict[str, float]:
+        found = classify(item, top_k=None, truncation=True, max_length=longest)
+        return {one["label"]: one["score"] for one in found}
+
+    return ask
+
+
+def label_difference(ours: Mapping[str, Any], theirs: Mapping[str, float]) -> float:
+    """Of the scores of a classification, label by label; infinite where the labels are others, or the answer does not follow from them."""
+    scores: dict[str, float] = {one["label"]: one["score"] for one in ours["scores"]}
+    if scores.keys() != theirs.keys():
+        return float("inf")
+    if "label" in ours and scores[ours["label"]] != max(scores.values()):
+        return float("inf")
+    return max(abs(scores[label] - theirs[label]) for label in theirs)
