@@ -20,6 +20,7 @@ from edgekit.errors import NotPossibleHere
 from edgekit.pipeline.execute import run_stages
 from edgekit.progress import Show
 from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, write_atomically
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -140,7 +141,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     slow = Stage("slow", "slow", lambda context: {})
     for attempt in range(12):
         process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)])
-        time.sleep(0.12 + 0.03 * attempt)
+        wait_for(lambda: process.poll() is not None or len(list(tmp_path.rglob("[0-9][0-9]"))) > 2 * attempt)  # noqa: B023
         process.send_signal(signal.SIGKILL)
         process.wait()
         found, corrupt = find(tmp_path, slow)
@@ -180,7 +181,7 @@ def test_two_runs_at_once_do_the_work_once(tmp_path: Path) -> None:
 def held(root: str, started: Any, go: Any) -> None:
     def run(context: Context) -> dict[str, Any]:
         started.set()
-        go.wait(30)
+        go.wait(PATIENCE_SECONDS)
         (context.out / "a.txt").write_text("slow")
         return {"by": "the other"}
 
@@ -207,11 +208,11 @@ def test_what_another_run_is_making_is_put_off(tmp_path: Path) -> None:
     started, go = context.Event(), context.Event()
     other = context.Process(target=held, args=(str(tmp_path), started, go))
     other.start()
-    assert started.wait(30)
+    assert started.wait(PATIENCE_SECONDS)
     assert being_made(tmp_path, slow)
     finished = run_stages([slow, quick, last], tmp_path, Show(silent=True))
     done, fresh = finished.artifacts, finished.made_now
-    other.join(30)
+    other.join(PATIENCE_SECONDS)
     assert order == ["quick", "last"]  # had it waited for the first, `go` would never have been set
     assert done[slow.key].metrics == {"by": "the other"}
     assert fresh >= {quick.key, last.key}

@@ -8,10 +8,10 @@ import selectors
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.resources import files
+from time import monotonic
 from typing import Any
 
 from edgekit.device.agent import MARK
@@ -92,14 +92,14 @@ class Link:
         pending = memoryview(self.greeting + json.dumps(request).encode("ascii") + b"\n")
         self.greeting, self.in_step = b"", False
         source, uncounted, count, whole = iter(payload), len(pending), 0, False
-        until = time.monotonic() + seconds
+        until = monotonic() + seconds
         with selectors.DefaultSelector() as ready:
             for pipe in self.pipes:
                 ready.register(pipe, selectors.EVENT_WRITE if pipe is self.pipes[0] else selectors.EVENT_READ)
             while True:
                 if self.stop.is_set():
                     raise Stopped
-                if time.monotonic() > until:
+                if monotonic() > until:
                     raise self._late(step, sending=not whole)
                 for key, _ in ready.select(TICK):
                     if key.fileobj is not self.pipes[0]:
@@ -112,7 +112,7 @@ class Link:
                         pending = memoryview(next(source, b""))
                     if not pending:
                         whole = True
-                        until = time.monotonic() + seconds
+                        until = monotonic() + seconds
                         ready.unregister(self.pipes[0])
                         continue
                     try:
@@ -128,7 +128,7 @@ class Link:
                     if over:
                         count += over
                         sent(count)
-                        until = time.monotonic() + STALL_SECONDS
+                        until = monotonic() + STALL_SECONDS
 
     def _read(self, step: str, descriptor: int, ready: selectors.BaseSelector) -> dict[str, Any] | None:
         """Take what is there; the agent's answer once its line is whole. The end of ssh's output is a fault."""

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from edgekit.runtime.bench import lone, supervise
 from edgekit.runtime.main import main as runner
 from tests.tiny_manifest import tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:
@@ -134,12 +134,14 @@ def test_a_real_ctrl_c_at_the_real_runner(here: Path, tmp_path: Path) -> None:
     command += ["--seconds", "0.01", "--out", str(out)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     children, seen = Path(f"/proc/{parent.pid}/task/{parent.pid}/children"), set[str]()
-    until = time.monotonic() + 60
-    while len(seen) < 3 and time.monotonic() < until:  # a third process: the first two are whole
-        seen |= set(children.read_text().split())
-        time.sleep(0.01)
+
+    def a_third_process() -> bool:  # the first two are whole
+        seen.update(pid for pid in children.read_text().split())
+        return len(seen) >= 3
+
+    wait_for(a_third_process)
     parent.send_signal(signal.SIGINT)
-    _, errors = parent.communicate(timeout=30)
+    _, errors = parent.communicate(timeout=PATIENCE_SECONDS)
     assert parent.returncode == 130, errors
     assert "the result is partial" in errors and "of 9999 processes" in errors
     document = json.loads(out.read_text())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import pytest
 
 from edgekit.device import fleet
 from edgekit.device.inventory import Device
-from tests.device.loopback import PROXY, SSHD, Server, free_port, keygen, make_bundle, write_stand_in
+from tests.device.loopback import PROXY, SSHD, Server, free_port, keygen, listens, make_bundle, write_stand_in
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="session")
@@ -51,25 +50,25 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         f"#!/bin/sh\ncd '{home}' || exit 1\nexec env -i HOME='{home}' PATH='{home}/bin' /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
     )
     shell.chmod(0o755)
-    port = free_port()
+    log = (root / "log").open("wb")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where Debian's sshd, started as root, confines its first half
     (root / "config").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host}\nPidFile none\nAuthorizedKeysFile {root}/authorized_keys\n"
+        f"ListenAddress 127.0.0.1\nHostKey {host}\nPidFile none\nAuthorizedKeysFile {root}/authorized_keys\n"
         f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
         f"ForceCommand {shell}\nMaxStartups 100\nPrintMotd no\n"
     )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where Debian's sshd, started as root, confines its first half
-    log = (root / "log").open("wb")
-    process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(root / "config")], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    for _ in range(5):  # another process may take the port meanwhile
+        port = free_port()
+        command = [SSHD, "-D", "-e", "-f", str(root / "config"), "-p", str(port)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(lambda: process.poll() is not None or listens(port))  # noqa: B023
+        if process.poll() is None:
+            break
+    else:
+        pytest.skip(f"sshd does not start here: {(root / 'log').read_text()[-300:]}")
     server = Server(port, home, user, " ".join(host.with_suffix(".pub").read_text().split()[:2]), process)
     server.python("python3", 'exec "$PYTHON" "$@"')
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        if process.poll() is not None:
-            pytest.skip(f"sshd does not start here: {(root / 'log').read_text()[-300:]}")
-        time.sleep(0.02)
     yield server
     process.terminate()
     process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
@@ -9,9 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +81,27 @@ class Server:
         return name
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    until = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.02)
-    return condition()
+def lock_is_free(path: Path) -> bool:
+    """Whether no run holds the lock at `path`."""
+    if not path.exists():
+        return True
+    with path.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def keygen(path: Path) -> Path:
@@ -126,8 +135,16 @@ def write_stand_in(path: Path, body: str = "") -> Path:
 
 def drop_after(sent: int, part: Path) -> str:
     """A body for PROXY: the link breaks after `sent` bytes, once the device has written some of `part`, which may be a pattern."""
-    arrived = f"any(os.path.getsize(path) > 0 for path in glob.glob({str(part)!r}))"
-    return f"if sent > {sent}:\n    while not {arrived}: time.sleep(0.01)\n    os._exit(1)"
+    return f"if sent > {sent}:\n    while not {_arrived(part)}: time.sleep(0.01)\n    os._exit(1)"
+
+
+def stick_after(sent: int, part: Path, stuck: Path) -> str:
+    """A body for PROXY: after `sent` bytes, and some of `part` on the device, the link carries nothing more and makes the file `stuck`."""
+    return f"if sent > {sent}:\n    while not {_arrived(part)}: time.sleep(0.01)\n    open({str(stuck)!r}, 'w').close()\n    time.sleep(600)"
+
+
+def _arrived(part: Path) -> str:
+    return f"any(os.path.getsize(path) > 0 for path in glob.glob({str(part)!r}))"
 
 
 PROXY = """import glob, os, socket, sys, threading, time

@@ -6,18 +6,23 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgekit.device import link
+from edgekit.device import link, run
 from edgekit.device.fleet import bench_on_devices
 from edgekit.device.inventory import Device
+from edgekit.device.link import Link
+from edgekit.device.run import Job
 from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.host import detect
 from edgekit.progress import Show
-from tests.device.loopback import QUICK, Server, drop_after, keygen, make_bundle, wait_for
+from tests.device.loopback import QUICK, Server, drop_after, keygen, lock_is_free, make_bundle, stick_after
+from tests.waiting import wait_for
 
 SILENT = Show(silent=True)
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -35,7 +40,8 @@ def fault_on(bundle: Path, device: Device, kind: type[EdgekitError], step: str) 
 
 
 def sent_on(bundle: Path, device: Device) -> int:
-    """Run to the end; how many bytes had to be sent."""
+    """Run to the end, once the run before has noticed its own; how many bytes had to be sent."""
+    wait_for(lambda: lock_is_free(Path(device.folder) / "edgekit" / "lock"))
     (found,) = bench_on_devices(bundle, [device], show=SILENT, **QUICK)
     assert found.fault is None, found.fault and found.fault.text()
     assert found.result is not None
@@ -57,7 +63,7 @@ def test_a_dropped_link_is_gone_on_with(sshd: Server, proxied: Callable[..., Dev
         "send",
     )
     assert "the link broke" in text and "resumes where this one ended" in text
-    assert wait_for(lambda: len(sshd.left("drop")) == 1)
+    wait_for(lambda: len(sshd.left("drop")) == 1)
     sent = sent_on(large, sshd.device("drop"))
     assert 0 < sent < 3_900_000, "small files were whole, the large one goes on in its middle"
     assert sshd.left("drop") == []
@@ -80,7 +86,7 @@ def test_a_link_that_drops_while_measuring(sshd: Server, proxied: Callable[..., 
         )
     )
     assert "the link broke" in fault_on(bundle, dying, NotPossibleHere, "measure")
-    assert wait_for(lambda: len(sshd.left("leave")) == 1), "the device noticed, and removed its temporary folder"
+    wait_for(lambda: len(sshd.left("leave")) == 1, "the device did not notice, or did not remove its temporary folder")
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
     stand_in("")
@@ -88,11 +94,20 @@ def test_a_link_that_drops_while_measuring(sshd: Server, proxied: Callable[..., 
 
 
 def test_a_link_that_carries_nothing_any_more(
-    sshd: Server, proxied: Callable[..., Device], large: Path, monkeypatch: pytest.MonkeyPatch
+    sshd: Server, proxied: Callable[..., Device], large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "STALL_SECONDS", 1.0)
-    text = fault_on(large, proxied("if sent > 1_000_000: time.sleep(60)", "stall"), NotPossibleHere, "send")
-    assert "nothing got through for 1 s" in text
+    """The clock of this side runs fast once the link is stuck: nobody waits for it, and no busy machine looks like it."""
+    stuck, part = tmp_path / "stuck", sshd.home / "stall/edgekit/*/bundle-ballast.bin.part"
+
+    def clock() -> float:
+        now = time.monotonic()
+        return now + 1000 * max(0.0, time.time() - stuck.stat().st_mtime) if stuck.exists() else now
+
+    monkeypatch.setattr(link, "monotonic", clock)
+    # far from the end: ssh itself takes two megabytes that do not get through
+    text = fault_on(large, proxied(stick_after(1_000_000, part, stuck), "stall"), NotPossibleHere, "send")
+    assert "nothing got through for 60 s" in text
+    stuck.unlink()
     assert sent_on(large, sshd.device("stall")) < 4_000_000
 
 
@@ -269,9 +284,20 @@ def test_golden_inputs_that_are_not_right_are_not_measured(sshd: Server, bundle:
     assert "input 3: other tokens" in fault_on(bundle, sshd.device("wrong"), CheckFailed, "verify")
 
 
-def test_a_runner_that_never_ends(sshd: Server, bundle: Path, stand_in: Callable[[str], None]) -> None:
-    stand_in("if verb == 'bench': time.sleep(60)")
-    text = fault_on(bundle, sshd.device("endless", bench_seconds=1), NotPossibleHere, "measure")
+def test_a_runner_that_never_ends(
+    sshd: Server, bundle: Path, stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in("if verb == 'bench': time.sleep(600)")
+    real = run._run
+
+    def hurried(link: Link, where: str, device: Device, job: Job, step: str, *more: Any) -> dict[str, Any]:
+        """A second for what never ends alone, not for the start of a process on a busy machine."""
+        return real(
+            link, where, device.model_copy(update={"bench_seconds": 1}) if step == "measure" else device, job, step, *more
+        )
+
+    monkeypatch.setattr(run, "_run", hurried)
+    text = fault_on(bundle, sshd.device("endless"), NotPossibleHere, "measure")
     assert "took too long" in text and "bench_seconds" in text
     assert sshd.left("endless") == []
 

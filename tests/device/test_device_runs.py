@@ -24,7 +24,8 @@ from edgekit.device.parts import key_of, parts_of
 from edgekit.errors import NotPossibleHere
 from edgekit.progress import Show
 from edgekit.runtime.bundle.open import open_bundle
-from tests.device.loopback import QUICK, Server, make_bundle, wait_for, write_stand_in
+from tests.device.loopback import QUICK, Server, make_bundle, write_stand_in
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 SILENT = Show(silent=True)
 
@@ -169,17 +170,15 @@ def test_ctrl_c_ends_everything_on_the_device_too(sshd: Server, bundle: Path, tm
     command = [sys.executable, "-c", code, "bench", str(bundle), "--inventory", str(file), "--processes", "500"]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        assert wait_for(lambda: any("\0bench\0" in words for words in processes_in(base))), "the runner measures on the device"
+        wait_for(lambda: any("\0bench\0" in words for words in processes_in(base)), "the runner does not measure on the device")
         parent.send_signal(signal.SIGINT)
-        output, errors = parent.communicate(timeout=30)
+        output, errors = parent.communicate(timeout=PATIENCE_SECONDS)
     finally:
         parent.kill()
     assert parent.returncode == 130, output + errors
     assert "Traceback" not in errors
-    assert wait_for(lambda: not processes_in(base)), "nothing runs on"
-    assert wait_for(lambda: len(sshd.left("stopped")) == 1), (
-        "what arrived stays for the next run, the temporary folder does not"
-    )
+    wait_for(lambda: not processes_in(base), "something runs on")
+    wait_for(lambda: len(sshd.left("stopped")) == 1, "what arrived stays for the next run, the temporary folder does not")
     (found,) = right(bench_on_devices(bundle, [sshd.device("stopped")], show=SILENT, **QUICK))
     assert found.result is not None and found.result["sent_bytes"] == 0
     assert sshd.left("stopped") == []

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from edgekit.config.target import load_target
 from edgekit.host import detect
 from tests.conftest import PYTHONPATH
 from tests.report.made_up import write_result
+from tests.waiting import wait_for
 
 HERE = "x86-avx2" if detect().arch == "x86_64" else "arm64-neon"
 THERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
@@ -348,16 +348,17 @@ def test_a_corrupt_store_entry_is_named_and_made_again(result: Path, place: Path
 
 
 def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place: Path, tmp_path: Path) -> None:
-    """Kill the run at growing distances from its start, then let it finish: the bundle has the same bytes."""
+    """Kill the run in the stage after the second and in that after the sixth, then let it finish: the bundle has the same bytes."""
     for split in ("train", "validation", "test"):
         shutil.copy(place / f"{split}.jsonl", tmp_path)
     (tmp_path / "small.toml").write_text(RECIPE)
     command = [sys.executable, "-m", "edgekit", "export", "small.toml", "--target", HERE, "--no-bench"]
-    for seconds in (6, 9):
+    for stages in (2, 6):
         process = subprocess.Popen(
             command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL
         )
-        time.sleep(seconds)
+        wait_for(lambda: process.poll() is not None or len(list((tmp_path / "build").rglob("stage.json"))) >= stages)  # noqa: B023
+        assert process.poll() is None, "it ended before it was killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
     done = edgekit(*command[3:], cwd=tmp_path)

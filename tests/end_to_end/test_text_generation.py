@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -113,14 +114,15 @@ def test_prompts_and_tokens_are_timed_beside_the_memory(made: Path) -> None:
     bench = json.loads((made / "bench.json").read_text())
     assert bench["complete"] and bench["traffic"] == [] and not bench["left_out"]
     language = bench["language"]
-    assert language["main_prompt"] == 16 and language["tokens"] == 16 and language["memory_gb_s"]["median"] > 0.1
+    assert language["main_prompt"] == 16 and language["tokens"] == 16 and language["memory_gb_s"]["median"] > 0
     variants = {one["name"]: one for one in bench["variants"]}
     assert set(variants) == set(language["variants"]) == {"eager-fp32", "ort-fp32", "bundle"}
     for name, variant in variants.items():
         times = {one["name"]: one["p50_ms"] for one in variant["scenarios"]}
         assert set(times) == {"real", "first-16", "token-16"} and times["real"] == times["token-16"] > 0
         (prompt,) = language["variants"][name]["prompts"]
-        assert prompt["made_per_second"] * times["token-16"] == pytest.approx(1000, rel=0.5)
+        (token,) = (one for one in variant["scenarios"] if one["name"] == "token-16")
+        assert prompt["made_per_second"] * statistics.median(token["children_p50_ms"]) == pytest.approx(1000, rel=0.01)
     wide, small = (language["variants"][name] for name in ("ort-fp32", "bundle"))
     assert wide["cache_bytes_per_token"] == 4 * small["cache_bytes_per_token"] == 4 * 2 * 32
     # projections and norms: (4 + 3 * 2) matrices of 32 x 32, three vectors of 32; the table is read whole as the head's
@@ -152,7 +154,7 @@ def test_the_runner_times_chosen_prompts(made: Path) -> None:
         "first-24",
         "token-24",
     ]
-    assert document["memory_gb_s"]["median"] > 0.1
+    assert document["memory_gb_s"]["median"] > 0
     done = subprocess.run([*asked, "--prompts", "60"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "do not fit in the context of 64" in done.stderr
 

@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.errors import CheckFailed
 from lanes.emulator import Ended, Processor, ended_well, run, stop
+from tests.waiting import PATIENCE_SECONDS
 
 STAND_IN = """#!/bin/sh
 log=
@@ -80,4 +81,4 @@ def test_an_expected_refusal_is_fine(chip: Processor) -> None:
 def test_what_runs_can_be_stopped_from_another_thread(chip: Processor) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(run, chip, ["-c", "import time; print(1, flush=True); time.sleep(600)"], line=lambda text: stop())
-        assert waiting.result(timeout=60).code == 137
+        assert waiting.result(timeout=PATIENCE_SECONDS).code == 137

@@ -81,7 +81,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "registry.log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(tmp_path / "registry.yml")], stdout=log, stderr=log)
     try:
-        for _ in range(100):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"http://{address}/v2/", timeout=1).close()
                 break

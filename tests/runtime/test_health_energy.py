@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 
 from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children
 from edgekit.runtime.health.meter import Meter
-from edgekit.runtime.health.record import Recorder, energy_block, find_meters
+from edgekit.runtime.health.record import Recorder, energy_block, find_meters, monotonic_ns
 from tests.tiny_onnx import specification, write_items, write_variant
+from tests.waiting import wait_for
 
 SECOND = 1_000_000_000
 
@@ -66,16 +66,45 @@ def test_energy_of_an_inference() -> None:
     assert energy_block(recorder, {"bundle": {"real": []}}) is None
 
 
+class Steady:
+    """A machine that takes `watts`, and its clock: what its meter reads is of the moment that the clock told last, however late."""
+
+    def __init__(self, watts: float) -> None:
+        self.watts, self.now = watts, monotonic_ns()
+
+    def clock(self) -> int:
+        self.now = monotonic_ns()
+        return self.now
+
+    def meter(self, name: str = "steady", scope: str = "this test") -> Meter:
+        return Meter(name, scope, lambda: self.now / SECOND * self.watts, counts=True)
+
+
 def test_a_real_recording_of_a_steady_machine() -> None:
-    started = time.monotonic()
-    meter = Meter("steady", "this test", lambda: (time.monotonic() - started) * 7.0, counts=True)
-    with Recorder([meter], idle_seconds=0.3, period=0.02) as recorder:
-        begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        time.sleep(0.3)
-        end = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    joules = recorder.between(0, begin, end)
-    assert joules == pytest.approx(7.0 * (end - begin) / SECOND, rel=0.1)
-    assert recorder.idle_watts[0] == pytest.approx(7.0, rel=0.4)
+    machine = Steady(7.0)
+    with Recorder([machine.meter()], idle_seconds=0.05, period=0.01, clock=machine.clock) as recorder:
+        begin, before = monotonic_ns(), len(recorder.times[0])
+        wait_for(lambda: len(recorder.times[0]) > before + 5)
+        end = monotonic_ns()
+    assert recorder.between(0, begin, end) == pytest.approx(7.0 * (end - begin) / SECOND)
+    assert recorder.idle_watts[0] == pytest.approx(7.0)
+
+
+def test_idle_power_is_that_of_the_readings() -> None:
+    """With a clock that moves by sleeping alone: a meter that cannot be read for a while does not make the machine look idler."""
+    now = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += round(seconds * SECOND)
+
+    def joules() -> float | None:
+        return None if now > 7 * SECOND // 10 else 3.0 * now / SECOND
+
+    recorder = Recorder([Meter("m", "a thing", joules, True)], idle_seconds=1.0, period=0.1, clock=lambda: now, sleep=sleep)
+    with recorder:
+        assert recorder.idle_watts == [pytest.approx(3.0)]
+    assert now == SECOND
 
 
 def test_a_recorder_without_meters_does_nothing() -> None:
@@ -105,17 +134,17 @@ def test_rapl_in_a_made_up_tree_reaches_the_result(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "energy_uj").write_text("0")
     meters, _ = find_meters("CPUExecutionProvider", tmp_path)
-    begin = time.monotonic()
-    meters = [Meter(meters[0].name, meters[0].scope, lambda: (time.monotonic() - begin) * 12.0, counts=True)]
+    machine = Steady(12.0)
+    meters = [machine.meter(meters[0].name, meters[0].scope)]
     spec = specification(
         write_variant(tmp_path / "variant", width=16_384),
         write_items(tmp_path / "items.jsonl"),
         seconds=0.35,
         scenarios=["real"],
     )
-    with Recorder(meters, idle_seconds=0.2) as recorder:
+    with Recorder(meters, idle_seconds=0.05, period=0.02, clock=machine.clock) as recorder:
         runs = run_children({"bundle": spec}, processes=2, seed=1, progress=lambda done, total, text: None)
     found = energy_facts(recorder, [], runs)["energy"]["variants"]["bundle"]["real"]["intel-rapl:0"]
-    assert found["watts"] == pytest.approx(12.0, rel=0.05)
+    assert found["watts"] == pytest.approx(12.0)
     assert found["inferences"] >= sum(len(samples) for samples in runs.samples("bundle", "real"))
     assert abs(found["above_idle_mj"]) < found["per_inference_mj"]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from edgekit.runtime.bench import child, lone, supervise
 from edgekit.runtime.bench.supervise import Runs, run_children, scenario_facts, validity
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from tests.tiny_onnx import specification, write_items, write_variant
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 CALM = {
     "frequency_mhz": None, "frequency_limit_mhz": None, "throttle_counts": None, "pi_throttled": None, "load": [0.0],
@@ -98,7 +98,7 @@ def test_deaths_are_explained(
     real = subprocess.Popen
     monkeypatch.setattr(child.subprocess, "Popen", lambda command, **options: real([sys.executable, str(program)], **options))
     with pytest.raises(kind, match=words):
-        child.run_child(tmp_path / "spec.json", "bundle", {"threads": 1}, 1.0)
+        child.run_child(tmp_path / "spec.json", "bundle", {"threads": 1}, 1.0 if "more than" in words else PATIENCE_SECONDS)
 
 
 def test_threads_are_explicit_in_the_child() -> None:
@@ -140,16 +140,20 @@ def test_a_real_ctrl_c_leaves_no_process_behind(tmp_path: Path, variant: tuple[P
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(spec)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None and parent.stdout.readline() == "go\n"
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    until = time.monotonic() + 10
-    while not (found := children.read_text().split()) and time.monotonic() < until:
-        time.sleep(0.01)
-    time.sleep(0.2)
+    measuring: list[int] = []
+
+    def under_way() -> bool:
+        """A child measures, and the parent sleeps until it ends: a signal within the start of a process would be another test."""
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        measuring[:] = [int(pid) for pid in children if b"bench.measure" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return bool(measuring) and Path(f"/proc/{parent.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+    wait_for(under_way)
     parent.send_signal(signal.SIGINT)
-    output, _ = parent.communicate(timeout=10)
+    output, _ = parent.communicate(timeout=PATIENCE_SECONDS)
     assert output.splitlines()[-1] == "True []"
     with pytest.raises(ProcessLookupError):
-        os.kill(int(found[0]), 0)
+        os.kill(measuring[0], 0)
 
 
 def test_validity() -> None:

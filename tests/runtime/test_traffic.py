@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from edgekit.runtime.bench.traffic import closed_loop, open_loop, paced
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Clock:
@@ -48,7 +49,7 @@ def test_poisson_arrivals_repeat_for_a_seed() -> None:
 
 
 def test_clients_run_at_once() -> None:
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=PATIENCE_SECONDS)
     found = closed_loop(together.wait, 2, 0.0)
     assert found["clients"] == 2 and found["n"] == 2 and found["per_second"] > 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,11 @@ Window = Sequence[int]
 """(start, end in nanoseconds of CLOCK_MONOTONIC, inferences in between)."""
 
 
+def monotonic_ns() -> int:
+    """Nanoseconds of CLOCK_MONOTONIC, which every process of this machine shares."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
 def find_meters(provider: str, root: Path = Path("/")) -> tuple[list[Meter], list[str]]:
     """(meters of the hardware that this execution provider uses, reasons why others are missing); GPUs only for a GPU provider."""
     known: list[Meter] = []
@@ -43,8 +48,13 @@ class Recorder:
     Without meters it does nothing and takes no time.
     """
 
-    def __init__(self, meters: list[Meter], *, idle_seconds: float = IDLE_SECONDS, period: float = PERIOD_SECONDS) -> None:
+    def __init__(
+        self, meters: list[Meter], *, idle_seconds: float = IDLE_SECONDS, period: float = PERIOD_SECONDS,
+        clock: Callable[[], int] = monotonic_ns, sleep: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        """`clock`: the moment in nanoseconds, which dates each reading; `sleep` passes the seconds between those of idle power."""
         self.meters, self.idle_seconds, self.period = meters, idle_seconds, period
+        self._clock, self._sleep = clock, sleep
         self.times: list[list[int]] = [[] for _ in meters]
         self.joules: list[list[float]] = [[] for _ in meters]
         self.idle_watts: list[float | None] = [None for _ in meters]
@@ -54,16 +64,13 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         if self.meters:
-            started = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            until = self._clock() + round(self.idle_seconds * 1e9)
+            self.read(self._clock())
+            while self._clock() < until:
+                self._sleep(self.period)
+                self.read(self._clock())
+            self.idle_watts = [_mean_watts(times, joules) for times, joules in zip(self.times, self.joules, strict=True)]
             self._thread.start()
-            try:
-                time.sleep(self.idle_seconds)
-            except BaseException:  # Ctrl-C: no thread outlives it
-                self.__exit__()
-                raise
-            ended = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-            spent = [self.between(index, started, ended, edge=True) for index in range(len(self.meters))]
-            self.idle_watts = [None if joules is None else joules / ((ended - started) / 1e9) for joules in spent]
         return self
 
     def __exit__(self, *fault: object) -> None:
@@ -89,19 +96,24 @@ class Recorder:
             times.append(now_ns)
             self._last[index] = value
 
-    def between(self, index: int, start_ns: int, end_ns: int, *, edge: bool = False) -> float | None:
-        """Joules of meter `index` between two moments; None where it was not read around both (`edge`: as far as it was)."""
+    def between(self, index: int, start_ns: int, end_ns: int) -> float | None:
+        """Joules of meter `index` between two moments; None where it was not read around both."""
         times = self.times[index]
-        if len(times) < 2 or (not edge and (start_ns < times[0] or end_ns > times[-1])):
+        if len(times) < 2 or start_ns < times[0] or end_ns > times[-1]:
             return None
         low, high = np.interp([start_ns, end_ns], times, self.joules[index])
         return float(high - low)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.read(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+            self.read(self._clock())
             self._stop.wait(self.period)
-        self.read(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+        self.read(self._clock())
+
+
+def _mean_watts(times: Sequence[int], joules: Sequence[float]) -> float | None:
+    """Of the readings so far; None where there are fewer than two."""
+    return (joules[-1] - joules[0]) / ((times[-1] - times[0]) / 1e9) if len(times) > 1 else None
 
 
 def energy_block(recorder: Recorder, windows: Mapping[str, Mapping[str, Iterable[Window]]]) -> JsonObject | None:

@@ -117,6 +117,7 @@ def test_levels_of_neurons() -> None:
 
 
 def test_the_measured_table_is_kept_and_never_falls(tmp_path: Path) -> None:
+    """Measured in earnest: whatever the clock says, these hold."""
     block = Block(hidden_size=32, head_size=8, tokens=9, layers=2)
     table = measured_table(block, [0, 2, 4], [0, 32, 64], tmp_path, no_report)
     for part, counts in ((table.attention, [0, 2, 4]), (table.feed_forward, [0, 32, 64])):

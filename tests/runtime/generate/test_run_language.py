@@ -29,6 +29,7 @@ from edgekit.runtime.generate.model import LanguageModel
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.main import main
 from edgekit.runtime.model import load
+from tests.waiting import PATIENCE_SECONDS
 
 Fresh = Callable[..., LanguageModel]
 
@@ -296,9 +297,9 @@ class Terminal:
         os.close(other)
         self.seen = ""
 
-    def wait_for(self, text: str, seconds: float = 30) -> str:
+    def wait_for(self, text: str) -> str:
         """What came up to `text`, which is taken away."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE_SECONDS
         while text not in self.seen:
             assert time.monotonic() < until, f"no {text!r} in {self.seen!r}"
             if select.select([self.side], [], [], 0.2)[0]:
@@ -309,12 +310,12 @@ class Terminal:
     def say(self, text: str) -> None:
         os.write(self.side, text.encode())
 
-    def leave(self, keys: str, seconds: float = 30) -> int:
+    def leave(self, keys: str) -> int:
         """Type `keys`, Ctrl-C again each second, until the process ends; its exit code.
 
         A Ctrl-C between the prompt and CPython's wait for a key is seen at the next key alone: a person presses it again.
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE_SECONDS
         self.say(keys)
         try:
             while time.monotonic() < until:
@@ -322,7 +323,7 @@ class Terminal:
                     return self.process.wait(timeout=1)
                 if keys == "\x03":
                     self.say(keys)
-            raise AssertionError(f"still running after {seconds} s: {self.seen!r}")
+            raise AssertionError(f"still running: {self.seen!r}")
         finally:
             self.process.kill()
             self.process.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.serve.serving import TRANSPORTS, Server, make_bundle, served
+from tests.runtime.serve.serving import IMPATIENT, TRANSPORTS, Server, make_bundle, served
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,13 @@ def transport(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def classifying(classifier: Path, transport: str) -> Iterator[Server]:
     with served(classifier, transport) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def impatient(classifier: Path, transport: str) -> Iterator[Server]:
+    """For tests of its limits of time; all other servers wait for as long as a busy machine makes its clients take."""
+    with served(classifier, transport, IMPATIENT) as server:
         yield server
 
 

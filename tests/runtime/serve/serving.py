@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,12 +29,14 @@ from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE,
 from tests.runtime.generate.tiny_tokenizers import CHAT, KINDS
 from tests.tiny_manifest import tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 TRANSPORTS = {"plain": plain, "uvicorn": uvicorn}
 LIMITS = Limits(
-    body=20_000, batch=4, queue=2, connections=24, head=4096, head_seconds=1.2, body_seconds=1.2, linger_seconds=0.5,
-    write_seconds=5.0, drain_seconds=5.0,
+    body=20_000, batch=4, queue=2, connections=24, head=4096, head_seconds=PATIENCE_SECONDS, body_seconds=PATIENCE_SECONDS,
+    linger_seconds=5.0, write_seconds=PATIENCE_SECONDS, drain_seconds=PATIENCE_SECONDS,
 )  # fmt: skip
+IMPATIENT = replace(LIMITS, head_seconds=2.0, body_seconds=0.5, linger_seconds=0.5)
 TEXTS = ["turn on the light", "turn off the red light", "is it on", "the blue light", "is the light red", "it is off"]
 
 
@@ -88,7 +90,7 @@ class Server:
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
         """(status, headers, document or bytes) of one request; `body` that is no bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
             kind = {} if data is None else {"Content-Type": "application/json"}
@@ -108,7 +110,7 @@ class Server:
 
     def raw(self, data: bytes, *, pause: float = 0.0, parts: int = 1) -> bytes:
         """All that the server sends after `data`, until it ends the connection; `parts` with `pause` seconds between."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as client:
             size = max(1, -(-len(data) // parts))
             try:
                 for start in range(0, len(data), size):
@@ -132,7 +134,7 @@ class Server:
 
         def work() -> Any:
             began.set()
-            free.wait(20)
+            free.wait(PATIENCE_SECONDS)
             yield None
 
         async def submit() -> None:
@@ -142,21 +144,12 @@ class Server:
         assert loop is not None
         try:
             for _ in range(jobs):
-                asyncio.run_coroutine_threadsafe(submit(), loop).result(10)
-                assert began.wait(10)
+                asyncio.run_coroutine_threadsafe(submit(), loop).result(PATIENCE_SECONDS)
+                assert began.wait(PATIENCE_SECONDS)
             yield
         finally:
             free.set()
             wait_for(lambda: self.app.worker.waiting == 0)
-
-
-def wait_for(met: Callable[[], bool]) -> None:
-    """Up to ten seconds until `met` is true."""
-    for _ in range(500):
-        if met():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it did not come to be")
 
 
 def received(client: socket.socket) -> bytes:

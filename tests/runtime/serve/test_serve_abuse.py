@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.serve.serving import LIMITS, Server, received, wait_for
+from tests.runtime.serve.serving import LIMITS, Server, received
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 INFER = "/v2/models/tiny-text-classification/infer"
 TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["is it on"]}
@@ -22,7 +23,7 @@ TEXT = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["is it on"]}
 def goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test every server it used still answers, with nothing left in flight."""
     yield
-    for name in {"classifying", "writing", "embedding"} & set(request.fixturenames):
+    for name in {"classifying", "writing", "embedding", "impatient"} & set(request.fixturenames):
         server: Server = request.getfixturevalue(name)
         assert server.infer(["a", "the end"] if name == "writing" else ["is it on"])[0] == 200
         wait_for(lambda: server.app.metrics.in_flight == 0)  # noqa: B023
@@ -60,8 +61,8 @@ def test_a_body_that_is_too_large(classifying: Server) -> None:
     refused(classifying, post(INFER, b"x" * (LIMITS.body + 1)), 413, "20,001 bytes", "20,000", "--max-body")
 
 
-def test_a_length_that_is_too_large_without_the_body(classifying: Server) -> None:
-    refused(classifying, post(INFER, b"{", "Content-Length: 999999999999"), 413, "999,999,999,999")
+def test_a_length_that_is_too_large_without_the_body(impatient: Server) -> None:
+    refused(impatient, post(INFER, b"{", "Content-Length: 999999999999"), 413, "999,999,999,999")
 
 
 def test_chunks_without_an_end(classifying: Server) -> None:
@@ -205,12 +206,13 @@ def test_a_head_without_an_end(classifying: Server) -> None:
     assert got in (400, 431)
 
 
-def test_headers_that_come_slowly(classifying: Server) -> None:
-    refused(classifying, b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: xxxxxxxxxxx", 408, "1.2 s", parts=18, pause=0.1)
+def test_headers_that_come_slowly(impatient: Server) -> None:
+    head = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: xxxxxxxxxxx"
+    refused(impatient, head, 408, "head did not come within 2 s", parts=12, pause=0.2)
 
 
-def test_a_body_that_comes_slowly(classifying: Server) -> None:
-    refused(classifying, post(INFER, b"{" + b" " * 100)[:-60], 408, "body", "1.2 s")
+def test_a_body_that_comes_slowly(impatient: Server) -> None:
+    refused(impatient, post(INFER, b"{" + b" " * 100)[:-60], 408, "body", "0.5 s")
 
 
 def test_a_name_that_leads_here_from_outside(classifying: Server) -> None:
@@ -313,7 +315,7 @@ def test_a_client_that_leaves_within_a_stream_ends_the_generation(writing: Serve
         client = socket.create_connection(("127.0.0.1", writing.port))
         body = json.dumps({"model": writing.name, "prompt": "a", "stream": True}).encode()
         client.sendall(post("/v1/completions", body))
-        assert made.wait(10)
+        assert made.wait(PATIENCE_SECONDS)
         assert client.recv(100).startswith(b"HTTP/1.1 200")
         client.close()
         wait_for(lambda: bool(ended))
@@ -409,7 +411,7 @@ def test_embeddings_that_cannot_be_made(embedding: Server, change: dict[str, Any
 
 
 def test_a_half_closed_connection_ends(classifying: Server) -> None:
-    with classifying.busy(), socket.create_connection(("127.0.0.1", classifying.port), timeout=10) as client:
+    with classifying.busy(), socket.create_connection(("127.0.0.1", classifying.port), timeout=PATIENCE_SECONDS) as client:
         client.sendall(post(INFER, json.dumps({"inputs": [TEXT]}).encode()))
         wait_for(lambda: classifying.app.worker.waiting == 1)
         client.shutdown(socket.SHUT_WR)
@@ -426,7 +428,7 @@ def test_an_old_client(writing: Server) -> None:
 
 def test_a_client_that_waits_to_be_told_to_go_on(classifying: Server) -> None:
     body = json.dumps({"inputs": [TEXT]}).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", classifying.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", classifying.port, timeout=PATIENCE_SECONDS)
     connection.putrequest("POST", INFER)
     for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Expect", "100-continue")):
         connection.putheader(name, value)

@@ -15,7 +15,8 @@ import pytest
 
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.serve.limits import Limits
-from tests.runtime.serve.serving import LIMITS, Server, served, wait_for
+from tests.runtime.serve.serving import LIMITS, Server, served
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent

@@ -20,6 +20,7 @@ from edgekit.runtime.serve.metrics import Metrics
 from edgekit.runtime.serve.tasks import columns, items_of, outputs_of
 from edgekit.runtime.serve.tensors import Column, write_columns
 from edgekit.runtime.serve.worker import Worker
+from tests.waiting import PATIENCE_SECONDS
 
 MANY = 200_000
 """So many that work with the square of it would never end."""
@@ -73,7 +74,7 @@ def test_jobs_are_done_in_their_order_and_one_fault_harms_no_other() -> None:
     found = asyncio.run(all_of_them())
     assert done == ["a", "b", "c"]
     assert (found[0], str(found[1]), found[2]) == ("a", "b", "c")
-    assert worker.close(10)
+    assert worker.close(PATIENCE_SECONDS)
 
 
 def test_a_job_that_is_given_up_stops_after_its_step_and_cleans_up() -> None:
@@ -85,7 +86,7 @@ def test_a_job_that_is_given_up_stops_after_its_step_and_cleans_up() -> None:
             for number in range(1000):
                 steps.append(number)
                 yield number
-                gone.wait(10)
+                gone.wait(PATIENCE_SECONDS)
         finally:
             cleaned.set()
 
@@ -97,16 +98,16 @@ def test_a_job_that_is_given_up_stops_after_its_step_and_cleans_up() -> None:
 
     worker = Worker(1)
     asyncio.run(ask())
-    assert cleaned.wait(10)
+    assert cleaned.wait(PATIENCE_SECONDS)
     assert len(steps) <= 2
-    assert worker.close(10)
+    assert worker.close(PATIENCE_SECONDS)
 
 
 def test_who_is_refused_is_told_when_to_come_again() -> None:
     free = threading.Event()
 
     def work() -> Iterator[int]:
-        free.wait(10)
+        free.wait(PATIENCE_SECONDS)
         yield 1
 
     async def fill() -> Refusal:
@@ -121,7 +122,7 @@ def test_who_is_refused_is_told_when_to_come_again() -> None:
     refusal = asyncio.run(fill())
     free.set()
     assert (refusal.status, refusal.headers) == (503, {"retry-after": "1"})
-    assert worker.close(10)
+    assert worker.close(PATIENCE_SECONDS)
 
 
 def test_the_page_of_metrics_is_what_prometheus_reads() -> None:

@@ -25,7 +25,8 @@ import pytest
 from edgekit.errors import NotPossibleHere
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.serve.command import listen
-from tests.runtime.serve.serving import LIMITS, served, wait_for
+from tests.runtime.serve.serving import LIMITS, served
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture(scope="module", params=["edgekit", "runner.pyz"])
@@ -58,7 +59,7 @@ def started(command: list[str], bundle: Path, *options: str) -> Iterator[tuple[s
 
 
 def ask(port: int, path: str, document: object = None) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         if document is None:
             connection.request("GET", path)
@@ -76,7 +77,7 @@ def test_it_serves_and_ends_when_told(command: list[str], classifier: Path, numb
     with started(command, classifier) as (process, port):
         assert ask(port, "/v2/health/ready") == 200
         process.send_signal(number)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr is not None
         said = process.stderr.read()
         assert "shutting down" in said
@@ -102,9 +103,9 @@ def test_told_under_load_it_answers_whatever_it_took(command: list[str], writer:
             wait_for(lambda: found.count(200) > 4)
             told.set()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
             for one in work:
-                one.result(20)
+                one.result(PATIENCE_SECONDS)
         assert set(found) <= {200, 503}
         assert process.stderr is not None
         assert "aborted" not in process.stderr.read()
@@ -122,7 +123,7 @@ def test_another_answer_than_the_golden_one_is_never_ready(command: list[str], c
     manifest["assets"]["golden.json"] = {"size": len(wrong.encode()), "sha256": hashlib.sha256(wrong.encode()).hexdigest()}
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     done = subprocess.run(
-        [*command, "serve", str(bundle), "--port", "0"], capture_output=True, text=True, timeout=60, check=False
+        [*command, "serve", str(bundle), "--port", "0"], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     assert done.returncode == 1
     assert "golden inputs are not right" in done.stderr
@@ -133,7 +134,11 @@ def test_a_port_that_is_taken(command: list[str], classifier: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         done = subprocess.run(
-            [*command, "serve", str(classifier), "--port", port], capture_output=True, text=True, timeout=60, check=False
+            [*command, "serve", str(classifier), "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
     assert done.returncode == 3
     assert f"127.0.0.1:{port}: the port is taken" in done.stderr
@@ -143,7 +148,11 @@ def test_a_port_that_is_taken(command: list[str], classifier: Path) -> None:
 @pytest.mark.parametrize(("options", "words"), [(["--host", "x" * 70], "no address"), (["--max-batch", "0"], "batch")])
 def test_what_cannot_be_served(command: list[str], classifier: Path, options: list[str], words: str) -> None:
     done = subprocess.run(
-        [*command, "serve", str(classifier), "--port", "0", *options], capture_output=True, text=True, timeout=60, check=False
+        [*command, "serve", str(classifier), "--port", "0", *options],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode == 2
     assert words in done.stderr
@@ -158,7 +167,7 @@ def test_another_address_is_named_as_open_to_all(command: list[str], classifier:
     said = [process.stderr.readline(), process.stderr.readline()]
     process.send_signal(signal.SIGTERM)  # while it loads
     said.append(process.stderr.read())
-    assert process.wait(20) == 0, said
+    assert process.wait(PATIENCE_SECONDS) == 0, said
     process.stderr.close()
     assert "no password, no encryption" in said[1]
 
@@ -166,7 +175,7 @@ def test_another_address_is_named_as_open_to_all(command: list[str], classifier:
 def test_draining_finishes_what_waits_and_takes_nothing_new(classifier: Path, transport: str) -> None:
     with served(classifier, transport) as server, ThreadPoolExecutor(2) as pool:
         with server.busy():
-            kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
             kept.request("GET", "/v2")
             kept.getresponse().read()
             waits = pool.submit(server.infer, ["is it on"])
@@ -174,10 +183,10 @@ def test_draining_finishes_what_waits_and_takes_nothing_new(classifier: Path, tr
             ends = pool.submit(server.running.end)
             wait_for(lambda: not _listening(server.port))
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", server.port), timeout=5)
+                socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
             assert not waits.done()
-        assert waits.result(10)[0] == 200
-        assert ends.result(10) == 0
+        assert waits.result(PATIENCE_SECONDS)[0] == 200
+        assert ends.result(PATIENCE_SECONDS) == 0
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             kept.request("GET", "/v2")
             kept.getresponse()
@@ -192,7 +201,7 @@ def test_what_does_not_end_is_cut_off_and_counted(classifier: Path, transport: s
             began = time.monotonic()
             assert server.running.end() == 1
             assert time.monotonic() - began > 0.9
-        status, found = waits.result(10)
+        status, found = waits.result(PATIENCE_SECONDS)
         assert (status, found["what"]) == (503, "the server shut down before the answer was complete")
 
 
