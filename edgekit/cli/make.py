@@ -110,6 +110,7 @@ def _explained(explanation: Explanation) -> Iterator[RenderableType]:
         for name, setting in item["quantize"].items():
             source = "default" if setting["from"] == "default" else f"from the {setting['from']}"
             yield f"{item['target']}: {name} = {setting['value']}  ({source})"
+    yield from explanation["notes"]
     for item in explanation["targets"]:
         where = "measured here" if item["measured_here"] else "exported only: this host is not that target"
         yield f"{item['target']}: {where}"

@@ -128,6 +128,8 @@ class Data(Strict):
     """Rows to generate, for a built-in corpus."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Task column -> name in the files, where they differ."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Label in the files -> name of the model's output that it means, where they differ."""
     on_overlap: Literal["drop", "refuse"] = "drop"
     """What to do with training rows that are in validation or test too."""
 
@@ -136,6 +138,8 @@ class Data(Strict):
         files = [name for name in ("train", "validation", "test") if getattr(self, name)]
         if self.builtin and files:
             raise ValueError("give either `builtin` or train/validation/test, not both")
+        if self.builtin and self.labels:
+            raise ValueError("a built-in corpus has labels of its own; leave `labels` out")
         if not self.builtin and len(files) < 3:
             missing = sorted({"train", "validation", "test"} - set(files))
             raise ValueError(f"{', '.join(missing)} missing: three splits are needed, or `builtin`")

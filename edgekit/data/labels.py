@@ -7,13 +7,20 @@ from collections.abc import Sequence
 
 from edgekit.errors import BadInput
 
-__all__ = ["check_labels", "named"]
+__all__ = ["check_labels", "few", "named"]
 
 MOST_LABELS = 10
 MOST_ROWS = 5
 
 
-def check_labels(labels: Sequence[str], known: Sequence[str], *, where: str = "data", known_to: str = "the model") -> None:
+def check_labels(
+    labels: Sequence[str],
+    known: Sequence[str],
+    *,
+    where: str = "data",
+    known_to: str = "the model",
+    fix: str = "correct the labels, or add training rows with them",
+) -> None:
     """Check that each of `labels`, one a row, is among `known`.
 
     Raises:
@@ -31,16 +38,19 @@ def check_labels(labels: Sequence[str], known: Sequence[str], *, where: str = "d
         close = difflib.get_close_matches(label, known, n=1)
         shown = ", ".join(map(str, rows[:MOST_ROWS])) + (f" and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
         faults.append(f"{label!r} in row{'s' * (len(rows) > 1)} {shown}" + (f", perhaps {close[0]!r}" if close else ""))
-    has = ", ".join(map(repr, known[:MOST_LABELS])) + (
-        f" and {len(known) - MOST_LABELS} more" if len(known) > MOST_LABELS else ""
-    )
     many = "a label" if len(unknown) == 1 else f"{len(unknown)} labels"
     raise BadInput(
-        f"{many} unknown to {known_to}, which has {has}",
+        f"{many} unknown to {known_to}, which has {few(known)}",
         where=where,
         faults=faults,
-        fix="correct the labels, or add training rows with them",
+        fix=fix,
     )
+
+
+def few(labels: Sequence[str]) -> str:
+    """The first of `labels`, and how many more there are."""
+    more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+    return ", ".join(map(repr, labels[:MOST_LABELS])) + more
 
 
 def named(value: object, names: Sequence[str]) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -20,7 +20,10 @@ Row: TypeAlias = dict[str, JsonValue]
 """Column of a task -> its value, checked: text, a number, a list of words, or answers."""
 
 MOST_FAULTS = 10
-"""Faults of one file that are reported together."""
+"""Different faults of one file that are reported together."""
+MOST_LINES = 5
+"""Lines that are named of those with the same fault."""
+FIX = "correct these rows, or take them out"
 
 
 def read_rows(
@@ -30,14 +33,14 @@ def read_rows(
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
-    """Rows of a .jsonl, .csv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
+    """Rows of a .jsonl, .csv, .tsv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
     they would be ignored silently. `kinds`: column -> the kind of its values, where its name does not say it. Text is kept as it is
     written.
 
     Raises:
-        BadInput: the file or a row of it cannot be used; up to ten faults, each with its line.
+        BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
     return usable(records(path), columns, rename, absent, kinds, where=str(path))
@@ -60,7 +63,7 @@ def usable(
     """
     names = {column: (rename or {}).get(column, column) for column in columns}
     rows: list[Row] = []
-    faults: list[tuple[int, str]] = []
+    faults: dict[str, list[int]] = {}
     for record in given:
         fault = record.fault
         if fault is None:
@@ -69,21 +72,32 @@ def usable(
             row, fault = _row(record, names, absent, kinds)
         if fault is None:
             rows.append(row)
-            continue
-        faults.append((record.line, fault))
-        if len(faults) == MOST_FAULTS:
-            break
+        else:
+            faults.setdefault(fault, []).append(record.line)
     if faults:
-        first, what = faults[0]
-        if len(faults) == 1:
-            raise BadInput(what, where=f"{where}:{first}")
-        many = f"{MOST_FAULTS} rows or more" if len(faults) == MOST_FAULTS else f"{len(faults)} rows"
-        raise BadInput(
-            f"{many} cannot be used", where=f"{where}:{first}", faults=[f"line {line}: {fault}" for line, fault in faults]
-        )
+        raise _fault(faults, where)
     if not rows:
         raise BadInput("holds no rows", where=where)
     return rows
+
+
+def _fault(faults: Mapping[str, Sequence[int]], where: str) -> BadInput:
+    """Every fault once, with the lines that have it."""
+    count = sum(map(len, faults.values()))
+    first = next(iter(faults))
+    at = f"{where}:{faults[first][0]}"
+    if count == 1:
+        return BadInput(first, where=at, fix=FIX)
+    shown = [f"{_lines(lines)}: {fault}" for fault, lines in list(faults.items())[:MOST_FAULTS]]
+    left = sum(len(lines) for lines in list(faults.values())[MOST_FAULTS:])
+    return BadInput(
+        f"{count} rows cannot be used", where=at, faults=[*shown, *([f"and {left} rows more"] if left else [])], fix=FIX
+    )
+
+
+def _lines(lines: Sequence[int]) -> str:
+    more = len(lines) - MOST_LINES
+    return f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:MOST_LINES]))}" + (f" and {more} more" if more > 0 else "")
 
 
 def _check_columns(record: Record, names: list[str], where: str) -> None:

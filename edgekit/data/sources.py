@@ -34,6 +34,8 @@ class Sources:
     """Rows of a built-in corpus; None for as many as it has by itself."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column of the task -> its name in the files, where they differ."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label of the rows -> name of the model's output that it means, where they differ."""
     on_overlap: Literal["drop", "refuse"] = "drop"
     """What becomes of training rows that are also in validation or test."""
 
@@ -54,6 +56,7 @@ class Sources:
         given = {split: _bare(self.of(split)) for split in SPLITS}
         given |= {"unlabelled": [_bare(source) for source in self.unlabelled]} if self.unlabelled else {}
         given |= {"columns": dict(self.columns)} if self.columns else {}
+        given |= {"labels": dict(self.labels)} if self.labels else {}
         return given | {"on_overlap": self.on_overlap}
 
 
@@ -68,7 +71,7 @@ def sources_of(data: Data, folder: Path, seed: int) -> Sources:
     more = [data.unlabelled] if isinstance(data.unlabelled, str) else data.unlabelled or []
     return Sources(
         absolute(data.train), absolute(data.validation), absolute(data.test), tuple(map(absolute, more)), data.builtin or "", seed,
-        data.rows, data.columns, data.on_overlap,
+        data.rows, data.columns, data.labels, data.on_overlap,
     )  # fmt: skip
 
 

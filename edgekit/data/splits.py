@@ -13,9 +13,11 @@ from typing import Protocol, cast
 
 from edgekit.data.columns import INPUTS, identity
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
-from edgekit.data.formats import records
+from edgekit.data.formats import notes_on, records
 from edgekit.data.hub import on_hub, parse_hub, read_hub
+from edgekit.data.label_map import renamed_labels, told
 from edgekit.data.labels import check_labels
+from edgekit.data.reading import PACKINGS
 from edgekit.data.rows import Row, read_rows
 from edgekit.data.sources import SPLITS, Sources
 from edgekit.errors import BadInput
@@ -23,9 +25,11 @@ from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.tags import scheme_fault
 from edgekit.store import write_atomically
 
-__all__ = ["RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "prepare", "check_disjoint", "source_digest"]
+__all__ = [
+    "RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "look", "prepare", "check_disjoint", "source_digest",
+]  # fmt: skip
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
@@ -33,6 +37,10 @@ RECORD = "data.json"
 FEWEST = 2
 NAMED = ("label", "labels", "tags")
 """Kinds of columns that hold names of labels."""
+QUICK = 8 * 1024**2
+"""Bytes of files that are read when a plan is made; more take their time in the first stage."""
+PACKED = 8
+"""How many times as long text is as its packed file, about."""
 CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference"}
 
 
@@ -87,43 +95,114 @@ def prepare(
     folder: Path,
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
+    known: Sequence[str] | None = None,
 ) -> dict[str, JsonValue]:
     """Read the three splits of `sources` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
     Of duplicate training rows the first is kept. Training rows whose text is also in validation or test are dropped too, or
-    refused where `sources.on_overlap` is "refuse". Texts are compared after `fold`. Evaluation rows are never touched. The same
-    source gives the same bytes.
+    refused where `sources.on_overlap` is "refuse". Texts are compared after `fold`. Evaluation rows are never touched, but for labels
+    that become names of the model's outputs. The same source gives the same bytes.
 
-    `absent`: columns of the task that these rows are without, and that none of them may have. `kinds`: column -> the kind of its values, where
-    its name does not say it.
+    `absent`: columns of the task that these rows are without, and that none of them may have. `kinds`: column -> the kind of its values,
+    where its name does not say it. `known`: names of the outputs of the recipe's model; None where the training rows name them.
 
     Raises:
-        BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that no training row has.
+        BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that the model does not know, or that
+            no training row has.
     """
-    read = _read(sources, columns, absent, kinds)
-    for split in SPLITS:
-        _check_size(split, len(read[split]))
-    unlabelled = _unlabelled(sources, read)
-    train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
-    _check_size("train", len(train), "once duplicates and rows of the other splits are gone")
-    read["train"] = train
-    record: dict[str, JsonValue] = {"source": sources.document(), "columns": list(columns), "duplicates_removed": removed}
-    for column in ("label", "tags"):
-        if column not in columns or kinds.get(column, column) not in NAMED:
-            continue
-        known = sorted({label for row in train for label in _labels(row[column])})
-        record["labels"] = known
-        if column == "tags" and (fault := scheme_fault(known)):
-            raise BadInput(fault, where="data, tags")
-        for split in ("validation", "test"):
-            labels = [label for row in read[split] for label in _labels(row[column])]
-            check_labels(labels, known, where=f"data, {split}", known_to="the training split")
+    read, record = _checked(sources, columns, absent, kinds, known)
     written = {split: _write(folder, split, read[split], sort_keys=True) for split in SPLITS}
-    if unlabelled:
-        written[UNLABELLED] = _write(folder, UNLABELLED, unlabelled, sort_keys=False)
+    if read[UNLABELLED]:
+        written[UNLABELLED] = _write(folder, UNLABELLED, read[UNLABELLED], sort_keys=False)
     record["splits"] = written
     write_atomically(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
     return record
+
+
+def look(
+    sources: Sources,
+    columns: tuple[str, ...],
+    absent: tuple[str, ...],
+    kinds: Mapping[str, str],
+    known: Sequence[str] | None,
+) -> list[str] | None:
+    """What `prepare` would say of local files that are quickly read (their `notes`), which nothing is made of; None of others.
+
+    Raises:
+        BadInput: as `prepare`.
+    """
+    files = [source for source in (*map(sources.of, SPLITS), *(source for source, _ in sources.texts())) if source]
+    if sources.builtin or any(map(on_hub, files)):
+        return None
+    sizes = [Path(name).stat().st_size * (PACKED if Path(name).suffix.lower() in PACKINGS else 1) for name in files]
+    if sum(sizes) > QUICK:
+        return None
+    _, record = _checked(sources, columns, absent, kinds, known)
+    return list(map(str, cast("list[str]", record["notes"])))
+
+
+def _checked(
+    sources: Sources,
+    columns: tuple[str, ...],
+    absent: tuple[str, ...],
+    kinds: Mapping[str, str],
+    known: Sequence[str] | None,
+) -> tuple[dict[str, list[Row]], dict[str, JsonValue]]:
+    """(rows of every split and the unlabelled ones, the record but for what is written); raises as `prepare` does."""
+    read = _read(sources, columns, absent, kinds)
+    for split in SPLITS:
+        _check_size(split, len(read[split]))
+    notes, named = _notes(sources), next((column for column in ("label", "tags") if column in columns and kinds.get(column, column) in NAMED), None)
+    said: JsonValue = {}
+    if named is not None:
+        renamed = renamed_labels(
+            (label for split in SPLITS for row in read[split] for label in _labels(row[named])), sources.labels, known
+        )
+        said = {one.label: one.name for one in renamed}
+        notes += told(renamed)
+        for row in (row for split in SPLITS for row in read[split]):
+            row[named] = _renamed(row[named], {one.label: one.name for one in renamed})
+    elif sources.labels:
+        raise BadInput("rows of this task have no labels", where="data, labels", fix="leave the table out")
+    unlabelled = _unlabelled(sources, read)
+    train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
+    _check_size("train", len(train), "once duplicates and rows of the other splits are gone")
+    read |= {"train": train, UNLABELLED: unlabelled}
+    record: dict[str, JsonValue] = {"source": sources.document(), "columns": list(columns), "duplicates_removed": removed}
+    if named is not None:
+        there = sorted({label for row in train for label in _labels(row[named])})
+        record["labels"] = list(there)
+        if named == "tags" and (fault := scheme_fault(there)):
+            raise BadInput(fault, where="data, tags")
+        for split in ("validation", "test") if known is None else SPLITS:
+            labels = [label for row in read[split] for label in _labels(row[named])]
+            if known is None:
+                check_labels(labels, there, where=f"data, {split}", known_to="the training split")
+            else:
+                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(labels, known))
+    record |= {"notes": list(notes)} | ({"labels_read_as": said} if said else {})
+    return read, record
+
+
+def _say_labels(labels: Sequence[str], known: Sequence[str]) -> str:
+    unknown = next(label for label in [*labels, ""] if label not in known)
+    name = next((name for name in known if name not in labels), known[0])
+    return f"correct them, say what each means, as in [data.labels] {json.dumps(unknown)} = {json.dumps(name)}, or train a new head (finetune)"
+
+
+def _renamed(value: JsonValue, names: Mapping[str, str]) -> JsonValue:
+    """A label, or each of a list, by its name."""
+    if isinstance(value, list):
+        return [_renamed(label, names) for label in value]
+    return names.get(str(value), value)
+
+
+def _notes(sources: Sources) -> list[str]:
+    """How the files are read, where it had to be found out."""
+    if sources.builtin:
+        return []
+    files = [source for source in (*map(sources.of, SPLITS), *(source for source, _ in sources.texts())) if not on_hub(source)]
+    return [f"{Path(name).name}: {note}" for name in dict.fromkeys(files) for note in notes_on(Path(name))]
 
 
 def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) -> dict[str, JsonValue]:

@@ -34,6 +34,8 @@ MASK_HEADS = (
 """What the tensors of a masked language model's head begin with."""
 HEADS = ("classifier", "classifier.dense", "classifier.out_proj", "pre_classifier", "qa_outputs", "pooler.dense")
 """Linear modules that training a new head may put on an encoder."""
+LABELLED = ("ForSequenceClassification", "ForTokenClassification")
+"""Ends of names of transformers' classes whose outputs have labels."""
 BERT_LINEARS = (
     "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "intermediate.dense",
     "output.dense",
@@ -129,7 +131,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         template_fault=template_fault(folder),
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
-        labels=_labels(config.get("id2label")),
+        labels=_labels(config),
         head=head_of(config) if config else None,
         sentence_faults=tuple(sentence_faults(folder)),
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
@@ -183,9 +185,13 @@ def _numbered(vocabulary: object) -> Mapping[str, object] | None:
     return vocabulary if isinstance(vocabulary, dict) and vocabulary else None
 
 
-def _labels(names: object) -> tuple[str, ...] | None:
+def _labels(config: Mapping[str, object]) -> tuple[str, ...] | None:
+    """Names of the outputs in order; transformers leaves those of a two-label model out that are its own defaults."""
+    names = config.get("id2label")
     if not isinstance(names, dict) or not names:
-        return None
+        built = config.get("architectures")
+        labelled = isinstance(built, list) and any(str(name).endswith(LABELLED) for name in built)
+        return ("LABEL_0", "LABEL_1") if labelled and config.get("num_labels", 2) == 2 else None
     return tuple(str(names[key]) for key in sorted(names, key=lambda key: (len(key), key)))
 
 

@@ -54,9 +54,17 @@ def run_stages(
                 artifact = _produce(build, stage, inputs, progress)
             made_now.add(key)
             show.line(f"  {count - len(waiting):2}/{count}  {stage.title:<58} {artifact.seconds:7.1f} s")
+        _show_notes(artifact, show)
         artifacts[key] = artifact
         check(stage, artifact)
     return Finished(artifacts, frozenset(made_now))
+
+
+def _show_notes(artifact: Artifact, show: Show) -> None:
+    """Show what a stage had to find out by itself, whether it ran now or before."""
+    notes = artifact.metrics.get("notes")
+    for note in notes if isinstance(notes, list) else []:
+        show.line(f"  {note}")
 
 
 def _next(ready: Mapping[str, Stage], build: Path) -> str:

@@ -44,6 +44,8 @@ class Explanation(TypedDict):
     """As the model's head says it, where the recipe says text-classification."""
     stages: list[PlannedStage]
     targets: list[PlannedTarget]
+    notes: list[str]
+    """What was found out of the rows and how they are read."""
 
 
 def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
@@ -68,4 +70,6 @@ def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
         {"target": item.target.name, "measured_here": item.timed, "quantize": decided(plan.recipe, item.target)}
         for item in plan.targets
     ]
-    return {"recipe": plan.name, "task": plan.recipe.task, "stages": list(stages.values()), "targets": planned}
+    return {
+        "recipe": plan.name, "task": plan.recipe.task, "stages": list(stages.values()), "targets": planned, "notes": list(plan.notes),
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target, load_target
 from edgekit.data.alone import ALONE, texts_alone
 from edgekit.data.sources import sources_of
-from edgekit.data.splits import columns_there, source_digest
+from edgekit.data.splits import columns_there, look, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan.check import faults_of
@@ -18,6 +18,7 @@ from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.stages import (
+    absent_columns,
     agreement_stage,
     answers_stage,
     audit_stage,
@@ -42,10 +43,10 @@ Decided = TypedDict("Decided", {"value": JsonValue, "from": Who})
 def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     """Read recipe and targets, check that they fit each other, and lay out the stages.
 
-    Nothing is computed but digests of the data and the source model.
+    Nothing is computed but digests of the data and the source model; rows in small local files are read and checked.
 
     Raises:
-        BadInput: faults in a file, or a combination that cannot work.
+        BadInput: faults in a file or in rows, or a combination that cannot work.
     """
     name, path, recipe = load_recipe(recipe_name)
     targets = [load_target(target) for target in target_names]
@@ -62,7 +63,10 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     faults = faults_of(recipe, targets, facts, checkpoints=checkpoints, pairs=pairs, alone=alone, host=host)
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
-    rows = rows_stage(recipe, columns, sources, source_digest(sources))
+    digest, own_head = source_digest(sources), task.named and recipe.model.finetune is None and recipe.model.new is None
+    known = facts.labels if own_head else None
+    notes = look(sources, columns, absent_columns(recipe, columns), task.kinds, known)
+    rows = rows_stage(recipe, columns, sources, digest, known, source if own_head and known is None else None)
     original = original_stage(recipe, rows, source, source_model_digest, pairs=pairs)
     if alone:
         rows = answers_stage(recipe, rows, original)
@@ -93,7 +97,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         )
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
-    return Plan(name, recipe, lowering, rows, original, agreement, compressed, plans)
+    return Plan(name, recipe, lowering, rows, original, agreement, compressed, plans, notes=tuple(notes or ()))
 
 
 def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:

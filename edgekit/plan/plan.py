@@ -120,6 +120,8 @@ class Plan:
     compressed: Sequence[Stage]
     """One stage a compression step, in the recipe's order."""
     targets: Sequence[TargetPlan]
+    notes: Sequence[str] = ()
+    """What was found out of the rows and how they are read, where they could be read already."""
 
     def stages(self, only: TargetPlan | None = None) -> list[Stage]:
         """All stages, each key once, after all of its inputs; those of the target `only`, if any."""

@@ -27,8 +27,8 @@ from edgekit.store import Context, Stage
 from edgekit.tasks import find_task
 
 __all__ = [
-    "LOWERING_TOOLS", "TORCH", "agreement_stage",
-    "answers_stage", "audit_stage", "calibration_stage", "compress_stage", "original_stage", "rows_stage",
+    "LOWERING_TOOLS", "TORCH", "absent_columns", "agreement_stage", "answers_stage", "audit_stage", "calibration_stage", "compress_stage",
+    "original_stage", "rows_stage",
 ]  # fmt: skip
 
 TORCH = ("torch", "transformers")
@@ -43,6 +43,8 @@ class RowsSettings:
     task: str
     optional: tuple[str, ...]
     """The task's optional columns that the rows have."""
+    known: tuple[str, ...] | None
+    """Names of the outputs of the recipe's model, which the rows' labels have to be; None where the rows name them, or it is on the hub."""
 
 
 @dataclass(frozen=True)
@@ -97,24 +99,44 @@ class AuditSettings:
     """Whether onnxruntime here has the target's provider, so that its own kernels are seen."""
 
 
-def rows_stage(recipe: Recipe, columns: tuple[str, ...], sources: Sources, digest: str) -> Stage:
+def rows_stage(
+    recipe: Recipe,
+    columns: tuple[str, ...],
+    sources: Sources,
+    digest: str,
+    known: tuple[str, ...] | None,
+    hub: str | None = None,
+) -> Stage:
     """Read, check, deduplicate and hash the three splits.
 
-    `columns`: the task's, and those of its optional ones that rows have. `sources`: what to read, and its `digest`.
+    `columns`: the task's, and those of its optional ones that rows have. `sources`: what to read, and its `digest`. `known`: names of the
+    outputs of the recipe's model; None where the rows name them. `hub`: the hub id of a model whose names of outputs are read here.
     """
     task = find_task(recipe.task)
-    optional = task.optional
-    absent = tuple(column for column in optional if column not in columns)
+    absent = absent_columns(recipe, columns)
 
     def run(context: Context) -> JsonObject:
         from edgekit.data.splits import prepare
 
-        return {"splits": prepare(sources, columns, context.out, absent, task.kinds)["splits"]}
+        names = known
+        if hub is not None:
+            from edgekit.models.checkpoint import resolve
+            from edgekit.models.facts import facts_of_checkpoint
+
+            names = facts_of_checkpoint(str(resolve(hub, recipe.model.revision))).labels
+        record = prepare(sources, columns, context.out, absent, task.kinds, names)
+        return {"splits": record["splits"], "notes": record["notes"]}
 
     return Stage(
-        "rows", "read and check the rows", run, external={"source": digest},
-        settings=RowsSettings(recipe.task, tuple(column for column in columns if column in optional)),
+        "rows", "read and check the rows", run,
+        external={"source": digest, **({"model": f"{hub}@{recipe.model.revision}"} if hub is not None else {})},
+        settings=RowsSettings(recipe.task, tuple(column for column in columns if column in task.optional), known),
     )  # fmt: skip
+
+
+def absent_columns(recipe: Recipe, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns of the recipe's task that rows of `columns` are without, and that none of them may have."""
+    return tuple(column for column in find_task(recipe.task).optional if column not in columns)
 
 
 def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str | None, *, pairs: bool = False) -> Stage:

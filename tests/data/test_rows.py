@@ -138,7 +138,7 @@ def test_invalid_utf8_is_named_with_its_line(tmp_path: Path, name: str) -> None:
     )
     data = "\n".join(lines).encode().replace(b"c", b"caf\xe9")
     fault = refused(tmp_path / name, data)
-    assert fault.what == "not UTF-8"
+    assert fault.what.startswith("not UTF-8, and its bytes can be read in several ways")
     assert fault.where == f"{tmp_path / name}:{len(lines)}"
 
 
@@ -225,13 +225,21 @@ def test_missing_columns_are_all_told_with_the_nearest(tmp_path: Path, kind: str
     assert caught.value.faults == ("no column 'text', perhaps 'texts'", "no column 'label', perhaps 'labels'")
 
 
-def test_ten_faults_at_once(tmp_path: Path) -> None:
+def test_a_damaged_line_of_utf8_is_named(tmp_path: Path) -> None:
+    data = "text,label\nnaïve,b\nc,d\n".encode().replace(b"c,", b"caf\xe9,")
+    fault = refused(tmp_path / "rows.csv", data)
+    assert (fault.what, fault.where) == ("not UTF-8", f"{tmp_path / 'rows.csv'}:3")
+
+
+def test_many_faults_are_told_once_each(tmp_path: Path) -> None:
     few = refused(tmp_path / "rows.jsonl", '{"text": "a", "label": "b"}\n' + '{"text": "", "label": "b"}\nnot json\n')
     assert few.what == "2 rows cannot be used"
     assert [fault.split(":")[0] for fault in few.faults] == ["line 2", "line 3"]
     many = refused(tmp_path / "rows.jsonl", '{"text": "", "label": "b"}\n' * 50)
-    assert many.what == "10 rows or more cannot be used"
-    assert len(many.faults) == MOST_FAULTS
+    assert many.what == "50 rows cannot be used" and many.fix
+    assert many.faults == ("lines 1, 2, 3, 4, 5 and 45 more: 'text' is empty",)
+    kinds = refused(tmp_path / "rows.csv", "text,label\n" + "".join("x" + ",x" * (n + 2) + "\n" for n in range(12)))
+    assert len(kinds.faults) == MOST_FAULTS + 1 and kinds.faults[-1] == "and 2 rows more"
 
 
 @pytest.mark.parametrize("packing", [".gz", ".xz"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgekit.data.reading import PACKINGS, Format, Record
 from edgekit.errors import BadInput
 
-__all__ = ["endings", "records"]
+__all__ = ["endings", "notes_on", "records"]
 
 
 @cache
@@ -33,6 +33,21 @@ def records(path: Path) -> Iterator[Record]:
     Raises:
         BadInput: no such file, an unknown format, damaged packing, or more bytes than `edgekit.data.reading.LARGEST`.
     """
+    format_, packing = _format_of(path)
+    return format_.records(path, packing)
+
+
+def notes_on(path: Path) -> list[str]:
+    """How `path` is read, where its name does not say it.
+
+    Raises:
+        BadInput: as `records`.
+    """
+    format_, packing = _format_of(path)
+    return format_.notes(path, packing)
+
+
+def _format_of(path: Path) -> tuple[Format, str]:
     if not path.is_file():
         raise BadInput("is a folder, not a data file" if path.is_dir() else "no such data file", where=str(path))
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -41,4 +56,4 @@ def records(path: Path) -> Iterator[Record]:
     if ending not in _formats():
         known = f"use {', '.join(endings())}, each also with .gz or .xz"
         raise BadInput(f"unknown kind of data file {ending + packing!r}", where=str(path), fix=known)
-    return _formats()[ending].records(path, packing)
+    return _formats()[ending], packing

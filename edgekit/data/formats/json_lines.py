@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.data.reading import Format, Record, read_lines, undecodable
+from edgekit.data.reading import Format, Record, encoding_notes, read_lines, undecodable
 
 __all__ = ["FORMAT"]
 
@@ -26,4 +26,4 @@ def records(path: Path, packing: str) -> Iterator[Record]:
         yield Record(number, row) if isinstance(row, dict) else Record(number, {}, "not a JSON object")
 
 
-FORMAT = Format((".jsonl", ".ndjson"), records)
+FORMAT = Format((".jsonl", ".ndjson"), records, encoding_notes)

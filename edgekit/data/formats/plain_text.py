@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.data.reading import Format, Record, read_lines, undecodable
+from edgekit.data.reading import Format, Record, encoding_notes, read_lines, undecodable
 
 __all__ = ["FORMAT", "PIECE"]
 
@@ -50,4 +50,4 @@ def _cut(line: str) -> Iterator[str]:
     yield line[start:]
 
 
-FORMAT = Format((".txt",), records)
+FORMAT = Format((".txt",), records, encoding_notes)

@@ -1,0 +1,73 @@
+"""Which encoding a text is in: UTF-8, what a byte order mark says, or the one reading of its bytes that makes sense."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable
+
+from edgekit.errors import BadInput
+
+__all__ = ["UTF8", "encoding_of"]
+
+UTF8 = "utf-8"
+MARKS = ((codecs.BOM_UTF8, UTF8), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
+         (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+"""What a file may begin with; UTF-32's mark begins with UTF-16's."""
+SAMPLE = 64 * 1024
+"""Bytes of lines that are looked at."""
+CLOSE = 0.05
+"""Readings whose share of odd characters differs by less are equally likely."""
+SHOWN = 4
+USUAL = ("cp1252", "cp1251", "gb18030", "cp932", "cp949", "big5")
+"""Named first of encodings that read the bytes alike."""
+
+
+def encoding_of(lines: Iterable[bytes], file: str) -> str:
+    """The encoding of the `lines` of a file called `file`, by its name in Python.
+
+    A file of which at least half of the lines beyond ASCII are UTF-8 is damaged UTF-8, which its reader names line by line.
+
+    Raises:
+        BadInput: bytes that can be read in several ways, which are shown, or in none.
+    """
+    sound, odd, first = 0, [], 0
+    for number, line in enumerate(lines, 1):
+        if number == 1 and (marked := next((name for mark, name in MARKS if line.startswith(mark)), "")):
+            return marked
+        if line.isascii():
+            continue
+        try:
+            line.decode(UTF8)
+            sound += 1
+        except UnicodeDecodeError:
+            first = first or number
+            odd.append(line)
+    if sound >= len(odd):
+        return UTF8
+    return _likely(odd, f"{file}:{first}")
+
+
+def _likely(odd: list[bytes], where: str) -> str:
+    from charset_normalizer import from_bytes
+
+    sample = b"\n".join(line.strip(b"\r\n") for line in odd)[:SAMPLE]
+    sample = sample[: sample.rfind(b"\n")] if len(sample) == SAMPLE and b"\n" in sample else sample
+    found = list(from_bytes(sample))
+    likely = [match for match in found if match.chaos <= min(other.chaos for other in found) + CLOSE]
+    readings: dict[str, list[str]] = {}
+    for match in likely:
+        readings.setdefault(str(match), []).append(match.encoding)
+    if len(readings) == 1:
+        (names,) = readings.values()
+        return _best(names)
+    shown = [f"as {_best(names)}: {text.splitlines()[0][:60]!r}" for text, names in list(readings.items())[:SHOWN]]
+    raise BadInput(
+        "not UTF-8, and " + ("its bytes can be read in several ways" if readings else "in no encoding that is known"),
+        where=where,
+        faults=shown,
+        fix="save it as UTF-8, as by iconv -f cp1252 -t utf-8 for files of Western Windows programs",
+    )
+
+
+def _best(names: list[str]) -> str:
+    return next((name for name in USUAL if name in names), names[0])

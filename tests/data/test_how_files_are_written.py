@@ -1,0 +1,85 @@
+"""Separators and encodings that a file's name does not say: found out and said, or refused with what they could be."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from edgekit.data.formats import notes_on
+from edgekit.data.rows import read_rows
+from edgekit.errors import BadInput
+
+COLUMNS = ("text", "label")
+WANTED = [{"text": "one, two", "label": "a"}, {"text": "three", "label": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "note"),
+    [
+        ("rows.tsv", "\t", []),
+        ("rows.tsv.gz", "\t", []),
+        ("rows.tsv", ",", ["columns are separated by commas"]),
+        ("rows.csv", ",", []),
+        ("rows.csv", ";", ["columns are separated by semicolons"]),
+        ("rows.csv", "\t", ["columns are separated by tabs"]),
+        ("rows.csv", "|", ["columns are separated by bars"]),
+    ],
+)
+def test_what_separates_columns(tmp_path: Path, name: str, separator: str, note: list[str]) -> None:
+    text = f'text{separator}label\n"one, two"{separator}a\nthree{separator}b\n'.encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert read_rows(tmp_path / name, COLUMNS) == WANTED
+    assert notes_on(tmp_path / name) == note
+
+
+def test_rows_tell_where_the_header_does_not(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text;la|bel;label\nno bars; ;a\n")
+    assert read_rows(tmp_path / "rows.csv", COLUMNS) == [{"text": "no bars", "label": "a"}]
+
+
+def test_separators_that_cannot_be_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a;b|c\n")
+    with pytest.raises(BadInput, match="the header holds semicolons and bars") as caught:
+        read_rows(tmp_path / "rows.csv", COLUMNS)
+    assert caught.value.fix == "separate them by commas, as the name of the file says"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-16", "naïve 你好"),
+        ("utf-32", "naïve 你好"),
+        ("cp1251", "Сегодня хорошая погода, мы идём гулять"),
+        ("gb18030", "今天天气很好我们去公园玩"),
+        ("big5", "今天天氣很好我們去公園玩"),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.txt"])
+def test_encodings_that_can_be_told(tmp_path: Path, name: str, encoding: str, text: str) -> None:
+    lines = [f"{text} {number}" for number in range(20)]
+    rows = lines if name.endswith("txt") else ["text\tlabel", *(f"{line}\ta" for line in lines)]
+    (tmp_path / name).write_bytes("\n".join(rows).encode(encoding))
+    read = read_rows(tmp_path / name, ("text",))
+    assert "\n".join(str(row["text"]) for row in read).split("\n") == lines
+    assert notes_on(tmp_path / name) == [f"not in UTF-8; read as {encoding}"]
+
+
+def test_encodings_that_cannot_be_told_are_shown(tmp_path: Path) -> None:
+    """à, é and ù alone are other letters in each of the encodings of Europe."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes("text,label\nle café est fermé à cinq heures,a\n".encode("cp1252"))
+    with pytest.raises(BadInput, match="can be read in several ways") as caught:
+        read_rows(path, COLUMNS)
+    assert caught.value.where == f"{path}:2" and "as cp1252: 'le café est fermé à cinq heures,a'" in caught.value.faults
+    assert "UTF-8" in str(caught.value.fix)
+
+
+def test_a_file_that_is_changed_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_bytes("Сегодня хорошая погода, мы идём гулять".encode("cp1251"))
+    assert notes_on(path)
+    path.write_text("Сегодня хорошая погода", encoding="utf-8")
+    assert notes_on(path) == [] and read_rows(path, ("text",)) == [{"text": "Сегодня хорошая погода"}]
