@@ -152,7 +152,10 @@ def _checked(
     read = _read(sources, columns, absent, kinds)
     for split in SPLITS:
         _check_size(split, len(read[split]))
-    notes, named = _notes(sources), next((column for column in ("label", "tags") if column in columns and kinds.get(column, column) in NAMED), None)
+    notes, named = (
+        _notes(sources),
+        next((column for column in ("label", "tags") if column in columns and kinds.get(column, column) in NAMED), None),
+    )
     said: JsonValue = {}
     if named is not None:
         renamed = renamed_labels(

@@ -26,31 +26,40 @@ def records(path: Path, packing: str) -> Iterator[Record]:
 
     Columns without a name, such as pandas' index, are left out.
     """
-    before = csv.field_size_limit(LARGEST)  # the default refuses a text above 128 KiB
+    reader = csv.reader(read_lines(path, packing), delimiter=_separator(path, packing), strict=True)
+    header: list[str] = []
+    double: tuple[str, ...] = ()
+    line = 1
     try:
-        reader = csv.reader(read_lines(path, packing), delimiter=_separator(path, packing), strict=True)
-        header: list[str] = []
-        double: tuple[str, ...] = ()
-        line = 1
+        for fields in _fields(reader):
+            if not fields:
+                pass
+            elif not header:
+                header = fields
+                double = tuple(name for name, count in Counter(header).items() if count > 1 and name)
+            elif any(map(undecodable, fields)):
+                yield Record(line, {}, "not UTF-8")
+            elif len(fields) != len(header):
+                yield Record(line, {}, f"{len(fields)} fields where the header has {len(header)}")
+            else:
+                pairs = zip(header, fields, strict=True)
+                yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
+            line = reader.line_num + 1
+    except csv.Error as fault:
+        yield Record(line, {}, f"not CSV: {fault}")
+
+
+def _fields(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The rows of `reader`, whose fields may be longer than csv's default of 128 KiB, which is one for all of its readers."""
+    while True:
+        before = csv.field_size_limit(LARGEST)
         try:
-            for fields in reader:
-                if not fields:
-                    pass
-                elif not header:
-                    header = fields
-                    double = tuple(name for name, count in Counter(header).items() if count > 1 and name)
-                elif any(map(undecodable, fields)):
-                    yield Record(line, {}, "not UTF-8")
-                elif len(fields) != len(header):
-                    yield Record(line, {}, f"{len(fields)} fields where the header has {len(header)}")
-                else:
-                    pairs = zip(header, fields, strict=True)
-                    yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
-                line = reader.line_num + 1
-        except csv.Error as fault:
-            yield Record(line, {}, f"not CSV: {fault}")
-    finally:
-        csv.field_size_limit(before)
+            fields = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if fields is None:
+            return
+        yield fields
 
 
 def notes(path: Path, packing: str) -> list[str]:
