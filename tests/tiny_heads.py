@@ -13,8 +13,12 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import edgekit as ek
+from edgekit.models import checkpoint
 from edgekit.runtime.model import Model, load
+from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.session import plain_session
+from edgekit.runtime.tokenise import load_tokeniser
+from edgekit.tasks import encoder_task
 from edgekit.train.from_scratch import learn_wordpiece
 
 VOCABULARY = (
@@ -106,3 +110,19 @@ def export(path: Path) -> Made:
     folder = ek.export(str(path), target="x86-vnni", build=path.parent / "build", measure=False).path
     bundle = load(folder)
     return Made(folder, bundle, replace(bundle, session=plain_session(folder / "variants" / "ort-fp32" / "model.onnx")))
+
+
+def eager_answers(folder: Path, name: str, items: Sequence[Any], **asked: Any) -> list[Any]:
+    """Answers of the task called `name` by the checkpoint in `folder`, with PyTorch in place of a graph."""
+    task = encoder_task(name)
+    model = checkpoint.load(folder, task.auto, head=task.head)
+    answers = []
+    for item in items:
+        pairs = isinstance(item, dict)
+        tokenise = load_tokeniser(folder / "tokenizer.json", MAX_LENGTH, segments=pairs, pairs=pairs)
+        windows = processor(name).prepare(tokenise, item)
+        feeds = [{key: torch.from_numpy(array) for key, array in window.feed().items()} for window in windows]
+        with torch.inference_mode():
+            outputs = [task.tensor(model, model(**feed), feed["attention_mask"]).numpy() for feed in feeds]
+        answers.append(processor(name).answer(outputs, windows, Asked(item=item, **asked)))
+    return answers

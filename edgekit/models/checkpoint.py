@@ -21,7 +21,7 @@ from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
-from edgekit.models.heads import CLASSIFIER, HeadKind, head_of, mark_head
+from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, mark_activation, mark_head
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import pooling_fault, pooling_of, sentence_faults
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -30,7 +30,7 @@ from edgekit.models.tensor_names import RENAMED, named_now
 from edgekit.models.tokens import cuts_left, token_ids, with_side
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
@@ -117,8 +117,8 @@ def load(
         _check_labels(raw.get("id2label", {str(number): name for number, name in config.id2label.items()}), folder)
     if new_head is not None:
         mark_head(config, head or "classes")  # whatever the head before it was for
-    elif head is not None and auto == CLASSIFIER and (fault := head_of(raw).fault(head)):
-        raise BadInput(fault, where=str(folder))
+    elif head is not None and auto == CLASSIFIER:
+        _check_head(head_of(raw, folder), head, config, folder)
     if auto == "AutoModel" and (faults := sentence_faults(folder)):
         raise BadInput("embeddings would differ from sentence-transformers' own", where=str(folder), faults=faults)
     if (folder / POOLING).is_file():
@@ -137,6 +137,18 @@ def load(
     _fill(model, open_tensors(folder), fresh=new_head is not None)
     model.config.name_or_path = str(folder)
     return model.eval()
+
+
+def _check_head(found: Head, wanted: HeadKind, config: PreTrainedConfig, folder: Path) -> None:
+    """Check that a head is of the `wanted` kind, and have `config` say what is applied to one logit.
+
+    Raises:
+        BadInput: it is of another kind.
+    """
+    if faults := found.faults(wanted):
+        raise BadInput("the model's head is not this task's", where=str(folder), faults=faults)
+    if wanted in ("number", "score"):
+        mark_activation(config, found.activation(wanted))
 
 
 def _pooling(document: Mapping[str, object], path: Path) -> str:

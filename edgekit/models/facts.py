@@ -132,7 +132,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
         labels=_labels(config),
-        head=head_of(config) if isinstance(architecture, str) else None,
+        head=head_of(config, folder) if isinstance(architecture, str) else None,
         sentence_faults=tuple(sentence_faults(folder)),
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
         fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),

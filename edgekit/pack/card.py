@@ -15,7 +15,7 @@ HUB_LICENCES = {
     "isc", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense", "openrail", "llama2", "llama3", "llama3.1", "llama3.2", "gemma",
     "unknown", "other",
 }  # fmt: skip
-HUB_TASKS = {"multi-label-classification": "text-classification"}
+HUB_TASKS = {"multi-label-classification": "text-classification", "text-regression": "text-classification"}
 """Tasks that the hub calls otherwise."""
 TEXT = '"your text"'
 EXAMPLES = {"question-answering": """'{"question": "your question", "context": "your text"}'"""}

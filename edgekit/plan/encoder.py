@@ -95,8 +95,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             "model: its tokenizer cuts the beginning of a long text off (tokenizer_config.json, truncation_side), and tags are of words "
             'from the first one on; write "right" where the model was trained so'
         )
-    if original.head is not None and task.auto == CLASSIFIER and (fault := original.head.fault(task.head)):
-        faults.append(f"model: {fault}")
+    if original.head is not None and task.auto == CLASSIFIER:
+        faults += [f"model: {fault}" for fault in original.head.faults(task.head)]
     if task.auto == "AutoModel":
         faults += [f"model: {fault}" for fault in original.sentence_faults]
     if recipe.model.finetune is None and task.per_token and task.named and (fault := scheme_fault(original.labels or ())):

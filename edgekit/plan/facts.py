@@ -21,7 +21,7 @@ __all__ = [
     "original_facts",
 ]
 
-TASK_OF = {"labels": "multi-label-classification"}
+TASK_OF = {"labels": "multi-label-classification", "number": "text-regression"}
 """Kind of a head -> the task of a model with it that a recipe calls text-classification."""
 
 

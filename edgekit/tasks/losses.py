@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "draw_class", "draw_direction", "draw_labels", "draw_span", "has_label", "hard_class", "hard_direction", "hard_labels", "hard_span",
-    "soft_class", "soft_direction", "soft_labels", "soft_span",
+    "draw_class", "draw_direction", "draw_labels", "draw_number", "draw_span", "hard_class", "hard_direction",
+    "hard_labels", "hard_number", "hard_span", "has_label", "soft_class", "soft_direction", "soft_labels",
+    "soft_number", "soft_span",
 ]  # fmt: skip
 
 MASKED_LOGIT = -1e4
@@ -90,6 +91,27 @@ def draw_labels(output: torch.Tensor, mask: torch.Tensor, generator: torch.Gener
     import torch
 
     return torch.bernoulli(torch.sigmoid(output), generator=generator).long()
+
+
+def hard_number(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Squared error of each output (b, 1) from its number (b,), as transformers trains `regression`; 0 where that is NaN."""
+    import torch
+
+    return torch.where(labels.isnan(), 0.0, (output[:, 0] - labels.nan_to_num()).square())
+
+
+def soft_number(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Mean squared error to the teacher's numbers: T^2 times that of numbers divided by T, whatever T is."""
+    return (student - teacher).square().mean()
+
+
+def draw_number(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A number about each output with variance 1/2, of which the squared error is the Gaussian log-likelihood."""
+    import torch
+
+    return output[:, 0] + torch.randn(len(output), generator=generator) / 2**0.5
 
 
 def has_label(labels: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonValue
     from edgekit.runtime.model import Model
 
-__all__ = ["Ask", "Reference", "classification_pipeline", "label_difference", "quiet", "whole_texts", "with_all_labels"]
+__all__ = [
+    "Ask",
+    "Reference",
+    "classification_pipeline",
+    "cross_encoder_scores",
+    "label_difference",
+    "quiet",
+    "whole_texts",
+    "with_all_labels",
+]
 
 Ask: TypeAlias = "Callable[[JsonValue], Any]"
 """An input -> the library's answer to it, in whatever form `Reference.difference` takes."""
@@ -87,6 +96,23 @@ def classification_pipeline(folder: Path, longest: int) -> Ask:
     def ask(item: JsonValue) -> dict[str, float]:
         found = classify(item, top_k=None, truncation=True, max_length=longest)
         return {one["label"]: one["score"] for one in found}
+
+    return ask
+
+
+def cross_encoder_scores(folder: Path, longest: int) -> Ask:
+    """sentence-transformers' CrossEncoder: a text, or a pair of texts -> its score."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    encoder = CrossEncoder(str(folder), max_length=longest, device="cpu", model_kwargs={"dtype": torch.float32})
+
+    def ask(item: JsonValue) -> float:
+        if isinstance(item, dict):
+            return float(encoder.predict([(item["text"], item["text_pair"])], show_progress_bar=False)[0])
+        features = encoder.tokenizer([item], truncation=True, max_length=longest, return_tensors="pt")
+        with torch.inference_mode():
+            return float(encoder.activation_fn(encoder.model(**features).logits)[0, 0])
 
     return ask
 

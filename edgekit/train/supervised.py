@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgekit.config.recipe import Finetune, NewModel
 from edgekit.data.splits import RECORD
 from edgekit.errors import BadInput
+from edgekit.models.heads import CLASSIFIER, ONE_OUTPUT
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import Task, find_task
@@ -48,7 +49,7 @@ def train_from_scratch(
     if kind.kind == "decoder":
         model = new_llama(new, vocabulary, max_length)
     else:
-        labels, pairs = labels_in(rows) if kind.named else None, pairs_in(rows)
+        labels, pairs = outputs_in(rows, kind), pairs_in(rows)
         model = new_bert(kind.auto, new, vocabulary, max_length, labels=labels, pairs=kind.pairs or pairs)
         mark_pairs(model.config, pairs)
         mark_head(model.config, kind.head)
@@ -71,7 +72,7 @@ def finetune(
     from edgekit.train.loop import Hyperparameters
 
     kind = _supervised(task, "finetune")
-    model = load(source, kind.auto, new_head=labels_in(rows) if kind.named else [], head=kind.head)
+    model = load(source, kind.auto, new_head=outputs_in(rows, kind) or [], head=kind.head)
     mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
     settle(Path(model.config.name_or_path), scratch / "start", inputs=False)
@@ -83,6 +84,13 @@ def labels_in(rows: Path) -> list[str]:
     """Labels of a rows artifact, sorted; none where the task has none."""
     labels: list[str] = json.loads((rows / RECORD).read_text(encoding="utf-8")).get("labels", [])
     return labels
+
+
+def outputs_in(rows: Path, task: Task) -> list[str] | None:
+    """Names of the outputs of a new head for `task`: the labels of a rows artifact, one that gives a number, or None for no names."""
+    if task.named:
+        return labels_in(rows)
+    return list(ONE_OUTPUT) if task.auto == CLASSIFIER else None
 
 
 def pairs_in(rows: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,16 +35,70 @@ def test_a_head_is_what_transformers_pipeline_makes_of_it(config: dict[str, obje
     function = {"classes": "softmax", "labels": "sigmoid", "number": "none"}[kind]
     assert applied_by_the_pipeline(config) == function
     for wanted in ("classes", "labels"):
-        fault = head.fault(wanted)
-        assert (fault is None) if wanted == kind else (fault is not None and fault.startswith(head.decided))
+        faults = head.faults(wanted)
+        assert (not faults) if wanted == kind else (len(faults) == 1 and faults[0].startswith(head.decided))
 
 
 def test_what_transformers_refuses_is_refused() -> None:
     config = {"id2label": {"0": "LABEL_0"}, "problem_type": "single_label_classification"}
     with pytest.raises(ValueError, match="problem_type"):
         settings_of(config)
-    fault = head_of(config).fault("classes")
-    assert fault is not None and fault.startswith('config.json, problem_type = "single_label_classification"')
+    for wanted in ("classes", "labels", "number", "score"):
+        (fault,) = head_of(config).faults(wanted)
+        assert fault.startswith('config.json, problem_type = "single_label_classification"')
+
+
+SIGMOID, IDENTITY = "torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity"
+ONE = {"id2label": {"0": "LABEL_0"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "beside", "number", "score"),
+    [
+        (ONE, {}, "sigmoid", "sigmoid"),
+        ({**ONE, "problem_type": "regression"}, {}, "identity", "sigmoid"),
+        ({**ONE, "sbert_ce_default_activation_function": IDENTITY}, {}, "identity", "identity"),
+        ({**ONE, "sentence_transformers": {"activation_fn": IDENTITY, "version": "4.0.0"}}, {}, "identity", "identity"),
+        (ONE, {"activation_fn": IDENTITY}, "identity", "identity"),
+        (ONE, {"activation_fn": SIGMOID}, "sigmoid", "sigmoid"),
+        (ONE, {"activation_fn": None}, "sigmoid", "sigmoid"),
+        ({**ONE, "sbert_ce_default_activation_function": SIGMOID}, {"activation_fn": IDENTITY}, "identity", "identity"),
+        ({**ONE, "problem_type": "regression"}, {"activation_fn": SIGMOID}, "sigmoid", "sigmoid"),
+        (ONE, {"activation_fn": "torch.nn.modules.activation.Tanh"}, None, None),
+        (ONE, {"activation_fn": "my_package.Sigmoid"}, None, None),
+    ],
+)
+def test_what_is_applied_to_one_logit(
+    tmp_path: Path, config: dict[str, Any], beside: dict[str, Any], number: str | None, score: str | None
+) -> None:
+    if beside:
+        (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "CrossEncoder", **beside}))
+    head = head_of(config, tmp_path)
+    assert (head.activation("number"), head.activation("score")) == (number, score)
+    faults = head.faults("score")
+    assert bool(faults) == (score is None) and all(
+        "config_sentence_transformers.json, activation_fn" in fault for fault in faults
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "says"),
+    [
+        ("modules.json", [{"type": "sentence_transformers.base.modules.Transformer"}, {"type": "x.LogitScore"}], "LogitScore"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "web", "prompts": {"web": "search: "}}, "'search: '"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case"),
+    ],
+)
+def test_what_a_cross_encoder_computes_besides_is_refused(tmp_path: Path, name: str, document: object, says: str) -> None:
+    (tmp_path / name).write_text(json.dumps(document))
+    (fault,) = head_of(ONE, tmp_path).faults("score")
+    assert fault.startswith(name) and says in fault
+
+
+def test_several_outputs_are_no_number() -> None:
+    for config in ({"id2label": {"0": "a", "1": "b"}}, {"id2label": {"0": "a", "1": "b"}, "problem_type": "regression"}):
+        (fault,) = head_of(config).faults("number")
+        assert fault.startswith("config.json, id2label: 2 outputs")
 
 
 def settings_of(config: dict[str, Any]) -> BertConfig:

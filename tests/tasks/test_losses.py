@@ -10,15 +10,18 @@ from edgekit.tasks import EncoderTask, find_task, task_names
 from edgekit.tasks.losses import (
     draw_class,
     draw_labels,
+    draw_number,
     draw_span,
     hard_class,
     hard_direction,
     hard_labels,
+    hard_number,
     hard_span,
     has_label,
     soft_class,
     soft_direction,
     soft_labels,
+    soft_number,
     soft_span,
 )
 
@@ -66,6 +69,20 @@ def test_labels_of_which_any_number_apply() -> None:
     drawn = torch.stack([draw_labels(teacher, MASK, torch.Generator().manual_seed(seed)) for seed in range(600)])
     assert torch.allclose(drawn.double().mean(dim=0), torch.sigmoid(teacher), atol=0.09)
     assert has_label(labels).tolist() == [True, True, False]
+
+
+def test_numbers() -> None:
+    output, teacher = (torch.from_numpy(GENERATOR.normal(size=(3, 1))) for _ in range(2))
+    labels = torch.tensor([-2.0, float("nan"), 3.0], dtype=torch.float64, requires_grad=False)
+    output.requires_grad_(True)
+    found = hard_number(output, labels, MASK)
+    assert found.tolist() == pytest.approx([(output[0, 0].item() + 2) ** 2, 0.0, (output[2, 0].item() - 3) ** 2])
+    found.sum().backward()
+    assert output.grad is not None and output.grad.isfinite().all() and output.grad[1] == 0
+    assert soft_number(output, teacher, labels, MASK, 4.0).item() == pytest.approx((output - teacher).square().mean().item())
+    drawn = torch.stack([draw_number(teacher, MASK, torch.Generator().manual_seed(seed)) for seed in range(600)])
+    assert torch.allclose(drawn.mean(dim=0), teacher[:, 0], atol=0.15) and 0.4 < drawn.var(dim=0).mean() < 0.6
+    assert has_label(labels).tolist() == [True, False, True], "a number may be negative"
 
 
 def test_spans_look_at_real_tokens_alone() -> None:

@@ -23,6 +23,7 @@ LABELS = ["O", "B-a"]
 ROWS: dict[str, dict[str, Any]] = {
     "text-classification": {"text": "a b", "label": "O"},
     "multi-label-classification": {"text": "a b", "label": ["O"]},
+    "text-regression": {"text": "a b", "label": 0.5},
     "token-classification": {"tokens": ["a", "b"], "tags": ["O", "B-a"]},
     "question-answering": {"question": "a", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},
     "feature-extraction": {"sentence1": "a", "sentence2": "b", "score": 0.5},
@@ -39,7 +40,9 @@ MASK = torch.ones(1, 4, dtype=torch.int64)
 
 
 def shape_of(name: str) -> tuple[int, ...]:
-    """Shape of an output for `WINDOW`: two classes, a start and an end, an embedding of two numbers, or a vocabulary of five."""
+    """Shape of an output for `WINDOW`: one number, two classes, a start and an end, an embedding of two numbers, or a vocabulary of five."""
+    if find_task(name).head in ("number", "score"):
+        return 1, 1
     if not find_task(name).per_token:
         return 1, 2
     return 1, 4, 5 if find_task(name).kind == "decoder" else 2
@@ -70,7 +73,7 @@ def test_a_row_is_read_labelled_learned_and_scored(name: str) -> None:
     assert items and all(isinstance(item, str | list | dict) for item in items)
     labels = task.labels(row, [WINDOW], {label: index for index, label in enumerate(LABELS)})
     assert len(labels) == 1
-    wanted = torch.from_numpy(np.stack([np.asarray(label, dtype=np.int64) for label in labels]))
+    wanted = torch.from_numpy(np.stack([np.asarray(label) for label in labels]))
     output = torch.randn(shape_of(name))
     output = output if task.supervised else torch.nn.functional.normalize(output, dim=-1)
     assert task.hard(output, wanted, MASK).shape == (1,)

@@ -155,8 +155,8 @@ def _checkpoint_faults(settings: Settings, context: StepContext) -> list[str]:
         if name is None:
             continue
         head, labels = context.checkpoint(name).head, context.checkpoint(name).labels
-        if head is not None and context.task.auto == CLASSIFIER and (fault := head.fault(context.task.head)):
-            faults.append(f"{setting}: {name}: {fault}")
+        if head is not None and context.task.auto == CLASSIFIER:
+            faults += [f"{setting}: {name}: {fault}" for fault in head.faults(context.task.head)]
         if not labels or not ours:
             continue
         if sorted(labels) != sorted(ours):
