@@ -45,6 +45,7 @@ def specifications(
             "items": str(items),
             "task": lineage["recipe"]["task"],
             "max_length": lineage["max_length"],
+            "prompt": variant.get("prompt", ""),
             "provider": lineage["target"]["provider"],
             "session_config": lineage["target"]["session"]["config"],
             **common,

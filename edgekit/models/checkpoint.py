@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +20,11 @@ from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
-from edgekit.models.files import GENERATION_FILES, POOLING, TOKENIZER_FILES, check_files, read_json
+from edgekit.models.embedding import NAME, load_embedding, save_embedding
+from edgekit.models.files import GENERATION_FILES, TOKENIZER_FILES, check_files, read_json
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, mark_activation, mark_head
 from edgekit.models.narrow import build_sizes, narrow
-from edgekit.models.sentence import pooling_fault, pooling_of, sentence_faults
+from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
 from edgekit.models.tensor_names import RENAMED, named_now
@@ -66,9 +67,9 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
             where=str(source),
             fix="check the id and the network, or name a local folder",
         ) from fault
-    raw = check_files(folder)
-    settings = folder / "tokenizer_config.json"
-    ids = token_ids(read_json(folder / "tokenizer.json"), raw, read_json(settings) if settings.is_file() else {})
+    raw, inner = check_files(folder), transformer_folder(folder)
+    settings = inner / "tokenizer_config.json"
+    ids = token_ids(read_json(inner / "tokenizer.json"), raw, read_json(settings) if settings.is_file() else {})
     if raw.get("model_type") in ENCODERS and ids is not None and ids.fault is not None:  # of a folder the plan says so
         raise BadInput(ids.fault, where=str(source))
     return folder
@@ -95,8 +96,8 @@ def load(
     """
     import transformers
 
-    folder = resolve(source, revision)
-    raw = check_files(folder)
+    whole = resolve(source, revision)
+    raw, folder = check_files(whole), transformer_folder(whole)
     builder = getattr(transformers, auto)
     known = {config_class.model_type for config_class in builder._model_mapping}
     if raw.get("model_type") not in known:
@@ -119,10 +120,9 @@ def load(
         mark_head(config, head or "classes")  # whatever the head before it was for
     elif head is not None and auto == CLASSIFIER:
         _check_head(head_of(raw, folder), head, config, folder)
-    if auto == "AutoModel" and (faults := sentence_faults(folder)):
-        raise BadInput("embeddings would differ from sentence-transformers' own", where=str(folder), faults=faults)
-    if (folder / POOLING).is_file():
-        config.pooling = _pooling(read_json(folder / POOLING), folder / POOLING)
+    sentence, faults = read_sentence(whole) if auto == "AutoModel" else (None, ())
+    if faults:
+        raise BadInput("embeddings would differ from sentence-transformers' own", where=str(whole), faults=list(faults))
     kept = build_sizes(config, str(folder / "config.json"))
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
@@ -135,6 +135,8 @@ def load(
     if kept is not None:
         narrow(model, kept)
     _fill(model, open_tensors(folder), fresh=new_head is not None)
+    if sentence is not None:
+        load_embedding(model, sentence, whole)
     model.config.name_or_path = str(folder)
     return model.eval()
 
@@ -151,25 +153,13 @@ def _check_head(found: Head, wanted: HeadKind, config: PreTrainedConfig, folder:
         mark_activation(config, found.activation(wanted))
 
 
-def _pooling(document: Mapping[str, object], path: Path) -> str:
-    """The pooling that sentence-transformers' file asks for.
-
-    Raises:
-        BadInput: one, or a mix, that the graph does not compute.
-    """
-    pooling = pooling_of(document)
-    if pooling is None:
-        raise BadInput(str(pooling_fault(document)), where=str(path))
-    return pooling
-
-
 def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) -> None:
     """Write `model` in float32 with the tokenizer files of another checkpoint folder; the same model gives the same bytes.
 
     Of tied tensors the first is written. A decoder's chat template and generation settings are copied too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = model.state_dict()
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{NAME}.")}
     tied = _tied(state)
     name_in_file = {inside: name for name, inside in RENAMED.get(model.config.model_type, {}).items()}
     stored = {
@@ -189,6 +179,7 @@ def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) ->
         if (tokenizer_files_from / name).is_file():
             shutil.copyfile(tokenizer_files_from / name, folder / name)
     _say_side(folder)
+    save_embedding(model, folder)
 
 
 def _say_side(folder: Path) -> None:

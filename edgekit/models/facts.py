@@ -14,7 +14,7 @@ from edgekit.models.conversations import template_fault
 from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.heads import Head, head_of
 from edgekit.models.positions import positions_of
-from edgekit.models.sentence import sentence_faults
+from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
 
@@ -84,6 +84,8 @@ class ModelFacts:
     """Names of the outputs, in order."""
     head: Head | None = None
     """What the outputs of its classification head mean."""
+    sentence: Sentence | None = None
+    """What sentence-transformers makes of it; None for a model of no such folder."""
     sentence_faults: tuple[str, ...] = ()
     """What sentence-transformers computes of it and the graph does not."""
     modules: tuple[str, ...] | None = None
@@ -93,6 +95,13 @@ class ModelFacts:
     pruned: bool = False
     """Whether a step of the recipe has pruned it."""
 
+    @property
+    def embedding_size(self) -> int | None:
+        """Numbers of an embedding that it gives."""
+        if self.hidden_size is None:
+            return None
+        return self.hidden_size if self.sentence is None else self.sentence.size(self.hidden_size)
+
 
 def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
     """Facts of a folder, as far as its files tell; of a hub id, or what is no checkpoint, none. Nothing is refused here: the
@@ -100,6 +109,8 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return ModelFacts(checkpoint)
+    sentence, sentence_faults = read_sentence(folder)
+    folder = transformer_folder(folder)
     config, shapes = _document(folder / "config.json"), _layer_shapes(folder)
     size = {name: next((config[key] for key in keys if type(config.get(key)) is int), None) for name, keys in SIZES.items()}
     size_asked = dict(size)
@@ -133,7 +144,8 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         vocabulary=_numbered(vocabulary),
         labels=_labels(config),
         head=head_of(config, folder) if isinstance(architecture, str) else None,
-        sentence_faults=tuple(sentence_faults(folder)),
+        sentence=sentence,
+        sentence_faults=sentence_faults,
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
         fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),
     )

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.models.sentence import SENTENCE_FILES
+from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
 from edgekit.models.shards import WHOLE, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = [
-    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "MODEL_FILES", "POOLING", "TOKENIZER_FILES", "check_files", "digest", "input_names",
-    "read_json",
+    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "MODEL_FILES", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json",
 ]  # fmt: skip
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -25,10 +24,8 @@ ADDITIONAL_TEMPLATES = "additional_chat_templates"
 """Folder of a decoder's chat templates that have names."""
 LEGACY_TOKENS = ("special_tokens_map.json", "added_tokens.json")
 """What older releases of transformers kept special tokens in, and newer ones still read."""
-POOLING = "1_Pooling/config.json"
-"""Where sentence-transformers says how token embeddings are pooled into one."""
-MODEL_FILES = ("config.json", "edgekit.json", POOLING, *SENTENCE_FILES, *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERATION_FILES)
-"""The files of a checkpoint besides its weights."""
+MODEL_FILES = ("config.json", "edgekit.json", *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERATION_FILES)
+"""The files of a checkpoint besides its weights, and those of sentence-transformers."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -76,6 +73,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise BadInput("no such model folder", where=str(folder))
+    folder = transformer_folder(folder)
     if (folder / ADAPTER).is_file():
         _refuse_adapter(folder)
     config = read_json(folder / "config.json")
@@ -157,8 +155,16 @@ def digest(folder: Path) -> str:
     """
     check_files(folder)
     total = hashlib.sha256()
+    inner = transformer_folder(folder)
     templates = sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja"))
-    for path in (*weight_files(folder), *(folder / name for name in MODEL_FILES), *templates):
+    files = [
+        *weight_files(inner),
+        *(inner / name for name in MODEL_FILES),
+        folder / POOLING,
+        *sentence_files(folder),
+        *templates,
+    ]
+    for path in dict.fromkeys(files):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
             with path.open("rb") as file:

@@ -15,6 +15,7 @@ import torch
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import anatomy_of, layers_of
+from edgekit.models.embedding import NAME, Embedding
 from edgekit.models.shapes import BiasOnly
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def narrow(model: PreTrainedModel, kept: Sequence[int]) -> None:
         for path in filter(None, (anatomy.attention_norm, anatomy.output_norm, anatomy.input_norm)):
             _keep_norm(attrgetter(path)(layer), chosen)
     for name, module in model.named_modules():
-        if id(module) in inside:
+        if id(module) in inside or name.startswith(f"{NAME}."):
             continue
         if isinstance(module, torch.nn.Embedding) and module.embedding_dim == full:
             module.weight = torch.nn.Parameter(module.weight.data[:, chosen])
@@ -69,6 +70,8 @@ def narrow(model: PreTrainedModel, kept: Sequence[int]) -> None:
                 _keep_inputs(module, chosen)
             if module.out_features == full and name.rpartition(".")[2] not in OUTPUTS:
                 _keep_outputs(module, chosen)
+    if isinstance(embedding := getattr(model, NAME, None), Embedding):
+        embedding.narrow(kept, full)
     fields = [field for field in SIZES if getattr(model.config, field, None) == full]
     if not hasattr(model.config, "built"):
         model.config.built = dict.fromkeys(fields, full)

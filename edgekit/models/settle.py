@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
+from edgekit.models.sentence import with_lower_case
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,11 +27,12 @@ PROBES = (
 """Texts that tokenizers of different settings cut differently."""
 
 
-def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True) -> None:
+def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_case: bool = False) -> None:
     """Make `out`/tokenizer.json cut texts as transformers' AutoTokenizer of folder `source` does; a file that does stays as it is.
 
-    `trim`: leave out tokens that are named but that the embedding has no row for. `inputs`: say in `out`/tokenizer_config.json too,
-    where transformers' tokenizer gives no token types, that the model gets none.
+    `trim`: leave out tokens that are named but that the embedding has no row for. `lower_case`: as sentence-transformers makes it
+    lower-case first (`do_lower_case`). `inputs`: say in `out`/tokenizer_config.json too, where transformers' tokenizer gives no token
+    types, that the model gets none.
 
     Raises:
         BadInput: transformers cannot load the tokenizer.
@@ -53,6 +55,8 @@ def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True) -> None:
     ):  # tokens that are named but that no model has read; transformers fails where a text holds one
         document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] < rows]
     ours = read_json(path)
+    if lower_case:
+        document = with_lower_case(document)
     document |= {"truncation": ours.get("truncation"), "padding": ours.get("padding")}
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     added = [token["content"] for token in document["added_tokens"]][:100]

@@ -13,6 +13,7 @@ import numpy as np
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.bundle.verify import said
 from edgekit.runtime.processors import Asked, processor
+from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.session import open_session
 from edgekit.runtime.tokenise import load_tokeniser
 
@@ -38,7 +39,7 @@ ODD = [
 
 def make_golden(
     model: Path, tokenizer: Path, task: str, items: list[Any], asked: Asked, *, max_length: int, provider: str,
-    config: dict[str, str] | None = None,
+    config: dict[str, str] | None = None, prompts: Prompts | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.
 
@@ -52,7 +53,7 @@ def make_golden(
     spread = [by_length[index][1] for index in np.linspace(0, len(by_length) - 1, COUNT - len(odd)).astype(int)]
     session = open_session(model, provider=provider, config=config)
     names = {item.name for item in session.get_inputs()}
-    tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names)
+    tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names, prompts=prompts or Prompts())
     kind = processor(task)
     found: list[dict[str, Any]] = []
     numbers = 0

@@ -11,9 +11,11 @@ import edgekit
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Session
 from edgekit.models.files import input_names
+from edgekit.models.sentence import read_sentence
 from edgekit.pack.bundle import write_bundle
 from edgekit.runtime.bundle.manifest import (
     Calibration,
+    Embeddings,
     Golden,
     Manifest,
     Quality,
@@ -27,11 +29,12 @@ from edgekit.runtime.bundle.manifest import (
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import Generation, parse_generation
+from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import CPU
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
 
-__all__ = ["BUNDLED", "Answering", "answering", "generation_of", "pack_for_comparison"]
+__all__ = ["BUNDLED", "Answering", "answering", "embeddings_of", "generation_of", "pack_for_comparison"]
 
 BUNDLED = ("tokenizer.json", "config.json")
 """Files of the checkpoint that every bundle has."""
@@ -55,6 +58,7 @@ class Answering(TypedDict):
     opset: int
     onnxruntime: Versions
     generation: Generation | None
+    embeddings: Embeddings | None
 
 
 def answering(
@@ -76,7 +80,17 @@ def answering(
         "opset": OPSET,
         "onnxruntime": Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
         "generation": generation,
+        "embeddings": embeddings_of(checkpoint) if task.auto == "AutoModel" else None,
     }
+
+
+def embeddings_of(checkpoint: Path) -> Embeddings | None:
+    """What sentence-transformers keeps of the model beside its graph; None for a model that never was one of its."""
+    sentence, _ = read_sentence(checkpoint)
+    if sentence is None:
+        return None
+    prompts = Prompts(dict(sentence.prompts), sentence.default_prompt)
+    return Embeddings(prompts, sentence.similarity, normalised=sentence.unit, nested=sentence.truncate is not None)
 
 
 def generation_of(graph: Path) -> Generation | None:

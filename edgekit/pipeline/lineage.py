@@ -17,8 +17,8 @@ from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Artifact
-from edgekit.tasks import find_task
-from edgekit.tasks.encode import labels_of
+from edgekit.tasks import Task, find_task
+from edgekit.tasks.encode import labels_of, prompts_of
 from edgekit.tasks.task import metrics_beside
 
 __all__ = ["lineage_of"]
@@ -45,6 +45,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
             "title": variant.title,
             "folder": str(_link_files(variant, artifacts, folder / "variants" / name)),
             "file": MODEL,
+            **_prompt(artifacts[variant.checkpoint.key].path, task),
             "quality": {
                 "metric": metric,
                 "value": task.reduce(evidence),
@@ -57,6 +58,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
     eager: JsonObject = {
         "kind": EAGER, "title": "PyTorch eager fp32 of the original",
         "folder": str(artifacts[plan.original.key].path.resolve()), "file": "model.safetensors", "quality": variants[BASELINE]["quality"],
+        **_prompt(artifacts[plan.original.key].path, task),
     }  # fmt: skip
     stages: list[JsonObject] = []
     for stage in plan.stages(item):
@@ -79,6 +81,12 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         "chain": [stage.key for stage in (plan.original, *plan.compressed)],
         "variants": {"eager-fp32": eager, **variants},
     }
+
+
+def _prompt(checkpoint: Path, task: Task) -> JsonObject:
+    """What the model of `checkpoint` has before every text, where it has something."""
+    prompt = prompts_of(checkpoint, task).before()
+    return {"prompt": prompt} if prompt else {}
 
 
 def _link_files(variant: Variant, artifacts: Mapping[str, Artifact], folder: Path) -> Path:

@@ -86,7 +86,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         "pack",
         f"pack the bundle for {target.name}",
         run,
-        version=4,
+        version=5,
         settings=PackSettings(plan.name, recipe, edgekit.__version__, runtime_digest(), host),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
@@ -104,7 +104,7 @@ def _golden(
     """Golden inputs of the quantized model in the folder `graph`, drawn from the test rows. `threshold` as in the manifest."""
     from edgekit.pack.golden import make_golden, make_golden_texts
     from edgekit.tasks import find_task
-    from edgekit.tasks.encode import labels_of, read_split
+    from edgekit.tasks.encode import labels_of, prompts_of, read_split
 
     task = find_task(recipe.task)
     items = [item for row in read_split(rows, "test") for item in task.items(row)]
@@ -114,6 +114,7 @@ def _golden(
     return make_golden(
         graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else (), threshold),
         max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
+        prompts=prompts_of(checkpoint, task),
     )  # fmt: skip
 
 

@@ -85,10 +85,14 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
-    if original.longest is not None and recipe.model.max_length > original.longest:
+    longest, decided = original.longest, "transformers cuts this model's texts to {} (tokenizer_config.json, model_max_length)"
+    if task.auto == "AutoModel" and original.sentence is not None and original.sentence.longest is not None:
+        longest = original.sentence.longest
+        decided = "sentence-transformers cuts this model's texts to {} (sentence_bert_config.json, max_seq_length)"
+    if longest is not None and recipe.model.max_length > longest:
         faults.append(
-            f"model, max_length: {recipe.model.max_length} tokens, but transformers cuts this model's texts to {original.longest} "
-            f"(tokenizer_config.json, model_max_length); ask for {original.longest} or fewer, or correct the file"
+            f"model, max_length: {recipe.model.max_length} tokens, but {decided.format(longest)}; ask for {longest} or fewer, or correct "
+            "the file"
         )
     if original.cuts_left and task.per_token and task.named:
         faults.append(

@@ -169,6 +169,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
     def load(context: Context) -> JsonObject:
         from edgekit.models.checkpoint import load, parameters, save
         from edgekit.models.conversations import settle_conversations
+        from edgekit.models.embedding import embedding_of
         from edgekit.models.settle import settle
         from edgekit.train.supervised import mark_pairs
 
@@ -179,7 +180,8 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         mark_pairs(original.config, pairs)
         save(original, context.out, tokenizer_files_from=folder)
         encoder = find_task(recipe.task).kind == "encoder"
-        settle(folder, context.out, inputs=encoder, trim=encoder)
+        lower_case = encoder and embedding_of(original).sentence.lower_case
+        settle(folder, context.out, inputs=encoder, trim=encoder, lower_case=lower_case)
         if not encoder:
             settle_conversations(folder, context.out)
         return {"parameters": parameters(original)}
@@ -198,7 +200,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         "original",
         "load and check the original",
         load,
-        version=3 if find_task(recipe.task).kind == "decoder" else 2,
+        version=3 if find_task(recipe.task).kind == "decoder" or find_task(recipe.task).auto == "AutoModel" else 2,
         settings=settings,
         external={"model": str(digest)},
         tools=(*TORCH, "tokenizers"),

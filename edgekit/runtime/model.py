@@ -94,8 +94,9 @@ def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = T
     if manifest.generation is not None:
         return _language(bundle, session, prefix_cache=prefix_cache)
     tokenise = load_tokeniser(
-        bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=_pairs(bundle)
-    )
+        bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=_pairs(bundle),
+        prompts=manifest.prompts,
+    )  # fmt: skip
     return Model(bundle, session, tokenise)
 
 

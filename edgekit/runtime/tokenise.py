@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.prompts import Prompts
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -64,6 +65,8 @@ class Tokeniser:
     """Where a task reads a text or a pair of texts: whether this model reads pairs; None: either."""
     left: bool = False
     """Whether a text that is too long loses its beginning instead of its end (transformers: truncation_side)."""
+    prompts: Prompts = field(default_factory=Prompts)
+    """What may be put before a text."""
     spaced: bool = False
     """Whether a word by itself gives other tokens than after a space, so that ready-made words must be encoded as one text."""
 
@@ -203,9 +206,15 @@ class Tokeniser:
 
 
 def load_tokeniser(
-    path: Path, max_length: int, *, segments: bool = False, pairs: bool | None = None, left: bool | None = None
+    path: Path,
+    max_length: int,
+    *,
+    segments: bool = False,
+    pairs: bool | None = None,
+    left: bool | None = None,
+    prompts: Prompts | None = None,
 ) -> Tokeniser:
-    """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens; `segments`, `pairs` and `left` as in `Tokeniser`.
+    """The tokenizer in `path` (a `tokenizer.json`), cutting at `max_length` tokens; the others as in `Tokeniser`.
 
     `left` None: as the file says (`truncation`, `direction`).
 
@@ -222,7 +231,7 @@ def load_tokeniser(
         left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
     _limit(tokenizer, max_length, left=left)
-    return Tokeniser(tokenizer, max_length, segments, pairs, left, spaced=_spaced(tokenizer))
+    return Tokeniser(tokenizer, max_length, segments, pairs, left, spaced=_spaced(tokenizer), prompts=prompts or Prompts())
 
 
 def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:

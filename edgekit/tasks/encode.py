@@ -12,16 +12,18 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
+from edgekit.models.sentence import read_sentence
 from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.processors import processor
+from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.tokenise import Window, load_tokeniser
 from edgekit.tasks.task import EncoderTask, Task
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoded", "batches", "encode", "labels_of", "read_split", "score_of", "texts_of"]
+__all__ = ["Encoded", "batches", "encode", "labels_of", "prompts_of", "read_split", "score_of", "texts_of"]
 
 NONE = -1
 """Label of what has none; losses ignore it."""
@@ -93,7 +95,7 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
     path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     left = cuts_left(read_json(path), read_json(settings) if settings.is_file() else {})
-    tokenise = load_tokeniser(path, max_length, segments=segments, left=left)
+    tokenise = load_tokeniser(path, max_length, segments=segments, left=left, prompts=prompts_of(folder, task))
     prepare = processor(task.name).prepare
     index = {label: position for position, label in enumerate(labels_of(folder))} if task.named else {}
     inputs = [[prepare(tokenise, item) for item in task.items(row)] for row in rows]
@@ -115,6 +117,12 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
         )
     windows = [window for inputs_of_row in inputs for windows_of_input in inputs_of_row for window in windows_of_input]
     return Encoded(inputs, windows, labels, config.get("pad_token_id") or 0)
+
+
+def prompts_of(folder: Path, task: Task) -> Prompts:
+    """The prompts of checkpoint `folder`, which has them for embeddings alone."""
+    sentence, _ = read_sentence(folder) if task.auto == "AutoModel" else (None, ())
+    return Prompts() if sentence is None else Prompts(sentence.prompts, sentence.default_prompt)
 
 
 def score_of(task: Task, outputs: list[np.ndarray], data: Encoded, rows: Sequence[JsonObject], labels: list[str]) -> np.ndarray:

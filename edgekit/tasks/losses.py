@@ -18,6 +18,8 @@ __all__ = [
     "soft_number", "soft_span",
 ]  # fmt: skip
 
+UNIT = 1e-3
+"""Largest difference from 1 of the squared length of a vector of length 1, in any number format."""
 MASKED_LOGIT = -1e4
 """Logit of a padded position: its probability is 0 in float32."""
 
@@ -153,13 +155,21 @@ def hard_direction(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tenso
 def soft_direction(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """1 - cosine with the teacher's embedding where hidden sizes are equal, plus the squared error of all similarities in the batch.
+    """1 - cosine with the teacher's embedding where sizes are equal, plus the squared error of all similarities in the batch.
 
-    The second alone compares embeddings of different sizes (Tung and Mori 2019, similarity-preserving distillation).
+    The second alone compares embeddings of different sizes (Tung and Mori 2019, similarity-preserving distillation). Where a teacher's
+    embeddings have lengths of their own, half the squared distance stands for the first, which is the same for length 1, and both
+    are in units of the teacher's mean squared length.
     """
+    squares = teacher.square().sum(dim=-1)
+    unit = 1.0 if bool(((squares - 1).abs() < UNIT).all()) else float(squares.mean())
     similar = (student @ student.T - teacher @ teacher.T).square().mean()
+    if unit != 1.0:
+        similar = similar / unit**2
     if student.shape != teacher.shape:
         return similar
+    if unit != 1.0:
+        return (student - teacher).square().sum(dim=-1).mean() / (2 * unit) + similar
     return (1.0 - (student * teacher).sum(dim=-1)).mean() + similar
 
 

@@ -13,6 +13,7 @@ from edgekit.compress.method import Work
 from edgekit.compress.pruning.importance import importance_of, largest
 from edgekit.models.checkpoint import load, resolve, save
 from edgekit.models.narrow import narrow
+from edgekit.models.sentence import MODULES
 from edgekit.models.shapes import cut, keep_layers, layer_count, shapes_of
 from edgekit.tasks import Task
 from edgekit.tasks.encode import encode, read_split
@@ -58,18 +59,20 @@ def starting_student(work: Work, settings: Settings, task: Task) -> Student:
 
 
 def other_checkpoint(work: Work, name: str, task: Task, copy: str) -> Path:
-    """The folder of a checkpoint that the settings name; where rows are pairs, a copy in scratch, called `copy`, that says so.
+    """The folder of a checkpoint that the settings name, or a copy in scratch, called `copy`: where rows are pairs, one that says so;
+    of a sentence-transformers folder one with its modules and tokenizer as they are read.
 
     Raises:
         BadInput: weights that cannot be used for the task.
         NotPossibleHere: a hub id without a network.
     """
     folder = resolve(work.checkpoint(name))
-    if not pairs_in(work.rows):
+    modules = task.auto == "AutoModel" and (folder / MODULES).is_file()
+    if not pairs_in(work.rows) and not modules:
         return folder
     model = load(folder, task.auto)
-    mark_pairs(model.config, True)
-    save(model, work.scratch / copy, tokenizer_files_from=folder)
+    mark_pairs(model.config, pairs_in(work.rows))
+    save(model, work.scratch / copy, tokenizer_files_from=Path(model.config.name_or_path))
     return work.scratch / copy
 
 

@@ -26,6 +26,7 @@ from edgekit.compress.method import Method, StepContext, Work
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.models.heads import CLASSIFIER
+from edgekit.models.sentence import Dense
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
@@ -46,6 +47,7 @@ def check(settings: Settings, context: StepContext) -> list[str]:
         faults += map_faults(settings.hidden, student.layers, teachers[0].layers)
     faults += _relation_layer_faults(settings, teachers[0].layers)
     faults += _size_faults(settings, start, student, teachers[0], context)
+    faults += _sentence_faults(settings, start, context)
     faults += absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, start.modules)
     faults += _token_faults(settings, start, teachers, context)
     return faults + _unlabelled_faults(settings, context) + _checkpoint_faults(settings, context)
@@ -104,11 +106,31 @@ def _size_faults(
     if attention and ours is not None and theirs is not None and ours != theirs:
         faults.append(f'attention maps of {ours} heads cannot be compared with {theirs}; use relations = "minilmv2"')
     reshaped = settings.student is not None or settings.width is not None
-    sizes_known = student.hidden_size is not None and context.original.hidden_size is not None
-    if context.alone and reshaped and sizes_known and student.hidden_size != context.original.hidden_size:
+    given, wanted = student.embedding_size, context.original.embedding_size
+    if context.alone and reshaped and given is not None and wanted is not None and given != wanted:
         faults.append(
-            f"embeddings of hidden size {student.hidden_size} cannot be compared with the original's of {context.original.hidden_size}, "
-            "which is the metric on rows of a text alone; keep the hidden size, or give rows of sentence1, sentence2 and score"
+            f"embeddings of {given} numbers cannot be compared with the original's of {wanted}, which is the metric on rows of a text alone; "
+            "keep their size, or give rows of sentence1, sentence2 and score"
+        )
+    return faults
+
+
+def _sentence_faults(settings: Settings, start: ModelFacts, context: StepContext) -> list[str]:
+    """Embeddings of a `student` or of teachers that would not be sentence-transformers' own, and a Dense module that cannot be narrowed."""
+    if context.task.auto != "AutoModel":
+        return []
+    named = [("student", settings.student), *(("teachers", teacher) for teacher in settings.teachers)]
+    faults = [
+        f"{setting}: {name}: {fault}"
+        for setting, name in named
+        if name is not None
+        for fault in context.checkpoint(name).sentence_faults
+    ]
+    first = next((module for module in start.sentence.modules if isinstance(module, Dense)), None) if start.sentence else None
+    if settings.width is not None and settings.width != start.hidden_size and first is not None and first.adds_itself:
+        faults.append(
+            f"width = {settings.width}: {first.path} adds its input to its output (config.json, use_residual), so that it cannot read fewer "
+            "numbers; leave `width` out"
         )
     return faults
 

@@ -116,7 +116,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.tasks import find_task
-    from edgekit.tasks.encode import read_split, texts_of
+    from edgekit.tasks.encode import prompts_of, read_split, texts_of
 
     path = work.source / "tokenizer.json"
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -124,12 +124,15 @@ def run(work: Work, settings: Settings) -> JsonObject:
         raise BadInput(faults[0], where=f"compress, {NAME}")
     task = find_task(work.task)
     rows_read = [row for split in ("train", "validation") for row in read_split(work.rows, split)]
-    texts = [text for row in rows_read for item in task.items(row) for text in texts_of(item)]
+    prompts = prompts_of(work.source, task)
+    texts = [prompts.before() + text for row in rows_read for item in task.items(row) for text in texts_of(item)]
     before = Tokenizer.from_file(str(path))
     before.no_padding()
     before.no_truncation()
     cut = [encoding.tokens for encoding in before.encode_batch(texts)]
     used = Counter(piece for row in cut for piece in row)
+    for prompt in before.encode_batch([*prompts.texts.values()]):  # any may be asked for
+        used.update(dict.fromkeys(prompt.tokens, settings.min_count))
     pieces = kept_pieces(document, used.items(), settings)
     own = (
         set(kept_pieces(document, used.items(), settings.model_copy(update={"size": settings.rows})))

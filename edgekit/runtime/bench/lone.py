@@ -82,6 +82,7 @@ def bench_bundle(
             "items": str(items),
             "task": manifest.task,
             "max_length": manifest.tokenizer.max_length,
+            "prompt": manifest.prompts.before(),
             "provider": manifest.variant.provider,
             "session_config": manifest.variant.config,
             **protocol.specification(),

@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 
 from edgekit.runtime.errors import BadInput, EdgekitError  # noqa: E402
 from edgekit.runtime.processors import Asked, processor  # noqa: E402
+from edgekit.runtime.prompts import Prompts  # noqa: E402
 from edgekit.runtime.providers.session import open_session  # noqa: E402
 from edgekit.runtime.tokenise import Window, load_tokeniser  # noqa: E402
 
@@ -57,8 +58,8 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
 
     Keys of `spec`: kind ("onnx", or "eager", which needs `eager`), folder, model, items (JSON lines, one input of the task each), task,
     max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds, seed, scenarios ("real" or a number of
-    tokens), and traffic (see `_traffic`; may be absent). Of a language model, which has `generation`, see `measure_language`; kind
-    "memory" reads memory and nothing else.
+    tokens), prompt (what stands before every text of an embedding; may be absent), and traffic (see `_traffic`; may be absent).
+    Of a language model, which has `generation`, see `measure_language`; kind "memory" reads memory and nothing else.
     """
     if spec["kind"] == "memory":
         from edgekit.runtime.bench.measure_language import reading
@@ -81,7 +82,12 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     phases["session_ms"] = _since(started)
     memory["after_session_mb"] = _peak_mb()
     task = processor(spec["task"])
-    tokenise = load_tokeniser(folder / "tokenizer.json", spec["max_length"], segments="token_type_ids" in names)
+    tokenise = load_tokeniser(
+        folder / "tokenizer.json",
+        spec["max_length"],
+        segments="token_type_ids" in names,
+        prompts=Prompts({"": spec.get("prompt", "")}, ""),
+    )
     with Path(spec["items"]).open(encoding="utf-8") as file:
         first = json.loads(next(file))
         windows = task.prepare(tokenise, first)

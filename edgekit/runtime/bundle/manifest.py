@@ -12,16 +12,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Agreement", "Asset", "Beside", "Calibration", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts", "TensorFacts",
+    "Agreement", "Asset", "Beside", "Calibration", "Embeddings", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts",
+    "TensorFacts",
     "TokenizerFacts", "Variant", "Versions", "parse_manifest",
 ]  # fmt: skip
 
@@ -209,6 +211,19 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Embeddings:
+    """What a model of embeddings says of them, as sentence-transformers keeps it."""
+
+    prompts: Prompts
+    similarity: Literal["cosine", "dot", "euclidean", "manhattan"]
+    """How two of them are compared."""
+    normalised: bool
+    """Whether each has length 1."""
+    nested: bool
+    """Whether the first numbers of one are an embedding too (`truncate_dim`: Kusupati et al. 2022, Matryoshka representations)."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that a bundle says of itself. Fields after `variant` are the `edgekit` block of the JSON, name by name."""
 
@@ -246,11 +261,18 @@ class Manifest:
     """What a language model's answers need; None for every other task."""
     threshold: float | None = field(default=None, metadata={**OMITTED, **within(0.0, 1.0)})
     """Score from which a label applies, where each has a score of its own; None for every other task."""
+    embeddings: Embeddings | None = field(default=None, metadata=OMITTED)
+    """None for every other task than feature-extraction, and for a model without files of sentence-transformers."""
 
     @property
     def segments(self) -> bool:
         """Whether the model takes token_type_ids."""
         return any(tensor.name == "token_type_ids" for tensor in self.inputs)
+
+    @property
+    def prompts(self) -> Prompts:
+        """What may be put before a text."""
+        return Prompts() if self.embeddings is None else self.embeddings.prompts
 
     @property
     def steps(self) -> list[str]:
@@ -401,6 +423,11 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         yield f"edgekit.generation: {'unknown' if manifest.generation else 'missing'} for the task {manifest.task!r}"
     if (manifest.threshold is not None) != (manifest.task == "multi-label-classification"):
         yield f"edgekit.threshold: {'missing' if manifest.threshold is None else 'unknown'} for the task {manifest.task!r}"
+    if (embeddings := manifest.embeddings) is not None:
+        if manifest.task != "feature-extraction":
+            yield f"edgekit.embeddings: unknown for the task {manifest.task!r}"
+        if embeddings.prompts.default is not None and embeddings.prompts.default not in embeddings.prompts.texts:
+            yield f"edgekit.embeddings.prompts: the default {embeddings.prompts.default!r} is not among them"
     if (generation := manifest.generation) is not None:
         ids = [number for number in (*generation.eos, generation.bos) if number is not None]
         if any(number >= manifest.vocabulary for number in ids):

@@ -1,4 +1,4 @@
-"""feature-extraction: the embedding of a text, pooled and normalised inside the graph."""
+"""feature-extraction: the embedding of a text, which the graph gives whole, after the prompt that the model was trained with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TypedDict
 
 import numpy as np
 
-from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite
-from edgekit.runtime.tokenise import Tokeniser, Window
+from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
 __all__ = ["PROCESSOR", "Embedding", "answer", "line", "prepare"]
 
@@ -17,16 +17,26 @@ class Embedding(TypedDict):
     """The answer."""
 
     embedding: list[float]
-    """The vector, of length 1."""
+    """The vector, as sentence-transformers' `encode` gives it; of length 1 where the model normalises."""
 
 
 def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
-    """One window for a text."""
-    return [tokenise.text(item)]
+    """One window for a text, or for {"text": ..., "prompt_name": ...}, with its prompt before it.
+
+    Raises:
+        BadInput: a text that cannot be used, another object, or a prompt that the model does not have.
+    """
+    text, name = (item.get("text"), item.get("prompt_name")) if isinstance(item, dict) else (item, None)
+    if isinstance(item, dict) and not {"text"} <= set(item) <= {"text", "prompt_name"}:
+        raise BadInput(
+            f"not a text and a prompt's name: {', '.join(map(repr, item))}",
+            fix='give the text alone, or {"text": "...", "prompt_name": "..."}',
+        )
+    return [tokenise.text(tokenise.prompts.before(name) + checked(text))]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Embedding:
-    """The embedding of a text from the unit vector float32 (1, hidden size) that the graph gives.
+    """The embedding of a text from the vector float32 (1, k) that the graph gives.
 
     Raises:
         CheckFailed: an output that is not finite or of another shape.

@@ -1,4 +1,4 @@
-"""feature-extraction: sentence embeddings, pooled and normalised inside the graph.
+"""feature-extraction: sentence embeddings; pooling, and what the model has after it, are inside the graph.
 
 Pairs of sentences with a person's score are judged by Spearman correlation. Texts alone are judged by the mean cosine between
 an embedding and the original's own of the same text, which stands in the row (see `edgekit.train.reference_outputs`).
@@ -29,19 +29,11 @@ __all__ = ["TASK"]
 
 
 def tensor(model: PreTrainedModel, output: BaseModelOutput, mask: torch.Tensor) -> torch.Tensor:
-    """Unit vectors (b, hidden size): the mean over real tokens, or the first token, as the model's `pooling` says.
+    """Embeddings (b, k), as the model's modules make them (`edgekit.models.embedding`)."""
+    from edgekit.models.embedding import embedding_of
 
-    Reimers and Gurevych 2019 (Sentence-BERT), section 3.
-    """
-    import torch
-
-    states = output.last_hidden_state
-    if getattr(model.config, "pooling", "mean") == "cls":
-        pooled = states[:, 0]
-    else:
-        real = mask[:, :, None].to(states.dtype)
-        pooled = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1e-9)
-    return torch.nn.functional.normalize(pooled, dim=-1)
+    embedded: torch.Tensor = embedding_of(model)(output.last_hidden_state, mask)
+    return embedded
 
 
 def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
