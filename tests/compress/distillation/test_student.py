@@ -245,7 +245,7 @@ def test_a_changed_student_is_another_stage(tiny_model: Path, tiny_data: Path, t
 def test_texts_alone_keep_the_originals_width(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny").symlink_to(tiny_model)
     for split in ("train", "validation", "test"):
-        (tmp_path / f"{split}.jsonl").write_text('{"text": "a"}\n')
+        (tmp_path / f"{split}.jsonl").write_text("".join(f'{{"text": "{split} {number}"}}\n' for number in range(2)))
     with pytest.raises(BadInput, match="embeddings of 24 numbers cannot be compared with the original's of 32"):
         planned(tmp_path, recipe(tmp_path, "width = 24", task="feature-extraction"))
     planned(tmp_path, recipe(tmp_path, "heads = 2", task="feature-extraction"))
