@@ -67,8 +67,8 @@ class Tokeniser:
     """Whether a text that is too long loses its beginning instead of its end (transformers: truncation_side)."""
     prompts: Prompts = field(default_factory=Prompts)
     """What may be put before a text."""
-    spaced: bool = False
-    """Whether a word by itself gives other tokens than after a space, so that ready-made words must be encoded as one text."""
+    marked: bool = True
+    """Whether its tokens say which of them begin no word (WordPiece's ##), and words by themselves have the tokens that they have in a text."""
 
     def text(self, text: object) -> Window:
         """One text, cut at the limit.
@@ -94,9 +94,9 @@ class Tokeniser:
         if not words:
             raise BadInput("no words given")
         given = [checked(word) for word in words]
-        encoding = self.tokenizer.encode(" ".join(given) if self.spaced else given, is_pretokenized=not self.spaced)
+        encoding = self.tokenizer.encode(given if self.marked else " ".join(given), is_pretokenized=self.marked)
         window = self._window(encoding, "", truncated=bool(encoding.overflowing))
-        if self.spaced:
+        if not self.marked:
             lengths = np.asarray([len(word) for word in given])
             starts = np.cumsum(lengths + 1) - lengths - 1
             word_of = np.repeat(np.arange(len(given)), lengths + 1)[:-1]
@@ -109,14 +109,14 @@ class Tokeniser:
     def whole_words(self, text: object) -> Window:
         """One text, cut at the limit, whose words are what transformers' pipelines take for words.
 
-        Where the tokenizer marks the pieces of a word that do not begin it (WordPiece), its own words; elsewhere what stands between
+        Where the tokenizer marks the pieces of a word that do not begin it (`marked`), its own words; elsewhere what stands between
         white space, punctuation included. Tokens of white space alone are of no word.
 
         Raises:
             BadInput: as `text`.
         """
         window = self.text(text)
-        if getattr(self.tokenizer.model, "continuing_subword_prefix", None):
+        if self.marked:
             return window
         space = np.fromiter(map(str.isspace, window.text), bool, len(window.text))
         begins = ~space & np.concatenate([[True], space[:-1]])
@@ -231,7 +231,7 @@ def load_tokeniser(
         left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
     _limit(tokenizer, max_length, left=left)
-    return Tokeniser(tokenizer, max_length, segments, pairs, left, spaced=_spaced(tokenizer), prompts=prompts or Prompts())
+    return Tokeniser(tokenizer, max_length, segments, pairs, left, prompts=prompts or Prompts(), marked=_marked(tokenizer))
 
 
 def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:
@@ -249,14 +249,15 @@ def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:
     return words
 
 
-def _spaced(tokenizer: Tokenizer) -> bool:
-    """Whether a word after a space is not what it is by itself: byte-level BPE without a prefix space, Metaspace that puts none."""
+def _marked(tokenizer: Tokenizer) -> bool:
+    """Whether tokens say that they begin no word, and a word after a space is what it is by itself (which byte-level BPE is not)."""
 
     def pieces(text: str) -> list[str]:
         normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
         return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] if tokenizer.pre_tokenizer else [normal]
 
-    return pieces("a b") != [*pieces("a"), *pieces("b")]
+    prefix = getattr(tokenizer.model, "continuing_subword_prefix", None)
+    return bool(prefix) and pieces("a b") == [*pieces("a"), *pieces("b")]
 
 
 def _limit(tokenizer: Tokenizer, max_length: int, *, left: bool) -> None:
