@@ -6,7 +6,9 @@ A tag is "O", or a letter and a kind: `B-LOC`, `LOC-B`, `b_LOC`. What the letter
   seqeval without a scheme and transformers' token-classification pipeline read it.
 - I, E (IOE); B, I, E, S (BIOES); B, I, L, U (BILOU); B, M, E, S (BMES) and B, M, E, W (BMEWO): whole entities alone count, begun and
   ended as the scheme says, as seqeval's IOE2, IOBES and BILOU in strict mode.
-- No letters at all: plain tags, such as parts of speech. Every word has one, and there are no entities.
+- No letters at all, and "O" (`LOC`, `PER`, `O`): kinds (IO). Neighbours of one kind are an entity, as in transformers' pipeline.
+- No letters and no "O": plain tags, such as parts of speech. Every word has one, and there are no entities. So are tags of one character
+  each, where O is one of them (pronouns, in tags of tweets).
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ SCHEMES = {
 }
 """Scheme -> what each of its letters means: B begins an entity, I goes on, E ends it, S is a whole one. The first that has all letters
 of a model is its scheme."""
+RUNS = ("BIO", "IO")
+"""Schemes whose entities end without saying so."""
 LETTERS = frozenset("BIESLUMW")
 SEPARATORS = "-_"
 OTHER_SEPARATORS = ":./|+ "
@@ -40,7 +44,7 @@ class Scheme:
     """How tags are read."""
 
     name: str
-    """One of `SCHEMES`, or "plain"."""
+    """One of `SCHEMES`, "IO" for kinds without letters, or "plain"."""
     tags: Mapping[str, tuple[str, str]]
     """Tag -> what its letter means (B, I, E, S) and its kind; ("O", "") outside of entities, and for every plain tag."""
     outside: str
@@ -73,7 +77,7 @@ def scheme_fault(labels: Sequence[str]) -> str | None:
 def spans(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
     """(kind, first word, word after the last) of each entity."""
     parts = [scheme.tags.get(tag, ("O", "")) for tag in tags]
-    return _spans_of_runs(parts) if scheme.name == "BIO" else _whole_spans(parts, ends_alone=scheme.name == "IOE")
+    return _spans_of_runs(parts) if scheme.name in RUNS else _whole_spans(parts, ends_alone=scheme.name == "IOE")
 
 
 def _spans_of_runs(parts: Sequence[tuple[str, str]]) -> list[tuple[str, int, int]]:
@@ -127,6 +131,8 @@ def _read(labels: tuple[str, ...]) -> Scheme | str:
             f"are letters with a kind, and {_shown(beside)} are not" if beside else "are not all written alike",
             "write all tags alike: a letter and a kind (B-LOC, or LOC-B), or plain tags without such letters",
         )
+    if outside is not None and given and all(len(label) > 1 for label in given):
+        return Scheme("IO", {outside: ("O", ""), **{label: ("I", label) for label in given}}, outside)
     return Scheme("plain", dict.fromkeys(labels, ("O", "")), outside or "")
 
 

@@ -71,6 +71,14 @@ def test_sound_tags_mean_the_same_in_every_scheme(runs: list[tuple[str, str, int
             assert read_scheme(labels).name == name
 
 
+def test_neighbours_of_one_kind_are_an_entity_where_there_are_kinds_alone() -> None:
+    assert spans(["LOC", "LOC", "PER", "O", "LOC"], read_scheme(["O", "LOC", "PER"])) == [
+        ("LOC", 0, 2),
+        ("PER", 2, 3),
+        ("LOC", 4, 5),
+    ]
+
+
 def test_a_begin_without_its_end_is_no_entity_where_the_scheme_ends_them() -> None:
     labels = labels_of("BIES")
     assert spans(["B-LOC", "I-LOC", "O", "S-PER", "E-LOC"], read_scheme(labels)) == [("PER", 3, 4)]
@@ -100,7 +108,9 @@ def test_bio_is_more_lenient_than_seqevals_strict_mode_as_transformers_is() -> N
         (["O", "I-LOC", "E-LOC"], "IOE", "O"),
         (["B-NP", "I-NP", "B-VP", "I-VP"], "BIO", "O"),
         (["NOUN", "VERB", "X"], "plain", ""),
-        (["O", "LOC", "PER"], "plain", "O"),
+        (["O", "LOC", "PER"], "IO", "O"),
+        (["per", "o"], "IO", "o"),
+        (["N", "O", "V", "^", "PRP"], "plain", "O"),
         (["NN", "PRP$", ".", "-LRB-", "''", "FW-NN"], "plain", ""),
         (["LABEL_0", "LABEL_1"], "plain", ""),
         (["Case=Nom|Number=Sing", "_"], "plain", ""),

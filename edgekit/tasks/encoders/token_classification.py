@@ -71,8 +71,8 @@ def tag_pipeline(folder: Path, longest: int) -> Ask:
     """transformers' token-classification pipeline: a text, or ready-made words that it gets as a text with spaces between them, -> the
     entities or tagged words in order, {"label", "start", "end", "score"} each, in characters or words.
 
-    The pipeline gives the tag of every token, and groups those of words into entities where they are of the BIO scheme, the only one that
-    it knows. Which tokens begin a word is what the tokenizer says, or for ready-made words where these stand in the text: the pipeline
+    The pipeline gives the tag of every token, and groups those of words into entities where they are of the BIO scheme or kinds alone, the only ones
+    that it knows. Which tokens begin a word is what the tokenizer says, or for ready-made words where these stand in the text: the pipeline
     itself guesses it from the tokens' spelling. White space at the ends of an entity is left out.
     """
     import torch
@@ -111,8 +111,10 @@ def tag_pipeline(folder: Path, longest: int) -> Ask:
     def grouped(words: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if scheme.plain:
             return [{**word, "entity_group": word["entity"]} for word in words]
-        if all(name[:2] in ("B-", "I-") or name == "O" for name in scheme.tags) and scheme.name == "BIO":
-            return [group for group in tag.group_entities(words) if group["entity_group"] != "O"]
+        if scheme.name == "IO" or (
+            scheme.name == "BIO" and all(name[:2] in ("B-", "I-") or name == "O" for name in scheme.tags)
+        ):
+            return [group for group in tag.group_entities(words) if group["entity_group"] != scheme.outside]
         return [
             {"entity_group": kind, "start": words[first]["start"], "end": words[last - 1]["end"],
              "score": np.mean([word["score"] for word in words[first:last]])}
