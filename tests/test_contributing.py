@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PYTHONPATH
+
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```(?:python|toml) (\S+)\n(.*?)^```$", GUIDE, flags=re.M | re.S))
@@ -65,7 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def edgekit(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, check=False, cwd=project, timeout=400,
-        env={**os.environ, "PYTHONPATH": str(project)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(project), PYTHONPATH])},
     )  # fmt: skip
 
 

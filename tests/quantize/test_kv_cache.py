@@ -28,7 +28,7 @@ OTHERS = [np.random.default_rng(seed).integers(3, 290, 40) for seed in range(5, 
 def opened(folder: Path, cache: str | None = None) -> Graph:
     session = open_session(folder / "model.onnx")
     past = next(item for item in session.get_inputs() if item.name == "past.0.key")
-    return check_graph(session, Generation(64, (2,), 1, 2, past.shape[1], past.shape[3], None, cache))
+    return check_graph(session, Generation(64, (2,), 1, 2, past.shape[1], past.shape[3], None, cache=cache))
 
 
 def logits(graph: Graph, steps: list[int]) -> np.ndarray:
