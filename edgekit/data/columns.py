@@ -11,7 +11,7 @@ from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
-INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context")
+INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages")
 """Columns that a model reads; the others hold the answer."""
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
@@ -91,6 +91,20 @@ def _listed(value: object, one: Callable[[object], tuple[JsonValue, str | None]]
     return found, None
 
 
+def _passages(value: object) -> tuple[JsonValue, str | None]:
+    """A list of texts, which is not empty."""
+    listed, fault = _listed(value, _text, "passages")
+    return listed, "is an empty list" if listed == [] else fault
+
+
+def _relevance(value: object) -> tuple[JsonValue, str | None]:
+    """A list of numbers of which none is negative: 0 for what is not relevant."""
+    listed, fault = _listed(value, _number, "numbers")
+    if isinstance(listed, list) and any(isinstance(number, float) and number < 0 for number in listed):
+        return None, "holds a negative number; 0 is the least relevant"
+    return listed, fault
+
+
 def _tags(value: object) -> tuple[JsonValue, str | None]:
     """A list of labels."""
     if not isinstance(value, list) or not value:
@@ -140,5 +154,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
-    "labels": _labels,
+    "labels": _labels, "passages": _passages, "relevance": _relevance,
 }  # fmt: skip

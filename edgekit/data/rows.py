@@ -139,4 +139,7 @@ def _row(record: Record, names: dict[str, str], absent: tuple[str, ...], kinds: 
     tokens, tags = row.get("tokens"), row.get("tags")
     if isinstance(tokens, list) and isinstance(tags, list) and len(tokens) != len(tags):
         return {}, f"has {len(tokens)} tokens and {len(tags)} tags"
+    passages, relevance = row.get("passages"), row.get("relevance")
+    if isinstance(passages, list) and isinstance(relevance, list) and len(passages) != len(relevance):
+        return {}, f"has {len(passages)} passages and {len(relevance)} numbers of relevance"
     return row, None

@@ -18,7 +18,10 @@ HUB_LICENCES = {
 HUB_TASKS = {"multi-label-classification": "text-classification", "text-regression": "text-classification"}
 """Tasks that the hub calls otherwise."""
 TEXT = '"your text"'
-EXAMPLES = {"question-answering": """'{"question": "your question", "context": "your text"}'"""}
+EXAMPLES = {
+    "question-answering": """'{"question": "your question", "context": "your text"}'""",
+    "text-ranking": """'{"query": "your question", "passages": ["your text", "another text"]}'""",
+}
 
 
 def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import edgekit
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Session
 from edgekit.models.files import input_names
+from edgekit.models.heads import ACTIVATION
 from edgekit.models.sentence import read_sentence
 from edgekit.pack.bundle import write_bundle
 from edgekit.runtime.bundle.manifest import (
@@ -59,6 +60,7 @@ class Answering(TypedDict):
     onnxruntime: Versions
     generation: Generation | None
     embeddings: Embeddings | None
+    activation: Literal["sigmoid", "identity"] | None
 
 
 def answering(
@@ -81,6 +83,7 @@ def answering(
         "onnxruntime": Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
         "generation": generation,
         "embeddings": embeddings_of(checkpoint) if task.auto == "AutoModel" else None,
+        "activation": config[ACTIVATION] if task.head == "score" else None,
     }
 
 

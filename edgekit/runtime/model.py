@@ -61,7 +61,7 @@ class Model:
     def asked(self, item: object, top_k: int = 1) -> Asked:
         """What the answer to `item` depends on beside the outputs."""
         manifest = self.bundle.manifest
-        return Asked(manifest.labels, manifest.threshold, top_k, item)
+        return Asked(manifest.labels, manifest.threshold, manifest.activation or "identity", top_k, item)
 
     def outputs(self, windows: list[Window]) -> list[np.ndarray]:
         """The graph's first output for each pass, float32 (1, ...); of a language model what `score` gives, float64 (1, length - 1)."""

@@ -138,7 +138,7 @@ def score_of(task: Task, outputs: list[np.ndarray], data: Encoded, rows: Sequenc
 def texts_of(item: JsonValue) -> list[str]:
     """The texts of one input: itself, its words as one text, or the fields of an object."""
     if isinstance(item, Mapping):
-        return [str(value) for value in item.values()]
+        return [text for value in item.values() for text in (map(str, value) if isinstance(value, list) else [str(value)])]
     return [" ".join(map(str, item))] if isinstance(item, list) else [str(item)]
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "draw_class", "draw_direction", "draw_labels", "draw_number", "draw_span", "hard_class", "hard_direction",
-    "hard_labels", "hard_number", "hard_span", "has_label", "soft_class", "soft_direction", "soft_labels",
+    "draw_class", "draw_direction", "draw_labels", "draw_number", "draw_relevance", "draw_span", "hard_class", "hard_direction",
+    "hard_labels", "hard_number", "hard_relevance", "hard_span", "has_label", "soft_class", "soft_direction", "soft_labels",
     "soft_number", "soft_span",
 ]  # fmt: skip
 
@@ -102,10 +102,29 @@ def hard_number(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) 
     return torch.where(labels.isnan(), 0.0, (output[:, 0] - labels.nan_to_num()).square())
 
 
+def hard_relevance(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of each logit (b, 1) to its relevance (b,) from 0 to 1, as cross-encoders are trained; 0 where that is NaN."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+
+    each = F.binary_cross_entropy_with_logits(output[:, 0], labels.nan_to_num().to(output.dtype), reduction="none")
+    return torch.where(labels.isnan(), 0.0, each)
+
+
+def draw_relevance(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Relevant (1.0) or not (0.0), with the probability that the logit says."""
+    import torch
+
+    return torch.bernoulli(torch.sigmoid(output[:, 0]), generator=generator)
+
+
 def soft_number(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Mean squared error to the teacher's numbers: T^2 times that of numbers divided by T, whatever T is."""
+    """Mean squared error to the teacher's numbers: T^2 times that of numbers divided by T, whatever T is.
+
+    Of logits it is what distillation by a softmax tends to at high temperatures (Hinton et al. 2015, section 2.1).
+    """
     return (student - teacher).square().mean()
 
 

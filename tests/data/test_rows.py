@@ -201,6 +201,32 @@ def test_labels_that_might_be_others_are_refused(tmp_path: Path, value: str, wha
     assert what in caught.value.what
 
 
+RANKED = ("query", "passages", "relevance")
+
+
+def test_passages_and_their_relevance(tmp_path: Path) -> None:
+    row = {"query": "a", "passages": ["b", "c"], "relevance": [0, 2]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    assert read_rows(tmp_path / "rows.jsonl", RANKED) == [row]
+    (tmp_path / "rows.csv").write_text('query,passages,relevance\na,"[""b"", ""c""]","[0, 2]"\n')
+    assert read_rows(tmp_path / "rows.csv", RANKED) == [row]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"passages": ["b"]}, "has 1 passages and 2 numbers"), ({"passages": []}, "'passages' is an empty list"),
+        ({"passages": "b"}, "'passages' is no JSON list"), ({"passages": ["b", " "]}, "is empty"), ({"relevance": [1, -1]}, "negative"),
+        ({"relevance": [1, "high"]}, "is not a number"), ({"relevance": 1}, "is not a list of numbers"), ({"query": ""}, "'query' is empty"),
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_ranked(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"query": "a", "passages": ["b", "c"], "relevance": [0, 2], **change}))
+    with pytest.raises(BadInput) as caught:
+        read_rows(tmp_path / "rows.jsonl", RANKED)
+    assert says in caught.value.what
+
+
 def test_class_labels_of_parquet_become_names(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     labels = datasets.ClassLabel(names=["off", "on"])

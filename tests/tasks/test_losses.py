@@ -11,11 +11,13 @@ from edgekit.tasks.losses import (
     draw_class,
     draw_labels,
     draw_number,
+    draw_relevance,
     draw_span,
     hard_class,
     hard_direction,
     hard_labels,
     hard_number,
+    hard_relevance,
     hard_span,
     has_label,
     soft_class,
@@ -80,6 +82,11 @@ def test_numbers() -> None:
     found.sum().backward()
     assert output.grad is not None and output.grad.isfinite().all() and output.grad[1] == 0
     assert soft_number(output, teacher, labels, MASK, 4.0).item() == pytest.approx((output - teacher).square().mean().item())
+    grades = torch.tensor([1.0, float("nan"), 0.5], dtype=torch.float64)
+    p = torch.sigmoid(output.detach()[:, 0])
+    wanted = [-p[0].log().item(), 0.0, -(0.5 * p[2].log() + 0.5 * (1 - p[2]).log()).item()]
+    assert hard_relevance(output, grades, MASK).tolist() == pytest.approx(wanted)
+    assert set(draw_relevance(output.detach(), MASK, torch.Generator().manual_seed(0)).tolist()) <= {0.0, 1.0}
     drawn = torch.stack([draw_number(teacher, MASK, torch.Generator().manual_seed(seed)) for seed in range(600)])
     assert torch.allclose(drawn.mean(dim=0), teacher[:, 0], atol=0.15) and 0.4 < drawn.var(dim=0).mean() < 0.6
     assert has_label(labels).tolist() == [True, False, True], "a number may be negative"

@@ -23,6 +23,7 @@ LABELS = ["O", "B-a"]
 ROWS: dict[str, dict[str, Any]] = {
     "text-classification": {"text": "a b", "label": "O"},
     "multi-label-classification": {"text": "a b", "label": ["O"]},
+    "text-ranking": {"query": "a", "passages": ["b"], "relevance": [1.0]},
     "text-regression": {"text": "a b", "label": 0.5},
     "token-classification": {"tokens": ["a", "b"], "tags": ["O", "B-a"]},
     "question-answering": {"question": "a", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},

@@ -20,6 +20,9 @@ from tests.tiny_heads import MAX_LENGTH, made_model, sentence, write_rows
 
 def labelled(task: str, text: str) -> dict[str, Any]:
     """A row whose answer can be read off its text."""
+    if task == "text-ranking":
+        passages = sorted({*text.split(), "the", "movie"}, key=lambda word: ("o" in word, word))
+        return {"query": text[:5], "passages": passages, "relevance": [int("o" in one) for one in passages]}
     if task == "text-regression":
         return {
             "text": text,
@@ -38,7 +41,8 @@ def rows_of(task: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("task", "kind", "outputs"), [("multi-label-classification", "labels", 3), ("text-regression", "number", 1)]
+    ("task", "kind", "outputs"),
+    [("multi-label-classification", "labels", 3), ("text-regression", "number", 1), ("text-ranking", "labels", 1)],
 )
 def test_a_new_head_learns_and_says_what_it_is(tmp_path: Path, task: str, kind: str, outputs: int) -> None:
     source, rows = made_model(tmp_path / "source", ["no", "yes"]), rows_of(task, tmp_path)

@@ -28,18 +28,18 @@ def augmented_rows(rows: list[dict[str, JsonValue]], copies: int, seed: int) -> 
 def new_rows(rows: list[dict[str, JsonValue]], write: Callable[[list[str]], list[str]]) -> list[dict[str, JsonValue]]:
     """Unlabelled rows of the texts that `write` makes of those of `rows`: one for each in order, or several such copies in a row.
 
-    Of a pair of texts only the first is changed. All columns but the changed one and a question's context or a `text_pair` are
+    Of a pair of texts only the first is changed. All columns but the changed one and a question's context, a `text_pair` or passages are
     None: the teacher's output is the label. Sentences that are embedded one by one become texts of their own.
     """
     if "sentence1" in rows[0]:
         texts = [str(row[column]) for row in rows for column in ("sentence1", "sentence2")]
         return [{"text": text} for text in write(texts)]
-    column = next(name for name in ("text", "tokens", "question") if name in rows[0])
+    column = next(name for name in ("text", "tokens", "question", "query") if name in rows[0])
     texts = [texts_of(row[column])[0] for row in rows]
     made: list[dict[str, JsonValue]] = []
     for number, text in enumerate(write(texts)):
         new: JsonValue = list(text.split()) if column == "tokens" else text
-        kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair"}}
+        kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair", "passages"}}
         made.append({**dict.fromkeys(rows[0]), **kept, column: new})
     return made
 

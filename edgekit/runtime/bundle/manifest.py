@@ -263,6 +263,8 @@ class Manifest:
     """Score from which a label applies, where each has a score of its own; None for every other task."""
     embeddings: Embeddings | None = field(default=None, metadata=OMITTED)
     """None for every other task than feature-extraction, and for a model without files of sentence-transformers."""
+    activation: Literal["sigmoid", "identity"] | None = field(default=None, metadata=OMITTED)
+    """What makes a passage's score of its logit; None for every task but text-ranking."""
 
     @property
     def segments(self) -> bool:
@@ -428,6 +430,8 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
             yield f"edgekit.embeddings: unknown for the task {manifest.task!r}"
         if embeddings.prompts.default is not None and embeddings.prompts.default not in embeddings.prompts.texts:
             yield f"edgekit.embeddings.prompts: the default {embeddings.prompts.default!r} is not among them"
+    if (manifest.activation is not None) != (manifest.task == "text-ranking"):
+        yield f"edgekit.activation: {'missing' if manifest.activation is None else 'unknown'} for the task {manifest.task!r}"
     if (generation := manifest.generation) is not None:
         ids = [number for number in (*generation.eos, generation.bos) if number is not None]
         if any(number >= manifest.vocabulary for number in ids):

@@ -33,6 +33,8 @@ class Asked:
     """Names of the outputs, in order."""
     threshold: float | None = None
     """Score from which a label applies; None where exactly one does, or the outputs are no labels."""
+    activation: Literal["sigmoid", "identity"] = "identity"
+    """What makes a score of a logit that stands alone."""
     top_k: int = 1
     """How many alternatives the answer lists."""
     item: object = None

@@ -23,6 +23,7 @@ from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, Request, Response, json_response, parse_json
 from edgekit.runtime.serve.metrics import KIND, Metrics
 from edgekit.runtime.serve.openapi import openapi
+from edgekit.runtime.serve.rerank import parse_rerank, rerank_document
 from edgekit.runtime.serve.stream import LEFT, Stream
 from edgekit.runtime.serve.tasks import ItemAnswer, outputs_of, steps
 from edgekit.runtime.serve.worker import Steps, Worker
@@ -138,6 +139,8 @@ class App:
             routes[f"{base}/infer"] = ("infer", "POST", self._infer)
         if manifest.task == "feature-extraction":
             routes["/v1/embeddings"] = ("embeddings", "POST", self._embeddings)
+        if manifest.task == "text-ranking":
+            routes["/v1/rerank"] = routes["/v2/rerank"] = ("rerank", "POST", self._rerank)
         if language is not None:
             routes["/v1/completions"] = ("completions", "POST", partial(self._complete, chat=False))
         if language is not None and language.template is not None:
@@ -188,6 +191,13 @@ class App:
         embedding = parse_embeddings(document, self.limits.batch)
         answers, tokens = await self._answers(steps(model, embedding.texts, where="input"))
         return json_response(embedding_document(model.bundle.manifest.name, embedding, answers, tokens))
+
+    async def _rerank(self, request: Request) -> Response:
+        model, document = self.model, parse_json(request.body)
+        _check_model(document, model)
+        rerank = parse_rerank(document, self.limits.batch)
+        answers, tokens = await self._answers(steps(model, rerank.items, where="documents"))
+        return json_response(rerank_document(model.bundle.manifest.name, rerank, answers, tokens))
 
     async def _complete(self, request: Request, *, chat: bool) -> Response:
         model, document = self.model, parse_json(request.body)

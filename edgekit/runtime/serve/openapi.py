@@ -11,6 +11,7 @@ from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COMPLETION
 from edgekit.runtime.serve.limits import Limits
+from edgekit.runtime.serve.rerank import NEUTRAL as NEUTRAL_RERANK
 from edgekit.runtime.serve.tasks import WORDS, input_names, outputs_of, takes_words
 
 __all__ = ["openapi"]
@@ -49,6 +50,14 @@ def openapi(model: Model, limits: Limits) -> JsonObject:
     }  # fmt: skip
     if task == "feature-extraction":
         paths["/v1/embeddings"] = _post("Embeddings of texts.", _embeddings(name, limits), _embedded(name), v1=True)
+    if task == "text-ranking":
+        rerank = _post(
+            "The order of documents, as Jina's and Cohere's clients ask for it.",
+            _rerank(name, limits),
+            _reranked(name),
+            v1=True,
+        )
+        paths["/v1/rerank"] = paths["/v2/rerank"] = rerank
     if model.language is not None:
         made = _object(
             {"id": TEXT, "object": TEXT, "created": COUNT, "model": {"const": name}, "choices": _list(_ANY), "usage": _ANY}
@@ -175,6 +184,33 @@ def _embeddings(name: str, limits: Limits) -> JsonObject:
         needed=("model", "input"),
         nulls=True,
     )
+
+
+def _rerank(name: str, limits: Limits) -> JsonObject:
+    text: JsonObject = {"type": "string", "minLength": 1}
+    documents = _list({"anyOf": [text, _object({"text": text}, closed=True)]}, 1, limits.batch)
+    own: JsonObject = {
+        "model": {"const": name},
+        "query": text,
+        "documents": documents,
+        "top_n": _or_null({"type": "integer", "minimum": 1}),
+        "return_documents": _or_null({"type": "boolean"}),
+        **{key: {} for key in NEUTRAL_RERANK},
+    }
+    return _object(own, needed=("model", "query", "documents"), nulls=True)
+
+
+def _reranked(name: str) -> JsonObject:
+    one = _object(
+        {
+            "index": COUNT,
+            "relevance_score": {"type": "number"},
+            "document": _object({"text": TEXT}),
+            "truncated": {"const": True},
+        },
+        needed=("index", "relevance_score"),
+    )
+    return _object({"object": {"const": "list"}, "model": {"const": name}, "results": _list(one, 1), "usage": _ANY})
 
 
 def _embedded(name: str) -> JsonObject:
