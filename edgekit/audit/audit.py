@@ -8,7 +8,6 @@ will serve: which kernels stand in its graph, and which of them ran.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from edgekit.config.quantize import Bfloat16, Int8, WeightOnly
 from edgekit.config.target import Target
 from edgekit.onnx_graph.metadata import KEPT
 from edgekit.runtime.providers.names import CPU, TENSORRT
+from edgekit.runtime.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -85,8 +85,8 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
 
     if target.provider == TENSORRT:
         return audit_qdq(path, target, host_isa=host_isa, host_arch=host_arch)
-    with tempfile.TemporaryDirectory() as folder:
-        run = profiled_run(path, Path(folder), target, {*FLOAT, *INTEGER, WEIGHT_ONLY})
+    with temporary_folder("audit") as folder:
+        run = profiled_run(path, folder, target, {*FLOAT, *INTEGER, WEIGHT_ONLY})
     written = onnx.load(str(path), load_external_data=False)
     stands_in = target.provider not in run.providers
     findings = _findings(run.optimised, _kept_weights(written) if _is_mixed(target) else set(), stands_in=stands_in)

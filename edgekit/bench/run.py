@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -21,6 +20,7 @@ from edgekit.progress import Progress
 from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
 from edgekit.runtime.bench.statistics import ratio_interval
 from edgekit.runtime.bench.supervise import Runs, scenario_facts
+from edgekit.runtime.temporary import temporary_folder
 from edgekit.store import write_atomically
 from edgekit.tasks import find_task
 
@@ -81,8 +81,8 @@ def run_bench(
     if prompts and not is_decoder:
         raise BadInput(f"a model for {lineage['recipe']['task']} reads no prompts", where="bench, prompts", fix="leave it out")
     lengths = [] if quick else fixed_lengths(lineage["max_length"])
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as aside:
-        items = Path(aside) / "items.jsonl"
+    with temporary_folder("bench") as aside:
+        items = aside / "items.jsonl"
         items.write_text(_items(lineage), encoding="utf-8")
         specs, left_out = specifications(lineage, items, {**protocol.specification(), "scenarios": ["real", *lengths]})
         if not specs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,6 +19,7 @@ from edgekit.pack.runner import write_runner
 from edgekit.progress import Progress, Show
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.temporary import temporary_folder
 from edgekit.store import write_atomically
 
 __all__ = ["Outcome", "bench_on_devices"]
@@ -74,9 +74,9 @@ def bench_on_devices(
     options = ["--processes", str(processes), "--seconds", str(seconds), "--seed", str(seed)]
     options += ["--threads", str(threads)] if threads else []
     folder = _results_folder(bundle)
-    with tempfile.TemporaryDirectory(prefix="edgekit-devices-") as aside, show.stage("measure on devices") as progress:
+    with temporary_folder("measure on devices") as aside, show.stage("measure on devices") as progress:
         if runner is None:
-            runner = Path(aside) / "runner.pyz"
+            runner = aside / "runner.pyz"
             write_runner(runner)
         job = job_of(opened.manifest, parts_of(opened, runner), tuple(options))
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,6 +22,7 @@ from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.bench.measured import is_of_bundle
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.temporary import temporary_folder
 
 __all__ = ["Job", "Report", "headline", "job_of", "run_on", "sound"]
 
@@ -81,7 +80,7 @@ def run_on(device: Device, job: Job, stop: threading.Event, report: Report) -> d
         Stopped: interrupted here.
     """
     where = device.name if device.name == device.shown() else f"{device.name} ({device.shown()})"
-    with tempfile.TemporaryDirectory(prefix="edgekit-ssh-") as aside, Link(command(device, Path(aside)), where, stop) as link:
+    with temporary_folder(where) as aside, Link(command(device, aside), where, stop) as link:
         report("connect", 0.0)
         result = f"result-{job.key}.json"
         request = {"do": "open", "key": key_of(job.parts), "folder": device.folder, "result": result,

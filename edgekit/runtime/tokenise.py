@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,9 +55,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Tokeniser:
-    """A tokenizer, the length that it cuts texts at, and the inputs that the model takes."""
+    """A tokenizer, the length that texts are cut at, and the inputs that the model takes.
+
+    Nothing of it changes when it is used, so that any number of threads may.
+    """
 
     tokenizer: Tokenizer
+    """Without truncation or padding, which are settings that calls would share: encodings are cut here."""
     max_length: int
     segments: bool
     """Whether the model takes token_type_ids, which tell the two texts of a pair apart."""
@@ -80,7 +84,7 @@ class Tokeniser:
         shortened = self._shortened(whole)
         encoding = self.tokenizer.encode(shortened)
         cut = len(whole) - len(shortened)
-        window = self._window(encoding, whole if self.left else shortened, truncated=cut > 0 or bool(encoding.overflowing))
+        window = self._window(encoding, whole if self.left else shortened, kept=self._kept(encoding), truncated=cut > 0)
         return replace(window, offsets=window.offsets + cut * (window.words >= 0)[:, None]) if self.left and cut else window
 
     def words(self, words: Sequence[object]) -> Window:
@@ -95,7 +99,7 @@ class Tokeniser:
             raise BadInput("no words given")
         given = [checked(word) for word in words]
         encoding = self.tokenizer.encode(given if self.marked else " ".join(given), is_pretokenized=self.marked)
-        window = self._window(encoding, "", truncated=bool(encoding.overflowing))
+        window = self._window(encoding, "", kept=self._kept(encoding))
         if not self.marked:
             lengths = np.asarray([len(word) for word in given])
             starts = np.cumsum(lengths + 1) - lengths - 1
@@ -133,25 +137,8 @@ class Tokeniser:
         """
         texts = [checked(first), checked(second)]
         shortened = [self._shortened(text) for text in texts]
-        # The library's own truncation also makes every pair of windows that it cuts off: which takes seconds for two long texts.
-        self.tokenizer.no_truncation()
-        try:
-            encoding = self.tokenizer.encode(shortened[0], shortened[1])
-        finally:
-            _limit(self.tokenizer, self.max_length, left=self.left)
-        part = np.asarray([-1 if one is None else one for one in encoding.sequence_ids])
-        counts = [int((part == side).sum()) for side in (0, 1)]
-        room = self.max_length - int((part < 0).sum())
-        kept = np.ones(len(part), dtype=bool)
-        if sum(counts) > room:
-            fewer = min(min(counts), room // 2)
-            most = (fewer, room - fewer) if counts[0] <= counts[1] else (room - fewer, fewer)
-            for side in (0, 1):
-                lost = slice(counts[side] - most[side]) if self.left else slice(most[side], None)
-                kept[np.flatnonzero(part == side)[lost]] = False
-        whole = self._window(encoding, "", truncated=not kept.all() or shortened != texts)
-        types = None if whole.types is None else whole.types[kept]
-        return replace(whole, ids=whole.ids[kept], types=types, offsets=whole.offsets[kept], words=whole.words[kept])
+        encoding = self.tokenizer.encode(shortened[0], shortened[1])
+        return self._window(encoding, "", kept=self._kept(encoding), truncated=shortened != texts)
 
     def pair(self, question: object, context: object, stride: int) -> list[Window]:
         """A question with each window of a context. Neighbouring windows overlap by `stride` tokens, at most half of what they can hold.
@@ -163,45 +150,66 @@ class Tokeniser:
         """
         first = checked(question)[: self.max_length * CHARACTERS_A_TOKEN]
         whole = checked(context)
-        self.tokenizer.no_truncation()
-        try:
-            special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
-            room = self.max_length - special - len(self.tokenizer.encode(first, add_special_tokens=False).ids)
-            if room < LEAST_ROOM:
-                raise BadInput(
-                    f"the question leaves {max(0, room)} of {self.max_length} tokens for the context", fix="shorten it"
-                )
-            # The tokenizer's own windows: the second text is cut, every window keeps the whole question.
-            self.tokenizer.enable_truncation(
-                self.max_length, stride=min(stride, room // 2), strategy="only_second", direction=_side(left=self.left)
-            )
-            encoding = self.tokenizer.encode(first, whole)
-        finally:
-            _limit(self.tokenizer, self.max_length, left=self.left)
-        windows = [encoding, *encoding.overflowing]
-        if len(windows) > MOST_WINDOWS:
-            raise BadInput(f"a context of {len(windows):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
-        return [self._window(window, whole, second=True) for window in windows]
+        special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
+        room = self.max_length - special - len(self.tokenizer.encode(first, add_special_tokens=False).ids)
+        if room < LEAST_ROOM:
+            raise BadInput(f"the question leaves {max(0, room)} of {self.max_length} tokens for the context", fix="shorten it")
+        encoding = self.tokenizer.encode(first, whole)
+        part = _parts(encoding)
+        context, beside = np.flatnonzero(part == 1), part != 1
+        stretches = _stretches(len(context), room, min(stride, room // 2), left=self.left)
+        if len(stretches) > MOST_WINDOWS:
+            raise BadInput(f"a context of {len(stretches):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
+        both = self._window(encoding, whole, second=True)
+        windows = []
+        for stretch in stretches:
+            kept = beside.copy()
+            kept[context[stretch]] = True
+            windows.append(_tokens(both, kept))
+        return windows
 
     def _shortened(self, text: str) -> str:
         most = self.max_length * CHARACTERS_A_TOKEN
         return text[max(0, len(text) - most) :] if self.left else text[:most]
 
-    def _window(self, encoding: Encoding, text: str, *, truncated: bool = False, second: bool = False) -> Window:
+    def _kept(self, encoding: Encoding) -> list[int] | None:
+        """Indices of the tokens that fit; None where all do. Of two texts the longer one loses tokens first."""
+        if len(encoding) <= self.max_length:
+            return None
+        part = _parts(encoding)
+        counts = [int((part == side).sum()) for side in (0, 1)]
+        room = max(0, self.max_length - int((part < 0).sum()))
+        fewer = min(min(counts), room // 2)
+        most = (fewer, room - fewer) if counts[0] <= counts[1] else (room - fewer, fewer)
+        kept = part < 0
+        for side in (0, 1):
+            kept[np.flatnonzero(part == side)[max(0, counts[side] - most[side]) if self.left else 0 :][: most[side]]] = True
+        found: list[int] = np.flatnonzero(kept).tolist()
+        return found
+
+    def _window(
+        self, encoding: Encoding, text: str, *, kept: list[int] | None = None, truncated: bool = False, second: bool = False
+    ) -> Window:
+        """The tokens of `encoding` at the indices `kept`, None for all; `second`: `Window.words` are the second text's."""
         if not encoding.ids:
             raise BadInput(f"no token is left of {text[:40]!r}", fix="give text that the tokenizer keeps, or leave it out")
-        wanted = 1 if second else 0
-        words = [
-            -1 if word is None or part != wanted else word
-            for word, part in zip(encoding.word_ids, encoding.sequence_ids, strict=True)
-        ]
+        columns: list[list[Any]] = [encoding.ids, encoding.word_ids, encoding.sequence_ids, encoding.offsets]
+        types = encoding.type_ids if self.segments else None
+        if kept is not None:
+            columns = [[column[index] for index in kept] for column in columns]
+            types = types and [types[index] for index in kept]
+        ids, words, parts, offsets = columns
+        wanted = int(second)
         return Window(
-            ids=np.asarray(encoding.ids, dtype=np.int64),
-            types=np.asarray(encoding.type_ids, dtype=np.int64) if self.segments else None,
-            offsets=np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2),
-            words=np.asarray(words, dtype=np.int64),
+            ids=np.asarray(ids, dtype=np.int64),
+            types=None if types is None else np.asarray(types, dtype=np.int64),
+            offsets=np.asarray(offsets, dtype=np.int64).reshape(-1, 2),
+            words=np.asarray(
+                [-1 if word is None or part != wanted else word for word, part in zip(words, parts, strict=True)],
+                dtype=np.int64,
+            ),
             text=text,
-            truncated=truncated,
+            truncated=truncated or kept is not None,
         )
 
 
@@ -230,7 +238,7 @@ def load_tokeniser(
     if left is None:
         left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
-    _limit(tokenizer, max_length, left=left)
+    tokenizer.no_truncation()
     return Tokeniser(tokenizer, max_length, segments, pairs, left, prompts=prompts or Prompts(), marked=_marked(tokenizer))
 
 
@@ -260,12 +268,27 @@ def _marked(tokenizer: Tokenizer) -> bool:
     return bool(prefix) and pieces("a b") == [*pieces("a"), *pieces("b")]
 
 
-def _limit(tokenizer: Tokenizer, max_length: int, *, left: bool) -> None:
-    tokenizer.enable_truncation(max_length, direction=_side(left=left))
+def _parts(encoding: Encoding) -> np.ndarray:
+    """Which text each token comes from, int64 (length,): 0 or 1, -1 for special tokens."""
+    return np.asarray([-1 if one is None else one for one in encoding.sequence_ids], dtype=np.int64)
 
 
-def _side(*, left: bool) -> str:
-    return "left" if left else "right"
+def _tokens(window: Window, kept: np.ndarray) -> Window:
+    """`window` with the tokens that `kept`, bool (length,), says."""
+    types = None if window.types is None else window.types[kept]
+    return replace(window, ids=window.ids[kept], types=types, offsets=window.offsets[kept], words=window.words[kept])
+
+
+def _stretches(count: int, room: int, stride: int, *, left: bool) -> list[slice]:
+    """Stretches of at most `room` of `count` tokens, neighbours overlapping by `stride`, as the tokenizers library's windows: the first
+    begins at the first token; `left`: it ends at the last one, and the others come before it."""
+    step = room - stride
+    windows = 1 + -(-max(0, count - room) // step)
+    starts = [number * step for number in range(windows)]
+    return [
+        slice(max(0, count - start - room), count - start) if left else slice(start, min(start + room, count))
+        for start in starts
+    ]
 
 
 def checked(text: object) -> str:

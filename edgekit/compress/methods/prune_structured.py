@@ -127,7 +127,6 @@ def prune(
         BadInput: `layers` removes nothing, or the budget cannot be reached by heads and neurons.
     """
     import copy
-    import tempfile
 
     import numpy as np
 
@@ -137,6 +136,7 @@ def prune(
     from edgekit.compress.pruning.whole_layers import drop_layers
     from edgekit.models.checkpoint import parameters
     from edgekit.models.shapes import cut, layer_count, shapes_of
+    from edgekit.runtime.temporary import temporary_folder
 
     if faults := nothing_removed("layers", settings.layers, layer_count(model), of="a model"):
         raise BadInput(faults[0], where=f"compress, {NAME}")
@@ -151,9 +151,9 @@ def prune(
     if share is not None:
         shapes = shapes_of(dense)
         tokens = float(sum(int(mask.sum()) for mask in masks) / sum(map(len, masks)))
-        with tempfile.TemporaryDirectory() as aside:
+        with temporary_folder("prune-structured") as aside:
             measured = settings.latency is not None
-            head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or Path(aside))
+            head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or aside)
         whole = sum(shape.heads * head + shape.neurons * neuron for shape in shapes)
         budget = share * (whole + fixed) - fixed
         name = "latency" if measured else "keep"

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +23,7 @@ from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.session import check_chip
 from edgekit.runtime.records import as_json
+from edgekit.runtime.temporary import temporary_folder
 
 __all__ = ["bench_bundle", "dots", "refuse_emulation"]
 
@@ -53,11 +53,13 @@ def bench_bundle(
     `"complete": false`.
 
     Raises:
-        BadInput: numbers out of range, or no sound bundle there.
+        BadInput: numbers out of range, no sound bundle there, or an `out` that cannot be written; before anything is measured.
         CheckFailed: the bundle's files are not what its manifest says, or a process failed.
-        NotPossibleHere: this chip is not the bundle's target, or is emulated.
+        NotPossibleHere: this chip is not the bundle's target, or is emulated; no folder for temporary files.
         Interrupted: Ctrl-C before the first process was complete.
     """
+    if out is not None:
+        _check_writable(out)
     Protocol(
         processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None else threads
     )  # numbers first: hashing takes a while
@@ -72,8 +74,8 @@ def bench_bundle(
     if prompts and language is None:
         raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
     lengths = prompts_that_fit(language.context, prompts) if language else fixed_lengths(manifest.tokenizer.max_length)
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
-        items = Path(folder) / "items.jsonl"
+    with temporary_folder("bench") as folder:
+        items = folder / "items.jsonl"
         items.write_text("".join(json.dumps(row["input"]) + "\n" for row in golden), encoding="utf-8")
         spec = {
             "kind": "onnx",
@@ -152,6 +154,19 @@ def _detected() -> dict[str, Any]:
         "python": platform.python_version(),
         "onnxruntime": metadata.version("onnxruntime"),
     }
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a place for the result that nothing can be written to."""
+    fix = "name a file in a folder that is there and can be written"
+    if out.is_dir():
+        raise BadInput("is a folder", where=f"--out {out}", fix=fix)
+    trial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as fault:
+        raise BadInput(f"cannot be written: {fault.strerror}", where=f"--out {out}", fix=fix) from None
 
 
 def _write(out: Path, document: dict[str, Any]) -> None:

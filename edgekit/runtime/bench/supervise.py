@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from edgekit.runtime.bench.statistics import spread, summary
 from edgekit.runtime.health.record import Recorder, energy_block
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.temporary import temporary_folder
 
 __all__ = [
     "Progress",
@@ -63,8 +62,8 @@ def run_children(
     generator = np.random.default_rng(seed)
     names, total = list(specs), processes * len(specs)
     done = 0
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
-        path = Path(folder) / "spec.json"
+    with temporary_folder("bench") as folder:
+        path = folder / "spec.json"
         try:
             for turn in range(processes):
                 for name in (names[index] for index in generator.permutation(len(names))):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
-import weakref
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from edgekit.runtime.bundle.manifest import Manifest, parse_manifest
 from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.unpack import unpack
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.forks import at_exit_here
+from edgekit.runtime.temporary import new_folder
 
 __all__ = ["Bundle", "open_bundle"]
 
@@ -81,8 +82,8 @@ class _Unpacked:
     """A bundle archive unpacked into a temporary folder, which goes when this object does."""
 
     def __init__(self, archive: Path) -> None:
-        root = Path(tempfile.mkdtemp(prefix="edgekit-"))
-        weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+        root = new_folder(archive)
+        at_exit_here(self, partial(shutil.rmtree, ignore_errors=True), root)
         self.folder = root / "bundle"
         self.folder.mkdir()
         unpack(archive, self.folder)

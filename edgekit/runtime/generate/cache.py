@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.runtime.errors import NotPossibleHere
+from edgekit.runtime.forks import renew_in_children
 
 if TYPE_CHECKING:
     from onnxruntime import IOBinding
@@ -107,6 +108,11 @@ class Prefixes:
         self._kept: list[tuple[np.ndarray, Cache]] = []
         """(ids read in whole blocks, the cache that begins with them)."""
         self._lock = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a lock that no thread of the parent holds, and nothing kept, as it may have been half done."""
+        self._lock, self._kept = Lock(), []
 
     def begin(self, ids: np.ndarray, fresh: Cache, block: int, row: int = 0) -> None:
         """Copy the longest kept prefix of `ids` (n,) into `row` of `fresh`, in whole blocks; never all of it, since the last id is always run."""

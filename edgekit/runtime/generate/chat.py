@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Timer
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.forks import at_exit_here, renew_in_children
 from edgekit.runtime.generate.render import LONGEST_PROMPT, SECONDS
 
 __all__ = ["Message", "Template", "checked_messages", "load_template"]
@@ -39,6 +39,17 @@ class Template:
         self.where = where
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a process of its own renders; the parent's goes on, and hears and says nothing here."""
+        self._lock = Lock()
+        process, self._process = self._process, None
+        for pipe in (process.stdin, process.stdout) if process is not None else ():
+            if pipe is not None and not pipe.closed:  # closing it would write out what the parent has left in its buffer
+                nothing = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nothing, pipe.fileno())
+                os.close(nothing)
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt of `messages`, ending where the assistant's answer begins.
@@ -66,7 +77,7 @@ class Template:
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = _started()
-        weakref.finalize(self, _ended, process)
+        at_exit_here(self, _ended, process)
         return process
 
 
