@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,9 @@ from safetensors.numpy import save_file
 
 from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.config.target import load_target
+from edgekit.data.sources import SPLITS, Sources
+from edgekit.data.splits import prepare
+from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
@@ -231,3 +235,30 @@ def test_learned_ranges_are_for_a_static_target_and_for_the_last_step() -> None:
 def test_a_step_of_the_other_kind_of_model_is_that_fault_alone() -> None:
     (fault,) = faults_in(recipe("text-classification", {"method": "drop-blocks", "layers": 9}))
     assert fault == "compress 1, drop-blocks: serves language models, not encoders; use distill with `layers`"
+
+
+@pytest.mark.parametrize(
+    ("labels", "fault"),
+    [
+        (["O", "B-LOC", "I-LOC"], None),
+        (["O", "B-LOC", "I-LOC", "E-LOC", "S-LOC"], None),
+        (["NOUN", "VERB"], None),
+        (["O", "B-LOC", "NOUN"], "'B-LOC' are letters with a kind, and 'NOUN' are not"),
+        (["O", "B-LOC", "I-LOC", "L-LOC", "E-LOC"], "mix the letters of several schemes"),
+    ],
+)
+def test_tags_of_no_one_scheme_are_told_from_the_models_file(tmp_path: Path, labels: list[str], fault: str | None) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "id2label": dict(enumerate(labels))}))
+    asked = recipe("token-classification")
+    asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
+    found = [one for one in faults_in(asked, str(tmp_path)) if "id2label" in one]
+    assert found == [] if fault is None else fault in found[0] and found[0].startswith("model: config.json, id2label: ")
+
+
+def test_tags_of_no_one_scheme_are_told_from_the_rows(tmp_path: Path) -> None:
+    for split in SPLITS:
+        rows = [{"tokens": ["we", f"{split}{number}"], "tags": ["O", tag]} for number, tag in enumerate(("B-LOC", "b-per"))]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = Sources(*(str(tmp_path / f"{split}.jsonl") for split in SPLITS))
+    with pytest.raises(BadInput, match="data, tags: tags that cannot be read: 'B-LOC', 'b-per' have letters in both cases"):
+        prepare(sources, ("tokens", "tags"), tmp_path)

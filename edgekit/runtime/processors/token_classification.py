@@ -93,8 +93,8 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Ta
         places = np.stack([np.arange(window.ready), np.arange(1, window.ready + 1)], axis=1)
     else:
         tags, scores = [labels[number] for number in probabilities[first].argmax(axis=-1)], probabilities[first].max(axis=-1)
-        ends = np.asarray([np.flatnonzero(window.words == word)[-1] for word in window.words[first]], dtype=np.int64)
-        places = np.stack([window.offsets[first, 0], window.offsets[ends, 1]], axis=1)
+        last = len(window.words) - 1 - first_tokens(window.words[::-1])[::-1]
+        places = np.stack([window.offsets[first, 0], window.offsets[last, 1]], axis=1)
     found = _found(tags, scores, places, window.text, scheme)
     answer: Tagged = {"words": found} if scheme.plain else {"entities": found}
     return {**answer, "tags": tags} if window.ready else answer
