@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.distillation.augment import new_rows
+from edgekit.compress.distillation.words import characters
 from edgekit.errors import BadInput
 from edgekit.models.files import check_files, read_json
 from edgekit.models.shards import open_tensors
@@ -143,8 +144,9 @@ def _expected(
 
 
 def _choose(text: str, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Spans of the words to mask, in order."""
-    spans = [match.span() for match in WORD.finditer(text)]
+    """Spans of the words to mask, or of the characters of scripts without spaces, in order."""
+    words = [(match.start(), characters(match[0])) for match in WORD.finditer(text)]
+    spans = [(at + start, at + end) for at, parts in words for start, end in parts]
     if not spans:
         return []
     masked = generator.random(len(spans)) < CHANGED

@@ -277,6 +277,6 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
 
 METHOD = Method(
-    name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
 )  # fmt: skip
