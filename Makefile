@@ -14,7 +14,7 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-slow test-arm64 test-avx2 test-serve test-cuda lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,10 @@ artifacts: export ## write everything to ship, with sums and a BOM (FLAGS="--oci
 	$(BIN)/edgekit artifacts $(FLAGS) $$(ls -d $(RESULTS) 2>/dev/null)
 
 test: $(READY) ## the tests that every change must pass (FLAGS=--random-order: shuffled; it prints the seed)
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(FLAGS)
+	$(BIN)/python -m pytest -m "not slow and not matrix" -n $(JOBS) --dist loadfile $(FLAGS)
+
+test-matrix: $(READY) ## models that people bring, each down the whole line beside its own library
+	$(BIN)/python -m pytest -m matrix -n $(JOBS) tests/matrix $(FLAGS)
 
 test-slow: $(READY) ## minutes-long tests: bare virtual environment, whole recipes
 	$(BIN)/python -m pytest -m slow

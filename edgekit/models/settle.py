@@ -26,6 +26,9 @@ PROBES = (
 )  # fmt: skip
 """Texts that tokenizers of different settings cut differently."""
 
+MOST_TOKENS = 40_000
+"""Tokens of a vocabulary that are tried, evenly over all."""
+
 
 def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_case: bool = False) -> None:
     """Make `out`/tokenizer.json cut texts as transformers' AutoTokenizer of folder `source` does; a file that does stays as it is.
@@ -60,7 +63,7 @@ def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_ca
     document |= {"truncation": ours.get("truncation"), "padding": ours.get("padding")}
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     added = [token["content"] for token in document["added_tokens"]][:100]
-    probes = [*PROBES, *(f"a {token} B{token}c" for token in added)]
+    probes = [*PROBES, *(f"a {token} B{token}c" for token in added), *_of_vocabulary(theirs.backend_tokenizer)]
     if _cut(Tokenizer.from_file(str(path)), probes) != _cut(Tokenizer.from_str(text), probes):
         path.write_text(text, encoding="utf-8")
     if inputs and "token_type_ids" not in theirs.model_input_names:
@@ -69,6 +72,14 @@ def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_ca
         if (read_json(source / "config.json").get("type_vocab_size") or 0) > 1 and "model_input_names" not in settings:
             settings["model_input_names"] = theirs.model_input_names
             named.write_text(json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _of_vocabulary(tokenizer: Tokenizer) -> list[str]:
+    """Texts of the tokenizer's own tokens, side by side and with spaces between them, where a word split otherwise shows."""
+    numbers = sorted(set(tokenizer.get_vocab().values()))
+    tokens = [tokenizer.decode([number]).strip() for number in numbers[:: -(-len(numbers) // MOST_TOKENS)]]
+    parts = [[token for token in tokens[start : start + 40] if token] for start in range(0, len(tokens), 40)]
+    return [joint.join(part) for part in parts if part for joint in ("", " ")]
 
 
 def _cut(tokenizer: Tokenizer, texts: list[str]) -> list[tuple[list[int], list[int]]]:

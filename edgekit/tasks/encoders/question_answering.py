@@ -138,7 +138,8 @@ def all_spans(folder: Path, longest: int) -> Ask:
                 for last in inside:
                     if first <= last < first + LONGEST_ANSWER:
                         span = _without_space(context, offsets[first][0], offsets[last][1])
-                        spans[span] = max(spans.get(span, -np.inf), float(starts[first] + ends[last]))
+                        if span[0] < span[1]:
+                            spans[span] = max(spans.get(span, -np.inf), float(starts[first] + ends[last]))
         return Spans(context, spans)
 
     return ask

@@ -1,0 +1,92 @@
+"""The cells of the matrix: each writes a checkpoint with rows and a recipe, and says whether it must be right or refused, and by which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.matrix.made import CORPUS, DECODERS, ENCODERS, decoder, encoder, recipe, write_rows
+
+__all__ = ["CELLS", "Cell"]
+
+Make = Callable[[Path], Path]
+"""(an empty folder) -> the recipe in it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model that somebody might bring."""
+
+    name: str
+    make: Make
+    refused: str = ""
+    """Words of the refusal, by the plan; empty where answers must be the library's."""
+
+
+TASKS = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "multi-label-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "feature-extraction": "AutoModel",
+}
+LABELS = ["Billing", "weather", "Other things"]
+BIO = ["O", "B-LOC", "I-LOC"]
+
+
+def rows_of(task: str, labels: list[str]) -> list[dict[str, Any]]:
+    """Rows of the task over the corpus; labels are as good as any, since nothing is trained."""
+    rows: list[dict[str, Any]] = []
+    for number, text in enumerate(CORPUS * 2):
+        text = f"{text} {number}"
+        if task == "token-classification":
+            words = text.split()
+            rows.append({"tokens": words, "tags": [labels[position % len(labels)] for position, _ in enumerate(words)]})
+        elif task == "question-answering":
+            rows.append(
+                {"question": f"what is {number}", "context": text, "answers": {"text": [text[:3]], "answer_start": [0]}}
+            )
+        elif task == "feature-extraction":
+            rows.append({"sentence1": text, "sentence2": CORPUS[number % 7], "score": float(number % 5)})
+        elif task == "multi-label-classification":
+            rows.append({"text": text, "label": labels[: number // 3 % (len(labels) + 1)]})
+        else:
+            rows.append({"text": text, "label": labels[number // 3 % len(labels)]})
+    return rows
+
+
+def of_task(family: str, task: str, *, labels: list[str] | None = None, more: str = "", **options: Any) -> Make:
+    """An encoder with the task's head."""
+    if labels is None:
+        labels = BIO if task == "token-classification" else LABELS if "classification" in task else []
+    if task == "multi-label-classification":
+        options["problem_type"] = "multi_label_classification"
+
+    def make(folder: Path) -> Path:
+        encoder(family, folder / "model", auto=TASKS[task], labels=labels, **options)
+        write_rows(folder, rows_of(task, labels or ["a"]))
+        return recipe(folder, task, more=more, longest=48 if task == "question-answering" else 24)
+
+    return make
+
+
+def of_language(family: str, **options: Any) -> Make:
+    def make(folder: Path) -> Path:
+        decoder(family, folder / "model", **options)
+        write_rows(folder, [{"text": f"{text} {number}"} for number, text in enumerate(CORPUS * 2)])
+        return recipe(folder, "text-generation", longest=48)
+
+    return make
+
+
+def architectures() -> Iterator[Cell]:
+    for family in ENCODERS:
+        for task in TASKS:
+            yield Cell(f"{family}, {task}", of_task(family, task))
+    for family in DECODERS:
+        yield Cell(f"{family}, text-generation", of_language(family))
+
+
+CELLS = [*architectures()]
