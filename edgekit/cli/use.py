@@ -115,6 +115,13 @@ def serve(
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
+    any_dimensions: Annotated[
+        bool,
+        typer.Option(
+            "--any-dimensions",
+            help="Embeddings: return the first `dimensions` numbers though the model does not say that it was trained so.",
+        ),
+    ] = False,
 ) -> None:
     """Answer over HTTP: Open Inference Protocol v2, OpenAI's routes where the task fits, /metrics."""
     from edgekit.runtime.serve.command import serve_bundle
@@ -127,5 +134,8 @@ def serve(
             f"{fault.name} is not installed", fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve"
         ) from None
     limits = Limits(body=max_body, batch=max_batch, queue=max_queue)
-    if serve_bundle(bundle, transport, host=host, port=port, limits=limits, prefix_cache=not no_prefix_cache):
+    cut = serve_bundle(
+        bundle, transport, host=host, port=port, limits=limits, prefix_cache=not no_prefix_cache, any_dimensions=any_dimensions
+    )
+    if cut:
         raise typer.Exit(1)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from edgekit.errors import BadInput
@@ -123,7 +122,7 @@ class Sentence:
     """Whether texts are lower-cased before the tokenizer's own rules."""
     longest: int | None = None
     """Tokens that a text is cut to; None: as the tokenizer says."""
-    prompts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    prompts: Mapping[str, str] = field(default_factory=dict)
     """What may be put before a text, by name."""
     default_prompt: str | None = None
     """Name of the prompt that is put before a text where none is asked for."""
@@ -212,7 +211,7 @@ def read_sentence(folder: Path) -> tuple[Sentence | None, tuple[str, ...]]:
         )
     if faults:
         return None, tuple(faults)
-    return Sentence(poolings, tuple(modules), lower, longest, MappingProxyType(prompts), default, truncate, similarity), ()
+    return Sentence(poolings, tuple(modules), lower, longest, prompts, default, truncate, similarity), ()
 
 
 def _alone(folder: Path) -> list[str]:

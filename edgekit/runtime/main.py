@@ -64,6 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
                 action="store_false",
                 help="language models: read every prompt from its first token",
             )
+            command.add_argument(
+                "--any-dimensions",
+                action="store_true",
+                help="embeddings: return the first `dimensions` numbers though the model does not say that it was trained so",
+            )
     asked = _parse(parser, verbs.choices, sys.argv[1:] if arguments is None else arguments)
     try:
         if asked.verb == "serve":
@@ -110,7 +115,10 @@ def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.serve.transport import serve
 
     limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue)
-    cut = serve_bundle(asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache)
+    cut = serve_bundle(
+        asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
+        any_dimensions=asked.any_dimensions,
+    )  # fmt: skip
     return 1 if cut else 0
 
 

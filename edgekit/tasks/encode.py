@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
-from edgekit.models.sentence import read_sentence
+from edgekit.models.sentence import Sentence, read_sentence
 from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.processors import processor
@@ -41,6 +41,8 @@ class Encoded:
     """For each window, int64: one label (), one for each token (length,), a start and an end (2,), or 1 for each label that applies and
     0 for the others (k,). float32: a number (), NaN for none."""
     pad_id: int
+    similarity: str = "cosine"
+    """How the model compares two embeddings."""
 
     @property
     def lengths(self) -> list[int]:
@@ -116,21 +118,28 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
             fix=f"write them as the model has them, {', '.join(map(repr, list(index)[:10]))}{', …' * (len(index) > 10)}, or train a new head",
         )
     windows = [window for inputs_of_row in inputs for windows_of_input in inputs_of_row for window in windows_of_input]
-    return Encoded(inputs, windows, labels, config.get("pad_token_id") or 0)
+    return Encoded(inputs, windows, labels, config.get("pad_token_id") or 0, _sentence_of(folder, task).similarity)
 
 
 def prompts_of(folder: Path, task: Task) -> Prompts:
     """The prompts of checkpoint `folder`, which has them for embeddings alone."""
+    sentence = _sentence_of(folder, task)
+    return Prompts(sentence.prompts, sentence.default_prompt)
+
+
+def _sentence_of(folder: Path, task: Task) -> Sentence:
+    """What the module files of checkpoint `folder` say of its embeddings; what holds without any for every other task."""
     sentence, _ = read_sentence(folder) if task.auto == "AutoModel" else (None, ())
-    return Prompts() if sentence is None else Prompts(sentence.prompts, sentence.default_prompt)
+    return sentence or Sentence()
 
 
 def score_of(task: Task, outputs: list[np.ndarray], data: Encoded, rows: Sequence[JsonObject], labels: list[str]) -> np.ndarray:
     """Evidence of each row, float64 (rows, numbers), from the graph's output (1, ...) for each window of `data`."""
     evidence, start = [], 0
+    numbers = task.similarities.get(data.similarity, task.evidence)
     for row, inputs in zip(rows, data.inputs, strict=True):
         count = sum(len(windows) for windows in inputs)
-        evidence.append(task.evidence(outputs[start : start + count], inputs, row, labels))
+        evidence.append(numbers(outputs[start : start + count], inputs, row, labels))
         start += count
     return np.asarray(evidence, dtype=np.float64)
 

@@ -176,20 +176,22 @@ def soft_direction(
 ) -> torch.Tensor:
     """1 - cosine with the teacher's embedding where sizes are equal, plus the squared error of all similarities in the batch.
 
-    The second alone compares embeddings of different sizes (Tung and Mori 2019, similarity-preserving distillation). Where a teacher's
-    embeddings have lengths of their own, half the squared distance stands for the first, which is the same for length 1, and both
-    are in units of the teacher's mean squared length.
+    The second alone compares embeddings of different sizes (Tung and Mori 2019, similarity-preserving distillation). Where they have
+    lengths of their own, half the squared distance stands for the first, which is the same for length 1, and both are in units of the
+    teacher's mean squared length.
     """
-    squares = teacher.square().sum(dim=-1)
-    unit = 1.0 if bool(((squares - 1).abs() < UNIT).all()) else float(squares.mean())
     similar = (student @ student.T - teacher @ teacher.T).square().mean()
-    if unit != 1.0:
-        similar = similar / unit**2
-    if student.shape != teacher.shape:
-        return similar
-    if unit != 1.0:
-        return (student - teacher).square().sum(dim=-1).mean() / (2 * unit) + similar
-    return (1.0 - (student * teacher).sum(dim=-1)).mean() + similar
+    if _unit(student) and _unit(teacher):
+        return similar if student.shape != teacher.shape else (1.0 - (student * teacher).sum(dim=-1)).mean() + similar
+    scale = teacher.square().sum(dim=-1).mean().clamp(min=1e-12)
+    similar = similar / scale**2
+    return (
+        similar if student.shape != teacher.shape else (student - teacher).square().sum(dim=-1).mean() / (2 * scale) + similar
+    )
+
+
+def _unit(vectors: torch.Tensor) -> bool:
+    return bool(((vectors.detach().square().sum(dim=-1) - 1).abs() < UNIT).all())
 
 
 def draw_direction(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

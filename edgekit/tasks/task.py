@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["DecoderTask", "EncoderTask", "Kind", "Task", "metrics_beside"]
 
 Kind = Literal["encoder", "decoder"]
+Evidence: TypeAlias = "Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], list[float]]"
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,12 @@ class EncoderTask:
     """(student's output, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
     draw: Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
     """(output, mask, generator) -> labels drawn from the model's own predictions, in the form that `hard` takes."""
-    evidence: Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], list[float]]
+    evidence: Evidence
     """(outputs of all windows of a row, the windows of each of its inputs, row, label names) -> the numbers the metric needs."""
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""
+    similarities: Mapping[str, Evidence] = field(default_factory=dict)
+    """How the model's files call another comparison of two outputs than that of `evidence` -> the numbers with that one."""
     optional: tuple[str, ...] = ()
     """Columns that either all rows of a data set have, or none of them."""
     named: bool = True
@@ -105,6 +108,7 @@ class DecoderTask:
     named: ClassVar[Literal[False]] = False
     """Its outputs are tokens, which have no label names."""
     pairs: ClassVar[Literal[False]] = False
+    similarities: ClassVar[Mapping[str, Evidence]] = MappingProxyType({})
     optional: ClassVar[tuple[str, ...]] = ()
     supervised: ClassVar[Literal[True]] = True
     """Every text says which token comes next."""
@@ -138,7 +142,7 @@ class DecoderTask:
     """(logits, labels, mask (b, s)) -> loss of each window against the tokens that came, (b,)."""
     soft: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
     """(student's logits, teacher's, labels, mask, temperature) -> mean loss against the teacher, temperature^2 included."""
-    evidence: Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], list[float]]
+    evidence: Evidence
     """(log-probabilities or logits of a text, its window, row, nothing) -> the numbers the metric needs."""
     reduce: Callable[[np.ndarray], float]
     """Evidence of some rows, float64 (rows, numbers) -> the metric over them."""

@@ -134,3 +134,19 @@ def test_gradients_reach_the_output(name: str) -> None:
     drawn = draw(output.detach(), MASK, torch.Generator().manual_seed(0))
     task.hard(output, drawn, MASK).sum().backward()
     assert output.grad is not None and torch.isfinite(output.grad).all() and output.grad.abs().sum() > 0
+
+
+def test_embeddings_of_any_length() -> None:
+    """Nothing is lost at the teacher's own; of length 1 the form for any length says the same; scale does not matter."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn((2, 5, 8), generator=generator, dtype=torch.float64).unbind()
+    none, mask = torch.full((5,), -1), torch.ones(5, 3)
+    assert float(soft_direction(teacher, teacher.clone(), none, mask, 1.0)) == pytest.approx(0)
+    loss = float(soft_direction(student, teacher, none, mask, 1.0))
+    assert float(soft_direction(7 * student, 7 * teacher, none, mask, 1.0)) == pytest.approx(loss)
+    assert float(soft_direction(student, teacher / teacher.norm(dim=1, keepdim=True), none, mask, 1.0)) > 0
+    units = [vectors / vectors.norm(dim=1, keepdim=True) for vectors in (student, teacher)]
+    nearly = [vectors * 1.002 for vectors in units]
+    assert float(soft_direction(*nearly, none, mask, 1.0)) == pytest.approx(
+        float(soft_direction(*units, none, mask, 1.0)), rel=1e-9
+    )

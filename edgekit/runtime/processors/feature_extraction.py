@@ -32,7 +32,8 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
             f"not a text and a prompt's name: {', '.join(map(repr, item))}",
             fix='give the text alone, or {"text": "...", "prompt_name": "..."}',
         )
-    return [tokenise.text(tokenise.prompts.before(name) + checked(text))]
+    prompt = tokenise.prompts.before(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
+    return [tokenise.text(prompt + checked(text))]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Embedding:

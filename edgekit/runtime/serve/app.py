@@ -16,7 +16,7 @@ from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.serve import completions as text
-from edgekit.runtime.serve.embeddings import embedding_document, parse_embeddings
+from edgekit.runtime.serve.embeddings import embedding_document, parse_embeddings, sizes_of
 from edgekit.runtime.serve.guard import check_request, refused
 from edgekit.runtime.serve.inference import VERSION, answer_response, model_metadata, parse_infer
 from edgekit.runtime.serve.limits import Limits
@@ -38,8 +38,14 @@ Route = tuple[str, str, Handler]
 class App:
     """Answers requests for one bundle: not ready until it has a model, and refusing new work once `draining`."""
 
-    def __init__(self, limits: Limits, *, local: bool = True, names: Collection[str] = ()) -> None:
-        """`local`: only requests to loopback hosts are answered, and to `names`, in lower case, under which the server was started."""
+    def __init__(
+        self, limits: Limits, *, local: bool = True, names: Collection[str] = (), any_dimensions: bool = False
+    ) -> None:
+        """`local`: only requests to loopback hosts are answered, and to `names`, in lower case, under which the server was started.
+
+        `any_dimensions`: embeddings are cut to any size that is asked for, whatever the model was trained for.
+        """
+        self.any_dimensions = any_dimensions
         self.limits = limits
         self.local = local
         self.names = frozenset(names)
@@ -171,7 +177,7 @@ class App:
         return Response(200, page.encode(), KIND)
 
     async def _openapi(self, request: Request) -> Response:
-        return json_response(openapi(self.model, self.limits))
+        return json_response(openapi(self.model, self.limits, any_dimensions=self.any_dimensions))
 
     async def _models(self, request: Request) -> Response:
         entry: JsonObject = {"id": self.model.bundle.manifest.name, "object": "model", "created": 0, "owned_by": "edgekit"}
@@ -188,8 +194,9 @@ class App:
     async def _embeddings(self, request: Request) -> Response:
         model, document = self.model, parse_json(request.body)
         _check_model(document, model)
-        embedding = parse_embeddings(document, self.limits.batch)
-        answers, tokens = await self._answers(steps(model, embedding.texts, where="input"))
+        sizes = sizes_of(model, any_dimensions=self.any_dimensions)
+        embedding = parse_embeddings(document, self.limits.batch, sizes, model.tokenise.prompts)
+        answers, tokens = await self._answers(steps(model, embedding.items, where="input"))
         return json_response(embedding_document(model.bundle.manifest.name, embedding, answers, tokens))
 
     async def _rerank(self, request: Request) -> Response:

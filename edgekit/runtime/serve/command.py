@@ -30,6 +30,7 @@ BACKLOG = 1024
 
 def serve_bundle(
     path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None, prefix_cache: bool = True,
+    any_dimensions: bool = False,
     say: Callable[[str], None] = lambda text: print(f"edgekit serve: {text}", file=sys.stderr, flush=True),
 ) -> int:  # fmt: skip
     """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were aborted.
@@ -41,7 +42,12 @@ def serve_bundle(
     """
     limits = limits or Limits()
     listener = listen(host, port)
-    app = App(limits, local=_loopback(listener), names={host.lower().removesuffix("."), listener.getsockname()[0]})
+    app = App(
+        limits,
+        local=_loopback(listener),
+        names={host.lower().removesuffix("."), listener.getsockname()[0]},
+        any_dimensions=any_dimensions,
+    )
     signals: list[int] = []
     """Signals received. The handlers do no more than append: they interrupt the main thread anywhere."""
     before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgekit.runtime.errors import BadInput
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.model import Model
+from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.serve.message import Refusal, check_names
 
-__all__ = ["EmbeddingRequest", "embedding_document", "parse_embeddings"]
+__all__ = ["EmbeddingRequest", "embedding_document", "parse_embeddings", "sizes_of"]
 
-KEYS = ("input", "model", "encoding_format", "user", "dimensions")
+KEYS = ("input", "model", "encoding_format", "user", "dimensions", "prompt_name")
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,30 @@ class EmbeddingRequest:
     texts: list[str]
     base64: bool
     """Whether vectors are returned as little-endian float32 in base64, the default of OpenAI's own client."""
+    dimensions: int | None = None
+    """How many numbers of each vector are returned, the first ones; None for all."""
+    prompt: str | None = None
+    """Name of the prompt that is put before the texts; None for the model's default."""
+
+    @property
+    def items(self) -> list[object]:
+        """The inputs of the task."""
+        return [*self.texts] if self.prompt is None else [{"text": text, "prompt_name": self.prompt} for text in self.texts]
 
 
-def parse_embeddings(document: dict[str, object], batch: int) -> EmbeddingRequest:
-    """The request in a body, of at most `batch` texts.
+def sizes_of(model: Model, *, any_dimensions: bool) -> tuple[int, int]:
+    """(fewest, most) numbers that a vector can be asked for with, as `dimensions`.
+
+    Fewer than all where the model was trained for it, which its `truncate_dim` says, or where the server was started with
+    `any_dimensions`.
+    """
+    width = int(model.session.get_outputs()[0].shape[-1])
+    embeddings = model.bundle.manifest.embeddings
+    return (1 if any_dimensions or (embeddings is not None and embeddings.nested) else width), width
+
+
+def parse_embeddings(document: dict[str, object], batch: int, sizes: tuple[int, int], prompts: Prompts) -> EmbeddingRequest:
+    """The request in a body, of at most `batch` texts. `sizes`: as `sizes_of`; `prompts`: the model's.
 
     Raises:
         Refusal: 400 where anything in it cannot be used, 413 where it holds too many texts.
@@ -40,19 +63,49 @@ def parse_embeddings(document: dict[str, object], batch: int) -> EmbeddingReques
     encoding = document.get("encoding_format")
     if encoding not in (None, "float", "base64"):
         raise Refusal(400, f"{str(encoding)[:40]!r} is not 'float' or 'base64'", where="encoding_format")
-    if document.get("dimensions") is not None:
-        raise Refusal(400, "the size of this model's embeddings is fixed", where="dimensions", fix="leave it out")
-    return EmbeddingRequest(texts, encoding == "base64")
+    return EmbeddingRequest(
+        texts, encoding == "base64", _dimensions(document.get("dimensions"), sizes), _prompt(document, prompts)
+    )
+
+
+def _dimensions(asked: object, sizes: tuple[int, int]) -> int | None:
+    fewest, most = sizes
+    if asked is None:
+        return None
+    if not isinstance(asked, int) or isinstance(asked, bool) or not 1 <= asked <= most:
+        raise Refusal(400, f"{str(asked)[:40]} is not a whole number from 1 to {most}", where="dimensions")
+    if asked < fewest:
+        raise Refusal(
+            400, f"the size of this model's embeddings is fixed: nothing says that their first {asked} numbers are one",
+            where="dimensions",
+            fix=f"leave it out; where the model was trained so, export it with truncate_dim = {asked} or more in "
+            "config_sentence_transformers.json, or start the server with --any-dimensions",
+        )  # fmt: skip
+    return asked
+
+
+def _prompt(document: dict[str, object], prompts: Prompts) -> str | None:
+    name = document.get("prompt_name")
+    if name is None:
+        return None
+    try:
+        prompts.before(name)
+    except BadInput as fault:
+        raise Refusal(400, fault.what, where="prompt_name", fix=fault.fix) from None
+    return str(name)
 
 
 def embedding_document(name: str, request: EmbeddingRequest, answers: list[JsonObject], tokens: int) -> JsonObject:
     """The response's body, from answers of the processor; `tokens`: of all texts."""
     data = [
-        {"object": "embedding", "index": index, "embedding": _vector(answer["embedding"], request.base64)}
+        {"object": "embedding", "index": index, "embedding": _vector(answer["embedding"], request)}
         for index, answer in enumerate(answers)
     ]
     return {"object": "list", "model": name, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
-def _vector(values: JsonValue, as_base64: bool) -> JsonValue:
-    return base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode() if as_base64 else values
+def _vector(values: JsonValue, request: EmbeddingRequest) -> JsonValue:
+    """The first numbers as they are: what sentence-transformers' `encode` gives with `truncate_dim`, which does not normalise again."""
+    assert isinstance(values, list), "an embedding is a list of numbers"
+    kept = values[: request.dimensions]
+    return base64.b64encode(np.asarray(kept, dtype="<f4").tobytes()).decode() if request.base64 else kept

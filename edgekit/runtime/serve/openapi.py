@@ -10,6 +10,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COMPLETION
+from edgekit.runtime.serve.embeddings import sizes_of
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.rerank import NEUTRAL as NEUTRAL_RERANK
 from edgekit.runtime.serve.tasks import WORDS, input_names, outputs_of, takes_words
@@ -27,7 +28,7 @@ PROBLEMS = {
 }  # fmt: skip
 
 
-def openapi(model: Model, limits: Limits) -> JsonObject:
+def openapi(model: Model, limits: Limits, *, any_dimensions: bool = False) -> JsonObject:
     """The document, OpenAPI 3.1."""
     name, task = model.bundle.manifest.name, model.bundle.manifest.task
     model_document = _object(
@@ -49,7 +50,8 @@ def openapi(model: Model, limits: Limits) -> JsonObject:
         f"/v1/models/{name}": _get("The model, as OpenAI's clients read it.", one_model),
     }  # fmt: skip
     if task == "feature-extraction":
-        paths["/v1/embeddings"] = _post("Embeddings of texts.", _embeddings(name, limits), _embedded(name), v1=True)
+        embeddings = _embeddings(model, limits, any_dimensions)
+        paths["/v1/embeddings"] = _post("Embeddings of texts.", embeddings, _embedded(name), v1=True)
     if task == "text-ranking":
         rerank = _post(
             "The order of documents, as Jina's and Cohere's clients ask for it.",
@@ -171,15 +173,17 @@ def _inferred(model: Model) -> JsonObject:
     return _object({"model_name": {"const": model.bundle.manifest.name}, "model_version": TEXT, "outputs": _list(tensor, 1)})
 
 
-def _embeddings(name: str, limits: Limits) -> JsonObject:
+def _embeddings(model: Model, limits: Limits, any_dimensions: bool) -> JsonObject:
     text: JsonObject = {"type": "string", "minLength": 1}
+    fewest, most = sizes_of(model, any_dimensions=any_dimensions)
     return _object(
         {
-            "model": {"const": name},
+            "model": {"const": model.bundle.manifest.name},
             "input": {"anyOf": [text, _list(text, 1, limits.batch)]},
             "encoding_format": _or_null({"enum": ["float", "base64"]}),
             "user": {},
-            "dimensions": {"type": "null"},
+            "dimensions": _or_null({"type": "integer", "minimum": fewest, "maximum": most}),
+            "prompt_name": _or_null({"enum": prompts}) if (prompts := [*model.tokenise.prompts.texts]) else {"type": "null"},
         },
         needed=("model", "input"),
         nulls=True,

@@ -31,7 +31,8 @@ class ItemAnswer(NamedTuple):
 
 def input_names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names of inputs that a request must have, names of those that it may have)."""
-    return processor(model.bundle.manifest.task).texts(model.tokenise.pairs)
+    needed, optional = processor(model.bundle.manifest.task).texts(model.tokenise.pairs)
+    return needed, (*optional, *(["prompt_name"] if any(model.tokenise.prompts.texts.values()) else []))
 
 
 def takes_words(model: Model) -> bool:

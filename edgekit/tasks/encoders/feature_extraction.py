@@ -1,14 +1,16 @@
 """feature-extraction: sentence embeddings; pooling, and what the model has after it, are inside the graph.
 
-Pairs of sentences with a person's score are judged by Spearman correlation. Texts alone are judged by the mean cosine between
-an embedding and the original's own of the same text, which stands in the row (see `edgekit.train.reference_outputs`).
+Pairs of sentences with a person's score are judged by Spearman correlation of the model's own similarity with it. Texts alone are judged
+by the mean cosine between an embedding and the original's own of the same text, which stands in the row (see
+`edgekit.train.reference_outputs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["TASK"]
 
 
+Compare: TypeAlias = "Callable[[np.ndarray, np.ndarray], float]"
+
+
+def _cosine(first: np.ndarray, second: np.ndarray) -> float:
+    return float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-12))
+
+
 def tensor(model: PreTrainedModel, output: BaseModelOutput, mask: torch.Tensor) -> torch.Tensor:
     """Embeddings (b, k), as the model's modules make them (`edgekit.models.embedding`)."""
     from edgekit.models.embedding import embedding_of
@@ -36,23 +45,33 @@ def tensor(model: PreTrainedModel, output: BaseModelOutput, mask: torch.Tensor) 
     return embedded
 
 
-def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
-    """The cosine of the two sentences, and the score a person gave them; of a text alone, the cosine to the original's embedding.
+def evidence(
+    outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str], compare: Compare = _cosine
+) -> list[float]:
+    """The similarity of the two sentences, and the score a person gave them; of a text alone, the cosine to the original's embedding.
 
     Raises:
         BadInput: the original's embedding has another size.
     """
     if "embedding" not in row:
         first, second = (output[0].astype(np.float64) for output in outputs)
-        return [_cosine(first, second), cast("float", row["score"])]
+        return [compare(first, second), cast("float", row["score"])]
     embedding, original = outputs[0][0].astype(np.float64), np.asarray(row["embedding"], dtype=np.float64)
     if embedding.shape != original.shape:
         raise BadInput(
             f"an embedding of {len(embedding)} numbers has no cosine to the original's of {len(original)}",
             where="quality of texts alone",
-            fix="keep the original's hidden size, or give rows of sentence1, sentence2 and score",
+            fix="keep the size of the original's embeddings, or give rows of sentence1, sentence2 and score",
         )
     return [_cosine(embedding, original)]
+
+
+SIMILARITIES: dict[str, Compare] = {
+    "dot": lambda first, second: float(first @ second),
+    "euclidean": lambda first, second: -float(np.linalg.norm(first - second)),
+    "manhattan": lambda first, second: -float(np.abs(first - second).sum()),
+}
+"""sentence-transformers' other names (`similarity_fn_name`) -> what is higher the more alike two vectors are."""
 
 
 def quality(evidence: np.ndarray) -> float:
@@ -65,10 +84,6 @@ def spearman(evidence: np.ndarray) -> float:
     cosines, scores = (_ranks(column) for column in evidence.T)
     spread = float(cosines.std() * scores.std())
     return float(((cosines - cosines.mean()) * (scores - scores.mean())).mean() / spread) if spread else 0.0
-
-
-def _cosine(first: np.ndarray, second: np.ndarray) -> float:
-    return float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-12))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -116,6 +131,7 @@ TASK = EncoderTask(
     soft=soft_direction,
     draw=draw_direction,
     evidence=evidence,
+    similarities={name: partial(evidence, compare=compare) for name, compare in SIMILARITIES.items()},
     reduce=quality,
     named=False,
     supervised=False,

@@ -404,7 +404,8 @@ def test_completions_at_once_are_all_answered_or_refused(writing: Server) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [({"input": []}, "no text"), ({"input": [1, 2]}, "token ids are not read"), ({"input": ["a"] * 5}, "5 texts"),
-     ({"encoding_format": "hex"}, "'float' or 'base64'"), ({"dimensions": 8}, "fixed"), ({"model": "other"}, "no model 'other'")],
+     ({"encoding_format": "hex"}, "'float' or 'base64'"), ({"dimensions": 1}, "fixed"), ({"dimensions": 99}, "1 to "),
+     ({"prompt_name": "query"}, "no prompt"), ({"model": "other"}, "no model 'other'")],
 )  # fmt: skip
 def test_embeddings_that_cannot_be_made(embedding: Server, change: dict[str, Any], words: str) -> None:
     asked = {"model": embedding.name, "input": "is it on", **change}
