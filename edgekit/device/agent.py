@@ -42,6 +42,7 @@ FULL = {errno.ENOSPC: "disk full", errno.EDQUOT: "quota used up", errno.EFBIG: "
 PACKAGES = {
     "numpy": ("numpy",),
     "tokenizers": ("tokenizers",),
+    "jinja2": ("jinja2",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn", "onnxruntime-openvino"),
 }
 

@@ -10,6 +10,8 @@ from edgekit.runtime.bench.measure_language import READ_BYTES, cache_tokens
 from edgekit.runtime.bench.prompts import prompts_that_fit
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.chip import parse_cpuinfo
+from edgekit.runtime.generate.chat import JINJA
+from edgekit.runtime.generate.render import OLDEST as JINJA_OLDEST
 from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["FLOORS", "Facts", "instructions", "notes", "unfit"]
@@ -81,9 +83,14 @@ def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list
 def notes(facts: Facts, manifest: Manifest) -> list[str]:
     """What a reader should know although it keeps nobody from running."""
     version, newest = facts.packages.get("onnxruntime"), manifest.onnxruntime.max
+    found = []
     if version and newest and _numbers(version)[:2] > _numbers(newest)[:2]:
-        return [f"onnxruntime {version} is newer than any the bundle was tried with ({newest})"]
-    return []
+        found.append(f"onnxruntime {version} is newer than any the bundle was tried with ({newest})")
+    jinja = facts.packages.get("jinja2")
+    if manifest.has_template and (jinja is None or _numbers(jinja) < JINJA_OLDEST):
+        have = "is not installed" if jinja is None else f"{jinja} is too old"
+        found.append(f"jinja2 {have}: it is measured all the same, but conversations need it: pip install '{JINJA}'")
+    return found
 
 
 def instructions(facts: Facts, manifest: Manifest) -> str:

@@ -114,7 +114,13 @@ def make_artifacts(
             digest = write_layout(work, names, work / "oci", name=manifest.name, annotations=facts)
         if wheelhouse is not None:
             say(f"fetching wheels for Python {wheelhouse} on {manifest.target.arch}")
-            write_wheelhouse(work / "wheelhouse", python=wheelhouse, arch=manifest.target.arch, versions=manifest.tools)
+            write_wheelhouse(
+                work / "wheelhouse",
+                python=wheelhouse,
+                arch=manifest.target.arch,
+                versions=manifest.tools,
+                chat=manifest.has_template,
+            )
         sums = "".join(f"{_sha256(work / name)}  {name}\n" for name in _names(work))
         (work / SUMS).write_text(sums, encoding="utf-8")
         if key is not None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from edgekit.runtime.bundle.manifest import Agreement, Manifest, Quality, SamePrefix, SameTokens
+from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["write_card"]
@@ -18,6 +19,7 @@ HUB_LICENCES = {
 HUB_TASKS = {"multi-label-classification": "text-classification", "text-regression": "text-classification"}
 """Tasks that the hub calls otherwise."""
 TEXT = '"your text"'
+CHAT = f"Conversations are written by a template, which needs jinja2 beside numpy, onnxruntime and tokenizers: `pip install '{JINJA}'`."
 EXAMPLES = {
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
     "text-ranking": """'{"query": "your question", "passages": ["your text", "another text"]}'""",
@@ -71,6 +73,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         f"python3 runner.pyz run bundle {EXAMPLES.get(manifest.task, TEXT)}",
         "```",
         "",
+        *([CHAT, ""] if manifest.has_template else []),
         "## Limits",
         "",
         _limit(manifest),

@@ -21,6 +21,8 @@ from edgekit.device.preflight import FLOORS, Facts, notes, unfit
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bundle.manifest import Manifest, Versions
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.generate.generation import Generation
+from tests.tiny_manifest import tiny_manifest
 
 MB = 1_000_000
 FINE: dict[str, Any] = {
@@ -186,3 +188,14 @@ def test_silence_is_the_end_of_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(writer)
         signal.signal(signal.SIGALRM, before)
     assert signal.alarm(0) == 0
+
+
+def test_jinja2_is_named_where_a_bundle_writes_conversations() -> None:
+    generation = Generation(64, (2,), 1, 2, 2, 16, "chat_template.jinja")
+    manifest = tiny_manifest(task="text-generation", labels=(), vocabulary=100, golden=1, generation=generation)
+    for version, words in ((None, "jinja2 is not installed"), ("3.1.4", "jinja2 3.1.4 is too old")):
+        (note,) = notes(Facts.model_validate({**FINE, "packages": {**FINE["packages"], "jinja2": version}}), manifest)
+        assert words in note and "pip install 'jinja2>=3.1.6'" in note
+    fine = Facts.model_validate({**FINE, "packages": {**FINE["packages"], "jinja2": "3.1.6"}})
+    assert notes(fine, manifest) == []
+    assert notes(Facts.model_validate(FINE), replace(manifest, generation=replace(generation, chat_template=None))) == []

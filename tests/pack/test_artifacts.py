@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from edgekit.cli.app import app
 from edgekit.pack import artifacts as room
+from edgekit.pack import wheelhouse
 from edgekit.pack.artifacts import Artifacts, make_artifacts
 from edgekit.pack.bom import TOOL_LICENCES, write_bom
 from edgekit.pack.card import write_card
@@ -26,6 +27,7 @@ from edgekit.runtime.bundle.manifest import Greedy, Interval, Quality, SamePrefi
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.generate.generation import Generation
 from tests.pack.conftest import AUDIT
 
 
@@ -258,3 +260,20 @@ def test_the_layout_holds_every_file_under_its_digest(made: Artifacts) -> None:
     shipped = contents(made.folder)
     assert files == {name: shipped[name] for name in files}
     assert {"runner.pyz", "bom.cdx.json", "bundle/manifest.json", "bundle/model.onnx"} <= files.keys()
+
+
+def test_a_bundle_that_writes_conversations_says_what_it_needs(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, asked = parse_manifest(bundle), []
+    chat = replace(manifest, generation=Generation(64, (2,), 1, 2, 2, 16, "chat_template.jinja"))
+    assert "`pip install 'jinja2>=3.1.6'`" in write_card(chat, AUDIT) and "jinja2" not in write_card(manifest, AUDIT)
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(wheelhouse.subprocess, "run", run)
+    for number, one in enumerate((manifest, chat)):
+        wheelhouse.write_wheelhouse(tmp_path / str(number), python="3.12", arch="aarch64", versions={}, chat=one.has_template)
+        assert ("jinja2>=3.1.6" in asked[-1]) == (one is chat)

@@ -277,6 +277,11 @@ class Manifest:
         return Prompts() if self.embeddings is None else self.embeddings.prompts
 
     @property
+    def has_template(self) -> bool:
+        """Whether it is a language model that writes conversations by a chat template, for which a device needs jinja2."""
+        return self.generation is not None and self.generation.chat_template is not None
+
+    @property
     def steps(self) -> list[str]:
         """Names of the compression methods that made it, in order."""
         steps = self.recipe.get("compress", [])

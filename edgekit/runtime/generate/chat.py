@@ -9,17 +9,20 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from threading import Lock, Timer
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.forks import at_exit_here, renew_in_children
-from edgekit.runtime.generate.render import LONGEST_PROMPT, SECONDS
+from edgekit.runtime.generate.render import LONGEST_PROMPT, OLDEST, SECONDS
 
-__all__ = ["Message", "Template", "checked_messages", "load_template"]
+__all__ = ["JINJA", "Message", "Template", "checked_messages", "lacking", "load_template"]
 
 Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
+JINJA = f"jinja2>={'.'.join(map(str, OLDEST))}"
+"""What rendering needs beside what every bundle does, as pip reads it."""
 LARGEST_TEMPLATE = 512_000
 """Bytes; the largest real ones have some 30,000."""
 MOST_MESSAGES = 10_000
@@ -125,12 +128,22 @@ def checked_messages(messages: object) -> list[Message]:
     return list(messages)
 
 
+def lacking() -> str | None:
+    """What templates need and this Python has not; None where it has all."""
+    if importlib.util.find_spec("jinja2") is None:
+        return "chat templates need jinja2, which is not installed"
+    try:
+        version = metadata.version("jinja2")
+    except metadata.PackageNotFoundError:  # the process that renders will say
+        return None
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+    return f"chat templates need {JINJA}, and {version} is installed" if numbers < OLDEST else None
+
+
 def _started() -> subprocess.Popen[bytes]:
     """A process that is ready to render; it runs in a session of its own, so that Ctrl-C does not reach it."""
-    if importlib.util.find_spec("jinja2") is None:
-        raise NotPossibleHere(
-            "chat templates need jinja2, which is not installed", fix="pip install 'jinja2>=3.1.6', or do without (--raw)"
-        )
+    if (what := lacking()) is not None:
+        raise NotPossibleHere(what, fix=f"pip install '{JINJA}', or do without (--raw)")
     here = str(Path(__file__).parents[3].absolute())  # the folder that holds edgekit, or the runner archive itself
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
@@ -142,7 +155,7 @@ def _started() -> subprocess.Popen[bytes]:
         _ended(process)
         raise NotPossibleHere(
             f"the process for chat templates did not start: {(reply or {}).get('fault', 'no answer')}",
-            fix="pip install 'jinja2>=3.1.6', or do without (--raw)",
+            fix=f"pip install '{JINJA}', or do without (--raw)",
         )
     return process
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.generate.chat import JINJA, lacking
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.limits import Limits
 
-__all__ = ["Running", "Transport", "listen", "serve_bundle", "verified"]
+__all__ = ["Running", "Transport", "listen", "serve_bundle", "unanswered", "verified"]
 
 Transport = Callable[[App, socket.socket, asyncio.Event], Awaitable[int]]
 """Serves an app on a listening socket until told to stop; returns how many requests it aborted."""
@@ -62,6 +63,8 @@ def serve_bundle(
         if not signals:
             model, golden = loading.result()
             app.begin(model)
+            if (missing := unanswered(model)) is not None:
+                say(missing)
             say(f"ready: {model.bundle.manifest.name}, {golden} golden inputs replayed; Ctrl-C ends")
         while not (signals or running.over.wait(POLL)):
             pass
@@ -75,6 +78,13 @@ def serve_bundle(
     if cut:
         say(f"{cut} requests were aborted")
     return cut
+
+
+def unanswered(model: Model) -> str | None:
+    """Which route of `model` cannot be answered on this machine, with what to do; None where all can."""
+    if model.language is None or model.language.template is None or (what := lacking()) is None:
+        return None
+    return f"{what}: /v1/chat/completions answers 501 until you pip install '{JINJA}' and start again"
 
 
 def verified(path: Path, *, prefix_cache: bool = True) -> tuple[Model, int]:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgekit.runtime.errors import BadInput
+from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate.answer import Piece
+from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.generate.model import LanguageModel, Prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -113,17 +114,25 @@ def generate(language: LanguageModel, request: CompletionRequest) -> Steps[Promp
     """The worker's steps: answers to the prompts, one after another, a piece a step.
 
     Raises:
-        Refusal: 400 for a prompt that cannot be used.
+        Refusal: 400 for a prompt that cannot be used, 501 where conversations cannot be written here.
     """
     for number, prompt in enumerate(request.prompts):
         try:
             # A conversation is encoded twice, here and in `stream`: given as ids, its answer would count as a continuation of them.
-            count = len(language.encode(prompt))
+            count = len(_encoded(language, prompt))
             for piece in language.stream(prompt, request.sampling):
                 yield PromptPiece(number, piece, count)
         except BadInput as fault:
             where = "messages" if request.chat else f"prompt[{number}]"
             raise Refusal(400, fault.what, where=fault.where or where, fix=fault.fix, faults=fault.faults) from None
+
+
+def _encoded(language: LanguageModel, prompt: Prompt) -> np.ndarray:
+    try:
+        return language.encode(prompt)
+    except NotPossibleHere as fault:  # of a conversation alone: the machine lacks what renders its template
+        fix = f"have the server's owner pip install '{JINJA}', or send a prompt to /v1/completions"
+        raise Refusal(501, fault.what, where="messages", fix=fix) from None
 
 
 def document(request: CompletionRequest, pieces: list[PromptPiece]) -> JsonObject:

@@ -96,9 +96,14 @@ def _prompt(document: dict[str, object], prompts: Prompts) -> str | None:
 
 
 def embedding_document(name: str, request: EmbeddingRequest, answers: list[JsonObject], tokens: int) -> JsonObject:
-    """The response's body, from answers of the processor; `tokens`: of all texts."""
-    data = [
-        {"object": "embedding", "index": index, "embedding": _vector(answer["embedding"], request)}
+    """The response's body, from answers of the processor; `tokens`: of all texts. A text that was cut has `"truncated": true`."""
+    data: list[JsonValue] = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": _vector(answer["embedding"], request),
+            **({"truncated": True} if answer.get("truncated") else {}),
+        }
         for index, answer in enumerate(answers)
     ]
     return {"object": "list", "model": name, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}

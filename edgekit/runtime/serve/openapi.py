@@ -24,6 +24,7 @@ PROBLEMS = {
     400: "The request cannot be used; the body says what, where and what to do.", 403: "Asked by a foreign name or web page.",
     404: "Not here.", 405: "Another method is needed.", 408: "The request came too slowly.", 413: "The body or the batch is too large.",
     415: "Not application/json.", 431: "The headers are too large.", 500: "The model or the server failed.",
+    501: "This machine lacks what it takes.",
     503: "Not ready, ending, or the queue is full; see Retry-After.",
 }  # fmt: skip
 

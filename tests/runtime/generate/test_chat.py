@@ -167,6 +167,15 @@ def test_without_jinja2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotPossibleHere, match="pip install 'jinja2"):
         Template(CHAT, TOKENS).render(TALK)
+    assert "jinja2, which is not installed" in str(chat.lacking())
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("3.1.5", "3.1.5 is installed"), ("2.11.3", "2.11.3"), ("3.1.6", None), ("4.0.0rc1", None)]
+)
+def test_a_jinja2_whose_sandbox_can_be_escaped(monkeypatch: pytest.MonkeyPatch, version: str, words: str | None) -> None:
+    monkeypatch.setattr(chat.metadata, "version", lambda name: version)
+    assert chat.lacking() is None if words is None else words in str(chat.lacking())
 
 
 def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.runtime.generate import chat
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import load
+from edgekit.runtime.serve.command import unanswered
 from tests.runtime.serve.serving import TEXTS, Server, served
 
 
@@ -210,6 +212,34 @@ def test_an_answer_sent_back_as_openai_dumps_it(writing: Server) -> None:
     ]
     asked = {"model": writing.name, "messages": messages, "temperature": 0, "max_tokens": 4}
     assert writing.ask("POST", "/v1/chat/completions", asked)[0] == 200
+
+
+def test_a_text_that_was_cut_is_said_to_be(embedding: Server, classifying: Server) -> None:
+    long = " ".join(["light"] * 100)
+    asked = {"model": embedding.name, "input": ["it is", long, "turn"]}
+    for encoding in ("float", "base64"):
+        _, _, found = embedding.ask("POST", "/v1/embeddings", {**asked, "encoding_format": encoding})
+        assert [one.get("truncated") for one in found["data"]] == [None, True, None]
+    for server in (embedding, classifying):
+        _, found = server.infer(["it is", long])
+        (said,) = [output["data"] for output in found["outputs"] if output["name"] == "truncated"]
+        assert said == [False, True]
+
+
+def test_conversations_where_jinja2_is_missing(writing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    language = writing.app.model.language
+    assert language is not None and language.template is not None
+    monkeypatch.setattr(language.template, "_process", None)
+    assert unanswered(writing.app.model) is None
+    monkeypatch.setattr(chat.importlib.util, "find_spec", lambda name: None)
+    assert "/v1/chat/completions answers 501" in str(unanswered(writing.app.model))
+    asked = {"model": writing.name, "max_tokens": 4, "messages": [{"role": "user", "content": "the end"}]}
+    for stream in (False, True):
+        status, _, found = writing.ask("POST", "/v1/chat/completions", {**asked, "stream": stream})
+        assert status == 501 and "chat templates need jinja2" in found["error"]["message"]
+        assert "pip install 'jinja2>=3.1.6'" in found["error"]["message"] and "--raw" not in found["error"]["message"]
+    status, _, _ = writing.ask("POST", "/v1/completions", {"model": writing.name, "prompt": "the end", "max_tokens": 4})
+    assert status == 200
 
 
 def test_models_are_listed(writing: Server) -> None:
