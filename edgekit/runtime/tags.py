@@ -48,7 +48,7 @@ class Scheme:
     tags: Mapping[str, tuple[str, str]]
     """Tag -> what its letter means (B, I, E, S) and its kind; ("O", "") outside of entities, and for every plain tag."""
     outside: str
-    """The tag of a word that has none of its own: "O" as the labels write it; empty where plain tags have no such tag."""
+    """The tag of a word that has none of its own, as one that the tokenizer drops: "O" as the labels write it; empty where O is a plain tag."""
 
     @property
     def plain(self) -> bool:
@@ -133,7 +133,7 @@ def _read(labels: tuple[str, ...]) -> Scheme | str:
         )
     if outside is not None and given and all(len(label) > 1 for label in given):
         return Scheme("IO", {outside: ("O", ""), **{label: ("I", label) for label in given}}, outside)
-    return Scheme("plain", dict.fromkeys(labels, ("O", "")), outside or "")
+    return Scheme("plain", dict.fromkeys(labels, ("O", "")), "" if outside and given else "O")
 
 
 def _scheme(split: Mapping[str, tuple[str, str]], outside: str) -> Scheme | str:
