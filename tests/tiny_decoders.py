@@ -17,6 +17,10 @@ BASE: dict[str, Any] = {
 PARTLY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
 WIDE = {"num_attention_heads": 2, "num_key_value_heads": 2}
 SCALED = {"rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+LONG = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0 + 0.1 * number for number in range(8)],
+    "long_factor": [1.5 * (1 + number) for number in range(8)],
+}  # fmt: skip
 SMALL = {"vocab_size": 300, "bos_token_id": 1, "eos_token_id": 2}
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,6 +38,14 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", BASE),
     "qwen3": ("qwen3", {**BASE, "head_dim": 32}),
     "phi3": ("phi3", BASE),
+    "phi3, longrope": (
+        "phi3",
+        {**BASE, "max_position_embeddings": 512, "original_max_position_embeddings": 128, "rope_parameters": LONG},
+    ),
+    "llama, longrope": (
+        "llama",
+        {**BASE, "max_position_embeddings": 512, "rope_parameters": {**LONG, "original_max_position_embeddings": 128}},
+    ),
     "smollm3": ("smollm3", BASE),
     "gemma": ("gemma", {**BASE, "head_dim": 16}),
     "gemma2": ("gemma2", {**BASE, "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),

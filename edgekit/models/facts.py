@@ -13,7 +13,7 @@ from edgekit.errors import BadInput
 from edgekit.models.conversations import template_fault
 from edgekit.models.ends import SETTINGS, ends_of
 from edgekit.models.heads import Head, head_of
-from edgekit.models.positions import positions_of
+from edgekit.models.positions import positions_of, short_positions
 from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
@@ -64,6 +64,8 @@ class ModelFacts:
     """Whether it has shapes that transformers cannot read, as a checkpoint that was pruned here has."""
     positions: int | None = None
     """Tokens that it has positions for."""
+    short_positions: int | None = None
+    """Of a model of LongRoPE: tokens of the longest text that it reads with its short factors."""
     longest: int | None = None
     """Tokens that transformers' tokenizer cuts a text to."""
     token_ids: TokenIds | None = None
@@ -135,6 +137,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         uniform=len(set(shapes)) <= 1,
         own_form="built" in config or bool(set(shapes) - {(size_asked["heads"], size_asked["intermediate_size"])}),
         positions=positions_of(config),
+        short_positions=short_positions(config),
         longest=longest_of(named),
         cuts_left=cuts_left(document, named),
         token_ids=token_ids(document, config, named),

@@ -1,4 +1,4 @@
-"""How many tokens an encoder has positions for, and which position its first token has."""
+"""How many tokens a model has positions for, and which position its first token has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["first_position", "positions_of"]
+__all__ = ["first_position", "positions_of", "short_positions"]
 
 PADDING_ID: dict[str, int | None] = {"roberta": None, "xlm-roberta": None, "mpnet": 1}
 """Families that count positions from beyond their padding id, and that id where the architecture fixes it."""
+PHI3_ORIGINAL = 4096
+"""`original_max_position_embeddings` of a Phi-3 configuration that does not say."""
 ROBERTA_PADDING_ID = 1
 """Of a RoBERTa configuration that does not name one."""
 
@@ -25,8 +27,24 @@ def positions_of(config: Mapping[str, object] | PreTrainedConfig) -> int | None:
     biased = _field(config, "position_biased_input")  # true where a file does not say
     if _field(config, "model_type") == "deberta-v2" and biased is False:
         return None
+    short = short_positions(config)
+    if short is not None:
+        return short
     positions = _field(config, "max_position_embeddings")
     return positions - (first_position(config) or 0) if isinstance(positions, int) else None
+
+
+def short_positions(config: Mapping[str, object] | PreTrainedConfig) -> int | None:
+    """Tokens of the longest text that a model of LongRoPE (Ding et al. 2024; Phi-3) reads with its short factors; None for every other.
+
+    transformers reads a longer one with other angles from its first token on (`longrope_frequency_update`).
+    """
+    scaling = _field(config, "rope_parameters") or _field(config, "rope_scaling")
+    if not isinstance(scaling, Mapping) or "short_factor" not in scaling:
+        return None
+    unsaid = PHI3_ORIGINAL if _field(config, "model_type") == "phi3" else _field(config, "max_position_embeddings")
+    counts = (_field(config, "original_max_position_embeddings"), scaling.get("original_max_position_embeddings"), unsaid)
+    return next((count for count in counts if type(count) is int), None)
 
 
 def first_position(config: Mapping[str, object] | PreTrainedConfig) -> int | None:

@@ -65,6 +65,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     from edgekit.models.decoders import decoder_types
 
     architecture, faults = original.architecture, list(original.odd_ends)
+    if original.positions is not None and recipe.model.max_length > original.positions:
+        faults.append(_too_long(recipe.model.max_length, original))
     if original.template_fault is not None:
         faults.append(original.template_fault)
     if architecture is not None and architecture not in decoder_types():
@@ -87,6 +89,18 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         if target.provider == CUDA and architecture in LEARNED_POSITIONS
     ]
     return faults
+
+
+def _too_long(asked: int, original: ModelFacts) -> str:
+    """Why a model cannot read as many tokens as a recipe asks for."""
+    if original.short_positions is None:
+        return (
+            f"model, max_length: {asked} tokens, but the model has positions for {original.positions}; ask for so many or fewer"
+        )
+    return (
+        f"model, max_length: {asked} tokens, but texts of more than {original.short_positions} are read with other angles (config.json, "
+        f"original_max_position_embeddings: longrope's long_factor), which no graph here has; ask for {original.short_positions} or fewer"
+    )
 
 
 def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:

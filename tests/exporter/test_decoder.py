@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.exporter import decoder as decoder_export
@@ -19,6 +20,8 @@ from edgekit.models.decoders import Decoder, Rotary, decoder_types, describe
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import check_graph
+from edgekit.runtime.generate.model import language_model
+from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.providers.session import open_session
 from tests.tiny_decoders import CONFIGS, checkpoint, copied
 
@@ -35,6 +38,32 @@ def test_logits_are_those_of_eager(name: str, tmp_path: Path) -> None:
     assert made["difference"] < 1e-5
     facts = json.loads((tmp_path / "out" / "generation.json").read_text())
     assert facts["context"] == 64 and facts["layers"] == 2 and facts["eos"] == [2]
+
+
+@pytest.mark.parametrize("name", ["phi3, longrope", "llama, longrope"])
+def test_longrope_within_its_original_length(name: str, tmp_path: Path) -> None:
+    """Up to the last token that the short factors are for, read and generated as transformers does; not beyond it."""
+    source = checkpoint(name, tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    export_decoder(source, tmp_path / "out", max_length=128, progress=quiet)
+    generation = parse_generation(json.loads((tmp_path / "out" / "generation.json").read_text()))
+    model = language_model(open_session(tmp_path / "out" / "model.onnx"), generation, source / "tokenizer.json")
+    theirs = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+    ids = np.random.default_rng(0).integers(3, 300, 128)
+    with torch.inference_mode():
+        for length in (7, 100, 128):
+            wanted = theirs(torch.from_numpy(ids[None, :length])).logits[0].log_softmax(-1).numpy()
+            scores = wanted[np.arange(length - 1), ids[1:length]]
+            np.testing.assert_allclose(model.score(ids[:length]), scores, atol=2e-5)
+        beyond = theirs(torch.from_numpy(np.append(ids, 5)[None])).logits[0].log_softmax(-1).numpy()
+        assert np.abs(beyond[np.arange(127), ids[1:]] - scores).max() > 1e-3, "where other angles would show"
+        said = theirs.generate(torch.from_numpy(ids[None, :110]), max_new_tokens=18, do_sample=False)[0, 110:]
+    assert list(model.generate(ids[:110], Sampling(max_new_tokens=18)).tokens) == said.tolist()
+    with pytest.raises(BadInput, match="129 tokens are more than the context of 128"):
+        model.generate(np.append(ids, 5))
+    (tmp_path / "more").mkdir()
+    with pytest.raises(BadInput, match="the model was made for 128 tokens"):
+        export_decoder(source, tmp_path / "more", max_length=129, progress=quiet)
 
 
 def test_exporting_says_nothing_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

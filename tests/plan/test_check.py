@@ -262,3 +262,34 @@ def test_tags_of_no_one_scheme_are_told_from_the_rows(tmp_path: Path) -> None:
     sources = Sources(*(str(tmp_path / f"{split}.jsonl") for split in SPLITS))
     with pytest.raises(BadInput, match="data, tags: tags that cannot be read: 'B-LOC', 'b-per' have letters in both cases"):
         prepare(sources, ("tokens", "tags"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"model_type": "phi3", "original_max_position_embeddings": 64, "rope_scaling": {"type": "longrope"}}, 64),
+        ({"model_type": "phi3", "rope_scaling": {"type": "su"}}, 4096),
+        ({"model_type": "llama", "rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 32}}, 32),
+    ],
+)
+def test_longrope_beyond_its_original_length_is_refused_by_name(tmp_path: Path, config: dict[str, Any], length: int) -> None:
+    key = "rope_scaling" if "rope_scaling" in config else "rope_parameters"
+    scaling = {**config[key], "short_factor": [1.0], "long_factor": [2.0]}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 131072, key: scaling}))
+
+    def said(most: int) -> list[str]:
+        asked = {"schema": 1, "task": "text-generation", "model": {"id": "m", "max_length": most}, "data": DATA}
+        return [fault for fault in faults_in(recipe_model().model_validate(asked), str(tmp_path)) if "max_length" in fault]
+
+    assert said(length) == []
+    (fault,) = said(length + 1)
+    assert f"more than {length} are read with other angles (config.json, original_max_position_embeddings: longrope" in fault
+    assert fault.endswith(f"ask for {length} or fewer")
+
+
+def test_more_tokens_than_a_language_model_has_positions_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 64}))
+    asked = {"schema": 1, "task": "text-generation", "model": {"id": "m", "max_length": 65}, "data": DATA}
+    assert "model, max_length: 65 tokens, but the model has positions for 64; ask for so many or fewer" in faults_in(
+        recipe_model().model_validate(asked), str(tmp_path)
+    )

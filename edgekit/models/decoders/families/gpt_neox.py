@@ -9,6 +9,7 @@ import numpy as np
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp
 from edgekit.models.decoders.modules import activation, layer_norm, linear, rotary
 from edgekit.models.decoders.weights import Weights, rows
+from edgekit.models.positions import positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -54,7 +55,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     return Decoder(
         vocabulary=config.vocab_size,
         hidden=hidden,
-        context=config.max_position_embeddings,
+        context=positions_of(config) or config.max_position_embeddings,
         embedding=weights.get("gpt_neox.embed_in.weight", config.vocab_size, hidden),
         embedding_scale=1.0,
         positions=None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp, Norm
 from edgekit.models.decoders.modules import activation, linear, merged, not_served, rms_norm, rotary
 from edgekit.models.decoders.weights import Weights, rows
+from edgekit.models.positions import positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -39,7 +40,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     return Decoder(
         vocabulary=config.vocab_size,
         hidden=hidden,
-        context=config.max_position_embeddings,
+        context=positions_of(config) or config.max_position_embeddings,
         embedding=embedding,
         embedding_scale=float(hidden**0.5) if gemma else 1.0,
         positions=None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Mlp
 from edgekit.models.decoders.modules import activation, layer_norm, linear, merged, not_served, rotary
 from edgekit.models.decoders.weights import Weights
+from edgekit.models.positions import positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -53,7 +54,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     return Decoder(
         vocabulary=config.vocab_size,
         hidden=hidden,
-        context=config.max_position_embeddings,
+        context=positions_of(config) or config.max_position_embeddings,
         embedding=weights.get("model.embed_tokens.weight", config.vocab_size, hidden),
         embedding_scale=1.0,
         positions=None,
