@@ -22,7 +22,8 @@ from edgekit.tasks import encoder_task
 from edgekit.train.from_scratch import learn_wordpiece
 
 VOCABULARY = (
-    "ada bob went to paris london the a movie was good bad great awful dog cat runs sleeps food service very not we like"
+    "ada bob went to paris london the a movie was good bad great awful dog"
+    " cat runs sleeps food service very not we like this example is about and"
 )
 WORDS = VOCABULARY.split()
 MAX_LENGTH = 24
@@ -41,7 +42,7 @@ def sentence(draw: np.random.Generator, words: int = 6) -> str:
 def made_model(folder: Path, labels: Sequence[str], **config: Any) -> Path:
     """A BERT of two layers with random weights and a head large enough that its scores differ."""
     folder.mkdir(parents=True)
-    learn_wordpiece([" ".join(WORDS)], 200, folder)
+    learn_wordpiece([" ".join(WORDS)], 400, folder)
     vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     torch.manual_seed(0)
     model = BertForSequenceClassification(

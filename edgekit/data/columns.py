@@ -154,5 +154,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
-    "labels": _labels, "passages": _passages, "relevance": _relevance,
+    "labels": _labels, "candidate": _label, "passages": _passages, "relevance": _relevance,
 }  # fmt: skip

@@ -167,6 +167,10 @@ def _checked(
             row[named] = _renamed(row[named], {one.label: one.name for one in renamed})
     elif sources.labels:
         raise BadInput("rows of this task have no labels", where="data, labels", fix="leave the table out")
+    if "candidate" in kinds.values():
+        candidates: list[JsonValue] = [*sorted({str(row["label"]) for split in SPLITS for row in read[split]})]
+        for row in (row for split in SPLITS for row in read[split]):
+            row["labels"] = candidates
     unlabelled = _unlabelled(sources, read)
     train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
     _check_size("train", len(train), "once duplicates and rows of the other splits are gone")

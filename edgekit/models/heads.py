@@ -31,14 +31,15 @@ ONE_OUTPUT = ("LABEL_0",)
 ACTIVATION = "score_activation"
 """Key of a checkpoint's config.json: what is applied to the one logit, settled once the model's own files have been read."""
 
-HeadKind = Literal["classes", "labels", "number", "score"]
+HeadKind = Literal["classes", "labels", "number", "score", "entailment"]
 """classes: exactly one applies (a softmax); labels: each applies or not (a sigmoid of each); number: what transformers' pipeline
-gives of a regression; score: what sentence-transformers' CrossEncoder gives of one logit."""
+gives of a regression; score: what sentence-transformers' CrossEncoder gives of one logit; entailment: what transformers' zero-shot
+pipeline reads, whatever else the head may be."""
 Activation = Literal["sigmoid", "identity"]
 
 ACTIVATIONS: Mapping[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "identity"}
 """torch's functions, by name."""
-PROBLEMS = {"classes": None, "labels": "multi_label_classification", "number": "regression", "score": None}
+PROBLEMS = {"classes": None, "labels": "multi_label_classification", "number": "regression", "score": None, "entailment": None}
 """Kind -> `problem_type` of a model that is trained here."""
 MEANS = {
     "classes": "its labels exclude one another (a softmax)",
@@ -63,6 +64,8 @@ class Head:
     outputs: int | None = None
     settled: Activation | None = None
     """What an earlier stage found to be applied to the one logit."""
+    no_entailment: str | None = None
+    """Why it cannot be said which output means that one text entails another."""
     cross_encoder: CrossEncoder = field(default_factory=CrossEncoder)
 
     def activation(self, wanted: HeadKind) -> Activation | None:
@@ -79,6 +82,8 @@ class Head:
             return [
                 f"{self.decided}: transformers refuses it with one label; take it out, or write what the model was trained for"
             ]
+        if wanted == "entailment":
+            return [self.no_entailment] if self.no_entailment else []
         if wanted in ("number", "score"):
             return self._number_faults(wanted)
         if self.kind == wanted:
@@ -127,8 +132,23 @@ def head_of(config: Mapping[str, object], folder: Path | None = None) -> Head:
         decided,
         outputs if isinstance(outputs, int) else None,
         "sigmoid" if settled == "sigmoid" else "identity" if settled == "identity" else None,
+        _no_entailment(config),
         cross_encoder,
     )
+
+
+def _no_entailment(config: Mapping[str, object]) -> str | None:
+    """What keeps transformers' zero-shot pipeline, which looks for it in `label2id`, and the order of `id2label` from naming one output."""
+    names, numbers = config.get("id2label"), config.get("label2id")
+    names = names if isinstance(names, Mapping) else {}
+    asks = 'use an entailment model, or name its outputs by what they mean, one of them "entailment"'
+    found = [str(name) for name in names.values() if str(name).lower().startswith("entail")]
+    if len(names) < 2 or len(found) != 1:
+        return f"config.json, id2label: {len(found)} of the labels {', '.join(map(repr, names.values())) or '(none)'} begin with entail; {asks}"
+    swapped = {str(number): name for name, number in numbers.items()} if isinstance(numbers, Mapping) else {}
+    if swapped != {str(number): name for number, name in names.items()}:
+        return f"config.json, label2id: it is not id2label the other way round, and says which output is entailment; {asks}"
+    return None
 
 
 def mark_head(config: PreTrainedConfig, kind: HeadKind) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekit.runtime.bundle.manifest import Agreement, Manifest, Quality, SamePrefix, SameTokens
 from edgekit.runtime.generate.chat import JINJA
+from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["write_card"]
@@ -22,6 +23,7 @@ TEXT = '"your text"'
 CHAT = f"Conversations are written by a template, which needs jinja2 beside numpy, onnxruntime and tokenizers: `pip install '{JINJA}'`."
 EXAMPLES = {
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
+    "zero-shot-classification": """'{"text": "your text", "labels": ["one label", "another"]}'""",
     "text-ranking": """'{"query": "your question", "passages": ["your text", "another text"]}'""",
 }
 
@@ -77,7 +79,11 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "## Limits",
         "",
         _limit(manifest),
-        *([f"- It answers with {len(manifest.labels)} labels, whatever the text is about."] if manifest.labels else []),
+        *(
+            [f"- It answers with {len(manifest.labels)} labels, whatever the text is about."]
+            if manifest.labels and processor(manifest.task).decided
+            else []
+        ),
         *(
             [f"- A label applies from a score of {threshold:g} on, as the validation rows chose it."]
             if (threshold := manifest.threshold)

@@ -45,7 +45,8 @@ def make_golden(
 
     Inputs that are objects get the odd texts in their last field (the context of a question). `margin` is the distance of the
     two highest outputs, the smallest one of all tokens, or of an output from where its label begins to apply: an answer may change
-    elsewhere where it is within the tolerance; None where outputs are no choice between labels.
+    elsewhere where it is within the tolerance; None where outputs are no choice between labels,
+    or the answer compares windows.
     """
     by_length = sorted({_text(item): item for item in items}.items(), key=lambda pair: (len(pair[0]), pair[0]))
     first = by_length[0][1]
@@ -72,7 +73,7 @@ def make_golden(
                 "input_ids": [one.ids.tolist() for one in windows],
                 "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
                 "answer": said(kind.answer(outputs, windows, replace(asked, item=item))),
-                "margin": _margin(outputs, asked.threshold) if asked.labels else None,
+                "margin": _margin(outputs, asked.threshold) if asked.labels and kind.decided else None,
             }
         )
     return {"rows": found}

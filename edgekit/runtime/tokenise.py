@@ -140,6 +140,25 @@ class Tokeniser:
         encoding = self.tokenizer.encode(shortened[0], shortened[1])
         return self._window(encoding, "", kept=self._kept(encoding), truncated=shortened != texts)
 
+    def first_cut(self, first: object, second: object) -> Window:
+        """Two texts as one input, cut at the limit: the first one loses tokens, and the second none ("only_first").
+
+        Raises:
+            BadInput: as `both`, or the second leaves no room for the first.
+        """
+        texts = [checked(first), checked(second)]
+        shortened = [self._shortened(texts[0]), texts[1]]
+        encoding = self.tokenizer.encode(shortened[0], shortened[1])
+        part = _parts(encoding)
+        before, room = np.flatnonzero(part == 0), self.max_length - int((part != 0).sum())
+        if len(before) <= room:
+            return self._window(encoding, "", truncated=shortened != texts)
+        if room < 1:
+            raise BadInput(f"{texts[1][:60]!r} leaves no room for the text within {self.max_length} tokens", fix="shorten it")
+        kept = part != 0
+        kept[before[len(before) - room :] if self.left else before[:room]] = True
+        return self._window(encoding, "", kept=np.flatnonzero(kept).tolist())
+
     def pair(self, question: object, context: object, stride: int) -> list[Window]:
         """A question with each window of a context. Neighbouring windows overlap by `stride` tokens, at most half of what they can hold.
 

@@ -88,6 +88,7 @@ def test_every_task_has_its_line() -> None:
     elsewhere = {
         "text-classification": "tests/end_to_end/test_encoder.py",
         "multi-label-classification": "tests/end_to_end/test_multi_label.py",
+        "zero-shot-classification": "tests/end_to_end/test_zero_shot.py",
         "text-ranking": "tests/end_to_end/test_text_ranking.py",
         "text-regression": "tests/end_to_end/test_one_logit.py",
         "text-generation": "tests/end_to_end/test_text_generation.py",

@@ -23,6 +23,7 @@ LABELS = ["O", "B-a"]
 ROWS: dict[str, dict[str, Any]] = {
     "text-classification": {"text": "a b", "label": "O"},
     "multi-label-classification": {"text": "a b", "label": ["O"]},
+    "zero-shot-classification": {"text": "a b", "label": "b", "labels": ["b"]},
     "text-ranking": {"query": "a", "passages": ["b"], "relevance": [1.0]},
     "text-regression": {"text": "a b", "label": 0.5},
     "token-classification": {"tokens": ["a", "b"], "tags": ["O", "B-a"]},
@@ -79,7 +80,8 @@ def test_a_row_is_read_labelled_learned_and_scored(name: str) -> None:
     output = output if task.supervised else torch.nn.functional.normalize(output, dim=-1)
     assert task.hard(output, wanted, MASK).shape == (1,)
     assert task.soft(output, output, wanted, MASK, 2.0).item() == pytest.approx(0, abs=1e-5)
-    evidence = task.evidence([output.numpy()] * len(items), [[WINDOW]] * len(items), row, LABELS)
+    names = ["O", "entailment"] if task.head == "entailment" else LABELS
+    evidence = task.evidence([output.numpy()] * len(items), [[WINDOW]] * len(items), row, names)
     assert all(isinstance(number, float) for number in evidence)
     assert -1 <= task.reduce(np.array([evidence])) <= 1
 

@@ -30,6 +30,10 @@ def augmented_rows(rows: list[dict[str, JsonValue]], copies: int, seed: int) -> 
     return new_rows(rows, lambda texts: augmented(texts, copies, seed)) if copies else []
 
 
+KEPT = {"context", "text_pair", "passages", "labels", "template"}
+"""Columns of a new row that are those of the row it is made of: what its changed text is read with."""
+
+
 def new_rows(rows: list[dict[str, JsonValue]], write: Callable[[list[str]], list[str]]) -> list[dict[str, JsonValue]]:
     """Unlabelled rows of the texts that `write` makes of those of `rows`: one for each in order, or several such copies in a row.
 
@@ -48,7 +52,7 @@ def new_rows(rows: list[dict[str, JsonValue]], write: Callable[[list[str]], list
     made: list[dict[str, JsonValue]] = []
     for number, text in _new(texts, write(texts)):
         new: JsonValue = list(text.split()) if column == "tokens" else text
-        kept = {name: value for name, value in rows[number % len(rows)].items() if name in {"context", "text_pair", "passages"}}
+        kept = {name: value for name, value in rows[number % len(rows)].items() if name in KEPT}
         made.append({**dict.fromkeys(rows[0]), **kept, column: new})
     return made
 

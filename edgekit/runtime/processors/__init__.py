@@ -87,6 +87,8 @@ class Processor(Generic[A]):
     """The named outputs of the Open Inference Protocol that a server gives."""
     lists: Literal["nothing", "best", "all"] = "nothing"
     """Which labels a server lists where nobody asks for a number of them (`top_k`): "nothing" for tasks that rank none."""
+    decided: bool = True
+    """Whether an answer follows from the highest outputs of each window, or token, by itself."""
     texts: Callable[[bool | None], tuple[tuple[str, ...], tuple[str, ...]]] = one_text
     """Whether the model reads pairs of texts (None: either) -> names of texts that an input (must have, may have)."""
     words: bool = False

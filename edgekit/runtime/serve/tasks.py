@@ -81,6 +81,11 @@ def columns(task: str, answers: Sequence[JsonObject]) -> list[Column]:
             found.append(Column(output.name, output.datatype, (len(values),), values))
         else:
             rows = [row for row in values if isinstance(row, list)]
+            if any(len(row) != len(rows[0]) for row in rows):
+                what = f"answers of different lengths do not make one tensor {output.name!r}"
+                raise Refusal(
+                    400, what, where="inputs", fix="send inputs with as many labels or passages each, or several requests"
+                )
             flat = [value for row in rows for value in row]
             found.append(Column(output.name, output.datatype, (len(rows), len(rows[0])), flat))
     return found
