@@ -266,14 +266,14 @@ def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:
 
     A token of nothing but such space (a lone "▁" or "Ġ") belongs to none, as in transformers' token-classification pipeline.
     """
-    words = np.full(len(window.words), -1, dtype=np.int64)
-    for position in np.flatnonzero(window.words >= 0):
-        low, high = window.offsets[position]
-        inside = word_of[low:high]
-        inside = inside[inside >= 0]
-        if len(inside):
-            words[position] = inside[0]
-    return words
+    size = len(word_of)
+    places = np.where(word_of >= 0, np.arange(size), size)
+    following = np.append(
+        np.minimum.accumulate(places[::-1])[::-1], size
+    )  # of each character, the first from there on that is in a word
+    first = following[np.minimum(window.offsets[:, 0], size)]
+    inside = (window.words >= 0) & (first < window.offsets[:, 1])
+    return np.where(inside, np.append(word_of, -1)[first], -1)
 
 
 def _marked(tokenizer: Tokenizer) -> bool:
