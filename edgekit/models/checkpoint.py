@@ -21,7 +21,15 @@ from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.embedding import NAME, load_embedding, save_embedding
-from edgekit.models.files import GENERATION_FILES, TOKENIZER_FILES, check_files, read_json
+from edgekit.models.files import (
+    GENERATION_FILES,
+    NO_TOKENIZER,
+    TOKENIZER,
+    TOKENIZER_FILES,
+    check_files,
+    read_json,
+    vocabulary_of,
+)
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, mark_activation, mark_head
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
@@ -69,7 +77,9 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
         ) from fault
     raw, inner = check_files(folder), transformer_folder(folder)
     settings = inner / "tokenizer_config.json"
-    ids = token_ids(read_json(inner / "tokenizer.json"), raw, read_json(settings) if settings.is_file() else {})
+    if vocabulary_of(inner) is not None:  # of a folder it is compared over the rows
+        raise BadInput(f"no {TOKENIZER}, only {vocabulary_of(inner)}", where=str(source), fix=f"download it and {NO_TOKENIZER}")
+    ids = token_ids(read_json(inner / TOKENIZER), raw, read_json(settings) if settings.is_file() else {})
     if raw.get("model_type") in ENCODERS and ids is not None and ids.fault is not None:  # of a folder the plan says so
         raise BadInput(ids.fault, where=str(source))
     return folder

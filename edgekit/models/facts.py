@@ -12,10 +12,12 @@ from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.conversations import template_fault
 from edgekit.models.ends import SETTINGS, ends_of
+from edgekit.models.files import vocabulary_of
 from edgekit.models.heads import Head, head_of
 from edgekit.models.positions import positions_of, short_positions
 from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
+from edgekit.models.slow_tokenizer import numbered_tokens
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
 
 __all__ = ["HEADS", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
@@ -80,6 +82,8 @@ class ModelFacts:
     """Kind of the tokenizer's model, as `tokenizer.json` names it: WordPiece, Unigram, BPE."""
     vocabulary: Mapping[str, object] | None = None
     """Tokens, as `tokenizer.json` numbers them; None where a step has changed them."""
+    vocabulary_alone: bool = False
+    """Whether its folder has a vocabulary, of which transformers makes the tokenizer, and no tokenizer.json."""
     token_changes: tuple[str, ...] = ()
     """Methods that have changed the tokens since `checkpoint`, in order."""
     labels: tuple[str, ...] | None = None
@@ -121,6 +125,8 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         size |= {"layers": len(shapes), "heads": heads, "kv_heads": heads, "intermediate_size": neurons}
     architecture = config.get("model_type")
     document, settings = _document(folder / "tokenizer.json"), folder / SETTINGS
+    if (numbered := numbered_tokens(folder)) is not None:
+        document = {"model": {"vocab": numbered}}
     named = _document(folder / "tokenizer_config.json")
     model = document.get("model")
     kind, vocabulary = (model.get("type"), model.get("vocab")) if isinstance(model, dict) else (None, None)
@@ -145,6 +151,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         template_fault=template_fault(folder),
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
+        vocabulary_alone=vocabulary_of(folder) is not None,
         labels=_labels(config),
         head=head_of(config, folder) if isinstance(architecture, str) else None,
         sentence=sentence,

@@ -14,10 +14,17 @@ from edgekit.models.shards import WHOLE, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = [
-    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "MODEL_FILES", "TOKENIZER_FILES", "check_files", "digest", "input_names", "read_json",
+    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SENTENCEPIECE", "TOKENIZER", "TOKENIZER_FILES",
+    "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "input_names", "read_json", "vocabulary_of",
 ]  # fmt: skip
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json")
+VOCAB_TXT, VOCAB_JSON, MERGES = "vocab.txt", "vocab.json", "merges.txt"
+SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model")
+"""What a SentencePiece model is called by ALBERT and T5, XLM-RoBERTa, Llama, and DeBERTa."""
+NO_TOKENIZER = "write one into the folder: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+"""What to do where a folder has no tokenizer.json."""
 GENERATION_FILES = (CHAT_TEMPLATE, "generation_config.json")
 """Files that a decoder's folder may have besides: how chat turns are written, and which tokens end an answer."""
 ADDITIONAL_TEMPLATES = "additional_chat_templates"
@@ -25,7 +32,7 @@ ADDITIONAL_TEMPLATES = "additional_chat_templates"
 LEGACY_TOKENS = ("special_tokens_map.json", "added_tokens.json")
 """What older releases of transformers kept special tokens in, and newer ones still read."""
 MODEL_FILES = ("config.json", "edgekit.json", *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERATION_FILES)
-"""The files of a checkpoint besides its weights, and those of sentence-transformers."""
+"""The files of a checkpoint besides its weights and those of sentence-transformers and of slow tokenizers."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -42,8 +49,6 @@ PACKED = (
     ".weight_scale_inv",
 )
 """What the names of tensors end in where weights are quantized already: GPTQ and AWQ, bitsandbytes, compressed-tensors, fp8."""
-VOCABULARIES = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model")
-"""What slow tokenizers are kept in."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -69,7 +74,7 @@ def check_files(folder: Path) -> dict[str, Any]:
 
     Raises:
         BadInput: an adapter, a pickle checkpoint, missing weights, an index that cannot be used, weights that are quantized already,
-            custom code, no fast tokenizer.
+            custom code, no tokenizer.
     """
     if not folder.is_dir():
         raise BadInput("no such model folder", where=str(folder))
@@ -93,14 +98,20 @@ def check_files(folder: Path) -> dict[str, Any]:
             )
         raise BadInput(f"no {WHOLE}", where=str(folder))
     _refuse_quantized(folder, config)
-    if not (folder / "tokenizer.json").is_file():
-        slow = next((f", only {name}" for name in VOCABULARIES if (folder / name).is_file()), "")
-        raise BadInput(
-            f"no tokenizer.json{slow}",
-            where=str(folder),
-            fix="write one into the folder: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
-        )
+    if not (folder / TOKENIZER).is_file() and vocabulary_of(folder) is None:
+        raise BadInput(f"no {TOKENIZER}, and no vocabulary that transformers makes one of", where=str(folder), fix=NO_TOKENIZER)
     return config
+
+
+def vocabulary_of(folder: Path) -> str | None:
+    """The file that holds the vocabulary of a folder without tokenizer.json, where transformers may make one of it; else None.
+
+    Byte-level BPE needs its merges as well.
+    """
+    if (folder / TOKENIZER).is_file():
+        return None
+    whole = [VOCAB_TXT, *([VOCAB_JSON] if (folder / MERGES).is_file() else []), *SENTENCEPIECE]
+    return next((name for name in whole if (folder / name).is_file()), None)
 
 
 def _refuse_adapter(folder: Path) -> None:
@@ -163,6 +174,7 @@ def digest(folder: Path) -> str:
         folder / POOLING,
         *sentence_files(folder),
         *templates,
+        *([] if vocabulary_of(inner) is None else [inner / name for name in (VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)]),
     ]
     for path in dict.fromkeys(files):
         if path.is_file():

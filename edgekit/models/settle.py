@@ -7,12 +7,15 @@ tokens that it names (`added_tokens_decoder`, `extra_special_tokens`). A device 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
 from edgekit.models.sentence import with_lower_case
+from edgekit.models.slow_tokenizer import check_conversion
+from edgekit.models.tokens import cuts_left, token_ids, with_side
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,15 +33,20 @@ MOST_TOKENS = 40_000
 """Tokens of a vocabulary that are tried, evenly over all."""
 
 
-def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_case: bool = False) -> None:
-    """Make `out`/tokenizer.json cut texts as transformers' AutoTokenizer of folder `source` does; a file that does stays as it is.
+def settle(
+    source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_case: bool = False, texts: Iterable[str] = ()
+) -> None:
+    """Make `out`/tokenizer.json cut texts as transformers' AutoTokenizer of folder `source` does; a file that does stays as it is, and where
+    there is none it is written.
 
     `trim`: leave out tokens that are named but that the embedding has no row for. `lower_case`: as sentence-transformers makes it
     lower-case first (`do_lower_case`). `inputs`: say in `out`/tokenizer_config.json too, where transformers' tokenizer gives no token
-    types, that the model gets none.
+    types, that the model gets none. `texts`: what a tokenizer is compared on that transformers makes of a vocabulary alone.
 
     Raises:
-        BadInput: transformers cannot load the tokenizer.
+        BadInput: transformers cannot load the tokenizer, or cuts `texts` otherwise than the vocabulary's own tokenizer; its ids leave the
+            model's embedding.
+        NotPossibleHere: a vocabulary of a package that is not installed.
     """
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
@@ -57,14 +65,21 @@ def settle(source: Path, out: Path, *, inputs: bool, trim: bool = True, lower_ca
         rows, int
     ):  # tokens that are named but that no model has read; transformers fails where a text holds one
         document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] < rows]
-    ours = read_json(path)
+    ours = read_json(path) if path.is_file() else None
+    if ours is None:
+        check_conversion(source, theirs, texts)
+        settings_here = out / "tokenizer_config.json"
+        cut = cuts_left({}, read_json(settings_here) if settings_here.is_file() else {})
+        ours = with_side({}, left=True) if cut else {}
+        if trim and (ids := token_ids(document, read_json(source / "config.json"))) is not None and ids.fault is not None:
+            raise BadInput(ids.fault, where=str(source))
     if lower_case:
         document = with_lower_case(document)
     document |= {"truncation": ours.get("truncation"), "padding": ours.get("padding")}
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     added = [token["content"] for token in document["added_tokens"]][:100]
     probes = [*PROBES, *(f"a {token} B{token}c" for token in added), *_of_vocabulary(theirs.backend_tokenizer)]
-    if _cut(Tokenizer.from_file(str(path)), probes) != _cut(Tokenizer.from_str(text), probes):
+    if not path.is_file() or _cut(Tokenizer.from_file(str(path)), probes) != _cut(Tokenizer.from_str(text), probes):
         path.write_text(text, encoding="utf-8")
     if inputs and "token_type_ids" not in theirs.model_input_names:
         named = out / "tokenizer_config.json"

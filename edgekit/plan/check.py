@@ -12,6 +12,7 @@ from edgekit.config.recipe import MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
+from edgekit.models.files import NO_TOKENIZER
 from edgekit.plan.facts import before_pruning, facts_along
 from edgekit.plan.kinds import lowering_of
 from edgekit.tasks import Kind, find_task
@@ -86,6 +87,8 @@ def _checkpoint_faults(method: Method[MethodSettings], settings: MethodSettings,
                 faults.append(
                     f"{setting}: {name} has positions for {facts.positions} tokens, but max_length is {context.recipe.model.max_length}"
                 )
+            elif facts.vocabulary_alone:
+                faults.append(f"{setting}: {name} has no tokenizer.json; {NO_TOKENIZER}")
             elif facts.token_ids is not None and facts.token_ids.fault is not None and encoder:
                 faults.append(f"{setting}: {name}: {facts.token_ids.fault}")
     return faults

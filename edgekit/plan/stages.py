@@ -18,7 +18,7 @@ from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
 from edgekit.config.target import Target
 from edgekit.data.sources import Sources
 from edgekit.pack.runner import runtime_digest
-from edgekit.plan.facts import digest_of
+from edgekit.plan.facts import digest_of, original_facts
 from edgekit.plan.plan import HostFacts
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
@@ -171,6 +171,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         from edgekit.models.conversations import settle_conversations
         from edgekit.models.embedding import embedding_of
         from edgekit.models.settle import settle
+        from edgekit.tasks.encode import texts_in
         from edgekit.train.supervised import mark_pairs
 
         assert source is not None, "a recipe names a model or trains one"
@@ -181,7 +182,8 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         save(original, context.out, tokenizer_files_from=folder)
         encoder = find_task(recipe.task).kind == "encoder"
         lower_case = encoder and embedding_of(original).sentence.lower_case
-        settle(folder, context.out, inputs=encoder, trim=encoder, lower_case=lower_case)
+        texts = texts_in(context.inputs["rows"], task) if "rows" in context.inputs else ()
+        settle(folder, context.out, inputs=encoder, trim=encoder, lower_case=lower_case, texts=texts)
         if not encoder:
             settle_conversations(folder, context.out)
         return {"parameters": parameters(original)}
@@ -202,6 +204,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         load,
         version=3 if find_task(recipe.task).kind == "decoder" or find_task(recipe.task).auto == "AutoModel" else 2,
         settings=settings,
+        inputs={"rows": rows} if original_facts(recipe, source).vocabulary_alone else {},  # what its conversion is compared on
         external={"model": str(digest)},
         tools=(*TORCH, "tokenizers"),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.data.sources import SPLITS
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
 from edgekit.models.sentence import Sentence, read_sentence
@@ -23,7 +24,7 @@ from edgekit.tasks.task import EncoderTask, Task
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoded", "batches", "encode", "labels_of", "prompts_of", "read_split", "score_of", "texts_of"]
+__all__ = ["Encoded", "batches", "encode", "labels_of", "prompts_of", "read_split", "score_of", "texts_in", "texts_of"]
 
 NONE = -1
 """Label of what has none; losses ignore it."""
@@ -149,6 +150,13 @@ def texts_of(item: JsonValue) -> list[str]:
     if isinstance(item, Mapping):
         return [text for value in item.values() for text in (map(str, value) if isinstance(value, list) else [str(value)])]
     return [" ".join(map(str, item))] if isinstance(item, list) else [str(item)]
+
+
+def texts_in(rows: Path, task: Task) -> Iterator[str]:
+    """The texts of all splits of a rows artifact, in order."""
+    for split in SPLITS:
+        for row in read_split(rows, split):
+            yield from (text for item in task.items(row) for text in texts_of(item))
 
 
 def labels_of(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from edgekit.models.heads import CLASSIFIER, ONE_OUTPUT
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import Task, find_task
-from edgekit.tasks.encode import encode, labels_of, read_split, texts_of
+from edgekit.tasks.encode import encode, labels_of, read_split, texts_in, texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def finetune(
     model = load(source, kind.auto, new_head=outputs_in(rows, kind) or [], head=kind.head)
     mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
-    settle(Path(model.config.name_or_path), scratch / "start", inputs=False)
+    settle(Path(model.config.name_or_path), scratch / "start", inputs=False, texts=texts_in(rows, kind))
     plan = Hyperparameters(settings.epochs, settings.batch, settings.learning_rate, precision=settings.precision)
     return _train_on_labels(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
 

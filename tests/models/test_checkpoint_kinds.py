@@ -85,13 +85,12 @@ def test_an_adapter_is_called_one_and_names_its_base(copy: Path, whole: bool) ->
     assert "merge_and_unload" in fault.value.text()
 
 
-@pytest.mark.parametrize("name", ["vocab.txt", "spiece.model"])
-def test_a_slow_tokenizer_alone_says_how_to_write_the_fast_one(copy: Path, name: str) -> None:
+def test_a_part_of_a_vocabulary_is_none(copy: Path) -> None:
     (copy / "tokenizer.json").unlink()
-    (copy / name).write_text("[PAD]\n")
-    with pytest.raises(BadInput, match=f"no tokenizer.json, only {name}") as fault:
-        digest(copy)
-    assert "AutoTokenizer" in fault.value.text()
+    (copy / "vocab.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"no tokenizer\.json, and no vocabulary that transformers makes one of") as fault:
+        check_files(copy)
+    assert "save_pretrained" in str(fault.value.fix)
 
 
 def test_tokens_beyond_the_embedding_are_counted_and_the_first_is_named(copy: Path) -> None:
