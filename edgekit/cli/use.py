@@ -75,7 +75,7 @@ def run(
 ) -> None:
     """Answer texts with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags
-    from edgekit.runtime.items import read_items, read_texts
+    from edgekit.runtime.items import at_terminal, read_items, read_texts
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
 
@@ -89,7 +89,7 @@ def run(
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
 
-        converses = not text and not as_json and sys.stdin.isatty()
+        converses = not text and not as_json and at_terminal(sys.stdin)
         texts = None if converses else list(text) if text else read_texts()
         whole = False
         with suppress(KeyboardInterrupt):

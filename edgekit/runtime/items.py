@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["read_items", "read_texts", "split_lines"]
+__all__ = ["at_terminal", "read_items", "read_texts", "split_lines"]
+
+
+def at_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream is a terminal; None is one that was closed before Python began."""
+    return stream is not None and stream.isatty()
 
 
 def split_lines(text: str) -> list[str]:

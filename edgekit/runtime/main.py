@@ -11,7 +11,7 @@ from typing import Any
 
 from edgekit.runtime.errors import EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
-from edgekit.runtime.items import read_items, read_texts
+from edgekit.runtime.items import at_terminal, read_items, read_texts
 from edgekit.runtime.records import as_json
 
 __all__ = ["main"]
@@ -132,7 +132,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         if model.language is not None:
             from edgekit.runtime.generate.command import run_language
 
-            talks = not asked.text and not asked.json and sys.stdin.isatty()
+            talks = not asked.text and not asked.json and at_terminal(sys.stdin)
             texts = None if talks else asked.text or read_texts()
             return run_language(model.language, texts, given, as_json=asked.json), ""
         items = read_items(asked.text or read_texts())

@@ -20,6 +20,7 @@ from edgekit.runtime.bench.supervise import scenario_facts
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.items import at_terminal
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.session import check_chip
 from edgekit.runtime.records import as_json
@@ -32,7 +33,7 @@ MIN_RUNS, WARM_UP_SECONDS = 200, 3.0
 
 def dots(done: float, total: float, text: str) -> None:
     """Progress for a bare terminal: a dot a process on standard error, and nothing where that is no terminal."""
-    if sys.stderr.isatty():
+    if at_terminal(sys.stderr):
         print("." if done < total else "\n", end="", file=sys.stderr, flush=True)
 
 

@@ -12,7 +12,7 @@ from edgekit.runtime.generate.answer import Answer, Piece, whole
 from edgekit.runtime.generate.chat import Message
 from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
-from edgekit.runtime.items import read_items
+from edgekit.runtime.items import at_terminal, read_items
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run_language", "talk"]
@@ -87,7 +87,7 @@ def _answer(model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: b
         for piece in stream:
             pieces.append(piece)
             if show:
-                print(_visible(piece.text) if sys.stdout.isatty() else piece.text, end="", flush=True)
+                print(_visible(piece.text) if at_terminal(sys.stdout) else piece.text, end="", flush=True)
     except KeyboardInterrupt:  # it came while a piece was printed, not while the model ran
         stream.close()
     return whole(pieces, len(model.encode(prompt)))

@@ -355,3 +355,20 @@ def test_the_archive_with_texts_from_a_pipe(tiny_bundle: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
     assert first == second and first["new_tokens"] == 4
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_standard_streams_that_were_closed_before(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgekit.cli.use import run
+    from edgekit.runtime.bench.lone import dots
+
+    monkeypatch.setattr(sys, stream, None)
+    assert main(["run", str(tiny_bundle), "the inn", "--raw", "--max-new-tokens", "2"]) == 0
+    dots(1, 2, "")
+    if stream == "stdin":
+        assert main(["run", str(tiny_bundle)]) == 2
+        assert "standard input is closed" in capsys.readouterr().err
+        with pytest.raises(BadInput, match="standard input is closed"):
+            run(tiny_bundle)
