@@ -68,6 +68,9 @@ def run(
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Embeddings: which of the model's prompts is put before the texts.")
+    ] = None,
     chat: Annotated[
         bool | None, typer.Option("--chat/--raw", help="Language models: texts are messages, or beginnings to be gone on with.")
     ] = None,
@@ -75,7 +78,7 @@ def run(
 ) -> None:
     """Answer texts with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags
-    from edgekit.runtime.items import at_terminal, read_items, read_texts
+    from edgekit.runtime.items import at_terminal, read_items, read_texts, with_prompt
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
 
@@ -89,6 +92,7 @@ def run(
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
 
+        with_prompt([], prompt_name, model.bundle.manifest.task)
         converses = not text and not as_json and at_terminal(sys.stdin)
         texts = None if converses else list(text) if text else read_texts()
         whole = False
@@ -100,8 +104,9 @@ def run(
             print("edgekit: interrupted", file=sys.stderr)
             raise typer.Exit(130)
         return
-    answers = model(read_items(list(text) if text else read_texts()), top_k=top_k or 1)
-    line = processor(model.bundle.manifest.task).line
+    task = model.bundle.manifest.task
+    answers = model(with_prompt(read_items(list(text) if text else read_texts()), prompt_name, task), top_k=top_k or 1)
+    line = processor(task).line
     emit(answers, as_json, [line(answer) for answer in answers])
 
 

@@ -37,6 +37,8 @@ __all__ = ["NAME", "Embedding", "embedding_of", "load_embedding", "save_embeddin
 NAME = "sentence"
 """Of the attribute of a model that holds its `Embedding`."""
 TYPES = "sentence_transformers.models."
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Number formats of weights that are read."""
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(states (b, s, h), mask (b, s)) -> (b, h)."""
 
@@ -175,8 +177,11 @@ def load_embedding(model: PreTrainedModel, sentence: Sentence, folder: Path) -> 
         if isinstance(module, Normalize):
             continue
         tensors = open_tensors(folder / module.path)
-        state = {name: tensors.read(name).to(torch.float32) for name in tensors.shapes}
-        if faults := [f"{name}: holds NaN or Inf" for name, value in state.items() if not torch.isfinite(value).all()]:
+        read = {name: tensors.read(name) for name in tensors.shapes}
+        state = {name: value.to(torch.float32) for name, value in read.items()}
+        faults = [f"{name}: {value.dtype} is quantized already" for name, value in read.items() if value.dtype not in FLOATS]
+        faults += [f"{name}: holds NaN or Inf" for name, value in state.items() if not torch.isfinite(value).all()]
+        if faults:
             raise BadInput("weights that cannot be used", where=str(folder / module.path), faults=faults)
         part.load_state_dict(state)
     setattr(model, NAME, embedding)

@@ -79,6 +79,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "## Limits",
         "",
         _limit(manifest),
+        *_embeddings(manifest),
         *(
             [f"- It answers with {len(manifest.labels)} labels, whatever the text is about."]
             if manifest.labels and processor(manifest.task).decided
@@ -140,6 +141,21 @@ def _licence(name: str) -> list[str]:
     if name.lower() in HUB_LICENCES:
         return [f"license: {name.lower()}"]
     return ["license: other", f"license_name: {json.dumps(name)}"]
+
+
+def _embeddings(manifest: Manifest) -> list[str]:
+    """How embeddings are compared, whether they have length 1, and what is put before their texts."""
+    if (kept := manifest.embeddings) is None:
+        return []
+    lines = [
+        f"- Embeddings are compared by {kept.similarity}; {'each has' if kept.normalised else 'they are not brought to'} length 1."
+    ]
+    if prompt := kept.prompts.before():
+        lines.append(
+            f"- {json.dumps(prompt, ensure_ascii=False)} is put before every text (the prompt {kept.prompts.default!r})."
+        )
+    others = [repr(name) for name, text in kept.prompts.texts.items() if text and name != kept.prompts.default]
+    return lines + ([f"- It has other prompts, which `prompt_name` asks for: {', '.join(others)}."] if others else [])
 
 
 def _limit(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["at_terminal", "read_items", "read_texts", "split_lines"]
+__all__ = ["at_terminal", "read_items", "read_texts", "split_lines", "with_prompt"]
 
 
 def at_terminal(stream: TextIO | None) -> bool:
@@ -55,6 +55,21 @@ def read_items(texts: list[str], *, fix: str | None = None) -> list[Any]:
         BadInput: such a text that is no JSON object.
     """
     return [_object(text, fix) if text.lstrip().startswith('{"') else text for text in texts]
+
+
+def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:
+    """`items` of an embedding with the prompt called `name` before them; None: as they are.
+
+    Raises:
+        BadInput: another task, or an item that names a prompt itself.
+    """
+    if name is None:
+        return items
+    if task != "feature-extraction":
+        raise BadInput(f"--prompt-name: only for embeddings, and this is {task}", fix="leave it out")
+    if not all(isinstance(item, str) for item in items):
+        raise BadInput("--prompt-name beside an object, which names its own", fix="leave it out, or give texts alone")
+    return [{"text": item, "prompt_name": name} for item in items]
 
 
 def _object(text: str, fix: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgekit.runtime.errors import EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
-from edgekit.runtime.items import at_terminal, read_items, read_texts
+from edgekit.runtime.items import at_terminal, read_items, read_texts, with_prompt
 from edgekit.runtime.records import as_json
 
 __all__ = ["main"]
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "--top-k", type=int, help="how many labels to show; of a language model, from how many tokens to draw"
             )
+            command.add_argument("--prompt-name", help="embeddings: which of the model's prompts is put before the texts")
             add_flags(command)
         if verb == "bench":
             command.add_argument("--threads", type=int)
@@ -132,10 +133,11 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         if model.language is not None:
             from edgekit.runtime.generate.command import run_language
 
+            with_prompt([], asked.prompt_name, model.bundle.manifest.task)
             talks = not asked.text and not asked.json and at_terminal(sys.stdin)
             texts = None if talks else asked.text or read_texts()
             return run_language(model.language, texts, given, as_json=asked.json), ""
-        items = read_items(asked.text or read_texts())
+        items = with_prompt(read_items(asked.text or read_texts()), asked.prompt_name, model.bundle.manifest.task)
         answers = model(items, top_k=asked.top_k or 1)
         line = processor(model.bundle.manifest.task).line
         return answers, "\n".join(line(answer) for answer in answers)

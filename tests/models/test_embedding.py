@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as st
 
@@ -196,3 +198,36 @@ def test_without_modules_json_the_mean_has_length_1(transformer: Path) -> None:
     assert embedding_of(model).sentence == Sentence()
     embedded = embedding_of(model)(torch.randn(2, 5, HIDDEN), torch.ones(2, 5))
     assert torch.allclose(embedded.norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    "value", [torch.full((20, 2 * HIDDEN), float("nan")), torch.ones((20, 2 * HIDDEN), dtype=torch.int8)], ids=str
+)
+def test_weights_that_cannot_be_used(transformer: Path, tmp_path: Path, value: torch.Tensor) -> None:
+    folder = write_sentences(
+        transformer, tmp_path / "model", [st.Pooling(HIDDEN, ["cls", "mean"]), st.Dense(2 * HIDDEN, 20, bias=False)]
+    )
+    save_file({"linear.weight": value}, folder / "2_Dense/model.safetensors")
+    with pytest.raises(BadInput, match="weights that cannot be used") as caught:
+        load(folder, "AutoModel")
+    assert "linear.weight" in caught.value.text() and "2_Dense" in caught.value.text()
+
+
+def test_the_command_line_and_the_card(served: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    from edgekit.pack.card import write_card
+    from edgekit.runtime.main import main
+
+    bundle = str(served.bundle.folder)
+    assert main(["run", bundle, "--json", "--prompt-name", "query", "the cat"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer == served({"text": "the cat", "prompt_name": "query"}) != served("the cat")
+    assert main(["run", bundle, "--prompt-name", "other", "the cat"]) == 2
+    assert main(["run", bundle, "--prompt-name", "query", '{"text": "a", "prompt_name": "query"}']) == 2
+    audit = {"fallbacks": [], "matmuls_integer": 0, "matmuls_constant": 0, "matmuls_weight_only": 0, "kept_float": [], "kernels_observed": True,
+             "notes": []}  # fmt: skip
+    card = write_card(served.bundle.manifest, audit)
+    assert (
+        "compared by dot; they are not brought to length 1" in card
+        and '"The CAT " is put before every text' in card
+        and "'query'" in card
+    )
