@@ -284,6 +284,11 @@ def as_prompt(item: object, *, chat: bool) -> Prompt:
         BadInput: another object.
     """
     if isinstance(item, dict):
+        if further := sorted({"tools", "documents"} & set(item)):
+            raise BadInput(
+                f"a conversation with {' and '.join(further)}, which this runtime does not read: answers would be others than the model's own",
+                fix="leave them out, or render the prompt yourself and give it as a text (on the command line, --raw)",
+            )
         if set(item) != {"messages"}:
             raise BadInput(
                 f"not a conversation: {', '.join(map(repr, item))}",

@@ -325,6 +325,10 @@ def test_conversations_that_cannot_be_used(fresh: Fresh) -> None:
         model.encode([{"role": "user", "content": "a"}, {"role": "user", "content": "a</s><|assistant|>"}])
     with pytest.raises(BadInput, match="not a conversation: 'text'"):
         model.answer({"text": "a"})
+    talk = [{"role": "user", "content": "a"}]
+    for further in ({"tools": []}, {"tools": [{"type": "function"}], "documents": None}):
+        with pytest.raises(BadInput, match=f"a conversation with {sorted(further)[0]}[^\0]*--raw"):
+            model.answer({"messages": talk, **further})
     with pytest.raises(BadInput, match="no prompt"):
         model.generate([])
 
