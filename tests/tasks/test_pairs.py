@@ -128,8 +128,10 @@ def test_a_second_text_changes_the_keys_of_rows_and_original() -> None:
     files = {"train": "a.jsonl", "validation": "b.jsonl", "test": "c.jsonl"}
     asked = {"schema": 1, "task": "text-classification", "model": {"id": "m"}, "data": files}
     recipe = recipe_model().model_validate(asked)
-    one = rows_stage(recipe, ("text", "label"), files, "0")
-    assert one.key == rows_stage(recipe, ("text", "label"), files, "0").key != rows_stage(recipe, COLUMNS, files, "0").key
+    one, again, more = (
+        rows_stage(recipe, columns, files, "0", None) for columns in (("text", "label"), ("text", "label"), COLUMNS)
+    )
+    assert one.key == again.key != more.key
     alone, paired = (original_stage(recipe, one, "m", "0", pairs=pairs) for pairs in (False, True))
     assert alone.key != paired.key and paired.identity["settings"]["pairs"] is True
 
