@@ -45,15 +45,15 @@ class Clock:
 
 
 def arm64_lane(build: Path, clock: Clock, *, real: bool) -> dict[str, Any]:
-    """Bundles for 64-bit ARM on four processors."""
+    """Bundles for 64-bit ARM on four CPUs."""
     lanes = build / "lanes"
     qemu, root = clock.step("fetch", lambda: (emulators(lanes, clock.say), arm_root(lanes, clock.say)))
     bundles = clock.step("bundles", lambda: arm64.make(lanes, Show()))
     if real:
         bundles |= clock.step("real bundles", lambda: real_bundles(build, arm64.TARGETS, Show()))
     runner = next(iter(bundles.values())) / "runner.pyz"
-    every = arm64.processors(qemu, root)
-    found = clock.step("emulation", lambda: arm64.check_processors(every, bundles, runner, clock.say))
+    every = arm64.cpus(qemu, root)
+    found = clock.step("emulation", lambda: arm64.check_cpus(every, bundles, runner, clock.say))
     return results.document("arm64", found, clock.seconds, [qemu, root])
 
 
@@ -72,9 +72,7 @@ def avx2_lane(build: Path, clock: Clock, *, real: bool) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one lane and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lanes", description="Verify bundles on emulated processors.", epilog=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m lanes", description="Verify bundles on emulated CPUs.", epilog=__doc__)
     parser.add_argument("lane", choices=("arm64", "avx2"))
     parser.add_argument(
         "--build", type=Path, default=Path("build"), help="where edgekit builds; the lane's own things lie in lanes/ below"
@@ -89,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         clock = Clock()
         found = (arm64_lane if asked.lane == "arm64" else avx2_lane)(asked.build, clock, real=asked.real)
         found["seconds"]["all"] = round(time.monotonic() - clock.begun, 1)
-        found["seconds"]["processor"] = round(sum(os.times()[:4]), 1)
+        found["seconds"]["cpu"] = round(sum(os.times()[:4]), 1)
     except EdgekitError as fault:
         print(f"lane {asked.lane}: {fault.text()}", file=sys.stderr)
         return fault.exit_code

@@ -1,7 +1,7 @@
-"""The ARM lane: every task's bundles for 64-bit ARM, verified on four emulated processors.
+"""The ARM lane: every task's bundles for 64-bit ARM, verified on four emulated CPUs.
 
-What is shown: golden inputs give the stored outputs; the kernels that run are those of the bundle's audit; the processor really
-has and lacks the instructions that it should, and ONNX Runtime picks its kernels by them; a bundle for more than a processor has
+What is shown: golden inputs give the stored outputs; the kernels that run are those of the bundle's audit; the CPU really
+has and lacks the instructions that it should, and ONNX Runtime picks its kernels by them; a bundle for more than a CPU has
 is refused; no time is reported.
 """
 
@@ -17,10 +17,10 @@ from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
 from edgekit.progress import Show
 from lanes.bundles import CASES, make_bundles
-from lanes.emulator import Processor, ended_well, run, stop
+from lanes.emulator import EmulatedCPU, ended_well, run, stop
 from lanes.userland import Place, Say
 
-__all__ = ["BF16", "CPUS", "TARGETS", "check_processors", "make", "processors"]
+__all__ = ["BF16", "CPUS", "TARGETS", "check_cpus", "make", "cpus"]
 
 TARGETS = ("arm64-neon", "arm64-dotprod", "arm64-i8mm")
 """What every case is made for."""
@@ -41,7 +41,7 @@ KERNELS = {
     "neoverse-v1": ("ummla", "bfmmla"),
     "max": ("ummla", "bfmmla", "smopa"),
 }
-"""Instructions that ONNX Runtime's byte kernels for a processor are made of; smopa is SME's, which rounds each token by its own range."""
+"""Instructions that ONNX Runtime's byte kernels for a CPU are made of; smopa is SME's, which rounds each token by its own range."""
 NEWER = {"cortex-a72": ("udot", "sdot", "ummla", "smmla", "bfmmla"), "cortex-a76": ("ummla", "smmla", "bfmmla")}
 """Instructions that must not come up."""
 PROBE = """
@@ -57,25 +57,25 @@ def make(build: Path, show: Show) -> dict[tuple[str, str], Path]:
     return make_bundles(build, TARGETS, show) | make_bundles(build, [BF16], show, CASES[:1])
 
 
-def processors(qemu: Place, root: Place) -> list[Processor]:
+def cpus(qemu: Place, root: Place) -> list[EmulatedCPU]:
     """The four, on the aarch64 Python of `root`."""
     here = root.path.resolve()
     python = here / "root/usr/bin/python3.11"
     return [
-        Processor(cpu, "aarch64", qemu.path.resolve() / "qemu-aarch64", python, here / "root", here / "site") for cpu in CPUS
+        EmulatedCPU(cpu, "aarch64", qemu.path.resolve() / "qemu-aarch64", python, here / "root", here / "site") for cpu in CPUS
     ]
 
 
-def check_processors(
-    every: Sequence[Processor], bundles: dict[tuple[str, str], Path], runner: Path, say: Say
+def check_cpus(
+    every: Sequence[EmulatedCPU], bundles: dict[tuple[str, str], Path], runner: Path, say: Say
 ) -> list[dict[str, Any]]:
-    """What each processor made of all `bundles`, by (case, target); two are emulated at a time.
+    """What each CPU made of all `bundles`, by (case, target); two are emulated at a time.
 
     Raises:
-        CheckFailed: something that should hold does not; all faults of all processors at once.
+        CheckFailed: something that should hold does not; all faults of all CPUs at once.
     """
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(check_processor, one, bundles, runner, say) for one in every]
+        waiting = [pool.submit(check_cpu, one, bundles, runner, say) for one in every]
         try:
             found = [one.result() for one in waiting]
         except BaseException:
@@ -89,8 +89,8 @@ def check_processors(
     return found
 
 
-def check_processor(one: Processor, bundles: dict[tuple[str, str], Path], runner: Path, say: Say) -> dict[str, Any]:
-    """What one processor made of all `bundles`; what is not as it should be is listed in `faults`."""
+def check_cpu(one: EmulatedCPU, bundles: dict[tuple[str, str], Path], runner: Path, say: Say) -> dict[str, Any]:
+    """What one CPU made of all `bundles`; what is not as it should be is listed in `faults`."""
     faults = [fault for name, word in PROBES.items() if (fault := _probe(one, name, word))]
     names = {str(path / "bundle"): key for key, path in bundles.items()}
     script = Path(__file__).with_name("inside.py")
@@ -114,8 +114,8 @@ def check_processor(one: Processor, bundles: dict[tuple[str, str], Path], runner
     return {"cpu": one.cpu, "cells": cells, "kernels": kernels, "instructions": ended.met, "faults": faults}
 
 
-def _probe(one: Processor, name: str, word: int) -> str | None:
-    """Run one instruction: it must work where the processor has it, and end the process where not."""
+def _probe(one: EmulatedCPU, name: str, word: int) -> str | None:
+    """Run one instruction: it must work where the CPU has it, and end the process where not."""
     ended = run(one, ["-c", PROBE.format(word=word)])
     wanted = 0 if name in CPUS[one.cpu] else 128 + 4
     return None if ended.code == wanted else f"an instruction of {name} ended with {ended.code} instead of {wanted}"
@@ -137,10 +137,10 @@ def _faults(document: dict[str, Any], cpu: str, target: str, result: Path) -> li
 def _kernel_faults(cpu: str, met: dict[str, int]) -> list[str]:
     missing = [name for name in KERNELS[cpu] if not met.get(name)]
     newer = [name for name in NEWER.get(cpu, ()) if met.get(name)]
-    return [f"no {name} came up" for name in missing] + [f"{name} came up, which this processor lacks" for name in newer]
+    return [f"no {name} came up" for name in missing] + [f"{name} came up, which this CPU lacks" for name in newer]
 
 
-def _clock_faults(one: Processor, runner: Path, bundle: str) -> list[str]:
+def _clock_faults(one: EmulatedCPU, runner: Path, bundle: str) -> list[str]:
     """`bench` must refuse: an emulated time says nothing about the chip."""
     ended = run(one, [str(runner), "bench", bundle])
     refused = ended.code == 3 and "emulated" in ended.err and not ended.out.strip()

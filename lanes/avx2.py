@@ -19,7 +19,7 @@ from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.progress import Show
 from lanes.bundles import CASES, Case, make_bundles
-from lanes.emulator import Processor, ended_well, run
+from lanes.emulator import EmulatedCPU, ended_well, run
 from lanes.userland import Place, Say
 
 __all__ = ["CPU", "TARGET", "UNPROTECTED", "check", "haswell", "make", "product"]
@@ -29,9 +29,9 @@ EXTREME = Case("text-classification-extreme", "text-classification", encoder_of=
 INSIDE = Path(__file__).with_name("inside.py")
 
 
-def haswell(qemu: Place) -> Processor:
+def haswell(qemu: Place) -> EmulatedCPU:
     """The emulated chip, with this very interpreter and its packages."""
-    return Processor(CPU, "x86_64", qemu.path.resolve() / "qemu-x86_64", Path(sys.executable))
+    return EmulatedCPU(CPU, "x86_64", qemu.path.resolve() / "qemu-x86_64", Path(sys.executable))
 
 
 def make(build: Path, show: Show) -> dict[tuple[str, str], Path]:
@@ -59,7 +59,7 @@ def product(folder: Path, bits: int) -> tuple[Path, np.ndarray, np.ndarray]:
     return path, feed, feed.astype(np.int32) @ weight.astype(np.int32)
 
 
-def check(one: Processor, bundles: dict[tuple[str, str], Path], scratch: Path, runner: Path, say: Say) -> dict[str, Any]:
+def check(one: EmulatedCPU, bundles: dict[tuple[str, str], Path], scratch: Path, runner: Path, say: Say) -> dict[str, Any]:
     """What the emulated Haswell makes of the products and of all bundles.
 
     Raises:
@@ -111,7 +111,7 @@ def check(one: Processor, bundles: dict[tuple[str, str], Path], scratch: Path, r
     }
 
 
-def _classifier(one: Processor, bundles: dict[tuple[str, str], Path], faults: list[str]) -> dict[str, Any]:
+def _classifier(one: EmulatedCPU, bundles: dict[tuple[str, str], Path], faults: list[str]) -> dict[str, Any]:
     """How far the extreme classifier's outputs are off on Haswell in each storage, on the golden inputs, as shares of the tolerance."""
     if load_target(UNPROTECTED).lacks(detect()):
         return {"reason": "this machine has no VNNI, so it cannot make the right outputs of 8-bit weights"}
@@ -135,7 +135,7 @@ def _classifier(one: Processor, bundles: dict[tuple[str, str], Path], faults: li
     return found
 
 
-def _replay(one: Processor, model: Path, feeds: list[dict[str, Any]], kind: str) -> list[Any]:
+def _replay(one: EmulatedCPU, model: Path, feeds: list[dict[str, Any]], kind: str) -> list[Any]:
     """First output of each run of `model` on the emulated chip, without the runner's checks."""
     path = model.resolve()
     ended = run(one, [str(INSIDE), "--replay", str(path), kind, json.dumps(feeds)])

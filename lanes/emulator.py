@@ -1,4 +1,4 @@
-"""Running a program on a processor that is not here, watching which of its instructions come up, and saying how it ended."""
+"""Running a program on a CPU that is not here, watching which of its instructions come up, and saying how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from threading import Thread, Timer
 
 from edgekit.errors import CheckFailed
 
-__all__ = ["Ended", "Processor", "ended_well", "run", "stop"]
+__all__ = ["Ended", "EmulatedCPU", "ended_well", "run", "stop"]
 
 SECONDS = 900
 """Longest time for one program; tens of times what any takes on an idle machine."""
@@ -30,8 +30,8 @@ RUNNING: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
-class Processor:
-    """A processor as qemu-user emulates it, and the Python that runs on it."""
+class EmulatedCPU:
+    """A CPU as qemu-user emulates it, and the Python that runs on it."""
 
     cpu: str
     """As qemu names it: cortex-a72."""
@@ -65,19 +65,19 @@ class Ended:
 
 
 def run(
-    processor: Processor, arguments: Sequence[str], *, watch: bool = False, line: Callable[[str], None] | None = None
+    chip: EmulatedCPU, arguments: Sequence[str], *, watch: bool = False, line: Callable[[str], None] | None = None
 ) -> Ended:
-    """Run `python arguments` on `processor`; `line` is called with each line of its output as it comes."""
+    """Run `python arguments` on `chip`; `line` is called with each line of its output as it comes."""
     met: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as scratch, (Path(scratch) / "errors").open("w+", errors="replace") as errors:
         log = Path(scratch) / "in_asm" if watch else None
         if log:
             os.mkfifo(log)
-            reader = Thread(target=_count, args=(log, WATCHED[processor.arch], met), daemon=True)
+            reader = Thread(target=_count, args=(log, WATCHED[chip.arch], met), daemon=True)
             reader.start()
         environment = {"PATH": os.environ.get("PATH", ""), "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "TMPDIR": scratch}
         started = subprocess.Popen(
-            processor.command(arguments, log), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            chip.command(arguments, log), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=errors, text=True,
         )  # fmt: skip
         shown = []
@@ -112,23 +112,23 @@ def stop() -> None:
         process.kill()
 
 
-def ended_well(ended: Ended, processor: Processor, expected: int = 0) -> Ended:
+def ended_well(ended: Ended, chip: EmulatedCPU, expected: int = 0) -> Ended:
     """`ended`, where its exit code is `expected`.
 
     Raises:
-        CheckFailed: it is not; of an instruction that the processor lacks, with that said.
+        CheckFailed: it is not; of an instruction that the CPU lacks, with that said.
     """
     if ended.code == expected:
         return ended
     last = ended.err.strip().splitlines()[-5:]
     if ended.code == 128 + signal.SIGILL:
         raise CheckFailed(
-            f"{processor.cpu} met an instruction that it does not have (SIGILL)", where="lanes", faults=last,
+            f"{chip.cpu} met an instruction that it does not have (SIGILL)", where="lanes", faults=last,
             fix="this build of onnxruntime or numpy needs a newer instruction set: use a wheel for this chip",
         )  # fmt: skip
     if ended.code == 128 + signal.SIGKILL:
-        raise CheckFailed(f"{processor.cpu}: killed, by lack of memory or after {SECONDS} s", where="lanes", faults=last)
-    raise CheckFailed(f"{processor.cpu}: ended with {ended.code} instead of {expected}", where="lanes", faults=last)
+        raise CheckFailed(f"{chip.cpu}: killed, by lack of memory or after {SECONDS} s", where="lanes", faults=last)
+    raise CheckFailed(f"{chip.cpu}: ended with {ended.code} instead of {expected}", where="lanes", faults=last)
 
 
 def _count(log: Path, names: Sequence[str], met: Counter[str]) -> None:

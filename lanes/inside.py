@@ -1,4 +1,4 @@
-"""What runs inside the emulated processor: `python inside.py RUNNER BUNDLE...` prints one JSON line a bundle.
+"""What runs inside the emulated CPU: `python inside.py RUNNER BUNDLE...` prints one JSON line a bundle.
 
 It needs what a device has: Python, numpy, onnxruntime, tokenizers and the runner. Each bundle is verified by the runner's own
 code, in one process for all of them, as an emulated interpreter takes seconds to start; then a profiled session tells which

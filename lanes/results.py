@@ -16,20 +16,20 @@ SCHEMA = 1
 HEAD = """# Bundles on instruction sets that are not here
 
 Written by `make test-arm64 RECORD=1` and `make test-avx2 RECORD=1` into [results.json](results.json), which holds every figure of
-this page. Each lane makes a small bundle of every task by the recipes' own way and verifies it with the runner on processors
+this page. Each lane makes a small bundle of every task by the recipes' own way and verifies it with the runner on CPUs
 that qemu-user emulates: right results and the choice of kernels are real, times of a model are not and none is reported.
 
 A golden input passes where its outputs are within the bundle's tolerance, a share of the outputs' own spread that the target
 sets; "largest" is the largest difference found, as a share of that tolerance. "Refused" counts bundles that ask for instructions
-which the processor lacks and were refused for it. The operators' kernels that ran are those of the bundle's audit wherever one
-was verified, or the lane fails; so it does where a processor's own instructions do not come up or newer ones do: sadalp and
+which the CPU lacks and were refused for it. The operators' kernels that ran are those of the bundle's audit wherever one
+was verified, or the lane fails; so it does where a CPU's own instructions do not come up or newer ones do: sadalp and
 uadalp are NEON's, sdot and udot dot product's, smmla and ummla i8mm's, bfmmla bf16's, smopa SME's; vpmaddubsw is what x86 has
 without VNNI.
 """
 
 
 def document(
-    lane: str, processors: list[dict[str, Any]], seconds: dict[str, float], places: list[Place], **more: Any
+    lane: str, cpus: list[dict[str, Any]], seconds: dict[str, float], places: list[Place], **more: Any
 ) -> dict[str, Any]:
     """The result of one lane: versions and sha256 sums of all it ran on, seconds by step, and a cell for each bundle."""
     return {
@@ -38,20 +38,20 @@ def document(
         "versions": {name: metadata.version(name) for name in ("edgekit", "numpy", "onnxruntime", "tokenizers")},
         "packages": [package for place in places for package in place.record["packages"]],
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "processors": [
-            {name: value for name, value in one.items() if name != "faults"} for one in processors
+        "cpus": [
+            {name: value for name, value in one.items() if name != "faults"} for one in cpus
         ],
         **more,
     }  # fmt: skip
 
 
 def summary(found: dict[str, Any]) -> list[str]:
-    """Lines of a table: golden inputs passed by processor and task, with the largest difference."""
+    """Lines of a table: golden inputs passed by CPU and task, with the largest difference."""
     lines = [
-        "| processor | task | bundles for | golden inputs passed | largest | refused |",
+        "| CPU | task | bundles for | golden inputs passed | largest | refused |",
         "|---|---|---|---:|---:|---:|",
     ]
-    for one in found["processors"]:
+    for one in found["cpus"]:
         for case in dict.fromkeys(cell["case"] for cell in one["cells"]):
             cells = [cell for cell in one["cells"] if cell["case"] == case]
             passed = [cell for cell in cells if not cell["exit_code"]]
@@ -68,21 +68,21 @@ def page(every: dict[str, Any]) -> str:
     """The page of all lanes' documents."""
     parts = [HEAD]
     for name, found in every.items():
-        golden = sum(cell["golden"] for one in found["processors"] for cell in one["cells"] if not cell["exit_code"])
-        cases = {cell["case"] for one in found["processors"] for cell in one["cells"]}
-        seconds = ", ".join(f"{step} {value:.0f} s" for step, value in found["seconds"].items() if step != "processor")
-        busy = f"; {found['seconds']['processor']:.0f} s of processor time" if "processor" in found["seconds"] else ""
+        golden = sum(cell["golden"] for one in found["cpus"] for cell in one["cells"] if not cell["exit_code"])
+        cases = {cell["case"] for one in found["cpus"] for cell in one["cells"]}
+        seconds = ", ".join(f"{step} {value:.0f} s" for step, value in found["seconds"].items() if step != "cpu")
+        busy = f"; {found['seconds']['cpu']:.0f} s of CPU time" if "cpu" in found["seconds"] else ""
         versions = ", ".join(f"{tool} {version}" for tool, version in found["versions"].items())
         qemu = next(item["version"] for item in found["packages"] if item["package"] == "qemu-user")
         parts += [
-            (f"\n## {name}\n\n{golden} golden inputs passed: {len(cases)} models on {len(found['processors'])} processors. "
+            (f"\n## {name}\n\n{golden} golden inputs passed: {len(cases)} models on {len(found['cpus'])} CPUs. "
             f"Time on this machine, which others share: {seconds}{busy}. {versions}, qemu-user {qemu}.\n\n"),
             "\n".join(summary(found)),
-            "\n\n| processor | instructions of byte products met in the code that ran |\n|---|---|",
-            *(f"\n| {one['cpu']} | {', '.join(f'{item} {count}' for item, count in one['instructions'].items())} |" for one in found["processors"]),
+            "\n\n| CPU | instructions of byte products met in the code that ran |\n|---|---|",
+            *(f"\n| {one['cpu']} | {', '.join(f'{item} {count}' for item, count in one['instructions'].items())} |" for one in found["cpus"]),
             "\n",
         ]  # fmt: skip
-        for one in found["processors"]:
+        for one in found["cpus"]:
             parts += _saturation(one)
     return "".join(parts)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import CheckFailed
-from lanes.emulator import Ended, Processor, ended_well, run, stop
+from lanes.emulator import EmulatedCPU, Ended, ended_well, run, stop
 from tests.waiting import PATIENCE_SECONDS
 
 STAND_IN = """#!/bin/sh
@@ -29,34 +29,34 @@ exec "$@"
 
 
 @pytest.fixture
-def chip(tmp_path: Path) -> Processor:
+def chip(tmp_path: Path) -> EmulatedCPU:
     (tmp_path / "qemu").write_text(STAND_IN)
     (tmp_path / "qemu").chmod(0o755)
-    return Processor("cortex-a76", "aarch64", tmp_path / "qemu", Path(sys.executable), tmp_path, tmp_path / "site")
+    return EmulatedCPU("cortex-a76", "aarch64", tmp_path / "qemu", Path(sys.executable), tmp_path, tmp_path / "site")
 
 
-def test_the_command_is_an_argument_vector(chip: Processor) -> None:
+def test_the_command_is_an_argument_vector(chip: EmulatedCPU) -> None:
     words = chip.command(["-c", "pass"], Path("log"))
     assert words[1:3] == ["-cpu", "cortex-a76"] and words[-2:] == ["-c", "pass"] and "in_asm" in words
     assert f"PYTHONPATH={chip.site}" in words
 
 
-def test_lines_come_and_instructions_are_counted(chip: Processor) -> None:
+def test_lines_come_and_instructions_are_counted(chip: EmulatedCPU) -> None:
     lines: list[str] = []
     ended = run(chip, ["-c", "print(1); print(2)"], watch=True, line=lines.append)
     assert lines == ["1\n", "2\n"] and ended == Ended(0, "1\n2\n", "", {"udot": 1})
     assert ended_well(ended, chip) is ended
 
 
-def test_nobody_watches_unasked(chip: Processor) -> None:
+def test_nobody_watches_unasked(chip: EmulatedCPU) -> None:
     assert run(chip, ["-c", "pass"]).met == {}
 
 
-def test_a_program_that_never_starts_is_no_trap(chip: Processor) -> None:
-    chip.emulator.write_text("#!/bin/sh\necho no such processor >&2\nexit 1\n")
+def test_a_program_that_never_starts_is_no_trap(chip: EmulatedCPU) -> None:
+    chip.emulator.write_text("#!/bin/sh\necho no such CPU >&2\nexit 1\n")
     ended = run(chip, ["-c", "pass"], watch=True)
     assert ended.code == 1 and ended.met == {}
-    with pytest.raises(CheckFailed, match="ended with 1 instead of 0\n  - no such processor"):
+    with pytest.raises(CheckFailed, match="ended with 1 instead of 0\n  - no such CPU"):
         ended_well(ended, chip)
 
 
@@ -69,16 +69,16 @@ def test_a_program_that_never_starts_is_no_trap(chip: Processor) -> None:
         ("raise SystemExit(3)", "ended with 3 instead of 0"),
     ],
 )
-def test_ends_are_told_in_words(chip: Processor, code: str, says: str) -> None:
+def test_ends_are_told_in_words(chip: EmulatedCPU, code: str, says: str) -> None:
     with pytest.raises(CheckFailed, match=says):
         ended_well(run(chip, ["-c", code]), chip)
 
 
-def test_an_expected_refusal_is_fine(chip: Processor) -> None:
+def test_an_expected_refusal_is_fine(chip: EmulatedCPU) -> None:
     assert ended_well(run(chip, ["-c", "raise SystemExit(3)"]), chip, 3).code == 3
 
 
-def test_what_runs_can_be_stopped_from_another_thread(chip: Processor) -> None:
+def test_what_runs_can_be_stopped_from_another_thread(chip: EmulatedCPU) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(run, chip, ["-c", "import time; print(1, flush=True); time.sleep(600)"], line=lambda text: stop())
         assert waiting.result(timeout=PATIENCE_SECONDS).code == 137

@@ -94,7 +94,7 @@ def test_an_unknown_lane_is_bad_usage() -> None:
     assert ended.value.code == 2
 
 
-def test_a_processor_must_refuse_what_it_lacks(tmp_path: Path) -> None:
+def test_a_cpu_must_refuse_what_it_lacks(tmp_path: Path) -> None:
     refused = {"exit_code": 3, "text": "bundle: this chip lacks i8mm"}
     assert arm64._faults(refused, "cortex-a72", "arm64-i8mm", tmp_path) == []
     assert arm64._faults({"exit_code": 0}, "cortex-a72", "arm64-i8mm", tmp_path) == ["not refused: verified"]
@@ -109,9 +109,9 @@ def test_kernels_must_be_the_audits(tmp_path: Path) -> None:
     assert "instead of the audit's" in fault
 
 
-def test_instructions_must_be_the_processors() -> None:
+def test_instructions_must_be_the_cpus() -> None:
     assert arm64._kernel_faults("cortex-a76", {"udot": 40}) == []
-    assert arm64._kernel_faults("cortex-a76", {"udot": 40, "ummla": 2}) == ["ummla came up, which this processor lacks"]
+    assert arm64._kernel_faults("cortex-a76", {"udot": 40, "ummla": 2}) == ["ummla came up, which this CPU lacks"]
     assert arm64._kernel_faults("cortex-a72", {}) == ["no sadalp came up"]
 
 

@@ -23,7 +23,7 @@ FOUND: dict[str, Any] = {
     "versions": {"onnxruntime": "1.32.0"},
     "packages": [{"package": "qemu-user", "version": "10.0", "architecture": "amd64", "sha256": "0"}],
     "seconds": {"fetch": 12.3, "all": 100.0},
-    "processors": [
+    "cpus": [
         {
             "cpu": "cortex-a76",
             "instructions": {"udot": 7},
@@ -37,7 +37,7 @@ FOUND: dict[str, Any] = {
 }
 
 
-def test_a_line_sums_up_a_task_on_a_processor() -> None:
+def test_a_line_sums_up_a_task_on_a_cpu() -> None:
     assert summary(FOUND)[2:] == ["| cortex-a76 | text-classification | arm64-neon, arm64-dotprod | 64 of 64 | 30.0% | 1 |"]
 
 
