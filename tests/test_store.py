@@ -20,7 +20,7 @@ from edgekit.errors import NotPossibleHere
 from edgekit.pipeline.execute import run_stages
 from edgekit.progress import Show
 from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, write_atomically
-from tests.waiting import PATIENCE_SECONDS, wait_for
+from tests.waiting import PATIENCE_SECONDS, files_at, wait_for
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -141,7 +141,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     slow = Stage("slow", "slow", lambda context: {})
     for attempt in range(12):
         process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)])
-        wait_for(lambda: process.poll() is not None or len(list(tmp_path.rglob("[0-9][0-9]"))) > 2 * attempt)  # noqa: B023
+        wait_for(lambda: process.poll() is not None or len(files_at(f"{tmp_path}/store/slow/*/scratch/*")) > 2 * attempt)  # noqa: B023
         process.send_signal(signal.SIGKILL)
         process.wait()
         found, corrupt = find(tmp_path, slow)

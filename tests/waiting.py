@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Callable
 
-__all__ = ["PATIENCE_SECONDS", "wait_for"]
+__all__ = ["PATIENCE_SECONDS", "files_at", "wait_for"]
 
 PATIENCE_SECONDS = 120.0
 """After so long it will not come to be, on however busy a machine."""
@@ -17,3 +18,8 @@ def wait_for(condition: Callable[[], bool], what: str = "it did not come to be")
     while not condition():
         assert time.monotonic() < until, what
         time.sleep(0.01)
+
+
+def files_at(pattern: str) -> list[str]:
+    """What matches `pattern` just now, while others make and remove files there; `Path.glob` raises over a folder that goes meanwhile."""
+    return glob.glob(pattern)  # noqa: PTH207

@@ -20,7 +20,7 @@ from edgekit.config.target import load_target
 from edgekit.host import detect
 from tests.conftest import PYTHONPATH
 from tests.report.made_up import write_result
-from tests.waiting import wait_for
+from tests.waiting import files_at, wait_for
 
 HERE = "x86-avx2" if detect().arch == "x86_64" else "arm64-neon"
 THERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
@@ -357,7 +357,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place:
         process = subprocess.Popen(
             command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL
         )
-        wait_for(lambda: process.poll() is not None or len(list((tmp_path / "build").rglob("stage.json"))) >= stages)  # noqa: B023
+        wait_for(lambda: process.poll() is not None or len(files_at(f"{tmp_path}/build/store/*/*/stage.json")) >= stages)  # noqa: B023
         assert process.poll() is None, "it ended before it was killed"
         process.send_signal(signal.SIGKILL)
         process.wait()

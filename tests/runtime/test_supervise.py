@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,11 @@ def test_a_real_ctrl_c_leaves_no_process_behind(tmp_path: Path, variant: tuple[P
 
     def under_way() -> bool:
         """A child measures, and the parent sleeps until it ends: a signal within the start of a process would be another test."""
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        measuring[:] = [int(pid) for pid in children if b"bench.measure" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        measuring.clear()
+        for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split():
+            with suppress(OSError):  # it may have ended since
+                if b"bench.measure" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    measuring.append(int(pid))
         return bool(measuring) and Path(f"/proc/{parent.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
     wait_for(under_way)
