@@ -35,6 +35,12 @@ MODEL_FILES = ("config.json", "edgekit.json", *TOKENIZER_FILES, *LEGACY_TOKENS, 
 """The files of a checkpoint besides its weights and those of sentence-transformers and of slow tokenizers."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""
+AUTO_PEFT = {
+    "SEQ_CLS": "AutoPeftModelForSequenceClassification", "TOKEN_CLS": "AutoPeftModelForTokenClassification",
+    "QUESTION_ANS": "AutoPeftModelForQuestionAnswering", "CAUSAL_LM": "AutoPeftModelForCausalLM",
+    "FEATURE_EXTRACTION": "AutoPeftModelForFeatureExtraction",
+}  # fmt: skip
+"""What an adapter's configuration calls its task -> peft's class that loads it with its base."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights that are read."""
 PACKED = (
@@ -115,13 +121,15 @@ def vocabulary_of(folder: Path) -> str | None:
 
 
 def _refuse_adapter(folder: Path) -> None:
-    """Say what an adapter's folder is, and whose. transformers would load its base even where whole weights lie beside it."""
-    base = read_json(folder / ADAPTER).get("base_model_name_or_path")
+    """Say what an adapter's folder is, of what kind and whose. transformers would load its base even where whole weights lie beside it."""
+    settings = read_json(folder / ADAPTER)
+    base, kind = settings.get("base_model_name_or_path"), settings.get("peft_type")
     of = f" of {base}" if isinstance(base, str) and base else ""
     raise BadInput(
-        f"an adapter{of} ({ADAPTER}), which is no model by itself",
+        f"an adapter{of} ({ADAPTER}{f', {kind}' if isinstance(kind, str) else ''}), which is no model by itself",
         where=str(folder),
-        fix="merge it into its base (peft: merge_and_unload, then save_pretrained) and name the folder that this writes",
+        fix=f"merge it into its base and name the folder that this writes: peft.{AUTO_PEFT.get(str(settings.get('task_type')), 'AutoPeftModel')}"
+        ".from_pretrained(folder).merge_and_unload().save_pretrained(merged), and the tokenizer's files beside it",
     )
 
 

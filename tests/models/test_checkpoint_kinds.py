@@ -76,11 +76,11 @@ def test_a_configuration_that_quantizes_on_loading(copy: Path) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_adapter_is_called_one_and_names_its_base(copy: Path, whole: bool) -> None:
-    edited(copy / "adapter_config.json", base_model_name_or_path="owner/base", peft_type="LORA")
+    edited(copy / "adapter_config.json", base_model_name_or_path="owner/base", peft_type="LORA", task_type="SEQ_CLS")
     if not whole:
         for name in ("config.json", "model.safetensors"):
             (copy / name).unlink()
-    with pytest.raises(BadInput, match=r"an adapter of owner/base \(adapter_config.json\)") as fault:
+    with pytest.raises(BadInput, match=r"an adapter of owner/base \(adapter_config.json, LORA\)") as fault:
         digest(copy)
     assert "merge_and_unload" in fault.value.text()
 
