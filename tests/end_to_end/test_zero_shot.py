@@ -14,6 +14,7 @@ from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.heads import head_of
 from edgekit.plan.make import make_plan
+from edgekit.runtime.bench.measure import measure
 from edgekit.runtime.bundle.verify import verify
 from tests.runtime.serve.serving import served
 from tests.tiny_heads import MAX_LENGTH, SHRUNK, TEXTS, eager_answers, export, made_model, recipe, sentence, write_rows
@@ -114,6 +115,18 @@ def test_inputs_that_cannot_be_asked(made: Any, item: Any, says: str) -> None:
     with pytest.raises(BadInput) as caught:
         made.bundle(item)
     assert says in caught.value.text()
+
+
+def test_it_can_be_measured(made: Any, tmp_path: Path) -> None:
+    """A benchmark's process knows no names of outputs, and an answer wants one of entailment."""
+    items = tmp_path / "items.jsonl"
+    items.write_text("".join(json.dumps(asked(text)) + "\n" for text in TEXTS[:4]))
+    spec = {
+        "kind": "onnx", "folder": str(made.folder / "variants" / "bundle"), "model": "model.onnx", "items": str(items),
+        "task": "zero-shot-classification", "max_length": MAX_LENGTH, "provider": "CPUExecutionProvider", "threads": 1,
+        "session_config": {}, "seconds": 0.01, "min_runs": 5, "max_warmup_seconds": 0.01, "seed": 7, "scenarios": ["real"],
+    }  # fmt: skip
+    assert measure(spec)["phases"]["postprocess_ms"] > 0
 
 
 def test_over_http(made: Any) -> None:

@@ -28,12 +28,22 @@ class Cell:
 TASKS = {
     "text-classification": "AutoModelForSequenceClassification",
     "multi-label-classification": "AutoModelForSequenceClassification",
+    "text-regression": "AutoModelForSequenceClassification",
+    "text-ranking": "AutoModelForSequenceClassification",
+    "zero-shot-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
     "feature-extraction": "AutoModel",
 }
 LABELS = ["Billing", "weather", "Other things"]
 BIO = ["O", "B-LOC", "I-LOC"]
+OUTPUTS = {
+    "token-classification": BIO,
+    "text-regression": ["LABEL_0"],
+    "text-ranking": ["LABEL_0"],
+    "zero-shot-classification": ["entailment", "neutral", "contradiction"],
+}
+"""Names of a model's outputs, where they are not `LABELS`."""
 
 
 def rows_of(task: str, labels: list[str]) -> list[dict[str, Any]]:
@@ -50,6 +60,11 @@ def rows_of(task: str, labels: list[str]) -> list[dict[str, Any]]:
             )
         elif task == "feature-extraction":
             rows.append({"sentence1": text, "sentence2": CORPUS[number % 7], "score": float(number % 5)})
+        elif task == "text-regression":
+            rows.append({"text": text, "label": float(number % 5)})
+        elif task == "text-ranking":
+            passages = [CORPUS[number % 7], CORPUS[(number + 3) % 7]]
+            rows.append({"query": text, "passages": passages, "relevance": [number % 2, 1]})
         elif task == "multi-label-classification":
             rows.append({"text": text, "label": labels[: number // 3 % (len(labels) + 1)]})
         else:
@@ -60,14 +75,16 @@ def rows_of(task: str, labels: list[str]) -> list[dict[str, Any]]:
 def of_task(family: str, task: str, *, labels: list[str] | None = None, more: str = "", **options: Any) -> Make:
     """An encoder with the task's head."""
     if labels is None:
-        labels = BIO if task == "token-classification" else LABELS if "classification" in task else []
+        labels = OUTPUTS.get(task, LABELS if "classification" in task else [])
     if task == "multi-label-classification":
         options["problem_type"] = "multi_label_classification"
+    if task == "text-regression":
+        options["problem_type"] = "regression"
 
     def make(folder: Path) -> Path:
         encoder(family, folder / "model", auto=TASKS[task], labels=labels, **options)
         write_rows(folder, rows_of(task, labels or ["a"]))
-        return recipe(folder, task, more=more, longest=48 if task == "question-answering" else 24)
+        return recipe(folder, task, more=more, longest=48 if task in ("question-answering", "zero-shot-classification") else 24)
 
     return make
 

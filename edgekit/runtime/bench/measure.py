@@ -104,7 +104,9 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     started = _now()
     prepared = [task.prepare(tokenise, item) for item in chosen]
     phases["tokenise_ms"] = _since(started) / len(prepared)
-    count = outputs[0].shape[-1]  # names are made up: how long an answer takes does not depend on them, but zero-shot looks for this one
+    count = outputs[0].shape[
+        -1
+    ]  # names are made up: how long an answer takes does not depend on them, but zero-shot looks for this one
     asked = Asked(["entailment", *map(str, range(1, count))], item=first)
     started = _now()
     for _ in range(50):
