@@ -35,7 +35,7 @@ from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
-from edgekit.models.tensor_names import RENAMED, named_now
+from edgekit.models.tensor_names import PRETRAINING_HEADS, RENAMED, named_now
 from edgekit.models.tokens import cuts_left, token_ids, with_side
 
 if TYPE_CHECKING:
@@ -262,8 +262,16 @@ def _fill(model: PreTrainedModel, tensors: Tensors, *, fresh: bool) -> None:
         prefix = f"{base}."
         encoder = {name.removeprefix(prefix): stored for name, stored in stored_as.items() if name.startswith(prefix)}
         stored_as = encoder or stored_as
+    elif not fresh and not any(name.startswith(f"{base}.") for name in stored_as):  # its encoder saved as one without a head is
+        stored_as = {f"{base}.{name}" if f"{base}.{name}" in state else name: stored for name, stored in stored_as.items()}
     if not any("pooler." in name for name in state):
         stored_as = {name: stored for name, stored in stored_as.items() if "pooler." not in name}
+    parts = {name.partition(".")[0] for name in state}
+    stored_as = {
+        name: stored
+        for name, stored in stored_as.items()
+        if name.partition(".")[0] in parts or not name.startswith(PRETRAINING_HEADS)
+    }
     absent: set[str] = set()  # tensors that need not be in the file
     if fresh and not bare:
         stored_as = _without_head(stored_as, base)

@@ -44,6 +44,32 @@ def test_norms_named_gamma_and_beta_as_in_the_first_bert(copy: Path) -> None:
         assert torch.equal(load(copy)(input_ids=IDS).logits, theirs)
 
 
+@pytest.mark.parametrize(
+    "kind", ["without the prefix of the encoder", "with the heads of pretraining", "with numbers of positions"]
+)
+def test_names_that_transformers_reads_or_leaves_out(copy: Path, kind: str) -> None:
+    state = load_file(copy / "model.safetensors")
+    if kind == "without the prefix of the encoder":
+        state = {name.removeprefix("bert."): tensor for name, tensor in state.items()}
+    elif kind == "with the heads of pretraining":
+        state |= {"cls.predictions.bias": torch.zeros(60), "cls.seq_relationship.weight": torch.zeros(2, 32)}
+    else:
+        state |= {"bert.embeddings.position_ids": torch.arange(32)[None]}
+    save_file({name: tensor.clone() for name, tensor in state.items()}, copy / "model.safetensors", metadata={"format": "pt"})
+    with torch.no_grad():
+        theirs = AutoModelForSequenceClassification.from_pretrained(copy).eval()(input_ids=IDS).logits
+        assert torch.equal(load(copy)(input_ids=IDS).logits, theirs)
+
+
+@pytest.mark.parametrize("part", ["pooler", "classifier", "layer.1.output"])
+def test_tensors_that_transformers_would_draw_at_random_are_missing(copy: Path, part: str) -> None:
+    state = {name: tensor for name, tensor in load_file(copy / "model.safetensors").items() if part not in name}
+    save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match="weights that cannot be used") as fault:
+        load(copy)
+    assert any(text.startswith("missing tensor") and part in text for text in fault.value.faults)
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_weights_of_half_the_bits_are_read_as_float32(copy: Path, kind: torch.dtype) -> None:
     state = {name: tensor.to(kind) for name, tensor in load_file(copy / "model.safetensors").items()}
