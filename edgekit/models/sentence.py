@@ -130,6 +130,8 @@ class Sentence:
     """Numbers of the embedding that are kept, the first ones, after all modules."""
     similarity: Similarity = "cosine"
     """How two embeddings are compared; one of `SIMILARITIES`."""
+    settings: str = TRANSFORMER
+    """The file that says `longest` and `lower_case`; one of `TRANSFORMERS`."""
 
     @property
     def unit(self) -> bool:
@@ -202,7 +204,7 @@ def read_sentence(folder: Path) -> tuple[Sentence | None, tuple[str, ...]]:
         module = _module(folder, kind, path, width, faults)
         modules += [module] if module is not None else []
         width = module.outputs if isinstance(module, Dense | LayerNorm) else width
-    lower, longest = _transformer(inner, faults)
+    lower, longest, named = _transformer(inner, faults)
     prompts, default, truncate, similarity = _settings(folder, faults)
     if excludes and any(prompts.values()):
         faults.append(
@@ -211,7 +213,7 @@ def read_sentence(folder: Path) -> tuple[Sentence | None, tuple[str, ...]]:
         )
     if faults:
         return None, tuple(faults)
-    return Sentence(poolings, tuple(modules), lower, longest, prompts, default, truncate, similarity), ()
+    return Sentence(poolings, tuple(modules), lower, longest, prompts, default, truncate, similarity, named), ()
 
 
 def _alone(folder: Path) -> list[str]:
@@ -303,8 +305,8 @@ def _layer_norm(document: Mapping[str, object], path: str, faults: list[str]) ->
     return LayerNorm(path, size)
 
 
-def _transformer(inner: Path, faults: list[str]) -> tuple[bool, int | None]:
-    """(whether texts are lower-cased, tokens that they are cut to) as the Transformer module's settings say."""
+def _transformer(inner: Path, faults: list[str]) -> tuple[bool, int | None, str]:
+    """(whether texts are lower-cased, tokens that they are cut to, the file that says so) of the Transformer module."""
     name = next((name for name in TRANSFORMERS if _read(inner / name)), TRANSFORMER)
     document = _read(inner / name, faults)
     longest, lower = document.get("max_seq_length"), document.get("do_lower_case", False)
@@ -336,7 +338,7 @@ def _transformer(inner: Path, faults: list[str]) -> tuple[bool, int | None]:
         for key, value in document.items()
         if key not in (*SETTINGS, *ARGUMENTS) and value not in (None, {}, [])
     ]
-    return lower is True, longest if type(longest) is int else None
+    return lower is True, longest if type(longest) is int else None, name
 
 
 def _settings(folder: Path, faults: list[str]) -> tuple[dict[str, str], str | None, int | None, Similarity]:

@@ -88,7 +88,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     longest, decided = original.longest, "transformers cuts this model's texts to {} (tokenizer_config.json, model_max_length)"
     if task.auto == "AutoModel" and original.sentence is not None and original.sentence.longest is not None:
         longest = original.sentence.longest
-        decided = "sentence-transformers cuts this model's texts to {} (sentence_bert_config.json, max_seq_length)"
+        decided = f"sentence-transformers cuts this model's texts to {{}} ({original.sentence.settings}, max_seq_length)"
     if longest is not None and recipe.model.max_length > longest:
         faults.append(
             f"model, max_length: {recipe.model.max_length} tokens, but {decided.format(longest)}; ask for {longest} or fewer, or correct "

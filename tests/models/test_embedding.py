@@ -167,6 +167,8 @@ def test_releases_before_2(transformer: Path, tmp_path: Path) -> None:
         st.Normalize(),
     ]
     old = as_before_2(write_sentences(transformer, tmp_path / "new", modules, do_lower_case=True), tmp_path / "old")
+    sentence, _ = read_sentence(old)
+    assert sentence is not None and sentence.settings == "sentence_roberta_config.json" and sentence.lower_case
     checkpoint = imported(old, tmp_path / "checkpoint")
     wanted = SentenceTransformer(str(old), device="cpu").encode(TEXTS)
     assert np.abs(eager(checkpoint, TEXTS) - wanted).max() <= 1e-4
