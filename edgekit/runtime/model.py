@@ -114,7 +114,8 @@ def _language(bundle: Bundle, session: Any, *, prefix_cache: bool) -> Model:
     if model.graph.vocabulary != manifest.vocabulary:
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))
-    return Model(bundle, session, Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False), model)
+    tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
+    return Model(bundle, session, tokenise, model)
 
 
 def _pairs(bundle: Bundle) -> bool | None:

@@ -71,6 +71,8 @@ class Tokeniser:
     """Whether a text that is too long loses its beginning instead of its end (transformers: truncation_side)."""
     prompts: Prompts = field(default_factory=Prompts)
     """What may be put before a text."""
+    cuts: bool = True
+    """Whether a text beyond the limit is cut; a language model's is given whole, and refused by who reads it."""
     marked: bool = True
     """Whether its tokens say which of them begin no word (WordPiece's ##), and words by themselves have the tokens that they have in a text."""
 
@@ -193,7 +195,7 @@ class Tokeniser:
 
     def _kept(self, encoding: Encoding) -> list[int] | None:
         """Indices of the tokens that fit; None where all do. Of two texts the longer one loses tokens first."""
-        if len(encoding) <= self.max_length:
+        if len(encoding) <= self.max_length or not self.cuts:
             return None
         part = _parts(encoding)
         counts = [int((part == side).sum()) for side in (0, 1)]
