@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import torch
-
 from edgekit.errors import BadInput
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 __all__ = ["ENCODERS", "KNOWN", "REFUSED", "Anatomy", "anatomy_of", "head_size_of", "layers_of", "sum_readers"]

@@ -10,6 +10,7 @@ from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_ro
 from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
+from edgekit.models.anatomy import ENCODERS
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
@@ -22,6 +23,13 @@ from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import encoder_task
 
 __all__ = ["ENCODER"]
+
+
+HEAD_MODULES = {
+    CLASSIFIER: ("classifier",), "AutoModelForTokenClassification": ("classifier",),
+    "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"),
+}  # fmt: skip
+"""transformers' class -> names of which its head has one, in every family here; a class without a head is not listed."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,22 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
     if tables and not task.supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
+    if original.architecture is not None and original.architecture not in ENCODERS:
+        faults.append(
+            f'model: config.json, model_type = "{original.architecture}": no encoder of this architecture is known here; use one of '
+            f"{', '.join(ENCODERS)}"
+        )
+    head = HEAD_MODULES.get(task.auto, ())
+    if (
+        not tables
+        and head
+        and original.modules is not None
+        and not any(name.split(".")[0] in head for name in original.modules)
+    ):
+        faults.append(
+            f"model: its weights have no head for {recipe.task} ({' or '.join(head)}); use a model that was trained for it, or train a head on "
+            "your rows with a [model.finetune] table"
+        )
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")

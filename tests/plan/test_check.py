@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from edgekit.config.quantize import Int8, WeightOnly
+from edgekit.config.recipe import Finetune
 from edgekit.config.target import load_target
 from edgekit.data.sources import SPLITS, Sources
 from edgekit.data.splits import prepare
@@ -114,7 +115,9 @@ def test_what_the_model_or_the_task_does_not_have(task: str, step: dict[str, Any
 
 def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
     name = "deberta.encoder.layer.0.attention.self.query_proj.weight"
-    save_file({name: np.zeros((4, 4), dtype=np.float32)}, tmp_path / "model.safetensors")
+    save_file(
+        {part: np.zeros((4, 4), dtype=np.float32) for part in (name, "classifier.weight")}, tmp_path / "model.safetensors"
+    )
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram", "vocab": []}}')
     (tmp_path / "config.json").write_text('{"hidden_size": 32, "intermediate_size": 50}')
     asked = recipe("text-classification", {**DISTILL, "lora": 2, "lora_targets": ["query"]}, VOCABULARY)
@@ -128,6 +131,18 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
     assert faults_in(sparse, str(tmp_path)) == [
         "compress 1, prune-unstructured: pattern 2:4 does not divide intermediate size of 50"
     ]
+
+
+def test_a_model_without_a_head_or_of_an_unknown_family(tmp_path: Path) -> None:
+    save_file({"bert.encoder.layer.0.output.dense.weight": np.zeros((4, 4), dtype=np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "camembert"}')
+    asked = recipe("text-classification")
+    named = asked.model.model_copy(update={"new": None, "id": "m"})
+    faults = faults_in(asked.model_copy(update={"model": named}), str(tmp_path))
+    assert any('model_type = "camembert": no encoder of this architecture' in fault and "roberta" in fault for fault in faults)
+    assert any("no head for text-classification (classifier)" in fault and "[model.finetune]" in fault for fault in faults)
+    trained = named.model_copy(update={"finetune": Finetune()})
+    assert not any("no head" in fault for fault in faults_in(asked.model_copy(update={"model": trained}), str(tmp_path)))
 
 
 def test_what_a_checkpoints_tokenizer_says_is_held_against_its_model(tmp_path: Path) -> None:

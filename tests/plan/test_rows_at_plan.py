@@ -26,7 +26,7 @@ def model_at(folder: Path, **config: Any) -> Path:
     document = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "num_hidden_layers": 1, **config}
     (folder / "config.json").write_text(json.dumps(document))
     (folder / "tokenizer.json").write_text("{}")
-    save_file({"x": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    save_file({"classifier.weight": np.zeros((2, 1), np.float32)}, folder / "model.safetensors")
     return folder
 
 

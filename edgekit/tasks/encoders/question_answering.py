@@ -163,7 +163,7 @@ def span_difference(ours: Mapping[str, Any], theirs: Spans) -> float:
 def asked(texts: Sequence[str], pairs: bool) -> list[JsonValue]:
     """Each text as a question about all texts together, beginning with the one after it."""
     return [
-        {"question": text[:40].strip() or "?", "context": " ".join((*texts[number + 1 :], *texts[:number]))[:2000]}
+        {"question": text[:40].strip() or "?", "context": " ".join((*texts[number + 1 :], *texts[:number]))[:600]}
         for number, text in enumerate(texts)
     ]
 
