@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from transformers import pipeline
 
 from edgekit.runtime.bundle.verify import verify
+from tests.runtime.serve.serving import served
 from tests.tiny_heads import MAX_LENGTH, SHRUNK, TEXTS, export, made_model, recipe, sentence, write_rows
 
 LABELS = ["toxic", "insult", "threat"]
@@ -63,3 +64,16 @@ def test_quality_is_scikit_learns(made: Any) -> None:
     quality = made.bundle.bundle.manifest.quality
     assert quality.metric == "micro F1" and quality.bundle == pytest.approx(f1_score(true, predicted, average="micro"))
     assert quality.beside["macro F1"].value == pytest.approx(f1_score(true, predicted, average="macro", zero_division=0))
+
+
+def test_over_http_all_labels_are_listed_with_whether_they_apply(made: Any) -> None:
+    with served(made.folder, "plain") as server:
+        status, found = server.infer(["ada went to paris", "the movie was bad"])
+        outputs = {one["name"]: (one["shape"], one["data"]) for one in found["outputs"]}
+        answer = made.bundle("ada went to paris", top_k=3)
+        assert status == 200 and [shape for shape, _ in outputs.values()] == [[2, 3]] * 3 + [[2]]
+        assert outputs["label"][1][:3] == [one["label"] for one in answer["scores"]]
+        assert outputs["applies"][1][:3] == [one in answer["labels"] for one in answer["scores"]]
+        status, found = server.infer(["ada"], parameters={"top_k": 1})  # all that a model of one label has
+        assert (status, found["outputs"][0]["shape"]) == (200, [1, 1])
+        assert found["outputs"][0]["data"] == [made.bundle("ada")["scores"][0]["label"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class Labels(TypedDict):
 
     labels: list[LabelScore]
     """Those that apply, the most probable first; none where no score reaches the bundle's threshold."""
-    scores: NotRequired[list[LabelScore]]
-    """The `top_k` most probable, whether they apply or not, where that is above 1."""
+    scores: list[LabelScore]
+    """The `top_k` most probable, whether they apply or not."""
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Labels:
@@ -39,15 +39,12 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> La
     order = np.argsort(-logits[0], kind="stable")
     threshold = USUAL if asked.threshold is None else asked.threshold
     every: list[LabelScore] = [{"label": asked.labels[index], "score": round(float(scores[index]), 6)} for index in order]
-    found: Labels = {"labels": every[: int((scores >= threshold).sum())]}
-    if asked.top_k > 1:
-        found["scores"] = every[: asked.top_k]
-    return found
+    return {"labels": every[: int((scores >= threshold).sum())], "scores": every[: max(1, asked.top_k)]}
 
 
 def line(answer: Labels) -> str:
     """The labels that apply and their scores; then the others where there are `scores`."""
-    others = [item for item in answer.get("scores", []) if item not in answer["labels"]]
+    others = [item for item in answer["scores"] if item not in answer["labels"]]
     applies, rest = (
         "  ".join(f"{item['label']} {item['score']:.3f}" for item in items) for items in (answer["labels"], others)
     )
