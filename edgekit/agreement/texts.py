@@ -30,7 +30,7 @@ TEXTS = (
     "  two spaces before and  between ",
     "tabs\tand\nlines\r\nof text",
     "non\u00a0breaking\u3000spaces\u2028here",
-    "word",
+    "a <pad> of [PAD] the <mask> [MASK] </s> <s> <unk> word",
     "a",
     "?!",
     "supercalifragilisticexpialidocious zzzzqqqq",

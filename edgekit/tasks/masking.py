@@ -2,8 +2,7 @@
 
 transformers 5 builds a padding mask from Range, GatherND, And, Where and Expand, for packed sequences and caches that an
 encoder on a device never has. A ready-made mask of shape (batch, 1, 1, sequence) is taken as it is and
-means the same. Likewise RoBERTa and MPNet count positions over the ids that are not padding, which costs seven nodes; where
-padding is on the right only, as here, real tokens have the positions first, first + 1, … anyway.
+means the same. RoBERTa and MPNet count positions over the ids that are not padding, a "<pad>" inside a text included; that is kept.
 """
 
 from __future__ import annotations
@@ -57,17 +56,22 @@ def mask_for(config: PreTrainedConfig) -> Callable[[torch.Tensor], Mask]:
 def arguments_for(config: PreTrainedConfig) -> Callable[[torch.Tensor, torch.Tensor], Arguments]:
     """The function from (ids, mask), int64 (b, s) each, padded on the right, to the keyword arguments of a model of `config`.
 
-    Same outputs for real tokens as from the ids and the mask alone, as long as no real token has the padding id.
+    Same outputs for real tokens as from the ids and the mask alone.
     """
     mask_of, first = mask_for(config), first_position(config)
     if first is None:
         return lambda ids, mask: {"input_ids": ids, "attention_mask": mask_of(mask)}
-    positions = torch.arange(first, config.max_position_embeddings)[None]
     return lambda ids, mask: {
         "input_ids": ids,
         "attention_mask": mask_of(mask),
-        "position_ids": positions.to(ids.device)[:, : ids.shape[1]],
+        "position_ids": _counted(ids, first - 1),
     }
+
+
+def _counted(ids: torch.Tensor, padding: int) -> torch.Tensor:
+    """Positions from beyond the padding id on, over the ids that are not it; its own is the padding id (fairseq, `make_positions`)."""
+    real = (ids != padding).to(torch.int64)
+    return torch.cumsum(real, dim=1) * real + padding
 
 
 def _unchanged(mask: torch.Tensor) -> Mask:
