@@ -97,7 +97,8 @@ class Model(Strict):
     finetune: Finetune | None = None
     """Put a new head on the encoder `id` and train it here; for a model that was not trained for the task."""
     max_length: int = Field(128, ge=8, le=8192)
-    """Longest input in tokens; longer text is truncated, as it was in training."""
+    """Longest input in tokens; longer text is truncated, as it was in training. Without it, what the files of the model `id` say, at most 512
+    of an encoder and 2048 of a language model; 128 where they do not say or a model is trained from nothing."""
     licence: str = "unknown"
     """SPDX name of the weights' licence, for the model card."""
 

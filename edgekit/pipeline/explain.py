@@ -71,5 +71,6 @@ def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
         for item in plan.targets
     ]
     return {
-        "recipe": plan.name, "task": plan.recipe.task, "stages": list(stages.values()), "targets": planned, "notes": list(plan.notes),
+        "recipe": plan.name, "task": plan.recipe.task, "stages": list(stages.values()), "targets": planned,
+        "notes": [*filter(None, [plan.length_note]), *plan.notes],
     }  # fmt: skip

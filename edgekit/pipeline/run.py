@@ -76,6 +76,8 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     """
     host = detect()
     plan = make_plan(recipe, targets or [best_target(host).name], host)
+    if plan.length_note:
+        show.line(f"  {plan.length_note}")
     build.mkdir(parents=True, exist_ok=True)
     packs = [pack_stage(plan, item, host_facts(host)) for item in plan.targets]
     stages = {stage.key: stage for item, pack in zip(plan.targets, packs, strict=True) for stage in (*plan.stages(item), pack)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
-from edgekit.tasks import find_task
+from edgekit.tasks import Kind, find_task
 
 __all__ = [
     "task_of_head",
@@ -19,10 +19,15 @@ __all__ = [
     "digest_of",
     "facts_along",
     "original_facts",
+    "own_length",
 ]
 
 TASK_OF = {"labels": "multi-label-classification", "number": "text-regression"}
 """Kind of a head -> the task of a model with it that a recipe calls text-classification."""
+
+SHORTEST = 8
+MOST_UNASKED: dict[Kind, int] = {"encoder": 512, "decoder": 2048}
+"""Tokens of an input at most where a recipe does not say how many; longer ones cost memory that nobody asked for."""
 
 
 def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
@@ -90,3 +95,21 @@ def facts_along(recipe: Recipe, original: ModelFacts, checkpoints: Mapping[str, 
     for settings in recipe.compress:
         along.append(find_method(settings.method).transform(settings, along[-1], checkpoints))
     return along
+
+
+def own_length(recipe: Recipe, original: ModelFacts) -> tuple[Recipe, str | None]:
+    """`recipe`, with the length that its model cuts texts at where it asks for none, and what is said of that; itself where it does, where
+    it trains a model from nothing, and where nothing is known of the model."""
+    if recipe.model.id is None or "max_length" in recipe.model.model_fields_set:
+        return recipe, None
+    task = find_task(recipe.task)
+    sentence = original.sentence.longest if original.sentence is not None and task.auto == "AutoModel" else None
+    known = [length for length in (sentence, original.longest, original.positions) if length is not None]
+    if not known:
+        return recipe, None
+    length = max(SHORTEST, min(*known, MOST_UNASKED[task.kind]))
+    cut = " (it has more: ask for them with max_length)" if length < min(known) else ""
+    model = recipe.model.model_copy(update={"max_length": length})
+    return recipe.model_copy(
+        update={"model": model}
+    ), f"max_length = {length}, as the model's files say, since the recipe names none{cut}"

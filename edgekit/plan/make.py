@@ -13,7 +13,15 @@ from edgekit.data.splits import columns_there, look, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan.check import faults_of
-from edgekit.plan.facts import before_pruning, checkpoint_facts, checkpoint_locations, facts_along, original_facts, task_of_head
+from edgekit.plan.facts import (
+    before_pruning,
+    checkpoint_facts,
+    checkpoint_locations,
+    facts_along,
+    original_facts,
+    own_length,
+    task_of_head,
+)
 from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
@@ -52,7 +60,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     targets = [load_target(target) for target in target_names]
     source, source_model_digest = _source_model(recipe, path)
     facts = original_facts(recipe, source)
-    recipe = task_of_head(recipe, facts)
+    recipe, length_note = own_length(task_of_head(recipe, facts), facts)
     task = find_task(recipe.task)
     sources = sources_of(recipe.data, path.parent, recipe.seed)
     alone = bool(task.alone) and texts_alone(sources, task.columns)
@@ -97,7 +105,17 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         )
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
-    return Plan(name, recipe, lowering, rows, original, agreement, compressed, plans, notes=tuple(notes or ()))
+    return Plan(
+        name,
+        recipe,
+        lowering,
+        rows,
+        original,
+        agreement,
+        compressed,
+        plans,
+        notes=(*([length_note] if length_note else []), *(notes or ())),
+    )
 
 
 def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:

@@ -122,6 +122,8 @@ class Plan:
     targets: Sequence[TargetPlan]
     notes: Sequence[str] = ()
     """What was found out of the rows and how they are read, where they could be read already."""
+    length_note: str | None = None
+    """How long inputs may be, where the recipe does not say and the model's files do."""
 
     def stages(self, only: TargetPlan | None = None) -> list[Stage]:
         """All stages, each key once, after all of its inputs; those of the target `only`, if any."""

@@ -19,6 +19,7 @@ from edgekit.data.sources import SPLITS, Sources
 from edgekit.data.splits import prepare
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
+from edgekit.plan.facts import original_facts, own_length
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
 
@@ -308,3 +309,21 @@ def test_more_tokens_than_a_language_model_has_positions_for(tmp_path: Path) -> 
     assert "model, max_length: 65 tokens, but the model has positions for 64; ask for so many or fewer" in faults_in(
         recipe_model().model_validate(asked), str(tmp_path)
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "cut", "positions", "length"),
+    [({}, 24, 64, 24), ({}, None, 64, 64), ({}, None, 2048, 512), ({"max_length": 16}, 24, 64, 16), ({}, None, None, 128)],
+)
+def test_inputs_are_as_long_as_the_model_says(
+    asked: dict[str, int], cut: int | None, positions: int | None, length: int, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "bert"} | ({"max_position_embeddings": positions} if positions else {}))
+    )
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": cut} if cut else {}))
+    document = {"schema": 1, "task": "text-classification", "model": {"id": "m", **asked}, "data": {"builtin": "intents"}}
+    written = recipe_model().model_validate(document)
+    found, note = own_length(written, original_facts(written, str(tmp_path)))
+    assert found.model.max_length == length
+    assert (note is None) == (found is written) and (note is None or f"max_length = {length}" in note)
