@@ -109,7 +109,9 @@ def test_words_may_be_named(files: dict[str, Path]) -> None:
     tokenise = tokeniser(files, "RoBERTa")
     (named,), (listed,) = prepare(tokenise, {"words": ["we", "went"]}), prepare(tokenise, ["we", "went"])
     assert named.ids.tolist() == listed.ids.tolist()
-    for odd in ({"words": "we went"}, {"tokens": ["we"]}, {"words": ["we"], "text": "we"}, {}):
+    with pytest.raises(BadInput, match="words: words must be a list of texts, not str"):
+        prepare(tokenise, {"words": "we went"})
+    for odd in ({"tokens": ["we"]}, {"words": ["we"], "text": "we"}, {}):
         with pytest.raises(BadInput, match="neither a text nor words"):
             prepare(tokenise, odd)
     for empty in ({"words": []}, {"words": ["we", ""]}, {"words": ["we", 3]}):

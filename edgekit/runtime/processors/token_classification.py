@@ -52,11 +52,12 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """
     words = item
     if isinstance(item, dict):
-        words = item.get("words")
-        if set(item) != {"words"} or not isinstance(words, list):
-            raise BadInput(
-                f"neither a text nor words: {', '.join(map(repr, item))}", fix='give a text, or {"words": ["we", "went"]}'
-            )
+        fix = 'give a text, or {"words": ["we", "went"]}'
+        if set(item) != {"words"}:
+            raise BadInput(f"neither a text nor words: {', '.join(map(repr, item))}", fix=fix)
+        words = item["words"]
+        if not isinstance(words, list):
+            raise BadInput(f"words must be a list of texts, not {type(words).__name__}", where="words", fix=fix)
     return [tokenise.words(words) if isinstance(words, list) else tokenise.whole_words(words)]
 
 

@@ -152,8 +152,7 @@ class App:
         if language is not None and language.template is not None:
             routes["/v1/chat/completions"] = ("chat", "POST", partial(self._complete, chat=True))
         if path not in routes:
-            what = f"no such route; {manifest.name} is a {manifest.task} bundle"
-            raise Refusal(404, what, where=path[:100], fix="see /openapi.json for the routes")
+            raise _no_route(path, manifest.name, manifest.task)
         return routes[path]
 
     async def _live(self, request: Request) -> Response:
@@ -254,6 +253,19 @@ class App:
                     generated = int(made.piece.token is not None)
                     self.metrics.add(items=int(new), prompt=made.prompt_tokens if new else 0, generated=generated)
                 yield made
+
+
+def _no_route(path: str, name: str, task: str) -> Refusal:
+    """404 for `path`: another model, another version of it, or another route."""
+    base, _, rest = path[1:].partition("/models/")
+    asked, _, rest = rest.partition("/")
+    if base in ("v1", "v2") and asked not in ("", name):
+        return Refusal(404, f"no such model: {asked[:60]!r}", where=path[:100], fix=f"ask /{base}/models/{name}")
+    version = rest.removeprefix("versions/").partition("/")[0]
+    if base == "v2" and rest.startswith("versions/") and version not in ("", VERSION):
+        fix = f"leave it out, or ask /v2/models/{name}/versions/{VERSION}"
+        return Refusal(404, f"no such version of {name}: {version[:60]!r}", where=path[:100], fix=fix)
+    return Refusal(404, f"no such route; {name} is a {task} bundle", where=path[:100], fix="see /openapi.json for the routes")
 
 
 def _check_model(document: dict[str, object], model: Model) -> None:

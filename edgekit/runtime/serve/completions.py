@@ -123,8 +123,10 @@ def generate(language: LanguageModel, request: CompletionRequest) -> Steps[Promp
             for piece in language.stream(prompt, request.sampling):
                 yield PromptPiece(number, piece, count)
         except BadInput as fault:
-            where = "messages" if request.chat else f"prompt[{number}]"
-            raise Refusal(400, fault.what, where=fault.where or where, fix=fault.fix, faults=fault.faults) from None
+            where, fix = fault.where or ("messages" if request.chat else f"prompt[{number}]"), fault.fix
+            if language.template is not None and where == language.template.where:  # a file of the server
+                where, fix = "messages", "send messages that the model's chat template takes, or a prompt to /v1/completions"
+            raise Refusal(400, fault.what, where=where, fix=fix, faults=fault.faults) from None
 
 
 def _encoded(language: LanguageModel, prompt: Prompt) -> np.ndarray:

@@ -54,13 +54,9 @@ def openapi(model: Model, limits: Limits, *, any_dimensions: bool = False) -> Js
         embeddings = _embeddings(model, limits, any_dimensions)
         paths["/v1/embeddings"] = _post("Embeddings of texts.", embeddings, _embedded(name), v1=True)
     if task == "text-ranking":
-        rerank = _post(
-            "The order of documents, as Jina's and Cohere's clients ask for it.",
-            _rerank(name, limits),
-            _reranked(name),
-            v1=True,
-        )
-        paths["/v1/rerank"] = paths["/v2/rerank"] = rerank
+        for version, clients in ((1, "Jina's and Cohere's clients"), (2, "Cohere's later clients")):
+            what = f"The order of documents, as {clients} ask for it."
+            paths[f"/v{version}/rerank"] = _post(what, _rerank(name, limits), _reranked(name), v1=version == 1)
     if model.language is not None:
         made = _object(
             {"id": TEXT, "object": TEXT, "created": COUNT, "model": {"const": name}, "choices": _list(_ANY), "usage": _ANY}

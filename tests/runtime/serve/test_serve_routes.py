@@ -242,6 +242,38 @@ def test_conversations_where_jinja2_is_missing(writing: Server, monkeypatch: pyt
     assert status == 200
 
 
+def test_what_a_template_refuses_is_of_the_messages(writing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    language = writing.app.model.language
+    assert language is not None and language.template is not None
+    monkeypatch.setattr(language.template, "source", "{{ raise_exception('roles must alternate') }}")
+    messages = [{"role": "clown", "content": "the end"}]
+    asked = {"model": writing.name, "max_tokens": 4, "messages": messages}
+    status, _, found = writing.ask("POST", "/v1/chat/completions", asked)
+    assert (status, found["error"]["param"]) == (400, "messages")
+    assert "roles must alternate" in found["error"]["message"] and language.template.where not in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "what", "fix"),
+    [
+        ("/v2/models/other", "no such model: 'other'", "ask /v2/models/tiny-text-classification"),
+        ("/v2/models/other/infer", "no such model: 'other'", "ask /v2/models/tiny-text-classification"),
+        ("/v1/models/other", "no such model: 'other'", "ask /v1/models/tiny-text-classification"),
+        (
+            "/v2/models/tiny-text-classification/versions/2/infer",
+            "no such version of tiny-text-classification: '2'",
+            "versions/1",
+        ),
+        ("/v2/models/tiny-text-classification/explain", "no such route", "/openapi.json"),
+        ("/v2/models/", "no such route", "/openapi.json"),
+    ],
+)
+def test_another_model_is_said_to_be_missing(classifying: Server, path: str, what: str, fix: str) -> None:
+    status, _, found = classifying.ask("POST", path, {})
+    said = found["error"] if path.startswith("/v2") else found["error"]["message"]
+    assert status == 404 and what in said and fix in said
+
+
 def test_models_are_listed(writing: Server) -> None:
     _, _, found = writing.ask("GET", "/v1/models")
     assert [one["id"] for one in found["data"]] == [writing.name]
