@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["at_terminal", "read_items", "read_texts", "split_lines", "with_prompt"]
+__all__ = ["at_terminal", "numbered", "read_items", "read_texts", "split_lines", "with_prompt"]
 
 
 def at_terminal(stream: TextIO | None) -> bool:
@@ -55,6 +57,18 @@ def read_items(texts: list[str], *, fix: str | None = None) -> list[Any]:
         BadInput: such a text that is no JSON object.
     """
     return [_object(text, fix) if text.lstrip().startswith('{"') else text for text in texts]
+
+
+@contextmanager
+def numbered(number: int, count: int) -> Iterator[None]:
+    """Around the work on item `number`, from 0, of `count`: where there are several, a BadInput says which it is."""
+    try:
+        yield
+    except BadInput as fault:
+        if count == 1:
+            raise
+        where = f"item {number + 1} of {count}" + (f", {fault.where}" if fault.where else "")
+        raise BadInput(fault.what, where=where, fix=fault.fix, faults=fault.faults) from None
 
 
 def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:

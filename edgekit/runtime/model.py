@@ -11,6 +11,8 @@ import numpy as np
 
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.items import numbered
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.session import check_chip, check_ids, open_session
 from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
@@ -45,18 +47,22 @@ class Model:
             CheckFailed: the model gave no finite output.
         """
         alone = isinstance(items, str | bytes | dict)
-        if self.language is not None:
-            made = [self.language.answer(item).document() for item in ([items] if alone else items)]
-            return made[0] if alone else made
-        task = processor(self.bundle.manifest.task)
+        given = [items] if alone else list(items)
         answers = []
-        for item in [items] if alone else list(items):
-            windows = task.prepare(self.tokenise, item)
-            answer = task.answer(self.outputs(windows), windows, self.asked(item, top_k))
-            answers.append({**answer, "truncated": True} if any(one.truncated for one in windows) else answer)
-        if not answers:
+        for number, item in enumerate(given):
+            with numbered(number, len(given)):
+                answers.append(self._answer(item, top_k))
+        if not answers and self.language is None:
             raise BadInput("no text given")
         return answers[0] if alone else answers
+
+    def _answer(self, item: Any, top_k: int) -> JsonObject:
+        if self.language is not None:
+            return self.language.answer(item).document()
+        task = processor(self.bundle.manifest.task)
+        windows = task.prepare(self.tokenise, item)
+        answer = task.answer(self.outputs(windows), windows, self.asked(item, top_k))
+        return {**answer, "truncated": True} if any(one.truncated for one in windows) else answer
 
     def asked(self, item: object, top_k: int = 1) -> Asked:
         """What the answer to `item` depends on beside the outputs."""

@@ -98,8 +98,8 @@ class Tokeniser:
             BadInput: no words, or one that cannot be used.
         """
         if not words:
-            raise BadInput("no words given")
-        given = [checked(word) for word in words]
+            raise BadInput("no words given", where="words")
+        given = [checked(word, f"words[{number}]") for number, word in enumerate(words)]
         encoding = self.tokenizer.encode(given if self.marked else " ".join(given), is_pretokenized=self.marked)
         window = self._window(encoding, "", kept=self._kept(encoding))
         if not self.marked:
@@ -312,8 +312,8 @@ def _stretches(count: int, room: int, stride: int, *, left: bool) -> list[slice]
     ]
 
 
-def checked(text: object) -> str:
-    """`text` as a string, where a model can read it.
+def checked(text: object, where: str | None = None) -> str:
+    """`text` as a string, where a model can read it; `where`: which part of an input it is.
 
     Raises:
         BadInput: not text, not valid Unicode, empty, or longer than 4 million characters.
@@ -322,15 +322,15 @@ def checked(text: object) -> str:
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError as fault:
-            raise BadInput(f"text is not valid UTF-8: {fault}") from None
+            raise BadInput(f"text is not valid UTF-8: {fault}", where=where) from None
     if not isinstance(text, str):
-        raise BadInput(f"a text must be a string, not {type(text).__name__}")
+        raise BadInput(f"a text must be a string, not {type(text).__name__}", where=where)
     if len(text) > LONGEST_TEXT:
-        raise BadInput(f"a text of {len(text):,} characters is longer than {LONGEST_TEXT:,}")
+        raise BadInput(f"a text of {len(text):,} characters is longer than {LONGEST_TEXT:,}", where=where)
     if not text.strip():
-        raise BadInput("the text is empty", fix="give at least one word")
+        raise BadInput("the text is empty", where=where, fix="give at least one word")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise BadInput("text holds lone surrogates, which are not valid Unicode") from None
+        raise BadInput("text holds lone surrogates, which are not valid Unicode", where=where) from None
     return text

@@ -135,7 +135,13 @@ def test_rerank_over_http(made: Any) -> None:
                    for name, data in (("query", [item["query"]] * 3), ("passages", item["passages"]))]  # fmt: skip
         status, _, found = server.ask("POST", f"/v2/models/{server.name}/infer", {"inputs": tensors})
         assert status == 200 and found["outputs"][0]["data"] == pytest.approx(wanted["scores"])
+        for tensor, data in zip(tensors, (item["query"], json.dumps(item["passages"])), strict=True):
+            tensor |= {"shape": [1], "data": [data]}
+        status, _, found = server.ask("POST", f"/v2/models/{server.name}/infer", {"inputs": tensors})
+        assert status == 200 and found["outputs"][0]["data"] == pytest.approx(wanted["scores"])
         _, _, document = server.ask("GET", "/openapi.json")
+        faults = [document["paths"][f"/v{version}/rerank"]["post"]["responses"]["400"] for version in (1, 2)]
+        assert faults[0] != faults[1]
         assert {"/v1/rerank", "/v2/rerank"} <= set(document["paths"])
 
 

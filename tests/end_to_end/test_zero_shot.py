@@ -106,7 +106,9 @@ def test_the_plan_refuses_it_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        ("a", "an object"), ({"text": "a"}, "an object"), (asked("a", labels=[]), "no list of labels"), (asked("a", labels=[3]), "int"),
+        ("a", "an object"), ({"text": "a"}, "an object"), (asked("a", labels=[]), "no list of labels"),
+        (asked("a", labels=[3]), "labels[0]: a text must be a string, not int"),
+        (asked("a", labels='["food", "ada"]'), "labels: a text that begins as a list"),
         (asked("a", template="no place"), "one {}"), (asked("a", template="{} {}"), "one {}"), (asked("a", template="{:>9999}"), "one {}"),
         (asked("a", multi_label="yes"), "true or false"), (asked("a", labels=["food " * 40]), "no room"), (asked(""), "empty"),
     ],
@@ -132,17 +134,39 @@ def test_it_can_be_measured(made: Any, tmp_path: Path) -> None:
 def test_over_http(made: Any) -> None:
     with served(made.folder, "plain") as server:
 
-        def infer(labels: list[str]) -> tuple[int, Any]:
+        def infer(labels: list[str], **parameters: Any) -> tuple[int, Any]:
             tensors = [
                 {"name": name, "datatype": "BYTES", "shape": [2], "data": data}
                 for name, data in (("text", TEXTS[:2]), ("labels", labels))
             ]
-            status, _, found = server.ask("POST", f"/v2/models/{server.name}/infer", {"inputs": tensors})
+            status, _, found = server.ask(
+                "POST", f"/v2/models/{server.name}/infer", {"inputs": tensors, "parameters": parameters}
+            )
             return status, found
 
-        status, found = infer(["food, ada"] * 2)
-        first = made.bundle(asked(TEXTS[0], labels=["food", "ada"]))
-        assert status == 200 and found["outputs"][0]["shape"] == [2, 2]
-        assert found["outputs"][1]["data"][:2] == pytest.approx([one["score"] for one in first["scores"]])
-        status, found = infer(["food, ada", "food"])
-        assert status == 400 and "different lengths" in found["error"]
+        labels = ["food, drink", "ada"]
+        for more in ({}, {"multi_label": True}):
+            status, found = infer([json.dumps(labels)] * 2, **more)
+            first = made.bundle(asked(TEXTS[0], **more, labels=labels))
+            assert status == 200 and found["outputs"][0]["shape"] == [2, 2]
+            assert found["outputs"][0]["data"][:2] == [one["label"] for one in first["scores"]]
+            assert found["outputs"][1]["data"][:2] == pytest.approx([one["score"] for one in first["scores"]])
+        for given, says in (
+            (['["food", "ada"]', '["food"]'], "different lengths"), (["food, ada"] * 2, "labels[0]: not a JSON list of labels"),
+            (['["food"]', '["food", " "]'], "labels[1][1]: the text is empty"),
+        ):  # fmt: skip
+            status, found = infer(given)
+            assert status == 400 and says in found["error"]
+        status, found = infer(['["food"]'] * 2, multi_label="yes")
+        assert status == 400 and "multi_label is not true or false" in found["error"]
+        _, _, found = server.ask("GET", f"/v2/models/{server.name}")
+        assert [(one["name"], one.get("optional", False)) for one in found["inputs"]] == [
+            ("text", False), ("labels", False), ("template", True)
+        ]  # fmt: skip
+        _, _, document = server.ask("GET", "/openapi.json")
+        schema = document["paths"][f"/v2/models/{server.name}/infer"]["post"]["requestBody"]["content"]["application/json"][
+            "schema"
+        ]
+        assert schema["properties"]["parameters"]["properties"]["multi_label"] == {"type": "boolean"}
+        assert schema["properties"]["inputs"]["items"]["properties"]["name"]["enum"] == ["text", "labels", "template"]
+        assert schema["properties"]["inputs"]["minItems"] == 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.items import read_items, read_texts, split_lines
+from edgekit.runtime.items import numbered, read_items, read_texts, split_lines
 
 ENDS_OF_PYTHON = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 """Where `str.splitlines` splits beside line feeds and carriage returns."""
@@ -53,3 +53,13 @@ def test_json_and_text() -> None:
     assert read_items(["{a}", "[1]", ' {"text": "a"}']) == ["{a}", "[1]", {"text": "a"}]
     with pytest.raises(BadInput, match="begins as a JSON object"):
         read_items(['{"name": "Tom", "age":'])
+
+
+def test_a_fault_says_which_item_it_is_of() -> None:
+    for count, where in ((1, "words[1]"), (3, "item 2 of 3, words[1]")):
+        with pytest.raises(BadInput) as fault, numbered(1, count):
+            raise BadInput("the text is empty", where="words[1]", fix="give at least one word")
+        assert (fault.value.where, fault.value.fix) == (where, "give at least one word")
+    with pytest.raises(BadInput) as fault, numbered(0, 2):
+        raise BadInput("the text is empty")
+    assert fault.value.where == "item 1 of 2"

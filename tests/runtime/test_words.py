@@ -115,7 +115,7 @@ def test_words_may_be_named(files: dict[str, Path]) -> None:
         with pytest.raises(BadInput, match="neither a text nor words"):
             prepare(tokenise, odd)
     for empty in ({"words": []}, {"words": ["we", ""]}, {"words": ["we", 3]}):
-        with pytest.raises(BadInput):
+        with pytest.raises(BadInput, match="words" if not empty["words"] else r"words\[1\]: "):
             prepare(tokenise, empty)
 
 

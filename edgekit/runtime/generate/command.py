@@ -12,7 +12,7 @@ from edgekit.runtime.generate.answer import Answer, Piece, whole
 from edgekit.runtime.generate.chat import Message
 from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
-from edgekit.runtime.items import at_terminal, read_items
+from edgekit.runtime.items import at_terminal, numbered, read_items
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run_language", "talk"]
@@ -40,11 +40,13 @@ def run_language(
         talk(model, sampling, chat=chat)
         return []
     answers: list[JsonObject] = []
-    for item in read_items([*texts], fix="give --raw to have it continued as text") if chat else texts:
-        prompt = as_prompt(item, chat=chat)
-        if answers and not as_json:
-            print()
-        answer = _answer(model, prompt, sampling, show=not as_json)
+    items = read_items([*texts], fix="give --raw to have it continued as text") if chat else texts
+    for number, item in enumerate(items):
+        with numbered(number, len(items)):
+            prompt = as_prompt(item, chat=chat)
+            if answers and not as_json:
+                print()
+            answer = _answer(model, prompt, sampling, show=not as_json)
         answers.append(answer.document())
         if answer.ended == "interrupted":
             break

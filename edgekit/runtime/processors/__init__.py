@@ -91,6 +91,12 @@ class Processor(Generic[A]):
     """Whether an answer follows from the highest outputs of each window, or token, by itself."""
     texts: Callable[[bool | None], tuple[tuple[str, ...], tuple[str, ...]]] = one_text
     """Whether the model reads pairs of texts (None: either) -> names of texts that an input (must have, may have)."""
+    listed: tuple[str, ...] = ()
+    """Those that are lists of texts, which a request to a server holds as JSON."""
+    alone: tuple[str, ...] = ()
+    """Those of `listed` that may be one text as well: any that is no JSON list."""
+    flags: tuple[str, ...] = ()
+    """Parts of an input, beside its texts, that are true or false: parameters of a request to a server, for all of its inputs."""
     words: bool = False
     """Whether an input may be ready-made words, {"words": [...]}, instead of a text."""
 

@@ -33,7 +33,7 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
             fix='give the text alone, or {"text": "...", "prompt_name": "..."}',
         )
     prompt = tokenise.prompts.before(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
-    return [tokenise.text(prompt + checked(text))]
+    return [tokenise.text(prompt + checked(text, "text" if isinstance(item, dict) else None))]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Embedding:

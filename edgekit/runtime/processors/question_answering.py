@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax, trimmed
-from edgekit.runtime.tokenise import Tokeniser, Window
+from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
 __all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "Span", "SpanAnswer", "answer", "line", "prepare"]
 
@@ -53,7 +53,8 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """
     if not isinstance(item, dict) or not {"question", "context"} <= set(item):
         raise BadInput("question-answering reads an object", fix='give {"question": "...", "context": "..."}')
-    return tokenise.pair(item["question"], item["context"], min(STRIDE, tokenise.max_length // 4))
+    question, context = (checked(item[name], name) for name in ("question", "context"))
+    return tokenise.pair(question, context, min(STRIDE, tokenise.max_length // 4))
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> SpanAnswer:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
-from edgekit.runtime.tokenise import Tokeniser, Window
+from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
 __all__ = ["PROCESSOR", "Classification", "LabelScore", "answer", "line", "prepare"]
 
@@ -41,7 +41,7 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
         raise BadInput("this model reads one text", fix="give the text alone")
     if set(item) != {"text", "text_pair"}:
         raise BadInput(f"not a pair of texts: {', '.join(map(repr, item))}", fix='give {"text": "...", "text_pair": "..."}')
-    return [tokenise.both(item["text"], item["text_pair"])]
+    return [tokenise.both(*(checked(item[name], name) for name in ("text", "text_pair")))]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Classification:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, sigmoid
-from edgekit.runtime.tokenise import Tokeniser, Window
+from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
 __all__ = ["MOST_PASSAGES", "PROCESSOR", "Ranking", "answer", "line", "prepare"]
 
@@ -36,14 +36,18 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     fix = 'give {"query": "...", "passages": ["...", "..."]}'
     if not isinstance(item, dict) or set(item) != {"query", "passages"}:
         raise BadInput("text-ranking reads an object", fix=fix)
-    passages = [item["passages"]] if isinstance(item["passages"], str | bytes) else item["passages"]
+    query, passages = checked(item["query"], "query"), item["passages"]
+    if isinstance(passages, str | bytes):
+        return [tokenise.both(query, checked(passages, "passages"))]
     if not isinstance(passages, list) or not passages:
-        raise BadInput("no list of passages", fix=fix)
+        raise BadInput("no list of passages", where="passages", fix=fix)
     if len(passages) > MOST_PASSAGES:
         raise BadInput(
-            f"{len(passages):,} passages are more than {MOST_PASSAGES:,}", fix="ask for them in parts: scores stay the same"
+            f"{len(passages):,} passages are more than {MOST_PASSAGES:,}",
+            where="passages",
+            fix="ask for them in parts: scores stay the same",
         )
-    return [tokenise.both(item["query"], passage) for passage in passages]
+    return [tokenise.both(query, checked(passage, f"passages[{number}]")) for number, passage in enumerate(passages)]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Ranking:
@@ -76,4 +80,6 @@ PROCESSOR = Processor(
         TRUNCATED,
     ),
     texts=lambda pairs: (("query", "passages"), ()),
+    listed=("passages",),
+    alone=("passages",),
 )

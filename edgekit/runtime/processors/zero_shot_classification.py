@@ -38,7 +38,7 @@ class Scored(LabelScore):
 class Question:
     """An input, parsed."""
 
-    text: object
+    text: str
     labels: list[str]
     template: str
     multi_label: bool
@@ -55,7 +55,7 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
 
 
 def parse(item: object) -> Question:
-    """The parts of an input; labels may be one text, separated by commas.
+    """The parts of an input; labels may be one text, separated by commas, as transformers takes them.
 
     Raises:
         BadInput: as `prepare`.
@@ -63,18 +63,21 @@ def parse(item: object) -> Question:
     if not isinstance(item, dict) or not {"text", "labels"} <= set(item) <= {"text", "labels", "template", "multi_label"}:
         raise BadInput("zero-shot-classification reads an object", fix=FIX)
     given, template, multi_label = item["labels"], item.get("template", TEMPLATE), item.get("multi_label", False)
-    given = checked(given) if isinstance(given, bytes) else given
+    if isinstance(given, str) and given.lstrip().startswith("["):
+        raise BadInput("a text that begins as a list, which commas would take apart", where="labels", fix=FIX)
     labels = [part for part in map(str.strip, given.split(",")) if part] if isinstance(given, str) else given
     if not isinstance(labels, list) or not labels:
-        raise BadInput("no list of labels", fix=FIX)
+        raise BadInput("no list of labels", where="labels", fix=FIX)
     if len(labels) > MOST_LABELS:
-        raise BadInput(f"{len(labels):,} labels are more than {MOST_LABELS:,}")
-    template = checked(template)
+        raise BadInput(f"{len(labels):,} labels are more than {MOST_LABELS:,}", where="labels")
+    template = checked(template, "template")
     if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
-        raise BadInput(f"a template holds one {{}}, where the label goes, and no other braces: {template[:60]!r}", fix=FIX)
+        what = f"a template holds one {{}}, where the label goes, and no other braces: {template[:60]!r}"
+        raise BadInput(what, where="template", fix=FIX)
     if not isinstance(multi_label, bool):
-        raise BadInput("multi_label is not true or false", fix=FIX)
-    return Question(item["text"], [checked(label) for label in labels], template, multi_label)
+        raise BadInput("multi_label is not true or false", where="multi_label", fix=FIX)
+    labels = [checked(label, f"labels[{number}]") for number, label in enumerate(labels)]
+    return Question(checked(item["text"], "text"), labels, template, multi_label)
 
 
 def entailment_of(labels: Sequence[str]) -> int | None:
@@ -118,5 +121,7 @@ PROCESSOR = Processor(
         TRUNCATED,
     ),
     texts=lambda pairs: (("text", "labels"), ("template",)),
+    listed=("labels",),
+    flags=("multi_label",),
     decided=False,
 )

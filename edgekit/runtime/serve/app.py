@@ -186,7 +186,7 @@ class App:
         model = self.model
         infer = parse_infer(request, model, self.limits.batch)
         answers, _ = await self._answers(
-            steps(model, infer.items, where=infer.where, top_k=infer.top_k, sampling=infer.sampling)
+            steps(model, infer.items, place=infer.place, top_k=infer.top_k, sampling=infer.sampling)
         )
         return answer_response(model, infer, answers)
 
@@ -195,14 +195,14 @@ class App:
         _check_model(document, model)
         sizes = sizes_of(model, any_dimensions=self.any_dimensions)
         embedding = parse_embeddings(document, self.limits.batch, sizes, model.tokenise.prompts)
-        answers, tokens = await self._answers(steps(model, embedding.items, where="input"))
+        answers, tokens = await self._answers(steps(model, embedding.items, place=lambda number, _: f"input[{number}]"))
         return json_response(embedding_document(model.bundle.manifest.name, embedding, answers, tokens))
 
     async def _rerank(self, request: Request) -> Response:
         model, document = self.model, parse_json(request.body)
         _check_model(document, model)
         rerank = parse_rerank(document, self.limits.batch)
-        answers, tokens = await self._answers(steps(model, rerank.items, where="documents"))
+        answers, tokens = await self._answers(steps(model, rerank.items, place=rerank.place))
         return json_response(rerank_document(model.bundle.manifest.name, rerank, answers, tokens))
 
     async def _complete(self, request: Request, *, chat: bool) -> Response:

@@ -15,7 +15,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.message import Refusal, Request, Response, check_names, json_response, parse_json
-from edgekit.runtime.serve.tasks import WORDS, columns, input_names, items_of, outputs_of, takes_words
+from edgekit.runtime.serve.tasks import Input, columns, inputs_of, items_of, outputs_of
 from edgekit.runtime.serve.tensors import read_texts, write_columns
 
 __all__ = ["HEADER", "VERSION", "InferRequest", "answer_response", "model_metadata", "parse_infer"]
@@ -32,8 +32,8 @@ class InferRequest:
 
     items: list[object]
     """Inputs as the task's processor reads them."""
-    where: str
-    """Names of the input tensors, for errors of an item."""
+    names: tuple[str, ...]
+    """Of the input tensors."""
     id: str | None
     top_k: int
     sampling: Sampling | None
@@ -41,6 +41,13 @@ class InferRequest:
     """Names of the outputs to return, in this order."""
     binary: set[str]
     """Those of them to return as bytes."""
+
+    def place(self, number: int, part: str | None) -> str:
+        """The field that is at fault where `part` of the item `number` is: a part of a row of a tensor, or a parameter."""
+        name, bracket, rest = (part or "").partition("[")
+        if name in self.names:
+            return f"{name}[{number}]{bracket}{rest}"
+        return part or f"{', '.join(self.names)}[{number}]"
 
 
 def model_metadata(model: Model) -> JsonObject:
@@ -50,7 +57,10 @@ def model_metadata(model: Model) -> JsonObject:
         "name": model.bundle.manifest.name,
         "versions": [VERSION],
         "platform": "edgekit_onnxruntime",
-        "inputs": [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in input_names(model)[0]],
+        "inputs": [
+            {"name": one.name, "datatype": "BYTES", "shape": [-1], **({} if one.needed else {"optional": True})}
+            for one in inputs_of(model)
+        ],
         "outputs": [
             {"name": output.name, "datatype": output.datatype, "shape": [-1] * output.dimensions} for output in outputs_of(task)
         ],
@@ -81,19 +91,22 @@ def parse_infer(request: Request, model: Model, batch: int) -> InferRequest:
     if not isinstance(all_binary, bool):
         raise Refusal(400, "binary_data_output is not true or false", where="parameters")
     outputs, binary = _outputs(document.get("outputs"), model, all_binary)
+    task = processor(model.bundle.manifest.task)
+    flags = _flags(parameters, task.flags)
     top_k, sampling = 1, None
     if model.language is not None:
         sampling = _sampling(parameters)
-    elif (lists := processor(model.bundle.manifest.task).lists) != "nothing":
-        check_names(parameters, ("top_k",), "parameters")
+    elif task.lists != "nothing":
+        check_names(parameters, ("top_k", *task.flags), "parameters")
         labels = len(model.bundle.manifest.labels)
-        value = parameters.get("top_k", 1 if lists == "best" else labels)
+        value = parameters.get("top_k", 1 if task.lists == "best" else labels)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= labels:
             raise Refusal(400, f"top_k {str(value)[:40]} is not a whole number from 1 to {labels}", where="parameters")
         top_k = value
     else:
-        check_names(parameters, ("binary_data_output",), "parameters")
-    return InferRequest(items_of(inputs), ", ".join(inputs), request_id, top_k, sampling, outputs, binary)
+        check_names(parameters, (*task.flags, "binary_data_output"), "parameters")
+    items = items_of(inputs, inputs_of(model), flags)
+    return InferRequest(items, tuple(inputs), request_id, top_k, sampling, outputs, binary)
 
 
 def answer_response(model: Model, request: InferRequest, answers: Sequence[JsonObject]) -> Response:
@@ -112,13 +125,7 @@ def answer_response(model: Model, request: InferRequest, answers: Sequence[JsonO
 
 def _inputs(given: object, model: Model, batch: int, blob: memoryview) -> dict[str, list[str | bytes]]:
     """The texts of each input tensor, the same number each, in the task's order."""
-    needed, optional = input_names(model)
-    if (
-        isinstance(given, list)
-        and takes_words(model)
-        and any(isinstance(one, dict) and one.get("name") == WORDS for one in given)
-    ):
-        needed, optional = (WORDS,), ()
+    needed, optional = _names(given, inputs_of(model))
     if not isinstance(given, list) or not given:
         raise Refusal(400, "no input tensors", where="inputs", fix=f"send {', '.join(needed)}")
     if len(given) > len(needed) + len(optional):
@@ -139,6 +146,28 @@ def _inputs(given: object, model: Model, batch: int, blob: memoryview) -> dict[s
     if len(blob):
         raise Refusal(400, f"{len(blob)} bytes of binary data belong to no input", where="body")
     return {name: found[name] for name in needed + optional if name in found}
+
+
+def _names(given: object, known: tuple[Input, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(names that the request must have, names that it may have): of one that takes the others' place, it alone."""
+    given_names = [one.get("name") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    instead = next((one.name for one in known if one.instead_of is not None and one.name in given_names), None)
+    if instead is not None:
+        return (instead,), ()
+    plain = [one for one in known if one.instead_of is None]
+    return tuple(one.name for one in plain if one.needed), tuple(one.name for one in plain if not one.needed)
+
+
+def _flags(parameters: dict[str, object], known: tuple[str, ...]) -> dict[str, bool]:
+    """Those parameters that are true or false, taken out."""
+    flags = {}
+    for name in known:
+        if name in parameters:
+            value = parameters.pop(name)
+            if not isinstance(value, bool):
+                raise Refusal(400, f"{name} is not true or false", where="parameters")
+            flags[name] = value
+    return flags
 
 
 def _outputs(given: object, model: Model, all_binary: bool) -> tuple[list[str], set[str]]:

@@ -13,7 +13,7 @@ from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COM
 from edgekit.runtime.serve.embeddings import sizes_of
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.rerank import NEUTRAL as NEUTRAL_RERANK
-from edgekit.runtime.serve.tasks import WORDS, input_names, outputs_of, takes_words
+from edgekit.runtime.serve.tasks import Input, inputs_of, outputs_of
 
 __all__ = ["openapi"]
 
@@ -128,12 +128,14 @@ def _stop_ids(model: Model) -> JsonObject:
 
 def _infer(model: Model, limits: Limits) -> JsonObject:
     """The request; that `shape` and `data` agree cannot be said in a schema."""
-    needed, optional = input_names(model)
+    known, task = inputs_of(model), processor(model.bundle.manifest.task)
+    plain = [one for one in known if one.instead_of is None]
+    least = min(sum(one.needed for one in plain), *(1 for one in known if one.instead_of is not None), len(known))
+    said = " ".join(filter(None, map(_said, known)))
     names = [output.name for output in outputs_of(model.bundle.manifest.task)]
-    words = {"description": f"{WORDS}, instead of text: each a JSON list of ready-made words."} if takes_words(model) else {}
     tensor = _object(
         {
-            "name": {"enum": [*needed, *optional, *([WORDS] if words else [])], **words},
+            "name": {"enum": [one.name for one in known], **({"description": said} if said else {})},
             "datatype": {"const": "BYTES"},
             "shape": {"type": "array", "prefixItems": [{"type": "integer", "minimum": 1, "maximum": limits.batch}, {"const": 1}],
                       "items": False, "minItems": 1, "maxItems": 2},
@@ -143,11 +145,12 @@ def _infer(model: Model, limits: Limits) -> JsonObject:
     )  # fmt: skip
     if model.language is not None:
         parameters = {**{name: _range(name) for name in RANGES}, "stop": _stop(), "stop_token_ids": _stop_ids(model)}
-    elif processor(model.bundle.manifest.task).lists != "nothing":
+    elif task.lists != "nothing":
         parameters = {"top_k": {"type": "integer", "minimum": 1, "maximum": len(model.bundle.manifest.labels)}}
     else:
         parameters = {}
     flag: JsonObject = {"type": "boolean"}
+    parameters |= dict.fromkeys(task.flags, flag)
     output = _object(
         {"name": {"enum": names}, "parameters": _object({"binary_data": flag}, needed=(), closed=True)},
         needed=("name",),
@@ -157,12 +160,21 @@ def _infer(model: Model, limits: Limits) -> JsonObject:
         {
             "id": _or_null(TEXT),
             "parameters": _object({**parameters, "binary_data_output": flag}, needed=(), closed=True),
-            "inputs": _list(tensor, len(needed), len(needed) + len(optional)),
+            "inputs": _list(tensor, least, len(plain)),
             "outputs": _list(output, most=len(names)),
         },
         needed=("inputs",),
         closed=True,
     )
+
+
+def _said(kind: Input) -> str | None:
+    """What a schema of names cannot say of an input."""
+    if kind.needed and not kind.listed:
+        return None
+    need = "" if kind.needed else f", instead of {kind.instead_of}" if kind.instead_of else ", optional"
+    form = f"{'a text, or ' if kind.alone else ''}a JSON list of texts" if kind.listed else "a text"
+    return f"{kind.name}{need}: {form} each."
 
 
 def _inferred(model: Model) -> JsonObject:

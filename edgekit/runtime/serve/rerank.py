@@ -30,6 +30,10 @@ class RerankRequest:
         """An input of the task for each document: scores do not depend on one another."""
         return [{"query": self.query, "passages": document} for document in self.documents]
 
+    def place(self, number: int, part: str | None) -> str:
+        """The field that is at fault where `part` of the item `number` is."""
+        return "query" if part == "query" else f"documents[{number}]"
+
 
 def parse_rerank(document: dict[str, object], batch: int) -> RerankRequest:
     """The request in a body, of at most `batch` documents.

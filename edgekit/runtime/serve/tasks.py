@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgekit.runtime.errors import BadInput
@@ -15,10 +16,28 @@ from edgekit.runtime.serve.message import Refusal
 from edgekit.runtime.serve.tensors import Column
 from edgekit.runtime.serve.worker import Steps
 
-__all__ = ["WORDS", "ItemAnswer", "columns", "input_names", "items_of", "outputs_of", "steps", "takes_words"]
+__all__ = ["WORDS", "ItemAnswer", "Input", "Place", "columns", "inputs_of", "items_of", "outputs_of", "steps"]
 
 WORDS = "words"
 """The input that stands for `text` where a task takes ready-made words: a JSON list of them for each item."""
+
+
+Place = Callable[[int, str | None], str | None]
+"""(number of an item, the part of it that a fault names) -> the field of the request that is at fault."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A named input of the Open Inference Protocol: one text for each item."""
+
+    name: str
+    needed: bool = True
+    listed: bool = False
+    """Whether the text is a JSON list of texts."""
+    alone: bool = False
+    """Whether a text that is no JSON list stands for a list of itself."""
+    instead_of: str | None = None
+    """The needed input whose place it takes, and that of all others."""
 
 
 class ItemAnswer(NamedTuple):
@@ -29,38 +48,43 @@ class ItemAnswer(NamedTuple):
     tokens_generated: int
 
 
-def input_names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(names of inputs that a request must have, names of those that it may have)."""
-    needed, optional = processor(model.bundle.manifest.task).texts(model.tokenise.pairs)
-    return needed, (*optional, *(["prompt_name"] if any(model.tokenise.prompts.texts.values()) else []))
+def inputs_of(model: Model) -> tuple[Input, ...]:
+    """All inputs that a request may have: those that it must have first, in the task's order."""
+    task = processor(model.bundle.manifest.task)
+    needed, optional = task.texts(model.tokenise.pairs)
+    found = [Input(name, name in needed, name in task.listed, name in task.alone) for name in (*needed, *optional)]
+    if any(model.tokenise.prompts.texts.values()):
+        found.append(Input("prompt_name", needed=False))
+    if task.words:
+        found.append(Input(WORDS, needed=False, listed=True, instead_of="text"))
+    return tuple(found)
 
 
-def takes_words(model: Model) -> bool:
-    """Whether a request may hold `WORDS` instead of the texts."""
-    return processor(model.bundle.manifest.task).words
-
-
-def items_of(inputs: Mapping[str, Sequence[str | bytes]]) -> list[object]:
-    """An input of the task for each row of the named texts.
+def items_of(inputs: Mapping[str, Sequence[str | bytes]], known: Sequence[Input], flags: Mapping[str, bool]) -> list[object]:
+    """An input of the task for each row of the named texts, with `flags` in each.
 
     Raises:
-        Refusal: 400 for words that are no JSON list.
+        Refusal: 400 for a list that is no JSON list.
     """
-    if set(inputs) == {WORDS}:
-        return [{WORDS: _list_of(text, number)} for number, text in enumerate(inputs[WORDS])]
-    if set(inputs) == {"text"}:
+    if set(inputs) == {"text"} and not flags:
         return [*inputs["text"]]
-    return [dict(zip(inputs, row, strict=True)) for row in zip(*inputs.values(), strict=True)]
+    kinds = {one.name: one for one in known}
+    values = {name: [_value(text, number, kinds[name]) for number, text in enumerate(inputs[name])] for name in inputs}
+    return [{**dict(zip(values, row, strict=True)), **flags} for row in zip(*values.values(), strict=True)]
 
 
-def _list_of(text: str | bytes, number: int) -> list[object]:
+def _value(text: str | bytes, number: int, kind: Input) -> object:
+    if not kind.listed:
+        return text
     try:
         read = json.loads(text)
     except (ValueError, RecursionError):
         read = None
-    if not isinstance(read, list):
-        raise Refusal(400, "not a JSON list of words", where=f"{WORDS}[{number}]", fix='send "[\\"we\\", \\"went\\"]"')
-    return read
+    if isinstance(read, list):
+        return read
+    if kind.alone:
+        return text
+    raise Refusal(400, f"not a JSON list of {kind.name}", where=f"{kind.name}[{number}]", fix='send a text like ["one", "two"]')
 
 
 def outputs_of(task: str) -> tuple[Output[JsonObject], ...]:
@@ -92,12 +116,12 @@ def columns(task: str, answers: Sequence[JsonObject]) -> list[Column]:
 
 
 def steps(
-    model: Model, items: Sequence[object], *, where: str, top_k: int = 1, sampling: Sampling | None = None
+    model: Model, items: Sequence[object], *, place: Place, top_k: int = 1, sampling: Sampling | None = None
 ) -> Steps[ItemAnswer]:
     """Answer `items` one after another, an `ItemAnswer` each, with None after each run of the model.
 
     Raises:
-        Refusal: 400 for an item that cannot be used; `where` names the field of the request that holds the items.
+        Refusal: 400 for an item that cannot be used, at its `place` in the request.
     """
     for number, item in enumerate(items):
         try:
@@ -106,9 +130,7 @@ def steps(
             else:
                 yield from _generate(model, item, sampling or Sampling())
         except BadInput as fault:
-            raise Refusal(
-                400, fault.what, where=fault.where or f"{where}[{number}]", fix=fault.fix, faults=fault.faults
-            ) from None
+            raise Refusal(400, fault.what, where=place(number, fault.where), fix=fault.fix, faults=fault.faults) from None
 
 
 def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:

@@ -6,18 +6,22 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
+from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.serve.completions import event
 from edgekit.runtime.serve.guard import check_request
+from edgekit.runtime.serve.inference import model_metadata
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, Request, check_names, parse_json
 from edgekit.runtime.serve.metrics import Metrics
-from edgekit.runtime.serve.tasks import columns, items_of, outputs_of
+from edgekit.runtime.serve.tasks import Input, columns, inputs_of, items_of, outputs_of
 from edgekit.runtime.serve.tensors import Column, write_columns
 from edgekit.runtime.serve.worker import Worker
 from tests.waiting import PATIENCE_SECONDS
@@ -167,9 +171,43 @@ def test_columns_of_every_task_come_from_its_own_answers() -> None:
 
 
 def test_named_texts_become_items() -> None:
-    assert items_of({"text": ["a", "b"]}) == ["a", "b"]
+    assert items_of({"text": ["a", "b"]}, [Input("text")], {}) == ["a", "b"]
     both = {"question": ["who", "what"], "context": ["x", "y"]}
-    assert items_of(both) == [{"question": "who", "context": "x"}, {"question": "what", "context": "y"}]
+    known = [Input("question"), Input("context")]
+    assert items_of(both, known, {}) == [{"question": "who", "context": "x"}, {"question": "what", "context": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("task", "prompts", "wanted"),
+    [
+        ("token-classification", {}, [Input("text"), Input("words", needed=False, listed=True, instead_of="text")]),
+        ("feature-extraction", {"query": "query: "}, [Input("text"), Input("prompt_name", needed=False)]),
+        ("feature-extraction", {}, [Input("text")]),
+        ("text-ranking", {}, [Input("query"), Input("passages", listed=True, alone=True)]),
+    ],
+)
+def test_inputs_that_may_be_left_out_are_listed(task: str, prompts: dict[str, str], wanted: list[Input]) -> None:
+    bundle: Any = SimpleNamespace(manifest=SimpleNamespace(task=task, name="tiny"))
+    tokenise: Any = SimpleNamespace(pairs=None, prompts=Prompts(prompts))
+    model = Model(bundle, None, tokenise)
+    assert [*inputs_of(model)] == wanted
+    given = model_metadata(model)["inputs"]
+    assert isinstance(given, list)
+    assert [(one["name"], one.get("optional", False)) for one in given if isinstance(one, dict)] == [
+        (one.name, not one.needed) for one in wanted
+    ]
+
+
+def test_lists_are_json_and_one_text_may_stand_alone() -> None:
+    known = [Input("text"), Input("labels", listed=True), Input("passages", listed=True, alone=True)]
+    assert items_of({"text": ["a"], "labels": [b'["x, y", "z"]']}, known, {"multi_label": True}) == [
+        {"text": "a", "labels": ["x, y", "z"], "multi_label": True}
+    ]
+    assert items_of({"passages": ['["a", "b"]', "[1] a, b"]}, known, {}) == [{"passages": ["a", "b"]}, {"passages": "[1] a, b"}]
+    for odd in ("x, y", "[x, y]", '{"a": 1}', '"x"'):
+        with pytest.raises(Refusal, match="not a JSON list of labels") as refusal:
+            items_of({"labels": ['["x"]', odd]}, known, {})
+        assert refusal.value.fault.where == "labels[1]"
 
 
 def test_every_limit_must_be_above_nothing() -> None:

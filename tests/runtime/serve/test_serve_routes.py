@@ -31,7 +31,8 @@ def test_health_and_metadata(classifying: Server) -> None:
     status, headers, found = classifying.ask("GET", "/v2")
     assert (status, headers["content-type"], found["name"]) == (200, "application/json", "edgekit")
     _, _, found = classifying.ask("GET", base)
-    assert found["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    text = {"name": "text", "datatype": "BYTES", "shape": [-1]}
+    assert found["inputs"] == [text, {**text, "name": "text_pair", "optional": True}]
     assert [one["name"] for one in found["outputs"]] == ["label", "score", "truncated"]
 
 
