@@ -14,7 +14,7 @@ from edgekit.progress import Progress, silent
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.tasks import Task
-from edgekit.tasks.reference import quiet
+from edgekit.tasks.reference import Ask, quiet
 
 __all__ = ["TOLERANCE", "check_agreement", "shown", "spread"]
 
@@ -59,7 +59,7 @@ def check_agreement(
             except BadInput:  # a text of which the tokenizer keeps nothing, or that does not fit: said, and no answer
                 refused += 1
                 continue
-            theirs = ask(item)
+            theirs = _asked(ask, item, reference.title)
             distance = reference.difference(ours, theirs)
             largest = max(largest, distance)
             if not distance <= TOLERANCE:
@@ -73,6 +73,21 @@ def check_agreement(
             "config.json and the tokenizer's files",
         )  # fmt: skip
     return {"reference": reference.title, "inputs": len(asked) - refused, "refused": refused, "largest": largest}
+
+
+def _asked(ask: Ask, item: JsonValue, title: str) -> object:
+    """The library's answer.
+
+    Raises:
+        CheckFailed: it fails on this input, which the bundle answers.
+    """
+    try:
+        return ask(item)
+    except Exception as fault:  # a library's own, of any kind
+        raise CheckFailed(
+            f"{title} fails on {shown(item)}, which the bundle answers: {type(fault).__name__}: {str(fault)[:200]}",
+            fix="look at what the model's files ask for; its own library cannot answer with them",
+        ) from fault
 
 
 def spread(items: Sequence[JsonValue]) -> list[JsonValue]:

@@ -14,7 +14,7 @@ from edgekit.exporter.decoder_graph import write_graph
 from edgekit.exporter.head_padding import pad_heads
 from edgekit.models.conversations import chat_template, special_tokens
 from edgekit.models.decoders import Decoder, describe
-from edgekit.models.ends import SETTINGS, ends_of
+from edgekit.models.ends import SETTINGS, ends_of, repetition_penalty_of
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
@@ -63,7 +63,8 @@ def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, ha
     """What `generation.json` says, which edgekit.runtime.generate reads."""
     config = read_json(checkpoint / "config.json")
     settings = checkpoint / SETTINGS
-    ends = ends_of(config, read_json(settings) if settings.is_file() else None)
+    generation = read_json(settings) if settings.is_file() else None
+    ends, penalty = ends_of(config, generation), repetition_penalty_of(config, generation)
     if ends.faults:
         raise BadInput("ids that are none", where=str(checkpoint), faults=ends.faults)
     ends = ends.within(min(_tokens(checkpoint), decoder.vocabulary))
@@ -76,6 +77,7 @@ def _generation_facts(checkpoint: Path, decoder: Decoder, max_length: int, *, ha
         "kv_heads": first.kv_heads,
         "head_size": first.head_size,
         "chat_template": CHAT_TEMPLATE if has_template else None,
+        **({} if penalty is None else {"repetition_penalty": penalty}),
         **({"special_tokens": special_tokens(checkpoint)} if has_template else {}),
     }
 

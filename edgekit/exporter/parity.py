@@ -52,7 +52,7 @@ def check_parity(
         mask = np.ones_like(ids)
         for row in range(1, batch):
             mask[row, max(1, sequence - row * sequence // (batch + 1)) :] = 0
-        ids = np.where(mask == 1, ids, getattr(config, "pad_token_id", None) or 0)
+        ids = np.where(mask == 1, ids, max(0, getattr(config, "pad_token_id", None) or 0))
         segments = (np.arange(sequence) > sequence // 3).astype(np.int64) * mask
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
         feed = {name: inputs[name] for name in names}

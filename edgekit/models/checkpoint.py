@@ -117,6 +117,7 @@ def load(
             fix=f"use one that {auto} knows: {', '.join(sorted(known & set(ENCODERS))) or 'none of the encoders here'}",
         )
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config.return_dict = True
     if new_head:
         config.id2label = dict(enumerate(new_head))
         config.label2id = {label: number for number, label in enumerate(new_head)}

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["SETTINGS", "Ends", "ends_of"]
+__all__ = ["SETTINGS", "Ends", "ends_of", "generation_faults", "repetition_penalty_of"]
 
 SETTINGS = "generation_config.json"
+NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "num_beams": (1,), "num_beam_groups": (1,), "penalty_alpha": (0,), "no_repeat_ngram_size": (0,), "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1,), "min_length": (0,), "min_new_tokens": (0,), "guidance_scale": (1,), "suppress_tokens": ([],),
+    "begin_suppress_tokens": ([],), "bad_words_ids": ([],), "sequence_bias": ({}, []), "forced_bos_token_id": (), "forced_eos_token_id": (),
+    "forced_decoder_ids": ([],), "exponential_decay_length_penalty": (), "stop_strings": ([], ""), "watermarking_config": (), "dola_layers": (),
+    "remove_invalid_values": (False,), "renormalize_logits": (True, False),
+}  # fmt: skip
+"""Setting of `generate` that a bundle does not have -> its values that change nothing; null never does."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,23 @@ class Ends:
         """The same without ids that none of `tokens` tokens has."""
         bos = self.bos if self.bos is not None and self.bos < tokens else None
         return Ends(tuple(number for number in self.eos if number < tokens), bos, self.faults)
+
+
+def repetition_penalty_of(config: Mapping[str, object], settings: Mapping[str, object] | None) -> float | None:
+    """The penalty that transformers' `generate` applies by itself; None where it applies none."""
+    value = (settings if settings is not None else config).get("repetition_penalty")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value != 1 else None
+
+
+def generation_faults(config: Mapping[str, object], settings: Mapping[str, object] | None) -> list[str]:
+    """Settings by which transformers' `generate` gives other greedy answers and that a bundle does not have."""
+    file, source = (SETTINGS, settings) if settings is not None else ("config.json", config)
+    return [
+        f"model: {file}, {key} = {str(source[key])[:60]}: transformers' generate follows it, and a bundle does not; take it out where you do not "
+        "need it"
+        for key, neutral in NEUTRAL.items()
+        if source.get(key) is not None and source[key] not in neutral
+    ]
 
 
 def ends_of(config: Mapping[str, object], settings: Mapping[str, object] | None) -> Ends:

@@ -11,7 +11,7 @@ from typing import Any
 from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.conversations import template_fault
-from edgekit.models.ends import SETTINGS, ends_of
+from edgekit.models.ends import SETTINGS, ends_of, generation_faults
 from edgekit.models.files import vocabulary_of
 from edgekit.models.heads import Head, head_of
 from edgekit.models.positions import positions_of, short_positions
@@ -62,6 +62,8 @@ class ModelFacts:
     """Neurons of a layer's feed-forward block, likewise."""
     uniform: bool = True
     """Whether all layers have exactly `heads` and `intermediate_size`."""
+    unread: tuple[str, ...] = ()
+    """What its files ask for and nothing here computes, with file and key."""
     own_form: bool = False
     """Whether it has shapes that transformers cannot read, as a checkpoint that was pruned here has."""
     positions: int | None = None
@@ -125,6 +127,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         size |= {"layers": len(shapes), "heads": heads, "kv_heads": heads, "intermediate_size": neurons}
     architecture = config.get("model_type")
     document, settings = _document(folder / "tokenizer.json"), folder / SETTINGS
+    generation = _document(settings) if settings.is_file() else None
     if (numbered := numbered_tokens(folder)) is not None:
         document = {"model": {"vocab": numbered}}
     named = _document(folder / "tokenizer_config.json")
@@ -140,6 +143,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         heads=size["heads"],
         kv_heads=size["kv_heads"],
         intermediate_size=size["intermediate_size"],
+        unread=_unread(config, named),
         uniform=len(set(shapes)) <= 1,
         own_form="built" in config or bool(set(shapes) - {(size_asked["heads"], size_asked["intermediate_size"])}),
         positions=positions_of(config),
@@ -147,7 +151,7 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         longest=longest_of(named),
         cuts_left=cuts_left(document, named),
         token_ids=token_ids(document, config, named),
-        odd_ends=ends_of(config, _document(settings) if settings.is_file() else None).faults,
+        odd_ends=(*ends_of(config, generation).faults, *generation_faults(config, generation)),
         template_fault=template_fault(folder),
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
@@ -174,6 +178,28 @@ def facts_of_new(new: NewModel, *, decoder: bool) -> ModelFacts:
         tokenizer="BPE" if decoder else "WordPiece",
         modules=None if decoder else (*layers, *HEADS),
     )
+
+
+def _unread(config: Mapping[str, object], tokenizer: Mapping[str, object]) -> tuple[str, ...]:
+    faults = []
+    if config.get("is_decoder") is True:
+        faults.append(
+            "config.json, is_decoder: each token would see those before it alone, and encoders here see all; take it out if it is wrong"
+        )
+    if config.get("chunk_size_feed_forward"):
+        faults.append(
+            "config.json, chunk_size_feed_forward: with it transformers reads texts of some lengths alone; write 0, which gives the same"
+        )
+    if tokenizer.get("split_special_tokens") is True:
+        faults.append(
+            "tokenizer_config.json, split_special_tokens: special tokens in a text are cut as text, which a bundle's tokenizer does not; take it out"
+        )
+    pad, rows = config.get("pad_token_id"), config.get("vocab_size")
+    if type(pad) is int and type(rows) is int and pad >= rows:
+        faults.append(
+            f"config.json, pad_token_id: {pad} is beyond the embedding's {rows} rows; write the id of the padding token"
+        )
+    return tuple(faults)
 
 
 def cut_to(have: int | None, asked: int | None) -> int | None:

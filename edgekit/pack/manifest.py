@@ -69,7 +69,7 @@ def answering(
     """Those fields. `output_size`: numbers that an encoder's graph gives for each window, or for each of its tokens."""
     task = find_task(recipe.task)
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    pad_id, axes = config.get("pad_token_id") or 0, ("batch", "sequence")
+    pad_id, axes = max(0, config.get("pad_token_id") or 0), ("batch", "sequence")  # -1 says that there is none
     size = config["vocab_size"] if generation is not None else output_size
     return {
         "variant": Variant(MODEL, provider, session.threads, dict(session.config)),

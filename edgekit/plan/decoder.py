@@ -64,7 +64,10 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     """What a recipe cannot have a language model do: architectures, training, number formats and providers that are not supported."""
     from edgekit.models.decoders import decoder_types
 
-    architecture, faults = original.architecture, list(original.odd_ends)
+    architecture, faults = (
+        original.architecture,
+        [*original.odd_ends, *(f"model: {fault}" for fault in original.unread if "is_decoder" not in fault)],
+    )
     if original.positions is not None and recipe.model.max_length > original.positions:
         faults.append(_too_long(recipe.model.max_length, original))
     if original.template_fault is not None:

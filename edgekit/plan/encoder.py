@@ -106,6 +106,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             f"model: its weights have no head for {recipe.task} ({' or '.join(head)}); use a model that was trained for it, or train a head on "
             "your rows with a [model.finetune] table"
         )
+    faults += [f"model: {fault}" for fault in original.unread]
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")

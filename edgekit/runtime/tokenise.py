@@ -20,7 +20,9 @@ __all__ = ["Tokeniser", "Window", "load_tokeniser"]
 LONGEST_TEXT = 4_000_000
 """Characters; a longer text is a mistake or an attack."""
 CHARACTERS_A_TOKEN = 64
-"""Before it is tokenised, a text is cut to this many characters per token of the limit: no real text needs more."""
+"""Before it is tokenised, a text is cut to this many characters per token of the limit, but never below `FEWEST_KEPT`."""
+FEWEST_KEPT = 100_000
+"""Characters that are always tokenised: a long run of space, or a word of thousands of letters, is a token or none."""
 LEAST_ROOM = 8
 """Tokens of the context that every window must have room for."""
 MOST_WINDOWS = 4096
@@ -169,7 +171,7 @@ class Tokeniser:
         Raises:
             BadInput: an input that cannot be used, or a question that leaves no room for the context.
         """
-        first = checked(question)[: self.max_length * CHARACTERS_A_TOKEN]
+        first = checked(question)[: max(FEWEST_KEPT, self.max_length * CHARACTERS_A_TOKEN)]
         whole = checked(context)
         special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
         room = self.max_length - special - len(self.tokenizer.encode(first, add_special_tokens=False).ids)
@@ -190,7 +192,7 @@ class Tokeniser:
         return windows
 
     def _shortened(self, text: str) -> str:
-        most = self.max_length * CHARACTERS_A_TOKEN
+        most = max(FEWEST_KEPT, self.max_length * CHARACTERS_A_TOKEN)
         return text[max(0, len(text) - most) :] if self.left else text[:most]
 
     def _kept(self, encoding: Encoding) -> list[int] | None:

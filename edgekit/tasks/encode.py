@@ -119,7 +119,7 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
             fix=f"write them as the model has them, {', '.join(map(repr, list(index)[:10]))}{', …' * (len(index) > 10)}, or train a new head",
         )
     windows = [window for inputs_of_row in inputs for windows_of_input in inputs_of_row for window in windows_of_input]
-    return Encoded(inputs, windows, labels, config.get("pad_token_id") or 0, _sentence_of(folder, task).similarity)
+    return Encoded(inputs, windows, labels, max(0, config.get("pad_token_id") or 0), _sentence_of(folder, task).similarity)
 
 
 def prompts_of(folder: Path, task: Task) -> Prompts:

@@ -95,9 +95,12 @@ def of_task(family: str, task: str, *, labels: list[str] | None = None, more: st
     return make
 
 
-def of_language(family: str, **options: Any) -> Make:
+def of_language(family: str, *, generation: dict[str, Any] | None = None, **options: Any) -> Make:
     def make(folder: Path) -> Path:
         decoder(family, folder / "model", **options)
+        path = folder / "model" / "generation_config.json"
+        if generation:
+            write_json(path, (json.loads(path.read_text()) if path.is_file() else {}) | generation)
         write_rows(folder, [{"text": f"{text} {number}"} for number, text in enumerate(CORPUS * 2)])
         return recipe(folder, "text-generation", longest=48)
 
@@ -373,6 +376,20 @@ def tokenizers() -> Iterator[Cell]:
     )
     for family in ("llama", "gpt2", "qwen2"):
         yield Cell(f"language model, {family}, a token beyond the embedding", of_language(family, tokenizer_settings=beyond))
+    for key, value, refused in (
+        ("repetition_penalty", 1.3, ""),
+        ("num_beams", 3, "num_beams"),
+        ("suppress_tokens", [5, 6], "suppress_tokens"),
+    ):
+        yield Cell(f"language model with {key}", of_language("gpt2", generation={key: value}), refused=refused)
+    yield Cell("no padding token, said by -1", of_task("bert", task, pad_token_id=-1))
+    yield Cell("layers computed in chunks", of_task("bert", task, chunk_size_feed_forward=4), refused="chunk_size_feed_forward")
+    yield Cell("an encoder that is a decoder", of_task("bert", task, is_decoder=True), refused="is_decoder")
+    yield Cell(
+        "special tokens cut as text",
+        of_task("bert", task, tokenizer_settings={"split_special_tokens": True}),
+        refused="split_special_tokens",
+    )
     yield Cell("language model without a bos token", of_language("llama", tokenizer_settings={"add_bos_token": False}))
     yield Cell("language model with an eos token after texts", of_language("llama", tokenizer_settings={"add_eos_token": True}))
     chat = "{% for message in messages %}{{ bos_token }}[{{ message['role'] }}] {{ message['content'] }}{{ eos_token }}{% endfor %}[assistant]"

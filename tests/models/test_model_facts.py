@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from edgekit.config.recipe import NewModel
+from edgekit.models.ends import repetition_penalty_of
 from edgekit.models.facts import ModelFacts, cut_to, facts_of_checkpoint, facts_of_new
 
 
@@ -81,3 +82,38 @@ def test_a_model_trained_from_nothing_is_known_by_its_table(tiny_model: Path) ->
 
 def test_sizes_after_a_cut() -> None:
     assert [cut_to(6, 4), cut_to(6, 9), cut_to(6, None), cut_to(None, 4), cut_to(None, None)] == [4, 6, 6, 4, None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"num_beams": 4}, "num_beams"), ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size"), ({"suppress_tokens": [5]}, "suppress_tokens"),
+        ({"stop_strings": ["x"]}, "stop_strings"), ({"forced_bos_token_id": 0}, "forced_bos_token_id"), ({"min_new_tokens": 2}, "min_new_tokens"),
+        ({"temperature": 0.7, "top_p": 0.8, "do_sample": True, "repetition_penalty": 1.1, "num_beams": 1, "suppress_tokens": None}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_of_generate_that_a_bundle_does_not_have(settings: dict[str, Any], key: str | None, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    found = facts_of_checkpoint(str(tmp_path)).odd_ends
+    assert [fault.split(" = ")[0] for fault in found] == ([] if key is None else [f"model: generation_config.json, {key}"])
+    assert repetition_penalty_of({}, settings) == settings.get("repetition_penalty")
+
+
+@pytest.mark.parametrize(
+    ("file", "document", "words"),
+    [
+        ("config.json", {"is_decoder": True}, "is_decoder"),
+        ("config.json", {"chunk_size_feed_forward": 4}, "write 0"),
+        ("config.json", {"pad_token_id": 9, "vocab_size": 9}, "pad_token_id: 9"),
+        ("tokenizer_config.json", {"split_special_tokens": True}, "split_special_tokens"),
+        ("config.json", {"is_decoder": False, "pad_token_id": -1, "vocab_size": 9}, None),
+    ],
+)
+def test_what_files_ask_for_and_nothing_computes(
+    file: str, document: dict[str, Any], words: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_text(json.dumps(document))
+    found = facts_of_checkpoint(str(tmp_path)).unread
+    assert (words is None and not found) or (words is not None and words in found[0])

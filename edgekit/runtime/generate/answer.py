@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,6 +80,8 @@ class Row:
         """Most ids of prompt and answer."""
         self.over = False
         self._full = "length" if wanted <= generation.context else "context"
+        if sampling.repetition_penalty is None:
+            sampling = replace(sampling, repetition_penalty=generation.repetition_penalty)
         self._sampler = Sampler(sampling, prompt.ids, tokens, number)
         self._text, self._stops = Detokeniser(tokenizer, self.ids if prompt.goes_on else ()), Stops(sampling.stop)
         named = (token for token, name in self._text.special.items() if name in sampling.stop)

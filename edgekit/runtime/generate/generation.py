@@ -36,6 +36,8 @@ class Generation:
     """File name of the chat template, among the bundle's assets."""
     special_tokens: Mapping[str, str] | None = field(default=None, metadata=OMITTED)
     """Tokens that the chat template names: bos_token, eos_token, pad_token and so on; None in bundles of before, where bos and eos are."""
+    repetition_penalty: float | None = field(default=None, metadata={**OMITTED, **within(0.01, 100.0)})
+    """What the model's files ask for, where an answer asks for none; None: 1."""
     cache: Literal["float32", "float16", "int8"] | None = field(default=None, metadata=OMITTED)
     """Number format of keys and values; None where it is left to the graph."""
 

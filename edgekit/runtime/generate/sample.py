@@ -40,8 +40,8 @@ class Sampling:
     """Only the most probable tokens whose probabilities sum to this; at least one."""
     min_p: float = 0.0
     """Only tokens with at least this fraction of the highest probability."""
-    repetition_penalty: float = 1.0
-    """Divides positive and multiplies negative logits of tokens in the prompt or the answer so far."""
+    repetition_penalty: float | None = None
+    """Divides positive and multiplies negative logits of tokens in the prompt or the answer so far; None: as the model's files say."""
     seed: int = 0
     """Row r of a batch has its own random stream (seed, r), independent of the other rows."""
     max_new_tokens: int = 256
@@ -59,6 +59,8 @@ class Sampling:
         faults = []
         for name, (kind, low, high) in RANGES.items():
             value = getattr(self, name)
+            if name == "repetition_penalty" and value is None:
+                continue
             whole = type(value) is int or (kind is float and type(value) is float and math.isfinite(value))
             if not whole or not low <= value <= high or (name == "top_p" and value == 0):
                 ends = [f"{end:,}" if kind is int else f"{end:g}" for end in (low, high)]
@@ -129,7 +131,7 @@ class Sampler:
         sampling = self.sampling
         if not np.isfinite(logits.max()):  # the maximum shows NaN and Inf; single -Inf may be intended
             raise CheckFailed("the model gave NaN or Inf instead of logits")
-        if sampling.repetition_penalty != 1.0:
+        if sampling.repetition_penalty not in (None, 1.0):
             scores = logits[self._seen]
             penalty = np.float32(sampling.repetition_penalty)
             logits = logits.copy()

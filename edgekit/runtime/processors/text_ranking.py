@@ -62,7 +62,7 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Ra
     logits = finite(np.concatenate(outputs)[:, 0], "logits")
     scores = sigmoid(logits) if asked.activation == "sigmoid" else logits
     order = np.argsort(-logits, kind="stable")
-    return {"scores": [round(float(score), 6) for score in scores], "order": order.tolist()}
+    return {"scores": [float(f"{score:.7g}") for score in scores.astype(np.float64)], "order": order.tolist()}
 
 
 def line(answer: Ranking) -> str:

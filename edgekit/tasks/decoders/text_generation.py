@@ -69,7 +69,7 @@ class Read:
     following: list[int]
     """Greedy tokens after a short text."""
     logits: np.ndarray | None = None
-    """Of each of these, float32 (tokens, vocabulary); the library's alone."""
+    """Of each of these, float32 (tokens, vocabulary), after all that the model's files ask for; the library's alone."""
 
 
 def causal_model(folder: Path, longest: int) -> Ask:
@@ -84,7 +84,7 @@ def causal_model(folder: Path, longest: int) -> Ask:
         folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
     ).eval()
     greedy = GenerationConfig(
-        do_sample=False, max_new_tokens=CONTINUED, eos_token_id=model.generation_config.eos_token_id, pad_token_id=0, output_logits=True,
+        do_sample=False, max_new_tokens=CONTINUED, eos_token_id=model.generation_config.eos_token_id, pad_token_id=0, output_scores=True,
         return_dict_in_generate=True,
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def causal_model(folder: Path, longest: int) -> Ask:
         with torch.inference_mode():
             made = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         following = made.sequences[0, ids.shape[1] :].tolist()
-        return Read(ids[0].tolist(), scores, following, torch.cat(made.logits).float().numpy())
+        return Read(ids[0].tolist(), scores, following, torch.cat(made.scores).float().numpy())
 
     return ask
 
