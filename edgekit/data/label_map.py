@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekit.data.labels import few
+from edgekit.data.labels import as_table, few
 from edgekit.errors import BadInput
 
-__all__ = ["Renamed", "renamed_labels", "told"]
+__all__ = ["Renamed", "by_number", "renamed_labels", "told"]
 
 NUMBER = re.compile(r"(?:LABEL_)?(\d+)(?:\.0+)?")
 """A label that is the number of an output: as transformers names outputs without a name, or as tables write numbers."""
@@ -48,11 +48,18 @@ def renamed_labels(found: Iterable[str], said: Mapping[str, str], known: Sequenc
             "does not fit the rows and the model",
             where=WHERE,
             faults=faults,
-            fix='write "label of the rows" = "name of the model"',
+            fix=f"write {as_table('labels', {'label of the rows': 'name of the model'})} in [data]",
         )
     renamed = [Renamed(label, said[label], "as the recipe says") for label in labels if label in said]
     others = [label for label in labels if label not in said]
-    return renamed + (_one_spelling(others) if known is None else _meant(others, known))
+    return renamed + (_one_spelling(others) if known is None else _meant(others, known, said))
+
+
+def by_number(labels: Sequence[str], known: Sequence[str]) -> dict[str, str] | None:
+    """Each of `labels` -> the name of the output that it is the number of; None where one is no number of an output."""
+    numbers = {label: _number(label) for label in labels}
+    names = {label: known[number] for label, number in numbers.items() if number is not None and number < len(known)}
+    return names if len(names) == len(labels) else None
 
 
 def told(renamed: Sequence[Renamed]) -> list[str]:
@@ -62,19 +69,20 @@ def told(renamed: Sequence[Renamed]) -> list[str]:
     return [f"labels of the rows are read, {why}: {', '.join(shown)}" for why, shown in pairs.items()]
 
 
-def _meant(labels: Sequence[str], known: Sequence[str]) -> list[Renamed]:
+def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> list[Renamed]:
     """Labels that are a name of the model apart from case and white space, or the number of an output that has no other name."""
     by_text: dict[str, list[str]] = {}
     for name in known:
         by_text.setdefault(_folded(name), []).append(name)
     numbered = all(_number(name) == position for position, name in enumerate(known))
-    renamed, faults = [], []
+    renamed, faults, several = [], [], []
     for label in labels:
         if label in known:
             continue
         names, number = by_text.get(_folded(label), []), _number(label, len(known))
         if len(names) > 1:
             faults.append(f"{label!r} may be {' or '.join(map(repr, names))}")
+            several.append(label)
         elif names:
             renamed.append(Renamed(label, names[0], "apart from case and white space"))
         elif numbered and number is not None and number < len(known):
@@ -82,8 +90,10 @@ def _meant(labels: Sequence[str], known: Sequence[str]) -> list[Renamed]:
     if faults:
         raise BadInput(
             "labels of the rows that may mean several of the model's",
-            where=WHERE, faults=faults, fix='say which, as in [data.labels] "Us" = "US"',
-        )  # fmt: skip
+            where=WHERE,
+            faults=faults,
+            fix=f"say which, as {as_table('labels', {**said, several[0]: 'NAME'})} in [data], with a name of the model for NAME",
+        )
     return renamed
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from edgekit.errors import BadInput
 
-__all__ = ["check_labels", "few", "named"]
+__all__ = ["as_table", "check_labels", "few", "named"]
 
 MOST_LABELS = 10
 MOST_ROWS = 5
@@ -51,6 +52,14 @@ def few(labels: Sequence[str]) -> str:
     """The first of `labels`, and how many more there are."""
     more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
     return ", ".join(map(repr, labels[:MOST_LABELS])) + more
+
+
+def as_table(key: str, entries: Mapping[str, str]) -> str:
+    """`entries` under `key` of a recipe, as TOML that can be pasted."""
+    shown = ", ".join(
+        f"{json.dumps(name, ensure_ascii=False)} = {json.dumps(value, ensure_ascii=False)}" for name, value in entries.items()
+    )
+    return f"{key} = {{ {shown} }}"
 
 
 def named(value: object, names: Sequence[str]) -> object:

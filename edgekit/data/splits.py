@@ -15,8 +15,8 @@ from edgekit.data.columns import INPUTS, identity
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.formats import notes_on, records
 from edgekit.data.hub import on_hub, parse_hub, read_hub
-from edgekit.data.label_map import renamed_labels, told
-from edgekit.data.labels import check_labels
+from edgekit.data.label_map import by_number, renamed_labels, told
+from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.reading import PACKINGS
 from edgekit.data.rows import Row, read_rows
 from edgekit.data.sources import SPLITS, Sources
@@ -186,15 +186,23 @@ def _checked(
             if known is None:
                 check_labels(labels, there, where=f"data, {split}", known_to="the training split")
             else:
-                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(labels, known))
+                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(labels, known, sources.labels))
     record |= {"notes": list(notes)} | ({"labels_read_as": said} if said else {})
     return read, record
 
 
-def _say_labels(labels: Sequence[str], known: Sequence[str]) -> str:
-    unknown = next(label for label in [*labels, ""] if label not in known)
-    name = next((name for name in known if name not in labels), known[0])
-    return f"correct them, say what each means, as in [data.labels] {json.dumps(unknown)} = {json.dumps(name)}, or train a new head (finetune)"
+def _say_labels(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> str:
+    """How to mend labels of which some are not `known`: what numbers mean as numbers of outputs, and of names nothing that nobody said."""
+    unknown = sorted(set(labels) - set(known))
+    meant = by_number(unknown, known)
+    if meant is not None:
+        shown = as_table("labels", {**said, **meant})
+        return f"where they are the numbers of the model's outputs, write {shown} in [data]; else correct them, or train a new head (finetune)"
+    shown = as_table("labels", {**said, unknown[0]: "NAME"})
+    return (
+        f"say what each of {few(unknown)} means, as {shown} in [data], with one of the model's {few(known)} for NAME, correct them, or train "
+        "a new head (finetune)"
+    )
 
 
 def _renamed(value: JsonValue, names: Mapping[str, str]) -> JsonValue:

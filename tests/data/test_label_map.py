@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,24 @@ def test_labels_that_the_model_does_not_have_are_named_on_both_sides(tmp_path: P
     with pytest.raises(BadInput) as caught:
         look(given, ("text", "label"), (), {}, NAMES)
     assert caught.value.what == "2 labels unknown to the model, which has 'NEGATIVE', 'POSITIVE'"
-    assert caught.value.where == "data, train" and '[data.labels] "0" = "NEGATIVE"' in str(caught.value.fix)
+    assert caught.value.where == "data, train" and 'labels = { "0" = "NEGATIVE", "1" = "POSITIVE" } in [data]' in str(
+        caught.value.fix
+    )
+
+
+def test_a_suggested_label_claims_nothing_that_nobody_said(tmp_path: Path) -> None:
+    """A number is paired with the output of that number alone; what the recipe says already stays, and all of it is TOML."""
+    cases = (
+        ([1, 2], ("long", "NEGATIVE", "short"), {}, {"1": "NEGATIVE", "2": "short"}),
+        ([1, 2], NAMES, {}, {"1": "NAME"}),
+        (["good", 'b"ad'], NAMES, {"good": "POSITIVE"}, {"good": "POSITIVE", 'b"ad': "NAME"}),
+    )
+    for labels, known, said, wanted in cases:
+        given = replace(sources(tmp_path, dict.fromkeys(("train", "validation", "test"), labels)), labels=said)
+        with pytest.raises(BadInput) as caught:
+            look(given, ("text", "label"), (), {}, known)
+        fix = str(caught.value.fix)
+        assert tomllib.loads(fix[fix.index("labels = ") : fix.index("}") + 1]) == {"labels": wanted}
 
 
 def test_large_files_are_left_to_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
