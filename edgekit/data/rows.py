@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +9,8 @@ from typing import TypeAlias
 
 from edgekit.data.columns import usable_value
 from edgekit.data.formats import records
+from edgekit.data.labels import as_table
+from edgekit.data.likely import likely_columns
 from edgekit.data.reading import Record
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
@@ -68,7 +69,7 @@ def usable(
         fault = record.fault
         if fault is None:
             if not rows and not faults:
-                _check_columns(record, list(names.values()), where)
+                _check_columns(record, names, absent, kinds, where)
             row, fault = _row(record, names, absent, kinds)
         if fault is None:
             rows.append(row)
@@ -100,27 +101,33 @@ def _lines(lines: Sequence[int]) -> str:
     return f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:MOST_LINES]))}" + (f" and {more} more" if more > 0 else "")
 
 
-def _check_columns(record: Record, names: list[str], where: str) -> None:
+def _check_columns(
+    record: Record, names: dict[str, str], optional: tuple[str, ...], kinds: Mapping[str, str], where: str
+) -> None:
     """The first good row tells which columns there are."""
     there = list(record.values)
-    double = [name for name in names if name in record.duplicates]
+    double = [name for name in names.values() if name in record.duplicates]
     if double:
         raise BadInput(
             f"more than one column is named {', '.join(map(repr, double))}", where=f"{where}:{record.line}",
             fix="rename or remove all but one",
         )  # fmt: skip
-    absent = [name for name in names if name not in there]
-    if not absent:
+    missing = {column: name for column, name in names.items() if name not in there}
+    if not missing:
         return
-    faults = []
-    for name in absent:
-        close = difflib.get_close_matches(name, there, n=1, cutoff=0.3)
-        faults.append(f"no column {name!r}" + (f", perhaps {close[0]!r}" if close else ""))
+    free = {name: value for name, value in record.values.items() if name not in names.values()}
+    likely = likely_columns(missing, free, kinds)
+    said = {column: name for column, name in names.items() if name != column and column not in missing}
+    table = as_table("columns", {**said, **{column: likely.get(column, "NAME") for column in missing}})
+    may = f" and may have {', '.join(map(repr, optional))}" if optional else ""
     raise BadInput(
-        f"a column is missing; found: {', '.join(map(repr, there))}",
+        f"a column is missing; found: {', '.join(map(repr, there))}; rows need {', '.join(map(repr, names))}{may}",
         where=f"{where}:{record.line}",
-        faults=faults,
-        fix='say what it is called there, as in [data.columns] text = "utterance"',
+        faults=[
+            f"no column {name!r}" + (f", perhaps {likely[column]!r}" if column in likely else "")
+            for column, name in missing.items()
+        ],
+        fix=f"where the file has it under another name, write {table} in [data]",
     )
 
 

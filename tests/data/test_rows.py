@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import lzma
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +248,40 @@ def test_missing_columns_are_all_told_with_the_nearest(tmp_path: Path, kind: str
     path = write(tmp_path / f"rows{kind}", [{"texts": "a", "labels": "b"}])
     with pytest.raises(BadInput) as caught:
         read_rows(path, COLUMNS)
-    assert caught.value.what == "a column is missing; found: 'texts', 'labels'"
+    assert caught.value.what == "a column is missing; found: 'texts', 'labels'; rows need 'text', 'label'"
     assert caught.value.faults == ("no column 'text', perhaps 'texts'", "no column 'label', perhaps 'labels'")
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "likely"),
+    [
+        ({"sentence": "a", "target": "b"}, COLUMNS, {"text": "sentence", "label": "target"}),
+        ({"text": "a", "target": "b"}, COLUMNS, {"label": "target"}),
+        ({"words": ["a"], "tags": ["O"]}, ("tokens", "tags"), {"tokens": "words"}),
+        ({"tokens": ["a"], "ner_tags": ["O"]}, ("tokens", "tags"), {"tags": "ner_tags"}),
+        ({"target": "b"}, COLUMNS, {"text": "NAME", "label": "target"}),
+        ({"sentence": "a"}, COLUMNS, {"text": "sentence", "label": "NAME"}),
+        ({"review_text": "a", "text_label": "b"}, COLUMNS, {"text": "review_text", "label": "text_label"}),
+        ({"txt": "a", "stars": 5}, COLUMNS, {"text": "txt", "label": "NAME"}),
+        ({"sentence1": "a", "sentence2": "b", "label": 4.5}, ("sentence1", "sentence2", "score"), {"score": "label"}),
+    ],
+)
+def test_an_input_is_never_taken_for_an_answer(
+    tmp_path: Path, row: dict[str, Any], columns: tuple[str, ...], likely: dict[str, str]
+) -> None:
+    path = write(tmp_path / "rows.jsonl", [row])
+    with pytest.raises(BadInput) as caught:
+        read_rows(path, columns, absent=("text_pair",))
+    assert str(caught.value.what).endswith(f"rows need {', '.join(map(repr, columns))} and may have 'text_pair'")
+    fix = str(caught.value.fix)
+    assert tomllib.loads(fix[fix.index("columns = ") : fix.index("}") + 1]) == {"columns": likely}
+
+
+def test_what_the_recipe_says_of_other_columns_stays_in_the_fix(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [{"utterance": "a", "target": "b"}])
+    with pytest.raises(BadInput, match="no column 'text', perhaps 'utterance'") as caught:
+        read_rows(path, COLUMNS, {"label": "target"})
+    assert 'columns = { "label" = "target", "text" = "utterance" } in [data]' in str(caught.value.fix)
 
 
 def test_a_damaged_line_of_utf8_is_named(tmp_path: Path) -> None:
