@@ -34,6 +34,30 @@ def test_what_separates_columns(tmp_path: Path, name: str, separator: str, note:
     assert notes_on(tmp_path / name) == note
 
 
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.csv"])
+def test_quotes_of_who_does_not_quote_are_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text('text\tlabel\n"on" he said\ta\n"open\tb\nplain\ta\n')
+    assert [row["text"] for row in read_rows(path, COLUMNS)] == ['"on" he said', '"open', "plain"]
+    assert notes_on(path)[-1] == "quotes are part of the text, as they do not enclose fields"
+
+
+def test_quotes_that_enclose_fields_of_tabs_stay_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text('text\tlabel\n"a\tb\n""c"""\ta\n')
+    assert read_rows(path, COLUMNS) == [{"text": 'a\tb\n"c"', "label": "a"}] and notes_on(path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "says"), [("rows.csv", '"on" he said,a', "commas"), ("rows.tsv", '"on" he\tsaid\ta', "tabs")]
+)
+def test_what_is_no_table_is_told_with_its_separator(tmp_path: Path, name: str, rows: str, says: str) -> None:
+    (tmp_path / name).write_text(f"text{rows[-2]}label\n{rows}\n")
+    with pytest.raises(BadInput, match=f"not CSV separated by {says}.*each quote in it is doubled") as caught:
+        read_rows(tmp_path / name, COLUMNS)
+    assert caught.value.where == f"{tmp_path / name}:2"
+
+
 def test_rows_tell_where_the_header_does_not(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text;la|bel;label\nno bars; ;a\n")
     assert read_rows(tmp_path / "rows.csv", COLUMNS) == [{"text": "no bars", "label": "a"}]

@@ -146,7 +146,9 @@ def test_invalid_utf8_is_named_with_its_line(tmp_path: Path, name: str) -> None:
 def test_malformed_csv(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     fault = refused(path, 'text,label\n"two\nlines",ok\na,b,c\nd\n')
-    assert fault.faults == ("line 4: 3 fields where the header has 2", "line 5: 1 fields where the header has 2")
+    assert fault.faults == tuple(
+        f"line {line}: {count} fields where the header has 2, separated by commas" for line, count in ((4, 3), (5, 1))
+    )
     assert "not CSV" in refused(path, 'text,label\na,b\n"open,b\n').what
     assert "more than one column is named 'text'" in refused(path, "text,label,text\na,b,c\n").what
     before = csv.field_size_limit()

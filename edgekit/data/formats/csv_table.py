@@ -1,6 +1,7 @@
 """CSV and TSV with a header: one record a row; a quoted field may hold line breaks.
 
-Columns of a .csv file may be separated by something else, as its header shows.
+Columns of a .csv file may be separated by something else, as its header shows. Many who separate by tabs do not quote: where quotes make no
+table of such a file, and it is one without them, they are part of the text.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from edgekit.data.reading import LARGEST, PACKINGS, Format, Record, encoding_notes, read_lines, undecodable
 from edgekit.errors import BadInput
@@ -17,6 +20,10 @@ from edgekit.errors import BadInput
 __all__ = ["FORMAT"]
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+QUOTES = (
+    'a field that holds a separator, a line break or a quote stands in quotes, and each quote in it is doubled: "say ""on"""'
+)
+UNQUOTED = "quotes are part of the text, as they do not enclose fields"
 SAMPLE = 64 * 1024
 """Characters that are looked at where the header alone does not tell."""
 
@@ -26,7 +33,9 @@ def records(path: Path, packing: str) -> Iterator[Record]:
 
     Columns without a name, such as pandas' index, are left out.
     """
-    reader = csv.reader(read_lines(path, packing), delimiter=_separator(path, packing), strict=True)
+    separator = _separator(path, packing)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if _unquoted(path, packing, separator) else csv.QUOTE_MINIMAL
+    reader = csv.reader(read_lines(path, packing), delimiter=separator, strict=True, quoting=quoting)
     header: list[str] = []
     double: tuple[str, ...] = ()
     line = 1
@@ -40,13 +49,14 @@ def records(path: Path, packing: str) -> Iterator[Record]:
             elif any(map(undecodable, fields)):
                 yield Record(line, {}, "not UTF-8")
             elif len(fields) != len(header):
-                yield Record(line, {}, f"{len(fields)} fields where the header has {len(header)}")
+                counted = f"{len(fields)} fields where the header has {len(header)}"
+                yield Record(line, {}, f"{counted}, separated by {SEPARATORS[separator]}")
             else:
                 pairs = zip(header, fields, strict=True)
                 yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
             line = reader.line_num + 1
     except csv.Error as fault:
-        yield Record(line, {}, f"not CSV: {fault}")
+        yield Record(line, {}, f"not CSV separated by {SEPARATORS[separator]}: {fault}; {QUOTES}")
 
 
 def _fields(reader: Iterator[list[str]]) -> Iterator[list[str]]:
@@ -64,9 +74,32 @@ def _fields(reader: Iterator[list[str]]) -> Iterator[list[str]]:
 
 def notes(path: Path, packing: str) -> list[str]:
     separator = _separator(path, packing)
-    return encoding_notes(path, packing) + (
-        [] if separator == _by_name(path) else [f"columns are separated by {SEPARATORS[separator]}"]
-    )
+    separated = [] if separator == _by_name(path) else [f"columns are separated by {SEPARATORS[separator]}"]
+    unquoted = [UNQUOTED] if _unquoted(path, packing, separator) else []
+    return encoding_notes(path, packing) + separated + unquoted
+
+
+def _unquoted(path: Path, packing: str, separator: str) -> bool:
+    """Whether a file whose columns tabs separate is a table only where quotes are part of the text."""
+    if separator != "\t":
+        return False
+    state = path.stat()
+    return _unquoted_then(path, packing, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _unquoted_then(path: Path, packing: str, changed: int, size: int) -> bool:
+    """What `_unquoted` says of a file in one state of it: one or two passes over the whole file, made once."""
+    return not _table(path, packing, csv.QUOTE_MINIMAL) and _table(path, packing, csv.QUOTE_NONE)
+
+
+def _table(path: Path, packing: str, quoting: Literal[0, 3]) -> bool:
+    """Whether all records of a file have as many fields, separated by tabs."""
+    try:
+        reader = csv.reader(read_lines(path, packing), delimiter="\t", strict=True, quoting=quoting)
+        return len({len(fields) for fields in _fields(reader) if fields}) <= 1
+    except csv.Error:
+        return False
 
 
 def _separator(path: Path, packing: str) -> str:
