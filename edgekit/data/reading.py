@@ -54,6 +54,8 @@ class Format:
     """
     notes: Callable[[Path, str], list[str]] = no_notes
     """(file, its packing) -> how it is read, where that had to be found out: an encoding, what separates columns."""
+    lines: Callable[[Path, str], Iterator[Record]] | None = None
+    """As `records`, for who wants a record of each line; None where the format has records of its own."""
 
 
 def read_lines(path: Path, packing: str) -> Iterator[str]:

@@ -33,18 +33,20 @@ def read_rows(
     rename: dict[str, str] | None = None,
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
+    *,
+    lines: bool = False,
 ) -> list[Row]:
     """Rows of a .jsonl, .csv, .tsv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
     they would be ignored silently. `kinds`: column -> the kind of its values, where its name does not say it. Text is kept as it is
-    written.
+    written. `lines`: each line of a .txt file is a row; else they are taken together, as language models read them.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
-    return usable(records(path), columns, rename, absent, kinds, where=str(path))
+    return usable(records(path, lines=lines), columns, rename, absent, kinds, where=str(path))
 
 
 def usable(

@@ -39,6 +39,9 @@ class Sources:
     on_overlap: Literal["drop", "refuse"] = "drop"
     """What becomes of training rows that are also in validation or test."""
 
+    lines: bool = False
+    """Whether each line of a .txt file is a row, as tasks of encoders read it."""
+
     def of(self, split: str) -> str:
         """The source of "train", "validation" or "test"."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
@@ -47,6 +50,9 @@ class Sources:
         """(source, name of its text column or "") of each source of unlabelled text."""
         parts = [source.rpartition("#") for source in self.unlabelled]
         return [(before, after) if mark else (after, "") for before, mark, after in parts]
+
+    def _all(self) -> list[str]:
+        return [*map(self.of, SPLITS), *(source for source, _ in self.texts())]
 
     def document(self) -> dict[str, JsonValue]:
         """What is asked for, with the names of files but not their folders on this machine."""
@@ -57,11 +63,14 @@ class Sources:
         given |= {"unlabelled": [_bare(source) for source in self.unlabelled]} if self.unlabelled else {}
         given |= {"columns": dict(self.columns)} if self.columns else {}
         given |= {"labels": dict(self.labels)} if self.labels else {}
+        given |= (
+            {"lines": True} if self.lines and any(".txt" in Path(source.lower()).suffixes for source in self._all()) else {}
+        )
         return given | {"on_overlap": self.on_overlap}
 
 
-def sources_of(data: Data, folder: Path, seed: int) -> Sources:
-    """The sources that a recipe in `folder` names; paths are meant relative to it."""
+def sources_of(data: Data, folder: Path, seed: int, *, lines: bool = False) -> Sources:
+    """The sources that a recipe in `folder` names; paths are meant relative to it. `lines`: each line of a .txt file is a row."""
 
     def absolute(source: str | None) -> str:
         if not source or on_hub(source):
@@ -71,7 +80,7 @@ def sources_of(data: Data, folder: Path, seed: int) -> Sources:
     more = [data.unlabelled] if isinstance(data.unlabelled, str) else data.unlabelled or []
     return Sources(
         absolute(data.train), absolute(data.validation), absolute(data.test), tuple(map(absolute, more)), data.builtin or "", seed,
-        data.rows, data.columns, data.labels, data.on_overlap,
+        data.rows, data.columns, data.labels, data.on_overlap, lines,
     )  # fmt: skip
 
 

@@ -236,7 +236,7 @@ def _read(
     return {
         split: read_hub(source, split, columns, names, absent, kinds)
         if on_hub(source)
-        else read_rows(source, columns, names, absent, kinds)
+        else read_rows(source, columns, names, absent, kinds, lines=sources.lines)
         for split, source in ((split, sources.of(split)) for split in SPLITS)
     }
 
@@ -246,7 +246,11 @@ def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:
     rows: list[Row] = []
     for source, column in sources.texts():
         names = {**sources.columns, **({"text": column} if column else {})}
-        rows += read_hub(source, "train", ("text",), names) if on_hub(source) else read_rows(source, ("text",), names)
+        rows += (
+            read_hub(source, "train", ("text",), names)
+            if on_hub(source)
+            else read_rows(source, ("text",), names, lines=sources.lines)
+        )
     known = {fold(identity(row)) for split in ("validation", "test") for row in read[split]}
     once = {fold(identity(row)): row for row in rows}
     return [row for text, row in once.items() if text not in known]

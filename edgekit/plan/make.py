@@ -62,7 +62,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     facts = original_facts(recipe, source)
     recipe, length_note = own_length(task_of_head(recipe, facts), facts)
     task = find_task(recipe.task)
-    sources = sources_of(recipe.data, path.parent, recipe.seed)
+    sources = sources_of(recipe.data, path.parent, recipe.seed, lines=task.kind == "encoder")
     alone = bool(task.alone) and texts_alone(sources, task.columns)
     columns = ALONE if alone else columns_there(sources, task.columns, task.optional)
     pairs = "text_pair" in columns

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.config.recipe import Data
 from edgekit.data.formats.plain_text import PIECE
 from edgekit.data.rows import read_rows
+from edgekit.data.sources import SPLITS, sources_of
 from edgekit.errors import BadInput
 
 WIKITEXT = Path(__file__).parents[3] / "shared" / "data" / "wikitext2" / "test.txt"
@@ -68,6 +70,17 @@ def test_it_has_no_labels(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text\n")
     with pytest.raises(BadInput, match="a column is missing; found: 'text'"):
         read_rows(tmp_path / "text.txt", ("text", "label"))
+
+
+def test_a_line_is_a_row_of_an_encoder(tmp_path: Path) -> None:
+    """A hundred sentences are a hundred rows, however long; the record says that they were read so, and other files are as before."""
+    sentences = [f"  sentence {number} " + "x" * (3000 * (number == 7)) for number in range(100)]
+    for split in SPLITS:
+        (tmp_path / f"{split}.txt").write_bytes("\r\n".join([*sentences[:50], "  ", *sentences[50:]]).encode())
+    data = Data(train="train.txt", validation="validation.txt", test="test.txt")
+    given = sources_of(data, tmp_path, 7, lines=True)
+    assert [row["text"] for row in read_rows(given.test, ("text",), lines=True)] == sentences
+    assert given.document() == {**sources_of(data, tmp_path, 7).document(), "lines": True}
 
 
 @pytest.mark.skipif(not WIKITEXT.is_file(), reason="needs ../shared/data/wikitext2")

@@ -27,14 +27,14 @@ def endings() -> list[str]:
     return sorted(_formats())
 
 
-def records(path: Path) -> Iterator[Record]:
-    """Every record of `path`, in order.
+def records(path: Path, *, lines: bool = False) -> Iterator[Record]:
+    """Every record of `path`, in order. `lines`: where a format has no records of its own, each line is one.
 
     Raises:
         BadInput: no such file, an unknown format, damaged packing, or more bytes than `edgekit.data.reading.LARGEST`.
     """
     format_, packing = _format_of(path)
-    return format_.records(path, packing)
+    return (format_.lines if lines and format_.lines is not None else format_.records)(path, packing)
 
 
 def notes_on(path: Path) -> list[str]:

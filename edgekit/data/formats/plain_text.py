@@ -1,8 +1,9 @@
 """Plain text, which has no records of its own.
 
-Whole lines are taken together until another one would make more than `PIECE` characters: one record with its `text`, without the
-white space around it. A line longer than that is cut at its last space within. Nothing but white space between records is lost, and
-a record may hold several paragraphs or begin within an article.
+To tasks of encoders each line is a record with its `text`, blank lines passed over. To language models, whole lines are taken together
+until another one would make more than `PIECE` characters: one record with its `text`, without the white space around it. A line longer
+than that is cut at its last space within. Nothing but white space between records is lost, and a record may hold several paragraphs or
+begin within an article.
 """
 
 from __future__ import annotations
@@ -18,11 +19,20 @@ PIECE = 2000
 """Characters of a record of plain text at most; about 450 tokens of English to a tokenizer of 50,000."""
 
 
+def lines(path: Path, packing: str) -> Iterator[Record]:
+    """A record of each line that is not blank, as it is written but for its end."""
+    for number, line in enumerate(read_lines(path, packing), 1):
+        if fault := _fault(line):
+            yield Record(number, {}, fault)
+        elif line.strip():
+            yield Record(number, {"text": line.rstrip("\r\n")})
+
+
 def records(path: Path, packing: str) -> Iterator[Record]:
     held, first = "", 1
     for number, line in enumerate(read_lines(path, packing), 1):
-        if undecodable(line) or "\0" in line:
-            yield Record(number, {}, "not UTF-8" if undecodable(line) else "holds a NUL, so it is no text")
+        if fault := _fault(line):
+            yield Record(number, {}, fault)
             continue
         if held and len(held) + len(line.rstrip()) > PIECE:
             yield Record(first, {"text": held.rstrip()})
@@ -35,6 +45,12 @@ def records(path: Path, packing: str) -> Iterator[Record]:
             yield from (Record(first, {"text": text}) for text in whole)
     if held:
         yield Record(first, {"text": held.rstrip()})
+
+
+def _fault(line: str) -> str | None:
+    if undecodable(line):
+        return "not UTF-8"
+    return "holds a NUL, so it is no text" if "\0" in line else None
 
 
 def _cut(line: str) -> Iterator[str]:
@@ -50,4 +66,4 @@ def _cut(line: str) -> Iterator[str]:
     yield line[start:]
 
 
-FORMAT = Format((".txt",), records, encoding_notes)
+FORMAT = Format((".txt",), records, encoding_notes, lines)
