@@ -82,11 +82,18 @@ def _listed(value: object, one: Callable[[object], tuple[JsonValue, str | None]]
             return None, f"is no JSON list of {what}: {value[:60]!r}; {AS_LIST}"
     if not isinstance(given, list):
         return None, f"is not a list of {what}; {AS_LIST}"
+    return _each(given, one, f"one of its {what}")
+
+
+def _each(
+    values: list[object], one: Callable[[object], tuple[JsonValue, str | None]], name: str
+) -> tuple[JsonValue, str | None]:
+    """All of `values` as `one` makes them, or the first one's fault; `name`: what each is, for the message."""
     found: list[JsonValue] = []
-    for item in given:
-        usable, fault = one(item)
+    for value in values:
+        usable, fault = one(value)
         if fault:
-            return None, f"holds one of its {what} that {fault}"
+            return None, f"holds {name} that {fault}"
         found.append(usable)
     return found, None
 
@@ -109,24 +116,14 @@ def _tags(value: object) -> tuple[JsonValue, str | None]:
     """A list of labels."""
     if not isinstance(value, list) or not value:
         return None, "is not a list of tags"
-    tags: list[JsonValue] = []
-    for tag in value:
-        label, fault = _label(tag)
-        if fault:
-            return None, f"holds a tag that {fault}"
-        tags.append(label)
-    return tags, None
+    return _each(value, _label, "a tag")
 
 
 def _words(value: object) -> tuple[JsonValue, str | None]:
     """A list of words."""
     if not isinstance(value, list) or not value:
         return None, "is not a list of words"
-    for word in value:
-        _, fault = _text(word)
-        if fault:
-            return None, f"holds a word that {fault}"
-    return value, None
+    return _each(value, _text, "a word")
 
 
 def _number(value: object) -> tuple[JsonValue, str | None]:

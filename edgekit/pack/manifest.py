@@ -27,9 +27,10 @@ from edgekit.runtime.bundle.manifest import (
     Variant,
     Versions,
 )
-from edgekit.runtime.bundle.names import MODEL
+from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import Generation, parse_generation
+from edgekit.runtime.processors.multi_label_classification import USUAL
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import CPU
 from edgekit.tasks import find_task
@@ -42,8 +43,6 @@ BUNDLED = ("tokenizer.json", "config.json")
 OPSET = 20
 OLDEST_RUNTIME = "1.30"
 """The oldest ONNX Runtime with the operators that exported graphs hold."""
-UNCHOSEN = 0.5
-"""Threshold of a bundle before one is chosen."""
 
 
 class Answering(TypedDict):
@@ -98,8 +97,6 @@ def embeddings_of(checkpoint: Path) -> Embeddings | None:
 
 def generation_of(graph: Path) -> Generation | None:
     """What generating text with the decoder's graph in folder `graph` needs; None for an encoder's."""
-    from edgekit.runtime.bundle.names import GENERATION
-
     path = graph / GENERATION
     return parse_generation(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
 
@@ -124,7 +121,7 @@ def pack_for_comparison(folder: Path, recipe: Recipe, checkpoint: Path, graph: P
         golden=Golden("golden.json", 1, 1.0),
         licence=recipe.model.licence,
         tools={},
-        threshold=UNCHOSEN if find_task(recipe.task).thresholds else None,
+        threshold=USUAL if find_task(recipe.task).thresholds else None,
         **fields,
     )
     files = files | {name: checkpoint / name for name in BUNDLED}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edgekit.report.measured import Timing
 
-__all__ = ["Agreement", "Audit", "Quality", "Requirement", "Stage", "Variant"]
+__all__ = ["Audit", "Quality", "Requirement", "Stage", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,6 @@ class Quality:
     """The metric over the original's, with its 95% interval; None where it was not stated."""
     beside: Mapping[str, float] = field(default_factory=dict)
     """Further metrics by name."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The original's answers in float32 beside those of the library that the model comes with."""
-
-    reference: str
-    inputs: int
-    refused: int
-    largest: float
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The library that a model of a task comes with, which a bundle's answers are compared with: transformers or sentence-transformers.
 
-A reference shares no code with the bundle's runtime: it reads the original's folder itself, cuts texts itself and turns outputs into
-answers itself. A difference comes as the largest distance of two numbers that should be the same; infinite where answers differ in kind.
+A reference reads the original's folder itself, cuts texts itself and turns outputs into answers itself; it shares with the bundle's runtime
+only what no library has, the entities of tag schemes other than BIO. A difference comes as the largest distance of two numbers that should
+be the same; infinite where answers differ in kind.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ __all__ = [
     "classification_pipeline",
     "cross_encoder_scores",
     "label_difference",
+    "open_pipeline",
     "quiet",
     "whole_texts",
     "with_all_labels",
+    "without_space",
 ]
 
 Ask: TypeAlias = "Callable[[JsonValue], Any]"
@@ -79,19 +82,24 @@ class Reference:
     """(made texts, whether the model reads pairs) -> inputs of the task."""
 
 
-def classification_pipeline(folder: Path, longest: int) -> Ask:
-    """transformers' text-classification pipeline: an input -> {label: score} of all labels."""
+def open_pipeline(task: str, folder: Path, **options: Any) -> Any:
+    """transformers' pipeline of `task` over the checkpoint in `folder`, in float32 on the CPU."""
     import torch
     from transformers import pipeline
 
-    classify = pipeline(
-        "text-classification",
-        model=str(folder),
-        tokenizer=str(folder),
-        device="cpu",
-        dtype=torch.float32,
-        trust_remote_code=False,
-    )
+    model: Any = str(folder)
+    return pipeline(task, model=model, tokenizer=model, device="cpu", dtype=torch.float32, trust_remote_code=False, **options)
+
+
+def without_space(text: str, start: int, end: int) -> tuple[int, int]:
+    """The stretch [start, end) of `text` without white space at its ends; of nothing else, an end that is not beyond the start."""
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
+def classification_pipeline(folder: Path, longest: int) -> Ask:
+    """transformers' text-classification pipeline: an input -> {label: score} of all labels."""
+    classify = open_pipeline("text-classification", folder)
 
     def ask(item: JsonValue) -> dict[str, float]:
         found = classify(item, top_k=None, truncation=True, max_length=longest)

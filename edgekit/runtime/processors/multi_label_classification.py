@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, sigmoid
-from edgekit.runtime.processors.text_classification import LabelScore, prepare, texts
+from edgekit.runtime.processors.text_classification import LabelScore, prepare, scored, texts
 from edgekit.runtime.tokenise import Window
 
 __all__ = ["PROCESSOR", "Labels", "answer", "line"]
@@ -38,7 +38,7 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> La
     scores = sigmoid(finite(logits[0], "logits"))
     order = np.argsort(-logits[0], kind="stable")
     threshold = USUAL if asked.threshold is None else asked.threshold
-    every: list[LabelScore] = [{"label": asked.labels[index], "score": round(float(scores[index]), 6)} for index in order]
+    every = scored(asked.labels, scores, order)
     return {"labels": every[: int((scores >= threshold).sum())], "scores": every[: max(1, asked.top_k)]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -10,7 +11,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
 from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
-__all__ = ["PROCESSOR", "Classification", "LabelScore", "answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "Classification", "LabelScore", "answer", "line", "prepare", "scored"]
 
 
 class LabelScore(TypedDict):
@@ -55,10 +56,16 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Cl
         raise CheckFailed(f"the model gave an output of shape {logits.shape} for {len(labels)} labels")
     probabilities = softmax(finite(logits[0], "logits"))
     order = np.argsort(-probabilities, kind="stable")[: max(1, top_k)]
-    best: Classification = {"label": labels[order[0]], "score": round(float(probabilities[order[0]]), 6)}
+    found = scored(labels, probabilities, order)
+    best = Classification(label=found[0]["label"], score=found[0]["score"])
     if top_k > 1:
-        best["scores"] = [{"label": labels[index], "score": round(float(probabilities[index]), 6)} for index in order]
+        best["scores"] = found
     return best
+
+
+def scored(labels: Sequence[str], scores: np.ndarray, order: np.ndarray) -> list[LabelScore]:
+    """The labels at the places `order`, int64 (n,), in that order, each with its score of float32 (labels,) to six decimals."""
+    return [{"label": labels[place], "score": round(float(scores[place]), 6)} for place in order]
 
 
 def line(answer: Classification) -> str:

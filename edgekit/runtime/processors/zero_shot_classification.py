@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
-from edgekit.runtime.processors.text_classification import LabelScore
+from edgekit.runtime.processors.text_classification import LabelScore, scored
 from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
 __all__ = ["MOST_LABELS", "PROCESSOR", "Scored", "TEMPLATE", "answer", "entailment_of", "line", "prepare"]
@@ -102,7 +102,7 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Sc
     else:
         scores = softmax(logits[:, entails])
     order = np.argsort(-scores, kind="stable")
-    every: list[LabelScore] = [{"label": question.labels[place], "score": round(float(scores[place]), 6)} for place in order]
+    every = scored(question.labels, scores, order)
     return {"label": every[0]["label"], "score": every[0]["score"], "scores": every}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.processors.question_answering import LONGEST_ANSWER, STRIDE, answer
 from edgekit.tasks.losses import draw_span, hard_span, soft_span
-from edgekit.tasks.reference import Ask, Reference
+from edgekit.tasks.reference import Ask, Reference, without_space
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -137,17 +137,12 @@ def all_spans(folder: Path, longest: int) -> Ask:
             for first in inside:
                 for last in inside:
                     if first <= last < first + LONGEST_ANSWER:
-                        span = _without_space(context, offsets[first][0], offsets[last][1])
+                        span = without_space(context, offsets[first][0], offsets[last][1])
                         if span[0] < span[1]:
                             spans[span] = max(spans.get(span, -np.inf), float(starts[first] + ends[last]))
         return Spans(context, spans)
 
     return ask
-
-
-def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
-    part = text[start:end]
-    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
 
 
 def span_difference(ours: Mapping[str, Any], theirs: Spans) -> float:

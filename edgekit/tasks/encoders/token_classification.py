@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edgekit.runtime.processors import trimmed
 from edgekit.runtime.processors.token_classification import first_tokens, word_tags
 from edgekit.runtime.tags import read_scheme, scheme_fault, spans
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
-from edgekit.tasks.reference import Ask, Reference
+from edgekit.tasks.reference import Ask, Reference, open_pipeline, without_space
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -75,13 +74,7 @@ def tag_pipeline(folder: Path, longest: int) -> Ask:
     that it knows. Which tokens begin a word is what the tokenizer says, or for ready-made words where these stand in the text: the pipeline
     itself guesses it from the tokens' spelling. White space at the ends of an entity is left out.
     """
-    import torch
-    from transformers import pipeline
-
-    tag = pipeline(
-        "token-classification", model=str(folder), tokenizer=str(folder), device="cpu", dtype=torch.float32, trust_remote_code=False,
-        aggregation_strategy="none", ignore_labels=[],
-    )  # fmt: skip
+    tag = open_pipeline("token-classification", folder, aggregation_strategy="none", ignore_labels=[])
     tag.tokenizer.model_max_length = longest  # what the pipeline cuts at
     scheme = read_scheme([tag.model.config.id2label[number] for number in sorted(tag.model.config.id2label)])
 
@@ -126,7 +119,7 @@ def tag_pipeline(folder: Path, longest: int) -> Ask:
         words = words_of(text) if text else given(cast("list[str]", item))
         found = []
         for group in grouped(words):
-            low, high = trimmed(text, group["start"], group["end"]) if text else (group["start"], group["end"])
+            low, high = without_space(text, group["start"], group["end"]) if text else (group["start"], group["end"])
             if low < high:
                 found.append({"label": group["entity_group"], "start": low, "end": high, "score": float(group["score"])})
         return found

@@ -13,7 +13,7 @@ import numpy as np
 from edgekit.runtime.processors.zero_shot_classification import TEMPLATE, entailment_of
 from edgekit.tasks.encoders.text_classification import accuracy
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
-from edgekit.tasks.reference import Ask, Reference, label_difference
+from edgekit.tasks.reference import Ask, Reference, label_difference, open_pipeline
 from edgekit.tasks.task import EncoderTask
 
 if TYPE_CHECKING:
@@ -40,17 +40,7 @@ def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObj
 
 def library(folder: Path, longest: int) -> Ask:
     """transformers' zero-shot-classification pipeline: an input -> {label: score}."""
-    import torch
-    from transformers import pipeline
-
-    classify = pipeline(
-        "zero-shot-classification",
-        model=str(folder),
-        tokenizer=str(folder),
-        device="cpu",
-        dtype=torch.float32,
-        trust_remote_code=False,
-    )
+    classify = open_pipeline("zero-shot-classification", folder)
     classify.tokenizer.model_max_length = longest
 
     def ask(item: JsonValue) -> dict[str, float]:
