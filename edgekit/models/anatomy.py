@@ -118,9 +118,12 @@ _MPNET = replace(
 )
 KNOWN = {
     "bert": _BERT,
+    "camembert": _BERT,
+    "data2vec-text": _BERT,
     "deberta-v2": _DEBERTA,
     "distilbert": _DISTILBERT,
     "electra": _BERT,
+    "ernie": _BERT,
     "modernbert": _MODERNBERT,
     "mpnet": _MPNET,
     "roberta": _BERT,

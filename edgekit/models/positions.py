@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["first_position", "positions_of", "short_positions"]
 
-PADDING_ID: dict[str, int | None] = {"roberta": None, "xlm-roberta": None, "mpnet": 1}
+PADDING_ID: dict[str, int | None] = {"camembert": None, "data2vec-text": None, "mpnet": 1, "roberta": None, "xlm-roberta": None}
 """Families that count positions from beyond their padding id, and that id where the architecture fixes it."""
 PHI3_ORIGINAL = 4096
 """`original_max_position_embeddings` of a Phi-3 configuration that does not say."""

@@ -38,9 +38,12 @@ RELATIVE = {"relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "
 DEBERTA = {**RELATIVE, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
 OWN: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 16},
+    "camembert": {"type_vocab_size": 1},
+    "data2vec-text": {"type_vocab_size": 1},
     "deberta-v2": {**DEBERTA, "share_att_key": True},
     "distilbert": {"hidden_dim": 48},
     "electra": {"embedding_size": 16},
+    "ernie": {"use_task_id": True},
     "modernbert": {
         "local_attention": 6, "pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2,
         "layer_types": ["full_attention", "sliding_attention"],
@@ -101,6 +104,8 @@ def run(path: Path, feed: dict[str, torch.Tensor]) -> np.ndarray:
 EVERY_LAYER = {"MultiHeadAttention": LAYERS, "SkipLayerNormalization": 2 * LAYERS}
 FUSED = {
     "albert": EVERY_LAYER,
+    "camembert": EVERY_LAYER | {"CumSum": 1, "Reshape": 0},
+    "data2vec-text": EVERY_LAYER | {"CumSum": 1, "Reshape": 0},
     # Its scores have two terms that gather by distance, which no operator computes.
     "deberta-v2": {"MultiHeadAttention": 0, "FusedMatMul": 2 * LAYERS, "Softmax": LAYERS, "Log": 0, "Sign": 0},
     "modernbert": EVERY_LAYER | {"RotaryEmbedding": 2 * LAYERS, "Sin": 0, "Slice": 0, "Transpose": 0, "Reshape": 0},
@@ -119,7 +124,11 @@ OWN_PASSES = {
 """Passes that change a family's graph and no other's, but for the lookup of distances."""
 
 
-SAME_CODE = {"bert", "electra", "xlm-roberta"}
+COUNTED = {"camembert", "data2vec-text", "mpnet", "roberta", "xlm-roberta"}
+"""Families that count positions over the tokens that are not padding."""
+TYPED = {"albert", "bert", "electra", "ernie"}
+"""Families whose tokens have types where a text comes beside another."""
+SAME_CODE = {"bert", "camembert", "data2vec-text", "electra", "ernie", "xlm-roberta"}
 """Families whose layers are word for word another's; bert has its own tests in test_export.py."""
 LINE = [pytest.param(family, marks=[pytest.mark.slow] if family in SAME_CODE else []) for family in ENCODERS]
 
@@ -192,7 +201,7 @@ def same_answers(model: Any) -> None:
     assert torch.allclose(alone, wanted[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["mpnet", "roberta", "xlm-roberta"])
+@pytest.mark.parametrize("family", sorted(COUNTED))
 def test_a_padding_token_inside_a_text_is_counted_as_transformers_counts_it(family: str) -> None:
     model = build(family, pad_token_id=1)
     ids = torch.tensor([[5, 7, 1, 1, 9, 11, 1, 8]])
@@ -208,7 +217,7 @@ def test_masks_and_positions_by_family(family: str) -> None:
     config = build(family).config
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
     found = mask_for(config)(mask)
-    assert (first_position(config) is not None) == (family in {"mpnet", "roberta", "xlm-roberta"})
+    assert (first_position(config) is not None) == (family in COUNTED)
     if isinstance(found, dict):
         assert found["full_attention"].shape == (2, 1, 1, 5)
         shown = found["sliding_attention"] == 0
@@ -228,7 +237,7 @@ def test_the_longest_input_runs_and_one_token_more_has_no_position(family: str) 
         assert longest is None
         longest = 60
     else:
-        assert longest == 40 - {"mpnet": 2, "roberta": 2, "xlm-roberta": 2}.get(family, 0)
+        assert longest == 40 - (2 if family in COUNTED else 0)
     with torch.no_grad():
         assert model(**rows(model, 1, longest)).logits.isfinite().all()
         assert longest is not None
@@ -239,9 +248,9 @@ def test_the_longest_input_runs_and_one_token_more_has_no_position(family: str) 
 
 def test_token_types_are_an_input_only_where_they_count() -> None:
     for family in ENCODERS:
-        config = build(family, **({"type_vocab_size": 2} if family in {"albert", "bert", "electra"} else {})).config
+        config = build(family, **({"type_vocab_size": 2} if family in TYPED else {})).config
         for task in ENCODER_TASKS:
-            wanted = {"token_type_ids"} if task == "question-answering" and family in {"albert", "bert", "electra"} else set()
+            wanted = {"token_type_ids"} if task == "question-answering" and family in TYPED else set()
             assert set(exporter_config(config, task).inputs) == {*NAMES, *wanted}
 
 

@@ -25,6 +25,7 @@ OWN: dict[str, dict[str, Any]] = {
     "deberta-v2": {**RELATIVE, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0, "conv_kernel_size": 3},
     "distilbert": {"hidden_dim": NEURONS},
     "electra": {"embedding_size": 16},
+    "ernie": {"use_task_id": True},
     "modernbert": {
         "local_attention": 6,
         "pad_token_id": 0,

@@ -136,11 +136,11 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
 
 def test_a_model_without_a_head_or_of_an_unknown_family(tmp_path: Path) -> None:
     save_file({"bert.encoder.layer.0.output.dense.weight": np.zeros((4, 4), dtype=np.float32)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"model_type": "camembert"}')
+    (tmp_path / "config.json").write_text('{"model_type": "longformer"}')
     asked = recipe("text-classification")
     named = asked.model.model_copy(update={"new": None, "id": "m"})
     faults = faults_in(asked.model_copy(update={"model": named}), str(tmp_path))
-    assert any('model_type = "camembert": no encoder of this architecture' in fault and "roberta" in fault for fault in faults)
+    assert any('model_type = "longformer": no encoder of this architecture' in fault and "roberta" in fault for fault in faults)
     assert any("no head for text-classification (classifier)" in fault and "[model.finetune]" in fault for fault in faults)
     trained = named.model_copy(update={"finetune": Finetune()})
     assert not any("no head" in fault for fault in faults_in(asked.model_copy(update={"model": trained}), str(tmp_path)))
