@@ -5,20 +5,30 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 from pydantic_core import ErrorDetails
 
 from edgekit.errors import BadInput
+from edgekit.runtime.files import read_utf8
 
 __all__ = ["Strict", "discriminator", "load_toml", "parse"]
 
-MAX_BYTES = 1_000_000  # a recipe or target is a page of text; anything larger is a mistake or an attack
+MAX_BYTES = 500_000  # a recipe or target is a page of text; anything larger is a mistake or an attack
+DEEPEST, LONGEST_NUMBER = 32, 100
+"""Lists and tables within one another, and names of a dotted key, at most: tomllib nests calls, and takes the square of a dotted key's
+length. Digits of a number, at most."""
+MOST_FAULTS = 40
+ASIDE = re.compile(
+    r'''"""(?:[^\\]|\\[\s\S])*?(?:"""|\\?\Z)|\'\'\'[\s\S]*?(?:\'\'\'|\Z)|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|#[^\n]*'''
+)
+"""Strings, whole or not ended, and comments: what brackets and dots mean nothing in."""
 
 
 class Strict(BaseModel):
@@ -44,23 +54,40 @@ def load_toml(path: Path, model: type[M]) -> M:
     """Read `path` into `model`.
 
     Raises:
-        BadInput: the file is missing, too large, not UTF-8, not TOML, or does not fit the model (all faults at once).
+        BadInput: the file is missing, no plain file, too large, not UTF-8, not TOML, or does not fit the model (all faults at once).
     """
+    text = read_utf8(path, MAX_BYTES, fix="check the path; `edgekit ls` shows what ships with edgekit")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"larger than {MAX_BYTES:,} bytes, which no configuration is", where=str(path))
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(
-            "no such file", where=str(path), fix="check the path; `edgekit ls` shows what ships with edgekit"
-        ) from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadInput(f"cannot be read: {fault}", where=str(path)) from None
-    try:
+        _check_structure(text)
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
+        _check_values(document)
+    except (ValueError, RecursionError) as fault:
         raise BadInput(f"not valid TOML: {fault}", where=str(path)) from None
     return parse(document, model, where=str(path), text=text)
+
+
+def _check_structure(text: str) -> None:
+    """ValueError for what takes tomllib more than linear time, or more calls within one another than Python allows; told before it."""
+    bare = ASIDE.sub("", text)
+    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", bare))
+    if max(accumulate(steps), default=0) > DEEPEST:
+        raise ValueError(f"lists and tables are nested deeper than {DEEPEST}")
+    if max(part.count(".") for part in re.split(r"[\[\]{}=,\n]", bare)) >= DEEPEST:
+        raise ValueError(f"a dotted key of more than {DEEPEST} names")
+    if re.search(rf"[0-9_]{{{LONGEST_NUMBER + 1}}}", bare):
+        raise ValueError(f"a number of more than {LONGEST_NUMBER} digits")
+
+
+def _check_values(document: dict[str, Any]) -> None:
+    """ValueError for what TOML's own parser lets through: integers beyond 64 bits, and NUL, which no path or name may hold."""
+    left: list[tuple[str, Any]] = list(document.items())
+    while left:
+        key, value = left.pop()
+        if "\0" in key or (isinstance(value, str) and "\0" in value):
+            raise ValueError(f"{key!r} holds a NUL")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{key!r} is an integer beyond 64 bits")
+        left += value.items() if isinstance(value, dict) else ((key, item) for item in value) if isinstance(value, list) else ()
 
 
 def parse(document: Mapping[str, object], model: type[M], *, where: str, text: str = "") -> M:
@@ -72,9 +99,11 @@ def parse(document: Mapping[str, object], model: type[M], *, where: str, text: s
     try:
         return model.model_validate(document)
     except ValidationError as fault:
-        faults = [_describe(error, model, text) for error in fault.errors(include_url=False)]
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    raise BadInput(f"{count} found", where=where, faults=faults)
+        lines = _lines_of(text)
+        faults = [_describe(error, model, lines) for error in fault.errors(include_url=False)[:MOST_FAULTS]]
+        count = fault.error_count()
+    more = [f"and {count - len(faults):,} more"] if count > len(faults) else []
+    raise BadInput(f"{count:,} fault{'s' * (count > 1)} found", where=where, faults=[*faults, *more])
 
 
 @dataclass(frozen=True)
@@ -91,10 +120,20 @@ class _Place:
     """What the file says there, which told `records` from the rest of `union`; "" where there is none."""
 
 
-def _describe(error: ErrorDetails, model: type[BaseModel], text: str) -> str:
+@dataclass(frozen=True)
+class _Lines:
+    """Numbers, from 1, of the lines of a file on which names stand."""
+
+    heads: Mapping[str, list[int]]
+    """First name of a table's header -> the lines of such headers."""
+    names: Mapping[str, list[int]]
+    """Key, or any name of a header -> its lines."""
+
+
+def _describe(error: ErrorDetails, model: type[BaseModel], lines: _Lines) -> str:
     """One readable line for one pydantic error."""
     place = _place_of(error["loc"], model)
-    line = _line_of(place.path, text)
+    line = _line_of(place.path, lines)
     where = ".".join(place.path) or "the whole file"
     prefix = f"line {line}, {where}" if line else where
     context = error.get("ctx", {})
@@ -183,19 +222,31 @@ def _bare(discriminator: str) -> str:
     return discriminator.strip("'()")
 
 
-def _line_of(path: list[str], text: str) -> int | None:
+def _lines_of(text: str) -> _Lines:
+    """Where the keys and headers of `text` are, in one pass over its lines."""
+    heads: dict[str, list[int]] = {}
+    names: dict[str, list[int]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+([^\]=]*)\]", line):
+            parts = [part.strip(" \t\"'") for part in header[1].split(".")]
+            heads.setdefault(parts[0], []).append(number)
+            for part in dict.fromkeys(parts):
+                names.setdefault(part, []).append(number)
+        elif key := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s="'.]+))\s*[=.]""", line):
+            names.setdefault(next(filter(None, key.groups()), ""), []).append(number)
+    return _Lines(heads, names)
+
+
+def _line_of(path: list[str], lines: _Lines) -> int | None:
     """The line on which the last named key of `path` stands, inside its table, or None when it is not to be found."""
     names = [part for part in path if not part.isdigit()]
-    lines = text.splitlines()
     if not names:
         return None
     start = 0
     if len(path) > 1:
         index = next((int(part) for part in path if part.isdigit()), 0)
-        heads = [n for n, line in enumerate(lines) if re.match(rf"\s*\[+\s*{re.escape(path[0])}\b", line)]
-        if index < len(heads):
-            start = heads[index]
-    for number, line in enumerate(lines[start:], start + 1):
-        if re.match(rf"\s*(?:\[+\s*(?:[\w-]+\.)*)?\"?{re.escape(names[-1])}\"?\s*(?:=|\]|\.)", line):
-            return number
-    return None
+        heads = lines.heads.get(path[0], [])
+        start = heads[index] if index < len(heads) else 0
+    there = lines.names.get(names[-1], [])
+    at = bisect_left(there, start)
+    return there[at] if at < len(there) else None

@@ -5,15 +5,22 @@
     ├── BadInput          2  wrong usage, or a file or text that cannot be used
     └── NotPossibleHere   3  sound, but this machine cannot do it
 
-A message says what is wrong, where, and what to do. Anything else that escapes is a bug in edgekit, but for `Interrupted`, which
-is no fault.
+A message says what is wrong, where, and what to do, and can be read whatever the file holds that it is about: control characters
+are visible, long values are cut, and of many findings the first are told. Anything else that escapes is a bug in edgekit, but for
+`Interrupted`, which is no fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit.runtime.shown import shown
+
 __all__ = ["BadInput", "CheckFailed", "EdgekitError", "Interrupted", "NotPossibleHere"]
+
+LONGEST = {"what": 4000, "where": 1000, "fix": 2000, "fault": 1000}
+"""Characters of each part of a message, at most."""
+MOST_FAULTS = 40
 
 
 class EdgekitError(Exception):
@@ -26,10 +33,12 @@ class EdgekitError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None, faults: Sequence[str] = ()) -> None:
-        self.what = what
-        self.where = where
-        self.fix = fix
-        self.faults = tuple(faults)
+        self.what = shown(what, LONGEST["what"])
+        self.where = None if where is None else shown(where, LONGEST["where"])
+        self.fix = None if fix is None else shown(fix, LONGEST["fix"])
+        more = len(faults) - MOST_FAULTS
+        told = faults if more <= 1 else [*faults[:MOST_FAULTS], f"and {more:,} more"]
+        self.faults = tuple(shown(fault, LONGEST["fault"]) for fault in told)
         super().__init__(self.text())
 
     def text(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.files import read_file
 
 __all__ = ["LARGEST", "read_json", "strict_json"]
 
@@ -60,18 +61,13 @@ def strict_json(data: bytes, where: str, *, most: int = LARGEST, deepest: int = 
     return value
 
 
-def read_json(path: Path, *, most: int = LARGEST, deepest: int = DEEPEST) -> Any:
-    """The value of the JSON file `path`, of which no more than `most` bytes are read.
+def read_json(path: Path, *, most: int = LARGEST, deepest: int = DEEPEST, fix: str | None = None) -> Any:
+    """The value of the JSON file `path`, of which no more than `most` bytes are read. `fix`: what to do where it is not there.
 
     Raises:
-        BadInput: it cannot be read, or as `strict_json`.
+        BadInput: it is no plain file or cannot be read, or as `strict_json`.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as fault:
-        raise BadInput(f"cannot be read: {fault.strerror}", where=str(path)) from None
-    return strict_json(data, str(path), most=most, deepest=deepest)
+    return strict_json(read_file(path, most, fix=fix), str(path), most=most, deepest=deepest)
 
 
 def _check_structure(data: bytes, deepest: int) -> None:

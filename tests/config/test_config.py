@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ builtin = "intents"
 
 def read(tmp_path: Path, text: str) -> object:
     path = tmp_path / "mine.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return load_recipe(str(path))
 
 
@@ -86,7 +88,7 @@ def test_malformed_recipes(tmp_path: Path, text: str, says: str) -> None:
 def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"schema = 1\xff")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="not UTF-8: byte 10"):
         load_recipe(str(path))
 
 
@@ -167,3 +169,68 @@ def test_unknown_session_key_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BadInput, match="ignore them in silence"):
         load_target(str(path))
+
+
+HOSTILE = {
+    "a dotted key": (".".join("a" * 9999) + " = 1", "a dotted key of more than 32 names"),
+    "a dotted header": ("[" + ".".join("a" * 9999) + "]", "a dotted key of more than 32 names"),
+    "a dotted key of quoted names": ("'a b'." * 9999 + "c = 1", "a dotted key of more than 32 names"),
+    "lists": ("a = " + "[" * 5000 + "]" * 5000, "nested deeper than 32"),
+    "lists over lines": ("a = " + "[\n# ]\n" * 5000, "nested deeper than 32"),
+    "tables": ("a = " + "{a = " * 5000, "nested deeper than 32"),
+    "lists after strings": ("a = ['''[''', \"\"\"\\\"\"\"[\"\"\", '\\', \"\\\"\", " + "[" * 32, "nested deeper than 32"),
+    "digits": ("a = " + "1" * 5000, "a number of more than 100 digits"),
+    "digits apart": ("a = " + "1_" * 5000 + "1", "a number of more than 100 digits"),
+    "hexadecimal digits": ("a = 0x" + "f" * 5000, "an integer beyond 64 bits"),
+    "a large integer in a list": ("a = [{b = [9223372036854775808]}]", "an integer beyond 64 bits"),
+    "NUL": ("a = [{b = [\"x\\u0000\"]}]", "'b' holds a NUL"),
+    "NUL in a key": ('"a\\u0000" = 1', "holds a NUL"),
+    "a raw NUL": ("\0", "not valid TOML"),
+    "a mark of byte order": ("\ufeff" + GOOD, "not valid TOML"),
+    "a string without an end": ('a = """' + '\\"' * 9999, "not valid TOML"),
+    "larger than any": ("#" * 500_001, "larger than 500,000 bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_toml(tmp_path: Path, name: str) -> None:
+    """One short message, whatever the parser would have made of it."""
+    text, says = HOSTILE[name]
+    told = refused(tmp_path, text)
+    assert says in told
+    assert len(told) < 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[[compress]]\nmethod = 'distill'\nepochs_ = 1\n" * 10_000, "".join(f"key{number} = 1\n" for number in range(20_000))],
+)  # fmt: skip
+def test_work_on_many_faults_is_linear(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few are told, with their lines, and only those are looked into."""
+    looked: list[str] = []
+    nearest = difflib.get_close_matches
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda word, *rest, **named: looked.append(word) or nearest(word, *rest, **named)
+    )
+    told = refused(tmp_path, GOOD + text)
+    assert len(looked) <= 45
+    assert len(told) < 20_000
+    assert "line 1" in told
+
+
+@pytest.mark.parametrize("dots", ['"a.b.c.d"', "'x'", '"""a.b\n[[[["""'])
+def test_brackets_and_dots_of_text_are_text(dots: str) -> None:
+    from edgekit.config.toml import _check_structure
+
+    _check_structure(
+        "".join(f"a{number} = {dots}\n" for number in range(1000)) + "# [[[" * 100 + "\n[a.'b.c'.\"d\"]\nx.y = 1.5\n"
+    )
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A pipe is not waited for, a device not read."""
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name, says in (("pipe", "a named pipe"), ("zero", "a device")):
+        with pytest.raises(BadInput, match=says):
+            load_recipe(str(tmp_path / f"{name}.toml"))

@@ -1,0 +1,108 @@
+"""Files from outside: looked at before they are opened, opened only where they are plain files, and never read beyond a limit.
+
+A path may be a named pipe that nobody writes to, a device without an end, a link to one, or a sparse file of terabytes. Whoever reads
+a file whole says how large such a file may be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from edgekit.runtime.errors import BadInput
+
+__all__ = ["check_file", "open_file", "read_file", "read_utf8"]
+
+FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""O_NONBLOCK: opening what became a pipe since it was looked at does not wait for a writer."""
+KINDS = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)  # fmt: skip
+
+
+def check_file(path: str | Path, most: int | None = None, *, fix: str | None = None) -> int:
+    """The size in bytes of the plain file `path`, links followed, which is not opened. `most`: the largest that such a file may be;
+    `fix`: what to do where it is not there.
+
+    Raises:
+        BadInput: it is not there or out of reach, no plain file, or larger.
+    """
+    try:
+        return _size(Path(path).stat(), path, most)
+    except (OSError, ValueError) as fault:
+        raise _unreadable(fault, path, fix) from None
+
+
+def open_file(path: str | Path, most: int | None = None, *, fix: str | None = None) -> BinaryIO:
+    """The plain file `path`, open for reading.
+
+    Raises:
+        BadInput: as `check_file`.
+    """
+    check_file(path, most, fix=fix)  # before opening: that alone makes some devices act
+    try:
+        descriptor = os.open(path, FLAGS)
+    except (OSError, ValueError) as fault:
+        raise _unreadable(fault, path, fix) from None
+    try:
+        _size(os.fstat(descriptor), path, most)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: str | Path, most: int, *, fix: str | None = None) -> bytes:
+    """The contents of the plain file `path`.
+
+    Raises:
+        BadInput: as `check_file`, or it cannot be read.
+    """
+    with open_file(path, most, fix=fix) as file:
+        try:
+            data = file.read(most + 1)  # files that the kernel makes, and those that grow, hold more than their size says
+        except OSError as fault:
+            raise _unreadable(fault, path, fix) from None
+    if data is None:  # not there yet, as of the kernel's own log
+        raise BadInput("cannot be read without waiting", where=str(path))
+    if len(data) > most:
+        raise _too_large(path, most)
+    return data
+
+
+def read_utf8(path: str | Path, most: int, *, fix: str | None = None) -> str:
+    """The text of the plain file `path`, whose lines may end in any way.
+
+    Raises:
+        BadInput: as `read_file`, or it is not UTF-8.
+    """
+    data = read_file(path, most, fix=fix)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        raise BadInput(f"not UTF-8: byte {fault.start} ({fault.reason})", where=str(path), fix="save it as UTF-8") from None
+
+
+def _size(state: os.stat_result, path: str | Path, most: int | None) -> int:
+    if not stat.S_ISREG(state.st_mode):
+        kind = next((name for test, name in KINDS if test(state.st_mode)), "no plain file")
+        raise BadInput(f"is {kind}, not a file", where=str(path), fix="name a file")
+    if most is not None and state.st_size > most:
+        raise _too_large(path, most)
+    return state.st_size
+
+
+def _too_large(path: str | Path, most: int) -> BadInput:
+    return BadInput(
+        f"larger than {most:,} bytes, which no such file is", where=str(path), fix="check that it is the right file"
+    )
+
+
+def _unreadable(fault: OSError | ValueError, path: str | Path, fix: str | None) -> BadInput:
+    if isinstance(fault, FileNotFoundError):
+        return BadInput("no such file", where=str(path), fix=fix)
+    what = fault.strerror if isinstance(fault, OSError) else str(fault)  # ValueError: a NUL within the path
+    return BadInput(f"cannot be read: {what}", where=str(path), fix=fix)

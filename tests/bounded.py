@@ -1,0 +1,62 @@
+"""Commands over hostile files, run in a child whose memory and end are seen: none may hang, grow, or end in a traceback."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import PYTHONPATH
+from tests.waiting import PATIENCE_SECONDS
+
+__all__ = ["Ended", "bounded", "refused"]
+
+MOST_MIB = 1024
+ADDRESSES = 6 * 1024**3
+"""Bytes of addresses that a child may have, so that the machine survives a test that fails; libraries reserve far more than they use."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended."""
+
+    code: int
+    said: str
+    """What it wrote to both streams."""
+    peak_mib: float
+
+
+def bounded(*arguments: str | Path, cwd: Path | None = None) -> Ended:
+    """Run `python arguments…`; a child that has not ended by itself after a very long time is killed, with code -9."""
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            [sys.executable, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd,
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_WAIT_POLICY": "PASSIVE"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES)),
+        )  # fmt: skip
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            ended, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if ended:
+                break
+            if time.monotonic() > until:
+                child.kill()
+            time.sleep(0.01)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        return Ended(child.returncode, output.read().decode("utf-8", "replace"), usage.ru_maxrss / 1024)
+
+
+def refused(*arguments: str | Path, cwd: Path | None = None) -> str:
+    """What `python arguments…` said as it refused: exit code 1, 2 or 3, one message of bounded length, no traceback, within 1 GiB."""
+    ended = bounded(*arguments, cwd=cwd)
+    assert ended.code in {1, 2, 3}, ended
+    assert "Traceback" not in ended.said, ended.said
+    assert len(ended.said) < 60_000, ended.said[:2000]
+    assert ended.peak_mib < MOST_MIB, ended.peak_mib
+    return ended.said
