@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from edgekit.pack.bundle import write_manifest
 from edgekit.runtime.bundle.manifest import (
     Calibration,
     Golden,
     Manifest,
-    Quality,
     Source,
     TargetFacts,
     TokenizerFacts,
     Variant,
     Versions,
 )
-from edgekit.runtime.bundle.names import MODEL
+from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST, MODEL
+from edgekit.runtime.bundle.quality import Quality
 from edgekit.runtime.chip import machine
 from edgekit.runtime.providers.names import CPU
 
@@ -45,3 +49,16 @@ def tiny_manifest(
         "quality": QUALITY, "golden": Golden("golden.json", golden, tolerance), "licence": "apache-2.0", "tools": {},
     }  # fmt: skip
     return Manifest(**fields | more)
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], object] = lambda document: None) -> None:
+    """Let `change` change the manifest of a bundle, whose files are named as they are now, and write it with its digest as one who means it."""
+    document = json.loads((folder / MANIFEST).read_text())
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in (MANIFEST, MANIFEST_DIGEST):
+            document["assets"][path.name] = {
+                "size": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+    change(document)
+    write_manifest(folder, document)

@@ -30,6 +30,7 @@ Once = Callable[[], np.ndarray]
 
 def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
     """Golden inputs replayed and test rows scored, one by one, by the runtime that serves; on a CPU by a copy made for it."""
+    from edgekit.pack.bundle import write_manifest
     from edgekit.runtime.bundle.verify import verify
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
@@ -42,7 +43,7 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
         manifest = json.loads(text.replace(provider_of(folder), "CPUExecutionProvider"))
         for variant in manifest["components"]["model"]["variants"].values():
             variant["session_options"]["config"] = PAIRS if provider_of(folder) == TENSORRT else {}
-        (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        write_manifest(place, manifest)
     verdict = verify(place)
     model = load(place)
     manifest = model.bundle.manifest

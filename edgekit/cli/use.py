@@ -26,17 +26,16 @@ def verify(
     """Hash every file of a bundle again and replay its golden inputs."""
     if signature and not verify_key:
         raise BadInput("a signature tells nothing without a key", where="--signature", fix="give --verify-key too")
+    from edgekit.runtime.bundle.verify import shown
+    from edgekit.runtime.bundle.verify import verify as check
+
     if verify_key:
         from edgekit.pack.signed import verify_signed
 
         document = verify_signed(bundle, verify_key, signature)
     else:
-        from edgekit.runtime.bundle.verify import verify as check
-
         document = check(bundle)
-    signed = "signed, " if verify_key else ""
-    shown = f"{bundle}: {signed}whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed"
-    emit(document, as_json, [shown])
+    emit(document, as_json, shown(document))
 
 
 def run(

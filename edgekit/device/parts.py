@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.open import Bundle
 
 __all__ = ["Part", "key_of", "offsets", "parts_of", "stream"]
@@ -28,7 +27,7 @@ class Part:
 
 def parts_of(bundle: Bundle, runner: Path) -> list[Part]:
     """The runner and every file of the bundle, small ones first: a broken link then costs only the model's rest."""
-    files = {"runner.pyz": runner} | {f"bundle/{name}": bundle.folder / name for name in (MANIFEST, *bundle.manifest.assets)}
+    files = {"runner.pyz": runner} | {f"bundle/{name}": bundle.folder / name for name in bundle.manifest.files}
     parts = [Part(path, name, path.stat().st_size, _sha256(path)) for name, path in files.items()]
     return sorted(parts, key=lambda part: (part.size, part.name))
 

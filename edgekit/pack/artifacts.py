@@ -4,7 +4,7 @@
         bundle/  bundle.tar.gz  runner.pyz      the model, as a folder and as one file, and what runs it
         README.md  bom.cdx.json                 the model card and the CycloneDX bill of materials
         oci/  wheelhouse/                       where asked for
-        SHA256SUMS                              of every file above; `sha256sum -c SHA256SUMS`
+        SHA256SUMS                              of every file above; `sha256sum -c SHA256SUMS`. bundle/manifest.json's is the bundle's digest
         bundle.sig  SHA256SUMS.sig              where a key was given
 
 All but signatures and wheels is the same, byte for byte, whenever it is made from the same bundle by the same edgekit and zlib;
@@ -27,9 +27,9 @@ from edgekit.pack.archive import write_archive
 from edgekit.pack.bom import write_bom
 from edgekit.pack.oci import write_layout
 from edgekit.pack.runner import write_runner
-from edgekit.pack.sign import SIGNATURE, check_key, sign
+from edgekit.pack.sign import check_key, sign
 from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
-from edgekit.runtime.bundle.names import MANIFEST
+from edgekit.runtime.bundle.names import MANIFEST, SIGNATURE
 from edgekit.runtime.bundle.open import open_bundle
 
 __all__ = ["Artifacts", "make_artifacts"]
@@ -102,14 +102,13 @@ def make_artifacts(
         write_runner(work / "runner.pyz")
         if (work / "bundle" / "README.md").is_file():
             shutil.copyfile(work / "bundle" / "README.md", work / "README.md")
-        digest_of_manifest = _sha256(work / "bundle" / MANIFEST)
-        write_bom(bundle, digest_of_manifest, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
+        write_bom(bundle, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
         digest = None
         if oci:
             names = [name for name in _names(work) if name != "bundle.tar.gz"]
             facts = {
                 "org.opencontainers.image.licenses": manifest.licence,
-                "org.opencontainers.image.version": digest_of_manifest[:16],
+                "org.opencontainers.image.version": bundle.digest[:16],
             }
             digest = write_layout(work, names, work / "oci", name=manifest.name, annotations=facts)
         if wheelhouse is not None:

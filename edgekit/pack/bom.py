@@ -6,6 +6,7 @@ the bundle alone, so that the same bundle has the same bill, byte for byte.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.runtime.bundle.manifest import Interval, Manifest, Quality, TensorFacts
-from edgekit.runtime.bundle.names import MANIFEST
+from edgekit.runtime.bundle.manifest import Manifest, TensorFacts
 from edgekit.runtime.bundle.open import Bundle
+from edgekit.runtime.bundle.quality import Interval, Quality
 
 __all__ = ["TOOL_LICENCES", "write_bom"]
 
@@ -35,27 +36,30 @@ SPDX = {
 PART = "bundle/"
 
 
-def write_bom(bundle: Bundle, manifest_sha256: str, out: Path, *, epoch: str | None) -> None:
+def write_bom(bundle: Bundle, out: Path, *, epoch: str | None) -> None:
     """Write the bill of `bundle` to `out`.
 
-    `manifest_sha256` is the digest of its manifest, which names every other file; the serial number derives from it.
-    `epoch` is SOURCE_DATE_EPOCH in seconds since 1970; without it the bill has no time.
+    Version and serial number derive from the digest of the manifest, which names every other file. `epoch` is SOURCE_DATE_EPOCH in
+    seconds since 1970; without it the bill has no time.
 
     Raises:
         BadInput: `epoch` is no number of seconds.
     """
     manifest = bundle.manifest
     name, files = manifest.name, manifest.assets
-    sizes = {MANIFEST: (bundle.folder / MANIFEST).stat().st_size} | {file: asset.size for file, asset in files.items()}
-    digests = {MANIFEST: manifest_sha256} | {file: asset.sha256 for file, asset in files.items()}
+    paths = {file: bundle.folder / file for file in manifest.files}
+    digests = {
+        file: files[file].sha256 if file in files else hashlib.sha256(path.read_bytes()).hexdigest()
+        for file, path in paths.items()
+    }
     model: dict[str, Any] = {
-        "type": "machine-learning-model", "bom-ref": "model", "name": name, "version": manifest_sha256[:16],
+        "type": "machine-learning-model", "bom-ref": "model", "name": name, "version": bundle.digest[:16],
         "description": f"{manifest.task} for {manifest.target.name} ({manifest.target.arch})",
         "hashes": _hashes(digests[manifest.variant.file]), "licenses": _licence(manifest.licence),
         "pedigree": _pedigree(manifest), "modelCard": _card(manifest),
         "components": [
             {"type": "file", "bom-ref": f"file:{file}", "name": f"{PART}{file}", "hashes": _hashes(digests[file]),
-             "properties": _properties({"edgekit:bytes": sizes[file]})}
+             "properties": _properties({"edgekit:bytes": paths[file].stat().st_size})}
             for file in sorted(digests)
         ],
     }  # fmt: skip
@@ -69,7 +73,7 @@ def write_bom(bundle: Bundle, manifest_sha256: str, out: Path, *, epoch: str | N
     libraries = [component["bom-ref"] for component in needed]
     bom = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json", "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, manifest_sha256)}",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, bundle.digest)}",
         "metadata": metadata, "components": [*needed, *data],
         "dependencies": [{"ref": "model", "dependsOn": libraries}, *({"ref": ref} for ref in libraries)],
     }  # fmt: skip

@@ -1,23 +1,26 @@
-"""Writing a bundle: the files, then the manifest that names each by size and sha256. The same inputs give the same bytes."""
+"""Writing a bundle: the files, the manifest that names each by size and sha256, and its digest. The same inputs give the same bytes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from edgekit.pack.external import check_external
-from edgekit.runtime.bundle.manifest import Asset, Manifest, parse_manifest
-from edgekit.runtime.bundle.names import MANIFEST
+from edgekit.runtime.bundle.manifest import Asset, Manifest
+from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
+from edgekit.runtime.bundle.read import parse_manifest
+from edgekit.runtime.digest import digest_line
+from edgekit.runtime.jsontext import canonical
+from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["write_bundle"]
+__all__ = ["write_bundle", "write_manifest"]
 
 
 def write_bundle(folder: Path, manifest: Manifest, *, files: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-    """Fill the empty `folder` with copies of `files`, the `texts`, and the manifest last, whose assets are what was written.
+    """Fill the empty `folder` with copies of `files`, the `texts`, and the manifest, whose assets are what was written, with its digest.
 
     Raises:
         BadInput: external weights that are not in the bundle, or a manifest that `parse_manifest` would not take.
@@ -31,6 +34,12 @@ def write_bundle(folder: Path, manifest: Manifest, *, files: Mapping[str, Path],
         with path.open("rb") as file:
             assets[path.name] = Asset(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
     check_external(folder / manifest.variant.file, {name: asset.size for name, asset in assets.items()})
-    document = replace(manifest, assets=assets).to_json()
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_manifest(folder, replace(manifest, assets=assets, digest_file=MANIFEST_DIGEST).to_json())
     parse_manifest(folder)  # what is written must pass what reads it
+
+
+def write_manifest(folder: Path, document: JsonObject) -> None:
+    """Write `document` as the manifest of `folder`, in canonical JSON, and its digest beside it."""
+    data = canonical(document)
+    (folder / MANIFEST).write_bytes(data)
+    (folder / MANIFEST_DIGEST).write_bytes(digest_line(MANIFEST, data))

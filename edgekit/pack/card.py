@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgekit.runtime.bundle.manifest import Agreement, Manifest, Quality, SamePrefix, SameTokens
+from edgekit.runtime.bundle.manifest import Manifest
+from edgekit.runtime.bundle.quality import Agreement, Quality, SamePrefix, SameTokens
 from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.names import CPU

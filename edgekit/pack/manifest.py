@@ -19,7 +19,6 @@ from edgekit.runtime.bundle.manifest import (
     Embeddings,
     Golden,
     Manifest,
-    Quality,
     Source,
     TargetFacts,
     TensorFacts,
@@ -28,6 +27,7 @@ from edgekit.runtime.bundle.manifest import (
     Versions,
 )
 from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.bundle.quality import Quality
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.processors.multi_label_classification import USUAL

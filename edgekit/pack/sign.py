@@ -11,9 +11,7 @@ from typing import Any
 
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 
-__all__ = ["SIGNATURE", "check_key", "check_signature", "sign"]
-
-SIGNATURE = "bundle.sig"
+__all__ = ["check_key", "check_signature", "sign"]
 
 
 def check_key(key: Path) -> None:

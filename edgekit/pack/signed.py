@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgekit.pack.sign import SIGNATURE, check_signature
+from edgekit.pack.sign import check_signature
 from edgekit.runtime.bundle.open import open_bundle
-from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.bundle.verify import signature_of, verify
 
 __all__ = ["verify_signed"]
 
@@ -22,6 +22,5 @@ def verify_signed(path: Path, key: Path, signature: Path | None = None) -> dict[
         BadInput, NotPossibleHere: as `check_signature` and `verify`.
     """
     bundle = open_bundle(path)
-    beside = path.parent if path.is_file() else bundle.folder.resolve().parent
-    check_signature(bundle.folder, signature or beside / SIGNATURE, key)
+    check_signature(bundle.folder, signature or signature_of(path, bundle.folder), key)
     return verify(bundle.folder) | {"signed": True}

@@ -19,16 +19,9 @@ from edgekit.pack.runner import runtime_digest
 from edgekit.plan.decoder import BESIDE
 from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, HostFacts, Plan, TargetPlan
 from edgekit.runtime.bench.statistics import paired_difference
-from edgekit.runtime.bundle.manifest import (
-    Agreement,
-    Calibration,
-    Golden,
-    Manifest,
-    Quality,
-    Source,
-    TargetFacts,
-)
+from edgekit.runtime.bundle.manifest import Calibration, Golden, Manifest, Source, TargetFacts
 from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.bundle.quality import Agreement, Quality
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU

@@ -11,8 +11,8 @@ from edgekit.report.fields import Fields, finish, open_document
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
-from edgekit.runtime.bundle.manifest import Agreement
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Facts", "find_folder", "read_facts"]

@@ -142,10 +142,10 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         line = processor(model.bundle.manifest.task).line
         return answers, "\n".join(line(answer) for answer in answers)
     if asked.verb == "verify":
-        from edgekit.runtime.bundle.verify import verify
+        from edgekit.runtime.bundle.verify import shown, verify
 
         document = verify(asked.bundle)
-        return document, f"{document['bundle']}: whole and right: {document['files']} files, {document['golden']} golden inputs"
+        return document, "\n".join(shown(document))
     if asked.verb == "info":
         from edgekit.runtime.bundle.open import open_bundle
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -100,7 +99,7 @@ def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = T
     if manifest.generation is not None:
         return _language(bundle, session, prefix_cache=prefix_cache)
     tokenise = load_tokeniser(
-        bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=_pairs(bundle),
+        bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
     )  # fmt: skip
     return Model(bundle, session, tokenise)
@@ -122,11 +121,3 @@ def _language(bundle: Bundle, session: Any, *, prefix_cache: bool) -> Model:
         raise BadInput(what, where=str(bundle.folder))
     tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
     return Model(bundle, session, tokenise, model)
-
-
-def _pairs(bundle: Bundle) -> bool | None:
-    """Whether the model was trained on pairs of texts, as its configuration says; None where the bundle carries none."""
-    if "config.json" not in bundle.manifest.assets:
-        return None
-    config = json.loads((bundle.folder / "config.json").read_text(encoding="utf-8"))
-    return bool(config.get("text_pairs", False))

@@ -17,11 +17,12 @@ from edgekit.errors import CheckFailed
 from edgekit.exporter.encoder import FUSED
 from edgekit.pack.manifest import pack_for_comparison
 from edgekit.plan.recipes import recipe_model
-from edgekit.runtime.bundle.names import MANIFEST, MODEL
+from edgekit.runtime.bundle.names import CONFIG, MODEL
 from edgekit.runtime.model import Model, load
 from edgekit.tasks import find_task, task_names
 from edgekit.tasks.encoders.question_answering import Spans, span_difference
 from edgekit.tasks.reference import label_difference
+from tests.tiny_manifest import rewrite_manifest
 
 INFINITE = float("inf")
 
@@ -108,9 +109,10 @@ def test_a_sound_model_agrees(bundle: Callable[[], Path], tiny_model: Path) -> N
 
 def test_swapped_labels_are_seen(bundle: Callable[[], Path], tiny_model: Path) -> None:
     folder = bundle()
-    document = json.loads((folder / MANIFEST).read_text())
-    document["edgekit"]["labels"].reverse()
-    (folder / MANIFEST).write_text(json.dumps(document))
+    config = json.loads((folder / CONFIG).read_text())
+    config["id2label"] = {str(3 - int(number)): label for number, label in config["id2label"].items()}
+    (folder / CONFIG).write_text(json.dumps(config))
+    rewrite_manifest(folder, lambda document: document["edgekit"]["labels"].reverse())
     with pytest.raises(CheckFailed, match="are not those of transformers' text-classification pipeline") as raised:
         compare(load(folder), tiny_model)
     assert 1 <= len(raised.value.faults) <= 5 and "the library" in raised.value.faults[0]
@@ -118,9 +120,7 @@ def test_swapped_labels_are_seen(bundle: Callable[[], Path], tiny_model: Path) -
 
 def test_another_limit_is_seen(bundle: Callable[[], Path], tiny_model: Path) -> None:
     folder = bundle()
-    document = json.loads((folder / MANIFEST).read_text())
-    document["edgekit"]["tokenizer"]["max_length"] = 16
-    (folder / MANIFEST).write_text(json.dumps(document))
+    rewrite_manifest(folder, lambda document: document["edgekit"]["tokenizer"].update(max_length=16))
     with pytest.raises(CheckFailed, match="of 34 answers"):
         compare(load(folder), tiny_model)
 

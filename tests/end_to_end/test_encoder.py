@@ -18,6 +18,7 @@ import pytest
 
 from edgekit.config.target import load_target
 from edgekit.host import detect
+from edgekit.pack.bundle import write_manifest
 from tests.conftest import PYTHONPATH
 from tests.report.made_up import write_result
 from tests.waiting import files_at, wait_for
@@ -323,8 +324,8 @@ def test_one_flipped_bit_is_found(result: Path, place: Path, tmp_path: Path) -> 
 
 def test_a_missing_provider_never_runs_on_the_cpu(result: Path, place: Path, tmp_path: Path) -> None:
     shutil.copytree(result / "bundle", tmp_path / "bundle")
-    path = tmp_path / "bundle" / "manifest.json"
-    path.write_text(path.read_text().replace("CPUExecutionProvider", "CUDAExecutionProvider"))
+    text = (tmp_path / "bundle" / "manifest.json").read_text()
+    write_manifest(tmp_path / "bundle", json.loads(text.replace("CPUExecutionProvider", "CUDAExecutionProvider")))
     done = edgekit("run", str(tmp_path / "bundle"), "hello", cwd=place)
     assert done.returncode == 3
     assert "CUDAExecutionProvider is not in this onnxruntime" in done.stderr

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 import edgekit as ek
+from edgekit.pack.bundle import write_manifest
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.providers.names import TENSORRT
@@ -63,6 +64,6 @@ def test_its_golden_inputs_hold_with_the_kernels_that_stood_in(made: Path, tmp_p
     shutil.copytree(made / "bundle", here)
     document = json.loads((here / "manifest.json").read_text().replace(TENSORRT, "CPUExecutionProvider"))
     document["components"]["model"]["variants"]["tensorrt"]["session_options"]["config"] = {"session.disable_quant_qdq": "1"}
-    (here / "manifest.json").write_text(json.dumps(document))
+    write_manifest(here, document)
     verdict = verify(here)
     assert verdict["ok"] and verdict["difference"] < 1e-4

@@ -12,6 +12,7 @@ import pytest
 import edgekit as ek
 from edgekit.data.reference import generate
 from edgekit.errors import BadInput
+from edgekit.pack.bundle import write_manifest
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.generate.device import DeviceGraph
@@ -67,7 +68,7 @@ def on_cpu(bundle: Path, out: Path) -> Path:
 
     shutil.copytree(bundle, out)
     text = (out / "manifest.json").read_text()
-    (out / "manifest.json").write_text(text.replace(CUDA, "CPUExecutionProvider"))
+    write_manifest(out, json.loads(text.replace(CUDA, "CPUExecutionProvider")))
     return out
 
 

@@ -48,7 +48,7 @@ def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_fa
     )  # fmt: skip
     folder = work / "bundle"
     folder.mkdir()
-    files = {"model.onnx": work / "model.onnx", "tokenizer.json": tiny_model / "tokenizer.json"}
+    files = {"model.onnx": work / "model.onnx", **{name: tiny_model / name for name in ("tokenizer.json", "config.json")}}
     write_bundle(
         folder, manifest, files=files, texts={"golden.json": json.dumps(golden), "README.md": write_card(manifest, AUDIT)}
     )

@@ -23,8 +23,9 @@ from edgekit.pack import wheelhouse
 from edgekit.pack.artifacts import Artifacts, make_artifacts
 from edgekit.pack.bom import TOOL_LICENCES, write_bom
 from edgekit.pack.card import write_card
-from edgekit.runtime.bundle.manifest import Greedy, Interval, Quality, SamePrefix, SameTokens, parse_manifest
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.quality import Greedy, Interval, Quality, SamePrefix, SameTokens
+from edgekit.runtime.bundle.read import parse_manifest
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.generate.generation import Generation
@@ -51,7 +52,18 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_all_is_there_and_verifies(made: Artifacts) -> None:
     names = {name for name, _, _ in made.files if not name.startswith("oci/blobs/")}
-    inside = {f"bundle/{name}" for name in ("README.md", "golden.json", "manifest.json", "model.onnx", "tokenizer.json")}
+    inside = {
+        f"bundle/{name}"
+        for name in (
+            "README.md",
+            "config.json",
+            "golden.json",
+            "manifest.json",
+            "manifest.json.sha256",
+            "model.onnx",
+            "tokenizer.json",
+        )
+    }
     alone = {"README.md", "SHA256SUMS", "bom.cdx.json", "bundle.tar.gz", "runner.pyz", "oci/index.json", "oci/oci-layout"}
     assert names == inside | alone
     assert {name: hashlib.sha256(data).hexdigest() for name, data in contents(made.folder).items()} == {
@@ -169,20 +181,20 @@ def test_the_serial_number_is_the_contents(made: Artifacts, tmp_path: Path) -> N
     bundle = open_bundle(made.folder / "bundle")
     serials = []
     for number, digest in enumerate(("1" * 64, "1" * 64, "2" * 64)):
-        write_bom(bundle, digest, tmp_path / f"{number}.json", epoch="1700000000")
+        write_bom(replace(bundle, digest=digest), tmp_path / f"{number}.json", epoch="1700000000")
         serials.append(json.loads((tmp_path / f"{number}.json").read_text())["serialNumber"])
     assert serials[0] == serials[1] != serials[2]
     document = json.loads((tmp_path / "0.json").read_text())
     assert document["metadata"]["timestamp"] == "2023-11-14T22:13:20Z" and faults(document) is None
     with pytest.raises(BadInput, match="SOURCE_DATE_EPOCH"):
-        write_bom(bundle, "1" * 64, tmp_path / "x.json", epoch="yesterday")
+        write_bom(bundle, tmp_path / "x.json", epoch="yesterday")
 
 
 @pytest.mark.parametrize("licence", ["PSF-2.0", "cc-by-sa-4.0", "unknown", "a licence of our own", "MIT AND Apache-2.0"])
 def test_every_licence_makes_a_valid_bill_and_card(bundle: Path, tmp_path: Path, licence: str) -> None:
     opened = open_bundle(bundle)
     opened = replace(opened, manifest=replace(opened.manifest, name="name: with a colon", licence=licence))
-    write_bom(opened, "1" * 64, tmp_path / "bom.json", epoch=None)
+    write_bom(opened, tmp_path / "bom.json", epoch=None)
     assert faults(json.loads((tmp_path / "bom.json").read_text())) is None
     card = ModelCard(write_card(opened.manifest, AUDIT))
     hub = card.data.to_dict()
@@ -196,7 +208,7 @@ def test_a_language_model_is_told_as_perplexity(bundle: Path, tmp_path: Path) ->
         greedy=Greedy(SameTokens(0.912, (0.9, 0.92), 5000), SamePrefix(11.9, (6.5, 18.1), 16, 64)),
     )  # fmt: skip
     opened = replace(opened, manifest=replace(opened.manifest, quality=quality))
-    write_bom(opened, "1" * 64, tmp_path / "bom.json", epoch=None)
+    write_bom(opened, tmp_path / "bom.json", epoch=None)
     document = json.loads((tmp_path / "bom.json").read_text())
     assert faults(document) is None
     metrics = document["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,9 +17,12 @@ from edgekit.pack.archive import write_archive
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.digest import digest_line
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.jsontext import canonical
 from edgekit.runtime.model import load
 from edgekit.runtime.providers.session import check_ids, open_session
+from tests.tiny_manifest import rewrite_manifest
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
 
 def test_a_right_bundle_verifies_and_answers(bundle: Path) -> None:
     found = verify(bundle)
-    assert found["ok"] and found["golden"] == 32 and found["files"] == 4
+    assert found["ok"] and found["golden"] == 32 and found["files"] == 5
     model = load(bundle)
     one = model("turn off the green light in the office")
     assert one["label"] == "off" and 0 < one["score"] <= 1
@@ -105,13 +109,13 @@ FIELDS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("field", "value"), FIELDS)
 def test_a_changed_manifest_field(copy: Path, field: str, value: Any) -> None:
-    path = copy / "manifest.json"
-    document = json.loads(path.read_text())
-    if field == "assets/../evil" or (field.startswith("assets/") and field.count("/") != 2):
-        document["assets"][field.removeprefix("assets/")] = value
-    else:
-        change(document, field, value)
-    path.write_text(json.dumps(document))
+    def changed(document: dict[str, Any]) -> None:
+        if field == "assets/../evil" or (field.startswith("assets/") and field.count("/") != 2):
+            document["assets"][field.removeprefix("assets/")] = value
+        else:
+            change(document, field, value)
+
+    rewrite_manifest(copy, changed)
     with pytest.raises(EdgekitError):
         verify(copy)
 
@@ -119,8 +123,53 @@ def test_a_changed_manifest_field(copy: Path, field: str, value: Any) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1, "a": 2}', '{"schema_version": NaN}', "[" * 100_000])
 def test_a_manifest_that_is_no_manifest(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
+    with pytest.raises(CheckFailed, match=r"is not the file that manifest\.json\.sha256 is of"):
+        open_bundle(copy)
+    (copy / "manifest.json.sha256").write_bytes(digest_line("manifest.json", text.encode()))
     with pytest.raises(BadInput):
         open_bundle(copy)
+
+
+def test_the_digest_is_that_of_every_field_of_the_manifest(bundle: Path) -> None:
+    opened, data = open_bundle(bundle), (bundle / "manifest.json").read_bytes()
+    assert opened.digest == hashlib.sha256(data).hexdigest() == verify(bundle)["digest"]
+    assert canonical(json.loads(data)) == data == canonical(opened.manifest.to_json())
+    assert (bundle / "manifest.json.sha256").read_text() == f"{opened.digest}  manifest.json\n"
+    assert opened.not_covered is None
+
+
+def test_a_digest_that_is_missing_or_of_another_manifest(copy: Path) -> None:
+    path = copy / "manifest.json.sha256"
+    digest = path.read_text()
+    for text in ("", digest.upper(), digest.replace("  ", " *"), digest + "\n", digest.replace("manifest", "Manifest")):
+        path.write_text(text)
+        with pytest.raises(CheckFailed, match=r"is not the file that manifest\.json\.sha256 is of"):
+            open_bundle(copy)
+    path.unlink()
+    with pytest.raises(CheckFailed, match="its digest is missing"):
+        open_bundle(copy)
+    path.mkdir()
+    with pytest.raises(CheckFailed, match=r"is not the file that manifest\.json\.sha256 is of"):
+        open_bundle(copy)
+
+
+def test_a_manifest_that_is_not_written_in_the_one_form(copy: Path) -> None:
+    data = json.dumps(json.loads((copy / "manifest.json").read_text()), indent=1).encode()
+    (copy / "manifest.json").write_bytes(data)
+    (copy / "manifest.json.sha256").write_bytes(digest_line("manifest.json", data))
+    with pytest.raises(BadInput, match="canonical JSON"):
+        open_bundle(copy)
+
+
+def test_labels_that_are_not_those_of_the_configuration(copy: Path) -> None:
+    rewrite_manifest(copy, lambda document: document["edgekit"]["labels"].reverse())
+    with pytest.raises(CheckFailed, match=r"its labels are not those of config\.json") as fault:
+        load(copy)
+    assert len(fault.value.faults) == 4 and fault.value.faults[0].startswith("output 0: ")
+    (copy / "config.json").write_text('{"id2label": {"0": "on", "2": "off"}}')
+    rewrite_manifest(copy)
+    with pytest.raises(BadInput, match="id2label: not names of the outputs"):
+        load(copy)
 
 
 def test_missing_extra_and_linked_files(copy: Path, tmp_path: Path) -> None:
@@ -144,11 +193,7 @@ def test_a_golden_output_that_differs(copy: Path) -> None:
     document = json.loads(path.read_text())
     document["rows"][3]["outputs"][0][0] += 1.0
     path.write_text(json.dumps(document))
-    manifest = json.loads((copy / "manifest.json").read_text())
-    import hashlib
-
-    manifest["assets"]["golden.json"] = {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_manifest(copy)
     with pytest.raises(CheckFailed, match="input 3: its outputs differ"):
         verify(copy)
 

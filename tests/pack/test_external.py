@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from edgekit.pack.external import check_external
 from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.model import load
+from tests.tiny_manifest import rewrite_manifest
 
 SIZE = 64
 
@@ -85,11 +84,6 @@ def test_at_loading(bundle: Path, tmp_path: Path, case: str) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(bundle, folder)
     lay_out(folder, case, *CASES[case])
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name != "manifest.json":
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            manifest["assets"][path.name] = {"size": path.stat().st_size, "sha256": digest}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_manifest(folder)
     with pytest.raises(EdgekitError, match=r"plain file|not in the manifest|cannot load"):
         load(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from edgekit.config.target import load_target, target_names
 from edgekit.pack.golden import LEAST, tolerance
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import CheckFailed
+from tests.tiny_manifest import rewrite_manifest
 
 
 def golden(values: np.ndarray) -> dict[str, Any]:
@@ -44,10 +44,7 @@ def changed(bundle: Path, folder: Path, change: Callable[[dict[str, Any], float]
         change(row, limit)
     text = json.dumps(document).encode()
     (folder / "golden.json").write_bytes(text)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["assets"]["golden.json"] = {"size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
-    manifest["edgekit"]["golden"]["tolerance"] = limit
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_manifest(folder, lambda manifest: manifest["edgekit"]["golden"].update(tolerance=limit))
     return folder
 
 

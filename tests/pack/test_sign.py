@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from edgekit.cli.app import app
 from edgekit.pack.artifacts import make_artifacts
+from edgekit.pack.bundle import write_manifest
 from edgekit.pack.sign import check_signature
 from edgekit.pack.signed import verify_signed
 from edgekit.runtime.bundle.open import open_bundle
@@ -23,6 +25,8 @@ from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 pytest.importorskip("model_signing", reason="model-signing is not installed (pip install 'edgekit[sign]')")
 from cryptography.hazmat.primitives import serialization as forms
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.tiny_manifest import rewrite_manifest
 
 
 def write_pair(folder: Path, name: str, key: Any = None, password: bytes | None = None) -> tuple[Path, Path]:
@@ -77,11 +81,9 @@ def test_another_key_did_not_sign_it(copy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["README.md", "golden.json", "model.onnx", "tokenizer.json"])
 def test_a_file_exchanged_together_with_its_hash(copy: Path, signed: tuple[Path, Path], name: str) -> None:
     """The manifest matches again, so that only the signature can tell."""
-    path, manifest = copy / "bundle" / name, copy / "bundle" / "manifest.json"
+    path = copy / "bundle" / name
     path.write_bytes(path.read_bytes() + b"\n")
-    document = json.loads(manifest.read_text())
-    document["assets"][name] = {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    manifest.write_text(json.dumps(document, indent=1, sort_keys=True))
+    rewrite_manifest(copy / "bundle")
     open_bundle(copy)
     with pytest.raises(CheckFailed, match="does not hold"):
         verify_signed(copy, signed[1])
@@ -108,17 +110,16 @@ def test_every_field_of_the_manifest(copy: Path, signed: tuple[Path, Path]) -> N
         part[last] = {str: lambda v: v + "x", int: lambda v: v + 1, float: lambda v: v / 2}.get(
             type(part[last]), lambda _: "other"
         )(part[last])
-        manifest.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        write_manifest(copy / "bundle", document)
         with pytest.raises(EdgekitError):
             open_bundle(copy)
             check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
-    manifest.write_text(text)
+    write_manifest(copy / "bundle", json.loads(text))
     check_signature(copy / "bundle", copy / "bundle.sig", signed[1])
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_flipped_bits_are_all_caught(copy: Path, signed: tuple[Path, Path], count: int) -> None:
-    """Hashes catch what is in files, the signature what is in the manifest."""
     generator = np.random.default_rng(count)
     files = sorted((copy / "bundle").iterdir())
     for number in range(count):
@@ -183,9 +184,15 @@ def test_signatures_and_keys_that_are_none(copy: Path, signed: tuple[Path, Path]
 def test_the_command(copy: Path, signed: tuple[Path, Path], tmp_path: Path) -> None:
     run = CliRunner()
     done = run.invoke(app, ["verify", str(copy), "--verify-key", str(signed[1])])
-    assert done.exit_code == 0 and "signed, whole and right" in done.stdout
+    assert done.exit_code == 0 and "whole and right" in done.stdout and "; signed\n" in done.stdout
+    digest = hashlib.sha256((copy / "bundle" / "manifest.json").read_bytes()).hexdigest()
+    assert f"digest sha256:{digest}\n" in done.stdout
+    assert f"{digest}  bundle/manifest.json\n" in (copy / "SHA256SUMS").read_text()
+    assert digest in base64.b64decode(json.loads((copy / "bundle.sig").read_text())["dsseEnvelope"]["payload"]).decode()
+    assert "its signature was not checked (--verify-key)" in run.invoke(app, ["verify", str(copy)]).stdout
     (copy / "bundle.sig").rename(tmp_path / "elsewhere.sig")
     moved = ["verify", str(copy / "bundle"), "--verify-key", str(signed[1]), "--signature", str(tmp_path / "elsewhere.sig")]
     assert run.invoke(app, moved).exit_code == 0
+    assert "; not signed\n" in run.invoke(app, ["verify", str(copy)]).stdout
     alone = run.invoke(app, ["verify", str(copy), "--signature", str(tmp_path / "elsewhere.sig")])
     assert isinstance(alone.exception, BadInput)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import NotPossibleHere
-from edgekit.runtime.bundle.manifest import parse_manifest
+from edgekit.errors import CheckFailed, NotPossibleHere
+from edgekit.runtime.bundle.read import parse_manifest
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.main import main
 from edgekit.runtime.model import load
@@ -49,9 +49,11 @@ def test_it_is_written_as_it_was_read(bundle: Path) -> None:
     assert parse_manifest(bundle).to_json() == json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
 
 
-def test_it_verifies_and_answers(bundle: Path) -> None:
+def test_it_verifies_and_answers(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
     document = verify(bundle)
     assert document["ok"] and document["golden"] >= 20
+    assert "the manifest has no digest" in document["not_covered"] and not document["signed"]
+    assert [record.message for record in caplog.records] == [f"{bundle}: {document['not_covered']}"], "told once"
     answer = load(bundle)(TEXTS[name_of(bundle)])
     if name_of(bundle) == "classifier":
         assert answer["label"] in load(bundle).bundle.manifest.labels and 0 < answer["score"] <= 1
@@ -59,6 +61,16 @@ def test_it_verifies_and_answers(bundle: Path) -> None:
         assert [(entity["label"], entity["text"]) for entity in answer["entities"]] == [("colour", "red"), ("room", "hall")]
     else:
         assert answer["text"] and answer["ended"] in ("length", "stop", "context")
+
+
+def test_labels_that_were_swapped_are_noticed_without_a_digest(bundle: Path) -> None:
+    document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    labels = document["edgekit"]["labels"]
+    if labels:
+        labels[0], labels[1] = labels[1], labels[0]
+        (bundle / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+        with pytest.raises(CheckFailed, match=r"its labels are not those of config\.json"):
+            load(bundle)
 
 
 def test_the_runner_takes_it(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.bench.statistics import ratio_interval, summary
-from edgekit.runtime.bundle.manifest import Agreement, Asset, Quality, Source
+from edgekit.runtime.bundle.manifest import Asset, Source
+from edgekit.runtime.bundle.quality import Agreement, Quality
 from edgekit.runtime.jsontypes import JsonObject
 from tests.tiny_manifest import tiny_manifest
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import edgekit.runtime.processors as processors_package
+from edgekit.runtime.bundle.config import Config
 from edgekit.runtime.bundle.open import Bundle
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.processors import processor
@@ -111,7 +112,7 @@ def test_a_model_of_every_task(tokenise: Tokeniser, tmp_path: Path, task: str) -
     session = open_session(graph(tmp_path / "model.onnx", vocabulary, outputs, per_token=per_token))
     more = {"threshold": 0.5} if task == "multi-label-classification" else {}
     manifest = tiny_manifest(task=task, labels=labels, vocabulary=vocabulary, golden=1, max_length=LIMIT, **more)
-    model = Model(Bundle(tmp_path, manifest), session, tokenise)
+    model = Model(Bundle(tmp_path, manifest, "", Config()), session, tokenise)
     wanted = [model(item) if isinstance(item, str | dict) else model([item])[0] for item in items]
     assert any(answer.get("truncated") for answer in wanted) or task == "question-answering"
 

@@ -7,14 +7,13 @@ of earlier releases are still read, and `metadata=OMITTED` where it should be le
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from edgekit.runtime.bundle.names import MANIFEST
+from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
+from edgekit.runtime.bundle.quality import Agreement, Quality
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -22,13 +21,9 @@ from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Agreement", "Asset", "Beside", "Calibration", "Embeddings", "Golden", "Greedy", "Interval", "Manifest", "Quality", "Source", "TargetFacts",
-    "TensorFacts",
-    "TokenizerFacts", "Variant", "Versions", "parse_manifest",
+    "Asset", "Calibration", "Embeddings", "Golden", "Manifest", "Source", "TargetFacts", "TensorFacts", "TokenizerFacts", "Variant", "Versions",
 ]  # fmt: skip
 
-LARGEST = 4_000_000
-"""Bytes of a manifest at most."""
 MOST_FAULTS = 20
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -119,88 +114,6 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure with its 95% interval."""
-
-    value: float
-    ci95: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class SameTokens:
-    """Share of positions at which the most probable next token is the original's."""
-
-    value: float
-    ci95: tuple[float, float]
-    tokens: int
-
-
-@dataclass(frozen=True)
-class SamePrefix:
-    """Mean number of tokens with which greedy answers begin alike."""
-
-    value: float
-    ci95: tuple[float, float]
-    prompts: int
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Greedy:
-    """How often a language model says what the original says."""
-
-    agreement: SameTokens
-    prefix: SamePrefix
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A further metric of the original and of the packed model."""
-
-    original: float
-    value: float
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The metric of the packed model and of the original, in float32, on the same test rows."""
-
-    metric: str
-    n: int
-    """Test rows."""
-    original: float
-    bundle: float
-    difference: float
-    ci95: tuple[float, float]
-    """Paired 95% interval of the difference."""
-    gained: int | None = None
-    """Rows that the bundle alone has right; None where a row is not simply right or wrong. So are the next two."""
-    lost: int | None = None
-    mcnemar_p: float | None = None
-    ratio: Interval | None = field(default=None, metadata=OMITTED)
-    """Of 1/perplexity: the bundle's as a share of the original's."""
-    greedy: Greedy | None = field(default=None, metadata=OMITTED)
-    beside: Mapping[str, Beside] | None = field(default=None, metadata=OMITTED)
-    """Further metrics by name."""
-    scored_on: str | None = field(default=None, metadata=OMITTED)
-    """Execution provider whose kernels the bundle was scored with, where they are not its own."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The float32 original's answers by this runtime beside those of the library that the model comes with, from raw text on."""
-
-    reference: str
-    """The library."""
-    inputs: int
-    """Rows and made texts that both answered."""
-    refused: int
-    """Made texts that the runtime refuses to answer."""
-    largest: float
-    """Largest distance of two scores, numbers of an embedding or log-probabilities."""
-
-
-@dataclass(frozen=True)
 class Golden:
     """Inputs with the outputs that they had where the bundle was made."""
 
@@ -229,7 +142,7 @@ class Manifest:
 
     name: str
     assets: Mapping[str, Asset]
-    """Every file of the bundle but the manifest, by name."""
+    """Every file of the bundle but the manifest and its digest, by name."""
     variant: Variant
     version: str
     """edgekit's own."""
@@ -265,6 +178,13 @@ class Manifest:
     """None for every other task than feature-extraction, and for a model without files of sentence-transformers."""
     activation: Literal["sigmoid", "identity"] | None = field(default=None, metadata=OMITTED)
     """What makes a passage's score of its logit; None for every task but text-ranking."""
+    digest_file: Literal["manifest.json.sha256"] | None = field(default=None, metadata=OMITTED)
+    """The file that holds the digest of the manifest; None in bundles of releases before 0.2, whose manifests have none."""
+
+    @property
+    def files(self) -> list[str]:
+        """Names of all files of the bundle."""
+        return [MANIFEST, *([] if self.digest_file is None else [self.digest_file]), *self.assets]
 
     @property
     def segments(self) -> bool:
@@ -330,42 +250,6 @@ _OUTER = ("name", "assets", "variant")
 """Fields that stand outside the `edgekit` block."""
 
 
-def parse_manifest(folder: Path) -> Manifest:
-    """Read and check `manifest.json` in `folder`.
-
-    Raises:
-        BadInput: missing, too large, not JSON, duplicate keys, or as `Manifest.from_json`.
-    """
-    path = folder / MANIFEST
-    try:
-        if path.is_symlink():
-            raise BadInput("is a link", where=str(path))
-        data = path.read_bytes()
-    except OSError as fault:
-        raise BadInput(f"no readable bundle manifest: {fault.strerror}", where=str(path), fix="name a bundle folder") from None
-    if len(data) > LARGEST:
-        raise BadInput(f"larger than {LARGEST:,} bytes", where=str(path))
-    try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as fault:
-        raise BadInput(f"not sound JSON: {fault}", where=str(path)) from None
-    try:
-        return Manifest.from_json(document)
-    except BadInput as fault:
-        raise BadInput(fault.what, where=str(path), faults=fault.faults) from None
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
 def _read(document: object, faults: list[str]) -> Manifest | None:
     """The record, field by field; what fields say of one another is checked once all are there."""
     shape = {"schema_version": int, "name": str, "components": dict, "assets": dict, "edgekit": dict}
@@ -415,7 +299,7 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
     tokenizer, golden = manifest.tokenizer, manifest.golden
     folded = [name.casefold() for name in manifest.assets]
     for name in manifest.assets:
-        if not SAFE_NAME.fullmatch(name) or name == MANIFEST or folded.count(name.casefold()) > 1:
+        if not SAFE_NAME.fullmatch(name) or name in (MANIFEST, MANIFEST_DIGEST) or folded.count(name.casefold()) > 1:
             yield f"assets: {name!r} is not a plain file name of its own"
     for label, name in (("model", manifest.variant.file), ("tokenizer", tokenizer.file), ("golden", golden.file)):
         if name not in manifest.assets:

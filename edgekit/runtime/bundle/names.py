@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["CHAT_TEMPLATE", "GENERATION", "MANIFEST", "MODEL", "MODEL_DATA"]
+from typing import Final
+
+__all__ = ["CHAT_TEMPLATE", "CONFIG", "GENERATION", "MANIFEST", "MANIFEST_DIGEST", "MODEL", "MODEL_DATA", "SIGNATURE"]
 
 MANIFEST = "manifest.json"
+MANIFEST_DIGEST: Final = "manifest.json.sha256"
+"""The digest of the manifest, as `sha256sum` writes it."""
+CONFIG = "config.json"
+"""The checkpoint's configuration, whose labels are the manifest's."""
 MODEL = "model.onnx"
 MODEL_DATA = "model.onnx.data"
 """Weights of a decoder, which lie beside its graph."""
 GENERATION = "generation.json"
 """What generating text with a decoder needs besides the graph; in a bundle it is a block of the manifest."""
 CHAT_TEMPLATE = "chat_template.jinja"
+SIGNATURE = "bundle.sig"
+"""A signature over all files of a bundle, beside its folder or archive."""

@@ -1,16 +1,20 @@
-"""Opening a bundle: every file hashed before any of it is used, nothing missing, nothing extra, no links."""
+"""Opening a bundle: every file hashed before any of it is used, nothing missing, nothing extra, no links, one list of labels."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtime.bundle.manifest import Manifest, parse_manifest
-from edgekit.runtime.bundle.names import MANIFEST
+from edgekit.runtime.bundle.config import Config, parse_config
+from edgekit.runtime.bundle.manifest import Manifest
+from edgekit.runtime.bundle.names import CONFIG, MANIFEST
+from edgekit.runtime.bundle.read import read_manifest
 from edgekit.runtime.bundle.unpack import unpack
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.forks import at_exit_here
@@ -25,7 +29,17 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+    digest: str
+    """sha256 of every field of the manifest as canonical JSON, which names the files by their sha256: of the whole bundle, therefore."""
+    config: Config
     keep: Any = None
+
+    @property
+    def not_covered(self) -> str | None:
+        """What may have been changed unnoticed; None where nothing may."""
+        if self.manifest.digest_file is not None:
+            return None
+        return "the manifest has no digest, as an earlier edgekit made it: changes of the manifest alone are not noticed, but for its labels"
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -33,9 +47,10 @@ def open_bundle(path: str | Path) -> Bundle:
 
     Raises:
         BadInput: no bundle there, or a manifest or archive that cannot be trusted.
-        CheckFailed: a file differs from its sha256, is missing, or was added.
+        CheckFailed: the manifest differs from its digest, a file from its sha256, or the labels from those of the model's configuration; a
+            file is missing, or was added.
     """
-    path = Path(path)
+    given = path = Path(path)
     keep = None
     if path.is_file():
         keep = _Unpacked(path)
@@ -47,16 +62,27 @@ def open_bundle(path: str | Path) -> Bundle:
             where=str(path),
             fix="name a bundle folder, the folder above it, or its archive",
         )
-    manifest = parse_manifest(folder)
+    manifest, digest = read_manifest(folder)
     _check_files(folder, manifest)
-    return Bundle(folder, manifest, keep)
+    config = parse_config(folder / CONFIG) if CONFIG in manifest.assets else Config()
+    _check_labels(folder, manifest, config)
+    bundle = Bundle(folder, manifest, digest, config, keep)
+    if bundle.not_covered is not None:
+        _warn_once(f"{given}: {bundle.not_covered}")
+    return bundle
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Log what a bundle does not cover, once however often it is opened."""
+    logging.getLogger("edgekit").warning(text)
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
     faults = []
-    there = {entry.name for entry in folder.iterdir()} - {MANIFEST}
-    faults += [f"{name}: missing" for name in sorted(set(manifest.assets) - there)]
-    faults += [f"{name}: not in the manifest" for name in sorted(there - set(manifest.assets))]
+    there, named = {entry.name for entry in folder.iterdir()}, set(manifest.files)
+    faults += [f"{name}: missing" for name in sorted(named - there)]
+    faults += [f"{name}: not in the manifest" for name in sorted(there - named)]
     for name, asset in manifest.assets.items():
         path = folder / name
         if name not in there:
@@ -76,6 +102,17 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         raise CheckFailed(
             "files are not what the manifest says", where=str(folder), faults=faults, fix="fetch the bundle again"
         )
+
+
+def _check_labels(folder: Path, manifest: Manifest, config: Config) -> None:
+    """The manifest's names of the outputs are the configuration's; a task whose outputs have no names says nothing of them."""
+    if not manifest.labels or config.labels is None or manifest.labels == config.labels:
+        return
+    pairs = zip_longest(manifest.labels, config.labels)
+    faults = [f"output {number}: {one!r} here, {other!r} there" for number, (one, other) in enumerate(pairs) if one != other]
+    raise CheckFailed(
+        f"its labels are not those of {CONFIG}", where=str(folder / MANIFEST), faults=faults[:5], fix="fetch the bundle again"
+    )
 
 
 class _Unpacked:

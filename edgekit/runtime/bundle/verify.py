@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.bundle.names import SIGNATURE
 from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.model import load
 from edgekit.runtime.processors import processor
 
-__all__ = ["said", "verify"]
+__all__ = ["said", "shown", "signature_of", "verify"]
 
 
 def verify(path: str | Path) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def verify(path: str | Path) -> dict[str, Any]:
     Each golden input must give the stored token ids, outputs whose root-mean-square difference is within the bundle's tolerance
     and, where the outputs leave no doubt, the stored answer. The mean decides because a single output tells nothing: an activation
     that falls on the other side of a rounding step by float32's last bit moves some outputs far and the mean hardly.
-    Returns what was checked, with the largest such difference and the largest one of a single output.
+    Returns what was checked, with the largest such difference and the largest one of a single output. Who made the bundle is not
+    known from that: "signed" is false until a key is given (`edgekit verify --verify-key`).
 
     Raises:
         CheckFailed: a file or a golden input is not right; the message names each.
@@ -56,6 +58,10 @@ def verify(path: str | Path) -> dict[str, Any]:
         )
     return {
         "bundle": manifest.name,
+        "digest": model.bundle.digest,
+        "not_covered": model.bundle.not_covered,
+        "signed": False,
+        "signature_beside": signature_of(Path(path), model.bundle.folder).is_file(),
         "files": len(manifest.assets),
         "golden": len(rows),
         "difference": worst,
@@ -63,6 +69,21 @@ def verify(path: str | Path) -> dict[str, Any]:
         "tolerance": manifest.golden.tolerance,
         "ok": True,
     }
+
+
+def shown(document: Mapping[str, Any]) -> list[str]:
+    """What `verify` found, for people."""
+    unchecked = "its signature was not checked (--verify-key)" if document["signature_beside"] else "not signed"
+    signed = "signed" if document["signed"] else unchecked
+    return [
+        f"{document['bundle']}: whole and right: {document['files']} files hashed, {document['golden']} golden inputs replayed; {signed}",
+        f"digest sha256:{document['digest']}",
+    ]
+
+
+def signature_of(path: Path, folder: Path) -> Path:
+    """Where the signature of the bundle that was named by `path`, and lies in `folder`, is looked for: beside its folder or archive."""
+    return (path.parent if path.is_file() else folder.resolve().parent) / SIGNATURE
 
 
 def _differences(outputs: list[np.ndarray], wanted: list[np.ndarray]) -> tuple[float, float]:

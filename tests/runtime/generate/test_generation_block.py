@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.runtime.bundle.manifest import parse_manifest
+from edgekit.pack.bundle import write_manifest
+from edgekit.runtime.bundle.read import parse_manifest
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.model import load
@@ -103,7 +104,7 @@ def test_the_block_belongs_to_language_models_alone(tiny_bundle: Path, tmp_path:
         block = {**document["edgekit"], "task": task, "generation": generation}
         if generation is None:
             del block["generation"]
-        (tmp_path / "manifest.json").write_text(json.dumps({**document, "edgekit": block}))
+        write_manifest(tmp_path, {**document, "edgekit": block})
         with pytest.raises(BadInput, match=words):
             parse_manifest(tmp_path)
 

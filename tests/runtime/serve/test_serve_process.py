@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -26,6 +25,7 @@ from edgekit.errors import NotPossibleHere
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.serve.command import listen
 from tests.runtime.serve.serving import LIMITS, served
+from tests.tiny_manifest import rewrite_manifest
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
@@ -119,9 +119,7 @@ def test_another_answer_than_the_golden_one_is_never_ready(command: list[str], c
     golden["rows"][0]["outputs"][0][0] += 1.0
     wrong = json.dumps(golden)
     (bundle / "golden.json").write_text(wrong)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["assets"]["golden.json"] = {"size": len(wrong.encode()), "sha256": hashlib.sha256(wrong.encode()).hexdigest()}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_manifest(bundle)
     done = subprocess.run(
         [*command, "serve", str(bundle), "--port", "0"], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
