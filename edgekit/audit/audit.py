@@ -222,6 +222,8 @@ def _is_stray(
 def _requirements(findings: _Findings, target: Target, ran: Counter[str], written: ModelProto) -> list[Requirement]:
     """What `target` asks for, held against the findings and against the kernels that ran."""
     asked = target.audit
+    rounded = isinstance(target.quantize, Int8 | WeightOnly)  # nothing of the others is meant to be in integer kernels
+    least = asked.integer_matmuls if rounded else 0.0
     few_bits = target.quantize if isinstance(target.quantize, WeightOnly) else None
     kept = len(findings.kept_float)
     total = findings.constant - kept
@@ -231,8 +233,8 @@ def _requirements(findings: _Findings, target: Target, ran: Counter[str], writte
     wanted = "in integer kernels" if few_bits is None else f"read {few_bits.bits}-bit weights"
     items = [
         (
-            f"at least {asked.integer_matmuls:.0%} of constant-weight MatMuls {wanted}",
-            asked.integer_matmuls == 0 or share >= asked.integer_matmuls,
+            f"at least {least:.0%} of constant-weight MatMuls {wanted}",
+            share >= least,
             f"{done} of {total}"
             + (f"; in floating point: {left}" if left else "")
             + (f"; {kept} more in float32 on purpose: {', '.join(findings.kept_float)}" if kept else ""),
@@ -248,7 +250,7 @@ def _requirements(findings: _Findings, target: Target, ran: Counter[str], writte
             f"{len(findings.casts)}" + (f": {', '.join(findings.casts)}" if findings.casts else ""),
         ),
     ]
-    if asked.integer_matmuls > 0 and (total or not kept):
+    if least > 0 and (total or not kept):
         kernels = sorted(name for name in ran if name in (INTEGER if few_bits is None else {WEIGHT_ONLY}))
         kind = "integer" if few_bits is None else "weight-only"
         items.append((f"{kind} kernels seen running in a profile", bool(kernels), ", ".join(kernels) or "none"))

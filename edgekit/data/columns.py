@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import SupportsFloat
 
 from edgekit.runtime.jsontypes import JsonValue
+from edgekit.runtime.processors.zero_shot_classification import template_fault
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
@@ -136,6 +137,12 @@ def _number(value: object) -> tuple[JsonValue, str | None]:
     return (number, None) if math.isfinite(number) else (None, "is not a finite number")
 
 
+def _template(value: object) -> tuple[JsonValue, str | None]:
+    """A sentence with a place for a label."""
+    text, fault = _text(value)
+    return text, fault or template_fault(str(text))
+
+
 def _answers(value: object) -> tuple[JsonValue, str | None]:
     """{"text": [...], "answer_start": [...]}, of equal lengths; empty where the context has no answer."""
     expected = "is not {'text': [...], 'answer_start': [...]} of equal lengths"
@@ -151,5 +158,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
-    "labels": _labels, "candidate": _label, "passages": _passages, "relevance": _relevance,
+    "labels": _labels, "template": _template, "candidate": _label, "passages": _passages, "relevance": _relevance,
 }  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from edgekit.data.answers import misplaced
 from edgekit.data.columns import usable_value
 from edgekit.data.formats import records
 from edgekit.data.labels import as_table
@@ -151,4 +152,7 @@ def _row(record: Record, names: dict[str, str], absent: tuple[str, ...], kinds: 
     passages, relevance = row.get("passages"), row.get("relevance")
     if isinstance(passages, list) and isinstance(relevance, list) and len(passages) != len(relevance):
         return {}, f"has {len(passages)} passages and {len(relevance)} numbers of relevance"
+    answers, context = row.get("answers"), row.get("context")
+    if isinstance(answers, dict) and isinstance(context, str) and (fault := misplaced(answers, context)) is not None:
+        return {}, f"'answers': {fault}"
     return row, None

@@ -12,11 +12,10 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.decoders import Attention, Decoder, Linear, Rotary
+from edgekit.models.decoders.options import HEAD_MULTIPLE as MULTIPLE
 from edgekit.models.decoders.weights import Weight
 
 __all__ = ["MULTIPLE", "pad_heads"]
-
-MULTIPLE = 16
 
 
 def pad_heads(decoder: Decoder) -> Decoder:

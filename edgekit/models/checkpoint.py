@@ -30,7 +30,7 @@ from edgekit.models.files import (
     read_json,
     vocabulary_of,
 )
-from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, mark_activation, mark_head
+from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, labels_fault, mark_activation, mark_head
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -227,12 +227,8 @@ def _check_labels(names: object, folder: Path) -> None:
             where=str(folder / "config.json"),
             fix='write them into config.json, as {"0": "first label", "1": "second label"}',
         )
-    if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
-        raise BadInput("id2label does not number the labels 0, 1, 2, …", where=str(folder / "config.json"))
-    labels = list(names.values())
-    duplicates = sorted({str(label) for label in labels if labels.count(label) > 1})
-    if duplicates:
-        raise BadInput(f"duplicate labels: {', '.join(duplicates[:5])}", where=str(folder / "config.json"))
+    if (fault := labels_fault(names)) is not None:
+        raise BadInput(fault, where=str(folder / "config.json"))
 
 
 def _tied(state: dict[str, torch.Tensor]) -> dict[str, str]:

@@ -8,16 +8,24 @@ tools, which edgekit does not read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
-from edgekit.errors import BadInput
-from edgekit.models.files import ADDITIONAL_TEMPLATES, read_json
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.models.files import ADDITIONAL_TEMPLATES, LEGACY_TOKENS, read_json
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
+from edgekit.runtime.generate.chat import Template
 
-__all__ = ["chat_template", "settle_conversations", "special_tokens", "template_fault"]
+__all__ = ["chat_template", "check_template", "settle_conversations", "special_tokens", "template_fault"]
 
 DEFAULT = "default"
 SETTINGS = "tokenizer_config.json"
+TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""Names of tokens that templates use; those that files do not give a class of transformers may."""
+QUESTION = {"role": "user", "content": "Hello"}
+PLAIN = ([QUESTION], [{"role": "system", "content": "Be brief."}, QUESTION])
+"""Conversations of which every template must write one; some begin with instructions, some take none."""
 
 
 def chat_template(folder: Path) -> str | None:
@@ -38,12 +46,54 @@ def chat_template(folder: Path) -> str | None:
 
 
 def template_fault(folder: Path) -> str | None:
-    """What is wrong with the chat templates of a folder, in one sentence; None where nothing is."""
+    """What is wrong with the chat templates of a folder, in one sentence; None where nothing is. They are rendered, in a process of their own."""
     try:
-        chat_template(folder)
+        template = chat_template(folder)
+        if template is not None:
+            check_template(template, dict.fromkeys(TOKENS, "") | _written_tokens(folder), str(folder))
     except BadInput as fault:
         return f"model: {fault.text()}"
     return None
+
+
+def check_template(template: str, tokens: Mapping[str, str], where: str) -> None:
+    """Check that a chat template writes a plain conversation; not where jinja2 is missing, which has no conversations.
+
+    Raises:
+        BadInput: it is wrong, or refuses every one of `PLAIN`.
+    """
+    if (fault := _refusal(template, tuple(sorted(tokens.items())))) is not None:
+        raise BadInput(
+            f"the chat template does not write a plain conversation: {fault}", where=where,
+            fix=f"correct it ({CHAT_TEMPLATE}, or chat_template in {SETTINGS}), or take it out for a model that only continues texts",
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _refusal(source: str, tokens: tuple[tuple[str, str], ...]) -> str | None:
+    template, fault = Template(source, dict(tokens)), None
+    for messages in PLAIN:
+        try:
+            template.render(messages)
+        except BadInput as refused:
+            fault = fault or refused.what
+        except NotPossibleHere:
+            return None
+        else:
+            return None
+    return fault
+
+
+def _written_tokens(folder: Path) -> dict[str, str]:
+    """The tokens that templates name, as far as the folder's files give them."""
+    found: dict[str, str] = {}
+    for name in (*LEGACY_TOKENS[:1], SETTINGS):
+        given = read_json(folder / name) if (folder / name).is_file() else {}
+        for key, token in given.items():
+            text = token.get("content") if isinstance(token, dict) else token
+            if key.endswith("_token") and isinstance(text, str):
+                found[key] = text
+    return found
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
@@ -69,16 +119,18 @@ def settle_conversations(source: Path, out: Path) -> None:
     """Have `out`, made of folder `source`, say in chat_template.jinja and tokenizer_config.json alone how conversations are written.
 
     Raises:
-        BadInput: as `chat_template` and `special_tokens`.
+        BadInput: as `chat_template`, `check_template` and `special_tokens`.
     """
     template = chat_template(source)
     if template is None:
         return
+    tokens = special_tokens(source)
+    check_template(template, tokens, str(source))
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8", newline="")
     path = out / SETTINGS
     settings = read_json(path) if path.is_file() else {}
     settings.pop("chat_template", None)
-    text = json.dumps({**settings, **special_tokens(source)}, indent=1, sort_keys=True, ensure_ascii=False)
+    text = json.dumps({**settings, **tokens}, indent=1, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 

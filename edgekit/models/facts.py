@@ -11,9 +11,10 @@ from typing import Any
 from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.conversations import template_fault
+from edgekit.models.decoders import decoder_types, unserved
 from edgekit.models.ends import SETTINGS, ends_of, generation_faults
-from edgekit.models.files import vocabulary_of
-from edgekit.models.heads import Head, head_of
+from edgekit.models.files import LEGACY_TOKENS, TOKENIZER_FILES, read_json, vocabulary_of
+from edgekit.models.heads import Head, head_of, labels_fault
 from edgekit.models.positions import positions_of, short_positions
 from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
@@ -76,6 +77,12 @@ class ModelFacts:
     """The tokenizer's ids beside the embedding's rows; None where a step has changed them."""
     cuts_left: bool = False
     """Whether a text that is too long loses its beginning."""
+    unreadable: tuple[str, ...] = ()
+    """Files of it that cannot be read, with why."""
+    unserved: tuple[str, ...] = ()
+    """Options of a decoder that no graph here has, with file and key."""
+    labels_fault: str | None = None
+    """Why its `id2label` does not name its outputs."""
     odd_ends: tuple[str, ...] = ()
     """What its files call the end or the beginning of a text and is no token id."""
     template_fault: str | None = None
@@ -151,8 +158,11 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         longest=longest_of(named),
         cuts_left=cuts_left(document, named),
         token_ids=token_ids(document, config, named),
+        unreadable=_unreadable(folder),
+        unserved=tuple(unserved(config)),
+        labels_fault=labels_fault(config["id2label"]) if config.get("id2label") else None,
         odd_ends=(*ends_of(config, generation).faults, *generation_faults(config, generation)),
-        template_fault=template_fault(folder),
+        template_fault=template_fault(folder) if architecture in decoder_types() else None,
         tokenizer=kind if isinstance(kind, str) else None,
         vocabulary=_numbered(vocabulary),
         vocabulary_alone=vocabulary_of(folder) is not None,
@@ -215,6 +225,18 @@ def _document(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _unreadable(folder: Path) -> tuple[str, ...]:
+    """Of the JSON files that a checkpoint may have, those that hold none."""
+    faults = []
+    for name in ("config.json", *TOKENIZER_FILES, *LEGACY_TOKENS, SETTINGS):
+        if (folder / name).is_file():
+            try:
+                read_json(folder / name)
+            except BadInput as fault:
+                faults.append(f"{name}: {fault.what}; write it again, or take it out where it is not needed")
+    return tuple(faults)
 
 
 def _layer_shapes(folder: Path) -> list[tuple[int, int]]:

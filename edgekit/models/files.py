@@ -14,8 +14,8 @@ from edgekit.models.shards import WHOLE, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = [
-    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SENTENCEPIECE", "TOKENIZER", "TOKENIZER_FILES",
-    "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "input_names", "read_json", "vocabulary_of",
+    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SENTENCEPIECE", "TOKENIZER",
+    "TOKENIZER_FILES", "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "input_names", "read_json", "vocabulary_of",
 ]  # fmt: skip
 
 TOKENIZER = "tokenizer.json"

@@ -20,6 +20,7 @@ __all__ = [
     "Head",
     "HeadKind",
     "head_of",
+    "labels_fault",
     "mark_activation",
     "mark_head",
 ]
@@ -149,6 +150,16 @@ def _no_entailment(config: Mapping[str, object]) -> str | None:
     if swapped != {str(number): name for number, name in names.items()}:
         return f"config.json, label2id: it is not id2label the other way round, and says which output is entailment; {asks}"
     return None
+
+
+def labels_fault(names: object) -> str | None:
+    """What is wrong with `id2label`, which names the outputs in order; None where nothing is."""
+    if not isinstance(names, Mapping) or sorted(names) != sorted(map(str, range(len(names)))):
+        keys = ", ".join(map(str, names))[:60] if isinstance(names, Mapping) else str(names)[:60]
+        return f"id2label does not number the labels 0, 1, 2, ... (it has {keys}); name each output once, those without a meaning too"
+    labels = list(map(str, names.values()))
+    double = sorted({label for label in labels if labels.count(label) > 1})
+    return f"id2label: duplicate labels: {', '.join(double[:5])}; give each output a name of its own" if double else None
 
 
 def mark_head(config: PreTrainedConfig, kind: HeadKind) -> None:

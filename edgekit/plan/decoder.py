@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.config.quantize import Float16, Quantize, WeightOnly
+from edgekit.config.quantize import Float16, Float32, Quantize, WeightOnly
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
@@ -56,8 +56,10 @@ class ScoreSettings:
 
 
 def number_format(recipe: Recipe, target: Target) -> Quantize:
-    """The recipe's, or else weights in 8 bits by blocks of 32 on a CPU, and the target's own on a GPU."""
-    return target.chosen(recipe.quantize or (WeightOnly(format="int8-weights") if target.provider == CPU else None))
+    """The recipe's, or else the target's own on a GPU, and on a CPU float32 where the target says so, weights in 8 bits by blocks of 32 where it
+    says anything else, which no language model has on a CPU."""
+    own = target.provider != CPU or isinstance(target.quantize, Float32 | WeightOnly)
+    return target.chosen(recipe.quantize or (None if own else WeightOnly(format="int8-weights")))
 
 
 def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:
@@ -66,7 +68,11 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
 
     architecture, faults = (
         original.architecture,
-        [*original.odd_ends, *(f"model: {fault}" for fault in original.unread if "is_decoder" not in fault)],
+        [
+            *original.odd_ends,
+            *(f"model: {fault}" for fault in (*original.unreadable, *original.unserved)),
+            *(f"model: {fault}" for fault in original.unread if "is_decoder" not in fault),
+        ],
     )
     if original.positions is not None and recipe.model.max_length > original.positions:
         faults.append(_too_long(recipe.model.max_length, original))
@@ -77,10 +83,13 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         faults.append(f"model: no decoder of architecture {architecture!r} is known here; use one of {known}")
     if recipe.model.finetune is not None:
         faults.append("model, finetune: puts a new head on an encoder; a language model has its head")
-    if recipe.quantize and not isinstance(recipe.quantize, WeightOnly | Float16):
-        faults.append(
-            f'quantize, format = "{recipe.quantize.format}": a language model takes "int8-weights", "int4-weights" or, on a GPU, "float16"'
-        )
+    takes = 'a language model takes "int8-weights", "int4-weights", on a CPU "float32", on a GPU "float16"'
+    for target in targets:
+        chosen = number_format(recipe, target)
+        if not isinstance(chosen, WeightOnly | (Float32 if target.provider == CPU else Float16)):
+            where = "quantize" if recipe.quantize else f"{target.name}, quantize"
+            faults.append(f'{where}, format = "{chosen.format}": {takes}')
+    faults = list(dict.fromkeys(faults))
     faults += [
         f"{target.name}: language models are lowered for the CPU and the CUDA provider; their attention is no operator of {target.provider}"
         for target in targets
@@ -132,7 +141,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     """Graph -> the same with weights in 8 or 4 bits; for a GPU everything else in float16."""
     recipe = shared.recipe
     quantize = number_format(recipe, target)
-    assert isinstance(quantize, WeightOnly | Float16), "the plan's check takes no other format for a language model"
+    assert isinstance(quantize, WeightOnly | Float16 | Float32), "the plan's check takes no other format for a language model"
     rounding, cache = (quantize.rounding, quantize.cache) if isinstance(quantize, WeightOnly) else (None, "float32")
     settings = QuantizeSettings(quantize, recipe.task, recipe.model.max_length)
     on_gpu = target.provider != CPU
@@ -155,11 +164,16 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
             ranges = cache_ranges(source / MODEL, texts) if cache == "int8" else None
         metrics: JsonObject
         if on_gpu:
+            assert not isinstance(quantize, Float32), "the plan's check takes none on a GPU"
             largest = check_range(source, texts, context.scratch / "range")
             counts = decoder_for_gpu(
                 source, context.out, context.scratch, quantize, hessians=hessians, progress=context.progress
             )
             metrics = {"largest": largest, **counts}
+        elif isinstance(quantize, Float32):
+            for name in (MODEL, MODEL_DATA):
+                shutil.copyfile(source / name, context.out / name)
+            metrics = {}
         else:
             assert isinstance(quantize, WeightOnly), "no CPU target takes float16"
             metrics = quantize_decoder(

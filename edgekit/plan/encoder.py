@@ -128,7 +128,10 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         faults += [f"model: {fault}" for fault in original.head.faults(task.head)]
     if task.auto == "AutoModel":
         faults += [f"model: {fault}" for fault in original.sentence_faults]
-    if recipe.model.finetune is None and task.per_token and task.named and (fault := scheme_fault(original.labels or ())):
+    faults += [f"model: {fault}" for fault in original.unreadable]
+    if not tables and task.named and original.labels_fault is not None:
+        faults.append(f"model: config.json, {original.labels_fault}")
+    elif not tables and task.per_token and task.named and (fault := scheme_fault(original.labels or ())):
         faults.append(f"model: config.json, id2label: {fault}")
     if original.token_ids is not None and original.token_ids.fault is not None:
         faults.append(f"model: {original.token_ids.fault}")

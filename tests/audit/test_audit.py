@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.audit.audit import audit
 from edgekit.audit.document import AuditDocument, require
+from edgekit.config.quantize import Float32
 from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
 from edgekit.quantize.dynamic import quantize_dynamic
@@ -52,6 +53,14 @@ def test_the_audit_says_where_the_rounding_happens(tiny_export: Path) -> None:
     document = audit(tiny_export / "fused.onnx", load_target("arm64-bf16"), host_isa=frozenset(), host_arch="x86_64")
     assert document["ok"] and not document["kernels_observed"]
     assert any("so is its score on a machine without bf16" in note for note in document["notes"])
+
+
+def test_nothing_of_a_float32_model_has_to_be_in_integer_kernels(tiny_export: Path) -> None:
+    """Whatever target it is for: the recipe's number format decides."""
+    asked = VNNI.model_copy(update={"quantize": Float32(format="float32")})
+    document = audit(tiny_export / "fused.onnx", asked, host_isa=ISA, host_arch="x86_64")
+    require(document)
+    assert document["matmuls_integer"] == 0 < document["matmuls_constant"]
 
 
 @pytest.mark.parametrize(

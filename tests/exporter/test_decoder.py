@@ -128,8 +128,8 @@ def test_the_graph_names_no_path_and_keeps_weights_beside_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "changes", "says"),
     [
-        ("llama", {"hidden_act": "tanh"}, "activation 'tanh'"),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}, "angles depend on"),
+        ("llama", {"hidden_act": "tanh"}, 'hidden_act = "tanh"'),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}, "angles that depend on"),
         ("opt", {"do_layer_norm_before": False}, "opt-350m"),
         ("phi", {"qk_layernorm": True}, "queries and keys"),
     ],

@@ -95,18 +95,36 @@ def test_a_conversation_is_written_as_transformers_writes_it(llama: Path, tmp_pa
         ({"tokenizer_config.json": {**TOKENS, "chat_template": 7}}, "tokenizer_config.json: chat_template is no template"),
         ({"tokenizer_config.json": {**TOKENS, "chat_template": [PLAIN]}}, "chat_template is no template"),
         ({"tokenizer_config.json": {**TOKENS, "chat_template": [{"name": "default"}]}}, "chat_template is no template"),
+        ({"chat_template.jinja": "{% for m in messages %}{{ m.content }}"}, "does not write a plain conversation: the template"),
+        ({"tokenizer_config.json": {**TOKENS, "chat_template": "{{ messages[0.content }}"}}, "TemplateSyntaxError"),
+        ({"chat_template.jinja": "{{ raise_exception('never') }}"}, "TemplateError: never"),
+        ({"chat_template.jinja": "{{ messages | nosuch }}"}, "No filter named 'nosuch'"),
+        ({"chat_template.jinja": "{{ system.text }}"}, "'system' is undefined"),
     ],
 )  # fmt: skip
 def test_templates_that_say_nothing_are_refused_by_the_plan(
     llama: Path, tmp_path: Path, files: dict[str, Any], words: str
 ) -> None:
     folder = written(llama, tmp_path, files)
+    (tmp_path / "out").mkdir()
     with pytest.raises(BadInput) as caught:
-        chat_template(folder)
+        settle_conversations(folder, tmp_path / "out")
     assert words in caught.value.text()
     assert caught.value.fix, "and what to do"
     told = facts_of_checkpoint(str(folder)).template_fault
     assert told is not None and words in told
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages[0].role != 'system' %}{{ raise_exception('instructions first') }}{% endif %}{{ messages[1].content }}",
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no instructions') }}{% endif %}{{ bos_token + messages[0].content }}",
+        "{% generation %}{{ eos_token + sep_token }}{% endgeneration %}",
+    ],
+)
+def test_templates_may_ask_for_instructions_or_refuse_them(llama: Path, tmp_path: Path, template: str) -> None:
+    assert template_fault(written(llama, tmp_path, {"chat_template.jinja": template})) is None
 
 
 def test_a_template_is_part_of_the_checkpoint(llama: Path, tmp_path: Path) -> None:

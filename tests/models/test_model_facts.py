@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def test_weights_tokenizer_and_labels(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_not_known(tmp_path: Path, spoilt: str) -> None:
     for name in ("config.json", "tokenizer.json", "edgekit.json", "model.safetensors"):
         (tmp_path / name).write_bytes(spoilt.encode("latin-1"))
-    assert facts_of_checkpoint(str(tmp_path)) == ModelFacts(checkpoint=str(tmp_path))
+    facts = facts_of_checkpoint(str(tmp_path))
+    assert facts.unreadable or facts.labels_fault, "and what is wrong is told"
+    assert replace(facts, unreadable=(), labels_fault=None) == ModelFacts(checkpoint=str(tmp_path))
     assert facts_of_checkpoint("owner/on-the-hub") == ModelFacts(checkpoint="owner/on-the-hub")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.errors import BadInput
 from edgekit.host import detect
-from edgekit.plan.make import make_plan
+from edgekit.plan.make import decided, make_plan
 from edgekit.plan.plan import Plan
 
 ROWS = {
@@ -94,3 +94,23 @@ def test_what_one_kind_lacks_is_refused(tmp_path: Path) -> None:
         planned(tmp_path, "text-classification", tail='[quantize]\nformat = "int8-weights"\ncache = "int8"\n')
     with pytest.raises(BadInput, match="a language model takes"):
         planned(tmp_path, "text-generation", tail='[quantize]\nformat = "int8"\n')
+
+
+@pytest.mark.parametrize(
+    ("format_", "taken"), [("int8", "int8-weights"), ("float32", "float32"), ("int4-weights", "int4-weights")]
+)
+def test_a_language_model_has_the_targets_own_format_where_there_is_one_for_it(
+    tmp_path: Path, format_: str, taken: str
+) -> None:
+    target = Path("targets/x86-vnni.toml").read_text().replace('name = "x86-vnni"', 'name = "own"')
+    (tmp_path / "own.toml").write_text(target[: target.index("[quantize]")] + f'[quantize]\nformat = "{format_}"\n')
+    plan = planned(tmp_path, "text-generation", targets=[str(tmp_path / "own.toml")])
+    assert decided(plan.recipe, plan.targets[0].target)["format"]["value"] == taken
+
+
+def test_a_language_model_takes_no_format_that_its_gpu_has_no_form_of(tmp_path: Path) -> None:
+    target = Path("targets/cuda.toml").read_text().replace('name = "cuda"', 'name = "own"')
+    (tmp_path / "own.toml").write_text(target[: target.index("[quantize]")] + '[quantize]\nformat = "float32"\n')
+    with pytest.raises(BadInput) as caught:
+        planned(tmp_path, "text-generation", targets=[str(tmp_path / "own.toml")])
+    assert caught.value.faults[0].startswith('own, quantize, format = "float32": a language model takes')

@@ -64,6 +64,17 @@ def test_labels_that_could_be_any_are_refused_until_the_recipe_says(tmp_path: Pa
     assert make_plan(recipe_at(tmp_path, said.replace("1 =", '"1" =')), ["x86-vnni"], detect()).rows.key == before
 
 
+@pytest.mark.parametrize("names", [{"0": "a", "2": "b"}, {"0": "a", "1": "a"}, ["a", "b"], {"first": "a", "second": "b"}])
+def test_names_of_outputs_that_name_none_or_two_are_refused(tmp_path: Path, names: object) -> None:
+    model_at(tmp_path / "model", id2label=names)
+    with pytest.raises(BadInput) as caught:
+        make_plan(recipe_at(tmp_path, labels=("a", "b")), ["x86-vnni"], detect())
+    assert [fault[:28] for fault in caught.value.faults] == ["model: config.json, id2label"]
+    recipe = Path(recipe_at(tmp_path, labels=("a", "b")))
+    recipe.write_text(recipe.read_text().replace("[data]", "finetune = {}\n[data]"))
+    assert make_plan(str(recipe), ["x86-vnni"], detect()).notes == ()  # a new head has other names
+
+
 def test_a_new_head_is_named_by_the_rows(tmp_path: Path) -> None:
     model_at(tmp_path / "model", id2label={"0": "a", "1": "b"})
     recipe = Path(recipe_at(tmp_path))

@@ -1,6 +1,7 @@
 """Decoders: what each family's checkpoint says, in one description that a graph is built from.
 
-One file a family, in `families/`: `TYPES`, the `model_type`s of transformers it reads, and `describe(config, weights) -> Decoder`.
+One file a family, in `families/`: `TYPES`, the `model_type`s of transformers it reads, `unserved(config)`, the options of a config.json that the
+graph does not have, and `describe(config, weights) -> Decoder` of a checkpoint without any.
 Shapes come from the tensors, so a pruned checkpoint describes itself. No weight is read before it is asked for.
 """
 
@@ -8,37 +9,38 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from types import ModuleType
 
 from edgekit.errors import BadInput
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp, Norm, Rotary
-from edgekit.models.decoders.weights import Weights, open_weights
+from edgekit.models.decoders.weights import open_weights
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
-
-__all__ = ["Attention", "Decoder", "Layer", "Linear", "Mlp", "Norm", "Rotary", "decoder_types", "describe"]
-
-Describe: TypeAlias = "Callable[[PreTrainedConfig, Weights], Decoder]"
+__all__ = ["Attention", "Decoder", "Layer", "Linear", "Mlp", "Norm", "Rotary", "decoder_types", "describe", "unserved"]
 
 
 @cache
-def _families() -> dict[str, Describe]:
-    """`describe` of the family that reads it, by `model_type`."""
+def _families() -> dict[str, ModuleType]:
+    """The family that reads it, by `model_type`."""
     package = importlib.import_module(f"{__name__}.families")
-    found: dict[str, Describe] = {}
+    found: dict[str, ModuleType] = {}
     for file in pkgutil.iter_modules(package.__path__):
         family = importlib.import_module(f"{package.__name__}.{file.name}")
-        found |= dict.fromkeys(family.TYPES, family.describe)
+        found |= dict.fromkeys(family.TYPES, family)
     return found
 
 
 def decoder_types() -> list[str]:
     """Every `model_type` that can be described."""
     return sorted(_families())
+
+
+def unserved(config: Mapping[str, object]) -> list[str]:
+    """Options of a decoder's configuration that no graph here has, with file and key; none of an architecture that is not known."""
+    family = _families().get(str(config.get("model_type")))
+    return [] if family is None else list(family.unserved(config))
 
 
 def describe(folder: Path) -> Decoder:
@@ -60,8 +62,10 @@ def describe(folder: Path) -> Decoder:
             fix=f"use one of {', '.join(sorted(families))}",
         )
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if faults := unserved(config.to_dict()):
+        raise BadInput("options that no graph here has", where=str(folder / "config.json"), faults=faults)
     weights = open_weights(folder)
-    decoder = families[model_type](config, weights)
+    decoder: Decoder = families[model_type].describe(config, weights)
     unused = weights.unused()
     if unused:
         raise BadInput(

@@ -7,36 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.errors import BadInput
 from edgekit.models.decoders.description import Activation, Linear, Norm, Rotary
+from edgekit.models.decoders.options import ACTIVATIONS
 from edgekit.models.decoders.weights import Weight, Weights, plus_one, stacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["activation", "layer_norm", "linear", "merged", "not_served", "rms_norm", "rotary"]
-
-ACTIVATIONS: dict[str, Activation] = {
-    "silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu",
-    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
-}  # fmt: skip
-SCALINGS = ("default", "linear", "llama3", "yarn", "longrope")
-"""longrope: by its short factors, within the length that they are for (`short_positions`)."""
+__all__ = ["activation", "layer_norm", "linear", "merged", "rms_norm", "rotary"]
 
 
-def not_served(what: str, config: PreTrainedConfig) -> BadInput:
-    """The error for an option that is not served."""
-    return BadInput(f"{config.model_type} with {what} is not served", where=str(config.name_or_path or "config.json"))
-
-
-def activation(name: str, config: PreTrainedConfig) -> Activation:
-    """The activation that transformers calls `name`.
-
-    Raises:
-        BadInput: one that is not served.
-    """
-    if name not in ACTIVATIONS:
-        raise not_served(f"activation {name!r}", config)
+def activation(name: str) -> Activation:
+    """The activation that transformers calls `name`, one of those that are served."""
     return ACTIVATIONS[name]
 
 
@@ -68,17 +50,11 @@ def layer_norm(weights: Weights, name: str, epsilon: float) -> Norm:
 
 
 def rotary(config: PreTrainedConfig, kind: str | None = None) -> Rotary:
-    """Frequencies as transformers computes them from `config.rope_parameters`; `kind`: of these layers, where kinds of layers differ.
-
-    Raises:
-        BadInput: a scaling whose angles change with the length of the text.
-    """
+    """Frequencies as transformers computes them from `config.rope_parameters`; `kind`: of these layers, where kinds of layers differ."""
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     parameters = config.rope_parameters[kind] if kind else config.rope_parameters
     scaling = parameters.get("rope_type", "default")
-    if scaling not in SCALINGS:
-        raise not_served(f"rotary scaling {scaling!r}, whose angles depend on the text's length,", config)
     if scaling != "default":
         frequency, scale = ROPE_INIT_FUNCTIONS[scaling](config, "cpu", **({"layer_type": kind} if kind else {}))
         return Rotary(frequency.numpy().astype(np.float32), float(scale))

@@ -16,7 +16,7 @@ from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, fini
 from edgekit.runtime.processors.text_classification import LabelScore, scored
 from edgekit.runtime.tokenise import Tokeniser, Window, checked
 
-__all__ = ["MOST_LABELS", "PROCESSOR", "Scored", "TEMPLATE", "answer", "entailment_of", "line", "prepare"]
+__all__ = ["MOST_LABELS", "PROCESSOR", "Scored", "TEMPLATE", "answer", "entailment_of", "line", "prepare", "template_fault"]
 
 TEMPLATE = "This example is {}."
 """The sentence that a label makes where none is given: transformers' own."""
@@ -71,13 +71,19 @@ def parse(item: object) -> Question:
     if len(labels) > MOST_LABELS:
         raise BadInput(f"{len(labels):,} labels are more than {MOST_LABELS:,}", where="labels")
     template = checked(template, "template")
-    if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
-        what = f"a template holds one {{}}, where the label goes, and no other braces: {template[:60]!r}"
-        raise BadInput(what, where="template", fix=FIX)
+    if (fault := template_fault(template)) is not None:
+        raise BadInput(f"a template {fault}", where="template", fix=FIX)
     if not isinstance(multi_label, bool):
         raise BadInput("multi_label is not true or false", where="multi_label", fix=FIX)
     labels = [checked(label, f"labels[{number}]") for number, label in enumerate(labels)]
     return Question(checked(item["text"], "text"), labels, template, multi_label)
+
+
+def template_fault(template: str) -> str | None:
+    """What is wrong with a template, as what goes on after its name; None where nothing is."""
+    if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
+        return f"does not hold one {{}}, where the label goes, and no other braces: {template[:60]!r}"
+    return None
 
 
 def entailment_of(labels: Sequence[str]) -> int | None:

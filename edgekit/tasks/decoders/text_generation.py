@@ -76,7 +76,7 @@ def causal_model(folder: Path, longest: int) -> Ask:
     """transformers' tokenizer, chat template, model and greedy `generate`: a text -> `Read`, a conversation -> its ids, None where
     there is no template or it refuses the conversation."""
     import torch
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, TemplateSyntaxError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -92,6 +92,8 @@ def causal_model(folder: Path, longest: int) -> Ask:
         if isinstance(item, dict):
             try:
                 rendered = tokenizer.apply_chat_template(item["messages"], tokenize=False, add_generation_prompt=True)
+            except TemplateSyntaxError:  # no conversation is written, and that is no answer
+                raise
             except (TemplateError, ValueError):
                 return None
             found: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]

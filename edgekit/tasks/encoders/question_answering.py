@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
+from edgekit.data.answers import scored_words, span_of
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.processors.question_answering import LONGEST_ANSWER, STRIDE, answer
 from edgekit.tasks.losses import draw_span, hard_span, soft_span
@@ -41,9 +40,10 @@ def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) ->
     answers = cast("Answers | None", row["answers"])
     if answers is None or not answers["text"] or not answers["text"][0].strip():
         return [np.full(2, -1)] * len(windows)
-    text, start = answers["text"][0], answers["answer_start"][0]
-    low = start + len(text) - len(text.lstrip())  # the space around an answer may be of no token
-    high = start + len(text.rstrip())
+    span = span_of(answers["text"][0], answers["answer_start"][0], str(row["context"]))
+    if span is None:
+        return [np.full(2, -1)] * len(windows)
+    low, high = span  # the space around an answer may be of no token
     spans = []
     for window in windows:
         inside = window.words >= 0
@@ -69,7 +69,7 @@ def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObj
 
 def word_f1(predicted: str, true: str) -> float:
     """F1 of the words of two answers, without articles, punctuation and case (Rajpurkar et al. 2016, section 6.1)."""
-    predicted_words, true_words = _words(predicted), _words(true)
+    predicted_words, true_words = scored_words(predicted), scored_words(true)
     if not predicted_words or not true_words:
         return float(predicted_words == true_words)
     shared = sum((Counter(predicted_words) & Counter(true_words)).values())
@@ -78,12 +78,7 @@ def word_f1(predicted: str, true: str) -> float:
 
 def exact_match(predicted: str, true: str) -> float:
     """1.0 where both answers have the same words."""
-    return float(_words(predicted) == _words(true))
-
-
-def _words(text: str) -> list[str]:
-    plain = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+    return float(scored_words(predicted) == scored_words(true))
 
 
 def mean_f1(evidence: np.ndarray) -> float:
@@ -179,7 +174,7 @@ TASK = EncoderTask(
     draw=draw_span,
     evidence=evidence,
     reduce=mean_f1,
-    version=1,
+    version=2,
     named=False,
     pairs=True,
     reference=Reference(

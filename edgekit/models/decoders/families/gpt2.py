@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp
-from edgekit.models.decoders.modules import activation, layer_norm, not_served
+from edgekit.models.decoders.modules import activation, layer_norm
+from edgekit.models.decoders.options import Config, activation_faults, switched
 from edgekit.models.decoders.weights import Weights, transposed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["TYPES", "describe"]
+__all__ = ["TYPES", "describe", "unserved"]
 
 TYPES = ("gpt2",)
 
 
+def unserved(config: Config) -> list[str]:
+    """Options of a configuration that the graph does not have."""
+    crossed = switched(config, "add_cross_attention", "attention to another text")
+    return crossed + activation_faults(config, "activation_function")
+
+
 def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of a GPT-2 checkpoint."""
-    if config.add_cross_attention:
-        raise not_served("cross attention", config)
     prefix = "transformer." if "transformer.wte.weight" in weights else ""
     size = config.n_embd // config.n_head
     layers = []
@@ -45,7 +50,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
                     None,
                     _conv(weights, f"{name}.mlp.c_fc"),
                     _conv(weights, f"{name}.mlp.c_proj"),
-                    activation(config.activation_function, config),
+                    activation(config.activation_function),
                 ),
                 attention_norm=layer_norm(weights, f"{name}.ln_1", config.layer_norm_epsilon),
                 mlp_norm=layer_norm(weights, f"{name}.ln_2", config.layer_norm_epsilon),

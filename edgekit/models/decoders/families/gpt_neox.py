@@ -8,15 +8,21 @@ import numpy as np
 
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp
 from edgekit.models.decoders.modules import activation, layer_norm, linear, rotary
+from edgekit.models.decoders.options import Config, activation_faults, head_faults, rotary_faults
 from edgekit.models.decoders.weights import Weights, rows
 from edgekit.models.positions import positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["TYPES", "describe"]
+__all__ = ["TYPES", "describe", "unserved"]
 
 TYPES = ("gpt_neox",)
+
+
+def unserved(config: Config) -> list[str]:
+    """Options of a configuration that the graph does not have."""
+    return activation_faults(config, "hidden_act") + rotary_faults(config) + head_faults(config, rotated=0.25)
 
 
 def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
@@ -45,7 +51,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
                     None,
                     linear(weights, f"{name}.mlp.dense_h_to_4h", None, hidden),
                     linear(weights, f"{name}.mlp.dense_4h_to_h", hidden, None),
-                    activation(config.hidden_act, config),
+                    activation(config.hidden_act),
                 ),
                 attention_norm=layer_norm(weights, f"{name}.input_layernorm", config.layer_norm_eps),
                 mlp_norm=layer_norm(weights, f"{name}.post_attention_layernorm", config.layer_norm_eps),

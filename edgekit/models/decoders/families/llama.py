@@ -9,16 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Linear, Mlp, Norm
-from edgekit.models.decoders.modules import activation, linear, merged, not_served, rms_norm, rotary
+from edgekit.models.decoders.modules import activation, linear, merged, rms_norm, rotary
+from edgekit.models.decoders.options import Config, activation_faults, head_faults, rotary_faults, switched
 from edgekit.models.decoders.weights import Weights, rows
 from edgekit.models.positions import positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["TYPES", "describe"]
+__all__ = ["TYPES", "describe", "unserved"]
 
 TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma", "gemma2", "gemma3_text")
+NORMED = ("qwen3", "gemma3_text")
+"""Those with norms of queries and keys."""
+
+
+def unserved(config: Config) -> list[str]:
+    """Options of a configuration that the graph does not have."""
+    both_ways = switched(config, "use_bidirectional_attention", "attention in both directions")
+    heads = head_faults(config, normed=config.get("model_type") in NORMED)
+    return both_ways + activation_faults(config, "hidden_activation", "hidden_act") + rotary_faults(config) + heads
 
 
 def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
@@ -71,8 +81,6 @@ def _layer(config: PreTrainedConfig, weights: Weights, name: str, number: int, k
 
 
 def _attention(config: PreTrainedConfig, weights: Weights, name: str, kind: str, table: str | None) -> Attention:
-    if getattr(config, "use_bidirectional_attention", None):
-        raise not_served("attention in both directions", config)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if f"{name}.qkv_proj.weight" in weights:
         kv_heads = config.num_key_value_heads
@@ -111,4 +119,4 @@ def _mlp(config: PreTrainedConfig, weights: Weights, name: str) -> Mlp:
     else:
         gate, up = (linear(weights, f"{name}.{part}_proj", None, config.hidden_size) for part in ("gate", "up"))
     name_of_activation = str(getattr(config, "hidden_activation", None) or config.hidden_act)
-    return Mlp(gate, up, linear(weights, f"{name}.down_proj", config.hidden_size, None), activation(name_of_activation, config))
+    return Mlp(gate, up, linear(weights, f"{name}.down_proj", config.hidden_size, None), activation(name_of_activation))

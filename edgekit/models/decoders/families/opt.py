@@ -5,24 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Mlp
-from edgekit.models.decoders.modules import activation, layer_norm, linear, merged, not_served
+from edgekit.models.decoders.modules import activation, layer_norm, linear, merged
+from edgekit.models.decoders.options import Config, activation_faults, switched
 from edgekit.models.decoders.weights import Weights, rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["TYPES", "describe"]
+__all__ = ["TYPES", "describe", "unserved"]
 
 TYPES = ("opt",)
 OFFSET = 2
 """Rows of the position table that stand for padding (transformers, OPTLearnedPositionalEmbedding)."""
 
 
+def unserved(config: Config) -> list[str]:
+    """Options of a configuration that the graph does not have."""
+    hidden = config.get("hidden_size")
+    projected = config.get("word_embed_proj_dim", hidden)
+    faults = switched(config, "do_layer_norm_before", "a norm after each block (as in opt-350m)", on=False)
+    faults += switched(config, "_remove_final_layer_norm", "a model without its last norm")
+    faults += switched(config, "layer_norm_elementwise_affine", "a norm without weights", on=False)
+    if projected not in (None, hidden):
+        faults.append(
+            f"config.json, word_embed_proj_dim = {projected}: embeddings of another size than hidden_size are in no graph here; use a model without"
+        )
+    return faults + activation_faults(config, "activation_function")
+
+
 def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of an OPT checkpoint."""
     hidden, size = config.hidden_size, config.hidden_size // config.num_attention_heads
-    if not config.do_layer_norm_before or config._remove_final_layer_norm or config.word_embed_proj_dim != hidden:
-        raise not_served("norms after the blocks or projected embeddings (as in opt-350m)", config)
     layers = []
     for number in range(config.num_hidden_layers):
         name = f"model.decoder.layers.{number}"
@@ -45,7 +58,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
                     None,
                     linear(weights, f"{name}.fc1", None, hidden),
                     linear(weights, f"{name}.fc2", hidden, None),
-                    activation(config.activation_function, config),
+                    activation(config.activation_function),
                 ),
                 attention_norm=layer_norm(weights, f"{name}.self_attn_layer_norm", 1e-5),
                 mlp_norm=layer_norm(weights, f"{name}.final_layer_norm", 1e-5),

@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.models.decoders.description import Attention, Decoder, Layer, Mlp
-from edgekit.models.decoders.modules import activation, layer_norm, linear, merged, not_served, rotary
+from edgekit.models.decoders.modules import activation, layer_norm, linear, merged, rotary
+from edgekit.models.decoders.options import Config, activation_faults, head_faults, rotary_faults, switched
 from edgekit.models.decoders.weights import Weights
 from edgekit.models.positions import positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["TYPES", "describe"]
+__all__ = ["TYPES", "describe", "unserved"]
 
 TYPES = ("phi",)
 
 
+def unserved(config: Config) -> list[str]:
+    """Options of a configuration that the graph does not have."""
+    normed = switched(config, "qk_layernorm", "LayerNorm on queries and keys")
+    return normed + activation_faults(config, "hidden_act") + rotary_faults(config) + head_faults(config, rotated=0.5)
+
+
 def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
     """The decoder of a Phi checkpoint."""
-    if config.qk_layernorm:
-        raise not_served("LayerNorm on queries and keys", config)
     hidden, size = config.hidden_size, config.hidden_size // config.num_attention_heads
     layers = []
     for number in range(config.num_hidden_layers):
@@ -44,7 +49,7 @@ def describe(config: PreTrainedConfig, weights: Weights) -> Decoder:
                     None,
                     linear(weights, f"{name}.mlp.fc1", None, hidden),
                     linear(weights, f"{name}.mlp.fc2", hidden, None),
-                    activation(config.hidden_act, config),
+                    activation(config.hidden_act),
                 ),
                 attention_norm=layer_norm(weights, f"{name}.input_layernorm", config.layer_norm_eps),
                 mlp_norm=None,

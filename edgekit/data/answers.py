@@ -1,0 +1,50 @@
+"""Answers of question-answering rows in their contexts, as SQuAD has them: a text, and the character where it begins.
+
+An answer is at a place where the context has its words, whatever white space is between and before them (transformers compares
+whitespace-separated words), or words that SQuAD's scorer takes for the same: without case, punctuation and articles (Rajpurkar et al. 2016).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+
+from edgekit.runtime.jsontypes import JsonValue
+
+__all__ = ["misplaced", "scored_words", "span_of"]
+
+SHOWN = 40
+"""Characters of a text in a message."""
+
+
+def scored_words(text: str) -> list[str]:
+    """The words of an answer that SQuAD's scorer compares."""
+    plain = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+
+def span_of(answer: str, start: int, context: str) -> tuple[int, int] | None:
+    """Characters [start, end) of `context` that the answer at `start` is, without white space at its ends; None where it is not there."""
+    words = r"\s+".join(map(re.escape, answer.split()))
+    if words and (found := re.compile(rf"\s*({words})").match(context, start)):
+        return found.span(1)
+    low, high = start + len(answer) - len(answer.lstrip()), start + len(answer.rstrip())
+    there = context[low:high]
+    return (low, high) if there.strip() and scored_words(there) == scored_words(answer) else None
+
+
+def misplaced(answers: Mapping[str, JsonValue], context: str) -> str | None:
+    """What is wrong with the first answer that is not where `answer_start` says; None where all are. Empty answers are none."""
+    texts, starts = answers["text"], answers["answer_start"]
+    assert isinstance(texts, list) and isinstance(starts, list), "checked before"
+    for answer, start in zip(map(str, texts), starts, strict=True):
+        assert isinstance(start, int), "checked before"
+        if not answer.strip() or span_of(answer, start, context) is not None:
+            continue
+        there = context[start : start + len(answer)]
+        found = re.search(r"\s+".join(map(re.escape, answer.split())), context)
+        where = f"it begins at {found.start()}" if found else "it is nowhere else"
+        has = f"where the context has {there[:SHOWN]!r}" if there else f"which the context of {len(context)} has not"
+        return f"{answer[:SHOWN]!r} is not at character {start}, {has}; {where}"
+    return None
