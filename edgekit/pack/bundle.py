@@ -12,8 +12,8 @@ from edgekit.pack.external import check_external
 from edgekit.runtime.bundle.manifest import Asset, Manifest
 from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
 from edgekit.runtime.bundle.read import parse_manifest
+from edgekit.runtime.canonical import canonical
 from edgekit.runtime.digest import digest_line
-from edgekit.runtime.jsontext import canonical
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["write_bundle", "write_manifest"]

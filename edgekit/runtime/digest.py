@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 
-from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.files import read_file
 
 __all__ = ["check_beside", "digest_line", "name_beside"]
 
@@ -31,10 +30,8 @@ def check_beside(path: Path, data: bytes) -> None:
     beside = path.with_name(name_beside(path.name))
     wanted = digest_line(path.name, data)
     try:
-        state = os.lstat(beside)
-        sound = stat.S_ISREG(state.st_mode) and state.st_size == len(wanted)
-        found = beside.read_bytes() if sound else b""
-    except OSError as fault:
-        raise CheckFailed(f"no readable {beside.name} beside it: {fault.strerror}", where=str(path)) from None
+        found = read_file(beside, len(wanted))
+    except BadInput as fault:
+        raise CheckFailed(f"no readable digest beside {path.name}: {fault.what}", where=str(beside)) from None
     if found != wanted:
-        raise CheckFailed(f"is not the file that {beside.name} is of: sha256 {wanted[:16].decode()}…", where=str(path))
+        raise CheckFailed(f"is not the file that {beside.name} is of: its sha256 is {wanted[:16].decode()}…", where=str(path))

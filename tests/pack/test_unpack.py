@@ -18,8 +18,9 @@ import pytest
 from edgekit.pack.archive import write_archive
 from edgekit.runtime.bundle import unpack as room
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.seal import HEADER_BYTES
 from edgekit.runtime.bundle.unpack import unpack
-from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -127,27 +128,36 @@ def test_damage(archive: Path, tmp_path: Path, damage: str) -> None:
         "deflate": lambda: bytes(data[:40]) + bytes(byte ^ 0xFF for byte in data[40:400]) + bytes(data[400:]),
     }[damage]
     archive.write_bytes(changed())
+    with pytest.raises(CheckFailed, match="its seal does not hold"):
+        unpack(archive, tmp_path / "in")
+    archive.write_bytes(gzip.compress(b"")[:10] + archive.read_bytes()[HEADER_BYTES:])
     with pytest.raises(BadInput, match=r"not a readable bundle archive|no bundle has|unpacks to more|after the end"):
         unpack(archive, tmp_path / "in")
 
 
-def test_every_byte_of_an_archive_matters_or_changes_nothing(archive: Path, tmp_path: Path) -> None:
-    """A flipped bit anywhere is an error of ours or, in gzip's header of time and system, no change at all."""
+def test_every_bit_of_an_archive_matters(archive: Path, tmp_path: Path) -> None:
     data = archive.read_bytes()
-    wanted = {path.name: path.read_bytes() for path in (tmp_path / "source").iterdir()}
-    step = max(1, len(data) // 150)
-    for position in [*range(600), *range(600, len(data), step)][:400]:
-        flipped = bytearray(data)
-        flipped[position] ^= 1 << (position % 8)
-        archive.write_bytes(flipped)
-        for path in (tmp_path / "in").iterdir():
-            path.unlink()
-        try:
-            unpack(archive, tmp_path / "in")
-        except BadInput:
-            continue
-        assert position < 10, f"byte {position} changed and nobody noticed"
-        assert {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()} == wanted
+    for position in [*range(120), *range(120, len(data), len(data) // 100), *range(len(data) - 12, len(data))]:
+        for bit in range(8) if position < HEADER_BYTES or position > len(data) - 12 else [position % 8]:
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            archive.write_bytes(flipped)
+            with pytest.raises(EdgekitError):
+                unpack(archive, tmp_path / "in")
+                pytest.fail(f"bit {bit} of byte {position} changed and nobody noticed")
+
+
+def test_other_programs_read_a_sealed_archive(archive: Path, tmp_path: Path) -> None:
+    with tarfile.open(archive) as tar:
+        assert tar.getnames() == ["bundle/a.bin", "bundle/b.txt"]
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(tmp_path / "in")], check=True)
+    assert (tmp_path / "in" / "bundle" / "b.txt").read_bytes() == (tmp_path / "source" / "b.txt").read_bytes()
+
+
+def test_an_archive_without_a_seal_is_read(archive: Path, tmp_path: Path) -> None:
+    archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes())))
+    unpack(archive, tmp_path / "in")
+    assert (tmp_path / "in" / "b.txt").read_bytes() == (tmp_path / "source" / "b.txt").read_bytes()
 
 
 def test_special_permissions_do_not_come_out(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.jsontext import parse_json
+from edgekit.runtime.strict_json import read_json
 
 __all__ = ["Config", "parse_config"]
 
@@ -25,12 +25,9 @@ def parse_config(path: Path) -> Config:
     """Read the config.json at `path`.
 
     Raises:
-        BadInput: not readable, not JSON, or a fact that is not what it must be.
+        BadInput: as `read_json`, or a fact that is not what it must be.
     """
-    try:
-        document = parse_json(path.read_bytes())
-    except (OSError, ValueError) as fault:
-        raise BadInput(f"not sound JSON: {fault}", where=str(path)) from None
+    document = read_json(path)
     if not isinstance(document, dict):
         raise BadInput("not an object", where=str(path))
     names, pairs = document.get("id2label"), document.get("text_pairs", False)

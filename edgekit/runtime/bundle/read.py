@@ -7,9 +7,11 @@ from pathlib import Path
 
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
+from edgekit.runtime.canonical import canonical
 from edgekit.runtime.digest import check_beside
 from edgekit.runtime.errors import BadInput, CheckFailed
-from edgekit.runtime.jsontext import canonical, parse_json
+from edgekit.runtime.files import read_file
+from edgekit.runtime.strict_json import strict_json
 
 __all__ = ["parse_manifest", "read_manifest"]
 
@@ -30,25 +32,17 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
 
     Raises:
         CheckFailed: the manifest is not the one that its digest is of, or the digest that it names is missing.
-        BadInput: missing, too large, not JSON, duplicate keys, or as `Manifest.from_json`.
+        BadInput: as `read_file` and `strict_json`, or as `Manifest.from_json`.
     """
     path = folder / MANIFEST
-    try:
-        if path.is_symlink():
-            raise BadInput("is a link", where=str(path))
-        data = path.read_bytes()
-    except OSError as fault:
-        raise BadInput(f"no readable bundle manifest: {fault.strerror}", where=str(path), fix="name a bundle folder") from None
-    if len(data) > LARGEST:
-        raise BadInput(f"larger than {LARGEST:,} bytes", where=str(path))
+    if path.is_symlink():
+        raise BadInput("is a link", where=str(path))
+    data = read_file(path, LARGEST, fix="name a bundle folder")
     has_digest = (folder / MANIFEST_DIGEST).exists()
     if has_digest:
         check_beside(path, data)
-    try:
-        document = parse_json(data)
-        text = canonical(document)
-    except (ValueError, RecursionError) as fault:
-        raise BadInput(f"not sound JSON: {fault}", where=str(path)) from None
+    document = strict_json(data, str(path), most=LARGEST)
+    text = canonical(document)
     try:
         manifest = Manifest.from_json(document)
     except BadInput as fault:

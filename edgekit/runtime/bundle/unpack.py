@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.bundle.manifest import SAFE_NAME
+from edgekit.runtime.bundle.seal import check_seal
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 
 __all__ = ["unpack"]
@@ -42,6 +43,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Write the files of `archive` (.tar.gz) into the empty `folder`, with this process's usual permissions.
 
     Raises:
+        CheckFailed: its seal does not hold.
         BadInput: it is damaged, holds anything but plain files of safe names, or unpacks to too much; nothing outside `folder` was written.
         NotPossibleHere: no room for it.
     """
@@ -49,6 +51,7 @@ def unpack(archive: Path, folder: Path) -> None:
     seen: set[str] = set()
     total = 0
     try:
+        check_seal(archive)
         with gzip.open(archive, "rb") as packed:
             stream: Any = _Sips(packed)
             with tarfile.open(fileobj=stream, mode="r:") as tar:

@@ -1,57 +1,14 @@
-"""JSON as text: read strictly, as what comes from outside, and written in the one form that a digest needs."""
+"""JSON in the one form of RFC 8785, which a digest needs: the same values are the same bytes."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
-from typing import Any
 
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["canonical", "parse_json"]
-
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Escapes that are half a character each; by themselves they are none."""
-
-
-def parse_json(data: bytes) -> Any:
-    """The document that `data` holds in UTF-8.
-
-    Raises:
-        ValueError: no JSON, a key that an object has twice, NaN or an infinity, half a character, or too deep.
-    """
-    try:
-        text = data.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
-        if SURROGATE.search(data):
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
-    except RecursionError:
-        raise ValueError("too many lists and objects within one another") from None
-    except UnicodeEncodeError:
-        raise ValueError("a text with half a character (a lone surrogate)") from None
-    return document
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key[:60]!r} is given twice")
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:40]} is beyond the largest number")
-    return number
+__all__ = ["canonical"]
 
 
 def canonical(value: JsonValue) -> bytes:

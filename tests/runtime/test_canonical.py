@@ -1,4 +1,4 @@
-"""JSON as text: read strictly, and written in the one form of RFC 8785, whose examples are here."""
+"""JSON in the one form of RFC 8785, whose examples are here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.runtime.jsontext import canonical, parse_json
+from edgekit.runtime.canonical import canonical
 
 NUMBERS = {
     "0000000000000000": "0", "8000000000000000": "0", "0000000000000001": "5e-324", "8000000000000001": "-5e-324",
@@ -50,49 +50,19 @@ def test_the_example_of_the_rfc() -> None:
         '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
         r'"string":"€$\u000f\nA' + "'" + r'B\"\\\\\"/"}'
     )
-    assert canonical(parse_json(given.encode())) == wanted.encode()
+    assert canonical(json.loads(given)) == wanted.encode()
 
 
 def test_keys_are_sorted_by_their_16_bit_units() -> None:
     keys = ["€", "\r", "\ufb33", "1", "\U0001f600", "\x80", "ö"]
-    assert list(parse_json(canonical(dict.fromkeys(keys, 0)))) == ["\r", "1", "\x80", "ö", "€", "\U0001f600", "\ufb33"]
+    assert list(json.loads(canonical(dict.fromkeys(keys, 0)))) == ["\r", "1", "\x80", "ö", "€", "\U0001f600", "\ufb33"]
 
 
 def test_no_two_whole_numbers_share_a_text() -> None:
     assert canonical(2**53 + 1) != canonical(2**53) and canonical([True, 1, 1.0]) == b"[true,1,1]"
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"a": 1, "b": 2, "a": 3}', "'a' is given twice"),
-        ("[NaN]", "NaN is no JSON number"),
-        ("[-Infinity]", "Infinity is no JSON number"),
-        ("[1e999]", "beyond the largest number"),
-        ("[" * 100_000, "within one another"),
-        (r'["\ud800"]', "half a character"),
-        (r'{"\uDFFF": 1}', "half a character"),
-        ("1" * 5000, "digits"),
-        ("", "Expecting value"),
-        ("[1,]", "Illegal trailing comma|Expecting value"),
-        (b'["\xff"]', "utf-8"),
-        (b"\xef\xbb\xbf{}", "BOM"),
-    ],
-)
-def test_what_is_no_document(text: str | bytes, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        parse_json(text if isinstance(text, bytes) else text.encode())
-
-
-@pytest.mark.parametrize("value", ["\ud83d\ude00", float("nan"), float("inf")])
+@pytest.mark.parametrize("value", ["\ud83d", float("nan"), float("inf")])
 def test_what_has_no_canonical_text(value: Any) -> None:
-    if isinstance(value, str):
-        assert parse_json(rb'"\ud83d\ude00"') == "😀"
-        value = value[0]
     with pytest.raises(ValueError, match=r"surrogates|no JSON number"):
         canonical(value)
-
-
-def test_many_keys_take_no_longer_than_their_number() -> None:
-    document = {f"key-{number}": number for number in range(100_000)}
-    assert parse_json(json.dumps(document).encode()) == document
