@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.agreement.texts import made_texts
 from edgekit.errors import BadInput, CheckFailed
+from edgekit.models.view import view
 from edgekit.progress import Progress, silent
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
@@ -50,8 +51,8 @@ def check_agreement(
     assert reference is not None, "a plan has this stage where there is a reference"
     asked = [*spread([item for row in rows for item in task.items(row)]), *reference.inputs(made_texts(longest), pairs)]
     largest, refused, faults = 0.0, 0, []
-    with quiet():
-        ask = reference.open(folder, longest)
+    with quiet(), view(folder) as seen:
+        ask = reference.open(seen, longest)
         for number, item in enumerate(asked):
             progress(number, len(asked), f"compare: {number} of {len(asked)}")
             try:

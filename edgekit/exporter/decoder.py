@@ -16,6 +16,7 @@ from edgekit.models.conversations import chat_template, special_tokens
 from edgekit.models.decoders import Decoder, describe
 from edgekit.models.ends import SETTINGS, ends_of, repetition_penalty_of
 from edgekit.models.files import read_json
+from edgekit.models.view import view
 from edgekit.progress import Progress
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -121,9 +122,10 @@ def _eager_logits(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # edgekit has its own
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            checkpoint, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-        ).eval()
+        with view(checkpoint) as seen:
+            model = AutoModelForCausalLM.from_pretrained(
+                seen, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+            ).eval()
     finally:
         if bars:
             logging.enable_progress_bar()

@@ -24,6 +24,7 @@ from edgekit.models.embedding import NAME, load_embedding, save_embedding
 from edgekit.models.files import (
     GENERATION_FILES,
     NO_TOKENIZER,
+    SHAPES,
     TOKENIZER,
     TOKENIZER_FILES,
     check_files,
@@ -37,13 +38,13 @@ from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
 from edgekit.models.tensor_names import PRETRAINING_HEADS, RENAMED, named_now
 from edgekit.models.tokens import cuts_left, token_ids, with_side
+from edgekit.models.view import open_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
-SHAPES = "edgekit.json"
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
 """Classes whose outputs have labels."""
 
@@ -116,7 +117,7 @@ def load(
             where=str(folder / "config.json"),
             fix=f"use one that {auto} knows: {', '.join(sorted(known & set(ENCODERS))) or 'none of the encoders here'}",
         )
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = open_config(whole)
     config.return_dict = True
     if new_head:
         config.id2label = dict(enumerate(new_head))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.models.files import ADDITIONAL_TEMPLATES, LEGACY_TOKENS, read_json
+from edgekit.models.view import view
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 from edgekit.runtime.generate.chat import Template
 
@@ -105,7 +106,8 @@ def special_tokens(folder: Path) -> dict[str, str]:
     from transformers import AutoTokenizer
 
     try:
-        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with view(folder) as seen:
+            theirs = AutoTokenizer.from_pretrained(seen, local_files_only=True, trust_remote_code=False)
     except Exception as fault:  # tokenizers raises plain Exception, transformers many kinds
         said = str(fault).strip().splitlines()
         raise BadInput(

@@ -44,8 +44,8 @@ def _left_out(settings: Mapping[str, object], folder: Path | None) -> list[str]:
     faults = []
     modules = _document(folder, MODULES)
     for module in modules if isinstance(modules, list) else []:
-        kind = str(module.get("type", "")).rpartition(".")[2] if isinstance(module, dict) else ""
-        if kind != "Transformer":
+        home, _, kind = (str(module.get("type", "")) if isinstance(module, dict) else "").rpartition(".")
+        if kind != "Transformer" or home.partition(".")[0] != "sentence_transformers":
             faults.append(f"{MODULES}: its module {kind or 'without a type'} is not computed for a score; only Transformer is")
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     if name and isinstance(prompts, dict) and prompts.get(name):

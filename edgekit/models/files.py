@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
+from edgekit.models.configuration import config_faults
+from edgekit.models.declared import FLOATS, number_format_faults, size_faults
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
-from edgekit.models.shards import WHOLE, tensor_types, weight_files
+from edgekit.models.shards import INDEX, WHOLE, few, tensor_shapes, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = [
-    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SENTENCEPIECE", "TOKENIZER",
-    "TOKENIZER_FILES", "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "input_names", "read_json", "vocabulary_of",
+    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SENTENCEPIECE", "SHAPES",
+    "TOKENIZER", "TOKENIZER_FILES", "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "input_names", "read_json", "sound_config",
+    "vocabulary_of",
 ]  # fmt: skip
 
 TOKENIZER = "tokenizer.json"
@@ -31,7 +34,9 @@ ADDITIONAL_TEMPLATES = "additional_chat_templates"
 """Folder of a decoder's chat templates that have names."""
 LEGACY_TOKENS = ("special_tokens_map.json", "added_tokens.json")
 """What older releases of transformers kept special tokens in, and newer ones still read."""
-MODEL_FILES = ("config.json", "edgekit.json", *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERATION_FILES)
+SHAPES = "edgekit.json"
+"""What a checkpoint whose layers were cut here says of the shape of each."""
+MODEL_FILES = ("config.json", SHAPES, *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERATION_FILES)
 """The files of a checkpoint besides its weights and those of sentence-transformers and of slow tokenizers."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""
@@ -41,8 +46,6 @@ AUTO_PEFT = {
     "FEATURE_EXTRACTION": "AutoPeftModelForFeatureExtraction",
 }  # fmt: skip
 """What an adapter's configuration calls its task -> peft's class that loads it with its base."""
-FLOATS = ("F64", "F32", "F16", "BF16")
-"""Number formats of weights that are read."""
 PACKED = (
     ".qweight",
     ".qzeros",
@@ -68,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput("no such file", where=str(path)) from None
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise BadInput(f"not readable JSON: {fault}", where=str(path)) from None
     if not isinstance(document, dict):
         raise BadInput("holds no JSON object", where=str(path))
@@ -80,13 +83,14 @@ def check_files(folder: Path) -> dict[str, Any]:
 
     Raises:
         BadInput: an adapter, a pickle checkpoint, missing weights, an index that cannot be used, weights that are quantized already,
-            custom code, no tokenizer.
+            custom code, a configuration that no model can have or that the weights contradict, links that leave the folder, no tokenizer.
     """
     if not folder.is_dir():
         raise BadInput("no such model folder", where=str(folder))
     folder = transformer_folder(folder)
     if (folder / ADAPTER).is_file():
         _refuse_adapter(folder)
+    _refuse_links_out(folder)
     config = read_json(folder / "config.json")
     if "auto_map" in config:
         raise BadInput(
@@ -104,9 +108,55 @@ def check_files(folder: Path) -> dict[str, Any]:
             )
         raise BadInput(f"no {WHOLE}", where=str(folder))
     _refuse_quantized(folder, config)
+    _refuse_unsound(config, folder)
+    faults = number_format_faults(tensor_types(folder)) + size_faults(
+        config, tensor_shapes(folder), cut=(folder / SHAPES).is_file()
+    )
+    if faults:
+        raise BadInput(
+            "its configuration and its weights do not belong together", where=str(folder), faults=few(faults),
+            fix="use the config.json that was saved with these weights",
+        )  # fmt: skip
     if not (folder / TOKENIZER).is_file() and vocabulary_of(folder) is None:
         raise BadInput(f"no {TOKENIZER}, and no vocabulary that transformers makes one of", where=str(folder), fix=NO_TOKENIZER)
     return config
+
+
+def sound_config(folder: Path) -> dict[str, Any]:
+    """The configuration in `folder`, of a model that could be, whatever weights there are.
+
+    Raises:
+        BadInput: no such file, a link that leaves the folder, or a configuration that no model here can have.
+    """
+    _refuse_links_out(folder)
+    config = read_json(folder / "config.json")
+    _refuse_unsound(config, folder)
+    return config
+
+
+def _refuse_unsound(config: Mapping[str, object], folder: Path) -> None:
+    if faults := config_faults(config):
+        raise BadInput(
+            "a configuration that no model here can have", where=str(folder / "config.json"), faults=few(faults),
+            fix="correct it, or use the config.json that was saved with these weights",
+        )  # fmt: skip
+
+
+def _refuse_links_out(folder: Path) -> None:
+    """Refuse links to what lies elsewhere: a downloaded folder could name any file of this machine. huggingface_hub's cache, whose
+    snapshots are links to blobs beside them, is as it should be."""
+    home = folder.resolve()
+    homes = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
+    names = [*MODEL_FILES, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE]
+    for path in [
+        *(folder / name for name in names),
+        *folder.glob("*.safetensors"),
+        *folder.glob("*/*.json"),
+        *folder.glob("*/*.safetensors"),
+    ]:
+        real = path.resolve()
+        if (path.is_symlink() or path.parent.is_symlink()) and not any(real.is_relative_to(home) for home in homes):
+            raise BadInput(f"a link that leaves the folder, to {real}", where=str(path), fix="put the file itself there")
 
 
 def vocabulary_of(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.models.cross_encoder import CrossEncoder, cross_encoder_of
+from edgekit.models.sentence import HOMES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -74,7 +75,8 @@ class Head:
         if self.settled is not None:
             return self.settled
         if (path := self.cross_encoder.activation) is not None:
-            return ACTIVATIONS.get(path.rpartition(".")[2]) if path.startswith("torch.") else None
+            home, _, name = path.rpartition(".")
+            return ACTIVATIONS.get(name) if home in HOMES else None
         return "identity" if wanted == "number" and self.kind == "number" else "sigmoid"
 
     def faults(self, wanted: HeadKind) -> list[str]:

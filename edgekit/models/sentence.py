@@ -16,7 +16,7 @@ from edgekit.errors import BadInput
 from edgekit.models.shards import tensor_shapes
 
 __all__ = [
-    "ACTIVATIONS", "MODULES", "POOLING", "PROMPTS", "SIMILARITIES", "TRANSFORMER", "Dense", "LayerNorm", "Normalize", "Sentence",
+    "ACTIVATIONS", "HOMES", "MODULES", "POOLING", "PROMPTS", "SIMILARITIES", "TRANSFORMER", "Dense", "LayerNorm", "Normalize", "Sentence",
     "SentenceModule", "read_sentence", "sentence_files", "transformer_folder", "with_lower_case",
 ]  # fmt: skip
 

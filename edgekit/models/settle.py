@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
-from edgekit.models.sentence import with_lower_case
+from edgekit.models.sentence import transformer_folder, with_lower_case
 from edgekit.models.slow_tokenizer import check_conversion
 from edgekit.models.tokens import cuts_left, token_ids, with_side
+from edgekit.models.view import view
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +53,8 @@ def settle(
     from transformers import AutoTokenizer
 
     try:
-        theirs = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        with view(source) as seen:
+            theirs = AutoTokenizer.from_pretrained(transformer_folder(seen), local_files_only=True, trust_remote_code=False)
     except Exception as fault:  # tokenizers raises plain Exception, transformers many kinds
         raise BadInput(
             f"transformers' AutoTokenizer cannot load it: {str(fault).strip().splitlines()[0][:200] if str(fault).strip() else type(fault).__name__}",

@@ -18,7 +18,7 @@ from edgekit.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INDEX", "WHOLE", "Tensors", "open_tensors", "tensor_shapes", "tensor_types", "weight_files"]
+__all__ = ["INDEX", "WHOLE", "Tensors", "few", "open_tensors", "tensor_shapes", "tensor_types", "weight_files"]
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
@@ -129,7 +129,7 @@ def _agree(index: dict[str, str], headers: dict[Path, dict[str, tuple[int, ...]]
         elif len(files) > 1:
             faults.append(f"duplicate tensor {name}: in {', '.join(files)}")
     if faults:
-        raise BadInput("the index and its files disagree", where=str(folder / INDEX), faults=_few(faults))
+        raise BadInput("the index and its files disagree", where=str(folder / INDEX), faults=few(faults))
 
 
 def _index(folder: Path) -> dict[str, str]:
@@ -155,7 +155,7 @@ def _index(folder: Path) -> dict[str, str]:
     named = sorted({file for file in weight_map.values() if isinstance(file, str) and FILE_NAME.fullmatch(file)})
     faults += [f"no such file: {file}" for file in named if not (folder / file).is_file()]
     if faults:
-        raise BadInput("an index that cannot be used", where=str(path), faults=_few(faults))
+        raise BadInput("an index that cannot be used", where=str(path), faults=few(faults))
     return weight_map
 
 
@@ -187,6 +187,7 @@ def _header(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
         raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
 
 
-def _few(faults: list[str]) -> list[str]:
+def few(faults: list[str]) -> list[str]:
+    """The first faults, and how many more there are."""
     more = len(faults) - MOST_FAULTS
     return [*faults[:MOST_FAULTS], *([f"and {more} more"] if more > 0 else [])]

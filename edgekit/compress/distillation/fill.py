@@ -21,6 +21,7 @@ from edgekit.errors import BadInput
 from edgekit.models.files import check_files, read_json
 from edgekit.models.shards import open_tensors
 from edgekit.models.tensor_names import named_now
+from edgekit.models.view import open_config
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import write_atomically
@@ -70,7 +71,7 @@ def masked_language_model(folder: Path) -> PreTrainedModel:
     where, fix = "compress, distill, fill_model", "name a masked language model, such as the encoder that was pretrained"
     if raw.get("model_type") not in {config.model_type for config in builder._model_mapping}:
         raise BadInput(f"{folder}: architecture {raw.get('model_type')!r} fills no masks", where=where, fix=fix)
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = open_config(folder)
     with torch.random.fork_rng(devices=[]):
         model = builder.from_config(config, dtype=torch.float32)
     tensors = open_tensors(folder)

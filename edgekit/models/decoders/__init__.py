@@ -49,9 +49,8 @@ def describe(folder: Path) -> Decoder:
     Raises:
         BadInput: an unknown family, an option of it that is not served, tensors missing or left over.
     """
-    from transformers import AutoConfig
-
     from edgekit.models.files import check_files
+    from edgekit.models.view import open_config
 
     model_type = check_files(folder).get("model_type")
     families = _families()
@@ -61,7 +60,7 @@ def describe(folder: Path) -> Decoder:
             where=str(folder / "config.json"),
             fix=f"use one of {', '.join(sorted(families))}",
         )
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = open_config(folder)
     if faults := unserved(config.to_dict()):
         raise BadInput("options that no graph here has", where=str(folder / "config.json"), faults=faults)
     weights = open_weights(folder)

@@ -1,0 +1,110 @@
+"""The sizes that config.json declares beside the tensors that are there, off the headers of their files, before any model is built.
+
+A model is built by its configuration and filled from its files: without this a vocabulary of 2^31 asks for its memory before anybody
+sees that the file has 400 rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from edgekit.models.anatomy import KNOWN
+
+__all__ = ["number_format_faults", "size_faults"]
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Number formats of weights that are read."""
+CONSTANTS = re.compile(
+    r"(position_ids|token_type_ids|position_planes|attn\.bias|attn\.masked_bias|attention\.bias|attention\.masked_bias|num_batches_tracked)$"
+)
+"""Tensors that may hold whole numbers: they are no weights."""
+EMBEDDING = re.compile(r"(?:^|\.)(?:embeddings\.word_embeddings|embeddings\.tok_embeddings|embed_tokens|wte|embed_in)\.weight$")
+POSITIONS = re.compile(r"(?:^|\.)(?:embeddings\.position_embeddings|wpe|embed_positions)\.weight$")
+LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h)\.(\d+)\.")
+OPT_OFFSET = 2
+"""Rows that OPT's table of positions has beyond its positions (transformers, OPTLearnedPositionalEmbedding)."""
+DOWN: Mapping[str, tuple[str, int]] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma", "gemma2", "gemma3_text"), (r"mlp\.down_proj", 1)),
+    "gpt2": (r"mlp\.c_proj", 0), "gpt_neox": (r"mlp\.dense_4h_to_h", 1), "opt": (r"fc2", 1), "phi": (r"mlp\.fc2", 1),
+    "albert": (r"ffn_output", 1),
+    **{name: (re.escape(anatomy.down), 1) for name, anatomy in KNOWN.items()},
+}  # fmt: skip
+"""Architecture -> (path from a layer to the linear map from the intermediate size back to the hidden size, axis of its inputs)."""
+
+
+def size_faults(config: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]], *, cut: bool) -> list[str]:
+    """Sizes of a configuration, each a sound number, that the tensors of these `shapes` do not have.
+
+    `cut`: its layers have shapes of their own (`edgekit.json`), which are compared when they are built.
+    """
+    faults = []
+
+    def compare(key: str, found: int | None, what: str) -> None:
+        declared = config.get(key)
+        if type(declared) is int and found is not None and declared != found:
+            faults.append(f"{key} = {declared:,}, but {what} {found:,}")
+
+    names = _names(config)
+    table = _first(shapes, EMBEDDING)
+    if table is not None:
+        width = (
+            "embedding_size"
+            if "embedding_size" in config
+            else "word_embed_proj_dim"
+            if "word_embed_proj_dim" in config
+            else names["hidden"]
+        )
+        compare("vocab_size", table[1][0], f"the rows of {table[0]} are")
+        compare(width, table[1][1], f"the columns of {table[0]} are")
+    positions = _first(shapes, POSITIONS)
+    if positions is not None:
+        extra = OPT_OFFSET if config.get("model_type") == "opt" else 0
+        compare(names["positions"], positions[1][0] - extra, f"the positions of {positions[0]} are")
+    layers = {int(found[1]) for name in shapes if (found := LAYER.search(name))}
+    if layers and config.get("model_type") != "albert":
+        compare(names["layers"], max(layers) + 1, "the layers whose tensors are there are")
+    architecture = config.get("model_type")
+    if not cut and isinstance(architecture, str) and architecture in DOWN:
+        path, axis = DOWN[architecture]
+        down = _first(shapes, re.compile(rf"(?:\d+|albert_layers\.\d+)\.{path}\.weight$"))
+        if down is not None:
+            compare(names["intermediate"], down[1][axis], f"the inputs of {down[0]} are")
+            compare(names["hidden"], down[1][1 - axis], f"the outputs of {down[0]} are")
+    faults += _label_faults(config, shapes)
+    return faults
+
+
+def number_format_faults(kinds: Mapping[str, str]) -> list[str]:
+    """Tensors that are stored in a number format that no weight has."""
+    return [
+        f"{name} is stored as {kind}; weights are floating-point numbers"
+        for name, kind in kinds.items()
+        if kind not in FLOATS and not CONSTANTS.search(name)
+    ]
+
+
+def _label_faults(config: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Labels beyond the rows of every tensor; a head of other labels is compared when it is filled, as a recipe may put a new one on."""
+    names = config.get("id2label")
+    count = len(names) if isinstance(names, dict) and names else config.get("num_labels")
+    if type(count) is not int:
+        return []
+    most = max((max(shape, default=0) for shape in shapes.values()), default=count)
+    return [f"{count:,} labels, and no tensor has so many rows"] if count > most else []
+
+
+def _names(config: Mapping[str, object]) -> dict[str, str]:
+    """What this configuration calls its sizes; DistilBERT, GPT-2 and OPT have names of their own."""
+    known = {
+        "hidden": ("hidden_size", "dim", "n_embd"),
+        "layers": ("num_hidden_layers", "n_layers", "n_layer"),
+        "positions": ("max_position_embeddings", "n_positions"),
+        "intermediate": ("intermediate_size", "hidden_dim", "ffn_dim", "n_inner"),
+    }
+    return {size: next((key for key in keys if key in config), keys[0]) for size, keys in known.items()}
+
+
+def _first(shapes: Mapping[str, tuple[int, ...]], pattern: re.Pattern[str]) -> tuple[str, tuple[int, ...]] | None:
+    """The first matrix whose name matches, with its shape."""
+    return next(((name, shape) for name, shape in shapes.items() if pattern.search(name) and len(shape) == 2), None)
