@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from edgekit.runtime.progress import Progress, silent
+from edgekit.runtime.shown import visible
 
 __all__ = ["Progress", "Show", "err", "silent"]
 
@@ -29,7 +30,7 @@ class Show:
     def line(self, text: str) -> None:
         """One finished thing."""
         if not self.silent:
-            err.print(text, soft_wrap=True)
+            err.print(visible(text), soft_wrap=True, markup=False)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Progress]:

@@ -1,7 +1,7 @@
 """Where stages keep their results: one folder a result, named by a key of everything the result depends on.
 
-    <build>/store/<stage>/<key>/            files, stage.json, timing.json
-    <build>/store/<stage>/<key>.partial/    a run in progress: lock, out/, scratch/
+    <build>/store/<stage>/<key>/            files, stage.json, timing.json, and beside each of the two its digest
+    <build>/store/<stage>/<key>.partial/    a run in progress: lock, out/, scratch/, spent.json
 
 Files come first, the record (`stage.json`, with every file's size and sha256) last, then one rename makes it visible. So a
 killed run leaves whole results or none, and a second run of the same stage waits for the first. Scratch outlives a kill,
@@ -22,13 +22,18 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, Union
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Union, cast
 
 from pydantic import BaseModel
 
-from edgekit.errors import NotPossibleHere
+from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.progress import Progress
+from edgekit.runtime.bundle.manifest import Asset
+from edgekit.runtime.digest import check_beside, digest_line, name_beside
+from edgekit.runtime.files import check_file, open_file, read_file
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.records import read_record, within
+from edgekit.runtime.strict_json import strict_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -42,12 +47,19 @@ __all__ = [
     "find",
     "in_key",
     "produce",
+    "read_stage",
+    "remove",
     "sha256_file",
     "write_atomically",
 ]
 
-RECORD = "stage.json"
-TIMING = "timing.json"
+RECORD, TIMING = "stage.json", "timing.json"
+LOCK, OUT, SCRATCH, SPENT = "lock", "out", "scratch", "spent.json"
+"""What is in the folder of a run in progress."""
+SCHEMA = 2
+"""Of a record; those of before had no digest, and are made again."""
+LARGEST = 64_000_000
+"""Bytes of a record at most."""
 
 
 KeyPart: TypeAlias = Union[
@@ -168,30 +180,120 @@ def _folder(root: Path, stage: Stage) -> Path:
     return root / "store" / stage.name / stage.key[:32]
 
 
-def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
-    """(artifact, None) where the stage's result is there and whole; (None, why) where a corrupt one lies; (None, None) else.
+def _partial(folder: Path) -> Path:
+    """Where the result that will be `folder` is made."""
+    return folder.with_name(folder.name + ".partial")
 
-    Every file is hashed again: a flipped bit, a missing or foreign file make the entry corrupt.
+
+def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
+    """(artifact, None) where the stage's result is there and whole; (None, why) where a corrupt one lies, or what an earlier try left is
+    corrupt; (None, None) else.
+
+    The record and the time are compared with their digests, and every file is hashed again: a flipped bit, a missing or foreign file
+    make the entry corrupt.
     """
     folder = _folder(root, stage)
-    if not folder.is_dir():
-        return None, None
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        timing = json.loads((folder / TIMING).read_text(encoding="utf-8"))
-        if record["identity"] != stage.identity:
+        if not os.path.lexists(folder):
+            _spent(_partial(folder))
+            return None, None
+        record = read_stage(folder)
+        if record.identity != stage.identity:
             return None, "its record is of another stage"
-        present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {RECORD, TIMING}
-        differing = sorted(present ^ set(record["files"]))
-        if differing:
-            return None, f"missing or foreign file {differing[0]}"
-        for name, written in record["files"].items():
-            path = folder / name
-            if path.stat().st_size != written["size"] or sha256_file(path) != written["sha256"]:
-                return None, f"{name} is not the file that was written"
-        return Artifact(stage.name, stage.key, folder, record["metrics"], float(timing["seconds"])), None
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        return None, f"its record cannot be read: {fault}"
+        _check_files(folder, record)
+        seconds = _seconds_in(_read_kept(folder / TIMING), folder / TIMING)
+        return Artifact(stage.name, stage.key, folder, record.metrics, seconds), None
+    except (BadInput, CheckFailed) as fault:
+        return None, "; ".join([f"{fault.where}: {fault.what}" if fault.where else fault.what, *fault.faults[:1]])
+    except OSError as fault:
+        return None, f"{fault.filename}: {fault.strerror}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `stage.json` says of a finished stage."""
+
+    schema_version: int = field(metadata=within(SCHEMA, SCHEMA))
+    key: str
+    identity: JsonObject
+    files: Mapping[str, Asset]
+    metrics: JsonObject
+
+
+def read_stage(folder: Path) -> Record:
+    """The record of the finished stage whose result `folder` is, compared with its digest.
+
+    Raises:
+        CheckFailed: it is not what was written.
+        BadInput: not readable, or no record.
+    """
+    faults: list[str] = []
+    record = read_record(Record, _read_kept(folder / RECORD), RECORD, faults)
+    if record is None:
+        raise BadInput("no record of a stage", where=str(folder), faults=faults[:5])
+    return record
+
+
+def _read_kept(path: Path) -> object:
+    """The JSON document at `path`, compared with its digest; raises as `read_stage`."""
+    data = read_file(path, LARGEST)
+    check_beside(path, data)
+    return strict_json(data, str(path), most=LARGEST)
+
+
+def _keep(path: Path, document: JsonObject) -> None:
+    """Write what `_read_kept` reads, on the disk when this returns.
+
+    Raises:
+        CheckFailed: a number that is not finite, or whatever else cannot be read again.
+    """
+    data = json.dumps(document, indent=1, sort_keys=True).encode()
+    try:
+        strict_json(data, path.name, most=LARGEST)
+    except BadInput as fault:
+        raise CheckFailed(f"what the stage found cannot be kept: {fault.what}", where=path.name) from None
+    for name, part in ((path.name, data), (name_beside(path.name), digest_line(path.name, data))):
+        write_atomically(path.with_name(name), part.decode())
+
+
+def _check_files(folder: Path, record: Record) -> None:
+    """Raises CheckFailed where a file is missing, foreign, or not the one that was written."""
+    own = {name for kept in (RECORD, TIMING) for name in (kept, name_beside(kept))}
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()} - own
+    differing = sorted(present ^ set(record.files))
+    if differing:
+        raise CheckFailed(f"missing or foreign file {differing[0]}")
+    for name, written in record.files.items():
+        path = folder / name
+        if check_file(path) != written.size or sha256_file(path) != written.sha256:
+            raise CheckFailed(f"{name} is not the file that was written")
+
+
+def _seconds_in(document: object, path: Path) -> float:
+    """The seconds that the document read from `path` says; raises BadInput where it is nothing but a number of seconds."""
+    seconds = document.get("seconds") if isinstance(document, dict) and len(document) == 1 else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise BadInput("no number of seconds", where=str(path))
+    return float(seconds)
+
+
+def _spent(partial: Path) -> float:
+    """Seconds that earlier tries took.
+
+    Raises:
+        BadInput: what they left is not what they wrote.
+    """
+    path = partial / SPENT
+    return _seconds_in(strict_json(read_file(path, LARGEST), str(path)), path) if os.path.lexists(path) else 0.0
+
+
+def _begin_again_where_spoiled(partial: Path) -> None:
+    """Remove what earlier tries left where their own record is not readable: nothing of it can be trusted then."""
+    try:
+        _spent(partial)
+    except BadInput:
+        for name in (OUT, SCRATCH, SPENT):
+            remove(partial / name)
 
 
 def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Progress) -> Artifact:
@@ -202,16 +304,16 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Prog
         Whatever the stage raises; nothing is kept then but its scratch.
     """
     folder = _folder(root, stage)
-    partial = folder.with_name(folder.name + ".partial")
+    partial = _partial(folder)
     try:
-        partial.mkdir(parents=True, exist_ok=True)
         with _Locked(partial, progress):
             found, corrupt = find(root, stage)
             if found is not None:
                 shutil.rmtree(partial, ignore_errors=True)
                 return found
             if corrupt is not None:
-                shutil.rmtree(folder)
+                remove(folder)
+                _begin_again_where_spoiled(partial)
             return _make(root, stage, inputs, folder, partial, progress)
     except Exception as fault:  # safetensors and onnx wrap the system's error in their own
         if getattr(fault, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(fault):
@@ -225,13 +327,12 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Prog
 
 def being_made(root: Path, stage: Stage) -> bool:
     """Whether another run is at this stage now; it may end, or begin, at any moment."""
-    folder = _folder(root, stage)
     try:
-        with (folder.with_name(folder.name + ".partial") / "lock").open() as file:
+        with open_file(_partial(_folder(root, stage)) / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
+    except BadInput:  # there is none
         pass
     return False
 
@@ -244,31 +345,34 @@ def _make(
     partial: Path,
     progress: Progress,
 ) -> Artifact:
-    out, scratch = partial / "out", partial / "scratch"
-    shutil.rmtree(out, ignore_errors=True)
+    out, scratch = partial / OUT, partial / SCRATCH
+    remove(out)
     out.mkdir()
+    if not scratch.is_dir():
+        remove(scratch)
     scratch.mkdir(exist_ok=True)
-    spent = partial / "spent.json"
-    before = float(json.loads(spent.read_text())) if spent.is_file() else 0.0
+    before = _spent(partial)
     started = time.monotonic()
     try:
         metrics = stage.run(Context(inputs, out, scratch, progress))
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
-        write_atomically(spent, json.dumps(before + time.monotonic() - started))
+        write_atomically(partial / SPENT, json.dumps({"seconds": before + time.monotonic() - started}))
         raise
-    seconds = before + time.monotonic() - started
-    files = {}
+    seconds = round(before + time.monotonic() - started, 3)
+    files: dict[str, JsonObject] = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         _sync(path)
         files[str(path.relative_to(out))] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
-    record = {"schema_version": 1, "key": stage.key, "identity": stage.identity, "files": files, "metrics": metrics}
-    write_atomically(out / TIMING, json.dumps({"seconds": round(seconds, 3)}))
-    write_atomically(out / RECORD, json.dumps(record, indent=1, sort_keys=True))
+    _keep(out / TIMING, {"seconds": seconds})
+    identity = cast("JsonObject", stage.identity)
+    record: JsonObject = {"schema_version": SCHEMA, "key": stage.key, "identity": identity, "files": files, "metrics": metrics}
+    _keep(out / RECORD, record)
+    kept = read_stage(out).metrics
     out.rename(folder)
     _sync(folder.parent)
     shutil.rmtree(partial, ignore_errors=True)
-    return Artifact(stage.name, stage.key, folder, json.loads(json.dumps(metrics)), seconds)
+    return Artifact(stage.name, stage.key, folder, kept, seconds)
 
 
 class _Locked:
@@ -280,8 +384,11 @@ class _Locked:
 
     def __enter__(self) -> None:
         while True:
+            for path, sound in ((self.folder, Path.is_dir), (self.folder / LOCK, Path.is_file)):
+                if os.path.lexists(path) and (path.is_symlink() or not sound(path)):
+                    remove(path)
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = (self.folder / "lock").open("w")
+            self.file = (self.folder / LOCK).open("w")
             waited = 0
             while True:
                 try:
@@ -293,7 +400,7 @@ class _Locked:
                     waited += 1
             # The holder removes the folder when it is done: a lock on a removed file guards nothing.
             try:
-                if os.fstat(self.file.fileno()).st_ino == (self.folder / "lock").stat().st_ino:
+                if os.fstat(self.file.fileno()).st_ino == (self.folder / LOCK).stat().st_ino:
                     return
             except FileNotFoundError:
                 pass
@@ -301,6 +408,14 @@ class _Locked:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

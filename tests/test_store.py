@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,10 @@ from typing import Any
 import pytest
 
 from edgekit.config.quantize import Quantize, WeightOnly
-from edgekit.errors import NotPossibleHere
+from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.pipeline.execute import run_stages
 from edgekit.progress import Show
+from edgekit.runtime.digest import digest_line
 from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, write_atomically
 from tests.waiting import PATIENCE_SECONDS, files_at, wait_for
 
@@ -65,29 +70,132 @@ def test_everything_that_matters_is_in_the_key() -> None:
     assert stage().key == base.key
 
 
-@pytest.mark.parametrize("spoil", ["flip", "remove", "add", "record", "foreign", "truncate"])
-def test_a_corrupt_entry_is_seen_and_made_again(tmp_path: Path, spoil: str) -> None:
+def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
+    document = json.loads(path.read_text())
+    change(document)
+    return json.dumps(document).encode()
+
+
+def written(path: Path, data: bytes) -> None:
+    """Write `data` with the digest that one who means it writes."""
+    path.write_bytes(data)
+    path.with_name(f"{path.name}.sha256").write_bytes(digest_line(path.name, data))
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+RECORD, FILE = Path("stage.json"), Path("deep", "b.bin")
+SPOIL: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": lambda at: (at / FILE).write_bytes(b"\0" * 99 + b"\1"),
+    "a file is gone": lambda at: (at / FILE).unlink(),
+    "a file more": lambda at: (at / "more").write_text("x"),
+    "a pipe more": lambda at: os.mkfifo(at / "more"),
+    "a file is a pipe": lambda at: piped(at / FILE),
+    "a file is a folder": lambda at: ((at / FILE).unlink(), (at / FILE).mkdir()),
+    "metrics": lambda at: (at / RECORD).write_bytes(edited(at / RECORD, lambda record: record["metrics"].update(length=6))),
+    "identity": lambda at: written(at / RECORD, edited(at / RECORD, lambda record: record["identity"].update(settings={"text": "another"}))),
+    "seconds": lambda at: (at / "timing.json").write_text('{"seconds": 1e9}'),
+    "seconds below nought": lambda at: written(at / "timing.json", b'{"seconds": -1}'),
+    "no digest": lambda at: (at / "stage.json.sha256").unlink(),
+    "another digest": lambda at: (at / "stage.json.sha256").write_text(f"{'0' * 64}  stage.json\n"),
+    "half a record": lambda at: written(at / RECORD, b"{"),
+    "no record": lambda at: (at / RECORD).unlink(),
+    "an empty record": lambda at: (at / RECORD).write_text(""),
+    "not UTF-8": lambda at: written(at / RECORD, b"\xff"),
+    "files are a list": lambda at: written(at / RECORD, edited(at / RECORD, lambda record: record.update(files=["deep/b.bin"]))),
+    "a size is a text": lambda at: written(at / RECORD, edited(at / RECORD, lambda record: record["files"]["a.txt"].update(size="5"))),
+    "metrics are a list": lambda at: written(at / RECORD, edited(at / RECORD, lambda record: record.update(metrics=[]))),
+    "a field more": lambda at: written(at / RECORD, edited(at / RECORD, lambda record: record.update(more=1))),
+    "a record of before": lambda at: written(at / RECORD, edited(at / RECORD, lambda record: record.update(schema_version=1))),
+    "too deep": lambda at: written(at / RECORD, b"[" * 100_000),
+    "the record is a pipe": lambda at: piped(at / RECORD),
+    "the record is a folder": lambda at: ((at / RECORD).unlink(), (at / RECORD).mkdir()),
+    "the record is a device": lambda at: ((at / RECORD).unlink(), (at / RECORD).symlink_to("/dev/zero")),
+    "the record is sparse": lambda at: os.truncate(at / RECORD, 1 << 40),
+    "all of it is a file": lambda at: (shutil.rmtree(at), at.write_text("x")),
+    "all of it is a link to nothing": lambda at: (shutil.rmtree(at), at.symlink_to("nothing")),
+    "all of it is a pipe": lambda at: (shutil.rmtree(at), os.mkfifo(at)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOIL)
+def test_a_corrupt_entry_is_told_in_one_line_and_made_again(
+    tmp_path: Path, spoil: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = produce(tmp_path, stage(), {}, quiet)
-    file, record = made.path / "deep" / "b.bin", made.path / "stage.json"
-    if spoil == "flip":
-        file.write_bytes(b"\0" * 99 + b"\1")
-    elif spoil == "remove":
-        file.unlink()
-    elif spoil == "add":
-        (made.path / "more").write_text("x")
-    elif spoil == "record":
-        record.write_text("{")
-    elif spoil == "truncate":
-        record.write_text("")
-    else:
-        document = json.loads(record.read_text())
-        document["identity"]["settings"] = {"text": "another"}
-        record.write_text(json.dumps(document))
+    SPOIL[spoil](made.path)
     found, corrupt = find(tmp_path, stage())
     assert found is None and corrupt
-    again = produce(tmp_path, stage(), {}, quiet)
-    assert (again.path / "deep" / "b.bin").read_bytes() == b"\0" * 100
-    assert find(tmp_path, stage())[1] is None
+    again = run_stages([stage()], tmp_path, Show()).artifacts[stage().key]
+    told = capsys.readouterr().err.splitlines()
+    assert (
+        len(told) == 2 and told[0].startswith("  corrupt entry of stage write (") and told[0].endswith("; it is made again")
+    ), told
+    assert again.metrics == {"length": 5} and (again.path / FILE).read_bytes() == b"\0" * 100
+    assert find(tmp_path, stage()) == (again, None)
+
+
+def test_every_bit_of_a_record_matters(tmp_path: Path) -> None:
+    made = produce(tmp_path, stage(), {}, quiet)
+    generator = random.Random(0)
+    for path in [path for path in made.path.rglob("*") if path.is_file()]:
+        data = path.read_bytes()
+        for place in generator.sample(range(8 * len(data)), min(60, 8 * len(data))):
+            flipped = bytearray(data)
+            flipped[place // 8] ^= 1 << place % 8
+            path.write_bytes(flipped)
+            assert find(tmp_path, stage())[0] is None, f"bit {place} of {path.name}"
+        path.write_bytes(data)
+    assert find(tmp_path, stage())[0] is not None
+
+
+LEFT: dict[str, Callable[[Path], object]] = {
+    "no text": lambda at: (at / "spent.json").write_text(""),
+    "no object": lambda at: (at / "spent.json").write_text("3.5"),
+    "not a number": lambda at: (at / "spent.json").write_text('{"seconds": "3"}'),
+    "a pipe": lambda at: piped(at / "spent.json"),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_try_whose_own_record_is_corrupt_is_begun_again(
+    tmp_path: Path, left: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(context: Context) -> dict[str, Any]:
+        before = len(list(context.scratch.iterdir()))
+        (context.scratch / f"try-{before}").write_text("x")
+        if not (tmp_path / "go").exists():
+            raise RuntimeError("not yet")
+        return {"tries before": before}
+
+    broken = Stage("fail", "fail", run)
+    with pytest.raises(RuntimeError):
+        produce(tmp_path, broken, {}, quiet)
+    LEFT[left](next((tmp_path / "store" / "fail").glob("*.partial")))
+    (tmp_path / "go").touch()
+    assert run_stages([broken], tmp_path, Show()).artifacts[broken.key].metrics == {"tries before": 0}
+    assert capsys.readouterr().err.startswith("  corrupt entry of stage fail (")
+
+
+@pytest.mark.parametrize("name", ["", "lock", "out", "scratch"])
+@pytest.mark.parametrize("kind", ["file", "pipe", "link"])
+def test_what_stands_where_a_run_works_is_put_aside(tmp_path: Path, name: str, kind: str) -> None:
+    folder = tmp_path / "store" / "write" / f"{stage().key[:32]}.partial"
+    (folder if name else folder.parent).mkdir(parents=True)
+    place = folder / name
+    {"file": place.touch, "pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(tmp_path / "nothing")}[kind]()
+    assert not being_made(tmp_path, stage())
+    assert produce(tmp_path, stage(), {}, quiet).metrics == {"length": 5}
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", 10**30])
+def test_figures_that_cannot_be_read_again_are_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(CheckFailed, match="cannot be kept"):
+        produce(tmp_path, Stage("odd", "odd", lambda context: {"figure": value}), {}, quiet)
 
 
 def test_a_failure_is_not_kept_but_its_scratch_is(tmp_path: Path) -> None:
@@ -117,6 +225,7 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
 
 SLOW = """
 import sys, time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from edgekit.store import Stage, produce
@@ -152,7 +261,13 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     found, _ = find(tmp_path, slow)
     assert found is not None
     assert (found.path / "result").read_text() == ",".join(str(number * number) for number in range(20))
-    assert sorted(path.name for path in found.path.iterdir()) == ["result", "stage.json", "timing.json"]
+    assert sorted(path.name for path in found.path.iterdir()) == [
+        "result",
+        "stage.json",
+        "stage.json.sha256",
+        "timing.json",
+        "timing.json.sha256",
+    ]
 
 
 def counted(root: str, tally: str) -> None:

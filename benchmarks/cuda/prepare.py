@@ -47,8 +47,8 @@ def _distillation(lineage: dict[str, Any], folder: Path, build: Path) -> None:
     """The original, the rows, and the recipe's first distillation with teachers from within."""
     shutil.rmtree(folder, ignore_errors=True)
     original = _stored(build, lineage["chain"][0])
-    shutil.copytree(original, folder / "original", ignore=shutil.ignore_patterns("stage.json", "timing.json"))
-    shutil.copytree(Path(lineage["rows"]).parent, folder / "rows", ignore=shutil.ignore_patterns("stage.json", "timing.json"))
+    shutil.copytree(original, folder / "original", ignore=shutil.ignore_patterns("stage.json*", "timing.json*"))
+    shutil.copytree(Path(lineage["rows"]).parent, folder / "rows", ignore=shutil.ignore_patterns("stage.json*", "timing.json*"))
     recipe = lineage["recipe"]
     settings = next(step for step in recipe["compress"] if step["method"] == "distill")
     facts = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.progress import Progress, Show
+from edgekit.runtime.shown import shown
 from edgekit.store import Artifact, Stage, being_made, find, produce
 
 __all__ = ["Finished", "rank", "run_stages"]
@@ -47,7 +48,7 @@ def run_stages(
         stage = waiting.pop(key)
         artifact, corrupt = find(build, stage)
         if corrupt:
-            show.line(f"  corrupt entry of stage {stage.name} ({corrupt}); it is made again")
+            show.line(f"  corrupt entry of stage {stage.name} ({shown(' '.join(corrupt.split()), 300)}); it is made again")
         if artifact is None:
             inputs = {name: artifacts[upstream].path for name, upstream in needs[key].items()}
             with show.stage(stage.title) as progress:

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 from edgekit.pipeline.pack_stage import PACKED
+from edgekit.store import remove
 
-__all__ = ["ARCHIVE", "BENCH", "LINEAGE", "REPORT", "RUNNER", "lay_out", "remove"]
+__all__ = ["ARCHIVE", "BENCH", "LINEAGE", "REPORT", "RUNNER", "lay_out"]
 
 ARCHIVE, RUNNER = "bundle.tar.gz", "runner.pyz"
 LINEAGE, BENCH, REPORT = "lineage.json", "bench.json", "report.html"
@@ -30,14 +31,6 @@ def lay_out(packed: Path, folder: Path) -> bool:
         remove(target)
         fresh.rename(target)
     return changed
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, where there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str | None:

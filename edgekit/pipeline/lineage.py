@@ -11,12 +11,11 @@ import numpy as np
 from edgekit.bench.variants import EAGER
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished
-from edgekit.pipeline.folder import remove
 from edgekit.plan.plan import BASELINE, EVIDENCE, Plan, TargetPlan, Variant
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.store import Artifact
+from edgekit.store import Artifact, remove
 from edgekit.tasks import Task, find_task
 from edgekit.tasks.encode import labels_of, prompts_of
 from edgekit.tasks.task import metrics_beside

@@ -26,7 +26,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.records import as_json, read_record
-from edgekit.store import Context, Stage
+from edgekit.store import Context, Stage, read_stage
 from edgekit.tasks import Task
 from edgekit.tasks.task import metrics_beside
 
@@ -158,8 +158,7 @@ def _agreement(context: Context) -> Agreement | None:
 
 def _metrics(folder: Path) -> dict[str, Any]:
     """Of the stage whose result `folder` is."""
-    metrics: dict[str, Any] = json.loads((folder / "stage.json").read_text(encoding="utf-8"))["metrics"]
-    return metrics
+    return dict(read_stage(folder).metrics)
 
 
 def _quality(plan: Plan, target: Target, context: Context, metric: str, task: Task) -> Quality:
