@@ -12,6 +12,7 @@ from edgekit.config.quantize import Bfloat16, Float16, Int8, Quantize, WeightOnl
 from edgekit.config.shipped import shipped_file, shipped_names
 from edgekit.config.toml import Strict, load_toml
 from edgekit.errors import BadInput
+from edgekit.runtime.chip import INSTRUCTION_SETS
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU, DISABLE_QDQ, FASTMATH, SESSION_KEYS, TENSORRT, Provider
 
@@ -86,7 +87,7 @@ class Target(Strict):
 
     @model_validator(mode="after")
     def _sound(self) -> Target:
-        faults = self.unsound(self.quantize)
+        faults = self._unknown_instruction_sets() + self.unsound(self.quantize)
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -116,6 +117,14 @@ class Target(Strict):
                 f'the session key {FASTMATH} goes with format = "bf16", the CPU provider and "bf16" in `isa`, or rounds what is float32'
             )
         return faults
+
+    def _unknown_instruction_sets(self) -> list[str]:
+        """A word that is none of the architecture's would match no machine."""
+        known = INSTRUCTION_SETS[self.arch]
+        unknown = sorted({*self.isa, *self.isa_any} - known)
+        return (
+            [f"no instruction sets of {self.arch}: {', '.join(unknown)} (known: {', '.join(sorted(known))})"] if unknown else []
+        )
 
     def _unsound_int8(self, quantize: Int8) -> list[str]:
         faults = []

@@ -8,6 +8,7 @@ whatever the number of rows (ONNX Runtime's own calibrators keep every activatio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 import onnx_ir as ir
@@ -82,10 +83,12 @@ def choose_range(counts: np.ndarray, low: float, high: float, method: Calibratio
     - entropy: the candidate with the smallest KL divergence of the 8-bit histogram from the full one (Migacz 2017,
       "8-bit inference with TensorRT"), with clipped values counted at the edge.
     """
-    if counts.sum() == 0 or high <= low or method == "minmax":
+    if counts.sum() == 0 or high <= low:
         return low, high
     edges = np.linspace(low, _above(low, high), len(counts) + 1)
     centres = (edges[:-1] + edges[1:]) / 2
+    if method == "minmax":
+        return low, high
     if method == "percentile":
         share = np.cumsum(counts) / counts.sum()
         tail = (100 - PERCENTILE) / 200
@@ -93,7 +96,12 @@ def choose_range(counts: np.ndarray, low: float, high: float, method: Calibratio
             float(min(0.0, edges[np.searchsorted(share, tail)])),
             float(max(0.0, edges[min(len(counts), int(np.searchsorted(share, 1 - tail)) + 1)])),
         )
-    cost = _squared_error if method == "mse" else _divergence
+    if method == "mse":
+        cost = _squared_error
+    elif method == "entropy":
+        cost = _divergence
+    else:
+        assert_never(method)
     ranges = candidates(low, high)
     costs = [cost(counts, centres, *bounds) for bounds in ranges]
     return ranges[len(costs) - 1 - int(np.argmin(costs[::-1]))]  # of equals the widest

@@ -7,18 +7,29 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["KNOWN", "Cpuinfo", "emulation", "machine", "parse_cpuinfo", "quota", "read_text", "usable_cores"]
+__all__ = [
+    "INSTRUCTION_SETS",
+    "KNOWN",
+    "Cpuinfo",
+    "emulation",
+    "machine",
+    "parse_cpuinfo",
+    "quota",
+    "read_text",
+    "usable_cores",
+]
 
 RENAMED = {"asimddp": "dotprod", "asimdhp": "fp16", "pni": "sse3"}
 """Linux's word -> edgekit's, where they differ."""
-KNOWN = frozenset(
-    {
+INSTRUCTION_SETS = {
+    "x86_64": frozenset({
         "sse3", "ssse3", "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
-        "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16", "asimd", "dotprod",
-        "i8mm", "bf16", "fp16", "sve", "sve2", "sme",
-    }
-)  # fmt: skip
-"""Instruction sets that decide which kernels run; the rest of the flags is left out."""
+        "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16",
+    }),
+    "aarch64": frozenset({"asimd", "dotprod", "i8mm", "bf16", "fp16", "sve", "sve2", "sme"}),
+}  # fmt: skip
+"""Instruction sets that decide which kernels run, by architecture; the rest of the flags is left out."""
+KNOWN = INSTRUCTION_SETS["x86_64"] | INSTRUCTION_SETS["aarch64"]
 ARM_PARTS = {
     "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0xd08": "Cortex-A72",
     "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse N1", "0xd0d": "Cortex-A77",

@@ -160,6 +160,16 @@ def test_cuda_refuses_int8() -> None:
     assert "no integer MatMul kernels" in target.unsound(Int8())[0]
 
 
+@pytest.mark.parametrize("word", ["avx512_vni", "dotprod"])
+def test_an_instruction_set_that_no_machine_of_the_architecture_names_is_refused(word: str, tmp_path: Path) -> None:
+    from edgekit.config.shipped import shipped_file
+
+    path = tmp_path / "x86-vnni.toml"
+    path.write_text(shipped_file("targets", "x86-vnni").read_text().replace('"avx512_vnni"', f'"{word}"'))
+    with pytest.raises(BadInput, match=f"no instruction sets of x86_64: {word}"):
+        load_target(str(path))
+
+
 def test_unknown_session_key_is_refused(tmp_path: Path) -> None:
     from edgekit.config.shipped import shipped_file
 

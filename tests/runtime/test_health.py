@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit.runtime.health import clock, heat, ina3221, nvml, rapl, throttle
+from edgekit.runtime.health.meter import Meter
 from edgekit.runtime.health.reading import Reading
 
 CPU = "sys/devices/system/cpu/cpu0"
@@ -29,15 +30,17 @@ SOURCES: dict[str, tuple[Callable[[Path], Reading], dict[str, str], float, str]]
     ),
     "jetson": (throttle.jetson_events, {f"{HWMON}/oc1_event_cnt": "5", f"{HWMON}/oc3_event_cnt": "1"}, 6, "times since boot"),
     "pi": (throttle.pi_flags, {throttle.PI_FILES[0]: "50005\n"}, 0x50005, "flags"),
+}  # fmt: skip
+METERS: dict[str, tuple[Callable[[Path], tuple[list[Meter], str | None]], dict[str, str], list[float]]] = {
     "rapl": (
-        rapl.energy,
+        rapl.meters,
         {"sys/class/powercap/intel-rapl:0/energy_uj": "1500000", "sys/class/powercap/intel-rapl:1/energy_uj": "500000",
-         "sys/class/powercap/intel-rapl:0:0/energy_uj": "900000"}, 2.0, "J",
+         "sys/class/powercap/intel-rapl:0:0/energy_uj": "900000"}, [1.5, 0.5],
     ),
     "ina3221": (
-        ina3221.power,
+        ina3221.meters,
         {f"{HWMON}/name": "ina3221", f"{HWMON}/in1_label": "VDD_IN", f"{HWMON}/in1_input": "19000", f"{HWMON}/curr1_input": "500",
-         f"{HWMON}/in2_label": "NC", f"{HWMON}/in2_input": "99999", f"{HWMON}/curr2_input": "99999"}, 9.5, "W",
+         f"{HWMON}/in2_label": "NC", f"{HWMON}/in2_input": "99999", f"{HWMON}/curr2_input": "99999"}, [9.5],
     ),
 }  # fmt: skip
 
@@ -64,20 +67,45 @@ def test_a_source_that_is_not_there_says_why(name: str, tmp_path: Path) -> None:
     assert found.reason and len(found.reason) > 15
 
 
+ODD = st.one_of(
+    st.binary(max_size=12), st.sampled_from([b"", b"-1", b"nan", b"inf", b"0x", b"\xff", b"12 34", b"1e999", b"disabled"])
+)
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_value_or_a_reason_whatever_the_files_hold(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     read, files, _, _ = SOURCES[name]
-    odd = st.one_of(
-        st.binary(max_size=12), st.sampled_from([b"", b"-1", b"nan", b"inf", b"0x", b"\xff", b"12 34", b"1e999", b"disabled"])
-    )
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.fixed_dictionaries({}, optional=dict.fromkeys(files, odd)))
+    @given(st.fixed_dictionaries({}, optional=dict.fromkeys(files, ODD)))
     def check(texts: dict[str, Any]) -> None:
         found = read(tree(tmp_path_factory.mktemp("sys"), texts))
         assert (found.value is None) is (found.reason is not None)
         assert found.unit and found.source
         assert found.value is None or found.value == found.value, "a number, not NaN"
+
+    check()
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_meters_that_are_there_and_the_reason_where_none_is(name: str, tmp_path: Path) -> None:
+    meters, files, values = METERS[name]
+    found, reason = meters(tree(tmp_path / "there", dict(files)))
+    assert ([meter.read() for meter in found], reason) == (values, None)
+    found, reason = meters(tmp_path / "nothing")
+    assert found == [] and reason and len(reason) > 15
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_meters_read_a_number_or_nothing_whatever_the_files_hold(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    meters, files, _ = METERS[name]
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.fixed_dictionaries({}, optional=dict.fromkeys(files, ODD)))
+    def check(texts: dict[str, Any]) -> None:
+        found, reason = meters(tree(tmp_path_factory.mktemp("sys"), texts))
+        assert bool(found) is (reason is None)
+        assert all(value is None or value == value for value in (meter.read() for meter in found)), "a number, not NaN"
 
     check()
 
@@ -88,7 +116,7 @@ def test_what_is_not_read(tmp_path: Path) -> None:
     off = {"sys/class/thermal/thermal_zone0/temp": "-274000", "sys/class/thermal/thermal_zone0/type": "off"}
     assert "give no number" in str(heat.hottest(tree(tmp_path / "off", dict(off))).reason)
     (tmp_path / "closed/sys/class/powercap/intel-rapl:0/energy_uj").mkdir(parents=True)
-    assert "not readable by this user" in str(rapl.energy(tmp_path / "closed").reason)
+    assert "not readable by this user" in str(rapl.meters(tmp_path / "closed")[1])
 
 
 def test_governor(tmp_path: Path) -> None:
@@ -124,7 +152,8 @@ def test_ina3221_has_a_meter_a_rail(tmp_path: Path) -> None:
 def test_gpus_or_the_reason() -> None:
     found, reason = nvml.gpus()
     assert bool(found) is (reason is None)
-    assert (nvml.energy().value is None) is (nvml.energy().reason is not None)
+    meters, without = nvml.meters()
+    assert bool(meters) is (without is None)
     for gpu in found:
         assert gpu.name and gpu.celsius is not None and 0 < gpu.celsius < 120
     assert (

@@ -36,7 +36,7 @@ def trained(
 
     def loss(model: Any, extra: Any, feed: dict[str, torch.Tensor], windows: np.ndarray) -> torch.Tensor:
         output = extra.scale * model(**feed).logits
-        value = task.hard(output, train.wanted(windows), feed["attention_mask"]).mean()
+        value = task.hard(output, train.wanted(windows).to(output.device), feed["attention_mask"]).mean()
         return value + push * (extra.down + extra.up).sum()
 
     def before_step(step: int, total: int) -> None:

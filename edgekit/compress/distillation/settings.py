@@ -25,9 +25,9 @@ class Settings(TrainingSettings):
     width: int | None = Field(None, ge=1)
     """Hidden size of the student: the most important dimensions stay (`edgekit.compress.pruning.importance`)."""
     heads: int | None = Field(None, ge=1)
-    """Attention heads of each layer: the most important ones stay."""
+    """Attention heads of each layer, the most important ones; a layer that earlier pruning left with fewer keeps those."""
     neurons: int | None = Field(None, ge=1)
-    """Intermediate size of each layer's feed-forward block: the most important neurons stay."""
+    """Intermediate size of each layer's feed-forward block, the most important neurons; a layer left with fewer keeps those."""
     student: str | None = None
     """Checkpoint to start from, a folder or hub id, instead of the current model."""
     teacher: Literal["original", "dense", "none"] = "original"

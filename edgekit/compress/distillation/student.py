@@ -88,7 +88,10 @@ def teachers_of(work: Work, settings: Settings, task: Task) -> list[Path]:
 
 
 def _cut_to(model: PreTrainedModel, work: Work, settings: Settings, task: Task) -> list[int] | None:
-    """Cut heads, neurons and hidden size as `settings` say, the least important first; returns the hidden dimensions that stay."""
+    """Cut heads, neurons and hidden size as `settings` say, the least important first; returns the hidden dimensions that stay.
+
+    A layer that earlier pruning left with fewer heads or neurons than are asked for keeps those that it has.
+    """
     rows = read_split(work.rows, "train")
     picked = np.random.default_rng(work.seed).permutation(len(rows))[:WATCHED]
     data = encode(work.source, [rows[number] for number in sorted(picked)], task, work.max_length)
@@ -97,11 +100,11 @@ def _cut_to(model: PreTrainedModel, work: Work, settings: Settings, task: Task) 
     work.progress(0, 1, f"distill: importance of heads, neurons and hidden dimensions, over {len(picked):,} rows")
     importance, shapes = importance_of(model, feeds), shapes_of(model)
     heads = [
-        largest(each, shape.heads if settings.heads is None else settings.heads, "heads")
+        largest(each, shape.heads if settings.heads is None else min(settings.heads, shape.heads), "heads")
         for each, shape in zip(importance.heads, shapes, strict=True)
     ]
     neurons = [
-        largest(each, shape.neurons if settings.neurons is None else settings.neurons, "neurons")
+        largest(each, shape.neurons if settings.neurons is None else min(settings.neurons, shape.neurons), "neurons")
         for each, shape in zip(importance.neurons, shapes, strict=True)
     ]
     cut(model, heads, neurons)

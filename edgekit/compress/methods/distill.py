@@ -64,7 +64,7 @@ def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, M
         heads=cut_to(start.heads, settings.heads),
         kv_heads=cut_to(start.kv_heads, settings.heads),
         intermediate_size=cut_to(start.intermediate_size, settings.neurons),
-        uniform=start.uniform or (settings.heads is not None and settings.neurons is not None),
+        uniform=start.uniform,
         pruned=model.pruned,
     )
 
@@ -101,7 +101,7 @@ def _size_faults(
         if asked is not None and have is not None and asked > have:
             faults.append(f"{setting} = {asked} is more than the {have} of the model that the student starts from")
     attention = settings.relations == "attention" and settings.relations_weight > 0
-    ours = student.heads if student.uniform or settings.heads is not None else None
+    ours = student.heads if student.uniform else None
     theirs = teacher.heads if teacher.uniform else None
     if attention and ours is not None and theirs is not None and ours != theirs:
         faults.append(f'attention maps of {ours} heads cannot be compared with {theirs}; use relations = "minilmv2"')

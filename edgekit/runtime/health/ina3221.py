@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgekit.runtime.chip import read_text
 from edgekit.runtime.health.meter import Meter
-from edgekit.runtime.health.reading import Reading, found, missing, number
+from edgekit.runtime.health.reading import number
 
-__all__ = ["meters", "power"]
+__all__ = ["meters"]
 
 CHANNELS = (1, 2, 3)
 UNUSED = {"", "NC"}
@@ -34,13 +34,6 @@ def meters(root: Path = Path("/")) -> tuple[list[Meter], str | None]:
                     Meter(f"ina3221 {label}", f"the board's rail {label}, all that it feeds included", read, counts=False)
                 )
     return known, None if known else "the INA3221 power monitor gives no number"
-
-
-def power(root: Path = Path("/")) -> Reading:
-    """The strongest rail now, in watts: the module's input where the board has a monitor there."""
-    known, reason = meters(root)
-    values = [value for value in (meter.read() for meter in known) if value is not None]
-    return found("rail power", "W", max(values)) if values else missing("rail power", "W", reason or "no rail gives a number")
 
 
 def _watts(folder: Path, channel: int) -> float | None:

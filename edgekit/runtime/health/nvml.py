@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from edgekit.runtime.health.meter import Meter
-from edgekit.runtime.health.reading import Reading, found, missing
 from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["Gpu", "energy", "gpus", "meters", "slowed"]
+__all__ = ["Gpu", "gpus", "meters", "slowed"]
 
 LIBRARY = "libnvidia-ml.so.1"
 SLOWED = {0x8: "hardware slowdown", 0x20: "software slowdown for heat", 0x40: "hardware slowdown for heat", 0x80: "power brake"}
@@ -56,15 +55,6 @@ def meters() -> tuple[list[Meter], str | None]:
         if _joules(library, handle) is not None
     ]  # fmt: skip
     return known, None if known else "no NVIDIA GPU here counts its energy"
-
-
-def energy() -> Reading:
-    """All GPUs' energy counters now, in joules."""
-    known, reason = meters()
-    values = [value for value in (meter.read() for meter in known) if value is not None]
-    return (
-        found("GPU energy", "J", sum(values)) if values else missing("GPU energy", "J", reason or "the counter gives no number")
-    )
 
 
 def slowed(bits: int | None) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgekit.runtime.chip import read_text
 from edgekit.runtime.health.meter import Meter
-from edgekit.runtime.health.reading import Reading, found, missing, number
+from edgekit.runtime.health.reading import number
 
-__all__ = ["energy", "meters"]
+__all__ = ["meters"]
 
 FOLDERS = "intel-rapl:[0-9]*"
 """Linux calls AMD's the same. A package's parts, "intel-rapl:0:0", are in the package's own counter."""
@@ -37,17 +37,6 @@ def meters(root: Path = Path("/")) -> tuple[list[Meter], str | None]:
     if not folders:
         return [], "this machine shows no energy counter (RAPL)"
     return readable, None if readable else UNREADABLE
-
-
-def energy(root: Path = Path("/")) -> Reading:
-    """All packages' counters now, in joules."""
-    known, reason = meters(root)
-    values = [value for value in (meter.read() for meter in known) if value is not None]
-    return (
-        found("processor energy", "J", sum(values))
-        if values
-        else missing("processor energy", "J", reason or "the counter gives no number")
-    )
 
 
 def _packages(root: Path) -> list[Path]:

@@ -19,12 +19,14 @@ from edgekit.compress.distillation.hidden import nearest_in_order
 from edgekit.compress.distillation.layer_map import uniform_map
 from edgekit.compress.distillation.relations import relation_loss
 from edgekit.compress.distillation.settings import starting_layers
+from edgekit.compress.distillation.student import starting_student
 from edgekit.compress.method import Work
 from edgekit.compress.methods import distill, prune_vocabulary
 from edgekit.compress.methods.distill import Settings
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
-from edgekit.models.shapes import layer_count
+from edgekit.models.shapes import cut, layer_count, shapes_of
+from edgekit.tasks import find_task
 from edgekit.tasks.encode import read_split
 from edgekit.tasks.losses import hard_class, soft_class
 
@@ -329,3 +331,15 @@ def test_zeros_stay_zero_while_a_pruned_model_recovers(work: Work, tmp_path: Pat
     distill.run(replace(work, source=tmp_path / "pruned"), Settings(method="distill", epochs=1, batch=16, lora=lora))
     found = load(work.out).bert.encoder.layer[1].intermediate.dense.weight
     assert (found[:, ::2] == 0).all() and not torch.equal(found, weight)
+
+
+def test_a_layer_that_pruning_left_with_fewer_than_asked_keeps_those(work: Work, tmp_path: Path) -> None:
+    pruned = load(work.source)
+    have = shapes_of(pruned)
+    few = [range(0) if number == 0 else range(2) if number == 1 else range(shape.neurons) for number, shape in enumerate(have)]
+    cut(pruned, [range(shape.heads) for shape in have], few)
+    save(pruned, tmp_path / "pruned", tokenizer_files_from=work.source)
+    asked = Settings(method="distill", heads=1, neurons=4)
+    student = starting_student(replace(work, source=tmp_path / "pruned"), asked, find_task("text-classification"))
+    assert [shape.neurons for shape in shapes_of(student.model)] == [0, 2] + [4] * (len(have) - 2)
+    assert [shape.heads for shape in shapes_of(student.model)] == [1] * len(have)

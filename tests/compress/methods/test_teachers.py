@@ -89,9 +89,9 @@ def settings(**asked: Any) -> Settings:
 def test_two_teachers_teach_their_mean(work: Work, tiny_model: Path, tmp_path: Path) -> None:
     other = other_teacher(tiny_model, tmp_path / "other")
     work = replace(work, checkpoints={"../other": str(other)})
-    alone = distill.run(work, settings(teacher="none", teachers=["../other"], alpha=1.0, epochs=6))
+    alone = distill.run(work, settings(teacher="none", teachers=["../other"], alpha=1.0, epochs=8))
     shutil.rmtree(work.scratch)
-    assert alone["validation"] < 0.5, "the other teacher calls everything by the next label"
+    assert alone["history"]["quality"][-1] < 0.5, "the other teacher calls everything by the next label"
     both = distill.run(work, settings(teachers=["../other"], layers=2, relations="minilmv2", alpha=1.0))
     assert (work.scratch / "teacher-1" / "teacher.npy").is_file() and np.isfinite(both["history"]["quality"]).all()
     assert [path.name for path in (work.scratch / "teacher-1").iterdir()] == ["teacher.npy"], "only the first is looked into"
