@@ -101,7 +101,7 @@ def _size_faults(
         if asked is not None and have is not None and asked > have:
             faults.append(f"{setting} = {asked} is more than the {have} of the model that the student starts from")
     attention = settings.relations == "attention" and settings.relations_weight > 0
-    ours = student.heads if student.uniform else None
+    ours = student.heads if student.uniform or settings.heads is not None else None
     theirs = teacher.heads if teacher.uniform else None
     if attention and ours is not None and theirs is not None and ours != theirs:
         faults.append(f'attention maps of {ours} heads cannot be compared with {theirs}; use relations = "minilmv2"')
