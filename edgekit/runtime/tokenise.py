@@ -20,9 +20,13 @@ __all__ = ["Tokeniser", "Window", "load_tokeniser"]
 LONGEST_TEXT = 4_000_000
 """Characters; a longer text is a mistake or an attack."""
 CHARACTERS_A_TOKEN = 64
-"""Before it is tokenised, a text is cut to this many characters per token of the limit, but never below `FEWEST_KEPT`."""
-FEWEST_KEPT = 100_000
-"""Characters that are always tokenised: a long run of space, or a word of thousands of letters, is a token or none."""
+"""Of a text that will be cut, this many characters per token of the limit are tokenised first, but never fewer than `FEWEST_READ`."""
+FEWEST_READ = 100_000
+"""Characters."""
+MORE = 4
+"""How many times as many are tokenised then, where these do not settle which tokens are kept."""
+MARGIN, WORDS_OF_MARGIN = 1000, 3
+"""Characters, and words as the tokenizer splits a text, between the tokens that are kept and what was not tokenised."""
 LEAST_ROOM = 8
 """Tokens of the context that every window must have room for."""
 MOST_WINDOWS = 4096
@@ -85,10 +89,9 @@ class Tokeniser:
             BadInput: it is empty, far too long, not text, not valid Unicode, or the tokenizer keeps nothing of it.
         """
         whole = checked(text)
-        shortened = self._shortened(whole)
-        encoding = self.tokenizer.encode(shortened)
-        cut = len(whole) - len(shortened)
-        window = self._window(encoding, whole if self.left else shortened, kept=self._kept(encoding), truncated=cut > 0)
+        encoding, read = self._encoded(whole)
+        cut = len(whole) - len(read)
+        window = self._window(encoding, whole if self.left else read, kept=self._kept(encoding), truncated=cut > 0)
         return replace(window, offsets=window.offsets + cut * (window.words >= 0)[:, None]) if self.left and cut else window
 
     def words(self, words: Sequence[object]) -> Window:
@@ -139,10 +142,8 @@ class Tokeniser:
         Raises:
             BadInput: one of them is empty, far too long, not text, or not valid Unicode.
         """
-        texts = [checked(first), checked(second)]
-        shortened = [self._shortened(text) for text in texts]
-        encoding = self.tokenizer.encode(shortened[0], shortened[1])
-        return self._window(encoding, "", kept=self._kept(encoding), truncated=shortened != texts)
+        encoding = self.tokenizer.encode(checked(first), checked(second))  # which is longer is known once both are tokenised
+        return self._window(encoding, "", kept=self._kept(encoding))
 
     def first_cut(self, first: object, second: object) -> Window:
         """Two texts as one input, cut at the limit: the first one loses tokens, and the second none ("only_first").
@@ -151,12 +152,11 @@ class Tokeniser:
             BadInput: as `both`, or the second leaves no room for the first.
         """
         texts = [checked(first), checked(second)]
-        shortened = [self._shortened(texts[0]), texts[1]]
-        encoding = self.tokenizer.encode(shortened[0], shortened[1])
+        encoding, read = self._encoded(texts[0], texts[1])
         part = _parts(encoding)
         before, room = np.flatnonzero(part == 0), self.max_length - int((part != 0).sum())
         if len(before) <= room:
-            return self._window(encoding, "", truncated=shortened != texts)
+            return self._window(encoding, "", truncated=read != texts[0])
         if room < 1:
             raise BadInput(f"{texts[1][:60]!r} leaves no room for the text within {self.max_length} tokens", fix="shorten it")
         kept = part != 0
@@ -171,8 +171,7 @@ class Tokeniser:
         Raises:
             BadInput: an input that cannot be used, or a question that leaves no room for the context.
         """
-        first = checked(question)[: max(FEWEST_KEPT, self.max_length * CHARACTERS_A_TOKEN)]
-        whole = checked(context)
+        first, whole = checked(question), checked(context)
         special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
         room = self.max_length - special - len(self.tokenizer.encode(first, add_special_tokens=False).ids)
         if room < LEAST_ROOM:
@@ -191,9 +190,31 @@ class Tokeniser:
             windows.append(_tokens(both, kept))
         return windows
 
-    def _shortened(self, text: str) -> str:
-        most = max(FEWEST_KEPT, self.max_length * CHARACTERS_A_TOKEN)
-        return text[max(0, len(text) - most) :] if self.left else text[:most]
+    def _encoded(self, text: str, second: str | None = None) -> tuple[Encoding, str]:
+        """(tokens of `text`, beside `second`; the stretch of it that was tokenised): the tokens that are kept are those of the whole text.
+
+        A tokenizer splits a text into words first, by what stands around each place, and the tokens of a word depend on it alone. What is not
+        tokenised can therefore change the words beside it, but none beyond them. Where there are too few words between, as of a
+        tokenizer that takes the whole text for one, more is tokenised.
+        """
+        most = max(FEWEST_READ, self.max_length * CHARACTERS_A_TOKEN)
+        while self.cuts and most < len(text):
+            read = text[len(text) - most :] if self.left else text[:most]
+            encoding = self.tokenizer.encode(read, second)
+            if self._settled(encoding, len(read)):
+                return encoding, read
+            most *= MORE
+        return self.tokenizer.encode(text, second), text
+
+    def _settled(self, encoding: Encoding, characters: int) -> bool:
+        """Whether what follows the first `characters` of a text, or stands before its last ones, cannot change the tokens that are kept."""
+        own = np.flatnonzero(_parts(encoding) == 0)
+        if len(own) <= self.max_length:
+            return False
+        words, offsets = encoding.word_ids, encoding.offsets
+        kept, beyond = (own[-self.max_length], own[: -self.max_length]) if self.left else (own[self.max_length - 1], own[self.max_length :])
+        between = offsets[kept][0] if self.left else characters - offsets[kept][1]
+        return between >= MARGIN and len({words[index] for index in beyond} - {words[kept]}) >= WORDS_OF_MARGIN
 
     def _kept(self, encoding: Encoding) -> list[int] | None:
         """Indices of the tokens that fit; None where all do. Of two texts the longer one loses tokens first."""
