@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.data.labels import named
 from edgekit.data.reading import Record
-from edgekit.data.rows import Row, usable
+from edgekit.data.rows import Row, RowCheck, usable
 from edgekit.errors import BadInput, NotPossibleHere
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ def read_hub(
     rename: dict[str, str] | None = None,
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
+    check: RowCheck | None = None,
 ) -> list[Row]:
-    """Rows of one split with exactly `columns` and none of `absent`; numbered class labels become their names. `kinds` as in `read_rows`.
+    """Rows of one split with exactly `columns` and none of `absent`; numbered class labels become their names. `kinds` and `check` as in
+    `read_rows`.
 
     Pin a commit as revision: the cache key holds what is written in `source`, not what the hub has today.
 
@@ -77,7 +79,7 @@ def read_hub(
     except Exception as fault:  # the network's faults: of OSError, httpx, fsspec or huggingface_hub, and they differ by version
         fix = "check the connection, or download the rows and name the files"
         raise NotPossibleHere(f"the hub did not give it: {fault}", where=source, fix=fix) from fault
-    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, kinds, where=f"{source}, split {split}")
+    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, kinds, check, where=f"{source}, split {split}")
 
 
 def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) -> Iterator[Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -16,10 +16,13 @@ from edgekit.data.reading import Record
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["MOST_FAULTS", "Row", "read_rows", "usable"]
+__all__ = ["MOST_FAULTS", "Row", "RowCheck", "read_rows", "usable"]
 
 Row: TypeAlias = dict[str, JsonValue]
 """Column of a task -> its value, checked: text, a number, a list of words, or answers."""
+
+RowCheck: TypeAlias = Callable[[Row], str | None]
+"""What is wrong with a row for the model that will read it, beginning with its column; None where nothing is."""
 
 MOST_FAULTS = 10
 """Different faults of one file that are reported together."""
@@ -34,6 +37,7 @@ def read_rows(
     rename: dict[str, str] | None = None,
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
+    check: RowCheck | None = None,
     *,
     lines: bool = False,
 ) -> list[Row]:
@@ -41,13 +45,13 @@ def read_rows(
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
     they would be ignored silently. `kinds`: column -> the kind of its values, where its name does not say it. Text is kept as it is
-    written. `lines`: each line of a .txt file is a row; else they are taken together, as language models read them.
+    written. `check`: asked about each row. `lines`: each line of a .txt file is a row; else they are taken together, as language models read them.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
-    return usable(records(path, lines=lines), columns, rename, absent, kinds, where=str(path))
+    return usable(records(path, lines=lines), columns, rename, absent, kinds, check, where=str(path))
 
 
 def usable(
@@ -56,6 +60,7 @@ def usable(
     rename: dict[str, str] | None,
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
+    check: RowCheck | None = None,
     *,
     where: str,
 ) -> list[Row]:
@@ -74,6 +79,8 @@ def usable(
             if not rows and not faults:
                 _check_columns(record, names, absent, kinds, where)
             row, fault = _row(record, names, absent, kinds)
+            if fault is None and check is not None:
+                fault = check(row)
         if fault is None:
             rows.append(row)
         else:

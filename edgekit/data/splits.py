@@ -18,7 +18,7 @@ from edgekit.data.hub import on_hub, parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.reading import PACKINGS
-from edgekit.data.rows import Row, read_rows
+from edgekit.data.rows import Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Sources
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
@@ -96,6 +96,7 @@ def prepare(
     absent: tuple[str, ...] = (),
     kinds: Mapping[str, str] = MappingProxyType({}),
     known: Sequence[str] | None = None,
+    check: RowCheck | None = None,
 ) -> dict[str, JsonValue]:
     """Read the three splits of `sources` into the empty `folder` as `<split>.jsonl`; returns the record, which is written last.
 
@@ -104,13 +105,14 @@ def prepare(
     that become names of the model's outputs. The same source gives the same bytes.
 
     `absent`: columns of the task that these rows are without, and that none of them may have. `kinds`: column -> the kind of its values,
-    where its name does not say it. `known`: names of the outputs of the recipe's model; None where the training rows name them.
+    where its name does not say it. `known`: names of the outputs of the recipe's model; None where the training rows name them. `check`: what is
+    wrong with a row for that model.
 
     Raises:
         BadInput: rows that cannot be used, splits that are empty or of one row, overlap, labels that the model does not know, or that
             no training row has.
     """
-    read, record = _checked(sources, columns, absent, kinds, known)
+    read, record = _checked(sources, columns, absent, kinds, known, check)
     written = {split: _write(folder, split, read[split], sort_keys=True) for split in SPLITS}
     if read[UNLABELLED]:
         written[UNLABELLED] = _write(folder, UNLABELLED, read[UNLABELLED], sort_keys=False)
@@ -125,6 +127,7 @@ def look(
     absent: tuple[str, ...],
     kinds: Mapping[str, str],
     known: Sequence[str] | None,
+    check: RowCheck | None = None,
 ) -> list[str] | None:
     """What `prepare` would say of local files that are quickly read (their `notes`), which nothing is made of; None of others.
 
@@ -137,7 +140,7 @@ def look(
     sizes = [Path(name).stat().st_size * (PACKED if Path(name).suffix.lower() in PACKINGS else 1) for name in files]
     if sum(sizes) > QUICK:
         return None
-    _, record = _checked(sources, columns, absent, kinds, known)
+    _, record = _checked(sources, columns, absent, kinds, known, check)
     return list(map(str, cast("list[str]", record["notes"])))
 
 
@@ -147,9 +150,10 @@ def _checked(
     absent: tuple[str, ...],
     kinds: Mapping[str, str],
     known: Sequence[str] | None,
+    check: RowCheck | None,
 ) -> tuple[dict[str, list[Row]], dict[str, JsonValue]]:
     """(rows of every split and the unlabelled ones, the record but for what is written); raises as `prepare` does."""
-    read = _read(sources, columns, absent, kinds)
+    read = _read(sources, columns, absent, kinds, check)
     for split in SPLITS:
         _check_size(split, len(read[split]))
     notes, named = (
@@ -169,8 +173,11 @@ def _checked(
         raise BadInput("rows of this task have no labels", where="data, labels", fix="leave the table out")
     if "candidate" in kinds.values():
         candidates: list[JsonValue] = [*sorted({str(row["label"]) for split in SPLITS for row in read[split]})]
-        for row in (row for split in SPLITS for row in read[split]):
-            row["labels"] = candidates
+        for split in SPLITS:
+            for number, row in enumerate(read[split], 1):
+                row["labels"] = candidates
+                if check is not None and (fault := check(row)) is not None:  # with the labels of other rows
+                    raise BadInput(fault, where=f"data, {split}, row {number}")
     unlabelled = _unlabelled(sources, read)
     train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
     _check_size("train", len(train), "once duplicates and rows of the other splits are gone")
@@ -228,15 +235,15 @@ def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) ->
 
 
 def _read(
-    sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...], kinds: Mapping[str, str]
+    sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...], kinds: Mapping[str, str], check: RowCheck | None
 ) -> dict[str, list[Row]]:
     if sources.builtin:
         return _corpus(sources.builtin).generate(sources.seed, sources.rows)
     names = dict(sources.columns)
     return {
-        split: read_hub(source, split, columns, names, absent, kinds)
+        split: read_hub(source, split, columns, names, absent, kinds, check)
         if on_hub(source)
-        else read_rows(source, columns, names, absent, kinds, lines=sources.lines)
+        else read_rows(source, columns, names, absent, kinds, check, lines=sources.lines)
         for split, source in ((split, sources.of(split)) for split in SPLITS)
     }
 

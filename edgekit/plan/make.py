@@ -25,6 +25,7 @@ from edgekit.plan.facts import (
 from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
+from edgekit.plan.rows import row_check
 from edgekit.plan.stages import (
     absent_columns,
     agreement_stage,
@@ -73,8 +74,9 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
     digest, own_head = source_digest(sources), task.named and recipe.model.finetune is None and recipe.model.new is None
     known = facts.labels if own_head else None
-    notes = look(sources, columns, absent_columns(recipe, columns), task.kinds, known)
-    rows = rows_stage(recipe, columns, sources, digest, known, source if own_head and known is None else None)
+    check = row_check(recipe, source)
+    notes = look(sources, columns, absent_columns(recipe, columns), task.kinds, known, check)
+    rows = rows_stage(recipe, columns, sources, digest, known, source if own_head and known is None else None, check)
     original = original_stage(recipe, rows, source, source_model_digest, pairs=pairs)
     if alone:
         rows = answers_stage(recipe, rows, original)

@@ -16,6 +16,7 @@ from edgekit.compress.registry import find_method
 from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
 from edgekit.config.target import Target
+from edgekit.data.rows import RowCheck
 from edgekit.data.sources import Sources
 from edgekit.pack.runner import runtime_digest
 from edgekit.plan.facts import digest_of, original_facts
@@ -106,11 +107,13 @@ def rows_stage(
     digest: str,
     known: tuple[str, ...] | None,
     hub: str | None = None,
+    check: RowCheck | None = None,
 ) -> Stage:
     """Read, check, deduplicate and hash the three splits.
 
     `columns`: the task's, and those of its optional ones that rows have. `sources`: what to read, and its `digest`. `known`: names of the
     outputs of the recipe's model; None where the rows name them. `hub`: the hub id of a model whose names of outputs are read here.
+    `check`: what is wrong with a row for the model.
     """
     task = find_task(recipe.task)
     absent = absent_columns(recipe, columns)
@@ -124,7 +127,7 @@ def rows_stage(
             from edgekit.models.facts import facts_of_checkpoint
 
             names = facts_of_checkpoint(str(resolve(hub, recipe.model.revision))).labels
-        record = prepare(sources, columns, context.out, absent, task.kinds, names)
+        record = prepare(sources, columns, context.out, absent, task.kinds, names, check)
         return {"splits": record["splits"], "notes": record["notes"]}
 
     return Stage(

@@ -212,7 +212,11 @@ class Tokeniser:
         if len(own) <= self.max_length:
             return False
         words, offsets = encoding.word_ids, encoding.offsets
-        kept, beyond = (own[-self.max_length], own[: -self.max_length]) if self.left else (own[self.max_length - 1], own[self.max_length :])
+        kept, beyond = (
+            (own[-self.max_length], own[: -self.max_length])
+            if self.left
+            else (own[self.max_length - 1], own[self.max_length :])
+        )
         between = offsets[kept][0] if self.left else characters - offsets[kept][1]
         return between >= MARGIN and len({words[index] for index in beyond} - {words[kept]}) >= WORDS_OF_MARGIN
 

@@ -101,7 +101,13 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     tokenise = load_tokeniser(path, max_length, segments=segments, left=left, prompts=prompts_of(folder, task))
     prepare = processor(task.name).prepare
     index = {label: position for position, label in enumerate(labels_of(folder))} if task.named else {}
-    inputs = [[prepare(tokenise, item) for item in task.items(row)] for row in rows]
+    inputs = []
+    for number, row in enumerate(rows, 1):
+        try:
+            inputs.append([prepare(tokenise, item) for item in task.items(row)])
+        except BadInput as bad:
+            part = f", {bad.where}" if bad.where else ""
+            raise BadInput(bad.what, where=f"data, row {number} of {len(rows)}{part}", fix=bad.fix, faults=bad.faults) from None
     if isinstance(task, EncoderTask) and (fault := task.rows_fault(rows, list(index))):
         raise BadInput(fault, where="data")
     unknown: set[str] = set()

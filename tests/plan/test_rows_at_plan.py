@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from edgekit.errors import BadInput
 from edgekit.host import detect
@@ -25,7 +26,9 @@ def model_at(folder: Path, **config: Any) -> Path:
     folder.mkdir()
     document = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "num_hidden_layers": 1, **config}
     (folder / "config.json").write_text(json.dumps(document))
-    (folder / "tokenizer.json").write_text("{}")
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
     save_file({"classifier.weight": np.zeros((2, 1), np.float32)}, folder / "model.safetensors")
     return folder
 
@@ -64,7 +67,7 @@ def test_labels_that_could_be_any_are_refused_until_the_recipe_says(tmp_path: Pa
     assert make_plan(recipe_at(tmp_path, said.replace("1 =", '"1" =')), ["x86-vnni"], detect()).rows.key == before
 
 
-@pytest.mark.parametrize("names", [{"0": "a", "2": "b"}, {"0": "a", "1": "a"}, ["a", "b"], {"first": "a", "second": "b"}])
+@pytest.mark.parametrize("names", [{"0": "a", "2": "b"}, {"0": "a", "1": "a"}, {"first": "a", "second": "b"}])
 def test_names_of_outputs_that_name_none_or_two_are_refused(tmp_path: Path, names: object) -> None:
     model_at(tmp_path / "model", id2label=names)
     with pytest.raises(BadInput) as caught:
@@ -94,3 +97,57 @@ def test_labels_of_a_model_on_the_hub_are_read_with_the_rows(tmp_path: Path, mon
     assert other.rows.key != plan.rows.key
     with pytest.raises(BadInput, match="the model, which has 'yes', 'no'"):
         run_stages([other.rows], tmp_path / "build", Show(silent=True))
+
+
+def question(words: int) -> dict[str, Any]:
+    return {"question": "who " * words, "context": "ada went", "answers": {"text": ["ada"], "answer_start": [0]}}
+
+
+def sentence(words: int) -> dict[str, Any]:
+    return {"text": "ada went", "label": "away " * words, "template": "It is {}."}
+
+
+def planned(folder: Path, task: str, rows: list[dict[str, Any]]) -> object:
+    """The plan for a model of 24 tokens and these test rows; the others are sound."""
+    sound = {"question-answering": question(2), "zero-shot-classification": sentence(2)}[task]
+    inputs = "context" if task == "question-answering" else "text"
+    for split in ("train", "validation", "test"):
+        of_split = rows if split == "test" else [{**sound, inputs: f"ada {split} {number}"} for number in range(4)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_split))
+    data = "".join(f'{split} = "{split}.jsonl"\n' for split in ("train", "validation", "test"))
+    (folder / "r.toml").write_text(f'schema = 1\ntask = "{task}"\n[model]\nid = "model"\nmax_length = 24\n[data]\n{data}')
+    return make_plan(str(folder / "r.toml"), ["x86-vnni"], detect())
+
+
+ENTAILS = {"id2label": {"0": "entailment", "1": "other"}, "label2id": {"entailment": 0, "other": 1}}
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "says"),
+    [
+        ("question-answering", question, "'question': the question leaves 0 of 24 tokens for the context"),
+        ("zero-shot-classification", sentence, "'label': 'It is away away away"),
+    ],
+)
+def test_what_is_never_cut_and_does_not_fit_is_told_with_its_lines(tmp_path: Path, task: str, row: Any, says: str) -> None:
+    model_at(tmp_path / "model", **ENTAILS)
+    planned(tmp_path, task, [row(3), row(4)])
+    with pytest.raises(BadInput) as caught:
+        planned(tmp_path, task, [row(3), row(30), row(4), row(30)])
+    assert f"lines 2, 4: {says}" in caught.value.faults[0] and "ask for a longer input" in caught.value.faults[0]
+    assert caught.value.exit_code == 2
+
+
+def test_a_template_that_fits_its_own_label_and_not_those_of_other_rows(tmp_path: Path) -> None:
+    model_at(tmp_path / "model", **ENTAILS)
+    wordy = {**sentence(1), "template": "It is " + "very " * 12 + "{}."}
+    with pytest.raises(BadInput, match=r"'label': .* leaves no room for the text within 24 tokens") as caught:
+        planned(tmp_path, "zero-shot-classification", [wordy, sentence(10)])
+    assert caught.value.where == "data, test, row 1"
+
+
+def test_what_is_no_tokenizer_is_told(tmp_path: Path) -> None:
+    model_at(tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"model/tokenizer\.json: not a tokenizer"):
+        make_plan(recipe_at(tmp_path), ["x86-vnni"], detect())

@@ -28,7 +28,9 @@ def stripping() -> Tokenizer:
 
 def pairs_of_a() -> Tokenizer:
     """Of a run of a letter its last token depends on how long the run is."""
-    return framed(Tokenizer(models.BPE({"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "aa": 4, " ": 5}, [("a", "a")], unk_token="<unk>")))
+    return framed(
+        Tokenizer(models.BPE({"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "aa": 4, " ": 5}, [("a", "a")], unk_token="<unk>"))
+    )
 
 
 def whole_unigram() -> Tokenizer:
@@ -114,7 +116,11 @@ def test_two_texts_are_tokenised_whole(tmp_path: Path, monkeypatch: pytest.Monke
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for limit in (LIMIT, LIMIT + 1):
         tokenizer.enable_truncation(limit)
-        for first, second in ((LONG["words"], LONG["space"]), (LONG["space"], LONG["words"]), (LONG["words"], LONG["words"] + " we")):
+        for first, second in (
+            (LONG["words"], LONG["space"]),
+            (LONG["space"], LONG["words"]),
+            (LONG["words"], LONG["words"] + " we"),
+        ):
             assert replace(ours, max_length=limit).both(first, second).ids.tolist() == tokenizer.encode(first, second).ids
 
 

@@ -70,6 +70,11 @@ def one_text(pairs: bool | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ("text",), ()
 
 
+def nothing_uncut(item: Mapping[str, JsonValue]) -> Sequence[tuple[str, JsonObject]]:
+    """Of no part of an input must all be read."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Processor(Generic[A]):
     """Both sides of a model: an input to windows, which are its feeds, and its outputs to an answer."""
@@ -97,6 +102,8 @@ class Processor(Generic[A]):
     """Those of `listed` that may be one text as well: any that is no JSON list."""
     flags: tuple[str, ...] = ()
     """Parts of an input, beside its texts, that are true or false: parameters of a request to a server, for all of its inputs."""
+    uncut: Callable[[Mapping[str, JsonValue]], Sequence[tuple[str, JsonObject]]] = nothing_uncut
+    """An input that is an object -> (the part of it, the input with all else short) for each part that is never cut and has to fit."""
     words: bool = False
     """Whether an input may be ready-made words, {"words": [...]}, instead of a text."""
 

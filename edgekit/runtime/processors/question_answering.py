@@ -106,4 +106,5 @@ PROCESSOR = Processor(
         TRUNCATED,
     ),
     texts=lambda pairs: (("question", "context"), ()),
+    uncut=lambda item: [("question", {"question": item["question"], "context": "."})],
 )

@@ -6,12 +6,13 @@ applies, a softmax over the labels' entailment logits; where each may (`multi_la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
 from edgekit.runtime.processors.text_classification import LabelScore, scored
 from edgekit.runtime.tokenise import Tokeniser, Window, checked
@@ -52,6 +53,12 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """
     question = parse(item)
     return [tokenise.first_cut(question.text, question.template.replace("{}", label)) for label in question.labels]
+
+
+def each_sentence(item: Mapping[str, JsonValue]) -> list[tuple[str, JsonObject]]:
+    """The sentence of each label, beside a text of one token."""
+    labels = item["labels"]
+    return [("label", {**item, "labels": [label], "text": "."}) for label in (labels if isinstance(labels, list) else [])]
 
 
 def parse(item: object) -> Question:
@@ -128,6 +135,7 @@ PROCESSOR = Processor(
     ),
     texts=lambda pairs: (("text", "labels"), ("template",)),
     listed=("labels",),
+    uncut=each_sentence,
     flags=("multi_label",),
     decided=False,
 )

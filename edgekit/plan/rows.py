@@ -1,0 +1,50 @@
+"""Rows beside the model that will read them, as its tokenizer tells: what is never cut has to fit within the limit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from edgekit.config.recipe import Recipe
+from edgekit.data.rows import Row, RowCheck
+from edgekit.errors import BadInput
+from edgekit.models.files import TOKENIZER
+from edgekit.models.sentence import transformer_folder
+from edgekit.runtime.processors import processor
+from edgekit.runtime.tokenise import load_tokeniser
+from edgekit.tasks import find_task
+
+__all__ = ["row_check"]
+
+
+def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
+    """What tells whether a row fits the model of `recipe`, in folder `source`; None where no tokenizer is there yet.
+
+    Raises:
+        BadInput: what is there is no tokenizer.
+    """
+    path = None if source is None else transformer_folder(Path(source)) / TOKENIZER
+    if path is None or not path.is_file():
+        return None
+    tokenise, task = load_tokeniser(path, recipe.model.max_length), find_task(recipe.task)
+    process = processor(task.name)
+
+    @cache
+    def fault_of(short: str) -> str | None:
+        try:
+            process.prepare(tokenise, json.loads(short))
+        except BadInput as fault:
+            return f"{fault.what} (model, max_length)"
+        return None
+
+    def check(row: Row) -> str | None:
+        asked = {"labels": [row["label"]], **row} if "candidate" in task.kinds.values() else row
+        for item in task.items(asked):
+            for part, short in process.uncut(item) if isinstance(item, Mapping) else ():
+                if (fault := fault_of(json.dumps(short))) is not None:
+                    return f"{part!r}: {fault}; shorten it, or ask for a longer input"
+        return None
+
+    return check
