@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -37,19 +38,18 @@ def bounded(*arguments: str | Path, cwd: Path | None = None) -> Ended:
         child = subprocess.Popen(
             [sys.executable, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd,
             env={**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_WAIT_POLICY": "PASSIVE"},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES)),
         )  # fmt: skip
-        until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            ended, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if ended:
-                break
+        resource.prlimit(child.pid, resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+        until, peak = time.monotonic() + PATIENCE_SECONDS, 0.0
+        while child.poll() is None:
+            # ru_maxrss would begin with this process's own
+            found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{child.pid}/status").read_text())
+            peak = max(peak, int(found[1]) / 1024 if found else 0.0)
             if time.monotonic() > until:
                 child.kill()
-            time.sleep(0.01)
-        child.returncode = os.waitstatus_to_exitcode(status)
+            time.sleep(0.003)
         output.seek(0)
-        return Ended(child.returncode, output.read().decode("utf-8", "replace"), usage.ru_maxrss / 1024)
+        return Ended(child.returncode, output.read().decode("utf-8", "replace"), peak)
 
 
 def refused(*arguments: str | Path, cwd: Path | None = None) -> str:

@@ -27,7 +27,7 @@ def texts_alone(sources: Sources, columns: tuple[str, ...]) -> bool:
     if on_hub(sources.test):
         return "text" in names and not set(columns) & set(names)
     try:
-        first = next((record.values for record in records(Path(sources.test)) if record.fault is None), {})
+        first = next((record.values for record in records(Path(sources.test), columns=()) if record.fault is None), {})
     except BadInput:
         return False
     return names.get("text", "text") in first and not all(names.get(column, column) in first for column in columns)

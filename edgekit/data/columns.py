@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import SupportsFloat
 
+from edgekit.data.reading import LONGEST, Unread
+from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.processors.zero_shot_classification import template_fault
+from edgekit.runtime.strict_json import strict_json
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
@@ -16,6 +19,10 @@ INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "
 """Columns that a model reads; the others hold the answer."""
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
+NUMBER = re.compile(
+    r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*|\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE
+)
+"""A number written as text; Python's own reader also takes 1_0 for 10, and the digits of every script."""
 AS_LIST = 'write a JSON list, ["first", "second"], as .jsonl files hold it and a field of a .csv file may'
 NAMES = "write the names of the labels that apply, and not a 0 or 1 for each label that there is"
 
@@ -25,6 +32,8 @@ def usable_value(kind: str, value: object) -> tuple[JsonValue, str | None]:
 
     A column that is not known by name holds text. Scores may be written as text and labels as numbers.
     """
+    if isinstance(value, Unread):
+        return None, f"is {value.kind}, which rows do not hold"
     return _KINDS.get(kind, _text)(value)
 
 
@@ -78,8 +87,8 @@ def _listed(value: object, one: Callable[[object], tuple[JsonValue, str | None]]
     given = value
     if isinstance(value, str):
         try:
-            given = json.loads(value)
-        except ValueError:
+            given = strict_json(value.encode("utf-8", "surrogatepass"), what, most=LONGEST)
+        except BadInput:
             return None, f"is no JSON list of {what}: {value[:60]!r}; {AS_LIST}"
     if not isinstance(given, list):
         return None, f"is not a list of {what}; {AS_LIST}"
@@ -128,12 +137,11 @@ def _words(value: object) -> tuple[JsonValue, str | None]:
 
 
 def _number(value: object) -> tuple[JsonValue, str | None]:
-    if not isinstance(value, str | bytes | SupportsFloat):
+    if isinstance(value, bool) or not isinstance(value, str | SupportsFloat):
         return None, "is not a number"
-    try:
-        number = float(value)
-    except ValueError:
+    if isinstance(value, str) and not NUMBER.fullmatch(value):
         return None, "is not a number"
+    number = float(value)
     return (number, None) if math.isfinite(number) else (None, "is not a finite number")
 
 

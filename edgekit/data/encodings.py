@@ -22,36 +22,39 @@ USUAL = ("cp1252", "cp1251", "gb18030", "cp932", "cp949", "big5")
 """Named first of encodings that read the bytes alike."""
 
 
-def encoding_of(lines: Iterable[bytes], file: str) -> str:
-    """The encoding of the `lines` of a file called `file`, by its name in Python.
+def encoding_of(blocks: Iterable[bytes], file: str) -> str:
+    """The encoding of a file called `file`, by its name in Python. `blocks`: its contents, in parts of whole lines.
 
     A file of which at least half of the lines beyond ASCII are UTF-8 is damaged UTF-8, which its reader names line by line.
 
     Raises:
         BadInput: bytes that can be read in several ways, which are shown, or in none.
     """
-    sound, odd, first = 0, [], 0
-    for number, line in enumerate(lines, 1):
-        if number == 1 and (marked := next((name for mark, name in MARKS if line.startswith(mark)), "")):
+    sound = odd = first = before = 0
+    sample = b""
+    for number, block in enumerate(blocks):
+        if number == 0 and (marked := next((name for mark, name in MARKS if block.startswith(mark)), "")):
             return marked
-        if line.isascii():
-            continue
-        try:
-            line.decode(UTF8)
-            sound += 1
-        except UnicodeDecodeError:
-            first = first or number
-            odd.append(line)
-    if sound >= len(odd):
-        return UTF8
-    return _likely(odd, f"{file}:{first}")
+        if not block.isascii():
+            for place, line in enumerate(block.split(b"\n"), before + 1):
+                if line.isascii():
+                    continue
+                try:
+                    line.decode(UTF8)
+                    sound += 1
+                except UnicodeDecodeError:
+                    first, odd = first or place, odd + 1
+                    if len(sample) < SAMPLE:
+                        sample += line[: SAMPLE - len(sample)].strip(b"\r") + b"\n"
+        before += block.count(b"\n")
+    return UTF8 if sound >= odd else _likely(sample[:SAMPLE], f"{file}:{first}")
 
 
-def _likely(odd: list[bytes], where: str) -> str:
+def _likely(sample: bytes, where: str) -> str:
+    """`sample`: lines that are not UTF-8."""
     from charset_normalizer import from_bytes
 
-    sample = b"\n".join(line.strip(b"\r\n") for line in odd)[:SAMPLE]
-    sample = sample[: sample.rfind(b"\n")] if len(sample) == SAMPLE and b"\n" in sample else sample
+    sample = sample[: sample.rfind(b"\n")] if b"\n" in sample else sample
     found = list(from_bytes(sample))
     likely = [match for match in found if match.chaos <= min(other.chaos for other in found) + CLOSE]
     readings: dict[str, list[str]] = {}

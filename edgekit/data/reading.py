@@ -6,7 +6,8 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,14 +15,32 @@ from typing import Any, BinaryIO, cast
 
 from edgekit.data.encodings import UTF8, encoding_of
 from edgekit.errors import BadInput
+from edgekit.runtime.files import check_file, open_file
 
 __all__ = [
-    "LARGEST", "PACKINGS", "Format", "Record", "check_size", "encoding_notes", "read_bytes", "read_lines", "undecodable",
+    "LARGEST", "LONGEST", "PACKINGS", "Format", "Record", "Unread", "check_size", "encoding_notes", "most_unpacked", "open_data", "read_bytes",
+    "read_lines", "undecodable",
 ]  # fmt: skip
 
 LARGEST = 2 * 1024**3
-"""Bytes of a file after unpacking. What grows beyond is a decompression bomb, or wants a smaller sample."""
+"""Bytes of a file, and of what it unpacks to. What is larger wants a smaller sample."""
+RATIO, SMALL = 100, 16 * 1024**2
+"""Text packs to a third or a tenth of its size, with much repetition to a fiftieth; what grows a hundred times, and beyond 16 MiB, is a
+decompression bomb."""
+LONGEST = 16 * 1024**2
+"""Bytes of a line or a record: a long novel has 4 MB."""
 PACKINGS = (".gz", ".xz")
+XZ_MEMORY = 128 * 1024**2
+"""Bytes that unpacking may take: `xz -9` needs 65 MiB, and a file may ask for 4 GiB."""
+BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Unread:
+    """In the place of a value that is not read, as its kind is none that rows hold or nobody asked for its column."""
+
+    kind: str
+    """What a message calls it, such as timestamp[us]."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +75,45 @@ class Format:
     """(file, its packing) -> how it is read, where that had to be found out: an encoding, what separates columns."""
     lines: Callable[[Path, str], Iterator[Record]] | None = None
     """As `records`, for who wants a record of each line; None where the format has records of its own."""
+    some: Callable[[Path, str, Collection[str]], Iterator[Record]] | None = None
+    """As `records`, with the values of the named columns, and `Unread` for those of others; None where a format reads them all anyway."""
 
 
-def read_lines(path: Path, packing: str) -> Iterator[str]:
+def read_lines(path: Path, packing: str, *, parts: bool = False) -> Iterator[str]:
     """Lines with their ends, in the encoding that the file is in. Bytes of a UTF-8 file that are not UTF-8 come as lone surrogates, so
-    that their line can be named.
+    that their line can be named. `parts`: lines longer than `LONGEST` come in several parts rather than being refused.
 
     Raises:
-        BadInput: the file cannot be read, is larger than `LARGEST`, or its encoding cannot be told.
+        BadInput: the file cannot be read, it or a line is too large, or its encoding cannot be told.
     """
     encoding = _encoding(path, packing)
     if encoding != UTF8:
-        data = read_bytes(path, packing)
+        yield from _lines_in(path, packing, encoding, parts)
+        return
+    for number, block in enumerate(_blocks(path, packing, parts)):
+        text = block.decode("utf-8-sig" if number == 0 else UTF8, errors="surrogateescape")
+        lines = text.split("\n")
+        last = lines.pop()
+        for line in lines:
+            yield line + "\n"
+        if last:
+            yield last
+
+
+def _lines_in(path: Path, packing: str, encoding: str, parts: bool) -> Iterator[str]:
+    total, most = 0, most_unpacked(path, packing)
+    with open_data(path, packing) as file:
+        text = io.TextIOWrapper(file, encoding, newline="\n")
         try:
-            yield from io.TextIOWrapper(io.BytesIO(data), encoding, newline="\n")
+            while line := text.readline(LONGEST + 1):
+                total += len(line)
+                _check_size(total, most, path)
+                _check_line(0 if parts else len(line), path)
+                yield line
         except UnicodeDecodeError as fault:
             raise BadInput(
                 f"not {encoding}, as most of it is: {fault.reason}", where=str(path), fix="save it as UTF-8"
             ) from None
-        return
-    for number, line in enumerate(_byte_lines(path, packing)):
-        yield line.decode("utf-8-sig" if number == 0 else UTF8, errors="surrogateescape")
 
 
 def encoding_notes(path: Path, packing: str) -> list[str]:
@@ -86,46 +123,90 @@ def encoding_notes(path: Path, packing: str) -> list[str]:
 
 
 def _encoding(path: Path, packing: str) -> str:
-    try:
-        state = path.stat()
-    except OSError as fault:
-        raise BadInput(f"cannot be opened: {fault.strerror}", where=str(path)) from None
-    return _encoding_then(path, packing, state.st_mtime_ns, state.st_size, LARGEST)
+    size = check_file(path)
+    return _encoding_then(path, packing, path.stat().st_mtime_ns, size, LARGEST)
 
 
 @lru_cache(maxsize=64)
 def _encoding_then(path: Path, packing: str, changed: int, size: int, largest: int) -> str:
     """The encoding of a file in one state of it: a pass over the whole file, made once."""
-    return encoding_of(_byte_lines(path, packing), str(path))
+    return encoding_of(_blocks(path, packing, parts=True), str(path))
 
 
-def _byte_lines(path: Path, packing: str) -> Iterator[bytes]:
-    """Lines as bytes, with their ends; no more of them than `LARGEST` bytes."""
-    total = 0
-    with _opened(path, packing) as file:
-        while line := _read(file, path, packing, LARGEST - total + 1, line=True):
-            total += len(line)
-            check_size(total, path)
-            yield line
+def _blocks(path: Path, packing: str, parts: bool) -> Iterator[bytes]:
+    """The file in parts that end where lines do, or, with `parts`, within a line beyond `LONGEST`: after a space where there is one."""
+    total, most = 0, most_unpacked(path, packing)
+    begun: list[bytes] = []
+    length = 0
+    with open_data(path, packing) as file:
+        while data := file.read(BLOCK):
+            total += len(data)
+            _check_size(total, most, path)
+            end = data.rfind(b"\n") + 1
+            if not parts:
+                _check_line(length + (data.find(b"\n") if end else len(data)), path)
+            elif not end and length > LONGEST:
+                end = data.rfind(b" ") + 1 or _last_character(data)
+            if end:
+                yield b"".join((*begun, data[:end]))
+                begun, length = [], 0
+            begun.append(data[end:])
+            length += len(data) - end
+        if length:
+            yield b"".join(begun)
+
+
+def _last_character(data: bytes) -> int:
+    """Where the last character of UTF-8 text begins, which may not be whole."""
+    back = next((number for number in range(1, 5) if data[-number] & 0xC0 != 0x80), 0) if len(data) >= 4 else 0
+    return len(data) - back
 
 
 def read_bytes(path: Path, packing: str) -> bytes:
     """The whole file, unpacked.
 
     Raises:
-        BadInput: it cannot be read, its packing is damaged, or it is larger than `LARGEST`.
+        BadInput: it cannot be read, its packing is damaged, or it is too large.
     """
-    with _opened(path, packing) as file:
-        data = _read(file, path, packing, LARGEST + 1)
-    check_size(len(data), path)
+    most = most_unpacked(path, packing)
+    with open_data(path, packing) as file:
+        data = file.read(most + 1)
+    _check_size(len(data), most, path)
     return data
 
 
+def most_unpacked(path: Path, packing: str = "") -> int:
+    """Bytes that the file may hold, or unpack to where it is packed.
+
+    Raises:
+        BadInput: no plain file, or larger than `LARGEST`.
+    """
+    size = check_file(path)
+    _check_size(size, LARGEST, path)
+    return min(LARGEST, max(SMALL, RATIO * size)) if packing else LARGEST
+
+
 def check_size(size: int, path: Path) -> None:
-    """Raises BadInput above `LARGEST` bytes."""
-    if size > LARGEST:
+    """Raises BadInput where `path`, in a format that packs by itself, has unpacked to `size` bytes and more than a file of its size may."""
+    _check_size(size, most_unpacked(path, "itself"), path)
+
+
+def _check_size(size: int, most: int, path: Path) -> None:
+    """Raises BadInput above `most` bytes of a file."""
+    if size > most == LARGEST:
+        raise BadInput(f"more than {most / 1024**3:.3g} GiB when unpacked", where=str(path), fix="split the file, or sample it")
+    if size > most:
+        what = f"unpacks to more than {most / 1024**2:,.0f} MiB and {RATIO} times its size"
+        raise BadInput(what, where=str(path), fix="where that is right, unpack it yourself and name the file that comes out")
+
+
+def _check_line(size: int, path: Path) -> None:
+    """Raises BadInput above `LONGEST` bytes of a line."""
+    if size > LONGEST:
         raise BadInput(
-            f"more than {LARGEST / 1024**3:.3g} GiB when unpacked", where=str(path), fix="split the file, or sample it"
+            f"has a line of more than {LONGEST / 1024**2:.0f} MiB",
+            where=str(path),
+            fix="check that it is text with a record a line",
         )
 
 
@@ -134,18 +215,47 @@ def undecodable(text: str) -> bool:
     return any("\udc80" <= letter <= "\udcff" for letter in text) if not text.isascii() else False
 
 
-def _opened(path: Path, packing: str) -> BinaryIO:
-    try:
-        if packing == ".gz":
-            return cast(BinaryIO, gzip.open(path, "rb"))
-        return cast(BinaryIO, lzma.open(path, "rb")) if packing == ".xz" else path.open("rb")
-    except OSError as fault:
-        raise BadInput(f"cannot be opened: {fault.strerror}", where=str(path)) from None
+@contextmanager
+def open_data(path: Path, packing: str) -> Iterator[BinaryIO]:
+    """The file, open and unpacked as it is read; what goes wrong meanwhile with file or packing is a BadInput.
 
-
-def _read(file: BinaryIO, path: Path, packing: str, limit: int, *, line: bool = False) -> bytes:
+    Raises:
+        BadInput: no plain file, larger than `LARGEST`, or it cannot be read.
+    """
+    most_unpacked(path)
     try:
-        return file.readline(limit) if line else file.read(limit)
+        with open_file(path) as file:
+            if packing == ".gz":
+                yield cast(BinaryIO, gzip.GzipFile(fileobj=file))
+            else:
+                yield cast(BinaryIO, io.BufferedReader(_Xz(file), BLOCK)) if packing == ".xz" else file
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as fault:
         damaged = f"damaged {packing} file: " if packing else "cannot be read: "
         raise BadInput(f"{damaged}{fault}", where=str(path)) from None
+
+
+class _Xz(io.RawIOBase):
+    """The streams of an .xz file, one after the other; `lzma.open` lets a file take as much memory as it asks for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.stream = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            data = b""
+            if self.stream.eof:
+                rest = self.stream.unused_data or self.file.read(BLOCK)
+                while rest and not (data := rest.lstrip(b"\0")):  # padding between streams
+                    rest = self.file.read(BLOCK)
+                if not data:
+                    return 0
+                self.stream = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+            elif self.stream.needs_input and not (data := self.file.read(BLOCK)):
+                raise EOFError("it ends too early")
+            if found := self.stream.decompress(data, len(buffer)):
+                buffer[: len(found)] = found
+                return len(found)

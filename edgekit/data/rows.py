@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -26,6 +27,10 @@ RowCheck: TypeAlias = Callable[[Row], str | None]
 
 MOST_FAULTS = 10
 """Different faults of one file that are reported together."""
+MOST_BAD = 10_000
+"""Rows that cannot be used after which no more are read."""
+MOST_NAMES, MOST_LIKELY = 50, 1000
+"""Columns that are named as being there, and that are compared with those that are missing."""
 MOST_LINES = 5
 """Lines that are named of those with the same fault."""
 FIX = "correct these rows, or take them out"
@@ -51,7 +56,8 @@ def read_rows(
         BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
-    return usable(records(path, lines=lines), columns, rename, absent, kinds, check, where=str(path))
+    names = [(rename or {}).get(column, column) for column in columns]
+    return usable(records(path, lines=lines, columns=names), columns, rename, absent, kinds, check, where=str(path))
 
 
 def usable(
@@ -73,6 +79,7 @@ def usable(
     names = {column: (rename or {}).get(column, column) for column in columns}
     rows: list[Row] = []
     faults: dict[str, list[int]] = {}
+    bad = 0
     for record in given:
         fault = record.fault
         if fault is None:
@@ -85,25 +92,26 @@ def usable(
             rows.append(row)
         else:
             faults.setdefault(fault, []).append(record.line)
+            bad += 1
+            if bad == MOST_BAD:
+                break
     if faults:
-        raise _fault(faults, where)
+        raise _fault(faults, bad, where)
     if not rows:
         raise BadInput("holds no rows", where=where)
     return rows
 
 
-def _fault(faults: Mapping[str, Sequence[int]], where: str) -> BadInput:
-    """Every fault once, with the lines that have it."""
-    count = sum(map(len, faults.values()))
+def _fault(faults: Mapping[str, Sequence[int]], count: int, where: str) -> BadInput:
+    """Every fault once, with the lines that have it, of `count` in all."""
     first = next(iter(faults))
     at = f"{where}:{faults[first][0]}"
     if count == 1:
         return BadInput(first, where=at, fix=FIX)
     shown = [f"{_lines(lines)}: {fault}" for fault, lines in list(faults.items())[:MOST_FAULTS]]
     left = sum(len(lines) for lines in list(faults.values())[MOST_FAULTS:])
-    return BadInput(
-        f"{count} rows cannot be used", where=at, faults=[*shown, *([f"and {left} rows more"] if left else [])], fix=FIX
-    )
+    least = f"{count:,} rows and perhaps more" if count == MOST_BAD else f"{count} rows"
+    return BadInput(f"{least} cannot be used", where=at, faults=[*shown, *([f"and {left} rows more"] if left else [])], fix=FIX)
 
 
 def _lines(lines: Sequence[int]) -> str:
@@ -125,13 +133,16 @@ def _check_columns(
     missing = {column: name for column, name in names.items() if name not in there}
     if not missing:
         return
-    free = {name: value for name, value in record.values.items() if name not in names.values()}
+    free = dict(islice(((name, value) for name, value in record.values.items() if name not in names.values()), MOST_LIKELY))
     likely = likely_columns(missing, free, kinds)
     said = {column: name for column, name in names.items() if name != column and column not in missing}
     table = as_table("columns", {**said, **{column: likely.get(column, "NAME") for column in missing}})
+    found = ", ".join(map(repr, there[:MOST_NAMES])) + (
+        f" and {len(there) - MOST_NAMES:,} more" if len(there) > MOST_NAMES else ""
+    )
     may = f" and may have {', '.join(map(repr, optional))}" if optional else ""
     raise BadInput(
-        f"a column is missing; found: {', '.join(map(repr, there))}; rows need {', '.join(map(repr, names))}{may}",
+        f"a column is missing; found: {found}; rows need {', '.join(map(repr, names))}{may}",
         where=f"{where}:{record.line}",
         faults=[
             f"no column {name!r}" + (f", perhaps {likely[column]!r}" if column in likely else "")
@@ -148,6 +159,8 @@ def _row(record: Record, names: dict[str, str], absent: tuple[str, ...], kinds: 
         if name in record.values:
             return {}, f"has a {name!r}, which neither [data.columns] nor the first row names"
     for column, name in names.items():
+        if name in record.duplicates:
+            return {}, f"{name!r} is given twice"
         if name not in record.values:
             return {}, f"{name!r} is missing"
         row[column], fault = usable_value(kinds.get(column, column), record.values[name])

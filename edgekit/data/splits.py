@@ -17,10 +17,11 @@ from edgekit.data.formats import notes_on, records
 from edgekit.data.hub import on_hub, parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
-from edgekit.data.reading import PACKINGS
+from edgekit.data.reading import PACKINGS, most_unpacked
 from edgekit.data.rows import Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Sources
 from edgekit.errors import BadInput
+from edgekit.runtime.files import open_file
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.tags import scheme_fault
 from edgekit.store import write_atomically
@@ -68,11 +69,9 @@ def source_digest(sources: Sources) -> str:
             "no such data file" + "s" * (len(missing) > 1), where="data", faults=missing, fix="check the paths under [data]"
         )
     for name in files:
-        try:
-            with Path(name).open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as fault:
-            raise BadInput(f"cannot be opened: {fault.strerror}", where=name) from None
+        most_unpacked(Path(name))
+        with open_file(name) as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
@@ -85,7 +84,7 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     for source in filter(None, map(sources.of, SPLITS)):
         if optional and not on_hub(source):
             with contextlib.suppress(BadInput):
-                names |= set(next((record.values for record in records(Path(source)) if record.fault is None), {}))
+                names |= set(next((record.values for record in records(Path(source), columns=()) if record.fault is None), {}))
     return (*columns, *(column for column in optional if column in names))
 
 

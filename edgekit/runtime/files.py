@@ -6,10 +6,10 @@ a file whole says how large such a file may be.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from edgekit.runtime.errors import BadInput
 
@@ -36,7 +36,7 @@ def check_file(path: str | Path, most: int | None = None, *, fix: str | None = N
         raise _unreadable(fault, path, fix) from None
 
 
-def open_file(path: str | Path, most: int | None = None, *, fix: str | None = None) -> BinaryIO:
+def open_file(path: str | Path, most: int | None = None, *, fix: str | None = None) -> io.BufferedReader:
     """The plain file `path`, open for reading.
 
     Raises:

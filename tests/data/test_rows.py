@@ -92,7 +92,7 @@ def test_byte_order_mark_and_blank_lines_are_passed_over(tmp_path: Path) -> None
 
 
 def test_missing_file_folder_and_unknown_kind(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no such data file") as caught:
+    with pytest.raises(BadInput, match="no such file") as caught:
         read_rows(tmp_path / "none.jsonl", COLUMNS)
     assert caught.value.where == str(tmp_path / "none.jsonl")
     with pytest.raises(BadInput, match="is a folder"):

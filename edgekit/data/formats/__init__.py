@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
-from edgekit.data.reading import PACKINGS, Format, Record
+from edgekit.data.reading import PACKINGS, Format, Record, most_unpacked
 from edgekit.errors import BadInput
 
 __all__ = ["endings", "notes_on", "records"]
@@ -27,13 +27,16 @@ def endings() -> list[str]:
     return sorted(_formats())
 
 
-def records(path: Path, *, lines: bool = False) -> Iterator[Record]:
-    """Every record of `path`, in order. `lines`: where a format has no records of its own, each line is one.
+def records(path: Path, *, lines: bool = False, columns: Collection[str] | None = None) -> Iterator[Record]:
+    """Every record of `path`, in order. `lines`: where a format has no records of its own, each line is one. `columns`: those whose values
+    are needed; None for all.
 
     Raises:
-        BadInput: no such file, an unknown format, damaged packing, or more bytes than `edgekit.data.reading.LARGEST`.
+        BadInput: no such file, no plain file, an unknown format, damaged packing, or more bytes than `edgekit.data.reading.LARGEST`.
     """
     format_, packing = _format_of(path)
+    if columns is not None and format_.some is not None:
+        return format_.some(path, packing, columns)
     return (format_.lines if lines and format_.lines is not None else format_.records)(path, packing)
 
 
@@ -48,8 +51,7 @@ def notes_on(path: Path) -> list[str]:
 
 
 def _format_of(path: Path) -> tuple[Format, str]:
-    if not path.is_file():
-        raise BadInput("is a folder, not a data file" if path.is_dir() else "no such data file", where=str(path))
+    most_unpacked(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
     ending = suffixes[-1] if suffixes else ""

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from edgekit.data.reading import LARGEST, PACKINGS, Format, Record, encoding_notes, read_lines, undecodable
+from edgekit.data.reading import LONGEST, PACKINGS, Format, Record, encoding_notes, read_lines, undecodable
 from edgekit.errors import BadInput
 
 __all__ = ["FORMAT"]
@@ -35,12 +35,12 @@ def records(path: Path, packing: str) -> Iterator[Record]:
     """
     separator = _separator(path, packing)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if _unquoted(path, packing, separator) else csv.QUOTE_MINIMAL
-    reader = csv.reader(read_lines(path, packing), delimiter=separator, strict=True, quoting=quoting)
+    table = _Table(path, packing, separator, quoting)
     header: list[str] = []
     double: tuple[str, ...] = ()
     line = 1
     try:
-        for fields in _fields(reader):
+        for fields in table.rows():
             if not fields:
                 pass
             elif not header:
@@ -54,22 +54,46 @@ def records(path: Path, packing: str) -> Iterator[Record]:
             else:
                 pairs = zip(header, fields, strict=True)
                 yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
-            line = reader.line_num + 1
+            line = table.lines + 1
     except csv.Error as fault:
         yield Record(line, {}, f"not CSV separated by {SEPARATORS[separator]}: {fault}; {QUOTES}")
 
 
-def _fields(reader: Iterator[list[str]]) -> Iterator[list[str]]:
-    """The rows of `reader`, whose fields may be longer than csv's default of 128 KiB, which is one for all of its readers."""
-    while True:
-        before = csv.field_size_limit(LARGEST)
-        try:
-            fields = next(reader, None)
-        finally:
-            csv.field_size_limit(before)
-        if fields is None:
-            return
-        yield fields
+class _Table:
+    """The rows of a file, none of which holds more than `LONGEST` characters: a quote without an end takes in all that follows."""
+
+    def __init__(self, path: Path, packing: str, separator: str, quoting: Literal[0, 3]) -> None:
+        self.lines = 0
+        """Lines read so far."""
+        self.held = 0
+        """Characters of the row that is being read."""
+        self.source = read_lines(path, packing)
+        self.reader = csv.reader(self._counted(), delimiter=separator, strict=True, quoting=quoting)
+
+    def _counted(self) -> Iterator[str]:
+        for line in self.source:
+            self.lines += 1
+            self.held += len(line)
+            if self.held > LONGEST:
+                raise csv.Error(f"a record of more than {LONGEST / 1024**2:.0f} MiB")
+            yield line
+
+    def rows(self) -> Iterator[list[str]]:
+        """Each row's fields.
+
+        Raises:
+            csv.Error: no table, or a row that is too long.
+        """
+        while True:
+            before = csv.field_size_limit(LONGEST)  # one for all readers of csv, which have 128 KiB
+            try:
+                fields = next(self.reader, None)
+            finally:
+                csv.field_size_limit(before)
+            if fields is None:
+                return
+            yield fields
+            self.held = 0
 
 
 def notes(path: Path, packing: str) -> list[str]:
@@ -96,8 +120,7 @@ def _unquoted_then(path: Path, packing: str, changed: int, size: int) -> bool:
 def _table(path: Path, packing: str, quoting: Literal[0, 3]) -> bool:
     """Whether all records of a file have as many fields, separated by tabs."""
     try:
-        reader = csv.reader(read_lines(path, packing), delimiter="\t", strict=True, quoting=quoting)
-        return len({len(fields) for fields in _fields(reader) if fields}) <= 1
+        return len({len(fields) for fields in _Table(path, packing, "\t", quoting).rows() if fields}) <= 1
     except csv.Error:
         return False
 

@@ -1,10 +1,15 @@
-"""JSON lines: one object a line, a record each; blank lines are passed over."""
+"""JSON lines: one object a line, a record each; blank lines are passed over.
+
+Columns that nobody needs may be anything: a key that a line has twice is a fault only where its column is needed.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from edgekit.data.reading import Format, Record, encoding_notes, read_lines, undecodable
 
@@ -18,12 +23,29 @@ def records(path: Path, packing: str) -> Iterator[Record]:
         if undecodable(line):
             yield Record(number, {}, "not UTF-8")
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            yield Record(number, {}, f"not JSON: {fault}")
-            continue
-        yield Record(number, row) if isinstance(row, dict) else Record(number, {}, "not a JSON object")
+        yield _record(number, line)
+
+
+def _record(number: int, line: str) -> Record:
+    double: list[tuple[object, tuple[str, ...]]] = []
+
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            double.append((found, tuple(name for name, count in counts.items() if count > 1)))
+        return found
+
+    try:
+        row = json.loads(line, object_pairs_hook=read_object)
+    except (ValueError, RecursionError) as fault:
+        return Record(number, {}, f"not JSON: {fault}")
+    if not isinstance(row, dict):
+        return Record(number, {}, "not a JSON object")
+    if double and double[0][0] is not row:
+        return Record(number, {}, f"not JSON: {double[0][1][0][:80]!r} is given twice in one object")
+    outer = double[0][1] if double else ()
+    return Record(number, {name: value for name, value in row.items() if name not in outer} if outer else row, duplicates=outer)
 
 
 FORMAT = Format((".jsonl", ".ndjson"), records, encoding_notes)

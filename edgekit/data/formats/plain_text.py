@@ -30,7 +30,7 @@ def lines(path: Path, packing: str) -> Iterator[Record]:
 
 def records(path: Path, packing: str) -> Iterator[Record]:
     held, first = "", 1
-    for number, line in enumerate(read_lines(path, packing), 1):
+    for number, line in enumerate(read_lines(path, packing, parts=True), 1):
         if fault := _fault(line):
             yield Record(number, {}, fault)
             continue
