@@ -116,7 +116,7 @@ def _recipe(case: Case, model: str, target: str) -> str:
 def _trained(result: Path) -> Path:
     """The checkpoint that a result's chain begins with."""
     lineage = json.loads((result / "lineage.json").read_text(encoding="utf-8"))
-    return Path(lineage["variants"]["eager-fp32"]["folder"])
+    return result / str(lineage["variants"]["eager-fp32"]["folder"])
 
 
 def _push_apart(source: Path, out: Path) -> None:

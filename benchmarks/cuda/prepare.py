@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.bench.variants import seen_from_here
+
 RECIPES = ("clinc150", "wnut17", "stsb")
 DECODERS = ("reference-lm",)
 INT8 = "-tensorrt"
@@ -64,7 +66,7 @@ def _stored(build: Path, key: str) -> Path:
 
 
 def _exported(recipe: str | Path, target: str, build: Path) -> tuple[Path, dict[str, Any]]:
-    """The result folder of `recipe` for `target`, and its lineage."""
+    """The result folder of `recipe` for `target`, and its lineage, with paths from here."""
     result = build / f"{Path(recipe).stem}-{target}"
     if not (result / "bundle" / "manifest.json").is_file():
         command = [
@@ -81,4 +83,4 @@ def _exported(recipe: str | Path, target: str, build: Path) -> tuple[Path, dict[
         ]
         subprocess.run(command, check=True)
     lineage: dict[str, Any] = json.loads((result / "lineage.json").read_text(encoding="utf-8"))
-    return result, lineage
+    return result, seen_from_here(lineage, result)

@@ -59,10 +59,10 @@ def facts_of(arm: Arm, folder: Path) -> dict[str, Any]:
     lineage = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
     stages = {one["key"]: one for one in lineage["stages"]}
     chain = [stages[key] for key in lineage["chain"]]
-    rows = Path(lineage["rows"]).parent
+    rows = (folder / lineage["rows"]).parent
     manifest = json.loads((folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))["edgekit"]
     metrics = chain[-1]["metrics"]
-    evidence = evidence_of(Path(chain[-1]["path"]), rows, lineage["max_length"])
+    evidence = evidence_of(folder / chain[-1]["path"], rows, lineage["max_length"])
     return {
         "name": arm.name,
         "new": arm.new,

@@ -114,7 +114,9 @@ def subjects(models: Path, wikitext: Path, every: int) -> list[Subject]:
         subprocess.run(
             [sys.executable, "-m", "edgekit", "export", "reference-lm", "--target", "x86-vnni"], check=True, cwd=ROOT
         )
-    places = {stage["stage"]: Path(stage["path"]) for stage in json.loads(lineage.read_text(encoding="utf-8"))["stages"]}
+    places = {
+        stage["stage"]: lineage.parent / stage["path"] for stage in json.loads(lineage.read_text(encoding="utf-8"))["stages"]
+    }
     own = [json.loads(line) for line in split_lines((places["calibration"] / "calibration.jsonl").read_text(encoding="utf-8"))]
     step = max(1, len(validation) // CALIBRATION_ROWS)
     return [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bench.run import _items
-from edgekit.bench.variants import files_of, specifications
+from edgekit.bench.variants import files_of, seen_from_here, specifications
 from edgekit.host import detect
 from edgekit.progress import Show
 from edgekit.runtime.bench.environment import snapshot
@@ -26,8 +26,7 @@ BASES = ("ort-fp32", "ort-int8-stock")
 
 def read_lineage(folder: Path) -> dict[str, Any]:
     """What a result folder says about how it was made."""
-    found: dict[str, Any] = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
-    return found
+    return seen_from_here(json.loads((folder / "lineage.json").read_text(encoding="utf-8")), folder)
 
 
 def run_rounds(specs: dict[str, Any], at_once: int, progress: Progress) -> Runs:

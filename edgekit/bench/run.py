@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -12,9 +13,9 @@ from pydantic import ValidationError
 
 from edgekit.bench.language import language_block, language_specs
 from edgekit.bench.traffic import traffic
-from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, specifications
+from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, seen_from_here, specifications
 from edgekit.config.target import Target, recorded_target
-from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
 from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
@@ -53,6 +54,7 @@ def run_bench(
     threads: int | None = None,
     prompts: tuple[int, ...] | None = None,
     seed: int = 7,
+    timed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Time every variant that `lineage.json` of `folder` names, and write the document to `out` atomically.
 
@@ -60,13 +62,18 @@ def run_bench(
     language model prompts of several lengths (`prompts`, in tokens) are read and tokens made after each; quick: of one. After
     Ctrl-C the document holds what was complete, says so (`"complete": false`), and is written all the same.
 
+    `timed`: sha256 by name of the files of the bundle that its times are to be of; None: whatever the lineage names.
+
     Raises:
         BadInput: no lineage there, or numbers out of range.
         NotPossibleHere: this host is not the target, or is emulated: its times would carry the wrong label.
-        CheckFailed: a process of a variant failed.
+        CheckFailed: a process of a variant failed, or the lineage's files of the bundle are not the bundle's.
         Interrupted: Ctrl-C before any process was complete.
     """
     lineage, target = _lineage(folder)
+    if timed is not None and (differing := _differing(lineage["variants"].get(BUNDLE), timed)):
+        where = f"{folder}, variants/{BUNDLE}"
+        raise CheckFailed(f"not the bundle's: {', '.join(differing)}", where=where, fix="run `edgekit export` again")
     host = detect()
     _refuse(target, host)
     usual = QUICK if quick else FULL
@@ -150,7 +157,7 @@ def _lineage(folder: Path) -> tuple[dict[str, Any], Target]:
     except (OSError, ValueError):
         raise BadInput("no readable lineage.json", where=str(folder), fix="run `edgekit export` first") from None
     faults = [name for name, kind in NEEDED.items() if not isinstance(lineage, dict) or not isinstance(lineage.get(name), kind)]
-    faults += [] if faults else [name for name, item in lineage["variants"].items() if not {"kind", "folder"} <= set(item)]
+    faults += [] if faults else [name for name, item in lineage["variants"].items() if not _is_variant(item)]
     if faults:
         raise BadInput(
             f"not a lineage: {', '.join(faults)} missing or wrong", where=str(path), fix="run `edgekit export` again"
@@ -159,7 +166,17 @@ def _lineage(folder: Path) -> tuple[dict[str, Any], Target]:
         target = recorded_target(lineage["target"])
     except ValidationError as fault:
         raise BadInput(f"its target is not sound: {fault.errors()[0]['msg']}", where=str(path)) from None
-    return lineage, target
+    return seen_from_here(lineage, folder), target
+
+
+def _differing(variant: dict[str, Any] | None, timed: Mapping[str, str]) -> list[str]:
+    """Names of files of the bundle that the lineage has others of."""
+    found = {} if variant is None else digests_of(variant)
+    return [name for name, digest in found.items() if timed.get(name) != digest]
+
+
+def _is_variant(item: object) -> bool:
+    return isinstance(item, dict) and all(isinstance(item.get(field), str) for field in ("kind", "folder"))
 
 
 def _items(lineage: dict[str, Any]) -> str:

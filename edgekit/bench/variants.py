@@ -10,13 +10,19 @@ from edgekit.runtime.bench.measured import TIMED
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.store import sha256_file
 
-__all__ = ["BUNDLE", "EAGER", "digests_of", "files_of", "is_eager", "specifications"]
+__all__ = ["BUNDLE", "EAGER", "digests_of", "files_of", "is_eager", "seen_from_here", "specifications"]
 
 BUNDLE = "bundle"
 EAGER = "eager"
 """Kind of a variant that PyTorch runs. A lineage names a kind and never code: a file must not choose what is imported."""
 EAGER_BEFORE = "edgekit.tasks:eager_predictor"
 """What a lineage of before called it."""
+
+
+def seen_from_here(lineage: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The lineage of the result in `folder` with paths from here, for those from `folder` that the file holds."""
+    variants = {name: {**variant, "folder": str(folder / variant["folder"])} for name, variant in lineage["variants"].items()}
+    return {**lineage, "rows": str(folder / lineage["rows"]), "variants": variants}
 
 
 def is_eager(variant: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +27,7 @@ __all__ = ["lineage_of"]
 def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -> JsonObject:
     """The lineage document of the result in `folder`, where each variant gets its folder of links too.
 
-    Paths are absolute: the document is for this machine.
+    Paths are as seen from `folder`, so that the build folder can be moved, and shown, as it is.
     """
     artifacts = finished.artifacts
     rows = artifacts[plan.rows.key].path / "test.jsonl"
@@ -42,7 +43,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         variants[name] = {
             "kind": "onnx",
             "title": variant.title,
-            "folder": str(_link_files(variant, artifacts, folder / "variants" / name)),
+            "folder": _seen_from(folder, _link_files(variant, artifacts, folder / "variants" / name)),
             "file": MODEL,
             **_prompt(artifacts[variant.checkpoint.key].path, task),
             "quality": {
@@ -56,7 +57,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         }
     eager: JsonObject = {
         "kind": EAGER, "title": "PyTorch eager fp32 of the original",
-        "folder": str(artifacts[plan.original.key].path.resolve()), "file": "model.safetensors", "quality": variants[BASELINE]["quality"],
+        "folder": _seen_from(folder, artifacts[plan.original.key].path), "file": "model.safetensors", "quality": variants[BASELINE]["quality"],
         **_prompt(artifacts[plan.original.key].path, task),
     }  # fmt: skip
     stages: list[JsonObject] = []
@@ -64,7 +65,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         artifact = artifacts[stage.key]
         stages.append(
             {
-                "stage": stage.name, "title": stage.title, "key": artifact.key, "path": str(artifact.path.resolve()),
+                "stage": stage.name, "title": stage.title, "key": artifact.key, "path": _seen_from(folder, artifact.path),
                 "hit": artifact.key not in finished.made_now, "seconds": artifact.seconds, "metrics": artifact.metrics,
             }
         )  # fmt: skip
@@ -74,7 +75,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         "target": item.target.model_dump(mode="json", by_alias=True),
         "timed_here": item.timed,
         "lacks": item.target.lacks(detect()),
-        "rows": str(rows.resolve()),
+        "rows": _seen_from(folder, rows),
         "max_length": plan.recipe.model.max_length,
         "stages": stages,
         "chain": [stage.key for stage in (plan.original, *plan.compressed)],
@@ -95,5 +96,10 @@ def _link_files(variant: Variant, artifacts: Mapping[str, Artifact], folder: Pat
     model, checkpoint = artifacts[variant.model.key].path, artifacts[variant.checkpoint.key].path
     files = [model / MODEL, *(path for path in (model / MODEL_DATA, model / GENERATION) if path.is_file())]
     for path in (*files, checkpoint / "tokenizer.json"):
-        (folder / path.name).symlink_to(path.resolve())
-    return folder.resolve()
+        (folder / path.name).symlink_to(_seen_from(folder, path))
+    return folder
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    """The relative path that leads from `folder` to `path`."""
+    return os.path.relpath(path.resolve(), folder.resolve())

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import cast
 
 from edgekit.pipeline.folder import BENCH, LINEAGE
+from edgekit.pipeline.pack_stage import PACKED
 from edgekit.pipeline.report import write_reports
 from edgekit.progress import Progress, Show
-from edgekit.runtime.bench.measured import is_of_bundle
+from edgekit.runtime.bench.measured import is_of_bundle, timed_files
+from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Measured", "bench_result", "is_measured", "measure"]
@@ -82,14 +84,23 @@ def bench_result(
     prompts: tuple[int, ...] | None = None,
     seed: int = 7,
 ) -> JsonObject:
-    """Write bench.json of a result folder; returns it."""
+    """Write bench.json of a result folder; returns it.
+
+    Raises:
+        EdgekitError: as `open_bundle` and `run_bench`.
+    """
     from edgekit.bench.run import run_bench
 
     command = "edgekit " + " ".join(["bench", str(folder), *(["--quick"] if quick else [])])
     return run_bench(
         folder, quick=quick, out=folder / BENCH, progress=progress, command=command, processes=processes, seconds=seconds,
-        threads=threads, prompts=prompts, seed=seed,
+        threads=threads, prompts=prompts, seed=seed, timed=_timed_files(folder / PACKED),
     )  # fmt: skip
+
+
+def _timed_files(bundle: Path) -> dict[str, str]:
+    """sha256 by name of the files of a bundle that its times depend on; raises as `open_bundle`."""
+    return timed_files({name: asset.sha256 for name, asset in open_bundle(bundle).manifest.assets.items()})
 
 
 def is_measured(folder: Path, bundle: Path) -> bool:

@@ -105,7 +105,7 @@ def read_facts(folder: Path) -> Facts:
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
         bundle_mb=_bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
         quality=_quality(quality, quality.number("bundle")),
-        variants=_variants(lineage, assets),
+        variants=_variants(lineage, assets, folder),
         stages=tuple(_stage(stage) for stage in lineage.objects("stages")),
         chain=_chain(lineage),
         audit=_audit(audit),
@@ -184,11 +184,11 @@ def _agreement(node: Fields | None) -> Agreement | None:
     return Agreement(node.text("reference"), node.count("inputs"), node.count("refused"), node.number("largest", above=-1e-9))
 
 
-def _variants(lineage: Fields, assets: Fields) -> tuple[Variant, ...]:
+def _variants(lineage: Fields, assets: Fields, folder: Path) -> tuple[Variant, ...]:
     found = []
     for name, node in lineage.members("variants").items():
         quality = node.maybe_object("quality")
-        file_mb, total_mb = _sizes(Path(node.text("folder")), node.text("file", MODEL))
+        file_mb, total_mb = _sizes(folder / node.text("folder"), node.text("file", MODEL))
         if name == "bundle":
             file_mb, total_mb = (
                 _bundle_mb(assets, (MODEL, MODEL_DATA)),

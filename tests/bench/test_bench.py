@@ -183,6 +183,7 @@ def test_the_command_leaves_130_after_a_partial_result(
 
     monkeypatch.setattr(supervise, "run_child", interrupted)
     monkeypatch.setattr("edgekit.pipeline.measure.write_reports", lambda folder: [])  # this result has no bundle to report on
+    monkeypatch.setattr("edgekit.pipeline.measure._timed_files", lambda bundle: None)
     monkeypatch.setattr("sys.argv", ["edgekit", "bench", str(result), "--quick", "--seconds", "0.05", "--json"])
     with pytest.raises(SystemExit) as left:
         main()
@@ -201,6 +202,7 @@ def test_the_command_leaves_130_without_any_result(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(supervise, "run_child", interrupted)
+    monkeypatch.setattr("edgekit.pipeline.measure._timed_files", lambda bundle: None)  # this result has no bundle
     monkeypatch.setattr("sys.argv", ["edgekit", "bench", str(result), "--quick", "--json"])
     with pytest.raises(SystemExit) as left:
         main()

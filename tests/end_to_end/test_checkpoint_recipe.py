@@ -47,6 +47,6 @@ def test_a_tied_model_in_shards(tmp_path: Path) -> None:
     scores = [stage["metrics"] for stage in lineage["stages"] if stage["stage"] == "score-decoder"]
     assert [(one["n"], one["skipped"]) for one in scores] == [(6, 1), (6, 1)]
     (original,) = (stage for stage in lineage["stages"] if stage["stage"] == "original")
-    assert "lm_head.weight" not in load_file(Path(original["path"]) / "model.safetensors")
+    assert "lm_head.weight" not in load_file(made / original["path"] / "model.safetensors")
     answer = ek.load(made / "bundle")("w5 w9 w30")
     assert answer["prompt_tokens"] == 3 and answer["new_tokens"] > 0

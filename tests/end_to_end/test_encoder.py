@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from edgekit.bench.variants import seen_from_here
 from edgekit.config.target import load_target
 from edgekit.host import detect
 from edgekit.pack.bundle import write_manifest
@@ -127,6 +128,31 @@ def test_nothing_of_this_machine_is_in_the_bundle(result: Path, place: Path) -> 
     for path in (result / "bundle").iterdir():
         assert str(place).encode() not in path.read_bytes(), path.name
         assert b"/site-packages/" not in path.read_bytes(), path.name
+
+
+def test_the_build_folder_can_be_moved(result: Path, place: Path, tmp_path: Path) -> None:
+    assert str(place) not in (result / "lineage.json").read_text()
+    moved = shutil.copytree(place / "build", tmp_path / "moved", symlinks=True) / result.name
+    lineage = seen_from_here(json.loads((moved / "lineage.json").read_text()), moved)
+    for path in [lineage["rows"], *(variant["folder"] for variant in lineage["variants"].values())]:
+        assert Path(path).exists() and Path(path).resolve().is_relative_to(tmp_path), path
+    for link in moved.glob("variants/*/*"):
+        assert link.is_file() and link.resolve().is_relative_to(tmp_path), link
+    assert all((moved / stage["path"] / "stage.json").is_file() for stage in lineage["stages"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [("bundle/README.md", "README.md: sha256"), ("variants/bundle/model.onnx", "not the bundle's: model.onnx")],
+)
+def test_what_is_not_the_bundle_is_not_measured(result: Path, place: Path, tmp_path: Path, changed: str, words: str) -> None:
+    moved = shutil.copytree(place / "build", tmp_path / "build", symlinks=True) / result.name
+    data = bytearray((moved / changed).read_bytes())
+    data[len(data) // 2] ^= 1
+    (moved / changed).unlink()
+    (moved / changed).write_bytes(data)
+    done = edgekit("bench", str(moved), "--quick", cwd=place)
+    assert done.returncode == 1 and words in done.stderr, done.stderr
 
 
 def test_no_stage_writes_where_another_left_its_result(result: Path, place: Path) -> None:

@@ -128,7 +128,7 @@ def tags_by_transformers(folder: Path, text: str) -> list[tuple[str, int, float]
 def test_the_graph_answers_what_transformers_answers(made: tuple[str, Path]) -> None:
     kind, path = made
     variants = json.loads((path / "lineage.json").read_text())["variants"]
-    checkpoint, graph = Path(variants["eager-fp32"]["folder"]), Path(variants["ort-fp32"]["folder"])
+    checkpoint, graph = path / variants["eager-fp32"]["folder"], path / variants["ort-fp32"]["folder"]
     bundle = load(path / "bundle")
     labels = json.loads((checkpoint / "config.json").read_text())["id2label"]
     ours = replace(

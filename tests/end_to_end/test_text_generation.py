@@ -81,7 +81,7 @@ def test_the_runner_streams_the_same_text(made: Path) -> None:
 def test_quality_is_the_same_metric_for_both(made: Path) -> None:
     lineage = json.loads((made / "lineage.json").read_text())
     original, bundle = (lineage["variants"][name]["quality"] for name in ("ort-fp32", "bundle"))
-    rows = [json.loads(line) for line in Path(lineage["rows"]).read_text().splitlines()]
+    rows = [json.loads(line) for line in (made / lineage["rows"]).read_text().splitlines()]
     assert 8 < len(rows) < 50 and all(set(row) == {"text"} and len(row["text"]) <= 2000 for row in rows)
     assert original["metric"] == "1/perplexity" and original["n"] == len(rows)
     assert 0 < bundle["value"] < 1 and abs(bundle["value"] / original["value"] - 1) < 0.2

@@ -125,7 +125,7 @@ def test_the_checkpoint_is_an_ordinary_one(made: Path) -> None:
 
     lineage = json.loads((made / "lineage.json").read_text())
     stages = {one["key"]: one for one in lineage["stages"]}
-    last, third = (Path(stages[lineage["chain"][place]]["path"]) for place in (-1, 3))
+    last, third = (made / stages[lineage["chain"][place]]["path"] for place in (-1, 3))
     decoder = describe(last)
     assert len(decoder.layers) == 2 and {layer.mlp.down.weight.shape for layer in decoder.layers} == {(32, 64)}
     zeros = [(decoder.layers[0].mlp.down.weight.read() == 0).mean() for decoder in (describe(third), describe(last))]

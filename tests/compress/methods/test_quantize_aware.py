@@ -93,7 +93,7 @@ def test_learned_ranges_reach_the_bundle(tiny_model: Path, tiny_data: Path, tmp_
     )
     made = ek.export(str(tmp_path / "aware.toml"), target="x86-avx2", build=tmp_path / "build", measure=False)
     lineage = json.loads((made.path / "lineage.json").read_text())
-    folder = next(Path(stage["path"]) for stage in lineage["stages"] if stage["stage"] == "quantize-aware")
+    folder = next(made.path / stage["path"] for stage in lineage["stages"] if stage["stage"] == "quantize-aware")
     learned = json.loads((folder / "ranges.json").read_text())
     assert len(learned) == 3 * 6 + 2
     graph = onnx.load(str(made.path / "bundle" / "model.onnx")).graph
