@@ -10,12 +10,13 @@ import numpy as np
 
 from edgekit.agreement.texts import made_texts
 from edgekit.errors import BadInput, CheckFailed
+from edgekit.models.quiet import quiet
 from edgekit.models.view import view
 from edgekit.progress import Progress, silent
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.tasks import Task
-from edgekit.tasks.reference import Ask, quiet
+from edgekit.tasks.reference import Ask
 
 __all__ = ["TOLERANCE", "check_agreement", "shown", "spread"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from edgekit.models.shards import INDEX, WHOLE, few, tensor_shapes, tensor_types
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 
 __all__ = [
-    "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SENTENCEPIECE", "SHAPES",
-    "TOKENIZER", "TOKENIZER_FILES", "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "input_names", "read_json", "sound_config",
-    "vocabulary_of",
+    "ADAPTED", "ADAPTER", "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SHAPES",
+    "SENTENCEPIECE", "TOKENIZER", "TOKENIZER_FILES", "VOCAB_JSON", "VOCAB_TXT", "check_files", "digest", "digest_files", "input_names",
+    "merging", "read_json", "refuse_links_out", "sound_config", "vocabulary_of",
 ]  # fmt: skip
 
 TOKENIZER = "tokenizer.json"
@@ -40,12 +40,11 @@ MODEL_FILES = ("config.json", SHAPES, *TOKENIZER_FILES, *LEGACY_TOKENS, *GENERAT
 """The files of a checkpoint besides its weights and those of sentence-transformers and of slow tokenizers."""
 ADAPTER = "adapter_config.json"
 """What peft writes beside an adapter's weights, which alone are no model."""
-AUTO_PEFT = {
-    "SEQ_CLS": "AutoPeftModelForSequenceClassification", "TOKEN_CLS": "AutoPeftModelForTokenClassification",
-    "QUESTION_ANS": "AutoPeftModelForQuestionAnswering", "CAUSAL_LM": "AutoPeftModelForCausalLM",
-    "FEATURE_EXTRACTION": "AutoPeftModelForFeatureExtraction",
+ADAPTED = {
+    "SEQ_CLS": "ForSequenceClassification", "TOKEN_CLS": "ForTokenClassification", "QUESTION_ANS": "ForQuestionAnswering",
+    "CAUSAL_LM": "ForCausalLM", "FEATURE_EXTRACTION": "ForFeatureExtraction",
 }  # fmt: skip
-"""What an adapter's configuration calls its task -> peft's class that loads it with its base."""
+"""What an adapter's configuration calls its task -> end of the name of peft's class that loads it with its base."""
 PACKED = (
     ".qweight",
     ".qzeros",
@@ -90,7 +89,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     folder = transformer_folder(folder)
     if (folder / ADAPTER).is_file():
         _refuse_adapter(folder)
-    _refuse_links_out(folder)
+    refuse_links_out(folder)
     config = read_json(folder / "config.json")
     if "auto_map" in config:
         raise BadInput(
@@ -128,7 +127,7 @@ def sound_config(folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: no such file, a link that leaves the folder, or a configuration that no model here can have.
     """
-    _refuse_links_out(folder)
+    refuse_links_out(folder)
     config = read_json(folder / "config.json")
     _refuse_unsound(config, folder)
     return config
@@ -142,12 +141,12 @@ def _refuse_unsound(config: Mapping[str, object], folder: Path) -> None:
         )  # fmt: skip
 
 
-def _refuse_links_out(folder: Path) -> None:
+def refuse_links_out(folder: Path) -> None:
     """Refuse links to what lies elsewhere: a downloaded folder could name any file of this machine. huggingface_hub's cache, whose
     snapshots are links to blobs beside them, is as it should be."""
     home = folder.resolve()
     homes = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
-    names = [*MODEL_FILES, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE]
+    names = [*MODEL_FILES, ADAPTER, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE]
     for path in [
         *(folder / name for name in names),
         *folder.glob("*.safetensors"),
@@ -178,8 +177,16 @@ def _refuse_adapter(folder: Path) -> None:
     raise BadInput(
         f"an adapter{of} ({ADAPTER}{f', {kind}' if isinstance(kind, str) else ''}), which is no model by itself",
         where=str(folder),
-        fix=f"merge it into its base and name the folder that this writes: peft.{AUTO_PEFT.get(str(settings.get('task_type')), 'AutoPeftModel')}"
-        ".from_pretrained(folder).merge_and_unload().save_pretrained(merged), and the tokenizer's files beside it",
+        fix=f"name it as the [model] id of a recipe, which merges LoRA into a base that is here; or {merging(settings)}",
+    )
+
+
+def merging(settings: Mapping[str, object]) -> str:
+    """How an adapter with these settings becomes a checkpoint, by peft."""
+    auto = f"AutoPeftModel{ADAPTED.get(str(settings.get('task_type')), '')}"
+    return (
+        f"merge it into its base and name the folder that this writes: peft.{auto}.from_pretrained(folder).merge_and_unload()"
+        ".save_pretrained(merged), and the tokenizer's files beside it"
     )
 
 
@@ -223,7 +230,6 @@ def digest(folder: Path) -> str:
         BadInput: as `check_files`.
     """
     check_files(folder)
-    total = hashlib.sha256()
     inner = transformer_folder(folder)
     templates = sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja"))
     files = [
@@ -234,6 +240,12 @@ def digest(folder: Path) -> str:
         *templates,
         *([] if vocabulary_of(inner) is None else [inner / name for name in (VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)]),
     ]
+    return digest_files(folder, files)
+
+
+def digest_files(folder: Path, files: Iterable[Path]) -> str:
+    """sha256 over the names and contents of those of `files`, all in `folder`, that are there."""
+    total = hashlib.sha256()
     for path in dict.fromkeys(files):
         if path.is_file():
             name = path.relative_to(folder).as_posix()

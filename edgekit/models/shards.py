@@ -18,7 +18,7 @@ from edgekit.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INDEX", "WHOLE", "Tensors", "few", "open_tensors", "tensor_shapes", "tensor_types", "weight_files"]
+__all__ = ["INDEX", "WHOLE", "Tensors", "few", "file_shapes", "open_tensors", "tensor_shapes", "tensor_types", "weight_files"]
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
@@ -86,6 +86,15 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return open_tensors(folder).shapes
 
 
+def file_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a safetensors file, off its header.
+
+    Raises:
+        BadInput: a header that cannot be read.
+    """
+    return {name: shape for name, (shape, _) in _header(path).items()}
+
+
 def tensor_types(folder: Path) -> dict[str, str]:
     """Number format of each tensor of checkpoint `folder`, as safetensors calls it (F32, BF16, F8_E4M3, …), off the headers of its files.
 
@@ -106,7 +115,7 @@ def open_tensors(folder: Path) -> Tensors:
     if not files:
         raise BadInput(f"no {WHOLE}", where=str(folder))
     shards = [path for path in files if path.name != INDEX]
-    headers = {path: {name: shape for name, (shape, _) in _header(path).items()} for path in shards}
+    headers = {path: file_shapes(path) for path in shards}
     if len(files) > len(shards):
         _agree(_index(folder), headers, folder)
     shapes = {name: shape for header in headers.values() for name, shape in header.items()}

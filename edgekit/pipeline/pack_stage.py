@@ -128,7 +128,7 @@ def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, An
         version=edgekit.__version__,
         target=TargetFacts(target.name, target.arch, target.isa, target.isa_any, target.provider),
         source=Source(
-            Path(recipe.model.id).name if recipe.model.id else "trained by the recipe", recipe.model.revision, plan.original.key
+            plan.source or "trained by the recipe", recipe.model.revision, plan.original.key
         ),
         data={split: facts["sha256"] for split, facts in data["splits"].items()},
         calibration=Calibration(calibration["rows"], calibration["sha256"]),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
+from edgekit.models.adapter import Adapter, facts_of_adapter
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
 from edgekit.tasks import Kind, find_task
 
@@ -63,13 +64,13 @@ def digest_of(location: str) -> str:
     return digest(Path(location))
 
 
-def original_facts(recipe: Recipe, source: str | None) -> ModelFacts:
-    """Facts of the uncompressed model. `source`: its folder or hub id, None where the recipe trains one."""
+def original_facts(recipe: Recipe, source: str | None, adapter: Adapter | None = None) -> ModelFacts:
+    """Facts of the uncompressed model. `source`: its folder or hub id, None where the recipe trains one; an `adapter` with its base."""
     if recipe.model.new is not None:
         return facts_of_new(recipe.model.new, decoder=find_task(recipe.task).kind == "decoder")
     if source is None:
         return ModelFacts()
-    facts = facts_of_checkpoint(source)
+    facts = facts_of_checkpoint(source) if adapter is None else facts_of_adapter(adapter)
     if recipe.model.finetune is None:
         return facts
     modules = None if facts.modules is None else (*facts.modules, *HEADS)

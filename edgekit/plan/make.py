@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, TypedDict
 
 from edgekit.config.recipe import Recipe
@@ -26,6 +25,7 @@ from edgekit.plan.kinds import lowering_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.rows import row_check
+from edgekit.plan.source import source_faults, source_of
 from edgekit.plan.stages import (
     absent_columns,
     agreement_stage,
@@ -33,6 +33,7 @@ from edgekit.plan.stages import (
     audit_stage,
     calibration_stage,
     compress_stage,
+    merge_stage,
     original_stage,
     rows_stage,
 )
@@ -59,8 +60,8 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     """
     name, path, recipe = load_recipe(recipe_name)
     targets = [load_target(target) for target in target_names]
-    source, source_model_digest = _source_model(recipe, path)
-    facts = original_facts(recipe, source)
+    source = source_of(recipe, path)
+    facts = original_facts(recipe, source.model, source.adapter)
     recipe, length_note = own_length(task_of_head(recipe, facts), facts)
     task = find_task(recipe.task)
     sources = sources_of(recipe.data, path.parent, recipe.seed, lines=task.kind == "encoder")
@@ -70,14 +71,19 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     locations = checkpoint_locations(recipe, path)
     checkpoints = checkpoint_facts(locations)
     faults = faults_of(recipe, targets, facts, checkpoints=checkpoints, pairs=pairs, alone=alone, host=host)
+    if source.adapter is not None:
+        faults = source_faults(source.adapter, recipe) + faults
     if faults:
         raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
     digest, own_head = source_digest(sources), task.named and recipe.model.finetune is None and recipe.model.new is None
     known = facts.labels if own_head else None
-    check = row_check(recipe, source)
+    check = row_check(recipe, source.tokenizer)
     notes = look(sources, columns, absent_columns(recipe, columns), task.kinds, known, check)
-    rows = rows_stage(recipe, columns, sources, digest, known, source if own_head and known is None else None, check)
-    original = original_stage(recipe, rows, source, source_model_digest, pairs=pairs)
+    rows = rows_stage(recipe, columns, sources, digest, known, source.model if own_head and known is None else None, check)
+    merged = None if source.adapter is None else merge_stage(recipe, source.adapter, str(source.digest))
+    original = original_stage(
+        recipe, rows, source.model, source.digest, pairs=pairs, merged=merged, vocabulary_alone=facts.vocabulary_alone
+    )
     if alone:
         rows = answers_stage(recipe, rows, original)
     models, along = [original], facts_along(recipe, facts, checkpoints)
@@ -102,8 +108,9 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
             original,
             chain[0].graph,
             lowering.float_graph,
-            source if recipe.model.finetune is None else None,
+            source.model if recipe.model.finetune is None else None,
             pairs=pairs,
+            merged=merged if recipe.model.finetune is None else None,
         )
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
@@ -117,6 +124,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         compressed,
         plans,
         notes=(*([length_note] if length_note else []), *(notes or ())),
+        source=source.title,
     )
 
 
@@ -161,19 +169,3 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
         kernels=target.provider == CPU or target.provider in shared.host.providers,
     )  # fmt: skip
     return TargetPlan(target, target.matches(shared.host), variants, audit, shared.calibration)
-
-
-def _source_model(recipe: Recipe, path: Path) -> tuple[str | None, str | None]:
-    """(folder or hub id, digest) of the source model, (None, None) where the recipe trains one; a folder is relative to the recipe."""
-    if recipe.model.id is None:
-        return None, None
-    folder = (path.parent / recipe.model.id).resolve()
-    if folder.is_dir():
-        from edgekit.models.files import digest
-
-        return str(folder), digest(folder)
-    if recipe.model.id.startswith((".", "/")):
-        raise BadInput(
-            "no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe"
-        )
-    return recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}"

@@ -122,6 +122,8 @@ class Plan:
     targets: Sequence[TargetPlan]
     notes: Sequence[str] = ()
     """What was found out of the rows and how they are read, where they could be read already."""
+    source: str | None = None
+    """What the original is called, of an adapter with its base; None where the recipe trains it."""
     length_note: str | None = None
     """How long inputs may be, where the recipe does not say and the model's files do."""
 

@@ -18,8 +18,9 @@ from edgekit.config.recipe import Finetune, MethodSettings, NewModel, Recipe
 from edgekit.config.target import Target
 from edgekit.data.rows import RowCheck
 from edgekit.data.sources import Sources
+from edgekit.models.adapter import Adapter
 from edgekit.pack.runner import runtime_digest
-from edgekit.plan.facts import digest_of, original_facts
+from edgekit.plan.facts import digest_of
 from edgekit.plan.plan import HostFacts
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
@@ -29,7 +30,7 @@ from edgekit.tasks import find_task
 
 __all__ = [
     "LOWERING_TOOLS", "TORCH", "absent_columns", "agreement_stage", "answers_stage", "audit_stage", "calibration_stage", "compress_stage",
-    "original_stage", "rows_stage",
+    "merge_stage", "original_stage", "rows_stage",
 ]  # fmt: skip
 
 TORCH = ("torch", "transformers")
@@ -46,6 +47,16 @@ class RowsSettings:
     """The task's optional columns that the rows have."""
     known: tuple[str, ...] | None
     """Names of the outputs of the recipe's model, which the rows' labels have to be; None where the rows name them, or it is on the hub."""
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """What merging depends on beside the digests of adapter and base."""
+
+    auto: str
+    """transformers' class of the task, for an adapter that does not say which it was trained on."""
+    base: str
+    """What the base is called."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +153,34 @@ def absent_columns(recipe: Recipe, columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(column for column in find_task(recipe.task).optional if column not in columns)
 
 
-def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str | None, *, pairs: bool = False) -> Stage:
+def merge_stage(recipe: Recipe, adapter: Adapter, digest: str) -> Stage:
+    """The checkpoint that an adapter and its base make. `digest`: of both."""
+    settings = MergeSettings(find_task(recipe.task).auto, adapter.base_name)
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.models.adapter import merge_adapter
+
+        return merge_adapter(adapter, context.out, auto=settings.auto)
+
+    return Stage(
+        "merge", f"merge the adapter into {adapter.base_name}", run, settings=settings, external={"model": digest},
+        tools=(*TORCH, "peft"),
+    )  # fmt: skip
+
+
+def original_stage(
+    recipe: Recipe, rows: Stage, source: str | None, digest: str | None, *, pairs: bool = False, merged: Stage | None = None,
+    vocabulary_alone: bool = False,
+) -> Stage:  # fmt: skip
     """The uncompressed model: imported from a folder or the hub, or trained from nothing.
 
-    `source`: folder or hub id of the model that the recipe names, and its `digest`. `pairs`: rows have a second text.
+    `source`: folder or hub id of the model that the recipe names, and its `digest`; of an adapter what it was `merged` to is read.
+    `pairs`: rows have a second text. `vocabulary_alone`: the folder has no tokenizer.json.
     """
     model = recipe.model
     settings = OriginalSettings(recipe.task, model.max_length, recipe.seed, pairs, model.new, model.finetune)
+    from_merged: dict[str, Stage] = {} if merged is None else {"merged": merged}
+    external = {"model": str(digest)} if merged is None else {}
 
     def train(context: Context) -> JsonObject:
         from edgekit.train.supervised import train_from_scratch
@@ -165,7 +197,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
 
         assert source is not None and model.finetune is not None, "checked with the recipe"
         return finetune(
-            resolve(source, model.revision), context.inputs["rows"], context.out, context.scratch, task=recipe.task,
+            context.inputs.get("merged") or resolve(source, model.revision), context.inputs["rows"], context.out, context.scratch, task=recipe.task,
             settings=model.finetune, max_length=model.max_length, seed=recipe.seed, progress=context.progress,
         )  # fmt: skip
 
@@ -179,7 +211,7 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
 
         assert source is not None, "a recipe names a model or trains one"
         task = find_task(recipe.task)
-        original = load(source, task.auto, revision=model.revision, head=task.head)
+        original = load(context.inputs.get("merged") or source, task.auto, revision=model.revision, head=task.head)
         folder = Path(original.config.name_or_path)
         mark_pairs(original.config, pairs)
         save(original, context.out, tokenizer_files_from=folder)
@@ -198,8 +230,8 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         )  # fmt: skip
     if model.finetune is not None:
         return Stage(
-            "finetune", "train the original's head and encoder", finetune, settings=settings, inputs={"rows": rows},
-            version=2 + find_task(recipe.task).version, external={"model": str(digest)}, tools=(*TORCH, "tokenizers"), spread=True,
+            "finetune", "train the original's head and encoder", finetune, settings=settings, inputs={"rows": rows, **from_merged},
+            version=2 + find_task(recipe.task).version, external=external, tools=(*TORCH, "tokenizers"), spread=True,
         )  # fmt: skip
     return Stage(
         "original",
@@ -207,8 +239,8 @@ def original_stage(recipe: Recipe, rows: Stage, source: str | None, digest: str 
         load,
         version=3 if find_task(recipe.task).kind == "decoder" or find_task(recipe.task).auto == "AutoModel" else 2,
         settings=settings,
-        inputs={"rows": rows} if original_facts(recipe, source).vocabulary_alone else {},  # what its conversion is compared on
-        external={"model": str(digest)},
+        inputs={**({"rows": rows} if vocabulary_alone else {}), **from_merged},  # rows: what its conversion is compared on
+        external=external,
         tools=(*TORCH, "tokenizers"),
     )
 
@@ -276,12 +308,12 @@ def compress_stage(
 
 def agreement_stage(
     recipe: Recipe, rows: Stage, original: Stage, exported: Stage, float_graph: Callable[[Path], dict[str, Path]], source: str | None,
-    *, pairs: bool,
+    *, pairs: bool, merged: Stage | None = None,
 ) -> Stage:  # fmt: skip
     """The float32 bundle's answers beside those of the model's own library.
 
     `float_graph`: files of the exported graph by their names in a bundle. `source`: folder or hub id of the checkpoint as it came, which
-    the library reads; None for one that the recipe trained.
+    the library reads; None for one that the recipe trained. `merged`: what peft made of an adapter and its base, read in its place.
     """
     reference = find_task(recipe.task).reference
     assert reference is not None, "the plan asks for this stage where there is one"
@@ -300,14 +332,15 @@ def agreement_stage(
         bundle.mkdir()
         pack_for_comparison(bundle, recipe, checkpoint, graph, float_graph(graph))
         return check_agreement(
-            load(bundle, threads=own_cores()), checkpoint if source is None else resolve(source, recipe.model.revision),
+            load(bundle, threads=own_cores()),
+            context.inputs.get("merged") or (checkpoint if source is None else resolve(source, recipe.model.revision)),
             find_task(settings.task), read_split(context.inputs["rows"], "test"), longest=settings.max_length, pairs=settings.pairs,
             progress=context.progress,
         )  # fmt: skip
 
     return Stage(
         "agreement", "compare answers with the model's own library", run, settings=settings,
-        inputs={"original": original, "exported": exported, "rows": rows},
+        inputs={"original": original, "exported": exported, "rows": rows, **({} if merged is None else {"merged": merged})},
         tools=(*TORCH, "sentence-transformers", "onnxruntime", "tokenizers"),
     )  # fmt: skip
 

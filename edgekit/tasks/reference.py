@@ -7,9 +7,7 @@ be the same; infinite where answers differ in kind.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,7 +23,6 @@ __all__ = [
     "cross_encoder_scores",
     "label_difference",
     "open_pipeline",
-    "quiet",
     "whole_texts",
     "with_all_labels",
     "without_space",
@@ -45,25 +42,6 @@ def with_all_labels(model: Model, item: JsonValue) -> Any:
     """The answer of a loaded bundle, with the score of every label."""
     (answer,) = model([item], top_k=max(2, len(model.bundle.manifest.labels)))
     return answer
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """transformers' own progress bars and warnings are kept from the terminal; its errors still raise."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    try:
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from edgekit.errors import EdgekitError
 from edgekit.models.checkpoint import load
 from edgekit.models.decoders import describe
 from edgekit.models.files import digest
+from edgekit.models.quiet import quiet
 from edgekit.models.settle import settle
 from edgekit.models.view import ENDINGS, view
 from edgekit.tasks import find_task
-from edgekit.tasks.reference import quiet
 from tests.matrix.made import decoder
 
 READERS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.matrix.cells.adapters import adapters
 from tests.matrix.cells.architectures import architectures
 from tests.matrix.cells.cell import Cell
 from tests.matrix.cells.checkpoints import checkpoints
@@ -12,4 +13,4 @@ from tests.matrix.cells.tokenizers import tokenizers
 
 __all__ = ["CELLS", "Cell"]
 
-CELLS = [*architectures(), *heads(), *sentences(), *tags(), *tokenizers(), *checkpoints()]
+CELLS = [*architectures(), *heads(), *sentences(), *tags(), *tokenizers(), *checkpoints(), *adapters()]

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.matrix.made import CORPUS, decoder, encoder, recipe, write_json, write_rows
 
-__all__ = ["BIO", "LABELS", "TASKS", "Cell", "Make", "edited", "of_language", "of_task", "rows_of"]
+__all__ = ["BIO", "LABELS", "OUTPUTS", "TASKS", "Cell", "Make", "edited", "of_language", "of_task", "rows_of"]
 
 Make = Callable[[Path], Path]
 """(an empty folder) -> the recipe in it."""

@@ -1,0 +1,61 @@
+"""The model that a recipe names: a folder, an adapter's folder with its base, or a hub id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.config.recipe import Recipe
+from edgekit.errors import BadInput
+from edgekit.models.adapter import Adapter, adapter_faults, digest_of_adapter, read_adapter, tokenizer_folder
+from edgekit.tasks import find_task
+
+__all__ = ["Source", "source_faults", "source_of"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the uncompressed model comes from; nothing of it where the recipe trains one."""
+
+    model: str | None = None
+    """Folder or hub id."""
+    digest: str | None = None
+    """Of its files; of an adapter those of its base as well."""
+    adapter: Adapter | None = None
+    title: str | None = None
+    """What it is called."""
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The folder or hub id that its tokenizer is in."""
+        return self.model if self.adapter is None else str(tokenizer_folder(self.adapter))
+
+
+def source_of(recipe: Recipe, path: Path) -> Source:
+    """The source of the model of `recipe`, read from `path`, which a folder is relative to.
+
+    Raises:
+        BadInput: no such folder, files that are no checkpoint, an adapter that cannot be merged into its base.
+    """
+    if recipe.model.id is None:
+        return Source()
+    folder, name = (path.parent / recipe.model.id).resolve(), Path(recipe.model.id).name
+    if folder.is_dir():
+        from edgekit.models.files import digest
+
+        if (adapter := read_adapter(folder, path.parent)) is not None:
+            return Source(str(folder), digest_of_adapter(adapter), adapter, f"{name}, merged into {adapter.base_name}")
+        return Source(str(folder), digest(folder), title=name)
+    if recipe.model.id.startswith((".", "/")):
+        raise BadInput(
+            "no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe"
+        )
+    return Source(recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}", title=name)
+
+
+def source_faults(adapter: Adapter, recipe: Recipe) -> list[str]:
+    """What an adapter and its base do not have in common, or not with the task of `recipe`."""
+    task = find_task(recipe.task)
+    return [
+        f"model: {fault}" for fault in adapter_faults(adapter, task.auto, task.name, new_head=recipe.model.finetune is not None)
+    ]
