@@ -116,6 +116,9 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_048_576,
     max_batch: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 64,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait for the model.")] = 64,
+    max_run: Annotated[
+        float, typer.Option(help="Seconds of a run of the model; after more it hangs, and the server ends.")
+    ] = 600.0,
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
@@ -137,7 +140,7 @@ def serve(
         raise NotPossibleHere(
             f"{fault.name} is not installed", fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve"
         ) from None
-    limits = Limits(body=max_body, batch=max_batch, queue=max_queue)
+    limits = Limits(body=max_body, batch=max_batch, queue=max_queue, step_seconds=max_run)
     cut = serve_bundle(
         bundle, transport, host=host, port=port, limits=limits, prefix_cache=not no_prefix_cache, any_dimensions=any_dimensions
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
 
-__all__ = ["at_exit_here", "renew_in_children"]
+__all__ = ["at_exit_here", "leave", "renew_in_children"]
 
 
 class Renewed(Protocol):
@@ -19,6 +21,8 @@ class Renewed(Protocol):
 
 
 _renewed: weakref.WeakSet[Any] = weakref.WeakSet()
+_at_end: list[weakref.finalize[..., Any]] = []
+"""What `at_exit_here` was asked for, while it is still to be done."""
 
 
 def renew_in_children(held: Renewed) -> None:
@@ -28,7 +32,18 @@ def renew_in_children(held: Renewed) -> None:
 
 def at_exit_here(held: object, done: Callable[..., object], *arguments: object) -> None:
     """Call `done` with `arguments` when `held` goes or this process ends, and never in a child that was forked from it."""
-    weakref.finalize(held, _in_process, os.getpid(), done, *arguments)
+    _at_end[:] = [one for one in _at_end if one.alive]
+    _at_end.append(weakref.finalize(held, _in_process, os.getpid(), done, *arguments))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, after what is to be done at its end: for one whose native code never returns, and would be waited for."""
+    for one in _at_end:
+        one()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def _in_process(process: int, done: Callable[..., object], *arguments: object) -> None:

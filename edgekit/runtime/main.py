@@ -60,6 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--max-batch", type=int, default=64, help="texts in a request")
             command.add_argument("--max-queue", type=int, default=64, help="requests that wait")
             command.add_argument(
+                "--max-run",
+                type=float,
+                default=600.0,
+                help="seconds of a run of the model; after more it hangs, and the server ends",
+            )
+            command.add_argument(
                 "--no-prefix-cache",
                 dest="prefix_cache",
                 action="store_false",
@@ -115,7 +121,7 @@ def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.serve.limits import Limits
     from edgekit.runtime.serve.transport import serve
 
-    limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue)
+    limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, step_seconds=asked.max_run)
     cut = serve_bundle(
         asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
         any_dimensions=asked.any_dimensions,

@@ -26,7 +26,7 @@ from edgekit.runtime.serve.openapi import openapi
 from edgekit.runtime.serve.rerank import parse_rerank, rerank_document
 from edgekit.runtime.serve.stream import LEFT, Stream
 from edgekit.runtime.serve.tasks import ItemAnswer, outputs_of, steps
-from edgekit.runtime.serve.worker import Steps, Worker
+from edgekit.runtime.serve.worker import Steps, Worker, out_of_order
 
 __all__ = ["App"]
 
@@ -50,7 +50,7 @@ class App:
         self.local = local
         self.names = frozenset(names)
         self.metrics = Metrics()
-        self.worker = Worker(limits.queue)
+        self.worker = Worker(limits.queue, limits.step_seconds)
         self.draining = False
         self._model: Model | None = None
 
@@ -68,8 +68,10 @@ class App:
         """The model.
 
         Raises:
-            Refusal: 503 before it is ready, and while the server shuts down.
+            Refusal: 503 before it is ready, while the server shuts down, and when the model answers no more.
         """
+        if (fault := self.worker.broken) is not None:
+            raise out_of_order(fault)
         if self.draining:
             raise Refusal(
                 503, "the server is shutting down", fix="send it to another server", headers={"retry-after": "5"}, close=True
@@ -171,7 +173,7 @@ class App:
         labels = {"version": __version__}
         if self._model is not None:
             labels |= {"name": self._model.bundle.manifest.name, "task": self._model.bundle.manifest.task}
-        ready = self._model is not None and not self.draining
+        ready = self._model is not None and not self.draining and self.worker.broken is None
         page = self.metrics.text(model=labels, ready=ready, waiting=self.worker.waiting, capacity=self.worker.capacity)
         return Response(200, page.encode(), KIND)
 

@@ -9,14 +9,18 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from edgekit.runtime.bundle.verify import verify
-from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.runtime.forks import leave
 from edgekit.runtime.generate.chat import JINJA, lacking
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.serve.app import App
+from edgekit.runtime.serve.authority import canonical
+from edgekit.runtime.serve.last_resort import last_resort
 from edgekit.runtime.serve.limits import Limits
 
 __all__ = ["Running", "Transport", "listen", "serve_bundle", "unanswered", "verified"]
@@ -25,6 +29,8 @@ Transport = Callable[[App, socket.socket, asyncio.Event], Awaitable[int]]
 """Serves an app on a listening socket until told to stop; returns how many requests it aborted."""
 POLL = 0.1
 """Seconds between two checks for a signal."""
+GRACE = 1.0
+"""Seconds after those for shutting down, for the process to end by itself before it is killed."""
 BACKLOG = 1024
 """Connections that the system keeps while the server is busy."""
 
@@ -46,14 +52,28 @@ def serve_bundle(
     app = App(
         limits,
         local=_loopback(listener),
-        names={host.lower().removesuffix("."), listener.getsockname()[0]},
+        names={canonical(host), canonical(listener.getsockname()[0])},
         any_dimensions=any_dimensions,
     )
     signals: list[int] = []
     """Signals received. The handlers do no more than append: they interrupt the main thread anywhere."""
     before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with last_resort(limits.drain_seconds + GRACE):
+            return _serve(app, listener, transport, path, signals, say, prefix_cache=prefix_cache)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _serve(
+    app: App, listener: socket.socket, transport: Transport, path: Path, signals: list[int], say: Callable[[str], None], *,
+    prefix_cache: bool,
+) -> int:  # fmt: skip
+    """Serve until there are `signals`, or the model answers no more."""
     running, loading = Running(app, listener, transport), _Loading(path, prefix_cache)
     running.start()
+    fault: str | None = None
     try:
         say(f"{_url(listener)} is open; checking {path}")
         if not app.local:
@@ -66,17 +86,25 @@ def serve_bundle(
             if (missing := unanswered(model)) is not None:
                 say(missing)
             say(f"ready: {model.bundle.manifest.name}, {golden} golden inputs replayed; Ctrl-C ends")
-        while not (signals or running.over.wait(POLL)):
-            pass
-        say("shutting down: finishing requests in progress; a second signal ends it at once")
+        while not (signals or fault or running.over.wait(POLL)):
+            fault = app.worker.broken
+        if fault is None:
+            say("shutting down: finishing requests in progress; a second signal ends it at once")
+        else:
+            say(f"out of order, so it ends: {fault}")
+            app.worker.give_up()
     finally:
+        until = time.monotonic() + app.limits.drain_seconds
         cut = running.end(hurry=lambda: len(signals) > 1)
-        while not (len(signals) > 1 or loading.over.wait(POLL)):
+        while not (len(signals) > 1 or time.monotonic() > until or loading.over.wait(POLL)):
             pass  # ONNX Runtime must not be at work when the process ends
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    if cut:
-        say(f"{cut} requests were aborted")
+        if cut:
+            say(f"{cut} requests were aborted")
+        if not (running.idle and loading.over.is_set()):
+            say("the model is still at work, and is not waited for")
+            leave(1)
+    if fault is not None:
+        raise CheckFailed(fault, where=str(path), fix="start it again; if it was one request's fault, report it")
     return cut
 
 
@@ -104,6 +132,8 @@ def listen(host: str, port: int) -> socket.socket:
         BadInput: no address of this machine.
         NotPossibleHere: the port is taken, or not for this user.
     """
+    if not 0 <= port <= 65535:
+        raise BadInput(f"no port {port}", where="--port", fix="give one from 1 to 65535, or 0 for any that is free")
     listener: socket.socket | None = None
     try:
         # proto: asyncio switches Nagle's algorithm off only where it is named, and with it an answer in two writes takes 40 ms.
@@ -122,6 +152,9 @@ def listen(host: str, port: int) -> socket.socket:
         if listener is not None:
             listener.close()
         where = f"{host}:{port}"
+        if fault.errno in (errno.EACCES, errno.EPERM):
+            fix = "give another --port: those below 1024 are the administrator's"
+            raise NotPossibleHere("this user may not listen there", where=where, fix=fix) from None
         if fault.errno == errno.EADDRINUSE:
             raise NotPossibleHere("the port is taken", where=where, fix="give another --port, or 0 for any") from None
         raise NotPossibleHere(f"cannot listen: {fault.strerror}", where=where, fix="give another --host or --port") from None
@@ -136,6 +169,8 @@ class Running:
         """The transport's, from `start` on."""
         self.over = threading.Event()
         """Set when the transport has ended, by itself or because it was told."""
+        self.idle = False
+        """Whether the model has nothing to do any more, after the end."""
         self._thread = threading.Thread(target=self._run, args=(listener, transport), name="http", daemon=True)
         self._started = threading.Event()
         self._stop: asyncio.Event | None = None
@@ -154,13 +189,14 @@ class Running:
             BaseException: the transport's own error.
         """
         self.app.draining = True
+        until = time.monotonic() + self.app.limits.drain_seconds
         if self.loop is not None and self._stop is not None and not self.over.is_set():
             self.loop.call_soon_threadsafe(self._stop.set)
             while not self.over.wait(POLL):
-                if hurry():
+                if hurry() or time.monotonic() > until:
                     self._cut = self.app.metrics.in_flight
                     break
-        self.app.worker.close(min(2.0, self.app.limits.drain_seconds))
+        self.idle = self.app.worker.close(min(2.0, max(POLL, until - time.monotonic())))
         if self._fault is not None:
             raise self._fault
         return self._cut

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.serve.authority import is_local, parse_authority, same_origin
 from edgekit.runtime.serve.inference import HEADER
 from edgekit.runtime.serve.message import Refusal, Request, Response, json_response
 
@@ -29,11 +28,12 @@ def check_request(request: Request, methods: Collection[str], *, local: bool, na
         what, fix = f"{request.method[:20]!r} is not what this address takes", f"use {' or '.join(methods)}"
         raise Refusal(405, what, where=request.path[:100], fix=fix, headers={"allow": ", ".join(methods)})
     host = request.headers.get("host", "")
-    # HTTP/1.0 needs no Host, and browsers always send one
-    if local and "host" in request.headers and not _is_local(_name(host), names):
-        raise Refusal(403, f"a server on loopback does not answer to {host[:60]!r}", where="Host", fix="ask localhost")
+    if local and "host" in request.headers:  # HTTP/1.0 needs no Host, and browsers always send one
+        asked = parse_authority(host)
+        if asked is None or not is_local(asked.name, names):
+            raise Refusal(403, f"a server on loopback does not answer to {host[:60]!r}", where="Host", fix="ask localhost")
     origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
+    if origin is not None and not same_origin(origin, host):
         raise Refusal(403, "web pages of other sites are not answered", where="Origin", fix="put a proxy before the server")
     if request.method == "POST":
         _check_body(request)
@@ -73,24 +73,3 @@ def _check_body(request: Request) -> None:
     # Triton's Python client sends no type at all. Web pages were refused before, by their Origin.
     if kind not in ("", "application/json") and not (HEADER in request.headers and kind == "application/octet-stream"):
         raise Refusal(415, f"{kind[:60]!r} is not read", where="Content-Type", fix="send application/json")
-
-
-def _is_local(name: str | None, names: Collection[str]) -> bool:
-    """Whether `name` is one of `names` or means this machine alone: localhost and names below it, and loopback addresses."""
-    if not name:
-        return False
-    name = name.removesuffix(".")
-    if name in names or name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _name(host: str) -> str | None:
-    """The host name without the port; None where it cannot be parsed."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

@@ -20,7 +20,7 @@ class Limits:
     queue: int = 64
     """Requests that wait for the model beside the one it works on; more: 503."""
     connections: int = 256
-    """Open at once; more: 503."""
+    """Open at once, or as many as the process may have descriptors for; more: 503."""
     head: int = 16_384
     """Bytes of a request line and its headers; more: 431."""
     head_seconds: float = 10.0
@@ -33,8 +33,10 @@ class Limits:
     """For a client to take what was sent to it."""
     linger_seconds: float = 2.0
     """A refused body is read for so long still, because a client that is sending does not read the response."""
+    step_seconds: float = 600.0
+    """For one run of the model, or for reading one prompt; after more it is taken to hang, and the server ends."""
     drain_seconds: float = 30.0
-    """For requests in progress when the server is told to shut down."""
+    """From when the server is told to shut down to its end; nine tenths of them are for requests in progress."""
 
     def __post_init__(self) -> None:
         """Check that everything is positive.

@@ -108,7 +108,7 @@ async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, 
     Raises:
         Refusal: 413 where it is larger than the limit, 408 where it comes too slowly.
     """
-    parts: list[bytes] = []
+    body = bytearray()
     size = 0
     too_large = declared is not None and declared > limits.body
     try:
@@ -121,9 +121,9 @@ async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, 
                 if size > LINGER * limits.body:
                     break
                 if too_large:
-                    parts.clear()
+                    body.clear()
                 else:
-                    parts.append(part)
+                    body += part
     except TimeoutError:
         if not too_large:
             raise Refusal(
@@ -135,7 +135,7 @@ async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, 
             413, f"{size_text} is larger than {limits.body:,} bytes", where="body", close=True,
             fix="send fewer or shorter texts, or start the server with a larger --max-body",
         )  # fmt: skip
-    return b"".join(parts)
+    return bytes(body)
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

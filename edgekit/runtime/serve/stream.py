@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
@@ -49,21 +48,9 @@ class Stream:
             self._end(status)
             return part
 
-    async def part(self, gone: asyncio.Future[None]) -> bytes:
-        """The next part; empty at the end.
-
-        Raises:
-            ConnectionError: the client is `gone` before there is one.
-        """
-        part = asyncio.ensure_future(anext(self, b""))
-        try:
-            await asyncio.wait((part, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not part.done():
-                raise ConnectionResetError("the client left")
-            return part.result()
-        finally:
-            part.cancel()
-            await asyncio.gather(part, return_exceptions=True)
+    async def part(self) -> bytes:
+        """The next part; empty at the end."""
+        return await anext(self, b"")
 
     async def aclose(self) -> None:
         """Cancel the work where it is not done."""

@@ -6,16 +6,21 @@ import asyncio
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from edgekit.runtime.serve.authority import parse_authority
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, Response
 
-__all__ = ["Head", "Wire", "encode", "encode_head", "split_target"]
+__all__ = ["END", "Head", "Wire", "encode", "encode_head", "parse_head"]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+TARGET = re.compile(r"[!-~]+")
+VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")
+VALUE = re.compile(r"[\t -~\x80-\xff]*")
 SIZE = re.compile(r"[0-9a-fA-F]{1,8}")
 CHUNK = 65_536
+END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,61 @@ def encode(response: Response, *, close: bool) -> bytes:
 
 
 class Wire:
-    """The byte stream of a connection, with a buffer of unread bytes."""
+    """The bytes of a connection: what has arrived and is not read yet, and what is sent.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits) -> None:
-        self.reader = reader
-        self.writer = writer
+    It is fed by the connection's protocol, and read by one task.
+    """
+
+    def __init__(self, transport: asyncio.Transport, limits: Limits) -> None:
+        self.transport = transport
         self.limits = limits
+        self.ended = False
+        """Whether the client sends no more."""
         self._held = bytearray()
         self._left: int | None = 0
         """Bytes of the body that have not been read; None: chunks follow."""
+        self._in_chunk = 0
+        """Bytes of the current chunk that have not been read."""
+        self._more: asyncio.Future[None] | None = None
+        """Who waits for bytes, or for their end."""
+        self._room: asyncio.Future[None] | None = None
+        """Who waits until the client has taken what was sent; None: it takes everything at once."""
+        self._paused = False
+
+    def feed(self, data: bytes) -> None:
+        """`data` has arrived; what is far more than a head is left to the system until it is read."""
+        self._held += data
+        if len(self._held) > self.limits.head + CHUNK and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+        _wake(self._more)
+
+    def feed_end(self) -> None:
+        """The client sends no more, or has left."""
+        self.ended = True
+        _wake(self._more)
+
+    def pause(self) -> None:
+        """The client does not take what is sent."""
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume(self) -> None:
+        """It takes it again."""
+        _wake(self._room)
+        self._room = None
+
+    async def send(self, data: bytes) -> None:
+        """Send `data`.
+
+        Raises:
+            ConnectionError, TimeoutError: the client has left, or does not take it.
+        """
+        if self.transport.is_closing():
+            raise ConnectionResetError("the client left")
+        self.transport.write(data)
+        if self._room is not None:
+            async with asyncio.timeout(self.limits.write_seconds):
+                await self._room
 
     async def head(self, *, first: bool) -> Head | None:
         """The next request's head; None where the client has closed the connection, or was silent for too long.
@@ -74,34 +125,30 @@ class Wire:
         """
         try:
             async with asyncio.timeout(self.limits.head_seconds if first else self.limits.idle_seconds):
-                while not self._held.lstrip(b"\r\n"):
+                while not self._held.strip(b"\r\n"):
+                    self._held.clear()
                     if not await self._fill():
                         return None
         except TimeoutError:
             return None
-        try:
-            async with asyncio.timeout(self.limits.head_seconds):
-                while (end := self._held.find(b"\r\n\r\n")) < 0:
-                    if len(self._held) > self.limits.head:
-                        break
-                    if not await self._fill():
-                        return None
-        except TimeoutError:
-            what = f"the request's head did not come within {self.limits.head_seconds:g} s"
-            raise Refusal(408, what, fix="send it faster", close=True) from None
-        if not 0 <= end <= self.limits.head:
-            what = f"a head of more than {self.limits.head:,} bytes"
-            raise Refusal(431, what, where="headers", fix="send fewer or shorter headers", close=True)
-        lines = bytes(self._held[:end]).lstrip(b"\r\n").decode("latin-1").split("\r\n")
-        del self._held[: end + 4]
-        head = _parse(lines)
+        if (end := self._held.find(END)) < 0:
+            try:
+                async with asyncio.timeout(self.limits.head_seconds):
+                    while (end := self._held.find(END)) < 0 and len(self._held) <= self.limits.head:
+                        if not await self._fill():
+                            return None
+            except TimeoutError:
+                what = f"the request's head did not come within {self.limits.head_seconds:g} s"
+                raise Refusal(408, what, fix="send it faster", close=True) from None
+        head = parse_head(self._held, self.limits)
+        del self._held[: end + len(END)]
         self._left = head.length
         if head.headers.get("expect", "").lower() == "100-continue" and head.length != 0:
-            self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return head
 
     async def read(self) -> bytes:
-        """The next part of the body; empty at its end.
+        """The next part of the body, as it arrives; empty at its end.
 
         Raises:
             Refusal: 400 for chunks that are none.
@@ -115,59 +162,96 @@ class Wire:
         self._left -= len(part)
         return part
 
-    async def gone(self) -> None:
-        """Returns when the client has left; keeps what it sends meanwhile, up to a limit."""
-        while len(self._held) <= self.limits.head:
-            if not await self._fill():
-                return
-        await asyncio.Event().wait()
+    def discard(self) -> None:
+        """Forget what has arrived: it is not read any more."""
+        self._held.clear()
+        self._read_on()
+
+    async def wait_end(self) -> None:
+        """Discard whatever the client sends, until it ends."""
+        self.discard()
+        while await self._fill():
+            self.discard()
 
     async def _chunk(self) -> bytes:
-        line = await self._line()
-        size = line.partition(b";")[0].strip().decode("latin-1")
-        if not SIZE.fullmatch(size):
-            raise Refusal(400, "a chunk without a size", where="body", close=True)
-        count = int(size, 16)
-        if count == 0:
-            for _ in range(64):  # trailers, which are ignored
-                if not await self._line():
-                    self._left = 0
-                    return b""
-            raise Refusal(400, "more than 64 trailers", where="body", close=True)
-        if count > 16 * self.limits.body:
-            raise Refusal(413, f"a chunk of {count:,} bytes", where="body", fix="send less", close=True)
-        while len(self._held) < count + 2:
-            await self._more()
-        if self._held[count : count + 2] != b"\r\n":
+        if not self._in_chunk:
+            size = (await self._line()).partition(b";")[0].rstrip(b" \t").decode("latin-1")
+            if not SIZE.fullmatch(size):
+                raise Refusal(400, "a chunk without a size", where="body", close=True)
+            self._in_chunk = int(size, 16)
+            if not self._in_chunk:
+                for _ in range(64):  # trailers, which are ignored
+                    if not await self._line():
+                        self._left = 0
+                        return b""
+                raise Refusal(400, "more than 64 trailers", where="body", close=True)
+        part = await self._some(min(self._in_chunk, CHUNK))
+        self._in_chunk -= len(part)
+        if not self._in_chunk and await self._line(0):
             raise Refusal(400, "a chunk that is longer than its size", where="body", close=True)
-        part = bytes(self._held[:count])
-        del self._held[: count + 2]
         return part
 
-    async def _line(self) -> bytes:
+    async def _line(self, longest: int = 4096) -> bytes:
         while (end := self._held.find(b"\r\n")) < 0:
-            if len(self._held) > 4096:
-                raise Refusal(400, "a line of more than 4,096 bytes between chunks", where="body", close=True)
-            await self._more()
+            if len(self._held) > longest + 1:
+                break
+            await self._some_more()
+        if not 0 <= end <= longest:
+            what = (
+                f"a line of more than {longest:,} bytes between chunks" if longest else "a chunk that is longer than its size"
+            )
+            raise Refusal(400, what, where="body", close=True)
         line = bytes(self._held[:end])
         del self._held[: end + 2]
         return line
 
     async def _some(self, most: int) -> bytes:
         if not self._held:
-            await self._more()
+            await self._some_more()
         part = bytes(self._held[:most])
         del self._held[:most]
         return part
 
-    async def _more(self) -> None:
+    async def _some_more(self) -> None:
         if not await self._fill():
             raise ConnectionResetError("the client left within a body")
 
     async def _fill(self) -> bool:
-        data = await self.reader.read(CHUNK)
-        self._held += data
-        return bool(data)
+        """Wait for bytes that were not there; False where no more will come."""
+        if self.ended:
+            return False
+        self._read_on()
+        before = len(self._held)
+        while len(self._held) == before and not self.ended:
+            self._more = asyncio.get_running_loop().create_future()
+            try:
+                await self._more
+            finally:
+                self._more = None
+        return len(self._held) > before
+
+    def _read_on(self) -> None:
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+
+def parse_head(data: bytes | bytearray, limits: Limits) -> Head:
+    """The request head that `data` begins with, after empty lines.
+
+    Raises:
+        Refusal: 400, 431, 501 or 505.
+    """
+    end = data.find(END)
+    if not 0 <= end <= limits.head:
+        what = f"a head of more than {limits.head:,} bytes"
+        raise Refusal(431, what, where="headers", fix="send fewer or shorter headers", close=True)
+    return _parse(bytes(data[:end]).lstrip(b"\r\n").decode("latin-1").split("\r\n"))
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 def _parse(lines: list[str]) -> Head:
@@ -177,7 +261,7 @@ def _parse(lines: list[str]) -> Head:
         Refusal: 400, 501 or 505.
     """
     parts = lines[0].split(" ")
-    if len(parts) != 3 or not TOKEN.fullmatch(parts[0]) or not re.fullmatch(r"HTTP/\d\.\d", parts[2]):
+    if len(parts) != 3 or not TOKEN.fullmatch(parts[0]) or not TARGET.fullmatch(parts[1]) or not VERSION.fullmatch(parts[2]):
         raise Refusal(400, "not an HTTP request", where="request line", close=True)
     if parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise Refusal(505, f"{parts[2]} is not supported", where="request line", fix="use HTTP/1.1", close=True)
@@ -185,23 +269,25 @@ def _parse(lines: list[str]) -> Head:
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         value = value.strip(" \t")
-        if not colon or not TOKEN.fullmatch(name) or any(ord(letter) < 32 and letter != "\t" for letter in value):
+        if not colon or not TOKEN.fullmatch(name) or not VALUE.fullmatch(value):
             raise Refusal(400, f"not a header: {line[:60]!r}", where="headers", close=True)
         name = name.lower()
         if name in headers and name in ("content-length", "transfer-encoding", "host", "content-type"):
             raise Refusal(400, f"duplicate header {name}", where="headers", close=True)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if parts[2] == "HTTP/1.1" and "host" not in headers:
-        raise Refusal(400, "no Host", where="headers", close=True)
-    wants = headers.get("connection", "").lower()
     new = parts[2] == "HTTP/1.1"
-    path, host = split_target(parts[1])
+    if new and "host" not in headers:
+        raise Refusal(400, "no Host", where="headers", close=True)
+    path, host = _split_target(parts[1])
     if host is not None:
         headers["host"] = host
-    return Head(parts[0], path, headers, _length(headers), close="close" in wants or not new, chunks=new)
+    if headers.get("host") and parse_authority(headers["host"]) is None:  # RFC 9112, 3.2
+        raise Refusal(400, f"not a host: {headers['host'][:60]!r}", where="Host", close=True)
+    wants = headers.get("connection", "").lower()
+    return Head(parts[0], path, headers, _length(headers, new=new), close="close" in wants or not new, chunks=new)
 
 
-def split_target(target: str) -> tuple[str, str | None]:
+def _split_target(target: str) -> tuple[str, str | None]:
     """(path, percent-decoded and without the query; host of the absolute form, which overrules the header) of a request target.
 
     Source: RFC 9112, 3.2.2.
@@ -209,20 +295,21 @@ def split_target(target: str) -> tuple[str, str | None]:
     Raises:
         Refusal: 400.
     """
-    if not re.match("https?://", target, re.IGNORECASE):
+    if target.startswith("/"):
         return unquote(target.partition("?")[0], errors="replace"), None
-    try:
-        parts = urlsplit(target)
-    except ValueError:
-        raise Refusal(400, f"not a request target: {target[:60]!r}", where="request line", close=True) from None
-    return unquote(parts.path or "/", errors="replace"), parts.netloc
+    absolute = re.fullmatch(r"(?i:https?)://([^/?#]*)([^?#]*)(?:\?[^#]*)?", target)
+    if absolute is None:
+        raise Refusal(400, f"not a request target: {target[:60]!r}", where="request line", close=True)
+    return unquote(absolute[2] or "/", errors="replace"), absolute[1]
 
 
-def _length(headers: dict[str, str]) -> int | None:
+def _length(headers: dict[str, str], *, new: bool) -> int | None:
     given, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if coding is not None:
         if given is not None:
             raise Refusal(400, "both Content-Length and Transfer-Encoding", where="headers", close=True)
+        if not new:
+            raise Refusal(400, "HTTP/1.0 knows no Transfer-Encoding", where="headers", close=True)
         if coding.lower() != "chunked":
             raise Refusal(501, f"transfer coding {coding[:40]!r}", where="Transfer-Encoding", fix="use chunked", close=True)
         return None

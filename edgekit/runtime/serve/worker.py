@@ -15,10 +15,13 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.serve.message import Refusal
 
-__all__ = ["Job", "Steps", "Worker"]
+__all__ = ["Job", "Steps", "Worker", "out_of_order"]
 
+LONGEST_FAULT = 200
+"""Characters of another library's message."""
 T = TypeVar("T")
 Steps: TypeAlias = Generator[T | None, None, None]
 """Work in steps, each of which yields a result, or None. Between steps the worker checks whether the job was cancelled."""
@@ -70,16 +73,22 @@ class Job(Generic[T]):
 
 
 class Worker:
-    """A thread that does jobs in the order of their arrival."""
+    """A thread that does jobs in the order of their arrival, and survives whatever they raise."""
 
-    def __init__(self, capacity: int) -> None:
-        """`capacity`: most jobs in the queue."""
+    def __init__(self, capacity: int, step_seconds: float = math.inf) -> None:
+        """`capacity`: most jobs in the queue. `step_seconds`: a step that takes longer does not end."""
         self.capacity = capacity
+        self.step_seconds = step_seconds
         self._waiting: deque[Job[Any]] = deque()
         self._change = threading.Condition()
         self._over = False
         self._mean = 0.0
         """Seconds of a job, exponentially smoothed."""
+        self._current: Job[Any] | None = None
+        self._step_began: float | None = None
+        """When the step began that is being done."""
+        self._fault: str | None = None
+        """Why the thread has ended, though nobody closed it."""
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -88,14 +97,26 @@ class Worker:
         """Jobs in the queue."""
         return len(self._waiting)
 
+    @property
+    def broken(self) -> str | None:
+        """Why no further job will be done; None while all is well."""
+        if self._fault is not None or (not self._over and not self._thread.is_alive()):
+            return self._fault or "the model's thread has ended"
+        began = self._step_began
+        if began is not None and time.monotonic() - began > self.step_seconds:
+            return f"a run of the model has not ended within {self.step_seconds:g} s"
+        return None
+
     def submit(self, steps: Steps[T]) -> Job[T]:
         """Put work in the queue; called in an event loop.
 
         Raises:
-            Refusal: 503 where the queue is full, with the seconds after which there may be room.
+            Refusal: 503 where the queue is full, with the seconds after which there may be room, or where the worker is `broken`.
         """
         job = Job(self, steps)
         with self._change:
+            if (fault := self.broken) is not None:
+                raise out_of_order(fault)
             if len(self._waiting) >= self.capacity:
                 wait = min(60, max(1, math.ceil(self._mean * self.capacity / 2)))
                 raise Refusal(
@@ -122,25 +143,57 @@ class Worker:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def give_up(self) -> None:
+        """Answer all jobs with why the worker is `broken`: 503."""
+        refusal = out_of_order(self.broken or "the model's thread has ended")
+        with self._change:
+            jobs = [*([self._current] if self._current is not None else []), *self._waiting]
+            self._waiting.clear()
+        for job in jobs:
+            job.fail(refusal)
+
     def _run(self) -> None:
-        while True:
-            with self._change:
-                while not self._waiting:
-                    if self._over:
-                        return
-                    self._change.wait()
-                job = self._waiting.popleft()
-            started = time.monotonic()
-            self._work(job)
-            self._mean += 0.1 * (time.monotonic() - started - self._mean)
+        try:
+            while (job := self._next()) is not None:
+                started = time.monotonic()
+                self._work(job)
+                self._current = None
+                self._mean += 0.1 * (time.monotonic() - started - self._mean)
+        except BaseException as fault:  # not a job's: what it raises is caught where it is done
+            self._fault = f"the model's thread has ended: {type(fault).__name__} {str(fault)[:LONGEST_FAULT]}".rstrip()
+            self.give_up()
+
+    def _next(self) -> Job[Any] | None:
+        """The next job, as soon as there is one; None at the end."""
+        with self._change:
+            while not self._waiting:
+                if self._over:
+                    return None
+                self._change.wait()
+            self._current = self._waiting.popleft()
+            return self._current
 
     def _work(self, job: Job[T]) -> None:
         try:
             with closing(job.steps):  # closing a generation keeps its cache for a later prompt with the same beginning
                 while not (job.cancelled or self._over):
+                    self._step_began = time.monotonic()
                     if (result := next(job.steps)) is not None:
                         job.give(result)
         except StopIteration:
             job.fail(StopAsyncIteration())
         except Exception as fault:  # it fails this request, whatever it is; the next one is answered
             job.fail(fault)
+        except BaseException as fault:  # a panic of the tokenizers library is no Exception; in this thread nothing else may be
+            job.fail(
+                CheckFailed(f"the model's code failed on this input: {type(fault).__name__}: {str(fault)[:LONGEST_FAULT]}")
+            )
+        finally:
+            self._step_began = None
+
+
+def out_of_order(fault: str) -> Refusal:
+    """The refusal of a request that can no longer be answered, because of `fault`."""
+    return Refusal(
+        503, f"out of order: {fault}", fix="send it to another server; this one ends", headers={"retry-after": "5"}, close=True
+    )

@@ -414,12 +414,19 @@ def test_embeddings_that_cannot_be_made(embedding: Server, change: dict[str, Any
     assert words in found["error"]["message"]
 
 
-def test_a_half_closed_connection_ends(classifying: Server) -> None:
-    with classifying.busy(), socket.create_connection(("127.0.0.1", classifying.port), timeout=PATIENCE_SECONDS) as client:
-        client.sendall(post(INFER, json.dumps({"inputs": [TEXT]}).encode()))
-        wait_for(lambda: classifying.app.worker.waiting == 1)
-        client.shutdown(socket.SHUT_WR)
-        assert received(client) == b""
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_a_half_closed_client_gets_its_answer(classifying: Server, version: bytes) -> None:
+    request = post(INFER, json.dumps({"inputs": [TEXT]}).encode()).replace(b"HTTP/1.1", version)
+    for more in (b"Connection: close\r\n", b""):
+        with socket.create_connection(("127.0.0.1", classifying.port), timeout=PATIENCE_SECONDS) as client:
+            with classifying.busy():
+                client.sendall(request.replace(b"Connection: close\r\n", more))
+                wait_for(lambda: classifying.app.worker.waiting == 1)
+                client.shutdown(socket.SHUT_WR)
+                if version == b"HTTP/1.1":  # it is asked for a sign of life, by an answer that clients pass over
+                    assert client.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            found = received(client).replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+        assert answer(found)[0] == 200
 
 
 def test_an_old_client(writing: Server) -> None:
