@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from edgekit.pack.bundle import write_manifest
 from edgekit.runtime.bundle.manifest import (
     Calibration,
@@ -15,6 +17,7 @@ from edgekit.runtime.bundle.manifest import (
     Manifest,
     Source,
     TargetFacts,
+    TensorFacts,
     TokenizerFacts,
     Variant,
     Versions,
@@ -49,6 +52,21 @@ def tiny_manifest(
         "quality": QUALITY, "golden": Golden("golden.json", golden, tolerance), "licence": "apache-2.0", "tools": {},
     }  # fmt: skip
     return Manifest(**fields | more)
+
+
+def signature(graph: Path) -> dict[str, tuple[TensorFacts, ...]]:
+    """`inputs` and `outputs` of a manifest, as the ONNX file `graph` has them."""
+    names = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
+
+    def facts(given: Any) -> tuple[TensorFacts, ...]:
+        kinds = [(one.name, one.type.tensor_type) for one in given]
+        return tuple(
+            TensorFacts(name, names[kind.elem_type], tuple(axis.dim_param or axis.dim_value for axis in kind.shape.dim))
+            for name, kind in kinds
+        )
+
+    found = onnx.load_model(graph, load_external_data=False).graph
+    return {"inputs": facts(found.input), "outputs": facts(found.output)}
 
 
 def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], object] = lambda document: None) -> None:

@@ -23,7 +23,7 @@ from edgekit.runtime.model import load as load_bundle
 from edgekit.runtime.processors import Asked
 from edgekit.tasks import encoder_task
 from edgekit.tasks.encode import prompts_of
-from tests.tiny_manifest import tiny_manifest
+from tests.tiny_manifest import signature, tiny_manifest
 
 HIDDEN, LONGEST = 32, 24
 WORDS = "the a cat dog runs sleeps in garden house Paris London paris london on red blue light very good query : we like it is".split()  # noqa: SIM905 - as text is easier to read
@@ -109,7 +109,7 @@ def bundled(checkpoint: Path, out: Path, *, graph: str = "model.onnx") -> Model:
     vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
     manifest = tiny_manifest(
         task="feature-extraction", labels=[], vocabulary=vocabulary, golden=len(golden["rows"]), max_length=LONGEST,
-        embeddings=embeddings_of(checkpoint),
+        embeddings=embeddings_of(checkpoint), **signature(exported / graph),
     )  # fmt: skip
     files = {"model.onnx": exported / graph, "tokenizer.json": checkpoint / "tokenizer.json"}
     (out / "bundle").mkdir()

@@ -27,20 +27,24 @@ from edgekit.runtime.bundle.manifest import (
     Versions,
 )
 from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.quality import Quality
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import Generation, parse_generation
+from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors.multi_label_classification import USUAL
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import CPU
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
 
-__all__ = ["BUNDLED", "Answering", "answering", "embeddings_of", "generation_of", "pack_for_comparison"]
+__all__ = ["BUNDLED", "NOT_SCORED", "Answering", "answering", "embeddings_of", "generation_of", "pack_for_comparison"]
 
 BUNDLED = ("tokenizer.json", "config.json")
 """Files of the checkpoint that every bundle has."""
 OPSET = 20
+NOT_SCORED: JsonObject = {"input": "", "input_ids": [[]], "outputs": [[]], "answer": None, "margin": None}
+"""The golden input of a bundle that is compared and never shipped."""
 OLDEST_RUNTIME = "1.30"
 """The oldest ONNX Runtime with the operators that exported graphs hold."""
 
@@ -107,7 +111,9 @@ def pack_for_comparison(folder: Path, recipe: Recipe, checkpoint: Path, graph: P
     It answers as a bundle of that graph does; what it says of its quality is nothing. `files`: its graph's files by name.
     """
     generation = generation_of(graph)
-    fields = answering(recipe, checkpoint, provider=CPU, session=Session(), generation=generation, output_size=1)
+    fields = answering(
+        recipe, checkpoint, provider=CPU, session=Session(), generation=generation, output_size=_outputs(files[MODEL])
+    )
     manifest = Manifest(
         name="not-scored",
         assets={},
@@ -125,7 +131,14 @@ def pack_for_comparison(folder: Path, recipe: Recipe, checkpoint: Path, graph: P
         **fields,
     )
     files = files | {name: checkpoint / name for name in BUNDLED}
-    write_bundle(folder, manifest, files=files, texts={"golden.json": "{}\n"})
+    write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps({"rows": [NOT_SCORED]}) + "\n"})
+
+
+def _outputs(graph: Path) -> int:
+    """Numbers that an encoder's graph gives for each window, or for each of its tokens."""
+    axes = read_graph(graph).outputs[0].axes
+    size = axes[-1] if axes else 0
+    return size if isinstance(size, int) else 0
 
 
 def _token(checkpoint: Path, number: int) -> str:

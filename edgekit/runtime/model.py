@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from edgekit.runtime.bundle.contents import check_contents
+from edgekit.runtime.bundle.golden import GoldenRow
 from edgekit.runtime.bundle.open import Bundle, open_bundle
-from edgekit.runtime.errors import BadInput
+from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.items import numbered
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked, processor
@@ -31,6 +33,7 @@ class Model:
     tokenise: Tokeniser
     language: LanguageModel | None = None
     """What makes text, where that is the task: call it for the likeliest answer, or use this for all else."""
+    golden: tuple[GoldenRow, ...] = ()
 
     @overload
     def __call__(self, items: str | dict[str, Any], *, top_k: int = 1) -> dict[str, Any]: ...
@@ -74,21 +77,25 @@ class Model:
             check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.tokenizer.max_length)
         if self.language is not None:
             return [self.language.score(one.ids)[None] for one in windows]
-        return [self.session.run(None, one.feed())[0] for one in windows]
+        try:
+            return [self.session.run(None, one.feed())[0] for one in windows]
+        except Exception as fault:  # onnxruntime's error classes share no base but this
+            raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}", where=str(self.bundle.folder)) from None
 
 
 def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = True) -> Model:
-    """Open the bundle at `path`, with every file hashed again and the chip checked.
+    """Open the bundle at `path`, with every file hashed again, read strictly, and the chip checked.
 
     `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
 
     Raises:
-        BadInput: no sound bundle there.
+        BadInput: no sound bundle there, or a file that no bundle of ours can hold.
         CheckFailed: a file is not what the manifest says.
         NotPossibleHere: the chip or the provider is not what the bundle needs.
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
+    golden = check_contents(bundle)
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
     session = open_session(
         bundle.folder / manifest.variant.file,
@@ -97,15 +104,15 @@ def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = T
         config=manifest.variant.config,
     )
     if manifest.generation is not None:
-        return _language(bundle, session, prefix_cache=prefix_cache)
+        return _language(bundle, session, golden, prefix_cache=prefix_cache)
     tokenise = load_tokeniser(
         bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
     )  # fmt: skip
-    return Model(bundle, session, tokenise)
+    return Model(bundle, session, tokenise, golden=golden)
 
 
-def _language(bundle: Bundle, session: Any, *, prefix_cache: bool) -> Model:
+def _language(bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], *, prefix_cache: bool) -> Model:
     from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.model import language_model
 
@@ -120,4 +127,4 @@ def _language(bundle: Bundle, session: Any, *, prefix_cache: bool) -> Model:
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))
     tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
-    return Model(bundle, session, tokenise, model)
+    return Model(bundle, session, tokenise, model, golden)

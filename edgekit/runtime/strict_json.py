@@ -26,8 +26,8 @@ DEEPEST = 64
 MOST_CONTAINERS, MOST_VALUES = 1_000_000, 4_000_000
 """Lists and objects, and all values, of a document at most: the largest published tokenizers (Gemma 3's) have half of them. They bound
 its memory to 600 MB."""
-LONGEST_INTEGER = 20
-"""Digits: what 64 bits can hold."""
+LONGEST_INTEGER = 21
+"""Digits: 64 bits hold 20, and canonical JSON writes floats below 1e21 as whole numbers."""
 LONGEST_SHOWN = 80
 """Characters of a document that a message repeats."""
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.runtime.errors import BadInput
+from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.prompts import Prompts
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Tokeniser", "Window", "load_tokeniser"]
+__all__ = ["Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
 
 LONGEST_TEXT = 4_000_000
 """Characters; a longer text is a mistake or an attack."""
@@ -105,7 +105,7 @@ class Tokeniser:
         if not words:
             raise BadInput("no words given", where="words")
         given = [checked(word, f"words[{number}]") for number, word in enumerate(words)]
-        encoding = self.tokenizer.encode(given if self.marked else " ".join(given), is_pretokenized=self.marked)
+        encoding = encoded(self.tokenizer, given if self.marked else " ".join(given), is_pretokenized=self.marked)
         window = self._window(encoding, "", kept=self._kept(encoding))
         if not self.marked:
             lengths = np.asarray([len(word) for word in given])
@@ -142,7 +142,7 @@ class Tokeniser:
         Raises:
             BadInput: one of them is empty, far too long, not text, or not valid Unicode.
         """
-        encoding = self.tokenizer.encode(checked(first), checked(second))  # which is longer is known once both are tokenised
+        encoding = encoded(self.tokenizer, checked(first), checked(second))  # which is longer is known once both are tokenised
         return self._window(encoding, "", kept=self._kept(encoding))
 
     def first_cut(self, first: object, second: object) -> Window:
@@ -173,10 +173,10 @@ class Tokeniser:
         """
         first, whole = checked(question), checked(context)
         special = self.tokenizer.num_special_tokens_to_add(is_pair=True)
-        room = self.max_length - special - len(self.tokenizer.encode(first, add_special_tokens=False).ids)
+        room = self.max_length - special - len(encoded(self.tokenizer, first, add_special_tokens=False).ids)
         if room < LEAST_ROOM:
             raise BadInput(f"the question leaves {max(0, room)} of {self.max_length} tokens for the context", fix="shorten it")
-        encoding = self.tokenizer.encode(first, whole)
+        encoding = encoded(self.tokenizer, first, whole)
         part = _parts(encoding)
         context, beside = np.flatnonzero(part == 1), part != 1
         stretches = _stretches(len(context), room, min(stride, room // 2), left=self.left)
@@ -200,11 +200,11 @@ class Tokeniser:
         most = max(FEWEST_READ, self.max_length * CHARACTERS_A_TOKEN)
         while self.cuts and most < len(text):
             read = text[len(text) - most :] if self.left else text[:most]
-            encoding = self.tokenizer.encode(read, second)
+            encoding = encoded(self.tokenizer, read, second)
             if self._settled(encoding, len(read)):
                 return encoding, read
             most *= MORE
-        return self.tokenizer.encode(text, second), text
+        return encoded(self.tokenizer, text, second), text
 
     def _settled(self, encoding: Encoding, characters: int) -> bool:
         """Whether what follows the first `characters` of a text, or stands before its last ones, cannot change the tokens that are kept."""
@@ -277,17 +277,49 @@ def load_tokeniser(
     Raises:
         BadInput: the file is not a tokenizer.
     """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as fault:  # tokenizers raises plain Exception
-        raise BadInput(f"not a tokenizer: {fault}", where=str(path)) from None
+    tokenizer = read_tokenizer(path)
     if left is None:
         left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return Tokeniser(tokenizer, max_length, segments, pairs, left, prompts=prompts or Prompts(), marked=_marked(tokenizer))
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in `path`, a `tokenizer.json`.
+
+    Raises:
+        BadInput: the tokenizers library does not take it.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except BaseException as fault:
+        if not _of_library(fault):
+            raise
+        raise BadInput(f"not a tokenizer: {str(fault)[:300]}", where=str(path)) from None
+
+
+def encoded(tokenizer: Tokenizer, *texts: Any, **settings: bool) -> Encoding:
+    """What `tokenizer` makes of `texts`.
+
+    Raises:
+        CheckFailed: it fails on them, which a sound tokenizer does on no text.
+    """
+    try:
+        return tokenizer.encode(*texts, **settings)
+    except BaseException as fault:
+        if not _of_library(fault):
+            raise
+        raise CheckFailed(
+            f"the tokenizer fails on {ascii(texts[0])[:60]}: {str(fault)[:300]}", where="tokenizer.json"
+        ) from None
+
+
+def _of_library(fault: BaseException) -> bool:
+    """Whether the tokenizers library raised `fault`: plain Exception, and where it panics, one of pyo3's, which is none."""
+    return isinstance(fault, Exception) or type(fault).__name__ == "PanicException"
 
 
 def words_at(window: Window, word_of: np.ndarray) -> np.ndarray:

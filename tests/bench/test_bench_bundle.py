@@ -14,20 +14,23 @@ import pytest
 from edgekit.errors import CheckFailed, Interrupted, NotPossibleHere
 from edgekit.host import detect
 from edgekit.pack.bundle import write_bundle
+from edgekit.pack.manifest import NOT_SCORED
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bench import lone, supervise
 from edgekit.runtime.main import main as runner
-from tests.tiny_manifest import tiny_manifest
+from tests.tiny_manifest import signature, tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 def bundle(root: Path, *, arch: str, isa: list[str]) -> Path:
     source = write_variant(root / "source")
-    golden = [{"input": f"turn it {word}"} for word in ("on", "off", "red")]
+    golden = [{**NOT_SCORED, "input": f"turn it {word}"} for word in ("on", "off", "red")]
     folder = root / "bundle"
     folder.mkdir()
-    manifest = tiny_manifest(labels=LABELS, vocabulary=len(WORDS), golden=len(golden), arch=arch, isa=isa)
+    manifest = tiny_manifest(
+        labels=LABELS, vocabulary=len(WORDS), golden=len(golden), arch=arch, isa=isa, **signature(source / "model.onnx")
+    )
     files = {name: source / name for name in ("model.onnx", "tokenizer.json")}
     write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps({"rows": golden})})
     return folder

@@ -20,7 +20,7 @@ from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden
 from edgekit.runtime.bundle.manifest import Versions
 from edgekit.runtime.processors import Asked
-from tests.tiny_manifest import tiny_manifest
+from tests.tiny_manifest import signature, tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 
 SSHD = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).exists()), None)
@@ -39,6 +39,7 @@ def make_bundle(
     )  # fmt: skip
     manifest = tiny_manifest(
         labels=LABELS, vocabulary=len(WORDS), golden=len(golden["rows"]), arch=arch, isa=isa or (), onnxruntime=Versions(least, "99.0"),
+        **signature(source / "model.onnx"),
     )  # fmt: skip
     files = {"model.onnx": source / "model.onnx", "tokenizer.json": source / "tokenizer.json"}
     if ballast:

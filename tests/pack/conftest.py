@@ -17,7 +17,7 @@ from edgekit.runtime.bundle.manifest import Versions
 from edgekit.runtime.processors import Asked
 from edgekit.tasks.encode import labels_of, read_split
 from tests.quantize.files import rewritten
-from tests.tiny_manifest import tiny_manifest
+from tests.tiny_manifest import signature, tiny_manifest
 
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers", "torch")
 AUDIT = {
@@ -44,7 +44,7 @@ def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_fa
     vocabulary = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
     manifest = tiny_manifest(
         labels=labels, vocabulary=vocabulary, golden=len(golden["rows"]), onnxruntime=Versions("1.30", "1.32"),
-        tools={tool: metadata.version(tool) for tool in TOOLS},
+        tools={tool: metadata.version(tool) for tool in TOOLS}, **signature(work / "model.onnx"),
     )  # fmt: skip
     folder = work / "bundle"
     folder.mkdir()

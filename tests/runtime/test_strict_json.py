@@ -18,7 +18,7 @@ REFUSED = {
     "infinite": (b"[1e999]", "'1e999' is beyond the largest float64"),
     "infinite, written out": (b"[-" + b"9" * 400 + b".0]", "is beyond the largest float64"),
     "5,000 digits": (b"[" + b"1" * 5000 + b"]", "an integer of 5000 digits"),
-    "21 digits": (b"[-" + b"1" * 21 + b"]", "an integer of 21 digits"),
+    "22 digits": (b"[-" + b"1" * 22 + b"]", "an integer of 22 digits"),
     "deep": (b"[" * 5000 + b"]" * 5000, "nested deeper than 64"),
     "deep objects": (b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested deeper than 64"),
     "deep after strings": (rb'["\\", "\"", "[", ' + b"[" * 65, "nested deeper than 64"),
@@ -63,6 +63,12 @@ def test_read(value: object) -> None:
     """Everything that JSON can hold, marks and digits in strings too, is what `json` reads."""
     for data in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         assert strict_json(data.encode(), "x") == value
+
+
+def test_many_keys_take_no_longer_than_their_number() -> None:
+    """A hundred thousand keys, looked at once each."""
+    document = {f"key-{number}": number for number in range(100_000)}
+    assert strict_json(json.dumps(document).encode(), "x") == document
 
 
 def test_bounds() -> None:

@@ -17,6 +17,7 @@ from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
 from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
+from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
@@ -68,7 +69,7 @@ def bench_bundle(
     manifest = bundle.manifest
     refuse_emulation()
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
-    golden = json.loads((bundle.folder / manifest.golden.file).read_text(encoding="utf-8"))["rows"]
+    golden = check_contents(bundle)
     used = min(threads or manifest.variant.threads, _detected()["cores_usable"])
     protocol = Protocol(processes, seconds, MIN_RUNS, WARM_UP_SECONDS, used, seed)
     language = manifest.generation
@@ -77,7 +78,7 @@ def bench_bundle(
     lengths = prompts_that_fit(language.context, prompts) if language else fixed_lengths(manifest.tokenizer.max_length)
     with temporary_folder("bench") as folder:
         items = folder / "items.jsonl"
-        items.write_text("".join(json.dumps(row["input"]) + "\n" for row in golden), encoding="utf-8")
+        items.write_text("".join(json.dumps(row.input) + "\n" for row in golden), encoding="utf-8")
         spec = {
             "kind": "onnx",
             "folder": str(bundle.folder),

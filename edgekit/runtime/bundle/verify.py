@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,26 @@ def verify(path: str | Path) -> dict[str, Any]:
     """
     model = load(path)
     manifest = model.bundle.manifest
-    name = manifest.golden.file
-    rows = json.loads((model.bundle.folder / name).read_text(encoding="utf-8"))["rows"]
-    if len(rows) != manifest.golden.count:
-        raise CheckFailed(f"{len(rows)} golden inputs instead of {manifest.golden.count}", where=name)
     task = processor(manifest.task)
     faults, worst, largest = [], 0.0, 0.0
-    for number, row in enumerate(rows):
-        windows = task.prepare(model.tokenise, row["input"])
-        if [one.ids.tolist() for one in windows] != row["input_ids"]:
+    for number, row in enumerate(model.golden):
+        windows = task.prepare(model.tokenise, row.input)
+        if [one.ids.tolist() for one in windows] != row.ids:
             faults.append(f"input {number}: other tokens than where the bundle was made")
             continue
         outputs = model.outputs(windows)
-        wanted = [np.asarray(output, dtype=np.float32) for output in row["outputs"]]
-        difference, single = _differences(outputs, wanted)
+        difference, single = _differences(outputs, row.outputs)
         worst, largest = max(worst, difference), max(largest, single)
-        answer = task.answer(outputs, windows, model.asked(row["input"]))
+        answer = task.answer(outputs, windows, model.asked(row.input))
         if not difference <= manifest.golden.tolerance:
             faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.golden.tolerance:g}")
-        elif row["margin"] is not None and row["margin"] > 2 * single and said(answer) != row["answer"]:
-            faults.append(f"input {number}: answers {json.dumps(said(answer))} instead of {json.dumps(row['answer'])}")
+        elif row.margin is not None and row.margin > 2 * single and said(answer) != row.answer:
+            faults.append(f"input {number}: answers {json.dumps(said(answer))} instead of {json.dumps(row.answer)}")
     if faults:
         raise CheckFailed(
-            f"{len(faults)} of {len(rows)} golden inputs are not right", where=str(model.bundle.folder), faults=faults[:20]
+            f"{len(faults)} of {len(model.golden)} golden inputs are not right",
+            where=str(model.bundle.folder),
+            faults=faults[:20],
         )
     return {
         "bundle": manifest.name,
@@ -63,7 +60,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         "signed": False,
         "signature_beside": signature_of(Path(path), model.bundle.folder).is_file(),
         "files": len(manifest.assets),
-        "golden": len(rows),
+        "golden": len(model.golden),
         "difference": worst,
         "largest_difference": largest,
         "tolerance": manifest.golden.tolerance,
@@ -86,7 +83,7 @@ def signature_of(path: Path, folder: Path) -> Path:
     return (path.parent if path.is_file() else folder.resolve().parent) / SIGNATURE
 
 
-def _differences(outputs: list[np.ndarray], wanted: list[np.ndarray]) -> tuple[float, float]:
+def _differences(outputs: list[np.ndarray], wanted: Sequence[np.ndarray]) -> tuple[float, float]:
     """(root mean square, largest) of the differences of one input; infinite where shapes differ or a number is not finite."""
     if [output.shape[1:] for output in outputs] != [array.shape for array in wanted]:
         return float("inf"), float("inf")

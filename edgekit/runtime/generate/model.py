@@ -18,7 +18,7 @@ from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.providers.session import Session
-from edgekit.runtime.tokenise import checked
+from edgekit.runtime.tokenise import checked, encoded, read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,9 +61,9 @@ class LanguageModel:
                 raise BadInput(f"token ids must be int64 of shape (n,), not {prompt.dtype} {prompt.shape}")
             ids = prompt
         elif isinstance(prompt, list | tuple):
-            ids = np.asarray(self.tokenizer.encode(self._rendered(prompt), add_special_tokens=False).ids, dtype=np.int64)
+            ids = np.asarray(encoded(self.tokenizer, self._rendered(prompt), add_special_tokens=False).ids, dtype=np.int64)
         else:
-            ids = np.asarray(self.tokenizer.encode(checked(prompt)).ids, dtype=np.int64)
+            ids = np.asarray(encoded(self.tokenizer, checked(prompt)).ids, dtype=np.int64)
         if not len(ids):
             raise BadInput("the prompt is empty: no tokens are left of it", fix="give at least one word")
         if ids.min() < 0 or ids.max() >= self.graph.vocabulary:
@@ -240,17 +240,12 @@ def language_model(
     Raises:
         BadInput: a graph, a tokenizer or a template that cannot be used or belongs to another model.
     """
-    from tokenizers import Tokenizer
-
     graph = check_graph(session, generation)
     if any(item.name == "start" for item in session.get_inputs()):  # lowered for a GPU
         from edgekit.runtime.generate.device import on_device
 
         graph = on_device(graph, session.device if isinstance(session, Replayed) else "cpu")
-    try:
-        loaded = Tokenizer.from_file(str(tokenizer))
-    except Exception as fault:  # tokenizers raises plain Exception
-        raise BadInput(f"not a tokenizer: {fault}", where=str(tokenizer)) from None
+    loaded = read_tokenizer(tokenizer)
     loaded.no_padding()
     loaded.no_truncation()
     size, vocabulary = max(loaded.get_vocab().values(), default=-1) + 1, graph.vocabulary

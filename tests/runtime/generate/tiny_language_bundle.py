@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.pack.bundle import write_bundle
+from edgekit.pack.manifest import NOT_SCORED
 from edgekit.runtime.bundle.manifest import Variant
 from edgekit.runtime.providers.names import CPU
 from tests.runtime.generate.tiny_decoder import CONTEXT, TINY, TinyDecoder
@@ -20,5 +22,10 @@ def make_bundle(source: Path, decoder: TinyDecoder, folder: Path, **generation: 
         variant=Variant("model.onnx", CPU, 1), generation=replace(TINY, **{"chat_template": "chat_template.jinja", **generation}),
     )  # fmt: skip
     names = ("model.onnx", "model.onnx.data", "tokenizer.json", "chat_template.jinja")
-    write_bundle(folder, manifest, files={name: source / name for name in names}, texts={"golden.json": '{"rows": []}'})
+    write_bundle(
+        folder,
+        manifest,
+        files={name: source / name for name in names},
+        texts={"golden.json": json.dumps({"rows": [NOT_SCORED]})},
+    )
     return folder

@@ -27,7 +27,7 @@ from edgekit.runtime.serve.transport import serve as plain
 from edgekit.serve.asgi import serve as uvicorn
 from tests.runtime.generate.tiny_decoder import CONTEXT, KV_HEADS, LAYERS, SIZE, make_decoder, write_decoder
 from tests.runtime.generate.tiny_tokenizers import CHAT, KINDS
-from tests.tiny_manifest import tiny_manifest
+from tests.tiny_manifest import signature, tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
@@ -69,6 +69,7 @@ def make_bundle(folder: Path, task: str) -> Path:
     manifest = tiny_manifest(
         name=f"tiny-{task}", task=task, labels=labels, vocabulary=vocabulary, golden=len(golden["rows"]), max_length=length,
         tolerance=0.01, variant=Variant("model.onnx", CPU, 1), generation=generation,
+        **signature(source / "model.onnx") if generation is None else {},
     )  # fmt: skip
     texts = {"golden.json": json.dumps(golden)}
     files = {name: source / name for name in names}
