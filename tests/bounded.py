@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import PYTHONPATH
 from tests.waiting import PATIENCE_SECONDS
 
-__all__ = ["Ended", "bounded", "refused"]
+__all__ = ["Ended", "bounded", "grows_in_line", "refused"]
 
 MOST_MIB = 1024
 ADDRESSES = 6 * 1024**3
@@ -60,3 +61,20 @@ def refused(*arguments: str | Path, cwd: Path | None = None) -> str:
     assert len(ended.said) < 60_000, ended.said[:2000]
     assert ended.peak_mib < MOST_MIB, ended.peak_mib
     return ended.said
+
+
+def grows_in_line(work: Callable[[int], Callable[[], object]], small: int, times: int = 32) -> None:
+    """Assert that `work` on `times` as much takes not much more than `times` as long, in this process's own seconds of CPU.
+
+    `work` makes what is measured of a size. What grows with the square takes `times` as long again; the margin is a fourth of that.
+    """
+
+    def seconds(size: int) -> float:
+        act = work(size)
+        begun = time.process_time()
+        act()
+        return time.process_time() - begun
+
+    least = max(min(seconds(small) for _ in range(3)), 1e-3)
+    most = seconds(small * times)
+    assert most < least * times * times / 4, (least, most)

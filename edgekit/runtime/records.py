@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,8 @@ __all__ = ["OMITTED", "as_json", "matching", "read_record", "within"]
 
 OMITTED: Mapping[str, bool] = types.MappingProxyType({"omitted": True})
 UNIONS = (Union, types.UnionType)
+ENOUGH = 1000
+"""Faults after which no more are looked for: a document of a megabyte can have a million."""
 R = TypeVar("R")
 
 
@@ -62,7 +64,8 @@ def _plain(value: object) -> JsonValue:
 def read_record(kind: type[R], given: object, where: str, faults: list[str]) -> R | None:
     """The record that the document `given` holds; None, with each fault added to `faults` as "where.field: what", where it has any.
 
-    Every field without a default must be there, with its exact type (a whole number is taken for a float), and no other.
+    Every field without a default must be there, with its exact type (a whole number is taken for a float), and no other. Of very many
+    faults the first are found.
     """
     prefix = f"{where}." if where else ""
     if not isinstance(given, dict):
@@ -100,6 +103,8 @@ def _out_of_bounds(value: Any, metadata: Mapping[str, Any], where: str) -> list[
 
 def _value(hint: Any, given: object, where: str, faults: list[str]) -> Any:
     """`given` as a value of type `hint`, or None with the fault told."""
+    if len(faults) > ENOUGH:
+        return None
     origin = get_origin(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return read_record(hint, given, where, faults)
@@ -118,7 +123,10 @@ def _value(hint: Any, given: object, where: str, faults: list[str]) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(given, dict) or get_origin(get_args(hint)[1]) in UNIONS:  # JsonObject: anything inside
             return _checked(isinstance(given, dict), given, where, "an object", faults)
-        return {name: _value(get_args(hint)[1], item, f"{where}.{name}", faults) for name, item in given.items()}
+        kind = get_args(hint)[1]
+        if _all_plain(kind, given.values()):
+            return dict(given)
+        return {name: _value(kind, item, f"{where}.{name}", faults) for name, item in given.items()}
     if hint is float:
         number = type(given) is int or (isinstance(given, float) and math.isfinite(given))
         return _checked(number, given, where, "float", faults)
@@ -130,12 +138,25 @@ def _tuple(kinds: tuple[Any, ...], given: object, where: str, faults: list[str])
         faults.append(f"{where}: {type(given).__name__} instead of list")
         return None
     if kinds[-1] is Ellipsis:
+        if _all_plain(kinds[0], given):
+            return tuple(given)
         kinds = kinds[:1] * len(given)
     if len(given) != len(kinds):
         faults.append(f"{where}: {len(given)} values instead of {len(kinds)}")
         return None
     pairs = zip(kinds, given, strict=True)
     return tuple(_value(kind, item, f"{where}[{number}]", faults) for number, (kind, item) in enumerate(pairs))
+
+
+def _all_plain(hint: Any, given: Iterable[object]) -> bool:
+    """Whether `hint` is a type of single values, or a union of such, and each of `given` is of it: most are, and long lists are read at once."""
+    return set(map(type, given)) <= _plain_types(hint)
+
+
+@cache
+def _plain_types(hint: Any) -> frozenset[type]:
+    kinds = get_args(hint) if get_origin(hint) in UNIONS else (hint,)
+    return frozenset(kinds) if set(kinds) <= {str, int, bool, type(None)} else frozenset()
 
 
 def _checked(sound: bool, given: object, where: str, wanted: str, faults: list[str]) -> object:

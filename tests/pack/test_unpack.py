@@ -42,6 +42,17 @@ def headers(*entries: tarfile.TarInfo) -> bytes:
     return b"".join(entry.tobuf(tarfile.GNU_FORMAT) for entry in entries)
 
 
+def chain(*kinds: bytes) -> bytes:
+    """Headers that each say something of the next one, before a member."""
+    say = {tarfile.XHDTYPE: b"13 comment=a\n", tarfile.XGLTYPE: b"13 comment=a\n"}
+    before = b"".join(
+        headers(member("x", kind, size=len(says))) + says.ljust(512, b"\0")
+        for kind in kinds
+        for says in [say.get(kind, b"bundle/b\0")]
+    )
+    return before + headers(member("bundle/a"))
+
+
 END = bytes(10240)
 MEMBERS: dict[str, bytes] = {
     "slip": headers(member("bundle/../../evil")) + END,
@@ -74,6 +85,14 @@ OTHERWISE: dict[str, tuple[bytes, str]] = {
     "huge long name": (gzip.compress(headers(member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1 << 33))), "impossible size"),
     "huge pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=1 << 33))), "impossible size"),
     "negative pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=-1024)) + END), f"impossible size|{TARFILE}"),
+    "chain of pax headers": (gzip.compress(chain(*[tarfile.XHDTYPE] * 2000) + END), "more than 4 extension headers"),
+    "chain of global headers": (gzip.compress(chain(*[tarfile.XGLTYPE] * 2000) + END), "more than 4 extension headers"),
+    "chain of long names": (gzip.compress(chain(*[tarfile.GNUTYPE_LONGNAME] * 2000) + END), "more than 4 extension headers"),
+    "chain of long links": (gzip.compress(chain(*[tarfile.GNUTYPE_LONGLINK] * 2000) + END), "more than 4 extension headers"),
+    "chain of all of them": (
+        gzip.compress(chain(*[tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.SOLARIS_XHDTYPE] * 2) + END), "more than 4 extension headers",
+    ),
+    "chain of old sparse files": (gzip.compress(sparse() * 2000 + END), "no bundle has"),
     "not gzip": (b"not an archive", "not a readable"),
     "empty": (b"", "not a readable"),
 }  # fmt: skip
@@ -109,6 +128,32 @@ def archive(tmp_path: Path) -> Path:
     write_archive(source, tmp_path / "bundle.tar.gz")
     (tmp_path / "in").mkdir()
     return tmp_path / "bundle.tar.gz"
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_an_archive_that_was_packed_again(tmp_path: Path, form: int) -> None:
+    """By whatever tool, which may say more of each file in a header before it."""
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "again.tar.gz", "w:gz", format=form) as tar:
+        for number in range(9):
+            entry = member(f"bundle/{number}", size=3)
+            entry.mtime = 1.5
+            tar.addfile(entry, io.BytesIO(b"abc"))
+    unpack(tmp_path / "again.tar.gz", tmp_path / "in")
+    assert len(list((tmp_path / "in").iterdir())) == 9
+
+
+def test_an_archive_is_a_file(tmp_path: Path) -> None:
+    """A sparse one, and what is no file at all."""
+    with (tmp_path / "sparse.tar.gz").open("wb") as file:
+        file.truncate(40 * 1024**3)
+    os.mkfifo(tmp_path / "pipe.tar.gz")
+    with pytest.raises(BadInput, match="larger than"):
+        open_bundle(tmp_path / "sparse.tar.gz")
+    with pytest.raises(BadInput, match="no bundle here"):
+        open_bundle(tmp_path / "pipe.tar.gz")
+    with pytest.raises(BadInput, match="is a named pipe"):
+        unpack(tmp_path / "pipe.tar.gz", tmp_path)
 
 
 def test_a_sound_archive(archive: Path, tmp_path: Path) -> None:

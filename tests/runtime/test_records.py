@@ -91,3 +91,18 @@ def test_all_faults_at_once() -> None:
 def test_whatever_comes_is_read_or_told(document: object) -> None:
     faults: list[str] = []
     assert (read_record(Whole, document, "", faults) is None) == bool(faults)
+
+
+def test_of_very_many_faults_some_are_found() -> None:
+    """A document of a megabyte has no more work in it than it is long."""
+    faults: list[str] = []
+    document = DOCUMENT | {"parts": {str(number): {} for number in range(100_000)}, "ids": ["x"] * 100_000}
+    assert read_record(Whole, document, "", faults) is None
+    assert 1000 < len(faults) < 1100
+
+
+@pytest.mark.parametrize("axes", [["batch", 4, True], ["batch", None], [1.0], [[]], ["a"] * 9999 + [True]])
+def test_long_lists_are_read_as_strictly(axes: list[object]) -> None:
+    faults: list[str] = []
+    assert read_record(Whole, DOCUMENT | {"axes": axes}, "", faults) is None
+    assert faults == [f"axes[{len(axes) - 1}]: {type(axes[-1]).__name__} instead of str or int"]

@@ -8,6 +8,7 @@ of earlier releases are still read, and `metadata=OMITTED` where it should be le
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -297,9 +298,9 @@ def _variant(components: dict[str, Any], target: object, faults: list[str]) -> d
 def _contradictions(manifest: Manifest) -> Iterator[str]:
     """What is out of range, or at odds with another field."""
     tokenizer, golden = manifest.tokenizer, manifest.golden
-    folded = [name.casefold() for name in manifest.assets]
+    folded = Counter(name.casefold() for name in manifest.assets)
     for name in manifest.assets:
-        if not SAFE_NAME.fullmatch(name) or name in (MANIFEST, MANIFEST_DIGEST) or folded.count(name.casefold()) > 1:
+        if not SAFE_NAME.fullmatch(name) or name in (MANIFEST, MANIFEST_DIGEST) or folded[name.casefold()] > 1:
             yield f"assets: {name!r} is not a plain file name of its own"
     for label, name in (("model", manifest.variant.file), ("tokenizer", tokenizer.file), ("golden", golden.file)):
         if name not in manifest.assets:

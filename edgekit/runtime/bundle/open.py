@@ -15,8 +15,9 @@ from edgekit.runtime.bundle.config import Config, parse_config
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.bundle.names import CONFIG, MANIFEST
 from edgekit.runtime.bundle.read import read_manifest
-from edgekit.runtime.bundle.unpack import unpack
+from edgekit.runtime.bundle.unpack import LARGEST, unpack
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.files import open_file
 from edgekit.runtime.forks import at_exit_here
 from edgekit.runtime.temporary import new_folder
 
@@ -79,6 +80,8 @@ def _warn_once(text: str) -> None:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
+    if sum(asset.size for asset in manifest.assets.values()) > LARGEST:
+        raise BadInput(f"assets of more than {LARGEST:,} bytes, which no bundle has", where=str(folder / MANIFEST))
     faults = []
     there, named = {entry.name for entry in folder.iterdir()}, set(manifest.files)
     faults += [f"{name}: missing" for name in sorted(named - there)]
@@ -94,7 +97,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         if size != asset.size:
             faults.append(f"{name}: {size} bytes instead of {asset.size}")
             continue
-        with path.open("rb") as file:
+        with open_file(path, asset.size) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != asset.sha256:
             faults.append(f"{name}: sha256 {digest[:16]}… instead of {asset.sha256[:16]}…")

@@ -11,6 +11,7 @@ import io
 from pathlib import Path
 
 from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.files import open_file
 
 __all__ = ["HEADER_BYTES", "check_seal", "sealed_header"]
 
@@ -33,7 +34,7 @@ def check_seal(archive: Path) -> None:
     Raises:
         CheckFailed: what follows is not what the seal is of, or the seal is not written as it must be.
     """
-    with archive.open("rb") as file:
+    with open_file(archive) as file:
         header = file.read(HEADER_BYTES)
         if len(header) > 3 and header[3] & HAS_COMMENT and header != sealed_header(file):
             raise CheckFailed(

@@ -1,7 +1,7 @@
 """A bundle archive, read as what it is: a file from outside. Only plain files directly below bundle/ come out of it.
 
 Python's own extraction filters stop at names and links; an archive can also claim or inflate to more than a device has, hide a huge
-extension header that is read into memory at once, or carry on after its end.
+extension header that is read into memory at once, chain thousands of them, each a call within another, or carry on after its end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from edgekit.runtime.bundle.manifest import SAFE_NAME
 from edgekit.runtime.bundle.seal import check_seal
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.files import check_file, open_file
 
 __all__ = ["unpack"]
 
@@ -25,6 +26,8 @@ RATIO, SMALL = 100, 64 * 1024**2
 """Weights shrink to half at best, with many zeros to a tenth; what grows a hundred times, and beyond 64 MiB, is no bundle."""
 MEMBERS = 64
 SIP = 1 << 20
+EXTENSIONS, MOST_EXTENSIONS = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), 4
+"""Kinds of headers that say something of the next member, and how many may stand before one."""
 
 
 class _Sips:
@@ -39,6 +42,16 @@ class _Sips:
         return self.stream.read(size)
 
 
+class _Member(tarfile.TarInfo):
+    """A header before which no more than `MOST_EXTENSIONS` stand."""
+
+    def _proc_member(self, tar: Any) -> Any:  # where tarfile.py lets a subclass look at a header before it acts on it
+        tar.extensions = getattr(tar, "extensions", 0) + 1 if self.type in EXTENSIONS else 0
+        if tar.extensions > MOST_EXTENSIONS:
+            raise tarfile.ReadError(f"more than {MOST_EXTENSIONS} extension headers before a member")
+        return super()._proc_member(tar)  # type: ignore[misc]  # not in typeshed
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Write the files of `archive` (.tar.gz) into the empty `folder`, with this process's usual permissions.
 
@@ -47,14 +60,14 @@ def unpack(archive: Path, folder: Path) -> None:
         BadInput: it is damaged, holds anything but plain files of safe names, or unpacks to too much; nothing outside `folder` was written.
         NotPossibleHere: no room for it.
     """
-    limit = min(LARGEST, max(SMALL, RATIO * archive.stat().st_size))
+    limit = min(LARGEST, max(SMALL, RATIO * check_file(archive, LARGEST)))
     seen: set[str] = set()
     total = 0
     try:
         check_seal(archive)
-        with gzip.open(archive, "rb") as packed:
+        with open_file(archive) as file, gzip.GzipFile(fileobj=file) as packed:
             stream: Any = _Sips(packed)
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
+            with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as tar:
                 for member in tar:
                     head, _, name = member.name.partition("/")
                     plain = member.isreg() and not member.issparse() and member.size >= 0
@@ -71,8 +84,8 @@ def unpack(archive: Path, folder: Path) -> None:
                     _refuse_more(total, limit, archive)
                     source = tar.extractfile(member)
                     assert source is not None, "regular members have contents"
-                    with (folder / name).open("wb") as file:
-                        shutil.copyfileobj(source, file)
+                    with (folder / name).open("wb") as copy:
+                        shutil.copyfileobj(source, copy)
             while rest := packed.read(SIP):  # to the end, where gzip's own checksum stands
                 total += len(rest)
                 _refuse_more(total, limit, archive)
