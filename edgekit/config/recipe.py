@@ -111,8 +111,30 @@ class Model(Strict):
         return self
 
 
+class Split(Strict):
+    """How the rows of one file become training, validation and test rows: by a drawing of `seed`, each label in its shares."""
+
+    validation: float = Field(0.15, gt=0, lt=1)
+    """Share of the rows that best epochs and number formats are chosen on."""
+    test: float = Field(0.15, gt=0, lt=1)
+    """Share of the rows that are scored and never trained on."""
+    group: str | None = None
+    """Name of a column in the file; rows with the same value there (a customer, a document) stay in one split."""
+
+    @model_validator(mode="after")
+    def _some_left(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave no rows to train on; together they must be below 1")
+        return self
+
+
 class Data(Strict):
-    """Where rows come from: three files or hub splits, or a built-in corpus."""
+    """Where rows come from: three files or hub splits, one that is split here, or a built-in corpus."""
+
+    file: str | None = None
+    """All rows: a file (relative to the recipe), or a hub data set as hub:owner/name; it is split as [data.split] says. Rows with the same
+    text stay in one split."""
+    split: Split = Split()
 
     train: str | None = None
     """Training rows: a file (relative to the recipe), or a split of a hub data set as hub:owner/name."""
@@ -137,13 +159,15 @@ class Data(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> Data:
         files = [name for name in ("train", "validation", "test") if getattr(self, name)]
-        if self.builtin and files:
-            raise ValueError("give either `builtin` or train/validation/test, not both")
+        if (self.builtin is not None) + (self.file is not None) + bool(files) > 1:
+            raise ValueError("give either `file`, or train/validation/test, or `builtin`")
+        if self.file is None and "split" in self.model_fields_set:
+            raise ValueError("`split` says how `file` is split, which is not given")
         if self.builtin and self.labels:
             raise ValueError("a built-in corpus has labels of its own; leave `labels` out")
-        if not self.builtin and len(files) < 3:
+        if not self.builtin and not self.file and len(files) < 3:
             missing = sorted({"train", "validation", "test"} - set(files))
-            raise ValueError(f"{', '.join(missing)} missing: three splits are needed, or `builtin`")
+            raise ValueError(f"{', '.join(missing)} missing: three splits are needed, or one `file` to be split, or `builtin`")
         return self
 
 

@@ -22,12 +22,13 @@ def texts_alone(sources: Sources, columns: tuple[str, ...]) -> bool:
     and none of `columns`. A file that cannot be read is False; the stage that reads it says why.
     """
     names = sources.columns
-    if not sources.test:
+    test = sources.of("test")
+    if not test:
         return False
-    if on_hub(sources.test):
+    if on_hub(test):
         return "text" in names and not set(columns) & set(names)
     try:
-        first = next((record.values for record in records(Path(sources.test), columns=()) if record.fault is None), {})
+        first = next((record.values for record in records(Path(test), columns=()) if record.fault is None), {})
     except BadInput:
         return False
     return names.get("text", "text") in first and not all(names.get(column, column) in first for column in columns)

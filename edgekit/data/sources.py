@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgekit.config.recipe import Data
+from edgekit.config.recipe import Data, Split
 from edgekit.data.hub import on_hub
 from edgekit.runtime.jsontypes import JsonValue
 
@@ -18,7 +18,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Sources:
-    """Three files or hub splits, or a built-in corpus."""
+    """Three files or hub splits, one file that is split, or a built-in corpus."""
 
     train: str = ""
     """A path, or hub:owner/name; empty for a built-in corpus. So are the next two."""
@@ -39,20 +39,25 @@ class Sources:
     on_overlap: Literal["drop", "refuse"] = "drop"
     """What becomes of training rows that are also in validation or test."""
 
+    file: str = ""
+    """A path, or hub:owner/name, of all rows, which `split` makes three splits of."""
+    split: Split | None = None
+    """How; where there is a `file`."""
     lines: bool = False
     """Whether each line of a .txt file is a row, as tasks of encoders read it."""
 
     def of(self, split: str) -> str:
         """The source of "train", "validation" or "test"."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+        return self.file or {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     def texts(self) -> list[tuple[str, str]]:
         """(source, name of its text column or "") of each source of unlabelled text."""
         parts = [source.rpartition("#") for source in self.unlabelled]
         return [(before, after) if mark else (after, "") for before, mark, after in parts]
 
-    def _all(self) -> list[str]:
-        return [*map(self.of, SPLITS), *(source for source, _ in self.texts())]
+    def every(self) -> list[str]:
+        """Every source once; none of a built-in corpus."""
+        return list(dict.fromkeys(filter(None, [*map(self.of, SPLITS), *(source for source, _ in self.texts())])))
 
     def document(self) -> dict[str, JsonValue]:
         """What is asked for, with the names of files but not their folders on this machine."""
@@ -60,11 +65,13 @@ class Sources:
             given: dict[str, JsonValue] = {"builtin": self.builtin, "seed": self.seed}
             return given | ({} if self.rows is None else {"rows": self.rows})
         given = {split: _bare(self.of(split)) for split in SPLITS}
+        if self.split is not None:
+            given = {"file": _bare(self.file), "split": self.split.model_dump(), "seed": self.seed}
         given |= {"unlabelled": [_bare(source) for source in self.unlabelled]} if self.unlabelled else {}
         given |= {"columns": dict(self.columns)} if self.columns else {}
         given |= {"labels": dict(self.labels)} if self.labels else {}
         given |= (
-            {"lines": True} if self.lines and any(".txt" in Path(source.lower()).suffixes for source in self._all()) else {}
+            {"lines": True} if self.lines and any(".txt" in Path(source.lower()).suffixes for source in self.every()) else {}
         )
         return given | {"on_overlap": self.on_overlap}
 
@@ -80,7 +87,7 @@ def sources_of(data: Data, folder: Path, seed: int, *, lines: bool = False) -> S
     more = [data.unlabelled] if isinstance(data.unlabelled, str) else data.unlabelled or []
     return Sources(
         absolute(data.train), absolute(data.validation), absolute(data.test), tuple(map(absolute, more)), data.builtin or "", seed,
-        data.rows, data.columns, data.labels, data.on_overlap, lines,
+        data.rows, data.columns, data.labels, data.on_overlap, absolute(data.file), data.split if data.file else None, lines,
     )  # fmt: skip
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
+from edgekit.config.recipe import Split
 from edgekit.data.columns import INPUTS, identity
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.formats import notes_on, records
 from edgekit.data.hub import on_hub, parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
+from edgekit.data.partition import partition
 from edgekit.data.reading import PACKINGS, most_unpacked
 from edgekit.data.rows import Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Sources
@@ -35,6 +37,8 @@ VERSION = 2
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
 RECORD = "data.json"
+GROUP = "group"
+"""What the column of groups is called while rows are split."""
 FEWEST = 2
 NAMED = ("label", "labels", "tags")
 """Kinds of columns that hold names of labels."""
@@ -58,9 +62,8 @@ def source_digest(sources: Sources) -> str:
     if sources.builtin:
         total.update(_corpus(sources.builtin).VERSION.encode())
         return total.hexdigest()
-    every = [*map(sources.of, SPLITS), *(source for source, _ in sources.texts())]
-    files = [source for source in every if not on_hub(source)]
-    for source in map(sources.of, SPLITS):
+    files = [source for source in sources.every() if not on_hub(source)]
+    for source in dict.fromkeys(map(sources.of, SPLITS)):
         if on_hub(source):
             parse_hub(source)
     missing = [name for name in files if not Path(name).is_file()]
@@ -81,7 +84,7 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     All rows must have these then. A file that cannot be read adds none: the stage that reads it says what is wrong with it.
     """
     names = set(sources.columns)
-    for source in filter(None, map(sources.of, SPLITS)):
+    for source in dict.fromkeys(filter(None, map(sources.of, SPLITS))):
         if optional and not on_hub(source):
             with contextlib.suppress(BadInput):
                 names |= set(next((record.values for record in records(Path(source), columns=()) if record.fault is None), {}))
@@ -133,7 +136,7 @@ def look(
     Raises:
         BadInput: as `prepare`.
     """
-    files = [source for source in (*map(sources.of, SPLITS), *(source for source, _ in sources.texts())) if source]
+    files = sources.every()
     if sources.builtin or any(map(on_hub, files)):
         return None
     sizes = [Path(name).stat().st_size * (PACKED if Path(name).suffix.lower() in PACKINGS else 1) for name in files]
@@ -222,8 +225,8 @@ def _notes(sources: Sources) -> list[str]:
     """How the files are read, where it had to be found out."""
     if sources.builtin:
         return []
-    files = [source for source in (*map(sources.of, SPLITS), *(source for source, _ in sources.texts())) if not on_hub(source)]
-    return [f"{Path(name).name}: {note}" for name in dict.fromkeys(files) for note in notes_on(Path(name))]
+    files = [source for source in sources.every() if not on_hub(source)]
+    return [f"{Path(name).name}: {note}" for name in files for note in notes_on(Path(name))]
 
 
 def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) -> dict[str, JsonValue]:
@@ -239,12 +242,35 @@ def _read(
     if sources.builtin:
         return _corpus(sources.builtin).generate(sources.seed, sources.rows)
     names = dict(sources.columns)
+    if sources.split is not None:
+        return _partitioned(sources, sources.split, columns, absent, kinds, check)
     return {
         split: read_hub(source, split, columns, names, absent, kinds, check)
         if on_hub(source)
         else read_rows(source, columns, names, absent, kinds, check, lines=sources.lines)
         for split, source in ((split, sources.of(split)) for split in SPLITS)
     }
+
+
+def _partitioned(
+    sources: Sources,
+    split: Split,
+    columns: tuple[str, ...],
+    absent: tuple[str, ...],
+    kinds: Mapping[str, str],
+    check: RowCheck | None,
+) -> dict[str, list[Row]]:
+    """The rows of one file, split. Its column of groups is read beside those of the task, and left out of the rows."""
+    names = dict(sources.columns)
+    if split.group is not None:
+        columns, names, kinds = (*columns, GROUP), {**names, GROUP: split.group}, {**kinds, GROUP: "label"}
+    rows = (
+        read_hub(sources.file, "train", columns, names, absent, kinds, check)
+        if on_hub(sources.file)
+        else read_rows(sources.file, columns, names, absent, kinds, check, lines=sources.lines)
+    )
+    groups = None if split.group is None else [str(row.pop(GROUP)) for row in rows]
+    return partition(rows, split, sources.seed, groups)
 
 
 def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:

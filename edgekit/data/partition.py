@@ -1,0 +1,95 @@
+"""Rows of one file as training, validation and test rows: seeded, stratified by label, and without a text or a group in two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from edgekit.config.recipe import Split
+from edgekit.data.columns import identity
+from edgekit.data.disjoint import fold
+from edgekit.data.rows import Row
+from edgekit.errors import BadInput
+
+__all__ = ["partition"]
+
+STRATA = ("label", "labels", "tags")
+"""Columns whose names of labels tell rows apart that every split should have its share of."""
+FEWEST = 2
+"""Rows that every split must have."""
+
+
+def partition(rows: Sequence[Row], split: Split, seed: int, groups: Sequence[str] | None = None) -> dict[str, list[Row]]:
+    """`rows` by split, each split in the order of the file.
+
+    Rows with the same text (after `fold`) stay together, and so do those with the same of `groups`, a value a row. Of each label, every
+    split gets its share to the nearest such unit, training the first; a row of several labels counts as its rarest, as in iterative
+    stratification (Sechidis, Tsoumakas, Vlahavas 2011). The same rows and seed give the same splits, in whatever order the rows stand.
+
+    Raises:
+        BadInput: rows, texts or groups too few to give each split two rows.
+    """
+    shares = {"train": 1 - split.validation - split.test, "test": split.test, "validation": split.validation}
+    labels = [_labels(row) for row in rows]
+    rarity = Counter(label for several in labels for label in several)
+    strata: dict[str, list[list[int]]] = defaultdict(list)
+    for unit in _units(rows, groups):
+        strata[min((rarity[label], label) for number in unit for label in labels[number])[1]].append(unit)
+    taken: dict[str, list[int]] = {name: [] for name in shares}
+    for label in sorted(strata):
+        have, seen = dict.fromkeys(shares, 0), 0
+        for unit in sorted(strata[label], key=lambda unit: _order(rows, unit, seed)):
+            seen += len(unit)
+            name = max(shares, key=lambda name: shares[name] * seen - have[name])
+            have[name] += len(unit)
+            taken[name] += unit
+    few = [
+        f"{name}: {len(numbers)} of the {FEWEST} rows that are needed"
+        for name, numbers in taken.items()
+        if len(numbers) < FEWEST
+    ]
+    if few:
+        raise BadInput(
+            f"{len(rows)} rows are too few to split" + (", or too many of them belong together" if len(rows) > 100 else ""),
+            where="data, file",
+            faults=few,
+            fix=f"give {math.ceil(FEWEST / min(shares.values()))} rows or more with different texts, or three files (train, validation, test)",
+        )
+    return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test")}
+
+
+def _units(rows: Sequence[Row], groups: Sequence[str] | None) -> list[list[int]]:
+    """Numbers of rows that must stay together: those that are joined by a text or by a group, directly or through others."""
+    parent = list(range(len(rows)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    first: dict[tuple[str, str], int] = {}
+    for number, row in enumerate(rows):
+        keys = [("text", fold(identity(row)))] + ([("group", groups[number])] if groups is not None else [])
+        for key in keys:
+            one, other = root(first.setdefault(key, number)), root(number)
+            parent[max(one, other)] = min(one, other)
+    units: dict[int, list[int]] = defaultdict(list)
+    for number in range(len(rows)):
+        units[root(number)].append(number)
+    return list(units.values())
+
+
+def _labels(row: Mapping[str, object]) -> set[str]:
+    """Names of the row's labels; one that all rows share where it has none."""
+    values = [row[column] for column in STRATA if column in row]
+    names = [each for value in values for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+    return set(names) or {""}
+
+
+def _order(rows: Sequence[Row], unit: Sequence[int], seed: int) -> tuple[str, str]:
+    """What a unit is sorted by: a number drawn from its text and the seed, whatever other rows there are."""
+    text = min(fold(identity(rows[number])) for number in unit)
+    return hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest(), text

@@ -1,0 +1,134 @@
+"""One file as three splits: no text and no group in two of them, labels in their shares, the same in whatever order rows stand."""
+
+from __future__ import annotations
+
+import json
+import random
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.config.recipe import Split
+from edgekit.config.toml import parse
+from edgekit.data.disjoint import fold
+from edgekit.data.partition import partition
+from edgekit.data.rows import Row
+from edgekit.data.sources import Sources
+from edgekit.data.splits import prepare, source_digest
+from edgekit.errors import BadInput
+
+SPLIT = Split()
+words = st.text(alphabet="abAB ", min_size=1, max_size=4).filter(str.strip)
+
+
+def rows_of(pairs: list[tuple[str, str]]) -> list[Row]:
+    return [{"text": text, "label": label} for text, label in pairs]
+
+
+def many(count: int = 400) -> list[Row]:
+    """Labels of 1/2, 1/4, 1/8 of the rows, and so on."""
+    return [{"text": f"text {number}", "label": f"l{(number & -number).bit_length()}"} for number in range(1, count + 1)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(words, st.sampled_from("xyz"), st.integers(0, 6)), min_size=1, max_size=60), st.integers(0, 3))
+def test_rows_are_all_there_and_what_belongs_together_stays_together(given_rows: list[tuple[str, str, int]], seed: int) -> None:
+    rows, groups = rows_of([(text, label) for text, label, _ in given_rows]), [str(group) for *_, group in given_rows]
+    try:
+        made = partition(rows, SPLIT, seed, groups)
+    except BadInput as fault:
+        assert "too few to split" in fault.text()
+        return
+    assert Counter(map(str, rows)) == Counter(str(row) for part in made.values() for row in part)
+    home: dict[str, str] = {}
+    of_row = {id(row): name for name, part in made.items() for row in part}
+    for row, group in zip(rows, groups, strict=True):
+        for key in (f"text {fold(str(row['text']))}", f"group {group}"):
+            assert home.setdefault(key, of_row[id(row)]) == of_row[id(row)]
+
+
+def test_every_label_is_in_every_split_in_its_share() -> None:
+    made = partition(many(), SPLIT, 7)
+    have = {name: Counter(row["label"] for row in part) for name, part in made.items()}
+    for label, count in Counter(row["label"] for row in many()).items():
+        for name, share in (("train", 0.7), ("validation", 0.15), ("test", 0.15)):
+            assert abs(have[name][label] - share * count) <= 1, (label, name)
+        assert have["train"][label] >= 1
+
+
+def test_the_order_of_rows_changes_nothing_and_the_seed_does() -> None:
+    shuffled = many()
+    random.Random(3).shuffle(shuffled)
+    one, other, seeded = partition(many(), SPLIT, 7), partition(shuffled, SPLIT, 7), partition(many(), SPLIT, 8)
+    for name in one:
+        assert {str(row) for row in one[name]} == {str(row) for row in other[name]}
+    assert {str(row) for row in one["test"]} != {str(row) for row in seeded["test"]}
+
+
+def test_rows_of_several_labels_count_as_their_rarest_and_numbers_are_no_labels() -> None:
+    several: list[Row] = [
+        {"text": f"t{number}", "labels": ["often", *(["rare"] if number % 20 == 0 else [])]} for number in range(400)
+    ]
+    made = partition(several, SPLIT, 7)
+    assert [sum("rare" in str(row["labels"]) for row in made[name]) for name in ("train", "validation", "test")] == [14, 3, 3]
+    numbers: list[Row] = [{"text": f"t{number}", "label": number / 7} for number in range(100)]
+    assert [len(part) for part in partition(numbers, SPLIT, 7).values()] == [70, 15, 15]
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_too_few_rows_say_how_many_are_needed(count: int) -> None:
+    with pytest.raises(BadInput) as fault:
+        partition(many(count), SPLIT, 7)
+    assert f"{count} rows are too few to split" in fault.value.text() and "give 14 rows or more" in fault.value.text()
+
+
+def test_one_file_ends_in_the_artifact_of_three(tmp_path: Path) -> None:
+    path = tmp_path / "tickets.jsonl"
+    rows = [{**row, "customer": f"c{number // 3}"} for number, row in enumerate(many(90))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = Sources(file=str(path), split=Split(group="customer"), seed=7)
+    (tmp_path / "out").mkdir()
+    record = prepare(sources, ("text", "label"), tmp_path / "out")
+    lines = {name: (tmp_path / f"out/{name}.jsonl").read_text().splitlines() for name in ("train", "validation", "test")}
+    splits = {name: list(map(json.loads, part)) for name, part in lines.items()}
+    assert sum(map(len, splits.values())) == 90 and set(splits["train"][0]) == {"text", "label"}
+    customers = [{int(row["text"].split()[1]) - 1 for row in part} for part in splits.values()]
+    assert not {number // 3 for number in customers[0]} & {number // 3 for number in customers[2]}
+    assert record["source"] == {
+        "file": "tickets.jsonl", "split": {"validation": 0.15, "test": 0.15, "group": "customer"}, "seed": 7, "on_overlap": "drop",
+    }  # fmt: skip
+    digests = {
+        source_digest(Sources(file=str(path), split=split, seed=seed))
+        for split in (Split(), Split(test=0.2))
+        for seed in (7, 8)
+    }
+    assert len(digests) == 4, "shares and seed are part of what rows are"
+
+
+def test_a_column_of_groups_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "tickets.csv"
+    path.write_text("text,label\n" + "".join(f"text {number},a\n" for number in range(30)))
+    with pytest.raises(BadInput, match="no column 'customer'"):
+        prepare(Sources(file=str(path), split=Split(group="customer")), ("text", "label"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('file = "a.csv"\ntrain = "b.csv"', "give either `file`, or train/validation/test"),
+        ('file = "a.csv"\nbuiltin = "intents"', "give either `file`"),
+        ('train = "a"\nvalidation = "b"\ntest = "c"\nsplit = { test = 0.2 }', "`split` says how `file` is split"),
+        ('file = "a.csv"\nsplit = { test = 0.6, validation = 0.4 }', "leave no rows to train on"),
+        ('file = "a.csv"\nsplit = { test = 0 }', "greater than 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_split(table: str, says: str) -> None:
+    from edgekit.config.recipe import Data
+
+    with pytest.raises(BadInput) as fault:
+        parse(tomllib.loads(table), Data, where="here", text=table)
+    assert says in fault.value.text()
