@@ -160,7 +160,7 @@ class Data(Strict):
     def _one_source(self) -> Data:
         files = [name for name in ("train", "validation", "test") if getattr(self, name)]
         if (self.builtin is not None) + (self.file is not None) + bool(files) > 1:
-            raise ValueError("give either `file`, or train/validation/test, or `builtin`")
+            raise ValueError("give one of `file`, train/validation/test and `builtin`, not both")
         if self.file is None and "split" in self.model_fields_set:
             raise ValueError("`split` says how `file` is split, which is not given")
         if self.builtin and self.labels:

@@ -119,8 +119,8 @@ def test_a_column_of_groups_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ('file = "a.csv"\ntrain = "b.csv"', "give either `file`, or train/validation/test"),
-        ('file = "a.csv"\nbuiltin = "intents"', "give either `file`"),
+        ('file = "a.csv"\ntrain = "b.csv"', "give one of `file`, train/validation/test and `builtin`"),
+        ('file = "a.csv"\nbuiltin = "intents"', "give one of `file`"),
         ('train = "a"\nvalidation = "b"\ntest = "c"\nsplit = { test = 0.2 }', "`split` says how `file` is split"),
         ('file = "a.csv"\nsplit = { test = 0.6, validation = 0.4 }', "leave no rows to train on"),
         ('file = "a.csv"\nsplit = { test = 0 }', "greater than 0"),
