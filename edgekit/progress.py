@@ -53,10 +53,10 @@ class Show:
             TimeRemainingColumn(),
         )
         with Bar(*columns, console=err, transient=True) as progress:
-            task = progress.add_task(escape(title), total=None)
+            task = progress.add_task(escape(visible(title)), total=None)
 
             def update(done: float, total: float, text: str) -> None:
-                progress.update(task, completed=done, total=total, description=escape(text or title))
+                progress.update(task, completed=done, total=total, description=escape(visible(text or title)))
 
             yield update
 
@@ -68,6 +68,6 @@ class Show:
             if time.monotonic() - printed > QUIET_SECONDS:
                 printed = time.monotonic()
                 share = f"{done / total:4.0%}" if total else ""
-                err.print(f"    {share} {text or title}", soft_wrap=True, markup=False)
+                err.print(visible(f"    {share} {text or title}"), soft_wrap=True, markup=False)
 
         return update

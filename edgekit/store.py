@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, Union, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union, cast
 
 from pydantic import BaseModel
 
@@ -42,10 +42,12 @@ __all__ = [
     "Artifact",
     "Context",
     "KeyPart",
+    "NOT_MADE",
     "Stage",
     "being_made",
     "find",
     "in_key",
+    "metrics_of",
     "produce",
     "read_stage",
     "remove",
@@ -60,6 +62,8 @@ SCHEMA = 2
 """Of a record; those of before had no digest, and are made again."""
 LARGEST = 64_000_000
 """Bytes of a record at most."""
+NOT_MADE = "not_made"
+"""Metric of a stage that found that there is nothing to make, with the reason: of a comparison alone, never of what is shipped."""
 
 
 KeyPart: TypeAlias = Union[
@@ -168,6 +172,11 @@ class Artifact:
     path: Path
     metrics: JsonObject
     seconds: float
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """Metrics of the stage whose result `folder` is."""
+    return dict(read_stage(folder).metrics)
 
 
 def sha256_file(path: Path) -> str:

@@ -97,14 +97,18 @@ def run_bench(
             raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)
         if is_decoder:
             specs = language_specs(specs, folder, quick=quick, prompts=prompts)
-        measurement = take(specs, protocol, provider=target.provider, progress=progress)
+        compared = set(specs) - {BUNDLE, MEMORY}
+        measurement = take(specs, protocol, provider=target.provider, progress=progress, compared=compared)
         runs = measurement.runs
         loaded: list[dict[str, Any]] = []
         complete = not runs.interrupted
         if complete and not quick and not is_decoder:
-            loaded, complete = traffic(specs, host.cores_usable, seed, progress)
+            loaded, complete = traffic({name: specs[name] for name in runs.measured()}, host.cores_usable, seed, progress)
+    left_out |= runs.failed
     left_out |= {
-        name: "interrupted before its first process was complete" for name in specs if name not in (MEMORY, *runs.measured())
+        name: "interrupted before its first process was complete"
+        for name in specs
+        if name not in (MEMORY, *left_out, *runs.measured())
     }
     document = {
         "schema_version": 1,

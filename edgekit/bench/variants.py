@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.runtime.bench.measured import TIMED
 from edgekit.runtime.bundle.names import MODEL
-from edgekit.store import sha256_file
+from edgekit.store import NOT_MADE, sha256_file
 
 __all__ = ["BUNDLE", "EAGER", "digests_of", "files_of", "is_eager", "seen_from_here", "specifications"]
 
@@ -76,6 +76,8 @@ def digests_of(variant: dict[str, Any]) -> dict[str, str]:
 
 def _lacking(variant: dict[str, Any]) -> str | None:
     """Why a variant cannot be measured here; None where it can."""
+    if NOT_MADE in variant:
+        return f"it could not be made: {variant[NOT_MADE]}"
     if not is_eager(variant) and variant["kind"] != "onnx":
         return f"its kind {variant['kind']!r} is not one that edgekit measures"
     if is_eager(variant) and importlib.util.find_spec("torch") is None:

@@ -98,13 +98,18 @@ def _results(results: list[Result]) -> Iterator[RenderableType]:
 def _explained(explanation: Explanation) -> Iterator[RenderableType]:
     """The table of stages, then each target's settings."""
     from rich.table import Table
+    from rich.text import Text
+
+    from edgekit.runtime.shown import visible
 
     names = ", ".join(item["target"] for item in explanation["targets"])
-    table = Table(title=f"{explanation['recipe']}, {explanation['task']}, for {names}", title_justify="left")
+    title = Text(visible(f"{explanation['recipe']}, {explanation['task']}, for {names}"))
+    table = Table(title=title, title_justify="left")
     for column in ("stage", "key", "state", "reads of the target"):
         table.add_column(column, overflow="fold")
     for stage in explanation["stages"]:
-        table.add_row(stage["title"], stage["key"][:12], stage["state"], ", ".join(stage["reads"]) or "nothing")
+        row = (stage["title"], stage["key"][:12], stage["state"], ", ".join(stage["reads"]) or "nothing")
+        table.add_row(*(Text(visible(cell)) for cell in row))
     yield table
     for item in explanation["targets"]:
         for name, setting in item["quantize"].items():

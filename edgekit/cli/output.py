@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.runtime.shown import visible
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -26,7 +28,10 @@ BUILD = Path("build")
 
 
 def emit(document: object, as_json: bool, shown: Iterable[RenderableType]) -> None:
-    """Print `document`, which JSON can hold, or what is `shown` to people, on standard output."""
+    """Print `document`, which JSON can hold, or what is `shown` to people, on standard output.
+
+    What a terminal would obey in texts and labels is visible there; JSON is exact.
+    """
     if as_json:
         print(json.dumps(document, indent=1, sort_keys=True, default=str))
         return
@@ -34,4 +39,4 @@ def emit(document: object, as_json: bool, shown: Iterable[RenderableType]) -> No
 
     out = Console(highlight=False)
     for part in shown:
-        out.print(part, soft_wrap=isinstance(part, str), markup=False)
+        out.print(visible(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str), markup=False)

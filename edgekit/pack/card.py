@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from edgekit.markdown import escape_markdown as safe
+from edgekit.markdown import yaml_text
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.bundle.quality import Agreement, Quality, SamePrefix, SameTokens
 from edgekit.runtime.generate.chat import JINJA
@@ -32,6 +33,7 @@ EXAMPLES = {
 def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
     """Markdown with Hugging Face front matter, from the manifest and the audit. No times: they are a machine's."""
     quality, target = manifest.quality, manifest.target
+    steps = safe(", ".join(manifest.steps)) or "no compression"
     fallbacks, counted = len(audit["fallbacks"]), audit.get("counted", "run in integer kernels")
     lines = [
         "---",
@@ -40,34 +42,35 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "library_name: edgekit",
         "tags: [onnx, edge]",
         # A revision says that it is the hub's; a folder's name would point at somebody else's model.
-        *([f"base_model: {json.dumps(manifest.base_model)}"] if manifest.source.revision else []),
+        *([f"base_model: {yaml_text(str(manifest.base_model))}"] if manifest.source.revision else []),
         "---",
         "",
-        f"# {manifest.name}",
+        f"# {safe(manifest.name)}",
         "",
-        f"A {manifest.task} model for {target.name} ({target.arch}), made by edgekit {manifest.version}.",
+        f"A {manifest.task} model for {safe(target.name)} ({safe(target.arch)}), made by edgekit {manifest.version}.",
         "",
         "## How it was made",
         "",
-        f"From `{manifest.source.model}` by: {', '.join(manifest.steps) or 'no compression'}; then exported to ONNX and quantized for the target.",
+        f"From {safe(manifest.source.model)} by: {steps}; then exported to ONNX and quantized for the target.",
         "",
         "## How good it is",
         "",
         *_quality(quality),
         *_agreement(manifest.agreement),
-        *([f"Scored with the kernels of {used}, not those of {target.provider}."] if (used := quality.scored_on) else []),
+        *[f"Not compared with {safe(title)}: {safe(why)}." for title, why in (manifest.not_made or {}).items()],
+        *([f"Scored with the kernels of {safe(used)}, not those of {target.provider}."] if (used := quality.scored_on) else []),
         "",
         "## What the runtime executes",
         "",
-        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} MatMuls with a constant weight {counted}; {fallbacks} fell back.",
+        f"{audit['matmuls_integer']} of {audit['matmuls_constant']} MatMuls with a constant weight {safe(counted)}; {fallbacks} fell back.",
         *(
             [f"{weight_only} unpack small weights inside their kernel, as noted below."]
             if (weight_only := audit["matmuls_weight_only"])
             else []
         ),
-        *([f"Kept in float32 on purpose: {', '.join(kept)}."] if (kept := audit["kept_float"]) else []),
+        *([f"Kept in float32 on purpose: {safe(', '.join(kept))}."] if (kept := audit["kept_float"]) else []),
         f"The kernels were {'' if audit['kernels_observed'] else 'not '}observed on the target's architecture.",
-        *[f"- {note}" for note in audit["notes"]],
+        *[f"- {safe(note)}" for note in audit["notes"]],
         "",
         "## How to run it",
         "",
@@ -103,10 +106,10 @@ def _quality(quality: Quality) -> list[str]:
     if quality.metric != "1/perplexity" or quality.ratio is None:
         low, high = quality.ci95
         return [
-            f"{quality.metric} on {rows}: {quality.bundle:.4f}; the original has {quality.original:.4f}.",
+            f"{safe(quality.metric)} on {rows}: {quality.bundle:.4f}; the original has {quality.original:.4f}.",
             f"Difference {quality.difference:+.4f} (paired 95% interval {low:+.4f} to {high:+.4f}).",
             *(
-                f"{name}: {other.value:.4f}; the original has {other.original:.4f}."
+                f"{safe(name)}: {other.value:.4f}; the original has {other.original:.4f}."
                 for name, other in (quality.beside or {}).items()
             ),
         ]
@@ -128,7 +131,7 @@ def _agreement(found: Agreement | None) -> list[str]:
     if found is None:
         return []
     return [
-        f"Before compression its answers to {found.inputs} inputs were those of {found.reference} (largest difference {found.largest:.1g})."
+        f"Before compression its answers to {found.inputs} inputs were those of {safe(found.reference)} (largest difference {found.largest:.1g})."
     ]
 
 
@@ -141,7 +144,7 @@ def _licence(name: str) -> list[str]:
     """The hub knows some licences by name, in lower case; every other is `other` with its name."""
     if name.lower() in HUB_LICENCES:
         return [f"license: {name.lower()}"]
-    return ["license: other", f"license_name: {json.dumps(name)}"]
+    return ["license: other", f"license_name: {yaml_text(name)}"]
 
 
 def _embeddings(manifest: Manifest) -> list[str]:
@@ -152,10 +155,8 @@ def _embeddings(manifest: Manifest) -> list[str]:
         f"- Embeddings are compared by {kept.similarity}; {'each has' if kept.normalised else 'they are not brought to'} length 1."
     ]
     if prompt := kept.prompts.before():
-        lines.append(
-            f"- {json.dumps(prompt, ensure_ascii=False)} is put before every text (the prompt {kept.prompts.default!r})."
-        )
-    others = [repr(name) for name, text in kept.prompts.texts.items() if text and name != kept.prompts.default]
+        lines.append(f"- {safe(yaml_text(prompt))} is put before every text (the prompt {safe(repr(kept.prompts.default))}).")
+    others = [safe(repr(name)) for name, text in kept.prompts.texts.items() if text and name != kept.prompts.default]
     return lines + ([f"- It has other prompts, which `prompt_name` asks for: {', '.join(others)}."] if others else [])
 
 

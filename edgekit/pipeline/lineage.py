@@ -16,7 +16,7 @@ from edgekit.plan.plan import BASELINE, EVIDENCE, Plan, TargetPlan, Variant
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.store import Artifact, remove
+from edgekit.store import NOT_MADE, Artifact, remove
 from edgekit.tasks import Task, find_task
 from edgekit.tasks.encode import labels_of, prompts_of
 from edgekit.tasks.task import metrics_beside
@@ -39,6 +39,11 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
     variants: dict[str, JsonObject] = {}
     for name, variant in item.variants.items():
         score = artifacts[variant.score.key].path
+        if (why := artifacts[variant.score.key].metrics.get(NOT_MADE)) is not None:
+            variants[name] = {
+                "kind": "onnx", "title": variant.title, "folder": str(artifacts[variant.model.key].path.resolve()), "file": MODEL, NOT_MADE: why,
+            }  # fmt: skip
+            continue
         evidence = np.load(score / EVIDENCE, allow_pickle=False)
         variants[name] = {
             "kind": "onnx",

@@ -17,7 +17,7 @@ from edgekit.host import detect
 from edgekit.pack.manifest import BUNDLED, generation_of
 from edgekit.pack.runner import runtime_digest
 from edgekit.plan.decoder import BESIDE
-from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, HostFacts, Plan, TargetPlan
+from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, STOCK, HostFacts, Plan, TargetPlan
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.manifest import Calibration, Golden, Manifest, Source, TargetFacts
 from edgekit.runtime.bundle.names import GENERATION, MODEL
@@ -26,7 +26,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.records import as_json, read_record
-from edgekit.store import Context, Stage, read_stage
+from edgekit.store import NOT_MADE, Context, Stage, metrics_of
 from edgekit.tasks import Task
 from edgekit.tasks.task import metrics_beside
 
@@ -63,7 +63,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         checkpoint, graph = context.inputs["checkpoint"], context.inputs["model"]
         audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
         golden = _golden(recipe, target, checkpoint, graph, context.inputs["rows"], _threshold(context))
-        manifest = _manifest(plan, target, context, golden)
+        manifest = _manifest(plan, item, context, golden)
         folder = context.out / PACKED
         folder.mkdir()
         files = {path.name: path for path in graph.iterdir() if path.name in BESIDE and path.name != GENERATION}
@@ -79,12 +79,13 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         "pack",
         f"pack the bundle for {target.name}",
         run,
-        version=5,
+        version=6,
         settings=PackSettings(plan.name, recipe, edgekit.__version__, runtime_digest(), host),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASELINE].score, "score_bundle": last.score,
             **({} if plan.agreement is None else {"agreement": plan.agreement}),
+            **({STOCK: item.variants[STOCK].model} if STOCK in item.variants else {}),
         },
         target_fields=target.model_dump(mode="json", exclude={"title", "rank"}),
         tools=TOOLS,
@@ -111,17 +112,17 @@ def _golden(
     )  # fmt: skip
 
 
-def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, Any]) -> Manifest:
+def _manifest(plan: Plan, item: TargetPlan, context: Context, golden: dict[str, Any]) -> Manifest:
     """All that the bundle says of itself, but for its files."""
     from edgekit.pack.golden import tolerance
     from edgekit.pack.manifest import answering
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import labels_of
 
-    recipe, checkpoint = plan.recipe, context.inputs["checkpoint"]
+    recipe, target, checkpoint = plan.recipe, item.target, context.inputs["checkpoint"]
     task, generation = find_task(recipe.task), generation_of(context.inputs["model"])
     data = json.loads((context.inputs["rows"] / "data.json").read_text(encoding="utf-8"))
-    calibration = _metrics(context.inputs["calibration"])
+    calibration = metrics_of(context.inputs["calibration"])
     return Manifest(
         name=f"{plan.name}-{target.name}",
         assets={},
@@ -141,6 +142,7 @@ def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, An
         tools={tool: metadata.version(tool) for tool in TOOLS},
         threshold=_threshold(context),
         agreement=_agreement(context),
+        not_made=_not_made(context, item),
         **answering(
             recipe, checkpoint, provider=target.provider, session=target.session, generation=generation,
             output_size=0 if generation is not None else _output_size(golden),
@@ -148,24 +150,26 @@ def _manifest(plan: Plan, target: Target, context: Context, golden: dict[str, An
     )  # fmt: skip
 
 
+def _not_made(context: Context, item: TargetPlan) -> dict[str, str] | None:
+    """Title of the baseline that could not be made, and why."""
+    if STOCK not in context.inputs or (why := metrics_of(context.inputs[STOCK]).get(NOT_MADE)) is None:
+        return None
+    return {item.variants[STOCK].title: str(why)}
+
+
 def _agreement(context: Context) -> Agreement | None:
     """What the comparison with the model's own library found, where there was one."""
     if "agreement" not in context.inputs:
         return None
-    found = _metrics(context.inputs["agreement"])
+    found = metrics_of(context.inputs["agreement"])
     return Agreement(**{part.name: found[part.name] for part in fields(Agreement)})
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    """Of the stage whose result `folder` is."""
-    return dict(read_stage(folder).metrics)
 
 
 def _quality(plan: Plan, target: Target, context: Context, metric: str, task: Task) -> Quality:
     """The packed model's quality beside the original's, on the test rows."""
     folders = [context.inputs[name] for name in ("score_original", "score_bundle")]
     before, after = (np.load(folder / EVIDENCE, allow_pickle=False) for folder in folders)
-    used = _metrics(folders[1]).get("provider", CPU)
+    used = metrics_of(folders[1]).get("provider", CPU)
     faults: list[str] = []
     document = {
         "metric": metric, "n": len(after), "original": task.reduce(before), "bundle": task.reduce(after),
@@ -181,7 +185,7 @@ def _quality(plan: Plan, target: Target, context: Context, metric: str, task: Ta
 
 def _threshold(context: Context) -> float | None:
     """The score from which a label applies, as the validation rows chose it for the packed model; None of a task that has none."""
-    metrics = _metrics(context.inputs["score_bundle"])
+    metrics = metrics_of(context.inputs["score_bundle"])
     return float(metrics["threshold"]) if "threshold" in metrics else None
 
 

@@ -19,7 +19,7 @@ from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.runtime.tags import scheme_fault
-from edgekit.store import Context, KeyPart, Stage
+from edgekit.store import NOT_MADE, Context, KeyPart, Stage, metrics_of
 from edgekit.tasks import encoder_task
 
 __all__ = ["ENCODER"]
@@ -259,6 +259,8 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
 
         from edgekit.bench.score import choose_threshold, score
 
+        if not (context.inputs["model"] / MODEL).is_file():
+            return {NOT_MADE: metrics_of(context.inputs["model"])[NOT_MADE]}
         task, model, checkpoint = encoder_task(settings.task), context.inputs["model"] / MODEL, context.inputs["checkpoint"]
         rows, config, threshold = context.inputs["rows"], dict(settings.session), None
         if task.thresholds:

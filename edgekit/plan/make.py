@@ -22,7 +22,7 @@ from edgekit.plan.facts import (
     task_of_head,
 )
 from edgekit.plan.kinds import lowering_of
-from edgekit.plan.plan import BASELINE, BUNDLE, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
+from edgekit.plan.plan import BASELINE, BUNDLE, STOCK, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.rows import row_check
 from edgekit.plan.source import source_faults, source_of
@@ -156,7 +156,7 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
     original, *steps = chain
     variants = {BASELINE: variant("ONNX Runtime fp32 of the original", original.graph, original.checkpoint)}
     if lowering.stock is not None:
-        variants["ort-int8-stock"] = variant(
+        variants[STOCK] = variant(
             "off-the-shelf dynamic INT8 of the original", lowering.stock(original.graph), original.checkpoint
         )
     if steps or lowering.repeats_uncompressed:

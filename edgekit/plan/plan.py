@@ -15,7 +15,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Stage
 
 __all__ = [
-    "BASELINE", "BUNDLE", "EVIDENCE", "Exported", "HostFacts", "Lowering", "Plan", "Shared", "TargetPlan", "Variant", "host_facts",
+    "BASELINE", "BUNDLE", "EVIDENCE", "Exported", "HostFacts", "Lowering", "Plan", "STOCK", "Shared", "TargetPlan", "Variant", "host_facts",
 ]  # fmt: skip
 
 EVIDENCE = "evidence.npy"
@@ -24,6 +24,8 @@ BASELINE = "ort-fp32"
 """The variant that every other is compared with: the uncompressed model in float32."""
 BUNDLE = "bundle"
 """The variant that is packed."""
+STOCK = "ort-int8-stock"
+"""The variant that onnxruntime's own tool makes of the original, which may fail at it."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgekit.runtime.bundle.names import MODEL
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.shown import shown
+from edgekit.store import NOT_MADE
 
 __all__ = ["stock_int8"]
 
+LONGEST = 200
+"""Characters of an exception that are told."""
 
-def stock_int8(plain: Path, out: Path) -> dict[str, int]:
+
+def stock_int8(plain: Path, out: Path) -> JsonObject:
     """Write what `onnxruntime.quantization.quantize_dynamic` makes, by its defaults, of the plain export to folder `out`.
 
-    Returns its size in bytes.
+    Returns {"bytes": its size}; {NOT_MADE: why} where onnxruntime fails at it, as some releases do at the shape inference of some exports: a
+    comparison that cannot be made is no fault of what is compared.
     """
     from edgekit.runtime.providers.ort import submodule
 
@@ -24,6 +31,17 @@ def stock_int8(plain: Path, out: Path) -> dict[str, int]:
         # It writes a file of its own beside the one it is given, which lies where other runs read.
         with TemporaryDirectory(dir=out) as folder:
             submodule("quantization").quantize_dynamic(shutil.copy(plain, folder), str(out / MODEL))
+    except OSError:
+        raise  # the disk, not the tool
+    except Exception as fault:  # of any kind: onnx's and onnxruntime's own differ from release to release
+        (out / MODEL).unlink(missing_ok=True)
+        return {NOT_MADE: f"onnxruntime's quantize_dynamic failed: {reason(fault)}"}
     finally:
         logging.disable(logging.NOTSET)
     return {"bytes": (out / MODEL).stat().st_size}
+
+
+def reason(fault: Exception) -> str:
+    """An exception in one line."""
+    said = " ".join(str(fault).split())
+    return f"{type(fault).__name__}: {shown(said, LONGEST)}" if said else type(fault).__name__

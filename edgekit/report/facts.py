@@ -14,6 +14,7 @@ from edgekit.runtime.bench.measured import TIMED, is_of_bundle
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.store import NOT_MADE
 
 __all__ = ["Facts", "find_folder", "read_facts"]
 
@@ -201,6 +202,7 @@ def _variants(lineage: Fields, assets: Fields, folder: Path) -> tuple[Variant, .
                 None if quality is None else _quality(quality, quality.number("value")),
                 file_mb,
                 total_mb,
+                not_made=node.text(NOT_MADE, ""),
             )
         )
     if "bundle" not in {variant.name for variant in found}:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgekit.markdown import plain
 from edgekit.report.facts import Facts
-from edgekit.report.grid import plain
 from edgekit.report.records import Quality, Variant
 
 __all__ = [

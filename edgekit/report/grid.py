@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.markdown import escape_markdown, plain
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
@@ -16,10 +18,8 @@ __all__ = [
     "Grid",
     "NOTHING",
     "UNMEASURED",
-    "escape_markdown",
     "filled",
     "markdown_table",
-    "plain",
     "TerminalTable",
 ]
 
@@ -146,19 +146,6 @@ def markdown_table(grid: Grid) -> str:
             cells.append(f"{main} ({escape_markdown(cell.detail)})" if cell.detail else main)
         lines.append(_line(cells))
     return "\n".join(lines)
-
-
-def escape_markdown(text: str) -> str:
-    """`text` on one line, with nothing in it that Markdown or HTML would act on."""
-    out = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "\\`*_|[]":
-        out = out.replace(sign, f"\\{sign}")
-    return out
-
-
-def plain(text: str) -> str:
-    """`text` on one line, without control characters: names come from outside, and a terminal obeys escape codes."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from edgekit.markdown import escape_markdown, plain
 from edgekit.report.chain import stages_grid, times_grid
 from edgekit.report.details import agreement, commands, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
 from edgekit.report.format import span
-from edgekit.report.grid import Grid, escape_markdown, markdown_table, plain
+from edgekit.report.grid import Grid, markdown_table
 from edgekit.report.headline import headline
 from edgekit.report.language import language_grid
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid

@@ -43,6 +43,8 @@ class Variant:
     """Milliseconds of each phase of a process."""
     peak_mb: float | None = None
     above_baseline_mb: float | None = None
+    not_made: str = ""
+    """Why there is no such model; "" where there is."""
 
     @property
     def real(self) -> Timing | None:

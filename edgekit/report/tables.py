@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgekit.markdown import plain
 from edgekit.report.chain import stages_grid
 from edgekit.report.details import agreement
 from edgekit.report.facts import Facts
@@ -23,7 +24,7 @@ from edgekit.report.format import (
     times,
     times_interval,
 )
-from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled, plain
+from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled
 from edgekit.report.headline import headline
 from edgekit.report.language import language_grid
 from edgekit.report.records import Variant
@@ -62,8 +63,12 @@ def variants_grid(facts: Facts) -> Grid:
         real, quality = variant.real, variant.quality
         rows.append(
             (
-                Cell(short(variant)),
-                Cell(milliseconds(real.p50), interval(real.low, real.high)) if real else UNMEASURED,
+                Cell(short(variant), "could not be made" if variant.not_made else ""),
+                Cell(milliseconds(real.p50), interval(real.low, real.high))
+                if real
+                else NOTHING
+                if variant.not_made
+                else UNMEASURED,
                 _speedup_cell(facts, variant, "eager-fp32"),
                 _speedup_cell(facts, variant, "ort-int8-stock"),
                 Cell(metric_value(quality)) if quality else NOTHING,
@@ -76,7 +81,7 @@ def variants_grid(facts: Facts) -> Grid:
                 ),
                 Cell(megabytes(variant.file_mb)) if variant.file_mb else NOTHING,
                 Cell(megabytes(variant.total_mb)) if variant.total_mb else NOTHING,
-                Cell(f"{variant.peak_mb:.0f}") if variant.peak_mb else UNMEASURED,
+                Cell(f"{variant.peak_mb:.0f}") if variant.peak_mb else NOTHING if variant.not_made else UNMEASURED,
             )
         )
     language = facts.measurement.language if facts.measurement else None

@@ -151,12 +151,20 @@ def cautions(facts: Facts) -> list[Caution]:
                 "when taken twice: the machine was busy. Made again on a quiet one it may cut better."
             )
             found.append(Caution(False, text))
+    found += [
+        Caution(False, f"Not compared with {variant.title}: {variant.not_made}.")
+        for variant in facts.variants
+        if variant.not_made
+    ]
     if measured is None:
         return [*found, Caution(False, f"Not measured here: {facts.not_measured}.")]
     if measured.quick:
         text = "QUICK LOOK: few short processes a variant. Run edgekit bench without --quick before you quote a figure."
         found.append(Caution(False, text))
-    found += [Caution(False, f"Not timed: {name}, because {why}.") for name, why in measured.left_out.items()]
+    lost = {variant.name for variant in facts.variants if variant.not_made}
+    found += [
+        Caution(False, f"Not timed: {name}, because {why}.") for name, why in measured.left_out.items() if name not in lost
+    ]
     if measured.reasons:
         found.append(Caution(False, f"Seen while measuring: {'; '.join(measured.reasons)}."))
     return found

@@ -13,6 +13,7 @@ from edgekit.runtime.errors import EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
 from edgekit.runtime.items import at_terminal, read_items, read_texts, with_prompt
 from edgekit.runtime.records import as_json
+from edgekit.runtime.shown import visible
 
 __all__ = ["main"]
 
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     try:
-        print(json.dumps(document, indent=1, sort_keys=True) if asked.json else text, flush=True)
+        print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
     except BrokenPipeError:
         sys.stderr.close()
         return 0

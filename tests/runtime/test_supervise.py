@@ -183,3 +183,22 @@ def test_an_emulated_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_senseless_numbers_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         lone.bench_bundle(tmp_path, **{"threads": None, "processes": 1, "seconds": 1.0, "out": None, **changes})
+
+
+def test_a_variant_that_is_only_compared_with_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(path: Path, name: str, spec: object, timeout: float) -> dict[str, Any]:
+        ran.append(name)
+        if name == "eager" and ran.count("eager") == 2:
+            raise CheckFailed("measuring eager ended with code 1")
+        return result(1.0)
+
+    monkeypatch.setattr(supervise, "run_child", run)
+    specs: dict[str, dict[str, Any]] = {"bundle": {}, "eager": {}}
+    runs = run_children(specs, processes=4, seed=0, progress=silent, compared={"eager"})
+    assert runs.measured() == ["bundle"] and len(runs.children["bundle"]) == 4
+    assert runs.failed == {"eager": "its process failed: measuring eager ended with code 1"} and ran.count("eager") == 2
+    ran.clear()
+    with pytest.raises(CheckFailed):
+        run_children(specs, processes=4, seed=0, progress=silent)

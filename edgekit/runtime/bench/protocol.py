@@ -4,7 +4,7 @@ reader must know of the machine. The variants of a result and a lone bundle are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,8 +83,16 @@ def fixed_lengths(most: int) -> list[int]:
     return sorted({min(length, most) for length in LENGTHS})
 
 
-def take(specs: Mapping[str, dict[str, Any]], protocol: Protocol, *, provider: str, progress: Progress) -> Measurement:
-    """Measure the variants that `specs` specify, and memory where MEMORY is among them; `provider`: where they compute.
+def take(
+    specs: Mapping[str, dict[str, Any]],
+    protocol: Protocol,
+    *,
+    provider: str,
+    progress: Progress,
+    compared: Collection[str] = (),
+) -> Measurement:
+    """Measure the variants that `specs` specify, and memory where MEMORY is among them; `provider`: where they compute;
+    `compared`: those whose failure is noted and ends nothing.
 
     After Ctrl-C the measurement holds the processes that were complete.
 
@@ -95,7 +103,7 @@ def take(specs: Mapping[str, dict[str, Any]], protocol: Protocol, *, provider: s
     before = snapshot()
     meters, unread = find_meters(provider)
     with Recorder(meters) as recorder:
-        runs = run_children(specs, processes=protocol.processes, seed=protocol.seed, progress=progress)
+        runs = run_children(specs, processes=protocol.processes, seed=protocol.seed, progress=progress, compared=compared)
     reads = [child["gb_per_second"] for child in runs.children.pop(MEMORY, [])]
     if not runs.measured() or (MEMORY in specs and not reads):
         raise Interrupted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.runtime.bench.child import run_child
 from edgekit.runtime.bench.environment import compare
 from edgekit.runtime.bench.statistics import spread, summary
+from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.health.record import Recorder, energy_block
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.names import CPU
@@ -36,6 +37,8 @@ class Runs:
 
     children: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     interrupted: bool = False
+    failed: dict[str, str] = field(default_factory=dict)
+    """Variants that were only compared with and whose process failed, and why; none of their processes count."""
 
     def samples(self, variant: str, scenario: str) -> list[list[float]]:
         """Run times in milliseconds, a list for each process."""
@@ -47,14 +50,17 @@ class Runs:
 
 
 def run_children(
-    specs: Mapping[str, dict[str, Any]], *, processes: int, seed: int, progress: Progress, timeout: float = 300
-) -> Runs:
+    specs: Mapping[str, dict[str, Any]], *, processes: int, seed: int, progress: Progress, timeout: float = 300,
+    compared: Collection[str] = (),
+) -> Runs:  # fmt: skip
     """Run each variant's specification in `processes` fresh processes; each round has every variant once, shuffled.
 
-    Ctrl-C ends the running process and returns what was complete, with `interrupted` set.
+    `compared`: variants that are only compared with, whose failure is noted and ends nothing. Ctrl-C ends the running process and
+    returns what was complete, with `interrupted` set.
 
     Raises:
-        CheckFailed: a process of a variant failed or took more than `timeout` seconds (its last words are in the message).
+        CheckFailed: a process of a variant that is not only compared with failed or took more than `timeout` seconds (its last words are
+            in the message).
         BadInput: it could not use its files.
         NotPossibleHere: it lacks a provider, or died of an unknown instruction or of too little memory.
     """
@@ -69,8 +75,16 @@ def run_children(
                 for name in (names[index] for index in generator.permutation(len(names))):
                     progress(done, total, f"measure: {name}, process {turn + 1} of {processes}")
                     path.write_text(json.dumps({**specs[name], "seed": seed * 1000 + turn}), encoding="utf-8")
-                    runs.children[name].append(run_child(path, name, specs[name], timeout))
                     done += 1
+                    if name in runs.failed:
+                        continue
+                    try:
+                        runs.children[name].append(run_child(path, name, specs[name], timeout))
+                    except EdgekitError as fault:
+                        if name not in compared:
+                            raise
+                        runs.failed[name] = f"its process failed: {fault.what}"
+                        runs.children[name] = []
         except KeyboardInterrupt:
             runs.interrupted = True
     progress(done, total, "interrupted" if runs.interrupted else "measured")

@@ -179,6 +179,8 @@ class Manifest:
     """None for every other task than feature-extraction, and for a model without files of sentence-transformers."""
     activation: Literal["sigmoid", "identity"] | None = field(default=None, metadata=OMITTED)
     """What makes a passage's score of its logit; None for every task but text-ranking."""
+    not_made: Mapping[str, str] | None = field(default=None, metadata=OMITTED)
+    """Models that it would have been compared with and that could not be made: title and why; None where all could."""
     digest_file: Literal["manifest.json.sha256"] | None = field(default=None, metadata=OMITTED)
     """The file that holds the digest of the manifest; None in bundles of releases before 0.2, whose manifests have none."""
 

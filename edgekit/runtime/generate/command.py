@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
 from edgekit.runtime.items import at_terminal, numbered, read_items
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.shown import visible
 
 __all__ = ["run_language", "talk"]
 
@@ -89,12 +89,7 @@ def _answer(model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: b
         for piece in stream:
             pieces.append(piece)
             if show:
-                print(_visible(piece.text) if at_terminal(sys.stdout) else piece.text, end="", flush=True)
+                print(visible(piece.text) if at_terminal(sys.stdout) else piece.text, end="", flush=True)
     except KeyboardInterrupt:  # it came while a piece was printed, not while the model ran
         stream.close()
     return whole(pieces, len(model.encode(prompt)))
-
-
-def _visible(text: str) -> str:
-    """`text` without control characters, which a terminal would obey."""
-    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")

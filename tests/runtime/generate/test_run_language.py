@@ -275,7 +275,7 @@ def test_ctrl_c_in_a_conversation_stops_the_answer_alone(
 
 
 def test_a_model_cannot_command_a_terminal() -> None:
-    assert command._visible("a\x1b]0;owned\x07b\n\tc\x9bü\x7f") == "a]0;ownedb\n\tcü"
+    assert command.visible("a\x1b]0;owned\x07b\n\tc\x9bü\x7f") == "a\\x1b]0;owned\\x07b\n\tc\\x9bü\\x7f"
 
 
 def _at_a_terminal() -> None:
@@ -340,7 +340,7 @@ def test_a_conversation_from_the_archive_at_a_terminal(tiny_bundle: Path, tmp_pa
     terminal.wait_for("a hat")
     model = load(tiny_bundle).language
     assert model is not None
-    wanted = command._visible(model.answer("a hat", Sampling(max_new_tokens=8)).text)
+    wanted = command.visible(model.answer("a hat", Sampling(max_new_tokens=8)).text)
     assert terminal.wait_for("> ").replace("\r\n", "\n").strip("\n") == wanted.strip("\n")
     assert terminal.leave(leave) == 0
 
