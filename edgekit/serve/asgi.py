@@ -18,7 +18,7 @@ from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.door import Door, probe_half_closed, serve_connections
 from edgekit.runtime.serve.guard import cut_off
 from edgekit.runtime.serve.message import Refusal, Request, Response, read_body
-from edgekit.runtime.serve.wire import END, Head, encode, parse_head
+from edgekit.runtime.serve.wire import Head, encode, head_end, parse_head
 
 __all__ = ["asgi", "serve"]
 
@@ -189,10 +189,11 @@ class _Connection(H11Protocol):
     def handle_events(self) -> None:
         if self._between():
             data = self.conn.trailing_data[0]
-            if END not in data and len(data) <= self.edgekit.limits.head:
-                return
             try:
-                self.head = parse_head(data, self.edgekit.limits)
+                end = head_end(data, self.edgekit.limits)
+                if end is None:
+                    return
+                self.head = parse_head(data[:end])
             except Refusal as refusal:
                 self._refuse(refusal)
                 return

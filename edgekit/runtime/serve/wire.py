@@ -12,7 +12,7 @@ from edgekit.runtime.serve.authority import parse_authority
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, Response
 
-__all__ = ["END", "Head", "Wire", "encode", "encode_head", "parse_head"]
+__all__ = ["Head", "Wire", "encode", "encode_head", "head_end", "parse_head"]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 TARGET = re.compile(r"[!-~]+")
@@ -21,6 +21,7 @@ VALUE = re.compile(r"[\t -~\x80-\xff]*")
 SIZE = re.compile(r"[0-9a-fA-F]{1,8}")
 CHUNK = 65_536
 END = b"\r\n\r\n"
+LONE = re.compile(rb"(?<!\r)\n")
 
 
 @dataclass(frozen=True)
@@ -131,16 +132,16 @@ class Wire:
                         return None
         except TimeoutError:
             return None
-        if (end := self._held.find(END)) < 0:
+        if (end := head_end(self._held, self.limits)) is None:
             try:
                 async with asyncio.timeout(self.limits.head_seconds):
-                    while (end := self._held.find(END)) < 0 and len(self._held) <= self.limits.head:
+                    while (end := head_end(self._held, self.limits)) is None:
                         if not await self._fill():
                             return None
             except TimeoutError:
                 what = f"the request's head did not come within {self.limits.head_seconds:g} s"
                 raise Refusal(408, what, fix="send it faster", close=True) from None
-        head = parse_head(self._held, self.limits)
+        head = parse_head(self._held[:end])
         del self._held[: end + len(END)]
         self._left = head.length
         if head.headers.get("expect", "").lower() == "100-continue" and head.length != 0:
@@ -236,17 +237,30 @@ class Wire:
             self.transport.resume_reading()
 
 
-def parse_head(data: bytes | bytearray, limits: Limits) -> Head:
-    """The request head that `data` begins with, after empty lines.
+def head_end(data: bytes | bytearray, limits: Limits) -> int | None:
+    """Where the head ends that `data` begins with; None where more of it is to come.
 
     Raises:
-        Refusal: 400, 431, 501 or 505.
+        Refusal: 431 where it is too long, 400 where a line ends by a line feed alone, so that its end may never come.
     """
-    end = data.find(END)
-    if not 0 <= end <= limits.head:
+    end = data.find(END, 0, limits.head + len(END))
+    if end >= 0:
+        return end
+    if len(data) > limits.head:
         what = f"a head of more than {limits.head:,} bytes"
         raise Refusal(431, what, where="headers", fix="send fewer or shorter headers", close=True)
-    return _parse(bytes(data[:end]).lstrip(b"\r\n").decode("latin-1").split("\r\n"))
+    if LONE.search(data):
+        raise Refusal(400, "a line that ends by a line feed alone", where="headers", fix="end lines by CR LF", close=True)
+    return None
+
+
+def parse_head(data: bytes | bytearray) -> Head:
+    """The request head `data`, perhaps after empty lines.
+
+    Raises:
+        Refusal: 400, 501 or 505.
+    """
+    return _parse(data.lstrip(b"\r\n").decode("latin-1").split("\r\n"))
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
