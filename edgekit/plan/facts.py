@@ -10,7 +10,7 @@ from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
 from edgekit.models.adapter import Adapter, facts_of_adapter
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
-from edgekit.tasks import Kind, find_task
+from edgekit.tasks import Kind, Task, find_task
 
 __all__ = [
     "task_of_head",
@@ -19,6 +19,7 @@ __all__ = [
     "checkpoint_locations",
     "digest_of",
     "facts_along",
+    "known_length",
     "original_facts",
     "own_length",
 ]
@@ -98,17 +99,28 @@ def facts_along(recipe: Recipe, original: ModelFacts, checkpoints: Mapping[str, 
     return along
 
 
+def known_length(task: Task, original: ModelFacts) -> int | None:
+    """Tokens of the longest input, by the model's files, at most MOST_UNASKED; None where they do not say."""
+    known = _lengths(task, original)
+    return max(SHORTEST, min(*known, MOST_UNASKED[task.kind])) if known else None
+
+
+def _lengths(task: Task, original: ModelFacts) -> list[int]:
+    """Every length that a model's files give its inputs."""
+    sentence = original.sentence.longest if original.sentence is not None and task.auto == "AutoModel" else None
+    return [length for length in (sentence, original.longest, original.positions) if length is not None]
+
+
 def own_length(recipe: Recipe, original: ModelFacts) -> tuple[Recipe, str | None]:
     """`recipe`, with the length that its model cuts texts at where it asks for none, and what is said of that; itself where it does, where
     it trains a model from nothing, and where nothing is known of the model."""
     if recipe.model.id is None or "max_length" in recipe.model.model_fields_set:
         return recipe, None
     task = find_task(recipe.task)
-    sentence = original.sentence.longest if original.sentence is not None and task.auto == "AutoModel" else None
-    known = [length for length in (sentence, original.longest, original.positions) if length is not None]
-    if not known:
+    known = _lengths(task, original)
+    length = known_length(task, original)
+    if length is None:
         return recipe, None
-    length = max(SHORTEST, min(*known, MOST_UNASKED[task.kind]))
     cut = " (it has more: ask for them with max_length)" if length < min(known) else ""
     model = recipe.model.model_copy(update={"max_length": length})
     return recipe.model_copy(

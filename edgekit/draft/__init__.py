@@ -1,0 +1,8 @@
+"""What recipe a model and its rows ask for: the task, the columns and the lengths, each seen in the files, with the reason for it."""
+
+from __future__ import annotations
+
+from edgekit.draft.draft import Asked, Draft, draft
+from edgekit.draft.seen import Choice, Seen, Unclear
+
+__all__ = ["Asked", "Choice", "Draft", "Seen", "Unclear", "draft"]

@@ -1,0 +1,157 @@
+"""From a model and rows to a recipe, as the text of its file and a table of reasons. Nothing is loaded but files that are read here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.config.toml import parse
+from edgekit.data.formats import records
+from edgekit.draft.fit import Table
+from edgekit.draft.lengths import length_for
+from edgekit.draft.seen import Choice, Seen, Unclear
+from edgekit.draft.tasks import Candidate, candidates
+from edgekit.errors import BadInput
+from edgekit.models.facts import facts_of_checkpoint
+from edgekit.plan.facts import known_length
+from edgekit.plan.recipes import recipe_model
+from edgekit.tasks import find_task
+
+__all__ = ["Asked", "Draft", "draft"]
+
+SEEN_ROWS = 5000
+"""Rows of a file that are looked at."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user said; the rest is seen in the files."""
+
+    model: str
+    """A folder, or a hub id."""
+    data: str
+    """A file of rows."""
+    task: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Column of the task -> its name in the file."""
+    group: str | None = None
+    """Column whose values keep rows in one split."""
+    max_length: int | None = None
+    lose: float | None = None
+    """Loss of the metric that is accepted, as a share of 1."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A recipe that nobody wrote."""
+
+    text: str
+    """Its file."""
+    seen: tuple[Seen, ...]
+
+
+def draft(asked: Asked, folder: Path) -> Draft:
+    """The recipe for `asked`, as a file in `folder`, to which its paths are relative where they lie near.
+
+    Raises:
+        BadInput: files that cannot be read, no task that fits, no column that could be a label.
+        NotPossibleHere: a hub id without a network.
+        Unclear: the files leave open which of several tasks is meant.
+    """
+    model = _folder(asked.model)
+    facts = facts_of_checkpoint(str(model))
+    rows = _rows(Path(asked.data), lines=True)
+    chosen = _one(candidates(model, facts, rows, asked.columns, asked.task), asked)
+    task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
+    if chosen.finetune:
+        said.append(Seen("model.finetune", "3 epochs", chosen.reason))
+    columns = chosen.fit.columns
+    said += [Seen(f"column {column}", name, chosen.fit.reasons[column]) for column, name in columns.items()]
+    length = asked.max_length
+    if length is not None:
+        said.append(Seen("model.max_length", str(length), "as you said"))
+    elif (found := length_for(model, rows, columns, known_length(task, facts))) is not None and task.kind == "encoder":
+        length = found[0]
+        said.append(found[1])
+    said.append(
+        Seen("data.split", "70 / 15 / 15 %", "one file: by the seed, each label in its share, the same text in one split")
+    )
+    text = _toml(asked, chosen, length, folder)
+    _check(text)
+    return Draft(text, tuple(said))
+
+
+def _folder(name: str) -> Path:
+    """The model's folder; of a hub id, once it is downloaded."""
+    if Path(name).is_dir():
+        return Path(name)
+    from edgekit.models.checkpoint import resolve
+
+    return resolve(name)
+
+
+def _rows(path: Path, *, lines: bool) -> Table:
+    """The first sound rows of a file."""
+    sound = (record.values for record in records(path, lines=lines) if record.fault is None)
+    rows = list(itertools.islice(sound, SEEN_ROWS))
+    if not rows:
+        raise BadInput("holds no rows", where=str(path))
+    return rows
+
+
+def _one(found: list[Candidate], asked: Asked) -> Candidate:
+    if len(found) == 1:
+        return found[0]
+    choices = [Choice(one.task.name, f"{find_task(one.task.name).title}, of {_shown(one.fit.columns)}") for one in found]
+    raise Unclear("task", "--task", f"{asked.model} and {Path(asked.data).name} fit several tasks", choices)
+
+
+def _shown(columns: Mapping[str, str]) -> str:
+    return ", ".join(column if column == name else f"{column} ({name!r})" for column, name in columns.items())
+
+
+def _toml(asked: Asked, chosen: Candidate, length: int | None, folder: Path) -> str:
+    """The recipe as a file."""
+    lines = [
+        "# Drafted from a model and rows; edit it as you like, and run it: edgekit export THIS_FILE",
+        "schema = 1",
+        f"task = {json.dumps(chosen.task.name)}",
+        "",
+        "[model]",
+        f"id = {_string(_near(asked.model, folder))}",
+    ]
+    lines += [f"max_length = {length}"] if length is not None else []
+    lines += ["", "[model.finetune]", "# A new head, trained on the rows."] if chosen.finetune else []
+    lines += ["", "[data]", f"file = {_string(_near(asked.data, folder))}"]
+    renamed = {column: name for column, name in chosen.fit.columns.items() if column != name}
+    if renamed:
+        lines.append("columns = { " + ", ".join(f"{column} = {_string(name)}" for column, name in renamed.items()) + " }")
+    if asked.group is not None:
+        lines.append(f"split = {{ group = {_string(asked.group)} }}")
+    lines += ["", "[accept]", f"max_quality_drop = {asked.lose}"] if asked.lose is not None else []
+    return "\n".join(lines) + "\n"
+
+
+def _string(text: str) -> str:
+    """A TOML string: JSON's escapes are TOML's, but for those of control characters that JSON leaves as they are."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _near(name: str, folder: Path) -> str:
+    """A path as seen from `folder` where it lies near, else from the root; a hub id stays."""
+    path = Path(name)
+    if not path.exists():
+        return name
+    relative = os.path.relpath(path.resolve(), folder.resolve())
+    return str(path.resolve()) if relative.startswith("../../..") else relative
+
+
+def _check(text: str) -> None:
+    """The recipe is one that the parser takes: a fault here is a fault of what the user said."""
+    import tomllib
+
+    parse(tomllib.loads(text), recipe_model(), where="the drafted recipe", text=text)

@@ -1,0 +1,130 @@
+"""Which tasks a model is for: by the class that its configuration names, what its head means, and which columns the rows have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.data.label_map import renamed_labels
+from edgekit.draft.fit import Fit, Table, fit_columns
+from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts
+from edgekit.models.files import read_json
+from edgekit.models.sentence import MODULES, transformer_folder
+from edgekit.tasks import Task, find_task, task_names
+
+__all__ = ["Candidate", "candidates"]
+
+CLASSES = {
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForCausalLM": "AutoModelForCausalLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+}
+"""End of the name of a transformers class -> the one that tasks name."""
+TRAINABLE = ("text-classification", "token-classification", "question-answering")
+"""Tasks whose head may be trained here, on an encoder without one (`finetune`)."""
+HEAD_MODULES = {
+    "classifier": ("AutoModelForSequenceClassification", "AutoModelForTokenClassification"),
+    "qa_outputs": ("AutoModelForQuestionAnswering",),
+    "lm_head": ("AutoModelForCausalLM",),
+}
+"""Module of a head -> the classes that have it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A task that a model and its rows may be meant for."""
+
+    task: Task
+    fit: Fit
+    reason: str
+    finetune: bool = False
+    """Whether a new head must be trained for it."""
+
+
+def candidates(folder: Path, facts: ModelFacts, rows: Table, said: Mapping[str, str], wanted: str | None) -> list[Candidate]:
+    """The tasks that fit the model in `folder` and the rows, the likeliest first; of `wanted` alone where the user said a task.
+
+    Raises:
+        BadInput: no task fits, with what each lacks; an unknown task.
+    """
+    autos, shown = _classes(folder, facts)
+    names = task_names() if wanted is None else [find_task(wanted).name]
+    found: list[Candidate] = []
+    lacks: list[str] = []
+    for name in names:
+        task = find_task(name)
+        finetune = autos == {"AutoModel"} and name in TRAINABLE
+        if task.auto not in autos and not finetune:
+            if wanted is not None:
+                lacks.append(f"{name}: the model is {shown}")
+            continue
+        if task.auto == "AutoModelForSequenceClassification" and not finetune and facts.head is not None:
+            faults = facts.head.faults(task.head)
+            if faults:
+                lacks.append(f"{name}: {faults[0]}")
+                continue
+        known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
+        fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
+        if fit is None and task.alone:
+            fit = fit_columns(("text",), (), {}, rows, None, said)
+        if fit is None:
+            lacks.append(f"{name}: needs columns {', '.join(task.columns)}")
+            continue
+        reason = (
+            f"the model is {shown}" if not finetune else f"{shown} has no head for it, and rows have labels to train one on"
+        )
+        found.append(Candidate(task, fit, reason, finetune))
+    if not found:
+        there = ", ".join(map(repr, rows[0])) if rows else "no columns"
+        raise BadInput(
+            "no task fits this model and these rows",
+            where=str(folder),
+            faults=[*lacks, f"the rows have {there}"],
+            fix="say which column is which (--column text=NAME --column label=NAME), or the task (--task)",
+        )
+    return _likeliest(found, facts, rows, sentences=(folder / MODULES).is_file())
+
+
+def _classes(folder: Path, facts: ModelFacts) -> tuple[set[str], str]:
+    """(transformers classes that the model in `folder` may be of, how it is called): by modules.json, by the class that config.json names, or,
+    where that has no head, by the head among the weights."""
+    named = read_json(transformer_folder(folder) / "config.json").get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else "a model without a name"
+    if (folder / MODULES).is_file():
+        return {"AutoModel"}, "a sentence-transformers folder"
+    by_name = {auto for end, auto in CLASSES.items() if architecture.endswith(end)}
+    modules = {module.partition(".")[0] for module in facts.modules or ()}
+    by_weights = {auto for module, autos in HEAD_MODULES.items() if module in modules for auto in autos}
+    if by_name or not by_weights:
+        return by_name or {"AutoModel"}, architecture
+    return by_weights, f"{architecture} with the head {', '.join(sorted(modules & set(HEAD_MODULES)))}"
+
+
+def _likeliest(found: list[Candidate], facts: ModelFacts, rows: Table, *, sentences: bool) -> list[Candidate]:
+    """Without those that another one rules out: labels of rows that are the model's own make it no entailment model's candidates, a task
+    whose columns go by their own names is meant before one whose columns had to be found."""
+    by_name = {one.task.name: one for one in found}
+    if {"text-classification", "zero-shot-classification"} <= set(by_name):
+        name = by_name["text-classification"].fit.columns["label"]
+        own = facts.labels is not None and _known([row.get(name) for row in rows], facts.labels)
+        found = [one for one in found if one.task.name != ("zero-shot-classification" if own else "text-classification")]
+    if not sentences and any(one.finetune for one in found):
+        found = [one for one in found if one.finetune]
+    exact = [one for one in found if all(column == name for column, name in one.fit.columns.items())]
+    if exact and len(exact) < len(found):
+        most = max(len(one.fit.columns) for one in exact)
+        found = [one for one in exact if len(one.fit.columns) == most]
+    return found
+
+
+def _known(values: Sequence[object], known: Sequence[str]) -> bool:
+    labels = {str(value) for value in values}
+    try:
+        meant = {one.label: one.name for one in renamed_labels(labels, {}, known)}
+    except BadInput:
+        return False
+    return all(meant.get(label, label) in known for label in labels)
