@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import typer
 
+from edgekit.cli.drafting import init
 from edgekit.cli.look import doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
@@ -28,7 +29,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a budget or a check was not met, 2 bad usage or input, 3 not possible on this machine.",
 )
 COMMANDS: dict[str, Callable[..., None]] = {
-    "export": export, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "report": report, "run": run,
+    "export": export, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "report": report, "run": run,
     "serve": serve, "ls": list_names, "doctor": doctor, "schema": schema,
 }  # fmt: skip
 """In the order of the help."""

@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.cli.drafting import (
+    Columns,
+    DataFile,
+    Group,
+    Lose,
+    MaxLength,
+    ModelSource,
+    TaskName,
+    asked_of,
+    drafted,
+    recipe_name,
+    shown,
+    unwritten,
+    write_recipe,
+)
 from edgekit.cli.output import BUILD, Build, Json, RecipeName, Targets, emit
+from edgekit.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,20 +36,84 @@ __all__ = ["artifacts", "export", "plan", "report"]
 
 
 def export(
-    recipe: RecipeName = "intents",
+    recipe: Annotated[
+        str | None, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file; by default intents.")
+    ] = None,
     target: Targets = None,
     build: Build = BUILD,
+    model: ModelSource = None,
+    data: DataFile = None,
+    task: TaskName = None,
+    column: Columns = None,
+    group: Group = None,
+    max_length: MaxLength = None,
+    lose: Lose = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the recipe and the plan; nothing is run or written.")
+    ] = False,
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the bundle where this host is its target.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Make the bundle: compress, export, quantize, audit, score, measure, pack, report."""
+    """Make the bundle: compress, export, quantize, audit, score, measure, pack, report. Of a recipe, or of a model and one file of rows."""
     from edgekit.pipeline.run import run_recipe
     from edgekit.progress import Show
 
-    results = run_recipe(recipe, target or [], build, measure=bench, show=Show(silent=as_json))
+    if model is None and data is None:
+        if any(option is not None for option in (task, column, group, max_length, lose)):
+            raise BadInput(
+                "--task, --column, --group, --max-length and --lose go with --model and --data",
+                fix="or write them into the recipe",
+            )
+        if dry_run:
+            return plan(recipe or "intents", target, build, as_json)
+        chosen = recipe or "intents"
+    else:
+        chosen = _drafted(
+            recipe, model, data, (task, column, group, max_length, lose), target, build, dry_run=dry_run, as_json=as_json
+        )
+        if dry_run:
+            return None
+    results = run_recipe(chosen, target or [], build, measure=bench, show=Show(silent=as_json))
     emit([result.document() for result in results], as_json, _results(results))
     if any(result.missed for result in results):
         raise typer.Exit(1)
+    return None
+
+
+def _drafted(
+    recipe: str | None,
+    model: str | None,
+    data: str | None,
+    options: tuple[str | None, list[str] | None, str | None, int | None, str | None],
+    target: list[str] | None,
+    build: Path,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> str:
+    """The recipe that model and rows ask for, written beside the results to come, or only shown with its plan."""
+    if recipe is not None or model is None or data is None:
+        raise BadInput(
+            "give either a recipe, or --model and --data",
+            fix="edgekit export --model FOLDER --data FILE" if recipe is None else f"edgekit export {recipe}",
+        )
+    asked = asked_of(model, data, *options)
+    name = recipe_name(asked)
+    if dry_run:
+        from edgekit.pipeline.explain import explain
+
+        made, folder, path = unwritten(asked, name, ask=not as_json)
+        with folder:
+            explanation = explain(str(path), target or [], build)
+        document = {"recipe": made.text, "seen": [vars(one) for one in made.seen], "plan": explanation}
+        emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_explained(explanation)])
+        return ""
+    path = build / f"{name}.toml"
+    made = drafted(asked, path.parent, ask=not as_json)
+    write_recipe(made, path)
+    if not as_json:
+        emit(None, False, [*shown(made), f"the recipe: {path}"])
+    return str(path)
 
 
 def plan(recipe: RecipeName = "intents", target: Targets = None, build: Build = BUILD, as_json: Json = False) -> None:

@@ -54,8 +54,8 @@ class Draft:
     seen: tuple[Seen, ...]
 
 
-def draft(asked: Asked, folder: Path) -> Draft:
-    """The recipe for `asked`, as a file in `folder`, to which its paths are relative where they lie near.
+def draft(asked: Asked, folder: Path | None) -> Draft:
+    """The recipe for `asked`, as a file in `folder`, to which its paths are relative where they lie near; None: its paths hold anywhere.
 
     Raises:
         BadInput: files that cannot be read, no task that fits, no column that could be a label.
@@ -78,7 +78,11 @@ def draft(asked: Asked, folder: Path) -> Draft:
         length = found[0]
         said.append(found[1])
     said.append(
-        Seen("data.split", "70 / 15 / 15 %", "one file: by the seed, each label in its share, the same text in one split")
+        Seen(
+            "data.split",
+            "70 / 15 / 15 %",
+            "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
+        )
     )
     text = _toml(asked, chosen, length, folder)
     _check(text)
@@ -107,14 +111,14 @@ def _one(found: list[Candidate], asked: Asked) -> Candidate:
     if len(found) == 1:
         return found[0]
     choices = [Choice(one.task.name, f"{find_task(one.task.name).title}, of {_shown(one.fit.columns)}") for one in found]
-    raise Unclear("task", "--task", f"{asked.model} and {Path(asked.data).name} fit several tasks", choices)
+    raise Unclear("--task", f"{asked.model} and {Path(asked.data).name} fit several tasks", choices)
 
 
 def _shown(columns: Mapping[str, str]) -> str:
     return ", ".join(column if column == name else f"{column} ({name!r})" for column, name in columns.items())
 
 
-def _toml(asked: Asked, chosen: Candidate, length: int | None, folder: Path) -> str:
+def _toml(asked: Asked, chosen: Candidate, length: int | None, folder: Path | None) -> str:
     """The recipe as a file."""
     lines = [
         "# Drafted from a model and rows; edit it as you like, and run it: edgekit export THIS_FILE",
@@ -141,11 +145,13 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _near(name: str, folder: Path) -> str:
+def _near(name: str, folder: Path | None) -> str:
     """A path as seen from `folder` where it lies near, else from the root; a hub id stays."""
     path = Path(name)
     if not path.exists():
         return name
+    if folder is None:
+        return str(path.resolve())
     relative = os.path.relpath(path.resolve(), folder.resolve())
     return str(path.resolve()) if relative.startswith("../../..") else relative
 

@@ -32,7 +32,7 @@ class Choice:
 class Unclear(Exception):
     """The files leave a setting open: a person is asked for it, a script says it."""
 
-    def __init__(self, setting: str, option: str, why: str, choices: Sequence[Choice]) -> None:
+    def __init__(self, option: str, why: str, choices: Sequence[Choice]) -> None:
         super().__init__(why)
-        self.setting, self.option, self.why, self.choices = setting, option, why, tuple(choices)
+        self.option, self.why, self.choices = option, why, tuple(choices)
         """`option`: of the command line, which answers it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgekit.data.label_map import renamed_labels
 from edgekit.draft.fit import Fit, Table, fit_columns
 from edgekit.errors import BadInput
+from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.files import read_json
 from edgekit.models.sentence import MODULES, transformer_folder
@@ -96,6 +97,8 @@ def _classes(folder: Path, facts: ModelFacts) -> tuple[set[str], str]:
     architecture = str(named[0]) if isinstance(named, list) and named else "a model without a name"
     if (folder / MODULES).is_file():
         return {"AutoModel"}, "a sentence-transformers folder"
+    if facts.architecture in decoder_types():
+        return {"AutoModelForCausalLM"}, architecture if named else f"of the family {facts.architecture}"
     by_name = {auto for end, auto in CLASSES.items() if architecture.endswith(end)}
     modules = {module.partition(".")[0] for module in facts.modules or ()}
     by_weights = {auto for module, autos in HEAD_MODULES.items() if module in modules for auto in autos}

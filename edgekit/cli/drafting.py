@@ -1,0 +1,189 @@
+"""A recipe from a model and rows: `edgekit init`, and `edgekit export --model M --data F`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli.output import Json, emit
+from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgekit.draft import Asked, Draft, Unclear
+
+__all__ = [
+    "Columns", "DataFile", "Group", "Lose", "MaxLength", "ModelSource", "TaskName", "asked_of", "drafted", "init", "recipe_name",
+    "shown", "unwritten", "write_recipe",
+]  # fmt: skip
+
+ModelSource = Annotated[
+    str | None, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id, instead of a recipe.")
+]
+DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Its rows in one file; they are split here.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="The task, where model and rows fit several (`edgekit ls tasks`).")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="COLUMN=NAME", help="Which column of the file is which, as in text=utterance; again for more."
+    ),
+]
+Group = Annotated[
+    str | None, typer.Option("--group", metavar="NAME", help="Column whose equal values stay in one split, such as customer.")
+]
+MaxLength = Annotated[int | None, typer.Option("--max-length", help="Tokens of the longest input.")]
+Lose = Annotated[
+    str | None,
+    typer.Option("--lose", metavar="SHARE", help="Quality that may be lost, such as 1% (of a language model: perplexity)."),
+]
+
+
+def init(
+    model: Annotated[str, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id.")],
+    data: Annotated[str, typer.Option("--data", metavar="FILE", help="Its rows in one file; they are split by the recipe.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="RECIPE", help="The recipe's file; by default named after the rows.")
+    ] = None,
+    task: TaskName = None,
+    column: Columns = None,
+    group: Group = None,
+    max_length: MaxLength = None,
+    lose: Lose = None,
+    as_json: Json = False,
+) -> None:
+    """Write the recipe that a model and rows ask for; asks only what cannot be seen in them."""
+    asked = asked_of(model, data, task, column, group, max_length, lose)
+    path = out if out is not None else Path(f"{recipe_name(asked)}.toml")
+    if path.suffix != ".toml":
+        raise BadInput("a recipe's file ends in .toml", where=str(path), fix=f"--out {path.name}.toml")
+    made = drafted(asked, path.parent, ask=not as_json)
+    write_recipe(made, path)
+    document = {"recipe": str(path), "seen": [vars(one) for one in made.seen]}
+    emit(document, as_json, [*shown(made), f"written to {path}", f"next: edgekit plan {path}, then edgekit export {path}"])
+
+
+def asked_of(
+    model: str,
+    data: str,
+    task: str | None,
+    columns: list[str] | None,
+    group: str | None,
+    max_length: int | None,
+    lose: str | None,
+) -> Asked:
+    """The command line's options as a question to the draft.
+
+    Raises:
+        BadInput: an option that is not written as it should be; all of them at once.
+    """
+    from edgekit.draft import Asked
+
+    faults = []
+    pairs = [column.partition("=") for column in columns or []]
+    faults += [
+        f"--column {before}{mark}{after}: write COLUMN=NAME, as in text=utterance"
+        for before, mark, after in pairs
+        if not (before and after)
+    ]
+    share = _share(lose) if lose is not None else None
+    if lose is not None and share is None:
+        faults.append(f"--lose {lose}: write a share from 0% to 100%, as in 1%")
+    if max_length is not None and not 8 <= max_length <= 8192:
+        faults.append(f"--max-length {max_length}: from 8 to 8192 tokens")
+    if faults:
+        raise BadInput("options that cannot be used", faults=faults)
+    return Asked(model, data, task, {before: after for before, _, after in pairs}, group, max_length, share)
+
+
+def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
+    """The draft; a person at a terminal is asked what the files leave open, a script is told which option says it."""
+    from edgekit.draft import Unclear, draft
+
+    try:
+        return draft(asked, folder)
+    except Unclear as question:
+        if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
+            raise _open(question) from None
+        return draft(replace(asked, task=_answer(question)), folder)
+
+
+def recipe_name(asked: Asked) -> str:
+    """What the recipe is called, and with it the result's folder: after the file of rows."""
+    stem = Path(asked.data).name.partition(".")[0] or "rows"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
+
+
+def write_recipe(made: Draft, path: Path) -> None:
+    """Write a draft; a file with another text in its place is somebody's work, and stays.
+
+    Raises:
+        BadInput: there is one.
+    """
+    from edgekit.store import write_atomically
+
+    if path.exists() and (not path.is_file() or path.read_bytes() != made.text.encode()):
+        raise BadInput(
+            "is there already, and is another recipe",
+            where=str(path),
+            fix="use it as it is (edgekit export), move it, or name another file",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, made.text)
+
+
+def unwritten(asked: Asked, name: str, *, ask: bool) -> tuple[Draft, tempfile.TemporaryDirectory[str], Path]:
+    """(the draft, a folder that goes away, the recipe in it): for a look at the plan alone."""
+    folder = tempfile.TemporaryDirectory(prefix="edgekit-")
+    made = drafted(asked, None, ask=ask)
+    path = Path(folder.name) / f"{name}.toml"
+    path.write_text(made.text, encoding="utf-8")
+    return made, folder, path
+
+
+def shown(made: Draft) -> Iterator[RenderableType]:
+    """The table of what was seen."""
+    from rich.table import Table
+
+    table = Table(title="seen in the model and the rows", title_justify="left")
+    for column in ("setting", "value", "why"):
+        table.add_column(column, overflow="fold")
+    for one in made.seen:
+        table.add_row(one.setting, one.value, one.reason)
+    yield table
+
+
+def _share(text: str) -> float | None:
+    """1% or 0.01 as 0.01; None for anything else."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)(%?)", text.strip())
+    share = None if match is None else float(match[1]) / (100 if match[2] else 1)
+    return share if share is not None and share <= 1 else None
+
+
+def _open(question: Unclear) -> BadInput:
+    return BadInput(
+        question.why,
+        faults=[f"{choice.value}: {choice.what}" for choice in question.choices],
+        fix=f"say which: {question.option} {question.choices[0].value}",
+    )
+
+
+def _answer(question: Unclear) -> str:
+    """One of the choices, by its number."""
+    typer.echo(f"{question.why}:")
+    for number, choice in enumerate(question.choices, 1):
+        typer.echo(f"  {number}. {choice.value}: {choice.what}")
+    while True:
+        number = int(typer.prompt("which", type=int, default=1))
+        if 1 <= number <= len(question.choices):
+            return question.choices[number - 1].value
+        typer.echo(f"from 1 to {len(question.choices)}")

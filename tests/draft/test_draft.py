@@ -1,0 +1,209 @@
+"""A recipe from a model and one file: what is seen, what is asked, what is refused, and that the line ends in a plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.data.partition import partition
+from edgekit.draft import Asked, Draft, Unclear, draft
+from edgekit.errors import BadInput
+from tests.conftest import PYTHONPATH, tiny_rows
+from tests.tiny_heads import made_model, sentence
+
+ROWS = [row for rows in tiny_rows().values() for row in rows]
+
+
+def written(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def seen(made: Draft) -> dict[str, str]:
+    return {one.setting: one.value for one in made.seen}
+
+
+def renamed(**names: str) -> list[dict[str, Any]]:
+    return [{names.get(column, column): value for column, value in row.items()} for row in ROWS]
+
+
+@pytest.fixture(scope="module")
+def draws() -> Any:
+    import numpy as np
+
+    return np.random.default_rng(0)
+
+
+def test_task_columns_and_length_are_seen(tiny_model: Path, tmp_path: Path) -> None:
+    made = draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", ROWS))), tmp_path)
+    assert seen(made) | {"model.max_length": "", "data.split": ""} == {
+        "task": "text-classification", "column text": "text", "column label": "label", "model.max_length": "", "data.split": "",
+    }  # fmt: skip
+    assert f"id = {json.dumps(str(tiny_model))}" in made.text or "id = " in made.text
+    assert 'file = "rows.jsonl"' in made.text and "columns" not in made.text
+    assert all(one.reason for one in made.seen)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        renamed(text="utterance", label="intent"),
+        renamed(text="a", label="b"),
+        [{"id": number, "room": "hall", **row} for number, row in enumerate(renamed(text="zzz", label="yyy"))],
+    ],
+    ids=["names that data sets use", "by the values alone", "beside columns that are neither"],
+)
+def test_columns_by_name_and_labels_by_what_the_model_knows(
+    rows: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
+) -> None:
+    made = draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", rows))), tmp_path)
+    text, label = (next(name for name in rows[0] if rows[0][name] == ROWS[0][column]) for column in ("text", "label"))
+    assert (seen(made)["column text"], seen(made)["column label"]) == (text, label)
+    assert (
+        f'columns = {{ text = "{text}", label = "{label}" }}' in made.text
+        or f'columns = {{ label = "{label}", text = "{text}" }}' in made.text
+    )
+
+
+def test_what_the_head_means_decides_the_task(tmp_path: Path, draws: Any) -> None:
+    numbers = written(tmp_path / "n.jsonl", [{"text": sentence(draws), "label": number / 10} for number in range(40)])
+    several = written(tmp_path / "s.jsonl", [{"text": sentence(draws), "label": ["a"]} for _ in range(40)])
+    ranked = written(
+        tmp_path / "r.jsonl",
+        [{"query": sentence(draws), "passages": [sentence(draws), sentence(draws)], "relevance": [1, 0]} for _ in range(40)],
+    )
+    one = made_model(tmp_path / "one", ["LABEL_0"], problem_type="regression")
+    many = made_model(tmp_path / "many", ["a", "b"], problem_type="multi_label_classification")
+    nli = made_model(tmp_path / "nli", ["contradiction", "neutral", "entailment"])
+    topics = written(
+        tmp_path / "t.jsonl", [{"text": sentence(draws), "label": "sport" if number % 2 else "film"} for number in range(40)]
+    )
+    pairs = written(
+        tmp_path / "p.jsonl",
+        [
+            {"premise": sentence(draws), "hypothesis": sentence(draws), "label": ["neutral", "entailment"][number % 2]}
+            for number in range(40)
+        ],
+    )
+    cases = {
+        (one, numbers): "text-regression", (one, ranked): "text-ranking", (many, several): "multi-label-classification",
+        (nli, topics): "zero-shot-classification", (nli, pairs): "text-classification",
+    }  # fmt: skip
+    for (model, rows), task in cases.items():
+        made = draft(Asked(str(model), str(rows)), tmp_path)
+        assert seen(made)["task"] == task, (model.name, rows.name)
+    assert 'columns = { text = "premise", text_pair = "hypothesis" }' in draft(Asked(str(nli), str(pairs)), tmp_path).text
+
+
+def test_an_encoder_without_a_head_gets_one(tmp_path: Path, draws: Any) -> None:
+    from transformers import BertModel
+
+    folder = made_model(tmp_path / "head", ["a", "b"])
+    BertModel.from_pretrained(folder).save_pretrained(folder)
+    rows = written(
+        tmp_path / "t.jsonl", [{"text": sentence(draws), "label": "sport" if number % 2 else "film"} for number in range(40)]
+    )
+    made = draft(Asked(str(folder), str(rows)), tmp_path)
+    assert seen(made)["task"] == "text-classification" and "[model.finetune]" in made.text
+
+
+def test_several_tasks_are_a_question(tmp_path: Path, draws: Any) -> None:
+    folder = made_model(tmp_path / "sentences", ["a", "b"])
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
+    rows = written(
+        tmp_path / "t.jsonl", [{"text": sentence(draws), "label": "sport" if number % 2 else "film"} for number in range(40)]
+    )
+    with pytest.raises(Unclear) as question:
+        draft(Asked(str(folder), str(rows)), tmp_path)
+    assert {choice.value for choice in question.value.choices} == {"feature-extraction", "text-classification"}
+    assert seen(draft(Asked(str(folder), str(rows), task="feature-extraction"), tmp_path))["task"] == "feature-extraction"
+    assert "task" in seen(draft(Asked(str(folder), str(rows), task="text-classification"), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([{"number": number} for number in range(30)], "needs columns text, label"),
+        ([{"text": "only a text of words"} for _ in range(30)], "needs columns text, label"),
+    ],
+    ids=["no text", "no label"],
+)
+def test_rows_that_no_task_fits(rows: list[dict[str, Any]], says: str, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as fault:
+        draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", rows))), tmp_path)
+    assert "no task fits" in fault.value.text() and says in fault.value.text()
+
+
+def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "importtime", "-m", "edgekit", *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+    )
+
+
+def test_the_line_is_looked_at_without_torch_and_writes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    written(tmp_path / "tickets.jsonl", renamed(text="utterance", label="intent"))
+    done = edgekit(
+        "export", "--model", str(tiny_model), "--data", "tickets.jsonl", "--lose", "1%", "--dry-run", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    document = json.loads(done.stdout)
+    assert document["plan"]["task"] == "text-classification" and "max_quality_drop = 0.01" in document["recipe"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tickets.jsonl"]
+    assert "| torch\n" not in done.stderr and "| transformers\n" not in done.stderr
+
+
+def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model: Path, tmp_path: Path) -> None:
+    written(tmp_path / "my tickets.jsonl", ROWS)
+    done = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["recipe"] == "my-tickets.toml"
+    assert edgekit("plan", "my-tickets.toml", cwd=tmp_path).returncode == 0
+    (tmp_path / "my-tickets.toml").write_text("mine")
+    again = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", cwd=tmp_path)
+    assert again.returncode == 2 and "is there already" in again.stderr and (tmp_path / "my-tickets.toml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "MODEL"], "give either a recipe, or --model and --data"),
+        (["intents", "--model", "MODEL", "--data", "t.jsonl"], "give either a recipe"),
+        (["--task", "text-classification"], "go with --model and --data"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--lose", "much"], "write a share from 0% to 100%"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--column", "text"], "write COLUMN=NAME"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--max-length", "3"], "from 8 to 8192"),
+        (["--model", "MODEL", "--data", "none.jsonl"], "no such file"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--task", "poetry"], "poetry"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--column", "text=nowhere"], "nowhere"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--group", "nowhere"], "nowhere"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_used(options: list[str], says: str, tiny_model: Path, tmp_path: Path) -> None:
+    written(tmp_path / "t.jsonl", ROWS)
+    done = edgekit(
+        "export", *(str(tiny_model) if option == "MODEL" else option for option in options), "--dry-run", cwd=tmp_path
+    )
+    assert done.returncode == 2 and says in done.stderr, done.stderr[-1500:]
+
+
+def test_rows_split_as_the_recipe_says(tiny_model: Path) -> None:
+    from edgekit.config.recipe import Split
+
+    made = partition([dict(row) for row in ROWS], Split(), 7)
+    assert {row["label"] for row in made["test"]} == {row["label"] for row in ROWS}
