@@ -4,6 +4,7 @@ TARGET ?=
 PYTHON ?= python3
 BUILD  ?= build
 JOBS   ?= 2
+MINUTES ?= 30
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -14,7 +15,7 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ test-serve: $(READY) ## the servers asked by OpenAI's and Triton's clients and a
 
 test-cuda: $(READY) ## on a machine with an NVIDIA GPU: tests/cuda, bundles, benchmarks/cuda (FLAGS=--dry-run: rehearse on a CPU)
 	$(BIN)/python -m benchmarks.cuda.lane all $(FLAGS)
+
+fuzz: $(READY) ## mutate every file that edgekit reads, for MINUTES=30; what is found lies in build/fuzz (FLAGS="manifest bundle --seed 7")
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --out $(BUILD)/fuzz $(FLAGS)
 
 lint: $(READY) ## format check, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Doors, one file each: `DOOR`, or `DOORS` where several have much in common."""
