@@ -45,6 +45,9 @@ from edgekit.models.tensor_names import named_now
 from edgekit.models.view import open_config, view
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
     from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = [
@@ -93,6 +96,10 @@ LABELLED = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "
 LABELS = ("id2label", "label2id", "problem_type")
 """Keys of a configuration that say what the outputs of a head mean."""
 MOST_SHOWN = 5
+PROBED = 8
+"""Tokens of a text that adapter and merged model are compared on."""
+TOLERANCE = 1e-3
+"""Largest difference of their outputs, in units of the largest output."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +254,7 @@ def merge_adapter(adapter: Adapter, out: Path, *, auto: str) -> JsonObject:
     Returns how many tensors the adapter has, and what base and adapter are called.
 
     Raises:
-        BadInput: peft does not take the adapter, or leaves part of it out.
+        BadInput: peft does not take the adapter, leaves part of it out, or computes something else once it is merged.
     """
     import torch
     import transformers
@@ -282,7 +289,15 @@ def merge_adapter(adapter: Adapter, out: Path, *, auto: str) -> JsonObject:
                 "adapter and base are of different models: peft would leave tensors out", where=str(adapter.folder / WEIGHTS),
                 faults=left[:20], fix=f"name the base that it was trained on in {ADAPTER}",
             )  # fmt: skip
+        _untie(model)
+        before = _probe(changed.eval(), config.vocab_size)
         merged = changed.merge_and_unload()
+        distance = (_probe(merged.eval(), config.vocab_size) - before).abs().max().item() / max(1.0, before.abs().max().item())
+        if not distance <= TOLERANCE:
+            raise BadInput(
+                f"merged it computes something else than beside its base (largest difference {distance:.2g} of the outputs)",
+                where=str(adapter.folder), fix="it cannot be held by weights; train one on linear modules inside the layers",
+            )  # fmt: skip
         state = merged.state_dict()
         drawn = absent - set(_saved(adapter))  # at random
         merged.save_pretrained(out, state_dict={name: value for name, value in state.items() if name not in drawn})
@@ -429,6 +444,32 @@ def _fits(part: str, shape: tuple[int, ...], weight: tuple[int, ...]) -> bool:
         len(weight) != 2
         or (shape[0] if part in ("lora_B", "lora_embedding_B", "lora_magnitude_vector") else shape[-1]) in weight
     )
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give the output layer weights of its own, where it shares them with the embedding and one of both is changed: peft adds the change to
+    the shared weights, and so to both."""
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    first: Any = model.get_input_embeddings()
+    last: Any = model.get_output_embeddings()
+    if last is None or not (isinstance(first, LoraLayer) or isinstance(last, LoraLayer)):
+        return
+    first, last = (module.get_base_layer() if isinstance(module, LoraLayer) else module for module in (first, last))
+    if first.weight is last.weight:
+        last.weight = torch.nn.Parameter(last.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+
+
+def _probe(model: torch.nn.Module, rows: int) -> torch.Tensor:
+    """What `model` computes of some tokens, of all over the vocabulary of `rows`."""
+    import torch
+
+    ids = torch.linspace(0, rows - 1, 2 * PROBED).long().view(2, PROBED)
+    with torch.inference_mode():
+        output: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
+    return output
 
 
 @contextmanager

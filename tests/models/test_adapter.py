@@ -75,6 +75,8 @@ def merged(folder: Path, auto: str = CLASSES) -> Any:
         (CAUSAL, "gpt2", {}),
         (CAUSAL, "llama", {"modules_to_save": ["lm_head", "embed_tokens"]}),
         (CAUSAL, "qwen2", {"target_modules": ["embed_tokens", "q_proj"]}),
+        (CAUSAL, "gemma", {"target_modules": ["embed_tokens", "q_proj"]}),
+        (CAUSAL, "gpt2", {"target_modules": ["wte", "c_attn"]}),
         (CAUSAL, "llama", {"trainable_token_indices": {"embed_tokens": [1, 2]}}),
     ],
     ids=str,

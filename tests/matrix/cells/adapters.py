@@ -100,6 +100,8 @@ def adapters() -> Iterator[Cell]:
         yield Cell(f"adapter, {kind}", of_adapter("bert", kind, config=config))
     for family in ("llama", "gpt2", "qwen2", "gemma2"):
         yield Cell(f"adapter, {family}", of_adapter(family, "text-generation"))
+    tied = of_adapter("gemma", "text-generation", target_modules=["embed_tokens", "q_proj"])
+    yield Cell("adapter on an embedding that is the output layer too", tied)
     five = [f"LABEL_{number}" for number in range(5)]
     yield Cell("adapter with a head of its own", of_adapter("roberta", task, labels=five))
     yield Cell(

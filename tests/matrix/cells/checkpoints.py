@@ -105,7 +105,7 @@ def checkpoints() -> Iterator[Cell]:
         edited("config.json", auto_map={"AutoModel": "modeling.Mine"})(folder)
 
     yield Cell("code in the folder", saved_otherwise("bert", task, code), refused="auto_map|code")
-    for family in ("funnel", "longformer", "nomic_bert", "roformer"):
+    for family in ("deberta", "funnel", "longformer", "mobilebert", "nomic_bert", "roformer"):
 
         def renamed(folder: Path, tensors: dict[str, torch.Tensor], family: str = family) -> None:
             whole(folder, tensors)

@@ -106,6 +106,13 @@ def sentences() -> Iterator[Cell]:
         "default prompt", of_sentences(mean, prompts={"query": "query: ", "passage": "passage: "}, default_prompt_name="query")
     )
     yield Cell("prompts without a default", of_sentences(mean, prompts={"query": "query: "}))
+    without = lambda folder, width: [parts.Pooling(width, "mean", include_prompt=False)]  # noqa: E731
+    yield Cell("a pooling that leaves prompts out, and no prompt", of_sentences(without))
+    yield Cell(
+        "a pooling that leaves prompts out, and a prompt",
+        of_sentences(without, prompts={"query": "query: "}, default_prompt_name="query"),
+        refused="include_prompt",
+    )
     yield Cell("truncate_dim", of_sentences(mean, truncate_dim=20))
     for name in ("dot", "euclidean", "manhattan"):
         yield Cell(f"similarity {name}", of_sentences(mean, similarity_fn_name=name))

@@ -29,6 +29,8 @@ def tokenizers() -> Iterator[Cell]:
         of_task("bert", "token-classification", tokenizer_settings={"truncation_side": "left"}),
         refused="truncation_side",
     )
+    for family, name in (("camembert", "CamembertTokenizer"), ("xlm-roberta", "XLMRobertaTokenizer")):
+        yield Cell(f"tokenizer of the class {name}", of_task(family, task, tokenizer_settings={"tokenizer_class": name}))
     beyond = {"added_tokens_decoder": {"900": {"content": "[NEW]", "special": True}}}
     yield Cell("a token beyond the embedding", of_task("bert", task, tokenizer_settings=beyond), refused=r"\[NEW\]")
     yield Cell(
