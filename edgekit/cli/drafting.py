@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from edgekit.draft import Asked, Draft, Unclear
 
 __all__ = [
-    "Columns", "DataFile", "Group", "Lose", "MaxLength", "ModelSource", "TaskName", "asked_of", "drafted", "init", "recipe_name",
-    "shown", "unwritten", "write_recipe",
+    "Columns", "DataFile", "Faster", "Group", "Lose", "MaxLength", "ModelSource", "TaskName", "asked_of", "drafted", "init", "recipe_name",
+    "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
 ModelSource = Annotated[
@@ -42,6 +42,16 @@ Group = Annotated[
     str | None, typer.Option("--group", metavar="NAME", help="Column whose equal values stay in one split, such as customer.")
 ]
 MaxLength = Annotated[int | None, typer.Option("--max-length", help="Tokens of the longest input.")]
+Faster = Annotated[
+    str | None,
+    typer.Option(
+        "--faster", metavar="TIMES", help="Times as fast as ONNX Runtime fp32 of the model, such as 4x; chooses the recipe."
+    ),
+]
+Smaller = Annotated[
+    str | None,
+    typer.Option("--smaller", metavar="MB", help="Size of model and tokenizer at most, such as 8MB; chooses the recipe."),
+]
 Lose = Annotated[
     str | None,
     typer.Option("--lose", metavar="SHARE", help="Quality that may be lost, such as 1% (of a language model: perplexity)."),
@@ -58,11 +68,13 @@ def init(
     column: Columns = None,
     group: Group = None,
     max_length: MaxLength = None,
+    faster: Faster = None,
+    smaller: Smaller = None,
     lose: Lose = None,
     as_json: Json = False,
 ) -> None:
     """Write the recipe that a model and rows ask for; asks only what cannot be seen in them."""
-    asked = asked_of(model, data, task, column, group, max_length, lose)
+    asked = asked_of(model, data, task, column, group, max_length, (faster, smaller, lose))
     path = out if out is not None else Path(f"{recipe_name(asked)}.toml")
     if path.suffix != ".toml":
         raise BadInput("a recipe's file ends in .toml", where=str(path), fix=f"--out {path.name}.toml")
@@ -79,16 +91,19 @@ def asked_of(
     columns: list[str] | None,
     group: str | None,
     max_length: int | None,
-    lose: str | None,
+    budget: tuple[str | None, str | None, str | None],
 ) -> Asked:
     """The command line's options as a question to the draft.
 
     Raises:
         BadInput: an option that is not written as it should be; all of them at once.
     """
-    from edgekit.draft import Asked
+    from edgekit.draft import Asked, Budget
 
-    faults = []
+    faults: list[str] = []
+    faster, smaller, lose = budget
+    times = _amount(faster, "x", "--faster", "4x", faults)
+    size = _amount(smaller, "MB", "--smaller", "8MB", faults)
     pairs = [column.partition("=") for column in columns or []]
     faults += [
         f"--column {before}{mark}{after}: write COLUMN=NAME, as in text=utterance"
@@ -102,7 +117,9 @@ def asked_of(
         faults.append(f"--max-length {max_length}: from 8 to 8192 tokens")
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
-    return Asked(model, data, task, {before: after for before, _, after in pairs}, group, max_length, share)
+    return Asked(
+        model, data, task, {before: after for before, _, after in pairs}, group, max_length, Budget(times, size, share)
+    )
 
 
 def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
@@ -160,6 +177,15 @@ def shown(made: Draft) -> Iterator[RenderableType]:
     for one in made.seen:
         table.add_row(one.setting, one.value, one.reason)
     yield table
+
+
+def _amount(text: str | None, unit: str, option: str, example: str, faults: list[str]) -> float | None:
+    """A positive number with its unit, which may be left out."""
+    match = re.fullmatch(rf"(\d{{1,6}}(?:\.\d{{1,6}})?)\s*(?:{unit})?", (text or "").strip(), flags=re.IGNORECASE)
+    if text is not None and (match is None or float(match[1]) == 0):
+        faults.append(f"{option} {text}: write a number above 0, as in {example}")
+        return None
+    return None if match is None else float(match[1])
 
 
 def _share(text: str) -> float | None:

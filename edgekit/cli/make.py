@@ -11,10 +11,12 @@ import typer
 from edgekit.cli.drafting import (
     Columns,
     DataFile,
+    Faster,
     Group,
     Lose,
     MaxLength,
     ModelSource,
+    Smaller,
     TaskName,
     asked_of,
     drafted,
@@ -47,6 +49,8 @@ def export(
     column: Columns = None,
     group: Group = None,
     max_length: MaxLength = None,
+    faster: Faster = None,
+    smaller: Smaller = None,
     lose: Lose = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the recipe and the plan; nothing is run or written.")
@@ -59,9 +63,9 @@ def export(
     from edgekit.progress import Show
 
     if model is None and data is None:
-        if any(option is not None for option in (task, column, group, max_length, lose)):
+        if any(option is not None for option in (task, column, group, max_length, faster, smaller, lose)):
             raise BadInput(
-                "--task, --column, --group, --max-length and --lose go with --model and --data",
+                "--task, --column, --group, --max-length, --faster, --smaller and --lose go with --model and --data",
                 fix="or write them into the recipe",
             )
         if dry_run:
@@ -69,7 +73,14 @@ def export(
         chosen = recipe or "intents"
     else:
         chosen = _drafted(
-            recipe, model, data, (task, column, group, max_length, lose), target, build, dry_run=dry_run, as_json=as_json
+            recipe,
+            model,
+            data,
+            (task, column, group, max_length, (faster, smaller, lose)),
+            target,
+            build,
+            dry_run=dry_run,
+            as_json=as_json,
         )
         if dry_run:
             return None
@@ -84,7 +95,7 @@ def _drafted(
     recipe: str | None,
     model: str | None,
     data: str | None,
-    options: tuple[str | None, list[str] | None, str | None, int | None, str | None],
+    options: tuple[str | None, list[str] | None, str | None, int | None, tuple[str | None, str | None, str | None]],
     target: list[str] | None,
     build: Path,
     *,

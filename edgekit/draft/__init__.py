@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.draft.draft import Asked, Draft, draft
+from edgekit.draft.proven import Budget
 from edgekit.draft.seen import Choice, Seen, Unclear
 
-__all__ = ["Asked", "Choice", "Draft", "Seen", "Unclear", "draft"]
+__all__ = ["Asked", "Budget", "Choice", "Draft", "Seen", "Unclear", "draft"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,16 +14,27 @@ from edgekit.config.toml import parse
 from edgekit.data.formats import records
 from edgekit.draft.fit import Table
 from edgekit.draft.lengths import length_for
+from edgekit.draft.proven import Budget, Workload, choose
 from edgekit.draft.seen import Choice, Seen, Unclear
 from edgekit.draft.tasks import Candidate, candidates
 from edgekit.errors import BadInput
+from edgekit.host import detect
 from edgekit.models.facts import facts_of_checkpoint
+from edgekit.models.sentence import transformer_folder
+from edgekit.models.shards import tensor_shapes
 from edgekit.plan.facts import known_length
 from edgekit.plan.recipes import recipe_model
+from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks import find_task
 
 __all__ = ["Asked", "Draft", "draft"]
 
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Instruction sets that train faster in bfloat16."""
+TRAINED = 0.7
+"""Share of the rows that is trained on."""
+WORDS = 0.75
+"""Words a token, about."""
 SEEN_ROWS = 5000
 """Rows of a file that are looked at."""
 
@@ -41,8 +53,7 @@ class Asked:
     group: str | None = None
     """Column whose values keep rows in one split."""
     max_length: int | None = None
-    lose: float | None = None
-    """Loss of the metric that is accepted, as a share of 1."""
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,22 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
             "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
         )
     )
-    text = _toml(asked, chosen, length, folder)
+    steps: list[dict[str, JsonValue]] = []
+    if asked.budget.chooses:
+        work = _workload(model, rows, columns, asked)
+        proven, why = choose(asked.budget, task, facts, work)
+        steps = proven.steps(facts.layers, "bf16" if BF16 & detect().isa else "fp32")
+        said.append(why)
+        if steps:
+            minutes = work.seconds(proven, matrix_speed()) / 60
+            said.append(
+                Seen(
+                    "time",
+                    f"about {max(1, round(minutes))} min",
+                    "of compression, by how fast this machine multiplies matrices now; a GPU is faster",
+                )
+            )
+    text = _toml(asked, chosen, length, steps, folder)
     _check(text)
     return Draft(text, tuple(said))
 
@@ -118,7 +144,7 @@ def _shown(columns: Mapping[str, str]) -> str:
     return ", ".join(column if column == name else f"{column} ({name!r})" for column, name in columns.items())
 
 
-def _toml(asked: Asked, chosen: Candidate, length: int | None, folder: Path | None) -> str:
+def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[str, JsonValue]], folder: Path | None) -> str:
     """The recipe as a file."""
     lines = [
         "# Drafted from a model and rows; edit it as you like, and run it: edgekit export THIS_FILE",
@@ -136,8 +162,47 @@ def _toml(asked: Asked, chosen: Candidate, length: int | None, folder: Path | No
         lines.append("columns = { " + ", ".join(f"{column} = {_string(name)}" for column, name in renamed.items()) + " }")
     if asked.group is not None:
         lines.append(f"split = {{ group = {_string(asked.group)} }}")
-    lines += ["", "[accept]", f"max_quality_drop = {asked.lose}"] if asked.lose is not None else []
+    for step in steps:
+        lines += ["", "[[compress]]", *(f"{name} = {json.dumps(value)}" for name, value in step.items())]
+    budget = {"max_quality_drop": asked.budget.lose, "min_speedup": asked.budget.faster, "max_size_mb": asked.budget.smaller}
+    bounds = [f"{name} = {value}" for name, value in budget.items() if value is not None]
+    lines += ["", "[accept]", *bounds] if bounds else []
     return "\n".join(lines) + "\n"
+
+
+def _workload(model: Path, rows: Table, columns: Mapping[str, str], asked: Asked) -> Workload:
+    """What training has to do, by the weights' headers and by words of the rows, of which a token is about three quarters."""
+    shapes = tensor_shapes(transformer_folder(model))
+    weights = {name: math.prod(shape) for name, shape in shapes.items()}
+    inner = sum(size for name, size in weights.items() if "embedding" not in name)
+    words = [len(" ".join(_words(row.get(name)) for name in columns.values()).split()) for row in rows]
+    count = int(TRAINED * _count(Path(asked.data), len(rows)))
+    return Workload(count, sum(words) / len(words) / WORDS, inner, 4 * sum(weights.values()) / 1e6)
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _count(path: Path, seen: int) -> int:
+    """Rows of the file."""
+    return seen if seen < SEEN_ROWS else sum(1 for _ in records(path, lines=True))
+
+
+def matrix_speed() -> float:
+    """Operations a second of a float32 matrix product on this machine, the best of a few."""
+    import time
+
+    import numpy as np
+
+    size = 512
+    one = np.ones((size, size), np.float32)
+    best = math.inf
+    for _ in range(50):
+        start = time.perf_counter()
+        one @ one
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
 
 
 def _string(text: str) -> str:

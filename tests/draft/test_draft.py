@@ -159,11 +159,24 @@ def edgekit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_line_is_looked_at_without_torch_and_writes_nothing(tiny_model: Path, tmp_path: Path) -> None:
     written(tmp_path / "tickets.jsonl", renamed(text="utterance", label="intent"))
     done = edgekit(
-        "export", "--model", str(tiny_model), "--data", "tickets.jsonl", "--lose", "1%", "--dry-run", "--json", cwd=tmp_path
+        "export",
+        "--model",
+        str(tiny_model),
+        "--data",
+        "tickets.jsonl",
+        "--lose",
+        "1%",
+        "--faster",
+        "3x",
+        "--dry-run",
+        "--json",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     document = json.loads(done.stdout)
-    assert document["plan"]["task"] == "text-classification" and "max_quality_drop = 0.01" in document["recipe"]
+    assert (
+        document["plan"]["task"] == "text-classification" and "max_quality_drop = 0.01\nmin_speedup = 3.0" in document["recipe"]
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["tickets.jsonl"]
     assert "| torch\n" not in done.stderr and "| transformers\n" not in done.stderr
 
@@ -186,6 +199,9 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
         (["intents", "--model", "MODEL", "--data", "t.jsonl"], "give either a recipe"),
         (["--task", "text-classification"], "go with --model and --data"),
         (["--model", "MODEL", "--data", "t.jsonl", "--lose", "much"], "write a share from 0% to 100%"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--faster", "fast"], "write a number above 0, as in 4x"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--smaller", "0MB"], "write a number above 0, as in 8MB"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--faster", "50x"], "no proven recipe keeps this budget"),
         (["--model", "MODEL", "--data", "t.jsonl", "--column", "text"], "write COLUMN=NAME"),
         (["--model", "MODEL", "--data", "t.jsonl", "--max-length", "3"], "from 8 to 8192"),
         (["--model", "MODEL", "--data", "none.jsonl"], "no such file"),

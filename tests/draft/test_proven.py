@@ -1,0 +1,70 @@
+"""Which proven steps a budget chooses: their figures are those of the committed measurements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgekit.draft.proven import PROVEN, Budget, Proven, Workload, choose
+from edgekit.errors import BadInput
+from edgekit.models.facts import ModelFacts
+from edgekit.tasks import find_task
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "methods" / "results"
+WORK = Workload(rows=10_000, tokens=12, parameters=10_600_000, megabytes=91.8)
+
+
+@pytest.mark.parametrize("proven", PROVEN, ids=lambda proven: proven.cell)
+def test_figures_are_those_that_were_measured(proven: Proven) -> None:
+    for data, figures in proven.figures.items():
+        cells = json.loads((RESULTS / f"{data}.json").read_text())["cells"]
+        original = next(cell for cell in cells if cell["name"] == "ONNX Runtime fp32 of the original")
+        mine = [cell for cell in cells if cell["name"] == proven.cell]
+        timed = next(cell for cell in mine if cell["p50_ms"])
+        assert figures.times == pytest.approx(original["p50_ms"] / timed["p50_ms"], abs=0.006)
+        assert figures.lost == pytest.approx(max(-100 * cell["quality"]["difference"] for cell in mine), abs=0.006)
+        assert figures.size == pytest.approx(max(cell["total_mb"] for cell in mine) / original["total_mb"], abs=0.003)
+        for step, measured in zip(proven.steps(6, "bf16"), timed["compress"], strict=True):
+            assert step["method"] == measured["method"]
+            assert all(step[name] == value for name, value in measured.items() if name in step)
+
+
+@pytest.mark.parametrize(
+    ("task", "budget", "cell"),
+    [
+        ("text-classification", Budget(faster=4, lose=0.01), "int8 dynamic"),
+        ("text-classification", Budget(faster=7, lose=0.01), "heads and neurons, ZipLM, 1.5x"),
+        ("text-classification", Budget(faster=8, lose=0.01), "heads and neurons, ZipLM, 2x, distilled"),
+        ("text-classification", Budget(smaller=18), "heads and neurons, ZipLM, 2x, distilled"),
+        ("text-regression", Budget(faster=2, lose=0.02), "int8 dynamic"),
+    ],
+)
+def test_the_least_work_that_keeps_the_budget(task: str, budget: Budget, cell: str) -> None:
+    chosen, why = choose(budget, find_task(task), ModelFacts(layers=6), WORK)
+    assert chosen.cell == cell and chosen.name == why.value
+    assert ("not measured" in why.reason) is (task == "text-regression")
+
+
+@pytest.mark.parametrize(
+    ("task", "budget", "rows", "says"),
+    [
+        ("text-classification", Budget(faster=30), 10_000, "10.4x"),
+        ("question-answering", Budget(faster=3, lose=0.01), 10_000, "over 1"),
+        ("text-classification", Budget(faster=9), 100, "100 training rows, 500 are the fewest"),
+        ("text-generation", Budget(faster=2), 10_000, "for encoders"),
+    ],
+)
+def test_a_budget_that_nothing_keeps_says_what_comes_near(task: str, budget: Budget, rows: int, says: str) -> None:
+    work = Workload(rows=rows, tokens=12, parameters=10_600_000, megabytes=91.8)
+    with pytest.raises(BadInput) as fault:
+        choose(budget, find_task(task), ModelFacts(layers=6), work)
+    assert says in fault.value.text()
+
+
+def test_steps_are_of_the_model_and_more_work_takes_longer() -> None:
+    halved = PROVEN[-1]
+    assert [step["layers"] for step in halved.steps(12, "fp32")] == [6]
+    times = [WORK.seconds(proven, 2.3e11) for proven in PROVEN]
+    assert times[0] == 0 and 60 < times[1] < 120 and all(100 < time < 400 for time in times[2:3])
