@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -180,32 +180,39 @@ def prepared(path: Path) -> tuple[list[bytes], bytes, float]:
 
 
 @contextmanager
-def started(path: Path, server: str) -> Iterator[int]:
-    """The port of a server that is ready."""
+def running(path: Path, server: str, cores: set[int] | None = None) -> Iterator[tuple[subprocess.Popen[str], int, Callable[[], str]]]:
+    """(process, port, all that it has said) of a server that is ready, on `cores`; None: on all."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "from edgekit.cli.app import main; main()"]
         if server != "edgekit":
             write_runner(Path(folder) / "runner.pyz")
             command = [sys.executable, str(Path(folder) / "runner.pyz")]
-        process = subprocess.Popen([*command, "serve", str(path), "--port", "0"], stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
+        if cores is not None:
+            command = ["taskset", "-c", ",".join(map(str, sorted(cores))), *command]
+        log = Path(folder) / "said.txt"
+        with log.open("w", encoding="utf-8") as out:
+            process = subprocess.Popen([*command, "serve", str(path), "--port", "0"], stderr=out, text=True)
         try:
-            said = ""
-            for line in process.stderr:
-                said += line
-                if "ready: " in line:
-                    break
+            while "ready: " not in (said := log.read_text(encoding="utf-8")):
+                if process.poll() is not None:
+                    sys.exit(f"the server did not start: {said}")
+                time.sleep(0.05)
             found = re.search(r"http://127\.0\.0\.1:(\d+) ", said)
-            if found is None or "ready: " not in said:
-                sys.exit(f"the server did not start: {said}")
-            yield int(found[1])
-            process.terminate()
-            if process.wait(60) != 0:
-                sys.exit(f"the server ended with {process.returncode}: {process.stderr.read()}")
+            assert found is not None, said
+            yield process, int(found[1]), lambda: log.read_text(encoding="utf-8")
         finally:
             process.kill()
             process.wait()
-            process.stderr.close()
+
+
+@contextmanager
+def started(path: Path, server: str, cores: set[int] | None = None) -> Iterator[int]:
+    """The port of a server that is ready; it must end well."""
+    with running(path, server, cores) as (process, port, said):
+        yield port
+        process.terminate()
+        if process.wait(60) != 0:
+            sys.exit(f"the server ended with {process.returncode}: {said()}")
 
 
 def metrics(port: int) -> str:

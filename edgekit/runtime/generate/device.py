@@ -10,6 +10,7 @@ again together with its CUDA graph, because ONNX Runtime keeps a graph as long a
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,6 +107,8 @@ class DeviceGraph(Graph):
     """A `Graph` whose cache is on `device`; "cpu" does the same in the machine's memory, without CUDA graphs."""
 
     device: str = "cuda"
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    """Runs of several threads are serialized: a CUDA graph is captured and replayed by one at a time."""
     _spare: dict[tuple[int, int], list[_Memory]] = field(default_factory=dict, compare=False)
     _count: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False)
 
@@ -116,7 +119,10 @@ class DeviceGraph(Graph):
             NotPossibleHere: not enough GPU memory.
         """
         spare = self._spare.setdefault((rows, capacity), [])
-        memory = spare.pop() if spare else self._memory(rows, capacity)
+        try:
+            memory = spare.pop()
+        except IndexError:
+            memory = self._memory(rows, capacity)
         cache = DeviceCache(list(memory.keys), list(memory.values), np.zeros(rows, dtype=np.int64), memory=memory)
         weakref.finalize(cache, spare.append, memory)
         return cache
@@ -135,7 +141,8 @@ class DeviceGraph(Graph):
             )
         try:
             captured = cache.memory is not None and count == keep == 1
-            logits = self.step(ids, cache) if captured else self._read(ids, cache, after, keep)
+            with self._lock:
+                logits = self.step(ids, cache) if captured else self._read(ids, cache, after, keep)
         except Exception as fault:  # onnxruntime's error classes share no base but this
             raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}") from None
         cache.lengths[:] = after
