@@ -180,7 +180,9 @@ def prepared(path: Path) -> tuple[list[bytes], bytes, float]:
 
 
 @contextmanager
-def running(path: Path, server: str, cores: set[int] | None = None) -> Iterator[tuple[subprocess.Popen[str], int, Callable[[], str]]]:
+def running(
+    path: Path, server: str, cores: set[int] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], int, Callable[[], str]]]:
     """(process, port, all that it has said) of a server that is ready, on `cores`; None: on all."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "from edgekit.cli.app import main; main()"]

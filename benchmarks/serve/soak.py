@@ -92,7 +92,9 @@ def check(soak: Soak, number: int, status: str, body: bytes, kind: str) -> None:
 def content(body: bytes) -> bytes:
     """A response without what is new in each: a completion's id and time."""
     document = json.loads(body)
-    return json.dumps({name: value for name, value in document.items() if name not in ("id", "created")}, sort_keys=True).encode()
+    return json.dumps(
+        {name: value for name, value in document.items() if name not in ("id", "created")}, sort_keys=True
+    ).encode()
 
 
 async def sound(soak: Soak, draw: random.Random) -> None:
@@ -173,7 +175,9 @@ async def deaf(soak: Soak, draw: random.Random) -> str:
         await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", soak.port))
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(5):
-                await asyncio.get_running_loop().sock_sendall(client, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40)
+                await asyncio.get_running_loop().sock_sendall(
+                    client, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40
+                )
         await asyncio.sleep(draw.uniform(1, 5))
     return "left"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -86,7 +86,8 @@ async def _send(app: App, connection: _Connection, response: Response, send: Sen
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     start = {"type": "http.response.start", "status": response.status, "headers": pairs}
     if isinstance(response.body, bytes):
-        await send(start)
+        with connection.together():
+            await send(start)
         async with asyncio.timeout(app.limits.write_seconds):
             await send({"type": "http.response.body", "body": response.body})
         return
@@ -165,6 +166,15 @@ class _Connection(H11Protocol):
         self._interim = interim
         if interim and self.ended:
             self._probe()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within is sent with what comes after it: two packets cost twice."""
+        kept = self._gentle.kept = bytearray()
+        try:
+            yield
+        finally:
+            self._gentle.kept, self._gentle.first = None, bytes(kept)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._gentle = _Gentle(transport, self.edgekit.limits.linger_seconds)
@@ -265,9 +275,21 @@ class _Gentle:
         self._closed = False
         self.ended = False
         """Whether the client sends no more."""
+        self.kept: bytearray | None = None
+        """What is written now and is to be sent later; None: it is sent at once."""
+        self.first = b""
+        """What is to be sent before all else."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self.kept is not None:
+            self.kept += data
+            return
+        first, self.first = self.first, b""
+        if first or data:
+            self._transport.write(first + data)
 
     def is_closing(self) -> bool:
         return self._closed or self._transport.is_closing()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -108,6 +109,7 @@ class Processor(Generic[A]):
     """Whether an input may be ready-made words, {"words": [...]}, instead of a text."""
 
 
+@cache
 def processor(task: str) -> Processor[JsonObject]:
     """The processor of the task called `task`.
 

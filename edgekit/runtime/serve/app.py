@@ -53,6 +53,14 @@ class App:
         self.worker = Worker(limits.queue, limits.step_seconds)
         self.draining = False
         self._model: Model | None = None
+        self._always: dict[str, Route] = {
+            "/v2/health/live": ("live", "GET", self._live),
+            "/v2/health/ready": ("ready", "GET", self._ready),
+            "/v2": ("server", "GET", self._server),
+            "/v2/": ("server", "GET", self._server),
+            "/metrics": ("metrics", "GET", self._metrics),
+        }
+        self._routes: dict[str, Route] = {}
 
     def begin(self, model: Model) -> None:
         """Be ready, with `model`, whose golden inputs have passed.
@@ -61,6 +69,7 @@ class App:
             BadInput: a task that cannot be served.
         """
         outputs_of(model.bundle.manifest.task)
+        self._routes = self._routes_of(model)
         self._model = model
 
     @property
@@ -126,16 +135,16 @@ class App:
         Raises:
             Refusal: 404; 503 for a route that needs the model while there is none.
         """
-        always: dict[str, Route] = {
-            "/v2/health/live": ("live", "GET", self._live),
-            "/v2/health/ready": ("ready", "GET", self._ready),
-            "/v2": ("server", "GET", self._server),
-            "/v2/": ("server", "GET", self._server),
-            "/metrics": ("metrics", "GET", self._metrics),
-        }
-        if path in always:
-            return always[path]
-        manifest, language = self.model.bundle.manifest, self.model.language
+        if path in self._always:
+            return self._always[path]
+        manifest = self.model.bundle.manifest
+        if path not in self._routes:
+            raise _no_route(path, manifest.name, manifest.task)
+        return self._routes[path]
+
+    def _routes_of(self, model: Model) -> dict[str, Route]:
+        """The routes that need `model`."""
+        manifest, language = model.bundle.manifest, model.language
         routes: dict[str, Route] = {
             "/openapi.json": ("openapi", "GET", self._openapi),
             "/v1/models": ("models", "GET", self._models),
@@ -153,9 +162,7 @@ class App:
             routes["/v1/completions"] = ("completions", "POST", partial(self._complete, chat=False))
         if language is not None and language.template is not None:
             routes["/v1/chat/completions"] = ("chat", "POST", partial(self._complete, chat=True))
-        if path not in routes:
-            raise _no_route(path, manifest.name, manifest.task)
-        return routes[path]
+        return routes
 
     async def _live(self, request: Request) -> Response:
         return json_response({"live": True})
@@ -233,17 +240,14 @@ class App:
 
     async def _answers(self, work: Steps[ItemAnswer]) -> tuple[list[JsonObject], int]:
         """(answers, tokens read in all) of `work`, done by the worker."""
-        answers: list[JsonObject] = []
-        tokens = 0
-        job = self.worker.submit(work)
+        job = self.worker.submit(work, whole=True)
         try:
-            async for item in job:
-                answers.append(item.answer)
-                tokens += item.tokens_read
-                self.metrics.add(items=1, prompt=item.tokens_read, generated=item.tokens_generated)
+            items = await job.all()
         finally:
             job.cancel()
-        return answers, tokens
+        tokens = sum(item.tokens_read for item in items)
+        self.metrics.add(items=len(items), prompt=tokens, generated=sum(item.tokens_generated for item in items))
+        return [item.answer for item in items], tokens
 
     def _counted(self, work: Steps[text.PromptPiece]) -> Steps[text.PromptPiece]:
         """`work` of a language model; its tokens are added to the metrics as they come."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 __all__ = ["Authority", "canonical", "is_local", "parse_authority", "same_origin"]
@@ -22,6 +23,7 @@ class Authority:
     port: int | None
 
 
+@lru_cache(256)
 def parse_authority(text: str) -> Authority | None:
     """The host and port in `text`; None where it is anything else: a user's name before them, a path, a zone, two ports."""
     found = FORM.fullmatch(text)
@@ -50,7 +52,12 @@ def canonical(name: str) -> str:
 
 def is_local(name: str, names: Collection[str] = ()) -> bool:
     """Whether `name`, canonical, is one of `names` or means this machine alone: localhost and names below it, and loopback addresses."""
-    if name in names or name == "localhost" or name.endswith(".localhost"):
+    return name in names or _loopback(name)
+
+
+@lru_cache(256)
+def _loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         address = ip_address(name)

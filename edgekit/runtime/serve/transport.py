@@ -114,7 +114,10 @@ class _Connection(asyncio.Protocol):
             if head is None:
                 return False
             self.busy, self._path = True, head.path
-            body = await read_body(self._wire.read, head.length, self.app.limits)
+            limits = self.app.limits
+            body = self._wire.whole() if (head.length or 0) <= limits.body else None
+            if body is None:
+                body = await read_body(self._wire.read, head.length, limits)
         except Refusal as refusal:
             await self._write(self.app.refuse(self._path, refusal), close=True)
             return False

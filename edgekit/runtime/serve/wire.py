@@ -19,6 +19,7 @@ TARGET = re.compile(r"[!-~]+")
 VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")
 VALUE = re.compile(r"[\t -~\x80-\xff]*")
 SIZE = re.compile(r"[0-9a-fA-F]{1,8}")
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
 CHUNK = 65_536
 END = b"\r\n\r\n"
 LONE = re.compile(rb"(?<!\r)\n")
@@ -43,7 +44,7 @@ class Head:
 
 def encode_head(response: Response, *, chunked: bool, close: bool) -> bytes:
     """Status line and headers of `response`."""
-    phrase = HTTPStatus(response.status).phrase if response.status in HTTPStatus._value2member_map_ else ""
+    phrase = PHRASES.get(response.status, "")
     headers = {"content-type": response.kind, **response.headers}
     if chunked:
         headers["transfer-encoding"] = "chunked"
@@ -162,6 +163,15 @@ class Wire:
         part = await self._some(min(self._left, CHUNK))
         self._left -= len(part)
         return part
+
+    def whole(self) -> bytes | None:
+        """The whole body, where all of it is here already; None where it is not, or comes in chunks."""
+        if self._left is None or len(self._held) < self._left:
+            return None
+        body = bytes(self._held[: self._left])
+        del self._held[: self._left]
+        self._left = 0
+        return body
 
     def discard(self) -> None:
         """Forget what has arrived: it is not read any more."""

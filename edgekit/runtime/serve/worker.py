@@ -30,13 +30,16 @@ Steps: TypeAlias = Generator[T | None, None, None]
 class Job(Generic[T]):
     """Work of one request: `steps` run in the worker's thread; iterate over their results in the event loop's."""
 
-    def __init__(self, worker: Worker, steps: Steps[T]) -> None:
+    def __init__(self, worker: Worker, steps: Steps[T], *, whole: bool) -> None:
+        """`whole`: the results are given all at once, at the end: waking the event loop costs as much as a small model's answer."""
         self.steps = steps
+        self.held: list[T] | None = [] if whole else None
+        """Results to be given at the end."""
         self.cancelled = False
         """Whether nobody waits for the rest; the worker stops after the current step."""
         self._worker = worker
         self._loop = asyncio.get_running_loop()
-        self._results: asyncio.Queue[tuple[T | None, Exception | None]] = asyncio.Queue()
+        self._results: asyncio.Queue[tuple[T | list[T] | None, Exception | None]] = asyncio.Queue()
 
     def __aiter__(self) -> Job[T]:
         return self
@@ -52,6 +55,17 @@ class Job(Generic[T]):
             raise fault
         return cast(T, result)
 
+    async def all(self) -> list[T]:
+        """All results of a job that gives them as a `whole`.
+
+        Raises:
+            Exception: what the steps raised.
+        """
+        result, fault = await self._results.get()
+        if fault is not None:
+            raise fault
+        return cast("list[T]", result)
+
     def cancel(self) -> None:
         """Leave the queue, or skip the remaining steps; no effect on a job that is done."""
         self.cancelled = True
@@ -59,13 +73,20 @@ class Job(Generic[T]):
 
     def give(self, result: T) -> None:
         """Hand a result over, from the worker's thread."""
-        self._put((result, None))
+        if self.held is None:
+            self._put((result, None))
+        else:
+            self.held.append(result)
+
+    def finish(self) -> None:
+        """There are no more results, from the worker's thread."""
+        self._put((None, StopAsyncIteration()) if self.held is None else (self.held, None))
 
     def fail(self, fault: Exception) -> None:
         """End the iteration with `fault`, from the worker's thread."""
         self._put((None, fault))
 
-    def _put(self, item: tuple[T | None, Exception | None]) -> None:
+    def _put(self, item: tuple[T | list[T] | None, Exception | None]) -> None:
         try:
             self._loop.call_soon_threadsafe(self._results.put_nowait, item)
         except RuntimeError:  # the loop has ended, and with it whoever waited
@@ -107,13 +128,13 @@ class Worker:
             return f"a run of the model has not ended within {self.step_seconds:g} s"
         return None
 
-    def submit(self, steps: Steps[T]) -> Job[T]:
-        """Put work in the queue; called in an event loop.
+    def submit(self, steps: Steps[T], *, whole: bool = False) -> Job[T]:
+        """Put work in the queue; called in an event loop. `whole`: as in `Job`.
 
         Raises:
             Refusal: 503 where the queue is full, with the seconds after which there may be room, or where the worker is `broken`.
         """
-        job = Job(self, steps)
+        job = Job(self, steps, whole=whole)
         with self._change:
             if (fault := self.broken) is not None:
                 raise out_of_order(fault)
@@ -181,7 +202,7 @@ class Worker:
                     if (result := next(job.steps)) is not None:
                         job.give(result)
         except StopIteration:
-            job.fail(StopAsyncIteration())
+            job.finish()
         except Exception as fault:  # it fails this request, whatever it is; the next one is answered
             job.fail(fault)
         except BaseException as fault:  # a panic of the tokenizers library is no Exception; in this thread nothing else may be
