@@ -130,6 +130,9 @@ def test_rerank_over_http(made: Any) -> None:
         ):  # fmt: skip
             status, _, found = server.ask("POST", "/v1/rerank", {**asked, **change})
             assert (status, found["error"]["param"]) == (400, where)
+            said = found["error"]["message"]
+            status, _, found = server.ask("POST", "/v2/rerank", {**asked, **change})  # Cohere's client shows `message`
+            assert (status, found["message"], found["where"]) == (400, said, where)
         assert server.ask("POST", "/v1/rerank", {**asked, "documents": ["a"] * 5})[0] == 413
         tensors = [{"name": name, "datatype": "BYTES", "shape": [3], "data": data}
                    for name, data in (("query", [item["query"]] * 3), ("passages", item["passages"]))]  # fmt: skip

@@ -23,7 +23,7 @@ from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.message import Refusal, Request, Response, json_response, parse_json
 from edgekit.runtime.serve.metrics import KIND, Metrics
 from edgekit.runtime.serve.openapi import openapi
-from edgekit.runtime.serve.rerank import parse_rerank, rerank_document
+from edgekit.runtime.serve.rerank import RERANK_V1, RERANK_V2, parse_rerank, rerank_document
 from edgekit.runtime.serve.stream import LEFT, Stream
 from edgekit.runtime.serve.tasks import ItemAnswer, outputs_of, steps
 from edgekit.runtime.serve.worker import Steps, Worker, out_of_order
@@ -157,7 +157,7 @@ class App:
         if manifest.task == "feature-extraction":
             routes["/v1/embeddings"] = ("embeddings", "POST", self._embeddings)
         if manifest.task == "text-ranking":
-            routes["/v1/rerank"] = routes["/v2/rerank"] = ("rerank", "POST", self._rerank)
+            routes[RERANK_V1] = routes[RERANK_V2] = ("rerank", "POST", self._rerank)
         if language is not None:
             routes["/v1/completions"] = ("completions", "POST", partial(self._complete, chat=False))
         if language is not None and language.template is not None:

@@ -9,6 +9,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.serve.authority import is_local, parse_authority, same_origin
 from edgekit.runtime.serve.inference import HEADER
 from edgekit.runtime.serve.message import Refusal, Request, Response, json_response
+from edgekit.runtime.serve.rerank import RERANK_V2
 
 __all__ = ["check_request", "cut_off", "refused"]
 
@@ -48,9 +49,9 @@ def refused(path: str, refusal: Refusal) -> Response:
             "model_not_found" if refusal.status == 404 and (fault.where == "model" or path.startswith("/v1/models/")) else None
         )
         document: JsonObject = {"error": {"message": fault.text(), "type": kind, "param": fault.where, "code": code}}
-    else:  # Triton's clients show `error` alone, so it holds the whole message
+    else:  # Triton's clients show `error` alone, and Cohere's `message`, so that they hold the whole of it
         document = {
-            "error": fault.text(),
+            "message" if path == RERANK_V2 else "error": fault.text(),
             "what": fault.what,
             "where": fault.where,
             "fix": fault.fix,

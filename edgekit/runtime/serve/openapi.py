@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from edgekit import __version__
 from edgekit.runtime.generate.sample import LARGEST_ID, LONGEST_STOP, MOST_STOP_IDS, MOST_STOPS, RANGES
@@ -13,10 +14,13 @@ from edgekit.runtime.serve.completions import IGNORED, NEUTRAL_CHAT, NEUTRAL_COM
 from edgekit.runtime.serve.embeddings import sizes_of
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.rerank import NEUTRAL as NEUTRAL_RERANK
+from edgekit.runtime.serve.rerank import RERANK_V1, RERANK_V2
 from edgekit.runtime.serve.tasks import Input, inputs_of, outputs_of
 
 __all__ = ["openapi"]
 
+Faults: TypeAlias = Literal["plain", "openai", "cohere"]
+"""Whose clients read what is wrong: of the Open Inference Protocol, OpenAI's, Cohere's."""
 TEXT: JsonObject = {"type": "string"}
 COUNT: JsonObject = {"type": "integer", "minimum": 0}
 JSON = "application/json"
@@ -52,19 +56,25 @@ def openapi(model: Model, limits: Limits, *, any_dimensions: bool = False) -> Js
     }  # fmt: skip
     if task == "feature-extraction":
         embeddings = _embeddings(model, limits, any_dimensions)
-        paths["/v1/embeddings"] = _post("Embeddings of texts.", embeddings, _embedded(name), v1=True)
+        paths["/v1/embeddings"] = _post("Embeddings of texts.", embeddings, _embedded(name), faults="openai")
     if task == "text-ranking":
-        for version, clients in ((1, "Jina's and Cohere's clients"), (2, "Cohere's later clients")):
-            what = f"The order of documents, as {clients} ask for it."
-            paths[f"/v{version}/rerank"] = _post(what, _rerank(name, limits), _reranked(name), v1=version == 1)
+        clients: tuple[tuple[str, str, Faults], ...] = (
+            (RERANK_V1, "Jina's and Cohere's clients", "openai"),
+            (RERANK_V2, "Cohere's later clients", "cohere"),
+        )
+        for path, asking, faults in clients:
+            what = f"The order of documents, as {asking} ask for it."
+            paths[path] = _post(what, _rerank(name, limits), _reranked(name), faults=faults)
     if model.language is not None:
         made = _object(
             {"id": TEXT, "object": TEXT, "created": COUNT, "model": {"const": name}, "choices": _list(_ANY), "usage": _ANY}
         )
         streams = {"text/event-stream": {"schema": _object({"data": TEXT})}}
-        paths["/v1/completions"] = _post("Completions of prompts.", _completion(model, limits), made, v1=True, more=streams)
+        paths["/v1/completions"] = _post(
+            "Completions of prompts.", _completion(model, limits), made, faults="openai", more=streams
+        )
         if model.language.template is not None:
-            paths["/v1/chat/completions"] = _post("The next message.", _chat(model), made, v1=True, more=streams)
+            paths["/v1/chat/completions"] = _post("The next message.", _chat(model), made, faults="openai", more=streams)
     about = {"title": name, "version": __version__, "description": f"A {task} bundle, served by edgekit."}
     return {"openapi": "3.1.0", "info": about, "paths": paths}
 
@@ -90,10 +100,11 @@ def _or_null(schema: JsonObject) -> JsonObject:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _problems(*, v1: bool = False) -> JsonObject:
+def _problems(faults: Faults = "plain") -> JsonObject:
     fault = _object({"message": TEXT, "type": TEXT, "param": _or_null(TEXT), "code": _or_null(TEXT)})
-    plain: JsonObject = {"error": TEXT, "what": TEXT, "where": _or_null(TEXT), "fix": _or_null(TEXT), "faults": _list(TEXT)}
-    schema = _object({"error": fault}) if v1 else _object(plain)
+    message = "message" if faults == "cohere" else "error"
+    plain: JsonObject = {message: TEXT, "what": TEXT, "where": _or_null(TEXT), "fix": _or_null(TEXT), "faults": _list(TEXT)}
+    schema = _object({"error": fault}) if faults == "openai" else _object(plain)
     return {str(status): {"description": text, "content": {JSON: {"schema": schema}}} for status, text in PROBLEMS.items()}
 
 
@@ -103,11 +114,11 @@ def _get(summary: str, schema: JsonObject, kind: str = JSON) -> JsonObject:
 
 
 def _post(
-    summary: str, request: JsonObject, response: JsonObject, *, v1: bool = False, more: JsonObject | None = None
+    summary: str, request: JsonObject, response: JsonObject, *, faults: Faults = "plain", more: JsonObject | None = None
 ) -> JsonObject:
     body: JsonObject = {"required": True, "content": {JSON: {"schema": request}}}
     answer: JsonObject = {"description": summary, "content": {JSON: {"schema": response}, **(more or {})}}
-    return {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer, **_problems(v1=v1)}}}
+    return {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer, **_problems(faults)}}}
 
 
 def _range(name: str) -> JsonObject:

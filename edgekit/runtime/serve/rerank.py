@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.serve.message import Refusal, check_names
 
-__all__ = ["NEUTRAL", "RerankRequest", "parse_rerank", "rerank_document"]
+__all__ = ["NEUTRAL", "RERANK_V1", "RERANK_V2", "RerankRequest", "parse_rerank", "rerank_document"]
 
+RERANK_V1, RERANK_V2 = "/v1/rerank", "/v2/rerank"
 NEUTRAL = ("user", "max_tokens_per_doc", "max_chunks_per_doc", "truncation", "priority")
 """Fields that clients send and that change nothing here: a passage is cut at the bundle's own limit."""
 KEYS = ("model", "query", "documents", "top_n", "return_documents", *NEUTRAL)
