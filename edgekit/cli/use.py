@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli.output import BundlePath, Json, emit
 from edgekit.errors import BadInput, NotPossibleHere
+
+if TYPE_CHECKING:
+    from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run", "serve", "verify"]
 
@@ -77,7 +81,7 @@ def run(
 ) -> None:
     """Answer texts with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags
-    from edgekit.runtime.items import at_terminal, read_items, read_texts, with_prompt
+    from edgekit.runtime.items import answered, at_terminal, first_line, read_items, read_texts, with_prompt
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
 
@@ -98,15 +102,32 @@ def run(
         with suppress(KeyboardInterrupt):
             replies = run_language(model.language, texts, flags_set, as_json=as_json)
             emit(replies, as_json, [""])
-            whole = not replies or replies[-1]["ended"] != "interrupted"
+            whole = not replies or replies[-1].get("ended") != "interrupted"
         if not whole:
             print("edgekit: interrupted", file=sys.stderr)
             raise typer.Exit(130)
+        _tell_refusals(replies)
         return
     task = model.bundle.manifest.task
-    answers = model(with_prompt(read_items(list(text) if text else read_texts()), prompt_name, task), top_k=top_k or 1)
+    with_prompt([], prompt_name, task)
+
+    def answer(given: str) -> JsonObject:
+        made: JsonObject = model(with_prompt(read_items([given]), prompt_name, task)[0], top_k=top_k)
+        return made
+
+    answers = list(answered(list(text) if text else read_texts(), answer))
     line = processor(task).line
-    emit(answers, as_json, [line(answer) for answer in answers])
+    emit(answers, as_json, [first_line(answer) if "error" in answer else line(answer) for answer in answers])
+    _tell_refusals(answers)
+
+
+def _tell_refusals(answers: Sequence[JsonObject]) -> None:
+    """Say which inputs were refused among others that were answered, and end as a refusal does."""
+    from edgekit.runtime.items import refusals
+
+    if (refused := refusals(answers)) is not None:
+        print(f"edgekit: {refused.text()}", file=sys.stderr)
+        raise typer.Exit(refused.exit_code)
 
 
 def serve(

@@ -20,6 +20,7 @@ from edgekit.pipeline.report import missed_budgets, nothing_to_lose, write_repor
 from edgekit.plan.make import make_plan
 from edgekit.plan.plan import BASELINE, Plan, TargetPlan, host_facts
 from edgekit.progress import Show
+from edgekit.runtime.arguments import a_path, a_switch
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Artifact, Stage, write_atomically
 from edgekit.tasks import find_task
@@ -60,10 +61,15 @@ class Result:
         }  # fmt: skip
 
 
-def export(recipe: str, target: str | list[str] | None = None, build: str | Path = "build", *, measure: bool = True) -> Result:
+def export(
+    recipe: str | Path, target: str | Path | list[str] | None = None, build: str | Path = "build", *, measure: bool = True
+) -> Result:
     """Make one bundle and return where it lies; the Python face of `edgekit export`."""
-    names = [target] if isinstance(target, str) else list(target or [])
-    return run_recipe(recipe, names, Path(build), measure=measure, show=Show(silent=True))[0]
+    names = [str(target)] if isinstance(target, str | Path) else list(map(str, target or []))
+    folder = a_path(build, "build")
+    return run_recipe(
+        str(a_path(recipe, "recipe")), names, folder, measure=a_switch(measure, "measure"), show=Show(silent=True)
+    )[0]
 
 
 def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, show: Show) -> list[Result]:

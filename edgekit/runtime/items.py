@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.jsontypes import JsonObject
 
-__all__ = ["at_terminal", "numbered", "read_items", "read_texts", "split_lines", "with_prompt"]
+__all__ = [
+    "answered",
+    "at_terminal",
+    "first_line",
+    "numbered",
+    "read_items",
+    "read_texts",
+    "refusals",
+    "split_lines",
+    "with_prompt",
+]
 
 
 def at_terminal(stream: TextIO | None) -> bool:
@@ -69,6 +80,36 @@ def numbered(number: int, count: int) -> Iterator[None]:
             raise
         where = f"item {number + 1} of {count}" + (f", {fault.where}" if fault.where else "")
         raise BadInput(fault.what, where=where, fix=fault.fix, faults=fault.faults) from None
+
+
+def answered(texts: Sequence[str], answer: Callable[[str], JsonObject]) -> Iterator[JsonObject]:
+    """The answer to each of `texts`; of one that cannot be used, where there are others, {"error"} with its number.
+
+    Raises:
+        BadInput: one alone that cannot be used.
+    """
+    for number, text in enumerate(texts):
+        try:
+            with numbered(number, len(texts)):
+                made = answer(text)
+        except BadInput as fault:
+            if len(texts) == 1:
+                raise
+            made = {"error": fault.text()}
+        yield made
+
+
+def refusals(answers: Sequence[JsonObject]) -> BadInput | None:
+    """What is to be said at the end of `answers` of which some are refusals; None where none is."""
+    faults = [str(answer["error"]) for answer in answers if "error" in answer]
+    if not faults:
+        return None
+    return BadInput(f"{len(faults)} of {len(answers)} inputs cannot be used; the others are answered", faults=faults)
+
+
+def first_line(answer: JsonObject) -> str:
+    """The line of a terminal that stands for a refused input, so that every input has one."""
+    return f"({str(answer['error']).partition(chr(10))[0]})"
 
 
 def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgekit.runtime.errors import EdgekitError, Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
-from edgekit.runtime.items import at_terminal, read_items, read_texts, with_prompt
+from edgekit.runtime.items import answered, at_terminal, first_line, read_items, read_texts, refusals, with_prompt
 from edgekit.runtime.records import as_json
 from edgekit.runtime.shown import visible
 
@@ -105,6 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.verb == "run" and document and document[-1].get("ended") == "interrupted":
         print("runner: interrupted", file=sys.stderr)
         return 130
+    if asked.verb == "run" and (refused := refusals(document)) is not None:
+        print(f"runner: {refused.text()}", file=sys.stderr)
+        return refused.exit_code
     return 0
 
 
@@ -144,10 +147,15 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
             talks = not asked.text and not asked.json and at_terminal(sys.stdin)
             texts = None if talks else asked.text or read_texts()
             return run_language(model.language, texts, given, as_json=asked.json), ""
-        items = with_prompt(read_items(asked.text or read_texts()), asked.prompt_name, model.bundle.manifest.task)
-        answers = model(items, top_k=asked.top_k or 1)
-        line = processor(model.bundle.manifest.task).line
-        return answers, "\n".join(line(answer) for answer in answers)
+        task = model.bundle.manifest.task
+        with_prompt([], asked.prompt_name, task)
+
+        def answer(text: str) -> Any:
+            return model(with_prompt(read_items([text]), asked.prompt_name, task)[0], top_k=asked.top_k)
+
+        answers = list(answered(asked.text or read_texts(), answer))
+        line = processor(task).line
+        return answers, "\n".join(first_line(answer) if "error" in answer else line(answer) for answer in answers)
     if asked.verb == "verify":
         from edgekit.runtime.bundle.verify import shown, verify
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from edgekit.runtime.arguments import a_path, a_switch, a_whole_number, plain
 from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.golden import GoldenRow
 from edgekit.runtime.bundle.open import Bundle, open_bundle
@@ -20,6 +22,7 @@ from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
 if TYPE_CHECKING:
     from edgekit.runtime.generate.model import LanguageModel
+    from edgekit.runtime.generate.sample import Sampling
 
 __all__ = ["Model", "load"]
 
@@ -36,34 +39,56 @@ class Model:
     golden: tuple[GoldenRow, ...] = ()
 
     @overload
-    def __call__(self, items: str | dict[str, Any], *, top_k: int = 1) -> dict[str, Any]: ...
+    def __call__(self, items: str | dict[str, Any], *, top_k: int | None = None, **sampling: Any) -> dict[str, Any]: ...
     @overload
-    def __call__(self, items: list[Any], *, top_k: int = 1) -> list[dict[str, Any]]: ...
-    def __call__(self, items: Any, *, top_k: int = 1) -> Any:
+    def __call__(self, items: list[Any], *, top_k: int | None = None, **sampling: Any) -> list[dict[str, Any]]: ...
+    def __call__(self, items: Any, *, top_k: int | None = None, **sampling: Any) -> Any:
         """The answer to each input, each run by itself, exactly as it was scored and timed.
 
         Dynamic INT8 finds one activation range for a whole batch, so an answer would depend on its neighbours.
 
+        `top_k`: how many labels, or spans, an answer lists; of a language model, from how many tokens to draw. None: as where nothing is said.
+        `sampling`: of a language model, fields of `Sampling`: `max_new_tokens`, `temperature`, `top_p`, `min_p`, `seed`, `stop` and so on; those
+        that are None are as where nothing is said.
+
         Raises:
-            BadInput: an input that cannot be used.
+            BadInput: an input that cannot be used, or another argument.
             CheckFailed: the model gave no finite output.
         """
         alone = isinstance(items, str | bytes | dict)
-        given = [items] if alone else list(items)
+        asked = self._asked(top_k, sampling)
+        try:
+            given = [items] if alone else list(items)
+        except TypeError:
+            raise BadInput(f"{type(items).__name__} is no input", fix="give a text, an object, or a list of them") from None
         answers = []
         for number, item in enumerate(given):
             with numbered(number, len(given)):
-                answers.append(self._answer(item, top_k))
+                answers.append(self._answer(item, asked))
         if not answers and self.language is None:
             raise BadInput("no text given")
         return answers[0] if alone else answers
 
-    def _answer(self, item: Any, top_k: int) -> JsonObject:
+    def _asked(self, top_k: int | None, sampling: Mapping[str, Any]) -> int | Sampling:
+        """What one asks of every answer: how many labels it lists, or how a language model draws."""
+        said = {name: plain(value) for name, value in sampling.items() if value is not None}
+        if self.language is None:
+            if said:
+                what = f"{', '.join(sorted(said))}: only for language models, and this is {self.bundle.manifest.task}"
+                raise BadInput(what, fix="leave it out")
+            return 1 if top_k is None else a_whole_number(top_k, "top_k", least=1)
+        from edgekit.runtime.generate.sample import parse_sampling
+
+        return parse_sampling(said if top_k is None else {**said, "top_k": a_whole_number(top_k, "top_k", least=0)})
+
+    def _answer(self, item: Any, asked: int | Sampling) -> JsonObject:
         if self.language is not None:
-            return self.language.answer(item).document()
+            assert not isinstance(asked, int), "a language model is asked by sampling settings"
+            return self.language.answer(item, asked).document()
+        assert isinstance(asked, int), "all others are asked for a number of labels"
         task = processor(self.bundle.manifest.task)
         windows = task.prepare(self.tokenise, item)
-        answer = task.answer(self.outputs(windows), windows, self.asked(item, top_k))
+        answer = task.answer(self.outputs(windows), windows, self.asked(item, asked))
         return {**answer, "truncated": True} if any(one.truncated for one in windows) else answer
 
     def asked(self, item: object, top_k: int = 1) -> Asked:
@@ -89,18 +114,20 @@ def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = T
     `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
 
     Raises:
-        BadInput: no sound bundle there, or a file that no bundle of ours can hold.
+        BadInput: no sound bundle there, a file that no bundle of ours can hold, or an argument that cannot be used.
         CheckFailed: a file is not what the manifest says.
         NotPossibleHere: the chip or the provider is not what the bundle needs.
     """
-    bundle = open_bundle(path)
+    given = None if threads is None else a_whole_number(threads, "threads", least=1)
+    prefix_cache = a_switch(prefix_cache, "prefix_cache")
+    bundle = open_bundle(a_path(path, "path"))
     manifest = bundle.manifest
     golden = check_contents(bundle)
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
     session = open_session(
         bundle.folder / manifest.variant.file,
         provider=manifest.variant.provider,
-        threads=threads or manifest.variant.threads,
+        threads=given or manifest.variant.threads,
         config=manifest.variant.config,
     )
     if manifest.generation is not None:

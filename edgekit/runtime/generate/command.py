@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from edgekit.runtime.errors import BadInput
@@ -11,7 +11,7 @@ from edgekit.runtime.generate.answer import Answer, Piece, whole
 from edgekit.runtime.generate.chat import Message
 from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
-from edgekit.runtime.items import at_terminal, numbered, read_items
+from edgekit.runtime.items import answered, at_terminal, first_line, read_items
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.shown import visible
 
@@ -27,7 +27,7 @@ def run_language(
 
     `flags`: fields of Sampling and `chat`, by name. Answers are printed while they are generated, without the last one's line end,
     unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each; Ctrl-C ends the current answer, which is then
-    the last one and has "ended": "interrupted".
+    the last one and has "ended": "interrupted". A prompt that cannot be used, where there are others, has {"error"}.
 
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.
@@ -39,16 +39,25 @@ def run_language(
     if texts is None:
         talk(model, sampling, chat=chat)
         return []
+    open_line = False
+
+    def break_line() -> None:
+        nonlocal open_line
+        if open_line and not as_json:
+            print()
+        open_line = True
+
+    def answer(text: str) -> JsonObject:
+        (item,) = read_items([text], fix="give --raw to have it continued as text") if chat else [text]
+        return _answer(model, as_prompt(item, chat=chat), sampling, show=not as_json, before=break_line).document()
+
     answers: list[JsonObject] = []
-    items = read_items([*texts], fix="give --raw to have it continued as text") if chat else texts
-    for number, item in enumerate(items):
-        with numbered(number, len(items)):
-            prompt = as_prompt(item, chat=chat)
-            if answers and not as_json:
-                print()
-            answer = _answer(model, prompt, sampling, show=not as_json)
-        answers.append(answer.document())
-        if answer.ended == "interrupted":
+    for made in answered(texts, answer):
+        answers.append(made)
+        if "error" in made and not as_json:
+            break_line()
+            print(first_line(made), end="")
+        if made.get("ended") == "interrupted":
             break
     return answers
 
@@ -81,12 +90,16 @@ def talk(model: LanguageModel, sampling: Sampling, *, chat: bool) -> None:
                 history = [*messages, {"role": "assistant", "content": answer.text}]
 
 
-def _answer(model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: bool) -> Answer:
-    """The answer to `prompt`, with `show` printed while it is generated, without a line end."""
+def _answer(
+    model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: bool, before: Callable[[], None] = lambda: None
+) -> Answer:
+    """The answer to `prompt`, with `show` printed while it is generated, without a line end; `before` is called once it comes."""
     pieces: list[Piece] = []
     stream = model.stream(prompt, sampling)
     try:
         for piece in stream:
+            if not pieces:
+                before()
             pieces.append(piece)
             if show:
                 print(visible(piece.text) if at_terminal(sys.stdout) else piece.text, end="", flush=True)

@@ -175,6 +175,12 @@ class LanguageModel:
 
     def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:
         """(row, piece) as they are generated; rows that have ended leave the batch."""
+        if not isinstance(sampling, Sampling):
+            raise BadInput(
+                f"sampling settings are no {type(sampling).__name__}",
+                where="sampling",
+                fix="give Sampling(temperature=0.8), or leave it out",
+            )
         for prompt in prompts:
             self._fits(prompt.ids, 1)
         if (unknown := max(sampling.stop_token_ids, default=0)) >= self.tokens:

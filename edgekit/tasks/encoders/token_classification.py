@@ -86,7 +86,10 @@ def tag_pipeline(folder: Path, longest: int) -> Ask:
         words: dict[int, dict[str, Any]] = {}
         for token in tag(text):
             part = text[token["start"] : token["end"]]
-            number = numbers[token["index"]] if marked else len(text[: token["end"]].split()) if part.strip() else None
+            first = (
+                token["start"] + len(part) - len(part.lstrip()) + 1
+            )  # unknown letters of several words may be one token, of the first
+            number = numbers[token["index"]] if marked else len(text[:first].split()) if part.strip() else None
             if number is not None:
                 words.setdefault(number, dict(token))["end"] = token["end"]
         return [words[number] for number in sorted(words)]
