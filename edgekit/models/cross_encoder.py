@@ -72,5 +72,5 @@ def _read(folder: Path | None, name: str) -> dict[str, object]:
 def _document(folder: Path | None, name: str) -> object:
     try:
         return None if folder is None else json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

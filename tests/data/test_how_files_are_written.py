@@ -12,18 +12,19 @@ from edgekit.data.rows import read_rows
 from edgekit.errors import BadInput
 
 COLUMNS = ("text", "label")
+QUOTED = "quotes around fields are taken off, as pandas and datasets do"
 WANTED = [{"text": "one, two", "label": "a"}, {"text": "three", "label": "b"}]
 
 
 @pytest.mark.parametrize(
     ("name", "separator", "note"),
     [
-        ("rows.tsv", "\t", []),
-        ("rows.tsv.gz", "\t", []),
+        ("rows.tsv", "\t", [QUOTED]),
+        ("rows.tsv.gz", "\t", [QUOTED]),
         ("rows.tsv", ",", ["columns are separated by commas"]),
         ("rows.csv", ",", []),
         ("rows.csv", ";", ["columns are separated by semicolons"]),
-        ("rows.csv", "\t", ["columns are separated by tabs"]),
+        ("rows.csv", "\t", ["columns are separated by tabs", QUOTED]),
         ("rows.csv", "|", ["columns are separated by bars"]),
     ],
 )
@@ -32,6 +33,19 @@ def test_what_separates_columns(tmp_path: Path, name: str, separator: str, note:
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     assert read_rows(tmp_path / name, COLUMNS) == WANTED
     assert notes_on(tmp_path / name) == note
+
+
+def test_quotes_that_enclose_nothing_are_not_spoken_of(tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_text('text\tlabel\n5" disk\ta\nthree\tb\n')
+    assert read_rows(tmp_path / "rows.tsv", COLUMNS)[0]["text"] == '5" disk' and notes_on(tmp_path / "rows.tsv") == []
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_carriage_returns_alone_end_no_line_and_are_told(tmp_path: Path, name: str) -> None:
+    separator = "," if name == "rows.csv" else "\t"
+    (tmp_path / name).write_bytes(f"text{separator}label\rhello{separator}a\rworld{separator}b\r".encode())
+    with pytest.raises(BadInput, match=r"a carriage return that no line feed follows.*dos2unix"):
+        read_rows(tmp_path / name, COLUMNS)
 
 
 @pytest.mark.parametrize("name", ["rows.tsv", "rows.csv"])
@@ -45,7 +59,7 @@ def test_quotes_of_who_does_not_quote_are_text(tmp_path: Path, name: str) -> Non
 def test_quotes_that_enclose_fields_of_tabs_stay_quotes(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text('text\tlabel\n"a\tb\n""c"""\ta\n')
-    assert read_rows(path, COLUMNS) == [{"text": 'a\tb\n"c"', "label": "a"}] and notes_on(path) == []
+    assert read_rows(path, COLUMNS) == [{"text": 'a\tb\n"c"', "label": "a"}] and notes_on(path) == [QUOTED]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_heads_are_refused_that_cannot_be_padded(name: str, changes: dict[str, A
 @pytest.mark.parametrize(
     "name", ["generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"]
 )
-@pytest.mark.parametrize("text", ["{", "[]", "\udc80", ""])
+@pytest.mark.parametrize("text", ["{", "[]", "\udc80", "", "[" * 99_999])
 def test_files_that_cannot_be_read(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **BASE}))
     (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))

@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,8 @@ QUOTES = (
     'a field that holds a separator, a line break or a quote stands in quotes, and each quote in it is doubled: "say ""on"""'
 )
 UNQUOTED = "quotes are part of the text, as they do not enclose fields"
+QUOTED = "quotes around fields are taken off, as pandas and datasets do"
+RETURNS = "holds a carriage return that no line feed follows, and lines end at line feeds here; save the file with line feeds (dos2unix -c mac)"
 SAMPLE = 64 * 1024
 """Characters that are looked at where the header alone does not tell."""
 
@@ -56,6 +59,9 @@ def records(path: Path, packing: str) -> Iterator[Record]:
                 yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
             line = table.lines + 1
     except csv.Error as fault:
+        if "new-line character" in str(fault):  # Python's words for it are advice to programmers
+            yield Record(line, {}, RETURNS)
+            return
         yield Record(line, {}, f"not CSV separated by {SEPARATORS[separator]}: {fault}; {QUOTES}")
 
 
@@ -99,8 +105,10 @@ class _Table:
 def notes(path: Path, packing: str) -> list[str]:
     separator = _separator(path, packing)
     separated = [] if separator == _by_name(path) else [f"columns are separated by {SEPARATORS[separator]}"]
-    unquoted = [UNQUOTED] if _unquoted(path, packing, separator) else []
-    return encoding_notes(path, packing) + separated + unquoted
+    quotes = []
+    if separator == "\t":
+        quotes = [UNQUOTED] if _unquoted(path, packing, separator) else [QUOTED] if _differs(path, packing) else []
+    return encoding_notes(path, packing) + separated + quotes
 
 
 def _unquoted(path: Path, packing: str, separator: str) -> bool:
@@ -115,6 +123,15 @@ def _unquoted(path: Path, packing: str, separator: str) -> bool:
 def _unquoted_then(path: Path, packing: str, changed: int, size: int) -> bool:
     """What `_unquoted` says of a file in one state of it: one or two passes over the whole file, made once."""
     return not _table(path, packing, csv.QUOTE_MINIMAL) and _table(path, packing, csv.QUOTE_NONE)
+
+
+def _differs(path: Path, packing: str) -> bool:
+    """Whether a file separated by tabs holds other text where quotes are part of it."""
+    tables = [_Table(path, packing, "\t", quoting).rows() for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE)]
+    try:
+        return any(one != other for one, other in zip_longest(*tables))
+    except csv.Error:  # told by who reads the rows
+        return False
 
 
 def _table(path: Path, packing: str, quoting: Literal[0, 3]) -> bool:
