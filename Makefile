@@ -15,7 +15,7 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz audit lock dist lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,12 +23,16 @@ help: ## list these verbs
 
 setup: $(READY) ## create .venv and install what the constraints pin
 
-# pip and not uv or poetry: only pip sees a CPU wheel of torch that the machine may offer through its configuration.
-$(READY): pyproject.toml constraints.txt
+# pip and not uv or poetry: only pip sees a CPU wheel of torch that the machine may offer through its configuration. pip says what it would
+# install, release/lock.py gives each of these files its pinned hash, and nothing else is installed, in one step that needs no resolving.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+$(READY): pyproject.toml constraints.txt constraints.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or later; try make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(PIP) --dry-run --ignore-installed --report $(VENV)/plan.json torch==2.13.0 -e '.[dev]' -c constraints.txt
+	$(BIN)/python release/lock.py $(VENV)/plan.json > $(VENV)/requirements.txt
+	$(PIP) --no-deps --require-hashes -r $(VENV)/requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 export: $(READY) ## make a bundle: RECIPE for TARGET, measured where this host is the target
@@ -78,6 +82,19 @@ test-cuda: $(READY) ## on a machine with an NVIDIA GPU: tests/cuda, bundles, ben
 
 fuzz: $(READY) ## mutate every file that edgekit reads, for MINUTES=30; what is found lies in build/fuzz (FLAGS="manifest bundle --seed 7")
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --out $(BUILD)/fuzz $(FLAGS)
+
+audit: ## ask whether what is pinned, or a floor in pyproject.toml, is under a known advisory
+	test -x $(BUILD)/audit/bin/python || $(PYTHON) -m venv $(BUILD)/audit
+	$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 || true
+	$(BUILD)/audit/bin/python -m release.advisories
+
+lock: $(READY) ## write constraints.lock again, from constraints.txt and the registry
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(BUILD)/lock uv==0.13.9
+	$(BUILD)/lock/bin/uv pip compile constraints.txt --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet -o constraints.lock
+	sed -i "1i \# sha256 of every file of each release in constraints.txt, as the registry has them; `make lock` writes it." constraints.lock
+
+dist: $(READY) ## edgekit's own wheel and source archive into dist/, with an attestation (FLAGS="--key key.pem" signs it)
+	$(BIN)/python -m release.dist $(FLAGS)
 
 lint: $(READY) ## format check, lint, types, import layers
 	$(BIN)/ruff format --check .
