@@ -90,8 +90,7 @@ audit: ## ask whether what is pinned, or a floor in pyproject.toml, is under a k
 
 lock: $(READY) ## write constraints.lock again, from constraints.txt and the registry
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(BUILD)/lock uv==0.13.9
-	$(BUILD)/lock/bin/uv pip compile constraints.txt --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 --quiet -o constraints.lock
-	sed -i "1i \# sha256 of every file of each release in constraints.txt, as the registry has them; `make lock` writes it." constraints.lock
+	$(BUILD)/lock/bin/uv pip compile constraints.txt --no-deps --generate-hashes --custom-compile-command "make lock" --no-annotate --python-version 3.11 --quiet -o constraints.lock
 
 dist: $(READY) ## edgekit's own wheel and source archive into dist/, with an attestation (FLAGS="--key key.pem" signs it)
 	$(BIN)/python -m release.dist $(FLAGS)

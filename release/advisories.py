@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from pathlib import Path
 from typing import Any
 
 from release.lock import CONSTRAINTS, ROOT, normal, pinned
@@ -42,7 +41,19 @@ def audited(packages: dict[str, str]) -> tuple[list[str], str | None]:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("".join(f"{name}=={version}\n" for name, version in sorted(packages.items())))
         file.flush()
-        command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "-r", file.name]
+        command = [
+            sys.executable,
+            "-m",
+            "pip_audit",
+            "--no-deps",
+            "--disable-pip",
+            "--progress-spinner",
+            "off",
+            "--format",
+            "json",
+            "-r",
+            file.name,
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
@@ -55,8 +66,12 @@ def audited(packages: dict[str, str]) -> tuple[list[str], str | None]:
         raise SystemExit(f"pip-audit failed:\n{done.stderr}") from None
     faults, unknown = [], [f"{item['name']}: {item['skip_reason']}" for item in answered if "skip_reason" in item]
     for item in answered:
-        faults += [f"{item['name']} {item['version']}: {one['id']}, mended in {', '.join(one['fix_versions']) or 'no release'}" for one in item.get("vulns", ())
-                   if (normal(item["name"]), item["version"]) not in ACCEPTED]  # fmt: skip
+        if (normal(item["name"]), item.get("version")) not in ACCEPTED:
+            release = f"{item['name']} {item.get('version')}"
+            faults += [
+                f"{release}: {one['id']}, mended in {', '.join(one['fix_versions']) or 'no release'}"
+                for one in item.get("vulns", ())
+            ]
     return faults, f"no answer for {len(unknown)} of {len(answered)} packages: {unknown[0][:150]}" if unknown else None
 
 
@@ -68,7 +83,10 @@ def main() -> int:
     if (unasked := audited(first)[1]) is not None:  # one question tells whether more have a point
         print(f"NOT CHECKED against advisories, whose source is out of reach: {unasked}")
         return 0
-    for what, packages in (("pinned releases", pinned(CONSTRAINTS.read_text(encoding="utf-8"))), ("floors of pyproject.toml", floors(project))):
+    for what, packages in (
+        ("pinned releases", pinned(CONSTRAINTS.read_text(encoding="utf-8"))),
+        ("floors of pyproject.toml", floors(project)),
+    ):
         faults, unasked = audited(packages)
         for fault in faults:
             print(f"{what}: {fault}")

@@ -45,7 +45,11 @@ def make_dist(out: Path, key: Path | None = None) -> list[Path]:
     if key is not None:
         check_key(key)
     if changed := _git("status", "--porcelain"):
-        raise BadInput("files are not committed, so no commit says what was built", where=changed.splitlines()[0][3:], fix="commit, then make dist")
+        raise BadInput(
+            "files are not committed, so no commit says what was built",
+            where=changed.splitlines()[0][3:],
+            fix="commit, then make dist",
+        )
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise BadInput("is not empty", where=str(out), fix="remove what an earlier build left there")
@@ -109,7 +113,9 @@ def check(folder: Path) -> int:
 def _tools() -> list[dict[str, Any]]:
     """The build backend and what it needs, by version, and by the sha256 of the file that was installed, where `make setup` noted it."""
     noted = ROOT / ".venv" / "requirements.txt"
-    hashes = dict(re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})", noted.read_text(), flags=re.M)) if noted.is_file() else {}
+    hashes = (
+        dict(re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})", noted.read_text(), flags=re.M)) if noted.is_file() else {}
+    )
     found, left = {}, [BACKEND]
     while left:
         name = normal(left.pop())
@@ -133,7 +139,9 @@ def _sha256(path: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Build, or check what was built."""
-    parser = argparse.ArgumentParser(prog="python -m release.dist", description="Build edgekit's own release, with an attestation, or check one.")
+    parser = argparse.ArgumentParser(
+        prog="python -m release.dist", description="Build edgekit's own release, with an attestation, or check one."
+    )
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "dist")
     parser.add_argument("--key", type=Path, help="a private key file that signs the statement and the sums")
     parser.add_argument("--check", action="store_true", help="compare the files with their statement")

@@ -40,7 +40,9 @@ def read_lock(text: str) -> dict[str, tuple[str, frozenset[str]]]:
 
 def requirements(report: dict[str, Any], lock: dict[str, tuple[str, frozenset[str]]]) -> tuple[list[str], list[str], list[str]]:
     """(a line with the hash of each file that pip would install, what is not pinned, what is not the file that was pinned)."""
-    lines, loose, wrong = [], [], []
+    lines: list[str] = []
+    loose: list[str] = []
+    wrong: list[str] = []
     for item in report["install"]:
         if "dir_info" in item["download_info"]:  # edgekit itself
             continue

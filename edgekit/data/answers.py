@@ -26,6 +26,8 @@ def scored_words(text: str) -> list[str]:
 
 def span_of(answer: str, start: int, context: str) -> tuple[int, int] | None:
     """Characters [start, end) of `context` that the answer at `start` is, without white space at its ends; None where it is not there."""
+    if start > len(context):  # however far: the library of patterns takes no integer beyond 64 bits
+        return None
     words = r"\s+".join(map(re.escape, answer.split()))
     if words and (found := re.compile(rf"\s*({words})").match(context, start)):
         return found.span(1)

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -92,19 +93,34 @@ def _find(kind: str, fault: BaseException) -> Find:
     return Find(kind, f"{type(fault).__name__}: {str(fault)[:500]}", f"{kind}/{type(fault).__name__}/{places}")
 
 
-def work(door: Door, seed: int, start: int, count: int, folder: Path, progress: Any, pipe: Connection, known: set[str]) -> None:
-    """Enter the mutations `start` to `start` + `count`, and send an `Outcome`. `progress`: eight bytes each of the number and of a count that
-    moves with each entering, which the parent watches. Finds whose mark is in `known` are counted, not sent again."""
+def work(
+    door: Door,
+    seed: int,
+    start: int,
+    count: int,
+    seconds: float,
+    folder: Path,
+    progress: Any,
+    pipe: Connection,
+    known: set[str],
+) -> None:
+    """Enter the mutations from `start` on, `count` of them or as many as `seconds` allow, and send an `Outcome`.
+
+    `progress` holds four numbers of eight bytes each, which the parent reads after a crash too: the mutation's, a count that moves with each
+    entering, how many were refused and how many taken. Finds whose mark is in `known` are counted, not sent again.
+    """
     _limit(door.memory)
-    moves = 0
+    moves, until = 0, time.monotonic() + seconds
+    outcome = Outcome()
 
     def moved(number: int) -> None:
         nonlocal moves
         moves += 1
-        progress[0:16] = number.to_bytes(8, "little") + moves.to_bytes(8, "little")
+        progress[0:32] = b"".join(value.to_bytes(8, "little") for value in (number, moves, outcome.refused, outcome.loaded))
 
-    outcome = Outcome()
     for number in range(start, start + count):
+        if time.monotonic() > until:
+            break
         moved(number)
         files = mutation(door, seed, number)
         write_files(folder, files)

@@ -74,12 +74,11 @@ def fuzz(doors: Sequence[Door], seed: int, seconds: float, out: Path, *, most: i
 def fuzz_door(
     door: Door, seed: int, tally: Tally, out: Path, *, left: float, most: int | None = None, cpu_seconds: float = CPU_SECONDS
 ) -> None:
-    """One batch of mutations in one child. `left`: seconds that remain; the batch is as long as lasts so long, by the pace so far."""
-    pace = tally.executions / tally.seconds if tally.seconds else 100.0
-    count = max(1, min(BATCH_WHOLE if door.whole else BATCH, int(pace * left), most or BATCH))
+    """One batch of mutations in one child, `most` of them or as many as `left` seconds allow."""
+    count = min(BATCH_WHOLE if door.whole else BATCH, most or BATCH)
     start = tally.executions
     door.seeds()  # made here, once, and not by each child
-    progress = mmap.mmap(-1, 16)
+    progress = mmap.mmap(-1, 32)
     base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
     room = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-", dir=base))
     began = time.monotonic()
@@ -93,7 +92,7 @@ def fuzz_door(
                 os.setsid()
                 receiver.close()
                 os.environ["TMPDIR"] = tempfile.tempdir = str(room / "tmp")
-                work(door, seed, start, count, room / "input", progress, sender, set(tally.marks))
+                work(door, seed, start, count, left, room / "input", progress, sender, set(tally.marks))
             finally:
                 os._exit(code)
         sender.close()
@@ -108,9 +107,10 @@ def fuzz_door(
         for find in verdict["finds"]:
             _note(door, seed, tally, out, find)
         return
-    number = int.from_bytes(progress[0:8], "little")
-    tally.executions += number - start + 1  # the batch goes on behind it; what its earlier inputs came to was not sent
-    tally.refused += number - start
+    number, _, refused, loaded = (int.from_bytes(progress[at : at + 8], "little") for at in range(0, 32, 8))
+    tally.executions += number - start + 1  # the next batch goes on behind it
+    tally.refused += refused
+    tally.loaded += loaded
     tally.crashes += verdict != "hang"
     tally.hangs += verdict == "hang"
     kind = "hang" if verdict == "hang" else "crash"
