@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,27 +37,17 @@ from edgekit.models.files import (
     refuse_links_out,
     vocabulary_of,
 )
-from edgekit.models.quiet import quiet
 from edgekit.models.sentence import MODULES, sentence_files, transformer_folder
 from edgekit.models.shards import file_shapes, tensor_shapes, weight_files
 from edgekit.models.tensor_names import named_now
-from edgekit.models.view import open_config, view
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
-
-    from edgekit.runtime.jsontypes import JsonObject
+    pass
 
 __all__ = [
-    "Adapter",
-    "adapter_faults",
-    "digest_of_adapter",
-    "facts_of_adapter",
-    "merge_adapter",
-    "read_adapter",
-    "tokenizer_folder",
-]
+    "WEIGHTS", "Adapter", "adapter_faults", "copy_files", "digest_of_adapter", "facts_of_adapter", "read_adapter", "saved_shapes",
+    "tokenizer_folder", "trained_as", "write_config",
+]  # fmt: skip
 
 WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
 CONFIG = "config.json"
@@ -96,10 +85,6 @@ LABELLED = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "
 LABELS = ("id2label", "label2id", "problem_type")
 """Keys of a configuration that say what the outputs of a head mean."""
 MOST_SHOWN = 5
-PROBED = 8
-"""Tokens of a text that adapter and merged model are compared on."""
-TOLERANCE = 1e-3
-"""Largest difference of their outputs, in units of the largest output."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +164,11 @@ def adapter_faults(adapter: Adapter, auto: str, task: str, *, new_head: bool) ->
     if (inner / "edgekit.json").is_file() or "built" in config:
         faults.append(f"base_model_name_or_path: {adapter.base_name} was saved by edgekit, in a form that peft does not read")
     kind = adapter.settings.get("task_type")
-    if kind is not None and _trained_as(adapter, auto) != auto and not new_head:
+    if kind is not None and trained_as(adapter, auto) != auto and not new_head:
         faults.append(
             f'{ADAPTER}, task_type = "{kind}": it was trained for another task than {task}; say that task in the recipe'
         )
-    shapes, saved, base = file_shapes(adapter.folder / WEIGHTS), _saved(adapter), _base_shapes(inner)
+    shapes, saved, base = file_shapes(adapter.folder / WEIGHTS), saved_shapes(adapter), _base_shapes(inner)
     if not any(part in LOW_RANK for name in shapes for part in name.split(".")):
         faults.append(f"{WEIGHTS}: holds no tensors of LoRA")
     strangers, misfits = [], []
@@ -217,13 +202,15 @@ def facts_of_adapter(adapter: Adapter) -> ModelFacts:
     """Facts of base and adapter together, as the checkpoint that merging will write has them."""
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         out = Path(scratch)
-        _write_config(adapter, out)
-        _copy_files(adapter, out)
+        write_config(adapter, out)
+        copy_files(adapter, out)
         for path in weight_files(transformer_folder(adapter.base)):
             (out / path.name).symlink_to(path.resolve())
         facts = facts_of_checkpoint(scratch)
     matrices = [
-        name.removesuffix(".weight") for name, shape in _saved(adapter).items() if len(shape) == 2 and name.endswith(".weight")
+        name.removesuffix(".weight")
+        for name, shape in saved_shapes(adapter).items()
+        if len(shape) == 2 and name.endswith(".weight")
     ]
     modules = None if facts.modules is None else tuple(dict.fromkeys([*facts.modules, *matrices]))
     return replace(facts, checkpoint=str(adapter.folder), modules=modules)
@@ -243,66 +230,6 @@ def digest_of_adapter(adapter: Adapter) -> str:
         *sentence_files(folder),
     ]
     return f"{digest_files(folder, files)}+{digest(adapter.base)}"
-
-
-def merge_adapter(adapter: Adapter, out: Path, *, auto: str) -> JsonObject:
-    """Write to `out` the checkpoint that base and adapter make, merged by peft in float32, with the adapter's tokenizer where it has one.
-
-    `auto`: transformers' class of the model, where the adapter does not say which it was trained on. Tensors that neither base nor adapter
-    has, such as a head, are not written.
-
-    Returns how many tensors the adapter has, and what base and adapter are called.
-
-    Raises:
-        BadInput: peft does not take the adapter, leaves part of it out, or computes something else once it is merged.
-    """
-    import torch
-    import transformers
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    builder = getattr(transformers, _trained_as(adapter, auto))
-    _write_config(adapter, out)
-    config = open_config(out)
-    with (
-        quiet(), view(transformer_folder(adapter.base)) as base, _bare(adapter) as changes, torch.random.fork_rng(devices=[]),
-    ):  # fmt: skip
-        torch.manual_seed(0)
-        try:
-            model, loaded = builder.from_pretrained(
-                base, config=config, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-                ignore_mismatched_sizes=True, output_loading_info=True,
-            )  # fmt: skip
-            absent = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
-            changed = PeftModel.from_pretrained(model, str(changes), torch_device="cpu")
-            result = changed.load_adapter(str(changes), "default", torch_device="cpu")
-        except (ValueError, RuntimeError, KeyError, TypeError, SafetensorError, OSError) as fault:
-            said = " ".join(str(fault).split())[:300]
-            raise BadInput(
-                f"peft cannot put it on its base: {said or type(fault).__name__}", where=str(adapter.folder),
-                fix=f"name the base that it was trained on in {ADAPTER}",
-            ) from fault  # fmt: skip
-        left = [f"not taken: {name}" for name in sorted(result.unexpected_keys) if not _twice(name, adapter.folder / WEIGHTS)]
-        left += [f"not there: {name}" for name in sorted(result.missing_keys)]
-        if left:
-            raise BadInput(
-                "adapter and base are of different models: peft would leave tensors out", where=str(adapter.folder / WEIGHTS),
-                faults=left[:20], fix=f"name the base that it was trained on in {ADAPTER}",
-            )  # fmt: skip
-        _untie(model)
-        before = _probe(changed.eval(), config.vocab_size)
-        merged = changed.merge_and_unload()
-        distance = (_probe(merged.eval(), config.vocab_size) - before).abs().max().item() / max(1.0, before.abs().max().item())
-        if not distance <= TOLERANCE:
-            raise BadInput(
-                f"merged it computes something else than beside its base (largest difference {distance:.2g} of the outputs)",
-                where=str(adapter.folder), fix="it cannot be held by weights; train one on linear modules inside the layers",
-            )  # fmt: skip
-        state = merged.state_dict()
-        drawn = absent - set(_saved(adapter))  # at random
-        merged.save_pretrained(out, state_dict={name: value for name, value in state.items() if name not in drawn})
-    _copy_files(adapter, out)
-    return {"base": adapter.base_name, "adapter": adapter.folder.name, "tensors": len(file_shapes(adapter.folder / WEIGHTS))}
 
 
 def _setting_faults(settings: Mapping[str, Any]) -> list[str]:
@@ -344,7 +271,7 @@ def _base_folder(named: str, revision: str | None, around: tuple[Path, ...]) -> 
     return found if (found / CONFIG).is_file() else None
 
 
-def _trained_as(adapter: Adapter, auto: str) -> str:
+def trained_as(adapter: Adapter, auto: str) -> str:
     """transformers' class of the model that the adapter was trained on; `auto` where it does not say."""
     end = ADAPTED.get(str(adapter.settings.get("task_type")))
     return auto if end is None else f"AutoModel{end.removeprefix('ForFeatureExtraction')}"
@@ -355,13 +282,13 @@ def _own_config(adapter: Adapter) -> dict[str, Any] | None:
     return read_json(adapter.folder / CONFIG) if (adapter.folder / CONFIG).is_file() else None
 
 
-def _write_config(adapter: Adapter, out: Path) -> None:
+def write_config(adapter: Adapter, out: Path) -> None:
     """The base's configuration, with the labels that the adapter's own has, and as many as the adapter's head has outputs."""
     config, own = read_json(transformer_folder(adapter.base) / CONFIG), _own_config(adapter)
     if own is not None:
         config = {key: value for key, value in config.items() if key not in LABELS}
         config |= {key: own[key] for key in LABELS if own.get(key) is not None}
-    saved, base = _saved(adapter), _base_shapes(transformer_folder(adapter.base))
+    saved, base = saved_shapes(adapter), _base_shapes(transformer_folder(adapter.base))
     outputs = next((shape[0] for end in LABELLED for name, shape in saved.items() if name.endswith(end)), None)
     names = config.get("id2label")
     if outputs is not None and outputs != (len(names) if isinstance(names, dict) else 2):
@@ -373,7 +300,7 @@ def _write_config(adapter: Adapter, out: Path) -> None:
     (out / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _copy_files(adapter: Adapter, out: Path) -> None:
+def copy_files(adapter: Adapter, out: Path) -> None:
     """What a checkpoint has besides its weights and configuration: the adapter's own tokenizer and module files, else the base's tokenizer."""
     base = transformer_folder(adapter.base)
     home = tokenizer_folder(adapter)
@@ -428,7 +355,7 @@ def _of_base(name: str, base: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] 
     return base.get(shorter) or next((shape for other, shape in base.items() if other.endswith(f".{name}")), None)
 
 
-def _saved(adapter: Adapter) -> dict[str, tuple[int, ...]]:
+def saved_shapes(adapter: Adapter) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors that take the place of the base's, such as a new head's, by their name in the model."""
     names = {name: shape for name, shape in file_shapes(adapter.folder / WEIGHTS).items() if _module_of(name)[1] is None}
     return {
@@ -444,49 +371,6 @@ def _fits(part: str, shape: tuple[int, ...], weight: tuple[int, ...]) -> bool:
         len(weight) != 2
         or (shape[0] if part in ("lora_B", "lora_embedding_B", "lora_magnitude_vector") else shape[-1]) in weight
     )
-
-
-def _untie(model: PreTrainedModel) -> None:
-    """Give the output layer weights of its own, where it shares them with the embedding and one of both is changed: peft adds the change to
-    the shared weights, and so to both."""
-    import torch
-    from peft.tuners.lora import LoraLayer
-
-    first: Any = model.get_input_embeddings()
-    last: Any = model.get_output_embeddings()
-    if last is None or not (isinstance(first, LoraLayer) or isinstance(last, LoraLayer)):
-        return
-    first, last = (module.get_base_layer() if isinstance(module, LoraLayer) else module for module in (first, last))
-    if first.weight is last.weight:
-        last.weight = torch.nn.Parameter(last.weight.detach().clone())
-        model.config.tie_word_embeddings = False
-
-
-def _probe(model: torch.nn.Module, rows: int) -> torch.Tensor:
-    """What `model` computes of some tokens, of all over the vocabulary of `rows`."""
-    import torch
-
-    ids = torch.linspace(0, rows - 1, 2 * PROBED).long().view(2, PROBED)
-    with torch.inference_mode():
-        output: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
-    return output
-
-
-@contextmanager
-def _bare(adapter: Adapter) -> Iterator[Path]:
-    """A folder of what peft reads of the adapter, and of nothing else."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-adapter-") as made:
-        (Path(made) / ADAPTER).write_text(json.dumps(dict(adapter.settings)), encoding="utf-8")
-        (Path(made) / WEIGHTS).symlink_to((adapter.folder / WEIGHTS).resolve())
-        yield Path(made)
-
-
-def _twice(name: str, weights: Path) -> bool:
-    """Whether a tensor is in the file under another name too, as peft writes biases of saved modules with `bias = "all"`."""
-    from safetensors.torch import load_file
-
-    tensors, other = load_file(weights), name.replace(".modules_to_save.", ".")
-    return other != name and other in tensors and tensors[other].equal(tensors[name])
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -158,7 +158,7 @@ def merge_stage(recipe: Recipe, adapter: Adapter, digest: str) -> Stage:
     settings = MergeSettings(find_task(recipe.task).auto, adapter.base_name)
 
     def run(context: Context) -> JsonObject:
-        from edgekit.models.adapter import merge_adapter
+        from edgekit.models.merge import merge_adapter
 
         return merge_adapter(adapter, context.out, auto=settings.auto)
 

@@ -20,10 +20,10 @@ from edgekit.models.adapter import (
     adapter_faults,
     digest_of_adapter,
     facts_of_adapter,
-    merge_adapter,
     read_adapter,
 )
 from edgekit.models.checkpoint import load, resolve
+from edgekit.models.merge import merge_adapter
 from tests.matrix.adapters import adapter
 from tests.matrix.made import decoder, encoder, write_json
 
