@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
@@ -40,9 +40,6 @@ from edgekit.models.files import (
 from edgekit.models.sentence import MODULES, sentence_files, transformer_folder
 from edgekit.models.shards import file_shapes, tensor_shapes, weight_files
 from edgekit.models.tensor_names import named_now
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "WEIGHTS", "Adapter", "adapter_faults", "copy_files", "digest_of_adapter", "facts_of_adapter", "read_adapter", "saved_shapes",
