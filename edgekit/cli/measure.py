@@ -30,7 +30,7 @@ def bench(
         str | None,
         typer.Option(metavar="TOKENS", help="Language models: lengths of prompts, such as 16,512. Default: 16 to 2048."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the order of processes.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the order of processes.")] = 7,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")
     ] = False,

@@ -34,7 +34,7 @@ ASIDE = re.compile(
 class Strict(BaseModel):
     """A frozen record that refuses unknown keys and does not coerce types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 M = TypeVar("M", bound=Strict)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from edgekit.device.fleet import Outcome, bench_on_devices
 from edgekit.device.inventory import choose
 from edgekit.device.table import shown
-from edgekit.errors import BadInput
 from edgekit.progress import Show
+from edgekit.runtime.bench.protocol import Protocol
 from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def measure_on(
     Raises:
         BadInput: devices that cannot be meant, or no sound bundle.
     """
-    if seconds is not None and not 0 < seconds < 3600:
-        raise BadInput("seconds must be above 0 and below 3600", where="bench")
     usual = QUICK if quick else FULL
+    processes, seconds = usual[0] if processes is None else processes, usual[1] if seconds is None else seconds
+    Protocol(processes, seconds, 1, 1.0, 1 if threads is None else threads, seed)  # refuses numbers out of range
     outcomes = bench_on_devices(
-        bundle, choose(names, inventory), processes=processes or usual[0], seconds=seconds or usual[1], threads=threads, seed=seed,
+        bundle, choose(names, inventory), processes=processes, seconds=seconds, threads=threads, seed=seed,
         again=again, show=show,
     )  # fmt: skip
     return (

@@ -19,6 +19,7 @@ from edgekit.pack.runner import write_runner
 from edgekit.progress import Progress, Show
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.outputs import check_output_folder
 from edgekit.runtime.temporary import temporary_folder
 from edgekit.store import write_atomically
 
@@ -74,6 +75,7 @@ def bench_on_devices(
     options = ["--processes", str(processes), "--seconds", str(seconds), "--seed", str(seed)]
     options += ["--threads", str(threads)] if threads else []
     folder = _results_folder(bundle)
+    check_output_folder(folder, "bench")
     with temporary_folder("measure on devices") as aside, show.stage("measure on devices") as progress:
         if runner is None:
             runner = aside / "runner.pyz"

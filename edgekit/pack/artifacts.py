@@ -31,6 +31,7 @@ from edgekit.pack.sign import check_key, sign
 from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
 from edgekit.runtime.bundle.names import MANIFEST, SIGNATURE
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.outputs import check_output_folder
 
 __all__ = ["Artifacts", "make_artifacts"]
 
@@ -87,6 +88,7 @@ def make_artifacts(
         raise BadInput(
             "no result folder (no bundle/manifest.json)", where=str(result), fix="name a folder that `edgekit export` made"
         )
+    check_output_folder(result / FOLDER, "artifacts")
     bundle = open_bundle(result / "bundle")
     manifest = bundle.manifest
     if key is not None:

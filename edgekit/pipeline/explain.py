@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from edgekit.config.target import best_target
 from edgekit.host import detect
+from edgekit.pipeline.folder import check_results
 from edgekit.pipeline.pack_stage import pack_stage
 from edgekit.plan.make import Decided, decided, make_plan
 from edgekit.plan.plan import host_facts
@@ -56,6 +57,7 @@ def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
     """
     host = detect()
     plan = make_plan(recipe, targets or [best_target(host).name], host)
+    check_results(plan, build)
     stages: dict[str, PlannedStage] = {}
     for item in plan.targets:
         for stage in [*plan.stages(item), pack_stage(plan, item, host_facts(host))]:

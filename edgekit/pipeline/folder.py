@@ -6,14 +6,68 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+from edgekit.errors import BadInput
+from edgekit.pipeline.lineage import recipe_file
 from edgekit.pipeline.pack_stage import PACKED
+from edgekit.plan.plan import Plan, TargetPlan
+from edgekit.runtime.outputs import check_output_folder
+from edgekit.runtime.strict_json import read_json
 from edgekit.store import remove
 
-__all__ = ["ARCHIVE", "BENCH", "LINEAGE", "REPORT", "RUNNER", "lay_out"]
+__all__ = ["ARCHIVE", "BENCH", "LINEAGE", "MARKDOWN", "REPORT", "RUNNER", "check_results", "lay_out", "result_folder"]
 
 ARCHIVE, RUNNER = "bundle.tar.gz", "runner.pyz"
-LINEAGE, BENCH, REPORT = "lineage.json", "bench.json", "report.html"
+LARGEST = 64_000_000
+"""Bytes of a lineage at most."""
+LINEAGE, BENCH, REPORT, MARKDOWN = "lineage.json", "bench.json", "report.html", "report.md"
+
+
+def result_folder(plan: Plan, item: TargetPlan, build: Path) -> Path:
+    """Where the result of one target of `plan` lies."""
+    return build / f"{plan.name}-{item.target.name}"
+
+
+def check_results(plan: Plan, build: Path) -> None:
+    """Refuse, before anything runs, results that could not be written, or that would overwrite those of another recipe.
+
+    A result says which recipe it is of. Where that file is gone the recipe was moved, and its result is taken over.
+
+    Raises:
+        BadInput: `build` or a result folder cannot be written, is a file, or is of another recipe; two targets have one name.
+        NotPossibleHere: the disk is full or can only be read.
+    """
+    check_output_folder(build, "--build")
+    check_output_folder(build / "store", "--build")
+    folders = [result_folder(plan, item, build) for item in plan.targets]
+    if len(set(folders)) < len(folders):
+        raise BadInput(
+            f"the results of two targets would lie in {next(one for one in folders if folders.count(one) > 1)}", where="--target",
+            fix="give each target once, and a `name` of its own",
+        )  # fmt: skip
+    for item, folder in zip(plan.targets, folders, strict=True):
+        check_output_folder(folder, "--build")
+        earlier = _lineage(folder)
+        named = [part.get("name") if isinstance(part := earlier.get(key), dict) else None for key in ("recipe", "target")]
+        file, ours = earlier.get("recipe_file"), recipe_file(plan, folder)
+        moved = not isinstance(file, str) or (file.endswith(".toml") and not (folder / file).is_file())
+        same_name, same_file = named in ([plan.name, item.target.name], [None, None]), file == ours or moved
+        if not (same_name and same_file):
+            of = str(file) if not same_file else f"{named[0]} for {named[1]}"
+            raise BadInput(
+                f"holds the result of another recipe, {of}, which {ours} would overwrite", where=str(folder),
+                fix="rename one of the recipes, or keep their results apart with --build; delete the folder where its result is not needed",
+            )  # fmt: skip
+
+
+def _lineage(folder: Path) -> dict[str, Any]:
+    """What the result in `folder` says of itself; nothing where there is none that can be read."""
+    try:
+        document = read_json(folder / LINEAGE, most=LARGEST)
+    except BadInput:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def lay_out(packed: Path, folder: Path) -> bool:

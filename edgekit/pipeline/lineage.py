@@ -21,7 +21,7 @@ from edgekit.tasks import Task, find_task
 from edgekit.tasks.encode import labels_of, prompts_of
 from edgekit.tasks.task import metrics_beside
 
-__all__ = ["lineage_of"]
+__all__ = ["lineage_of", "recipe_file"]
 
 
 def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -> JsonObject:
@@ -41,7 +41,8 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         score = artifacts[variant.score.key].path
         if (why := artifacts[variant.score.key].metrics.get(NOT_MADE)) is not None:
             variants[name] = {
-                "kind": "onnx", "title": variant.title, "folder": str(artifacts[variant.model.key].path.resolve()), "file": MODEL, NOT_MADE: why,
+                "kind": "onnx", "title": variant.title, "folder": _seen_from(folder, artifacts[variant.model.key].path), "file": MODEL,
+                NOT_MADE: why,
             }  # fmt: skip
             continue
         evidence = np.load(score / EVIDENCE, allow_pickle=False)
@@ -77,6 +78,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
     return {
         "schema_version": 1,
         "recipe": {"name": plan.name, **plan.recipe.model_dump(mode="json", by_alias=True)},
+        "recipe_file": recipe_file(plan, folder),
         "target": item.target.model_dump(mode="json", by_alias=True),
         "timed_here": item.timed,
         "lacks": item.target.lacks(detect()),
@@ -86,6 +88,11 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         "chain": [stage.key for stage in (plan.original, *plan.compressed)],
         "variants": {"eager-fp32": eager, **variants},
     }
+
+
+def recipe_file(plan: Plan, folder: Path) -> str:
+    """The recipe's file as seen from the result in `folder`; of a recipe that ships with edgekit its name."""
+    return plan.name if plan.file is None else os.path.relpath(plan.file.resolve(), folder.resolve())
 
 
 def _prompt(checkpoint: Path, task: Task) -> JsonObject:

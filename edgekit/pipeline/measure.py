@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from edgekit.pipeline.folder import BENCH, LINEAGE
+from edgekit.pipeline.folder import BENCH, LINEAGE, MARKDOWN, REPORT
 from edgekit.pipeline.pack_stage import PACKED
 from edgekit.pipeline.report import write_reports
 from edgekit.progress import Progress, Show
 from edgekit.runtime.bench.measured import is_of_bundle, timed_files
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.outputs import check_output_file
 
 __all__ = ["Measured", "bench_result", "is_measured", "measure"]
 
@@ -60,11 +61,14 @@ def measure(
             bundle,
             threads=threads,
             prompts=prompts,
-            processes=processes or (3 if quick else 10),
-            seconds=seconds or (0.5 if quick else 2.0),
+            processes=(3 if quick else 10) if processes is None else processes,
+            seconds=(0.5 if quick else 2.0) if seconds is None else seconds,
             out=None,
+            seed=seed,
         )
         return Measured(document, None)
+    for name in (BENCH, REPORT, MARKDOWN):
+        check_output_file(folder / name, "bench")
     with show.stage("measure") as progress:
         document = bench_result(
             folder, quick=quick, processes=processes, seconds=seconds, threads=threads, prompts=prompts, seed=seed, progress=progress

@@ -12,7 +12,7 @@ from edgekit.config.target import best_target
 from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
-from edgekit.pipeline.folder import ARCHIVE, LINEAGE, REPORT, lay_out
+from edgekit.pipeline.folder import ARCHIVE, LINEAGE, REPORT, check_results, lay_out, result_folder
 from edgekit.pipeline.lineage import lineage_of
 from edgekit.pipeline.measure import bench_result, is_measured
 from edgekit.pipeline.pack_stage import PACKED, pack_stage
@@ -84,6 +84,7 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     plan = make_plan(recipe, targets or [best_target(host).name], host)
     if plan.length_note:
         show.line(f"  {plan.length_note}")
+    check_results(plan, build)
     build.mkdir(parents=True, exist_ok=True)
     packs = [pack_stage(plan, item, host_facts(host)) for item in plan.targets]
     stages = {stage.key: stage for item, pack in zip(plan.targets, packs, strict=True) for stage in (*plan.stages(item), pack)}
@@ -121,7 +122,7 @@ def _original_check(plan: Plan) -> Callable[[Stage, Artifact], None]:
 
 def _finish(plan: Plan, item: TargetPlan, pack: Stage, finished: Finished, build: Path, *, measure: bool, show: Show) -> Result:
     """Lay the bundle out, measure it where that is wanted and possible, write lineage and report, and judge the budget."""
-    folder = build / f"{plan.name}-{item.target.name}"
+    folder = result_folder(plan, item, build)
     packed = finished.artifacts[pack.key].path
     changed = lay_out(packed, folder) or bool(finished.made_now)
     if changed or not (folder / LINEAGE).is_file():

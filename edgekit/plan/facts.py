@@ -43,7 +43,7 @@ def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
     locations = {}
     for name in written:
         folder = (path.parent / name).resolve()
-        locations[name] = str(folder) if folder.is_dir() or name.startswith((".", "/")) else name
+        locations[name] = str(folder) if folder.is_dir() or name.startswith((".", "/", "~")) else name
     return locations
 
 

@@ -116,6 +116,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
     return Plan(
         name,
+        path if recipe_name.endswith(".toml") else None,
         recipe,
         lowering,
         rows,

@@ -113,6 +113,8 @@ class Plan:
     """Everything a run does, in order."""
 
     name: str
+    file: Path | None
+    """The recipe's file; None of a recipe that ships with edgekit."""
     recipe: Recipe
     lowering: Lowering
     rows: Stage

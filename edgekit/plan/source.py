@@ -46,9 +46,11 @@ def source_of(recipe: Recipe, path: Path) -> Source:
         if (adapter := read_adapter(folder, path.parent)) is not None:
             return Source(str(folder), digest_of_adapter(adapter), adapter, f"{name}, merged into {adapter.base_name}")
         return Source(str(folder), digest(folder), title=name)
-    if recipe.model.id.startswith((".", "/")):
+    if recipe.model.id.startswith((".", "/", "~")):
         raise BadInput(
-            "no such model folder", where=str(folder), fix="check [model] id; a folder is meant relative to the recipe"
+            "no such model folder",
+            where=str(folder),
+            fix="check [model] id; a folder is meant relative to the recipe, and ~ is no home folder there",
         )
     return Source(recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}", title=name)
 

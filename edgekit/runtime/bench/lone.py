@@ -22,6 +22,7 @@ from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import at_terminal
+from edgekit.runtime.outputs import check_output_file
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.providers.session import check_chip
 from edgekit.runtime.records import as_json
@@ -61,9 +62,9 @@ def bench_bundle(
         Interrupted: Ctrl-C before the first process was complete.
     """
     if out is not None:
-        _check_writable(out)
+        check_output_file(out, "--out")
     Protocol(
-        processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None else threads
+        processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None else threads, seed
     )  # numbers first: hashing takes a while
     bundle = open_bundle(path)
     manifest = bundle.manifest
@@ -156,19 +157,6 @@ def _detected() -> dict[str, Any]:
         "python": platform.python_version(),
         "onnxruntime": metadata.version("onnxruntime"),
     }
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a place for the result that nothing can be written to."""
-    fix = "name a file in a folder that is there and can be written"
-    if out.is_dir():
-        raise BadInput("is a folder", where=f"--out {out}", fix=fix)
-    trial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        trial.touch()
-        trial.unlink()
-    except OSError as fault:
-        raise BadInput(f"cannot be written: {fault.strerror}", where=f"--out {out}", fix=fix) from None
 
 
 def _write(out: Path, document: dict[str, Any]) -> None:

@@ -18,6 +18,9 @@ __all__ = ["LENGTHS", "MEMORY", "Measurement", "Protocol", "fixed_lengths", "tak
 
 LENGTHS = (16, 64, 128)
 """Fixed numbers of tokens that encoders are timed at, beside the real lengths."""
+RANGES = {"processes": (1, 10_000), "threads": (1, 4096), "seed": (0, 2**31 - 1)}
+"""Whole numbers of a protocol -> (least, most)."""
+LONGEST_SECONDS = 3600
 MEMORY = "memory-reading"
 """The process that reads memory beside the variants of a language model, once a round."""
 
@@ -43,8 +46,15 @@ class Protocol:
     """Of the order of processes and of the inputs."""
 
     def __post_init__(self) -> None:
-        if self.processes < 1 or not 0 < self.seconds < 3600 or self.threads < 1:
-            raise BadInput("processes and threads must be at least 1, seconds above 0 and below 3600", where="bench")
+        faults = [
+            f"{name}: {getattr(self, name)!r} is not a whole number from {low:,} to {high:,}"
+            for name, (low, high) in RANGES.items()
+            if type(getattr(self, name)) is not int or not low <= getattr(self, name) <= high
+        ]
+        if type(self.seconds) not in (int, float) or not 0 < self.seconds < LONGEST_SECONDS:
+            faults.append(f"seconds: {self.seconds!r} is not a number above 0 and below {LONGEST_SECONDS:,}")
+        if faults:
+            raise BadInput("numbers that no benchmark can have", where="bench", faults=faults)
 
     def specification(self) -> dict[str, Any]:
         """The part of a process' specification that all variants share."""

@@ -1,0 +1,72 @@
+"""Whether results can be written where they are to go, before any work is done for them."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
+
+__all__ = ["FULL", "check_output_file", "check_output_folder"]
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What the system says where nothing more can be written: sound, but not possible here."""
+
+
+def check_output_file(path: Path, asked: str) -> None:
+    """Refuse a place for a file that cannot be written. `asked`: the option that names it.
+
+    Raises:
+        BadInput: it is a folder, there is no folder for it, or nothing may be written there.
+        NotPossibleHere: the disk is full or can only be read.
+    """
+    where = f"{asked} {path}"
+    _refuse_home(path, where)
+    if path.is_dir():
+        raise BadInput("is a folder, and a file is written", where=where, fix="name a file in it")
+    if path.exists() and not path.is_file():
+        raise BadInput("is no plain file", where=where, fix="name a file in a folder that is there")
+    if not path.parent.is_dir():
+        raise BadInput("there is no such folder for it", where=where, fix=f"make the folder {path.parent} first")
+    _try(path.parent, where)
+
+
+def check_output_folder(path: Path, asked: str) -> None:
+    """Refuse a place for a folder of results, made where it is missing, that cannot be one. `asked`: the option that names it.
+
+    Raises:
+        BadInput: it, or a folder on the way to it, is a file, or nothing may be written there.
+        NotPossibleHere: the disk is full or can only be read.
+    """
+    where = f"{asked} {path}"
+    _refuse_home(path, where)
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
+    if not there.is_dir():
+        raise BadInput(f"{there} is no folder, and results are written into one", where=where, fix="name a folder")
+    _try(there, where)
+
+
+def cannot_write(fault: OSError, where: str) -> EdgekitError:
+    """What is said of a place that the system does not let be written to."""
+    said = f"cannot be written: {fault.strerror or fault}"
+    if fault.errno in FULL:
+        return NotPossibleHere(said, where=where, fix="free some space there, or name a folder on another disk")
+    return BadInput(said, where=where, fix="name a folder that can be written")
+
+
+def _refuse_home(path: Path, where: str) -> None:
+    if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
+        raise BadInput(
+            "~ stands for a home folder in a shell alone, and none has replaced it here", where=where,
+            fix='write the whole path, or "$HOME" for ~',
+        )  # fmt: skip
+
+
+def _try(folder: Path, where: str) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"1")
+            file.flush()
+    except OSError as fault:
+        raise cannot_write(fault, where) from None
