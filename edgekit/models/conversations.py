@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.models.documents import read_text
 from edgekit.models.files import ADDITIONAL_TEMPLATES, LEGACY_TOKENS, read_json
 from edgekit.models.view import view
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
@@ -160,7 +161,4 @@ def _templates(folder: Path) -> tuple[str, dict[str, str]]:
 
 def _text(path: Path) -> str:
     """As transformers reads it: in UTF-8, line ends as line feeds."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadInput(f"not a readable template: {fault}", where=str(path), fix="write it in UTF-8") from None
+    return read_text(path)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.errors import BadInput
+from edgekit.models.documents import read_document
+
 __all__ = ["CrossEncoder", "cross_encoder_of"]
 
 MODULES, TRANSFORMER, SETTINGS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
@@ -71,6 +74,6 @@ def _read(folder: Path | None, name: str) -> dict[str, object]:
 
 def _document(folder: Path | None, name: str) -> object:
     try:
-        return None if folder is None else json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return None if folder is None else read_document(folder / name)
+    except BadInput:
         return None

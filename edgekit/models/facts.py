@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.conversations import template_fault
 from edgekit.models.decoders import decoder_types, unserved
+from edgekit.models.documents import read_document
 from edgekit.models.ends import SETTINGS, ends_of, generation_faults
 from edgekit.models.files import LEGACY_TOKENS, TOKENIZER_FILES, read_json, vocabulary_of
 from edgekit.models.heads import Head, head_of, labels_fault
@@ -221,8 +221,8 @@ def cut_to(have: int | None, asked: int | None) -> int | None:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = read_document(path)
+    except BadInput:
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 from edgekit.errors import BadInput
 from edgekit.models.configuration import config_faults
 from edgekit.models.declared import FLOATS, number_format_faults, size_faults
+from edgekit.models.documents import check_size, read_document
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
 from edgekit.models.shards import INDEX, WHOLE, few, tensor_shapes, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
+from edgekit.runtime.files import open_file
 
 __all__ = [
     "ADAPTED", "ADAPTER", "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SHAPES",
@@ -57,6 +58,8 @@ PACKED = (
     ".weight_scale_inv",
 )
 """What the names of tensors end in where weights are quantized already: GPTQ and AWQ, bitsandbytes, compressed-tensors, fp8."""
+LIBRARIES_READ = (*MODEL_FILES, ADAPTER, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)
+"""Files of a checkpoint's folder that transformers, tokenizers or safetensors open by themselves."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -66,12 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: missing, unreadable, or not an object.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput("no such file", where=str(path)) from None
-    except (OSError, ValueError, RecursionError) as fault:
-        raise BadInput(f"not readable JSON: {fault}", where=str(path)) from None
+    document = read_document(path)
     if not isinstance(document, dict):
         raise BadInput("holds no JSON object", where=str(path))
     return document
@@ -90,6 +88,9 @@ def check_files(folder: Path) -> dict[str, Any]:
     if (folder / ADAPTER).is_file():
         _refuse_adapter(folder)
     refuse_links_out(folder)
+    for path in folder.iterdir():
+        if path.name in LIBRARIES_READ or path.suffix == ".safetensors":
+            check_size(path)
     config = read_json(folder / "config.json")
     if "auto_map" in config:
         raise BadInput(
@@ -146,9 +147,8 @@ def refuse_links_out(folder: Path) -> None:
     snapshots are links to blobs beside them, is as it should be."""
     home = folder.resolve()
     homes = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
-    names = [*MODEL_FILES, ADAPTER, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE]
     for path in [
-        *(folder / name for name in names),
+        *(folder / name for name in LIBRARIES_READ),
         *folder.glob("*.safetensors"),
         *folder.glob("*/*.json"),
         *folder.glob("*/*.safetensors"),
@@ -249,6 +249,6 @@ def digest_files(folder: Path, files: Iterable[Path]) -> str:
     for path in dict.fromkeys(files):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

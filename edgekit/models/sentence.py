@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias, get_args
 
 from edgekit.errors import BadInput
+from edgekit.models.documents import read_document
 from edgekit.models.shards import tensor_shapes
 
 __all__ = [
@@ -392,14 +393,12 @@ def _read(path: Path, faults: list[str] | None = None, *, needed: bool = False) 
     """A JSON object, or under "modules" a list; empty where there is none, which is a fault where it is needed, or cannot be read."""
     where = f"{path.parent.name}/{path.name}" if path.name == "config.json" else path.name
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if needed and faults is not None:
+        document = read_document(path)
+    except BadInput as fault:
+        if faults is not None and path.exists():
+            faults.append(f"{where}: {fault.what}")
+        elif faults is not None and needed:
             faults.append(f"{where}: no such file, and {MODULES} names it")
-        return {}
-    except (OSError, ValueError) as fault:
-        if faults is not None:
-            faults.append(f"{where}: not readable JSON: {fault}")
         return {}
     if isinstance(document, list if path.name == MODULES else dict):
         return {"modules": document} if isinstance(document, list) else document

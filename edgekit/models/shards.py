@@ -7,13 +7,14 @@ alone is read, as transformers does.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgekit.errors import BadInput
+from edgekit.models.documents import read_document
+from edgekit.runtime.files import open_file
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +24,9 @@ __all__ = ["INDEX", "WHOLE", "Tensors", "few", "file_shapes", "open_tensors", "t
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
 """A file in the folder itself: no separators, no parent."""
-LARGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header that the format allows."""
+LARGEST_HEADER = 25_000_000
+"""Bytes of a safetensors header: 200,000 tensors. The format allows four times as many."""
+MOST_SHARDS = 4096
 MOST_FAULTS = 20
 
 
@@ -148,10 +150,7 @@ def _index(folder: Path) -> dict[str, str]:
         BadInput: not a JSON object with a `weight_map`, a name twice, or files that are not in the folder.
     """
     path = folder / INDEX
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
-    except (OSError, ValueError, RecursionError) as fault:
-        raise BadInput(f"not a readable index: {fault}", where=str(path)) from None
+    document = read_document(path)
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise BadInput("names no tensors: it needs a weight_map of tensor name to file name", where=str(path))
@@ -162,19 +161,12 @@ def _index(folder: Path) -> dict[str, str]:
         if not isinstance(file, str) or not FILE_NAME.fullmatch(file)
     ]
     named = sorted({file for file in weight_map.values() if isinstance(file, str) and FILE_NAME.fullmatch(file)})
+    if len(named) > MOST_SHARDS:
+        raise BadInput(f"an index of {len(named):,} files, which no model has", where=str(path))
     faults += [f"no such file: {file}" for file in named if not (folder / file).is_file()]
     if faults:
         raise BadInput("an index that cannot be used", where=str(path), faults=few(faults))
     return weight_map
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object in which no name is a duplicate; ValueError where one is."""
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"duplicate name {next(name for name in names if names.count(name) > 1)!r}")
-    return document
 
 
 def _header(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -186,9 +178,9 @@ def _header(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
-                raise BadInput("not a readable safetensors file: a header beyond 100 MB", where=str(path))
+                raise BadInput("not a readable safetensors file: a header beyond 25 MB", where=str(path))
         with safe_open(path, framework="np") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
             return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}

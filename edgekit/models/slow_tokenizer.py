@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.models.documents import read_text
 from edgekit.models.files import SENTENCEPIECE, VOCAB_JSON, VOCAB_TXT, read_json, vocabulary_of
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def numbered_tokens(folder: Path) -> dict[str, int] | None:
     name = vocabulary_of(folder)
     try:
         if name == VOCAB_TXT:
-            lines = (folder / name).read_text(encoding="utf-8").split("\n")
+            lines = read_text(folder / name).split("\n")
             return {line.removesuffix("\r"): number for number, line in enumerate(lines) if line}
         return read_json(folder / name) if name == VOCAB_JSON else None
-    except (OSError, UnicodeDecodeError, BadInput):
+    except BadInput:
         return None
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.strict_json import read_json
 
 __all__ = ["Fields", "finish", "open_document"]
 
+LARGEST = 64_000_000
+"""Bytes of a result's document."""
 MOST_FAULTS = 12
 
 
@@ -132,14 +133,7 @@ def open_document(path: Path) -> Fields:
     Raises:
         BadInput: no such file, not UTF-8 JSON, NaN or Infinity in it, another version.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except FileNotFoundError:
-        raise BadInput("no such file", where=str(path), fix="run `edgekit export` first") from None
-    except (ValueError, RecursionError) as fault:
-        raise BadInput(f"not a sound JSON document: {fault}", where=str(path), fix="make it again") from None
-    except OSError as fault:
-        raise BadInput(fault.strerror or str(fault), where=str(path)) from None
+    found = read_json(path, most=LARGEST, fix="run `edgekit export` first")
     if not isinstance(found, dict):
         raise BadInput("not a JSON object", where=str(path), fix="make it again")
     if found.get("schema_version") != 1:
@@ -155,7 +149,3 @@ def finish(document: Fields, path: Path) -> None:
         raise BadInput(
             "malformed", where=str(path), faults=[*shown, *([f"and {more} more"] if more else [])], fix="make it again"
         )
-
-
-def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number a report may show")

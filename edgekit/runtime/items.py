@@ -23,6 +23,9 @@ __all__ = [
     "with_prompt",
 ]
 
+LARGEST = 256 * 1024**2
+"""Bytes of standard input at most."""
+
 
 def at_terminal(stream: TextIO | None) -> bool:
     """Whether a standard stream is a terminal; None is one that was closed before Python began."""
@@ -42,13 +45,16 @@ def read_texts() -> list[str]:
     """The lines of standard input that are not blank.
 
     Raises:
-        BadInput: standard input is closed, holds no text, or is not UTF-8.
+        BadInput: standard input is closed, holds no text, is not UTF-8, or does not end.
     """
     fix = "give texts as arguments or as lines of standard input"
     if sys.stdin is None:
         raise BadInput("no text given, and standard input is closed", fix=fix)
     try:
-        lines = split_lines(sys.stdin.buffer.read().decode("utf-8-sig"))
+        data = sys.stdin.buffer.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise BadInput(f"more than {LARGEST:,} bytes", where="standard input", fix="give it in several runs")
+        lines = split_lines(data.decode("utf-8-sig"))
     except UnicodeDecodeError as fault:
         raise BadInput(f"not valid UTF-8: {fault}", where="standard input") from None
     except OSError as fault:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,8 +37,11 @@ _NO_MARKS = bytes(set(range(256)) - set(_MARKS))
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
-def strict_json(data: bytes, where: str, *, most: int = LARGEST, deepest: int = DEEPEST) -> Any:
-    """The value of the document `data`; `where` names it in messages, `most` is its size in bytes and `deepest` its nesting, at most.
+def strict_json(
+    data: bytes, where: str, *, most: int = LARGEST, deepest: int = DEEPEST, longest_integer: int = LONGEST_INTEGER
+) -> Any:
+    """The value of the document `data`; `where` names it in messages. `most` is its size in bytes, `deepest` its nesting, and
+    `longest_integer` the digits of a whole number, at most.
 
     Raises:
         BadInput: too large, too deep, too many values, not UTF-8, not JSON, a key twice in one object, NaN, a number that float64 or
@@ -48,10 +52,9 @@ def strict_json(data: bytes, where: str, *, most: int = LARGEST, deepest: int = 
     try:
         text = data.decode("utf-8")
         _check_structure(data, deepest)
-        long = b"0" * (LONGEST_INTEGER + 1) in data.translate(_DIGITS)
-        value = json.loads(
-            text, object_pairs_hook=_different, parse_constant=_constant, parse_float=_finite, parse_int=_short if long else None
-        )  # fmt: skip
+        long = b"0" * (longest_integer + 1) in data.translate(_DIGITS)
+        whole = partial(_short, longest_integer) if long else None
+        value = json.loads(text, object_pairs_hook=_different, parse_constant=_constant, parse_float=_finite, parse_int=whole)
         if b"\\ud" in data or b"\\uD" in data:
             _check_surrogates(value)
     except UnicodeDecodeError as fault:
@@ -61,13 +64,20 @@ def strict_json(data: bytes, where: str, *, most: int = LARGEST, deepest: int = 
     return value
 
 
-def read_json(path: Path, *, most: int = LARGEST, deepest: int = DEEPEST, fix: str | None = None) -> Any:
+def read_json(
+    path: Path,
+    *,
+    most: int = LARGEST,
+    deepest: int = DEEPEST,
+    longest_integer: int = LONGEST_INTEGER,
+    fix: str | None = None,
+) -> Any:
     """The value of the JSON file `path`, of which no more than `most` bytes are read. `fix`: what to do where it is not there.
 
     Raises:
         BadInput: it is no plain file or cannot be read, or as `strict_json`.
     """
-    return strict_json(read_file(path, most, fix=fix), str(path), most=most, deepest=deepest)
+    return strict_json(read_file(path, most, fix=fix), str(path), most=most, deepest=deepest, longest_integer=longest_integer)
 
 
 def _check_structure(data: bytes, deepest: int) -> None:
@@ -107,9 +117,9 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _short(digits: str) -> int:
+def _short(longest: int, digits: str) -> int:
     count = len(digits.removeprefix("-"))
-    if count > LONGEST_INTEGER:
+    if count > longest:
         raise ValueError(f"an integer of {count} digits")
     return int(digits)
 

@@ -156,7 +156,7 @@ def test_weights_of_modules_are_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"modules": "{"}, "modules.json: not readable JSON"),
+        ({"modules": "{"}, "modules.json: not sound JSON"),
         ({"modules": {}}, "modules.json: not a list of modules"),
         ({"modules": [{"type": f"{OLD}Transformer", "path": "../x"}, {"type": f"{OLD}Pooling", "path": "p"}]}, "'../x' leaves the folder"),
         ({"sentence_bert_config": {"transformer_task": "fill-mask"}}, "sentence_bert_config.json, transformer_task"),

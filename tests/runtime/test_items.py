@@ -63,3 +63,13 @@ def test_a_fault_says_which_item_it_is_of() -> None:
     with pytest.raises(BadInput) as fault, numbered(0, 2):
         raise BadInput("the text is empty")
     assert fault.value.where == "item 1 of 2"
+
+
+def test_standard_input_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of it is read than the limit."""
+    monkeypatch.setattr("edgekit.runtime.items.LARGEST", 1000)
+    stream = io.TextIOWrapper(io.BytesIO(b"a" * 5000))
+    monkeypatch.setattr("sys.stdin", stream)
+    with pytest.raises(BadInput, match="more than 1,000 bytes"):
+        read_texts()
+    assert stream.buffer.tell() == 1001

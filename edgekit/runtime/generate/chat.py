@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock, Timer
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.files import read_utf8
 from edgekit.runtime.forks import at_exit_here, renew_in_children
 from edgekit.runtime.generate.render import LONGEST_PROMPT, OLDEST, SECONDS
 
@@ -90,13 +91,7 @@ def load_template(path: Path, tokens: Mapping[str, str]) -> Template:
     Raises:
         BadInput: too large, or not UTF-8.
     """
-    data = path.read_bytes()
-    if len(data) > LARGEST_TEMPLATE:
-        raise BadInput(f"{len(data):,} bytes are more than a template's {LARGEST_TEMPLATE:,}", where=str(path))
-    try:
-        return Template(data.decode("utf-8"), tokens, str(path))
-    except UnicodeDecodeError as fault:
-        raise BadInput(f"not valid UTF-8: {fault}", where=str(path)) from None
+    return Template(read_utf8(path, LARGEST_TEMPLATE), tokens, str(path))
 
 
 def checked_messages(messages: object) -> list[Message]:

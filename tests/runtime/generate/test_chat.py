@@ -159,7 +159,7 @@ def test_template_files(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="UTF-8"):
         load_template(path, TOKENS)
     path.write_text("a" * (LARGEST_TEMPLATE + 1))
-    with pytest.raises(BadInput, match="more than a template's"):
+    with pytest.raises(BadInput, match="larger than 512,000 bytes"):
         load_template(path, TOKENS)
 
 
