@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault(
+    "EDGEKIT_PROOF", "never"
+)  # bundles that tests change are loaded without a child process; its own tests start one
+KNOWN = tempfile.TemporaryDirectory(prefix="edgekit-known-")
+os.environ["EDGEKIT_KNOWN"] = KNOWN.name  # nor does anything that tests make stay in the user's cache
 settings.register_profile("any clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any clock")
 

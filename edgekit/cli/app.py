@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -15,7 +14,8 @@ from edgekit.cli.look import doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
 from edgekit.cli.use import run, serve, verify
-from edgekit.errors import BadInput, EdgekitError, Interrupted
+from edgekit.errors import Interrupted
+from edgekit.runtime.edge import told
 
 __all__ = ["app", "main"]
 
@@ -38,30 +38,22 @@ for name, command in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line; every reported fault becomes its message and exit code."""
+    """Run the command line; whatever it raises becomes a message and an exit code."""
     as_json = "--json" in sys.argv
     # Read when torch starts its threads. Spinning threads that share a core with another process made training 15 times
     # slower on two cores (measured); sleeping ones cost little on a quiet machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(standalone_mode=True)
-    except EdgekitError as fault:
-        _fail(fault, as_json)
     except Interrupted:
         print("edgekit: interrupted", file=sys.stderr)
         sys.exit(130)
-    except OSError as fault:
-        if isinstance(fault, BrokenPipeError):
-            sys.stderr.close()
-            sys.exit(0)
-        code = 3 if fault.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS} else 2
-        wrapped = BadInput(fault.strerror or str(fault), where=fault.filename and str(fault.filename))
-        _fail(wrapped, as_json, code)
-
-
-def _fail(fault: EdgekitError, as_json: bool, code: int | None = None) -> None:
-    code = fault.exit_code if code is None else code
-    if as_json:
-        print(json.dumps({"error": fault.text(), "exit_code": code}))
-    print(f"edgekit: {fault.text()}", file=sys.stderr)
-    sys.exit(code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except BaseException as raised:
+        fault = told(raised)
+        if as_json:
+            print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
+        print(f"edgekit: {fault.text()}", file=sys.stderr)
+        sys.exit(fault.exit_code)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtime.errors import EdgekitError, Interrupted
+from edgekit.runtime.edge import told
+from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
 from edgekit.runtime.items import answered, at_terminal, first_line, read_items, read_texts, refusals, with_prompt
 from edgekit.runtime.records import as_json
@@ -82,17 +83,18 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.verb == "serve":
             return _serve(asked)
         document, text = _do(asked)
-    except EdgekitError as fault:
-        if asked.json:
-            print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
-        print(f"runner: {fault.text()}", file=sys.stderr)
-        return fault.exit_code
     except (Interrupted, KeyboardInterrupt):
         print("runner: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except BaseException as raised:
+        fault = told(raised)
+        if asked.json:
+            print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
+        print(f"runner: {fault.text()}", file=sys.stderr)
+        return fault.exit_code
     try:
         print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
     except BrokenPipeError:

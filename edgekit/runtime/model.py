@@ -13,6 +13,7 @@ from edgekit.runtime.arguments import a_path, a_switch, a_whole_number, plain
 from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.golden import GoldenRow
 from edgekit.runtime.bundle.open import Bundle, open_bundle
+from edgekit.runtime.bundle.proof import prove
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.items import numbered
 from edgekit.runtime.jsontypes import JsonObject
@@ -111,11 +112,13 @@ class Model:
 def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = True) -> Model:
     """Open the bundle at `path`, with every file hashed again, read strictly, and the chip checked.
 
+    A bundle that was neither made nor loaded here before is loaded in a child process with limits first (`bundle.proof`).
+
     `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
 
     Raises:
         BadInput: no sound bundle there, a file that no bundle of ours can hold, or an argument that cannot be used.
-        CheckFailed: a file is not what the manifest says.
+        CheckFailed: a file is not what the manifest says, or the first load took too much time or memory.
         NotPossibleHere: the chip or the provider is not what the bundle needs.
     """
     given = None if threads is None else a_whole_number(threads, "threads", least=1)
@@ -124,6 +127,7 @@ def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = T
     manifest = bundle.manifest
     golden = check_contents(bundle)
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
+    prove(bundle)
     session = open_session(
         bundle.folder / manifest.variant.file,
         provider=manifest.variant.provider,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekit.runtime.errors import NotPossibleHere
 
-__all__ = ["new_folder", "temporary_folder"]
+__all__ = ["NO_ROOM", "new_folder", "temporary_folder"]
 
 FIX = "free some, or set TMPDIR to a folder that can be written"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

@@ -92,6 +92,8 @@ def fuzz_door(
                 os.setsid()
                 receiver.close()
                 os.environ["TMPDIR"] = tempfile.tempdir = str(room / "tmp")
+                # this is the child with limits
+                os.environ |= {"EDGEKIT_PROOF": "never", "EDGEKIT_KNOWN": str(room / "tmp" / "known")}
                 work(door, seed, start, count, left, room / "input", progress, sender, set(tally.marks))
             finally:
                 os._exit(code)

@@ -230,4 +230,8 @@ def test_no_telemetry_is_left_behind(bundle: Path, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "paint"
-    assert list(tmp_path.iterdir()) == []
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent for path in left} <= {tmp_path / ".cache" / "edgekit" / "known"}, (
+        "what is known of bundles, and nothing else"
+    )
+    assert all(path.stat().st_size == 0 for path in left)

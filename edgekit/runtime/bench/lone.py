@@ -19,6 +19,7 @@ from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
 from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.proof import prove
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import at_terminal
@@ -70,6 +71,7 @@ def bench_bundle(
     manifest = bundle.manifest
     refuse_emulation()
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
+    prove(bundle)
     golden = check_contents(bundle)
     used = min(threads or manifest.variant.threads, _detected()["cores_usable"])
     protocol = Protocol(processes, seconds, MIN_RUNS, WARM_UP_SECONDS, used, seed)

@@ -1,0 +1,53 @@
+"""The edge of a command: whatever it raises becomes one message and an exit code, and no traceback.
+
+Set EDGEKIT_TRACEBACK to a file's name to have the traceback of what a command ends with written there, with all that it came of.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.temporary import NO_ROOM
+
+__all__ = ["TRACEBACK", "told"]
+
+TRACEBACK = "EDGEKIT_TRACEBACK"
+LONGEST = 300
+"""Characters that are shown of a message that is not edgekit's own."""
+
+
+def told(raised: BaseException) -> EdgekitError:
+    """The fault to report for what a command raised. Ctrl-C and an exit are none: they are raised again.
+
+    Errors of the system are those of the file that they name; what no one foresaw says its type, and where its traceback can be had.
+    """
+    if isinstance(raised, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise raised
+    _write(raised)
+    if isinstance(raised, EdgekitError):
+        return raised
+    if isinstance(raised, OSError):
+        kind = NotPossibleHere if raised.errno in NO_ROOM else BadInput
+        return kind(raised.strerror or str(raised), where=raised.filename and str(raised.filename))
+    if isinstance(raised, MemoryError):
+        return NotPossibleHere("there is not enough memory for it", fix="free some, or use a machine with more")
+    first = next(iter(str(raised).strip().splitlines()), "")[:LONGEST]
+    fix = None if os.environ.get(TRACEBACK) else f"{TRACEBACK}=FILE has the traceback written to FILE; please report it"
+    return CheckFailed(f"ended by an unforeseen {type(raised).__name__}{f': {first}' if first else ''}", fix=fix)
+
+
+def _write(raised: BaseException) -> None:
+    """Write the traceback of `raised`, and of what it came of, where the environment says; a place that cannot be written is no fault."""
+    name = os.environ.get(TRACEBACK)
+    if not name:
+        return
+    one: BaseException | None = raised
+    while one is not None:
+        one.__suppress_context__ = False  # `from None` is for messages
+        one = one.__cause__ or one.__context__
+    with suppress(OSError, ValueError):
+        Path(name).write_text("".join(traceback.format_exception(raised)), encoding="utf-8", errors="backslashreplace")
