@@ -126,12 +126,14 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
     """The draft; a person at a terminal is asked what the files leave open, a script is told which option says it."""
     from edgekit.draft import Unclear, draft
 
-    try:
-        return draft(asked, folder)
-    except Unclear as question:
-        if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
-            raise _open(question) from None
-        return draft(replace(asked, task=_answer(question)), folder)
+    while True:  # each answer settles one column or the task, and is not asked for again
+        try:
+            return draft(asked, folder)
+        except Unclear as question:
+            if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
+                raise _open(question) from None
+            value, column = _answer(question), question.column
+            asked = replace(asked, task=value) if column is None else replace(asked, columns={**asked.columns, column: value})
 
 
 def recipe_name(asked: Asked) -> str:
@@ -199,7 +201,7 @@ def _open(question: Unclear) -> BadInput:
     return BadInput(
         question.why,
         faults=[f"{choice.value}: {choice.what}" for choice in question.choices],
-        fix=f"say which: {question.option} {question.choices[0].value}",
+        fix=f"say which: {question.option(question.choices[0])}",
     )
 
 

@@ -137,7 +137,7 @@ def _one(found: list[Candidate], asked: Asked) -> Candidate:
     if len(found) == 1:
         return found[0]
     choices = [Choice(one.task.name, f"{find_task(one.task.name).title}, of {_shown(one.fit.columns)}") for one in found]
-    raise Unclear("--task", f"{asked.model} and {Path(asked.data).name} fit several tasks", choices)
+    raise Unclear(f"{asked.model} and {Path(asked.data).name} fit several tasks", choices)
 
 
 def _shown(columns: Mapping[str, str]) -> str:

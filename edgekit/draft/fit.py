@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.data.columns import usable_value
 from edgekit.data.label_map import renamed_labels
 from edgekit.data.likely import likely_columns
+from edgekit.draft.seen import Choice, Unclear
 from edgekit.errors import BadInput
 
 __all__ = ["Fit", "Table", "fit_columns"]
@@ -19,6 +20,8 @@ PAIRS = (
 """Names that data sets give to two texts of a row."""
 LABELS = ("label", "labels")
 """Kinds of values that name outputs."""
+SHOWN = 30
+"""Characters of a value that are shown."""
 FEW = 0.2
 """Share of the rows up to which a column has few different values, so that it may be a label."""
 WORDS = 1.5
@@ -50,6 +53,9 @@ def fit_columns(
 
     `kinds`: column -> the kind of its values, where its name does not say it. `known`: names of the model's outputs; labels are such.
     `said`: what the user said, column of the task -> name in the file.
+
+    Raises:
+        Unclear: several columns could be the label.
     """
     there = {
         name: next((row[name] for row in rows if row.get(name) not in (None, "")), None) for row in rows[:1] for name in row
@@ -84,10 +90,18 @@ def fit_columns(
         )
         if not names:
             return None
+        if column != "text" and len(names) > 1:
+            choices = [Choice(name, f"such as {_few(row[name] for row in rows)}") for name in names]
+            raise Unclear(f"several columns could be the {column}", choices, column=column)
         found[column] = names[0]
         reasons[column] = "the longest texts of the rows" if column == "text" else "few different values in many rows"
         del free[names[0]]
     return Fit(found, reasons)
+
+
+def _few(values: Iterable[object]) -> str:
+    """The first different values of a column."""
+    return ", ".join(map(repr, list(dict.fromkeys(str(value)[:SHOWN] for value in values))[:3]))
 
 
 def _are_labels(values: Sequence[object], known: Sequence[str]) -> bool:

@@ -32,7 +32,11 @@ class Choice:
 class Unclear(Exception):
     """The files leave a setting open: a person is asked for it, a script says it."""
 
-    def __init__(self, option: str, why: str, choices: Sequence[Choice]) -> None:
+    def __init__(self, why: str, choices: Sequence[Choice], *, column: str | None = None) -> None:
         super().__init__(why)
-        self.option, self.why, self.choices = option, why, tuple(choices)
-        """`option`: of the command line, which answers it."""
+        self.why, self.choices, self.column = why, tuple(choices), column
+        """`column`: of the task, which is in question; None where the task is."""
+
+    def option(self, choice: Choice) -> str:
+        """What on the command line says that it is `choice`."""
+        return f"--task {choice.value}" if self.column is None else f"--column {self.column}={choice.value}"

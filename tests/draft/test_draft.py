@@ -129,6 +129,23 @@ def test_several_tasks_are_a_question(tmp_path: Path, draws: Any) -> None:
     assert "task" in seen(draft(Asked(str(folder), str(rows), task="text-classification"), tmp_path))
 
 
+def test_several_columns_that_could_be_the_label_are_a_question(tmp_path: Path, draws: Any) -> None:
+    from transformers import BertModel
+
+    folder = made_model(tmp_path / "bare", ["a", "b"])
+    BertModel.from_pretrained(folder).save_pretrained(folder)
+    rows = [
+        {"utter": sentence(draws), "colour": "red" if number % 2 else "blue", "size": f"s{number % 3}"} for number in range(60)
+    ]
+    path = written(tmp_path / "t.jsonl", rows)
+    with pytest.raises(Unclear) as question:
+        draft(Asked(str(folder), str(path), task="text-classification"), tmp_path)
+    assert {choice.value for choice in question.value.choices} == {"colour", "size"}
+    assert question.value.option(question.value.choices[0]) == f"--column label={question.value.choices[0].value}"
+    made = draft(Asked(str(folder), str(path), columns={"label": "colour"}, task="text-classification"), tmp_path)
+    assert seen(made)["column label"] == "colour" and seen(made)["column text"] == "utter"
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
