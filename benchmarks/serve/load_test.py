@@ -24,36 +24,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.commands import command_today
 from benchmarks.pages import write_results
 from benchmarks.serve.client import Tally, at_rate, one_by_one, saturated
+from benchmarks.serve.page import CLIENTS, HERE, NEW_TOKENS, PAUSE, STEP, write_page
 from edgekit.host import detect
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import load
 
-HERE = Path(__file__).resolve().parent
 IDLE = 200
 """Requests one by one, a pause of PAUSE seconds before each."""
-PAUSE = 0.05
-STEP = 1.25
-"""From one rate to the next."""
 OVER = 5
 """Times the idle p99 at which a server counts as overwhelmed: at low rates a shared machine alone reaches twice."""
-CLIENTS = 96
-"""At saturation: more than wait in the queue, so that some are refused."""
 LONGEST_TEXT = 200
-NEW_TOKENS = 16
-ABOUT = (
-    "`edgekit` is `edgekit serve` (uvicorn), `runner.pyz` the runner's own server. Idle: the median latency of single requests with "
-    f"the golden input of median length, {PAUSE * 1000:.0f} ms apart, and their p99. Held: the highest rate of Poisson arrivals of that "
-    f"request, rising by {STEP - 1:.0%} a step, whose p99 stays under twice the idle p99 (or, harder, under twice the idle median), counted "
-    "from when each request was meant to be sent. "
-    f"Saturation: {CLIENTS} clients that ask all golden inputs in turn and again at once; who is refused (503) waits as told. Nothing "
-    "lost: every request was answered 200 or 503, and both sides count the same. Language models answer with "
-    f"{NEW_TOKENS} tokens. [The numbers](results.json). Regenerate with"
-)
 
 
 def main() -> None:
@@ -62,28 +46,35 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
     parser.add_argument("--saturation", type=float, default=60.0, help="seconds at saturation")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of results.json and README.md")
+    parser.add_argument("--pinned", action="store_true", help="the server on the first core, the clients on the last")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json")
     asked = parser.parse_args()
     cells = []
+    cores: set[int] | None = None
+    if asked.pinned:
+        first, *_, last = sorted(os.sched_getaffinity(0))
+        cores = {first}
+        os.sched_setaffinity(0, {last})
     for path in asked.bundles:
         for server in ("edgekit", "runner.pyz"):
-            cells.append(measure(path, server, asked.seconds, asked.saturation))
+            cells.append(measure(path, server, asked.seconds, asked.saturation, cores))
             say(f"{cells[-1]['bundle']} on {server}: {cells[-1]['held_per_second']} a second held")
     document = {
         "command": f"python -m benchmarks.serve.load_test {' '.join(str(path) for path in asked.bundles)}"
-        f" --seconds {asked.seconds:g} --saturation {asked.saturation:g}",
+        f" --seconds {asked.seconds:g} --saturation {asked.saturation:g}{' --pinned' if asked.pinned else ''}",
         "machine": {"chip": detect().cpu, "cores": os.cpu_count()},
         "cells": cells,
     }
-    write_results(asked.out / "results.json", document)
-    (asked.out / "README.md").write_text(page(document), encoding="utf-8")
+    write_results(asked.out, document)
+    if asked.out == HERE / "results.json":
+        write_page()
 
 
-def measure(path: Path, server: str, seconds: float, saturation: float) -> dict[str, Any]:
-    """One bundle on one server."""
+def measure(path: Path, server: str, seconds: float, saturation: float, cores: set[int] | None = None) -> dict[str, Any]:
+    """One bundle on one server, which runs on `cores`; None: on all."""
     load_before = os.getloadavg()[0]
     requests, typical, alone = prepared(path)
-    with started(path, server) as port:
+    with started(path, server, cores) as port:
         asyncio.run(one_by_one(port, typical, IDLE // 4, 0.0))  # warm
         idle = figures(asyncio.run(one_by_one(port, typical, IDLE, PAUSE)))
         say(f"  idle {idle['p50_ms']:.2f} ms")
@@ -245,38 +236,6 @@ def figures(tally: Tally) -> dict[str, Any]:
     return {
         "statuses": dict(sorted(tally.statuses.items())), "p50_ms": round(float(p50) * 1000, 3), "p99_ms": round(float(p99) * 1000, 3)
     }  # fmt: skip
-
-
-def page(document: dict[str, Any]) -> str:
-    """README.md of `document`."""
-    busy = max(cell["load_before"] for cell in document["cells"])
-    lines = [
-        "# What the servers hold",
-        "",
-        f"{document['machine']['chip']}, {document['machine']['cores']} cores, shared by client and server; load before at most {busy:.1f}.",
-        ABOUT,
-        "",
-        f"    {command_today(document['command'])}",
-        "",
-        (
-            "| bundle | server | model alone | idle median, p99 | held under 2x idle p99 | under 2x idle median | at saturation | refused "
-            "| nothing lost | memory, start to end |"
-        ),
-        "|---|---|---:|---:|---:|---:|---:|---:|---|---:|",
-    ]
-    for cell in document["cells"]:
-        full = cell["saturation"]
-        held, harder = (
-            "none" if rate is None else f"{rate:.0f}/s" for rate in (cell["held_per_second"], cell["held_per_second_median"])
-        )
-        lines.append(
-            f"| {cell['bundle']} | {cell['server']} | {cell['model_alone_p50_ms']:.2f} ms "
-            f"| {cell['idle']['p50_ms']:.2f}, {cell['idle']['p99_ms']:.2f} ms "
-            f"| {held} | {harder} | {full['answered_per_second']:.0f}/s "
-            f"| {full['statuses'].get('503', 0):,} of {sum(full['statuses'].values()):,} | {'yes' if full['nothing_lost'] else '**no**'} "
-            f"| {full['memory_mb']['start']:.0f} to {full['memory_mb']['end']:.0f} MB |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def say(text: str) -> None:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.serve.threads build/*/bundle
 
-Writes threads.json beside itself. Threads take turns every 10 microseconds, so that what two calls share is found.
+Writes threads.json beside itself (`python -m benchmarks.serve.page` makes the page of it).
+Threads take turns every 10 microseconds, so that what two calls share is found.
 """
 
 from __future__ import annotations
