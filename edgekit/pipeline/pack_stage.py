@@ -59,6 +59,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         from edgekit.pack.bundle import write_bundle
         from edgekit.pack.card import write_card
         from edgekit.pack.runner import write_runner
+        from edgekit.runtime.bundle.contents import check_contents
+        from edgekit.runtime.bundle.open import open_bundle
 
         checkpoint, graph = context.inputs["checkpoint"], context.inputs["model"]
         audit = json.loads((context.inputs["audit"] / "audit.json").read_text(encoding="utf-8"))
@@ -71,6 +73,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         files |= {name: checkpoint / name for name in BUNDLED}
         texts = {"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(manifest, audit)}
         write_bundle(folder, manifest, files=files, texts=texts)
+        check_contents(open_bundle(folder))  # what is shipped must pass what opens it
         write_archive(folder, context.out / "bundle.tar.gz")
         write_runner(context.out / "runner.pyz")
         return {"bytes": sum(path.stat().st_size for path in folder.iterdir()), "quality": as_json(manifest.quality)}
