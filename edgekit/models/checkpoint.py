@@ -38,7 +38,7 @@ from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
 from edgekit.models.tensor_names import PRETRAINING_HEADS, RENAMED, named_now
 from edgekit.models.tokens import cuts_left, token_ids, with_side
-from edgekit.models.view import open_config
+from edgekit.models.view import build_model, open_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -139,7 +139,7 @@ def load(
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
-        model = builder.from_config(config, dtype=torch.float32)
+        model = build_model(builder, config)
     if auto == "AutoModel" and getattr(model, "pooler", None) is not None:
         model.pooler = None  # embeddings are pooled from token states; this one was for next-sentence prediction
     if (folder / SHAPES).is_file():

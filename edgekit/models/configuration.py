@@ -37,19 +37,23 @@ NO_SIZE = ("head_dim", "n_inner", "num_key_value_heads", "word_embed_proj_dim")
 LARGEST_NUMBER = 1e15
 KINDS: Mapping[str, tuple[str, ...]] = {
     "size": tuple(LARGEST_SIZES),
+    "id": ("bos_token_id", "cls_token_id", "pad_token_id", "sep_token_id", "sparse_pred_ignore_index", "max_relative_positions",
+        "position_buckets"),
     "count": (
-        "bos_token_id", "chunk_size_feed_forward", "cls_token_id", "conv_groups", "conv_kernel_size", "global_attn_every_n_layers",
-        "local_attention", "max_relative_positions", "max_window_layers", "no_rope_layer_interval", "pad_token_id", "pooler_hidden_size",
-        "position_buckets", "pretraining_tp", "relative_attention_num_buckets", "sep_token_id", "sliding_window", "sliding_window_pattern",
-        "sparse_pred_ignore_index", "attention_head_size", "task_type_vocab_size", "type_vocab_size",
+        "attention_head_size", "chunk_size_feed_forward", "conv_groups", "conv_kernel_size", "global_attn_every_n_layers", "local_attention",
+        "max_window_layers", "no_rope_layer_interval", "pooler_hidden_size", "pretraining_tp", "relative_attention_num_buckets",
+        "sliding_window", "sliding_window_pattern", "task_type_vocab_size", "type_vocab_size",
+    ),
+    "share": (
+        "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "classifier_dropout_prob", "cls_dropout",
+        "dropout", "embd_pdrop", "embedding_dropout", "hidden_dropout", "hidden_dropout_prob", "layerdrop", "mlp_dropout",
+        "partial_rotary_factor", "pooler_dropout", "qa_dropout", "resid_pdrop", "rotary_pct", "seq_classif_dropout",
+        "summary_first_dropout", "summary_last_dropout",
     ),
     "number": (
-        "attention_dropout", "attention_probs_dropout_prob", "attn_logit_softcapping", "attn_pdrop", "classifier_dropout",
-        "classifier_dropout_prob", "cls_dropout", "dropout", "embd_pdrop", "embedding_dropout", "final_logit_softcapping",
-        "global_rope_theta", "hidden_dropout", "hidden_dropout_prob", "init_std", "initializer_cutoff_factor", "initializer_range",
-        "layer_norm_eps", "layer_norm_epsilon", "layerdrop", "local_rope_theta", "mlp_dropout", "norm_eps", "partial_rotary_factor",
-        "pooler_dropout", "qa_dropout", "query_pre_attn_scalar", "resid_pdrop", "rms_norm_eps", "rope_local_base_freq", "rope_theta",
-        "rotary_emb_base", "rotary_pct", "seq_classif_dropout", "summary_first_dropout", "summary_last_dropout",
+        "attn_logit_softcapping", "final_logit_softcapping", "global_rope_theta", "init_std", "initializer_cutoff_factor",
+        "initializer_range", "layer_norm_eps", "layer_norm_epsilon", "local_rope_theta", "norm_eps", "query_pre_attn_scalar",
+        "rms_norm_eps", "rope_local_base_freq", "rope_theta", "rotary_emb_base",
     ),
     "flag": (
         "_remove_final_layer_norm", "add_cross_attention", "attention_bias", "classifier_bias", "decoder_bias", "deterministic_flash_attn",
@@ -59,10 +63,13 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "sinusoidal_pos_embds", "sparse_prediction", "summary_proj_to_labels", "summary_use_proj", "text_pairs", "tie_word_embeddings",
         "use_bidirectional_attention", "use_cache", "use_parallel_residual", "use_sliding_window", "use_task_id",
     ),
+    "activation": (
+        "activation", "activation_function", "classifier_activation", "conv_act", "hidden_act", "hidden_activation", "pooler_hidden_act",
+        "summary_activation",
+    ),
     "word": (
-        "activation", "activation_function", "classifier_activation", "classifier_pooling", "conv_act", "hidden_act", "hidden_activation",
-        "model_type", "norm_rel_ebd", "pooler_hidden_act", "pooling", "position_embedding_type", "problem_type", "score_activation",
-        "summary_activation", "summary_type",
+        "classifier_pooling", "model_type", "norm_rel_ebd", "pooling", "position_embedding_type", "problem_type", "score_activation",
+        "summary_type",
     ),
     "words": ("architectures", "layer_types", "pos_att_type"),
     "numbers": ("eos_token_id", "no_rope_layers"),
@@ -97,6 +104,21 @@ FUNCTION = re.compile(r"[A-Za-z0-9_.]{0,128}")
 WORD = re.compile(r"[A-Za-z0-9_+| -]{0,64}")
 """Names neither code nor a place: there is no dot, slash, colon, at-sign, tilde or backslash in it."""
 RELEASE = re.compile(r"v?\d+(\.\d+)+[A-Za-z0-9.+-]{0,32}")
+ACTIVATIONS = frozenset({
+    "gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh", "gelu_pytorch_tanh", "hardswish",
+    "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish",
+    "tanh", "xielu",
+})  # fmt: skip
+"""Names that transformers has a function for."""
+POSITIVE = (
+    "query_pre_attn_scalar",
+    "rope_theta",
+    "global_rope_theta",
+    "local_rope_theta",
+    "rope_local_base_freq",
+    "rotary_emb_base",
+)
+"""Numbers that divide, or are raised to a power."""
 TREE_DEPTH = 3
 SHOWN = 60
 
@@ -192,12 +214,24 @@ def _size(key: str, value: object) -> bool:
     return type(value) is int and 1 <= value <= LARGEST_SIZES[key]
 
 
-def _count(key: str, value: object) -> bool:
-    return type(value) is int and -(1 << 31) <= value < 1 << 31
+def _count(key: str, value: object, least: int = 0) -> bool:
+    return type(value) is int and least <= value < 1 << 31
+
+
+def _id(key: str, value: object) -> bool:
+    return _count(key, value, -(1 << 31))  # -1 and -100 stand for none
+
+
+def _not_negative(key: str, value: object) -> bool:
+    return _number(value) and (value > 0 if key in POSITIVE else value >= 0)  # type: ignore[operator]
+
+
+def _share(key: str, value: object) -> bool:
+    return _number(value) and 0 <= value <= 1  # type: ignore[operator]
 
 
 def _numbers(key: str, value: object) -> bool:
-    return all(_count(key, one) for one in (value if isinstance(value, list) else [value]))
+    return all(_id(key, one) for one in (value if isinstance(value, list) else [value]))
 
 
 def _words(key: str, value: object) -> bool:
@@ -234,8 +268,11 @@ def _functions(key: str, value: object) -> bool:
 
 CHECKS: Mapping[str, tuple[Callable[[str, object], bool], str]] = {
     "size": (_size, "a size"),
-    "count": (_count, "a whole number of 32 bits"),
-    "number": (lambda key, value: _number(value), "a number"),
+    "id": (_id, "a whole number of 32 bits"),
+    "count": (_count, "a whole number of 31 bits from 0 on"),
+    "share": (_share, "a number from 0 to 1"),
+    "number": (_not_negative, "a number from 0 on, above 0 where it divides"),
+    "activation": (lambda key, value: isinstance(value, str) and value in ACTIVATIONS, "an activation that transformers has"),
     "flag": (lambda key, value: isinstance(value, bool), "true or false"),
     "word": (lambda key, value: isinstance(value, str) and bool(WORD.fullmatch(value)), "a word"),
     "words": (_words, "a list of words"),

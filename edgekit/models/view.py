@@ -20,9 +20,9 @@ from edgekit.models.files import read_json, sound_config
 from edgekit.models.sentence import transformer_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["open_config", "view"]
+__all__ = ["build_model", "open_config", "view"]
 
 ENDINGS = (".json", ".safetensors", ".txt", ".jinja", ".model")
 """Of the files that are seen: settings and vocabularies, weights, templates, SentencePiece models."""
@@ -80,6 +80,25 @@ def open_config(folder: Path) -> PreTrainedConfig:
             ) from None
     config.name_or_path = str(folder)
     return config
+
+
+def build_model(builder: Any, config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a sound configuration, whose weights are whatever transformers draws, float32. `builder`: an Auto class of transformers.
+
+    Raises:
+        BadInput: transformers cannot build it.
+    """
+    import torch
+
+    try:
+        model: PreTrainedModel = builder.from_config(config, dtype=torch.float32)
+    except Exception as fault:  # whatever its modules raise of a value, or of two that do not go together
+        said = " ".join(str(fault).split())[:200]
+        raise BadInput(
+            f"transformers cannot build a model of this configuration: {type(fault).__name__}: {said}",
+            where=str(Path(config.name_or_path) / "config.json"), fix="use the config.json that was saved with these weights",
+        ) from fault  # fmt: skip
+    return model
 
 
 def _reserved(model_type: object) -> list[str]:

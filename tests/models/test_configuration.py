@@ -17,8 +17,9 @@ import transformers
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import ENCODERS
 from edgekit.models.checkpoint import load
-from edgekit.models.configuration import KEYS, config_faults, passed_on
+from edgekit.models.configuration import ACTIVATIONS, KEYS, config_faults, passed_on
 from edgekit.models.decoders import decoder_types
+from edgekit.models.facts import facts_of_checkpoint
 from edgekit.models.files import check_files
 from edgekit.models.view import open_config, view
 from tests.conftest import PYTHONPATH
@@ -65,6 +66,12 @@ def test_every_setting_of_transformers_classes_is_known() -> None:
         kind = transformers.CONFIG_MAPPING[architecture]
         fields |= {field.name for field in dataclasses.fields(kind)}
     assert fields - set(KEYS) <= {"dtype", "transformers_version"}
+
+
+def test_every_activation_of_transformers_is_known() -> None:
+    from transformers.activations import ACT2FN
+
+    assert set(ACT2FN) <= ACTIVATIONS
 
 
 def test_every_key_that_transformers_reads_besides_is_known() -> None:
@@ -141,7 +148,9 @@ def test_kernels_are_never_asked_for(copy: Path, tmp_path: Path) -> None:
         ("intermediate_size", 10**9), ("intermediate_size", 65), ("num_labels", 10**9), ("num_labels", 99_999), ("id2label", ["a"]),
         ("id2label", "a"), ("label2id", [1]), ("model_type", ["bert"]), ("model_type", {"a": 1}), ("layer_norm_eps", "1e-12"),
         ("layer_norm_eps", float("inf")), ("hidden_dropout_prob", [0.1]), ("pad_token_id", 10**20), ("eos_token_id", ["a"]),
-        ("type_vocab_size", "2"), ("hidden_act", 3), ("is_decoder", "yes"), ("rope_scaling", {"a": {"b": {"c": {"d": 1}}}}),
+        ("type_vocab_size", "2"), ("hidden_act", 3), ("is_decoder", "yes"), ("hidden_act", "abc"), ("hidden_act", ""),
+        ("hidden_dropout_prob", 3), ("hidden_dropout_prob", -0.5),
+        ("initializer_range", -0.5), ("type_vocab_size", -1), ("layer_norm_eps", -1.0), ("rope_scaling", {"a": {"b": {"c": {"d": 1}}}}),
     ],
 )  # fmt: skip
 def test_what_no_model_can_have_is_refused_by_name(copy: Path, key: str, value: Any) -> None:
@@ -304,3 +313,21 @@ def test_links_within_a_folder_and_the_hubs_cache_are_sound(copy: Path, tmp_path
     check_files(snapshot)
     (tmp_path / "link").symlink_to(copy)
     check_files(tmp_path / "link")
+
+
+def test_what_transformers_cannot_build_is_told(copy: Path) -> None:
+    edit(copy, add_cross_attention=True)  # of a model that is no decoder
+    with pytest.raises(BadInput, match="cannot build a model of this configuration"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["modules.json", "config_sentence_transformers.json", "tokenizer_config.json", "generation_config.json"]
+)
+def test_nesting_in_any_of_its_files_is_no_traceback(copy: Path, name: str) -> None:
+    (copy / name).write_text("[" * 100_000)
+    try:
+        facts_of_checkpoint(str(copy))
+        check_files(copy)
+    except BadInput as fault:
+        assert len(fault.text()) < 1000

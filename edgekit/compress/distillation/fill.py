@@ -21,7 +21,7 @@ from edgekit.errors import BadInput
 from edgekit.models.files import check_files, read_json
 from edgekit.models.shards import open_tensors
 from edgekit.models.tensor_names import named_now
-from edgekit.models.view import open_config
+from edgekit.models.view import build_model, open_config
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.store import write_atomically
@@ -73,7 +73,7 @@ def masked_language_model(folder: Path) -> PreTrainedModel:
         raise BadInput(f"{folder}: architecture {raw.get('model_type')!r} fills no masks", where=where, fix=fix)
     config = open_config(folder)
     with torch.random.fork_rng(devices=[]):
-        model = builder.from_config(config, dtype=torch.float32)
+        model = build_model(builder, config)
     tensors = open_tensors(folder)
     given = {named_now(name): tensors.read(name).to(torch.float32) for name in tensors.shapes}
     state = model.state_dict()

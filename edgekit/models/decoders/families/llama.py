@@ -22,12 +22,18 @@ __all__ = ["TYPES", "describe", "unserved"]
 TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma", "gemma2", "gemma3_text")
 NORMED = ("qwen3", "gemma3_text")
 """Those with norms of queries and keys."""
+WINDOWED = ("gemma2", "gemma3_text")
+"""Architectures whose layers have a sliding window by turns, whatever their files say."""
 
 
 def unserved(config: Config) -> list[str]:
     """Options of a configuration that the graph does not have."""
     both_ways = switched(config, "use_bidirectional_attention", "attention in both directions")
     heads = head_faults(config, normed=config.get("model_type") in NORMED)
+    if config.get("model_type") in WINDOWED and "sliding_window" in config and not config["sliding_window"]:
+        both_ways.append(
+            f"config.json, sliding_window = {config['sliding_window']!r}: its layers look back so many tokens; write their number"
+        )
     return both_ways + activation_faults(config, "hidden_activation", "hidden_act") + rotary_faults(config) + heads
 
 
