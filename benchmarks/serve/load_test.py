@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
     parser.add_argument("--saturation", type=float, default=60.0, help="seconds at saturation")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", help="requests a second; without: rising until the server is overwhelmed"
+    )
     parser.add_argument("--pinned", action="store_true", help="the server on the first core, the clients on the last")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     asked = parser.parse_args()
@@ -57,11 +60,12 @@ def main() -> None:
         os.sched_setaffinity(0, {last})
     for path in asked.bundles:
         for server in ("edgekit", "runner.pyz"):
-            cells.append(measure(path, server, asked.seconds, asked.saturation, cores))
+            cells.append(measure(path, server, asked.seconds, asked.saturation, cores, asked.rates))
             say(f"{cells[-1]['bundle']} on {server}: {cells[-1]['held_per_second']} a second held")
     document = {
         "command": f"python -m benchmarks.serve.load_test {' '.join(str(path) for path in asked.bundles)}"
-        f" --seconds {asked.seconds:g} --saturation {asked.saturation:g}{' --pinned' if asked.pinned else ''}",
+        f" --seconds {asked.seconds:g} --saturation {asked.saturation:g}{' --pinned' if asked.pinned else ''}"
+        + (f" --rates {' '.join(f'{rate:g}' for rate in asked.rates)} --out {asked.out.name}" if asked.rates else ""),
         "machine": {"chip": detect().cpu, "cores": os.cpu_count()},
         "cells": cells,
     }
@@ -70,15 +74,17 @@ def main() -> None:
         write_page()
 
 
-def measure(path: Path, server: str, seconds: float, saturation: float, cores: set[int] | None = None) -> dict[str, Any]:
-    """One bundle on one server, which runs on `cores`; None: on all."""
+def measure(
+    path: Path, server: str, seconds: float, saturation: float, cores: set[int] | None = None, given: list[float] | None = None
+) -> dict[str, Any]:
+    """One bundle on one server, which runs on `cores`; None: on all. `given`: the rates, where they do not rise by themselves."""
     load_before = os.getloadavg()[0]
     requests, typical, alone = prepared(path)
     with started(path, server, cores) as port:
         asyncio.run(one_by_one(port, typical, IDLE // 4, 0.0))  # warm
         idle = figures(asyncio.run(one_by_one(port, typical, IDLE, PAUSE)))
         say(f"  idle {idle['p50_ms']:.2f} ms")
-        rates = rising(port, typical, idle, seconds)
+        rates = steady(port, typical, given, seconds) if given else rising(port, typical, idle, seconds)
         full = at_saturation(port, requests, saturation)
     return {
         "bundle": open_bundle(path).manifest.name, "task": open_bundle(path).manifest.task, "server": server, "load_before": load_before,
@@ -98,6 +104,14 @@ def rising(port: int, typical: bytes, idle: dict[str, Any], seconds: float) -> l
         say(f"  {rate:.1f} a second: p99 {found['p99_ms']:.2f} ms")
         rate *= STEP
     return rates
+
+
+def steady(port: int, typical: bytes, given: list[float], seconds: float) -> list[dict[str, Any]]:
+    """Figures at each of the rates `given`."""
+    return [
+        {"per_second": rate, **figures(asyncio.run(at_rate(port, typical, rate, seconds, number)))}
+        for number, rate in enumerate(given)
+    ]
 
 
 def highest(rates: list[dict[str, Any]], idle_ms: float) -> float | None:

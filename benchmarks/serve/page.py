@@ -31,6 +31,10 @@ ABOUT = (
     "lost: every request was answered 200 or 503, and both sides count the same. Language models answer with "
     f"{NEW_TOKENS} tokens. [The numbers](results.json). Regenerate with"
 )
+PINNED = (
+    "Bundles of the shapes of the recipes, trained for a moment only, which changes no time; at real-time priority (`chrt -r 1`), since others "
+    "worked on the same two cores."
+)
 SOAK = (
     "sound requests, whose answers are compared with those that they got alone, amid slow, silent, deaf, half-closed and killed clients, bad "
     "requests and floods of connections."
@@ -82,7 +86,31 @@ def page() -> str:
             f"| {full['statuses'].get('503', 0):,} of {sum(full['statuses'].values()):,} | {'yes' if full['nothing_lost'] else '**no**'} "
             f"| {full['memory_mb']['start']:.0f} to {full['memory_mb']['end']:.0f} MB |"
         )
-    return "\n".join([*lines, *soak_section(), *threads_section(), *batching_section()]) + "\n"
+    return "\n".join([*lines, *pinned_section(), *soak_section(), *threads_section(), *batching_section()]) + "\n"
+
+
+def pinned_section() -> list[str]:
+    """What pinned.json says."""
+    document = read("pinned")
+    rates = [one["per_second"] for one in document["cells"][0]["rates"]]
+    lines = [
+        "",
+        "## Server and clients on a core of their own",
+        "",
+        f"{PINNED} [The numbers](pinned.json). Regenerate with",
+        "",
+        f"    {command_today(document['command'])}",
+        "",
+        f"| bundle | server | load before | idle median | {' | '.join(f'p99 at {rate:.0f}/s' for rate in rates)} | at saturation |",
+        f"|---|---|---:|---:|{'---:|' * (len(rates) + 1)}",
+    ]
+    for cell in document["cells"]:
+        found = " | ".join(f"{one['p99_ms']:.2f} ms" for one in cell["rates"])
+        lines.append(
+            f"| {cell['bundle']} | {cell['server']} | {cell['load_before']:.1f} | {cell['idle']['p50_ms']:.2f} ms | {found} "
+            f"| {cell['saturation']['answered_per_second']:.0f}/s |"
+        )
+    return lines
 
 
 def soak_section() -> list[str]:
