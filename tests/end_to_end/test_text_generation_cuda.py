@@ -133,7 +133,7 @@ def test_what_a_gpu_cannot_be_asked_for(tmp_path: Path) -> None:
     for more, says in (
         ("", "looks its positions up"),
         ('[quantize]\nformat = "int4-weights"\ncache = "int8"\n', "as wide as its activations"),
-        ('[quantize]\nformat = "bf16"\n', 'or, on a GPU, "float16"'),
+        ('[quantize]\nformat = "bf16"\n', 'on a GPU "float16"'),
     ):
         with pytest.raises(BadInput) as fault:
             ek.export(str(write(tmp_path, "asked", f'id = "{place}"', more)), target="cuda", build=tmp_path / "build")

@@ -93,13 +93,13 @@ def test_every_task_has_architectures(task: str) -> None:
 
 
 def test_an_architecture_that_cannot_be_exported(tiny_model: Path, tmp_path: Path) -> None:
-    from transformers import CamembertConfig, CamembertForSequenceClassification
+    from transformers import RoFormerConfig, RoFormerForSequenceClassification
 
-    config = CamembertConfig(vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
-    CamembertForSequenceClassification(config).save_pretrained(tmp_path / "other")
+    config = RoFormerConfig(vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    RoFormerForSequenceClassification(config).save_pretrained(tmp_path / "other")
     shutil.copy(tiny_model / "tokenizer.json", tmp_path / "other")
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match="'camembert' cannot be exported"):
+    with pytest.raises(BadInput, match="'roformer' cannot be exported"):
         export(tmp_path / "other", tmp_path / "out", task="text-classification", max_length=32)
 
 

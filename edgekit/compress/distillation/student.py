@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,17 @@ def teachers_of(work: Work, settings: Settings, task: Task) -> list[Path]:
     return own + [other_checkpoint(work, name, task, f"adopted-{number}") for number, name in enumerate(settings.teachers)]
 
 
+def _largest_of_each(importance: Sequence[np.ndarray], have: Sequence[int], asked: int | None, what: str) -> list[list[int]]:
+    """Numbers of the `asked` most important parts of each layer; of all that it has where it has fewer, as long as another layer has
+    so many.
+
+    Raises:
+        BadInput: more than any layer has.
+    """
+    wanted = [count if asked is None else min(asked, count) if asked <= max(have) else asked for count in have]
+    return [largest(each, count, what) for each, count in zip(importance, wanted, strict=True)]
+
+
 def _cut_to(model: PreTrainedModel, work: Work, settings: Settings, task: Task) -> list[int] | None:
     """Cut heads, neurons and hidden size as `settings` say, the least important first; returns the hidden dimensions that stay.
 
@@ -99,14 +111,8 @@ def _cut_to(model: PreTrainedModel, work: Work, settings: Settings, task: Task) 
     feeds = [data.feed(order[start : start + BATCH]) for start in range(0, len(order), BATCH)]
     work.progress(0, 1, f"distill: importance of heads, neurons and hidden dimensions, over {len(picked):,} rows")
     importance, shapes = importance_of(model, feeds), shapes_of(model)
-    heads = [
-        largest(each, shape.heads if settings.heads is None else min(settings.heads, shape.heads), "heads")
-        for each, shape in zip(importance.heads, shapes, strict=True)
-    ]
-    neurons = [
-        largest(each, shape.neurons if settings.neurons is None else min(settings.neurons, shape.neurons), "neurons")
-        for each, shape in zip(importance.neurons, shapes, strict=True)
-    ]
+    heads = _largest_of_each(importance.heads, [shape.heads for shape in shapes], settings.heads, "heads")
+    neurons = _largest_of_each(importance.neurons, [shape.neurons for shape in shapes], settings.neurons, "neurons")
     cut(model, heads, neurons)
     if settings.width is None:
         return None
