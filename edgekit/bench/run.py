@@ -21,6 +21,7 @@ from edgekit.progress import Progress
 from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
 from edgekit.runtime.bench.statistics import ratio_interval
 from edgekit.runtime.bench.supervise import Runs, scenario_facts
+from edgekit.runtime.strict_json import read_json
 from edgekit.runtime.temporary import temporary_folder
 from edgekit.store import write_atomically
 from edgekit.tasks import find_task
@@ -157,9 +158,9 @@ def _lineage(folder: Path) -> tuple[dict[str, Any], Target]:
     """The lineage of a result and the target it was made for."""
     path = folder / "lineage.json"
     try:
-        lineage = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BadInput("no readable lineage.json", where=str(folder), fix="run `edgekit export` first") from None
+        lineage = read_json(path)
+    except BadInput as fault:
+        raise BadInput(f"no readable lineage.json: {fault.what}", where=str(folder), fix="run `edgekit export` first") from None
     faults = [name for name, kind in NEEDED.items() if not isinstance(lineage, dict) or not isinstance(lineage.get(name), kind)]
     faults += [] if faults else [name for name, item in lineage["variants"].items() if not _is_variant(item)]
     if faults:

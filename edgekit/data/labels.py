@@ -12,6 +12,8 @@ __all__ = ["as_table", "check_labels", "few", "named"]
 
 MOST_LABELS = 10
 MOST_ROWS = 5
+LONGEST = 200
+"""Characters of a label that are compared with others: likeness takes the square of them."""
 
 
 def check_labels(
@@ -36,7 +38,7 @@ def check_labels(
         return
     faults = []
     for label, rows in sorted(unknown.items())[:MOST_LABELS]:
-        close = difflib.get_close_matches(label, known, n=1)
+        close = difflib.get_close_matches(label[:LONGEST], known, n=1)
         shown = ", ".join(map(str, rows[:MOST_ROWS])) + (f" and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
         faults.append(f"{label!r} in row{'s' * (len(rows) > 1)} {shown}" + (f", perhaps {close[0]!r}" if close else ""))
     many = "a label" if len(unknown) == 1 else f"{len(unknown)} labels"

@@ -14,18 +14,22 @@ from typing import Any
 from edgekit.device.inventory import Device
 from edgekit.device.parts import parts_of
 from edgekit.device.run import Job, job_of, run_on, sound
-from edgekit.errors import EdgekitError
+from edgekit.errors import BadInput, EdgekitError
 from edgekit.pack.runner import write_runner
 from edgekit.progress import Progress, Show
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_folder
+from edgekit.runtime.strict_json import read_json
 from edgekit.runtime.temporary import temporary_folder
 from edgekit.store import write_atomically
 
 __all__ = ["Outcome", "bench_on_devices"]
 
 SCHEMA = 1
+
+LARGEST = 64_000_000
+"""Bytes of a result of before that is read."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,10 @@ def _one(device: Device, job: Job, folder: Path, again: bool, stop: threading.Ev
 def _earlier(path: Path, job: Job) -> dict[str, Any] | None:
     """The result of an earlier run of the same job; None where there is none or it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, most=LARGEST)
         whole = found["key"] == job.key and isinstance(found["facts"]["cpu"] + found["measured"], str)
         return dict(found) if whole and isinstance(found["notes"], list) and sound(found["bench"], job.manifest) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (BadInput, KeyError, TypeError):
         return None
 
 

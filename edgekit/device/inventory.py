@@ -15,6 +15,7 @@ import base64
 import binascii
 import difflib
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -99,8 +100,8 @@ class Inventory(Strict):
 
     @model_validator(mode="after")
     def _different_names(self) -> Inventory:
-        names = [device.name for device in self.device]
-        duplicates = sorted({name for name in names if names.count(name) > 1})
+        counts = Counter(device.name for device in self.device)
+        duplicates = sorted(name for name, count in counts.items() if count > 1)
         if duplicates:
             raise ValueError(f"two devices are called {', '.join(duplicates)}")
         return self

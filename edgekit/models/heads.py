@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,8 +160,8 @@ def labels_fault(names: object) -> str | None:
     if not isinstance(names, Mapping) or sorted(names) != sorted(map(str, range(len(names)))):
         keys = ", ".join(map(str, names))[:60] if isinstance(names, Mapping) else str(names)[:60]
         return f"id2label does not number the labels 0, 1, 2, ... (it has {keys}); name each output once, those without a meaning too"
-    labels = list(map(str, names.values()))
-    double = sorted({label for label in labels if labels.count(label) > 1})
+    counts = Counter(map(str, names.values()))
+    double = sorted(label for label, count in counts.items() if count > 1)
     return f"id2label: duplicate labels: {', '.join(double[:5])}; give each output a name of its own" if double else None
 
 

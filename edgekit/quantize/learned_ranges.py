@@ -7,7 +7,6 @@ steps, so calibration must not choose others. A layer that training did not touc
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import onnx_ir as ir
 
 from edgekit.errors import BadInput
 from edgekit.onnx_graph.linear import linear_nodes, module_path
+from edgekit.runtime.strict_json import read_json
 
 __all__ = ["RANGES", "learned_ranges", "match_ranges"]
 
@@ -31,10 +31,7 @@ def learned_ranges(checkpoint: Path) -> dict[str, tuple[float, float]]:
     path = checkpoint / RANGES
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise BadInput(f"is not JSON: {fault}", where=str(path), fix="train again, or remove the file to calibrate") from fault
+    found = read_json(path)
     if not isinstance(found, dict):
         raise BadInput("is no mapping from module path to [low, high]", where=str(path))
     faults = [f"{name}: {text}" for name, bounds in found.items() if (text := _fault(bounds))]

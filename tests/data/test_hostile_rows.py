@@ -21,6 +21,7 @@ from pyarrow import parquet
 from edgekit.data import reading
 from edgekit.data.columns import usable_value
 from edgekit.data.formats import records
+from edgekit.data.labels import check_labels
 from edgekit.data.memory import at_most
 from edgekit.data.rows import MOST_BAD, read_rows
 from edgekit.errors import BadInput
@@ -307,3 +308,11 @@ def test_hostile_lists_in_text(value: str) -> None:
     fault = usable_value("labels", value)[1]
     assert fault is not None
     assert len(fault) < 300
+
+
+def test_labels_as_long_as_books_are_not_compared_letter_by_letter() -> None:
+    """Likeness takes the square of their lengths, which would be an hour here."""
+    known = ["ab" * 100_000 + str(number) for number in range(20)]
+    with pytest.raises(BadInput, match="10 labels unknown") as fault:
+        check_labels(["ab" * 100_000 + f"x{number}" for number in range(10)], known)
+    assert len(fault.value.text()) < 20_000

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgekit.device.inventory import Device, choose, named
+from edgekit.device.inventory import Device, Inventory, choose, named
 from edgekit.device.ssh import ALWAYS, BOOT, command
 from edgekit.errors import BadInput
+from tests.bounded import grows_in_line
 from tests.device.loopback import keygen
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEX4nVN0EDe4TzUSkvuBvRLXgNZ2UBVxbYgUn7wQDmBM"
@@ -112,3 +114,11 @@ def test_the_argument_vector(tmp_path: Path) -> None:
 def test_a_real_public_key_is_taken(tmp_path: Path) -> None:
     text = keygen(tmp_path / "key").with_suffix(".pub").read_text()
     assert Device(name="a", host="b", host_key=text).host_key == " ".join(text.split()[:2])
+
+
+def test_many_devices_are_compared_in_line_with_their_number() -> None:
+    def work(size: int) -> Callable[[], object]:
+        devices = [{"name": f"a{number}", "host": "b"} for number in range(size)]
+        return lambda: Inventory.model_validate({"device": devices})
+
+    grows_in_line(work, 300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 import torch
 from transformers import BertConfig, TextClassificationPipeline
 
-from edgekit.models.heads import head_of
+from edgekit.models.heads import head_of, labels_fault
+from tests.bounded import grows_in_line
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,12 @@ def applied_by_the_pipeline(config: dict[str, Any]) -> str:
     functions = {"sigmoid": logits.sigmoid(), "softmax": logits.softmax(dim=-1), "none": logits}
     (found,) = (name for name, values in functions.items() if np.allclose(values[0], scores))
     return found
+
+
+def test_many_labels_are_compared_in_line_with_their_number() -> None:
+    def work(size: int) -> Callable[[], object]:
+        names = {str(number): f"a{number}" for number in range(size)}
+        return lambda: labels_fault(names)
+
+    grows_in_line(work, 500)
+    assert "duplicate labels: b" in (labels_fault({"0": "b", "1": "a", "2": "b"}) or "")

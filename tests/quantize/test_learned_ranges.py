@@ -103,7 +103,7 @@ def test_files_that_say_something_else_are_refused(tmp_path: Path, ranges: objec
     with pytest.raises(BadInput):
         learned_ranges(write(tmp_path, ranges))
     (tmp_path / RANGES).write_text("{")
-    with pytest.raises(BadInput, match="not JSON"):
+    with pytest.raises(BadInput, match="not sound JSON"):
         learned_ranges(tmp_path)
 
 
