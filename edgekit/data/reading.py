@@ -110,10 +110,9 @@ def _lines_in(path: Path, packing: str, encoding: str, parts: bool) -> Iterator[
                 _check_size(total, most, path)
                 _check_line(0 if parts else len(line), path)
                 yield line
-        except UnicodeDecodeError as fault:
-            raise BadInput(
-                f"not {encoding}, as most of it is: {fault.reason}", where=str(path), fix="save it as UTF-8"
-            ) from None
+        except UnicodeError as fault:  # UTF-16's own faults are not UnicodeDecodeError
+            reason = fault.reason if isinstance(fault, UnicodeDecodeError) else str(fault)
+            raise BadInput(f"not {encoding}, as most of it is: {reason}", where=str(path), fix="save it as UTF-8") from None
 
 
 def encoding_notes(path: Path, packing: str) -> list[str]:

@@ -103,7 +103,10 @@ class Workspace:
 
     def __init__(self, request: dict[str, Any]) -> None:
         cache = request["folder"] or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        self.base: Path = Path(cache).expanduser().absolute() / "edgekit"
+        try:
+            self.base: Path = Path(cache).expanduser().absolute() / "edgekit"
+        except RuntimeError:
+            raise Refused("system", f"no account has the home folder of {cache}") from None
         if not re.fullmatch(r"[0-9a-f]{64}", request["key"]):
             raise Refused("protocol", "the key is no sha256")
         self.base.mkdir(parents=True, exist_ok=True, mode=0o700)

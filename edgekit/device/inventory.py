@@ -148,4 +148,10 @@ def choose(names: list[str], inventory: Path | None) -> list[Device]:
 def _absolute(device: Device, base: Path) -> Device:
     """The device with its local files meant relative to the inventory."""
     given = {name: getattr(device, name) for name in ("identity", "ssh_config")}
-    return device.model_copy(update={name: str(base / Path(text).expanduser()) for name, text in given.items() if text})
+    try:
+        return device.model_copy(update={name: str(base / Path(text).expanduser()) for name, text in given.items() if text})
+    except RuntimeError:  # ~NAME of no account here
+        at = ", ".join(f"{name} = {text!r}" for name, text in given.items() if text)
+        raise BadInput(
+            f"no account here has such a home folder: {at}", where=f"device {device.name}", fix="write the whole path"
+        ) from None
