@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ import typer
 
 from edgekit.cli.output import Json, emit
 from edgekit.errors import BadInput
+from edgekit.runtime.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -160,13 +161,14 @@ def write_recipe(made: Draft, path: Path) -> None:
     write_atomically(path, made.text)
 
 
-def unwritten(asked: Asked, name: str, *, ask: bool) -> tuple[Draft, tempfile.TemporaryDirectory[str], Path]:
-    """(the draft, a folder that goes away, the recipe in it): for a look at the plan alone."""
-    folder = tempfile.TemporaryDirectory(prefix="edgekit-")
+@contextmanager
+def unwritten(asked: Asked, name: str, *, ask: bool) -> Iterator[tuple[Draft, Path]]:
+    """(the draft, the recipe in a folder that goes away): for a look at the plan alone."""
     made = drafted(asked, None, ask=ask)
-    path = Path(folder.name) / f"{name}.toml"
-    path.write_text(made.text, encoding="utf-8")
-    return made, folder, path
+    with temporary_folder("a drafted recipe") as folder:
+        path = folder / f"{name}.toml"
+        path.write_text(made.text, encoding="utf-8")
+        yield made, path
 
 
 def shown(made: Draft) -> Iterator[RenderableType]:

@@ -113,8 +113,7 @@ def _drafted(
     if dry_run:
         from edgekit.pipeline.explain import explain
 
-        made, folder, path = unwritten(asked, name, ask=not as_json)
-        with folder:
+        with unwritten(asked, name, ask=not as_json) as (made, path):
             explanation = explain(str(path), target or [], build)
         document = {"recipe": made.text, "seen": [vars(one) for one in made.seen], "plan": explanation}
         emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_explained(explanation)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from edgekit.models.files import (
 from edgekit.models.sentence import MODULES, sentence_files, transformer_folder
 from edgekit.models.shards import file_shapes, tensor_shapes, weight_files
 from edgekit.models.tensor_names import named_now
+from edgekit.runtime.temporary import temporary_folder
 
 __all__ = [
     "WEIGHTS", "Adapter", "adapter_faults", "copy_files", "digest_of_adapter", "facts_of_adapter", "read_adapter", "saved_shapes",
@@ -197,13 +197,12 @@ def adapter_faults(adapter: Adapter, auto: str, task: str, *, new_head: bool) ->
 
 def facts_of_adapter(adapter: Adapter) -> ModelFacts:
     """Facts of base and adapter together, as the checkpoint that merging will write has them."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        out = Path(scratch)
+    with temporary_folder(adapter.folder) as out:
         write_config(adapter, out)
         copy_files(adapter, out)
         for path in weight_files(transformer_folder(adapter.base)):
             (out / path.name).symlink_to(path.resolve())
-        facts = facts_of_checkpoint(scratch)
+        facts = facts_of_checkpoint(str(out))
     matrices = [
         name.removesuffix(".weight")
         for name, shape in saved_shapes(adapter).items()

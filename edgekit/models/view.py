@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import BadInput
 from edgekit.models.configuration import passed_on
 from edgekit.models.files import read_json, sound_config
 from edgekit.models.sentence import transformer_folder
+from edgekit.runtime.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -48,8 +48,7 @@ def view(folder: Path) -> Iterator[Path]:
     """
     inner = transformer_folder(folder)
     config = sound_config(inner)
-    with TemporaryDirectory(prefix="edgekit-checkpoint-") as made:
-        seen = Path(made)
+    with temporary_folder(folder) as seen:
         for path in sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern)):
             part = path.relative_to(folder)
             if path.is_file() and path.suffix in ENDINGS and not any(name.startswith(".") for name in part.parts):

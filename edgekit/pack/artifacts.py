@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
 from edgekit.runtime.bundle.names import MANIFEST, SIGNATURE
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.outputs import check_output_folder
+from edgekit.runtime.temporary import held_folder, hold, release, remove_folder, sweep
 
 __all__ = ["Artifacts", "make_artifacts"]
 
@@ -95,7 +95,8 @@ def make_artifacts(
         check_key(key)
     if wheelhouse is not None:
         check_wheelhouse(wheelhouse, manifest.target.arch, manifest.target.provider)
-    work = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", suffix=".tmp", dir=result))
+    sweep(result, f".{FOLDER}.*")  # what a killed call left
+    work = held_folder(result, f".{FOLDER}.", ".tmp")
     work.chmod(0o755)
     try:
         shutil.copytree(bundle.folder, work / "bundle")
@@ -130,23 +131,26 @@ def make_artifacts(
         files = tuple((name, (work / name).stat().st_size, _sha256(work / name)) for name in _names(work))
         _put_in_place(work, result / FOLDER)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_folder(work)
     return Artifacts(result / FOLDER, files, digest)
 
 
 def _put_in_place(work: Path, target: Path) -> None:
     """Rename `work` to `target`; an earlier one steps aside first and comes back if the rename fails."""
     aside = work.with_suffix(".old")
-    there = target.exists()
-    if there:
-        os.replace(target, aside)
+    there = hold(target)  # under its other name too, under which no other call may sweep it while it may have to come back
     try:
-        os.replace(work, target)
-    except BaseException:
         if there:
-            os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+            os.replace(target, aside)
+        try:
+            os.replace(work, target)
+        except BaseException:
+            if there:
+                os.replace(aside, target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        release(target)
 
 
 def _names(folder: Path) -> list[str]:

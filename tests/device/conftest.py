@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +12,7 @@ import pytest
 
 from edgekit.device import fleet
 from edgekit.device.inventory import Device
-from tests.device.loopback import PROXY, SSHD, Server, free_port, keygen, listens, make_bundle, write_stand_in
-from tests.waiting import wait_for
+from tests.device.loopback import PROXY, SSHD, NoServer, Server, make_bundle, running_sshd, write_stand_in
 
 
 @pytest.fixture(scope="session")
@@ -41,38 +38,11 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if SSHD is None or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
         pytest.skip("needs sshd, ssh and ssh-keygen (Debian: openssh-server)")
     root = tmp_path_factory.mktemp("sshd")
-    host, user = keygen(root / "host"), keygen(root / "user")
-    home = root / "home"
-    (home / "bin").mkdir(parents=True)
-    (root / "authorized_keys").write_text(user.with_suffix(".pub").read_text())
-    shell = root / "shell"  # the account: its own home, a PATH with Python alone, and nothing of this process' environment
-    shell.write_text(
-        f"#!/bin/sh\ncd '{home}' || exit 1\nexec env -i HOME='{home}' PATH='{home}/bin' /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
-    )
-    shell.chmod(0o755)
-    log = (root / "log").open("wb")
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where Debian's sshd, started as root, confines its first half
-    (root / "config").write_text(
-        f"ListenAddress 127.0.0.1\nHostKey {host}\nPidFile none\nAuthorizedKeysFile {root}/authorized_keys\n"
-        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-        f"ForceCommand {shell}\nMaxStartups 100\nPrintMotd no\n"
-    )
-    for _ in range(5):  # another process may take the port meanwhile
-        port = free_port()
-        command = [SSHD, "-D", "-e", "-f", str(root / "config"), "-p", str(port)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: process.poll() is not None or listens(port))  # noqa: B023
-        if process.poll() is None:
-            break
-    else:
-        pytest.skip(f"sshd does not start here: {(root / 'log').read_text()[-300:]}")
-    server = Server(port, home, user, " ".join(host.with_suffix(".pub").read_text().split()[:2]), process)
-    server.python("python3", 'exec "$PYTHON" "$@"')
-    yield server
-    process.terminate()
-    process.wait()
-    log.close()
+    try:
+        with running_sshd(root) as server:
+            yield server
+    except NoServer as fault:
+        pytest.skip(f"sshd does not start here: {fault}")
 
 
 @pytest.fixture

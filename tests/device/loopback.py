@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from edgekit.runtime.bundle.manifest import Versions
 from edgekit.runtime.processors import Asked
 from tests.tiny_manifest import signature, tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
+from tests.waiting import wait_for
 
 SSHD = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).exists()), None)
 QUICK: dict[str, Any] = {"processes": 1, "seconds": 0.02, "threads": None, "seed": 7, "again": False}
@@ -80,6 +83,55 @@ class Server:
         path.write_text(f"#!/bin/sh\nPYTHON='{sys.executable}'\n{script}\n")
         path.chmod(0o755)
         return name
+
+
+class NoServer(Exception):
+    """An sshd does not start here; the message is its own."""
+
+
+@contextmanager
+def running_sshd(root: Path) -> Iterator[Server]:
+    """An sshd on loopback, with what it needs in the empty folder `root`.
+
+    Raises:
+        NoServer: it does not start.
+    """
+    assert SSHD is not None
+    host, user = keygen(root / "host"), keygen(root / "user")
+    home = root / "home"
+    (home / "bin").mkdir(parents=True)
+    (root / "authorized_keys").write_text(user.with_suffix(".pub").read_text())
+    shell = root / "shell"  # the account: its own home, a PATH with Python alone, and nothing of this process' environment
+    shell.write_text(
+        f"#!/bin/sh\ncd '{home}' || exit 1\nexec env -i HOME='{home}' PATH='{home}/bin' /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
+    )
+    shell.chmod(0o755)
+    log = (root / "log").open("wb")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where Debian's sshd, started as root, confines its first half
+    (root / "config").write_text(
+        f"ListenAddress 127.0.0.1\nHostKey {host}\nPidFile none\nAuthorizedKeysFile {root}/authorized_keys\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        f"ForceCommand {shell}\nMaxStartups 100\nPrintMotd no\n"
+    )
+    for _ in range(5):  # another process may take the port meanwhile
+        port = free_port()
+        command = [SSHD, "-D", "-e", "-f", str(root / "config"), "-p", str(port)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(lambda: process.poll() is not None or listens(port))  # noqa: B023
+        if process.poll() is None:
+            break
+    else:
+        log.close()
+        raise NoServer((root / "log").read_text()[-300:])
+    server = Server(port, home, user, " ".join(host.with_suffix(".pub").read_text().split()[:2]), process)
+    server.python("python3", 'exec "$PYTHON" "$@"')
+    try:
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+        log.close()
 
 
 def lock_is_free(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,3 +85,27 @@ def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path, monkeypat
     assert json.loads(out.read_text()) == {"earlier": 1} and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(BadInput):
         open_bundle(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_that_needs_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        (new_folder("killed") / "weights").write_bytes(b"1")
+        os.write(tell, b"1")
+        signal.pause()
+    os.read(told, 1)
+    foreign = tmp_path / "edgekit-of-an-earlier-release"
+    foreign.mkdir()
+    with temporary_folder("another") as mine:
+        assert len(set(tmp_path.iterdir()) - {mine, foreign}) == 1, "a folder of a process that lives is left alone"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with temporary_folder("the next") as mine:
+        assert set(tmp_path.iterdir()) == {mine, foreign}
+        with temporary_folder("within") as inner:
+            assert mine.is_dir() and inner.is_dir()
+    assert list(tmp_path.iterdir()) == [foreign]

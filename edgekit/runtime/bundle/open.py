@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from edgekit.runtime.bundle.unpack import LARGEST, unpack
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.files import open_file
 from edgekit.runtime.forks import at_exit_here
-from edgekit.runtime.temporary import new_folder
+from edgekit.runtime.temporary import new_folder, remove_folder
 
 __all__ = ["Bundle", "open_bundle"]
 
@@ -123,7 +122,7 @@ class _Unpacked:
 
     def __init__(self, archive: Path) -> None:
         root = new_folder(archive)
-        at_exit_here(self, partial(shutil.rmtree, ignore_errors=True), root)
+        at_exit_here(self, remove_folder, root)
         self.folder = root / "bundle"
         self.folder.mkdir()
         unpack(archive, self.folder)
