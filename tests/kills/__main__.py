@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,12 @@ def started(run: Run, folder: Path) -> int:
     """The run as a child with a process group, and a folder for temporary files, of its own."""
     child = os.fork()
     if child:
+        with suppress(OSError):  # here as well, as it may be killed before it has done it by itself
+            os.setpgid(child, child)
         return child
     code = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         with (folder / "log").open("ab") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)

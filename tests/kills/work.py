@@ -30,7 +30,7 @@ layers = 2
 width = 32
 heads = 4
 neurons = 64
-vocabulary = 120
+vocabulary = 200
 epochs = 2
 batch = 16
 [data]
@@ -51,7 +51,6 @@ def prepare_export(folder: Path) -> None:
     """The recipe and its rows; and what an export imports, once, so that kills fall on its work and not on its imports."""
     import torch  # noqa: F401
     import transformers  # noqa: F401
-
 
     for split, rows in tiny_rows().items():
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
