@@ -53,6 +53,7 @@ __all__ = [
     "remove",
     "sha256_file",
     "write_atomically",
+    "sweep",
 ]
 
 RECORD, TIMING = "stage.json", "timing.json"
@@ -344,6 +345,19 @@ def being_made(root: Path, stage: Stage) -> bool:
     except BadInput:  # there is none
         pass
     return False
+
+
+def sweep(root: Path, stage: Stage) -> None:
+    """Remove what a run left beside the stage's finished result that was killed just after it was in place."""
+    partial = _partial(_folder(root, stage))
+    if not partial.is_dir():
+        return
+    try:
+        with open_file(partial / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(partial, ignore_errors=True)
+    except (BlockingIOError, BadInput):  # another run is at it, or has done it meanwhile
+        pass
 
 
 def _make(

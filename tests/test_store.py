@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.pipeline.execute import run_stages
 from edgekit.progress import Show
 from edgekit.runtime.digest import digest_line
-from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, write_atomically
+from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, sweep, write_atomically
 from tests.waiting import PATIENCE_SECONDS, files_at, wait_for
 
 
@@ -378,3 +379,17 @@ def test_settings_stand_in_the_key_field_by_field() -> None:
 def test_what_has_no_json_of_its_own_cannot_stand_in_a_key(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot stand in a stage's key"):
         in_key({"field": [value]})
+
+
+def test_what_a_run_left_beside_a_finished_result_is_removed_by_the_next(tmp_path: Path) -> None:
+    """It was killed between the rename and the removal of what it worked in."""
+    made = produce(tmp_path, stage(), {}, quiet).path
+    left = made.with_name(made.name + ".partial")
+    left.mkdir()
+    with (left / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep(tmp_path, stage())
+        assert left.is_dir(), "another run is at it"
+    sweep(tmp_path, stage())
+    assert not left.exists() and find(tmp_path, stage())[1] is None
+    sweep(tmp_path, stage())

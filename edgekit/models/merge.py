@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgekit.models.quiet import quiet
 from edgekit.models.sentence import transformer_folder
 from edgekit.models.shards import file_shapes
 from edgekit.models.view import open_config, view
+from edgekit.runtime.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import torch
@@ -120,10 +120,10 @@ def _probe(model: torch.nn.Module, rows: int) -> torch.Tensor:
 @contextmanager
 def _bare(adapter: Adapter) -> Iterator[Path]:
     """A folder of what peft reads of the adapter, and of nothing else."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-adapter-") as made:
-        (Path(made) / ADAPTER).write_text(json.dumps(dict(adapter.settings)), encoding="utf-8")
-        (Path(made) / WEIGHTS).symlink_to((adapter.folder / WEIGHTS).resolve())
-        yield Path(made)
+    with temporary_folder(adapter.folder) as made:
+        (made / ADAPTER).write_text(json.dumps(dict(adapter.settings)), encoding="utf-8")
+        (made / WEIGHTS).symlink_to((adapter.folder / WEIGHTS).resolve())
+        yield made
 
 
 def _twice(name: str, weights: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekit.progress import Progress, Show
 from edgekit.runtime.shown import shown
-from edgekit.store import Artifact, Stage, being_made, find, produce
+from edgekit.store import Artifact, Stage, being_made, find, produce, sweep
 
 __all__ = ["Finished", "rank", "run_stages"]
 
@@ -55,6 +55,8 @@ def run_stages(
                 artifact = _produce(build, stage, inputs, progress)
             made_now.add(key)
             show.line(f"  {count - len(waiting):2}/{count}  {stage.title:<58} {artifact.seconds:7.1f} s")
+        else:
+            sweep(build, stage)
         _show_notes(artifact, show)
         artifacts[key] = artifact
         check(stage, artifact)

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import BadInput
+from edgekit.runtime.bundle.known import KNOWN
+from edgekit.runtime.bundle.proof import PROOF
 from tests.fuzz.__main__ import main
 from tests.fuzz.child import enter
 from tests.fuzz.door import Door, Files, doors, write_files
@@ -29,10 +31,12 @@ NATIVE = {"tokenizer"}
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
-def test_sound_inputs_are_taken(tmp_path: Path) -> None:
+def test_sound_inputs_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KNOWN, str(tmp_path / "known"))
+    monkeypatch.setenv(PROOF, "never")
     refused = []
     for door in doors().values():
-        for number, files in enumerate(door.seeds()):
+        for number, files in enumerate(door.seeds()[:1] if door.name == "bundle-first-load" else door.seeds()):
             folder = tmp_path / f"{door.name}-{number}"
             write_files(folder, files)
             if enter(door, folder) != (True, None):

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit.runtime.bundle.known import KNOWN
+from edgekit.runtime.bundle.proof import PROOF
 from tests.fuzz.child import mutation, work
 from tests.fuzz.door import Door, Files, write_files
 
@@ -92,6 +94,10 @@ def fuzz_door(
                 os.setsid()
                 receiver.close()
                 os.environ["TMPDIR"] = tempfile.tempdir = str(room / "tmp")
+                os.environ |= {
+                    KNOWN: str(room / "known"),
+                    PROOF: "never",
+                }  # what a child of its own would keep from the parent is what is looked for
                 # this is the child with limits
                 os.environ |= {"EDGEKIT_PROOF": "never", "EDGEKIT_KNOWN": str(room / "tmp" / "known")}
                 work(door, seed, start, count, left, room / "input", progress, sender, set(tally.marks))

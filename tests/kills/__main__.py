@@ -127,7 +127,10 @@ def trial(name: str, run: Run, kills: int, seed: int, base: Path) -> dict[str, A
         assert not killed(run, folder, 3600)
         finished += 1
         differing += digest(folder, run.results(folder)) != wanted
-        left = [*run.left(folder), *(folder / "tmp").iterdir()]
+        temporary = [
+            path for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor")
+        ]  # torch's own, kept for the next
+        left = [*run.left(folder), *temporary]
         littered += bool(left)
         if left:
             print(f"{name}: left {left}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from random import Random
 
 from edgekit.errors import EdgekitError
 from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
+from edgekit.runtime.bundle.proof import PROOF
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.model import load
 from tests.fuzz.bundles import ASKED, archived, rehashed, released
@@ -67,6 +69,12 @@ def enter(folder: Path) -> None:
     verify(path)
 
 
+def enter_first(folder: Path) -> None:
+    """As on a machine that has never seen it: a child process of its own loads it first."""
+    os.environ.pop(PROOF, None)
+    enter(folder)
+
+
 def enter_unhashed(folder: Path) -> None:
     """Nothing that was changed is loaded, where a digest covers everything."""
     sound = {path.name: path.read_bytes() for path in folder.iterdir()} in folders()
@@ -81,6 +89,7 @@ def enter_unhashed(folder: Path) -> None:
 
 DOORS = (
     Door("bundle", enter, folders, edit, whole=True),
+    Door("bundle-first-load", enter_first, folders, edit, whole=True),
     Door("bundle-unhashed", enter_unhashed, folders, edit_unhashed, whole=True),
     Door("bundle-archive", enter, archives, whole=True),
 )
