@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -17,21 +19,14 @@ def test_artifacts_are_the_same_after_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_other_bytes_and_what_is_left_are_found(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_bytes_and_what_is_left_are_found(tmp_path: Path) -> None:
     def work(folder: Path) -> None:
-        tries = len(list(folder.glob("try-*")))
-        (folder / f"try-{tries}").touch()
-        while tries < 1 and (folder.parent / "killing").exists():
-            pass
-        (folder / "result").write_text(str(tries))
+        time.sleep(0.05)
+        (folder / "result").write_bytes(os.urandom(8))
 
-    def prepare(folder: Path) -> None:
-        if folder.name.endswith("-1"):
-            (folder.parent / "killing").touch()
-
-    run = Run(prepare, work, lambda folder: [folder / "result"], lambda folder: list(folder.glob("try-*")))
+    run = Run(lambda folder: None, work, lambda folder: [folder / "result"], lambda folder: [folder / "result"])
     found = trial("made-up", run, 1, 1, tmp_path)
-    assert (found["kills"], found["other_bytes"], found["left_something"]) == (1, 1, 1)
+    assert found["kills"] == 1 and found["other_bytes"] == found["left_something"] == found["finished"] >= 1
 
 
 def test_the_record_is_of_fifty_kills_each_and_of_nothing_lost() -> None:
