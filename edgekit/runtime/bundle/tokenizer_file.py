@@ -213,6 +213,17 @@ def _model_faults(model: dict[str, Any], ids: list[Any]) -> Iterator[str]:
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if not (model.get(name) is None or _text(model[name])):
             yield f"model.{name}: not a short text"
+    prefix = model.get("continuing_subword_prefix")
+    if (
+        kind == "BPE" and prefix and isinstance(prefix, str)
+    ):  # the library cuts it off every second part unseen, and ends the process
+        parts = [
+            merge.rpartition(" ")[2] if isinstance(merge, str) else str(*merge[-1:])
+            for merge in model.get("merges") or ()
+            if isinstance(merge, str | list)
+        ]
+        if not all(part.startswith(prefix) for part in parts):
+            yield f"model.merges: second parts that do not begin with {_shown(prefix)}, the prefix of what continues a word"
 
 
 def _component_faults(kind: str, given: Any, where: str, counts: list[int], depth: int = 0) -> Iterator[str]:
