@@ -213,16 +213,15 @@ def _model_faults(model: dict[str, Any], ids: list[Any]) -> Iterator[str]:
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if not (model.get(name) is None or _text(model[name])):
             yield f"model.{name}: not a short text"
-    prefix = model.get("continuing_subword_prefix")
-    if (
-        kind == "BPE" and prefix and isinstance(prefix, str)
-    ):  # the library cuts it off every second part unseen, and ends the process
+    prefix, merges = model.get("continuing_subword_prefix"), model.get("merges")
+    if kind == "BPE" and prefix and isinstance(prefix, str) and isinstance(merges, list):
+        # The library cuts the prefix off every second part unseen, and ends the process where it is not there.
         parts = [
-            merge.rpartition(" ")[2] if isinstance(merge, str) else str(*merge[-1:])
-            for merge in model.get("merges") or ()
+            merge.rpartition(" ")[2] if isinstance(merge, str) else (merge or [""])[-1]
+            for merge in merges
             if isinstance(merge, str | list)
         ]
-        if not all(part.startswith(prefix) for part in parts):
+        if not all(isinstance(part, str) and part.startswith(prefix) for part in parts):
             yield f"model.merges: second parts that do not begin with {_shown(prefix)}, the prefix of what continues a word"
 
 
