@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ __all__ = ["COUNT", "make_golden", "make_golden_texts", "tolerance"]
 COUNT = 32
 MOST_NUMBERS = 20_000
 """Numbers of an output that are kept for all golden inputs together; long outputs mean fewer inputs, and never less than 8."""
+MOST_LABEL_NUMBERS = 50_000
+"""The same for inputs that are there for their labels: one of each for a classifier of up to 220."""
+TRIES = 4
+"""Rows of a label that are tried, until the model answers it."""
 LEAST = 1e-3
 """Outputs are kept with five decimals: where all are nearly the same number, this bounds their difference."""
 ODD = [
@@ -37,11 +43,26 @@ ODD = [
 """One letter, no letters, emoji, right to left, accents, no spaces, far over the limit, words never seen."""
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A golden input."""
+
+    document: dict[str, Any]
+    size: int
+    """Numbers of its outputs."""
+    labels: frozenset[str]
+    """Labels that its outputs say."""
+
+
 def make_golden(
     model: Path, tokenizer: Path, task: str, items: list[Any], asked: Asked, *, max_length: int, provider: str,
-    config: dict[str, str] | None = None, prompts: Prompts | None = None,
+    config: dict[str, str] | None = None, prompts: Prompts | None = None, shown: Sequence[Collection[str]] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur; 32 in all.
+    """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur, 32 in all, then one of each label.
+
+    `shown`: the labels of the row of each item. Of each label that rows show there is an input of such a row, as far as
+    `MOST_LABEL_NUMBERS` goes: the first of its shortest `TRIES` to which the model answers it, so that a label exchanged for another
+    makes a wrong answer.
 
     Inputs that are objects get the odd texts in their last field (the context of a question). `margin` is the distance of the
     two highest outputs, the smallest one of all tokens, or of an output from where its label begins to apply: an answer may change
@@ -56,27 +77,65 @@ def make_golden(
     names = {item.name for item in session.get_inputs()}
     tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names, prompts=prompts or Prompts())
     kind = processor(task)
-    found: list[dict[str, Any]] = []
-    numbers = 0
-    for item in [pair for both in zip(odd, spread, strict=False) for pair in both] + spread[len(odd) :]:
+
+    def replayed(item: Any) -> _Row:
         windows = kind.prepare(tokenise, item)
         outputs = [
             session.run(None, {name: value for name, value in one.feed().items() if name in names})[0] for one in windows
         ]
-        size = sum(output.size for output in outputs)
-        if len(found) >= 8 and numbers + size > MOST_NUMBERS:
+        document = {
+            "input": item,
+            "input_ids": [one.ids.tolist() for one in windows],
+            "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
+            "answer": said(kind.answer(outputs, windows, replace(asked, item=item))),
+            "margin": _margin(outputs, asked.threshold) if asked.labels and kind.decided else None,
+        }
+        return _Row(document, sum(output.size for output in outputs), _labels_in(outputs, asked))
+
+    found: list[_Row] = []
+    for item in [pair for both in zip(odd, spread, strict=False) for pair in both] + spread[len(odd) :]:
+        row = replayed(item)
+        if len(found) < 8 or sum(other.size for other in found) + row.size <= MOST_NUMBERS:
+            found.append(row)
+    return {"rows": [row.document for row in (*found, *_of_labels(asked.labels, _by_label(items, shown), found, replayed))]}
+
+
+def _of_labels(
+    labels: Sequence[str], by_label: Mapping[str, Mapping[str, Any]], found: Sequence[_Row], replayed: Callable[[Any], _Row]
+) -> list[_Row]:
+    """Rows for the labels that no row of `found` is of. `by_label`: the items that show a label, by their texts, short ones first."""
+    more: list[_Row] = []
+    for label in labels:
+        items = by_label.get(label, {})
+        of_label = [row for row in (*found, *more) if _text(row.document["input"]) in items]
+        if not items or any(label in row.labels for row in of_label):
             continue
-        numbers += size
-        found.append(
-            {
-                "input": item,
-                "input_ids": [one.ids.tolist() for one in windows],
-                "outputs": [np.round(output[0].astype(np.float64), 5).tolist() for output in outputs],
-                "answer": said(kind.answer(outputs, windows, replace(asked, item=item))),
-                "margin": _margin(outputs, asked.threshold) if asked.labels and kind.decided else None,
-            }
-        )
-    return {"rows": found}
+        tries = [replayed(item) for item in islice(items.values(), TRIES)]
+        row = next((row for row in tries if label in row.labels), None if of_label else tries[0])
+        if row is not None and sum(other.size for other in more) + row.size <= MOST_LABEL_NUMBERS:
+            more.append(row)
+    return more
+
+
+def _by_label(items: Sequence[Any], shown: Sequence[Collection[str]]) -> dict[str, dict[str, Any]]:
+    """Label -> the items that show it, by their texts, short ones first."""
+    found: dict[str, dict[str, Any]] = {}
+    for text, item, labels in sorted(
+        ((_text(item), item, labels) for item, labels in zip(items, shown, strict=False)), key=lambda one: (len(one[0]), one[0])
+    ):
+        for label in labels:
+            found.setdefault(label, {})[text] = item
+    return found
+
+
+def _labels_in(outputs: list[np.ndarray], asked: Asked) -> frozenset[str]:
+    """The labels that outputs (1, labels) or (1, length, labels) say: the highest of each, or those that apply."""
+    if not asked.labels or any(output.shape[-1] != len(asked.labels) for output in outputs):
+        return frozenset()
+    every = np.concatenate([output.reshape(-1, output.shape[-1]) for output in outputs])
+    least = 0.0 if asked.threshold is None else math.log(asked.threshold / (1 - asked.threshold))
+    numbers = every.argmax(axis=-1) if asked.threshold is None else np.flatnonzero((every >= least).any(axis=0))
+    return frozenset(asked.labels[number] for number in numbers.tolist())
 
 
 def make_golden_texts(folder: Path, tokenizer: Path, generation: Any, texts: list[str]) -> dict[str, Any]:

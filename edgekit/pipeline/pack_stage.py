@@ -101,17 +101,19 @@ def _golden(
     """Golden inputs of the quantized model in the folder `graph`, drawn from the test rows. `threshold` as in the manifest."""
     from edgekit.pack.golden import make_golden, make_golden_texts
     from edgekit.tasks import find_task
-    from edgekit.tasks.encode import labels_of, prompts_of, read_split
+    from edgekit.tasks.encode import labels_of, labels_shown, prompts_of, read_split
 
     task = find_task(recipe.task)
-    items = [item for row in read_split(rows, "test") for item in task.items(row)]
+    labels = labels_of(checkpoint) if task.named else []
+    asked = [(item, labels_shown(row, labels)) for row in read_split(rows, "test") for item in task.items(row)]
+    items = [item for item, _ in asked]
     if (generation := generation_of(graph)) is not None:
         return make_golden_texts(graph, checkpoint / "tokenizer.json", generation, list(map(str, items)))
     provider = target.provider if target.provider in detect().providers else CPU
     return make_golden(
-        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else (), threshold),
+        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels, threshold),
         max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
-        prompts=prompts_of(checkpoint, task),
+        prompts=prompts_of(checkpoint, task), shown=[shown for _, shown in asked],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.data.columns import INPUTS
 from edgekit.data.sources import SPLITS
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
@@ -24,7 +25,18 @@ from edgekit.tasks.task import EncoderTask, Task
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoded", "batches", "encode", "labels_of", "prompts_of", "read_split", "score_of", "texts_in", "texts_of"]
+__all__ = [
+    "Encoded",
+    "batches",
+    "encode",
+    "labels_of",
+    "labels_shown",
+    "prompts_of",
+    "read_split",
+    "score_of",
+    "texts_in",
+    "texts_of",
+]
 
 NONE = -1
 """Label of what has none; losses ignore it."""
@@ -169,6 +181,12 @@ def labels_of(folder: Path) -> list[str]:
     """Label names of checkpoint `folder`, in the order of its outputs."""
     names: dict[str, str] = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
     return [names[str(number)] for number in range(len(names))]
+
+
+def labels_shown(row: JsonObject, labels: Sequence[str]) -> frozenset[str]:
+    """Those of a model's `labels` that a row has as its answer, or in it: its label or labels, or its tags."""
+    answers = [value for column, value in row.items() if column not in INPUTS]
+    return frozenset(labels) & {str(part) for answer in answers for part in (answer if isinstance(answer, list) else [answer])}
 
 
 def batches(lengths: list[int], size: int, seed: int | None) -> Iterator[np.ndarray]:
