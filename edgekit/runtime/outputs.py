@@ -28,6 +28,8 @@ def check_output_file(path: Path, asked: str) -> None:
     if path.exists() and not path.is_file():
         raise BadInput("is no plain file", where=where, fix="name a file in a folder that is there")
     if not path.parent.is_dir():
+        if path.parent.exists():
+            raise BadInput(f"{path.parent.name} is no folder", where=where, fix="name a file in a folder that is there")
         raise BadInput("there is no such folder for it", where=where, fix=f"make the folder {path.parent} first")
     _try(path.parent, where)
 

@@ -65,13 +65,20 @@ def test_folders_are_of_their_own(tmp_path: Path) -> None:
     second.rmdir()
 
 
-@pytest.mark.parametrize("place", ["none/x.json", "", "file/x.json"])
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("none/x.json", "there is no such folder for it"),
+        ("", "is a folder, and a file is written"),
+        ("file/x.json", "file is no folder"),
+    ],
+)
 def test_a_place_for_the_result_that_is_none_is_said_before_anything_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, says: str
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("edgekit.runtime.bench.lone.open_bundle", lambda path: pytest.fail("it began"))
-    with pytest.raises(BadInput, match=r"--out [^\0]*fix: name a file in a folder") as caught:
+    with pytest.raises(BadInput, match=rf"--out [^\0]*{says}[^\0]*fix: ") as caught:
         bench_bundle(tmp_path, threads=1, processes=1, seconds=0.1, out=tmp_path / place)
     assert str(tmp_path / place) in caught.value.text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
