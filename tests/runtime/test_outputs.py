@@ -17,7 +17,7 @@ from edgekit.runtime.outputs import check_output_file, check_output_folder
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("folder", "is a folder"), ("none/out.json", "no such folder"), ("file/out.json", "no such folder"), ("~/out.json", "home folder"),
+    [("folder", "is a folder"), ("none/out.json", "no such folder"), ("file/out.json", "is no folder"), ("~/out.json", "home folder"),
      ("~nobody/out.json", "home folder"), ("pipe", "no plain file")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
