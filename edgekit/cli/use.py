@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "serve", "verify"]
 
+ThreadCount = Annotated[
+    str | None,
+    typer.Option(
+        "--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once; else as the target says."
+    ),
+]
+
 
 def verify(
     bundle: BundlePath,
@@ -74,6 +81,7 @@ def run(
     prompt_name: Annotated[
         str | None, typer.Option(help="Embeddings: which of the model's prompts is put before the texts.")
     ] = None,
+    threads: ThreadCount = None,
     chat: Annotated[
         bool | None, typer.Option("--chat/--raw", help="Language models: texts are messages, or beginnings to be gone on with.")
     ] = None,
@@ -84,13 +92,14 @@ def run(
     from edgekit.runtime.items import answered, at_terminal, first_line, read_items, read_texts, with_prompt
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
+    from edgekit.runtime.threads import parse_threads
 
     flags = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
         "stop_token_ids": stop_token_id or None, "prefix_cache": False if no_prefix_cache else None,
     }  # fmt: skip
-    model = load(bundle, prefix_cache=not no_prefix_cache)
+    model = load(bundle, prefix_cache=not no_prefix_cache, threads=parse_threads(threads))
     flags_set = given_flags(flags, model.bundle.manifest.task)
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
@@ -143,6 +152,7 @@ def serve(
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
+    threads: ThreadCount = None,
     any_dimensions: Annotated[
         bool,
         typer.Option(
@@ -154,6 +164,7 @@ def serve(
     """Answer over HTTP: Open Inference Protocol v2, OpenAI's routes where the task fits, /metrics."""
     from edgekit.runtime.serve.command import serve_bundle
     from edgekit.runtime.serve.limits import Limits
+    from edgekit.runtime.threads import parse_threads
 
     try:
         from edgekit.serve.asgi import serve as transport
@@ -163,7 +174,14 @@ def serve(
         ) from None
     limits = Limits(body=max_body, batch=max_batch, queue=max_queue, step_seconds=max_run)
     cut = serve_bundle(
-        bundle, transport, host=host, port=port, limits=limits, prefix_cache=not no_prefix_cache, any_dimensions=any_dimensions
+        bundle,
+        transport,
+        host=host,
+        port=port,
+        limits=limits,
+        prefix_cache=not no_prefix_cache,
+        any_dimensions=any_dimensions,
+        threads=parse_threads(threads),
     )
     if cut:
         raise typer.Exit(1)

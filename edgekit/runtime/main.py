@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
             command.add_argument("--prompt-name", help="embeddings: which of the model's prompts is put before the texts")
             add_flags(command)
+        if verb in ("run", "serve"):
+            command.add_argument("--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once")
         if verb == "bench":
             command.add_argument("--threads", type=int)
             command.add_argument("--processes", type=int, default=10)
@@ -126,10 +128,12 @@ def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.serve.command import serve_bundle
     from edgekit.runtime.serve.limits import Limits
     from edgekit.runtime.serve.transport import serve
+    from edgekit.runtime.threads import parse_threads
 
     limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, step_seconds=asked.max_run)
     cut = serve_bundle(
         asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
+        threads=parse_threads(asked.threads),
         any_dimensions=asked.any_dimensions,
     )  # fmt: skip
     return 1 if cut else 0
@@ -139,8 +143,9 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
     if asked.verb == "run":
         from edgekit.runtime.model import load
         from edgekit.runtime.processors import processor
+        from edgekit.runtime.threads import parse_threads
 
-        model = load(asked.bundle, prefix_cache=asked.prefix_cache is not False)
+        model = load(asked.bundle, prefix_cache=asked.prefix_cache is not False, threads=parse_threads(asked.threads))
         given = given_flags(vars(asked), model.bundle.manifest.task)
         if model.language is not None:
             from edgekit.runtime.generate.command import run_language

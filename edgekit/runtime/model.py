@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,7 +19,9 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.items import numbered
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked, processor
+from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import check_chip, check_ids, open_session
+from edgekit.runtime.threads import AUTO, Threads, best_threads, parse_threads
 from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from edgekit.runtime.generate.sample import Sampling
 
 __all__ = ["Model", "load"]
+
+TRIED, TOKENS = 8, 16
+"""Golden inputs that are answered, or tokens that are made, to find out how many threads are fastest."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +115,47 @@ class Model:
             raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}", where=str(self.bundle.folder)) from None
 
 
-def load(path: str | Path, *, threads: int | None = None, prefix_cache: bool = True) -> Model:
+def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True) -> Model:
     """Open the bundle at `path`, with every file hashed again, read strictly, and the chip checked.
 
     A bundle that was neither made nor loaded here before is loaded in a child process with limits first (`bundle.proof`).
 
-    `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
+    `threads`: how many; "auto" for what is fastest here, which takes seconds the first time and is remembered; None for what the bundle's
+    target says. `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
 
     Raises:
         BadInput: no sound bundle there, a file that no bundle of ours can hold, or an argument that cannot be used.
         CheckFailed: a file is not what the manifest says, or the first load took too much time or memory.
         NotPossibleHere: the chip or the provider is not what the bundle needs.
     """
-    given = None if threads is None else a_whole_number(threads, "threads", least=1)
+    asked = parse_threads(threads)
     prefix_cache = a_switch(prefix_cache, "prefix_cache")
     bundle = open_bundle(a_path(path, "path"))
     manifest = bundle.manifest
     golden = check_contents(bundle)
     check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
     prove(bundle)
+    if asked == AUTO:
+        asked = None if manifest.variant.provider != CPU else best_threads(bundle.digest, partial(_work, bundle, golden))
+    return _opened(bundle, golden, asked or manifest.variant.threads, prefix_cache=prefix_cache)
+
+
+def _work(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int) -> Callable[[], object]:
+    """Answers to some golden inputs, from raw text on, with so many threads."""
+    model = _opened(bundle, golden, threads, prefix_cache=False)
+    items = [row.input for row in golden[:TRIED]]
+    if model.language is None:
+        return lambda: [model(item) for item in items]
+    return lambda: model(items[0], max_new_tokens=TOKENS)
+
+
+def _opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool) -> Model:
+    """The model of a bundle that was checked."""
+    manifest = bundle.manifest
     session = open_session(
         bundle.folder / manifest.variant.file,
         provider=manifest.variant.provider,
-        threads=given or manifest.variant.threads,
+        threads=threads,
         config=manifest.variant.config,
     )
     if manifest.generation is not None:

@@ -23,6 +23,7 @@ from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.authority import canonical
 from edgekit.runtime.serve.last_resort import last_resort
 from edgekit.runtime.serve.limits import Limits
+from edgekit.runtime.threads import Threads
 
 __all__ = ["Running", "Transport", "listen", "serve_bundle", "unanswered", "verified"]
 
@@ -38,7 +39,7 @@ BACKLOG = 1024
 
 def serve_bundle(
     path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None, prefix_cache: bool = True,
-    any_dimensions: bool = False,
+    any_dimensions: bool = False, threads: Threads = None,
     say: Callable[[str], None] = lambda text: print(f"edgekit serve: {text}", file=sys.stderr, flush=True),
 ) -> int:  # fmt: skip
     """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were aborted.
@@ -61,7 +62,7 @@ def serve_bundle(
     before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         with last_resort(limits.drain_seconds + GRACE):
-            return _serve(app, listener, transport, path, signals, say, prefix_cache=prefix_cache)
+            return _serve(app, listener, transport, path, signals, say, prefix_cache=prefix_cache, threads=threads)
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
@@ -69,10 +70,10 @@ def serve_bundle(
 
 def _serve(
     app: App, listener: socket.socket, transport: Transport, path: Path, signals: list[int], say: Callable[[str], None], *,
-    prefix_cache: bool,
+    prefix_cache: bool, threads: Threads,
 ) -> int:  # fmt: skip
     """Serve until there are `signals`, or the model answers no more."""
-    running, loading = Running(app, listener, transport), _Loading(path, prefix_cache)
+    running, loading = Running(app, listener, transport), _Loading(path, prefix_cache, threads)
     running.start()
     fault: str | None = None
     try:
@@ -118,14 +119,14 @@ def unanswered(model: Model) -> str | None:
     return f"{what}: /v1/chat/completions answers 501 until you pip install '{JINJA}' and start again"
 
 
-def verified(path: Path, *, prefix_cache: bool = True) -> tuple[Model, int]:
+def verified(path: Path, *, prefix_cache: bool = True, threads: Threads = None) -> tuple[Model, int]:
     """The bundle at `path`, loaded, and how many golden inputs it answered as it must.
 
     Raises:
         BadInput, CheckFailed, NotPossibleHere: as `verify`.
     """
     golden = verify(path)["golden"]
-    return load(path, prefix_cache=prefix_cache), golden
+    return load(path, prefix_cache=prefix_cache, threads=threads), golden
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -223,10 +224,10 @@ class Running:
 class _Loading:
     """A bundle that is verified and loaded in a thread of its own."""
 
-    def __init__(self, path: Path, prefix_cache: bool) -> None:
+    def __init__(self, path: Path, prefix_cache: bool, threads: Threads) -> None:
         self.over = threading.Event()
         self._found: tuple[Model, int] | BaseException
-        threading.Thread(target=self._run, args=(path, prefix_cache), name="loading", daemon=True).start()
+        threading.Thread(target=self._run, args=(path, prefix_cache, threads), name="loading", daemon=True).start()
 
     def result(self) -> tuple[Model, int]:
         """What `verified` gave, once it is `over`.
@@ -238,9 +239,9 @@ class _Loading:
             raise self._found
         return self._found
 
-    def _run(self, path: Path, prefix_cache: bool) -> None:
+    def _run(self, path: Path, prefix_cache: bool, threads: Threads) -> None:
         try:
-            self._found = verified(path, prefix_cache=prefix_cache)
+            self._found = verified(path, prefix_cache=prefix_cache, threads=threads)
         except BaseException as fault:  # raised again by its owner
             self._found = fault
         finally:
