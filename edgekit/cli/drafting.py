@@ -1,4 +1,4 @@
-"""A recipe from a model and rows: `edgekit init`, and `edgekit export --model M --data F`."""
+"""A recipe from a model, and one file of rows where there is one: `edgekit init`, and `edgekit export --model M --data F`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ __all__ = [
 ModelSource = Annotated[
     str | None, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id, instead of a recipe.")
 ]
-DataFile = Annotated[str | None, typer.Option("--data", metavar="FILE", help="Its rows in one file; they are split here.")]
+DataFile = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="FILE", help="Its rows in one file; they are split here. Without one, texts that are shipped."
+    ),
+]
 TaskName = Annotated[
     str | None, typer.Option("--task", help="The task, where model and rows fit several (`edgekit ls tasks`).")
 ]
@@ -61,9 +66,10 @@ Lose = Annotated[
 
 def init(
     model: Annotated[str, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id.")],
-    data: Annotated[str, typer.Option("--data", metavar="FILE", help="Its rows in one file; they are split by the recipe.")],
+    data: DataFile = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="RECIPE", help="The recipe's file; by default named after the rows.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="RECIPE", help="The recipe's file; by default named after the rows, or the model."),
     ] = None,
     task: TaskName = None,
     column: Columns = None,
@@ -87,7 +93,7 @@ def init(
 
 def asked_of(
     model: str,
-    data: str,
+    data: str | None,
     task: str | None,
     columns: list[str] | None,
     group: str | None,
@@ -114,6 +120,8 @@ def asked_of(
     share = _share(lose) if lose is not None else None
     if lose is not None and share is None:
         faults.append(f"--lose {lose}: write a share from 0% to 100%, as in 1%")
+    if data is None and (pairs or group is not None):
+        faults.append("--column and --group are of a file of rows, which --data names")
     if max_length is not None and not 8 <= max_length <= 8192:
         faults.append(f"--max-length {max_length}: from 8 to 8192 tokens")
     if faults:
@@ -138,8 +146,8 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
 
 
 def recipe_name(asked: Asked) -> str:
-    """What the recipe is called, and with it the result's folder: after the file of rows."""
-    stem = Path(asked.data).name.partition(".")[0] or "rows"
+    """What the recipe is called, and with it the result's folder: after the file of rows, or else the model."""
+    stem = Path(asked.model).resolve().name if asked.data is None else Path(asked.data).name.partition(".")[0] or "rows"
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
 
 
@@ -175,7 +183,7 @@ def shown(made: Draft) -> Iterator[RenderableType]:
     """The table of what was seen."""
     from rich.table import Table
 
-    table = Table(title="seen in the model and the rows", title_justify="left")
+    table = Table(title="seen in the files", title_justify="left")
     for column in ("setting", "value", "why"):
         table.add_column(column, overflow="fold")
     for one in made.seen:

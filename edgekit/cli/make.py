@@ -58,14 +58,14 @@ def export(
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the bundle where this host is its target.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Make the bundle: compress, export, quantize, audit, score, measure, pack, report. Of a recipe, or of a model and one file of rows."""
+    """Make the bundle: compress, export, quantize, audit, score, measure, pack, report. Of a recipe, or of a model, with one file of rows or none."""
     from edgekit.pipeline.run import run_recipe
     from edgekit.progress import Show
 
     if model is None and data is None:
         if any(option is not None for option in (task, column, group, max_length, faster, smaller, lose)):
             raise BadInput(
-                "--task, --column, --group, --max-length, --faster, --smaller and --lose go with --model and --data",
+                "--task, --column, --group, --max-length, --faster, --smaller and --lose go with --model",
                 fix="or write them into the recipe",
             )
         if dry_run:
@@ -103,9 +103,9 @@ def _drafted(
     as_json: bool,
 ) -> str:
     """The recipe that model and rows ask for, written beside the results to come, or only shown with its plan."""
-    if recipe is not None or model is None or data is None:
+    if recipe is not None or model is None:
         raise BadInput(
-            "give either a recipe, or --model and --data",
+            "give either a recipe, or --model, and --data where there are rows",
             fix="edgekit export --model FOLDER --data FILE" if recipe is None else f"edgekit export {recipe}",
         )
     asked = asked_of(model, data, *options)

@@ -75,7 +75,7 @@ class StepContext:
     pairs: bool = False
     """Whether rows have a second text."""
     alone: bool = False
-    """Whether rows are texts alone, whose embeddings are compared with the original's."""
+    """Whether rows have no answers, and the original's are what they are compared with."""
 
     @property
     def task(self) -> Task:

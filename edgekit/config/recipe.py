@@ -128,6 +128,10 @@ class Split(Strict):
         return self
 
 
+TEXTS = "texts"
+"""Name of the built-in corpus of texts without labels."""
+
+
 class Data(Strict):
     """Where rows come from: three files or hub splits, one that is split here, or a built-in corpus."""
 
@@ -146,7 +150,10 @@ class Data(Strict):
     """More text without labels, which the teacher labels in distillation: one source or several, each read from its `text` column, or
     from another, named as in "rows.jsonl#question"."""
     builtin: str | None = None
-    """Name of a built-in corpus."""
+    """Name of a built-in corpus: "texts", which has no labels (see `answers`), "intents" or "python-reference"."""
+    answers: Literal["rows", "original"] = "rows"
+    """Who says what is right: the rows' own labels, or, for rows of texts alone, what the original answers to them. Quality is agreement with
+    the original then. "texts" are such rows."""
     rows: int | None = Field(None, ge=100)
     """Rows to generate, for a built-in corpus."""
     columns: dict[str, str] = Field(default_factory=dict)
@@ -155,6 +162,11 @@ class Data(Strict):
     """Label in the files -> name of the model's output that it means, where they differ."""
     on_overlap: Literal["drop", "refuse"] = "drop"
     """What to do with training rows that are in validation or test too."""
+
+    @property
+    def without_labels(self) -> bool:
+        """Whether the original says what is right."""
+        return self.answers == "original" or self.builtin == TEXTS
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:

@@ -1,4 +1,4 @@
-"""Whether rows are texts alone, which say nothing of what to answer; asked when the plan is made, as other stages follow."""
+"""Whether rows of embeddings are texts alone, which say nothing of what to answer; asked when the plan is made, as other stages follow."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from edgekit.data.hub import on_hub
 from edgekit.data.sources import Sources
 from edgekit.errors import BadInput
 
-__all__ = ["ALONE", "texts_alone"]
-
-ALONE = ("text",)
-"""Columns of such rows."""
+__all__ = ["texts_alone"]
 
 
 def texts_alone(sources: Sources, columns: tuple[str, ...]) -> bool:

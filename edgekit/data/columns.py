@@ -136,6 +136,11 @@ def _words(value: object) -> tuple[JsonValue, str | None]:
     return _each(value, _text, "a word")
 
 
+def _split_words(value: object) -> tuple[JsonValue, str | None]:
+    """A list of words, or a text that is split at white space."""
+    return _words(value.split() if isinstance(value, str) else value)
+
+
 def _number(value: object) -> tuple[JsonValue, str | None]:
     if isinstance(value, bool) or not isinstance(value, str | SupportsFloat):
         return None, "is not a number"
@@ -165,6 +170,6 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
-    "tokens": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
+    "tokens": _words, "split": _split_words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
     "labels": _labels, "template": _template, "candidate": _label, "passages": _passages, "relevance": _relevance,
 }  # fmt: skip

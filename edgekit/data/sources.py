@@ -43,6 +43,8 @@ class Sources:
     """A path, or hub:owner/name, of all rows, which `split` makes three splits of."""
     split: Split | None = None
     """How; where there is a `file`."""
+    without_labels: bool = False
+    """Whether rows have no answer, so that the original's own is what they are scored against."""
     lines: bool = False
     """Whether each line of a .txt file is a row, as tasks of encoders read it."""
 
@@ -68,6 +70,7 @@ class Sources:
         if self.split is not None:
             given = {"file": _bare(self.file), "split": self.split.model_dump(), "seed": self.seed}
         given |= {"unlabelled": [_bare(source) for source in self.unlabelled]} if self.unlabelled else {}
+        given |= {"answers": "original"} if self.without_labels else {}
         given |= {"columns": dict(self.columns)} if self.columns else {}
         given |= {"labels": dict(self.labels)} if self.labels else {}
         given |= (
@@ -87,7 +90,8 @@ def sources_of(data: Data, folder: Path, seed: int, *, lines: bool = False) -> S
     more = [data.unlabelled] if isinstance(data.unlabelled, str) else data.unlabelled or []
     return Sources(
         absolute(data.train), absolute(data.validation), absolute(data.test), tuple(map(absolute, more)), data.builtin or "", seed,
-        data.rows, data.columns, data.labels, data.on_overlap, absolute(data.file), data.split if data.file else None, lines,
+        data.rows, data.columns, data.labels, data.on_overlap, absolute(data.file), data.split if data.file else None,
+        data.without_labels, lines,
     )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
-from edgekit.config.recipe import Split
-from edgekit.data.columns import INPUTS, identity
+from edgekit.config.recipe import TEXTS, Split
+from edgekit.data.columns import INPUTS, identity, usable_value
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.formats import notes_on, records
 from edgekit.data.hub import on_hub, parse_hub, read_hub
@@ -46,7 +46,7 @@ QUICK = 8 * 1024**2
 """Bytes of files that are read when a plan is made; more take their time in the first stage."""
 PACKED = 8
 """How many times as long text is as its packed file, about."""
-CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference"}
+CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference", TEXTS: "edgekit.data.texts"}
 
 
 def source_digest(sources: Sources) -> str:
@@ -240,7 +240,8 @@ def _read(
     sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...], kinds: Mapping[str, str], check: RowCheck | None
 ) -> dict[str, list[Row]]:
     if sources.builtin:
-        return _corpus(sources.builtin).generate(sources.seed, sources.rows)
+        made = _corpus(sources.builtin).generate(sources.seed, sources.rows)
+        return {split: [_of_text(row, columns, kinds) for row in rows] for split, rows in made.items()}
     names = dict(sources.columns)
     if sources.split is not None:
         return _partitioned(sources, sources.split, columns, absent, kinds, check)
@@ -250,6 +251,14 @@ def _read(
         else read_rows(source, columns, names, absent, kinds, check, lines=sources.lines)
         for split, source in ((split, sources.of(split)) for split in SPLITS)
     }
+
+
+def _of_text(row: Row, columns: tuple[str, ...], kinds: Mapping[str, str]) -> Row:
+    """A row of a text alone, with the text as what `columns` ask for; any other as it is."""
+    if set(row) != {"text"} or len(columns) != 1:
+        return row
+    (column,) = columns
+    return {column: usable_value(kinds.get(column, column), row["text"])[0]}
 
 
 def _partitioned(

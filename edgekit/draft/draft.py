@@ -1,4 +1,4 @@
-"""From a model and rows to a recipe, as the text of its file and a table of reasons. Nothing is loaded but files that are read here."""
+"""From a model, and rows where there are some, to a recipe, as the text of its file and a table of reasons. Only files are read here."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekit.config.recipe import TEXTS
 from edgekit.config.toml import parse
 from edgekit.data.formats import records
 from edgekit.draft.fit import Table
 from edgekit.draft.lengths import length_for
 from edgekit.draft.proven import Budget, Workload, choose
 from edgekit.draft.seen import Choice, Seen, Unclear
-from edgekit.draft.tasks import Candidate, candidates
+from edgekit.draft.tasks import Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.facts import facts_of_checkpoint
@@ -25,7 +26,7 @@ from edgekit.models.shards import tensor_shapes
 from edgekit.plan.facts import known_length
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.jsontypes import JsonValue
-from edgekit.tasks import find_task
+from edgekit.tasks.task import AGREEMENT, Task
 
 __all__ = ["Asked", "Draft", "draft"]
 
@@ -35,6 +36,11 @@ TRAINED = 0.7
 """Share of the rows that is trained on."""
 WORDS = 0.75
 """Words a token, about."""
+SPLIT = Seen(
+    "data.split",
+    "70 / 15 / 15 %",
+    "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
+)
 SEEN_ROWS = 5000
 """Rows of a file that are looked at."""
 
@@ -45,8 +51,8 @@ class Asked:
 
     model: str
     """A folder, or a hub id."""
-    data: str
-    """A file of rows."""
+    data: str | None = None
+    """A file of rows; None: texts that edgekit ships, which have no labels."""
     task: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column of the task -> its name in the file."""
@@ -75,8 +81,13 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     """
     model = _folder(asked.model)
     facts = facts_of_checkpoint(str(model))
-    rows = _rows(Path(asked.data), lines=True)
-    chosen = _one(candidates(model, facts, rows, asked.columns, asked.task), asked)
+    rows = () if asked.data is None else _rows(Path(asked.data), lines=True)
+    found_tasks = (
+        without_rows(model, facts, asked.task)
+        if asked.data is None
+        else candidates(model, facts, rows, asked.columns, asked.task)
+    )
+    chosen = _one(found_tasks, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
         said.append(Seen("model.finetune", "3 epochs", chosen.reason))
@@ -85,16 +96,10 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     length = asked.max_length
     if length is not None:
         said.append(Seen("model.max_length", str(length), "as you said"))
-    elif (found := length_for(model, rows, columns, known_length(task, facts))) is not None and task.kind == "encoder":
+    elif rows and (found := length_for(model, rows, columns, known_length(task, facts))) is not None and task.kind == "encoder":
         length = found[0]
         said.append(found[1])
-    said.append(
-        Seen(
-            "data.split",
-            "70 / 15 / 15 %",
-            "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
-        )
-    )
+    said.append(_shipped(task) if asked.data is None else SPLIT)
     steps: list[dict[str, JsonValue]] = []
     if asked.budget.chooses:
         work = _workload(model, rows, columns, asked)
@@ -113,6 +118,16 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     text = _toml(asked, chosen, length, steps, folder)
     _check(text)
     return Draft(text, tuple(said))
+
+
+def _shipped(task: Task) -> Seen:
+    """What quality is where no rows are given."""
+    quality = AGREEMENT if task.kind == "encoder" else "perplexity"
+    return Seen(
+        "data.builtin",
+        TEXTS,
+        f"no --data: ranges are set on texts that edgekit ships, and quality is {quality}, on those; rows of your own say more",
+    )
 
 
 def _folder(name: str) -> Path:
@@ -136,8 +151,12 @@ def _rows(path: Path, *, lines: bool) -> Table:
 def _one(found: list[Candidate], asked: Asked) -> Candidate:
     if len(found) == 1:
         return found[0]
-    choices = [Choice(one.task.name, f"{find_task(one.task.name).title}, of {_shown(one.fit.columns)}") for one in found]
-    raise Unclear(f"{asked.model} and {Path(asked.data).name} fit several tasks", choices)
+    choices = [
+        Choice(one.task.name, one.task.title + (f", of {_shown(one.fit.columns)}" if one.fit.columns else "")) for one in found
+    ]
+    raise Unclear(
+        f"{asked.model}{f' and {Path(asked.data).name}' if asked.data is not None else ''} fit several tasks", choices
+    )
 
 
 def _shown(columns: Mapping[str, str]) -> str:
@@ -156,7 +175,8 @@ def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[
     ]
     lines += [f"max_length = {length}"] if length is not None else []
     lines += ["", "[model.finetune]", "# A new head, trained on the rows."] if chosen.finetune else []
-    lines += ["", "[data]", f"file = {_string(_near(asked.data, folder))}"]
+    lines += ["", "[data]"]
+    lines += [f"builtin = {_string(TEXTS)}"] if asked.data is None else [f"file = {_string(_near(asked.data, folder))}"]
     renamed = {column: name for column, name in chosen.fit.columns.items() if column != name}
     if renamed:
         lines.append("columns = { " + ", ".join(f"{column} = {_string(name)}" for column, name in renamed.items()) + " }")
@@ -175,6 +195,8 @@ def _workload(model: Path, rows: Table, columns: Mapping[str, str], asked: Asked
     shapes = tensor_shapes(transformer_folder(model))
     weights = {name: math.prod(shape) for name, shape in shapes.items()}
     inner = sum(size for name, size in weights.items() if "embedding" not in name)
+    if asked.data is None:
+        return Workload(0, 0.0, inner, 4 * sum(weights.values()) / 1e6)
     words = [len(" ".join(_words(row.get(name)) for name in columns.values()).split()) for row in rows]
     count = int(TRAINED * _count(Path(asked.data), len(rows)))
     return Workload(count, sum(words) / len(words) / WORDS, inner, 4 * sum(weights.values()) / 1e6)

@@ -196,7 +196,9 @@ def _lacks(proven: Proven, expected: Figures, budget: Budget, work: Workload) ->
         lacks.append(f"over {100 * budget.lose:g}")
     if budget.smaller is not None and expected.size * work.megabytes > budget.smaller:
         lacks.append(f"over {budget.smaller:g} MB")
-    if proven.epochs and work.rows < FEWEST_ROWS:
+    if not work.rows and (proven.epochs or proven.speedup is not None):
+        lacks.append("learns from rows (--data FILE)")
+    elif proven.epochs and work.rows < FEWEST_ROWS:
         lacks.append(f"{work.rows} training rows, {FEWEST_ROWS} are the fewest it was measured with")
     return lacks
 

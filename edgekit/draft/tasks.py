@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.data.label_map import renamed_labels
@@ -12,10 +12,12 @@ from edgekit.errors import BadInput
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.files import read_json
+from edgekit.models.heads import CLASSIFIER
 from edgekit.models.sentence import MODULES, transformer_folder
+from edgekit.runtime.tags import read_scheme, scheme_fault
 from edgekit.tasks import Task, find_task, task_names
 
-__all__ = ["Candidate", "candidates"]
+__all__ = ["Candidate", "candidates", "without_rows"]
 
 CLASSES = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
@@ -70,7 +72,7 @@ def candidates(folder: Path, facts: ModelFacts, rows: Table, said: Mapping[str, 
                 continue
         known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
         fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
-        if fit is None and task.alone:
+        if fit is None and task.alone is not None and task.alone.seen:
             fit = fit_columns(("text",), (), {}, rows, None, said)
         if fit is None:
             lacks.append(f"{name}: needs columns {', '.join(task.columns)}")
@@ -88,6 +90,40 @@ def candidates(folder: Path, facts: ModelFacts, rows: Table, said: Mapping[str, 
             fix="say which column is which (--column text=NAME --column label=NAME), or the task (--task)",
         )
     return _likeliest(found, facts, rows, sentences=(folder / MODULES).is_file())
+
+
+def without_rows(folder: Path, facts: ModelFacts, wanted: str | None) -> list[Candidate]:
+    """The tasks that the model in `folder` is for by its own files, as far as texts alone can be asked of it.
+
+    Raises:
+        BadInput: no such task; an unknown task.
+    """
+    autos, shown = _classes(folder, facts)
+    needs: list[str] = []
+    found: list[Candidate] = []
+    for name in task_names() if wanted is None else [find_task(wanted).name]:
+        task = find_task(name)
+        if task.auto not in autos:
+            needs += [f"{name}: the model is {shown}"] if wanted is not None else []
+        elif task.auto == CLASSIFIER and facts.head is not None and (faults := facts.head.faults(task.head)):
+            needs += [f"{name}: {faults[0]}"] if wanted is not None else []
+        elif task.kind == "encoder" and task.alone is None:
+            one_number = task.head == "score" and facts.head is not None and facts.head.cross_encoder.activation is None
+            needs += [f"{name}: needs rows with {', '.join(task.columns)}"] if wanted is not None or not one_number else []
+        else:
+            found.append(Candidate(task, Fit({}, {}), f"the model is {shown}"))
+    entities = facts.labels is not None and scheme_fault(facts.labels) is None and not read_scheme(facts.labels).plain
+    if {one.task.auto for one in found} == set(HEAD_MODULES["classifier"]):  # of one name among the weights: their labels tell
+        said = HEAD_MODULES["classifier"][entities]
+        why = f"{shown}, and its labels are {'tags' if entities else 'no tags'} of entities"
+        found = [replace(one, reason=f"the model is {why}") for one in found if one.task.auto == said]
+    pairs = wanted is None and len(needs) > 0  # an entailment model or a cross-encoder, which reads pairs of texts
+    if pairs or not found:
+        raise BadInput(
+            "texts alone ask nothing of this model", where=str(folder), faults=needs,
+            fix="give rows in one file, --data FILE" + (f", or say that single texts are meant: --task {found[0].task.name}" if found else ""),
+        )  # fmt: skip
+    return found
 
 
 def _classes(folder: Path, facts: ModelFacts) -> tuple[set[str], str]:

@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from edgekit.data.texts import quality_limit, scored_rows
 from edgekit.errors import BadInput
 from edgekit.runtime.bundle.manifest import Manifest, TensorFacts
 from edgekit.runtime.bundle.open import Bundle
@@ -91,11 +92,11 @@ def _card(manifest: Manifest) -> dict[str, Any]:
             "inputs": [{"format": _tensor(item)} for item in manifest.inputs],
             "outputs": [{"format": _tensor(item)} for item in manifest.outputs],
         },
-        "quantitativeAnalysis": {"performanceMetrics": _metrics(manifest.quality)},
+        "quantitativeAnalysis": {"performanceMetrics": _metrics(manifest.quality, scored_rows(manifest.recipe))},
         "considerations": {
             "technicalLimitations": [
                 f"Reads at most {longest} tokens of a text.",
-                "Quality was measured on the recipe's own test rows; other text may fare worse.",
+                f"Quality was measured on {quality_limit(manifest.recipe)}.",
                 f"Made for {target.arch} with {', '.join([*target.isa, ' or '.join(target.isa_any)]).strip(', ') or 'any instruction set'}.",
             ]
         },
@@ -112,8 +113,8 @@ def _card(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _metrics(quality: Quality) -> list[dict[str, Any]]:
-    rows = f"{quality.n} test rows"
+def _metrics(quality: Quality, called: str) -> list[dict[str, Any]]:
+    rows = f"{quality.n} {called}"
     if quality.metric == "1/perplexity" and quality.ratio is not None:
         return _perplexity(quality, quality.ratio, rows)
     low, high = quality.ci95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekit.data.texts import quality_limit, scored_rows
 from edgekit.markdown import escape_markdown as safe
 from edgekit.markdown import yaml_text
 from edgekit.runtime.bundle.manifest import Manifest
@@ -55,7 +56,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "",
         "## How good it is",
         "",
-        *_quality(quality),
+        *_quality(quality, scored_rows(manifest.recipe)),
         *_agreement(manifest.agreement),
         *[f"Not compared with {safe(title)}: {safe(why)}." for title, why in (manifest.not_made or {}).items()],
         *([f"Scored with the kernels of {safe(used)}, not those of {target.provider}."] if (used := quality.scored_on) else []),
@@ -94,15 +95,15 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
             if (threshold := manifest.threshold)
             else []
         ),
-        "- Quality was measured on the recipe's own test rows; other text may fare worse.",
+        f"- Quality was measured on {quality_limit(manifest.recipe)}.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _quality(quality: Quality) -> list[str]:
-    """The metric and what became of it; of a language model its perplexity, and how often it says what the original says."""
-    rows = f"{quality.n:,} test rows"
+def _quality(quality: Quality, called: str) -> list[str]:
+    """The metric and what became of it; of a language model its perplexity, and how often it says what the original says. `called`: the rows."""
+    rows = f"{quality.n:,} {called}"
     if quality.metric != "1/perplexity" or quality.ratio is None:
         low, high = quality.ci95
         return [

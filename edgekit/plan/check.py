@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from edgekit.compress.method import Method, StepContext
 from edgekit.compress.registry import find_method, methods_for
-from edgekit.config.recipe import MethodSettings, Recipe
+from edgekit.config.recipe import TEXTS, MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
@@ -35,12 +35,32 @@ def faults_of(
     """Every such fault, in words.
 
     `original`: what is known of the uncompressed model. `checkpoints`: of each checkpoint that steps name, by its name in the
-    recipe. `pairs`: rows have a second text. `alone`: they are texts alone, whose embeddings are compared with the original's.
+    recipe. `pairs`: rows have a second text. `alone`: they have no answers, and the original's are what they are compared with.
     `host`: the machine that the plan is for, where one is known.
     """
     faults = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
     steps = _step_faults(recipe, targets, original, checkpoints, pairs=pairs, alone=alone)
-    return faults + lowering_of(find_task(recipe.task)).faults(recipe, targets, original, host) + steps
+    return faults + lowering_of(find_task(recipe.task)).faults(recipe, targets, original, host) + _rows_faults(recipe) + steps
+
+
+def _rows_faults(recipe: Recipe) -> list[str]:
+    """What rows without labels cannot be used for."""
+    task, model = find_task(recipe.task), recipe.model
+    if not recipe.data.without_labels:
+        return []
+    shipped = recipe.data.builtin == TEXTS
+    where = f'data, builtin = "{TEXTS}"' if shipped else 'data, answers = "original"'
+    if task.kind == "encoder" and task.alone is None:
+        return [
+            f"{where}: texts alone ask nothing of a model for {task.name}; give rows with the columns {', '.join(task.columns)} (--data FILE)"
+        ]
+    if task.kind == "decoder" and not shipped:
+        return [f"{where}: every text says which token comes next, so that {task.name} needs no answers; leave it out"]
+    return [
+        f"{where}: without labels there is nothing to train on for model, {table}; give rows with labels (--data FILE)"
+        for table in ("new", "finetune")
+        if getattr(model, table) is not None
+    ]
 
 
 def _step_faults(
@@ -60,6 +80,10 @@ def _step_faults(
         dense, method = along[before_pruning(along[:number])], find_method(settings.method)
         if kind not in method.serves:
             step = [_serves_other(method, kind)]
+        elif recipe.data.builtin == TEXTS:
+            step = [
+                "learns from rows or chooses by them, and the texts that are shipped are not yours; give rows (--data FILE)"
+            ]
         else:
             context = StepContext(recipe, targets, model, original, dense, checkpoints, number, pairs, alone)
             step = _checkpoint_faults(method, settings, context) + method.check(settings, context)

@@ -82,7 +82,12 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     task, faults = encoder_task(recipe.task), []
     if isinstance(recipe.quantize, WeightOnly) and recipe.quantize.cache != "float32":
         faults.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
-    known = {*task.columns, *task.optional, *(["text"] if task.alone or recipe.data.unlabelled else [])}
+    known = {
+        *task.columns,
+        *task.optional,
+        *(task.alone.columns if task.alone else []),
+        *(["text"] if recipe.data.unlabelled else []),
+    }
     faults += [
         f"data, columns: {name!r} is no column of {recipe.task}, whose rows have {', '.join(sorted(known))}"
         for name in sorted(set(recipe.data.columns) - known)

@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target, load_target
-from edgekit.data.alone import ALONE, texts_alone
+from edgekit.data.alone import texts_alone
 from edgekit.data.sources import sources_of
 from edgekit.data.splits import columns_there, look, source_digest
 from edgekit.errors import BadInput
@@ -65,8 +65,10 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     recipe, length_note = own_length(task_of_head(recipe, facts), facts)
     task = find_task(recipe.task)
     sources = sources_of(recipe.data, path.parent, recipe.seed, lines=task.kind == "encoder")
-    alone = bool(task.alone) and texts_alone(sources, task.columns)
-    columns = ALONE if alone else columns_there(sources, task.columns, task.optional)
+    without = task.alone
+    alone = without is not None and (sources.without_labels or (without.seen and texts_alone(sources, task.columns)))
+    wanted, kinds = (without.columns, without.kinds) if without is not None and alone else (task.columns, task.kinds)
+    columns = columns_there(sources, wanted, task.optional)
     pairs = "text_pair" in columns
     locations = checkpoint_locations(recipe, path)
     checkpoints = checkpoint_facts(locations)
@@ -78,8 +80,10 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     digest, own_head = source_digest(sources), task.named and recipe.model.finetune is None and recipe.model.new is None
     known = facts.labels if own_head else None
     check = row_check(recipe, source.tokenizer)
-    notes = look(sources, columns, absent_columns(recipe, columns), task.kinds, known, check)
-    rows = rows_stage(recipe, columns, sources, digest, known, source.model if own_head and known is None else None, check)
+    notes = look(sources, columns, absent_columns(recipe, columns), kinds, known, check)
+    rows = rows_stage(
+        recipe, columns, kinds, sources, digest, known, source.model if own_head and known is None else None, check
+    )
     merged = None if source.adapter is None else merge_stage(recipe, source.adapter, str(source.digest))
     original = original_stage(
         recipe, rows, source.model, source.digest, pairs=pairs, merged=merged, vocabulary_alone=facts.vocabulary_alone

@@ -114,6 +114,7 @@ class AuditSettings:
 def rows_stage(
     recipe: Recipe,
     columns: tuple[str, ...],
+    kinds: Mapping[str, str],
     sources: Sources,
     digest: str,
     known: tuple[str, ...] | None,
@@ -122,12 +123,11 @@ def rows_stage(
 ) -> Stage:
     """Read, check, deduplicate and hash the three splits.
 
-    `columns`: the task's, and those of its optional ones that rows have. `sources`: what to read, and its `digest`. `known`: names of the
-    outputs of the recipe's model; None where the rows name them. `hub`: the hub id of a model whose names of outputs are read here.
-    `check`: what is wrong with a row for the model.
+    `columns`: the task's, and those of its optional ones that rows have; `kinds`: of their values, where the names do not say it.
+    `sources`: what to read, and its `digest`. `known`: names of the outputs of the recipe's model; None where the rows name them.
+    `hub`: the hub id of a model whose names of outputs are read here. `check`: what is wrong with a row for the model.
     """
-    task = find_task(recipe.task)
-    absent = absent_columns(recipe, columns)
+    task, absent = find_task(recipe.task), absent_columns(recipe, columns)
 
     def run(context: Context) -> JsonObject:
         from edgekit.data.splits import prepare
@@ -138,7 +138,7 @@ def rows_stage(
             from edgekit.models.facts import facts_of_checkpoint
 
             names = facts_of_checkpoint(str(resolve(hub, recipe.model.revision))).labels
-        record = prepare(sources, columns, context.out, absent, task.kinds, names, check)
+        record = prepare(sources, columns, context.out, absent, kinds, names, check)
         return {"splits": record["splits"], "notes": record["notes"]}
 
     return Stage(
@@ -246,7 +246,7 @@ def original_stage(
 
 
 def answers_stage(recipe: Recipe, rows: Stage, original: Stage) -> Stage:
-    """Rows of a text alone, with the original's own outputs as what they are scored against."""
+    """Rows without an answer, with the original's own as what they are scored against."""
     settings = AnswersSettings(recipe.task, recipe.model.max_length)
 
     def run(context: Context) -> JsonObject:

@@ -8,8 +8,8 @@ from edgekit.report.format import (
     count,
     is_perplexity,
     megabytes,
+    metric_heading,
     metric_value,
-    metric_words,
     milliseconds,
     points,
     seconds,
@@ -35,7 +35,7 @@ def stages_grid(facts: Facts) -> Grid:
         Column("time spent"),
         Column("parameters"),
         Column("size", "MB"),
-        Column(metric_words(facts.quality)),
+        Column(metric_heading(facts.quality)),
         Column("a token" if facts.is_decoder else "p50", "ms"),
     )
     by_key = {stage.key: stage for stage in facts.stages}

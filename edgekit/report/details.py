@@ -110,7 +110,7 @@ def commands(facts: Facts) -> list[str]:
 def limits(facts: Facts) -> list[str]:
     """What a reader may not conclude from the figures."""
     found = [
-        f"Quality is of {facts.quality.n:,} test rows of the recipe's own data; text of another kind may fare worse.",
+        f"Quality is of {facts.quality.n:,} rows: {facts.quality_limit}.",
         "Its interval covers the choice of test rows. It does not cover another training seed.",
     ]
     measured = facts.measurement

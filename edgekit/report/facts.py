@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgekit.data.texts import quality_limit, scored_rows
 from edgekit.errors import BadInput
 from edgekit.report.fields import Fields, finish, open_document
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
@@ -52,6 +53,10 @@ class Facts:
     not_measured: str
     """Why there is no measurement; "" where there is one."""
     tools: Mapping[str, str]
+    scored_rows: str = "test rows"
+    """What the rows are called that quality is of."""
+    quality_limit: str = quality_limit(None)
+    """What quality does not say."""
     agreement: Agreement | None = None
     """None where no library answers for such a model."""
 
@@ -106,6 +111,8 @@ def read_facts(folder: Path) -> Facts:
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
         bundle_mb=_bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
         quality=_quality(quality, quality.number("bundle")),
+        scored_rows=scored_rows(recipe.value),
+        quality_limit=quality_limit(recipe.value),
         variants=_variants(lineage, assets, folder),
         stages=tuple(_stage(stage) for stage in lineage.objects("stages")),
         chain=_chain(lineage),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.markdown import plain
 from edgekit.report.facts import Facts
 from edgekit.report.records import Quality, Variant
+from edgekit.tasks.task import AGREEMENT
 
 __all__ = [
     "change_in",
@@ -14,6 +15,7 @@ __all__ = [
     "is_perplexity",
     "megabytes",
     "metric_change",
+    "metric_heading",
     "metric_interval",
     "metric_unit",
     "metric_value",
@@ -98,6 +100,11 @@ def is_perplexity(quality: Quality) -> bool:
 def metric_words(quality: Quality) -> str:
     """What the metric is called."""
     return "perplexity" if is_perplexity(quality) else quality.metric
+
+
+def metric_heading(quality: Quality) -> str:
+    """What it is called above a column, where the caption has its name."""
+    return "agreement, no labels" if quality.metric.startswith(AGREEMENT) else metric_words(quality)
 
 
 def metric_value(quality: Quality) -> str:

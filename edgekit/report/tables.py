@@ -12,6 +12,7 @@ from edgekit.report.format import (
     interval,
     megabytes,
     metric_change,
+    metric_heading,
     metric_interval,
     metric_unit,
     metric_value,
@@ -51,7 +52,7 @@ def variants_grid(facts: Facts) -> Grid:
         Column("a token" if facts.is_decoder else "p50", "ms"),
         Column("speed-up", "vs eager"),
         Column("speed-up", "vs stock"),
-        Column(metric),
+        Column(metric_heading(facts.quality)),
         Column("change", metric_unit(facts.quality)),
         *(Column(name) for name in facts.quality.beside),
         Column("model", "MB", narrow=False),
@@ -87,7 +88,7 @@ def variants_grid(facts: Facts) -> Grid:
     language = facts.measurement.language if facts.measurement else None
     timed = f"of a token after a prompt of {language.main_prompt}" if language else "on the test rows"
     caption = (
-        f"Latency is the median of process medians at batch 1 {timed}; {metric} is of {facts.quality.n:,} test rows, "
+        f"Latency is the median of process medians at batch 1 {timed}; {metric} is of {facts.quality.n:,} {facts.scored_rows}, "
         f"its change against the original. Small figures are 95% intervals. {'' if facts.is_decoder else 'Stock is the off-the-shelf dynamic INT8. '}"
         "Total is model and tokenizer; peak is the most "
         "memory a process held. MB are millions of bytes."

@@ -22,10 +22,35 @@ if TYPE_CHECKING:
     from edgekit.runtime.tokenise import Window
     from edgekit.tasks.reference import Reference
 
-__all__ = ["DecoderTask", "EncoderTask", "Kind", "Task", "metrics_beside"]
+__all__ = ["AGREEMENT", "Alone", "DecoderTask", "EncoderTask", "Kind", "Task", "metrics_beside"]
 
 Kind = Literal["encoder", "decoder"]
 Evidence: TypeAlias = "Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], list[float]]"
+AGREEMENT = "agreement with the original, no labels"
+"""What the metric is called where the original itself says what is right."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """How rows that do not say what is right are scored: by what the original answers to them."""
+
+    how: str
+    """What of the two answers is compared, in brackets behind `AGREEMENT`."""
+    answer: Callable[[list[np.ndarray], list[list[Window]], JsonObject, list[str]], JsonObject]
+    """(the original's outputs of all windows of a row, the windows, the row, label names) -> columns that hold what it answers."""
+    columns: tuple[str, ...] = ("text",)
+    """Columns such a row must have; the first can be made of a text."""
+    unanswered: Mapping[str, None] = field(default_factory=lambda: MappingProxyType({"label": None}))
+    """Columns of training rows, which have no answer: a teacher alone says what to learn from them."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Column -> the kind of its values, where its name does not say it."""
+    seen: bool = False
+    """Whether rows that have these columns alone are such by themselves; otherwise a recipe says so."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return f"{AGREEMENT} ({self.how})"
 
 
 @dataclass(frozen=True)
@@ -74,8 +99,8 @@ class EncoderTask:
     """Whether a window always holds two texts."""
     supervised: bool = True
     """Whether training rows hold labels; otherwise the teacher alone says what to learn."""
-    alone: str = ""
-    """Name of the metric on rows of a single `text`, compared with the original's own outputs; empty where such rows are no data."""
+    alone: Alone | None = None
+    """How rows without an answer are scored; None where such rows are no data."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """Column -> the kind of its values (`edgekit.data.columns`), where its name does not say it."""
     head: HeadKind = "classes"
@@ -95,7 +120,9 @@ class EncoderTask:
 
     def metric_on(self, columns: Sequence[str], labels: Sequence[str] = ()) -> str:
         """Name of the metric of a model with `labels` on rows of `columns`."""
-        return self.alone if self.alone and list(columns) == ["text"] else self.metric_of(labels) or self.metric
+        if self.alone is not None and set(columns) <= {*self.alone.columns, *self.optional}:
+            return self.alone.metric
+        return self.metric_of(labels) or self.metric
 
 
 @dataclass(frozen=True)
@@ -112,7 +139,7 @@ class DecoderTask:
     optional: ClassVar[tuple[str, ...]] = ()
     supervised: ClassVar[Literal[True]] = True
     """Every text says which token comes next."""
-    alone: ClassVar[Literal[""]] = ""
+    alone: ClassVar[None] = None
     """Rows of a single `text` are what its own metric is for."""
     version: ClassVar[Literal[0]] = 0
     kinds: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -159,8 +186,11 @@ Task: TypeAlias = EncoderTask | DecoderTask
 
 
 def metrics_beside(task: Task, original: np.ndarray, other: np.ndarray) -> JsonObject:
-    """{"beside": ...}: further metrics of the same evidence of the original and of another model; nothing of a task without any."""
+    """{"beside": ...}: further metrics of the same evidence of the original and of another model; nothing of a task without any, nor of
+    evidence of one number, which is the metric."""
     found: JsonObject = {
-        name: {"original": measure(original), "value": measure(other)} for name, measure in task.beside.items()
+        name: {"original": measure(original), "value": measure(other)}
+        for name, measure in task.beside.items()
+        if original.shape[1] > 1
     }
     return {"beside": found} if found else {}

@@ -212,9 +212,9 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--model", "MODEL"], "give either a recipe, or --model and --data"),
+        (["--data", "t.jsonl"], "give either a recipe, or --model"),
         (["intents", "--model", "MODEL", "--data", "t.jsonl"], "give either a recipe"),
-        (["--task", "text-classification"], "go with --model and --data"),
+        (["--task", "text-classification"], "go with --model"),
         (["--model", "MODEL", "--data", "t.jsonl", "--lose", "much"], "write a share from 0% to 100%"),
         (["--model", "MODEL", "--data", "t.jsonl", "--faster", "fast"], "write a number above 0, as in 4x"),
         (["--model", "MODEL", "--data", "t.jsonl", "--smaller", "0MB"], "write a number above 0, as in 8MB"),

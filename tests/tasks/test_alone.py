@@ -18,7 +18,7 @@ from edgekit.tasks.encode import read_split
 from edgekit.train.reference_outputs import add_reference_outputs
 
 TASK = find_task("feature-extraction")
-METRIC = "cosine to the original"
+METRIC = "agreement with the original, no labels (cosine)"
 RECIPE = """schema = 1
 task = "feature-extraction"
 [model]

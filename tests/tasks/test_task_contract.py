@@ -65,7 +65,9 @@ def test_its_facts_are_stated(name: str) -> None:
     assert hasattr(transformers, task.auto)
     assert processor(name).prepare, "the runtime answers every task"
     assert task.metric_on(task.columns) == task.metric
-    assert task.metric_on(["text"]) == (task.alone or task.metric)
+    assert task.metric_on(list(task.alone.columns) if task.alone else ["text"]) == (
+        task.alone.metric if task.alone else task.metric
+    )
 
 
 @pytest.mark.parametrize("name", task_names())

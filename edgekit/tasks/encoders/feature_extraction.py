@@ -17,7 +17,7 @@ import numpy as np
 from edgekit.errors import BadInput
 from edgekit.tasks.losses import draw_direction, hard_direction, soft_direction
 from edgekit.tasks.reference import Ask, Reference
-from edgekit.tasks.task import EncoderTask
+from edgekit.tasks.task import Alone, EncoderTask
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,15 @@ def evidence(
             fix="keep the size of the original's embeddings, or give rows of sentence1, sentence2 and score",
         )
     return [_cosine(embedding, original)]
+
+
+DIGITS = 7
+"""Decimals of each number of a unit vector: float32 has no more."""
+
+
+def answer(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> JsonObject:
+    """The embedding."""
+    return {"embedding": [round(float(value), DIGITS) for value in outputs[0][0]]}
 
 
 SIMILARITIES: dict[str, Compare] = {
@@ -135,7 +144,7 @@ TASK = EncoderTask(
     reduce=quality,
     named=False,
     supervised=False,
-    alone="cosine to the original",
+    alone=Alone("cosine", answer, unanswered={}, seen=True),
     reference=Reference(
         "sentence-transformers' encode",
         sentence_encoder,

@@ -10,13 +10,17 @@ import numpy as np
 from edgekit.tasks.encoders.text_classification import items
 from edgekit.tasks.losses import draw_labels, hard_labels, soft_labels
 from edgekit.tasks.reference import Reference, classification_pipeline, label_difference
-from edgekit.tasks.task import EncoderTask
+from edgekit.tasks.task import Alone, EncoderTask
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject
     from edgekit.runtime.tokenise import Window
 
 __all__ = ["TASK"]
+
+
+ORIGINAL = "by_original"
+"""Column of a row whose labels are those that the original gave: there may be none in any row, which is no F1 and yet agreement."""
 
 
 def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) -> list[np.ndarray]:
@@ -29,13 +33,18 @@ def labels(row: JsonObject, windows: Sequence[Window], index: dict[str, int]) ->
 
 
 def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> list[float]:
-    """For each label whether it is predicted, its logit not being negative; then for each whether it is true."""
+    """For each label whether it is predicted, its logit not being negative; then for each whether it is true. Of labels that the original
+    gave, 1.0 where they are the same."""
     true = set(cast("list[str]", row["label"]))
+    if ORIGINAL in row:
+        return [float({name for name, logit in zip(names, outputs[0][0], strict=True) if logit >= 0} == true)]
     return [*(outputs[0][0] >= 0).astype(np.float64).tolist(), *(float(name in true) for name in names)]
 
 
 def micro_f1(evidence: np.ndarray) -> float:
-    """F1 over all labels of all rows, 2 correct / (predicted + true), as scikit-learn's `average="micro"`."""
+    """F1 over all labels of all rows, 2 correct / (predicted + true), as scikit-learn's `average="micro"`; the mean of (rows, 1)."""
+    if evidence.shape[1] == 1:
+        return float(evidence.mean())
     correct, predicted, true = (counts.sum() for counts in _counts(evidence))
     return float(2 * correct / (predicted + true)) if predicted + true else 0.0
 
@@ -50,6 +59,11 @@ def _counts(evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How often each label is predicted rightly, is predicted, and is true."""
     predicted, true = np.split(evidence, 2, axis=1)
     return (predicted * true).sum(axis=0), predicted.sum(axis=0), true.sum(axis=0)
+
+
+def answer(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> JsonObject:
+    """The labels whose logit is not negative."""
+    return {"label": [name for name, logit in zip(names, outputs[0][0], strict=True) if logit >= 0], ORIGINAL: True}
 
 
 TASK = EncoderTask(
@@ -70,6 +84,7 @@ TASK = EncoderTask(
     draw=draw_labels,
     evidence=evidence,
     reduce=micro_f1,
+    alone=Alone("same labels", answer),
     head="labels",
     thresholds=True,
     beside={"macro F1": macro_f1},

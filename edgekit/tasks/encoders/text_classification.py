@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
 from edgekit.tasks.reference import Reference, classification_pipeline, label_difference
-from edgekit.tasks.task import EncoderTask
+from edgekit.tasks.task import Alone, EncoderTask
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -38,6 +38,11 @@ def accuracy(evidence: np.ndarray) -> float:
     return float(evidence.mean())
 
 
+def answer(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> JsonObject:
+    """The label of the largest logit."""
+    return {"label": names[int(outputs[0][0].argmax())]}
+
+
 TASK = EncoderTask(
     name="text-classification",
     title="one label for a text, or for a pair of texts",
@@ -55,5 +60,6 @@ TASK = EncoderTask(
     draw=draw_class,
     evidence=evidence,
     reduce=accuracy,
+    alone=Alone("same label", answer),
     reference=Reference("transformers' text-classification pipeline", classification_pipeline, label_difference),
 )

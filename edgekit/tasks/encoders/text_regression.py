@@ -15,7 +15,7 @@ from edgekit.tasks.encoders.feature_extraction import spearman
 from edgekit.tasks.encoders.text_classification import items
 from edgekit.tasks.losses import draw_number, hard_number, soft_number
 from edgekit.tasks.reference import Ask, Reference, classification_pipeline, cross_encoder_scores
-from edgekit.tasks.task import EncoderTask
+from edgekit.tasks.task import Alone, EncoderTask
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +85,7 @@ TASK = EncoderTask(
     draw=draw_number,
     evidence=evidence,
     reduce=spearman,
+    alone=Alone("Spearman", lambda outputs, inputs, row, names: {"label": float(outputs[0][0, 0])}),
     named=False,
     head="number",
     beside={"Pearson": pearson},

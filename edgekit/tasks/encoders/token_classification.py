@@ -12,7 +12,7 @@ from edgekit.runtime.processors.token_classification import first_tokens, word_t
 from edgekit.runtime.tags import read_scheme, scheme_fault, spans
 from edgekit.tasks.losses import draw_class, hard_class, soft_class
 from edgekit.tasks.reference import Ask, Reference, open_pipeline, without_space
-from edgekit.tasks.task import EncoderTask
+from edgekit.tasks.task import Alone, EncoderTask
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -58,6 +58,13 @@ def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObj
         return [float(sum(map(str.__eq__, tags, true))), float(len(true)), float(len(true))]
     predicted, wanted = set(spans(tags, scheme)), set(spans(true, scheme))
     return [float(len(predicted & wanted)), float(len(predicted)), float(len(wanted))]
+
+
+def answer(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObject, names: list[str]) -> JsonObject:
+    """The tag of each word."""
+    ((window,),) = inputs
+    tags: list[JsonValue] = [*word_tags(outputs[0][0], window, names, len(cast("list[str]", row["tokens"])))]
+    return {"tags": tags}
 
 
 def span_f1(evidence: np.ndarray) -> float:
@@ -158,6 +165,7 @@ TASK = EncoderTask(
     draw=draw_class,
     evidence=evidence,
     reduce=span_f1,
+    alone=Alone("F1", answer, columns=("tokens",), unanswered={"tags": None}, kinds={"tokens": "split"}),
     version=1,
     rows_fault=rows_fault,
     metric_of=lambda labels: "tag accuracy" if labels and read_scheme(labels).plain else None,
