@@ -14,10 +14,12 @@ from edgekit.config.recipe import TEXTS
 from edgekit.data.rows import Row
 from edgekit.errors import BadInput
 
-__all__ = ["FILE", "VERSION", "every_text", "generate", "quality_limit", "scored_rows"]
+__all__ = ["FILE", "ROWS", "VERSION", "every_text", "generate", "quality_limit", "scored_rows"]
 
 FILE = "texts.jsonl"
 """Beside this module: one object a line, with `kind`, `language` (ISO 639) and `text`."""
+ROWS = "test rows"
+"""What rows of a user's own are called."""
 TURN = ("test", "train", "test", "train", "validation")
 """The splits that texts go to in turn, as they stand in the file, so that each split has its share of every kind."""
 
@@ -50,7 +52,7 @@ def generate(seed: int, rows: int | None) -> dict[str, list[Row]]:
 
 def scored_rows(recipe: object) -> str:
     """What the rows are called that a result of `recipe`, as a result's files hold it, was scored on."""
-    return "of the texts that edgekit ships" if _data(recipe).get("builtin") == TEXTS else "test rows"
+    return "of the texts that edgekit ships" if _data(recipe).get("builtin") == TEXTS else ROWS
 
 
 def quality_limit(recipe: object) -> str:

@@ -84,6 +84,8 @@ def _step_faults(
             step = [
                 "learns from rows or chooses by them, and the texts that are shipped are not yours; give rows (--data FILE)"
             ]
+        elif recipe.data.without_labels and find_task(recipe.task).supervised:
+            step = ['learns from labels, and data, answers = "original" says that rows have none; give rows with labels']
         else:
             context = StepContext(recipe, targets, model, original, dense, checkpoints, number, pairs, alone)
             step = _checkpoint_faults(method, settings, context) + method.check(settings, context)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgekit.data.texts import quality_limit, scored_rows
+from edgekit.data.texts import ROWS, quality_limit, scored_rows
 from edgekit.errors import BadInput
 from edgekit.report.fields import Fields, finish, open_document
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
@@ -53,7 +53,7 @@ class Facts:
     not_measured: str
     """Why there is no measurement; "" where there is one."""
     tools: Mapping[str, str]
-    scored_rows: str = "test rows"
+    scored_rows: str = ROWS
     """What the rows are called that quality is of."""
     quality_limit: str = quality_limit(None)
     """What quality does not say."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgekit.data.texts import ROWS
 from edgekit.report.facts import Facts
 from edgekit.report.format import (
     interval,
@@ -99,7 +100,11 @@ def _size(facts: Facts) -> tuple[str, str]:
 def _quality(facts: Facts) -> tuple[str, str]:
     quality = facts.quality
     if is_perplexity(quality):
-        return f"perplexity {metric_value(quality)}, {metric_change(quality)}%", f"95% interval {metric_interval(quality)}%"
+        where = "" if facts.scored_rows == ROWS else f" on {facts.scored_rows.removeprefix('of ')}"
+        return (
+            f"perplexity {metric_value(quality)}, {metric_change(quality)}%{where}",
+            f"95% interval {metric_interval(quality)}%",
+        )
     size = f"{abs(quality.difference) * 100:.2f}"
     if not quality.difference:
         words = f"no change in {quality.metric}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +15,8 @@ from edgekit.draft import Asked, Budget, draft
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.plan.make import make_plan
+from edgekit.runtime.jsontypes import JsonValue
+from edgekit.tasks import encoder_task
 from tests.tiny_heads import made_model
 
 NAME = "agreement with the original, no labels"
@@ -98,6 +101,36 @@ def test_a_model_of_pairs_is_refused_and_one_of_single_texts_is_told_by_its_labe
     assert 'task = "text-regression"' in draft(Asked(str(number)), tmp_path).text
     several = made_model(tmp_path / "several", ["a", "b"], problem_type="multi_label_classification")
     assert 'task = "multi-label-classification"' in draft(Asked(str(several)), tmp_path).text
+
+
+def test_steps_that_learn_from_labels_are_refused_for_texts_of_ones_own(tiny_model: Path, tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.txt").write_text(f"one {split}\ntwo {split}\nthree {split}\n")
+    text = TEXTS.format("text-classification", tiny_model).replace(
+        'builtin = "texts"', 'train = "train.txt"\nvalidation = "validation.txt"\ntest = "test.txt"\nanswers = "original"'
+    )
+    planned(text, tmp_path)
+    with pytest.raises(BadInput) as fault:
+        planned(text + '[[compress]]\nmethod = "distill"\nlayers = 1\n', tmp_path)
+    assert "learns from labels" in fault.value.text()
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "output", "other"),
+    [
+        ("text-classification", {"text": "a"}, [[1.0, 2.0]], [[2.0, 1.0]]),
+        ("multi-label-classification", {"text": "a"}, [[-1.0, -2.0]], [[-1.0, 2.0]]),
+        ("feature-extraction", {"text": "a"}, [[1.0, 2.0]], [[2.0, -1.0]]),
+    ],
+)
+def test_the_originals_own_answer_agrees_and_another_does_not(
+    task: str, row: dict[str, JsonValue], output: list[list[float]], other: list[list[float]]
+) -> None:
+    kind, names = encoder_task(task), ["x", "y"]
+    assert kind.alone is not None
+    answered = {**row, **kind.alone.answer([np.array(output)], [], row, names)}
+    same, changed = (kind.reduce(np.array([kind.evidence([np.array(one)], [], answered, names)])) for one in (output, other))
+    assert same == pytest.approx(1, abs=1e-6) and changed == pytest.approx(0, abs=1e-6)
 
 
 def test_columns_are_of_a_file(tiny_model: Path) -> None:
