@@ -304,6 +304,8 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
     for name in manifest.assets:
         if not SAFE_NAME.fullmatch(name) or name in (MANIFEST, MANIFEST_DIGEST) or folded[name.casefold()] > 1:
             yield f"assets: {name!r} is not a plain file name of its own"
+    if not manifest.name.isprintable():
+        yield f"name: {manifest.name!r} is not one line of text"
     for label, name in (("model", manifest.variant.file), ("tokenizer", tokenizer.file), ("golden", golden.file)):
         if name not in manifest.assets:
             yield f"the {label} file {name!r} is not among the assets"

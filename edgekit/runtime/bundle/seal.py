@@ -36,7 +36,7 @@ def check_seal(archive: Path) -> None:
     """
     with open_file(archive) as file:
         header = file.read(HEADER_BYTES)
-        if len(header) > 3 and header[3] & HAS_COMMENT and header != sealed_header(file):
+        if header[:2] == START[:2] and len(header) > 3 and header[3] & HAS_COMMENT and header != sealed_header(file):
             raise CheckFailed(
                 "is not the archive that was made: its seal does not hold", where=str(archive), fix="fetch it again"
             )

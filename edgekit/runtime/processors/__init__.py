@@ -118,7 +118,7 @@ def processor(task: str) -> Processor[JsonObject]:
     """
     name = task.replace("-", "_")
     try:
-        if not name.isidentifier():
+        if not name.isidentifier() or name.startswith("_"):
             raise ModuleNotFoundError(name)
         module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError:

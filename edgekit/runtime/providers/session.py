@@ -61,7 +61,10 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: M
     elsewhere = provider != CPU
     for key, value in (config or {}).items():
         if not (elsewhere and key == DISABLE_CPU_FALLBACK):  # ONNX Runtime's own refusal names no node; the check below does
-            options.add_session_config_entry(key, value)
+            try:
+                options.add_session_config_entry(key, value)
+            except RuntimeError as fault:
+                raise BadInput(f"session key {key}: {str(fault)[:300]}", where=str(path)) from None
     if elsewhere:
         options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
         getattr(onnxruntime, "preload_dlls", lambda: None)()  # CUDA's libraries from nvidia's packages, where they are

@@ -14,6 +14,8 @@ from edgekit.errors import BadInput
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.processors import processor
+from edgekit.runtime.providers.session import open_session
 from tests.bounded import grows_in_line, refused
 from tests.tiny_manifest import tiny_manifest
 
@@ -99,3 +101,21 @@ def test_assets_of_more_bytes_than_any_bundle(tmp_path: Path) -> None:
     bundle(tmp_path / "large").write_text(json.dumps(manifest))
     with pytest.raises(BadInput, match="assets of more than"):
         open_bundle(tmp_path / "large")
+
+
+@pytest.mark.parametrize("name", ["a\nb: whole and right; signed", "a\x1b[2J", "a\u202eb"])
+def test_a_name_is_one_line(name: str) -> None:
+    with pytest.raises(BadInput, match="is not one line of text"):
+        Manifest.from_json({**document(), "name": name})
+
+
+@pytest.mark.parametrize("task", ["__init__", "--init--", "../../os", "os", ""])
+def test_a_task_is_one_of_those_there_are(task: str) -> None:
+    with pytest.raises(BadInput, match="has no task"):
+        processor(task)
+
+
+def test_a_session_value_that_onnxruntime_refuses(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"session key session\.intra_op\.allow_spinning: ") as fault:
+        open_session(tmp_path / "model.onnx", config={"session.intra_op.allow_spinning": "9" * 100_000})
+    assert len(fault.value.text()) < 1000
