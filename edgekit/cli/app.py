@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import typer
 
@@ -54,6 +55,7 @@ def main() -> None:
     except BaseException as raised:
         fault = told(raised)
         if as_json:
-            print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
+            with suppress(OSError):  # where it is standard output that cannot be written
+                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}), flush=True)
         print(f"edgekit: {fault.text()}", file=sys.stderr)
         sys.exit(fault.exit_code)

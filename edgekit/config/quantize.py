@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, Tag, model_validator
 
-from edgekit.config.toml import Strict, discriminator
+from edgekit.config.toml import Strict, Whole, discriminator
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class _Scheme(Strict):
-    accuracy_level: Literal[0, 4] = 4
+    accuracy_level: Annotated[Literal[0, 4], Whole] = 4
     """What MatMulNBits multiplies in, in the "-weights" formats: 0 float32, 4 integers, where each block of activations is rounded to
     8 bits. A target of any format says it for recipes that ask for weights alone and leave it out."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, create_model, model_validator
 
 from edgekit.config.quantize import RecipeQuantize
 from edgekit.config.shipped import shipped_names
-from edgekit.config.toml import Strict
+from edgekit.config.toml import Strict, Whole
 
 __all__ = [
     "Accept",
@@ -241,7 +241,7 @@ class TrainingSettings(MethodSettings):
 class Recipe(Strict):
     """One run: a model, its data, the compression steps and the budget."""
 
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Annotated[Literal[1], Whole] = Field(alias="schema")
     """Version of this file format."""
     task: str
     """What the model does; `edgekit ls tasks` lists them."""

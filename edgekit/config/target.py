@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from edgekit.config.quantize import Bfloat16, Float16, Int8, Quantize, WeightOnly, own_settings
 from edgekit.config.shipped import shipped_file, shipped_names
-from edgekit.config.toml import Strict, load_toml
+from edgekit.config.toml import Strict, Whole, load_toml
 from edgekit.errors import BadInput
 from edgekit.runtime.chip import INSTRUCTION_SETS
 from edgekit.runtime.jsontypes import JsonObject
@@ -62,7 +62,7 @@ class Audit(Strict):
 class Target(Strict):
     """One kind of device."""
 
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Annotated[Literal[1], Whole] = Field(alias="schema")
     """Version of this file format."""
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
     """Name on the command line; equals the file's name."""

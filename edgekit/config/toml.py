@@ -12,13 +12,13 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from edgekit.errors import BadInput
 from edgekit.runtime.files import read_utf8
 
-__all__ = ["Strict", "discriminator", "load_toml", "parse"]
+__all__ = ["Strict", "Whole", "discriminator", "load_toml", "parse"]
 
 MAX_BYTES = 500_000  # a recipe or target is a page of text; anything larger is a mistake or an attack
 DEEPEST, LONGEST_NUMBER = 32, 100
@@ -38,6 +38,16 @@ class Strict(BaseModel):
 
 
 M = TypeVar("M", bound=Strict)
+
+
+def _whole(value: object) -> object:
+    if type(value) in (bool, float):
+        raise PydanticCustomError("whole", "input should be a whole number")
+    return value
+
+
+Whole = BeforeValidator(_whole)
+"""Marks a list of numbers: true is 1 and 1.0 is 1 to Python, and so to pydantic, where a value is one of several that are listed."""
 
 
 def discriminator(field: str, *, default: str) -> Discriminator:

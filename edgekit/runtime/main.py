@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.verb == "serve":
             return _serve(asked)
         document, text = _do(asked)
+        print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
     except (Interrupted, KeyboardInterrupt):
         print("runner: interrupted", file=sys.stderr)
         return 130
@@ -94,14 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BaseException as raised:
         fault = told(raised)
         if asked.json:
-            print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}))
+            with suppress(OSError):  # where it is standard output that cannot be written
+                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}), flush=True)
         print(f"runner: {fault.text()}", file=sys.stderr)
         return fault.exit_code
-    try:
-        print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     if asked.verb == "bench" and not document["complete"]:
         whole = len(document["variants"][0]["scenarios"][0]["children_p50_ms"])
         print(f"runner: interrupted: the result is partial, {whole} of {asked.processes} processes", file=sys.stderr)

@@ -19,6 +19,8 @@ __all__ = ["AUTO", "Threads", "best_threads", "parse_threads"]
 AUTO: Literal["auto"] = "auto"
 Threads = int | Literal["auto"] | None
 """How many; "auto": what is fastest here; None: as the bundle's target says."""
+LONGEST = 18
+"""Digits of a number of threads."""
 WORTH = 0.05
 """Share of the time that more threads must save: fewer leave cores to others."""
 RUNS = 5
@@ -37,8 +39,8 @@ def parse_threads(given: object) -> Threads:
     if given == AUTO:
         return AUTO
     if isinstance(given, str):
-        if not given.strip().isdecimal():
-            raise BadInput(f'{given!r} is not a whole number from 1, nor "auto"', where="threads")
+        if not given.strip().isdecimal() or len(given) > LONGEST:
+            raise BadInput(f'{given[:40]!r} is not a whole number from 1, nor "auto"', where="threads")
         given = int(given)
     return a_whole_number(given, "threads", least=1)
 

@@ -244,3 +244,8 @@ def test_no_file(tmp_path: Path) -> None:
     for name, says in (("pipe", "a named pipe"), ("zero", "a device")):
         with pytest.raises(BadInput, match=says):
             load_recipe(str(tmp_path / f"{name}.toml"))
+
+
+@pytest.mark.parametrize("value", ["true", "1.0"])
+def test_what_is_no_whole_number_is_no_version(tmp_path: Path, value: str) -> None:
+    assert f"schema: input should be a whole number (given: {value.title()})" in refused(tmp_path, f"schema = {value}\n")
