@@ -143,7 +143,7 @@ def test_what_is_known_starts_no_child(foreign: Callable[..., Path], monkeypatch
     """The first load proves, and is remembered by the digest; a bundle of another digest is proven again."""
     folder, started = foreign(), children(monkeypatch)
     model = load(folder)
-    assert len(started) == 1 and "edgekit.runtime.bundle.proof" in started[0]
+    assert len(started) == 1 and "edgekit.runtime.bundle.first_load" in started[0]
     assert model("turn it on") == load(folder)("turn it on") and len(started) == 1
     rewrite_manifest(folder, lambda document: document.update(name="renamed"))
     load(folder)

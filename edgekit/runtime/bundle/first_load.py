@@ -1,0 +1,102 @@
+"""What the child of `proof` runs: a bundle is loaded and answers, within limits of memory and time that its size explains."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import tokenizers  # noqa: F401 - before limits are set, like all that is imported here: what it takes is no doing of the bundle's
+
+import edgekit.runtime.providers.ort  # noqa: F401
+from edgekit.runtime.bundle.open import Bundle, open_bundle
+from edgekit.runtime.bundle.proof import FIX, SECONDS_A_BYTE, size_of
+from edgekit.runtime.edge import told
+from edgekit.runtime.errors import CheckFailed
+from edgekit.runtime.model import load
+from edgekit.runtime.processors import processor
+from edgekit.runtime.tokenise import Tokeniser, encoded
+
+__all__ = ["main"]
+
+MEMORY = 448 * 1024**2
+"""Bytes that the child may take beyond what it has once its libraries are imported, and beyond `MEMORY_A_BYTE` of its files."""
+MEMORY_A_BYTE = 4
+"""A weight is in the file, in ONNX Runtime's copy, and packed for its kernels."""
+MEMORY_A_PAIR = 1024
+"""Bytes for each two tokens of the longest input: attention maps of 64 heads in float32, four times."""
+SECONDS = 2.0
+"""Of the processor, as a multiple of what importing the libraries took, which says how fast this machine is; at least so many by
+itself as `LEAST_SECONDS`."""
+LEAST_SECONDS = 1.0
+USUAL_IMPORT = 0.3
+"""Seconds of the processor in which the machine imports the libraries that `SECONDS_A_BYTE` is of."""
+LONGEST_INPUT = 512
+RUN = 2000
+"""Characters of one run that is tokenised; what takes their square is done in milliseconds, what takes their cube is not."""
+RUNS = " \n\ta1!é中q'\"_-.\x01🙂"
+GOLDEN = 2
+
+
+def _limit(bundle: Bundle) -> None:
+    """Bound this process' memory and time by what the bundle's size and this machine's speed explain."""
+    spent = time.process_time()
+    size = size_of(bundle)
+    seconds = max(LEAST_SECONDS, SECONDS * spent) + size * SECONDS_A_BYTE * max(1.0, spent / USUAL_IMPORT)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF ends the process
+    try:
+        import resource
+    except ImportError:
+        logging.getLogger("edgekit").warning("this system has no limits for a process: a first load is bounded in time alone")
+        return
+    length = min(bundle.manifest.tokenizer.max_length, LONGEST_INPUT)
+    with suppress(OSError, ValueError):  # where the kernel shows no such file
+        taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        most = taken + MEMORY + MEMORY_A_BYTE * size + MEMORY_A_PAIR * length * length
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(spent + seconds) + 2, int(spent + seconds) + 3))
+    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(kind, (0, 0))
+
+
+def _tried(bundle: Bundle) -> None:
+    """Load the bundle and have it answer what shows how it behaves."""
+    model = load(bundle.folder, threads=1)
+    task = processor(bundle.manifest.task)
+    for row in sorted(model.golden, key=lambda row: sum(map(len, row.ids)))[:GOLDEN]:
+        if any(row.ids):
+            model.outputs(task.prepare(model.tokenise, row.input))
+    for letter in RUNS:
+        encoded(model.tokenise.tokenizer, letter * RUN + "x")
+    if model.language is None:
+        tokenise: Tokeniser = model.tokenise
+        longest = min(tokenise.max_length, LONGEST_INPUT)
+        window = Tokeniser(tokenise.tokenizer, longest, tokenise.segments).text("a 1 " * longest)
+        model.outputs([window])
+
+
+def main(arguments: list[str]) -> int:
+    """Prove the bundle in the folder that is named; prints its fault as JSON."""
+    try:
+        bundle = open_bundle(arguments[0])
+        _limit(bundle)
+        _tried(bundle)
+    except BaseException as raised:
+        fault = told(raised)
+        if isinstance(raised, MemoryError) or "bad_alloc" in str(raised) or "Failed to allocate" in str(raised):
+            fault = CheckFailed("loaded for the first time, in a process of its own, it took far more memory than a bundle of its size",
+                                where=arguments[0], fix=FIX)  # fmt: skip
+        print(json.dumps({"what": fault.what, "where": fault.where, "fix": fault.fix, "faults": fault.faults}), flush=True)
+        return fault.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # what a library does when it is torn down is not waited for
