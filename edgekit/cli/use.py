@@ -83,7 +83,11 @@ def run(
     ] = None,
     threads: ThreadCount = None,
     chat: Annotated[
-        bool | None, typer.Option("--chat/--raw", help="Language models: texts are messages, or beginnings to be gone on with.")
+        bool | None,
+        typer.Option(
+            "--chat/--raw",
+            help="Language models: texts are messages, which the chat template wraps (the default where there is one), or go in as they are.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -180,3 +180,12 @@ def test_planning_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_help_of_run_says_what_a_text_to_a_chat_model_is() -> None:
+    from typing import get_args, get_type_hints
+
+    from edgekit.cli.use import run
+
+    (option,) = get_args(get_type_hints(run, include_extras=True)["chat"])[1:]
+    assert "chat template wraps" in option.help and "as they are" in option.help
