@@ -26,6 +26,8 @@ __all__ = [
     "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
+LARGEST = 500_000
+"""Bytes of a recipe."""
 ModelSource = Annotated[
     str | None, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id, instead of a recipe.")
 ]
@@ -146,22 +148,25 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
 
 
 def recipe_name(asked: Asked) -> str:
-    """What the recipe is called, and with it the result's folder: after the file of rows, or else the model."""
-    stem = Path(asked.model).resolve().name if asked.data is None else Path(asked.data).name.partition(".")[0] or "rows"
+    """What the recipe is called, and with it the result's folder: after the model, and the file of rows where there is one."""
+    model = Path(asked.model).resolve().name
+    stem = model if asked.data is None else f"{model}-{Path(asked.data).name.partition('.')[0] or 'rows'}"
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
 
 
 def write_recipe(made: Draft, path: Path) -> None:
-    """Write a draft; a file with another text in its place is somebody's work, and stays.
+    """Write a draft, over an earlier one that nobody has edited; any other file in its place is somebody's work, and stays.
 
     Raises:
         BadInput: there is one.
     """
+    from edgekit.draft import is_unedited
+    from edgekit.runtime.files import read_utf8
     from edgekit.store import write_atomically
 
-    if path.exists() and (not path.is_file() or path.read_bytes() != made.text.encode()):
+    if path.exists() and not (path.is_file() and is_unedited(read_utf8(path, LARGEST))):
         raise BadInput(
-            "is there already, and is another recipe",
+            "is there already, and is no draft, or one that somebody has edited",
             where=str(path),
             fix="use it as it is (edgekit export), move it, or name another file",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -14,21 +15,20 @@ from edgekit.config.recipe import TEXTS
 from edgekit.config.toml import parse
 from edgekit.data.formats import records
 from edgekit.draft.fit import Table
-from edgekit.draft.lengths import length_for
+from edgekit.draft.given import given
+from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
 from edgekit.draft.seen import Choice, Seen, Unclear
 from edgekit.draft.tasks import Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
-from edgekit.models.facts import facts_of_checkpoint
-from edgekit.models.sentence import transformer_folder
 from edgekit.models.shards import tensor_shapes
 from edgekit.plan.facts import known_length
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks.task import AGREEMENT, Task
 
-__all__ = ["Asked", "Draft", "draft"]
+__all__ = ["Asked", "Draft", "draft", "is_unedited"]
 
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Instruction sets that train faster in bfloat16."""
@@ -36,6 +36,7 @@ TRAINED = 0.7
 """Share of the rows that is trained on."""
 WORDS = 0.75
 """Words a token, about."""
+HEAD = "# Drafted by edgekit, which writes over it as long as nobody edits it. To run it: edgekit export THIS_FILE. Draft "
 SPLIT = Seen(
     "data.split",
     "70 / 15 / 15 %",
@@ -79,14 +80,10 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
         NotPossibleHere: a hub id without a network.
         Unclear: the files leave open which of several tasks is meant.
     """
-    model = _folder(asked.model)
-    facts = facts_of_checkpoint(str(model))
+    model = given(asked.model)
+    facts = model.facts
     rows = () if asked.data is None else _rows(Path(asked.data), lines=True)
-    found_tasks = (
-        without_rows(model, facts, asked.task)
-        if asked.data is None
-        else candidates(model, facts, rows, asked.columns, asked.task)
-    )
+    found_tasks = without_rows(model, asked.task) if asked.data is None else candidates(model, rows, asked.columns, asked.task)
     chosen = _one(found_tasks, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
@@ -96,13 +93,18 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     length = asked.max_length
     if length is not None:
         said.append(Seen("model.max_length", str(length), "as you said"))
-    elif rows and (found := length_for(model, rows, columns, known_length(task, facts))) is not None and task.kind == "encoder":
-        length = found[0]
-        said.append(found[1])
+    elif (
+        rows
+        and task.kind == "encoder"
+        and (note := length_of(model.tokenizer, rows, columns, known_length(task, facts))) is not None
+    ):
+        said.append(note)
+    if asked.group is not None:
+        said.append(Seen("data.split.group", asked.group, "as you said: rows with the same value there stay in one split"))
     said.append(_shipped(task) if asked.data is None else SPLIT)
     steps: list[dict[str, JsonValue]] = []
     if asked.budget.chooses:
-        work = _workload(model, rows, columns, asked)
+        work = _workload(model.weights, rows, columns, asked)
         proven, why = choose(asked.budget, task, facts, work)
         steps = proven.steps(facts.layers, "bf16" if BF16 & detect().isa else "fp32")
         said.append(why)
@@ -128,15 +130,6 @@ def _shipped(task: Task) -> Seen:
         TEXTS,
         f"no --data: ranges are set on texts that edgekit ships, and quality is {quality}, on those; rows of your own say more",
     )
-
-
-def _folder(name: str) -> Path:
-    """The model's folder; of a hub id, once it is downloaded."""
-    if Path(name).is_dir():
-        return Path(name)
-    from edgekit.models.checkpoint import resolve
-
-    return resolve(name)
 
 
 def _rows(path: Path, *, lines: bool) -> Table:
@@ -166,7 +159,6 @@ def _shown(columns: Mapping[str, str]) -> str:
 def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[str, JsonValue]], folder: Path | None) -> str:
     """The recipe as a file."""
     lines = [
-        "# Drafted from a model and rows; edit it as you like, and run it: edgekit export THIS_FILE",
         "schema = 1",
         f"task = {json.dumps(chosen.task.name)}",
         "",
@@ -187,12 +179,23 @@ def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[
     budget = {"max_quality_drop": asked.budget.lose, "min_speedup": asked.budget.faster, "max_size_mb": asked.budget.smaller}
     bounds = [f"{name} = {value}" for name, value in budget.items() if value is not None]
     lines += ["", "[accept]", *bounds] if bounds else []
-    return "\n".join(lines) + "\n"
+    return signed("\n".join(lines) + "\n")
+
+
+def signed(text: str) -> str:
+    """`text` under a line that says by its sha256 whether anybody has edited it since."""
+    return f"{HEAD}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n{text}"
+
+
+def is_unedited(text: str) -> bool:
+    """Whether `text` is a draft as it was written."""
+    head, _, rest = text.partition("\n")
+    return head.startswith(HEAD) and text == signed(rest)
 
 
 def _workload(model: Path, rows: Table, columns: Mapping[str, str], asked: Asked) -> Workload:
     """What training has to do, by the weights' headers and by words of the rows, of which a token is about three quarters."""
-    shapes = tensor_shapes(transformer_folder(model))
+    shapes = tensor_shapes(model)
     weights = {name: math.prod(shape) for name, shape in shapes.items()}
     inner = sum(size for name, size in weights.items() if "embedding" not in name)
     if asked.data is None:

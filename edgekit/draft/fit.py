@@ -18,6 +18,8 @@ PAIRS = (
     ("question", "sentence"), ("query", "passage"), ("question", "answer"),
 )  # fmt: skip
 """Names that data sets give to two texts of a row."""
+SCORED = ("sentence1", "sentence2", "score")
+BITS = {"0", "1", "0.0", "1.0", "True", "False"}
 LABELS = ("label", "labels")
 """Kinds of values that name outputs."""
 SHOWN = 30
@@ -72,12 +74,25 @@ def fit_columns(
         if column not in found and column in there and usable_value(kinds.get(column, column), there[column])[1] is None:
             found[column], reasons[column] = column, "by its name"
     free = {name: value for name, value in there.items() if name not in found.values()}
+    if any(column not in found and kinds.get(column, column) in LABELS for column in wanted) and (
+        several := _one_hot(rows, free)
+    ):
+        raise BadInput(
+            f"{', '.join(several)} hold 0 or 1 in every row: a column for each label, which is not how labels are read",
+            where="the rows",
+            fix=f'write one column with the labels of each row as a JSON list, as in ["{several[0]}", "{several[1]}"], or say which one is the '
+            f"label: --column label={several[0]}",
+        )
     for column in wanted:
         if column not in found and known is not None and kinds.get(column, column) in LABELS:
             named = [name for name in free if _are_labels([row.get(name) for row in rows], known)]
             if len(named) == 1:
                 found[column], reasons[column] = named[0], "its values are the model's labels"
                 del free[named[0]]
+    if set(SCORED) <= set(wanted) and not found and (scored := _scored(rows, free)) is not None:
+        found |= scored
+        reasons |= dict.fromkeys(scored, "two columns of texts and one of numbers")
+        free = {name: value for name, value in free.items() if name not in found.values()}
     likely = likely_columns({column: column for column in wanted if column not in found}, free, kinds)
     for column, name in likely.items():
         found[column], reasons[column] = name, "by its name"
@@ -114,6 +129,22 @@ def _are_labels(values: Sequence[object], known: Sequence[str]) -> bool:
     except BadInput:
         return False
     return all(meant.get(str(label), str(label)) in known for label in labels)
+
+
+def _scored(rows: Table, free: Mapping[str, object]) -> dict[str, str] | None:
+    """Two columns of texts and one of numbers, where there are no more: pairs with a score."""
+    found = _texts(rows, free)
+    texts = [name for name in free if name in found]
+    numbers = [
+        name for name in free if name not in texts and all(usable_value("score", row.get(name))[1] is None for row in rows)
+    ]
+    return dict(zip(SCORED, (*texts, *numbers), strict=True)) if (len(texts), len(numbers)) == (2, 1) else None
+
+
+def _one_hot(rows: Table, free: Mapping[str, object]) -> list[str]:
+    """Columns that hold 0 or 1 in every row, where there are three or more: a label each."""
+    columns = [name for name in free if all(str(row.get(name)).strip() in BITS for row in rows)]
+    return columns if len(columns) >= 3 else []
 
 
 def _texts(rows: Table, free: Mapping[str, object]) -> list[str]:

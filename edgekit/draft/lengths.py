@@ -7,26 +7,21 @@ from pathlib import Path
 
 from edgekit.draft.fit import Table
 from edgekit.draft.seen import Seen
-from edgekit.models.sentence import transformer_folder
 
-__all__ = ["length_for"]
+__all__ = ["length_of"]
 
-SHORTEST = 32
-STEP = 8
-ROOM = 2
-"""How many times as long as the longest row an input may be."""
 READ = 2000
 """Rows that are tokenised."""
 
 
-def length_for(folder: Path, rows: Table, columns: Mapping[str, str], own: int | None) -> tuple[int, Seen] | None:
-    """(tokens of the longest input, what is said of it): twice those of the longest row, and at most what the model's files say (`own`).
+def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | None) -> Seen | None:
+    """What is said of the longest input of the model, which its files say (`own`), beside the rows; None where there is no tokenizer.json.
 
-    None where there is no tokenizer.json, or no row is much shorter than the model's own length: the plan takes that then.
+    Inputs of encoders run at their real length, so a shorter limit would save nothing, and would cut texts that the model reads.
     """
     from tokenizers import Tokenizer
 
-    path = transformer_folder(folder) / "tokenizer.json"
+    path = folder / "tokenizer.json"
     if not path.is_file() or own is None:
         return None
     tokenizer = Tokenizer.from_file(str(path))
@@ -38,14 +33,13 @@ def length_for(folder: Path, rows: Table, columns: Mapping[str, str], own: int |
     flat = [" ".join(parts) for parts in texts] if together else [part for parts in texts for part in parts]
     if not flat:
         return None
-    longest = max(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(flat))
-    length = max(SHORTEST, -(-ROOM * longest // STEP) * STEP)
-    if length >= own:
-        return None
-    return length, Seen(
+    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(flat)]
+    over = sum(length > own for length in lengths)
+    cut = f"; {over:,} are longer and are cut" if over else ""
+    return Seen(
         "model.max_length",
-        str(length),
-        f"twice the longest of {len(rows[:READ]):,} rows ({longest} tokens); the model takes {own}",
+        str(own),
+        f"as the model's files say; the longest of {len(rows[:READ]):,} rows has {max(lengths)} tokens{cut}",
     )
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edgekit.data.label_map import renamed_labels
 from edgekit.draft.fit import Fit, Table, fit_columns
+from edgekit.draft.given import Given
 from edgekit.errors import BadInput
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
-from edgekit.models.files import read_json
 from edgekit.models.heads import CLASSIFIER
-from edgekit.models.sentence import MODULES, transformer_folder
 from edgekit.runtime.tags import read_scheme, scheme_fault
 from edgekit.tasks import Task, find_task, task_names
 
@@ -27,6 +25,7 @@ CLASSES = {
     "LMHeadModel": "AutoModelForCausalLM",
 }
 """End of the name of a transformers class -> the one that tasks name."""
+LABELLED_TEXT = ("text", "label")
 TRAINABLE = ("text-classification", "token-classification", "question-answering")
 """Tasks whose head may be trained here, on an encoder without one (`finetune`)."""
 HEAD_MODULES = {
@@ -48,13 +47,14 @@ class Candidate:
     """Whether a new head must be trained for it."""
 
 
-def candidates(folder: Path, facts: ModelFacts, rows: Table, said: Mapping[str, str], wanted: str | None) -> list[Candidate]:
-    """The tasks that fit the model in `folder` and the rows, the likeliest first; of `wanted` alone where the user said a task.
+def candidates(model: Given, rows: Table, said: Mapping[str, str], wanted: str | None) -> list[Candidate]:
+    """The tasks that fit the model and the rows, the likeliest first; of `wanted` alone where the user said a task.
 
     Raises:
         BadInput: no task fits, with what each lacks; an unknown task.
     """
-    autos, shown = _classes(folder, facts)
+    facts = model.facts
+    autos, shown = _classes(model)
     names = task_names() if wanted is None else [find_task(wanted).name]
     found: list[Candidate] = []
     lacks: list[str] = []
@@ -85,20 +85,21 @@ def candidates(folder: Path, facts: ModelFacts, rows: Table, said: Mapping[str, 
         there = ", ".join(map(repr, rows[0])) if rows else "no columns"
         raise BadInput(
             "no task fits this model and these rows",
-            where=str(folder),
+            where=str(model.folder),
             faults=[*lacks, f"the rows have {there}"],
             fix="say which column is which (--column text=NAME --column label=NAME), or the task (--task)",
         )
-    return _likeliest(found, facts, rows, sentences=(folder / MODULES).is_file())
+    return _likeliest(found, facts, rows, said, sentences=model.sentences)
 
 
-def without_rows(folder: Path, facts: ModelFacts, wanted: str | None) -> list[Candidate]:
-    """The tasks that the model in `folder` is for by its own files, as far as texts alone can be asked of it.
+def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
+    """The tasks that the model is for by its own files, as far as texts alone can be asked of it.
 
     Raises:
         BadInput: no such task; an unknown task.
     """
-    autos, shown = _classes(folder, facts)
+    facts = model.facts
+    autos, shown = _classes(model)
     needs: list[str] = []
     found: list[Candidate] = []
     for name in task_names() if wanted is None else [find_task(wanted).name]:
@@ -120,21 +121,20 @@ def without_rows(folder: Path, facts: ModelFacts, wanted: str | None) -> list[Ca
     pairs = wanted is None and len(needs) > 0  # an entailment model or a cross-encoder, which reads pairs of texts
     if pairs or not found:
         raise BadInput(
-            "texts alone ask nothing of this model", where=str(folder), faults=needs,
+            "texts alone ask nothing of this model", where=str(model.folder), faults=needs,
             fix="give rows in one file, --data FILE" + (f", or say that single texts are meant: --task {found[0].task.name}" if found else ""),
         )  # fmt: skip
     return found
 
 
-def _classes(folder: Path, facts: ModelFacts) -> tuple[set[str], str]:
-    """(transformers classes that the model in `folder` may be of, how it is called): by modules.json, by the class that config.json names, or,
+def _classes(model: Given) -> tuple[set[str], str]:
+    """(transformers classes that the model may be of, how it is called): by modules.json, by the class that config.json names, or,
     where that has no head, by the head among the weights."""
-    named = read_json(transformer_folder(folder) / "config.json").get("architectures")
-    architecture = str(named[0]) if isinstance(named, list) and named else "a model without a name"
-    if (folder / MODULES).is_file():
+    facts, architecture = model.facts, model.architecture or "a model without a name"
+    if model.sentences:
         return {"AutoModel"}, "a sentence-transformers folder"
     if facts.architecture in decoder_types():
-        return {"AutoModelForCausalLM"}, architecture if named else f"of the family {facts.architecture}"
+        return {"AutoModelForCausalLM"}, architecture if model.architecture else f"of the family {facts.architecture}"
     by_name = {auto for end, auto in CLASSES.items() if architecture.endswith(end)}
     modules = {module.partition(".")[0] for module in facts.modules or ()}
     by_weights = {auto for module, autos in HEAD_MODULES.items() if module in modules for auto in autos}
@@ -143,9 +143,15 @@ def _classes(folder: Path, facts: ModelFacts) -> tuple[set[str], str]:
     return by_weights, f"{architecture} with the head {', '.join(sorted(modules & set(HEAD_MODULES)))}"
 
 
-def _likeliest(found: list[Candidate], facts: ModelFacts, rows: Table, *, sentences: bool) -> list[Candidate]:
+def _likeliest(
+    found: list[Candidate], facts: ModelFacts, rows: Table, said: Mapping[str, str], *, sentences: bool
+) -> list[Candidate]:
     """Without those that another one rules out: labels of rows that are the model's own make it no entailment model's candidates, a task
     whose columns go by their own names is meant before one whose columns had to be found."""
+    found = [one for one in found if set(said) <= set(one.fit.columns)] or found  # columns that the user names are all meant
+    most = max(len(one.fit.columns) for one in found)
+    if most > len(LABELLED_TEXT):  # rows of more than a text and a label are not read for less
+        found = [one for one in found if len(one.fit.columns) == most]
     by_name = {one.task.name: one for one in found}
     if {"text-classification", "zero-shot-classification"} <= set(by_name):
         name = by_name["text-classification"].fit.columns["label"]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,50 @@ def test_several_tasks_are_a_question(tmp_path: Path, draws: Any) -> None:
     assert "task" in seen(draft(Asked(str(folder), str(rows), task="text-classification"), tmp_path))
 
 
+def test_pairs_with_a_score_are_read_as_such_and_never_for_less(tmp_path: Path, draws: Any) -> None:
+    folder = made_model(tmp_path / "sentences", ["a", "b"])
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
+    rows = [
+        {"genre": ["x", "y"][number % 2], "text_a": sentence(draws), "text_b": sentence(draws), "similarity": number / 7}
+        for number in range(40)
+    ]
+    path = written(tmp_path / "pairs.jsonl", rows)
+    by_content = draft(Asked(str(folder), str(path)), tmp_path)
+    said = draft(
+        Asked(str(folder), str(path), columns={"sentence1": "text_a", "sentence2": "text_b", "score": "similarity"}), tmp_path
+    )
+    for made in (by_content, said):
+        assert seen(made)["task"] == "feature-extraction"
+        assert [seen(made)[f"column {one}"] for one in ("sentence1", "sentence2", "score")] == [
+            "text_a",
+            "text_b",
+            "similarity",
+        ]
+
+
+def test_a_column_for_each_label_is_refused(tiny_model: Path, tmp_path: Path, draws: Any) -> None:
+    rows = [{"sentence": sentence(draws), "money": number % 2, "travel": 1, "food": number % 3 == 0} for number in range(40)]
+    with pytest.raises(BadInput, match="a column for each label") as fault:
+        draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    assert '["money", "travel"]' in fault.value.text()
+
+
+def test_an_adapter_is_seen_with_its_base(tmp_path: Path, draws: Any) -> None:
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    base = made_model(tmp_path / "base", ["a", "b"])
+    settings = LoraConfig(task_type=TaskType.SEQ_CLS, r=2, target_modules=["query", "value"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft asks transformers for a property that it will lose
+        get_peft_model(AutoModelForSequenceClassification.from_pretrained(base), settings).save_pretrained(tmp_path / "adapter")
+    rows = written(tmp_path / "t.jsonl", [{"text": sentence(draws), "label": "ab"[number % 2]} for number in range(40)])
+    made = draft(Asked(str(tmp_path / "adapter"), str(rows)), tmp_path)
+    assert seen(made)["task"] == "text-classification" and seen(made)["model.max_length"] == "64"
+
+
 def test_several_columns_that_could_be_the_label_are_a_question(tmp_path: Path, draws: Any) -> None:
     from transformers import BertModel
 
@@ -202,11 +247,15 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
     written(tmp_path / "my tickets.jsonl", ROWS)
     done = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout)["recipe"] == "my-tickets.toml"
-    assert edgekit("plan", "my-tickets.toml", cwd=tmp_path).returncode == 0
-    (tmp_path / "my-tickets.toml").write_text("mine")
+    recipe = tmp_path / json.loads(done.stdout)["recipe"]
+    assert recipe.name == f"{tiny_model.name}-my-tickets.toml"
+    assert edgekit("plan", recipe.name, cwd=tmp_path).returncode == 0
+    changed = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--lose", "2%", cwd=tmp_path)
+    assert changed.returncode == 0 and "max_quality_drop = 0.02" in recipe.read_text(), "nobody has edited it"
+    mine = recipe.read_text().replace("0.02", "0.03")
+    recipe.write_text(mine)
     again = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", cwd=tmp_path)
-    assert again.returncode == 2 and "is there already" in again.stderr and (tmp_path / "my-tickets.toml").read_text() == "mine"
+    assert again.returncode == 2 and "is there already" in again.stderr and recipe.read_text() == mine
 
 
 @pytest.mark.parametrize(

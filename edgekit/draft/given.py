@@ -1,0 +1,70 @@
+"""The model that a recipe is drafted for, as its files show it: a folder, an adapter's folder with its base, or a hub id once downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.models.adapter import facts_of_adapter, read_adapter, tokenizer_folder
+from edgekit.models.facts import ModelFacts, facts_of_checkpoint
+from edgekit.models.files import read_json
+from edgekit.models.sentence import MODULES, transformer_folder
+
+__all__ = ["Given", "given"]
+
+ADAPTED = {
+    "SEQ_CLS": "ForSequenceClassification",
+    "TOKEN_CLS": "ForTokenClassification",
+    "QUESTION_ANS": "ForQuestionAnswering",
+    "CAUSAL_LM": "ForCausalLM",
+}
+"""peft's kind of a task -> end of the name of the class that it was trained as."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model's files."""
+
+    folder: Path
+    facts: ModelFacts
+    architecture: str | None
+    """Name, or end of the name, of its transformers class; None where the files do not say."""
+    tokenizer: Path
+    """Folder of its tokenizer."""
+    weights: Path
+    """Folder of its weights; of an adapter the base's."""
+    sentences: bool
+    """Whether it is a sentence-transformers folder."""
+
+
+def given(name: str) -> Given:
+    """The model called `name`.
+
+    Raises:
+        BadInput: files that are no checkpoint, an adapter whose base is not there.
+        NotPossibleHere: a hub id without a network.
+    """
+    folder = _folder(name)
+    if (adapter := read_adapter(folder, Path.cwd())) is not None:
+        kind = ADAPTED.get(str(adapter.settings.get("task_type")))
+        inner = transformer_folder(adapter.base)
+        sentences = any((place / MODULES).is_file() for place in (folder, adapter.base))
+        return Given(
+            folder, facts_of_adapter(adapter), kind or _architecture(inner), tokenizer_folder(adapter), inner, sentences
+        )
+    inner = transformer_folder(folder)
+    return Given(folder, facts_of_checkpoint(str(folder)), _architecture(inner), inner, inner, (folder / MODULES).is_file())
+
+
+def _architecture(folder: Path) -> str | None:
+    named = read_json(folder / "config.json").get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else None
+
+
+def _folder(name: str) -> Path:
+    """The model's folder; of a hub id, once it is downloaded."""
+    if Path(name).is_dir():
+        return Path(name)
+    from edgekit.models.checkpoint import resolve
+
+    return resolve(name)
