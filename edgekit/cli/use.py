@@ -93,7 +93,7 @@ def run(
 ) -> None:
     """Answer texts with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags
-    from edgekit.runtime.items import answered, at_terminal, first_line, read_items, read_texts, with_prompt
+    from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, terminal_line, with_prompt
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
     from edgekit.runtime.threads import parse_threads
@@ -130,7 +130,7 @@ def run(
 
     answers = list(answered(list(text) if text else read_texts(), answer))
     line = processor(task).line
-    emit(answers, as_json, [first_line(answer) if "error" in answer else line(answer) for answer in answers])
+    emit(answers, as_json, [terminal_line(answer, line) for answer in answers])
     _tell_refusals(answers)
 
 

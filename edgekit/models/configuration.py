@@ -93,7 +93,7 @@ CODE = {
     "quantization_config": "its weights are quantized already",
     "custom_pipelines": "it names code of its own",
 }
-"""Keys that are refused whatever they hold."""
+"""Keys that are refused where they hold anything."""
 ATTENTION = re.compile(
     r"_?(attn|attention|experts)_implementation(_internal|_autoset)?|use_kernels?|kernel_config|_?(use_)?flash_attn(_2_enabled)?"
 )
@@ -168,7 +168,7 @@ def shown(value: object) -> str:
 
 def _fault(key: str, value: object) -> str | None:
     if key in CODE:
-        return None if value is None else f"{CODE[key]}; take it out, or use a model without it"
+        return None if value in (None, {}, []) else f"{CODE[key]}; take it out, or use a model without it"
     if ATTENTION.fullmatch(key):
         return attention_fault(key, value)
     if key in KEYS:

@@ -92,7 +92,7 @@ def check_files(folder: Path) -> dict[str, Any]:
         if path.name in LIBRARIES_READ or path.suffix == ".safetensors":
             check_size(path)
     config = read_json(folder / "config.json")
-    if "auto_map" in config:
+    if config.get("auto_map"):
         raise BadInput(
             "this model brings its own code (auto_map), which edgekit never runs",
             where=str(folder / "config.json"),
@@ -193,7 +193,7 @@ def merging(settings: Mapping[str, object]) -> str:
 def _refuse_quantized(folder: Path, config: Mapping[str, object]) -> None:
     fix = "use the checkpoint that it was quantized from, in float32, float16 or bfloat16: edgekit quantizes for the target itself"
     settings = config.get("quantization_config")
-    if settings is not None:
+    if settings not in (None, {}):
         method = settings.get("quant_method") if isinstance(settings, dict) else None
         raise BadInput(
             f"this model is quantized already (quantization_config, {method or 'of no method'})",

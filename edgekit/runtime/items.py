@@ -15,6 +15,7 @@ __all__ = [
     "answered",
     "at_terminal",
     "first_line",
+    "terminal_line",
     "numbered",
     "read_items",
     "read_texts",
@@ -116,6 +117,13 @@ def refusals(answers: Sequence[JsonObject]) -> BadInput | None:
 def first_line(answer: JsonObject) -> str:
     """The line of a terminal that stands for a refused input, so that every input has one."""
     return f"({str(answer['error']).partition(chr(10))[0]})"
+
+
+def terminal_line(answer: JsonObject, line: Callable[[JsonObject], str]) -> str:
+    """The line of a terminal for an answer, which its task's `line` shows: with a word where the input was cut, and for a refused input why."""
+    if "error" in answer:
+        return first_line(answer)
+    return line(answer) + ("  (the text is longer than the model reads, and was cut)" if answer.get("truncated") else "")
 
 
 def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:

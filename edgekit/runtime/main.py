@@ -13,7 +13,7 @@ from typing import Any
 from edgekit.runtime.edge import told
 from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.generate.flags import add_flags, given_flags
-from edgekit.runtime.items import answered, at_terminal, first_line, read_items, read_texts, refusals, with_prompt
+from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, refusals, terminal_line, with_prompt
 from edgekit.runtime.records import as_json
 from edgekit.runtime.shown import visible
 
@@ -160,7 +160,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
 
         answers = list(answered(asked.text or read_texts(), answer))
         line = processor(task).line
-        return answers, "\n".join(first_line(answer) if "error" in answer else line(answer) for answer in answers)
+        return answers, "\n".join(terminal_line(answer, line) for answer in answers)
     if asked.verb == "verify":
         from edgekit.runtime.bundle.verify import shown, verify
 

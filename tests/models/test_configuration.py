@@ -93,7 +93,7 @@ def test_every_key_that_transformers_reads_besides_is_known() -> None:
     [
         ("attn_implementation", KERNEL), ("_attn_implementation", KERNEL), ("_attn_implementation_internal", {"": KERNEL}),
         ("attention_implementation", "a/b"), ("experts_implementation", "a/b:c"), ("kernel_config", {"RMSNorm": "a/b:c"}),
-        ("use_kernels", "a/b"), ("auto_map", {"AutoModel": "mine.Mine"}), ("trust_remote_code", True), ("custom_pipelines", {}),
+        ("use_kernels", "a/b"), ("auto_map", {"AutoModel": "mine.Mine"}), ("trust_remote_code", True), ("custom_pipelines", {"a": {"impl": "a.B"}}),
         ("quantization_config", {"quant_method": "gptq"}), ("loader", "mine.module:run"), ("weights", "https://example.org/x"),
         ("weights", "~/x"), ("weights", "..\\x"), ("text_config", {"auto_map": {"AutoModel": "mine.Mine"}}), ("parts", ["a", "b/c"]),
         ("hidden_act", "mine.Mine"), ("architectures", ["../Mine"]), ("rope_scaling", {"rope_type": "a/b"}), ("score_activation", "os.system"),
@@ -113,6 +113,13 @@ def test_attention_is_ours_to_choose(copy: Path, value: str | None) -> None:
     assert load(copy).config._attn_implementation in ("eager", "sdpa")
     with view(copy) as seen:
         assert not [key for key in json.loads((seen / "config.json").read_text()) if "attn_implementation" in key]
+
+
+@pytest.mark.parametrize("key", ["auto_map", "quantization_config", "custom_pipelines"])
+def test_keys_that_name_code_and_hold_nothing_name_none(copy: Path, key: str) -> None:
+    for empty in (None, {}):
+        edit(copy, **{key: empty})
+        assert load(copy)
 
 
 def test_kernels_are_never_asked_for(copy: Path, tmp_path: Path) -> None:

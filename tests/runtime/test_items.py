@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.items import numbered, read_items, read_texts, split_lines
+from edgekit.runtime.items import numbered, read_items, read_texts, split_lines, terminal_line
+from edgekit.runtime.jsontypes import JsonObject
 
 ENDS_OF_PYTHON = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 """Where `str.splitlines` splits beside line feeds and carriage returns."""
@@ -73,3 +74,12 @@ def test_standard_input_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="more than 1,000 bytes"):
         read_texts()
     assert stream.buffer.tell() == 1001
+
+
+def test_a_line_says_that_its_text_was_cut_or_why_it_was_refused() -> None:
+    def line(answer: JsonObject) -> str:
+        return str(answer["label"])
+
+    assert terminal_line({"label": "on"}, line) == "on"
+    assert terminal_line({"label": "on", "truncated": True}, line).startswith("on  (the text is longer")
+    assert terminal_line({"error": "is empty\nfix: write something"}, line) == "(is empty)"
