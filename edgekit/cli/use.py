@@ -103,7 +103,7 @@ def run(
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
         "stop_token_ids": stop_token_id or None, "prefix_cache": False if no_prefix_cache else None,
     }  # fmt: skip
-    model = load(bundle, prefix_cache=not no_prefix_cache, threads=parse_threads(threads))
+    model = load(bundle, prefix_cache=not no_prefix_cache, threads=parse_threads(threads, written=True))
     flags_set = given_flags(flags, model.bundle.manifest.task)
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
@@ -185,7 +185,7 @@ def serve(
         limits=limits,
         prefix_cache=not no_prefix_cache,
         any_dimensions=any_dimensions,
-        threads=parse_threads(threads),
+        threads=parse_threads(threads, written=True),
     )
     if cut:
         raise typer.Exit(1)

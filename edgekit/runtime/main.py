@@ -131,7 +131,7 @@ def _serve(asked: argparse.Namespace) -> int:
     limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, step_seconds=asked.max_run)
     cut = serve_bundle(
         asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
-        threads=parse_threads(asked.threads),
+        threads=parse_threads(asked.threads, written=True),
         any_dimensions=asked.any_dimensions,
     )  # fmt: skip
     return 1 if cut else 0
@@ -143,7 +143,9 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         from edgekit.runtime.processors import processor
         from edgekit.runtime.threads import parse_threads
 
-        model = load(asked.bundle, prefix_cache=asked.prefix_cache is not False, threads=parse_threads(asked.threads))
+        model = load(
+            asked.bundle, prefix_cache=asked.prefix_cache is not False, threads=parse_threads(asked.threads, written=True)
+        )
         given = given_flags(vars(asked), model.bundle.manifest.task)
         if model.language is not None:
             from edgekit.runtime.generate.command import run_language

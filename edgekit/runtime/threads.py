@@ -28,8 +28,8 @@ SECONDS = 0.3
 """Each number of threads is timed for so many runs and so long, after one that does not count."""
 
 
-def parse_threads(given: object) -> Threads:
-    """`threads`, as callers and the command line write it.
+def parse_threads(given: object, *, written: bool = False) -> Threads:
+    """`threads`, as callers give it; `written`: as text on a command line.
 
     Raises:
         BadInput: no whole number from 1, and not "auto".
@@ -38,7 +38,7 @@ def parse_threads(given: object) -> Threads:
         return None
     if given == AUTO:
         return AUTO
-    if isinstance(given, str):
+    if written and isinstance(given, str):
         if not given.strip().isdecimal() or len(given) > LONGEST:
             raise BadInput(f'{given[:40]!r} is not a whole number from 1, nor "auto"', where="threads")
         given = int(given)

@@ -69,7 +69,9 @@ def test_one_core_needs_no_trial(clock: list[float], monkeypatch: pytest.MonkeyP
 
 
 def test_how_threads_are_written() -> None:
-    assert [parse_threads(given) for given in (None, "auto", "3", 3)] == [None, "auto", 3, 3]
+    assert [parse_threads(given, written=True) for given in (None, "auto", "3", 3)] == [None, "auto", 3, 3]
     for wrong in ("9" * 5000, "0", "-1", "many", "1.5", 0, -1, 1.5, True, ""):
         with pytest.raises(BadInput):
-            parse_threads(wrong)
+            parse_threads(wrong, written=True)
+    with pytest.raises(BadInput, match="threads: '3'"):
+        parse_threads("3")

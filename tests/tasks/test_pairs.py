@@ -129,7 +129,7 @@ def test_a_second_text_changes_the_keys_of_rows_and_original() -> None:
     asked = {"schema": 1, "task": "text-classification", "model": {"id": "m"}, "data": files}
     recipe = recipe_model().model_validate(asked)
     one, again, more = (
-        rows_stage(recipe, columns, files, "0", None) for columns in (("text", "label"), ("text", "label"), COLUMNS)
+        rows_stage(recipe, columns, {}, files, "0", None) for columns in (("text", "label"), ("text", "label"), COLUMNS)
     )
     assert one.key == again.key != more.key
     alone, paired = (original_stage(recipe, one, "m", "0", pairs=pairs) for pairs in (False, True))
