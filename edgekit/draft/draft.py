@@ -14,7 +14,7 @@ from pathlib import Path
 from edgekit.config.recipe import TEXTS
 from edgekit.config.toml import parse
 from edgekit.data.formats import records
-from edgekit.draft.fit import Table
+from edgekit.draft.fit import Table, as_text
 from edgekit.draft.given import given
 from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
@@ -82,7 +82,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     """
     model = given(asked.model)
     facts = model.facts
-    rows = () if asked.data is None else _rows(Path(asked.data), lines=True)
+    rows = () if asked.data is None else _rows(Path(asked.data))
     found_tasks = without_rows(model, asked.task) if asked.data is None else candidates(model, rows, asked.columns, asked.task)
     chosen = _one(found_tasks, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
@@ -105,7 +105,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     steps: list[dict[str, JsonValue]] = []
     if asked.budget.chooses:
         work = _workload(model.weights, rows, columns, asked)
-        proven, why = choose(asked.budget, task, facts, work)
+        proven, why = choose(asked.budget, task, work)
         steps = proven.steps(facts.layers, "bf16" if BF16 & detect().isa else "fp32")
         said.append(why)
         if steps:
@@ -132,9 +132,9 @@ def _shipped(task: Task) -> Seen:
     )
 
 
-def _rows(path: Path, *, lines: bool) -> Table:
+def _rows(path: Path) -> Table:
     """The first sound rows of a file."""
-    sound = (record.values for record in records(path, lines=lines) if record.fault is None)
+    sound = (record.values for record in records(path, lines=True) if record.fault is None)
     rows = list(itertools.islice(sound, SEEN_ROWS))
     if not rows:
         raise BadInput("holds no rows", where=str(path))
@@ -179,10 +179,10 @@ def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[
     budget = {"max_quality_drop": asked.budget.lose, "min_speedup": asked.budget.faster, "max_size_mb": asked.budget.smaller}
     bounds = [f"{name} = {value}" for name, value in budget.items() if value is not None]
     lines += ["", "[accept]", *bounds] if bounds else []
-    return signed("\n".join(lines) + "\n")
+    return _signed("\n".join(lines) + "\n")
 
 
-def signed(text: str) -> str:
+def _signed(text: str) -> str:
     """`text` under a line that says by its sha256 whether anybody has edited it since."""
     return f"{HEAD}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n{text}"
 
@@ -190,7 +190,7 @@ def signed(text: str) -> str:
 def is_unedited(text: str) -> bool:
     """Whether `text` is a draft as it was written."""
     head, _, rest = text.partition("\n")
-    return head.startswith(HEAD) and text == signed(rest)
+    return head.startswith(HEAD) and text == _signed(rest)
 
 
 def _workload(model: Path, rows: Table, columns: Mapping[str, str], asked: Asked) -> Workload:
@@ -200,13 +200,9 @@ def _workload(model: Path, rows: Table, columns: Mapping[str, str], asked: Asked
     inner = sum(size for name, size in weights.items() if "embedding" not in name)
     if asked.data is None:
         return Workload(0, 0.0, inner, 4 * sum(weights.values()) / 1e6)
-    words = [len(" ".join(_words(row.get(name)) for name in columns.values()).split()) for row in rows]
+    words = [len(" ".join(as_text(row.get(name)) for name in columns.values()).split()) for row in rows]
     count = int(TRAINED * _count(Path(asked.data), len(rows)))
     return Workload(count, sum(words) / len(words) / WORDS, inner, 4 * sum(weights.values()) / 1e6)
-
-
-def _words(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _count(path: Path, seen: int) -> int:

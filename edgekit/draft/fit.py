@@ -11,7 +11,7 @@ from edgekit.data.likely import likely_columns
 from edgekit.draft.seen import Choice, Unclear
 from edgekit.errors import BadInput
 
-__all__ = ["Fit", "Table", "fit_columns"]
+__all__ = ["Fit", "Table", "are_labels", "as_text", "fit_columns"]
 
 PAIRS = (
     ("text", "text_pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"),
@@ -85,7 +85,7 @@ def fit_columns(
         )
     for column in wanted:
         if column not in found and known is not None and kinds.get(column, column) in LABELS:
-            named = [name for name in free if _are_labels([row.get(name) for row in rows], known)]
+            named = [name for name in free if are_labels([row.get(name) for row in rows], known)]
             if len(named) == 1:
                 found[column], reasons[column] = named[0], "its values are the model's labels"
                 del free[named[0]]
@@ -119,7 +119,12 @@ def _few(values: Iterable[object]) -> str:
     return ", ".join(map(repr, list(dict.fromkeys(str(value)[:SHOWN] for value in values))[:3]))
 
 
-def _are_labels(values: Sequence[object], known: Sequence[str]) -> bool:
+def as_text(value: object) -> str:
+    """A value of a row as one text; a list of words by its words."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def are_labels(values: Sequence[object], known: Sequence[str]) -> bool:
     """Whether all `values` are labels of a model, as the plan would read them."""
     labels = [label for label, fault in (usable_value("label", value) for value in values) if fault is None]
     if len(labels) < len(values) or not labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgekit.draft.fit import Table
+from edgekit.draft.fit import Table, as_text
 from edgekit.draft.seen import Seen
 
 __all__ = ["length_of"]
@@ -29,7 +29,7 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
     tokenizer.no_padding()
     inputs = [columns[column] for column in ("text", "text_pair", "tokens", "sentence1", "sentence2") if column in columns]
     together = "text_pair" in columns
-    texts = [[_text(row.get(name)) for name in inputs] for row in rows[:READ]]
+    texts = [[as_text(row.get(name)) for name in inputs] for row in rows[:READ]]
     flat = [" ".join(parts) for parts in texts] if together else [part for parts in texts for part in parts]
     if not flat:
         return None
@@ -41,7 +41,3 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
         str(own),
         f"as the model's files say; the longest of {len(rows[:READ]):,} rows has {max(lengths)} tokens{cut}",
     )
-
-
-def _text(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value or "")

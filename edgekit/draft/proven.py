@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
-from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks import Task
 
@@ -146,7 +145,7 @@ class Workload:
         return trained / (USE * flops) + (PRUNING * self.parameters / flops if proven.speedup is not None else 0)
 
 
-def choose(budget: Budget, task: Task, facts: ModelFacts, work: Workload) -> tuple[Proven, Seen]:
+def choose(budget: Budget, task: Task, work: Workload) -> tuple[Proven, Seen]:
     """The least work that was measured to keep `budget`.
 
     Raises:
@@ -157,33 +156,26 @@ def choose(budget: Budget, task: Task, facts: ModelFacts, work: Workload) -> tup
             "--faster and --smaller choose among recipes for encoders",
             fix='for a language model write the number format into the recipe ([quantize] format = "int4"), or its steps',
         )
-    fits, misses = [], []
-    for proven in PROVEN:
-        expected = proven.of(task.name)
-        lacks = _lacks(proven, expected, budget, work)
-        if lacks:
-            misses.append(
-                f"{proven.name}: {expected.times:.1f}x, {_points(expected.lost)}, {expected.size * work.megabytes:.1f} MB; {', '.join(lacks)}"
-            )
-        else:
-            fits.append(proven)
     measured = (
         f"measured on {MEASURED[task.name]}"
         if task.name in MEASURED
         else "the worst of four data sets; this task was not measured"
     )
-    if not fits:
-        raise BadInput(
-            f"no proven recipe keeps this budget ({measured})",
-            where="--faster, --smaller, --lose",
-            faults=misses,
-            fix="ask for less, or let `edgekit init` write the recipe without a budget, and add steps to it (`edgekit ls methods`)",
+    misses = []
+    for proven in PROVEN:
+        expected = proven.of(task.name)
+        lacks = _lacks(proven, expected, budget, work)
+        if not lacks:
+            why = f"the least work for this budget: {expected.times:.1f} times fp32 for {_points(expected.lost)}, {measured}"
+            return proven, Seen("compress", proven.name, why)
+        misses.append(
+            f"{proven.name}: {expected.times:.1f}x, {_points(expected.lost)}, {expected.size * work.megabytes:.1f} MB; {', '.join(lacks)}"
         )
-    expected = fits[0].of(task.name)
-    return fits[0], Seen(
-        "compress",
-        fits[0].name,
-        f"the least work for this budget: {expected.times:.1f} times fp32 for {_points(expected.lost)}, {measured}",
+    raise BadInput(
+        f"no proven recipe keeps this budget ({measured})",
+        where="--faster, --smaller, --lose",
+        faults=misses,
+        fix="ask for less, or let `edgekit init` write the recipe without a budget, and add steps to it (`edgekit ls methods`)",
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edgekit.data.label_map import renamed_labels
-from edgekit.draft.fit import Fit, Table, fit_columns
+from edgekit.draft.fit import Fit, Table, are_labels, fit_columns
 from edgekit.draft.given import Given
 from edgekit.errors import BadInput
 from edgekit.models.decoders import decoder_types
@@ -155,7 +154,7 @@ def _likeliest(
     by_name = {one.task.name: one for one in found}
     if {"text-classification", "zero-shot-classification"} <= set(by_name):
         name = by_name["text-classification"].fit.columns["label"]
-        own = facts.labels is not None and _known([row.get(name) for row in rows], facts.labels)
+        own = facts.labels is not None and are_labels([row.get(name) for row in rows], facts.labels)
         found = [one for one in found if one.task.name != ("zero-shot-classification" if own else "text-classification")]
     if not sentences and any(one.finetune for one in found):
         found = [one for one in found if one.finetune]
@@ -164,12 +163,3 @@ def _likeliest(
         most = max(len(one.fit.columns) for one in exact)
         found = [one for one in exact if len(one.fit.columns) == most]
     return found
-
-
-def _known(values: Sequence[object], known: Sequence[str]) -> bool:
-    labels = {str(value) for value in values}
-    try:
-        meant = {one.label: one.name for one in renamed_labels(labels, {}, known)}
-    except BadInput:
-        return False
-    return all(meant.get(label, label) in known for label in labels)

@@ -9,7 +9,6 @@ import pytest
 
 from edgekit.draft.proven import PROVEN, Budget, Proven, Workload, choose
 from edgekit.errors import BadInput
-from edgekit.models.facts import ModelFacts
 from edgekit.tasks import find_task
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "methods" / "results"
@@ -42,7 +41,7 @@ def test_figures_are_those_that_were_measured(proven: Proven) -> None:
     ],
 )
 def test_the_least_work_that_keeps_the_budget(task: str, budget: Budget, cell: str) -> None:
-    chosen, why = choose(budget, find_task(task), ModelFacts(layers=6), WORK)
+    chosen, why = choose(budget, find_task(task), WORK)
     assert chosen.cell == cell and chosen.name == why.value
     assert ("not measured" in why.reason) is (task == "text-regression")
 
@@ -59,7 +58,7 @@ def test_the_least_work_that_keeps_the_budget(task: str, budget: Budget, cell: s
 def test_a_budget_that_nothing_keeps_says_what_comes_near(task: str, budget: Budget, rows: int, says: str) -> None:
     work = Workload(rows=rows, tokens=12, parameters=10_600_000, megabytes=91.8)
     with pytest.raises(BadInput) as fault:
-        choose(budget, find_task(task), ModelFacts(layers=6), work)
+        choose(budget, find_task(task), work)
     assert says in fault.value.text()
 
 
