@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "load"]
 
+ALONE = (str, bytes, dict)
+"""Types of one input; all else is several."""
 TRIED, TOKENS = 8, 16
 """Golden inputs that are answered, or tokens that are made, to find out how many threads are fastest."""
 
@@ -62,10 +64,11 @@ class Model:
             BadInput: an input that cannot be used, or another argument.
             CheckFailed: the model gave no finite output.
         """
-        alone = isinstance(items, str | bytes | dict)
         asked = self._asked(top_k, sampling)
+        if isinstance(items, ALONE):
+            return self._answer(items, asked)
         try:
-            given = [items] if alone else list(items)
+            given = list(items)
         except TypeError:
             raise BadInput(f"{type(items).__name__} is no input", fix="give a text, an object, or a list of them") from None
         answers = []
@@ -74,11 +77,11 @@ class Model:
                 answers.append(self._answer(item, asked))
         if not answers and self.language is None:
             raise BadInput("no text given")
-        return answers[0] if alone else answers
+        return answers
 
     def _asked(self, top_k: int | None, sampling: Mapping[str, Any]) -> int | Sampling:
         """What one asks of every answer: how many labels it lists, or how a language model draws."""
-        said = {name: plain(value) for name, value in sampling.items() if value is not None}
+        said = {name: plain(value) for name, value in sampling.items() if value is not None} if sampling else {}
         if self.language is None:
             if said:
                 what = f"{', '.join(sorted(said))}: only for language models, and this is {self.bundle.manifest.task}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.prompts import Prompts
+from edgekit.runtime.wordpiece import WordPieces, word_pieces
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -31,6 +32,7 @@ LEAST_ROOM = 8
 """Tokens of the context that every window must have room for."""
 MOST_WINDOWS = 4096
 """Windows of one context; a context of more is a mistake or an attack."""
+NO_OFFSETS, NO_WORDS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class Window:
     """int64 (length,): token ids with the model's special tokens."""
     types: np.ndarray | None
     """int64 (length,): 0 for the first text, 1 for the second; None where the model has no such input."""
-    offsets: np.ndarray
-    """int64 (length, 2): the characters [start, end) of the text, or of its word, that each token covers."""
-    words: np.ndarray
-    """int64 (length,): index of the word that each token belongs to; -1 for special tokens and for those of a question."""
-    text: str
+    offsets: np.ndarray = field(default_factory=lambda: NO_OFFSETS)
+    """int64 (length, 2): the characters [start, end) of the text, or of its word, that each token covers; (0, 2) where nobody asked."""
+    words: np.ndarray = field(default_factory=lambda: NO_WORDS)
+    """int64 (length,): index of the word that each token belongs to; -1 for special tokens and for those of a question; (0,) where nobody asked."""
+    text: str = ""
     """The text that `offsets` refer to; empty for ready-made words and for two texts."""
     truncated: bool = False
     """Whether some of the text was cut off: its end, or its beginning where the tokenizer says so."""
@@ -55,8 +57,10 @@ class Window:
     def feed(self) -> dict[str, np.ndarray]:
         """Session inputs, int64 (1, length) each."""
         ids = self.ids[None]
-        types = {} if self.types is None else {"token_type_ids": self.types[None]}
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids), **types}
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        if self.types is not None:
+            feed["token_type_ids"] = self.types[None]
+        return feed
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,25 @@ class Tokeniser:
     """Whether a text beyond the limit is cut; a language model's is given whole, and refused by who reads it."""
     marked: bool = True
     """Whether its tokens say which of them begin no word (WordPiece's ##), and words by themselves have the tokens that they have in a text."""
+    pieces: WordPieces | None = None
+    """How the ids of a plain text are found sooner, where they can be."""
 
-    def text(self, text: object) -> Window:
-        """One text, cut at the limit.
+    def text(self, text: object, *, before: str = "", where: str | None = None, placed: bool = False) -> Window:
+        """One text, after `before`, cut at the limit; `where`: which part of an input it is.
+
+        `placed`: with the offsets and words of its tokens, which take as long to read as the rest.
 
         Raises:
             BadInput: it is empty, far too long, not text, not valid Unicode, or the tokenizer keeps nothing of it.
         """
-        whole = checked(text)
+        whole = before + checked(text, where)
+        if self.pieces is not None and not placed and (ids := self.pieces.ids(whole, self.max_length)) is not None:
+            return Window(np.array(ids, dtype=np.int64), np.zeros(len(ids), dtype=np.int64) if self.segments else None)
         encoding, read = self._encoded(whole)
-        cut = len(whole) - len(read)
-        window = self._window(encoding, whole if self.left else read, kept=self._kept(encoding), truncated=cut > 0)
+        cut, kept = len(whole) - len(read), self._kept(encoding)
+        if not placed:
+            return self._window(encoding, read, kept, truncated=cut > 0)
+        window = self._placed(encoding, whole if self.left else read, kept, truncated=cut > 0)
         return replace(window, offsets=window.offsets + cut * (window.words >= 0)[:, None]) if self.left and cut else window
 
     def words(self, words: Sequence[object]) -> Window:
@@ -106,7 +118,7 @@ class Tokeniser:
             raise BadInput("no words given", where="words")
         given = [checked(word, f"words[{number}]") for number, word in enumerate(words)]
         encoding = encoded(self.tokenizer, given if self.marked else " ".join(given), is_pretokenized=self.marked)
-        window = self._window(encoding, "", kept=self._kept(encoding))
+        window = self._placed(encoding, "", self._kept(encoding))
         if not self.marked:
             lengths = np.asarray([len(word) for word in given])
             starts = np.cumsum(lengths + 1) - lengths - 1
@@ -126,24 +138,25 @@ class Tokeniser:
         Raises:
             BadInput: as `text`.
         """
-        window = self.text(text)
+        window = self.text(text, placed=True)
         if self.marked:
             return window
         space = np.fromiter(map(str.isspace, window.text), bool, len(window.text))
         begins = ~space & np.concatenate([[True], space[:-1]])
         return replace(window, words=words_at(window, np.where(space, -1, np.cumsum(begins) - 1)))
 
-    def both(self, first: object, second: object) -> Window:
+    def both(self, first: object, second: object, *, where: tuple[str | None, str | None] = (None, None)) -> Window:
         """Two texts as one input, cut at the limit: the longer one loses tokens first, until both are equally long.
 
         Where an odd number of tokens is left for both, the longer text keeps one more, the second where they are equally long
-        ("longest_first" of the tokenizers library). Offsets refer to the text that a token comes from; `words` to the first.
+        ("longest_first" of the tokenizers library). `where`: which parts of an input they are.
 
         Raises:
             BadInput: one of them is empty, far too long, not text, or not valid Unicode.
         """
-        encoding = encoded(self.tokenizer, checked(first), checked(second))  # which is longer is known once both are tokenised
-        return self._window(encoding, "", kept=self._kept(encoding))
+        texts = checked(first, where[0]), checked(second, where[1])
+        encoding = encoded(self.tokenizer, *texts)  # which is longer is known once both are tokenised
+        return self._window(encoding, "", self._kept(encoding))
 
     def first_cut(self, first: object, second: object) -> Window:
         """Two texts as one input, cut at the limit: the first one loses tokens, and the second none ("only_first").
@@ -156,12 +169,12 @@ class Tokeniser:
         part = _parts(encoding)
         before, room = np.flatnonzero(part == 0), self.max_length - int((part != 0).sum())
         if len(before) <= room:
-            return self._window(encoding, "", truncated=read != texts[0])
+            return self._window(encoding, "", None, truncated=read != texts[0])
         if room < 1:
             raise BadInput(f"{texts[1][:60]!r} leaves no room for the text within {self.max_length} tokens", fix="shorten it")
         kept = part != 0
         kept[before[len(before) - room :] if self.left else before[:room]] = True
-        return self._window(encoding, "", kept=np.flatnonzero(kept).tolist())
+        return self._window(encoding, "", np.flatnonzero(kept).tolist())
 
     def pair(self, question: object, context: object, stride: int) -> list[Window]:
         """A question with each window of a context. Neighbouring windows overlap by `stride` tokens, at most half of what they can hold.
@@ -182,7 +195,7 @@ class Tokeniser:
         stretches = _stretches(len(context), room, min(stride, room // 2), left=self.left)
         if len(stretches) > MOST_WINDOWS:
             raise BadInput(f"a context of {len(stretches):,} windows is longer than {MOST_WINDOWS:,}", fix="split it")
-        both = self._window(encoding, whole, second=True)
+        both = self._placed(encoding, whole, None, second=True)
         windows = []
         for stretch in stretches:
             kept = beside.copy()
@@ -235,29 +248,38 @@ class Tokeniser:
         found: list[int] = np.flatnonzero(kept).tolist()
         return found
 
-    def _window(
-        self, encoding: Encoding, text: str, *, kept: list[int] | None = None, truncated: bool = False, second: bool = False
-    ) -> Window:
-        """The tokens of `encoding` at the indices `kept`, None for all; `second`: `Window.words` are the second text's."""
-        if not encoding.ids:
+    def _window(self, encoding: Encoding, text: str, kept: list[int] | None, *, truncated: bool = False) -> Window:
+        """Ids and types of the tokens of `encoding` at the indices `kept`, None for all; `text` is what it was made of."""
+        ids = encoding.ids
+        if not ids:
             raise BadInput(f"no token is left of {text[:40]!r}", fix="give text that the tokenizer keeps, or leave it out")
-        columns: list[list[Any]] = [encoding.ids, encoding.word_ids, encoding.sequence_ids, encoding.offsets]
         types = encoding.type_ids if self.segments else None
         if kept is not None:
-            columns = [[column[index] for index in kept] for column in columns]
-            types = types and [types[index] for index in kept]
-        ids, words, parts, offsets = columns
-        wanted = int(second)
+            ids, types = [ids[index] for index in kept], types and [types[index] for index in kept]
         return Window(
-            ids=np.asarray(ids, dtype=np.int64),
-            types=None if types is None else np.asarray(types, dtype=np.int64),
+            np.array(ids, dtype=np.int64),
+            None if types is None else np.array(types, dtype=np.int64),
+            truncated=truncated or kept is not None,
+        )
+
+    def _placed(
+        self, encoding: Encoding, text: str, kept: list[int] | None, *, truncated: bool = False, second: bool = False
+    ) -> Window:
+        """As `_window`, with offsets, and with words: of the first text, or of the `second`."""
+        window = self._window(encoding, text, kept, truncated=truncated)
+        columns: list[list[Any]] = [encoding.word_ids, encoding.sequence_ids, encoding.offsets]
+        if kept is not None:
+            columns = [[column[index] for index in kept] for column in columns]
+        words, parts, offsets = columns
+        wanted = int(second)
+        return replace(
+            window,
             offsets=np.asarray(offsets, dtype=np.int64).reshape(-1, 2),
             words=np.asarray(
                 [-1 if word is None or part != wanted else word for word, part in zip(words, parts, strict=True)],
                 dtype=np.int64,
             ),
             text=text,
-            truncated=truncated or kept is not None,
         )
 
 
@@ -282,7 +304,16 @@ def load_tokeniser(
         left = (tokenizer.truncation or {}).get("direction") == "left"
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return Tokeniser(tokenizer, max_length, segments, pairs, left, prompts=prompts or Prompts(), marked=_marked(tokenizer))
+    return Tokeniser(
+        tokenizer,
+        max_length,
+        segments,
+        pairs,
+        left,
+        prompts=prompts or Prompts(),
+        marked=_marked(tokenizer),
+        pieces=word_pieces(tokenizer),
+    )
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -386,10 +417,11 @@ def checked(text: object, where: str | None = None) -> str:
         raise BadInput(f"a text must be a string, not {type(text).__name__}", where=where)
     if len(text) > LONGEST_TEXT:
         raise BadInput(f"a text of {len(text):,} characters is longer than {LONGEST_TEXT:,}", where=where)
-    if not text.strip():
+    if not text or text.isspace():
         raise BadInput("the text is empty", where=where, fix="give at least one word")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInput("text holds lone surrogates, which are not valid Unicode", where=where) from None
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadInput("text holds lone surrogates, which are not valid Unicode", where=where) from None
     return text

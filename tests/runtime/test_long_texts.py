@@ -97,7 +97,10 @@ def test_tokens_and_places_are_those_of_the_whole_text(
     ours = made(name, tmp_path, monkeypatch, left=left)
     for kind, text in LONG.items():
         for further in range(3):  # cuts fall on other places of a word
-            window, (ids, offsets) = ours.text(text + "w" * further), whole(tmp_path, text + "w" * further, left=left)
+            window, (ids, offsets) = (
+                ours.text(text + "w" * further, placed=True),
+                whole(tmp_path, text + "w" * further, left=left),
+            )
             assert window.ids.tolist() == ids, (kind, further)
             assert [tuple(pair) for pair in window.offsets[window.words >= 0]] == offsets, (kind, further)
 

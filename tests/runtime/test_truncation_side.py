@@ -48,7 +48,7 @@ def test_a_text_two_texts_and_windows_are_those_of_transformers(folder: Path) ->
 def test_offsets_count_in_the_whole_text_however_long(folder: Path) -> None:
     ours = load_tokeniser(folder / "tokenizer.json", 20)
     text = "light " * (20 * CHARACTERS_A_TOKEN) + "red hall"
-    window = ours.text(text)
+    window = ours.text(text, placed=True)
     assert window.truncated
     low, high = window.offsets[np.flatnonzero(window.words >= 0)][-1]
     assert window.text[low:high] and (window.text[:high] == text) == ours.left

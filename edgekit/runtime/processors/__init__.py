@@ -133,7 +133,7 @@ def finite(outputs: np.ndarray, what: str) -> np.ndarray:
     Raises:
         CheckFailed: NaN or Inf.
     """
-    if not np.isfinite(outputs).all():
+    if not np.logical_and.reduce(np.isfinite(outputs), axis=None):
         raise CheckFailed(f"the model gave NaN or Inf instead of {what}")
     return outputs
 
@@ -146,8 +146,8 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis."""
-    exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: np.ndarray = exponent / exponent.sum(axis=-1, keepdims=True)
+    exponent = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    result: np.ndarray = exponent / np.add.reduce(exponent, axis=-1, keepdims=True)
     return result
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite
-from edgekit.runtime.tokenise import Tokeniser, Window, checked
+from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "Embedding", "answer", "line", "prepare"]
 
@@ -33,11 +33,13 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
             fix='give the text alone, or {"text": "...", "prompt_name": "..."}',
         )
     prompt = tokenise.prompts.before(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
-    return [tokenise.text(prompt + checked(text, "text" if isinstance(item, dict) else None))]
+    return [tokenise.text(text, before=prompt, where="text" if isinstance(item, dict) else None)]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Embedding:
-    """The embedding of a text from the vector float32 (1, k) that the graph gives.
+    """The embedding of a text from the vector float32 (1, k) that the graph gives, each value rounded to seven decimals.
+
+    Rounded in float64, where ten million times a float32 is exact, so that the values are those of Python's own `round`.
 
     Raises:
         CheckFailed: an output that is not finite or of another shape.
@@ -45,7 +47,7 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Em
     (vector,) = outputs
     if vector.ndim != 2 or len(vector) != 1:
         raise CheckFailed(f"the model gave an output of shape {vector.shape} for one embedding")
-    return {"embedding": [round(float(value), 7) for value in finite(vector[0], "an embedding")]}
+    return {"embedding": np.round(finite(vector[0], "an embedding").astype(np.float64), 7).tolist()}
 
 
 def line(answer: Embedding) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, finite, softmax
-from edgekit.runtime.tokenise import Tokeniser, Window, checked
+from edgekit.runtime.tokenise import Tokeniser, Window
 
 __all__ = ["PROCESSOR", "Classification", "LabelScore", "answer", "line", "prepare", "scored"]
 
@@ -42,7 +42,7 @@ def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
         raise BadInput("this model reads one text", fix="give the text alone")
     if set(item) != {"text", "text_pair"}:
         raise BadInput(f"not a pair of texts: {', '.join(map(repr, item))}", fix='give {"text": "...", "text_pair": "..."}')
-    return [tokenise.both(*(checked(item[name], name) for name in ("text", "text_pair")))]
+    return [tokenise.both(item["text"], item["text_pair"], where=("text", "text_pair"))]
 
 
 def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Classification:
@@ -55,12 +55,11 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Cl
     if logits.shape != (1, len(labels)):
         raise CheckFailed(f"the model gave an output of shape {logits.shape} for {len(labels)} labels")
     probabilities = softmax(finite(logits[0], "logits"))
-    order = np.argsort(-probabilities, kind="stable")[: max(1, top_k)]
-    found = scored(labels, probabilities, order)
-    best = Classification(label=found[0]["label"], score=found[0]["score"])
-    if top_k > 1:
-        best["scores"] = found
-    return best
+    if top_k <= 1:
+        place = int(probabilities.argmax())
+        return {"label": labels[place], "score": round(float(probabilities[place]), 6)}
+    found = scored(labels, probabilities, np.argsort(-probabilities, kind="stable")[:top_k])
+    return {**found[0], "scores": found}
 
 
 def scored(labels: Sequence[str], scores: np.ndarray, order: np.ndarray) -> list[LabelScore]:

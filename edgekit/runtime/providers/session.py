@@ -125,5 +125,5 @@ def check_ids(ids: np.ndarray, vocabulary: int, max_length: int) -> None:
         raise BadInput(f"token ids must be int64 of shape (batch, sequence), not {ids.dtype} {ids.shape}")
     if ids.shape[1] > max_length:
         raise BadInput(f"{ids.shape[1]} tokens are more than the bundle's {max_length}")
-    if ids.min() < 0 or ids.max() >= vocabulary:
+    if int(np.maximum.reduce(ids.view(np.uint64), axis=None)) >= vocabulary:  # one below 0 is the largest of all then
         raise BadInput(f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {vocabulary}")
