@@ -15,7 +15,7 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz audit lock dist lint format clean
+.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz docs audit lock dist lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ test-cuda: $(READY) ## on a machine with an NVIDIA GPU: tests/cuda, bundles, ben
 
 fuzz: $(READY) ## mutate every file that edgekit reads, for MINUTES=30; what is found lies in build/fuzz (FLAGS="manifest bundle --seed 7")
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --out $(BUILD)/fuzz $(FLAGS)
+
+docs: $(READY) ## the site of docs/ into build/docs: a link that leads nowhere fails, and so does what would be loaded from another host
+	$(BIN)/python -m release.docs --out $(BUILD)/docs
 
 audit: ## ask whether what is pinned, or a floor in pyproject.toml, is under a known advisory
 	test -x $(BUILD)/audit/bin/python || $(PYTHON) -m venv $(BUILD)/audit

@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
+import edgekit
 from edgekit.cli.drafting import init
-from edgekit.cli.look import doctor, list_names, schema
+from edgekit.cli.look import docs, doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
 from edgekit.cli.use import run, serve, verify
@@ -22,16 +24,31 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="edgekit",
-    help="Distil, prune and quantize a transformer into a verified, measured bundle for an edge device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a budget or a check was not met, 2 bad usage or input, 3 not possible on this machine.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"edgekit {edgekit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Distil, prune and quantize a transformer into a verified, measured bundle for an edge device."""
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "export": export, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "report": report, "run": run,
-    "serve": serve, "ls": list_names, "doctor": doctor, "schema": schema,
+    "serve": serve, "ls": list_names, "doctor": doctor, "schema": schema, "docs": docs,
 }  # fmt: skip
 """In the order of the help."""
 for name, command in COMMANDS.items():

@@ -20,7 +20,12 @@ from edgekit.tasks import find_task, task_names
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["catalogue", "examine", "json_schema"]
+__all__ = ["KINDS", "SCHEMAS", "catalogue", "examine", "json_schema"]
+
+KINDS = ("targets", "recipes", "tasks", "methods")
+"""What is listed."""
+SCHEMAS: dict[str, Callable[[], type[BaseModel]]] = {"recipe": recipe_model, "target": lambda: Target}
+"""What has a JSON Schema, with the type that parses it."""
 
 
 class Fit(TypedDict):
@@ -55,7 +60,7 @@ def catalogue(what: str) -> list[dict[str, str]]:
         return [{"name": name, "title": find_task(name).title} for name in task_names()]
     if what == "methods":
         return [{"name": name, "title": method.title} for name, method in methods().items()]
-    raise BadInput(f"cannot list {what!r}", fix="one of: targets, recipes, tasks, methods")
+    raise BadInput(f"cannot list {what!r}", fix=f"one of: {', '.join(KINDS)}")
 
 
 def _recipe_title(name: str) -> str:
@@ -70,10 +75,9 @@ def json_schema(what: str) -> JsonObject:
     Raises:
         BadInput: `what` is neither.
     """
-    models: dict[str, Callable[[], type[BaseModel]]] = {"recipe": recipe_model, "target": lambda: Target}
-    if what not in models:
-        raise BadInput(f"no schema of {what!r}", fix="one of: recipe, target")
-    schema: JsonObject = models[what]().model_json_schema(by_alias=True)
+    if what not in SCHEMAS:
+        raise BadInput(f"no schema of {what!r}", fix=f"one of: {', '.join(SCHEMAS)}")
+    schema: JsonObject = SCHEMAS[what]().model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.cli import complete
 from edgekit.cli.output import Json, emit
 from edgekit.errors import BadInput
 from edgekit.runtime.temporary import temporary_folder
@@ -38,7 +39,10 @@ DataFile = Annotated[
     ),
 ]
 TaskName = Annotated[
-    str | None, typer.Option("--task", help="The task, where model and rows fit several (`edgekit ls tasks`).")
+    str | None,
+    typer.Option(
+        "--task", help="The task, where model and rows fit several (`edgekit ls tasks`).", autocompletion=complete.tasks
+    ),
 ]
 Columns = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""Commands that look: ls, doctor, schema."""
+"""Commands that look: ls, doctor, schema, docs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.output import Json, emit
+from edgekit.cli import complete
+from edgekit.cli.output import Json, emit, emit_page
 
-__all__ = ["doctor", "list_names", "schema"]
+__all__ = ["docs", "doctor", "list_names", "schema"]
 
 
 def list_names(
-    what: Annotated[str, typer.Argument(help="targets, recipes, tasks or methods.")] = "recipes",
+    what: Annotated[
+        str, typer.Argument(help="targets, recipes, tasks or methods.", autocompletion=complete.catalogues)
+    ] = "recipes",
     as_json: Json = False,
 ) -> None:
     """List what ships with edgekit."""
@@ -32,8 +35,28 @@ def doctor(as_json: Json = False) -> None:
     emit(document, as_json, shown)
 
 
-def schema(what: Annotated[str, typer.Argument(help="recipe or target.")]) -> None:
+def schema(what: Annotated[str, typer.Argument(help="recipe or target.", autocompletion=complete.schemas)]) -> None:
     """Print the JSON Schema of a recipe or a target, for editors."""
     from edgekit.cli.catalogue import json_schema
 
     print(json.dumps(json_schema(what), indent=1, sort_keys=True))
+
+
+def docs(
+    page: Annotated[
+        str | None,
+        typer.Argument(
+            help="A page, or PAGE#SECTION such as faq#no-bundle-here; none: the pages there are.", autocompletion=complete.pages
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read the documentation of this very release here, without a network."""
+    from edgekit.cli.pages import page_names, page_text, page_title
+
+    if page is not None:
+        emit_page(page_text(page), as_json)
+        return
+    titles = {name: page_title(name) for name in page_names()}
+    width = max(map(len, titles), default=0)
+    emit(titles, as_json, [f"{name:<{width}}  {title}" for name, title in titles.items()])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.cli import complete
 from edgekit.cli.drafting import (
     Columns,
     DataFile,
@@ -39,7 +40,10 @@ __all__ = ["artifacts", "export", "plan", "report"]
 
 def export(
     recipe: Annotated[
-        str | None, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file; by default intents.")
+        str | None,
+        typer.Argument(
+            help="Recipe name (`edgekit ls recipes`) or .toml file; by default intents.", autocompletion=complete.recipes
+        ),
     ] = None,
     target: Targets = None,
     build: Build = BUILD,

@@ -9,22 +9,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.cli import complete
 from edgekit.runtime.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "emit"]
+__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "emit", "emit_page"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", help="Target name or .toml file; may be given again. Default: this host's best."),
+    typer.Option(
+        "--target",
+        "-t",
+        help="Target name or .toml file; may be given again. Default: this host's best.",
+        autocompletion=complete.targets,
+    ),
 ]
-RecipeName = Annotated[str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.", autocompletion=complete.recipes)
+]
 BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
 BUILD = Path("build")
+ENDLESS = 10_000
+"""Characters of a line where standard output is no terminal: programs read whole lines."""
 
 
 def emit(document: object, as_json: bool, shown: Iterable[RenderableType]) -> None:
@@ -38,5 +48,20 @@ def emit(document: object, as_json: bool, shown: Iterable[RenderableType]) -> No
     from rich.console import Console
 
     out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = ENDLESS
     for part in shown:
         out.print(visible(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str), markup=False)
+
+
+def emit_page(markdown: str, as_json: bool) -> None:
+    """Print a page of the documentation: set for a terminal, as it is for a program."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    out = Console(highlight=False)
+    if as_json or not out.is_terminal:
+        print(json.dumps(markdown) if as_json else markdown)
+        return
+    out.width = min(out.width, 100)
+    out.print(Markdown(markdown, hyperlinks=False))

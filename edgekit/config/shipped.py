@@ -1,4 +1,4 @@
-"""Recipes and targets that ship with edgekit: beside the package in a checkout, inside it in a wheel."""
+"""Recipes, targets and pages that ship with edgekit: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from edgekit.errors import BadInput
 
-__all__ = ["shipped_file", "shipped_names"]
+__all__ = ["shipped_file", "shipped_folder", "shipped_names"]
 
 
-def _folder(kind: str) -> Path:
+def shipped_folder(kind: str) -> Path:
+    """Folder of what ships: "targets", "recipes" or "docs"."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "_shipped" / kind
     return inside if inside.is_dir() else package.parent / kind
@@ -18,7 +19,7 @@ def _folder(kind: str) -> Path:
 
 def shipped_names(kind: str) -> list[str]:
     """Names of the shipped files of `kind` ("targets" or "recipes"), without their ending."""
-    return sorted(path.stem for path in _folder(kind).glob("*.toml"))
+    return sorted(path.stem for path in shipped_folder(kind).glob("*.toml"))
 
 
 def shipped_file(kind: str, name_or_path: str) -> Path:
@@ -29,7 +30,7 @@ def shipped_file(kind: str, name_or_path: str) -> Path:
     """
     if name_or_path.endswith(".toml"):
         return Path(name_or_path)
-    path = _folder(kind) / f"{name_or_path}.toml"
+    path = shipped_folder(kind) / f"{name_or_path}.toml"
     names = shipped_names(kind)
     if name_or_path in names:
         return path

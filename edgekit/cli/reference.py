@@ -1,0 +1,175 @@
+"""The references of the documentation, in Markdown: made from the settings' types, the tasks and the commands, so that what is added is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from edgekit.cli.catalogue import catalogue, json_schema
+from edgekit.compress.registry import methods
+from edgekit.config.shipped import shipped_file
+from edgekit.config.target import load_target
+from edgekit.tasks import find_task, task_names
+
+__all__ = ["GENERATED", "filled"]
+
+Schema: TypeAlias = Mapping[str, Any]
+"""A part of a JSON Schema as pydantic makes it."""
+
+
+def filled(text: str) -> str:
+    """A page with each line `<!-- generated: NAME -->` replaced by what it stands for."""
+    for name, make in GENERATED.items():
+        mark = f"<!-- generated: {name} -->"
+        if mark in text:
+            text = text.replace(mark, make())
+    return text
+
+
+def _schema_reference(kind: str) -> str:
+    """Every table that a recipe or a target may have, with its settings."""
+    schema: Schema = json_schema(kind)
+    return "\n".join(_tables(schema, schema["$defs"], (), "The file itself"))
+
+
+def _tables(node: Schema, defs: Mapping[str, Schema], path: tuple[str, ...], title: str) -> Iterator[str]:
+    """The section of one table, then those of the tables inside it."""
+    yield from (f"## {title}", "")
+    if path:  # the record of the whole file says what the page says
+        yield from (_line(node.get("description", "")), "")
+    settings = {name: found for name, found in node["properties"].items() if not _inner(found, defs)}
+    if settings:
+        yield from ("| setting | may be | without it | |", "|---|---|---|---|")
+        needed = node.get("required", [])
+        for name, found in sorted(settings.items(), key=lambda item: (item[0] not in needed, item[0])):
+            without = "**needed**" if name in needed else _default(found)
+            yield f"| `{name}` | {_cell(_values(found))} | {_cell(without)} | {_cell(_line(found.get('description', '')))} |"
+        yield ""
+    for name, found in node["properties"].items():
+        inner = _inner(found, defs)
+        several = found.get("type") == "array"
+        for one in inner:
+            key = ".".join((*path, name))
+            yield from _tables(one, defs, (*path, name), _title(key, one, several=several, alone=len(inner) == 1))
+
+
+def _title(key: str, node: Schema, *, several: bool, alone: bool) -> str:
+    """`[model.new]`, or where a table has kinds the words that choose this one."""
+    table = f"`[[{key}]]`" if several else f"`[{key}]`"
+    if alone:
+        return table
+    word = next(name for name in ("method", "format") if name in node["properties"])
+    said = node["properties"][word]
+    values = [said["const"]] if "const" in said else said["enum"]
+    return f"{table} {word} = " + " or ".join(f'`"{value}"`' for value in values)
+
+
+def _inner(node: Schema, defs: Mapping[str, Schema]) -> list[Schema]:
+    """The tables that a setting may be; none for a plain value."""
+    if "$ref" in node:
+        found = defs[node["$ref"].rpartition("/")[2]]
+        return [found] if "properties" in found else []
+    options = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    if node.get("type") == "array":
+        options.append(node.get("items", {}))
+    return [table for option in options for table in _inner(option, defs)]
+
+
+def _values(node: Schema) -> str:
+    """What a setting may be, in words."""
+    if "const" in node:
+        return f"`{json.dumps(node['const'])}`"
+    if "enum" in node:
+        return ", ".join(f"`{json.dumps(value)}`" for value in node["enum"])
+    if "anyOf" in node:
+        return " or ".join(_values(option) for option in node["anyOf"] if option.get("type") != "null")
+    kind = node.get("type")
+    if kind == "array":
+        return f"list of {_values(node['items'])}" if "items" in node else "list"
+    if kind == "object":
+        return f"table of {_values(node['additionalProperties'])}"
+    bounds = [
+        f"{word} {node[key]:,}"
+        for key, word in (("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"), ("exclusiveMaximum", "below"))
+        if key in node
+    ]
+    word = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}[str(kind)]
+    return " ".join([word, *bounds])
+
+
+def _default(node: Schema) -> str:
+    """What holds where a setting is left out."""
+    value = node.get("default")
+    return "" if value in (None, {}, [], ()) else f"`{json.dumps(value)}`"
+
+
+def _line(text: str) -> str:
+    """A description on one line; a word in angle brackets is no HTML, but in code, where it is read as it stands."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def method_table() -> str:
+    """What each compression method does, and for which models."""
+    rows = [
+        f"| [`{name}`](reference/recipe.md#compress-method--{name}) | {' and '.join(f'{kind}s' for kind in method.serves)} "
+        f"| {_cell(_line(method.title))} |"
+        for name, method in methods().items()
+    ]
+    return "\n".join(["| method | of | |", "|---|---|---|", *rows])
+
+
+def task_table() -> str:
+    """What each task is, the columns of its rows and how it is scored."""
+    rows = [
+        f"| `{task.name}` | {_cell(_line(task.title))} | {', '.join(f'`{column}`' for column in task.columns)} | {_cell(task.metric)} |"
+        for task in map(find_task, task_names())
+    ]
+    return "\n".join(["| task | | columns of its rows | quality |", "|---|---|---|---|", *rows])
+
+
+def target_table() -> str:
+    """The shipped targets, by what they are for."""
+    rows = []
+    for row in catalogue("targets"):
+        target = load_target(row["name"])
+        needs = ", ".join(f"`{flag}`" for flag in target.isa) or "any"
+        rows.append(f"| `{row['name']}` | {_cell(row['title'])} | {target.arch} | {needs} | `{target.quantize.format}` |")
+    return "\n".join(["| target | | architecture | instruction sets | number format |", "|---|---|---|---|---|", *rows])
+
+
+def recipe_files() -> str:
+    """The shipped recipes as they stand."""
+    return "\n".join(
+        f"## `{row['name']}`\n\n{row['title']}\n\n```toml\n{shipped_file('recipes', row['name']).read_text(encoding='utf-8')}```\n"
+        for row in catalogue("recipes")
+    )
+
+
+def command_reference() -> str:
+    """Every command with its arguments and options."""
+    import typer
+    from typer.cli import get_docs_for_click
+
+    from edgekit.cli.app import app
+
+    command: Any = typer.main.get_command(app)
+    text: str = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="edgekit"), name="edgekit")
+    return text.partition("\n")[2].replace("```console\n", "```text\n")
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "recipe": lambda: _schema_reference("recipe"),
+    "target": lambda: _schema_reference("target"),
+    "methods": method_table,
+    "tasks": task_table,
+    "targets": target_table,
+    "recipes": recipe_files,
+    "commands": command_reference,
+}
+"""What a page can have made: each line `<!-- generated: NAME -->`."""

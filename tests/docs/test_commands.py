@@ -1,0 +1,217 @@
+"""Every command that a page shows is run, in the order of the page, by a reader who has the files that the pages speak of.
+
+A comment above a block says where that is not so: `<!-- parsed only: WHY -->` needs a network, a device or hours, so that its options are
+only compared with what the commands take; `<!-- exit 1 -->` shows what ends with another code than 0. Blocks are found here, not listed.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from edgekit.cli.app import app
+from edgekit.config.target import best_target
+from edgekit.errors import EdgekitError
+from edgekit.host import detect
+from tests.conftest import PYTHONPATH, tiny_rows
+from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_of, inline_commands, words
+
+LANGUAGES = {"console", "toml", "python", "json", "csv", "text"}
+COMMAND: Any = typer.main.get_command(app)
+HERE = best_target(detect()).name
+START = ["export", "--model", "./my-classifier", "--data", "tickets.csv"]
+"""What all pages begin with: its result is there on each."""
+SHORTER = {"export": ["--no-bench"], "bench": ["--processes", "2", "--seconds", "0.05"]}
+"""What is added to a command where it runs here: measuring takes minutes."""
+
+
+def test_blocks_are_of_languages_that_are_tested() -> None:
+    for block in BLOCKS:
+        assert block.language in LANGUAGES or block.language.startswith("{"), (
+            f"{block.name}: a block of {block.language or 'no language'!r}, which no test reads; one of {sorted(LANGUAGES)}"
+        )
+        if block.language != "console":
+            assert not re.search(r"^\$ ", block.text, flags=re.M), f"{block.name}: commands stand in blocks of `console`"
+        elif not block.commands():
+            raise AssertionError(f"{block.name}: a block of `console` without a command")
+        if block.note and block.note[0] == "parsed only":
+            assert len(block.note[1]) > 10, f"{block.name}: why is it only parsed?"
+
+
+def parse(arguments: list[str]) -> None:
+    """Compare one command of edgekit with what its command takes; raises where it has other options or too few arguments."""
+    name, *rest = arguments
+    if name.startswith("-"):
+        COMMAND.make_context("edgekit", list(arguments), resilient_parsing=True)
+        return
+    assert name in COMMAND.commands, f"edgekit has no command {name!r}"
+    COMMAND.commands[name].make_context(name, list(rest))
+
+
+def only_parse(block: Block, command: str) -> None:
+    """What can be told of a command without running it."""
+    for part in re.split(r"\s*(?:\||&&|;)\s*", command):
+        given = words(part)
+        if given[0] == "edgekit":
+            parse(given[1:])
+        elif given[0] == "make":
+            known = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
+            targets = [word for word in given[1:] if "=" not in word]
+            assert set(targets) <= set(known), f"{block.name}: make has no {targets}"
+        elif "runner.pyz" in part:
+            from edgekit.runtime import main as runner
+
+            verbs = re.search(r"runner\.pyz (\w+)", part)
+            assert verbs and f'"{verbs[1]}"' in Path(runner.__file__).read_text(), f"{block.name}: {part}"
+        for extra in re.findall(r"edgekit\[([a-z,]+)\]", part):
+            known = re.findall(r"^([a-z]+) = \[", (ROOT / "pyproject.toml").read_text(), flags=re.M)
+            assert set(extra.split(",")) <= set(known), f"{block.name}: no extra {extra}"
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.note and block.note[0] == "parsed only"], ids=lambda block: block.name
+)
+def test_what_is_only_parsed_has_options_that_there_are(block: Block) -> None:
+    if block.language == "console":
+        for command in block.commands():
+            only_parse(block, command)
+    elif block.language == "python":
+        import edgekit
+
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("ek", "edgekit"):
+                assert node.attr in edgekit.__all__
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_in_running_text_are_commands(page: Path) -> None:
+    for command in inline_commands(page):
+        given = [word for word in words(command) if word not in ("…", "...")]
+        name = given[1]
+        if name.startswith("-"):
+            parse(given[1:])
+            continue
+        assert name in COMMAND.commands, f"{page.name}: {command}"
+        known = {
+            option for parameter in COMMAND.commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        options = {word.partition("=")[0] for word in given if word.startswith("--")}
+        assert options <= known, f"{page.name}: {command}"
+
+
+@pytest.fixture(scope="module")
+def desk(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which a reader follows the pages, with the model and the rows that these call their own."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "my-classifier").symlink_to(tiny_model)
+    with (folder / "tickets.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        table.writerows([row["text"], row["label"]] for rows in tiny_rows().values() for row in rows)
+    tools = folder / ".tools"
+    tools.mkdir()
+    for name, line in (("edgekit", f'exec "{sys.executable}" -m edgekit "$@"'), ("python3", f'exec "{sys.executable}" "$@"')):
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    home = Path.cwd()
+    os.chdir(folder)
+    try:
+        made = CliRunner().invoke(app, [*START, "--target", HERE, *SHORTER["export"]])
+        assert made.exit_code == 0, made.output
+        yield folder
+    finally:
+        os.chdir(home)
+
+
+def here(text: str) -> str:
+    """`text` for this machine: pages are written for x86-vnni."""
+    return text.replace("x86-vnni", HERE)
+
+
+@contextmanager
+def served(command: str, folder: Path) -> Iterator[str]:
+    """A server that a page starts, at any free port; yields its address."""
+    arguments = ["-m", "edgekit", *words(command)[1:]] if command.startswith("edgekit ") else words(command)[1:]
+    process = subprocess.Popen(
+        [sys.executable, *arguments, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if (found := re.search(r"http://(127\.0\.0\.1:\d+)", line)) is not None:
+                yield found[1]
+                break
+        else:
+            raise AssertionError(f"{command}: no server\n{printed}")
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(command: str, folder: Path) -> tuple[int, str]:
+    """(exit code, what was printed) of one command."""
+    given = words(command)
+    if given[0] == "edgekit" and not re.search(r"[|<>;]|&&", command):
+        done = CliRunner().invoke(app, [*given[1:], *SHORTER.get(given[1], [])], input="")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            if not isinstance(done.exception, EdgekitError):
+                raise done.exception
+            return done.exception.exit_code, done.exception.text()
+        return done.exit_code, done.output
+    shell = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False, timeout=300, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{folder / '.tools'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": PYTHONPATH},
+    )  # fmt: skip
+    return shell.returncode, shell.stdout + shell.stderr
+
+
+def follow(page: Path, folder: Path) -> None:
+    """Do what a page says, block by block."""
+    names: dict[str, Any] = {"__name__": "page"}
+    with ExitStack() as servers:
+        address = "127.0.0.1:8000"
+        for block in blocks_of(page):
+            address = do(block, folder, names, servers, address)
+
+
+def do(block: Block, folder: Path, names: dict[str, Any], servers: ExitStack, address: str) -> str:
+    """Do what one block says; returns the address of the server that was started last."""
+    kind, said = block.note or ("", "")
+    if kind == "parsed only":
+        return address
+    if kind == "written to":
+        (folder / said).write_text(here(block.text), encoding="utf-8")
+    elif block.language == "python":
+        exec(compile(here(block.text), block.name, "exec"), names)
+    elif block.language == "console":
+        wanted = int(kind.removeprefix("exit ")) if kind.startswith("exit ") else 0
+        for command in map(here, block.commands()):
+            if re.match(r"(edgekit|python3 \S*runner\.pyz) serve ", command):
+                servers.close()
+                address = servers.enter_context(served(command, folder))
+                continue
+            code, printed = run(command.replace("127.0.0.1:8000", address), folder)
+            assert code == wanted, f"{block.name}: {command}: exit {code}\n{printed[-3000:]}"
+    return address
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_page_can_be_followed(page: Path, desk: Path) -> None:
+    follow(page, desk)
