@@ -94,12 +94,8 @@ def fuzz_door(
                 os.setsid()
                 receiver.close()
                 os.environ["TMPDIR"] = tempfile.tempdir = str(room / "tmp")
-                os.environ |= {
-                    KNOWN: str(room / "known"),
-                    PROOF: "never",
-                }  # what a child of its own would keep from the parent is what is looked for
-                # this is the child with limits
-                os.environ |= {"EDGEKIT_PROOF": "never", "EDGEKIT_KNOWN": str(room / "tmp" / "known")}
+                # this is the child with limits: what one of its own would keep from it is what is looked for
+                os.environ |= {KNOWN: str(room / "known"), PROOF: "never"}
                 work(door, seed, start, count, left, room / "input", progress, sender, set(tally.marks))
             finally:
                 os._exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def test_nothing_is_said_of_what_is_served(name: str, tmp_path: Path) -> None:
     assert facts_of_checkpoint(str(tmp_path)).unserved == ()
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **options}))  # as its author may have written it
     assert facts_of_checkpoint(str(tmp_path)).unserved == ()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_value_of_any_kind_is_read_or_refused_by_name(name: str, tmp_path: Path) -> None:
+    kind, options = CONFIGS[name]
+    whole = {"model_type": kind, **options}
+    for key in whole:
+        for value in ([], {"a": [1]}, "abc", True, -1, 1.5, None):
+            (tmp_path / "config.json").write_text(json.dumps({**whole, key: value}))
+            with suppress(BadInput):
+                assert all(fault.startswith("config.json") for fault in facts_of_checkpoint(str(tmp_path)).unserved)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def switched(config: Config, key: str, what: str, *, on: object = True, default:
 def activation_faults(config: Config, *keys: str) -> list[str]:
     """Of the first of `keys` that the file gives: a function that no graph here has."""
     key = next((key for key in keys if config.get(key) is not None), None)
-    if key is None or config[key] in ACTIVATIONS:
+    if key is None or (isinstance(config[key], str) and config[key] in ACTIVATIONS):
         return []
     return [
         f"config.json, {key} = {_shown(config[key])}: this activation is in no graph here, which have {', '.join(ACTIVATIONS)}"
