@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
     from edgekit.draft import Asked, Draft, Unclear
 
 __all__ = [
-    "Columns", "DataFile", "Faster", "Group", "Lose", "MaxLength", "ModelSource", "TaskName", "asked_of", "drafted", "init", "recipe_name",
-    "Smaller", "shown", "unwritten", "write_recipe",
+    "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "Options", "TaskName",
+    "asked_of", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
 LARGEST = 500_000
 """Bytes of a recipe."""
+OF_ROWS = ("--column", "--label", "--answers", "--group")
+"""Options that say something of the rows."""
 ModelSource = Annotated[
-    str | None, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id, instead of a recipe.")
+    str | None,
+    typer.Option(
+        "--model", metavar="FOLDER|ID", help="A model folder or hub id (perhaps with @REVISION), instead of a recipe."
+    ),
 ]
 DataFile = Annotated[
     str | None,
@@ -49,6 +55,23 @@ Columns = Annotated[
     typer.Option(
         "--column", metavar="COLUMN=NAME", help="Which column of the file is which, as in text=utterance; again for more."
     ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="LABEL=NAME",
+        help="Which of the model's labels one of the file's is, as in pos=positive; again for more.",
+    ),
+]
+Answers = Annotated[
+    str | None,
+    typer.Option(
+        "--answers", metavar="WHO", help="Who says what is right: rows, or original, where none of the columns is a label."
+    ),
+]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Of the recipe and the bundle; by default after the model and the rows.")
 ]
 Group = Annotated[
     str | None, typer.Option("--group", metavar="NAME", help="Column whose equal values stay in one split, such as customer.")
@@ -70,6 +93,26 @@ Lose = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a draft beside model and rows; None is not said."""
+
+    task: str | None
+    column: list[str] | None
+    label: list[str] | None
+    answers: str | None
+    group: str | None
+    max_length: int | None
+    faster: str | None
+    smaller: str | None
+    lose: str | None
+
+    @property
+    def any(self) -> list[str]:
+        """The options that are there."""
+        return [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
+
+
 def init(
     model: Annotated[str, typer.Option("--model", metavar="FOLDER|ID", help="A model folder or hub id.")],
     data: DataFile = None,
@@ -79,6 +122,8 @@ def init(
     ] = None,
     task: TaskName = None,
     column: Columns = None,
+    label: Labels = None,
+    answers: Answers = None,
     group: Group = None,
     max_length: MaxLength = None,
     faster: Faster = None,
@@ -87,7 +132,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write the recipe that a model and rows ask for; asks only what cannot be seen in them."""
-    asked = asked_of(model, data, task, column, group, max_length, (faster, smaller, lose))
+    asked = asked_of(model, data, Options(task, column, label, answers, group, max_length, faster, smaller, lose))
     path = out if out is not None else Path(f"{recipe_name(asked)}.toml")
     if path.suffix != ".toml":
         raise BadInput("a recipe's file ends in .toml", where=str(path), fix=f"--out {path.name}.toml")
@@ -97,15 +142,7 @@ def init(
     emit(document, as_json, [*shown(made), f"written to {path}", f"next: edgekit plan {path}, then edgekit export {path}"])
 
 
-def asked_of(
-    model: str,
-    data: str | None,
-    task: str | None,
-    columns: list[str] | None,
-    group: str | None,
-    max_length: int | None,
-    budget: tuple[str | None, str | None, str | None],
-) -> Asked:
+def asked_of(model: str, data: str | None, options: Options) -> Asked:
     """The command line's options as a question to the draft.
 
     Raises:
@@ -114,27 +151,36 @@ def asked_of(
     from edgekit.draft import Asked, Budget
 
     faults: list[str] = []
-    faster, smaller, lose = budget
-    times = _amount(faster, "x", "--faster", "4x", faults)
-    size = _amount(smaller, "MB", "--smaller", "8MB", faults)
-    pairs = [column.partition("=") for column in columns or []]
-    faults += [
-        f"--column {before}{mark}{after}: write COLUMN=NAME, as in text=utterance"
-        for before, mark, after in pairs
-        if not (before and after)
-    ]
-    share = _share(lose) if lose is not None else None
-    if lose is not None and share is None:
-        faults.append(f"--lose {lose}: write a share from 0% to 100%, as in 1%")
-    if data is None and (pairs or group is not None):
-        faults.append("--column and --group are of a file of rows, which --data names")
-    if max_length is not None and not 8 <= max_length <= 8192:
-        faults.append(f"--max-length {max_length}: from 8 to 8192 tokens")
+    times = _amount(options.faster, "x", "--faster", "4x", faults)
+    size = _amount(options.smaller, "MB", "--smaller", "8MB", faults)
+    columns = _pairs(options.column, "--column", "COLUMN=NAME, as in text=utterance", faults)
+    labels = _pairs(options.label, "--label", "LABEL=NAME, as in pos=positive", faults)
+    answers: Literal["rows", "original"] | None = None
+    if options.answers in ("rows", "original"):
+        answers = "original" if options.answers == "original" else "rows"
+    elif options.answers is not None:
+        faults.append(f"--answers {options.answers}: write rows or original")
+    share = _share(options.lose) if options.lose is not None else None
+    if options.lose is not None and share is None:
+        faults.append(f"--lose {options.lose}: write a share from 0% to 100%, as in 1%")
+    if data is None and (of_rows := [name for name in options.any if name in OF_ROWS]):
+        faults.append(f"{' and '.join(of_rows)} say something of rows, which --data names")
+    if options.max_length is not None and not 8 <= options.max_length <= 8192:
+        faults.append(f"--max-length {options.max_length}: from 8 to 8192 tokens")
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
     return Asked(
-        model, data, task, {before: after for before, _, after in pairs}, group, max_length, Budget(times, size, share)
+        model, data, options.task, columns, labels, answers, options.group, options.max_length, Budget(times, size, share)
     )
+
+
+def _pairs(given: list[str] | None, option: str, form: str, faults: list[str]) -> dict[str, str]:
+    """What stands before the first = -> what stands behind it."""
+    pairs = [one.partition("=") for one in given or []]
+    faults += [f"{option} {before}{mark}{after}: write {form}" for before, mark, after in pairs if not (before and after)]
+    twice = [before for before, count in Counter(before for before, _, _ in pairs).items() if count > 1]
+    faults += [f"{option} {before}: said twice" for before in twice]
+    return {before: after for before, _, after in pairs}
 
 
 def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
@@ -151,10 +197,18 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
             asked = replace(asked, task=value) if column is None else replace(asked, columns={**asked.columns, column: value})
 
 
-def recipe_name(asked: Asked) -> str:
-    """What the recipe is called, and with it the result's folder: after the model, and the file of rows where there is one."""
-    model = Path(asked.model).resolve().name
-    stem = model if asked.data is None else f"{model}-{Path(asked.data).name.partition('.')[0] or 'rows'}"
+def recipe_name(asked: Asked, name: str | None = None) -> str:
+    """What the recipe is called, and with it the result's folder: `name`, or after the model, and the rows where there are some.
+
+    Raises:
+        BadInput: a name that is not one of a file.
+    """
+    if name is not None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise BadInput(f"{name!r} is no name", where="--name", fix="write letters, digits, - and _, as in --name tickets")
+        return name
+    model = Path(asked.model).resolve().name if Path(asked.model).exists() else asked.model.partition("@")[0].rpartition("/")[2]
+    stem = model if asked.data is None else f"{model}-{Path(asked.data).resolve().name.partition('.')[0] or 'rows'}"
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
 
 

@@ -10,13 +10,17 @@ import typer
 
 from edgekit.cli import complete
 from edgekit.cli.drafting import (
+    Answers,
     Columns,
     DataFile,
     Faster,
     Group,
+    Labels,
     Lose,
     MaxLength,
     ModelSource,
+    Name,
+    Options,
     Smaller,
     TaskName,
     asked_of,
@@ -51,11 +55,14 @@ def export(
     data: DataFile = None,
     task: TaskName = None,
     column: Columns = None,
+    label: Labels = None,
+    answers: Answers = None,
     group: Group = None,
     max_length: MaxLength = None,
     faster: Faster = None,
     smaller: Smaller = None,
     lose: Lose = None,
+    name: Name = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the recipe and the plan; nothing is run or written.")
     ] = False,
@@ -66,28 +73,17 @@ def export(
     from edgekit.pipeline.run import run_recipe
     from edgekit.progress import Show
 
-    if model is None and data is None:
-        if any(option is not None for option in (task, column, group, max_length, faster, smaller, lose)):
-            raise BadInput(
-                "--task, --column, --group, --max-length, --faster, --smaller and --lose go with --model",
-                fix="or write them into the recipe",
-            )
-        if dry_run:
-            return plan(recipe or "intents", target, build, as_json)
-        chosen = recipe or "intents"
-    else:
-        chosen = _drafted(
-            recipe,
-            model,
-            data,
-            (task, column, group, max_length, (faster, smaller, lose)),
-            target,
-            build,
-            dry_run=dry_run,
-            as_json=as_json,
-        )
+    options = Options(task, column, label, answers, group, max_length, faster, smaller, lose)
+    chosen = recipe or "intents"
+    if model is not None or data is not None:
+        chosen = _drafted(recipe, model, data, options, name, target, build, dry_run=dry_run, as_json=as_json)
         if dry_run:
             return None
+    elif options.any or name is not None:
+        said = [*options.any, *(["--name"] if name is not None else [])]
+        raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
+    elif dry_run:
+        return plan(chosen, target, build, as_json)
     results = run_recipe(chosen, target or [], build, measure=bench, show=Show(silent=as_json))
     emit([result.document() for result in results], as_json, _results(results))
     if any(result.missed for result in results):
@@ -99,7 +95,8 @@ def _drafted(
     recipe: str | None,
     model: str | None,
     data: str | None,
-    options: tuple[str | None, list[str] | None, str | None, int | None, tuple[str | None, str | None, str | None]],
+    options: Options,
+    name: str | None,
     target: list[str] | None,
     build: Path,
     *,
@@ -112,8 +109,8 @@ def _drafted(
             "give either a recipe, or --model, and --data where there are rows",
             fix="edgekit export --model FOLDER --data FILE" if recipe is None else f"edgekit export {recipe}",
         )
-    asked = asked_of(model, data, *options)
-    name = recipe_name(asked)
+    asked = asked_of(model, data, options)
+    name = recipe_name(asked, name)
     if dry_run:
         from edgekit.pipeline.explain import explain
 

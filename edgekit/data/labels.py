@@ -17,30 +17,32 @@ LONGEST = 200
 
 
 def check_labels(
-    labels: Sequence[str],
+    rows: Sequence[Sequence[str]],
     known: Sequence[str],
     *,
     where: str = "data",
     known_to: str = "the model",
     fix: str = "correct the labels, or add training rows with them",
 ) -> None:
-    """Check that each of `labels`, one a row, is among `known`.
+    """Check that each label of `rows`, each with all of its labels, is among `known`.
 
     Raises:
         BadInput: some are not; each is named with its rows, counted from 1, and the nearest known label.
     """
     expected = set(known)
     unknown: dict[str, list[int]] = {}
-    for number, label in enumerate(labels, 1):
-        if label not in expected:
-            unknown.setdefault(label, []).append(number)
+    for number, labels in enumerate(rows, 1):
+        for label in dict.fromkeys(labels):
+            if label not in expected:
+                unknown.setdefault(label, []).append(number)
     if not unknown:
         return
     faults = []
-    for label, rows in sorted(unknown.items())[:MOST_LABELS]:
+    for label, numbers in sorted(unknown.items())[:MOST_LABELS]:
         close = difflib.get_close_matches(label[:LONGEST], known, n=1)
-        shown = ", ".join(map(str, rows[:MOST_ROWS])) + (f" and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else "")
-        faults.append(f"{label!r} in row{'s' * (len(rows) > 1)} {shown}" + (f", perhaps {close[0]!r}" if close else ""))
+        more = f" and {len(numbers) - MOST_ROWS} more" if len(numbers) > MOST_ROWS else ""
+        shown = ", ".join(map(str, numbers[:MOST_ROWS])) + more
+        faults.append(f"{label!r} in row{'s' * (len(numbers) > 1)} {shown}" + (f", perhaps {close[0]!r}" if close else ""))
     many = "a label" if len(unknown) == 1 else f"{len(unknown)} labels"
     raise BadInput(
         f"{many} unknown to {known_to}, which has {few(known)}",

@@ -191,11 +191,12 @@ def _checked(
         if named == "tags" and (fault := scheme_fault(there)):
             raise BadInput(fault, where="data, tags")
         for split in ("validation", "test") if known is None else SPLITS:
-            labels = [label for row in read[split] for label in _labels(row[named])]
+            labels = [_labels(row[named]) for row in read[split]]
             if known is None:
                 check_labels(labels, there, where=f"data, {split}", known_to="the training split")
             else:
-                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(labels, known, sources.labels))
+                every = [label for several in labels for label in several]
+                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(every, known, sources.labels))
     record |= {"notes": list(notes)} | ({"labels_read_as": said} if said else {})
     return read, record
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.config.recipe import TEXTS
 from edgekit.config.toml import parse
-from edgekit.data.formats import records
-from edgekit.draft.fit import Table, as_text
+from edgekit.data.labels import as_table, few
+from edgekit.draft.direction import direction_of
+from edgekit.draft.fit import Said, Table, as_text, categories, few_values
 from edgekit.draft.given import given
+from edgekit.draft.labels import LABELS, guessed, labels_in, meaning_of
 from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
+from edgekit.draft.rows import Rows, read_for_draft
 from edgekit.draft.seen import Choice, Seen, Unclear
-from edgekit.draft.tasks import Candidate, candidates, without_rows
+from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.shards import tensor_shapes
@@ -32,18 +35,11 @@ __all__ = ["Asked", "Draft", "draft", "is_unedited"]
 
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Instruction sets that train faster in bfloat16."""
-TRAINED = 0.7
-"""Share of the rows that is trained on."""
+MOST_LABELS = 10
+"""Labels that are shown."""
 WORDS = 0.75
 """Words a token, about."""
 HEAD = "# Drafted by edgekit, which writes over it as long as nobody edits it. To run it: edgekit export THIS_FILE. Draft "
-SPLIT = Seen(
-    "data.split",
-    "70 / 15 / 15 %",
-    "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
-)
-SEEN_ROWS = 5000
-"""Rows of a file that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +47,16 @@ class Asked:
     """What the user said; the rest is seen in the files."""
 
     model: str
-    """A folder, or a hub id."""
+    """A folder, or a hub id, which may end in its revision: owner/name@revision."""
     data: str | None = None
     """A file of rows; None: texts that edgekit ships, which have no labels."""
     task: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column of the task -> its name in the file."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label in the file -> name of the model's output."""
+    answers: Answers | None = None
+    """Who says what is right; None: the rows, where they do."""
     group: str | None = None
     """Column whose values keep rows in one split."""
     max_length: int | None = None
@@ -82,29 +82,36 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     """
     model = given(asked.model)
     facts = model.facts
-    rows = () if asked.data is None else _rows(Path(asked.data))
-    found_tasks = without_rows(model, asked.task) if asked.data is None else candidates(model, rows, asked.columns, asked.task)
+    rows = None if asked.data is None else read_for_draft(asked.data)
+    table = () if rows is None else rows.looked_at
+    if rows is None:
+        found_tasks = without_rows(model, asked.task)
+    else:
+        found_tasks = candidates(model, table, Said(asked.columns, asked.labels), asked.task, asked.answers)
     chosen = _one(found_tasks, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
         said.append(Seen("model.finetune", "3 epochs", chosen.reason))
     columns = chosen.fit.columns
     said += [Seen(f"column {column}", name, chosen.fit.reasons[column]) for column, name in columns.items()]
+    labels = {} if rows is None else _labels(chosen, rows, facts.labels or (), asked)
+    if labels:
+        said.append(Seen("data.labels", _shown_labels(labels), chosen.fit.labels_reason))
+    if chosen.answers == "original":
+        said.append(_without_answers(chosen, table, facts.labels))
     length = asked.max_length
     if length is not None:
         said.append(Seen("model.max_length", str(length), "as you said"))
-    elif (
-        rows
-        and task.kind == "encoder"
-        and (note := length_of(model.tokenizer, rows, columns, known_length(task, facts))) is not None
-    ):
-        said.append(note)
+    if rows is not None:
+        own = known_length(task, facts) if length is None and task.kind == "encoder" else None
+        notes = (length_of(model.tokenizer, table, columns, own), direction_of(table, columns, cuts_left=facts.cuts_left))
+        said += [note for note in notes if note is not None]
     if asked.group is not None:
         said.append(Seen("data.split.group", asked.group, "as you said: rows with the same value there stay in one split"))
-    said.append(_shipped(task) if asked.data is None else SPLIT)
+    said.append(_shipped(task) if rows is None else rows.split)
     steps: list[dict[str, JsonValue]] = []
     if asked.budget.chooses:
-        work = _workload(model.weights, rows, columns, asked)
+        work = _workload(model.weights, rows, columns)
         proven, why = choose(asked.budget, task, work)
         steps = proven.steps(facts.layers, "bf16" if BF16 & detect().isa else "fp32")
         said.append(why)
@@ -117,7 +124,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
                     "of compression, by how fast this machine multiplies matrices now; a GPU is faster",
                 )
             )
-    text = _toml(asked, chosen, length, steps, folder)
+    text = _toml(asked, chosen, labels, length, steps, folder)
     _check(text)
     return Draft(text, tuple(said))
 
@@ -132,13 +139,46 @@ def _shipped(task: Task) -> Seen:
     )
 
 
-def _rows(path: Path) -> Table:
-    """The first sound rows of a file."""
-    sound = (record.values for record in records(path, lines=True) if record.fault is None)
-    rows = list(itertools.islice(sound, SEEN_ROWS))
-    if not rows:
-        raise BadInput("holds no rows", where=str(path))
-    return rows
+def _labels(chosen: Candidate, rows: Rows, known: Sequence[str], asked: Asked) -> dict[str, str]:
+    """The table [data] labels: over all rows, as some of them may have labels that others have not.
+
+    Raises:
+        BadInput: labels that the model does not have.
+    """
+    kinds, columns = chosen.task.kinds, chosen.fit.columns
+    if chosen.finetune:
+        return dict(chosen.fit.labels)  # of a new head, which the rows name
+    column = next((column for column in columns if kinds.get(column, column) in LABELS), None)
+    if column is None or chosen.answers == "original" or not (chosen.fit.labels or chosen.fit.unknown):
+        return {}
+    every = labels_in((row.get(columns[column]) for row in rows.every), kinds.get(column, column))
+    meaning = meaning_of(every or list(chosen.fit.labels), known, asked.labels)
+    if meaning.unknown:
+        name, guesses = columns[column], guessed(meaning.unknown[:MOST_LABELS], known)
+        options = " ".join(f"--label {shlex.quote(f'{label}={name}')}" for label, name in guesses.items())
+        raise BadInput(
+            f"labels in column {name!r} are not the model's",
+            where=str(asked.data),
+            faults=[f"the rows have {few(meaning.unknown)}", f"the model has {few(known)}"],
+            fix=f"say what each means, as in {options}; or which column is the label (--column {column}=NAME); or that none is, so that the "
+            "original's own answers are what the bundle is compared with (--answers original)",
+        )
+    return dict(meaning.table)
+
+
+def _shown_labels(labels: Mapping[str, str]) -> str:
+    """The first of them."""
+    shown = [f"{label}: {name}" for label, name in labels.items()]
+    return ", ".join(shown[:MOST_LABELS]) + (f" and {len(shown) - MOST_LABELS} more" if len(shown) > MOST_LABELS else "")
+
+
+def _without_answers(chosen: Candidate, table: Table, known: Sequence[str] | None) -> Seen:
+    """That the original says what is right, and which columns were looked at for labels."""
+    free = {name: row[name] for row in table[:1] for name in row if name not in chosen.fit.columns.values()}
+    others = [f"{name} ({few_values(row.get(name) for row in table)})" for name in categories(table, free)[:2]]
+    names = f"the model's labels ({few(known[:3])}{', …' * (len(known) > 3)})" if known and chosen.task.named else "an answer"
+    why = f"no column holds {names}" + (f"; nor {' nor '.join(others)}" if others else "")
+    return Seen("data.answers", "original", f"{why}: quality is {AGREEMENT}")
 
 
 def _one(found: list[Candidate], asked: Asked) -> Candidate:
@@ -156,14 +196,21 @@ def _shown(columns: Mapping[str, str]) -> str:
     return ", ".join(column if column == name else f"{column} ({name!r})" for column, name in columns.items())
 
 
-def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[str, JsonValue]], folder: Path | None) -> str:
+def _toml(
+    asked: Asked,
+    chosen: Candidate,
+    labels: Mapping[str, str],
+    length: int | None,
+    steps: list[dict[str, JsonValue]],
+    folder: Path | None,
+) -> str:
     """The recipe as a file."""
     lines = [
         "schema = 1",
         f"task = {json.dumps(chosen.task.name)}",
         "",
         "[model]",
-        f"id = {_string(_near(asked.model, folder))}",
+        *_model(asked.model, folder),
     ]
     lines += [f"max_length = {length}"] if length is not None else []
     lines += ["", "[model.finetune]", "# A new head, trained on the rows."] if chosen.finetune else []
@@ -172,6 +219,10 @@ def _toml(asked: Asked, chosen: Candidate, length: int | None, steps: list[dict[
     renamed = {column: name for column, name in chosen.fit.columns.items() if column != name}
     if renamed:
         lines.append("columns = { " + ", ".join(f"{column} = {_string(name)}" for column, name in renamed.items()) + " }")
+    if labels:
+        lines.append(as_table("labels", labels))
+    if chosen.answers == "original":
+        lines.append('answers = "original"')
     if asked.group is not None:
         lines.append(f"split = {{ group = {_string(asked.group)} }}")
     for step in steps:
@@ -193,21 +244,16 @@ def is_unedited(text: str) -> bool:
     return head.startswith(HEAD) and text == _signed(rest)
 
 
-def _workload(model: Path, rows: Table, columns: Mapping[str, str], asked: Asked) -> Workload:
+def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str]) -> Workload:
     """What training has to do, by the weights' headers and by words of the rows, of which a token is about three quarters."""
     shapes = tensor_shapes(model)
     weights = {name: math.prod(shape) for name, shape in shapes.items()}
     inner = sum(size for name, size in weights.items() if "embedding" not in name)
-    if asked.data is None:
-        return Workload(0, 0.0, inner, 4 * sum(weights.values()) / 1e6)
-    words = [len(" ".join(as_text(row.get(name)) for name in columns.values()).split()) for row in rows]
-    count = int(TRAINED * _count(Path(asked.data), len(rows)))
-    return Workload(count, sum(words) / len(words) / WORDS, inner, 4 * sum(weights.values()) / 1e6)
-
-
-def _count(path: Path, seen: int) -> int:
-    """Rows of the file."""
-    return seen if seen < SEEN_ROWS else sum(1 for _ in records(path, lines=True))
+    megabytes = 4 * sum(weights.values()) / 1e6
+    if rows is None:
+        return Workload(0, 0.0, inner, megabytes)
+    words = [len(" ".join(as_text(row.get(name)) for name in columns.values()).split()) for row in rows.looked_at]
+    return Workload(rows.trained, sum(words) / len(words) / WORDS, inner, megabytes)
 
 
 def matrix_speed() -> float:
@@ -229,6 +275,14 @@ def matrix_speed() -> float:
 def _string(text: str) -> str:
     """A TOML string: JSON's escapes are TOML's, but for those of control characters that JSON leaves as they are."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _model(name: str, folder: Path | None) -> list[str]:
+    """The lines of [model] that say which it is."""
+    if Path(name).exists():
+        return [f"id = {_string(_near(name, folder))}"]
+    hub_id, mark, revision = name.partition("@")
+    return [f"id = {_string(hub_id)}", *([f"revision = {_string(revision)}"] if mark else [])]
 
 
 def _near(name: str, folder: Path | None) -> str:

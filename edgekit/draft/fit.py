@@ -1,36 +1,51 @@
-"""Which columns of a file are a task's: by their names, and labels by their values."""
+"""Which columns of a file are a task's: by their names, and by what they hold."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from edgekit.data.columns import usable_value
-from edgekit.data.label_map import renamed_labels
 from edgekit.data.likely import likely_columns
+from edgekit.draft.labels import LABELS, are_labels, labels_in, meaning_of
 from edgekit.draft.seen import Choice, Unclear
 from edgekit.errors import BadInput
 
-__all__ = ["Fit", "Table", "are_labels", "as_text", "fit_columns"]
+__all__ = ["Fit", "Said", "Table", "as_text", "categories", "described", "few_values", "fit_columns", "text_columns"]
 
 PAIRS = (
-    ("text", "text_pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"),
-    ("question", "sentence"), ("query", "passage"), ("question", "answer"),
+    ("text", "text_pair"), ("premise", "hypothesis"), ("question", "sentence"), ("query", "passage"), ("question", "answer"),
 )  # fmt: skip
 """Names that data sets give to two texts of a row."""
+ORDINALS = (
+    ("1", "2"), ("a", "b"), ("first", "second"), ("one", "two"), ("left", "right"), ("x", "y"), ("0", "1"), ("source", "target"),
+)  # fmt: skip
+"""What tells two columns of one kind apart, alone or in their names: text1 and text2, sent_a and sent_b."""
 SCORED = ("sentence1", "sentence2", "score")
 BITS = {"0", "1", "0.0", "1.0", "True", "False"}
-LABELS = ("label", "labels")
-"""Kinds of values that name outputs."""
 SHOWN = 30
 """Characters of a value that are shown."""
 FEW = 0.2
 """Share of the rows up to which a column has few different values, so that it may be a label."""
 WORDS = 1.5
 """Words that the texts of a column have at least on average, where no name says that it is the text."""
+MOST_COLUMNS = 12
+"""Columns that a message describes."""
 
 Table = Sequence[Mapping[str, object]]
 """Rows as a file has them: column -> value."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the user said of the rows."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Column of the task -> its name in the file."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label in the file -> name of the model's output."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,11 @@ class Fit:
     """Column of the task -> its name in the file."""
     reasons: Mapping[str, str]
     """Column of the task -> how it was found."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label in the file -> name of the model's output, where the plan would not read it so by itself."""
+    labels_reason: str = ""
+    unknown: tuple[str, ...] = ()
+    """Labels that the model does not have."""
 
 
 def fit_columns(
@@ -49,74 +69,88 @@ def fit_columns(
     kinds: Mapping[str, str],
     rows: Table,
     known: Sequence[str] | None,
-    said: Mapping[str, str],
-) -> Fit | None:
-    """Columns of `rows` for those that a task wants; None where one of them is not there.
+    said: Said,
+) -> Fit | tuple[str, ...]:
+    """Columns of `rows` for those that a task wants; or those of them that no column of the file could be.
 
     `kinds`: column -> the kind of its values, where its name does not say it. `known`: names of the model's outputs; labels are such.
-    `said`: what the user said, column of the task -> name in the file.
 
     Raises:
         Unclear: several columns could be the label.
+        BadInput: a column for each label.
     """
-    there = {
-        name: next((row[name] for row in rows if row.get(name) not in (None, "")), None) for row in rows[:1] for name in row
-    }
-    found = {column: name for column, name in said.items() if column in (*wanted, *optional)}
+    there = _there(rows)
+    found = {column: name for column, name in said.columns.items() if column in (*wanted, *optional)}
     reasons = dict.fromkeys(found, "as you said")
-    if "text_pair" in optional and not {"text", "text_pair"} & set(found):
-        for first, second in PAIRS:
-            if first in there and second in there and "text" in wanted:
-                found |= {"text": first, "text_pair": second}
-                reasons |= dict.fromkeys(("text", "text_pair"), "the two texts of a row, by their names")
-                break
+
+    def free() -> dict[str, object]:
+        return {name: value for name, value in there.items() if name not in found.values()}
+
+    def take(columns: Mapping[str, str], reason: str) -> None:
+        found.update(columns)
+        reasons.update(dict.fromkeys(columns, reason))
+
+    def kind(column: str) -> str:
+        return kinds.get(column, column)
+
+    if "text_pair" in optional and "text" in wanted and not {"text", "text_pair"} & set(found) and (two := _two(rows, there)):
+        take(dict(zip(("text", "text_pair"), two, strict=True)), "the two texts of a row, by their names")
     for column in wanted:
-        if column not in found and column in there and usable_value(kinds.get(column, column), there[column])[1] is None:
-            found[column], reasons[column] = column, "by its name"
-    free = {name: value for name, value in there.items() if name not in found.values()}
-    if any(column not in found and kinds.get(column, column) in LABELS for column in wanted) and (
-        several := _one_hot(rows, free)
-    ):
-        raise BadInput(
-            f"{', '.join(several)} hold 0 or 1 in every row: a column for each label, which is not how labels are read",
-            where="the rows",
-            fix=f'write one column with the labels of each row as a JSON list, as in ["{several[0]}", "{several[1]}"], or say which one is the '
-            f"label: --column label={several[0]}",
-        )
-    for column in wanted:
-        if column not in found and known is not None and kinds.get(column, column) in LABELS:
-            named = [name for name in free if are_labels([row.get(name) for row in rows], known)]
-            if len(named) == 1:
-                found[column], reasons[column] = named[0], "its values are the model's labels"
-                del free[named[0]]
-    if set(SCORED) <= set(wanted) and not found and (scored := _scored(rows, free)) is not None:
-        found |= scored
-        reasons |= dict.fromkeys(scored, "two columns of texts and one of numbers")
-        free = {name: value for name, value in free.items() if name not in found.values()}
-    likely = likely_columns({column: column for column in wanted if column not in found}, free, kinds)
-    for column, name in likely.items():
-        found[column], reasons[column] = name, "by its name"
-        del free[name]
+        if column not in found and column in there and usable_value(kind(column), there[column])[1] is None:
+            take({column: column}, "by its name")
+    open_labels = [column for column in wanted if column not in found and kind(column) in LABELS]
+    if open_labels and (several := _one_hot(rows, free())):
+        raise _a_column_each(several)
+    for column in open_labels if known is not None else ():
+        values = {name: labels_in((row.get(name) for row in rows), kind(column)) for name in free()}
+        named = [name for name, labels in values.items() if are_labels(labels, known or ())]
+        numbered = [
+            name
+            for name, labels in values.items()
+            if labels is not None and len(labels) > 1 and meaning_of(labels, known or (), {}).reason is not None
+        ]
+        if len(named) == 1:
+            take({column: named[0]}, "its values are the model's labels")
+        elif not named and len(numbered) == 1:
+            take({column: numbered[0]}, "its values are numbers of the model's outputs")
+    if set(SCORED) <= set(wanted) and not found and (scored := _scored(rows, free())) is not None:
+        take(scored, "two columns of texts and one of numbers")
+    for column, name in likely_columns({column: column for column in wanted if column not in found}, free(), kinds).items():
+        take({column: name}, "by its name")
+    missing = []
     for column in wanted:
         if column in found:
             continue
-        names = (
-            _texts(rows, free) if column == "text" else _categories(rows, free) if kinds.get(column, column) == "label" else []
-        )
+        names: list[str] = []
+        if column == "text" or kind(column) == "split":
+            names, reason = text_columns(rows, free()), "the longest texts of the rows"
+        elif kind(column) == "label":
+            names, reason = _labelled(rows, free(), known), "few different values in many rows"
+        elif kind(column) == "score":
+            names, reason = _numbers(rows, free()), "the only column of numbers"
         if not names:
-            return None
-        if column != "text" and len(names) > 1:
-            choices = [Choice(name, f"such as {_few(row[name] for row in rows)}") for name in names]
+            missing.append(column)
+            continue
+        if kind(column) in ("label", "score") and len(names) > 1:
+            choices = [Choice(name, f"such as {few_values(row[name] for row in rows)}") for name in names]
             raise Unclear(f"several columns could be the {column}", choices, column=column)
-        found[column] = names[0]
-        reasons[column] = "the longest texts of the rows" if column == "text" else "few different values in many rows"
-        del free[names[0]]
-    return Fit(found, reasons)
+        take({column: names[0]}, reason)
+    if missing:
+        return tuple(missing)
+    labels, why, unknown = _meant(found, kinds, rows, known, said.labels)
+    return Fit(found, reasons, labels, why, unknown)
 
 
-def _few(values: Iterable[object]) -> str:
+def few_values(values: Iterable[object]) -> str:
     """The first different values of a column."""
     return ", ".join(map(repr, list(dict.fromkeys(str(value)[:SHOWN] for value in values))[:3]))
+
+
+def described(rows: Table) -> list[str]:
+    """Each column of a file with some of its values, for messages."""
+    names = list(rows[0]) if rows else []
+    shown = [f"{name!r}, such as {few_values(row.get(name) for row in rows[:50])}" for name in names[:MOST_COLUMNS]]
+    return shown + ([f"and {len(names) - MOST_COLUMNS} columns more"] if len(names) > MOST_COLUMNS else [])
 
 
 def as_text(value: object) -> str:
@@ -124,26 +158,70 @@ def as_text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
 
-def are_labels(values: Sequence[object], known: Sequence[str]) -> bool:
-    """Whether all `values` are labels of a model, as the plan would read them."""
-    labels = [label for label, fault in (usable_value("label", value) for value in values) if fault is None]
-    if len(labels) < len(values) or not labels:
-        return False
-    try:
-        meant = {one.label: one.name for one in renamed_labels(map(str, labels), {}, known)}
-    except BadInput:
-        return False
-    return all(meant.get(str(label), str(label)) in known for label in labels)
+def _there(rows: Table) -> dict[str, object]:
+    """Columns of the first row, each with the first value that it has."""
+    return {
+        name: next((row[name] for row in rows if row.get(name) not in (None, "")), None) for row in rows[:1] for name in row
+    }
+
+
+def _meant(
+    found: Mapping[str, str], kinds: Mapping[str, str], rows: Table, known: Sequence[str] | None, said: Mapping[str, str]
+) -> tuple[Mapping[str, str], str, tuple[str, ...]]:
+    """(label -> name, why, labels that the model does not have) of the column of labels, where there is one."""
+    for column, name in found.items():
+        if kinds.get(column, column) in LABELS:
+            labels = labels_in((row.get(name) for row in rows), kinds.get(column, column)) or []
+            if known is None:
+                return dict(said), "as you said", ()
+            meaning = meaning_of(labels, known, said)
+            return meaning.table, meaning.reason or "as you said", meaning.unknown
+    return {}, "", ()
+
+
+def _two(rows: Table, there: Mapping[str, object]) -> tuple[str, str] | None:
+    """The columns of two texts of a row, by names that say that they belong together."""
+    for first, second in PAIRS:
+        if first in there and second in there:
+            return first, second
+    texts = text_columns(rows, there)
+    for one in texts:
+        for first, second in ORDINALS:
+            other = re.sub(
+                rf"(?i)(?<![a-z0-9]){first}$|(?<=[a-z_]){first}$" if first.isdigit() else rf"(?i)(?:^|(?<=[_. -])){first}$",
+                second,
+                one,
+            )
+            if other != one and other in texts:
+                return one, other
+    return None
+
+
+def _a_column_each(several: Sequence[str]) -> BadInput:
+    return BadInput(
+        f"{', '.join(several)} hold 0 or 1 in every row: a column for each label, which is not how labels are read",
+        where="the rows",
+        fix=f'write one column with the labels of each row as a JSON list, as in ["{several[0]}", "{several[1]}"], or say which one is the '
+        f"label: --column label={several[0]}",
+    )
 
 
 def _scored(rows: Table, free: Mapping[str, object]) -> dict[str, str] | None:
     """Two columns of texts and one of numbers, where there are no more: pairs with a score."""
-    found = _texts(rows, free)
+    found = text_columns(rows, free)
     texts = [name for name in free if name in found]
-    numbers = [
-        name for name in free if name not in texts and all(usable_value("score", row.get(name))[1] is None for row in rows)
-    ]
+    numbers = _numbers(rows, {name: value for name, value in free.items() if name not in texts})
     return dict(zip(SCORED, (*texts, *numbers), strict=True)) if (len(texts), len(numbers)) == (2, 1) else None
+
+
+def _numbers(rows: Table, free: Mapping[str, object]) -> list[str]:
+    """Columns of numbers, but those that count the rows."""
+    numbers = {
+        name: [float(str(row[name])) for row in rows]
+        for name in free
+        if all(usable_value("score", row.get(name))[1] is None for row in rows)
+    }
+    return [name for name, values in numbers.items() if any(after != before + 1 for before, after in pairwise(values))]
 
 
 def _one_hot(rows: Table, free: Mapping[str, object]) -> list[str]:
@@ -152,7 +230,7 @@ def _one_hot(rows: Table, free: Mapping[str, object]) -> list[str]:
     return columns if len(columns) >= 3 else []
 
 
-def _texts(rows: Table, free: Mapping[str, object]) -> list[str]:
+def text_columns(rows: Table, free: Mapping[str, object]) -> list[str]:
     """Columns of text with several words, the longest first."""
     words = {
         name: [len(str(row.get(name, "")).split()) for row in rows] for name, value in free.items() if isinstance(value, str)
@@ -161,7 +239,18 @@ def _texts(rows: Table, free: Mapping[str, object]) -> list[str]:
     return sorted((name for name, mean in means.items() if mean >= WORDS), key=lambda name: -means[name])
 
 
-def _categories(rows: Table, free: Mapping[str, object]) -> list[str]:
+def _labelled(rows: Table, free: Mapping[str, object], known: Sequence[str] | None) -> list[str]:
+    """Columns that may be the label: of few different values, of which a model that has labels knows half."""
+    names = categories(rows, free)
+    if known is None:
+        return names
+    share = {
+        name: [label in known for label in labels] for name in names if (labels := labels_in(row.get(name) for row in rows))
+    }
+    return [name for name, knows in share.items() if sum(knows) * 2 >= len(knows)]
+
+
+def categories(rows: Table, free: Mapping[str, object]) -> list[str]:
     """Columns of few different values, each in several rows; the one with the most different ones first."""
     different = {
         name: len({str(row.get(name)) for row in rows})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from edgekit.draft.fit import Fit, Table, are_labels, fit_columns
+from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns
 from edgekit.draft.given import Given
+from edgekit.draft.labels import LABELS
 from edgekit.errors import BadInput
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
@@ -14,7 +16,7 @@ from edgekit.models.heads import CLASSIFIER
 from edgekit.runtime.tags import read_scheme, scheme_fault
 from edgekit.tasks import Task, find_task, task_names
 
-__all__ = ["Candidate", "candidates", "without_rows"]
+__all__ = ["Answers", "Candidate", "candidates", "without_rows"]
 
 CLASSES = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
@@ -27,6 +29,8 @@ CLASSES = {
 LABELLED_TEXT = ("text", "label")
 TRAINABLE = ("text-classification", "token-classification", "question-answering")
 """Tasks whose head may be trained here, on an encoder without one (`finetune`)."""
+Answers = Literal["rows", "original"]
+"""As [data] has it."""
 HEAD_MODULES = {
     "classifier": ("AutoModelForSequenceClassification", "AutoModelForTokenClassification"),
     "qa_outputs": ("AutoModelForQuestionAnswering",),
@@ -44,10 +48,13 @@ class Candidate:
     reason: str
     finetune: bool = False
     """Whether a new head must be trained for it."""
+    answers: Answers = "rows"
+    """Who says what is right."""
 
 
-def candidates(model: Given, rows: Table, said: Mapping[str, str], wanted: str | None) -> list[Candidate]:
-    """The tasks that fit the model and the rows, the likeliest first; of `wanted` alone where the user said a task.
+def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answers: Answers | None = None) -> list[Candidate]:
+    """The tasks that fit the model and the rows, the likeliest first; of `wanted` alone where the user said a task. `answers`: who says what
+    is right, where the user said it.
 
     Raises:
         BadInput: no task fits, with what each lacks; an unknown task.
@@ -71,24 +78,43 @@ def candidates(model: Given, rows: Table, said: Mapping[str, str], wanted: str |
                 continue
         known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
         fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
-        if fit is None and task.alone is not None and task.alone.seen:
-            fit = fit_columns(("text",), (), {}, rows, None, said)
-        if fit is None:
-            lacks.append(f"{name}: needs columns {', '.join(task.columns)}")
+        if isinstance(fit, Fit) and answers != "original":
+            reason = (
+                f"the model is {shown}" if not finetune else f"{shown} has no head for it, and rows have labels to train one on"
+            )
+            found.append(Candidate(task, fit, reason, finetune))
             continue
-        reason = (
-            f"the model is {shown}" if not finetune else f"{shown} has no head for it, and rows have labels to train one on"
-        )
-        found.append(Candidate(task, fit, reason, finetune))
+        if task.alone is not None and not finetune and answers != "rows":
+            alone = fit_columns(task.alone.columns, task.optional, {**task.kinds, **task.alone.kinds}, rows, None, said)
+            if isinstance(alone, Fit):
+                found.append(Candidate(task, alone, f"the model is {shown}", answers="rows" if task.alone.seen else "original"))
+                continue
+        if isinstance(fit, Fit):
+            lacks.append(f"{name}: rows without answers ask nothing of it")
+        else:
+            lacks.append(f"{name}: no column of the rows could be its {' or its '.join(fit)}")
+    found = [one for one in found if one.answers == "rows"] or found
     if not found:
-        there = ", ".join(map(repr, rows[0])) if rows else "no columns"
         raise BadInput(
             "no task fits this model and these rows",
             where=str(model.folder),
-            faults=[*lacks, f"the rows have {there}"],
-            fix="say which column is which (--column text=NAME --column label=NAME), or the task (--task)",
+            faults=[*lacks, *(f"the rows have {column}" for column in described(rows))],
+            fix=_which(rows),
         )
-    return _likeliest(found, facts, rows, said, sentences=model.sentences)
+    return _likeliest(found, facts, said, sentences=model.sentences)
+
+
+def _which(rows: Table) -> str:
+    """What to say of columns, with the file's own names where they may be meant."""
+    there = {name: row[name] for row in rows[:1] for name in row}
+    texts = text_columns(rows, there)
+    labels = [name for name in categories(rows, there) if name not in texts]
+    text, label = texts[0] if texts else "NAME", labels[0] if labels else "NAME"
+    return f"say which column is which, as in {_quoted('--column', f'text={text}')} {_quoted('--column', f'label={label}')}, or the task (--task)"
+
+
+def _quoted(option: str, value: str) -> str:
+    return f"{option} {shlex.quote(value)}"
 
 
 def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
@@ -142,20 +168,22 @@ def _classes(model: Given) -> tuple[set[str], str]:
     return by_weights, f"{architecture} with the head {', '.join(sorted(modules & set(HEAD_MODULES)))}"
 
 
-def _likeliest(
-    found: list[Candidate], facts: ModelFacts, rows: Table, said: Mapping[str, str], *, sentences: bool
-) -> list[Candidate]:
+def _likeliest(found: list[Candidate], facts: ModelFacts, said: Said, *, sentences: bool) -> list[Candidate]:
     """Without those that another one rules out: labels of rows that are the model's own make it no entailment model's candidates, a task
     whose columns go by their own names is meant before one whose columns had to be found."""
-    found = [one for one in found if set(said) <= set(one.fit.columns)] or found  # columns that the user names are all meant
+    found = [
+        one for one in found if set(said.columns) <= set(one.fit.columns)
+    ] or found  # columns that the user names are all meant
     most = max(len(one.fit.columns) for one in found)
     if most > len(LABELLED_TEXT):  # rows of more than a text and a label are not read for less
         found = [one for one in found if len(one.fit.columns) == most]
     by_name = {one.task.name: one for one in found}
     if {"text-classification", "zero-shot-classification"} <= set(by_name):
-        name = by_name["text-classification"].fit.columns["label"]
-        own = facts.labels is not None and are_labels([row.get(name) for row in rows], facts.labels)
+        own = facts.labels is not None and not by_name["text-classification"].fit.unknown
         found = [one for one in found if one.task.name != ("zero-shot-classification" if own else "text-classification")]
+    scored = [one for one in found if one.task.auto == "AutoModel" and one.fit.columns.get("score", "label") not in LABELS]
+    if sentences and scored:
+        found = scored
     if not sentences and any(one.finetune for one in found):
         found = [one for one in found if one.finetune]
     exact = [one for one in found if all(column == name for column, name in one.fit.columns.items())]

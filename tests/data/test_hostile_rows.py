@@ -314,5 +314,5 @@ def test_labels_as_long_as_books_are_not_compared_letter_by_letter() -> None:
     """Likeness takes the square of their lengths, which would be an hour here."""
     known = ["ab" * 100_000 + str(number) for number in range(20)]
     with pytest.raises(BadInput, match="10 labels unknown") as fault:
-        check_labels(["ab" * 100_000 + f"x{number}" for number in range(10)], known)
+        check_labels([["ab" * 100_000 + f"x{number}"] for number in range(10)], known)
     assert len(fault.value.text()) < 20_000

@@ -109,9 +109,9 @@ def test_label_that_training_never_shows(tmp_path: Path) -> None:
 
 
 def test_labels_known_names_labels_rows_and_neighbours() -> None:
-    check_labels(["a", "b", "a"], ["b", "a"])
+    check_labels([["a"], ["b", "a"]], ["b", "a"])
     with pytest.raises(BadInput) as caught:
-        check_labels(["alarm", "alram"] + ["?"] * 8, ["alarm", "timer"])
+        check_labels([["alarm"], ["alram"], *[["?"]] * 8], ["alarm", "timer"])
     assert caught.value.what == "2 labels unknown to the model, which has 'alarm', 'timer'"
     assert caught.value.faults == ("'?' in rows 3, 4, 5, 6, 7 and 3 more", "'alram' in row 2, perhaps 'alarm'")
 

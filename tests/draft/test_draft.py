@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
 from edgekit.draft import Asked, Draft, Unclear, draft
 from edgekit.errors import BadInput
@@ -46,6 +47,7 @@ def test_task_columns_and_length_are_seen(tiny_model: Path, tmp_path: Path) -> N
     made = draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", ROWS))), tmp_path)
     assert seen(made) | {"model.max_length": "", "data.split": ""} == {
         "task": "text-classification", "column text": "text", "column label": "label", "model.max_length": "", "data.split": "",
+        "text direction": "left to right",
     }  # fmt: skip
     assert f"id = {json.dumps(str(tiny_model))}" in made.text or "id = " in made.text
     assert 'file = "rows.jsonl"' in made.text and "columns" not in made.text
@@ -194,10 +196,10 @@ def test_several_columns_that_could_be_the_label_are_a_question(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([{"number": number} for number in range(30)], "needs columns text, label"),
-        ([{"text": "only a text of words"} for _ in range(30)], "needs columns text, label"),
+        ([{"number": number} for number in range(30)], "no column of the rows could be its text"),
+        ([{"sum": 7 * number % 5} for number in range(30)], "the rows have 'sum', such as '0', '2', '4'"),
     ],
-    ids=["no text", "no label"],
+    ids=["what is lacking", "the file's own columns and values"],
 )
 def test_rows_that_no_task_fits(rows: list[dict[str, Any]], says: str, tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as fault:
@@ -263,7 +265,12 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
     [
         (["--data", "t.jsonl"], "give either a recipe, or --model"),
         (["intents", "--model", "MODEL", "--data", "t.jsonl"], "give either a recipe"),
-        (["--task", "text-classification"], "go with --model"),
+        (["--task", "text-classification"], "goes with --model"),
+        (["--name", "a", "--label", "a=b"], "--label, --name go with --model"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--label", "on"], "write LABEL=NAME"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--label", "on=a", "--label", "on=b"], "--label on: said twice"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--answers", "mine"], "write rows or original"),
+        (["--model", "MODEL", "--data", "t.jsonl", "--name", "a/b"], "is no name"),
         (["--model", "MODEL", "--data", "t.jsonl", "--lose", "much"], "write a share from 0% to 100%"),
         (["--model", "MODEL", "--data", "t.jsonl", "--faster", "fast"], "write a number above 0, as in 4x"),
         (["--model", "MODEL", "--data", "t.jsonl", "--smaller", "0MB"], "write a number above 0, as in 8MB"),
@@ -289,3 +296,102 @@ def test_rows_split_as_the_recipe_says(tiny_model: Path) -> None:
 
     made = partition([dict(row) for row in ROWS], Split(), 7)
     assert {row["label"] for row in made["test"]} == {row["label"] for row in ROWS}
+
+
+def labelled(labels: Sequence[object], **more: Any) -> list[dict[str, Any]]:
+    return [
+        {**{name: f"{value} {number}" for name, value in more.items()}, "label": label} for number, label in enumerate(labels)
+    ]
+
+
+def test_numbers_are_those_of_the_models_outputs_and_said(tmp_path: Path) -> None:
+    model = made_model(tmp_path / "m", ["negative", "neutral", "positive"])
+    texts = [f"the movie was good {number}" for number in range(60)]
+    rows = [{"review": text, "stars": number % 3, "id": 7 * number} for number, text in enumerate(texts)]
+    made = draft(Asked(str(model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    assert (
+        seen(made)["column label"] == "stars"
+        and 'labels = { "0" = "negative", "1" = "neutral", "2" = "positive" }' in made.text
+    )
+    assert seen(made)["data.labels"] == "0: negative, 1: neutral, 2: positive"
+    other = draft(Asked(str(model), str(tmp_path / "r.jsonl"), labels={"0": "positive", "2": "negative"}), tmp_path)
+    assert 'labels = { "2" = "negative", "1" = "neutral", "0" = "positive" }' in other.text
+    with pytest.raises(BadInput, match="the model has no 'best'"):
+        draft(Asked(str(model), str(tmp_path / "r.jsonl"), labels={"0": "best"}), tmp_path)
+
+
+def test_numbered_tags_are_the_models_and_no_row_is_named_that_is_none(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForTokenClassification
+
+    folder = made_model(tmp_path / "m", ["O", "B-person", "I-person"])
+    config = BertConfig.from_pretrained(folder)
+    config.architectures = ["BertForTokenClassification"]
+    BertForTokenClassification(config).save_pretrained(folder)
+    rows = [{"tokens": ["we", "like", "ada"], "ner_tags": [0, number % 2, 2 * (number % 2)]} for number in range(40)]
+    made = draft(Asked(str(folder), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    assert 'labels = { "0" = "O", "1" = "B-person", "2" = "I-person" }' in made.text
+    assert 'columns = { tags = "ner_tags" }' in made.text
+    rows[30]["ner_tags"] = [0, 9, 9]
+    with pytest.raises(BadInput) as fault:
+        draft(Asked(str(folder), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    assert "'9'" in fault.value.text() and "--label 9=" in fault.value.text()
+    check_labels([["a", "b"], ["b", "b", "c"]], ["a", "b", "c"])
+    with pytest.raises(BadInput, match="'z' in row 2"):
+        check_labels([["a"] * 50, ["b", "z", "z"]], ["a", "b"])
+
+
+def test_labels_of_another_name_are_refused_with_what_each_may_mean(tmp_path: Path) -> None:
+    model = made_model(tmp_path / "m", ["negative", "positive"])
+    path = written(tmp_path / "r.jsonl", labelled(["pos", "neg"] * 20, text="the movie"))
+    with pytest.raises(BadInput) as fault:
+        draft(Asked(str(model), str(path)), tmp_path)
+    assert "--label pos=positive --label neg=negative" in fault.value.text() and "--column label=NAME" in fault.value.text()
+    made = draft(Asked(str(model), str(path), labels={"pos": "positive", "neg": "negative"}), tmp_path)
+    assert 'labels = { "pos" = "positive", "neg" = "negative" }' in made.text
+
+
+def test_rows_without_a_label_are_compared_with_the_original(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"ticket": row["text"], "priority": ["high", "low"][number % 2]} for number, row in enumerate(ROWS)]
+    path = written(tmp_path / "r.jsonl", rows)
+    made = draft(Asked(str(tiny_model), str(path)), tmp_path)
+    assert 'answers = "original"' in made.text and 'columns = { text = "ticket" }' in made.text
+    (why,) = (one.reason for one in made.seen if one.setting == "data.answers")
+    assert "priority ('high', 'low')" in why and "agreement with the original" in why
+    with pytest.raises(BadInput) as fault:
+        draft(Asked(str(tiny_model), str(path), answers="rows"), tmp_path)
+    assert "no column of the rows could be its label" in fault.value.text() and "--column label=priority" in fault.value.text()
+    labelled_rows = draft(Asked(str(tiny_model), str(written(tmp_path / "l.jsonl", ROWS)), answers="original"), tmp_path)
+    assert 'answers = "original"' in labelled_rows.text and "column label" not in seen(labelled_rows)
+
+
+def test_two_texts_by_names_that_belong_together_and_the_only_numbers(tmp_path: Path, draws: Any) -> None:
+    model = made_model(tmp_path / "m", ["LABEL_0"], problem_type="regression")
+    for first, second in (("first", "second"), ("text_a", "text_b"), ("q1", "q2"), ("Left", "right")):
+        rows = [
+            {"no": number, first: sentence(draws), second: sentence(draws), "closeness": number * 3 % 7} for number in range(30)
+        ]
+        made = draft(Asked(str(model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+        assert [seen(made)[f"column {one}"] for one in ("text", "text_pair", "label")] == [first, second, "closeness"]
+
+
+def test_text_that_runs_from_right_to_left_is_said(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"שלום עולם {number}", "label": row["label"]} for number, row in enumerate(ROWS)]
+    assert (
+        seen(draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", rows))), tmp_path))["text direction"]
+        == "right to left"
+    )
+
+
+def test_a_long_file_is_looked_at_over_its_whole_length(tiny_model: Path, tmp_path: Path) -> None:
+    labels = sorted({row["label"] for row in ROWS})
+    rows = [{"a": f"a text of words {label} {number}", "b": label} for label in labels for number in range(2600)]
+    made = draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    assert seen(made)["column label"] == "b"
+
+
+def test_a_revision_is_written_as_recipes_have_it() -> None:
+    from edgekit.cli.drafting import recipe_name
+    from edgekit.draft.draft import _model
+
+    assert _model("owner/name@v1", None) == ['id = "owner/name"', 'revision = "v1"']
+    assert recipe_name(Asked("owner/name@v1", "hub:owner/rows")) == "name-rows" and recipe_name(Asked("a/b"), "mine") == "mine"

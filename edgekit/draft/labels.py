@@ -1,0 +1,89 @@
+"""What the labels of rows mean to a model: names of its outputs, or their numbers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgekit.data.columns import usable_value
+from edgekit.data.label_map import by_number, renamed_labels
+from edgekit.data.labels import LONGEST, few
+from edgekit.errors import BadInput
+
+__all__ = ["LABELS", "Meaning", "are_labels", "guessed", "labels_in", "meaning_of"]
+
+LABELS = ("label", "labels", "tags")
+"""Kinds of values that name outputs."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the labels of a column are to a model."""
+
+    table: Mapping[str, str]
+    """Label -> the name that is meant, as [data] labels has it."""
+    reason: str | None = None
+    """Why, where the table is not what the user said."""
+    unknown: tuple[str, ...] = ()
+    """Labels that are no names of the model's outputs, nor their numbers."""
+
+
+def labels_in(values: Iterable[object], kind: str = "label") -> list[str] | None:
+    """The different labels of a column, in order of appearance; None where a value is none."""
+    found: dict[str, None] = {}
+    for value in values:
+        usable, fault = usable_value(kind, value)
+        if fault is not None:
+            return None
+        found |= dict.fromkeys(map(str, usable) if isinstance(usable, list) else [str(usable)])
+    return list(found)
+
+
+def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> Meaning:
+    """What `labels` mean to a model with outputs called `known`; `said`: what the user said of some of them.
+
+    Whole numbers that are no names are the numbers of outputs, in which datasets' ClassLabel and transformers' `label2id` count alike.
+
+    Raises:
+        BadInput: the user said a name that the model does not have.
+    """
+    table = {label: name for label, name in said.items() if label in labels}
+    if strangers := sorted(set(table.values()) - set(known)):
+        raise BadInput(
+            f"the model has no {', no '.join(map(repr, strangers))}",
+            where="--label",
+            fix=f"write one of {few(known)} behind the =",
+        )
+    left = [label for label in labels if label not in table]
+    try:
+        read_anyway = {one.label: one.name for one in renamed_labels(left, {}, known)}
+    except BadInput:  # several names are meant; the plan says so
+        read_anyway = {}
+    unknown = [label for label in left if read_anyway.get(label, label) not in known]
+    numbers = by_number(unknown, known) if unknown else None
+    if numbers:
+        in_order = dict(sorted((table | numbers).items(), key=lambda item: known.index(item[1])))
+        return Meaning(in_order, "the rows have numbers, and the model's outputs have names: in the order of config.json")
+    return Meaning(table, None, tuple(unknown))
+
+
+def are_labels(labels: Sequence[str] | None, known: Sequence[str]) -> bool:
+    """Whether all of a column's labels are a model's own, as the plan reads them without being told."""
+    meaning = None if not labels else meaning_of(labels, known, {})
+    return meaning is not None and not meaning.unknown and not meaning.table
+
+
+def guessed(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """For each of `labels` the name that it may be short for, or like; NAME where none is near."""
+    folded = {re.sub(r"\W+", "", name.casefold()): name for name in known}
+    found = {}
+    for label in labels:
+        text = re.sub(r"\W+", "", label.casefold())
+        begun = [
+            name for short, name in folded.items() if text and short and (short.startswith(text) or text.startswith(short))
+        ]
+        close = difflib.get_close_matches(text[:LONGEST], list(folded), n=1)
+        found[label] = begun[0] if len(begun) == 1 else folded[close[0]] if close else "NAME"
+    return found
