@@ -68,11 +68,11 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_artifact(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny rows as the data stage leaves them."""
-    from edgekit.data.sources import SPLITS, Sources
+    from edgekit.data.sources import SPLITS, Place, Sources
     from edgekit.data.splits import prepare
 
     folder = tmp_path_factory.mktemp("tiny-rows")
-    sources = Sources(*(str(tiny_data / f"{split}.jsonl") for split in SPLITS))
+    sources = Sources(*(Place(str(tiny_data / f"{split}.jsonl")) for split in SPLITS))
     prepare(sources, ("text", "label"), folder)
     return folder
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Union
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, create_model, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
 from edgekit.config.quantize import RecipeQuantize
 from edgekit.config.shipped import shipped_names
@@ -25,6 +29,7 @@ __all__ = [
     "NewModel",
     "Precision",
     "Recipe",
+    "RowSource",
     "Temperature",
     "TrainingSettings",
     "recipe_names",
@@ -128,6 +133,95 @@ class Split(Strict):
         return self
 
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
+HUB = "hub:"
+"""What the name of a hub data set begins with."""
+
+
+class RowSource(Strict):
+    """Where rows lie and how they are read. A plain text is the `path`, of unlabelled text if wanted with its `column` behind a #."""
+
+    path: str | None = None
+    """A file (relative to the recipe), or a hub data set as hub:owner/name@revision."""
+    url: str | None = None
+    """Address of a public file, https, which is fetched before the first stage."""
+    sha256: str | None = None
+    """Of the file: what has another is refused. Needed with `url`."""
+    format: str | None = None
+    """What kind of file it is, where its name does not say so: an ending without its dot, as in "csv", "json.gz", "squad" or "conll"."""
+    names: list[str] | None = None
+    """Names of the columns of a file that has none: a table without a header, JSON lists, CoNLL."""
+    members: list[str] | None = None
+    """Of a JSON document, the names of the lists that hold the rows."""
+    column: str | None = None
+    """Of unlabelled text, the name of its column, where that is not `text`."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> RowSource:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either `path` (a file or hub data set) or `url`, not both and not neither")
+        if self.url is not None:
+            parts = urlsplit(self.url)
+            if parts.scheme != "https" or not parts.hostname or not PurePosixPath(parts.path).name:
+                raise ValueError(f"{self.url!r} is no https address of a file")
+            if parts.username is not None or parts.password is not None:
+                raise ValueError("an address holds no name and password; what is fetched so is public")
+            if self.sha256 is None:
+                raise ValueError("a `url` needs the `sha256` of its file, so that everybody reads the same rows")
+        if self.sha256 is not None and not SHA256.fullmatch(self.sha256):
+            raise ValueError("a sha256 is 64 digits of 0-9 and a-f")
+        if self.on_hub and self.model_fields_set - {"path", "column"}:
+            raise ValueError("a hub data set says itself how it is read; leave the other keys out")
+        for key in ("names", "members"):
+            given = getattr(self, key)
+            if given is not None and (not given or not all(given) or len(set(given)) < len(given)):
+                raise ValueError(f"`{key}` is a list of different names")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, as_table: Any) -> Any:
+        if self.model_fields_set <= {"path", "column"}:
+            return f"{self.path}#{self.column}" if self.column else self.path
+        return {name: value for name, value in as_table(self).items() if value is not None}
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a hub data set."""
+        return self.path is not None and self.path.startswith(HUB)
+
+    @property
+    def file_name(self) -> str:
+        """The file's name, or the hub data set's."""
+        if self.on_hub:
+            return str(self.path)
+        return (
+            PurePosixPath(unquote(urlsplit(self.url).path)).name if self.url is not None else PurePosixPath(str(self.path)).name
+        )
+
+
+def _path_alone(value: object) -> object:
+    if isinstance(value, str) and value:
+        return {"path": value}
+    if isinstance(value, dict | RowSource):
+        return value
+    raise PydanticCustomError("rows", "input should be a file, hub:owner/name, or a table with `path` or `url`")
+
+
+def _texts(value: object) -> object:
+    """One source of unlabelled text or several, each a table, or a path that may end in the name of its column."""
+    return [_with_column(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _with_column(value: object) -> object:
+    before, mark, after = value.rpartition("#") if isinstance(value, str) else ("", "", "")
+    return {"path": before, "column": after} if mark else _path_alone(value)
+
+
+OneSource = Annotated[RowSource, BeforeValidator(_path_alone, json_schema_input_type=str | RowSource)]
+SeveralSources = Annotated[
+    list[RowSource], BeforeValidator(_texts, json_schema_input_type=str | RowSource | list[str | RowSource])
+]
+
 TEXTS = "texts"
 """Name of the built-in corpus of texts without labels."""
 
@@ -135,18 +229,18 @@ TEXTS = "texts"
 class Data(Strict):
     """Where rows come from: three files or hub splits, one that is split here, or a built-in corpus."""
 
-    file: str | None = None
-    """All rows: a file (relative to the recipe), or a hub data set as hub:owner/name; it is split as [data.split] says. Rows with the same
-    text stay in one split."""
+    file: OneSource | None = None
+    """All rows: a file (relative to the recipe), a hub data set as hub:owner/name, or a table that says more; it is split as [data.split]
+    says. Rows with the same text stay in one split."""
     split: Split = Split()
 
-    train: str | None = None
-    """Training rows: a file (relative to the recipe), or a split of a hub data set as hub:owner/name."""
-    validation: str | None = None
+    train: OneSource | None = None
+    """Training rows: a file (relative to the recipe), a split of a hub data set as hub:owner/name, or a table that says more."""
+    validation: OneSource | None = None
     """Validation rows, likewise: best epochs and number formats are chosen on them."""
-    test: str | None = None
+    test: OneSource | None = None
     """Test rows, likewise: they are scored and never trained on."""
-    unlabelled: str | list[str] | None = None
+    unlabelled: SeveralSources | None = None
     """More text without labels, which the teacher labels in distillation: one source or several, each read from its `text` column, or
     from another, named as in "rows.jsonl#question"."""
     builtin: str | None = None
@@ -180,6 +274,10 @@ class Data(Strict):
         if not self.builtin and not self.file and len(files) < 3:
             missing = sorted({"train", "validation", "test"} - set(files))
             raise ValueError(f"{', '.join(missing)} missing: three splits are needed, or one `file` to be split, or `builtin`")
+        for name in ("file", "train", "validation", "test"):
+            source: RowSource | None = getattr(self, name)
+            if source is not None and source.column is not None:
+                raise ValueError(f"{name}, column: goes with `unlabelled` text; the names of other columns are in `columns`")
         return self
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.data.formats import records
-from edgekit.data.hub import on_hub
 from edgekit.data.sources import Sources
 from edgekit.errors import BadInput
 
@@ -15,17 +14,19 @@ __all__ = ["texts_alone"]
 def texts_alone(sources: Sources, columns: tuple[str, ...]) -> bool:
     """Whether the test rows of `sources` have a `text` but not all of `columns`.
 
-    The first sound row of a file tells. Rows on the hub are not fetched for it: there [data.columns] tells, by naming `text`
+    The first sound row of a file tells. Rows elsewhere are not fetched for it: there [data.columns] tells, by naming `text`
     and none of `columns`. A file that cannot be read is False; the stage that reads it says why.
     """
     names = sources.columns
     test = sources.of("test")
-    if not test:
+    if test is None:
         return False
-    if on_hub(test):
+    if not test.here:
         return "text" in names and not set(columns) & set(names)
     try:
-        first = next((record.values for record in records(Path(test), columns=()) if record.fault is None), {})
+        first = next(
+            (record.values for record in records(Path(test.name), columns=(), shape=test.shape) if record.fault is None), {}
+        )
     except BadInput:
         return False
     return names.get("text", "text") in first and not all(names.get(column, column) in first for column in columns)

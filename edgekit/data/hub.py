@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from edgekit.config.recipe import HUB
 from edgekit.data.labels import named
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, RowCheck, usable
@@ -15,9 +16,8 @@ from edgekit.errors import BadInput, NotPossibleHere
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["HUB", "HubSource", "on_hub", "parse_hub", "read_hub"]
+__all__ = ["HubSource", "on_hub", "parse_hub", "read_hub"]
 
-HUB = "hub:"
 FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?:#(?P<config>[\w.-]+))?")
 HubSource = tuple[str, str | None, str | None]
 """(owner/name, revision, config)."""

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from edgekit.data.encodings import UTF8, encoding_of
 from edgekit.errors import BadInput
 from edgekit.runtime.files import check_file, open_file
+from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = [
-    "LARGEST", "LONGEST", "PACKINGS", "Format", "Record", "Unread", "check_size", "encoding_notes", "most_unpacked", "open_data", "read_bytes",
-    "read_lines", "undecodable",
+    "AS_NAMED", "LARGEST", "LONGEST", "PACKINGS", "Format", "Record", "Shape", "Unread", "check_size", "encoding_notes", "most_unpacked",
+    "open_data", "read_bytes", "read_lines", "undecodable",
 ]  # fmt: skip
 
 LARGEST = 2 * 1024**3
@@ -55,7 +56,27 @@ class Record:
     """Columns that the file has more than once; they are not among `values`."""
 
 
-def no_notes(path: Path, packing: str) -> list[str]:
+@dataclass(frozen=True)
+class Shape:
+    """What a recipe says of how a file is read; nothing of it where the file says so itself."""
+
+    format: str = ""
+    """Its kind, in the place of its name's ending: an ending without the first dot."""
+    names: tuple[str, ...] = ()
+    """Names of the columns of a file that has none."""
+    members: tuple[str, ...] = ()
+    """Names of the lists of a document that hold the rows."""
+
+    def document(self) -> dict[str, JsonValue]:
+        """As JSON."""
+        return {"format": self.format, "names": [*self.names], "members": [*self.members]}
+
+
+AS_NAMED = Shape()
+"""As the file's name and the file itself say."""
+
+
+def no_notes(path: Path, packing: str, shape: Shape) -> list[str]:
     """Nothing to say of how a file is read."""
     return []
 
@@ -71,12 +92,16 @@ class Format:
 
     It raises BadInput where the file as a whole cannot be read; what is wrong with one record is that record's `fault`.
     """
-    notes: Callable[[Path, str], list[str]] = no_notes
-    """(file, its packing) -> how it is read, where that had to be found out: an encoding, what separates columns."""
+    notes: Callable[[Path, str, Shape], list[str]] = no_notes
+    """(file, its packing, what the recipe says) -> how it is read, where that had to be found out: an encoding, what separates columns."""
     lines: Callable[[Path, str], Iterator[Record]] | None = None
     """As `records`, for who wants a record of each line; None where the format has records of its own."""
     some: Callable[[Path, str, Collection[str]], Iterator[Record]] | None = None
     """As `records`, with the values of the named columns, and `Unread` for those of others; None where a format reads them all anyway."""
+    shaped: Callable[[Path, str, Shape], Iterator[Record]] | None = None
+    """As `records`, where the recipe says one of `takes`."""
+    takes: tuple[Literal["names", "members"], ...] = ()
+    """What a recipe may say of such a file."""
 
 
 def read_lines(path: Path, packing: str, *, parts: bool = False) -> Iterator[str]:
@@ -115,7 +140,7 @@ def _lines_in(path: Path, packing: str, encoding: str, parts: bool) -> Iterator[
             raise BadInput(f"not {encoding}, as most of it is: {reason}", where=str(path), fix="save it as UTF-8") from None
 
 
-def encoding_notes(path: Path, packing: str) -> list[str]:
+def encoding_notes(path: Path, packing: str, shape: Shape) -> list[str]:
     """The encoding of a file that is not in UTF-8, in words."""
     encoding = _encoding(path, packing)
     return [] if encoding == UTF8 else [f"not in UTF-8; read as {encoding}"]
@@ -168,10 +193,14 @@ def read_bytes(path: Path, packing: str) -> bytes:
         BadInput: it cannot be read, its packing is damaged, or it is too large.
     """
     most = most_unpacked(path, packing)
+    parts: list[bytes] = []
+    total = 0
     with open_data(path, packing) as file:
-        data = file.read(most + 1)
-    _check_size(len(data), most, path)
-    return data
+        while data := file.read(BLOCK):  # and not all at once, which takes memory for as many bytes as there may be
+            total += len(data)
+            _check_size(total, most, path)
+            parts.append(data)
+    return b"".join(parts)
 
 
 def most_unpacked(path: Path, packing: str = "") -> int:

@@ -13,7 +13,7 @@ from edgekit.data.columns import usable_value
 from edgekit.data.formats import records
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
-from edgekit.data.reading import Record
+from edgekit.data.reading import AS_NAMED, Record, Shape
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
@@ -45,19 +45,23 @@ def read_rows(
     check: RowCheck | None = None,
     *,
     lines: bool = False,
+    shape: Shape = AS_NAMED,
 ) -> list[Row]:
-    """Rows of a .jsonl, .csv, .tsv, .parquet or .txt file (also .gz and .xz), each with exactly `columns`, in the file's order.
+    """Rows of a file of any of `edgekit.data.formats` (also .gz and .xz), each with exactly `columns`, in the file's order.
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
     they would be ignored silently. `kinds`: column -> the kind of its values, where its name does not say it. Text is kept as it is
     written. `check`: asked about each row. `lines`: each line of a .txt file is a row; else they are taken together, as language models read them.
+    `shape`: what the recipe says of how the file is read.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
     names = [(rename or {}).get(column, column) for column in columns]
-    return usable(records(path, lines=lines, columns=names), columns, rename, absent, kinds, check, where=str(path))
+    return usable(
+        records(path, lines=lines, columns=names, shape=shape), columns, rename, absent, kinds, check, where=str(path)
+    )
 
 
 def usable(

@@ -15,14 +15,14 @@ from edgekit.config.recipe import TEXTS, Split
 from edgekit.data.columns import INPUTS, identity, usable_value
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.formats import notes_on, records
-from edgekit.data.hub import on_hub, parse_hub, read_hub
+from edgekit.data.hub import parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import partition
 from edgekit.data.reading import PACKINGS, most_unpacked
 from edgekit.data.rows import Row, RowCheck, read_rows
-from edgekit.data.sources import SPLITS, Sources
-from edgekit.errors import BadInput
+from edgekit.data.sources import SPLITS, Place, Sources
+from edgekit.errors import BadInput, CheckFailed
 from edgekit.runtime.files import open_file
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.tags import scheme_fault
@@ -62,20 +62,37 @@ def source_digest(sources: Sources) -> str:
     if sources.builtin:
         total.update(_corpus(sources.builtin).VERSION.encode())
         return total.hexdigest()
-    files = [source for source in sources.every() if not on_hub(source)]
-    for source in dict.fromkeys(map(sources.of, SPLITS)):
-        if on_hub(source):
-            parse_hub(source)
-    missing = [name for name in files if not Path(name).is_file()]
+    files = [place for place in sources.every() if not place.on_hub]
+    for place in sources.splits():
+        if place.on_hub:
+            parse_hub(place.name)
+    missing = [place.name for place in files if place.here and not Path(place.name).is_file()]
     if missing:
         raise BadInput(
             "no such data file" + "s" * (len(missing) > 1), where="data", faults=missing, fix="check the paths under [data]"
         )
-    for name in files:
-        most_unpacked(Path(name))
-        with open_file(name) as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+    for place in {place.name or place.sha256: place for place in files}.values():
+        total.update(_contents(place))
     return total.hexdigest()
+
+
+def _contents(place: Place) -> bytes:
+    """sha256 of a file; of a public one that is not here yet, what the recipe says it is.
+
+    Raises:
+        CheckFailed: the recipe says another.
+    """
+    if not place.here:
+        return bytes.fromhex(place.sha256)
+    most_unpacked(Path(place.name))
+    with open_file(place.name) as file:
+        found = hashlib.file_digest(file, "sha256")
+    if place.sha256 and not place.stands_in and found.hexdigest() != place.sha256:
+        raise CheckFailed(
+            f"has sha256 {found.hexdigest()}, where the recipe says {place.sha256}", where=place.name,
+            fix="get the file that the recipe means, or, where this one is right, correct its sha256",
+        )  # fmt: skip
+    return found.digest()
 
 
 def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,10 +101,11 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     All rows must have these then. A file that cannot be read adds none: the stage that reads it says what is wrong with it.
     """
     names = set(sources.columns)
-    for source in dict.fromkeys(filter(None, map(sources.of, SPLITS))):
-        if optional and not on_hub(source):
+    for place in sources.splits():
+        if optional and place.here:
             with contextlib.suppress(BadInput):
-                names |= set(next((record.values for record in records(Path(source), columns=()) if record.fault is None), {}))
+                found = records(Path(place.name), columns=(), shape=place.shape)
+                names |= set(next((record.values for record in found if record.fault is None), {}))
     return (*columns, *(column for column in optional if column in names))
 
 
@@ -136,10 +154,11 @@ def look(
     Raises:
         BadInput: as `prepare`.
     """
-    files = sources.every()
-    if sources.builtin or any(map(on_hub, files)):
+    places = sources.every()
+    if sources.builtin or not all(place.here for place in places):
         return None
-    sizes = [Path(name).stat().st_size * (PACKED if Path(name).suffix.lower() in PACKINGS else 1) for name in files]
+    files = dict.fromkeys(Path(place.name) for place in places)
+    sizes = [path.stat().st_size * (PACKED if path.suffix.lower() in PACKINGS else 1) for path in files]
     if sum(sizes) > QUICK:
         return None
     _, record = _checked(sources, columns, absent, kinds, known, check)
@@ -226,8 +245,9 @@ def _notes(sources: Sources) -> list[str]:
     """How the files are read, where it had to be found out."""
     if sources.builtin:
         return []
-    files = [source for source in sources.every() if not on_hub(source)]
-    return [f"{Path(name).name}: {note}" for name in files for note in notes_on(Path(name))]
+    places = [place for place in sources.every() if place.here]
+    told = [f"{place.title}: {note}" for place in places for note in notes_on(Path(place.name), place.shape)]
+    return list(dict.fromkeys([*(f"{place.title}: {place.stands_in}" for place in places if place.stands_in), *told]))
 
 
 def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) -> dict[str, JsonValue]:
@@ -247,11 +267,20 @@ def _read(
     if sources.split is not None:
         return _partitioned(sources, sources.split, columns, absent, kinds, check)
     return {
-        split: read_hub(source, split, columns, names, absent, kinds, check)
-        if on_hub(source)
-        else read_rows(source, columns, names, absent, kinds, check, lines=sources.lines)
-        for split, source in ((split, sources.of(split)) for split in SPLITS)
+        split: _rows_at(place, split, columns, names, absent, kinds, check, lines=sources.lines)
+        for split, place in ((split, sources.of(split)) for split in SPLITS)
+        if place is not None
     }
+
+
+def _rows_at(
+    place: Place, split: str, columns: tuple[str, ...], names: dict[str, str], absent: tuple[str, ...] = (),
+    kinds: Mapping[str, str] = MappingProxyType({}), check: RowCheck | None = None, *, lines: bool,
+) -> list[Row]:  # fmt: skip
+    """The rows of a file, or of `split` of a hub data set."""
+    if place.on_hub:
+        return read_hub(place.name, split, columns, names, absent, kinds, check)
+    return read_rows(place.name, columns, names, absent, kinds, check, lines=lines, shape=place.shape)
 
 
 def _of_text(row: Row, columns: tuple[str, ...], kinds: Mapping[str, str]) -> Row:
@@ -274,11 +303,8 @@ def _partitioned(
     names = dict(sources.columns)
     if split.group is not None:
         columns, names, kinds = (*columns, GROUP), {**names, GROUP: split.group}, {**kinds, GROUP: "label"}
-    rows = (
-        read_hub(sources.file, "train", columns, names, absent, kinds, check)
-        if on_hub(sources.file)
-        else read_rows(sources.file, columns, names, absent, kinds, check, lines=sources.lines)
-    )
+    assert sources.file is not None, "what is split is a file"
+    rows = _rows_at(sources.file, "train", columns, names, absent, kinds, check, lines=sources.lines)
     groups = None if split.group is None else [str(row.pop(GROUP)) for row in rows]
     return partition(rows, split, sources.seed, groups)
 
@@ -286,13 +312,9 @@ def _partitioned(
 def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:
     """Unlabelled rows, each text once, without those that are in validation or test."""
     rows: list[Row] = []
-    for source, column in sources.texts():
-        names = {**sources.columns, **({"text": column} if column else {})}
-        rows += (
-            read_hub(source, "train", ("text",), names)
-            if on_hub(source)
-            else read_rows(source, ("text",), names, lines=sources.lines)
-        )
+    for place in sources.unlabelled:
+        names = {**sources.columns, **({"text": place.column} if place.column else {})}
+        rows += _rows_at(place, "train", ("text",), names, lines=sources.lines)
     known = {fold(identity(row)) for split in ("validation", "test") for row in read[split]}
     once = {fold(identity(row)): row for row in rows}
     return [row for text, row in once.items() if text not in known]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgekit.data.label_map import renamed_labels, told
-from edgekit.data.sources import Sources
+from edgekit.data.sources import Place, Sources
 from edgekit.data.splits import look, prepare
 from edgekit.errors import BadInput
 
@@ -80,7 +80,7 @@ def sources(folder: Path, labels: dict[str, list[Any]], **more: Any) -> Sources:
     for split, values in labels.items():
         rows = [{"text": f"{split} {number}", "label": label} for number, label in enumerate(values)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        paths[split] = str(folder / f"{split}.jsonl")
+        paths[split] = Place(str(folder / f"{split}.jsonl"))
     return Sources(**paths, **more)
 
 

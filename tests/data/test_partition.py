@@ -17,7 +17,7 @@ from edgekit.config.toml import parse
 from edgekit.data.disjoint import fold
 from edgekit.data.partition import partition
 from edgekit.data.rows import Row
-from edgekit.data.sources import Sources
+from edgekit.data.sources import Place, Sources
 from edgekit.data.splits import prepare, source_digest
 from edgekit.errors import BadInput
 
@@ -90,7 +90,7 @@ def test_one_file_ends_in_the_artifact_of_three(tmp_path: Path) -> None:
     path = tmp_path / "tickets.jsonl"
     rows = [{**row, "customer": f"c{number // 3}"} for number, row in enumerate(many(90))]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sources = Sources(file=str(path), split=Split(group="customer"), seed=7)
+    sources = Sources(file=Place(str(path)), split=Split(group="customer"), seed=7)
     (tmp_path / "out").mkdir()
     record = prepare(sources, ("text", "label"), tmp_path / "out")
     lines = {name: (tmp_path / f"out/{name}.jsonl").read_text().splitlines() for name in ("train", "validation", "test")}
@@ -102,7 +102,7 @@ def test_one_file_ends_in_the_artifact_of_three(tmp_path: Path) -> None:
         "file": "tickets.jsonl", "split": {"validation": 0.15, "test": 0.15, "group": "customer"}, "seed": 7, "on_overlap": "drop",
     }  # fmt: skip
     digests = {
-        source_digest(Sources(file=str(path), split=split, seed=seed))
+        source_digest(Sources(file=Place(str(path)), split=split, seed=seed))
         for split in (Split(), Split(test=0.2))
         for seed in (7, 8)
     }
@@ -113,7 +113,7 @@ def test_a_column_of_groups_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "tickets.csv"
     path.write_text("text,label\n" + "".join(f"text {number},a\n" for number in range(30)))
     with pytest.raises(BadInput, match="no column 'customer'"):
-        prepare(Sources(file=str(path), split=Split(group="customer")), ("text", "label"), tmp_path)
+        prepare(Sources(file=Place(str(path)), split=Split(group="customer")), ("text", "label"), tmp_path)
 
 
 @pytest.mark.parametrize(

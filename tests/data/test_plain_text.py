@@ -77,9 +77,10 @@ def test_a_line_is_a_row_of_an_encoder(tmp_path: Path) -> None:
     sentences = [f"  sentence {number} " + "x" * (3000 * (number == 7)) for number in range(100)]
     for split in SPLITS:
         (tmp_path / f"{split}.txt").write_bytes("\r\n".join([*sentences[:50], "  ", *sentences[50:]]).encode())
-    data = Data(train="train.txt", validation="validation.txt", test="test.txt")
+    data = Data.model_validate({split: f"{split}.txt" for split in SPLITS})
     given = sources_of(data, tmp_path, 7, lines=True)
-    assert [row["text"] for row in read_rows(given.test, ("text",), lines=True)] == sentences
+    assert given.test is not None
+    assert [row["text"] for row in read_rows(given.test.name, ("text",), lines=True)] == sentences
     assert given.document() == {**sources_of(data, tmp_path, 7).document(), "lines": True}
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.data.disjoint import fold
-from edgekit.data.sources import Sources
+from edgekit.data.sources import Place, Sources
 from edgekit.data.splits import check_disjoint, check_labels, prepare, source_digest
 from edgekit.errors import BadInput
 
@@ -30,7 +30,7 @@ def source(folder: Path, train: Pairs = TRAIN, validation: Pairs = VALIDATION, t
     for split, pairs in (("train", train), ("validation", validation), ("test", test)):
         path = folder / f"{split}.jsonl"
         path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in pairs), encoding="utf-8")
-        paths[split] = str(path)
+        paths[split] = Place(str(path))
     return Sources(**paths, **more)
 
 
@@ -119,7 +119,7 @@ def test_labels_known_names_labels_rows_and_neighbours() -> None:
 def test_columns_are_renamed_on_the_way_in(tmp_path: Path) -> None:
     sources = source(tmp_path / "in")
     for split in ("train", "validation", "test"):
-        path = Path(sources.of(split))
+        path = tmp_path / "in" / f"{split}.jsonl"
         path.write_text(path.read_text(encoding="utf-8").replace('"text"', '"utterance"'), encoding="utf-8")
     sources = replace(sources, columns={"text": "utterance"})
     assert made(tmp_path, sources)["splits"]["train"]["rows"] == 4
@@ -153,7 +153,9 @@ def test_digest_follows_contents_and_settings(tmp_path: Path) -> None:
     assert source_digest(replace(sources, on_overlap="refuse")) != first
     source(tmp_path / "in", test=[*TEST, ("more", "on")])
     assert source_digest(sources) != first
-    assert source_digest(replace(sources, test="hub:owner/name")) != source_digest(replace(sources, test="hub:owner/name@abc"))
+    assert source_digest(replace(sources, test=Place("hub:owner/name"))) != source_digest(
+        replace(sources, test=Place("hub:owner/name@abc"))
+    )
     built_in = Sources(builtin="intents", seed=7, rows=12_000)
     assert source_digest(built_in) != source_digest(replace(built_in, seed=8))
 
@@ -161,10 +163,10 @@ def test_digest_follows_contents_and_settings(tmp_path: Path) -> None:
 def test_digest_refuses_what_cannot_be_read(tmp_path: Path) -> None:
     sources = source(tmp_path / "in")
     with pytest.raises(BadInput) as caught:
-        source_digest(replace(sources, train="none.jsonl", test="neither.jsonl"))
+        source_digest(replace(sources, train=Place("none.jsonl"), test=Place("neither.jsonl")))
     assert caught.value.faults == ("none.jsonl", "neither.jsonl")
     with pytest.raises(BadInput, match="not a hub data set"):
-        source_digest(replace(sources, test="hub:name"))
+        source_digest(replace(sources, test=Place("hub:name")))
     with pytest.raises(BadInput, match="no built-in corpus 'intent'"):
         source_digest(Sources(builtin="intent", seed=1))
 

@@ -127,6 +127,8 @@ KINDS: Mapping[str, tuple[Edit, ...]] = {
     ".csv": (edit_text, edit_text, edit_bytes),
     ".tsv": (edit_text, edit_text, edit_bytes),
     ".txt": (edit_text, edit_bytes),
+    ".squad": (edit_json, edit_json, edit_text, edit_bytes),
+    ".conll": (edit_text, edit_text, edit_bytes),
     ".jinja": (edit_text, edit_text, edit_bytes),
     ".sha256": (edit_text, edit_bytes),
     ".md": (edit_text, edit_bytes),

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.config.recipe import Finetune
 from edgekit.config.target import load_target
-from edgekit.data.sources import SPLITS, Sources
+from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.data.splits import prepare
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
@@ -275,7 +275,7 @@ def test_tags_of_no_one_scheme_are_told_from_the_rows(tmp_path: Path) -> None:
     for split in SPLITS:
         rows = [{"tokens": ["we", f"{split}{number}"], "tags": ["O", tag]} for number, tag in enumerate(("B-LOC", "b-per"))]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sources = Sources(*(str(tmp_path / f"{split}.jsonl") for split in SPLITS))
+    sources = Sources(*(Place(str(tmp_path / f"{split}.jsonl")) for split in SPLITS))
     with pytest.raises(BadInput, match="data, tags: tags that cannot be read: 'B-LOC', 'b-per' have letters in both cases"):
         prepare(sources, ("tokens", "tags"), tmp_path)
 

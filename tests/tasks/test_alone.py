@@ -10,7 +10,7 @@ import pytest
 
 import edgekit as ek
 from edgekit.data.alone import texts_alone
-from edgekit.data.sources import Sources
+from edgekit.data.sources import Place, Sources
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.tasks import find_task
@@ -123,14 +123,14 @@ def test_answers_leave_the_training_rows_and_the_record_alone(tiny_model: Path, 
 )
 def test_which_rows_are_alone(tmp_path: Path, row: dict[str, object], rename: dict[str, str], alone: bool) -> None:
     (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
-    assert texts_alone(Sources(test=str(tmp_path / "test.jsonl"), columns=rename), TASK.columns) is alone
+    assert texts_alone(Sources(test=Place(str(tmp_path / "test.jsonl")), columns=rename), TASK.columns) is alone
 
 
 def test_on_the_hub_the_columns_tell() -> None:
-    assert not texts_alone(Sources(test="hub:owner/pairs"), TASK.columns)
-    assert texts_alone(Sources(test="hub:owner/texts", columns={"text": "line"}), TASK.columns)
+    assert not texts_alone(Sources(test=Place("hub:owner/pairs")), TASK.columns)
+    assert texts_alone(Sources(test=Place("hub:owner/texts"), columns={"text": "line"}), TASK.columns)
     assert not texts_alone(Sources(builtin="intents"), TASK.columns)
-    assert not texts_alone(Sources(test="absent.jsonl"), TASK.columns)
+    assert not texts_alone(Sources(test=Place("absent.jsonl")), TASK.columns)
 
 
 def test_widths_have_no_cosine() -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgekit.compress.distillation.augment import augmented_rows
 from edgekit.compress.distillation.unlabelled import unlabelled_rows
 from edgekit.data.columns import identity
-from edgekit.data.sources import Sources
+from edgekit.data.sources import Place, Sources
 from edgekit.data.splits import columns_there, prepare
 from edgekit.errors import BadInput
 from edgekit.runtime.processors.text_classification import prepare as passes_of
@@ -66,7 +66,7 @@ def write(folder: Path, splits: dict[str, list[dict[str, Any]]], names: dict[str
     for split, given in splits.items():
         lines = [json.dumps({(names or {}).get(key, key): value for key, value in row.items()}) for row in given]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    return Sources(**{split: str(folder / f"{split}.jsonl") for split in splits})
+    return Sources(**{split: Place(str(folder / f"{split}.jsonl")) for split in splits})
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,9 @@ def test_rows_with_a_second_text_are_seen_when_the_plan_is_made(tmp_path: Path) 
     single = [{"text": "a", "label": "b"}]
     assert columns_there(write(tmp_path / "two", rows()), task.columns, task.optional) == COLUMNS
     assert columns_there(write(tmp_path / "one", {"train": single}), task.columns, task.optional) == task.columns
-    hub = Sources(train="hub:owner/name", columns={"text_pair": "hypothesis"})
+    hub = Sources(train=Place("hub:owner/name"), columns={"text_pair": "hypothesis"})
     assert columns_there(hub, task.columns, task.optional) == COLUMNS
-    assert columns_there(Sources(train=str(tmp_path / "no.jsonl")), task.columns, task.optional) == task.columns
+    assert columns_there(Sources(train=Place(str(tmp_path / "no.jsonl"))), task.columns, task.optional) == task.columns
 
 
 def test_a_second_text_changes_the_keys_of_rows_and_original() -> None:

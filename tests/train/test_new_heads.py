@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.config.recipe import Finetune, NewModel
-from edgekit.data.sources import SPLITS, Sources
+from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.data.splits import prepare
 from edgekit.models.heads import head_of
 from edgekit.tasks import encoder_task
@@ -36,7 +36,7 @@ def rows_of(task: str, folder: Path) -> Path:
     write_rows(folder, [labelled(task, sentence(draw, 3)) for _ in range(500)], count=30)
     kind, rows = encoder_task(task), folder / "rows"
     rows.mkdir()
-    prepare(Sources(*(str(folder / f"{split}.jsonl") for split in SPLITS)), kind.columns, rows, (), kind.kinds)
+    prepare(Sources(*(Place(str(folder / f"{split}.jsonl")) for split in SPLITS)), kind.columns, rows, (), kind.kinds)
     return rows
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
-from edgekit.data.reading import PACKINGS, Format, Record, most_unpacked
+from edgekit.data.reading import AS_NAMED, PACKINGS, Format, Record, Shape, most_unpacked
 from edgekit.errors import BadInput
 
 __all__ = ["endings", "notes_on", "records"]
@@ -27,35 +27,51 @@ def endings() -> list[str]:
     return sorted(_formats())
 
 
-def records(path: Path, *, lines: bool = False, columns: Collection[str] | None = None) -> Iterator[Record]:
+def records(
+    path: Path, *, lines: bool = False, columns: Collection[str] | None = None, shape: Shape = AS_NAMED
+) -> Iterator[Record]:
     """Every record of `path`, in order. `lines`: where a format has no records of its own, each line is one. `columns`: those whose values
-    are needed; None for all.
+    are needed; None for all. `shape`: what the recipe says of how the file is read.
 
     Raises:
-        BadInput: no such file, no plain file, an unknown format, damaged packing, or more bytes than `edgekit.data.reading.LARGEST`.
+        BadInput: no such file, no plain file, an unknown format, one that takes no such shape, damaged packing, or more bytes than
+            `edgekit.data.reading.LARGEST`.
     """
-    format_, packing = _format_of(path)
+    format_, packing = _format_of(path, shape)
+    if format_.shaped is not None and (shape.names or shape.members):
+        return format_.shaped(path, packing, shape)
     if columns is not None and format_.some is not None:
         return format_.some(path, packing, columns)
     return (format_.lines if lines and format_.lines is not None else format_.records)(path, packing)
 
 
-def notes_on(path: Path) -> list[str]:
-    """How `path` is read, where its name does not say it.
+def notes_on(path: Path, shape: Shape = AS_NAMED) -> list[str]:
+    """How `path` is read, where neither its name nor the recipe says it.
 
     Raises:
         BadInput: as `records`.
     """
-    format_, packing = _format_of(path)
-    return format_.notes(path, packing)
+    format_, packing = _format_of(path, shape)
+    return format_.notes(path, packing, shape)
 
 
-def _format_of(path: Path) -> tuple[Format, str]:
+def _format_of(path: Path, shape: Shape) -> tuple[Format, str]:
     most_unpacked(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffixes = (
+        [f".{part}" for part in shape.format.lower().split(".")]
+        if shape.format
+        else [suffix.lower() for suffix in path.suffixes]
+    )
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
     ending = suffixes[-1] if suffixes else ""
     if ending not in _formats():
-        known = f"use {', '.join(endings())}, each also with .gz or .xz"
+        known = f'use {", ".join(endings())}, each also with .gz or .xz; or say what it is, as in format = "csv" in a table of [data]'
         raise BadInput(f"unknown kind of data file {ending + packing!r}", where=str(path), fix=known)
-    return _formats()[ending], packing
+    format_ = _formats()[ending]
+    for key in ("names", "members"):
+        if getattr(shape, key) and key not in format_.takes:
+            takers = [other for other in endings() if key in _formats()[other].takes]
+            raise BadInput(
+                f"`{key}` says nothing of a {ending} file", where=str(path), fix=f"leave it out; it is for {', '.join(takers)}"
+            )
+    return format_, packing

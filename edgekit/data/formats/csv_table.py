@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
-from edgekit.data.reading import LONGEST, PACKINGS, Format, Record, encoding_notes, read_lines, undecodable
+from edgekit.data.reading import LONGEST, PACKINGS, Format, Record, Shape, encoding_notes, read_lines, undecodable
 from edgekit.errors import BadInput
 
 __all__ = ["FORMAT"]
@@ -36,10 +36,19 @@ def records(path: Path, packing: str) -> Iterator[Record]:
 
     Columns without a name, such as pandas' index, are left out.
     """
+    return _records(path, packing, ())
+
+
+def shaped(path: Path, packing: str, shape: Shape) -> Iterator[Record]:
+    """Of a table without a header, whose first line is a record."""
+    return _records(path, packing, shape.names)
+
+
+def _records(path: Path, packing: str, names: Sequence[str]) -> Iterator[Record]:
     separator = _separator(path, packing)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if _unquoted(path, packing, separator) else csv.QUOTE_MINIMAL
     table = _Table(path, packing, separator, quoting)
-    header: list[str] = []
+    header = [*names]
     double: tuple[str, ...] = ()
     line = 1
     try:
@@ -52,7 +61,7 @@ def records(path: Path, packing: str) -> Iterator[Record]:
             elif any(map(undecodable, fields)):
                 yield Record(line, {}, "not UTF-8")
             elif len(fields) != len(header):
-                counted = f"{len(fields)} fields where the header has {len(header)}"
+                counted = f"{len(fields)} fields where {'`names`' if names else 'the header'} has {len(header)}"
                 yield Record(line, {}, f"{counted}, separated by {SEPARATORS[separator]}")
             else:
                 pairs = zip(header, fields, strict=True)
@@ -102,13 +111,13 @@ class _Table:
             self.held = 0
 
 
-def notes(path: Path, packing: str) -> list[str]:
+def notes(path: Path, packing: str, shape: Shape) -> list[str]:
     separator = _separator(path, packing)
     separated = [] if separator == _by_name(path) else [f"columns are separated by {SEPARATORS[separator]}"]
     quotes = []
     if separator == "\t":
         quotes = [UNQUOTED] if _unquoted(path, packing, separator) else [QUOTED] if _differs(path, packing) else []
-    return encoding_notes(path, packing) + separated + quotes
+    return encoding_notes(path, packing, shape) + separated + quotes
 
 
 def _unquoted(path: Path, packing: str, separator: str) -> bool:
@@ -183,4 +192,4 @@ def _by_name(path: Path) -> str:
     return "\t" if endings[-1:] == [".tsv"] else ","
 
 
-FORMAT = Format((".csv", ".tsv"), records, notes)
+FORMAT = Format((".csv", ".tsv"), records, notes, shaped=shaped, takes=("names",))

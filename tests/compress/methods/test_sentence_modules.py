@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer import modules as st
 
 from edgekit.compress.method import Work
 from edgekit.compress.registry import find_method
-from edgekit.data.sources import SPLITS, Sources
+from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.data.splits import prepare
 from edgekit.models.checkpoint import load
 from edgekit.models.facts import facts_of_checkpoint
@@ -56,7 +56,7 @@ def work(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
         ]
         (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (place / "rows").mkdir()
-    prepare(Sources(*(str(place / f"{split}.jsonl") for split in SPLITS)), TASK.columns, place / "rows")
+    prepare(Sources(*(Place(str(place / f"{split}.jsonl")) for split in SPLITS)), TASK.columns, place / "rows")
     checkpoint = imported(model, place / "original")
     return Work(
         checkpoint, checkpoint, checkpoint, place / "rows", place / "out", place / "scratch", TASK.name, LONGEST, 7,

@@ -46,6 +46,15 @@ def parquet(rows: list[dict[str, Any]], **options: Any) -> bytes:
     return out.getvalue()
 
 
+def squad() -> bytes:
+    """One article with the questions of `ANSWERS`, as SQuAD is published."""
+    asked = [
+        {"id": str(n), "question": row["question"], "answers": [{"text": "Ada", "answer_start": 0}]}
+        for n, row in enumerate(ANSWERS)
+    ]
+    return json.dumps({"data": [{"title": "Ada", "paragraphs": [{"context": ANSWERS[0]["context"], "qas": asked}]}]}).encode()
+
+
 def table(separator: str) -> bytes:
     rows = [["text", "label"], *([row["text"], row["label"]] for row in TEXTS), ['"a ""b"", ;\n\tc"', "on"]]
     return "\n".join(separator.join(row) for row in rows).encode() + b"\n"
@@ -75,6 +84,8 @@ def door(name: str, seeds: Callable[[], Sequence[Files]]) -> Door:
 
 DOORS = (
     door("jsonl", lambda: [{"rows.jsonl": lines(rows)} for rows in (TEXTS, TAGS, ANSWERS, RANKED, SCORED)]),
+    door("json", lambda: [{"rows.json": json.dumps(rows).encode()} for rows in (TEXTS, TAGS, ANSWERS)] + [{"rows.squad": squad()}]),
+    door("conll", lambda: [{"rows.conll": b"we\tO\nwent\tO\n\nRome\tB-LOC\n"}, {"rows.conll": b"-DOCSTART- O\n\nRome NNP B-LOC\n"}]),
     door("csv", lambda: [{"rows.csv": table(",")}, {"rows.csv": table(";")}, {"rows.tsv": table("\t")}]),
     door("txt", lambda: [{"rows.txt": "One line.\n\nÄnother one.\r\nA third".encode()}]),
     door("parquet", lambda: [
