@@ -75,6 +75,18 @@ def run(
     stop_token_id: Annotated[
         list[int] | None, typer.Option(help="Language models: the answer ends before this token; may be given again.")
     ] = None,
+    json_schema: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Language models: the answer is a JSON document of this schema.")
+    ] = None,
+    regex: Annotated[
+        str | None, typer.Option(help="Language models: the answer fits this regular expression as a whole.")
+    ] = None,
+    grammar: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Language models: the answer is a text of this grammar (Lark).")
+    ] = None,
+    choice: Annotated[
+        list[str] | None, typer.Option(help="Language models: the answer is this text, or another that is given so.")
+    ] = None,
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
@@ -102,6 +114,7 @@ def run(
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
         "stop_token_ids": stop_token_id or None, "prefix_cache": False if no_prefix_cache else None,
+        "json_schema": json_schema, "regex": regex, "grammar": grammar, "choice": choice or None,
     }  # fmt: skip
     model = load(bundle, prefix_cache=not no_prefix_cache, threads=parse_threads(threads, written=True))
     flags_set = given_flags(flags, model.bundle.manifest.task)

@@ -64,7 +64,7 @@ def test_a_child_leaves_the_unpacked_bundle_and_answers_itself(archive: Path) ->
 def test_parent_and_child_render_at_the_same_time_each_by_a_process_of_its_own() -> None:
     template = Template("{% for m in messages %}{{ m.content }}{% endfor %}", {})
     assert template.render(TALK) == "a hat"
-    process = template._process
+    process = template.child.process
     assert process is not None
     reading, writing = os.pipe()
 
@@ -83,7 +83,7 @@ def test_parent_and_child_render_at_the_same_time_each_by_a_process_of_its_own()
     os.close(reading)
     os.close(writing)
     assert found == [0]
-    assert template._process is process and process.poll() is None, "the parent's goes on"
+    assert template.child.process is process and process.poll() is None, "the parent's goes on"
 
 
 def test_a_lock_that_another_thread_holds_at_the_fork_is_free_in_the_child(archive: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_lock_that_another_thread_holds_at_the_fork_is_free_in_the_child(archi
     language = model.language
     assert language is not None and language.template is not None
     wanted = model({"messages": TALK})
-    with language.template._lock, language.prefixes._lock:  # as another thread would, in the middle of an answer
+    with language.template.child._lock, language.prefixes._lock:  # as another thread would, in the middle of an answer
         assert in_child(lambda: model({"messages": TALK}) == wanted) == 0
 
 

@@ -10,13 +10,17 @@ import numpy as np
 
 from edgekit.runtime.generate.detokenise import Detokeniser, Stops
 from edgekit.runtime.generate.generation import Generation
+from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampler, Sampling
-from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Answer", "Ids", "Piece", "Row", "whole"]
+__all__ = ["Answer", "Ids", "Likely", "Piece", "Row", "whole"]
+
+MOST_CERTAIN = 64
+"""Tokens that one run reads without a choice."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,16 @@ class Ids:
 
 
 @dataclass(frozen=True)
+class Likely:
+    """Natural logarithms of the probabilities that the model gave, before any setting changed them."""
+
+    token: float
+    """Of the token that was chosen."""
+    most: tuple[tuple[int, float], ...]
+    """(id, logarithm) of the most probable tokens, the most probable first."""
+
+
+@dataclass(frozen=True)
 class Piece:
     """What one token adds to an answer."""
 
@@ -39,6 +53,8 @@ class Piece:
     """None where an answer ends by an interruption."""
     ended: str | None = None
     """Why the answer ends with this piece: "stop", "length", "context" or "interrupted"; None before the end."""
+    likely: Likely | None = None
+    """How likely the model took its token to be, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,29 +65,49 @@ class Answer:
     tokens: tuple[int, ...]
     """With the end token, if one ended it."""
     ended: str
-    """"stop" (an end or stop token, or a stop text), "length" (max_new_tokens), "context" (the context is full) or "interrupted"."""
+    """"stop" (an end or stop token, a stop text, or a constraint that nothing can be added to), "length" (max_new_tokens), "context" (the
+    context is full) or "interrupted"."""
     prompt_tokens: int
+    likely: tuple[Likely, ...] | None = None
+    """Of each token, where that was asked for."""
 
     def document(self) -> JsonObject:
         """As a JSON object."""
         counts = {"prompt_tokens": self.prompt_tokens, "new_tokens": len(self.tokens)}
-        return {"text": self.text, "ended": self.ended, **counts}
+        if self.likely is None:
+            return {"text": self.text, "ended": self.ended, **counts}
+        likely: list[JsonValue] = [
+            {"token": token, "logprob": one.token, "most": [list(pair) for pair in one.most]}
+            for token, one in zip(self.tokens, self.likely, strict=True)
+        ]
+        return {"text": self.text, "ended": self.ended, **counts, "logprobs": likely}
 
 
 def whole(pieces: Sequence[Piece], prompt_tokens: int) -> Answer:
     """The answer that `pieces` form; interrupted where the last one does not end it."""
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
     ended = pieces[-1].ended if pieces else None
-    return Answer("".join(piece.text for piece in pieces), tokens, ended or "interrupted", prompt_tokens)
+    likely = tuple(piece.likely for piece in pieces if piece.likely is not None)
+    text = "".join(piece.text for piece in pieces)
+    return Answer(text, tokens, ended or "interrupted", prompt_tokens, likely if len(likely) == len(tokens) > 0 else None)
 
 
 class Row:
-    """One answer that is being generated, row `number` of its batch."""
+    """One answer that is being generated, row `number` of its batch.
+
+    Its tokens are pushed in order, each with the logits of its position: whoever reads several positions in one run (tokens that are
+    `certain`, or guesses) pushes one after the other, and stops where another token came out than was read.
+    """
 
     def __init__(
-        self, number: int, prompt: Ids, sampling: Sampling, *, tokenizer: Tokenizer, tokens: int, generation: Generation
-    ) -> None:
-        """`prompt`: fewer tokens than the context; only ids below `tokens` are ever chosen."""
+        self, number: int, prompt: Ids, sampling: Sampling, *, tokenizer: Tokenizer, tokens: int, generation: Generation,
+        guides: Guides,
+    ) -> None:  # fmt: skip
+        """`prompt`: fewer tokens than the context; only ids below `tokens` are ever chosen.
+
+        Raises:
+            BadInput, NotPossibleHere: a constraint that cannot be used.
+        """
         self.number = number
         self.ids: list[int] = prompt.ids.tolist()
         """Prompt and answer."""
@@ -86,23 +122,56 @@ class Row:
         self._text, self._stops = Detokeniser(tokenizer, self.ids if prompt.goes_on else ()), Stops(sampling.stop)
         named = (token for token, name in self._text.special.items() if name in sampling.stop)
         self._ends = frozenset((*generation.eos, *sampling.stop_token_ids, *named))
+        self._most = sampling.logprobs
+        self._guide = guides.guide(sampling.constraint, self._ends) if sampling.constraint is not None else None
+        self._certain = self._guide.certain() if self._guide is not None else []
 
-    def push(self, logits: np.ndarray) -> Piece:
-        """Choose the next token by its logits float32 (vocabulary,).
+    @property
+    def certain(self) -> list[int]:
+        """The ids that come next whatever the model says, as far as there is room for them; often none."""
+        return self._certain[: min(MOST_CERTAIN, self.limit - len(self.ids))]
+
+    @property
+    def tells(self) -> bool:
+        """Whether its pieces tell how likely tokens were, so that those that are certain need their logits too."""
+        return self._most is not None
+
+    def push(self, logits: np.ndarray | None) -> Piece:
+        """Choose the next token by its logits float32 (vocabulary,), which may be None where the token is certain and nothing is told of it.
 
         Raises:
             CheckFailed: NaN or Inf in the logits.
+            BadInput: the constraint became too much work.
         """
-        token = self._sampler.choose(logits)
+        token, end = self._next(logits)
         self.ids.append(token)
-        end = token in self._ends
-        text = "" if end else self._stops.push(self._text.push(token), hidden=self._text.special.get(token, ""))
-        if end or self._stops.found:
-            return Piece(text + self._rest(), token, "stop")
+        likely = None if self._most is None else _likely(logits, token, self._most, self._sampler.tokens)
+        if end:
+            text = ""
+        elif self._guide is None:
+            text = self._stops.push(self._text.push(token), hidden=self._text.special.get(token, ""))
+        else:
+            text = self._stops.push(self._guide.text(token))
+        if end or self._stops.found or (self._guide is not None and self._guide.complete):
+            return Piece(text + self._rest(), token, "stop", likely)
         if len(self.ids) < self.limit:
-            return Piece(text, token)
+            return Piece(text, token, None, likely)
         rest = self._rest()  # a stop text may be complete in what was held back
-        return Piece(text + rest, token, "stop" if self._stops.found else self._full)
+        return Piece(text + rest, token, "stop" if self._stops.found else self._full, likely)
+
+    def _next(self, logits: np.ndarray | None) -> tuple[int, bool]:
+        """(the token, whether it ends the answer)."""
+        if self._certain:
+            token = self._certain.pop(0)
+            self._sampler.see(token)
+        else:
+            assert logits is not None, "the token is a choice"
+            token = self._sampler.choose(logits, None if self._guide is None else self._guide.allowed())
+        if self._guide is None or (token in self._ends and self._guide.may_end):
+            return token, token in self._ends
+        self._guide.take(token)
+        self._certain = self._certain or self._guide.certain()
+        return token, False
 
     def interrupt(self) -> Piece:
         """End the answer here, with the text that was held back."""
@@ -114,3 +183,13 @@ class Row:
             return ""
         text = self._stops.push(self._text.finish())
         return text if self._stops.found else text + self._stops.finish()
+
+
+def _likely(logits: np.ndarray | None, token: int, most: int, tokens: int) -> Likely:
+    """What the model's logits float32 (vocabulary,) say of `token` and of the `most` most probable of the first `tokens` ids."""
+    assert logits is not None, "a row that tells gets the logits of each position"
+    scores = logits.astype(np.float64)
+    scores -= scores.max()
+    scores -= np.log(np.exp(scores).sum())
+    best = np.argsort(-scores[:tokens], kind="stable")[:most]
+    return Likely(float(scores[token]), tuple((int(number), float(scores[number])) for number in best))

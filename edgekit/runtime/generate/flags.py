@@ -18,7 +18,15 @@ FLAGS: dict[str, tuple[Callable[[str], int | float], str]] = {
     "seed": (int, "of the random choices"),
 }
 """Fields of Sampling; beside them --top-k, which other tasks have too, and those of FURTHER."""
-FURTHER = {"stop": "--stop", "stop_token_ids": "--stop-token-id", "chat": "--chat", "prefix_cache": "--prefix-cache"}
+FILES = {
+    "json_schema": ("--json-schema", "the answer is a JSON document of this schema"),
+    "grammar": ("--grammar", "the answer is a text of this grammar, in Lark's syntax"),
+}
+"""Flags that name a file with the value -> (flag, help)."""
+FURTHER = {
+    "stop": "--stop", "stop_token_ids": "--stop-token-id", "chat": "--chat", "prefix_cache": "--prefix-cache", "regex": "--regex",
+    "choice": "--choice", **{name: flag for name, (flag, _) in FILES.items()},
+}  # fmt: skip
 """Flags of another kind, by the name of their value."""
 OFF = {"chat": "--raw", "prefix_cache": "--no-prefix-cache"}
 """The names of those that say no."""
@@ -37,6 +45,10 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         action="append",
         help="the answer ends before this token; may be given again",
     )
+    for name, (flag, text) in FILES.items():
+        group.add_argument(flag, dest=name, metavar="FILE", help=text)
+    group.add_argument("--regex", help="the answer fits this regular expression as a whole")
+    group.add_argument("--choice", action="append", help="the answer is this text, or another that is given so")
     group.add_argument(
         "--no-prefix-cache",
         dest="prefix_cache",
@@ -55,10 +67,10 @@ def add_flags(command: argparse.ArgumentParser) -> None:
 
 
 def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
-    """Those flags among the command line's `values` that an answer depends on and that were given, with `top_k`.
+    """Those flags among the command line's `values` that an answer depends on and that were given, with `top_k`; of files, what they hold.
 
     Raises:
-        BadInput: one that has no meaning for `task`.
+        BadInput: one that has no meaning for `task`, or a file that cannot be read.
     """
     flags = {name: values[name] for name in (*FLAGS, *FURTHER) if values.get(name) is not None}
     if flags and task != "text-generation":
@@ -66,4 +78,16 @@ def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
         given = ", ".join(OFF[name] if flags[name] is False else names[name] for name in flags)
         raise BadInput(f"{given}: only for language models, and this is {task}", fix="leave it out")
     flags.pop("prefix_cache", None)
+    for name in FILES:
+        if name in flags:
+            flags[name] = _read(str(flags[name]))
     return flags if values.get("top_k") is None else {**flags, "top_k": values["top_k"]}
+
+
+def _read(path: str) -> str:
+    """The text of a file, which `parse_constraint` bounds; a megabyte of it at most."""
+    from pathlib import Path
+
+    from edgekit.runtime.files import read_utf8
+
+    return read_utf8(Path(path), 1_000_000)

@@ -15,6 +15,7 @@ from edgekit.runtime.generate.cache import PREFIX_BYTES, Cache, Prefixes, common
 from edgekit.runtime.generate.chat import Message, Template, load_template
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
+from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.providers.session import Session
@@ -47,6 +48,7 @@ class LanguageModel:
     tokens: int
     """Number of ids that tokenizer and model both have; ids from there on are never chosen."""
     generation: Generation
+    guides: Guides
     template: Template | None = None
     prefixes: Prefixes = field(default_factory=Prefixes)
 
@@ -183,14 +185,18 @@ class LanguageModel:
             )
         for prompt in prompts:
             self._fits(prompt.ids, 1)
-        if (unknown := max(sampling.stop_token_ids, default=0)) >= self.tokens:
-            raise BadInput(
-                f"stop_token_ids: {unknown} is not among the {self.tokens} token ids that the model can give", where="sampling"
-            )
+        for name, ids in (("stop_token_ids", sampling.stop_token_ids), ("logit_bias", [key for key, _ in sampling.logit_bias])):
+            if (unknown := max(ids, default=0)) >= self.tokens:
+                raise BadInput(
+                    f"{name}: {unknown} is not among the {self.tokens} token ids that the model can give", where="sampling"
+                )
         rows = [
-            Row(number, prompt, sampling, tokenizer=self.tokenizer, tokens=self.tokens, generation=self.generation)
+            Row(
+                number, prompt, sampling, tokenizer=self.tokenizer, tokens=self.tokens, generation=self.generation,
+                guides=self.guides,
+            )
             for number, prompt in enumerate(prompts)
-        ]
+        ]  # fmt: skip
         cache = self._cache(rows)
         active = list(rows)
         try:
@@ -206,7 +212,18 @@ class LanguageModel:
                 if not active:
                     return
                 cache = cache.rows(0, len(active))
-                logits = self.graph.run(np.array([[row.ids[-1]] for row in active]), cache)[:, 0]
+                certain = active[0].certain if len(active) == 1 else []
+                if not certain:
+                    logits = self.graph.run(np.array([[row.ids[-1]] for row in active]), cache)[:, 0]
+                    continue
+                row = active[0]  # what must come next is read in one run, which several tokens of one row can be
+                keep = 1 + len(certain) if row.tells else 1
+                read = self.graph.run(np.array([[row.ids[-1], *certain]]), cache, keep)[0]
+                for position in range(len(certain)):
+                    yield row.number, row.push(read[position] if row.tells else None)
+                    if row.over:
+                        return
+                logits = read[-1:]
         except KeyboardInterrupt:
             for row in active:
                 if not row.over:
@@ -267,7 +284,8 @@ def language_model(
             f"eos or bos {unknown[0]} is not among the {known} token ids of tokenizer and model", where="edgekit.generation"
         )
     chat = load_template(template, _template_tokens(generation, loaded)) if template is not None else None
-    return LanguageModel(graph, loaded, known, generation, chat, Prefixes(prefix_bytes))
+    guides = Guides(loaded, known, generation.eos)
+    return LanguageModel(graph, loaded, known, generation, guides, chat, Prefixes(prefix_bytes))
 
 
 def _template_tokens(generation: Generation, tokenizer: Tokenizer) -> Mapping[str, str]:

@@ -1,22 +1,25 @@
 """From logits to the next token: sampling settings, strictly parsed, and the choice.
 
-The order is that of transformers' logits processors: repetition penalty, temperature, top-k, top-p, min-p.
+The order is that of transformers' logits processors: repetition penalty, bias, what a constraint leaves, temperature, top-k, top-p, min-p.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.generate.constraint import KINDS, Constraint, parse_constraint
 
-__all__ = ["Sampler", "Sampling", "kept_tokens", "parse_sampling"]
+__all__ = ["SETTINGS", "Sampler", "Sampling", "kept_tokens", "parse_sampling"]
 
 MOST_STOPS, LONGEST_STOP = 16, 256
 MOST_STOP_IDS, LARGEST_ID = 64, 10_000_000
+MOST_BIASED, LARGEST_BIAS = 1024, 100.0
 RANGES: dict[str, tuple[type, float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 10_000_000),
@@ -25,7 +28,10 @@ RANGES: dict[str, tuple[type, float, float]] = {
     "repetition_penalty": (float, 0.01, 100.0),
     "seed": (int, 0, 2**63 - 1),
     "max_new_tokens": (int, 1, 16_777_216),
+    "logprobs": (int, 0, 20),
 }
+OPTIONAL = ("repetition_penalty", "logprobs")
+"""Those of them that may be None."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,13 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these texts; a special token, which is left out of an answer, counts as its name."""
     stop_token_ids: tuple[int, ...] = ()
-    """The answer ends before the first of these tokens, as at the model's own ends."""
+    """The answer ends before the first of these tokens, as at the model's own ends; where it has a constraint, only where that permits it."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(id, number that is added to its logit)."""
+    logprobs: int | None = None
+    """How many of the most probable tokens each piece tells beside its own, with logarithms of the probabilities that the model gave them."""
+    constraint: Constraint | None = None
+    """What the answer must be."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -59,7 +71,7 @@ class Sampling:
         faults = []
         for name, (kind, low, high) in RANGES.items():
             value = getattr(self, name)
-            if name == "repetition_penalty" and value is None:
+            if name in OPTIONAL and value is None:
                 continue
             whole = type(value) is int or (kind is float and type(value) is float and math.isfinite(value))
             if not whole or not low <= value <= high or (name == "top_p" and value == 0):
@@ -78,29 +90,43 @@ class Sampling:
         elif len(set(ids)) < len(ids):
             twice = next(number for number in ids if ids.count(number) > 1)
             faults.append(f"stop_token_ids: {twice} is given twice; give each once")
+        biased = self.logit_bias
+        if type(biased) is not tuple or len(biased) > MOST_BIASED:
+            faults.append(f"logit_bias: not at most {MOST_BIASED:,} token ids with a number each")
+        elif wrong := [pair for pair in biased if not _is_bias(pair)]:
+            faults.append(f"logit_bias: {wrong[0]!r} is not a token id and a number from -{LARGEST_BIAS:g} to {LARGEST_BIAS:g}")
+        elif len({number for number, _ in biased}) < len(biased):
+            faults.append("logit_bias: holds a token id twice")
         if faults:
             raise BadInput("sampling settings that cannot be used", where="sampling", faults=faults)
 
 
+SETTINGS = (*(field.name for field in fields(Sampling) if field.name != "constraint"), *KINDS)
+"""The names that `parse_sampling` knows."""
+
+
 def parse_sampling(given: object) -> Sampling:
-    """`Sampling` from a JSON object, in which `stop` is a text or a list of texts, `stop_token_ids` a list.
+    """`Sampling` from a JSON object, in which `stop` is a text or a list of texts, `stop_token_ids` a list, `logit_bias` an object of ids, and
+    the constraint one of `json_schema`, `regex`, `grammar` and `choice` (`parse_constraint`).
 
     Raises:
         BadInput: unknown keys, with the nearest known one, and values of the wrong type or out of range, all at once.
     """
     if not isinstance(given, dict):
         raise BadInput(f"an object is wanted, not {type(given).__name__}", where="sampling")
-    known = [field.name for field in fields(Sampling)]
-    faults = []
+    faults: list[str] = []
     for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            faults.append(f"{key}: unknown" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"))
-    values = {key: value for key, value in given.items() if key in known}
+        if key not in SETTINGS:
+            near = difflib.get_close_matches(str(key), SETTINGS, 1)
+            faults.append(f"{key}: unknown" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(SETTINGS)}"))
+    values = {key: value for key, value in given.items() if key in SETTINGS and key not in KINDS}
+    values["constraint"] = parse_constraint(given, faults)
     if isinstance(values.get("stop"), str | list):
         values["stop"] = (values["stop"],) if isinstance(values["stop"], str) else tuple(values["stop"])
     if isinstance(values.get("stop_token_ids"), list):
         values["stop_token_ids"] = tuple(values["stop_token_ids"])
+    if isinstance(values.get("logit_bias"), Mapping):
+        values["logit_bias"] = tuple((_number(key), bias) for key, bias in values["logit_bias"].items())
     try:
         sampling = Sampling(**values)
     except BadInput as fault:
@@ -111,18 +137,26 @@ def parse_sampling(given: object) -> Sampling:
 
 
 class Sampler:
-    """The sampler of one row: its random stream, and the tokens seen so far."""
+    """The sampler of one row: its random stream, and the tokens seen so far. Tokens come in order: `choose` for one, `see` for one that is
+    certain.
+    """
 
     def __init__(self, sampling: Sampling, prompt: np.ndarray, tokens: int, row: int = 0) -> None:
         """`prompt`: ids (n,); only ids below `tokens` are ever chosen; `row`: number of the row in its batch."""
         self.sampling = sampling
+        self._biased = np.array([number for number, _ in sampling.logit_bias], dtype=np.int64)
+        self._biases = np.array([bias for _, bias in sampling.logit_bias], dtype=np.float32)
         self.tokens = tokens
         self._random = np.random.default_rng([sampling.seed, row])
         self._seen = np.zeros(tokens, dtype=bool)
         self._seen[prompt[prompt < tokens]] = True
 
-    def choose(self, logits: np.ndarray) -> int:
-        """The next token by its logits float32 (vocabulary,).
+    def see(self, token: int) -> None:
+        """`token` came without a choice."""
+        self._seen[token] = True
+
+    def choose(self, logits: np.ndarray, allowed: np.ndarray | None = None) -> int:
+        """The next token by its logits float32 (vocabulary,), one of the ids `allowed` int64 (n,), ascending, where they are given.
 
         Raises:
             CheckFailed: NaN or Inf in the logits.
@@ -136,13 +170,19 @@ class Sampler:
             penalty = np.float32(sampling.repetition_penalty)
             logits = logits.copy()
             logits[self._seen] = np.where(scores < 0, scores * penalty, scores / penalty)
+        if len(self._biased):
+            logits = logits.copy()
+            logits[self._biased] += self._biases
+        if allowed is not None:
+            logits = logits[allowed]
         if sampling.temperature == 0:
-            token = int(logits.argmax())
+            chosen = int(logits.argmax())
         else:
             kept, probabilities = kept_tokens(logits, sampling)
             bounds = np.cumsum(probabilities)
             index = np.searchsorted(bounds, self._random.random() * bounds[-1], side="right")
-            token = int(kept[min(int(index), len(kept) - 1)])
+            chosen = int(kept[min(int(index), len(kept) - 1)])
+        token = chosen if allowed is None else int(allowed[chosen])
         self._seen[token] = True
         return token
 
@@ -172,6 +212,19 @@ def kept_tokens(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.
         enough = probabilities >= sampling.min_p * probabilities.max()
         kept, probabilities = kept[enough], probabilities[enough] / probabilities[enough].sum()
     return kept, probabilities
+
+
+def _is_bias(pair: object) -> bool:
+    match pair:
+        case (int() as number, int() | float() as bias):
+            plain = not isinstance(number, bool) and not isinstance(bias, bool)
+            return plain and 0 <= number <= LARGEST_ID and -LARGEST_BIAS <= bias <= LARGEST_BIAS
+    return False
+
+
+def _number(key: object) -> object:
+    """The number that a key of a JSON object writes; all else as it is."""
+    return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 12 else key
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

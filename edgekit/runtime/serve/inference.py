@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.generate.sample import Sampling, parse_sampling
+from edgekit.runtime.generate.sample import SETTINGS, Sampling, parse_sampling
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
@@ -24,6 +24,8 @@ HEADER = "inference-header-content-length"
 """Length in bytes of the JSON at the start of a body, after which binary tensors follow."""
 VERSION = "1"
 KEYS = ("id", "parameters", "inputs", "outputs")
+SAMPLED = tuple(name for name in SETTINGS if name != "logprobs")
+"""What the parameters may say of a language model's answers; no output tells probabilities."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def _outputs(given: object, model: Model, all_binary: bool) -> tuple[list[str], 
 
 
 def _sampling(parameters: dict[str, object]) -> Sampling:
-    check_names(parameters, [field.name for field in fields(Sampling)], "parameters")
+    check_names(parameters, SAMPLED, "parameters")
     try:
         return parse_sampling(parameters)
     except BadInput as fault:

@@ -39,7 +39,7 @@ def seeds() -> list[Files]:
 def enter(folder: Path) -> None:
     template = load_template(folder / NAME, TOKENS)
     if _kept:
-        template._process = _kept.pop()._process
+        template.child.process = _kept.pop().child.process
     _kept.append(template)
     text = template.render(MESSAGES)
     assert isinstance(text, str)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.generate import chat
+from edgekit.runtime.generate import chat, child
 from edgekit.runtime.generate.chat import LARGEST_TEMPLATE, Template, load_template
 from tests.runtime.generate.tiny_tokenizers import CHAT
 
@@ -93,9 +93,9 @@ def test_a_process_that_died_is_started_again() -> None:
     template = Template("fine 🙂", TOKENS)
     for _ in range(2):
         assert template.render(TALK) == "fine 🙂"
-        assert template._process is not None
-        template._process.kill()
-        template._process.wait()
+        assert template.child.process is not None
+        template.child.process.kill()
+        template.child.process.wait()
 
 
 def test_one_process_serves_all_renderings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_one_process_serves_all_renderings(monkeypatch: pytest.MonkeyPatch) -> N
         started.append(real(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(chat.subprocess, "Popen", start)
+    monkeypatch.setattr(child.subprocess, "Popen", start)
     template = Template(CHAT, TOKENS)
     for _ in range(20):
         template.render(TALK)
@@ -117,14 +117,14 @@ def test_one_process_serves_all_renderings(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_answer_that_came_too_late_does_not_meet_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
     template = Template("{{ messages[0].content }}", TOKENS)
-    real = chat.json.loads
+    real = child.json.loads
 
     def interrupted(data: Any) -> Any:
-        monkeypatch.setattr(chat.json, "loads", real)
+        monkeypatch.setattr(child.json, "loads", real)
         raise KeyboardInterrupt
 
     template.render([{"role": "user", "content": "zero"}])
-    monkeypatch.setattr(chat.json, "loads", interrupted)
+    monkeypatch.setattr(child.json, "loads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         template.render([{"role": "user", "content": "one"}])
     assert template.render([{"role": "user", "content": "two"}]) == "two"
@@ -179,6 +179,6 @@ def test_a_jinja2_whose_sandbox_can_be_escaped(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat.sys, "executable", "/bin/false")
+    monkeypatch.setattr(child.sys, "executable", "/bin/false")
     with pytest.raises(NotPossibleHere, match="did not start"):
         Template(CHAT, TOKENS).render(TALK)

@@ -23,10 +23,11 @@ import pytest
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate import command
+from edgekit.runtime.generate.constraint import KINDS
 from edgekit.runtime.generate.flags import FLAGS, given_flags
 from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel
-from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.generate.sample import SETTINGS, Sampling
 from edgekit.runtime.main import main
 from edgekit.runtime.model import load
 from tests.waiting import PATIENCE_SECONDS
@@ -136,7 +137,35 @@ def test_a_prompt_that_looks_like_json(tiny_bundle: Path, capsys: pytest.Capture
 
 
 def test_every_sampling_field_has_its_flag(tiny_bundle: Path) -> None:
-    assert {*FLAGS, "top_k", "stop", "stop_token_ids"} == set(Sampling.__dataclass_fields__)
+    """But for those that only a program asks for."""
+    others = {"logit_bias", "logprobs"}
+    assert {*FLAGS, "top_k", "stop", "stop_token_ids", *KINDS} | others == {*SETTINGS}
+
+
+def test_the_form_of_an_answer(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On both command lines: a schema and a grammar in files, an expression and choices as they are."""
+    from typer.testing import CliRunner
+
+    from edgekit.cli.app import app
+
+    schema, grammar = tmp_path / "schema.json", tmp_path / "grammar.lark"
+    schema.write_text('{"enum": ["the", "in"]}')
+    grammar.write_text('start: "a" /[bc]/')
+    for flags, wanted in (
+        (["--json-schema", str(schema)], {'"the"', '"in"'}),
+        (["--grammar", str(grammar)], {"ab", "ac"}),
+        (["--regex", "[a-c]{2}!"], {f"{first}{second}!" for first in "abc" for second in "abc"}),
+        (["--choice", "he", "--choice", "she"], {"he", "she"}),
+    ):
+        words = ["run", str(tiny_bundle), "the inn", "--json", *flags]
+        assert main(words) == 0
+        (answer,) = json.loads(capsys.readouterr().out)
+        assert answer["text"] in wanted and answer["ended"] == "stop"
+        assert json.loads(CliRunner().invoke(app, words).stdout) == [answer]
+    assert main(["run", str(tiny_bundle), "a", "--regex", "(", "--choice", "a"]) == 2
+    assert "an answer has one form" in capsys.readouterr().err
+    assert main(["run", str(tiny_bundle), "a", "--json-schema", str(tmp_path / "none.json")]) == 2
+    assert "none.json" in capsys.readouterr().err
 
 
 def test_both_command_lines_take_the_same_flags(tiny_bundle: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_text_that_was_cut_is_said_to_be(embedding: Server, classifying: Serve
 def test_conversations_where_jinja2_is_missing(writing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     language = writing.app.model.language
     assert language is not None and language.template is not None
-    monkeypatch.setattr(language.template, "_process", None)
+    monkeypatch.setattr(language.template.child, "process", None)
     assert unanswered(writing.app.model) is None
     monkeypatch.setattr(chat.importlib.util, "find_spec", lambda name: None)
     assert "/v1/chat/completions answers 501" in str(unanswered(writing.app.model))
