@@ -36,6 +36,8 @@ __all__ = [
     "recipe_of",
 ]
 
+MOST_STEPS = 100
+"""Compression steps of a recipe. Each is planned after all before it; nobody takes more than ten."""
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="Training epochs.")]
 Batch = Annotated[int, Field(ge=1, le=65_536, description="Training batch size, in sequences.")]
 LearningRate = Annotated[float, Field(gt=0, lt=1, description="Peak learning rate: linear warm-up, then linear decay to zero.")]
@@ -359,7 +361,7 @@ def recipe_of(settings: Iterable[type[MethodSettings]]) -> type[Recipe]:
     """`Recipe` with steps of these settings alone, told apart by `method`: what a file is parsed with."""
     step: Any = Annotated[Union[tuple(settings)], Field(discriminator="method")]  # noqa: UP007 - the members are known at run time
     described = Recipe.model_fields["compress"].description
-    steps: Any = (list[step], Field(default_factory=list, description=described))
+    steps: Any = (list[step], Field(default_factory=list, description=described, max_length=MOST_STEPS))
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, compress=steps)
 
 

@@ -21,6 +21,8 @@ from edgekit.runtime.files import read_utf8
 __all__ = ["Strict", "Whole", "discriminator", "load_toml", "parse"]
 
 MAX_BYTES = 500_000  # a recipe or target is a page of text; anything larger is a mistake or an attack
+MARK = "\ufeff"
+"""What some editors write before a text's first character; TOML's own parser knows no such mark."""
 DEEPEST, LONGEST_NUMBER = 32, 100
 """Lists and tables within one another, and names of a dotted key, at most: tomllib nests calls, and takes the square of a dotted key's
 length. Digits of a number, at most."""
@@ -66,7 +68,7 @@ def load_toml(path: Path, model: type[M]) -> M:
     Raises:
         BadInput: the file is missing, no plain file, too large, not UTF-8, not TOML, or does not fit the model (all faults at once).
     """
-    text = read_utf8(path, MAX_BYTES, fix="check the path; `edgekit ls` shows what ships with edgekit")
+    text = read_utf8(path, MAX_BYTES, fix="check the path; `edgekit ls` shows what ships with edgekit").removeprefix(MARK)
     try:
         _check_structure(text)
         document = tomllib.loads(text)
@@ -77,7 +79,14 @@ def load_toml(path: Path, model: type[M]) -> M:
 
 
 def _check_structure(text: str) -> None:
-    """ValueError for what takes tomllib more than linear time, or more calls within one another than Python allows; told before it."""
+    """ValueError for what takes tomllib more than linear time, or more calls within one another than Python allows; told before it.
+
+    Of what no text holds too: tomllib calls it an invalid statement.
+    """
+    if "\0" in text:
+        raise ValueError(
+            f"line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL, so it is no text; save it as UTF-8"
+        )
     bare = ASIDE.sub("", text)
     steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", bare))
     if max(accumulate(steps), default=0) > DEEPEST:

@@ -13,6 +13,11 @@ UTF8 = "utf-8"
 MARKS = ((codecs.BOM_UTF8, UTF8), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
          (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 """What a file may begin with; UTF-32's mark begins with UTF-16's."""
+UNMARKED = (
+    ((True, True, True, False), "utf-32-be"), ((False, True, True, True), "utf-32-le"), ((True, False, True, False), "utf-16-be"),
+    ((False, True, False, True), "utf-16-le"),
+)  # fmt: skip
+"""Which of a file's first four bytes are NUL where it begins with two ASCII characters and no mark (RFC 4627, section 3)."""
 SAMPLE = 64 * 1024
 """Bytes of lines that are looked at."""
 CLOSE = 0.05
@@ -35,6 +40,10 @@ def encoding_of(blocks: Iterable[bytes], file: str) -> str:
     for number, block in enumerate(blocks):
         if number == 0 and (marked := next((name for mark, name in MARKS if block.startswith(mark)), "")):
             return marked
+        if number == 0 and (
+            unmarked := next((name for nul, name in UNMARKED if nul == tuple(not byte for byte in block[:4])), "")
+        ):
+            return unmarked
         if not block.isascii():
             for place, line in enumerate(block.split(b"\n"), before + 1):
                 if line.isascii():

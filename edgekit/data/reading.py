@@ -20,7 +20,7 @@ from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = [
     "AS_NAMED", "LARGEST", "LONGEST", "PACKINGS", "Format", "Record", "Shape", "Unread", "check_size", "encoding_notes", "most_unpacked",
-    "open_data", "read_bytes", "read_lines", "undecodable",
+    "open_data", "read_bytes", "read_lines", "text_fault",
 ]  # fmt: skip
 
 LARGEST = 2 * 1024**3
@@ -238,9 +238,11 @@ def _check_line(size: int, path: Path) -> None:
         )
 
 
-def undecodable(text: str) -> bool:
-    """Whether `text` came from bytes that are not UTF-8."""
-    return any("\udc80" <= letter <= "\udcff" for letter in text) if not text.isascii() else False
+def text_fault(text: str) -> str | None:
+    """What is wrong with `text` that comes from a text file: it is no UTF-8, or no text."""
+    if not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text):
+        return "not UTF-8"
+    return "holds a NUL, so it is no text" if "\0" in text else None
 
 
 @contextmanager

@@ -30,12 +30,15 @@ from edgekit.pack.sign import check_key, sign
 from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
 from edgekit.runtime.bundle.names import MANIFEST, SIGNATURE
 from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.files import read_utf8
 from edgekit.runtime.outputs import check_output_folder
 from edgekit.runtime.temporary import held_folder, hold, release, remove_folder, sweep
 
 __all__ = ["Artifacts", "make_artifacts"]
 
 FOLDER, SUMS = "artifacts", "SHA256SUMS"
+LARGEST_SUMS = 4_000_000
+"""Bytes of SHA256SUMS at most."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def make_artifacts(
     `oci` adds an image layout, `key` (a private key file) signatures, `wheelhouse` (the device's Python version) wheels.
 
     Raises:
-        BadInput: no sound bundle in `result`, or a key or version that cannot be used.
+        BadInput: no sound bundle in `result`, a key or version that cannot be used, or files in `result`/artifacts that no call wrote.
         CheckFailed: the bundle is not what its manifest says.
         NotPossibleHere: a library is missing, or there are no wheels for the target.
     """
@@ -89,6 +92,7 @@ def make_artifacts(
             "no result folder (no bundle/manifest.json)", where=str(result), fix="name a folder that `edgekit export` made"
         )
     check_output_folder(result / FOLDER, "artifacts")
+    _check_nobody_elses(result / FOLDER)
     bundle = open_bundle(result / "bundle")
     manifest = bundle.manifest
     if key is not None:
@@ -133,6 +137,20 @@ def make_artifacts(
     finally:
         remove_folder(work)
     return Artifacts(result / FOLDER, files, digest)
+
+
+def _check_nobody_elses(folder: Path) -> None:
+    """Refuse to replace files that no earlier call wrote, such as the key that signs, kept where its signatures are."""
+    if not folder.is_dir():
+        return
+    sums = folder / SUMS
+    lines = read_utf8(sums, LARGEST_SUMS).splitlines() if sums.exists() else []
+    ours = {SUMS, f"{SUMS}.sig", SIGNATURE, *(line[66:] for line in lines)}  # 64 hex digits and two spaces come before a name
+    if others := [name for name in _names(folder) if name not in ours]:
+        raise BadInput(
+            "holds files that no earlier call of artifacts wrote, and it is replaced as a whole", where=str(folder), faults=others,
+            fix="move them to another folder; where they are not needed, delete them",
+        )  # fmt: skip
 
 
 def _put_in_place(work: Path, target: Path) -> None:

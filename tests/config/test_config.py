@@ -196,7 +196,6 @@ HOSTILE = {
     "NUL": ("a = [{b = [\"x\\u0000\"]}]", "'b' holds a NUL"),
     "NUL in a key": ('"a\\u0000" = 1', "holds a NUL"),
     "a raw NUL": ("\0", "not valid TOML"),
-    "a mark of byte order": ("\ufeff" + GOOD, "not valid TOML"),
     "a string without an end": ('a = """' + '\\"' * 9999, "not valid TOML"),
     "larger than any": ("#" * 500_001, "larger than 500,000 bytes"),
 }  # fmt: skip
@@ -211,18 +210,15 @@ def test_hostile_toml(tmp_path: Path, name: str) -> None:
     assert len(told) < 500
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["[[compress]]\nmethod = 'distill'\nepochs_ = 1\n" * 10_000, "".join(f"key{number} = 1\n" for number in range(20_000))],
-)  # fmt: skip
-def test_work_on_many_faults_is_linear(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("table", ["[[compress]]\nmethod = 'distill'\n", ""])
+def test_work_on_many_faults_is_linear(tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few are told, with their lines, and only those are looked into."""
     looked: list[str] = []
     nearest = difflib.get_close_matches
     monkeypatch.setattr(
         difflib, "get_close_matches", lambda word, *rest, **named: looked.append(word) or nearest(word, *rest, **named)
     )
-    told = refused(tmp_path, GOOD + text)
+    told = refused(tmp_path, GOOD + table + "".join(f"key{number} = 1\n" for number in range(20_000)))
     assert len(looked) <= 45
     assert len(told) < 20_000
     assert "line 1" in told
@@ -235,6 +231,24 @@ def test_brackets_and_dots_of_text_are_text(dots: str) -> None:
     _check_structure(
         "".join(f"a{number} = {dots}\n" for number in range(1000)) + "# [[[" * 100 + "\n[a.'b.c'.\"d\"]\nx.y = 1.5\n"
     )
+
+
+def test_a_mark_before_the_first_character_is_none_of_it(tmp_path: Path) -> None:
+    """Windows' editors write one, and carriage returns."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode().removesuffix(b"\r\n"))
+    assert load_recipe(str(path)) == read(tmp_path, GOOD)
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        path.write_bytes(GOOD.encode(encoding))
+        with pytest.raises(BadInput, match="as UTF-8"):
+            load_recipe(str(path))
+
+
+def test_steps_without_end(tmp_path: Path) -> None:
+    """Each is planned after all before it: five thousand took ten seconds."""
+    step = "[[compress]]\nmethod = 'prune-structured'\nkeep = 0.9\n"
+    read(tmp_path, GOOD + step * 100)
+    assert "compress: list should have at most 100 items" in refused(tmp_path, GOOD + step * 5_000)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -121,3 +121,22 @@ def test_a_file_that_is_changed_is_looked_at_again(tmp_path: Path) -> None:
     assert notes_on(path)
     path.write_text("Сегодня хорошая погода", encoding="utf-8")
     assert notes_on(path) == [] and read_rows(path, ("text",)) == [{"text": "Сегодня хорошая погода"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.txt"])
+def test_utf_16_without_its_mark(tmp_path: Path, name: str, encoding: str) -> None:
+    """ASCII letters in it are UTF-8 with NULs between them."""
+    rows = {"csv": "text,label\none,a\n", "jsonl": '{"text": "one", "label": "a"}\n', "txt": "one\n"}[name.partition(".")[2]]
+    (tmp_path / name).write_bytes(rows.encode(encoding))
+    assert read_rows(tmp_path / name, ("text",)) == [{"text": "one"}]
+    assert notes_on(tmp_path / name) == [f"not in UTF-8; read as {encoding}"]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_a_nul_is_no_text(tmp_path: Path, name: str) -> None:
+    """A label that ends in one would be another label, and look the same."""
+    separator = "," if name == "rows.csv" else "\t"
+    (tmp_path / name).write_text(f"text{separator}label\none{separator}a\ntwo{separator}a\0")
+    with pytest.raises(BadInput, match=r"3: holds a NUL"):
+        read_rows(tmp_path / name, COLUMNS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from edgekit.cli.app import app
 from edgekit.pack.artifacts import make_artifacts
 from edgekit.pack.bundle import write_manifest
-from edgekit.pack.sign import check_signature
+from edgekit.pack.sign import check_key, check_signature
 from edgekit.pack.signed import verify_signed
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
@@ -164,7 +165,7 @@ def test_keys_that_cannot_sign(bundle: Path, tmp_path: Path, kind: str) -> None:
         "text": lambda: Path(__file__),
         "missing": lambda: tmp_path / "none.pem",
     }[kind]()
-    with pytest.raises(BadInput, match="elliptic-curve private key"):
+    with pytest.raises(BadInput, match=r"elliptic-curve private key|no such file"):
         make_artifacts(tmp_path, key=key)
     assert not (tmp_path / "artifacts").exists()
 
@@ -179,6 +180,58 @@ def test_signatures_and_keys_that_are_none(copy: Path, signed: tuple[Path, Path]
     (copy / "bundle.sig").unlink()
     with pytest.raises(BadInput, match="no signature here"):
         verify_signed(copy, signed[1])
+
+
+def endless(folder: Path, kind: str) -> Path:
+    """What must not be read whole: nobody writes to it, it has no end, or it is larger than the memory."""
+    path = folder / f"{kind}.file"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 40_000_000_000)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_keys_and_signatures_without_an_end(copy: Path, signed: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+    path = endless(tmp_path, kind)
+    with pytest.raises(BadInput, match=r"not a file|larger than"):
+        check_key(path)
+    with pytest.raises(BadInput, match=r"not a file|larger than"):
+        verify_signed(copy, path)
+    with pytest.raises(BadInput, match=r"not a file|larger than"):
+        verify_signed(copy, signed[1], path)
+
+
+def test_the_private_key_is_not_the_one_to_verify_with(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="-pubout"):
+        verify_signed(copy, write_pair(tmp_path, "k")[0])
+
+
+def test_nothing_but_the_document_is_on_standard_output(
+    copy: Path, signed: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library warns by print of a signature without the hint of its key, which anyone may take away."""
+    document = json.loads((copy / "bundle.sig").read_text())
+    del document["verificationMaterial"]["publicKey"]["hint"]
+    (copy / "bundle.sig").write_text(json.dumps(document))
+    verify_signed(copy, signed[1])
+    written = capsys.readouterr()
+    assert written.out == "" and "WARNING" in written.err
+
+
+def test_the_key_in_the_folder_of_its_signatures_stays(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    private, _ = write_pair(tmp_path, "key")
+    folder = make_artifacts(tmp_path, key=private).folder
+    make_artifacts(tmp_path, key=private)  # what an earlier call wrote is replaced
+    kept = private.rename(folder / "key.pem")
+    with pytest.raises(BadInput, match="no earlier call of artifacts wrote"):
+        make_artifacts(tmp_path, key=kept)
+    assert kept.is_file()
 
 
 def test_the_command(copy: Path, signed: tuple[Path, Path], tmp_path: Path) -> None:

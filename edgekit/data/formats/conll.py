@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.data.reading import AS_NAMED, Format, Record, Shape, encoding_notes, read_lines, undecodable
+from edgekit.data.reading import AS_NAMED, Format, Record, Shape, encoding_notes, read_lines, text_fault
 
 __all__ = ["FORMAT"]
 
@@ -26,7 +26,8 @@ def shaped(path: Path, packing: str, shape: Shape) -> Iterator[Record]:
         if line.strip() and not line.startswith(DOCUMENT):
             first = first if held else number
             held.append(_columns(line))
-            fault = fault or (f"not UTF-8 (line {number})" if undecodable(line) else _miscounted(held[-1], shape.names, number))
+            wrong = text_fault(line)
+            fault = fault or (f"{wrong} (line {number})" if wrong else _miscounted(held[-1], shape.names, number))
         elif held:
             yield _record(first, held, shape.names, fault)
             held, fault = [], None

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
-from edgekit.data.reading import LONGEST, PACKINGS, Format, Record, Shape, encoding_notes, read_lines, undecodable
+from edgekit.data.reading import LONGEST, PACKINGS, Format, Record, Shape, encoding_notes, read_lines, text_fault
 from edgekit.errors import BadInput
 
 __all__ = ["FORMAT"]
@@ -58,8 +58,8 @@ def _records(path: Path, packing: str, names: Sequence[str]) -> Iterator[Record]
             elif not header:
                 header = fields
                 double = tuple(name for name, count in Counter(header).items() if count > 1 and name)
-            elif any(map(undecodable, fields)):
-                yield Record(line, {}, "not UTF-8")
+            elif fault := next(filter(None, map(text_fault, fields)), None):
+                yield Record(line, {}, fault)
             elif len(fields) != len(header):
                 counted = f"{len(fields)} fields where {'`names`' if names else 'the header'} has {len(header)}"
                 yield Record(line, {}, f"{counted}, separated by {SEPARATORS[separator]}")
@@ -67,11 +67,11 @@ def _records(path: Path, packing: str, names: Sequence[str]) -> Iterator[Record]
                 pairs = zip(header, fields, strict=True)
                 yield Record(line, {name: field for name, field in pairs if name and name not in double}, duplicates=double)
             line = table.lines + 1
-    except csv.Error as fault:
-        if "new-line character" in str(fault):  # Python's words for it are advice to programmers
+    except csv.Error as error:
+        if "new-line character" in str(error):  # Python's words for it are advice to programmers
             yield Record(line, {}, RETURNS)
             return
-        yield Record(line, {}, f"not CSV separated by {SEPARATORS[separator]}: {fault}; {QUOTES}")
+        yield Record(line, {}, f"not CSV separated by {SEPARATORS[separator]}: {error}; {QUOTES}")
 
 
 class _Table:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit.data.reading import Format, Record, encoding_notes, read_lines, undecodable
+from edgekit.data.reading import Format, Record, encoding_notes, read_lines, text_fault
 
 __all__ = ["FORMAT"]
 
@@ -20,8 +20,8 @@ def records(path: Path, packing: str) -> Iterator[Record]:
     for number, line in enumerate(read_lines(path, packing), 1):
         if not line.strip():
             continue
-        if undecodable(line):
-            yield Record(number, {}, "not UTF-8")
+        if fault := text_fault(line):
+            yield Record(number, {}, fault)
             continue
         yield _record(number, line)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.data.reading import Format, Record, encoding_notes, read_lines, undecodable
+from edgekit.data.reading import Format, Record, encoding_notes, read_lines, text_fault
 
 __all__ = ["FORMAT", "PIECE"]
 
@@ -22,7 +22,7 @@ PIECE = 2000
 def lines(path: Path, packing: str) -> Iterator[Record]:
     """A record of each line that is not blank, as it is written but for its end."""
     for number, line in enumerate(read_lines(path, packing), 1):
-        if fault := _fault(line):
+        if fault := text_fault(line):
             yield Record(number, {}, fault)
         elif line.strip():
             yield Record(number, {"text": line.rstrip("\r\n")})
@@ -31,7 +31,7 @@ def lines(path: Path, packing: str) -> Iterator[Record]:
 def records(path: Path, packing: str) -> Iterator[Record]:
     held, first = "", 1
     for number, line in enumerate(read_lines(path, packing, parts=True), 1):
-        if fault := _fault(line):
+        if fault := text_fault(line):
             yield Record(number, {}, fault)
             continue
         if held and len(held) + len(line.rstrip()) > PIECE:
@@ -45,12 +45,6 @@ def records(path: Path, packing: str) -> Iterator[Record]:
             yield from (Record(first, {"text": text}) for text in whole)
     if held:
         yield Record(first, {"text": held.rstrip()})
-
-
-def _fault(line: str) -> str | None:
-    if undecodable(line):
-        return "not UTF-8"
-    return "holds a NUL, so it is no text" if "\0" in line else None
 
 
 def _cut(line: str) -> Iterator[str]:
