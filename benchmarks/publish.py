@@ -13,9 +13,11 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 from benchmarks.pages import perplexity_change, row, write_results
+from edgekit.report.format import plural
 from edgekit.report.plots import write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,7 +114,7 @@ def table(document: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"{quality['n']:,} test rows; the bundle's {differs}. {_matmuls(audit)}. From the start of a process to its first answer the bundle takes "
-        f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {bench['protocol']['threads']} thread, {rows}, "
+        f"{bundle['phases']['first_answer_ms'] / 1000:.2f} s. Batch 1, {plural(bench['protocol']['threads'], 'thread')} for every variant, {rows}, "
         f"{bench['protocol']['processes']} fresh processes a variant, interleaved; {detected['cpu']}, onnxruntime {detected['onnxruntime']}"
         + (
             ""
@@ -184,17 +186,24 @@ def summary(documents: list[dict[str, Any]]) -> list[str]:
         lines.append("")
     chips = sorted({document["bench"]["target"]["detected"]["cpu"] for document in documents})
     shaky = [document for document in documents if not document["bench"]["validity"]["stable"]]
-    threads = sorted({document["bench"]["protocol"]["threads"] for document in documents})
     return [
         *lines,
         (
-            f"Each beside its own original, all variants interleaved in one run, batch 1, {', '.join(map(str, threads))} thread, test rows at their "
+            f"Each beside its own original, all variants interleaved in one run, batch 1, {_threads(documents)}, test rows at their "
             f"real lengths, medians with 95% intervals, on {', '.join(chips)}; a shared machine: {len(shaky)} of {len(documents)} runs are marked "
             "not stable. Off the shelf: `onnxruntime.quantization.quantize_dynamic`. Every variant, the commands and the JSON: "
             "[benchmarks](benchmarks/README.md)."
         ),
         "",
     ]
+
+
+def _threads(documents: list[dict[str, Any]]) -> str:
+    """How many threads each was timed with: the usual number, and which results have another."""
+    counts = {document["bench"]["recipe"]: int(document["bench"]["protocol"]["threads"]) for document in documents}
+    usual = mode(counts.values())
+    others = [f"{name}: {count}" for name, count in sorted(counts.items()) if count != usual]
+    return plural(usual, "thread") + (f" ({', '.join(others)})" if others else "")
 
 
 def _line(document: dict[str, Any]) -> str:

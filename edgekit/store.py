@@ -32,6 +32,7 @@ from edgekit.runtime.bundle.manifest import Asset
 from edgekit.runtime.digest import check_beside, digest_line, name_beside
 from edgekit.runtime.files import check_file, open_file, read_file
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.records import read_record, within
 from edgekit.runtime.strict_json import strict_json
 
@@ -52,7 +53,6 @@ __all__ = [
     "read_stage",
     "remove",
     "sha256_file",
-    "write_atomically",
     "sweep",
 ]
 
@@ -439,19 +439,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` under a temporary name in the same folder, sync it, then rename: readers see the old or the new file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

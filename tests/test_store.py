@@ -25,7 +25,8 @@ from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.pipeline.execute import run_stages
 from edgekit.progress import Show
 from edgekit.runtime.digest import digest_line
-from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, sweep, write_atomically
+from edgekit.runtime.outputs import write_atomically
+from edgekit.store import Context, KeyPart, Stage, being_made, find, in_key, produce, sweep
 from tests.waiting import PATIENCE_SECONDS, files_at, wait_for
 
 

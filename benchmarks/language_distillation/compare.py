@@ -24,7 +24,7 @@ from edgekit.host import detect
 from edgekit.pipeline.run import run_recipe
 from edgekit.progress import Show
 from edgekit.runtime.bench.environment import snapshot
-from edgekit.store import write_atomically
+from edgekit.runtime.outputs import write_atomically
 from edgekit.tasks import find_task
 
 HERE = Path(__file__).resolve().parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -18,12 +19,15 @@ from edgekit.config.target import Target, recorded_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
-from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
+from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.statistics import ratio_interval
 from edgekit.runtime.bench.supervise import Runs, scenario_facts
+from edgekit.runtime.model import checked, threads_for
+from edgekit.runtime.outputs import write_atomically
+from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.runtime.strict_json import read_json
 from edgekit.runtime.temporary import temporary_folder
-from edgekit.store import write_atomically
+from edgekit.runtime.threads import Threads
 from edgekit.tasks import find_task
 
 __all__ = ["FULL", "QUICK", "run_bench"]
@@ -52,7 +56,7 @@ def run_bench(
     command: str,
     processes: int | None = None,
     seconds: float | None = None,
-    threads: int | None = None,
+    threads: Threads = None,
     prompts: tuple[int, ...] | None = None,
     seed: int = 7,
     timed: Mapping[str, str] | None = None,
@@ -62,6 +66,8 @@ def run_bench(
     Quick: real lengths only, three short processes a variant. Full: fixed lengths and traffic too, ten processes. Of a
     language model prompts of several lengths (`prompts`, in tokens) are read and tokens made after each; quick: of one. After
     Ctrl-C the document holds what was complete, says so (`"complete": false`), and is written all the same.
+
+    `threads`: of every variant alike; None: as the target says; "auto": as many as are fastest for the bundle here.
 
     `timed`: sha256 by name of the files of the bundle that its times are to be of; None: whatever the lineage names.
 
@@ -78,14 +84,15 @@ def run_bench(
     host = detect()
     _refuse(target, host)
     usual = QUICK if quick else FULL
-    threads = min(
-        threads if threads is not None else target.session.threads, host.cores_usable
-    )  # what is recorded is what was in effect
+    is_decoder = find_task(lineage["recipe"]["task"]).kind == "decoder"
+    of_target = target.session.threads.decoder if is_decoder else target.session.threads.encoder
+    wanted = of_target if threads is None else threads
     protocol = Protocol(
         usual["processes"] if processes is None else processes, usual["seconds"] if seconds is None else seconds, usual["min_runs"],
-        usual["max_warmup_seconds"], threads, seed,
+        usual["max_warmup_seconds"], 1 if wanted == AUTO else min(wanted, host.cores_usable), seed,
     )  # fmt: skip
-    is_decoder = find_task(lineage["recipe"]["task"]).kind == "decoder"
+    if wanted == AUTO:
+        protocol = replace(protocol, threads=threads_for(*checked(folder / BUNDLE), AUTO))
     if prompts and not is_decoder:
         raise BadInput(f"a model for {lineage['recipe']['task']} reads no prompts", where="bench, prompts", fix="leave it out")
     lengths = [] if quick else fixed_lengths(lineage["max_length"])
@@ -127,11 +134,12 @@ def run_bench(
             "providers": next(
                 (runs.children[name][0]["providers"] for name in runs.measured() if specs[name]["kind"] == "onnx"), []
             ),
-            "session": {**target.session.model_dump(), "threads": threads},
+            "session": {**target.session.model_dump(), "threads": protocol.threads},
         },
         "protocol": {
             "processes": protocol.processes,
             **protocol.specification(),
+            "threads_by": chosen_by(threads, auto=wanted == AUTO and target.provider == CPU),
             "interleaved": True,
             "seed": seed,
             "quick": quick,

@@ -220,7 +220,7 @@ def write_recipe(made: Draft, path: Path) -> None:
     """
     from edgekit.draft import is_unedited
     from edgekit.runtime.files import read_utf8
-    from edgekit.store import write_atomically
+    from edgekit.runtime.outputs import write_atomically
 
     if path.exists() and not (path.is_file() and is_unedited(read_utf8(path, LARGEST))):
         raise BadInput(

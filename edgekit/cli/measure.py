@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.output import BundlePath, Json, emit
+from edgekit.cli.output import BundlePath, Json, ThreadCount, emit
 from edgekit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Three short processes a variant, for a first look.")] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Fresh processes a variant.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.05, help="Timed seconds in each process and scenario.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads, instead of the target's.")] = None,
+    threads: ThreadCount = None,
     prompts: Annotated[
         str | None,
         typer.Option(metavar="TOKENS", help="Language models: lengths of prompts, such as 16,512. Default: 16 to 2048."),
@@ -43,7 +43,9 @@ def bench(
 ) -> None:
     """Measure a bundle and its baselines on this machine, in fresh interleaved processes; or the bundle on devices."""
     from edgekit.progress import Show
+    from edgekit.runtime.threads import parse_threads
 
+    count = parse_threads(threads, written=True)
     if device or inventory:
         from edgekit.device.command import measure_on
 
@@ -52,7 +54,7 @@ def bench(
                 "a device times the default lengths", where="--prompts", fix="leave it out, or use runner.pyz bench there"
             )
         document, shown, code = measure_on(
-            bundle, device or [], inventory, quick=quick, processes=processes, seconds=seconds, threads=threads, seed=seed,
+            bundle, device or [], inventory, quick=quick, processes=processes, seconds=seconds, threads=count, seed=seed,
             again=again, strict=strict, show=Show(silent=as_json),
         )  # fmt: skip
         emit(document, as_json, shown)
@@ -63,7 +65,7 @@ def bench(
     from edgekit.runtime.bench.prompts import prompt_lengths
 
     measured = measure(
-        bundle, quick=quick, processes=processes, seconds=seconds, threads=threads, prompts=prompt_lengths(prompts), seed=seed,
+        bundle, quick=quick, processes=processes, seconds=seconds, threads=count, prompts=prompt_lengths(prompts), seed=seed,
         show=Show(silent=as_json),
     )  # fmt: skip
     emit(measured.document, as_json, _measurement(measured))

@@ -15,7 +15,7 @@ from edgekit.runtime.shown import visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "emit", "emit_page"]
+__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "ThreadCount", "emit", "emit_page"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
@@ -32,6 +32,12 @@ RecipeName = Annotated[
     str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.", autocompletion=complete.recipes)
 ]
 BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
+ThreadCount = Annotated[
+    str | None,
+    typer.Option(
+        "--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once; else as the target says."
+    ),
+]
 BUILD = Path("build")
 ENDLESS = 10_000
 """Characters of a line where standard output is no terminal: programs read whole lines."""

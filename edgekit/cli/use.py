@@ -10,20 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.output import BundlePath, Json, emit
+from edgekit.cli.output import BundlePath, Json, ThreadCount, emit
 from edgekit.errors import BadInput, NotPossibleHere
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run", "serve", "verify"]
-
-ThreadCount = Annotated[
-    str | None,
-    typer.Option(
-        "--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once; else as the target says."
-    ),
-]
 
 
 def verify(

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from edgekit.config.quantize import Bfloat16, Float16, Int8, Quantize, WeightOnly, own_settings
 from edgekit.config.shipped import shipped_file, shipped_names
@@ -14,7 +15,7 @@ from edgekit.config.toml import Strict, Whole, load_toml
 from edgekit.errors import BadInput
 from edgekit.runtime.chip import INSTRUCTION_SETS
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.providers.names import CPU, DISABLE_QDQ, FASTMATH, SESSION_KEYS, TENSORRT, Provider
+from edgekit.runtime.providers.names import AUTO, CPU, DISABLE_QDQ, FASTMATH, SESSION_KEYS, TENSORRT, Provider
 
 if TYPE_CHECKING:
     from edgekit.host import Host
@@ -23,18 +24,44 @@ __all__ = [
     "Audit",
     "Session",
     "Target",
+    "ThreadsOf",
     "best_target",
     "load_target",
     "recorded_target",
     "target_names",
 ]
 
+MOST_THREADS = 256
+
+
+def _a_count(value: object) -> object:
+    if value != AUTO and (type(value) is not int or not 1 <= value <= MOST_THREADS):
+        raise PydanticCustomError("threads", f'input should be a whole number from 1 to {MOST_THREADS}, or "{AUTO}"')
+    return value
+
+
+Count = Annotated[int | Literal["auto"], BeforeValidator(_a_count)]
+"""A number of threads; "auto": as many as are fastest on the device, which it finds out by itself when it first loads the bundle."""
+
+
+class ThreadsOf(Strict):
+    """Threads inside one operator, by kind of model."""
+
+    encoder: Count = 1
+    """Of a model that answers in one run: for short texts a second thread costs more in hand-over than it saves."""
+    decoder: Count = AUTO
+    """Of a language model, each of whose tokens reads all weights."""
+
+
+def _of_both(value: object) -> object:
+    return value if isinstance(value, dict | ThreadsOf) else {"encoder": _a_count(value), "decoder": value}
+
 
 class Session(Strict):
     """How ONNX Runtime is opened."""
 
-    threads: int = Field(1, ge=1, le=256)
-    """Threads inside one operator; capped by the cores a process may use."""
+    threads: Annotated[ThreadsOf, BeforeValidator(_of_both, json_schema_input_type=Count | ThreadsOf)] = ThreadsOf()
+    """Threads inside one operator, one value for every model or one a kind; never more than the cores a process may use."""
     config: dict[str, str] = Field(default_factory=dict)
     """Session configuration entries, checked against an allow-list."""
 

@@ -25,8 +25,8 @@ from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.runtime.files import open_file
 from edgekit.runtime.jsontypes import JsonValue
+from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.tags import scheme_fault
-from edgekit.store import write_atomically
 
 __all__ = [
     "RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "look", "prepare", "check_disjoint", "source_digest",

@@ -11,6 +11,8 @@ from edgekit.device.table import shown
 from edgekit.progress import Show
 from edgekit.runtime.bench.protocol import Protocol
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.providers.names import AUTO
+from edgekit.runtime.threads import Threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +31,7 @@ def measure_on(
     quick: bool,
     processes: int | None,
     seconds: float | None,
-    threads: int | None,
+    threads: Threads,
     seed: int,
     again: bool,
     strict: bool,
@@ -42,7 +44,9 @@ def measure_on(
     """
     usual = QUICK if quick else FULL
     processes, seconds = usual[0] if processes is None else processes, usual[1] if seconds is None else seconds
-    Protocol(processes, seconds, 1, 1.0, 1 if threads is None else threads, seed)  # refuses numbers out of range
+    Protocol(
+        processes, seconds, 1, 1.0, 1 if threads is None or threads == AUTO else threads, seed
+    )  # refuses numbers out of range
     outcomes = bench_on_devices(
         bundle, choose(names, inventory), processes=processes, seconds=seconds, threads=threads, seed=seed,
         again=again, show=show,

@@ -19,10 +19,10 @@ from edgekit.pack.runner import write_runner
 from edgekit.progress import Progress, Show
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.outputs import check_output_folder
+from edgekit.runtime.outputs import check_output_folder, write_atomically
 from edgekit.runtime.strict_json import read_json
 from edgekit.runtime.temporary import temporary_folder
-from edgekit.store import write_atomically
+from edgekit.runtime.threads import Threads
 
 __all__ = ["Outcome", "bench_on_devices"]
 
@@ -60,7 +60,7 @@ def bench_on_devices(
     *,
     processes: int,
     seconds: float,
-    threads: int | None,
+    threads: Threads,
     seed: int,
     again: bool,
     show: Show,

@@ -70,7 +70,7 @@ def unfit(facts: Facts, manifest: Manifest, *, to_send: int, whole: int) -> list
     if facts.packages.get("onnxruntime") is None and (facts.glibc is None or _numbers(facts.glibc) < GLIBC):
         least = ".".join(map(str, GLIBC))
         faults.append(f"glibc {facts.glibc or '(none: musl?)'}: onnxruntime's wheels need {least}, so it must be built there")
-    needed = RUNTIME_BYTES + _held(manifest, whole)
+    needed = RUNTIME_BYTES + _held(manifest, whole, parse_cpuinfo(facts.cpuinfo).processors)
     if facts.memory_available is not None and facts.memory_available < needed:
         faults.append(f"{_mb(facts.memory_available)} of memory are free, about {_mb(needed)} are needed: end other programs")
     if facts.disk_free < to_send + SPARE_BYTES:
@@ -104,15 +104,15 @@ def instructions(facts: Facts, manifest: Manifest) -> str:
     return f"target {target} needs {', '.join(needed) or 'none'}; the device ({chip.model}) has {', '.join(sorted(chip.isa)) or 'none'}"
 
 
-def _held(manifest: Manifest, whole: int) -> int:
+def _held(manifest: Manifest, whole: int, cores: int) -> int:
     """Bytes of memory that a measurement takes beside the runtime: the files; of a language model also two caches, as one follows the other, or
-    before that the arrays by which the memory's speed is read."""
+    before that the arrays by which the memory's speed is read, one a thread: where the device finds out how many, of its `cores` at most."""
     model = manifest.generation
     if model is None:
         return whole
     each = NUMBER_BYTES[model.cache or "float32"] * 2 * model.layers * model.kv_heads * model.head_size
     caches = 2 * each * cache_tokens(prompts_that_fit(model.context), model.context)
-    return max(whole + caches, READ_BYTES * manifest.variant.threads)
+    return max(whole + caches, READ_BYTES * (manifest.variant.threads or max(1, cores)))
 
 
 def _least(manifest: Manifest) -> str:

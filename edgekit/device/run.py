@@ -190,6 +190,7 @@ def sound(document: dict[str, Any], manifest: Manifest) -> bool:
             and isinstance(variant["memory"]["peak_mb"], int | float)
             and all(isinstance(validity[name], bool) for name in ("stable", "throttled"))
             and isinstance(validity["reasons"], list)
+            and type(document["runtime"]["threads"]) is int
             and headline(variant) is not None
         )
     except (KeyError, IndexError, TypeError):

@@ -20,8 +20,8 @@ def shown(outcomes: list[Outcome]) -> list[RenderableType]:
     from rich.text import Text
 
     table = Table(title="Devices", title_justify="left")
-    for column in ("device", "chip", "scenario", "p50 ms", "95% interval", "peak MB", "state"):
-        table.add_column(column, overflow="fold", justify="right" if column in {"p50 ms", "peak MB"} else "left")
+    for column in ("device", "chip", "scenario", "threads", "p50 ms", "95% interval", "peak MB", "state"):
+        table.add_column(column, overflow="fold", justify="right" if column in {"threads", "p50 ms", "peak MB"} else "left")
     for outcome in outcomes:
         table.add_row(*(Text(cell) for cell in (outcome.device.name, *_cells(outcome))))
     lines: list[RenderableType] = [table]
@@ -35,7 +35,7 @@ def shown(outcomes: list[Outcome]) -> list[RenderableType]:
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:
     if outcome.result is None:
-        return ("", "", "", "", "", f"failed ({outcome.fault.exit_code})" if outcome.fault else "failed")
+        return ("", "", "", "", "", "", f"failed ({outcome.fault.exit_code})" if outcome.fault else "failed")
     bench = outcome.result["bench"]
     variant, validity = bench["variants"][0], bench["validity"]
     figures = headline(variant)
@@ -49,6 +49,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     return (
         " ".join(plain(outcome.result["facts"]["cpu"])),
         " ".join(plain(scenario)),
+        str(bench["runtime"]["threads"]),
         f"{p50:.3f}",
         f"{low:.3f} to {high:.3f}",
         f"{variant['memory']['peak_mb']:.0f}",

@@ -34,7 +34,7 @@ from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors.multi_label_classification import USUAL
 from edgekit.runtime.prompts import Prompts
-from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
 
@@ -74,8 +74,9 @@ def answering(
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     pad_id, axes = max(0, config.get("pad_token_id") or 0), ("batch", "sequence")  # -1 says that there is none
     size = config["vocab_size"] if generation is not None else output_size
+    threads = session.threads.encoder if generation is None else session.threads.decoder
     return {
-        "variant": Variant(MODEL, provider, session.threads, dict(session.config)),
+        "variant": Variant(MODEL, provider, 0 if threads == AUTO else threads, dict(session.config)),
         "task": recipe.task,
         "labels": tuple(labels_of(checkpoint)) if task.named else (),
         "tokenizer": TokenizerFacts("tokenizer.json", recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),

@@ -15,6 +15,7 @@ from edgekit.runtime.bench.measured import is_of_bundle, timed_files
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_file
+from edgekit.runtime.threads import Threads
 
 __all__ = ["Measured", "bench_result", "is_measured", "measure"]
 
@@ -43,7 +44,7 @@ def measure(
     quick: bool,
     processes: int | None,
     seconds: float | None,
-    threads: int | None,
+    threads: Threads,
     prompts: tuple[int, ...] | None = None,
     seed: int,
     show: Show,
@@ -84,7 +85,7 @@ def bench_result(
     progress: Progress,
     processes: int | None = None,
     seconds: float | None = None,
-    threads: int | None = None,
+    threads: Threads = None,
     prompts: tuple[int, ...] | None = None,
     seed: int = 7,
 ) -> JsonObject:
@@ -95,7 +96,8 @@ def bench_result(
     """
     from edgekit.bench.run import run_bench
 
-    command = "edgekit " + " ".join(["bench", str(folder), *(["--quick"] if quick else [])])
+    asked = [*(["--quick"] if quick else []), *([] if threads is None else ["--threads", str(threads)])]
+    command = "edgekit " + " ".join(["bench", str(folder), *asked])
     return run_bench(
         folder, quick=quick, out=folder / BENCH, progress=progress, command=command, processes=processes, seconds=seconds,
         threads=threads, prompts=prompts, seed=seed, timed=_timed_files(folder / PACKED),

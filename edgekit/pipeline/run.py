@@ -22,7 +22,8 @@ from edgekit.plan.plan import BASELINE, Plan, TargetPlan, host_facts
 from edgekit.progress import Show
 from edgekit.runtime.arguments import a_path, a_switch
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.store import Artifact, Stage, write_atomically
+from edgekit.runtime.outputs import write_atomically
+from edgekit.store import Artifact, Stage
 from edgekit.tasks import find_task
 
 __all__ = ["Result", "export", "run_recipe"]

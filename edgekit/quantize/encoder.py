@@ -35,7 +35,7 @@ from edgekit.quantize.weight_only import quantize_weights_only
 from edgekit.quantize.weights import quantize_weight
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
-from edgekit.runtime.providers.names import CPU, FASTMATH, TENSORRT
+from edgekit.runtime.providers.names import AUTO, CPU, FASTMATH, TENSORRT
 
 __all__ = ["QuantizeWork", "quantize_encoder"]
 
@@ -122,9 +122,15 @@ def _int8(quantize: Int8, work: QuantizeWork) -> JsonObject:
     strategies = {mode: _strategy(source, forms[mode], means, restored) for mode in modes}
     if len(modes) == 1:
         return {"mode": modes[0], **metrics, **_written(strategies[modes[0]], float32, work, mixed=quantize.mixed)}
-    mode, quantized, why = choose_mode(strategies, float32, work.evidence, work.session.threads)
+    mode, quantized, why = choose_mode(strategies, float32, work.evidence, _threads(work.session))
     save(quantized.model, work.out / MODEL, microsoft=True)
     return {"mode": mode, **why, **metrics, **quantized.counts}
+
+
+def _threads(session: Session) -> int:
+    """Threads that modes are timed with: one where the device is to find out, so that no core of this machine decides."""
+    count = session.threads.encoder
+    return 1 if count == AUTO else count
 
 
 def _weight_only(quantize: WeightOnly, work: QuantizeWork) -> JsonObject:

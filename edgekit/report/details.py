@@ -7,10 +7,14 @@ from shlex import quote
 
 from edgekit.report.facts import Facts
 from edgekit.report.format import plural
-from edgekit.report.measured import Energy
+from edgekit.report.measured import Energy, Measurement
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["agreement", "commands", "environment", "limits", "protocol", "steps"]
+__all__ = ["agreement", "commands", "environment", "limits", "protocol", "steps", "threads_of"]
+
+CHOSEN = {
+    "measured": ", found to be the fastest for the bundle on this machine", "asked": ", as was asked for", "target": ", as the target says",
+}  # fmt: skip
 
 
 def agreement(facts: Facts) -> str:
@@ -29,6 +33,12 @@ def agreement(facts: Facts) -> str:
     )
 
 
+def threads_of(measured: Measurement) -> str:
+    """How many threads each variant was timed with, in words."""
+    count = measured.protocol.get("threads")
+    return plural(count if isinstance(count, int) else 1, "thread")
+
+
 def protocol(facts: Facts) -> list[tuple[str, str]]:
     """How it was timed, as (what, value)."""
     measured = facts.measurement
@@ -45,7 +55,7 @@ def protocol(facts: Facts) -> list[tuple[str, str]]:
             f"warm-up, then at least {settings.get('seconds', '?')} s and {settings.get('min_runs', '?')} runs a scenario",
         ),
         ("inputs", f"{settings.get('rows', '')}, batch {settings.get('batch', 1)}"),
-        ("threads", str(settings.get("threads", ""))),
+        ("threads", f"{threads_of(measured)} for every variant{CHOSEN.get(str(settings.get('threads_by')), '')}"),
         ("files", "in the page cache" if settings.get("warm_file") else ""),
         ("interval", "95%, hierarchical bootstrap over processes and runs; quality: paired bootstrap over rows"),
         ("runtime", " ".join(str(measured.runtime.get(key, "")) for key in ("onnxruntime", "provider")).strip()),
@@ -115,10 +125,9 @@ def limits(facts: Facts) -> list[str]:
     ]
     measured = facts.measurement
     if measured is not None:
-        threads = measured.protocol.get("threads") or 1
         found += [
             "The times are of one machine on one day. Their intervals cover differences between processes of this run, not between machines.",
-            f"One answer at a time (batch 1), {plural(threads if isinstance(threads, int) else 1, 'thread')}: this says nothing of load.",
+            f"One answer at a time (batch 1), {threads_of(measured)}: this says nothing of load.",
             "The median of the model alone: tokenising and post-processing are listed apart, under start-up.",
         ]
         if measured.host.get("virtualised"):

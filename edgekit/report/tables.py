@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.markdown import plain
 from edgekit.report.chain import stages_grid
-from edgekit.report.details import agreement
+from edgekit.report.details import agreement, threads_of
 from edgekit.report.facts import Facts
 from edgekit.report.format import (
     interval,
@@ -87,8 +87,9 @@ def variants_grid(facts: Facts) -> Grid:
         )
     language = facts.measurement.language if facts.measurement else None
     timed = f"of a token after a prompt of {language.main_prompt}" if language else "on the test rows"
+    threads = f", {threads_of(facts.measurement)} for every variant," if facts.measurement else ""
     caption = (
-        f"Latency is the median of process medians at batch 1 {timed}; {metric} is of {facts.quality.n:,} {facts.scored_rows}, "
+        f"Latency is the median of process medians at batch 1{threads} {timed}; {metric} is of {facts.quality.n:,} {facts.scored_rows}, "
         f"its change against the original. Small figures are 95% intervals. {'' if facts.is_decoder else 'Stock is the off-the-shelf dynamic INT8. '}"
         "Total is model and tokenizer; peak is the most "
         "memory a process held. MB are millions of bytes."

@@ -10,7 +10,7 @@ from edgekit.errors import BadInput
 from edgekit.report.facts import Facts, find_folder, read_facts
 from edgekit.report.markdown import render_markdown
 from edgekit.report.page import render_index, render_page
-from edgekit.store import write_atomically
+from edgekit.runtime.outputs import write_atomically
 
 __all__ = ["Report", "report", "write_reports"]
 

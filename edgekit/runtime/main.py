@@ -49,10 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
             )
             command.add_argument("--prompt-name", help="embeddings: which of the model's prompts is put before the texts")
             add_flags(command)
-        if verb in ("run", "serve"):
-            command.add_argument("--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once")
+        if verb in ("run", "serve", "bench"):
+            command.add_argument(
+                "--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once; else as the target says"
+            )
         if verb == "bench":
-            command.add_argument("--threads", type=int)
             command.add_argument("--processes", type=int, default=10)
             command.add_argument("--seconds", type=float, default=2.0)
             command.add_argument("--prompts", help="language models: lengths of prompts in tokens, such as 16,512")
@@ -175,10 +176,11 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         return manifest.to_json(), json.dumps(as_json(manifest.quality) | {"name": manifest.name}, indent=1)
     from edgekit.runtime.bench.lone import bench_bundle
     from edgekit.runtime.bench.prompts import prompt_lengths
+    from edgekit.runtime.threads import parse_threads
 
     document = bench_bundle(
         asked.bundle,
-        threads=asked.threads,
+        threads=parse_threads(asked.threads, written=True),
         prompts=prompt_lengths(asked.prompts),
         processes=asked.processes,
         seconds=asked.seconds,

@@ -19,21 +19,23 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.items import numbered
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked, processor
-from edgekit.runtime.providers.names import CPU
-from edgekit.runtime.providers.session import check_chip, check_ids, open_session
-from edgekit.runtime.threads import AUTO, Threads, best_threads, parse_threads
+from edgekit.runtime.providers.names import AUTO, CPU
+from edgekit.runtime.providers.session import check_chip, check_ids, open_session, usable_threads
+from edgekit.runtime.threads import Threads, best_threads, parse_threads
 from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
 if TYPE_CHECKING:
     from edgekit.runtime.generate.model import LanguageModel
     from edgekit.runtime.generate.sample import Sampling
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "checked", "load", "opened", "threads_for"]
 
 ALONE = (str, bytes, dict)
 """Types of one input; all else is several."""
-TRIED, TOKENS = 8, 16
-"""Golden inputs that are answered, or tokens that are made, to find out how many threads are fastest."""
+TRIED = 8
+"""Golden inputs that are answered to find out how many threads are fastest."""
+ROOM = 64
+"""Tokens after which a language model begins anew while that is found out."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Model:
     language: LanguageModel | None = None
     """What makes text, where that is the task: call it for the likeliest answer, or use this for all else."""
     golden: tuple[GoldenRow, ...] = ()
+    threads: int = 1
+    """Threads inside one operator."""
 
     @overload
     def __call__(self, items: str | dict[str, Any], *, top_k: int | None = None, **sampling: Any) -> dict[str, Any]: ...
@@ -123,8 +127,9 @@ def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True
 
     A bundle that was neither made nor loaded here before is loaded in a child process with limits first (`bundle.proof`).
 
-    `threads`: how many; "auto" for what is fastest here, which takes seconds the first time and is remembered; None for what the bundle's
-    target says. `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which changes no answer.
+    `threads`: how many; "auto" for what is fastest here, which takes seconds the first time and is remembered in a file beside the bundle; None
+    for what its target says. `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which
+    changes no answer.
 
     Raises:
         BadInput: no sound bundle there, a file that no bundle of ours can hold, or an argument that cannot be used.
@@ -133,27 +138,54 @@ def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True
     """
     asked = parse_threads(threads)
     prefix_cache = a_switch(prefix_cache, "prefix_cache")
+    bundle, golden = checked(path)
+    return opened(bundle, golden, threads_for(bundle, golden, asked), prefix_cache=prefix_cache)
+
+
+def checked(path: str | Path) -> tuple[Bundle, tuple[GoldenRow, ...]]:
+    """The bundle at `path`, of which all is checked that `load` does, with its golden inputs.
+
+    Raises:
+        BadInput, CheckFailed, NotPossibleHere: as `load`.
+    """
     bundle = open_bundle(a_path(path, "path"))
-    manifest = bundle.manifest
+    target = bundle.manifest.target
     golden = check_contents(bundle)
-    check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
+    check_chip(target.arch, target.isa, target.isa_any, str(bundle.folder))
     prove(bundle)
-    if asked == AUTO:
-        asked = None if manifest.variant.provider != CPU else best_threads(bundle.digest, partial(_work, bundle, golden))
-    return _opened(bundle, golden, asked or manifest.variant.threads, prefix_cache=prefix_cache)
+    return bundle, golden
+
+
+def threads_for(bundle: Bundle, golden: tuple[GoldenRow, ...], asked: Threads = None) -> int:
+    """How many threads a checked bundle is to answer with: what is `asked`, or else what its target says, never more than this process may use.
+
+    Where that is "auto", it is found out here by `best_threads`; a GPU, which does the work there, needs one.
+    """
+    variant = bundle.manifest.variant
+    wanted = asked or variant.threads or AUTO
+    if wanted != AUTO:
+        return usable_threads(wanted)
+    return best_threads(bundle, partial(_work, bundle, golden)) if variant.provider == CPU else 1
 
 
 def _work(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int) -> Callable[[], object]:
-    """Answers to some golden inputs, from raw text on, with so many threads."""
-    model = _opened(bundle, golden, threads, prefix_cache=False)
-    items = [row.input for row in golden[:TRIED]]
+    """What is timed with so many threads: answers to some golden inputs, from raw text on; of a language model one token."""
+    model = opened(bundle, golden, threads, prefix_cache=False)
     if model.language is None:
-        return lambda: [model(item) for item in items]
-    return lambda: model(items[0], max_new_tokens=TOKENS)
+        return lambda: [model(row.input) for row in golden[:TRIED]]
+    graph = model.language.graph
+    cache, token = graph.empty(1, min(ROOM, graph.context)), np.zeros((1, 1), dtype=np.int64)
+
+    def one_token() -> None:
+        if cache.lengths[0] == cache.capacity:
+            cache.lengths[:] = 0
+        graph.run(token, cache)
+
+    return one_token
 
 
-def _opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool) -> Model:
-    """The model of a bundle that was checked."""
+def opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool = True) -> Model:
+    """The model of a bundle that was checked, with so many threads."""
     manifest = bundle.manifest
     session = open_session(
         bundle.folder / manifest.variant.file,
@@ -162,15 +194,15 @@ def _opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, pref
         config=manifest.variant.config,
     )
     if manifest.generation is not None:
-        return _language(bundle, session, golden, prefix_cache=prefix_cache)
+        return _language(bundle, session, golden, threads, prefix_cache=prefix_cache)
     tokenise = load_tokeniser(
         bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
     )  # fmt: skip
-    return Model(bundle, session, tokenise, golden=golden)
+    return Model(bundle, session, tokenise, golden=golden, threads=threads)
 
 
-def _language(bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], *, prefix_cache: bool) -> Model:
+def _language(bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool) -> Model:
     from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.model import language_model
 
@@ -185,4 +217,4 @@ def _language(bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], *, pr
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))
     tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
-    return Model(bundle, session, tokenise, model, golden)
+    return Model(bundle, session, tokenise, model, golden, threads)

@@ -1,14 +1,15 @@
-"""Whether results can be written where they are to go, before any work is done for them."""
+"""Whether results can be written where they are to go, before any work is done for them; and files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from pathlib import Path
 
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
 
-__all__ = ["FULL", "check_output_file", "check_output_folder"]
+__all__ = ["FULL", "cannot_write", "check_output_file", "check_output_folder", "write_atomically"]
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the system says where nothing more can be written: sound, but not possible here."""
@@ -47,6 +48,20 @@ def check_output_folder(path: Path, asked: str) -> None:
     if not there.is_dir():
         raise BadInput(f"{there} is no folder, and results are written into one", where=where, fix="name a folder")
     _try(there, where)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` under a temporary name in the same folder, sync it, then rename: readers see the old or the new file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of an earlier process of this number, that was killed
+    try:
+        with temporary.open("x", encoding="utf-8") as file:  # never through a link that somebody laid there
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def cannot_write(fault: OSError, where: str) -> EdgekitError:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from edgekit.runtime.arguments import a_whole_number
-from edgekit.runtime.bundle.known import known_number, remember_number
-from edgekit.runtime.chip import parse_cpuinfo, read_text
+from edgekit.runtime.bundle.open import Bundle
+from edgekit.runtime.bundle.trials import Trial, earlier_trial, keep_trial
+from edgekit.runtime.chip import parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.providers.session import own_cores
+from edgekit.runtime.providers.names import AUTO
 
-__all__ = ["AUTO", "Threads", "best_threads", "parse_threads"]
+__all__ = ["Threads", "best_threads", "parse_threads"]
 
-AUTO: Literal["auto"] = "auto"
 Threads = int | Literal["auto"] | None
 """How many; "auto": what is fastest here; None: as the bundle's target says."""
 LONGEST = 18
 """Digits of a number of threads."""
-WORTH = 0.05
-"""Share of the time that more threads must save: fewer leave cores to others."""
+WORTH = 0.15
+"""Share of the time that more threads must save each time, or fewer are used: noise must not choose, and fewer leave cores to others."""
 RUNS = 5
 SECONDS = 0.3
 """Each number of threads is timed for so many runs and so long, after one that does not count."""
+DISTURBED = 25.0
+"""Times a second that other programs take a core away, from which on what was found out is not remembered."""
+Begin = Callable[[int], Callable[[], object]]
+"""A number of threads -> something to be done, that is done again and again."""
 
 
 def parse_threads(given: object, *, written: bool = False) -> Threads:
@@ -45,32 +51,75 @@ def parse_threads(given: object, *, written: bool = False) -> Threads:
     return a_whole_number(given, "threads", least=1)
 
 
-def best_threads(digest: str, begin: Callable[[int], Callable[[], object]]) -> int:
-    """The fewest threads that are at most 5% slower than the fastest, for the bundle of `digest`; remembered for this chip and its cores.
+def best_threads(bundle: Bundle, begin: Begin) -> int:
+    """The number of threads that answers fastest for `bundle` on the cores that this process may use; remembered beside it for this chip.
 
-    `begin`: a number of threads -> something to be done, that is done again and again.
+    1, 2, 4 … and all of the cores are tried in turn, for as long as each saves 15% of the time of the one before. Each that does is tried
+    once more, after the one before: it must save as much in its slower trial against the faster one of the other. What was found out while
+    other programs took the cores away is used and not remembered.
     """
-    cores = own_cores()
+    chip = parse_cpuinfo(read_text(Path("/proc/cpuinfo")))
+    cores = usable_cores(chip.physical or os.cpu_count() or 1)
     if cores == 1:
         return 1
-    chip = f"{parse_cpuinfo(read_text(Path('/proc/cpuinfo'))).model}, {cores} cores"
-    known = known_number(digest, "threads", chip)
-    if known is not None and 1 <= known <= cores:
-        return known
-    powers = [1 << power for power in range(cores.bit_length()) if 1 << power <= cores]
-    times = {count: _time(begin(count)) for count in sorted({*powers, cores})}
-    best = min(count for count, seconds in times.items() if seconds <= (1 + WORTH) * min(times.values()))
-    remember_number(digest, "threads", chip, best)
+    known = earlier_trial(bundle, chip.model, cores)
+    if known is not None and known.threads <= cores:
+        return known.threads
+    best, trials, calm = _found_out(cores, begin)
+    if calm:
+        milliseconds = {str(count): round(1000 * min(seconds), 4) for count, seconds in trials.items()}
+        keep_trial(bundle, Trial(chip.model, cores, best, milliseconds))
     return best
 
 
-def _time(work: Callable[[], object]) -> float:
-    """Seconds of one run, the median of several."""
+def _found_out(cores: int, begin: Begin) -> tuple[int, dict[int, list[float]], bool]:
+    """(the best number of threads, seconds of each trial of each number, whether all were undisturbed and agree)."""
+    counts = sorted({*(1 << power for power in range(cores.bit_length()) if 1 << power <= cores), cores})
+    trials: dict[int, list[float]] = {}
+    calm = True
+
+    def tried(count: int) -> None:
+        nonlocal calm
+        seconds, undisturbed = _time(begin(count))
+        trials.setdefault(count, []).append(seconds)
+        calm = calm and undisturbed
+
+    def pays(more: int, fewer: int) -> bool:
+        return max(trials[more]) <= (1 - WORTH) * min(trials[fewer])
+
+    best = 0
+    tried(counts[0])
+    for place, count in enumerate(counts[1:]):
+        tried(count)
+        if not pays(count, counts[place]):
+            break
+        best = place + 1
+    while best > 0:
+        tried(counts[best - 1])
+        tried(counts[best])
+        if pays(counts[best], counts[best - 1]):
+            break
+        best, calm = best - 1, False
+    return counts[best], trials, calm
+
+
+def _time(work: Callable[[], object]) -> tuple[float, bool]:
+    """(seconds of one run, a quarter of which take less; whether no other programs took the cores away)."""
     work()
     taken: list[float] = []
-    begun = time.perf_counter()
+    begun, pushed = time.perf_counter(), _pushed_aside()
     while len(taken) < RUNS or time.perf_counter() - begun < SECONDS:
         start = time.perf_counter()
         work()
         taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    calm = _pushed_aside() - pushed <= DISTURBED * (time.perf_counter() - begun)
+    return statistics.quantiles(taken, n=4)[0], calm
+
+
+def _pushed_aside() -> int:
+    """How often this process lost a core that it had work for; 0 where the system does not say."""
+    with suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return 0

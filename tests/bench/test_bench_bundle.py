@@ -58,6 +58,15 @@ def test_a_bundle_is_measured_and_the_document_written(here: Path, tmp_path: Pat
     assert document["protocol"]["processes"] == 2 and document["complete"] is True
     assert (document["energy"] is None) is bool(document["energy_reason"])
     assert not list(tmp_path.glob(".*.tmp"))
+    assert (document["runtime"]["threads"], document["protocol"]["threads_by"]) == (1, "target")
+
+
+def test_threads_may_be_found_out_before(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.runtime.model.best_threads", lambda bundle, begin: (begin(2)(), 1)[1])
+    document = lone.bench_bundle(here, threads="auto", processes=1, seconds=0.01, out=None)
+    assert (document["runtime"]["threads"], document["protocol"]["threads_by"]) == (1, "measured")
+    document = lone.bench_bundle(here, threads=1, processes=1, seconds=0.01, out=None)
+    assert (document["runtime"]["threads"], document["protocol"]["threads_by"]) == (1, "asked")
 
 
 def test_the_runner_measures_from_inside_its_zip(here: Path, tmp_path: Path) -> None:

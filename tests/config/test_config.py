@@ -263,3 +263,35 @@ def test_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["true", "1.0"])
 def test_what_is_no_whole_number_is_no_version(tmp_path: Path, value: str) -> None:
     assert f"schema: input should be a whole number (given: {value.title()})" in refused(tmp_path, f"schema = {value}\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "encoder", "decoder"),
+    [("", 1, "auto"), ("threads = 4", 4, 4), ('threads = "auto"', "auto", "auto"), ('threads = { encoder = "auto" }', "auto", "auto"),
+     ("threads = { decoder = 2 }", 1, 2)],
+)  # fmt: skip
+def test_threads_of_a_target_are_one_value_or_one_a_kind(
+    tmp_path: Path, written: str, encoder: int | str, decoder: int | str
+) -> None:
+    threads = load_target(str(target_with(tmp_path, f"[session]\n{written}\n"))).session.threads
+    assert (threads.encoder, threads.decoder) == (encoder, decoder)
+
+
+@pytest.mark.parametrize("wrong", ["0", "257", '"all"', "true", "1.0", "[1]", '{ encoder = "many" }', "{ decoder = 0 }"])
+def test_threads_that_are_none_are_one_fault(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(BadInput) as fault:
+        load_target(str(target_with(tmp_path, f"[session]\nthreads = {wrong}\n")))
+    (said,) = fault.value.faults
+    assert 'a whole number from 1 to 256, or "auto"' in said and "session.threads" in said
+
+
+def target_with(folder: Path, more: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(f'schema = 1\nname = "mine"\ntitle = "Mine"\narch = "x86_64"\nrank = 0\n{more}', encoding="utf-8")
+    return path
+
+
+def test_shipped_targets_leave_a_language_models_threads_to_the_device() -> None:
+    threads = {target.provider: target.session.threads for target in map(load_target, target_names())}
+    assert (threads["CPUExecutionProvider"].encoder, threads["CPUExecutionProvider"].decoder) == (1, "auto")
+    assert threads["CUDAExecutionProvider"].decoder == threads["TensorrtExecutionProvider"].decoder == 1

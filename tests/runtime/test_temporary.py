@@ -77,7 +77,7 @@ def test_a_place_for_the_result_that_is_none_is_said_before_anything_is_measured
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, says: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("edgekit.runtime.bench.lone.open_bundle", lambda path: pytest.fail("it began"))
+    monkeypatch.setattr("edgekit.runtime.bench.lone.checked", lambda path: pytest.fail("it began"))
     with pytest.raises(BadInput, match=rf"--out [^\0]*{says}[^\0]*fix: ") as caught:
         bench_bundle(tmp_path, threads=1, processes=1, seconds=0.1, out=tmp_path / place)
     assert str(tmp_path / place) in caught.value.text()

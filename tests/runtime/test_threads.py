@@ -117,7 +117,7 @@ def test_a_model_of_every_task(tokenise: Tokeniser, tmp_path: Path, task: str) -
     session = open_session(graph(tmp_path / "model.onnx", vocabulary, outputs, per_token=per_token))
     more = {"threshold": 0.5} if task == "multi-label-classification" else {}
     manifest = tiny_manifest(task=task, labels=labels, vocabulary=vocabulary, golden=1, max_length=LIMIT, **more)
-    model = Model(Bundle(tmp_path, manifest, "", Config()), session, tokenise)
+    model = Model(Bundle(tmp_path, manifest, "", Config(), tmp_path), session, tokenise)
     wanted = [model(item) if isinstance(item, str | dict) else model([item])[0] for item in items]
     assert any(answer.get("truncated") for answer in wanted) or task == "question-answering"
 

@@ -24,7 +24,7 @@ from edgekit.models.tensor_names import named_now
 from edgekit.models.view import build_model, open_config
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonValue
-from edgekit.store import write_atomically
+from edgekit.runtime.outputs import write_atomically
 from edgekit.tasks.encode import batches
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,19 +16,18 @@ import numpy as np
 
 from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
-from edgekit.runtime.bench.protocol import MEMORY, Protocol, fixed_lengths, take
+from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
-from edgekit.runtime.bundle.contents import check_contents
-from edgekit.runtime.bundle.open import open_bundle
-from edgekit.runtime.bundle.proof import prove
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import at_terminal
-from edgekit.runtime.outputs import check_output_file
+from edgekit.runtime.model import checked, threads_for
+from edgekit.runtime.outputs import check_output_file, write_atomically
 from edgekit.runtime.progress import Progress
-from edgekit.runtime.providers.session import check_chip
+from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.runtime.records import as_json
 from edgekit.runtime.temporary import temporary_folder
+from edgekit.runtime.threads import Threads
 
 __all__ = ["bench_bundle", "dots", "refuse_emulation"]
 
@@ -43,7 +43,7 @@ def dots(done: float, total: float, text: str) -> None:
 def bench_bundle(
     path: Path,
     *,
-    threads: int | None,
+    threads: Threads,
     prompts: tuple[int, ...] | None = None,
     processes: int,
     seconds: float,
@@ -64,17 +64,15 @@ def bench_bundle(
     """
     if out is not None:
         check_output_file(out, "--out")
-    Protocol(
-        processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None else threads, seed
+    protocol = Protocol(
+        processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None or threads == AUTO else threads, seed
     )  # numbers first: hashing takes a while
-    bundle = open_bundle(path)
-    manifest = bundle.manifest
     refuse_emulation()
-    check_chip(manifest.target.arch, manifest.target.isa, manifest.target.isa_any, str(bundle.folder))
-    prove(bundle)
-    golden = check_contents(bundle)
-    used = min(threads or manifest.variant.threads, _detected()["cores_usable"])
-    protocol = Protocol(processes, seconds, MIN_RUNS, WARM_UP_SECONDS, used, seed)
+    bundle, golden = checked(path)
+    manifest = bundle.manifest
+    used = min(threads_for(bundle, golden, threads), _detected()["cores_usable"])
+    protocol = replace(protocol, threads=used)
+    auto = (threads or manifest.variant.threads or AUTO) == AUTO and manifest.variant.provider == CPU
     language = manifest.generation
     if prompts and language is None:
         raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
@@ -125,6 +123,7 @@ def bench_bundle(
             "seed": seed,
             "quick": False,
             "batch": 1,
+            "threads_by": chosen_by(threads, auto=auto),
             "rows": "the bundle's golden inputs" + (", joined and cut to the length of each prompt" if language else ""),
             "warm_file": True,
         },
@@ -134,7 +133,7 @@ def bench_bundle(
         **measurement.facts(complete=not runs.interrupted),
     }
     if out is not None:
-        _write(out, document)
+        write_atomically(out, json.dumps(document, indent=1) + "\n")
     return document
 
 
@@ -159,15 +158,3 @@ def _detected() -> dict[str, Any]:
         "python": platform.python_version(),
         "onnxruntime": metadata.version("onnxruntime"),
     }
-
-
-def _write(out: Path, document: dict[str, Any]) -> None:
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)

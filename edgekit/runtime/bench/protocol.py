@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.runtime.bench.environment import snapshot
 from edgekit.runtime.bench.supervise import Runs, energy_facts, run_children, validity
 from edgekit.runtime.errors import BadInput, Interrupted
 from edgekit.runtime.health.record import Recorder, find_meters
 from edgekit.runtime.progress import Progress
+from edgekit.runtime.threads import Threads
 
-__all__ = ["LENGTHS", "MEMORY", "Measurement", "Protocol", "fixed_lengths", "take"]
+__all__ = ["LENGTHS", "MEMORY", "Measurement", "Protocol", "chosen_by", "fixed_lengths", "take"]
 
 LENGTHS = (16, 64, 128)
 """Fixed numbers of tokens that encoders are timed at, beside the real lengths."""
@@ -86,6 +87,13 @@ class Measurement:
             **energy_facts(self.recorder, self.unread, self.runs),
             "validity": validity(replace(self.runs, interrupted=not complete), self.before, after),
         }
+
+
+def chosen_by(asked: Threads, *, auto: bool) -> Literal["asked", "measured", "target"]:
+    """Who chose the number of threads, as results say it. `auto`: it was found out on this machine, or would be if none were asked for."""
+    if type(asked) is int:
+        return "asked"
+    return "measured" if auto else "target"
 
 
 def fixed_lengths(most: int) -> list[int]:

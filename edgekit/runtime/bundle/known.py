@@ -1,4 +1,4 @@
-"""What this user's machine knows of bundles by their digest, so that it is found out once: a file for each fact, empty or of one number.
+"""What this user's machine knows of bundles by their digest, so that it is found out once: an empty file for each fact.
 
 They lie in $XDG_CACHE_HOME/edgekit/known (~/.cache), or in the folder that EDGEKIT_KNOWN names. A digest stands for every byte of a bundle;
 with it goes what else a fact depends on: versions of the libraries, and of the rules here. Where nothing can be written nothing is
@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["KNOWN", "Fact", "is_known", "known_number", "remember", "remember_number"]
+__all__ = ["KNOWN", "Fact", "is_known", "remember"]
 
 KNOWN = "EDGEKIT_KNOWN"
 Fact = Literal["checked", "proven"]
@@ -37,27 +37,7 @@ def remember(digest: str, fact: Fact) -> None:
         marker.touch(mode=0o600)
 
 
-def known_number(digest: str, fact: str, of: str) -> int | None:
-    """The number that was remembered as `fact` of the bundle of `digest` on `of`; None where none was, or what is there is none."""
-    try:
-        with _marker(digest, f"{fact} {of}").open("rb") as file:
-            text = file.read(8)
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-def remember_number(digest: str, fact: str, of: str, number: int) -> None:
-    """Remember a number of the bundle of `digest` on `of`, such as a chip."""
-    marker = _marker(digest, f"{fact} {of}")
-    part = marker.with_name(f"{marker.name}.{os.getpid()}")
-    with suppress(OSError):
-        marker.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(str(number))
-        part.replace(marker)
-
-
-def _marker(digest: str, fact: str) -> Path:
+def _marker(digest: str, fact: Fact) -> Path:
     base = os.environ.get(KNOWN)
     cached = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118 - never raises
     key = hashlib.sha256(f"{digest}\n{fact}\n{RULES}\n{_libraries()}".encode()).hexdigest()

@@ -45,8 +45,8 @@ class Variant:
     file: str
     provider: str
     """Execution provider."""
-    threads: int = field(metadata=within(1, 1024))
-    """Threads inside one operator."""
+    threads: int = field(metadata=within(0, 1024))
+    """Threads inside one operator; 0: as many as are fastest on the machine, which is found out there."""
     config: Mapping[str, str] = field(default_factory=dict)
     """Session configuration entries."""
 

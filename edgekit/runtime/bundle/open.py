@@ -32,6 +32,8 @@ class Bundle:
     digest: str
     """sha256 of every field of the manifest as canonical JSON, which names the files by their sha256: of the whole bundle, therefore."""
     config: Config
+    place: Path
+    """What its file or folder is called outside: its archive, or `folder`."""
     keep: Any = None
 
     @property
@@ -66,7 +68,7 @@ def open_bundle(path: str | Path) -> Bundle:
     _check_files(folder, manifest)
     config = parse_config(folder / CONFIG) if CONFIG in manifest.assets else Config()
     _check_labels(folder, manifest, config)
-    bundle = Bundle(folder, manifest, digest, config, keep)
+    bundle = Bundle(folder, manifest, digest, config, folder if keep is None else given, keep)
     if bundle.not_covered is not None:
         _warn_once(f"{given}: {bundle.not_covered}")
     return bundle

@@ -11,8 +11,9 @@ import numpy as np
 
 from edgekit.runtime.bundle.names import SIGNATURE
 from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.model import load
+from edgekit.runtime.model import checked, opened
 from edgekit.runtime.processors import processor
+from edgekit.runtime.providers.session import own_cores, usable_threads
 
 __all__ = ["said", "shown", "signature_of", "verify"]
 
@@ -30,8 +31,9 @@ def verify(path: str | Path) -> dict[str, Any]:
         CheckFailed: a file or a golden input is not right; the message names each.
         BadInput, NotPossibleHere: as `load`.
     """
-    model = load(path)
-    manifest = model.bundle.manifest
+    bundle, golden = checked(path)
+    manifest = bundle.manifest
+    model = opened(bundle, golden, usable_threads(manifest.variant.threads or own_cores()))
     task = processor(manifest.task)
     faults, worst, largest = [], 0.0, 0.0
     for number, row in enumerate(model.golden):

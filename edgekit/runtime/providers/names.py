@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 __all__ = [
+    "AUTO",
     "CPU",
     "CUDA",
     "DISABLE_CPU_FALLBACK",
@@ -21,6 +22,9 @@ Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExe
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
+
+AUTO: Final = "auto"
+"""Instead of a number of threads: as many as are fastest on the machine."""
 
 DISABLE_CPU_FALLBACK: Final = "session.disable_cpu_ep_fallback"
 """Session key that refuses a graph of which another provider leaves nodes to the CPU."""

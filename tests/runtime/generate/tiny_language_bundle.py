@@ -15,11 +15,11 @@ from tests.runtime.generate.tiny_decoder import CONTEXT, TINY, TinyDecoder
 from tests.tiny_manifest import tiny_manifest
 
 
-def make_bundle(source: Path, decoder: TinyDecoder, folder: Path, **generation: Any) -> Path:
-    """A bundle in the empty `folder`, with changes to its generation block."""
+def make_bundle(source: Path, decoder: TinyDecoder, folder: Path, *, threads: int = 1, **generation: Any) -> Path:
+    """A bundle in the empty `folder` for so many threads (0: auto), with changes to its generation block."""
     manifest = tiny_manifest(
         name="tiny", task="text-generation", labels=(), vocabulary=decoder.vocabulary, golden=1, max_length=CONTEXT, tolerance=0.01,
-        variant=Variant("model.onnx", CPU, 1), generation=replace(TINY, **{"chat_template": "chat_template.jinja", **generation}),
+        variant=Variant("model.onnx", CPU, threads), generation=replace(TINY, **{"chat_template": "chat_template.jinja", **generation}),
     )  # fmt: skip
     names = ("model.onnx", "model.onnx.data", "tokenizer.json", "chat_template.jinja")
     write_bundle(
