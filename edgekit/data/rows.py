@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +11,9 @@ from typing import TypeAlias
 
 from edgekit.data.answers import misplaced
 from edgekit.data.columns import usable_value
+from edgekit.data.form import Write
 from edgekit.data.formats import records
+from edgekit.data.forms import columns_of_forms, formed
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
 from edgekit.data.reading import AS_NAMED, Record, Shape
@@ -22,8 +25,16 @@ __all__ = ["MOST_FAULTS", "Row", "RowCheck", "read_rows", "usable"]
 Row: TypeAlias = dict[str, JsonValue]
 """Column of a task -> its value, checked: text, a number, a list of words, or answers."""
 
-RowCheck: TypeAlias = Callable[[Row], str | None]
-"""What is wrong with a row for the model that will read it, beginning with its column; None where nothing is."""
+
+@dataclass(frozen=True)
+class RowCheck:
+    """The model that will read rows, as far as rows are about it."""
+
+    fault: Callable[[Row], str | None]
+    """What is wrong with a row for it, beginning with its column; None where nothing is."""
+    write: Write | None = None
+    """How it writes conversations; None where it has no chat template."""
+
 
 MOST_FAULTS = 10
 """Different faults of one file that are reported together."""
@@ -51,14 +62,15 @@ def read_rows(
 
     `rename` maps a column to its name in the file, where that differs. `absent`: columns of the task that no row may have, as
     they would be ignored silently. `kinds`: column -> the kind of its values, where its name does not say it. Text is kept as it is
-    written. `check`: asked about each row. `lines`: each line of a .txt file is a row; else they are taken together, as language models read them.
+    written. Rows in one of `edgekit.data.forms` become those of a task. `check`: asked about each row. `lines`: each line of a .txt file is a
+    row; else they are taken together, as language models read them.
     `shape`: what the recipe says of how the file is read.
 
     Raises:
         BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
-    names = [(rename or {}).get(column, column) for column in columns]
+    names = {(rename or {}).get(column, column) for column in columns} | columns_of_forms(columns)
     return usable(
         records(path, lines=lines, columns=names, shape=shape), columns, rename, absent, kinds, check, where=str(path)
     )
@@ -80,7 +92,8 @@ def usable(
         BadInput: a column that is not there, or one of `absent` that is; a value that is empty or not what the column holds;
             no rows at all.
     """
-    names = {column: (rename or {}).get(column, column) for column in columns}
+    named = {column: (rename or {}).get(column, column) for column in columns}
+    given, names, _ = formed(given, named, None if check is None else check.write)
     rows: list[Row] = []
     faults: dict[str, list[int]] = {}
     bad = 0
@@ -91,7 +104,7 @@ def usable(
                 _check_columns(record, names, absent, kinds, where)
             row, fault = _row(record, names, absent, kinds)
             if fault is None and check is not None:
-                fault = check(row)
+                fault = check.fault(row)
         if fault is None:
             rows.append(row)
         else:

@@ -14,7 +14,9 @@ from typing import Protocol, cast
 from edgekit.config.recipe import TEXTS, Split
 from edgekit.data.columns import INPUTS, identity, usable_value
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
+from edgekit.data.form import Form
 from edgekit.data.formats import notes_on, records
+from edgekit.data.forms import form_of
 from edgekit.data.hub import parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
@@ -29,7 +31,7 @@ from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.tags import scheme_fault
 
 __all__ = [
-    "RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "look", "prepare", "check_disjoint", "source_digest",
+    "RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "forms_there", "look", "prepare", "check_disjoint", "source_digest",
 ]  # fmt: skip
 
 VERSION = 2
@@ -109,6 +111,20 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     return (*columns, *(column for column in optional if column in names))
 
 
+def forms_there(sources: Sources, columns: tuple[str, ...]) -> dict[str, Form]:
+    """Title of a local source of a split -> the form that its first sound row is in, where it is in one."""
+    found = {}
+    names = {column: sources.columns.get(column, column) for column in columns}
+    for place in sources.splits():
+        if place.here:
+            with contextlib.suppress(BadInput):
+                every = records(Path(place.name), lines=sources.lines, shape=place.shape)
+                first = next((record.values for record in every if record.fault is None), {})
+                if (form := form_of(first, names)) is not None:
+                    found[place.title] = form[0]
+    return found
+
+
 def prepare(
     sources: Sources,
     columns: tuple[str, ...],
@@ -157,6 +173,8 @@ def look(
     places = sources.every()
     if sources.builtin or not all(place.here for place in places):
         return None
+    if check is None and any(form.conversations for form in forms_there(sources, columns).values()):
+        return None  # what writes them is not here yet
     files = dict.fromkeys(Path(place.name) for place in places)
     sizes = [path.stat().st_size * (PACKED if path.suffix.lower() in PACKINGS else 1) for path in files]
     if sum(sizes) > QUICK:
@@ -178,7 +196,7 @@ def _checked(
     for split in SPLITS:
         _check_size(split, len(read[split]))
     notes, named = (
-        _notes(sources),
+        _notes(sources, columns),
         next((column for column in ("label", "tags") if column in columns and kinds.get(column, column) in NAMED), None),
     )
     said: JsonValue = {}
@@ -197,7 +215,7 @@ def _checked(
         for split in SPLITS:
             for number, row in enumerate(read[split], 1):
                 row["labels"] = candidates
-                if check is not None and (fault := check(row)) is not None:  # with the labels of other rows
+                if check is not None and (fault := check.fault(row)) is not None:  # with the labels of other rows
                     raise BadInput(fault, where=f"data, {split}, row {number}")
     unlabelled = _unlabelled(sources, read)
     train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
@@ -241,12 +259,13 @@ def _renamed(value: JsonValue, names: Mapping[str, str]) -> JsonValue:
     return names.get(str(value), value)
 
 
-def _notes(sources: Sources) -> list[str]:
+def _notes(sources: Sources, columns: tuple[str, ...]) -> list[str]:
     """How the files are read, where it had to be found out."""
     if sources.builtin:
         return []
     places = [place for place in sources.every() if place.here]
     told = [f"{place.title}: {note}" for place in places for note in notes_on(Path(place.name), place.shape)]
+    told += [f"{title}: {form.title}" for title, form in forms_there(sources, columns).items()]
     return list(dict.fromkeys([*(f"{place.title}: {place.stands_in}" for place in places if place.stands_in), *told]))
 
 

@@ -94,6 +94,8 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
         said.append(Seen("model.finetune", "3 epochs", chosen.reason))
     columns = chosen.fit.columns
     said += [Seen(f"column {column}", name, chosen.fit.reasons[column]) for column, name in columns.items()]
+    if chosen.form is not None:
+        said.append(Seen("rows", "become those of the task", chosen.form.title))
     labels = {} if rows is None else _labels(chosen, rows, facts.labels or (), asked)
     if labels:
         said.append(Seen("data.labels", _shown_labels(labels), chosen.fit.labels_reason))
@@ -124,7 +126,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
                     "of compression, by how fast this machine multiplies matrices now; a GPU is faster",
                 )
             )
-    text = _toml(asked, chosen, labels, length, steps, folder)
+    text = _toml(asked, rows, chosen, labels, length, steps, folder)
     _check(text)
     return Draft(text, tuple(said))
 
@@ -198,6 +200,7 @@ def _shown(columns: Mapping[str, str]) -> str:
 
 def _toml(
     asked: Asked,
+    rows: Rows | None,
     chosen: Candidate,
     labels: Mapping[str, str],
     length: int | None,
@@ -215,7 +218,7 @@ def _toml(
     lines += [f"max_length = {length}"] if length is not None else []
     lines += ["", "[model.finetune]", "# A new head, trained on the rows."] if chosen.finetune else []
     lines += ["", "[data]"]
-    lines += [f"builtin = {_string(TEXTS)}"] if asked.data is None else [f"file = {_string(_near(asked.data, folder))}"]
+    lines += [f"builtin = {_string(TEXTS)}"] if rows is None else _sources(rows, folder)
     renamed = {column: name for column, name in chosen.fit.columns.items() if column != name}
     if renamed:
         lines.append("columns = { " + ", ".join(f"{column} = {_string(name)}" for column, name in renamed.items()) + " }")
@@ -231,6 +234,16 @@ def _toml(
     bounds = [f"{name} = {value}" for name, value in budget.items() if value is not None]
     lines += ["", "[accept]", *bounds] if bounds else []
     return _signed("\n".join(lines) + "\n")
+
+
+def _sources(rows: Rows, folder: Path | None) -> list[str]:
+    """The lines of [data] that say where rows lie."""
+    lines = []
+    for key, place in rows.places.items():
+        path = _string(_near(place.path, folder))
+        more = "".join(f", {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in place.more.items())
+        lines.append(f"{key} = {{ path = {path}{more} }}" if more else f"{key} = {path}")
+    return lines
 
 
 def _signed(text: str) -> str:
@@ -252,7 +265,7 @@ def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str]) -> Wor
     megabytes = 4 * sum(weights.values()) / 1e6
     if rows is None:
         return Workload(0, 0.0, inner, megabytes)
-    words = [len(" ".join(as_text(row.get(name)) for name in columns.values()).split()) for row in rows.looked_at]
+    words = [len(" ".join(as_text(row.get(name)) for name in columns.values() or row).split()) for row in rows.looked_at]
     return Workload(rows.trained, sum(words) / len(words) / WORDS, inner, megabytes)
 
 

@@ -10,6 +10,8 @@ from edgekit.draft.seen import Seen
 
 __all__ = ["length_of"]
 
+INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "query", "passages")
+"""Columns that are cut where they are too long; a context is read in windows."""
 READ = 2000
 """Rows that are tokenised."""
 
@@ -27,9 +29,12 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    inputs = [columns[column] for column in ("text", "text_pair", "tokens", "sentence1", "sentence2") if column in columns]
-    together = "text_pair" in columns
-    texts = [[as_text(row.get(name)) for name in inputs] for row in rows[:READ]]
+    inputs = {column: columns[column] for column in INPUTS if column in columns}
+    together = bool({"text_pair", "passages"} & set(columns))
+    texts = [
+        [as_text(row.get(name)) if column != "passages" else _longest(row.get(name)) for column, name in inputs.items()]
+        for row in rows[:READ]
+    ]
     flat = [" ".join(parts) for parts in texts] if together else [part for parts in texts for part in parts]
     if not flat:
         return None
@@ -40,4 +45,13 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
         "model.max_length",
         str(own),
         f"as the model's files say; the longest of {len(rows[:READ]):,} rows has {max(lengths)} tokens{cut}",
+    )
+
+
+def _longest(passages: object) -> str:
+    """One passage, or the longest of several."""
+    return (
+        max((as_text(passage) for passage in passages), key=len, default="")
+        if isinstance(passages, list)
+        else as_text(passages)
     )

@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgekit.data.form import Form
+from edgekit.data.forms import form_of, forms
 from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns
 from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
@@ -50,6 +52,13 @@ class Candidate:
     """Whether a new head must be trained for it."""
     answers: Answers = "rows"
     """Who says what is right."""
+    form: Form | None = None
+    """The form that the rows are in, where they do not have the task's own columns."""
+
+    @property
+    def width(self) -> int:
+        """Columns that a row has for the task."""
+        return len(self.fit.columns) if self.form is None else len(self.form.gives)
 
 
 def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answers: Answers | None = None) -> list[Candidate]:
@@ -76,6 +85,9 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             if faults:
                 lacks.append(f"{name}: {faults[0]}")
                 continue
+        if (formed := _in_a_form(task, rows, said)) is not None and not finetune:
+            found.append(Candidate(task, formed[1], f"the model is {shown}", form=formed[0]))
+            continue
         known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
         fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
         if isinstance(fit, Fit) and answers != "original":
@@ -101,7 +113,22 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             faults=[*lacks, *(f"the rows have {column}" for column in described(rows))],
             fix=_which(rows),
         )
-    return _likeliest(found, facts, said, sentences=model.sentences)
+    return _likeliest(found, facts, rows, said, sentences=model.sentences)
+
+
+def _in_a_form(task: Task, rows: Table, said: Said) -> tuple[Form, Fit] | None:
+    """The form that rows are in for `task`, with the columns that go by names of their own; None where there is none."""
+    names = {column: said.columns.get(column, column) for column in task.columns}
+    if (found := form_of(rows[0], names)) is not None:
+        form, columns = found
+        named = {column: name for column, name in columns.items() if column in form.gives}
+        return form, Fit(named, {column: "by its name" if column == name else "as you said" for column, name in named.items()})
+    for form in forms():
+        if form.kinds and set(form.gives) <= set(task.columns):
+            fit = fit_columns(task.columns, task.optional, {**task.kinds, **form.kinds}, rows, None, said)
+            if isinstance(fit, Fit) and form.find(rows[0], fit.columns) is not None:
+                return form, fit
+    return None
 
 
 def _which(rows: Table) -> str:
@@ -168,15 +195,19 @@ def _classes(model: Given) -> tuple[set[str], str]:
     return by_weights, f"{architecture} with the head {', '.join(sorted(modules & set(HEAD_MODULES)))}"
 
 
-def _likeliest(found: list[Candidate], facts: ModelFacts, said: Said, *, sentences: bool) -> list[Candidate]:
+def _likeliest(found: list[Candidate], facts: ModelFacts, rows: Table, said: Said, *, sentences: bool) -> list[Candidate]:
     """Without those that another one rules out: labels of rows that are the model's own make it no entailment model's candidates, a task
     whose columns go by their own names is meant before one whose columns had to be found."""
     found = [
         one for one in found if set(said.columns) <= set(one.fit.columns)
     ] or found  # columns that the user names are all meant
-    most = max(len(one.fit.columns) for one in found)
+    most = max(one.width for one in found)
     if most > len(LABELLED_TEXT):  # rows of more than a text and a label are not read for less
-        found = [one for one in found if len(one.fit.columns) == most]
+        found = [one for one in found if one.width == most]
+    if len(found) > 1 and (ranked := [one for one in found if one.form is not None and one.fit.columns]):
+        query = ranked[0].fit.columns["query"]
+        repeated = 2 * len({str(row.get(query)) for row in rows}) <= len(rows)  # else there is nothing to put in order
+        found = ranked if repeated else [one for one in found if one not in ranked]
     by_name = {one.task.name: one for one in found}
     if {"text-classification", "zero-shot-classification"} <= set(by_name):
         own = facts.labels is not None and not by_name["text-classification"].fit.unknown
@@ -188,6 +219,6 @@ def _likeliest(found: list[Candidate], facts: ModelFacts, said: Said, *, sentenc
         found = [one for one in found if one.finetune]
     exact = [one for one in found if all(column == name for column, name in one.fit.columns.items())]
     if exact and len(exact) < len(found):
-        most = max(len(one.fit.columns) for one in exact)
-        found = [one for one in exact if len(one.fit.columns) == most]
+        most = max(one.width for one in exact)
+        found = [one for one in exact if one.width == most]
     return found

@@ -19,7 +19,9 @@ from edgekit.models.view import view
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 from edgekit.runtime.generate.chat import Template
 
-__all__ = ["chat_template", "check_template", "settle_conversations", "special_tokens", "template_fault"]
+__all__ = [
+    "chat_template", "check_template", "settle_conversations", "special_tokens", "template_fault", "written_template",
+]  # fmt: skip
 
 DEFAULT = "default"
 SETTINGS = "tokenizer_config.json"
@@ -56,6 +58,16 @@ def template_fault(folder: Path) -> str | None:
     except BadInput as fault:
         return f"model: {fault.text()}"
     return None
+
+
+def written_template(folder: Path) -> Template | None:
+    """What writes conversations for the checkpoint, by its files alone; None where it has no template.
+
+    Raises:
+        BadInput: as `chat_template`.
+    """
+    template = chat_template(folder)
+    return None if template is None else Template(template, dict.fromkeys(TOKENS, "") | _written_tokens(folder), str(folder))
 
 
 def check_template(template: str, tokens: Mapping[str, str], where: str) -> None:

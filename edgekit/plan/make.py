@@ -8,7 +8,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target, load_target
 from edgekit.data.alone import texts_alone
 from edgekit.data.sources import sources_of
-from edgekit.data.splits import columns_there, look, source_digest
+from edgekit.data.splits import columns_there, forms_there, look, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan.check import faults_of
@@ -81,9 +81,11 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     known = facts.labels if own_head else None
     check = row_check(recipe, source.tokenizer)
     notes = look(sources, columns, absent_columns(recipe, columns), kinds, known, check)
+    written = any(form.conversations for form in forms_there(sources, columns).values())
     rows = rows_stage(
-        recipe, columns, kinds, sources, digest, known, source.model if own_head and known is None else None, check
-    )
+        recipe, columns, kinds, sources, digest, known, source.model if own_head and known is None else None, check,
+        writer=(source.model, str(source.digest)) if written and source.model is not None else None,
+    )  # fmt: skip
     merged = None if source.adapter is None else merge_stage(recipe, source.adapter, str(source.digest))
     original = original_stage(
         recipe, rows, source.model, source.digest, pairs=pairs, merged=merged, vocabulary_alone=facts.vocabulary_alone

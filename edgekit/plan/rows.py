@@ -6,14 +6,18 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from edgekit.config.recipe import Recipe
+from edgekit.data.form import Write
 from edgekit.data.rows import Row, RowCheck
 from edgekit.errors import BadInput
+from edgekit.models.conversations import written_template
 from edgekit.models.files import TOKENIZER
 from edgekit.models.sentence import transformer_folder
+from edgekit.runtime.generate.chat import Message
 from edgekit.runtime.processors import processor
-from edgekit.runtime.tokenise import load_tokeniser
+from edgekit.runtime.tokenise import encoded, load_tokeniser, read_tokenizer
 from edgekit.tasks import find_task
 
 __all__ = ["row_check"]
@@ -47,4 +51,23 @@ def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
                     return f"{part!r}: {fault}; shorten it, or ask for a longer input"
         return None
 
-    return check
+    return RowCheck(check, None if source is None or task.kind == "encoder" else _writer(Path(source), path))
+
+
+def _writer(folder: Path, tokenizer: Path) -> Write | None:
+    """What writes a conversation as the model's template does; without the beginning that its tokenizer puts before any text."""
+    template = written_template(folder)
+    if template is None:
+        return None
+    added = encoded(read_tokenizer(tokenizer), "").tokens[:1]
+
+    def write(messages: object) -> tuple[str | None, str | None]:
+        said = cast("list[Message]", messages)
+        try:
+            text = template.render(said, answered=bool(said) and said[-1]["role"] != "assistant")
+        except BadInput as fault:
+            return None, fault.what
+        begins = template.tokens.get("bos_token", "")
+        return text.removeprefix(begins) if begins and [begins] == added else text, None
+
+    return write

@@ -22,6 +22,7 @@ from edgekit.models.adapter import Adapter
 from edgekit.pack.runner import runtime_digest
 from edgekit.plan.facts import digest_of
 from edgekit.plan.plan import HostFacts
+from edgekit.plan.rows import row_check
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.session import own_cores
@@ -120,30 +121,41 @@ def rows_stage(
     known: tuple[str, ...] | None,
     hub: str | None = None,
     check: RowCheck | None = None,
+    *,
+    writer: tuple[str, str] | None = None,
 ) -> Stage:
     """Read, check, deduplicate and hash the three splits.
 
     `columns`: the task's, and those of its optional ones that rows have; `kinds`: of their values, where the names do not say it.
     `sources`: what to read, and its `digest`. `known`: names of the outputs of the recipe's model; None where the rows name them.
     `hub`: the hub id of a model whose names of outputs are read here. `check`: what is wrong with a row for the model.
+    `writer`: the model, and its digest, that says how the rows' conversations are written.
     """
     task, absent = find_task(recipe.task), absent_columns(recipe, columns)
 
     def run(context: Context) -> JsonObject:
         from edgekit.data.splits import prepare
 
-        names = known
+        names, reader = known, check
+        if reader is None and writer is not None:
+            from edgekit.models.checkpoint import resolve
+
+            reader = row_check(recipe, str(resolve(writer[0], recipe.model.revision)))
         if hub is not None:
             from edgekit.models.checkpoint import resolve
             from edgekit.models.facts import facts_of_checkpoint
 
             names = facts_of_checkpoint(str(resolve(hub, recipe.model.revision))).labels
-        record = prepare(sources, columns, context.out, absent, kinds, names, check)
+        record = prepare(sources, columns, context.out, absent, kinds, names, reader)
         return {"splits": record["splits"], "notes": record["notes"]}
 
     return Stage(
         "rows", "read and check the rows", run,
-        external={"source": digest, **({"model": f"{hub}@{recipe.model.revision}"} if hub is not None else {})},
+        external={
+            "source": digest,
+            **({"model": f"{hub}@{recipe.model.revision}"} if hub is not None else {}),
+            **({"writer": writer[1]} if writer is not None else {}),
+        },
         settings=RowsSettings(recipe.task, tuple(column for column in columns if column in task.optional), known),
     )  # fmt: skip
 

@@ -395,3 +395,70 @@ def test_a_revision_is_written_as_recipes_have_it() -> None:
 
     assert _model("owner/name@v1", None) == ['id = "owner/name"', 'revision = "v1"']
     assert recipe_name(Asked("owner/name@v1", "hub:owner/rows")) == "name-rows" and recipe_name(Asked("a/b"), "mine") == "mine"
+
+
+def test_rows_of_rerankers_as_they_come(tmp_path: Path, draws: Any) -> None:
+    model = made_model(tmp_path / "m", ["LABEL_0"])
+    queries = [sentence(draws) for _ in range(20)]
+    one_each = [
+        {"search_query": query, "passage": sentence(draws, 12), "rel": number % 2} for query in queries for number in range(3)
+    ]
+    made = draft(Asked(str(model), str(written(tmp_path / "a.jsonl", one_each))), tmp_path)
+    assert seen(made)["task"] == "text-ranking"
+    assert 'columns = { query = "search_query", passages = "passage", relevance = "rel" }' in made.text
+    several = [{"query": query, "positive": sentence(draws), "negatives": [sentence(draws)] * 2} for query in queries]
+    made = draft(Asked(str(model), str(written(tmp_path / "b.jsonl", several))), tmp_path)
+    assert seen(made)["task"] == "text-ranking" and "columns" not in made.text
+    alone = [{"query": sentence(draws), "passage": sentence(draws), "label": number / 40} for number in range(40)]
+    made = draft(Asked(str(model), str(written(tmp_path / "c.jsonl", alone))), tmp_path)
+    assert seen(made)["task"] == "text-regression", "where no query has several passages there is nothing to put in order"
+
+
+def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
+    from edgekit.data.sources import sources_of
+    from edgekit.plan.recipes import load_recipe
+    from edgekit.plan.rows import row_check
+    from tests.tiny_decoders import checkpoint
+
+    model = checkpoint("llama", tmp_path / "m")
+    settings = json.loads((model / "tokenizer_config.json").read_text()) if (model / "tokenizer_config.json").is_file() else {}
+    template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    template += "{% if add_generation_prompt %}[assistant]{% endif %}"
+    said = [{"role": "user", "content": "once upon a time"}, {"role": "assistant", "content": "there was"}]
+    rows = [{"messages": [{**said[0], "content": f"once {number}"}, said[1]]} for number in range(40)]
+    path = written(tmp_path / "r.jsonl", rows)
+    (model / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
+    made = draft(Asked(str(model), str(path)), tmp_path)
+    assert seen(made)["task"] == "text-generation" and "columns" not in made.text
+    (tmp_path / "r.toml").write_text(made.text)
+    _, _, recipe = load_recipe(str(tmp_path / "r.toml"))
+    check = row_check(recipe, str(model))
+    assert check is not None and check.write is not None and sources_of(recipe.data, tmp_path, 7).file is not None
+    text, fault = check.write(said)
+    assert fault is None and text is not None and text.endswith("[user] once upon a time\n[assistant] there was\n")
+    assert check.write(said[:1])[0] == text.replace(" there was\n", "")
+
+
+@pytest.mark.parametrize(
+    ("document", "more"),
+    [
+        ([{"text": "a b", "label": "on"}] * 3, None),
+        ({"version": 1, "items": [{"text": "a b", "label": "on"}] * 3}, 'members = ["items"]'),
+        ({"data": [{"title": "t", "paragraphs": [{"context": "a b", "qas": []}]}]}, 'format = "squad"'),
+        (None, 'format = "jsonl"'),
+    ],
+    ids=["a list", "an object", "SQuAD's", "a row a line"],
+)
+def test_json_is_read_as_it_is(document: Any, more: str | None, tmp_path: Path) -> None:
+    from edgekit.draft.draft import _sources
+    from edgekit.draft.rows import read_for_draft
+
+    path = tmp_path / "r.json"
+    row = {"question": "b", "id": "1", "answers": [{"text": "b", "answer_start": 2}]}
+    if isinstance(document, dict) and "data" in document:
+        document["data"][0]["paragraphs"][0]["qas"] = [row] * 3
+    path.write_text(json.dumps(document) if document is not None else '{"text": "a b", "label": "on"}\n' * 3)
+    rows = read_for_draft(str(path))
+    assert rows.count == 3
+    (line,) = _sources(rows, tmp_path)
+    assert line == ('file = "r.json"' if more is None else f'file = {{ path = "r.json", {more} }}')

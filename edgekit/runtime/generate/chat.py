@@ -38,8 +38,8 @@ class Template:
             "edgekit.runtime.generate.render", "chat templates", f"pip install '{JINJA}', or do without (--raw)", LONGEST_REPLY
         )
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt of `messages`, ending where the assistant's answer begins.
+    def render(self, messages: Sequence[Message], *, answered: bool = True) -> str:
+        """The prompt of `messages`, ending where the assistant's answer begins; where none is to follow (`answered`), with the last message.
 
         Raises:
             BadInput: messages that cannot be used, or a template that fails, does not end, or takes too much memory.
@@ -48,7 +48,9 @@ class Template:
         messages = checked_messages(messages)
         if self.child.process is None and (what := lacking()) is not None:
             raise NotPossibleHere(what, fix=self.child.fix)
-        reply = self.child.ask({"source": self.source, "messages": messages, "tokens": self.tokens}, SECONDS)
+        reply = self.child.ask(
+            {"source": self.source, "messages": messages, "tokens": self.tokens, "answered": answered}, SECONDS
+        )
         if reply is None:
             raise BadInput(
                 f"the template did not end within {SECONDS:g} s or took too much memory", where=self.where,

@@ -28,8 +28,9 @@ OLDEST = (3, 1, 6)
 """Version of jinja2; earlier sandboxes can be escaped."""
 
 
-def render(source: str, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:
-    """The prompt that template `source` makes of `messages`, with the names that transformers gives to templates.
+def render(source: str, messages: list[dict[str, str]], tokens: dict[str, str], answered: bool = True) -> str:
+    """The prompt that template `source` makes of `messages`, with the names that transformers gives to templates. `answered`: an answer of
+    the assistant is to follow.
 
     Raises:
         jinja2.TemplateError: the template is wrong, refuses the messages, or tries to escape the sandbox.
@@ -37,7 +38,7 @@ def render(source: str, messages: list[dict[str, str]], tokens: dict[str, str]) 
     """
     parts: list[str] = []
     room = LONGEST_PROMPT
-    given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True, **tokens}
+    given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": answered, **tokens}
     for part in _compiled(source).generate(**given):
         room -= len(part)
         if room < 0:

@@ -1,0 +1,133 @@
+"""Rows in other forms than a task's columns: one passage a row, positives and negatives, conversations, prompts with completions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.data.forms import form_of, forms
+from edgekit.data.rows import RowCheck, read_rows
+from edgekit.errors import BadInput
+
+RANKING = ("query", "passages", "relevance")
+
+
+def table(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def written(messages: Any) -> tuple[str | None, str | None]:
+    """As a template would."""
+    if messages[0]["role"] == "assistant":
+        return None, "begins with an answer"
+    return "".join(f"<{message['role']}>{message['content']}" for message in messages), None
+
+
+CHAT = RowCheck(lambda row: None, written)
+
+
+def test_one_passage_a_row_is_gathered_by_query_in_order(tmp_path: Path) -> None:
+    path = table(
+        tmp_path / "r.csv", ["query", "document", "relevance"],
+        [["a", "one", "1"], ["b", "two", "0"], ["a", "three, and more", "0"], ["b", "four", "2"]],
+    )  # fmt: skip
+    assert read_rows(path, RANKING, {"passages": "document"}) == [
+        {"query": "a", "passages": ["one", "three, and more"], "relevance": [1.0, 0.0]},
+        {"query": "b", "passages": ["two", "four"], "relevance": [0.0, 2.0]},
+    ]
+    marked = lines(
+        tmp_path / "r.jsonl", [{"query": "a", "passages": f"p {number}", "relevance": number == 1} for number in range(3)]
+    )
+    assert read_rows(marked, RANKING) == [{"query": "a", "passages": ["p 0", "p 1", "p 2"], "relevance": [0.0, 1.0, 0.0]}]
+
+
+def test_rows_that_hold_lists_already_stay_as_they_are(tmp_path: Path) -> None:
+    rows = [{"query": "a", "passages": ["x", "y"], "relevance": [1, 0]}]
+    assert read_rows(lines(tmp_path / "r.jsonl", rows), RANKING) == [
+        {"query": "a", "passages": ["x", "y"], "relevance": [1.0, 0.0]}
+    ]
+    packed = table(tmp_path / "r.csv", list(RANKING), [["a", '["x", "y"]', "[1, 0]"]])
+    assert read_rows(packed, RANKING) == [{"query": "a", "passages": ["x", "y"], "relevance": [1.0, 0.0]}]
+
+
+def test_a_passage_that_cannot_be_used_is_told_with_its_line(tmp_path: Path) -> None:
+    path = table(tmp_path / "r.csv", ["query", "passages", "relevance"], [["a", "x", "1"], ["a", "y", "much"], ["a", " ", "0"]])
+    with pytest.raises(BadInput) as fault:
+        read_rows(path, RANKING)
+    assert "line 3: 'relevance' is not a number" in fault.value.text() and "line 4: 'passages' is empty" in fault.value.text()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"query": "a", "positive": "x", "negative": "y"},
+        {"anchor": "a", "positives": ["x"], "negatives": ["y"]},
+        {"question": "a", "pos": ["x"], "hard_negatives": ["y"]},
+        {"query": "a", "positive_passages": [{"docid": "1", "text": "x"}], "negative_passages": [{"docid": "2", "text": "y"}]},
+    ],
+)
+def test_positives_and_negatives_are_relevance(row: dict[str, Any], tmp_path: Path) -> None:
+    assert read_rows(lines(tmp_path / "r.jsonl", [row]), RANKING) == [
+        {"query": "a", "passages": ["x", "y"], "relevance": [1.0, 0.0]}
+    ]
+
+
+def test_conversations_are_written_as_the_model_has_them(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    shared = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
+    for row in ({"messages": said}, {"conversations": shared}, {"prompt": said[:1], "completion": said[1:]}):
+        assert read_rows(lines(tmp_path / "r.jsonl", [row]), ("text",), check=CHAT) == [{"text": "<user>hi<assistant>ho"}]
+    faulty = lines(tmp_path / "f.jsonl", [{"messages": said}, {"messages": []}, {"messages": said[1:]}, {"messages": ["hi"]}])
+    with pytest.raises(BadInput) as fault:
+        read_rows(faulty, ("text",), check=CHAT)
+    assert "lines 2, 4: 'messages' is no list of messages" in fault.value.text()
+    assert "line 3: 'messages': begins with an answer" in fault.value.text()
+    with pytest.raises(BadInput, match="has no chat template"):
+        read_rows(faulty, ("text",))
+
+
+def test_prompts_and_completions_follow_each_other_or_become_messages(tmp_path: Path) -> None:
+    path = table(tmp_path / "r.csv", ["instruction", "input", "output"], [["add", "1 and 2", "3"], ["greet", "", "hello"]])
+    assert read_rows(path, ("text",)) == [{"text": "add\n1 and 2\n3"}, {"text": "greet\nhello"}]
+    assert read_rows(path, ("text",), check=CHAT)[0] == {"text": "<user>add\n\n1 and 2<assistant>3"}
+    spaced = table(tmp_path / "s.csv", ["prompt", "completion"], [["once upon", " a time"]])
+    assert read_rows(spaced, ("text",)) == [{"text": "once upon a time"}]
+
+
+def test_a_text_of_its_own_is_read_before_any_form(tmp_path: Path) -> None:
+    row = {"text": "whole", "prompt": "a", "completion": "b"}
+    assert read_rows(lines(tmp_path / "r.jsonl", [row]), ("text",)) == [{"text": "whole"}]
+    assert form_of({"prompt": "a", "completion": "b"}, {"text": "prompt"}) is None
+    assert read_rows(lines(tmp_path / "r.jsonl", [{"prompt": "a", "completion": "b"}]), ("text",), {"text": "prompt"}) == [
+        {"text": "a"}
+    ]
+
+
+def test_forms_read_parquet_too(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [{"id": 1, "query": "a", "positive": ["x"], "negative": ["y", "z"]}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
+    assert read_rows(tmp_path / "r.parquet", RANKING) == [
+        {"query": "a", "passages": ["x", "y", "z"], "relevance": [1.0, 0.0, 0.0]}
+    ]
+
+
+def test_every_form_gives_columns_of_a_task() -> None:
+    from edgekit.tasks import find_task, task_names
+
+    wanted = [set(find_task(name).columns) for name in task_names()]
+    for form in forms():
+        assert any(set(form.gives) <= columns for columns in wanted), form.title
