@@ -12,11 +12,21 @@ import typer
 
 from edgekit.cli.output import BundlePath, Json, ThreadCount, emit
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.runtime.generate.flags import SPECULATE
 
 if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["run", "serve", "verify"]
+
+Speculation = Annotated[
+    str | None,
+    typer.Option(
+        "--speculate",
+        metavar="|".join(SPECULATE),
+        help="Language models: guess the next tokens from the text so far; it changes no answer.",
+    ),
+]
 
 
 def verify(
@@ -83,6 +93,7 @@ def run(
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
+    speculate: Speculation = None,
     prompt_name: Annotated[
         str | None, typer.Option(help="Embeddings: which of the model's prompts is put before the texts.")
     ] = None,
@@ -97,7 +108,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Answer texts with a bundle; a language model without any at a terminal: converse."""
-    from edgekit.runtime.generate.flags import given_flags
+    from edgekit.runtime.generate.flags import given_flags, parse_speculate
     from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, terminal_line, with_prompt
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
@@ -108,8 +119,14 @@ def run(
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop or None, "chat": chat,
         "stop_token_ids": stop_token_id or None, "prefix_cache": False if no_prefix_cache else None,
         "json_schema": json_schema, "regex": regex, "grammar": grammar, "choice": choice or None,
+        "speculate": speculate,
     }  # fmt: skip
-    model = load(bundle, prefix_cache=not no_prefix_cache, threads=parse_threads(threads, written=True))
+    model = load(
+        bundle,
+        prefix_cache=not no_prefix_cache,
+        threads=parse_threads(threads, written=True),
+        speculate=parse_speculate(speculate),
+    )
     flags_set = given_flags(flags, model.bundle.manifest.task)
     if model.language is not None:
         from edgekit.runtime.generate.command import run_language
@@ -162,6 +179,7 @@ def serve(
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
+    speculate: Speculation = None,
     threads: ThreadCount = None,
     any_dimensions: Annotated[
         bool,
@@ -172,6 +190,7 @@ def serve(
     ] = False,
 ) -> None:
     """Answer over HTTP: Open Inference Protocol v2, OpenAI's routes where the task fits, /metrics."""
+    from edgekit.runtime.generate.flags import parse_speculate
     from edgekit.runtime.serve.command import serve_bundle
     from edgekit.runtime.serve.limits import Limits
     from edgekit.runtime.threads import parse_threads
@@ -192,6 +211,7 @@ def serve(
         prefix_cache=not no_prefix_cache,
         any_dimensions=any_dimensions,
         threads=parse_threads(threads, written=True),
+        speculate=parse_speculate(speculate),
     )
     if cut:
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.runtime.edge import told
 from edgekit.runtime.errors import Interrupted
-from edgekit.runtime.generate.flags import add_flags, given_flags
+from edgekit.runtime.generate.flags import SPECULATE, SPECULATE_HELP, add_flags, given_flags, parse_speculate
 from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, refusals, terminal_line, with_prompt
 from edgekit.runtime.records import as_json
 from edgekit.runtime.shown import visible
@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
                 action="store_false",
                 help="language models: read every prompt from its first token",
             )
+            command.add_argument("--speculate", choices=SPECULATE, help=SPECULATE_HELP)
             command.add_argument(
                 "--any-dimensions",
                 action="store_true",
@@ -132,7 +133,7 @@ def _serve(asked: argparse.Namespace) -> int:
     limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, step_seconds=asked.max_run)
     cut = serve_bundle(
         asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
-        threads=parse_threads(asked.threads, written=True),
+        threads=parse_threads(asked.threads, written=True), speculate=parse_speculate(asked.speculate),
         any_dimensions=asked.any_dimensions,
     )  # fmt: skip
     return 1 if cut else 0
@@ -145,8 +146,9 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         from edgekit.runtime.threads import parse_threads
 
         model = load(
-            asked.bundle, prefix_cache=asked.prefix_cache is not False, threads=parse_threads(asked.threads, written=True)
-        )
+            asked.bundle, prefix_cache=asked.prefix_cache is not False, threads=parse_threads(asked.threads, written=True),
+            speculate=parse_speculate(asked.speculate),
+        )  # fmt: skip
         given = given_flags(vars(asked), model.bundle.manifest.task)
         if model.language is not None:
             from edgekit.runtime.generate.command import run_language

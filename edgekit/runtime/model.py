@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -13,9 +13,11 @@ import numpy as np
 from edgekit.runtime.arguments import a_path, a_switch, a_whole_number, plain
 from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.golden import GoldenRow
+from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.bundle.proof import prove
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.generate.flags import SPECULATE, Speculate, parse_speculate
 from edgekit.runtime.items import numbered
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked, processor
@@ -122,14 +124,15 @@ class Model:
             raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}", where=str(self.bundle.folder)) from None
 
 
-def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True) -> Model:
+def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True, speculate: Speculate = SPECULATE[0]) -> Model:
     """Open the bundle at `path`, with every file hashed again, read strictly, and the chip checked.
 
     A bundle that was neither made nor loaded here before is loaded in a child process with limits first (`bundle.proof`).
 
     `threads`: how many; "auto" for what is fastest here, which takes seconds the first time and is remembered in a file beside the bundle; None
     for what its target says. `prefix_cache`: a language model keeps what it has read of earlier prompts for those that begin alike, which
-    changes no answer.
+    changes no answer. `speculate`: "lookup", it guesses the next tokens from what stood after the same ones before, and reads the guesses with
+    each token where that is faster, which changes no answer either; "off", it reads one token a run.
 
     Raises:
         BadInput: no sound bundle there, a file that no bundle of ours can hold, or an argument that cannot be used.
@@ -137,9 +140,9 @@ def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True
         NotPossibleHere: the chip or the provider is not what the bundle needs.
     """
     asked = parse_threads(threads)
-    prefix_cache = a_switch(prefix_cache, "prefix_cache")
+    prefix_cache, speculate = a_switch(prefix_cache, "prefix_cache"), parse_speculate(speculate)
     bundle, golden = checked(path)
-    return opened(bundle, golden, threads_for(bundle, golden, asked), prefix_cache=prefix_cache)
+    return opened(bundle, golden, threads_for(bundle, golden, asked), prefix_cache=prefix_cache, speculate=speculate)
 
 
 def checked(path: str | Path) -> tuple[Bundle, tuple[GoldenRow, ...]]:
@@ -170,7 +173,7 @@ def threads_for(bundle: Bundle, golden: tuple[GoldenRow, ...], asked: Threads = 
 
 def _work(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int) -> Callable[[], object]:
     """What is timed with so many threads: answers to some golden inputs, from raw text on; of a language model one token."""
-    model = opened(bundle, golden, threads, prefix_cache=False)
+    model = opened(bundle, golden, threads, prefix_cache=False, speculate="off")
     if model.language is None:
         return lambda: [model(row.input) for row in golden[:TRIED]]
     graph = model.language.graph
@@ -184,7 +187,14 @@ def _work(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int) -> Callab
     return one_token
 
 
-def opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool = True) -> Model:
+def opened(
+    bundle: Bundle,
+    golden: tuple[GoldenRow, ...],
+    threads: int,
+    *,
+    prefix_cache: bool = True,
+    speculate: Speculate = SPECULATE[0],
+) -> Model:
     """The model of a bundle that was checked, with so many threads."""
     manifest = bundle.manifest
     session = open_session(
@@ -194,7 +204,7 @@ def opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, prefi
         config=manifest.variant.config,
     )
     if manifest.generation is not None:
-        return _language(bundle, session, golden, threads, prefix_cache=prefix_cache)
+        return _language(bundle, session, golden, threads, prefix_cache=prefix_cache, speculate=speculate)
     tokenise = load_tokeniser(
         bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
@@ -202,9 +212,12 @@ def opened(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int, *, prefi
     return Model(bundle, session, tokenise, golden=golden, threads=threads)
 
 
-def _language(bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool) -> Model:
+def _language(
+    bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool, speculate: Speculate
+) -> Model:
     from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.model import language_model
+    from edgekit.runtime.generate.speculate import Speculation, unlike_alone
 
     manifest = bundle.manifest
     assert manifest.generation is not None, "parse_manifest wants it for this task"
@@ -216,5 +229,8 @@ def _language(bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], threa
     if model.graph.vocabulary != manifest.vocabulary:
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))
+    if speculate != "off":
+        file = read_graph(bundle.folder / manifest.variant.file)
+        model = replace(model, speculation=Speculation(model.graph, unlike_alone(file, model.graph)))
     tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
     return Model(bundle, session, tokenise, model, golden, threads)

@@ -14,10 +14,12 @@ from edgekit.config.quantize import WeightOnly
 from edgekit.exporter.decoder import export_decoder
 from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.kv_cache import cache_ranges
+from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.generate.speculate import Speculation, unlike_alone
 from edgekit.runtime.providers.session import open_session
 from tests.tiny_decoders import checkpoint
 
@@ -66,3 +68,45 @@ def test_logits_do_not_depend_on_earlier_prompts(
             found.append(np.concatenate(logits[-6:]))
         assert np.array_equal(*found), length
     assert warm.prefixes._kept
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("form", "cache"), [("int8-weights", "float32"), ("int4-weights", "int8"), ("int4-weights", "float32")]
+)
+def test_guesses_change_no_bit(
+    exported: Path,
+    tmp_path: Path,
+    form: Literal["int8-weights", "int4-weights"],
+    cache: Literal["float32", "int8"],
+    threads: int,
+) -> None:
+    """Each width that reads guesses is proved against single runs before; here it must pass, so that answers are read by it."""
+    graph = exported / "graph"
+    ranges = cache_ranges(graph / "model.onnx", [np.arange(40) + 5]) if cache == "int8" else None
+    settings = WeightOnly(format=form, accuracy_level=4, cache=cache)
+    quantize_decoder(graph, tmp_path, settings, hessians=None, cache=ranges, progress=quiet)
+    generation = replace(parse_generation(json.loads((graph / "generation.json").read_text())), eos=())
+    session = open_session(tmp_path / "model.onnx", threads=threads)
+    plain = language_model(session, generation, exported / "model" / "tokenizer.json")
+    assert unlike_alone(read_graph(tmp_path / "model.onnx"), plain.graph) is None
+    model, sampling = replace(plain, speculation=Eager(plain.graph)), Sampling(max_new_tokens=70)
+    drafted = 0
+    for seed in range(3):
+        ids = np.tile(np.random.default_rng(seed).integers(3, 300, 12), 3)
+        for one in (sampling, replace(sampling, temperature=0.5, seed=seed)):
+            answer = model.generate(ids, one)
+            assert answer == plain.generate(ids, one)
+            drafted += answer.drafted
+    assert model.speculation is not None and model.speculation.fault is None
+    assert drafted and model.speculation.proved
+
+
+class Eager(Speculation):
+    """Reads guesses whenever there are any."""
+
+    def ready(self) -> bool:
+        return self.fault is None
+
+    def cost(self, width: int) -> float:
+        return 0.5

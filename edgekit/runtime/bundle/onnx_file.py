@@ -73,6 +73,8 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     name: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Its attributes that are one number."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ NODE: Mapping[int, Kind] = {
     5: ("attribute", BYTES, True), 6: ("", BYTES, False), 7: ("domain", BYTES, False), 9: ("", BYTES, True),
 }  # fmt: skip
 ATTRIBUTE: Mapping[int, Kind] = {
-    1: ("name", BYTES, False), 2: ("", FIXED32, False), 3: ("", VARINT, False), 4: ("", BYTES, False), 7: ("", BYTES, True),
+    1: ("name", BYTES, False), 2: ("float", FIXED32, False), 3: ("int", VARINT, False), 4: ("", BYTES, False), 7: ("", BYTES, True),
     8: ("", BYTES, True), 13: ("", BYTES, False), 20: ("type", VARINT, False),
 }  # fmt: skip
 TENSOR: Mapping[int, Kind] = {
@@ -192,16 +194,23 @@ class _Reader:
 
     def node(self, span: Span) -> Node:
         found = self.message(span, "node", NODE)
+        numbers: dict[str, float] = {}
         for one in found.get("attribute", ()):
             attribute = self.message(one, "attribute", ATTRIBUTE)
+            name = self.text(attribute.get("name"))
             if attribute.get("type") not in KINDS:
-                raise _Refused(f"attribute {self.text(attribute.get('name'))!r} of a kind that no bundle has")
+                raise _Refused(f"attribute {name!r} of a kind that no bundle has")
+            if "int" in attribute:
+                numbers[name] = _signed(attribute["int"])
+            elif "float" in attribute:
+                (numbers[name],) = struct.unpack("<f", self.data[slice(*attribute["float"])])
         return Node(
             self.text(found.get("domain")),
             self.text(found.get("operator")),
             tuple(self.text(one) for one in found.get("input", ())),
             tuple(self.text(one) for one in found.get("output", ())),
             self.text(found.get("name")),
+            numbers,
         )
 
     def value(self, span: Span) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +55,10 @@ class Piece:
     """Why the answer ends with this piece: "stop", "length", "context" or "interrupted"; None before the end."""
     likely: Likely | None = None
     """How likely the model took its token to be, where that was asked for."""
+    drafted: int = field(default=0, compare=False)
+    """Guesses that were read in the run that it is chosen by. How many a run reads depends on the clock; what it gives does not."""
+    accepted: bool = field(default=False, compare=False)
+    """Whether the token before it was such a guess, which saved a run."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,13 @@ class Answer:
     prompt_tokens: int
     likely: tuple[Likely, ...] | None = None
     """Of each token, where that was asked for."""
+    drafted: int = field(default=0, compare=False)
+    """Guesses of next tokens that were read; they depend on the clock, the answer does not."""
+    accepted: int = field(default=0, compare=False)
+    """Those that saved a run each."""
 
     def document(self) -> JsonObject:
-        """As a JSON object."""
+        """As a JSON object, without what depends on the clock."""
         counts = {"prompt_tokens": self.prompt_tokens, "new_tokens": len(self.tokens)}
         if self.likely is None:
             return {"text": self.text, "ended": self.ended, **counts}
@@ -88,8 +96,10 @@ def whole(pieces: Sequence[Piece], prompt_tokens: int) -> Answer:
     tokens = tuple(piece.token for piece in pieces if piece.token is not None)
     ended = pieces[-1].ended if pieces else None
     likely = tuple(piece.likely for piece in pieces if piece.likely is not None)
+    drafted, accepted = sum(piece.drafted for piece in pieces), sum(piece.accepted for piece in pieces)
     text = "".join(piece.text for piece in pieces)
-    return Answer(text, tokens, ended or "interrupted", prompt_tokens, likely if len(likely) == len(tokens) > 0 else None)
+    told = likely if len(likely) == len(tokens) > 0 else None
+    return Answer(text, tokens, ended or "interrupted", prompt_tokens, told, drafted, accepted)
 
 
 class Row:

@@ -26,8 +26,9 @@ def run_language(
     """Answer `texts` one after another; None: a conversation at the terminal. In chat, a text may be the JSON of {"messages": [...]}.
 
     `flags`: fields of Sampling and `chat`, by name. Answers are printed while they are generated, without the last one's line end,
-    unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each; Ctrl-C ends the current answer, which is then
-    the last one and has "ended": "interrupted". A prompt that cannot be used, where there are others, has {"error"}.
+    unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each, and "speculation" where there is one; Ctrl-C ends
+    the current answer, which is then the last one and has "ended": "interrupted". A prompt that cannot be used, where there are others,
+    has {"error"}.
 
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.
@@ -49,7 +50,10 @@ def run_language(
 
     def answer(text: str) -> JsonObject:
         (item,) = read_items([text], fix="give --raw to have it continued as text") if chat else [text]
-        return _answer(model, as_prompt(item, chat=chat), sampling, show=not as_json, before=break_line).document()
+        made = _answer(model, as_prompt(item, chat=chat), sampling, show=not as_json, before=break_line)
+        return (
+            made.document() if model.speculation is None else {**made.document(), "speculation": model.speculation.told(made)}
+        )
 
     answers: list[JsonObject] = []
     for made in answered(texts, answer):

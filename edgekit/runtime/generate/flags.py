@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["FLAGS", "add_flags", "given_flags"]
+__all__ = ["FLAGS", "SPECULATE", "SPECULATE_HELP", "Speculate", "add_flags", "given_flags", "parse_speculate"]
+
+Speculate = Literal["lookup", "off"]
+"""Where guesses of the next tokens come from, which are read with each one: what stood after the same tokens before; or nowhere."""
+SPECULATE: tuple[Speculate, ...] = get_args(Speculate)
+SPECULATE_HELP = "language models: guess the next tokens from the text so far (the default), or not; it changes no answer"
 
 FLAGS: dict[str, tuple[Callable[[str], int | float], str]] = {
     "max_new_tokens": (int, "most tokens of an answer"),
@@ -25,7 +31,7 @@ FILES = {
 """Flags that name a file with the value -> (flag, help)."""
 FURTHER = {
     "stop": "--stop", "stop_token_ids": "--stop-token-id", "chat": "--chat", "prefix_cache": "--prefix-cache", "regex": "--regex",
-    "choice": "--choice", **{name: flag for name, (flag, _) in FILES.items()},
+    "choice": "--choice", "speculate": "--speculate", **{name: flag for name, (flag, _) in FILES.items()},
 }  # fmt: skip
 """Flags of another kind, by the name of their value."""
 OFF = {"chat": "--raw", "prefix_cache": "--no-prefix-cache"}
@@ -56,6 +62,7 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         default=None,
         help="read every prompt from its first token",
     )
+    group.add_argument("--speculate", choices=SPECULATE, help=SPECULATE_HELP)
     mode = group.add_mutually_exclusive_group()
     mode.add_argument(
         "--chat",
@@ -64,6 +71,20 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         help="texts are messages of a user (the default where there is a chat template)",
     )
     mode.add_argument("--raw", dest="chat", action="store_false", help="texts are prompts to be continued")
+
+
+def parse_speculate(given: object) -> Speculate:
+    """`speculate` as callers give it; None for the default.
+
+    Raises:
+        BadInput: another word.
+    """
+    if given is None:
+        return SPECULATE[0]
+    for word in SPECULATE:
+        if given == word:
+            return word
+    raise BadInput(f"{str(given)[:40]!r} is none of {', '.join(SPECULATE)}", where="speculate")
 
 
 def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
@@ -78,6 +99,7 @@ def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
         given = ", ".join(OFF[name] if flags[name] is False else names[name] for name in flags)
         raise BadInput(f"{given}: only for language models, and this is {task}", fix="leave it out")
     flags.pop("prefix_cache", None)
+    flags.pop("speculate", None)
     for name in FILES:
         if name in flags:
             flags[name] = _read(str(flags[name]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -17,6 +17,7 @@ from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
 from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.generate.speculate import Reader, Speculation
 from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.providers.session import Session
 from edgekit.runtime.tokenise import checked, encoded, read_tokenizer
@@ -51,6 +52,8 @@ class LanguageModel:
     guides: Guides
     template: Template | None = None
     prefixes: Prefixes = field(default_factory=Prefixes)
+    speculation: Speculation | None = None
+    """What reads guesses of the next tokens with each one, which changes no answer; None: nothing does."""
 
     def encode(self, prompt: Prompt) -> np.ndarray:
         """Token ids int64 (n,) of a prompt: a text with the tokenizer's own special tokens, a conversation with the template's.
@@ -199,11 +202,17 @@ class LanguageModel:
         ]  # fmt: skip
         cache = self._cache(rows)
         active = list(rows)
+        reader: Reader | None = None
         try:
             logits = np.stack([self._read(prompts[: number + 1], cache) for number in range(len(rows))])
+            if self.speculation is not None and len(rows) == 1:
+                reader = Reader(self.speculation, rows[0].ids, rows[0].limit, cache)
             while True:
                 for row, scores in zip(active, logits, strict=True):
-                    yield row.number, row.push(scores)
+                    piece = row.push(scores)
+                    if reader is not None:
+                        piece = replace(piece, drafted=reader.drafted, accepted=reader.accepted)
+                    yield row.number, piece
                 for index in reversed([index for index, row in enumerate(active) if row.over]):
                     last = active.pop()
                     if index < len(active):  # the last row takes its index
@@ -214,11 +223,12 @@ class LanguageModel:
                 cache = cache.rows(0, len(active))
                 certain = active[0].certain if len(active) == 1 else []
                 if not certain:
-                    logits = self.graph.run(np.array([[row.ids[-1]] for row in active]), cache)[:, 0]
+                    logits = reader.logits()[None] if reader is not None else self.graph.run(_last(active), cache)[:, 0]
                     continue
                 row = active[0]  # what must come next is read in one run, which several tokens of one row can be
                 keep = 1 + len(certain) if row.tells else 1
-                read = self.graph.run(np.array([[row.ids[-1], *certain]]), cache, keep)[0]
+                tokens = np.array([[row.ids[-1], *certain]])
+                read = (self.graph.run(tokens, cache, keep) if reader is None else reader.read(tokens, keep))[0]
                 for position in range(len(certain)):
                     yield row.number, row.push(read[position] if row.tells else None)
                     if row.over:
@@ -232,6 +242,8 @@ class LanguageModel:
             cache.lengths[:] = 0  # a cache after NaN or Inf is not kept
             raise
         finally:
+            if reader is not None:
+                reader.close()
             if len(rows) == 1:
                 self.prefixes.keep(prompts[0].ids, cache, self.graph.block)
 
@@ -316,6 +328,11 @@ def as_prompt(item: object, *, chat: bool) -> Prompt:
         messages: list[Message] = item["messages"]
         return messages
     return [{"role": "user", "content": checked(item)}] if chat else checked(item)
+
+
+def _last(rows: Sequence[Row]) -> np.ndarray:
+    """The last id of each, int64 (rows, 1)."""
+    return np.array([row.ids[-1:] for row in rows], dtype=np.int64)
 
 
 def _log_probability(logits: np.ndarray, token: int) -> float:

@@ -257,7 +257,10 @@ class App:
                 if made is not None:
                     new, prompt = made.prompt != prompt, made.prompt
                     generated = int(made.piece.token is not None)
-                    self.metrics.add(items=int(new), prompt=made.prompt_tokens if new else 0, generated=generated)
+                    self.metrics.add(
+                        items=int(new), prompt=made.prompt_tokens if new else 0, generated=generated, drafted=made.piece.drafted,
+                        accepted=int(made.piece.accepted),
+                    )  # fmt: skip
                 yield made
 
 

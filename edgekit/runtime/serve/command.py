@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.forks import leave
 from edgekit.runtime.generate.chat import JINJA, lacking
+from edgekit.runtime.generate.flags import SPECULATE, Speculate
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.authority import canonical
@@ -39,7 +41,7 @@ BACKLOG = 1024
 
 def serve_bundle(
     path: Path, transport: Transport, *, host: str = "127.0.0.1", port: int = 8000, limits: Limits | None = None, prefix_cache: bool = True,
-    any_dimensions: bool = False, threads: Threads = None,
+    any_dimensions: bool = False, threads: Threads = None, speculate: Speculate = SPECULATE[0],
     say: Callable[[str], None] = lambda text: print(f"edgekit serve: {text}", file=sys.stderr, flush=True),
 ) -> int:  # fmt: skip
     """Serve the bundle at `path` until SIGTERM or Ctrl-C; call it in the main thread. Returns how many requests were aborted.
@@ -62,18 +64,19 @@ def serve_bundle(
     before = {one: signal.signal(one, lambda number, frame: signals.append(number)) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         with last_resort(limits.drain_seconds + GRACE):
-            return _serve(app, listener, transport, path, signals, say, prefix_cache=prefix_cache, threads=threads)
+            loads = partial(verified, path, prefix_cache=prefix_cache, threads=threads, speculate=speculate)
+            return _serve(app, listener, transport, loads, path, signals, say)
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
 
 
 def _serve(
-    app: App, listener: socket.socket, transport: Transport, path: Path, signals: list[int], say: Callable[[str], None], *,
-    prefix_cache: bool, threads: Threads,
+    app: App, listener: socket.socket, transport: Transport, loads: Callable[[], tuple[Model, int]], path: Path, signals: list[int],
+    say: Callable[[str], None],
 ) -> int:  # fmt: skip
     """Serve until there are `signals`, or the model answers no more."""
-    running, loading = Running(app, listener, transport), _Loading(path, prefix_cache, threads)
+    running, loading = Running(app, listener, transport), _Loading(loads)
     running.start()
     fault: str | None = None
     try:
@@ -119,14 +122,16 @@ def unanswered(model: Model) -> str | None:
     return f"{what}: /v1/chat/completions answers 501 until you pip install '{JINJA}' and start again"
 
 
-def verified(path: Path, *, prefix_cache: bool = True, threads: Threads = None) -> tuple[Model, int]:
+def verified(
+    path: Path, *, prefix_cache: bool = True, threads: Threads = None, speculate: Speculate = SPECULATE[0]
+) -> tuple[Model, int]:
     """The bundle at `path`, loaded, and how many golden inputs it answered as it must.
 
     Raises:
         BadInput, CheckFailed, NotPossibleHere: as `verify`.
     """
     golden = verify(path)["golden"]
-    return load(path, prefix_cache=prefix_cache, threads=threads), golden
+    return load(path, prefix_cache=prefix_cache, threads=threads, speculate=speculate), golden
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -224,10 +229,10 @@ class Running:
 class _Loading:
     """A bundle that is verified and loaded in a thread of its own."""
 
-    def __init__(self, path: Path, prefix_cache: bool, threads: Threads) -> None:
+    def __init__(self, loads: Callable[[], tuple[Model, int]]) -> None:
         self.over = threading.Event()
         self._found: tuple[Model, int] | BaseException
-        threading.Thread(target=self._run, args=(path, prefix_cache, threads), name="loading", daemon=True).start()
+        threading.Thread(target=self._run, args=(loads,), name="loading", daemon=True).start()
 
     def result(self) -> tuple[Model, int]:
         """What `verified` gave, once it is `over`.
@@ -239,9 +244,9 @@ class _Loading:
             raise self._found
         return self._found
 
-    def _run(self, path: Path, prefix_cache: bool, threads: Threads) -> None:
+    def _run(self, loads: Callable[[], tuple[Model, int]]) -> None:
         try:
-            self._found = verified(path, prefix_cache=prefix_cache, threads=threads)
+            self._found = loads()
         except BaseException as fault:  # raised again by its owner
             self._found = fault
         finally:

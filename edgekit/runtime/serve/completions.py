@@ -177,11 +177,14 @@ def event(body: JsonObject) -> bytes:
     return b"data: " + json.dumps(body, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
-def usage(pieces: list[PromptPiece]) -> dict[str, int]:
-    """Tokens of the prompts and of the answers."""
+def usage(pieces: list[PromptPiece]) -> JsonObject:
+    """Tokens of the prompts and of the answers, and guesses of the next ones, which OpenAI counts for predicted outputs."""
     read = sum({made.prompt: made.prompt_tokens for made in pieces}.values())
     generated = sum(made.piece.token is not None for made in pieces)
-    return {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
+    drafted, accepted = sum(made.piece.drafted for made in pieces), sum(made.piece.accepted for made in pieces)
+    guesses: JsonObject = {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
+    counts: JsonObject = {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
+    return {**counts, "completion_tokens_details": guesses}
 
 
 def _completion(

@@ -24,7 +24,7 @@ class Metrics:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._amounts: Counter[str] = Counter({"items": 0, "prompt": 0, "generated": 0})
+        self._amounts: Counter[str] = Counter({"items": 0, "prompt": 0, "generated": 0, "drafted": 0, "accepted": 0})
         self.in_flight = 0
 
     def begin(self) -> None:
@@ -40,10 +40,10 @@ class Metrics:
             self._buckets.setdefault(route, [0] * (len(BOUNDS) + 1))[bisect_left(BOUNDS, seconds)] += 1
             self._seconds[route] += seconds
 
-    def add(self, *, items: int = 0, prompt: int = 0, generated: int = 0) -> None:
-        """Count texts answered, tokens read and tokens generated."""
+    def add(self, *, items: int = 0, prompt: int = 0, generated: int = 0, drafted: int = 0, accepted: int = 0) -> None:
+        """Count texts answered, tokens read and generated, and of these those that were guessed before and that guesses saved a run of."""
         with self._lock:
-            self._amounts.update(items=items, prompt=prompt, generated=generated)
+            self._amounts.update(items=items, prompt=prompt, generated=generated, drafted=drafted, accepted=accepted)
 
     def text(self, *, model: dict[str, str], ready: bool, waiting: int, capacity: int) -> str:
         """The metrics page; `model` labels the bundle, `waiting`: requests in the queue, which holds `capacity`."""
@@ -67,6 +67,8 @@ class Metrics:
             *_family("edgekit_items_total", "counter", "Texts answered.", [({}, amounts["items"])]),
             *_family("edgekit_tokens_total", "counter", "Tokens read from prompts and texts, and tokens made.",
                      [({"kind": kind}, amounts[kind]) for kind in ("prompt", "generated")]),
+            *_family("edgekit_guesses_total", "counter", "Next tokens of language models that were guessed, and guesses that saved a run.",
+                     [({"kind": kind}, amounts[kind]) for kind in ("drafted", "accepted")]),
             *_histogram("edgekit_request_seconds", "From a request's last byte to its answer's.", buckets, seconds),
             *_family("process_resident_memory_bytes", "gauge", "Memory of the server process.", [({}, _resident())]),
         ]  # fmt: skip

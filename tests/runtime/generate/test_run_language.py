@@ -58,6 +58,7 @@ def test_answers_as_json(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) 
     model = load(tiny_bundle).language
     assert model is not None
     sampling = Sampling(max_new_tokens=9, temperature=0.7, seed=4)
+    assert all(set(one.pop("speculation")) == {"drafted", "accepted"} for one in found)
     assert found == [model.answer(text, sampling).document() for text in ("a hat", "the inn")]
 
 
@@ -131,7 +132,9 @@ def test_a_prompt_that_looks_like_json(tiny_bundle: Path, capsys: pytest.Capture
     assert model is not None and model.template is not None
     wanted = model.generate(prompt, Sampling(max_new_tokens=3)).document()
     assert main(["run", str(tiny_bundle), prompt, "--json", "--max-new-tokens", "3", "--raw"]) == 0
-    assert json.loads(capsys.readouterr().out) == [wanted]
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found.pop("speculation")["accepted"] == 0
+    assert found == wanted
     assert main(["run", str(tiny_bundle), prompt]) == 2
     assert "--raw" in capsys.readouterr().err
 
@@ -383,6 +386,7 @@ def test_the_archive_with_texts_from_a_pipe(tiny_bundle: Path, tmp_path: Path) -
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
+    assert set(first.pop("speculation")) == set(second.pop("speculation")) == {"drafted", "accepted"}
     assert first == second and first["new_tokens"] == 4
 
 

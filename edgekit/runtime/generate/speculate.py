@@ -1,0 +1,334 @@
+"""Several tokens in one run, without a change of any: guesses of the next ones are read together with the last, and kept as far as they were right.
+
+A run of k rows over one shared cache gives the logits that k runs of one token would give, bit for bit (`shared.py`). So each token is
+chosen by its own logits, as without guesses: by the same sampler, with the same random number, after the same constraints and penalties.
+A guess is right where it is the token that was chosen, which is the rejection rule of Leviathan et al. (2023) and Chen et al. (2023) for
+guesses that are certain of themselves: one is accepted with the probability that the model gives it, and what is chosen instead
+has the model's distribution without it. What was read beyond the first wrong guess is forgotten by setting the cache's length.
+
+Whether it pays is known before it is tried: guesses are compared with what is said even while none is read, which costs microseconds. The
+widths that are run are those of which the tokens to be expected, by how often guesses with so many tokens in common were right, are
+worth more than the run costs, in time of the processor, which others that use it do not change much. Before a width is used, the last
+tokens are read again by it: other bits end it for good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+
+from edgekit.runtime.bundle.onnx_file import GraphFile
+from edgekit.runtime.errors import NotPossibleHere
+from edgekit.runtime.forks import renew_in_children
+from edgekit.runtime.generate.answer import Answer
+from edgekit.runtime.generate.cache import Cache
+from edgekit.runtime.generate.device import DeviceGraph
+from edgekit.runtime.generate.graph import Graph
+from edgekit.runtime.generate.lookup import LEVELS, Lookup, level
+from edgekit.runtime.generate.shared import SharedCache
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.providers.cuda import Replayed
+
+__all__ = ["Reader", "Speculation", "unlike_alone"]
+
+WIDTHS = (2, 3, 4, 6, 8)
+"""Rows of a run. A width has kernels of its own, so each is proved and timed by itself."""
+GUESSED_COST = 0.35
+"""Of each further row, as a share of the first one's time, before it was timed (measured: 0.1 to 0.4, INT4 and INT8, 1 and 2 threads)."""
+WORTH = 1.05
+"""Tokens a run of several rows must be expected to give, in those of runs of one that take as long."""
+UNKNOWN, WEIGHT = 0.3, 2.0
+"""How often a guess is right with the fewest tokens in common before any was compared, and how many comparisons that counts as."""
+MEMORY = 0.97
+"""What remains of a comparison's weight with each that follows."""
+SHARE, LEAST, MOST = 0.02, 4.0, 20.0
+"""Most time that wrong guesses may take, as a share of what all tokens take, and in tokens at the beginning and after a good time."""
+FIRST_VERSION = (1, 32)
+"""Of ONNX Runtime, whose attention was read and measured to write the keys and values of all rows before it reads any."""
+OVER_ALL_ROWS = ("DynamicQuantizeMatMul", "DynamicQuantizeLinear")
+SINK = 11
+"""Position of the sink among attention's inputs."""
+
+
+class Speculation:
+    """What is known of runs of several rows of one model on this machine, over all its answers; any number of threads may use it."""
+
+    def __init__(self, graph: Graph, fault: str | None = None) -> None:
+        self.graph = graph
+        self.fault = fault
+        """Why no more runs of several rows are made."""
+        self.proved: set[int] = set()
+        """Widths that gave the bits of single runs."""
+        self.right, self.compared = [0.0] * LEVELS, [0.0] * LEVELS
+        """Guesses by level, the recent ones counting more."""
+        self.balance = LEAST
+        """Runs of one token that may yet be lost."""
+        self._seconds = {width: _Mean() for width in (1, *WIDTHS)}
+        self._spare: SharedCache | None = None
+        self._lock = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a lock that no thread of the parent holds, and none of its memory."""
+        self._lock, self._spare = Lock(), None
+
+    def told(self, answer: Answer) -> JsonObject:
+        """What `answer` owes to guesses, as a JSON object: "off" says why there are no more."""
+        counts: JsonObject = {"drafted": answer.drafted, "accepted": answer.accepted}
+        return counts if self.fault is None else {**counts, "off": self.fault}
+
+    def cost(self, width: int) -> float:
+        """Time of a run of `width` rows, in runs of one."""
+        guessed = 1 + GUESSED_COST * (width - 1)
+        return max(1.0, self.in_runs(self._seconds[width].value)) if self._seconds[width].value else guessed
+
+    def in_runs(self, seconds: float) -> float:
+        """`seconds` in runs of one."""
+        return seconds / self._seconds[1].value if self._seconds[1].value else 0.0
+
+    def timed(self, width: int, seconds: float) -> float:
+        """Take note of a run; returns its time in runs of one."""
+        self._seconds[width].add(seconds)
+        return min(self.in_runs(seconds), 3 * self.cost(width))  # not as long as another process may have taken the core
+
+    def ready(self) -> bool:
+        """Whether a run of several rows may be made now."""
+        return self.fault is None and self.balance > 0 and self._seconds[1].value > 0
+
+    def spend(self, tokens: float) -> None:
+        """Add to the balance what was won, or lost where it is negative."""
+        self.balance = min(self.balance + tokens, MOST)
+
+    def forget_slow(self) -> None:
+        """Let widths that were slow be tried again in time: another process may have been at work."""
+        for width in WIDTHS:
+            guessed = (1 + GUESSED_COST * (width - 1)) * self._seconds[1].value
+            self._seconds[width].towards(guessed)
+
+    def memory(self, capacity: int) -> SharedCache:
+        """Memory for `capacity` tokens, to be given back.
+
+        Raises:
+            NotPossibleHere: as `SharedCache`.
+        """
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is None or spare.capacity < capacity:
+            return SharedCache(self.graph.shapes, self.graph.dtype, capacity, WIDTHS[-1])
+        spare.held = True
+        return spare
+
+    def give_back(self, memory: SharedCache) -> None:
+        """Keep `memory` for the next answer."""
+        memory.held = False
+        with self._lock:
+            self._spare = memory
+
+
+class Reader:
+    """Reads one answer's tokens, and guesses of those to come."""
+
+    def __init__(self, known: Speculation, ids: Sequence[int], limit: int, cache: Cache) -> None:
+        """`ids`: the prompt, which `cache`, of one row, holds, and from now on the answer, at most `limit` in all."""
+        self.cache = cache
+        """What holds all ids but the last one, whenever a token is to be chosen."""
+        self.drafted = 0
+        """Guesses that were read with the last token."""
+        self.accepted = False
+        """Whether the last token was a guess that was right."""
+        self._known, self._ids, self._limit = known, ids, limit
+        self._lookup = Lookup(ids)
+        self._begin = len(ids)
+        """Where the ids begin that were read by runs of one token each."""
+        self._right, self._compared = list(known.right), list(known.compared)
+        for place in range(LEVELS):  # what other answers showed counts as much as a few comparisons
+            weight = min(1.0, 2 * WEIGHT / max(self._compared[place], 1e-9))
+            self._right[place] *= weight
+            self._compared[place] *= weight
+        self._shared: SharedCache | None = None
+        self._guess: list[int] = []
+        self._ahead: np.ndarray | None = None
+        """Logits of the last run's rows."""
+        self._row = 0
+
+    def logits(self) -> np.ndarray:
+        """Logits float32 (vocabulary,) after all ids, of which the last one has just been added.
+
+        Raises:
+            CheckFailed: as `Graph.run`.
+        """
+        ids, known = self._ids, self._known
+        self.drafted, self.accepted = 0, False
+        for place, right in self._lookup.follow():
+            for rights, compared in ((self._right, self._compared), (known.right, known.compared)):
+                rights[place] = rights[place] * MEMORY + right
+                compared[place] = compared[place] * MEMORY + 1
+        if self._ahead is not None:
+            if self._row < len(self._guess) and self._guess[self._row] == ids[-1]:
+                self._row += 1
+                self.accepted = True
+                known.spend(1 + SHARE)
+                chosen_by: np.ndarray = self._ahead[self._row]
+                return chosen_by
+            self._ahead = None
+        self.cache.lengths[0] = len(ids) - 1
+        width = self._width() if self._lookup.at and known.ready() else 1
+        if width > 1 and width not in known.proved:
+            return self._proof(width)
+        return self._wide(width) if width > 1 else self._one()
+
+    def read(self, tokens: np.ndarray, keep: int) -> np.ndarray:
+        """As `Graph.run` of `tokens` int64 (1, n), the last id and those that are certain to be added next, on top of all ids before it."""
+        self.drafted, self.accepted, self._ahead = 0, False, None
+        self.cache.lengths[0] = len(self._ids) - 1
+        self._begin = len(self._ids) + tokens.size - 1  # what was read so has other bits than by single runs
+        return self._known.graph.run(tokens, self.cache, keep)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._shared is not None:
+            self._known.give_back(self._shared)
+            self._shared = None
+
+    def _one(self) -> np.ndarray:
+        start = time.thread_time()
+        logits: np.ndarray = self._known.graph.run(np.array([self._ids[-1:]]), self.cache)[0, 0]
+        self._known.timed(1, time.thread_time() - start)
+        self._known.spend(SHARE)
+        if (len(self._ids) - self._begin) % 64 == 0:
+            self._known.forget_slow()
+        return logits
+
+    def _wide(self, width: int) -> np.ndarray:
+        """The logits after the last token, from a run that reads guesses with it."""
+        shared = self._share()
+        if shared is None:
+            return self._one()
+        self._guess = self._lookup.guess(width - 1)
+        start = time.thread_time()
+        self._ahead = self._run(shared, [self._ids[-1], *self._guess], len(self._ids) - 1)
+        self._known.spend(1 + SHARE - self._known.timed(width, time.thread_time() - start))
+        self._row, self.drafted = 0, len(self._guess)
+        first: np.ndarray = self._ahead[0]
+        return first
+
+    def _proof(self, width: int) -> np.ndarray:
+        """The logits after the last token, from a run of one; the last `width` tokens are then read again in one run, which must give the same."""
+        logits, shared = self._one(), self._share()
+        if shared is None:
+            return logits
+        first, last = len(self._ids) - width, len(self._ids)
+        arrays = [array[0, :, first:last] for array in (*self.cache.keys, *self.cache.values)]
+        before = [array.copy() for array in arrays]
+        start = time.thread_time()
+        again = self._run(shared, self._ids[first:last], first)[-1]
+        self._known.spend(-self._known.timed(width, time.thread_time() - start))
+        if again.tobytes() == logits.tobytes() and all(map(_same_bits, arrays, before)):
+            self._known.proved.add(width)
+        else:
+            self._known.fault = f"on this machine a run of {width} rows does not give the bits of {width} runs of one"
+            for array, kept in zip(arrays, before, strict=True):
+                array[:] = kept
+        return logits
+
+    def _run(self, shared: SharedCache, tokens: Sequence[int], length: int) -> np.ndarray:
+        """Logits (len(tokens), vocabulary) after each of `tokens`, read on top of the first `length`."""
+        rows = shared.rows(len(tokens))
+        rows.lengths[:] = length + np.arange(len(tokens))
+        return self._known.graph.run(np.array(tokens)[:, None], rows)[:, 0]
+
+    def _share(self) -> SharedCache | None:
+        """The memory that several rows are read over, into which the cache moves the first time; None where there is none."""
+        if self._shared is None:
+            start = time.thread_time()
+            try:
+                self._shared = self._known.memory(self.cache.capacity)
+            except NotPossibleHere as fault:
+                self._known.fault = fault.what
+                return None
+            one = self._shared.rows(1)
+            one.take(0, self.cache, 0, int(self.cache.lengths[0]))
+            self.cache = one
+            self._known.spend(-self._known.in_runs(time.thread_time() - start))
+        return self._shared if self._shared.width > 1 else None  # a forked child's is its own, and of one row
+
+    def _width(self) -> int:
+        """The rows that give the most tokens in their time; 1 where guesses are not worth it."""
+        most, read = min(WIDTHS[-1], self._limit - len(self._ids)), len(self._ids) - self._begin
+        chances, same = self._chances(), self._lookup.same
+        best, worth, expected, chance = 1, WORTH, 1.0, 1.0
+        for width in range(2, most + 1):
+            chance *= chances[level(same + width - 2)]
+            expected += chance
+            usable = width in self._known.proved or (width in WIDTHS and width <= read)
+            if usable and expected / self._known.cost(width) > worth:
+                best, worth = width, expected / self._known.cost(width)
+        return best
+
+    def _chances(self) -> list[float]:
+        """By level, how often a guess is right: what was compared, and where that is little, what holds for fewer tokens in common."""
+        found, fewer = [], UNKNOWN
+        for right, compared in zip(self._right, self._compared, strict=True):
+            fewer = (right + WEIGHT * fewer) / (compared + WEIGHT)
+            found.append(fewer)
+        return found
+
+
+class _Mean:
+    """A running mean of seconds, the first of which warm up and are left out, and single long ones count as twice the mean."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        """0 where there is none yet."""
+        self._count = 0
+
+    def add(self, seconds: float) -> None:
+        self._count += 1
+        if self._count == 2:
+            self.value = seconds
+        elif self._count > 2:
+            self.value += max(0.1, 1 / (self._count - 1)) * (min(seconds, 2 * self.value) - self.value)
+
+    def towards(self, seconds: float) -> None:
+        """Come down a quarter of the way, where it is above."""
+        self.value -= max(0.0, self.value - seconds) / 4
+
+
+def _same_bits(first: np.ndarray, second: np.ndarray) -> bool:
+    return first.tobytes() == second.tobytes()
+
+
+def unlike_alone(file: GraphFile, graph: Graph) -> str | None:
+    """Why rows of one run need not be what they are alone, by the graph in `file` and the version of ONNX Runtime; None where they are."""
+    from edgekit.runtime.providers.ort import onnxruntime
+
+    version = onnxruntime.__version__
+    session = graph.session
+    if isinstance(graph, DeviceGraph) or isinstance(session, Replayed):
+        return "the cache is a GPU's"
+    if tuple(int(part) for part in version.split(".")[:2]) < FIRST_VERSION:
+        return f"onnxruntime {version} is older than {'.'.join(map(str, FIRST_VERSION))}, where it is proved"
+    if graph.dtype == np.float16:
+        return "attention over a float16 cache writes and reads it row by row"
+    threads = session.get_session_options().intra_op_num_threads
+    for node in file.nodes:
+        if node.operator in OVER_ALL_ROWS:
+            return "activations are rounded by a range over all rows of a run"
+        if node.operator != "GroupQueryAttention":
+            continue
+        numbers = node.numbers
+        if (
+            numbers.get("softcap")
+            or numbers.get("smooth_softmax")
+            or any(node.inputs[SINK : SINK + 1])
+            or len(node.outputs) > 3
+        ):
+            return "attention with a cap, a sink or its scores as an output writes and reads its cache row by row"
+        if threads > numbers.get("num_heads", 0):
+            return (
+                f"attention with {numbers.get('num_heads', 0)} heads is split between {threads} threads where one row is alone"
+            )
+    return None
