@@ -28,7 +28,7 @@ class WordPieces:
     """What the ids of a plain text follow from. Nothing of it changes, so that any number of threads may use it."""
 
     id_of: Callable[[str], int | None]
-    """The library's own: a token -> its id."""
+    """The library's model's own, which knows no added tokens: a piece -> its id."""
     lowers: bool
     unknown: int
     prefix: str
@@ -88,7 +88,7 @@ def word_pieces(tokenizer: Tokenizer) -> WordPieces | None:
         return None
     if not isinstance(tokenizer.pre_tokenizer, BertPreTokenizer):
         return None
-    unknown = tokenizer.token_to_id(model.unk_token)
+    unknown = model.token_to_id(model.unk_token)
     if unknown is None or model.max_input_chars_per_word < LONGEST_WORD:
         return None
     inside = tokenizer.encode("a b", add_special_tokens=False).ids
@@ -99,6 +99,6 @@ def word_pieces(tokenizer: Tokenizer) -> WordPieces | None:
     added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     begins = {text[:1] for text in added} | {text[:1].lower() for text in added}
     return WordPieces(
-        tokenizer.token_to_id, normalizer.lowercase, unknown, model.continuing_subword_prefix,
+        model.token_to_id, normalizer.lowercase, unknown, model.continuing_subword_prefix,
         tuple(around.ids[: places[0]]), tuple(around.ids[places[0] + len(inside) :]), tuple(sorted(begins)),
     )  # fmt: skip

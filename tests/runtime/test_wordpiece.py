@@ -36,7 +36,23 @@ WORDS = [
 ]
 TEXTS = st.text(st.sampled_from("playthehlightunings 01!.'-[]#CLS\t\n\x00\x7fé中\u00a0X"), max_size=60) | st.lists(
     st.sampled_from(
-        ["playing", "halls", "Light", "un", "unplayly", "[CLS]", "[cls]", "##ing", "hall.", "x" * 24, "x" * 25, "newly", "NEW"]
+        [
+            "playing",
+            "halls",
+            "Light",
+            "un",
+            "unplayly",
+            "[CLS]",
+            "[cls]",
+            "##ing",
+            "hall.",
+            "x" * 24,
+            "x" * 25,
+            "newly",
+            "NEW",
+            "19",
+            "a9",
+        ]
     )
 ).map(" ".join)
 
@@ -56,6 +72,7 @@ KINDS = {
     "lowered": made(),
     "cased": made(lowercase=False),
     "with a token of its own": made(added=(AddedToken("new", normalized=True), AddedToken("Lig", single_word=True))),
+    "with a token that looks like a piece": made(added=(AddedToken("##9"),)),
     "nothing after": made(around="[CLS] $A"),
 }
 
