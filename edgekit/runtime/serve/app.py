@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -12,7 +13,9 @@ from dataclasses import replace
 from functools import partial
 
 from edgekit import __version__
-from edgekit.runtime.errors import EdgekitError
+from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
+from edgekit.runtime.generate.model import LanguageModel
+from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.serve import completions as text
@@ -194,6 +197,8 @@ class App:
     async def _infer(self, request: Request) -> Response:
         model = self.model
         infer = parse_infer(request, model, self.limits.batch)
+        if model.language is not None and infer.sampling is not None:
+            await _compiled(model.language, infer.sampling, "parameters")
         answers, _ = await self._answers(
             steps(model, infer.items, place=infer.place, top_k=infer.top_k, sampling=infer.sampling)
         )
@@ -220,7 +225,8 @@ class App:
         name, language = model.bundle.manifest.name, model.language
         assert language is not None, "only language models have the route"
         context, batch = language.generation.context, self.limits.batch
-        completion = text.parse_chat(document, name, context) if chat else text.parse_completion(document, name, batch)
+        completion = text.parse_chat(document, name, context, batch) if chat else text.parse_completion(document, name, batch)
+        await _compiled(language, completion.sampling, completion.form)
         job = self.worker.submit(self._counted(text.generate(language, completion)))
         try:
             first = await anext(job)  # a prompt that cannot be used is refused before a status is sent
@@ -262,6 +268,22 @@ class App:
                         accepted=int(made.piece.accepted),
                     )  # fmt: skip
                 yield made
+
+
+async def _compiled(language: LanguageModel, sampling: Sampling, where: str) -> None:
+    """Compile what the answer's form asks for, in a thread of its own: neither the event loop nor the model waits for it.
+
+    Raises:
+        Refusal: 400 where it cannot be used, 501 where this machine lacks what it takes; `where` names the field.
+    """
+    if sampling.constraint is None:
+        return
+    try:
+        await asyncio.to_thread(language.guides.compile, sampling.constraint)
+    except BadInput as fault:
+        raise Refusal(400, fault.what, where=where, fix=fault.fix) from None
+    except NotPossibleHere as fault:
+        raise Refusal(501, fault.what, where=where, fix=f"have the server's owner {fault.fix}") from None
 
 
 def _no_route(path: str, name: str, task: str) -> Refusal:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,31 +18,36 @@ import numpy as np
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate.answer import Piece
 from edgekit.runtime.generate.chat import JINJA
+from edgekit.runtime.generate.constraint import KINDS
 from edgekit.runtime.generate.model import LanguageModel, Prompt
-from edgekit.runtime.generate.sample import Sampling, parse_sampling
+from edgekit.runtime.generate.sample import RANGES, Sampling, parse_sampling
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.serve.forms import FORMS, parse_form
+from edgekit.runtime.serve.likelihoods import Told, chat_logprobs, completion_logprobs, told
 from edgekit.runtime.serve.message import Refusal, check_names
 from edgekit.runtime.serve.worker import Job, Steps
 
 __all__ = ["CompletionRequest", "PromptPiece", "document", "events", "generate", "parse_chat", "parse_completion"]
 
-SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "stop_token_ids")
+SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "stop_token_ids", "logit_bias")
 """Fields of Sampling with the same name; top_k, min_p, repetition_penalty and stop_token_ids are not OpenAI's (clients send them by `extra_body`)."""
 NEUTRAL: dict[str, tuple[JsonValue, ...]] = {
-    "n": (1,), "logprobs": (False,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
+    "presence_penalty": (0,), "frequency_penalty": (0,),
 }  # fmt: skip
 """Fields that are not supported -> the values that change nothing, which are accepted, as null is."""
 NEUTRAL_COMPLETION: dict[str, tuple[JsonValue, ...]] = {**NEUTRAL, "best_of": (1,), "echo": (False,), "suffix": ("",)}
 NEUTRAL_CHAT: dict[str, tuple[JsonValue, ...]] = {
-    **NEUTRAL, "top_logprobs": (0,), "response_format": ({"type": "text"},), "tools": ([],), "tool_choice": ("none", "auto"),
+    **NEUTRAL, "tools": ([],), "tool_choice": ("none", "auto"),
     "functions": ([],), "function_call": ("none", "auto"), "modalities": (["text"],), "store": (False,), "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"), "verbosity": ("medium",),
 }  # fmt: skip
-IGNORED = ("user", "metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier")
+IGNORED = ("user", "metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "guided_decoding_backend")
 """Fields whose value changes no answer here."""
-BOTH = ("model", "max_tokens", "stream", "stream_options", *SAMPLED, *IGNORED)
+BOTH = ("model", "max_tokens", "n", "logprobs", "stream", "stream_options", *SAMPLED, *FORMS, *IGNORED)
 KEYS = ("prompt", *BOTH, *NEUTRAL_COMPLETION)
-CHAT_KEYS = ("messages", "max_completion_tokens", *BOTH, *NEUTRAL_CHAT)
+CHAT_KEYS = ("messages", "max_completion_tokens", "top_logprobs", *BOTH, *NEUTRAL_CHAT)
+MOST_LOGPROBS = RANGES["logprobs"][2]
+LARGEST_SEED = 2**63
 ENDED = {"stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
 
 
@@ -56,19 +61,27 @@ class CompletionRequest:
     created: int
     """Seconds since 1970."""
     prompts: list[Prompt]
+    n: int
+    """Answers to each prompt; the one of index i is drawn with the seed + i."""
     sampling: Sampling
+    form: str
+    """The field that asks for the answer's form."""
     stream: bool
     usage: bool
     """Whether a stream ends with the count of tokens."""
 
 
 class PromptPiece(NamedTuple):
-    """A piece of the answer to one prompt of a request."""
+    """A piece of an answer to one prompt of a request."""
 
     prompt: int
     """Index of the prompt."""
+    choice: int
+    """Index of the answer among all of the request."""
     piece: Piece
     prompt_tokens: int
+    likely: Told | None = None
+    """What it tells of its token, where that was asked for and it is part of the answer."""
 
 
 def parse_completion(document: dict[str, object], name: str, batch: int) -> CompletionRequest:
@@ -86,14 +99,15 @@ def parse_completion(document: dict[str, object], name: str, batch: int) -> Comp
         raise Refusal(400, "no prompt", where="prompt", fix="send a text, a list of texts, or token ids")
     if len(prompts) > batch:
         raise Refusal(413, f"{len(prompts):,} prompts are more than {batch}", where="prompt", fix="send several requests")
-    return _completion(document, name, [_prompt(item, number) for number, item in enumerate(prompts)], "cmpl-", max_tokens=16)
+    parsed = [_prompt(item, number) for number, item in enumerate(prompts)]
+    return _completion(document, name, parsed, "cmpl-", max_tokens=16, batch=batch)
 
 
-def parse_chat(document: dict[str, object], name: str, context: int) -> CompletionRequest:
-    """A request for the next message of a conversation; without max_tokens, `context` is the limit.
+def parse_chat(document: dict[str, object], name: str, context: int, batch: int) -> CompletionRequest:
+    """A request for the next message of a conversation; without max_tokens, `context` is the limit, and at most `batch` answers.
 
     Raises:
-        Refusal: 400 where anything in it cannot be used.
+        Refusal: 400 where anything in it cannot be used, 413 where it asks for too many answers.
     """
     document = _given(document)
     check_names(document, CHAT_KEYS, "body")
@@ -107,7 +121,7 @@ def parse_chat(document: dict[str, object], name: str, context: int) -> Completi
             400, "another than max_completion_tokens, which means the same", where="max_tokens", fix="send one of them"
         )
     fields = {**document, "max_tokens": limits[0] if limits else None}
-    return _completion(fields, name, [messages], "chatcmpl-", max_tokens=context)
+    return _completion(fields, name, [messages], "chatcmpl-", max_tokens=context, batch=batch)
 
 
 def generate(language: LanguageModel, request: CompletionRequest) -> Steps[PromptPiece]:
@@ -119,11 +133,16 @@ def generate(language: LanguageModel, request: CompletionRequest) -> Steps[Promp
     for number, prompt in enumerate(request.prompts):
         try:
             # A conversation is encoded twice, here and in `stream`: given as ids, its answer would count as a continuation of them.
-            count = len(_encoded(language, prompt))
-            for piece in language.stream(prompt, request.sampling):
-                yield PromptPiece(number, piece, count)
+            count, ends = len(_encoded(language, prompt)), {*language.generation.eos, *request.sampling.stop_token_ids}
+            for sample in range(request.n):
+                sampling = replace(request.sampling, seed=(request.sampling.seed + sample) % LARGEST_SEED)
+                for piece in language.stream(prompt, sampling):
+                    likely = None if piece.ended and piece.token in ends else told(piece, language.tokenizer)
+                    yield PromptPiece(number, number * request.n + sample, piece, count, likely)
         except BadInput as fault:
             where, fix = fault.where or ("messages" if request.chat else f"prompt[{number}]"), fault.fix
+            if where in KINDS:
+                where = request.form
             if language.template is not None and where == language.template.where:  # a file of the server
                 where, fix = "messages", "send messages that the model's chat template takes, or a prompt to /v1/completions"
             raise Refusal(400, fault.what, where=where, fix=fix, faults=fault.faults) from None
@@ -139,12 +158,12 @@ def _encoded(language: LanguageModel, prompt: Prompt) -> np.ndarray:
 
 def document(request: CompletionRequest, pieces: list[PromptPiece]) -> JsonObject:
     """The response's body."""
-    choices = []
-    for number in range(len(request.prompts)):
-        own = [piece for prompt, piece, _ in pieces if prompt == number]
-        text = "".join(piece.text for piece in own)
+    choices: list[JsonValue] = []
+    for number in range(len(request.prompts) * request.n):
+        own = [made for made in pieces if made.choice == number]
+        text = "".join(made.piece.text for made in own)
         content: JsonObject = {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
-        choices.append(_choice(number, content, own[-1].ended))
+        choices.append(_choice(number, content, own[-1].piece.ended, _logprobs(request, own)))
     return {
         **_head(request, "chat.completion" if request.chat else "text_completion"),
         "choices": choices,
@@ -160,13 +179,20 @@ async def events(request: CompletionRequest, first: PromptPiece, job: Job[Prompt
     kind = "chat.completion.chunk" if request.chat else "text_completion"
     head: JsonObject = {**_head(request, kind), **({"usage": None} if request.usage else {})}
     pieces = [first]
-    if request.chat:
-        yield event({**head, "choices": [_choice(0, {"delta": {"role": "assistant", "content": ""}}, None)]})
-    yield event({**head, "choices": [_piece_choice(request, first)]})
-    async for made in job:
-        pieces.append(made)
-        if made.piece.text or made.piece.ended:
-            yield event({**head, "choices": [_piece_choice(request, made)]})
+    start = 0
+    async for made in _with_first(first, job):
+        new = made is first or made.choice != pieces[-1].choice
+        start = 0 if new else start
+        if made is not first:
+            pieces.append(made)
+        if new and request.chat:
+            yield event({**head, "choices": [_choice(made.choice, {"delta": {"role": "assistant", "content": ""}}, None)]})
+        if made is first or made.piece.text or made.piece.ended or made.likely is not None:
+            text = made.piece.text
+            content: JsonObject = {"delta": {"content": text}} if request.chat else {"text": text}
+            logprobs = _logprobs(request, [made], start)
+            yield event({**head, "choices": [_choice(made.choice, content, made.piece.ended, logprobs)]})
+        start += 0 if made.likely is None else len(made.likely.text)
     if request.usage:
         yield event({**head, "choices": [], "usage": usage(pieces)})
     yield b"data: [DONE]\n\n"
@@ -188,10 +214,17 @@ def usage(pieces: list[PromptPiece]) -> JsonObject:
 
 
 def _completion(
-    given: dict[str, object], name: str, prompts: list[Prompt], prefix: str, *, max_tokens: int
+    given: dict[str, object], name: str, prompts: list[Prompt], prefix: str, *, max_tokens: int, batch: int
 ) -> CompletionRequest:
-    """The request with the fields that both routes share; `max_tokens`: the default."""
+    """The request with the fields that both routes share; `max_tokens`: the default, `batch`: most answers."""
     faults: list[str] = []
+    n = given.get("n", 1)
+    if type(n) is not int or n < 1:
+        faults.append(f"n: {str(n)[:40]} is not a whole number from 1")
+    elif len(prompts) * n > batch:
+        raise Refusal(413, f"{len(prompts) * n:,} answers are more than {batch}", where="n", fix="send several requests")
+    form = parse_form(given, faults)
+    logprobs = _asked_logprobs(given, faults, chat=prefix == "chatcmpl-")
     for key, neutral in (NEUTRAL_CHAT if prefix == "chatcmpl-" else NEUTRAL_COMPLETION).items():
         value = given.get(key)
         if value is not None and not any(type(value) in (type(one), float) and value == one for one in neutral):
@@ -215,17 +248,52 @@ def _completion(
                 "temperature": 1.0,
                 "seed": secrets.randbits(62),
                 "max_new_tokens": max_tokens if limit is None else limit,
+                "logprobs": logprobs,
                 **sampled,
+                **({} if form is None else form.settings),
             }
         )
     except BadInput as fault:
         faults += [text.replace("max_new_tokens", "max_tokens") for text in fault.faults]
     if faults:
         raise Refusal(400, "fields that cannot be used", where="body", faults=faults)
+    assert isinstance(n, int), "anything else is a fault"
     return CompletionRequest(
-        prefix + secrets.token_hex(12), name, prefix == "chatcmpl-", int(time.time()), prompts, sampling,
-        bool(given.get("stream")), bool(_included(options)),
+        prefix + secrets.token_hex(12), name, prefix == "chatcmpl-", int(time.time()), prompts, n, sampling,
+        "body" if form is None else form.field, bool(given.get("stream")), bool(_included(options)),
     )  # fmt: skip
+
+
+def _asked_logprobs(given: dict[str, object], faults: list[str], *, chat: bool) -> int | None:
+    """How many of the most probable tokens are told beside each; None where nothing is."""
+    asked, most = given.get("logprobs", False), given.get("top_logprobs", 0)
+    if chat and not isinstance(asked, bool):
+        faults.append(f"logprobs: {str(asked)[:40]} is not true or false; send how many in top_logprobs")
+    count = most if chat else asked
+    if asked is False:
+        if chat and (type(most) is not int or most != 0):
+            faults.append("top_logprobs: only where logprobs is true")
+        return None
+    if type(count) is not int or not 0 <= count <= MOST_LOGPROBS:
+        faults.append(
+            f"{'top_logprobs' if chat else 'logprobs'}: {str(count)[:40]} is not a whole number from 0 to {MOST_LOGPROBS:g}"
+        )
+        return None
+    return count
+
+
+def _logprobs(request: CompletionRequest, made: Sequence[PromptPiece], start: int = 0) -> JsonObject | None:
+    """What `made`, of one answer, tells of its tokens; `start`: characters of the answer before them."""
+    if request.sampling.logprobs is None:
+        return None
+    tokens = [one.likely for one in made if one.likely is not None]
+    return chat_logprobs(tokens) if request.chat else completion_logprobs(tokens, start)
+
+
+async def _with_first(first: PromptPiece, job: Job[PromptPiece]) -> AsyncGenerator[PromptPiece, None]:
+    yield first
+    async for made in job:
+        yield made
 
 
 def _given(document: dict[str, object]) -> dict[str, object]:
@@ -283,10 +351,5 @@ def _head(request: CompletionRequest, kind: str) -> JsonObject:
     return {"id": request.id, "object": kind, "created": request.created, "model": request.model}
 
 
-def _piece_choice(request: CompletionRequest, made: PromptPiece) -> JsonObject:
-    text = made.piece.text
-    return _choice(made.prompt, {"delta": {"content": text}} if request.chat else {"text": text}, made.piece.ended)
-
-
-def _choice(number: int, content: JsonObject, ended: str | None) -> JsonObject:
-    return {"index": number, **content, "logprobs": None, "finish_reason": ENDED[ended] if ended else None}
+def _choice(number: int, content: JsonObject, ended: str | None, logprobs: JsonObject | None = None) -> JsonObject:
+    return {"index": number, **content, "logprobs": logprobs, "finish_reason": ENDED[ended] if ended else None}

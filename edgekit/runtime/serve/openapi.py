@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from edgekit import __version__
-from edgekit.runtime.generate.sample import LARGEST_ID, LONGEST_STOP, MOST_STOP_IDS, MOST_STOPS, RANGES
+from edgekit.runtime.generate.constraint import MOST_CHOICES
+from edgekit.runtime.generate.sample import LARGEST_BIAS, LARGEST_ID, LONGEST_STOP, MOST_STOP_IDS, MOST_STOPS, RANGES
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
@@ -155,7 +156,9 @@ def _infer(model: Model, limits: Limits) -> JsonObject:
         closed=True,
     )  # fmt: skip
     if model.language is not None:
-        parameters = {**{name: _range(name) for name in RANGES}, "stop": _stop(), "stop_token_ids": _stop_ids(model)}
+        ranges = {name: _range(name) for name in RANGES if name != "logprobs"}
+        forms: JsonObject = {"json_schema": {}, "regex": TEXT, "grammar": TEXT, "choice": _list(TEXT, 1, MOST_CHOICES)}
+        parameters = {**ranges, "stop": _stop(), "stop_token_ids": _stop_ids(model), "logit_bias": _bias(), **forms}
     elif task.lists != "nothing":
         parameters = {"top_k": {"type": "integer", "minimum": 1, "maximum": len(model.bundle.manifest.labels)}}
     else:
@@ -245,15 +248,30 @@ def _embedded(name: str) -> JsonObject:
 
 def _sampled(model: Model) -> JsonObject:
     """The fields that both kinds of completion share."""
-    ranges = {key: _or_null(_range(key)) for key in RANGES if key != "max_new_tokens"}
+    ranges = {key: _or_null(_range(key)) for key in RANGES if key not in ("max_new_tokens", "logprobs")}
+    structured: JsonObject = {"json": {}, "regex": {}, "choice": {}, "grammar": {}, "json_object": {}}
     return {
         "model": {"const": model.bundle.manifest.name}, **ranges, "stop": _or_null(_stop()),
         "stop_token_ids": _or_null(_stop_ids(model)), "max_tokens": _or_null(_range("max_new_tokens")),
+        "n": _or_null({"type": "integer", "minimum": 1}), "logit_bias": _or_null(_bias()),
+        "response_format": _or_null(_response_format()), "structured_outputs": _or_null(_object(structured, needed=(), closed=True)),
+        "guided_json": {}, "guided_regex": _or_null(TEXT), "guided_grammar": _or_null(TEXT), "guided_choice": _or_null(_list(TEXT, 1)),
         "stream": _or_null({"type": "boolean"}), **{key: {} for key in IGNORED},
         "stream_options": _or_null(_object(
             {"include_usage": _or_null({"type": "boolean"}), "include_obfuscation": {"enum": [False, None]}}, needed=(), nulls=True,
         )),
     }  # fmt: skip
+
+
+def _bias() -> JsonObject:
+    number: JsonObject = {"type": "number", "minimum": -LARGEST_BIAS, "maximum": LARGEST_BIAS}
+    return {"type": "object", "propertyNames": {"pattern": "^[0-9]{1,11}$"}, "additionalProperties": number}
+
+
+def _response_format() -> JsonObject:
+    plain = _object({"type": {"enum": ["text", "json_object"]}}, closed=True)
+    asked = _object({"name": {}, "description": {}, "schema": _ANY, "strict": {}}, needed=("schema",), closed=True)
+    return {"anyOf": [plain, _object({"type": {"const": "json_schema"}, "json_schema": asked}, closed=True)]}
 
 
 def _neutral(fields: Mapping[str, Sequence[JsonValue]]) -> JsonObject:
@@ -265,6 +283,7 @@ def _completion(model: Model, limits: Limits) -> JsonObject:
     ids = _list({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, 1)
     own: JsonObject = {
         "prompt": {"anyOf": [text, ids, _list({"anyOf": [text, ids]}, 1, limits.batch)]},
+        "logprobs": {"anyOf": [_range("logprobs"), {"enum": [False, None]}]},
         **_neutral(NEUTRAL_COMPLETION),
     }  # fmt: skip
     return _object({**_sampled(model), **own}, needed=("model", "prompt"), nulls=True)
@@ -287,6 +306,8 @@ def _chat(model: Model) -> JsonObject:
     own: JsonObject = {
         "messages": _list(message, 1),
         "max_completion_tokens": _or_null(_range("max_new_tokens")),
+        "logprobs": _or_null({"type": "boolean"}),
+        "top_logprobs": _or_null(_range("logprobs")),
         **_neutral(NEUTRAL_CHAT),
     }
     return _object({**_sampled(model), **own}, needed=("model", "messages"), nulls=True)

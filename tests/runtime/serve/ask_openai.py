@@ -35,6 +35,24 @@ else:
         "message": said.choices[0].message.content,
         "message_streamed": "".join(chunk.choices[0].delta.content or "" for chunk in chunks),
     }
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"], "additionalProperties": False}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "numbers", "schema": schema, "strict": True}}
+    plain: dict[str, Any] = {"model": model, "messages": messages, "max_tokens": 40, "seed": 5}
+    formed = client.chat.completions.create(response_format=form, **plain)
+    parsed = list(client.chat.completions.create(response_format=form, stream=True, **plain))
+    chosen = client.chat.completions.create(**plain, extra_body={"guided_choice": ["he", "she"]})
+    several = client.chat.completions.create(n=3, **plain)
+    likely = client.chat.completions.create(logprobs=True, top_logprobs=2, logit_bias={"40": -1}, **plain)
+    tokens = likely.choices[0].logprobs.content if likely.choices[0].logprobs else None
+    before = client.completions.create(prompt="the end", logprobs=2, **asked).choices[0].logprobs
+    found |= {
+        "formed": json.loads(formed.choices[0].message.content or ""),
+        "formed streamed": json.loads("".join(chunk.choices[0].delta.content or "" for chunk in parsed)),
+        "chosen": chosen.choices[0].message.content,
+        "several": [choice.index for choice in several.choices],
+        "likely": [[one.logprob, len(one.top_logprobs)] for one in tokens or []],
+        "likely before": [len(before.tokens or []), len(before.token_logprobs or [])] if before else None,
+    }
     client.completions.create(prompt="the end", **asked, extra_body={"top_k": 3, "min_p": 0.1})
     left = client.completions.create(model=model, prompt="the end", max_tokens=100, stream=True)
     next(iter(left))

@@ -62,6 +62,10 @@ def test_openais_client_completes(writing: Server, ask: Callable[..., Any]) -> N
     assert found["ended"] == wanted.ended
     assert found["usage"] == found["stream_usage"] == len(wanted.tokens)
     assert found["message"] == found["message_streamed"] == said.text
+    assert found["formed"] == found["formed streamed"] and found["formed"]["n"] in (1, 22)
+    assert found["chosen"] in ("he", "she") and found["several"] == [0, 1, 2]
+    assert found["likely"] and all(value <= 0 and most == 2 for value, most in found["likely"])
+    assert found["likely before"] and found["likely before"][0] == found["likely before"][1] > 0
     kinds = {name: refusal[:2] for name, refusal in found["refusals"].items()}
     assert kinds == {name: ["BadRequestError", 400] for name in ("unknown field", "not a number", "tools")}
     assert "did you mean 'temperature'" in found["refusals"]["unknown field"][2]

@@ -181,7 +181,7 @@ def test_fields_that_change_nothing(writing: Server, fields: dict[str, Any]) -> 
     ("fields", "words"),
     [
         ({"tools": [{"type": "function"}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format: type 'xml' is not supported"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"top_logprobs": False}, "top_logprobs"),
