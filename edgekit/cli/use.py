@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli.output import BundlePath, Json, ThreadCount, emit
-from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.errors import BadInput, Interrupted, NotPossibleHere
 from edgekit.runtime.generate.flags import SPECULATE
 
 if TYPE_CHECKING:
@@ -98,6 +98,17 @@ def run(
         str | None, typer.Option(help="Embeddings: which of the model's prompts is put before the texts.")
     ] = None,
     threads: ThreadCount = None,
+    jsonl: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl",
+            help="Rows of standard input, a JSON text or object each, to rows of answers in the same order, on all cores.",
+        ),
+    ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="With --jsonl: cores that answer rows; default: all there are."),
+    ] = None,
     chat: Annotated[
         bool | None,
         typer.Option(
@@ -121,6 +132,23 @@ def run(
         "json_schema": json_schema, "regex": regex, "grammar": grammar, "choice": choice or None,
         "speculate": speculate,
     }  # fmt: skip
+    if jsonl or workers is not None:
+        from edgekit.runtime.rows import check_flags, counter, run_rows
+
+        check_flags(jsonl=jsonl, texts=text, as_json=as_json, threads=threads)
+        crew = parse_threads("auto" if workers is None else workers, written=True, name="workers")
+        model = load(
+            bundle, prefix_cache=not no_prefix_cache, threads=None if crew == 1 else 1, speculate=parse_speculate(speculate)
+        )
+        given = given_flags(flags, model.bundle.manifest.task)
+        try:
+            with counter(sys.stderr) as progress:
+                fault = run_rows(model, given, workers=crew, top_k=top_k, prompt_name=prompt_name, progress=progress)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        if fault is not None:
+            raise fault
+        return
     model = load(
         bundle,
         prefix_cache=not no_prefix_cache,

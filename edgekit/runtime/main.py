@@ -47,6 +47,14 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "--top-k", type=int, help="how many labels to show; of a language model, from how many tokens to draw"
             )
+            command.add_argument(
+                "--jsonl",
+                action="store_true",
+                help="rows of standard input, a JSON text or object each, to rows of answers in the same order, on all cores",
+            )
+            command.add_argument(
+                "--workers", metavar="N|auto", help="with --jsonl: cores that answer rows; default: all there are"
+            )
             command.add_argument("--prompt-name", help="embeddings: which of the model's prompts is put before the texts")
             add_flags(command)
         if verb in ("run", "serve", "bench"):
@@ -87,6 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if asked.verb == "serve":
             return _serve(asked)
+        if asked.verb == "run" and (asked.jsonl or asked.workers is not None):
+            return _rows(asked)
         document, text = _do(asked)
         print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
     except (Interrupted, KeyboardInterrupt):
@@ -137,6 +147,28 @@ def _serve(asked: argparse.Namespace) -> int:
         any_dimensions=asked.any_dimensions,
     )  # fmt: skip
     return 1 if cut else 0
+
+
+def _rows(asked: argparse.Namespace) -> int:
+    from edgekit.runtime.model import load
+    from edgekit.runtime.rows import check_flags, counter, run_rows
+    from edgekit.runtime.threads import parse_threads
+
+    check_flags(jsonl=asked.jsonl, texts=asked.text, as_json=asked.json, threads=asked.threads)
+    workers = parse_threads("auto" if asked.workers is None else asked.workers, written=True, name="workers")
+    model = load(
+        asked.bundle,
+        prefix_cache=asked.prefix_cache is not False,
+        threads=None if workers == 1 else 1,
+        speculate=parse_speculate(asked.speculate),
+    )
+    flags = given_flags(vars(asked), model.bundle.manifest.task)
+    with counter(sys.stderr) as progress:
+        fault = run_rows(model, flags, workers=workers, top_k=asked.top_k, prompt_name=asked.prompt_name, progress=progress)
+    if fault is None:
+        return 0
+    print(f"runner: {fault.text()}", file=sys.stderr)
+    return fault.exit_code
 
 
 def _do(asked: argparse.Namespace) -> tuple[Any, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,16 +15,19 @@ import numpy as np
 from edgekit.runtime.arguments import a_path, a_switch, a_whole_number, plain
 from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.golden import GoldenRow
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.bundle.proof import prove
-from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.chip import read_text
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.flags import SPECULATE, Speculate, parse_speculate
 from edgekit.runtime.items import numbered
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.many import each_answered
 from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.names import AUTO, CPU
-from edgekit.runtime.providers.session import check_chip, check_ids, open_session, usable_threads
+from edgekit.runtime.providers.session import Session, check_chip, check_ids, open_session, own_cores, usable_threads
 from edgekit.runtime.threads import Threads, best_threads, parse_threads
 from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "checked", "load", "opened", "threads_for"]
 
+SESSION_SIZE = 2
+"""Times the size of the model's file that a session takes, about: weights are laid out anew for the chip."""
 ALONE = (str, bytes, dict)
 """Types of one input; all else is several."""
 TRIED = 8
@@ -54,10 +61,14 @@ class Model:
     """Threads inside one operator."""
 
     @overload
-    def __call__(self, items: str | dict[str, Any], *, top_k: int | None = None, **sampling: Any) -> dict[str, Any]: ...
+    def __call__(
+        self, items: str | dict[str, Any], *, top_k: int | None = None, workers: Threads = None, **sampling: Any
+    ) -> dict[str, Any]: ...
     @overload
-    def __call__(self, items: list[Any], *, top_k: int | None = None, **sampling: Any) -> list[dict[str, Any]]: ...
-    def __call__(self, items: Any, *, top_k: int | None = None, **sampling: Any) -> Any:
+    def __call__(
+        self, items: Iterable[Any], *, top_k: int | None = None, workers: Threads = None, **sampling: Any
+    ) -> list[dict[str, Any]]: ...
+    def __call__(self, items: Any, *, top_k: int | None = None, workers: Threads = None, **sampling: Any) -> Any:
         """The answer to each input, each run by itself, exactly as it was scored and timed.
 
         Dynamic INT8 finds one activation range for a whole batch, so an answer would depend on its neighbours.
@@ -65,25 +76,77 @@ class Model:
         `top_k`: how many labels, or spans, an answer lists; of a language model, from how many tokens to draw. None: as where nothing is said.
         `sampling`: of a language model, fields of `Sampling`: `max_new_tokens`, `temperature`, `top_p`, `min_p`, `seed`, `stop` and so on; those
         that are None are as where nothing is said.
+        `workers`: how many cores answer several inputs, in their order, each with a session of its own; "auto": all there are. None: one.
 
         Raises:
             BadInput: an input that cannot be used, or another argument.
             CheckFailed: the model gave no finite output.
         """
-        asked = self._asked(top_k, sampling)
+        asked, workers = self._asked(top_k, sampling), parse_threads(workers, name="workers")
         if isinstance(items, ALONE):
             return self._answer(items, asked)
-        try:
-            given = list(items)
-        except TypeError:
-            raise BadInput(f"{type(items).__name__} is no input", fix="give a text, an object, or a list of them") from None
+        given = list(several(items))
         answers = []
-        for number, item in enumerate(given):
-            with numbered(number, len(given)):
-                answers.append(self._answer(item, asked))
+        with closing(each_answered(self.crew(workers), lambda model, item: model._answer(item, asked), given)) as found:
+            for number, answer in enumerate(found):
+                with numbered(number, len(given)):
+                    if isinstance(answer, EdgekitError):
+                        raise answer
+                answers.append(answer)
         if not answers and self.language is None:
             raise BadInput("no text given")
         return answers
+
+    def each(
+        self, items: Iterable[Any], *, top_k: int | None = None, workers: Threads = AUTO, **sampling: Any
+    ) -> Iterator[dict[str, Any]]:
+        """The answers to `items`, in their order, as they are made: of any number of inputs few are in memory at once.
+
+        An input that cannot be used, or that the model fails on, has {"error"} and does not end the others. The rest is as where the model is
+        called; `items` is read in the thread that asks for answers.
+
+        Raises:
+            BadInput: an argument that cannot be used.
+        """
+        asked = self._asked(top_k, sampling)
+        found = each_answered(self.crew(workers), lambda model, item: model._answer(item, asked), several(items))
+
+        def answers() -> Iterator[dict[str, Any]]:
+            with closing(found):
+                for answer in found:
+                    yield {"error": answer.text()} if isinstance(answer, EdgekitError) else dict(answer)
+
+        return answers()
+
+    def crew(self, workers: Threads) -> list[Model]:
+        """This model and others like it, one for each of `workers`, with the threads that the bundle was scored with; None: this one alone.
+
+        Raises:
+            BadInput: no number of workers, or several where another processor than the CPU answers one input after another.
+        """
+        count, variant = parse_threads(workers, name="workers"), self.bundle.manifest.variant
+        threads = usable_threads(variant.threads or 1)
+        if count == AUTO:
+            count = 1 if variant.provider != CPU else max(1, min(own_cores() // threads, self._in_memory()))
+        if count is None or count == 1:
+            return [self]
+        if variant.provider != CPU:
+            raise BadInput(f"{variant.provider} answers one input after another", where="workers", fix="leave it out")
+        first = [self] if self.threads == threads else []
+        return first + [self._like(threads) for _ in range(count - len(first))]
+
+    def _like(self, threads: int) -> Model:
+        """This model with a session of its own, and a cache, where it has one."""
+        if self.language is not None:
+            keeps, speculate = self.language.prefixes.limit > 0, SPECULATE[0] if self.language.speculation else "off"
+            return opened(self.bundle, self.golden, threads, prefix_cache=keeps, speculate=parse_speculate(speculate))
+        return replace(self, session=_session(self.bundle, threads), threads=threads)
+
+    def _in_memory(self) -> int:
+        """How many models of this size half of the memory that is free has room for."""
+        size = sum(asset.size for name, asset in self.bundle.manifest.assets.items() if name in (MODEL, MODEL_DATA))
+        free = re.search(r"^MemAvailable:\s+(\d+) kB", read_text(Path("/proc/meminfo")), re.MULTILINE)
+        return 1 + int(free[1]) * 1024 // 2 // (SESSION_SIZE * max(1, size)) if free else 1
 
     def _asked(self, top_k: int | None, sampling: Mapping[str, Any]) -> int | Sampling:
         """What one asks of every answer: how many labels it lists, or how a language model draws."""
@@ -122,6 +185,19 @@ class Model:
             return [self.session.run(None, one.feed())[0] for one in windows]
         except Exception as fault:  # onnxruntime's error classes share no base but this
             raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}", where=str(self.bundle.folder)) from None
+
+
+def several(items: object) -> Iterable[Any]:
+    """`items`, where they are several inputs.
+
+    Raises:
+        BadInput: one alone, or nothing that can be gone through.
+    """
+    if isinstance(items, ALONE) or not isinstance(items, Iterable):
+        raise BadInput(
+            f"{type(items).__name__} is no input where several are wanted", fix="give a text, an object, or a list of them"
+        )
+    return items
 
 
 def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True, speculate: Speculate = SPECULATE[0]) -> Model:
@@ -196,13 +272,7 @@ def opened(
     speculate: Speculate = SPECULATE[0],
 ) -> Model:
     """The model of a bundle that was checked, with so many threads."""
-    manifest = bundle.manifest
-    session = open_session(
-        bundle.folder / manifest.variant.file,
-        provider=manifest.variant.provider,
-        threads=threads,
-        config=manifest.variant.config,
-    )
+    manifest, session = bundle.manifest, _session(bundle, threads)
     if manifest.generation is not None:
         return _language(bundle, session, golden, threads, prefix_cache=prefix_cache, speculate=speculate)
     tokenise = load_tokeniser(
@@ -210,6 +280,11 @@ def opened(
         prompts=manifest.prompts,
     )  # fmt: skip
     return Model(bundle, session, tokenise, golden=golden, threads=threads)
+
+
+def _session(bundle: Bundle, threads: int) -> Session:
+    variant = bundle.manifest.variant
+    return open_session(bundle.folder / variant.file, provider=variant.provider, threads=threads, config=variant.config)
 
 
 def _language(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +28,8 @@ DEEPEST = 64
 MOST_CONTAINERS, MOST_VALUES = 1_000_000, 4_000_000
 """Lists and objects, and all values, of a document at most: the largest published tokenizers (Gemma 3's) have half of them. They bound
 its memory to 600 MB."""
+SHORT = 1_000_000
+"""Bytes: a document of so few cannot hold too many values."""
 LONGEST_INTEGER = 21
 """Digits: 64 bits hold 20, and canonical JSON writes floats below 1e21 as whole numbers."""
 LONGEST_SHOWN = 80
@@ -51,10 +54,11 @@ def strict_json(
         raise BadInput(f"larger than {most:,} bytes", where=where)
     try:
         text = data.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a mark of byte order (BOM)")
         _check_structure(data, deepest)
-        long = b"0" * (longest_integer + 1) in data.translate(_DIGITS)
-        whole = partial(_short, longest_integer) if long else None
-        value = json.loads(text, object_pairs_hook=_different, parse_constant=_constant, parse_float=_finite, parse_int=whole)
+        long = len(data) > longest_integer and b"0" * (longest_integer + 1) in data.translate(_DIGITS)
+        value = (_decoder(partial(_short, longest_integer)) if long else _DECODER).decode(text)
         if b"\\ud" in data or b"\\uD" in data:
             _check_surrogates(value)
     except UnicodeDecodeError as fault:
@@ -82,6 +86,8 @@ def read_json(
 
 def _check_structure(data: bytes, deepest: int) -> None:
     """Bound nesting and counts of values without parsing: of what stands outside strings only marks are looked at."""
+    if len(data) <= SHORT and data.count(b"[") + data.count(b"{") <= deepest:
+        return
     bare = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     marks = np.frombuffer(bare.translate(None, _NO_MARKS), dtype=np.uint8)
     quotes = marks == ord('"')
@@ -96,6 +102,10 @@ def _check_structure(data: bytes, deepest: int) -> None:
     depth = int(np.cumsum(opened.astype(np.int8) - closed.astype(np.int8), dtype=np.int32).max(initial=0))
     if depth > deepest:
         raise ValueError(f"lists and objects are nested deeper than {deepest}")
+
+
+def _decoder(whole: Callable[[str], int] | None = None) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=_different, parse_constant=_constant, parse_float=_finite, parse_int=whole)
 
 
 def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,6 +132,9 @@ def _short(longest: int, digits: str) -> int:
     if count > longest:
         raise ValueError(f"an integer of {count} digits")
     return int(digits)
+
+
+_DECODER = _decoder()
 
 
 def _check_surrogates(value: Any) -> None:

@@ -34,8 +34,8 @@ Begin = Callable[[int], Callable[[], object]]
 """A number of threads -> something to be done, that is done again and again."""
 
 
-def parse_threads(given: object, *, written: bool = False) -> Threads:
-    """`threads`, as callers give it; `written`: as text on a command line.
+def parse_threads(given: object, *, written: bool = False, name: str = "threads") -> Threads:
+    """A number of threads, or of whatever `name` says, as callers give it; `written`: as text on a command line.
 
     Raises:
         BadInput: no whole number from 1, and not "auto".
@@ -46,9 +46,9 @@ def parse_threads(given: object, *, written: bool = False) -> Threads:
         return AUTO
     if written and isinstance(given, str):
         if not given.strip().isdecimal() or len(given) > LONGEST:
-            raise BadInput(f'{given[:40]!r} is not a whole number from 1, nor "auto"', where="threads")
+            raise BadInput(f'{given[:40]!r} is not a whole number from 1, nor "auto"', where=name)
         given = int(given)
-    return a_whole_number(given, "threads", least=1)
+    return a_whole_number(given, name, least=1)
 
 
 def best_threads(bundle: Bundle, begin: Begin) -> int:

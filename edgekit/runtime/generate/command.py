@@ -15,7 +15,7 @@ from edgekit.runtime.items import answered, at_terminal, first_line, read_items
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.shown import visible
 
-__all__ = ["run_language", "talk"]
+__all__ = ["chat_and_sampling", "run_language", "talk"]
 
 HINT = "Ctrl-C stops an answer; /new begins a new conversation; /quit, Ctrl-D or Ctrl-C at the prompt leaves."
 
@@ -33,10 +33,7 @@ def run_language(
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.
     """
-    chat = (model.template is not None) if flags.get("chat") is None else bool(flags["chat"])
-    if chat and model.template is None:
-        raise BadInput("this bundle has no chat template", fix="leave --chat out")
-    sampling = parse_sampling({name: value for name, value in flags.items() if name != "chat" and value is not None})
+    chat, sampling = chat_and_sampling(model, flags)
     if texts is None:
         talk(model, sampling, chat=chat)
         return []
@@ -64,6 +61,18 @@ def run_language(
         if made.get("ended") == "interrupted":
             break
     return answers
+
+
+def chat_and_sampling(model: LanguageModel, flags: Mapping[str, object]) -> tuple[bool, Sampling]:
+    """Whether a text is a message of a user, and how tokens are drawn, by the `flags` of a command line.
+
+    Raises:
+        BadInput: a flag that cannot be used, or --chat without a template.
+    """
+    chat = (model.template is not None) if flags.get("chat") is None else bool(flags["chat"])
+    if chat and model.template is None:
+        raise BadInput("this bundle has no chat template", fix="leave --chat out")
+    return chat, parse_sampling({name: value for name, value in flags.items() if name != "chat" and value is not None})
 
 
 def talk(model: LanguageModel, sampling: Sampling, *, chat: bool) -> None:
