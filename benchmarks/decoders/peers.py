@@ -27,46 +27,57 @@ import numpy as np
 from benchmarks.decoders.page import page
 from benchmarks.decoders.subject import BUILD, HERE, PROMPT, ROOT, SHAPE, TOKENS
 from benchmarks.pages import write_results
+from edgekit.config.quantize import WeightOnly
+
+GENERATION_FACTS = {"context": 768, "eos": [2], "bos": 1, "layers": 24, "kv_heads": 2, "head_size": 64, "chat_template": None}
 
 
-def prepare() -> dict[str, tuple[str, Path]]:
-    """Make what is not there yet; returns (kind, place) of each variant."""
+def random_checkpoint() -> Path:
+    """The checkpoint with random weights, made where it is not there yet."""
     import torch
     from tokenizers import Tokenizer, models
     from transformers import AutoConfig, AutoModelForCausalLM
-
-    from edgekit.config.quantize import WeightOnly
-    from edgekit.exporter.decoder_graph import write_graph
-    from edgekit.models.decoders import describe
-    from edgekit.quantize.decoder import quantize_decoder
-    from edgekit.runtime.bundle.names import GENERATION
 
     source = BUILD / "checkpoint"
     if not (source / "tokenizer.json").is_file():
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **SHAPE), dtype=torch.bfloat16).save_pretrained(source)
         Tokenizer(models.BPE()).save(str(source / "tokenizer.json"))
-    whole = BUILD / "float32"
-    generation = {"context": 768, "eos": [2], "bos": 1, "layers": 24, "kv_heads": 2, "head_size": 64, "chat_template": None}
+    return source
+
+
+def quantized_graph(quantize: WeightOnly) -> Path:
+    """The folder of its graph in such a number format, made where it is not there yet."""
+    from edgekit.exporter.decoder_graph import write_graph
+    from edgekit.models.decoders import describe
+    from edgekit.quantize.decoder import quantize_decoder
+    from edgekit.runtime.bundle.names import GENERATION
+
+    whole, out = BUILD / "float32", BUILD / f"{quantize.format}-{quantize.block}"
+    if (out / GENERATION).is_file():
+        return out
     if not (whole / GENERATION).is_file():
         whole.mkdir(parents=True, exist_ok=True)
-        write_graph(describe(source), whole)
-        (whole / GENERATION).write_text(json.dumps(generation))
-    variants = {}
+        write_graph(describe(random_checkpoint()), whole)
+        (whole / GENERATION).write_text(json.dumps(GENERATION_FACTS))
+    out.mkdir(parents=True, exist_ok=True)
+    quantize_decoder(
+        whole, out, quantize, progress=lambda done, total, text: print(f"\r{done:.0f}/{total:.0f} {text:<50}", end="")
+    )
+    print()
+    (out / GENERATION).write_text(json.dumps(GENERATION_FACTS))
+    return out
+
+
+def prepare() -> dict[str, tuple[str, Path]]:
+    """Make what is not there yet; returns (kind, place) of each variant."""
+    source, variants = random_checkpoint(), {}
     for name, quantize in (
         ("edgekit INT4, blocks of 32", WeightOnly(format="int4-weights")),
         ("edgekit INT4, blocks of 128", WeightOnly(format="int4-weights", block=128)),
         ("edgekit INT8, blocks of 32", WeightOnly(format="int8-weights")),
     ):
-        out = BUILD / f"{quantize.format}-{quantize.block}"
-        if not (out / GENERATION).is_file():
-            out.mkdir(parents=True, exist_ok=True)
-            quantize_decoder(
-                whole, out, quantize, progress=lambda done, total, text: print(f"\r{done:.0f}/{total:.0f} {text:<50}", end="")
-            )
-            print()
-            (out / GENERATION).write_text(json.dumps(generation))
-        variants[name] = ("edgekit", out)
+        variants[name] = ("edgekit", quantized_graph(quantize))
     variants["transformers eager float32"] = ("eager", source)
     variants["transformers compiled float32"] = ("compiled", source)
     if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("gguf"):

@@ -1,23 +1,18 @@
-"""`run` for language models: answers printed while they are generated, and conversations at a terminal."""
+"""`run` for language models: answers printed while they are generated; without texts, a conversation at the terminal."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.generate.answer import Answer, Piece, whole
-from edgekit.runtime.generate.chat import Message
-from edgekit.runtime.generate.model import LanguageModel, Prompt, as_prompt
+from edgekit.runtime.generate.model import LanguageModel, as_prompt
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
-from edgekit.runtime.items import answered, at_terminal, first_line, read_items
+from edgekit.runtime.generate.show import shown_answer
+from edgekit.runtime.generate.talk import talk
+from edgekit.runtime.items import answered, first_line, read_items
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.shown import visible
 
-__all__ = ["chat_and_sampling", "run_language", "talk"]
-
-HINT = "Ctrl-C stops an answer; /new begins a new conversation; /quit, Ctrl-D or Ctrl-C at the prompt leaves."
+__all__ = ["chat_and_sampling", "run_language"]
 
 
 def run_language(
@@ -47,7 +42,9 @@ def run_language(
 
     def answer(text: str) -> JsonObject:
         (item,) = read_items([text], fix="give --raw to have it continued as text") if chat else [text]
-        made = _answer(model, as_prompt(item, chat=chat), sampling, show=not as_json, before=break_line)
+        made = shown_answer(
+            model, as_prompt(item, chat=chat), sampling, show=not as_json, heard=lambda number: None if number else break_line()
+        )
         return (
             made.document() if model.speculation is None else {**made.document(), "speculation": model.speculation.told(made)}
         )
@@ -73,49 +70,3 @@ def chat_and_sampling(model: LanguageModel, flags: Mapping[str, object]) -> tupl
     if chat and model.template is None:
         raise BadInput("this bundle has no chat template", fix="leave --chat out")
     return chat, parse_sampling({name: value for name, value in flags.items() if name != "chat" and value is not None})
-
-
-def talk(model: LanguageModel, sampling: Sampling, *, chat: bool) -> None:
-    """Read lines from the terminal and answer each; with `chat`, as one conversation."""
-    with suppress(ImportError):
-        import readline  # noqa: F401  (input() then has a history and can be edited)
-    print(HINT)
-    history: list[Message] = []
-    while True:
-        try:
-            line = input("> ")
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return
-        if line.strip() == "/quit":
-            return
-        if line.strip() == "/new":
-            history = []
-        elif line.strip():
-            messages = [*history, {"role": "user", "content": line}]
-            try:
-                answer = _answer(model, messages if chat else line, sampling, show=True)
-            except BadInput as fault:
-                print(fault.text())
-                continue
-            print()
-            if answer.tokens:
-                history = [*messages, {"role": "assistant", "content": answer.text}]
-
-
-def _answer(
-    model: LanguageModel, prompt: Prompt, sampling: Sampling, *, show: bool, before: Callable[[], None] = lambda: None
-) -> Answer:
-    """The answer to `prompt`, with `show` printed while it is generated, without a line end; `before` is called once it comes."""
-    pieces: list[Piece] = []
-    stream = model.stream(prompt, sampling)
-    try:
-        for piece in stream:
-            if not pieces:
-                before()
-            pieces.append(piece)
-            if show:
-                print(visible(piece.text) if at_terminal(sys.stdout) else piece.text, end="", flush=True)
-    except KeyboardInterrupt:  # it came while a piece was printed, not while the model ran
-        stream.close()
-    return whole(pieces, len(model.encode(prompt)))

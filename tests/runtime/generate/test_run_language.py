@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
-import pty
-import select
-import signal
 import subprocess
 import sys
-import termios
-import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +18,10 @@ from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate import command
 from edgekit.runtime.generate.constraint import KINDS
 from edgekit.runtime.generate.flags import FLAGS, given_flags
-from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel
 from edgekit.runtime.generate.sample import SETTINGS, Sampling
 from edgekit.runtime.main import main
 from edgekit.runtime.model import load
-from tests.waiting import PATIENCE_SECONDS
 
 Fresh = Callable[..., LanguageModel]
 
@@ -250,131 +241,6 @@ def test_both_command_lines_say_that_ctrl_c_was_heard(
         assert [answer["ended"] for answer in json.loads(said.out)] == ["interrupted"]
     else:
         assert said.out == "\n"
-
-
-def test_a_conversation(fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    model, sampling = fresh(chat=True), Sampling(max_new_tokens=12)
-    lines: list[Any] = ["a hat", "", "  ", "the inn", "x" * 500, "/new", "the inn", KeyboardInterrupt]
-
-    def ask(prompt: str) -> str:
-        line = lines.pop(0)
-        if isinstance(line, str):
-            return line
-        raise line
-
-    monkeypatch.setattr("builtins.input", ask)
-    command.talk(model, sampling, chat=True)
-    history = [{"role": "user", "content": "a hat"}]
-    first = model.generate([history], sampling)[0].text
-    history += [{"role": "assistant", "content": first}, {"role": "user", "content": "the inn"}]
-    second = model.generate([history], sampling)[0].text
-    anew = model.answer("the inn", sampling).text
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{command.HINT}\n{first}\n{second}\n")
-    assert "tokens are more than the context of 128" in shown and shown.endswith(f"\n{anew}\n\n")
-
-
-def test_ctrl_c_in_a_conversation_stops_the_answer_alone(
-    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model, sampling = fresh(chat=True), Sampling(max_new_tokens=12)
-    lines: list[Any] = ["a hat", "the inn", EOFError]
-    real, asked = Graph.run, [0]
-
-    def run(*arguments: Any, **options: Any) -> Any:
-        asked[0] += 1
-        if asked[0] == 4:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    def ask(prompt: str) -> str:
-        line = lines.pop(0)
-        if isinstance(line, str):
-            return line
-        raise line
-
-    monkeypatch.setattr("builtins.input", ask)
-    with monkeypatch.context() as patch:
-        patch.setattr(Graph, "run", run)
-        command.talk(model, sampling, chat=True)
-    cut = model.answer("a hat", Sampling(max_new_tokens=3)).text
-    history = [
-        {"role": "user", "content": "a hat"},
-        {"role": "assistant", "content": cut},
-        {"role": "user", "content": "the inn"},
-    ]
-    assert capsys.readouterr().out == f"{command.HINT}\n{cut}\n{model.generate([history], sampling)[0].text}\n\n"
-
-
-def test_a_model_cannot_command_a_terminal() -> None:
-    assert command.visible("a\x1b]0;owned\x07b\n\tc\x9bü\x7f") == "a\\x1b]0;owned\\x07b\n\tc\\x9bü\\x7f"
-
-
-def _at_a_terminal() -> None:
-    """In the child: its terminal sends it signals, and Ctrl-C is one, even where a shell started the tests with it ignored."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class Terminal:
-    """The runner at a terminal of its own."""
-
-    def __init__(self, arguments: list[str], folder: Path) -> None:
-        self.side, other = pty.openpty()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=other, stdout=other, stderr=other, cwd=folder, env=environment, start_new_session=True,
-            preexec_fn=_at_a_terminal,
-        )  # fmt: skip
-        os.close(other)
-        self.seen = ""
-
-    def wait_for(self, text: str) -> str:
-        """What came up to `text`, which is taken away."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        while text not in self.seen:
-            assert time.monotonic() < until, f"no {text!r} in {self.seen!r}"
-            if select.select([self.side], [], [], 0.2)[0]:
-                self.seen += os.read(self.side, 4096).decode(errors="replace")
-        before, _, self.seen = self.seen.partition(text)
-        return before
-
-    def say(self, text: str) -> None:
-        os.write(self.side, text.encode())
-
-    def leave(self, keys: str) -> int:
-        """Type `keys`, Ctrl-C again each second, until the process ends; its exit code.
-
-        A Ctrl-C between the prompt and CPython's wait for a key is seen at the next key alone: a person presses it again.
-        """
-        until = time.monotonic() + PATIENCE_SECONDS
-        self.say(keys)
-        try:
-            while time.monotonic() < until:
-                with suppress(subprocess.TimeoutExpired):
-                    return self.process.wait(timeout=1)
-                if keys == "\x03":
-                    self.say(keys)
-            raise AssertionError(f"still running: {self.seen!r}")
-        finally:
-            self.process.kill()
-            self.process.wait()
-            os.close(self.side)
-
-
-@pytest.mark.parametrize("leave", ["/quit\n", "\x04", "\x03"])
-def test_a_conversation_from_the_archive_at_a_terminal(tiny_bundle: Path, tmp_path: Path, leave: str) -> None:
-    write_runner(tmp_path / "runner.pyz")
-    terminal = Terminal(["runner.pyz", "run", str(tiny_bundle), "--max-new-tokens", "8"], tmp_path)
-    terminal.wait_for("leaves.")
-    terminal.wait_for("> ")
-    terminal.say("a hat\n")
-    terminal.wait_for("a hat")
-    model = load(tiny_bundle).language
-    assert model is not None
-    wanted = command.visible(model.answer("a hat", Sampling(max_new_tokens=8)).text)
-    assert terminal.wait_for("> ").replace("\r\n", "\n").strip("\n") == wanted.strip("\n")
-    assert terminal.leave(leave) == 0
 
 
 def test_the_archive_with_texts_from_a_pipe(tiny_bundle: Path, tmp_path: Path) -> None:
