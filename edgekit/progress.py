@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,11 @@ from rich.progress import Progress as Bar
 from edgekit.runtime.progress import Progress, silent
 from edgekit.runtime.shown import visible
 
-__all__ = ["Progress", "Show", "err", "silent"]
+__all__ = ["Progress", "Show", "err", "silent", "spent"]
 
 err = Console(stderr=True, highlight=False)
 QUIET_SECONDS = 10.0
-"""Without a terminal, a long stage prints a line this often."""
+"""Without a terminal, a long stage prints a line this often, whether or not it says how far it is."""
 
 
 class Show:
@@ -41,7 +42,8 @@ class Show:
             with self._bar(title) as update:
                 yield update
         else:
-            yield self._plain(title)
+            with self._lines(title) as update:
+                yield update
 
     @contextmanager
     def _bar(self, title: str) -> Iterator[Progress]:
@@ -60,14 +62,34 @@ class Show:
 
             yield update
 
-    def _plain(self, title: str) -> Progress:
-        printed = time.monotonic()
+    @contextmanager
+    def _lines(self, title: str) -> Iterator[Progress]:
+        began, ended, last = time.monotonic(), threading.Event(), (0.0, 0.0, "")
 
         def update(done: float, total: float, text: str) -> None:
-            nonlocal printed
-            if time.monotonic() - printed > QUIET_SECONDS:
-                printed = time.monotonic()
-                share = f"{done / total:4.0%}" if total else ""
-                err.print(visible(f"    {share} {text or title}"), soft_wrap=True, markup=False)
+            nonlocal last
+            last = (done, total, text)
 
-        return update
+        def tell() -> None:
+            while not ended.wait(QUIET_SECONDS):
+                done, total, text = last
+                share = f"{done / total:4.0%}" if total else " ..."
+                err.print(
+                    visible(f"    {share} {text or title}, {spent(time.monotonic() - began)}"), soft_wrap=True, markup=False
+                )
+
+        teller = threading.Thread(target=tell, name="progress", daemon=True)
+        teller.start()
+        try:
+            yield update
+        finally:
+            ended.set()
+            teller.join()
+
+
+def spent(seconds: float) -> str:
+    """A time for people: 40 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -16,6 +16,7 @@ import typer
 from edgekit.cli import complete
 from edgekit.cli.output import Json, emit
 from edgekit.errors import BadInput
+from edgekit.runtime.shown import visible
 from edgekit.runtime.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ __all__ = [
 
 LARGEST = 500_000
 """Bytes of a recipe."""
+WIDE = 40
+"""Characters of a value from which it is not padded to."""
 OF_ROWS = ("--column", "--label", "--answers", "--group")
 """Options that say something of the rows."""
 ModelSource = Annotated[
@@ -243,14 +246,22 @@ def unwritten(asked: Asked, name: str, *, ask: bool) -> Iterator[tuple[Draft, Pa
 
 
 def shown(made: Draft) -> Iterator[RenderableType]:
-    """The table of what was seen."""
+    """What was seen: a table in a terminal, a line each elsewhere."""
+    if not sys.stdout.isatty():
+        width, wide = (
+            max(len(one.setting) for one in made.seen),
+            max(len(one.value) for one in made.seen if len(one.value) < WIDE),
+        )
+        yield from (f"{one.setting:<{width}}  {one.value:<{wide}}  {one.reason}" for one in made.seen)
+        return
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="seen in the files", title_justify="left")
+    table = Table(title="seen in the files", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("setting", "value", "why"):
         table.add_column(column, overflow="fold")
     for one in made.seen:
-        table.add_row(one.setting, one.value, one.reason)
+        table.add_row(*(Text(visible(cell)) for cell in (one.setting, one.value, one.reason)))
     yield table
 
 

@@ -117,7 +117,7 @@ def _drafted(
         with unwritten(asked, name, ask=not as_json) as (made, path):
             explanation = explain(str(path), target or [], build)
         document = {"recipe": made.text, "seen": [vars(one) for one in made.seen], "plan": explanation}
-        emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_explained(explanation)])
+        emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_outline(explanation)])
         return ""
     path = build / f"{name}.toml"
     made = drafted(asked, path.parent, ask=not as_json)
@@ -184,6 +184,22 @@ def _results(results: list[Result]) -> Iterator[RenderableType]:
         yield from (f"NOT MET  {fault}" for fault in result.missed)
         if result.up_to_date:
             yield "Everything is up to date; nothing was run. `edgekit bench` measures again."
+
+
+def _outline(explanation: Explanation) -> Iterator[str]:
+    """A plan in a few lines: what will run, in which number format, and where; `edgekit plan` has the rest."""
+    to_run = [stage["title"] for stage in explanation["stages"] if stage["state"] != "done"]
+    done = len(explanation["stages"]) - len(to_run)
+    names = ", ".join(item["target"] for item in explanation["targets"])
+    yield f"for {names}: {len(to_run)} stages to run" + (f", {done} done already" if done else "")
+    yield from (f"  {number:2}  {title}" for number, title in enumerate(to_run, 1))
+    for item in explanation["targets"]:
+        said = {name: one for name, one in item["quantize"].items() if one["from"] != "default" or name == "format"}
+        sources = sorted({one["from"] for one in said.values()} - {"default"})
+        form = ", ".join(f"{name} = {str(one['value']).lower()}" for name, one in said.items())
+        where = "measured here" if item["measured_here"] else "exported only, as this machine is not that target"
+        yield f"{item['target']}: {form}" + (f" (from the {' and the '.join(sources)})" if sources else "") + f"; {where}"
+    yield from explanation["notes"]
 
 
 def _explained(explanation: Explanation) -> Iterator[RenderableType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -41,3 +42,57 @@ def test_lines_of_progress(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().err
     assert "[/not markup]" in printed
     assert not [sign for sign in printed if not sign.isprintable() and sign != "\n"]
+
+
+def test_a_log_hears_of_a_stage_that_says_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from edgekit import progress
+
+    class Heard(StringIO):
+        """Sets `told` once there is a line."""
+
+        def write(self, text: str) -> int:
+            written = super().write(text)
+            if "export a model" in self.getvalue():
+                told.set()
+            return written
+
+    told, log = threading.Event(), Heard()
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.001)
+    monkeypatch.setattr(progress, "err", Console(file=log, highlight=False))
+    with Show().stage("export a model") as update:
+        assert told.wait(60), "no line came of a stage that never says how far it is"
+        update(1, 4, f"epoch 1 {ESCAPE}")
+        told.clear()
+        assert told.wait(60)
+    lines = log.getvalue().splitlines()
+    assert lines[0].startswith("     ... export a model, ") and not [
+        sign for sign in log.getvalue() if not sign.isprintable() and sign != "\n"
+    ]
+    after = len(lines)
+    assert len(log.getvalue().splitlines()) == after, "and nothing once it has ended"
+
+
+def test_a_log_of_short_stages_has_no_such_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from edgekit import progress
+
+    log = StringIO()
+    monkeypatch.setattr(progress, "err", Console(file=log))
+    for _ in range(3):
+        with Show().stage("short") as update:
+            update(1, 2, "half")
+    assert log.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(7.4, "7 s"), (60, "1 min 0 s"), (130, "2 min 10 s"), (7500, "2 h 5 min")])
+def test_times_for_people(seconds: float, shown: str) -> None:
+    from edgekit.progress import spent
+
+    assert spent(seconds) == shown

@@ -1,0 +1,57 @@
+"""How long a line will take here, by what it computes and by how fast this machine is at the moment."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from edgekit.progress import spent
+
+__all__ = ["Machine", "about", "measured_machine"]
+
+REFERENCE = 0.0127
+"""CPU seconds of `_work` on the machine where the constants of `edgekit.draft.proven` were found: one core of an AMD EPYC."""
+MATRIX = 512
+"""Rows and columns of the product that is timed."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as it is now, with whatever else runs on it."""
+
+    slower: float
+    """Times as long as there a fixed piece of work takes."""
+    flops: float
+    """Operations a second of a float32 matrix product, in what this process gets of the machine."""
+
+
+def measured_machine() -> Machine:
+    """A third of a second of measuring: plain Python as it comes, the matrix product at its best of a few, and what others take of both."""
+    import numpy as np
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(5):
+        _work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    one, best = np.ones((MATRIX, MATRIX), np.float32), math.inf
+    for _ in range(50):
+        start = time.perf_counter()
+        one @ one
+        best = min(best, time.perf_counter() - start)
+    shared = max(1.0, wall / max(cpu, 1e-9))
+    return Machine(wall / 5 / REFERENCE, 2 * MATRIX**3 / best / shared)
+
+
+def about(seconds: float) -> str:
+    """A time as an estimate: to 10 s, to minutes, or to quarters of an hour."""
+    step = 10 if seconds < 90 else 60 if seconds < 3600 else 900
+    return f"about {spent(max(1, round(seconds / step)) * step).removesuffix(' 0 s').removesuffix(' 0 min')}"
+
+
+def _work() -> int:
+    """Nothing of use."""
+    total = 0
+    for number in range(300_000):
+        total += number * number % 7
+    return total
