@@ -44,7 +44,9 @@ ModelSource = Annotated[
 DataFile = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="FILE", help="Its rows in one file; they are split here. Without one, texts that are shipped."
+        "--data",
+        metavar="FILE|FOLDER",
+        help="Its rows: one file, which is split here, or a folder. Without, texts that are shipped.",
     ),
 ]
 TaskName = Annotated[

@@ -144,7 +144,7 @@ class RowSource(Strict):
     """Where rows lie and how they are read. A plain text is the `path`, of unlabelled text if wanted with its `column` behind a #."""
 
     path: str | None = None
-    """A file (relative to the recipe), or a hub data set as hub:owner/name@revision."""
+    """A file (relative to the recipe), several that a pattern names, as in parts/*.csv, or a hub data set as hub:owner/name@revision."""
     url: str | None = None
     """Address of a public file, https, which is fetched before the first stage."""
     sha256: str | None = None
@@ -239,7 +239,8 @@ class Data(Strict):
     train: OneSource | None = None
     """Training rows: a file (relative to the recipe), a split of a hub data set as hub:owner/name, or a table that says more."""
     validation: OneSource | None = None
-    """Validation rows, likewise: best epochs and number formats are chosen on them."""
+    """Validation rows, likewise: best epochs and number formats are chosen on them. Left out, they are drawn from the training rows, as
+    [data.split] says; so is `test`, where `validation` is there."""
     test: OneSource | None = None
     """Test rows, likewise: they are scored and never trained on."""
     unlabelled: SeveralSources | None = None
@@ -269,13 +270,16 @@ class Data(Strict):
         files = [name for name in ("train", "validation", "test") if getattr(self, name)]
         if (self.builtin is not None) + (self.file is not None) + bool(files) > 1:
             raise ValueError("give one of `file`, train/validation/test and `builtin`, not both")
-        if self.file is None and "split" in self.model_fields_set:
+        drawn = len(files) == 2 and "train" in files
+        if self.file is None and not drawn and "split" in self.model_fields_set:
             raise ValueError("`split` says how `file` is split, which is not given")
         if self.builtin and self.labels:
             raise ValueError("a built-in corpus has labels of its own; leave `labels` out")
-        if not self.builtin and not self.file and len(files) < 3:
+        if not self.builtin and not self.file and len(files) < 3 and not drawn:
             missing = sorted({"train", "validation", "test"} - set(files))
-            raise ValueError(f"{', '.join(missing)} missing: three splits are needed, or one `file` to be split, or `builtin`")
+            raise ValueError(
+                f"{', '.join(missing)} missing: three splits are needed, or train and one other, or one `file` to be split, or `builtin`"
+            )
         for name in ("file", "train", "validation", "test"):
             source: RowSource | None = getattr(self, name)
             if source is not None and source.column is not None:

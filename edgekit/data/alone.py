@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edgekit.data.formats import records
 from edgekit.data.sources import Sources
 from edgekit.errors import BadInput
@@ -18,14 +16,14 @@ def texts_alone(sources: Sources, columns: tuple[str, ...]) -> bool:
     and none of `columns`. A file that cannot be read is False; the stage that reads it says why.
     """
     names = sources.columns
-    test = sources.of("test")
+    test = sources.of("test") or sources.train
     if test is None:
         return False
     if not test.here:
         return "text" in names and not set(columns) & set(names)
     try:
         first = next(
-            (record.values for record in records(Path(test.name), columns=(), shape=test.shape) if record.fault is None), {}
+            (record.values for record in records(test.files[0], columns=(), shape=test.shape) if record.fault is None), {}
         )
     except BadInput:
         return False

@@ -22,8 +22,6 @@ class Form:
     """How they are read, for people."""
     gives: tuple[str, ...]
     """Columns of a task that they give."""
-    reads: tuple[str, ...]
-    """Names of columns that rows in this form may have, beside the task's own."""
     find: Callable[[Mapping[str, object], Mapping[str, str]], dict[str, str] | None]
     """(values of a row, the task's columns -> their names there) -> parts of the form -> names of columns; None for another form."""
     read: Callable[[Iterable[Record], Mapping[str, str], Write | None], Iterator[Record]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edgekit.config.recipe import Split
 from edgekit.data.columns import identity
@@ -21,8 +21,10 @@ FEWEST = 2
 """Rows that every split must have."""
 
 
-def partition(rows: Sequence[Row], split: Split, seed: int, groups: Sequence[str] | None = None) -> dict[str, list[Row]]:
-    """`rows` by split, each split in the order of the file.
+def partition(
+    rows: Sequence[Row], split: Split, seed: int, groups: Sequence[str] | None = None, *, without: Collection[str] = ()
+) -> dict[str, list[Row]]:
+    """`rows` by split, each split in the order of the file. `without`: splits that are not drawn, as they are there already.
 
     Rows with the same text (after `fold`) stay together, and so do those with the same of `groups`, a value a row. Of each label, every
     split gets its share to the nearest such unit, training the first; a row of several labels counts as its rarest, as in iterative
@@ -31,7 +33,8 @@ def partition(rows: Sequence[Row], split: Split, seed: int, groups: Sequence[str
     Raises:
         BadInput: rows, texts or groups too few to give each split two rows.
     """
-    shares = {"train": 1 - split.validation - split.test, "test": split.test, "validation": split.validation}
+    drawn = {name: share for name, share in (("test", split.test), ("validation", split.validation)) if name not in without}
+    shares = {"train": 1 - sum(drawn.values()), **drawn}
     labels = [_labels(row) for row in rows]
     rarity = Counter(label for several in labels for label in several)
     strata: dict[str, list[list[int]]] = defaultdict(list)
@@ -57,7 +60,7 @@ def partition(rows: Sequence[Row], split: Split, seed: int, groups: Sequence[str
             faults=few,
             fix=f"give {math.ceil(FEWEST / min(shares.values()))} rows or more with different texts, or three files (train, validation, test)",
         )
-    return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test")}
+    return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test") if name in taken}
 
 
 def _units(rows: Sequence[Row], groups: Sequence[str] | None) -> list[list[int]]:

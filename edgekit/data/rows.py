@@ -13,7 +13,7 @@ from edgekit.data.answers import misplaced
 from edgekit.data.columns import usable_value
 from edgekit.data.form import Write
 from edgekit.data.formats import records
-from edgekit.data.forms import columns_of_forms, formed
+from edgekit.data.forms import formed
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
 from edgekit.data.reading import AS_NAMED, Record, Shape
@@ -70,7 +70,7 @@ def read_rows(
         BadInput: the file or a row of it cannot be used; up to ten different faults, each with its lines.
     """
     path = Path(source)
-    names = {(rename or {}).get(column, column) for column in columns} | columns_of_forms(columns)
+    names = [(rename or {}).get(column, column) for column in columns]
     return usable(
         records(path, lines=lines, columns=names, shape=shape), columns, rename, absent, kinds, check, where=str(path)
     )

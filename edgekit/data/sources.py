@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgekit.config.recipe import Data, RowSource, Split
 from edgekit.data.hub import on_hub
+from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Shape
 from edgekit.runtime.jsontypes import JsonValue
 
@@ -23,7 +24,7 @@ class Place:
     """Where rows lie, and how they are read."""
 
     name: str
-    """A path, or hub:owner/name; empty for a public file that is not here yet."""
+    """A path, which may be a pattern of several, or hub:owner/name; empty for a public file that is not here yet."""
     shape: Shape = AS_NAMED
     """What its name does not say of how it is read."""
     column: str = ""
@@ -44,6 +45,15 @@ class Place:
     def here(self) -> bool:
         """Whether it is a file that can be read now."""
         return bool(self.name) and not self.on_hub
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are here.
+
+        Raises:
+            BadInput: a pattern that no file matches.
+        """
+        return files_of(self.name) if self.here else []
 
     @property
     def title(self) -> str:
@@ -86,7 +96,7 @@ class Sources:
     file: Place | None = None
     """Of all rows, which `split` makes three splits of."""
     split: Split | None = None
-    """How; where there is a `file`."""
+    """How; where there is a `file`, or one of `validation` and `test` is missing and is drawn from the training rows."""
     without_labels: bool = False
     """Whether rows have no answer, so that the original's own is what they are scored against."""
     lines: bool = False
@@ -114,6 +124,8 @@ class Sources:
         }
         if self.file is not None and self.split is not None:
             given = {"file": self.file.document(), "split": self.split.model_dump(), "seed": self.seed}
+        elif self.split is not None:
+            given |= {"split": self.split.model_dump(), "seed": self.seed}
         given |= {"unlabelled": [place.document() for place in self.unlabelled]} if self.unlabelled else {}
         given |= {"answers": "original"} if self.without_labels else {}
         given |= {"columns": dict(self.columns)} if self.columns else {}
@@ -134,7 +146,7 @@ def sources_of(
     return Sources(
         place(data.train), place(data.validation), place(data.test), tuple(_place(source, folder, here) for source in data.unlabelled or ()),
         data.builtin or "", seed, data.rows, data.columns, data.labels, data.on_overlap, place(data.file),
-        data.split if data.file else None, data.without_labels, lines,
+        data.split if data.file or (None in (data.validation, data.test) and data.train) else None, data.without_labels, lines,
     )  # fmt: skip
 
 

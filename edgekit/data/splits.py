@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -68,7 +69,7 @@ def source_digest(sources: Sources) -> str:
     for place in sources.splits():
         if place.on_hub:
             parse_hub(place.name)
-    missing = [place.name for place in files if place.here and not Path(place.name).is_file()]
+    missing = [str(path) for place in files for path in place.files if not path.is_file()]
     if missing:
         raise BadInput(
             "no such data file" + "s" * (len(missing) > 1), where="data", faults=missing, fix="check the paths under [data]"
@@ -86,6 +87,8 @@ def _contents(place: Place) -> bytes:
     """
     if not place.here:
         return bytes.fromhex(place.sha256)
+    if len(place.files) > 1:
+        return b"".join(_contents(replace(place, name=str(path))) for path in place.files)
     most_unpacked(Path(place.name))
     with open_file(place.name) as file:
         found = hashlib.file_digest(file, "sha256")
@@ -106,7 +109,7 @@ def columns_there(sources: Sources, columns: tuple[str, ...], optional: tuple[st
     for place in sources.splits():
         if optional and place.here:
             with contextlib.suppress(BadInput):
-                found = records(Path(place.name), columns=(), shape=place.shape)
+                found = records(place.files[0], columns=(), shape=place.shape)
                 names |= set(next((record.values for record in found if record.fault is None), {}))
     return (*columns, *(column for column in optional if column in names))
 
@@ -118,7 +121,7 @@ def forms_there(sources: Sources, columns: tuple[str, ...]) -> dict[str, Form]:
     for place in sources.splits():
         if place.here:
             with contextlib.suppress(BadInput):
-                every = records(Path(place.name), lines=sources.lines, shape=place.shape)
+                every = records(place.files[0], lines=sources.lines, shape=place.shape)
                 first = next((record.values for record in every if record.fault is None), {})
                 if (form := form_of(first, names)) is not None:
                     found[place.title] = form[0]
@@ -175,7 +178,7 @@ def look(
         return None
     if check is None and any(form.conversations for form in forms_there(sources, columns).values()):
         return None  # what writes them is not here yet
-    files = dict.fromkeys(Path(place.name) for place in places)
+    files = dict.fromkeys(path for place in places for path in place.files)
     sizes = [path.stat().st_size * (PACKED if path.suffix.lower() in PACKINGS else 1) for path in files]
     if sum(sizes) > QUICK:
         return None
@@ -264,7 +267,7 @@ def _notes(sources: Sources, columns: tuple[str, ...]) -> list[str]:
     if sources.builtin:
         return []
     places = [place for place in sources.every() if place.here]
-    told = [f"{place.title}: {note}" for place in places for note in notes_on(Path(place.name), place.shape)]
+    told = [f"{place.title}: {note}" for place in places for path in place.files for note in notes_on(path, place.shape)]
     told += [f"{title}: {form.title}" for title, form in forms_there(sources, columns).items()]
     return list(dict.fromkeys([*(f"{place.title}: {place.stands_in}" for place in places if place.stands_in), *told]))
 
@@ -284,7 +287,16 @@ def _read(
         return {split: [_of_text(row, columns, kinds) for row in rows] for split, rows in made.items()}
     names = dict(sources.columns)
     if sources.split is not None:
-        return _partitioned(sources, sources.split, columns, absent, kinds, check)
+        drawn = _partitioned(sources, sources.split, columns, absent, kinds, check)
+        if sources.file is not None:
+            return drawn
+        (given,) = set(SPLITS) - set(drawn)
+        place = sources.of(given)
+        assert place is not None, "the recipe names two of three"
+        there = _rows_at(place, given, columns, names, absent, kinds, check, lines=sources.lines)
+        known = {fold(identity(row)) for row in there}
+        other = next(split for split in drawn if split != "train")
+        return {**drawn, other: [row for row in drawn[other] if fold(identity(row)) not in known], given: there}
     return {
         split: _rows_at(place, split, columns, names, absent, kinds, check, lines=sources.lines)
         for split, place in ((split, sources.of(split)) for split in SPLITS)
@@ -299,7 +311,8 @@ def _rows_at(
     """The rows of a file, or of `split` of a hub data set."""
     if place.on_hub:
         return read_hub(place.name, split, columns, names, absent, kinds, check)
-    return read_rows(place.name, columns, names, absent, kinds, check, lines=lines, shape=place.shape)
+    parts = (read_rows(path, columns, names, absent, kinds, check, lines=lines, shape=place.shape) for path in place.files)
+    return [row for rows in parts for row in rows]
 
 
 def _of_text(row: Row, columns: tuple[str, ...], kinds: Mapping[str, str]) -> Row:
@@ -318,14 +331,17 @@ def _partitioned(
     kinds: Mapping[str, str],
     check: RowCheck | None,
 ) -> dict[str, list[Row]]:
-    """The rows of one file, split. Its column of groups is read beside those of the task, and left out of the rows."""
+    """The rows of one file, split, or the training rows and the split that is drawn from them. A column of groups is read beside those of
+    the task, and left out of the rows."""
     names = dict(sources.columns)
     if split.group is not None:
         columns, names, kinds = (*columns, GROUP), {**names, GROUP: split.group}, {**kinds, GROUP: "label"}
-    assert sources.file is not None, "what is split is a file"
-    rows = _rows_at(sources.file, "train", columns, names, absent, kinds, check, lines=sources.lines)
+    place = sources.file or sources.train
+    assert place is not None, "what is split is a file"
+    rows = _rows_at(place, "train", columns, names, absent, kinds, check, lines=sources.lines)
     groups = None if split.group is None else [str(row.pop(GROUP)) for row in rows]
-    return partition(rows, split, sources.seed, groups)
+    given = [name for name in ("validation", "test") if sources.file is None and sources.of(name) is not None]
+    return partition(rows, split, sources.seed, groups, without=given)
 
 
 def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:

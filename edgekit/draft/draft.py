@@ -301,7 +301,7 @@ def _model(name: str, folder: Path | None) -> list[str]:
 def _near(name: str, folder: Path | None) -> str:
     """A path as seen from `folder` where it lies near, else from the root; a hub id stays."""
     path = Path(name)
-    if not path.exists():
+    if not path.exists() and not ("*" in path.name and path.parent.is_dir()):
         return name
     if folder is None:
         return str(path.resolve())

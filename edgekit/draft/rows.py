@@ -1,16 +1,19 @@
-"""The rows that a recipe is drafted for: one file of them."""
+"""The rows that a recipe is drafted for: one file of them, or a folder."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.data.formats import records
+from edgekit.data.formats import endings, records
 from edgekit.data.formats.json_document import read_document
+from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Shape
+from edgekit.data.sources import SPLITS
 from edgekit.draft.fit import Table
 from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
@@ -26,6 +29,15 @@ SPLIT = Seen(
     "70 / 15 / 15 %",
     "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
 )
+SHOWN = 6
+"""Files that a message names."""
+NAMED = {
+    split: re.compile(rf"(?i)(?:.*[^a-z])?(?:{words})(?![a-z])")
+    for split, words in (("train", "train|training"), ("validation", "validation|valid|val|dev|eval"), ("test", "test|testing"))
+}
+"""Split -> how the names of its files begin, or a word in them."""
+DRAWN = 0.15
+"""Share of the training rows that a split is which has no file, as [data.split] has it."""
 TRAINED = 0.7
 """Share of the rows of one file that is trained on."""
 
@@ -63,22 +75,105 @@ class Rows:
 
 
 def read_for_draft(data: str) -> Rows:
-    """The sound rows of a file.
+    """The sound rows of a file, of several that a pattern names, or of a folder with files for each split or parts of one.
 
     Raises:
-        BadInput: it cannot be read, or holds none.
+        BadInput: they cannot be read, or hold none; a folder whose files do not say what they are.
     """
-    path = Path(data)
-    shape = _shape_of(path)
-    sound = (record.values for record in records(path, lines=True, shape=shape) if record.fault is None)
-    every = list(itertools.islice(sound, READ))
-    if not every:
-        raise BadInput("holds no rows", where=str(path))
-    count = len(every) + sum(1 for _ in sound)
-    trained = round(TRAINED * count)
-    more: dict[str, str | list[str]] = {"format": shape.format} if shape.format else {}
-    more |= {"members": [*shape.members]} if shape.members else {}
-    return Rows(every, count, trained, (count - trained) // 2, SPLIT, {"file": Place(data, more)})
+    folder = Path(data)
+    return _read(_places(folder) if folder.is_dir() else {"file": data})
+
+
+def _read(places: Mapping[str, str]) -> Rows:
+    """The rows of `places`: key of [data] -> path or pattern."""
+    every: list[Mapping[str, object]] = []
+    counts: dict[str, int] = {}
+    found: dict[str, Place] = {}
+    for key, source in places.items():
+        files = files_of(source)
+        shape = _shape_of(files[0])
+        sound = (one.values for file in files for one in records(file, lines=True, shape=shape) if one.fault is None)
+        taken = list(itertools.islice(sound, READ))
+        if not taken:
+            raise BadInput("holds no rows", where=source)
+        every += taken
+        counts[key] = len(taken) + sum(1 for _ in sound)
+        more: dict[str, str | list[str]] = {"format": shape.format} if shape.format else {}
+        found[key] = Place(source, more | ({"members": [*shape.members]} if shape.members else {}))
+    return Rows(every, sum(counts.values()), *_shares(counts), found)
+
+
+def _shares(counts: Mapping[str, int]) -> tuple[int, int, Seen]:
+    """(rows to train on, rows to score, how they come to be three splits), of the rows of each key."""
+    if "file" in counts:
+        trained = round(TRAINED * counts["file"])
+        return trained, (counts["file"] - trained) // 2, SPLIT
+    shown = " / ".join(f"{counts[split]:,}" for split in SPLITS if split in counts)
+    drawn = next((split for split in SPLITS if split not in counts), None)
+    named = "by the names of the files"
+    if drawn is None:
+        return (
+            counts["train"],
+            counts["test"],
+            Seen("data, splits", shown, f"rows to train on, to choose by and to score: {named}"),
+        )
+    share = round(DRAWN * counts["train"])
+    why = f"{named}; {drawn} has none, and is {DRAWN:.0%} of the training rows, drawn by the seed"
+    return counts["train"] - share, counts.get("test", share), Seen("data, splits", shown, why)
+
+
+def _places(folder: Path) -> dict[str, str]:
+    """Key of [data] -> path or pattern, for the data files of a folder.
+
+    Raises:
+        BadInput: none, or files of several kinds that no name tells apart.
+    """
+    inner = folder / "data"  # where data sets of the hub have them
+    files = _data_files(folder) or (_data_files(inner) if inner.is_dir() else [])
+    if not files:
+        raise BadInput(
+            "no data files", where=str(folder), fix=f"name a file, or put files of one kind there: {', '.join(endings())}"
+        )
+    by_split: dict[str, list[Path]] = {}
+    for path in files:
+        by_split.setdefault(next((split for split, name in NAMED.items() if name.match(path.name)), "file"), []).append(path)
+    if "train" in by_split and "file" not in by_split and len(by_split) > 1:
+        return {split: _source(by_split[split]) for split in SPLITS if split in by_split}
+    if set(by_split) == {"file"} or len(files) == 1:
+        return {"file": _source(files)}
+    shown = ", ".join(path.name for path in files[:SHOWN]) + (f" and {len(files) - SHOWN} more" if len(files) > SHOWN else "")
+    raise BadInput(
+        f"which files are for training, and which to score with, cannot be told: {shown}", where=str(folder),
+        fix="call them train.csv, validation.csv and test.csv, or name one file, or those that belong together, as in "
+        f"--data '{folder / '*'}{files[0].suffix}'",
+    )  # fmt: skip
+
+
+def _data_files(folder: Path) -> list[Path]:
+    known = tuple(f"{ending}{packing}" for ending in endings() for packing in ("", *PACKINGS))
+    return sorted(
+        path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(known) and path.name[0] != "."
+    )
+
+
+def _source(files: list[Path]) -> str:
+    """The path of one file, or the pattern that `files` alone match.
+
+    Raises:
+        BadInput: none does.
+    """
+    if len(files) == 1:
+        return str(files[0])
+    names, ending = [path.name for path in files], "".join(files[0].suffixes)
+    stems = [name.removesuffix(ending) for name in names]
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
+    pattern = files[0].parent / f"{''.join(letters[0] for letters in alike)}*{ending}"
+    if all(name.endswith(ending) for name in names) and files_of(str(pattern)) == files:
+        return str(pattern)
+    raise BadInput(
+        f"{', '.join(names[:SHOWN])} are files of several kinds, or others have names like theirs", where=str(files[0].parent),
+        fix="keep the files of one data set in a folder of their own, all of one kind",
+    )  # fmt: skip
 
 
 def _shape_of(path: Path) -> Shape:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain
 
 from edgekit.data.form import Form, Write
 from edgekit.data.reading import Record
 
-__all__ = ["columns_of_forms", "form_of", "formed", "forms"]
+__all__ = ["form_of", "formed", "forms"]
 
 
 @cache
@@ -30,11 +30,6 @@ def form_of(values: Mapping[str, object], names: Mapping[str, str]) -> tuple[For
         if set(form.gives) <= set(names) and (found := form.find(values, names)) is not None:
             return form, found
     return None
-
-
-def columns_of_forms(columns: Sequence[str]) -> set[str]:
-    """Names of all columns that forms read for a task with `columns`."""
-    return {name for form in forms() if set(form.gives) <= set(columns) for name in form.reads}
 
 
 def formed(

@@ -112,5 +112,5 @@ def _joined(parts: list[str]) -> str:
 
 FORM = Form(
     "each conversation is written as the model's chat template has it; prompt and completion of a model without one follow each other", ("text",),
-    (*LISTS, *(name for pair in PAIRS for name in pair), INPUT, SYSTEM), find, read, conversations=True,
+    find, read, conversations=True,
 )  # fmt: skip

@@ -54,7 +54,6 @@ def _number(value: object) -> object:
 FORM = Form(
     "one passage a row; rows with the same query are one",
     PARTS,
-    (),
     find,
     read,
     kinds={"passages": "text", "relevance": "score"},

@@ -62,7 +62,6 @@ def _texts(value: object) -> list[object] | None:
 FORM = Form(
     "passages that answer the query have relevance 1, the others 0",
     ("query", "passages", "relevance"),
-    (*QUERY, *POSITIVE, *NEGATIVE),
     find,
     read,
 )
