@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.pages import perplexity_change, row, write_results
 from edgekit.report.format import plural
 from edgekit.report.plots import write_picture
+from edgekit.runtime.bench.protocol import GRAPH, TEXT
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -71,17 +72,27 @@ def _command(bench: dict[str, Any]) -> str:
     return f"edgekit bench build/{bench['recipe']}-{bench['target']['requested']}{quick}"
 
 
+def _lead(bench: dict[str, Any]) -> str:
+    """The scenario that tables lead with: from text to answer; the graph alone of a language model, and of what was measured before."""
+    return TEXT if any(item["name"] == TEXT for variant in bench["variants"] for item in variant["scenarios"]) else GRAPH
+
+
+def _timed(variant: dict[str, Any], scenario: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in variant["scenarios"] if item["name"] == scenario)
+    return found
+
+
 def table(document: dict[str, Any]) -> list[str]:
     """The Markdown table of one result, with a line on how it was measured."""
     bench, quality = document["bench"], document["quality"]
     against = {(item["against"], item["scenario"]): item for item in bench["ratios"]}
-    speaks = "language" in bench
+    speaks, lead = "language" in bench, _lead(bench)
     lines = [
         (
-            f"| variant | {'a token' if speaks else 'latency'} p50 (95% interval) | bundle is faster by "
-            f"| {'perplexity' if speaks else quality['metric']} | model + tokenizer |"
+            f"| variant | {'a token' if speaks else 'text to answer' if lead == TEXT else 'the graph'} p50 (95% interval) "
+            f"{'| the graph ' if lead == TEXT else ''}| bundle is faster by | {'perplexity' if speaks else quality['metric']} | model + tokenizer |"
         ),
-        "|---|---:|---:|---:|---:|",
+        f"|---|{'---:|' if lead == TEXT else ''}---:|---:|---:|---:|",
     ]
     order = ["eager-fp32", "ort-fp32", "ort-int8-stock", "after-0-none"]
     for variant in sorted(
@@ -89,16 +100,18 @@ def table(document: dict[str, Any]) -> list[str]:
     ):
         if variant["name"].startswith("after-") and variant["name"] != "after-0-none":
             continue
-        real = next(item for item in variant["scenarios"] if item["name"] == "real")
-        ratio = against.get((variant["name"], "real"))
+        timed, graph = _timed(variant, lead), _timed(variant, GRAPH)
+        beside = f"| {graph['p50_ms']:.3f} ms " if lead == TEXT else ""
+        ratio = against.get((variant["name"], lead))
         faster = f"{ratio['speedup']:.1f}x ({ratio['ci95'][0]:.1f} to {ratio['ci95'][1]:.1f})" if ratio else ""
         title = TITLES.get(variant["name"], variant["title"])
         name = f"**{title}**" if variant["name"] == "bundle" else title
-        low, high = real["ci95_ms"]
+        low, high = timed["ci95_ms"]
         value = variant["quality"]["value"]
         shown = f"{1 / value:.2f}" if speaks else f"{100 * value:.2f}%"
         lines.append(
-            f"| {name} | {real['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) | {faster} | {shown} "
+            f"| {name} | {timed['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) "
+            f"{beside}| {faster} | {shown} "
             f"| {variant['total_mb']:.1f} MB |"
         )
     low, high = (100 * value for value in quality["ci95"])
@@ -209,8 +222,9 @@ def _threads(documents: list[dict[str, Any]]) -> str:
 def _line(document: dict[str, Any]) -> str:
     bench, quality = document["bench"], document["quality"]
     variants = {variant["name"]: variant for variant in bench["variants"]}
-    ratios = {item["against"]: item for item in bench["ratios"] if item["scenario"] == "real"}
-    real = next(item for item in variants["bundle"]["scenarios"] if item["name"] == "real")
+    lead = _lead(bench)
+    ratios = {item["against"]: item for item in bench["ratios"] if item["scenario"] == lead}
+    timed, graph = (_timed(variants["bundle"], name)["p50_ms"] for name in (lead, GRAPH))
     low, high = (100 * value for value in quality["ci95"])
     value, change = 100 * variants["bundle"]["quality"]["value"], 100 * quality["difference"]
     speaks = "language" in bench
@@ -218,7 +232,7 @@ def _line(document: dict[str, Any]) -> str:
     cells = [
         f"`{bench['recipe']}`",
         f"perplexity {100 / (value - change):.1f} → {100 / value:.1f} ({_rise(quality)})" if speaks else kept,
-        f"{real['p50_ms']:.3f} ms{' a token' if speaks else ''}",
+        f"{timed:.3f} ms" + (" a token" if speaks else f" (graph {graph:.3f})" if lead == TEXT else " (graph alone)"),
         *(_faster(ratios.get(name)) for name in ("eager-fp32", "ort-fp32", "ort-int8-stock")),
         f"{variants['ort-fp32']['total_mb']:.1f} → {variants['bundle']['total_mb']:.1f} MB",
     ]

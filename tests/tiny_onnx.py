@@ -83,6 +83,6 @@ def specification(folder: Path, items: Path, **changes: Any) -> dict[str, Any]:
         "min_runs": 12,
         "max_warmup_seconds": 0.05,
         "seed": 1,
-        "scenarios": ["real", 16],
+        "scenarios": ["text", "real", 16],
         **changes,
     }

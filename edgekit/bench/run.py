@@ -19,7 +19,7 @@ from edgekit.config.target import Target, recorded_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
-from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
+from edgekit.runtime.bench.protocol import GRAPH, MEMORY, TEXT, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.statistics import ratio_interval
 from edgekit.runtime.bench.supervise import Runs, scenario_facts
 from edgekit.runtime.model import checked, threads_for
@@ -63,6 +63,7 @@ def run_bench(
 ) -> dict[str, Any]:
     """Time every variant that `lineage.json` of `folder` names, and write the document to `out` atomically.
 
+    Of an encoder from text to answer, and the graph alone.
     Quick: real lengths only, three short processes a variant. Full: fixed lengths and traffic too, ten processes. Of a
     language model prompts of several lengths (`prompts`, in tokens) are read and tokens made after each; quick: of one. After
     Ctrl-C the document holds what was complete, says so (`"complete": false`), and is written all the same.
@@ -99,7 +100,7 @@ def run_bench(
     with temporary_folder("bench") as aside:
         items = aside / "items.jsonl"
         items.write_text(_items(lineage), encoding="utf-8")
-        specs, left_out = specifications(lineage, items, {**protocol.specification(), "scenarios": ["real", *lengths]})
+        specs, left_out = specifications(lineage, items, {**protocol.specification(), "scenarios": [TEXT, GRAPH, *lengths]})
         if not specs:
             reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
             raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)

@@ -309,11 +309,12 @@ class Accept(Strict):
     """Largest loss of the task's metric against the original, as a share of 1 (0.01 = one point); of a language model the
     largest relative rise of perplexity (0.04 = 4% more)."""
     min_speedup: float | None = Field(None, gt=0)
-    """Smallest speed-up against ONNX Runtime fp32 of the original, on this target; of a language model that of a token."""
+    """Smallest speed-up against ONNX Runtime fp32 of the original, from text to answer, on this target; of a language model that of a token."""
     max_size_mb: float | None = Field(None, gt=0)
     """Largest size of model and tokenizer together, in MB (10^6 bytes)."""
     max_latency_ms: float | None = Field(None, gt=0)
-    """Largest median latency of one answer at batch 1, at the test rows' lengths; of a language model that of a token."""
+    """Largest median latency of one answer, from its text on (tokenising, the graph, reading its outputs), at the test rows' lengths; of a
+    language model that of a token."""
 
 
 class MethodSettings(Strict):

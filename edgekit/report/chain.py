@@ -36,7 +36,7 @@ def stages_grid(facts: Facts) -> Grid:
         Column("parameters"),
         Column("size", "MB"),
         Column(metric_heading(facts.quality)),
-        Column("a token" if facts.is_decoder else "p50", "ms"),
+        Column(facts.time_column, "ms"),
     )
     by_key = {stage.key: stage for stage in facts.stages}
     before = facts.variant("ort-fp32")
@@ -79,9 +79,9 @@ def _step(
             size = Cell(megabytes(variant.total_mb), change)
         if variant.quality:
             quality = Cell(metric_value(variant.quality), _changed(variant.quality, before.quality if before else None))
-        if variant.real:
-            change = f"{times(before.real.p50 / variant.real.p50)} as fast" if before and before.real else ""
-            latency = Cell(milliseconds(variant.real.p50), change)
+        if variant.lead:
+            change = f"{times(before.lead.p50 / variant.lead.p50)} as fast" if before and before.lead else ""
+            latency = Cell(milliseconds(variant.lead.p50), change)
     return (
         Cell(title),
         _spent(stage),

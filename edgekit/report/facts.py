@@ -12,6 +12,7 @@ from edgekit.report.fields import Fields, finish, open_document
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
+from edgekit.runtime.bench.protocol import GRAPH, TEXT
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
@@ -69,9 +70,25 @@ class Facts:
         """The variant called `name`, if this run has it."""
         return next((variant for variant in self.variants if variant.name == name), None)
 
-    def ratio(self, against: str, scenario: str = "real") -> Ratio | None:
-        """How many times faster the bundle is than `against`."""
+    @property
+    def from_text(self) -> bool:
+        """Whether times are from text to answer: not of a decoder, nor where an earlier edgekit measured."""
+        return any(TEXT in variant.timings for variant in self.variants)
+
+    @property
+    def time_words(self) -> str:
+        """What a time is of."""
+        return "a token" if self.is_decoder else "text to answer" if self.from_text else "the graph"
+
+    @property
+    def time_column(self) -> str:
+        """The same as the title of a narrow column."""
+        return "an answer" if self.from_text else self.time_words
+
+    def ratio(self, against: str) -> Ratio | None:
+        """How many times faster the bundle is than `against`, from text to answer where that was measured."""
         found = self.measurement.ratios if self.measurement else ()
+        scenario = TEXT if self.from_text else GRAPH
         return next(
             (ratio for ratio in found if (ratio.of, ratio.against, ratio.scenario) == ("bundle", against, scenario)), None
         )

@@ -54,13 +54,13 @@ def tiles(facts: Facts) -> list[Tile]:
         if ratio is not None:
             found.append(Tile(f"the speed of {words}", times(ratio.speedup), f"{times_interval(ratio.low, ratio.high)} (95%)"))
     bundle, original = facts.variant("bundle"), facts.variant("ort-fp32")
-    if bundle is not None and bundle.real is not None:
-        real = bundle.real
+    if bundle is not None and bundle.lead is not None:
+        lead = bundle.lead
         found.append(
             Tile(
-                f"median latency of {'a token' if facts.is_decoder else 'an answer'}",
-                f"{milliseconds(real.p50)} ms",
-                f"{interval(real.low, real.high)} (95%)",
+                f"median latency, {facts.time_words}",
+                f"{milliseconds(lead.p50)} ms",
+                f"{interval(lead.low, lead.high)} (95%)",
             )
         )
     before = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else ""

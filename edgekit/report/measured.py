@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekit.report.fields import Fields
+from edgekit.runtime.bench.protocol import GRAPH
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = [
@@ -59,7 +60,7 @@ class MeasuredVariant:
     """What was measured of one variant. Sizes and memory in MB (10^6 bytes); None where the document does not say."""
 
     timings: Mapping[str, Timing]
-    """By scenario: "real", or a number of tokens."""
+    """By scenario: TEXT, GRAPH, or a number of tokens."""
     phases: Mapping[str, float]
     """Milliseconds of each phase of a process."""
     peak_mb: float | None
@@ -172,10 +173,10 @@ def _energy(node: Fields | None) -> dict[str, dict[str, Energy]]:
     return {
         variant: {
             meter: Energy(read.number("per_inference_mj"), read.number("above_idle_mj") if read.has("above_idle_mj") else None)
-            for meter, read in scenarios.members("real").items()
+            for meter, read in scenarios.members(GRAPH).items()
         }
         for variant, scenarios in node.members("variants").items()
-        if scenarios.has("real")
+        if scenarios.has(GRAPH)
     }
 
 

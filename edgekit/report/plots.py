@@ -92,8 +92,8 @@ def describe(facts: Facts) -> str:
     """The picture in words, for those who do not see it."""
     parts = []
     for point in _points(facts):
-        real = point.variant.real
-        speed = f"{milliseconds(real.p50)} ms, " if real else ""
+        lead = point.variant.lead
+        speed = f"{milliseconds(lead.p50)} ms, " if lead else ""
         parts.append(f"{short(point.variant)}: {speed}{percent(point.y / 100)}, {megabytes(point.variant.total_mb or 0)} MB")
     return "; ".join(parts)
 
@@ -101,14 +101,14 @@ def describe(facts: Facts) -> str:
 def _points(facts: Facts) -> list[_Point]:
     """Variants that have all three coordinates."""
     measured = facts.measurement is not None
-    whole = [variant for variant in facts.variants if variant.quality and variant.total_mb and (variant.real or not measured)]
+    whole = [variant for variant in facts.variants if variant.quality and variant.total_mb and (variant.lead or not measured)]
     largest = max((variant.total_mb or 0.0 for variant in whole), default=1.0)
     found = []
     for variant in whole:
-        quality, size, real = variant.quality, variant.total_mb or 0.0, variant.real
+        quality, size, lead = variant.quality, variant.total_mb or 0.0, variant.lead
         assert quality is not None  # filtered above
         original = quality.value - quality.difference
-        x, low, high = (real.p50, real.low, real.high) if real else (size, size, size)
+        x, low, high = (lead.p50, lead.low, lead.high) if lead else (size, size, size)
         role = "best" if variant.name == "bundle" else "chain" if variant.name.startswith("after-") else "base"
         found.append(
             _Point(
@@ -155,7 +155,7 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> Fi
     _dress(axes, colours)
     metric = facts.quality.metric
     axes.set_xlabel(
-        f"median latency of {'a token' if facts.is_decoder else 'one answer'}, ms (log scale; further left is faster)"
+        f"median latency, {facts.time_words}, ms (log scale; further left is faster)"
         if measured
         else "model and tokenizer, MB (log scale)"
     )
@@ -203,12 +203,12 @@ def _label(figure: Figure, axes: Axes, points: Sequence[_Point], chain: Sequence
         name = axes.text(
             0, 0, short(point.variant), fontsize=10.5, fontweight="bold", color=colours["ink"], zorder=7, parse_math=False
         )
-        real = point.variant.real
+        lead = point.variant.lead
         figures = " · ".join(
             filter(
                 None,
                 [
-                    f"{milliseconds(real.p50)} ms" if real else "",
+                    f"{milliseconds(lead.p50)} ms" if lead else "",
                     f"{point.y:.2f}%",
                     f"{megabytes(point.variant.total_mb or 0)} MB",
                 ],

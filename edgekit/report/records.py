@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgekit.report.measured import Timing
+from edgekit.runtime.bench.protocol import GRAPH, TEXT
 
 __all__ = ["Audit", "Quality", "Requirement", "Stage", "Variant"]
 
@@ -38,7 +39,7 @@ class Variant:
     total_mb: float | None = None
     """Model and tokenizer together."""
     timings: Mapping[str, Timing] = field(default_factory=dict)
-    """By scenario: "real", or a number of tokens."""
+    """By scenario: TEXT, GRAPH, or a number of tokens."""
     phases: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds of each phase of a process."""
     peak_mb: float | None = None
@@ -47,9 +48,14 @@ class Variant:
     """Why there is no such model; "" where there is."""
 
     @property
-    def real(self) -> Timing | None:
-        """Timing on test rows at their real lengths."""
-        return self.timings.get("real")
+    def graph(self) -> Timing | None:
+        """Timing of the graph alone on test rows at their real lengths; of a decoder, of a token."""
+        return self.timings.get(GRAPH)
+
+    @property
+    def lead(self) -> Timing | None:
+        """Timing from text to answer, what a user waits for; of a decoder, and where an earlier edgekit measured, of the graph alone."""
+        return self.timings.get(TEXT, self.graph)
 
 
 @dataclass(frozen=True)

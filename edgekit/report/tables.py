@@ -28,8 +28,10 @@ from edgekit.report.format import (
 from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled
 from edgekit.report.headline import headline
 from edgekit.report.language import language_grid
+from edgekit.report.measured import Timing
 from edgekit.report.records import Variant
 from edgekit.report.verdicts import budgets, cautions, speedup
+from edgekit.runtime.bench.protocol import GRAPH, TEXT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,12 +46,16 @@ __all__ = [
 ]
 
 
+ON_ROWS = {TEXT: "text to answer", GRAPH: "graph, test rows"}
+
+
 def variants_grid(facts: Facts) -> Grid:
     """Every variant: latency, speed-ups, quality, size, memory."""
     metric = metric_words(facts.quality)
     columns = (
         Column("variant", right=False),
-        Column("a token" if facts.is_decoder else "p50", "ms"),
+        Column(facts.time_column, "ms"),
+        *([Column("the graph", "ms", narrow=False)] if facts.from_text else []),
         Column("speed-up", "vs eager"),
         Column("speed-up", "vs stock"),
         Column(metric_heading(facts.quality)),
@@ -61,15 +67,12 @@ def variants_grid(facts: Facts) -> Grid:
     )
     rows = []
     for variant in facts.variants:
-        real, quality = variant.real, variant.quality
+        quality = variant.quality
         rows.append(
             (
                 Cell(short(variant), "could not be made" if variant.not_made else ""),
-                Cell(milliseconds(real.p50), interval(real.low, real.high))
-                if real
-                else NOTHING
-                if variant.not_made
-                else UNMEASURED,
+                _time_cell(variant, variant.lead),
+                *([_time_cell(variant, variant.graph)] if facts.from_text else []),
                 _speedup_cell(facts, variant, "eager-fp32"),
                 _speedup_cell(facts, variant, "ort-int8-stock"),
                 Cell(metric_value(quality)) if quality else NOTHING,
@@ -87,6 +90,7 @@ def variants_grid(facts: Facts) -> Grid:
         )
     language = facts.measurement.language if facts.measurement else None
     timed = f"of a token after a prompt of {language.main_prompt}" if language else "on the test rows"
+    timed += ", from text to answer, with the graph alone beside it" if facts.from_text else ""
     threads = f", {threads_of(facts.measurement)} for every variant," if facts.measurement else ""
     caption = (
         f"Latency is the median of process medians at batch 1{threads} {timed}; {metric} is of {facts.quality.n:,} {facts.scored_rows}, "
@@ -97,6 +101,12 @@ def variants_grid(facts: Facts) -> Grid:
     marked = next((number for number, variant in enumerate(facts.variants) if variant.name == "bundle"), None)
     grid = Grid("All variants", caption, columns, tuple(rows), marked)
     return filled(grid) if facts.is_decoder else grid
+
+
+def _time_cell(variant: Variant, found: Timing | None) -> Cell:
+    if found is not None:
+        return Cell(milliseconds(found.p50), interval(found.low, found.high))
+    return NOTHING if variant.not_made else UNMEASURED
 
 
 def _speedup_cell(facts: Facts, variant: Variant, against: str) -> Cell:
@@ -132,7 +142,7 @@ def start_grid(facts: Facts) -> Grid | None:
         Column("memory above baseline", "MB", narrow=False),
     )
     marked = next((number for number, variant in enumerate(timed) if variant.name == "bundle"), None)
-    caption = "Medians over the fresh processes, files already in the page cache. Tokenise and post-process are per text and come on top of p50."
+    caption = "Medians over the fresh processes, files already in the page cache. Tokenise and post-process are per text."
     return filled(Grid("Start-up", caption, columns, rows, marked))
 
 
@@ -140,11 +150,11 @@ def lengths_grid(facts: Facts) -> Grid | None:
     """Median latency by input length; None where only real lengths were timed."""
     timed = [variant for variant in facts.variants if variant.timings and not facts.is_decoder]
     names = list(dict.fromkeys(name for variant in timed for name in variant.timings))
-    if len(names) < 2:
+    if not set(names) - set(ON_ROWS):
         return None
     columns = (
         Column("variant", right=False),
-        *(Column("test rows" if name == "real" else f"{name} tokens", "ms") for name in names),
+        *(Column(ON_ROWS.get(name, f"{name} tokens"), "ms") for name in names),
     )
     rows = []
     for variant in timed:
@@ -156,7 +166,13 @@ def lengths_grid(facts: Facts) -> Grid | None:
             )
         )
     marked = next((number for number, variant in enumerate(timed) if variant.name == "bundle"), None)
-    return Grid("Latency by input length", "Median of process medians, with its 95% interval.", columns, tuple(rows), marked)
+    return Grid(
+        "Latency by input length",
+        "Of the graph; median of process medians, with its 95% interval.",
+        columns,
+        tuple(rows),
+        marked,
+    )
 
 
 def audit_grid(facts: Facts) -> Grid:

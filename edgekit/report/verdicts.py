@@ -55,7 +55,7 @@ class Caution:
 
 
 def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
-    """How many times faster variant `of` is than `against` on real rows.
+    """How many times faster variant `of` is than `against` on real rows, from text to answer where that was measured.
 
     For the bundle it is the ratio that the benchmark states. For the others it is taken from the process medians of the same
     rounds, by the same statistics.
@@ -65,7 +65,7 @@ def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
     stated: Ratio | None = facts.ratio(against) if of == "bundle" else None
     if stated is not None:
         return Speedup(stated.speedup, stated.low, stated.high)
-    fast, slow = (found.real if (found := facts.variant(name)) else None for name in (of, against))
+    fast, slow = (found.lead if (found := facts.variant(name)) else None for name in (of, against))
     if fast is None or slow is None or of == against:
         return None
     if len(fast.children) != len(slow.children) or len(fast.children) < 2:
@@ -77,7 +77,7 @@ def speedup(facts: Facts, of: str, against: str) -> Speedup | None:
 def budgets(facts: Facts) -> list[Budget]:
     """Every budget that the recipe sets, judged by the same figures as the run's exit code."""
     bundle = facts.variant("bundle")
-    real = bundle.real if bundle else None
+    lead = bundle.lead if bundle else None
     ratio = facts.ratio("ort-fp32")
     found: list[Budget] = []
     for name, limit in facts.accept.items():
@@ -98,8 +98,9 @@ def budgets(facts: Facts) -> list[Budget]:
                 )
             )
         elif name == "max_latency_ms":
-            words = f"{milliseconds(real.p50)} ms" if real else "not measured here"
-            found.append(Budget(name, "median latency", f"at most {limit:g} ms", words, real.p50 <= limit if real else None))
+            words = f"{milliseconds(lead.p50)} ms" if lead else "not measured here"
+            what = f"median latency, {facts.time_words}"
+            found.append(Budget(name, what, f"at most {limit:g} ms", words, lead.p50 <= limit if lead else None))
     return found
 
 

@@ -63,7 +63,7 @@ def test_a_quick_run_end_to_end(result: Path) -> None:
     assert [item["name"] for item in document["variants"]] == ["ort-fp32", "bundle"]
     assert "gone" in document["left_out"]["after-1-distill"]
     bundle = document["variants"][1]
-    assert [item["name"] for item in bundle["scenarios"]] == ["real"]
+    assert [item["name"] for item in bundle["scenarios"]] == ["text", "real"]
     assert len(bundle["scenarios"][0]["children_p50_ms"]) == 2
     low, high = bundle["scenarios"][0]["ci95_ms"]
     assert 0 < low <= bundle["scenarios"][0]["p50_ms"] <= high
@@ -75,8 +75,9 @@ def test_a_quick_run_end_to_end(result: Path) -> None:
     assert set(document["files_sha256"]) == {"model.onnx", "tokenizer.json"}
     baselines = {item["memory"]["baseline_mb"] for item in document["variants"]}
     assert len(baselines) == 1
-    (ratio,) = document["ratios"]
-    assert (ratio["of"], ratio["against"], ratio["scenario"]) == ("bundle", "ort-fp32", "real")
+    ratio, of_graph = document["ratios"]
+    assert (ratio["of"], ratio["against"], ratio["scenario"]) == ("bundle", "ort-fp32", "text")
+    assert of_graph["scenario"] == "real"
     assert ratio["ci95"][0] <= ratio["speedup"] <= ratio["ci95"][1] and ratio["paired"]
     assert document["target"]["detected"]["isa"] and document["protocol"]["quick"] is True
     assert document["complete"] is True
@@ -94,8 +95,8 @@ def test_recorded_threads_are_those_in_effect(result: Path) -> None:
 def test_a_full_run_adds_lengths_and_traffic(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgekit.bench.traffic.WANTED", {"seconds": 0.02, "hertz": [200], "load": 0.5})
     document = measured(result, quick=False)
-    assert [item["name"] for item in document["variants"][0]["scenarios"]] == ["real", "16", "32"]
-    assert {item["scenario"] for item in document["ratios"]} == {"real", "16", "32"}
+    assert [item["name"] for item in document["variants"][0]["scenarios"]] == ["text", "real", "16", "32"]
+    assert {item["scenario"] for item in document["ratios"]} == {"text", "real", "16", "32"}
     assert [item["name"] for item in document["traffic"]] == [name for name in RIVALS if name in ("ort-fp32", "bundle")]
     bundle = document["traffic"][-1]
     assert bundle["paced"][0]["cpu_ms"] > 0 and bundle["poisson"]["n"] > 0

@@ -53,7 +53,7 @@ def test_a_bundle_is_measured_and_the_document_written(here: Path, tmp_path: Pat
     )
     assert json.loads((tmp_path / "bench.json").read_text()) == document
     assert said == [0, 1, 2]
-    assert [item["name"] for item in document["variants"][0]["scenarios"]] == ["real", "16", "32"]
+    assert [item["name"] for item in document["variants"][0]["scenarios"]] == ["text", "real", "16", "32"]
     assert document["target"]["requested"] == "here" and document["target"]["detected"]["isa"] == sorted(detect().isa)
     assert document["protocol"]["processes"] == 2 and document["complete"] is True
     assert (document["energy"] is None) is bool(document["energy_reason"])

@@ -31,7 +31,7 @@ def test_reads_every_variant_in_reading_order(folder: Path) -> None:
     assert [variant.name for variant in facts.variants] == [
         "eager-fp32", "ort-fp32", "ort-int8-stock", "after-0-none", "after-1-prune-structured", "after-2-distill", "bundle",
     ]  # fmt: skip
-    assert all(variant.real and variant.quality and variant.total_mb for variant in facts.variants)
+    assert all(variant.lead and variant.graph and variant.quality and variant.total_mb for variant in facts.variants)
     assert facts.bundle_mb == pytest.approx(6.1)
     assert [name for _, name in facts.chain] == ["after-0-none", "after-1-prune-structured", "after-2-distill", "bundle"]
     assert read_facts(folder / "bundle") == facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from rich.console import Console
 from edgekit.errors import BadInput
 from edgekit.report.facts import read_facts
 from edgekit.report.headline import headline
-from edgekit.report.tables import render_terminal
+from edgekit.report.tables import render_terminal, variants_grid
+from edgekit.report.verdicts import budgets
 from edgekit.report.write import report, write_reports
 from tests.report.made_up import write_result
 
@@ -86,7 +88,7 @@ def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
 def test_the_page_is_accessible(page: str) -> None:
     assert page.count("<caption>") == page.count("<table>") >= 7
     assert page.count('role="img" aria-label="') == page.count("<svg ") == 2
-    assert "after 1: prune-structured: 0.697 ms" in page and 'lang="en"' in page
+    assert "after 1: prune-structured: 0.732 ms" in page and 'lang="en"' in page
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
@@ -149,8 +151,35 @@ def test_the_terminal_keeps_to_its_width(folder: Path, width: int) -> None:
 
 def test_at_80_columns_no_figure_is_broken(folder: Path) -> None:
     text = shown(folder, 80)
-    for figure in ("0.684–0.720", "-0.88..+0.08", "84.40%", "PyTorch eager", "off-the-shelf", "3: prune-vocabulary"):
+    for figure in ("0.707–0.745", "-0.88..+0.08", "84.40%", "PyTorch eager", "off-the-shelf", "3: prune-vocabulary"):
         assert figure in text, figure
+
+
+def test_the_time_from_text_to_answer_leads_and_the_graph_stands_beside_it(tmp_path: Path) -> None:
+    """Every figure of a time, the ratios and the budget are of it; of a result that an earlier edgekit timed, of the graph, and it says so."""
+    folder = write_result(tmp_path / "now")
+    facts = read_facts(folder)
+    bundle = facts.variant("bundle")
+    assert bundle is not None and bundle.lead is not None and bundle.graph is not None
+    assert (bundle.lead, bundle.graph) == (bundle.timings["text"], bundle.timings["real"])
+    ratio = facts.ratio("ort-fp32")
+    assert ratio is not None and ratio.scenario == "text"
+    between = (bundle.graph.p50 + bundle.lead.p50) / 2
+    for limit, met in ((between, False), (bundle.lead.p50 * 1.01, True)):
+        (budget,) = budgets(replace(facts, accept={"max_latency_ms": limit}))
+        assert budget.met is met and budget.what == "median latency, text to answer"
+    assert [column.title for column in variants_grid(facts).columns[1:3]] == ["an answer", "the graph"]
+    bench = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
+    for variant in bench["variants"]:
+        variant["scenarios"] = [one for one in variant["scenarios"] if one["name"] != "text"]
+    bench["ratios"] = [one for one in bench["ratios"] if one["scenario"] != "text"]
+    (folder / "bench.json").write_text(json.dumps(bench), encoding="utf-8")
+    before = read_facts(folder)
+    (budget,) = budgets(replace(before, accept={"max_latency_ms": between}))
+    assert budget.met is True and budget.what == "median latency, the graph"
+    assert [column.title for column in variants_grid(before).columns[1:3]] == ["the graph", "speed-up"]
+    ratio = before.ratio("ort-fp32")
+    assert ratio is not None and ratio.scenario == "real"
 
 
 @pytest.mark.parametrize("words", ["UNSTABLE", "QUICK LOOK", "processes of ort-fp32 differ by 31%"])

@@ -96,7 +96,8 @@ def test_a_process_measures_and_prints_one_document(variant: tuple[Path, Path], 
     command = [sys.executable, "-W", "error", "-m", "edgekit.runtime.bench.measure", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     document = json.loads(done.stdout.splitlines()[-1])
-    assert set(document["samples"]) == {"real", "16"}
+    assert set(document["samples"]) == {"text", "real", "16"}
+    assert len(document["samples"]["text"]) >= 12 and min(document["samples"]["text"]) > 0
     assert len(document["samples"]["real"]) >= 12 and min(document["samples"]["real"]) > 0
     phases = document["phases"]
     assert min(phases.values()) >= 0

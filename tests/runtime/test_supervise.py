@@ -50,7 +50,7 @@ def test_real_processes_of_two_variants(variant: tuple[Path, Path]) -> None:
     assert {name: len(children) for name, children in runs.children.items()} == {"one": 2, "two": 2}
     assert said == [0, 0.25, 0.5, 0.75, 1.0]
     facts = scenario_facts(runs, "one", 3)
-    assert [item["name"] for item in facts["scenarios"]] == ["real", "16"]
+    assert [item["name"] for item in facts["scenarios"]] == ["text", "real", "16"]
     assert facts["scenarios"][0]["n"] >= 24 and len(facts["scenarios"][0]["children_p50_ms"]) == 2
     assert facts["memory"]["above_baseline_mb"] > 0
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
-from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
+from edgekit.runtime.bench.protocol import GRAPH, MEMORY, TEXT, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
@@ -91,7 +91,7 @@ def bench_bundle(
             "provider": manifest.variant.provider,
             "session_config": manifest.variant.config,
             **protocol.specification(),
-            "scenarios": ["real", *lengths],
+            "scenarios": [TEXT, GRAPH, *lengths],
         }
         specs = {"bundle": spec}
         if language is not None:

@@ -16,13 +16,14 @@ import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
+from dataclasses import dataclass, replace  # noqa: E402
 from itertools import cycle  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
+from edgekit.runtime.bench.protocol import GRAPH, TEXT  # noqa: E402
 from edgekit.runtime.errors import BadInput, EdgekitError  # noqa: E402
 from edgekit.runtime.processors import Asked, processor  # noqa: E402
 from edgekit.runtime.prompts import Prompts  # noqa: E402
@@ -57,8 +58,9 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     """Measure as `spec` says; times in milliseconds, memory in MB (10^6 bytes).
 
     Keys of `spec`: kind ("onnx", or "eager", which needs `eager`), folder, model, items (JSON lines, one input of the task each), task,
-    max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds, seed, scenarios ("real" or a number of
-    tokens), prompt (what stands before every text of an embedding; may be absent), and traffic (see `_traffic`; may be absent).
+    max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds, seed, scenarios ("text": from an item
+    to its answer, "real": the graph alone on those items, or a number of tokens), prompt (what stands before every text of an embedding; may be
+    absent), and traffic (see `_traffic`; may be absent).
     Of a language model, which has `generation`, see `measure_language`; kind "memory" reads memory and nothing else.
     """
     if spec["kind"] == "memory":
@@ -116,11 +118,20 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     real = [prepared[index] for index in order]
     samples, cpu_ms = {}, {}
     spans: dict[str, tuple[int, int, int]] = {}
+
+    def answer(item: Any) -> Any:
+        windows = task.prepare(tokenise, item)
+        return task.answer(run(feeds(windows, names)), windows, replace(asked, item=item))
+
     for name in spec["scenarios"]:
-        inputs = [feeds(item, names) for item in (real if name == "real" else [[fixed_length(real, int(name))]])]
+        on_rows = name in (TEXT, GRAPH)
+        inputs = [feeds(item, names) for item in (real if on_rows else [[fixed_length(real, int(name))]])]
         cpu, started = time.process_time(), _now()
-        share = 1.0 if name == "real" else FIXED_SHARE
-        warm, samples[str(name)] = _timed(run, inputs, spec, share)
+        share = 1.0 if on_rows else FIXED_SHARE
+        if name == TEXT:
+            warm, samples[TEXT] = _timed(answer, [chosen[index] for index in order], spec, share)
+        else:
+            warm, samples[str(name)] = _timed(run, inputs, spec, share)
         cpu_ms[str(name)] = (time.process_time() - cpu) * 1000 / (warm + len(samples[str(name)]))
         spans[str(name)] = (started, _now(), warm + len(samples[str(name)]))  # for the supervisor, which reads energy
     turn = cycle([feeds(item, names) for item in real])
