@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -11,11 +13,14 @@ from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.files import read_utf8
 from edgekit.runtime.generate.child import Child
 from edgekit.runtime.generate.render import LONGEST_PROMPT, OLDEST, SECONDS
+from edgekit.runtime.generate.tools import Tools, format_of, read_calls, with_tools_in_system
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
-__all__ = ["JINJA", "Message", "Template", "checked_messages", "lacking", "load_template"]
+__all__ = ["JINJA", "Conversation", "Message", "Template", "checked_messages", "lacking", "load_template"]
 
-Message = dict[str, str]
-"""{"role": "system" | "user" | "assistant", "content": text}."""
+Message = JsonObject
+"""{"role": "system" | "user" | "assistant" | "tool", "content": text}, perhaps with "name"; of the assistant perhaps with "tool_calls", of a
+tool with "tool_call_id", as OpenAI's API has them."""
 JINJA = f"jinja2>={'.'.join(map(str, OLDEST))}"
 """What rendering needs beside what every bundle does, as pip reads it."""
 LARGEST_TEMPLATE = 512_000
@@ -24,6 +29,14 @@ MOST_MESSAGES = 10_000
 MOST_CHARACTERS = 4_000_000
 LONGEST_REPLY = 12 * LONGEST_PROMPT + 1000
 """Bytes; JSON needs up to 12 for a character."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages, and the tools that the next one may call."""
+
+    messages: Sequence[Message]
+    tools: Tools | None = None
 
 
 class Template:
@@ -38,19 +51,29 @@ class Template:
             "edgekit.runtime.generate.render", "chat templates", f"pip install '{JINJA}', or do without (--raw)", LONGEST_REPLY
         )
 
-    def render(self, messages: Sequence[Message], *, answered: bool = True) -> str:
+    def render(self, messages: Sequence[Message], *, answered: bool = True, tools: Tools | None = None) -> str:
         """The prompt of `messages`, ending where the assistant's answer begins; where none is to follow (`answered`), with the last message.
+        `tools`: those that the answer may call.
 
         Raises:
             BadInput: messages that cannot be used, or a template that fails, does not end, or takes too much memory.
             NotPossibleHere: jinja2 is not installed, or too old.
         """
         messages = checked_messages(messages)
+        calls = any("tool_calls" in message for message in messages)
+        form = format_of(self.source) if tools is not None or calls else None
+        documents: list[JsonValue] | None = None if tools is None else [*tools.documents]
+        if form is not None and form.in_system:
+            messages, documents = with_tools_in_system(messages, tools, form), None
         if self.child.process is None and (what := lacking()) is not None:
             raise NotPossibleHere(what, fix=self.child.fix)
         reply = self.child.ask(
-            {"source": self.source, "messages": messages, "tokens": self.tokens, "answered": answered}, SECONDS
-        )
+            {
+                "source": self.source, "messages": [*messages], "tokens": dict(self.tokens), "answered": answered,
+                "tools": documents,
+            },
+            SECONDS,
+        )  # fmt: skip
         if reply is None:
             raise BadInput(
                 f"the template did not end within {SECONDS:g} s or took too much memory", where=self.where,
@@ -71,32 +94,54 @@ def load_template(path: Path, tokens: Mapping[str, str]) -> Template:
 
 
 def checked_messages(messages: object) -> list[Message]:
-    """`messages` as a conversation.
+    """`messages` as a conversation, with the arguments of calls as objects and the names of what tools answer.
 
     Raises:
-        BadInput: not a list of {"role", "content"} with texts, and perhaps "name", none at all, or too many.
+        BadInput: not a list of {"role", "content"} with texts, and perhaps "name", none at all, or too many; calls that cannot be read, or the
+            answer of a tool that no message before it called.
     """
     if not isinstance(messages, list | tuple) or not messages:
         raise BadInput("a conversation is a list of messages", fix='give [{"role": "user", "content": "..."}]')
     if len(messages) > MOST_MESSAGES:
         raise BadInput(f"{len(messages):,} messages are more than {MOST_MESSAGES:,}")
-    faults, total = [], 0
+    faults: list[str] = []
+    total, called = 0, dict[str, str]()
+    found: list[Message] = []
     for number, message in enumerate(messages):
-        if not isinstance(message, dict) or {*message} - {"name"} != {"role", "content"}:
+        further = {"assistant": {"tool_calls"}, "tool": {"tool_call_id"}}.get(_role(message), set())
+        if not isinstance(message, dict) or {*message} - {"name"} - further != {"role", "content"}:
             faults.append(f"message {number}: not an object of role and content")
             continue
-        for name, text in message.items():
+        for name in {*message} - {"tool_calls"}:
+            text = message[name]
             if not isinstance(text, str) or any(0xD800 <= ord(letter) < 0xE000 for letter in text):
                 faults.append(f"message {number}: {name} is not text")
             else:
                 total += len(text)
         if message["role"] == "":
             faults.append(f"message {number}: role is empty")
+        read = dict(message)
+        if message.get("tool_calls"):
+            read["tool_calls"] = read_calls(message["tool_calls"], f"message {number}", faults)
+            called |= {str(one["id"]): str(one["function"]["name"]) for one in read["tool_calls"]}
+            total += len(json.dumps(read["tool_calls"]))
+        else:
+            read.pop("tool_calls", None)
+        if "tool_call_id" in message:
+            if message["tool_call_id"] not in called:
+                faults.append(f"message {number}: tool_call_id {str(message['tool_call_id'])[:60]!r} is of no call before it")
+            else:
+                read.setdefault("name", called[message["tool_call_id"]])
+        found.append(read)
     if total > MOST_CHARACTERS:
         faults.append(f"{total:,} characters are more than {MOST_CHARACTERS:,}")
     if faults:
         raise BadInput("not a conversation", faults=faults[:20])
-    return list(messages)
+    return found
+
+
+def _role(message: object) -> str:
+    return str(message.get("role")) if isinstance(message, dict) else ""
 
 
 def lacking() -> str | None:

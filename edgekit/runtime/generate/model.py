@@ -12,12 +12,15 @@ import numpy as np
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.answer import Answer, Ids, Piece, Row, whole
 from edgekit.runtime.generate.cache import PREFIX_BYTES, Cache, Prefixes, common, rounded
-from edgekit.runtime.generate.chat import Message, Template, load_template
+from edgekit.runtime.generate.calls import CallReader
+from edgekit.runtime.generate.chat import Conversation, Message, Template, load_template
+from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
 from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.generate.speculate import Reader, Speculation
+from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, texts_in
 from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.providers.session import Session
 from edgekit.runtime.tokenise import checked, encoded, read_tokenizer
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LanguageModel", "Prompt", "as_prompt", "language_model"]
 
-Prompt = str | Sequence[Message] | np.ndarray
-"""A text, a conversation for the model's chat template, or token ids int64 (n,)."""
+Prompt = str | Sequence[Message] | Conversation | np.ndarray
+"""A text, a conversation for the model's chat template, with tools or without, or token ids int64 (n,)."""
 GREEDY = Sampling()
 PADDING = 1024
 """Most rows of an embedding beyond the tokenizer's tokens, which are padding; published models have up to 905."""
@@ -65,8 +68,9 @@ class LanguageModel:
             if prompt.dtype != np.int64 or prompt.ndim != 1:
                 raise BadInput(f"token ids must be int64 of shape (n,), not {prompt.dtype} {prompt.shape}")
             ids = prompt
-        elif isinstance(prompt, list | tuple):
-            ids = np.asarray(encoded(self.tokenizer, self._rendered(prompt), add_special_tokens=False).ids, dtype=np.int64)
+        elif isinstance(prompt, list | tuple | Conversation):
+            talk = prompt if isinstance(prompt, Conversation) else Conversation(prompt)
+            ids = np.asarray(encoded(self.tokenizer, self._rendered(talk), add_special_tokens=False).ids, dtype=np.int64)
         else:
             ids = np.asarray(encoded(self.tokenizer, checked(prompt)).ids, dtype=np.int64)
         if not len(ids):
@@ -79,15 +83,31 @@ class LanguageModel:
             )
         return ids
 
-    def _rendered(self, messages: Sequence[Message]) -> str:
+    def _rendered(self, talk: Conversation) -> str:
         if self.template is None:
             raise BadInput("this model has no chat template", fix="give a text (--raw)")
-        prompt = self.template.render(messages)
+        prompt = self.template.render(talk.messages, tools=talk.tools)
         special = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
-        for number, message in enumerate(messages):
-            if held := sorted(name for name in special if name in message["content"]):
-                raise BadInput(f"message {number} holds the control token {held[0]!r}, which the model would obey")
+        parts: list[tuple[str, object]] = [
+            (f"message {number}", [message["content"], message.get("tool_calls", [])])
+            for number, message in enumerate(talk.messages)
+        ]
+        parts += [("tools", [*talk.tools.documents])] if talk.tools is not None else []
+        for where, part in parts:
+            if held := sorted(name for name in special for text in texts_in(part) if name in text):
+                raise BadInput(f"{where} holds the control token {held[0]!r}, which the model would obey")
         return prompt
+
+    def calls(self, tools: Tools) -> tuple[Constraint, CallReader]:
+        """(what an answer must be that may, or must, call `tools`, what reads the calls out of it), in the form of the model's template.
+
+        Raises:
+            BadInput: a template that reads no tools, or another form of calls than those that are known; arguments that cannot be kept.
+        """
+        if self.template is None:
+            raise BadInput("this model has no chat template", where="tools", fix="leave them out")
+        form = format_of(self.template.source)
+        return constraint_of(tools, form, self.tokenizer), CallReader(form, tools.callable, auto=tools.choice == "auto")
 
     def stream(self, prompt: Prompt, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:
         """The answer, a piece a token: a continuation of a text or ids, or the next message of a conversation.
@@ -176,7 +196,7 @@ class LanguageModel:
             )
 
     def _ids(self, prompt: Prompt) -> Ids:
-        return Ids(self.encode(prompt), goes_on=not isinstance(prompt, list | tuple))
+        return Ids(self.encode(prompt), goes_on=not isinstance(prompt, list | tuple | Conversation))
 
     def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:
         """(row, piece) as they are generated; rows that have ended leave the batch."""
@@ -318,7 +338,7 @@ def as_prompt(item: object, *, chat: bool) -> Prompt:
         if further := sorted({"tools", "documents"} & set(item)):
             raise BadInput(
                 f"a conversation with {' and '.join(further)}, which this runtime does not read: answers would be others than the model's own",
-                fix="leave them out, or render the prompt yourself and give it as a text (on the command line, --raw)",
+                fix="leave them out, or send tools to /v1/chat/completions of `edgekit serve`",
             )
         if set(item) != {"messages"}:
             raise BadInput(

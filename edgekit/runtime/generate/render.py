@@ -28,9 +28,11 @@ OLDEST = (3, 1, 6)
 """Version of jinja2; earlier sandboxes can be escaped."""
 
 
-def render(source: str, messages: list[dict[str, str]], tokens: dict[str, str], answered: bool = True) -> str:
+def render(
+    source: str, messages: list[dict[str, Any]], tokens: dict[str, str], answered: bool = True, tools: list[Any] | None = None
+) -> str:
     """The prompt that template `source` makes of `messages`, with the names that transformers gives to templates. `answered`: an answer of
-    the assistant is to follow.
+    the assistant is to follow; `tools`: those that it may call.
 
     Raises:
         jinja2.TemplateError: the template is wrong, refuses the messages, or tries to escape the sandbox.
@@ -38,7 +40,7 @@ def render(source: str, messages: list[dict[str, str]], tokens: dict[str, str], 
     """
     parts: list[str] = []
     room = LONGEST_PROMPT
-    given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": answered, **tokens}
+    given = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": answered, **tokens}
     for part in _compiled(source).generate(**given):
         room -= len(part)
         if room < 0:

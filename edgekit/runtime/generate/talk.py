@@ -137,7 +137,8 @@ class Talk:
             system = [] if self.system is None else [self.system]
             return [*system, *before, {"role": "user", "content": text}]
         said = [
-            ("\n" if number and message["role"] == "user" else "") + message["content"] for number, message in enumerate(before)
+            ("\n" if number and message["role"] == "user" else "") + str(message["content"])
+            for number, message in enumerate(before)
         ]
         return "".join([*said, *(["\n"] if before else []), text])
 
@@ -194,7 +195,7 @@ class Talk:
         self.clear()
         asked = messages[-1] if len(messages) % 2 else messages[-2] if messages else None
         self.system, self.messages = system, messages[: len(messages) // 2 * 2]
-        self.asked = None if asked is None else asked["content"]
+        self.asked = None if asked is None else str(asked["content"])
         self.answered = bool(messages) and len(messages) % 2 == 0
 
 

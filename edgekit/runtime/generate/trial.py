@@ -8,6 +8,7 @@ library alone. The system limits its memory and CPU time, the parent its elapsed
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ MEMORY = 1024**3
 """Bytes of address space of the process."""
 JSON_FORM: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """As Python's `json.dumps` writes documents: a small model that may put spaces anywhere puts them without end."""
+TOKENS = re.compile(r"<\[[-,0-9]{1,200}\]>")
+"""A token, or some, by number in a grammar."""
 STRICT: JsonCompileOptions = {"lenient": False, "coerce_one_of": False}
 """A keyword that cannot be kept is refused, never passed over."""
 
@@ -80,7 +83,10 @@ def _reply(line: bytes, tokenizer: Any) -> dict[str, str]:
     from llguidance import LLMatcher
 
     try:
-        matcher = LLMatcher(tokenizer, source(**json.loads(line)), log_level=0, limits=limits())
+        request = json.loads(line)
+        # The model's tokens by number are those of another tokenizer here; whether it has them is told where they are
+        text = TOKENS.sub("<[255]>", request["text"]) if request["kind"] == "grammar" else request["text"]
+        matcher = LLMatcher(tokenizer, source(request["kind"], text), log_level=0, limits=limits())
         return {"fault": fault} if (fault := fault_of(matcher)) else {"text": ""}
     except MemoryError:
         return {"fault": f"it needs more than {MEMORY // 1024**2} MiB"}

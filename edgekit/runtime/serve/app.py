@@ -226,6 +226,7 @@ class App:
         assert language is not None, "only language models have the route"
         context, batch = language.generation.context, self.limits.batch
         completion = text.parse_chat(document, name, context, batch) if chat else text.parse_completion(document, name, batch)
+        completion = text.held_to_tools(language, completion)
         await _compiled(language, completion.sampling, completion.form)
         job = self.worker.submit(self._counted(text.generate(language, completion)))
         try:

@@ -11,23 +11,35 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate.answer import Piece
-from edgekit.runtime.generate.chat import JINJA
+from edgekit.runtime.generate.calls import Event, Said
+from edgekit.runtime.generate.chat import JINJA, Conversation, Message
 from edgekit.runtime.generate.constraint import KINDS
 from edgekit.runtime.generate.model import LanguageModel, Prompt
 from edgekit.runtime.generate.sample import RANGES, Sampling, parse_sampling
+from edgekit.runtime.generate.tools import Tools, parse_tools
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.serve.forms import FORMS, parse_form
 from edgekit.runtime.serve.likelihoods import Told, chat_logprobs, completion_logprobs, told
 from edgekit.runtime.serve.message import Refusal, check_names
+from edgekit.runtime.serve.tool_calls import called_message, deltas
 from edgekit.runtime.serve.worker import Job, Steps
 
-__all__ = ["CompletionRequest", "PromptPiece", "document", "events", "generate", "parse_chat", "parse_completion"]
+__all__ = [
+    "CompletionRequest",
+    "PromptPiece",
+    "document",
+    "events",
+    "generate",
+    "held_to_tools",
+    "parse_chat",
+    "parse_completion",
+]
 
 SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "stop_token_ids", "logit_bias")
 """Fields of Sampling with the same name; top_k, min_p, repetition_penalty and stop_token_ids are not OpenAI's (clients send them by `extra_body`)."""
@@ -37,15 +49,16 @@ NEUTRAL: dict[str, tuple[JsonValue, ...]] = {
 """Fields that are not supported -> the values that change nothing, which are accepted, as null is."""
 NEUTRAL_COMPLETION: dict[str, tuple[JsonValue, ...]] = {**NEUTRAL, "best_of": (1,), "echo": (False,), "suffix": ("",)}
 NEUTRAL_CHAT: dict[str, tuple[JsonValue, ...]] = {
-    **NEUTRAL, "tools": ([],), "tool_choice": ("none", "auto"),
+    **NEUTRAL,
     "functions": ([],), "function_call": ("none", "auto"), "modalities": (["text"],), "store": (False,), "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"), "verbosity": ("medium",),
 }  # fmt: skip
-IGNORED = ("user", "metadata", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "guided_decoding_backend")
+IGNORED = ("user", "metadata", "prompt_cache_key", "safety_identifier", "guided_decoding_backend")
 """Fields whose value changes no answer here."""
 BOTH = ("model", "max_tokens", "n", "logprobs", "stream", "stream_options", *SAMPLED, *FORMS, *IGNORED)
 KEYS = ("prompt", *BOTH, *NEUTRAL_COMPLETION)
-CHAT_KEYS = ("messages", "max_completion_tokens", "top_logprobs", *BOTH, *NEUTRAL_CHAT)
+TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+CHAT_KEYS = ("messages", *TOOLS, "max_completion_tokens", "top_logprobs", *BOTH, *NEUTRAL_CHAT)
 MOST_LOGPROBS = RANGES["logprobs"][2]
 LARGEST_SEED = 2**63
 ENDED = {"stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
@@ -66,6 +79,8 @@ class CompletionRequest:
     sampling: Sampling
     form: str
     """The field that asks for the answer's form."""
+    tools: Tools | None
+    """Those that the answer may call."""
     stream: bool
     usage: bool
     """Whether a stream ends with the count of tokens."""
@@ -82,6 +97,10 @@ class PromptPiece(NamedTuple):
     prompt_tokens: int
     likely: Told | None = None
     """What it tells of its token, where that was asked for and it is part of the answer."""
+    events: tuple[Event, ...] = ()
+    """What it adds to a message: text, and calls of tools."""
+    called: bool = False
+    """Whether the answer holds a complete call."""
 
 
 def parse_completion(document: dict[str, object], name: str, batch: int) -> CompletionRequest:
@@ -115,13 +134,40 @@ def parse_chat(document: dict[str, object], name: str, context: int, batch: int)
     if not isinstance(value, list) or not value:
         raise Refusal(400, "no messages", where="messages", fix='send [{"role": "user", "content": "..."}]')
     messages = [_message(item, f"messages[{number}]") for number, item in enumerate(value)]
+    faults: list[str] = []
+    tools = parse_tools(document.get("tools"), document.get("tool_choice"), document.get("parallel_tool_calls"), faults)
+    if tools is not None and any(document.get(name) not in (None, {"type": "text"}) for name in FORMS):
+        faults.append("tools: an answer that may call them has no other form; send tool_choice none, or no form")
+    if faults:
+        raise Refusal(400, "fields that cannot be used", where="body", faults=faults)
     limits = [document[key] for key in ("max_completion_tokens", "max_tokens") if key in document]
     if len(limits) == 2 and limits[0] != limits[1]:
         raise Refusal(
             400, "another than max_completion_tokens, which means the same", where="max_tokens", fix="send one of them"
         )
     fields = {**document, "max_tokens": limits[0] if limits else None}
-    return _completion(fields, name, [messages], "chatcmpl-", max_tokens=context, batch=batch)
+    talk = Conversation(messages, tools)
+    return replace(_completion(fields, name, [talk], "chatcmpl-", max_tokens=context, batch=batch), tools=tools)
+
+
+def held_to_tools(language: LanguageModel, request: CompletionRequest) -> CompletionRequest:
+    """`request`, its answers held to text and calls of its tools, if it has any.
+
+    Raises:
+        Refusal: 400 where the model's template writes no calls that are known, or arguments cannot be kept.
+    """
+    if request.tools is None:
+        return request
+    try:
+        constraint, _ = language.calls(request.tools)
+    except BadInput as fault:
+        raise Refusal(
+            400,
+            fault.what,
+            where="tools",
+            fix=str(fault.fix).replace(f" ({language.template.where})", "") if language.template else None,
+        ) from None
+    return replace(request, sampling=replace(request.sampling, constraint=constraint), form="tools")
 
 
 def generate(language: LanguageModel, request: CompletionRequest) -> Steps[PromptPiece]:
@@ -136,9 +182,13 @@ def generate(language: LanguageModel, request: CompletionRequest) -> Steps[Promp
             count, ends = len(_encoded(language, prompt)), {*language.generation.eos, *request.sampling.stop_token_ids}
             for sample in range(request.n):
                 sampling = replace(request.sampling, seed=(request.sampling.seed + sample) % LARGEST_SEED)
+                reader = None if request.tools is None else language.calls(request.tools)[1]
                 for piece in language.stream(prompt, sampling):
                     likely = None if piece.ended and piece.token in ends else told(piece, language.tokenizer)
-                    yield PromptPiece(number, number * request.n + sample, piece, count, likely)
+                    events: list[Event] = [Said(piece.text)] if reader is None else reader.push(piece.text)
+                    events += reader.finish() if reader is not None and piece.ended else []
+                    called = reader is not None and reader.complete > 0
+                    yield PromptPiece(number, number * request.n + sample, piece, count, likely, tuple(events), called)
         except BadInput as fault:
             where, fix = fault.where or ("messages" if request.chat else f"prompt[{number}]"), fault.fix
             if where in KINDS:
@@ -161,9 +211,10 @@ def document(request: CompletionRequest, pieces: list[PromptPiece]) -> JsonObjec
     choices: list[JsonValue] = []
     for number in range(len(request.prompts) * request.n):
         own = [made for made in pieces if made.choice == number]
-        text = "".join(made.piece.text for made in own)
-        content: JsonObject = {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
-        choices.append(_choice(number, content, own[-1].piece.ended, _logprobs(request, own)))
+        said = [event for made in own for event in made.events]
+        message = called_message(said, request.id, number) if request.chat else None
+        content: JsonObject = {"text": "".join(made.piece.text for made in own)} if message is None else {"message": message}
+        choices.append(_choice(number, content, _finish(own[-1]), _logprobs(request, own)))
     return {
         **_head(request, "chat.completion" if request.chat else "text_completion"),
         "choices": choices,
@@ -187,11 +238,14 @@ async def events(request: CompletionRequest, first: PromptPiece, job: Job[Prompt
             pieces.append(made)
         if new and request.chat:
             yield event({**head, "choices": [_choice(made.choice, {"delta": {"role": "assistant", "content": ""}}, None)]})
+        told = _logprobs(request, [made], start)
+        contents: list[JsonObject] = [{"text": made.piece.text}]
+        if request.chat:
+            contents = [{"delta": delta} for delta in deltas(made.events, request.id, made.choice) or [{"content": ""}]]
         if made is first or made.piece.text or made.piece.ended or made.likely is not None:
-            text = made.piece.text
-            content: JsonObject = {"delta": {"content": text}} if request.chat else {"text": text}
-            logprobs = _logprobs(request, [made], start)
-            yield event({**head, "choices": [_choice(made.choice, content, made.piece.ended, logprobs)]})
+            for number, content in enumerate(contents):
+                finish = _finish(made) if number == len(contents) - 1 else None
+                yield event({**head, "choices": [_choice(made.choice, content, finish, told if number == 0 else None)]})
         start += 0 if made.likely is None else len(made.likely.text)
     if request.usage:
         yield event({**head, "choices": [], "usage": usage(pieces)})
@@ -260,7 +314,7 @@ def _completion(
     assert isinstance(n, int), "anything else is a fault"
     return CompletionRequest(
         prefix + secrets.token_hex(12), name, prefix == "chatcmpl-", int(time.time()), prompts, n, sampling,
-        "body" if form is None else form.field, bool(given.get("stream")), bool(_included(options)),
+        "body" if form is None else form.field, None, bool(given.get("stream")), bool(_included(options)),
     )  # fmt: skip
 
 
@@ -280,6 +334,12 @@ def _asked_logprobs(given: dict[str, object], faults: list[str], *, chat: bool) 
         )
         return None
     return count
+
+
+def _finish(made: PromptPiece) -> str | None:
+    """Why the answer ends with `made`: a call that was cut is none, its answer says "length"."""
+    ended = made.piece.ended
+    return None if ended is None else "tool_calls" if made.called and ended == "stop" else ENDED[ended]
 
 
 def _logprobs(request: CompletionRequest, made: Sequence[PromptPiece], start: int = 0) -> JsonObject | None:
@@ -313,15 +373,16 @@ def _prompt(value: object, number: int) -> Prompt:
     raise Refusal(400, "neither a text nor token ids", where=f"prompt[{number}]")
 
 
-def _message(given: object, where: str) -> dict[str, str]:
+def _message(given: object, where: str) -> Message:
     if not isinstance(given, dict):
         raise Refusal(400, "not an object of role and content", where=where)
     given = _given(given)
     # An answer of OpenAI's client, sent back with model_dump(), has annotations and tool_calls too
     empty = [key for key in ("annotations", "tool_calls") if given.get(key) == []]
     given = {key: value for key, value in given.items() if key not in empty}
-    check_names(given, ("role", "content", "name"), where)
-    role, content = given.get("role"), given.get("content")
+    check_names(given, ("role", "content", "name", "tool_calls", "tool_call_id"), where)
+    role, content = given.get("role"), given.get("content", "" if given.get("tool_calls") else None)
+    further: dict[str, Any] = {key: given[key] for key in ("tool_calls", "tool_call_id") if key in given}
     if isinstance(content, list):
         texts = [str(part["text"]) for part in content if _is_text(part)]
         if not content or len(texts) != len(content):
@@ -333,10 +394,10 @@ def _message(given: object, where: str) -> dict[str, str]:
         raise Refusal(400, "role and content must be texts", where=where)
     name = given.get("name")
     if name is None:
-        return {"role": role, "content": content}
+        return {"role": role, "content": content, **further}
     if not isinstance(name, str):
         raise Refusal(400, "is not text", where=f"{where}.name")
-    return {"role": role, "content": content, "name": name}
+    return {"role": role, "content": content, "name": name, **further}
 
 
 def _is_number(value: object) -> bool:
@@ -351,5 +412,5 @@ def _head(request: CompletionRequest, kind: str) -> JsonObject:
     return {"id": request.id, "object": kind, "created": request.created, "model": request.model}
 
 
-def _choice(number: int, content: JsonObject, ended: str | None, logprobs: JsonObject | None = None) -> JsonObject:
-    return {"index": number, **content, "logprobs": logprobs, "finish_reason": ENDED[ended] if ended else None}
+def _choice(number: int, content: JsonObject, finish: str | None, logprobs: JsonObject | None = None) -> JsonObject:
+    return {"index": number, **content, "logprobs": logprobs, "finish_reason": finish}

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from edgekit import __version__
 from edgekit.runtime.generate.constraint import MOST_CHOICES
 from edgekit.runtime.generate.sample import LARGEST_BIAS, LARGEST_ID, LONGEST_STOP, MOST_STOP_IDS, MOST_STOPS, RANGES
+from edgekit.runtime.generate.tools import MOST_TOOLS
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
@@ -291,16 +292,20 @@ def _completion(model: Model, limits: Limits) -> JsonObject:
 
 def _chat(model: Model) -> JsonObject:
     part = _object({"type": {"const": "text"}, "text": TEXT}, closed=True)
-    none: JsonObject = {"enum": [[], None]}
+    called = _object({"id": TEXT, "type": {}, "function": _object({"name": TEXT, "arguments": {}})})
+    function = _object({"name": TEXT, "description": {}, "parameters": {}, "strict": {}}, needed=("name",), closed=True)
+    tool = _object({"type": {"const": "function"}, "function": function}, closed=True)
+    named = _object({"type": {"const": "function"}, "function": _ANY})
     message = _object(
         {
             "role": {"type": "string", "minLength": 1},
-            "content": {"anyOf": [TEXT, _list(part, 1)]},
+            "content": _or_null({"anyOf": [TEXT, _list(part, 1)]}),
             "name": _or_null(TEXT),
-            "annotations": none,
-            "tool_calls": none,
+            "annotations": {"enum": [[], None]},
+            "tool_calls": _or_null(_list(called)),
+            "tool_call_id": _or_null(TEXT),
         },
-        needed=("role", "content"),
+        needed=("role",),
         nulls=True,
     )
     own: JsonObject = {
@@ -308,6 +313,9 @@ def _chat(model: Model) -> JsonObject:
         "max_completion_tokens": _or_null(_range("max_new_tokens")),
         "logprobs": _or_null({"type": "boolean"}),
         "top_logprobs": _or_null(_range("logprobs")),
+        "tools": _or_null(_list(tool, most=MOST_TOOLS)),
+        "tool_choice": {"anyOf": [{"enum": ["auto", "none", "required", None]}, named]},
+        "parallel_tool_calls": _or_null({"type": "boolean"}),
         **_neutral(NEUTRAL_CHAT),
     }
     return _object({**_sampled(model), **own}, needed=("model", "messages"), nulls=True)

@@ -291,7 +291,7 @@ def test_a_grammar_whose_compilation_does_not_end_is_refused(model: LanguageMode
 def test_a_grammar_that_takes_too_much_memory_is_refused() -> None:
     """In the child's own words: it tells MemoryError as it tells llguidance's faults."""
     reply = trial._reply(json.dumps({"kind": "nonsense"}).encode(), None)
-    assert "TypeError" in reply["fault"]
+    assert "KeyError" in reply["fault"]
 
 
 def test_a_form_that_explodes_within_an_answer_ends_it(model: LanguageModel) -> None:

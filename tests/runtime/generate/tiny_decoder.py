@@ -53,13 +53,13 @@ def turned(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
 
-def make_decoder(vocabulary: int, seed: int = 0) -> TinyDecoder:
+def make_decoder(vocabulary: int, seed: int = 0, context: int = CONTEXT) -> TinyDecoder:
     generator = np.random.default_rng(seed)
 
     def drawn(*shape: int) -> np.ndarray:
         return (generator.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
 
-    angles = np.arange(CONTEXT)[:, None] * 10_000.0 ** (-np.arange(SIZE // 2) / (SIZE // 2))
+    angles = np.arange(context)[:, None] * 10_000.0 ** (-np.arange(SIZE // 2) / (SIZE // 2))
     weights = {"table": drawn(vocabulary, WIDTH) * 8, "cos": np.cos(angles), "sin": np.sin(angles)}
     for number in range(LAYERS):
         weights[f"{number}.qkv"] = drawn(WIDTH, (HEADS + 2 * KV_HEADS) * SIZE)

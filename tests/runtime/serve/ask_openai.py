@@ -1,4 +1,4 @@
-"""Asks a server by OpenAI's own client and prints what it got as JSON. Usage: ask_openai.py URL MODEL embed|write"""
+"""Asks a server by OpenAI's own client and prints what it got as JSON. Usage: ask_openai.py URL MODEL embed|write|tools"""
 
 from __future__ import annotations
 
@@ -8,10 +8,52 @@ from typing import Any
 
 import openai
 
+
+def called(message: Any) -> list[list[str]]:
+    """[id, name, arguments] of each call in a message."""
+    return [[call.id, call.function.name, call.function.arguments] for call in message.tool_calls or []]
+
+
+def streamed(chunks: Any) -> tuple[list[list[str]], str | None]:
+    """The same of a stream, with the reason of its end."""
+    calls: dict[int, list[str]] = {}
+    finish = None
+    for chunk in chunks:
+        finish = chunk.choices[0].finish_reason or finish
+        for call in chunk.choices[0].delta.tool_calls or []:
+            if call.id:
+                calls[call.index] = [call.id, call.function.name, ""]
+            calls[call.index][2] += call.function.arguments
+    return [calls[number] for number in sorted(calls)], finish
+
+
 url, model, what = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)
 found: dict[str, Any] = {"models": [one.id for one in client.models.list()]}
-if what == "embed":
+if what == "tools":
+    properties = {"city": {"enum": ["Oslo", "Rome"]}}
+    schema = {"type": "object", "properties": properties, "required": ["city"], "additionalProperties": False}
+    tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": schema}}]
+    talk: Any = [{"role": "user", "content": "the end"}]
+    asked = {"model": model, "max_tokens": 100, "seed": 3, "tools": tools}
+    whole = client.chat.completions.create(messages=talk, tool_choice="required", parallel_tool_calls=False, **asked)
+    message = whole.choices[0].message
+    parts = client.chat.completions.create(
+        messages=talk, tool_choice="required", parallel_tool_calls=False, stream=True, **asked
+    )
+    told, finish = streamed(parts)
+    history = [*talk, message.model_dump(), {"role": "tool", "tool_call_id": called(message)[0][0], "content": "rain"}]
+    after = client.chat.completions.create(messages=history, tool_choice="none", **asked)
+    cut = client.chat.completions.create(messages=talk, tool_choice="required", **{**asked, "max_tokens": 12})
+    auto = client.chat.completions.create(messages=talk, **asked)
+    found |= {
+        "called": called(message), "finish": whole.choices[0].finish_reason, "content": message.content,
+        "streamed": told, "streamed finish": finish, "after": after.choices[0].message.content,
+        "cut": cut.choices[0].finish_reason, "auto": auto.choices[0].finish_reason,
+    }  # fmt: skip
+    other: Any = {"type": "function", "function": {"name": "a"}}
+    calls = {"unknown tool": lambda: client.chat.completions.create(messages=talk, tool_choice=other, **asked)}
+elif what == "embed":
     made = client.embeddings.create(model=model, input=["turn on the light", "is it on"])
     found |= {"vectors": [one.embedding for one in made.data], "tokens": made.usage.prompt_tokens}
     calls = {

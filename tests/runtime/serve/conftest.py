@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.generate.tool_templates import MARKS, QWEN
 from tests.runtime.serve.serving import IMPATIENT, TRANSPORTS, Server, make_bundle, served
 
 
@@ -23,6 +24,12 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("writer"), "text-generation")
+
+
+@pytest.fixture(scope="session")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose template reads tools, as Qwen's does."""
+    return make_bundle(tmp_path_factory.mktemp("caller"), "text-generation", template=QWEN, marks=MARKS["qwen"], context=2048)
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
@@ -46,6 +53,12 @@ def impatient(classifier: Path, transport: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def embedding(embedder: Path, transport: str) -> Iterator[Server]:
     with served(embedder, transport) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def calling(caller: Path, transport: str) -> Iterator[Server]:
+    with served(caller, transport) as server:
         yield server
 
 

@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,21 +40,22 @@ IMPATIENT = replace(LIMITS, head_seconds=2.0, body_seconds=0.5, linger_seconds=0
 TEXTS = ["turn on the light", "turn off the red light", "is it on", "the blue light", "is the light red", "it is off"]
 
 
-def make_bundle(folder: Path, task: str) -> Path:
-    """A bundle called tiny-`task` in `folder`/bundle."""
+def make_bundle(folder: Path, task: str, template: str = CHAT, marks: Sequence[str] = (), context: int = CONTEXT) -> Path:
+    """A bundle called tiny-`task` in `folder`/bundle; a language model has the chat template `template`, and the control tokens `marks`."""
     source = folder / "source"
     bundle = folder / "bundle"
     bundle.mkdir(parents=True)
     generation = None
     if task == "text-generation":
         tokenizer = KINDS["byte_fallback"]()
-        decoder = make_decoder(vocabulary=tokenizer.get_vocab_size() + 3)
+        tokenizer.add_special_tokens([*marks])
+        decoder = make_decoder(vocabulary=tokenizer.get_vocab_size() + 3, context=context)
         decoder.weights["head"][:, 5:261] *= 0.4
         write_decoder(decoder, source)
         tokenizer.save(str(source / "tokenizer.json"))
-        (source / "chat_template.jinja").write_text(CHAT)
-        labels, vocabulary, length = [], decoder.vocabulary, CONTEXT
-        plain = Generation(CONTEXT, (2,), 1, LAYERS, KV_HEADS, SIZE, None)
+        (source / "chat_template.jinja").write_text(template)
+        labels, vocabulary, length = [], decoder.vocabulary, context
+        plain = Generation(context, (2,), 1, LAYERS, KV_HEADS, SIZE, None)
         golden = make_golden_texts(source, source / "tokenizer.json", plain, TEXTS)
         generation = replace(plain, chat_template="chat_template.jinja")
         names = ["model.onnx", "model.onnx.data", "tokenizer.json", "chat_template.jinja"]

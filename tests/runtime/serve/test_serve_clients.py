@@ -72,6 +72,16 @@ def test_openais_client_completes(writing: Server, ask: Callable[..., Any]) -> N
     wait_for(lambda: writing.metric("edgekit_in_flight_requests") == 1)
 
 
+def test_openais_client_calls_tools(calling: Server, ask: Callable[..., Any]) -> None:
+    found = ask("ask_openai.py", f"http://localhost:{calling.port}", calling.name, "tools")
+    ((number, name, arguments),) = found["called"]
+    assert len(number) == 9 and name == "weather" and json.loads(arguments)["city"] in ("Oslo", "Rome")
+    assert found["finish"] == found["streamed finish"] == "tool_calls" and found["content"] is None
+    assert [call[1:] for call in found["streamed"]] == [[name, arguments]]
+    assert isinstance(found["after"], str) and found["cut"] == "length"
+    assert found["refusals"]["unknown tool"][:2] == ["BadRequestError", 400]
+
+
 def test_openais_client_embeds(embedding: Server, ask: Callable[..., Any]) -> None:
     found = ask("ask_openai.py", f"http://localhost:{embedding.port}", embedding.name, "embed")
     wanted = [embedding.app.model(text)["embedding"] for text in ("turn on the light", "is it on")]
