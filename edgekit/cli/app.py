@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -17,8 +15,7 @@ from edgekit.cli.look import docs, doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
 from edgekit.cli.use import run, serve, verify
-from edgekit.errors import Interrupted
-from edgekit.runtime.edge import told
+from edgekit.runtime.edge import at_edge
 
 __all__ = ["app", "main"]
 
@@ -57,22 +54,7 @@ for name, command in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; whatever it raises becomes a message and an exit code."""
-    as_json = "--json" in sys.argv
     # Read when torch starts its threads. Spinning threads that share a core with another process made training 15 times
     # slower on two cores (measured); sleeping ones cost little on a quiet machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        app(standalone_mode=True)
-    except Interrupted:
-        print("edgekit: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except BaseException as raised:
-        fault = told(raised)
-        if as_json:
-            with suppress(OSError):  # where it is standard output that cannot be written
-                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}), flush=True)
-        print(f"edgekit: {fault.text()}", file=sys.stderr)
-        sys.exit(fault.exit_code)
+    sys.exit(at_edge("edgekit", app, as_json="--json" in sys.argv, prints=sys.argv[1:2] != ["serve"]))

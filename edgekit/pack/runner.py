@@ -12,8 +12,13 @@ __all__ = ["runtime_digest", "write_runner"]
 
 MAIN = """import sys
 sys.dont_write_bytecode = True
-from edgekit.runtime.main import main
-sys.exit(main())
+try:
+    from edgekit.runtime.main import main
+    code = main()
+except KeyboardInterrupt:  # while modules were imported
+    print("runner: interrupted", file=sys.stderr)
+    code = 130
+sys.exit(code)
 """
 
 

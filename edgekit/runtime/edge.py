@@ -5,19 +5,51 @@ Set EDGEKIT_TRACEBACK to a file's name to have the traceback of what a command e
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, Interrupted, NotPossibleHere
+from edgekit.runtime.streams import ReaderGone, settle
 from edgekit.runtime.temporary import NO_ROOM
 
-__all__ = ["TRACEBACK", "told"]
+__all__ = ["TRACEBACK", "at_edge", "told"]
 
 TRACEBACK = "EDGEKIT_TRACEBACK"
 LONGEST = 300
 """Characters that are shown of a message that is not edgekit's own."""
+
+
+def at_edge(program: str, work: Callable[[], int], *, as_json: bool, prints: bool = True) -> int:
+    """The exit code of a command of `program`, which `work` does and returns, or leaves by SystemExit.
+
+    What it raises is told on standard error, with `as_json` as a document on standard output too. `prints`: whether its result goes there.
+    """
+    try:
+        settle(prints=prints)
+        try:
+            code = work()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is told here, and not after the end
+        return code
+    except (Interrupted, KeyboardInterrupt):
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except ReaderGone:
+        return 0
+    except BaseException as raised:
+        fault = told(raised)
+        if as_json:
+            with suppress(ReaderGone, NotPossibleHere):  # where it is standard output that cannot be written
+                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}), flush=True)
+        print(f"{program}: {fault.text()}", file=sys.stderr)
+        return fault.exit_code
 
 
 def told(raised: BaseException) -> EdgekitError:

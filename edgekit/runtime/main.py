@@ -6,12 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtime.edge import told
-from edgekit.runtime.errors import Interrupted
+from edgekit.runtime.edge import at_edge
 from edgekit.runtime.generate.flags import SPECULATE, SPECULATE_HELP, add_flags, given_flags, parse_speculate
 from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, refusals, terminal_line, with_prompt
 from edgekit.runtime.records import as_json
@@ -91,27 +89,20 @@ def main(arguments: list[str] | None = None) -> int:
                 action="store_true",
                 help="embeddings: return the first `dimensions` numbers though the model does not say that it was trained so",
             )
-    asked = _parse(parser, verbs.choices, sys.argv[1:] if arguments is None else arguments)
-    try:
-        if asked.verb == "serve":
-            return _serve(asked)
-        if asked.verb == "run" and (asked.jsonl or asked.workers is not None):
-            return _rows(asked)
-        document, text = _do(asked)
-        print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
-    except (Interrupted, KeyboardInterrupt):
-        print("runner: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except BaseException as raised:
-        fault = told(raised)
-        if asked.json:
-            with suppress(OSError):  # where it is standard output that cannot be written
-                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}), flush=True)
-        print(f"runner: {fault.text()}", file=sys.stderr)
-        return fault.exit_code
+    given = sys.argv[1:] if arguments is None else arguments
+    return at_edge(
+        "runner", lambda: _run(_parse(parser, verbs.choices, given)), as_json="--json" in given, prints=given[:1] != ["serve"]
+    )
+
+
+def _run(asked: argparse.Namespace) -> int:
+    """Do what is asked and print what came of it; the exit code."""
+    if asked.verb == "serve":
+        return _serve(asked)
+    if asked.verb == "run" and (asked.jsonl or asked.workers is not None):
+        return _rows(asked)
+    document, text = _do(asked)
+    print(json.dumps(document, indent=1, sort_keys=True) if asked.json else visible(text), flush=True)
     if asked.verb == "bench" and not document["complete"]:
         whole = len(document["variants"][0]["scenarios"][0]["children_p50_ms"])
         print(f"runner: interrupted: the result is partial, {whole} of {asked.processes} processes", file=sys.stderr)

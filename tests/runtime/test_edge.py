@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -81,20 +80,3 @@ def test_a_place_that_cannot_be_written_is_no_fault(monkeypatch: pytest.MonkeyPa
         if "\0" not in str(place):
             monkeypatch.setenv(TRACEBACK, str(place))
         assert told(BadInput("bad")).text() == "bad"
-
-
-class Full(io.StringIO):
-    """Standard output on a full disk."""
-
-    def write(self, _: str) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_an_output_that_cannot_be_written(
-    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(runner, "_do", lambda _: ({"ok": True}, "whole and right"))
-    monkeypatch.setattr("sys.stdout", Full())
-    assert runner.main(["verify", "x", *flags]) == 3
-    assert capsys.readouterr().err == "runner: No space left on device\n"
