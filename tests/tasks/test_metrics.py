@@ -42,7 +42,7 @@ def test_span_f1_is_seqevals(sentences: list[list[tuple[str, str]]]) -> None:
         found.append(task.evidence([logits], [[one]], {"tags": [tag for tag, _ in pairs]}, TAGS))
     wanted = [[tag for tag, _ in pairs] for pairs in sentences]
     said = [[tag for _, tag in pairs] for pairs in sentences]
-    assert task.reduce(np.array(found)) == pytest.approx(f1_score(wanted, said, zero_division=0), abs=1e-9)
+    assert task.reduce(np.array(found)) == pytest.approx(f1_score(wanted, said, zero_division=1), abs=1e-9)
 
 
 def test_first_tokens() -> None:
@@ -57,10 +57,28 @@ def test_spearman_is_scipys(pairs: list[tuple[float, int]]) -> None:
 
     found = np.array(pairs, dtype=np.float64)
     ours = find_task("feature-extraction").reduce(found)
-    if len(set(found[:, 0])) == 1 or len(set(found[:, 1])) == 1:
-        assert ours == 0.0
+    constant = [len(set(column)) == 1 for column in found.T]
+    if any(constant):
+        assert ours == float(all(constant))
         return
     assert ours == pytest.approx(float(spearmanr(found[:, 0], found[:, 1]).statistic), abs=1e-9)
+
+
+def test_what_says_nothing_agrees_with_what_says_nothing() -> None:
+    """A tagger that finds no entity, a head without any label, a constant score, a vector of zeros, each beside the same."""
+    nothing = np.zeros((4, 3))
+    assert find_task("token-classification").reduce(nothing) == 1.0
+    assert find_task("token-classification").reduce(np.add(nothing, [0, 1, 0])) == 0.0
+    labels = find_task("multi-label-classification")
+    assert labels.reduce(np.zeros((4, 6))) == 1.0 and labels.reduce(np.eye(6)[:4]) == 0.0
+    number = find_task("text-regression")
+    constant = np.full((4, 2), 0.5)
+    varied = np.add(constant, [[0, 0], [0, 1], [0, 2], [0, 3]])
+    for metric in (number.reduce, *number.beside.values()):
+        assert metric(constant) == 1.0 and metric(varied) == 0.0
+    embed = find_task("feature-extraction")
+    for vector, agrees in ((np.zeros((1, 2)), 1.0), (np.ones((1, 2)), 0.0)):
+        assert embed.evidence([vector], [[]], {"embedding": [0.0, 0.0]}, []) == [agrees]
 
 
 def test_squad_counts_words() -> None:

@@ -63,7 +63,7 @@ def evidence(
             where="quality of texts alone",
             fix="keep the size of the original's embeddings, or give rows of sentence1, sentence2 and score",
         )
-    return [_cosine(embedding, original)]
+    return [1.0 if np.array_equal(embedding, original) else _cosine(embedding, original)]  # a vector of zeros has no direction
 
 
 DIGITS = 7
@@ -89,10 +89,13 @@ def quality(evidence: np.ndarray) -> float:
 
 
 def spearman(evidence: np.ndarray) -> float:
-    """Rank correlation of the two columns of (rows, 2), ties by their mean rank; 0 where one of them never varies."""
+    """Rank correlation of the two columns of (rows, 2), ties by their mean rank; 0 where one of them never varies, 1 where neither does: they
+    agree that all are alike."""
     cosines, scores = (_ranks(column) for column in evidence.T)
     spread = float(cosines.std() * scores.std())
-    return float(((cosines - cosines.mean()) * (scores - scores.mean())).mean() / spread) if spread else 0.0
+    if not spread:
+        return float(np.array_equal(cosines, scores))
+    return float(((cosines - cosines.mean()) * (scores - scores.mean())).mean() / spread)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -42,11 +42,14 @@ def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObj
 
 
 def micro_f1(evidence: np.ndarray) -> float:
-    """F1 over all labels of all rows, 2 correct / (predicted + true), as scikit-learn's `average="micro"`; the mean of (rows, 1)."""
+    """F1 over all labels of all rows, 2 correct / (predicted + true), as scikit-learn's `average="micro"`; the mean of (rows, 1).
+
+    Where no label was true and none was predicted, all is right (scikit-learn's `zero_division=1`).
+    """
     if evidence.shape[1] == 1:
         return float(evidence.mean())
     correct, predicted, true = (counts.sum() for counts in _counts(evidence))
-    return float(2 * correct / (predicted + true)) if predicted + true else 0.0
+    return float(2 * correct / (predicted + true)) if predicted + true else 1.0
 
 
 def macro_f1(evidence: np.ndarray) -> float:

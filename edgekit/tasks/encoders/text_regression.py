@@ -47,9 +47,10 @@ def evidence(outputs: list[np.ndarray], inputs: list[list[Window]], row: JsonObj
 
 
 def pearson(evidence: np.ndarray) -> float:
-    """Correlation of the two columns of (rows, 2); 0 where one of them never varies."""
-    if (evidence == evidence[0]).all(axis=0).any():
-        return 0.0
+    """Correlation of the two columns of (rows, 2); 0 where one of them never varies, 1 where neither does: they agree that all are alike."""
+    same = (evidence == evidence[0]).all(axis=0)
+    if same.any():
+        return float(same.all())
     return float(np.corrcoef(evidence.T)[0, 1])
 
 
