@@ -21,13 +21,15 @@ from edgekit.runtime.bundle.proof import PROOF
 from tests.fuzz.__main__ import main
 from tests.fuzz.child import enter
 from tests.fuzz.door import Door, Files, doors, write_files
+from tests.fuzz.doors.requests import responses
 from tests.fuzz.watch import Tally, fuzz_door
+from tests.waiting import PATIENCE_SECONDS
 
 FOUND = Path(__file__).parent / "found"
 FINDS = sorted(path for path in FOUND.glob("*/*") if path.is_dir())
 # The same mutations each time: `make fuzz` looks for new ones.
-NATIVE = {"tokenizer"}
-"""Doors behind which code of other languages reads: never entered by the process of the tests itself."""
+APART = {"tokenizer", "http-plain", "http-uvicorn"}
+"""Doors behind which code of other languages reads, or threads are at work: mutations are never entered by the process of the tests itself."""
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
@@ -55,7 +57,7 @@ def test_what_was_found_once(find: Path) -> None:
     assert (tally.executions, tally.marks) == (1, {})
 
 
-@pytest.mark.parametrize("name", sorted(name for name, door in doors().items() if not door.whole and name not in NATIVE))
+@pytest.mark.parametrize("name", sorted(name for name, door in doors().items() if not door.whole and name not in APART))
 def test_mutations(name: str, tmp_path: Path) -> None:
     door = doors()[name]
 
@@ -68,6 +70,24 @@ def test_mutations(name: str, tmp_path: Path) -> None:
         assert enter(door, tmp_path / "input")[1] is None
 
     mutated()
+
+
+@pytest.mark.parametrize("name", sorted(APART))
+def test_mutations_in_a_child(name: str, tmp_path: Path) -> None:
+    tally = Tally()
+    fuzz_door(doors()[name], 5, tally, tmp_path, left=PATIENCE_SECONDS, most=40)
+    assert (tally.executions, tally.marks) == (40, {})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", b"HTTP/1.1 200 OK\r\nA\0: b\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 2",
+     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{"],
+)  # fmt: skip
+def test_half_a_response_is_none(data: bytes) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        responses(data)
 
 
 JSON = st.recursive(
