@@ -33,7 +33,7 @@ def settle(*, prints: bool) -> None:
     """
     _take_closed_numbers()
     if sys.stderr is None:  # print would write to standard output instead
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the process
+        sys.stderr = _Nowhere()
     if sys.stdout is None and prints:
         raise BadInput(
             "standard output is closed, and the result goes there",
@@ -73,6 +73,16 @@ def _renewed(stream: TextIO, lost: Callable[[OSError], None]) -> TextIO:
     written = io.BufferedWriter(_Descriptor(stream.fileno(), lost))
     lines = stream.isatty() or stream is sys.__stderr__
     return io.TextIOWrapper(written, stream.encoding, errors, line_buffering=lines, write_through=stream is sys.__stderr__)
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes whatever is written."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        return len(text)
 
 
 class _Descriptor(io.RawIOBase):
