@@ -331,6 +331,7 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Prog
                 f"no space left on the disk while running stage {stage.name}",
                 where=str(root),
                 fix="free some space or pass --build with a folder on another disk; finished stages are kept",
+                see="no-room",
             ) from fault
         raise
 

@@ -73,6 +73,7 @@ def check_agreement(
             where=str(folder), faults=faults[:SHOWN],
             fix="the model's files ask for something that is not computed here, so a bundle of it would be wrong; please report it with "
             "config.json and the tokenizer's files",
+            see="answers-are-not-those-of-the-models-own-library",
         )  # fmt: skip
     return {"reference": reference.title, "inputs": len(asked) - refused, "refused": refused, "largest": largest}
 

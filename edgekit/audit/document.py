@@ -87,4 +87,5 @@ def require(document: AuditDocument) -> None:
             where="audit",
             faults=[f"{item['name']}: {item['found']}" for item in broken],
             fix="change the target's or the recipe's [quantize], or what [audit] of the target asks for",
+            see="the-graph-that-runs-is-not-what-the-target-asks-for",
         )

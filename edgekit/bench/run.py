@@ -204,10 +204,21 @@ def _refuse(target: Target, host: Host) -> None:
     """A time must never carry another machine's label."""
     fix = "measure on the device itself: `edgekit bench BUNDLE --device user@host`"
     if host.emulated:
-        raise NotPossibleHere(f"this CPU is emulated ({host.evidence}): its times mean nothing", where="bench", fix=fix)
+        raise NotPossibleHere(
+            f"this CPU is emulated ({host.evidence}): its times mean nothing",
+            where="bench",
+            fix=fix,
+            see="the-chip-is-not-the-targets",
+        )
     lacks = target.lacks(host)
     if lacks:
-        raise NotPossibleHere(f"target {target.name} cannot be measured on this machine", where="bench", faults=lacks, fix=fix)
+        raise NotPossibleHere(
+            f"target {target.name} cannot be measured on this machine",
+            where="bench",
+            faults=lacks,
+            fix=fix,
+            see="the-chip-is-not-the-targets",
+        )
 
 
 def _variants(runs: Runs, variants: dict[str, Any], seed: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from edgekit.cli.drafting import init
 from edgekit.cli.look import docs, doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
+from edgekit.cli.output import explained
 from edgekit.cli.use import run, serve, verify
 from edgekit.runtime.edge import at_edge
 
@@ -57,4 +58,4 @@ def main() -> None:
     # Read when torch starts its threads. Spinning threads that share a core with another process made training 15 times
     # slower on two cores (measured); sleeping ones cost little on a quiet machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(at_edge("edgekit", app, as_json="--json" in sys.argv, prints=sys.argv[1:2] != ["serve"]))
+    sys.exit(at_edge("edgekit", app, as_json="--json" in sys.argv, prints=sys.argv[1:2] != ["serve"], more=explained))

@@ -288,6 +288,7 @@ def _open(question: Unclear) -> BadInput:
         question.why,
         faults=[f"{choice.value}: {choice.what}" for choice in question.choices],
         fix=f"say which: {question.option(question.choices[0])}",
+        see="which-is-meant",
     )
 
 

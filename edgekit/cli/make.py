@@ -30,7 +30,7 @@ from edgekit.cli.drafting import (
     unwritten,
     write_recipe,
 )
-from edgekit.cli.output import BUILD, Build, Json, RecipeName, Targets, emit
+from edgekit.cli.output import BUILD, Build, Json, RecipeName, Targets, emit, explained
 from edgekit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _drafted(
         from edgekit.pipeline.explain import explain
 
         with unwritten(asked, name, ask=not as_json) as (made, path):
-            explanation = explain(str(path), target or [], build)
+            explanation = explain(str(path), target or [], build, as_if=build / f"{name}.toml")
         document = {"recipe": made.text, "seen": [vars(one) for one in made.seen], "plan": explanation}
         emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_outline(explanation)])
         return ""
@@ -182,6 +182,8 @@ def _results(results: list[Result]) -> Iterator[RenderableType]:
             f"report   {result.report}",
         )
         yield from (f"NOT MET  {fault}" for fault in result.missed)
+        if result.missed:
+            yield f"see      {explained('a-budget-was-not-met')}"
         if result.up_to_date:
             yield "Everything is up to date; nothing was run. `edgekit bench` measures again."
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli import complete
+from edgekit.runtime.errors import Topic
 from edgekit.runtime.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "ThreadCount", "emit", "emit_page"]
+__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "ThreadCount", "emit", "emit_page", "explained"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
@@ -71,3 +72,8 @@ def emit_page(markdown: str, as_json: bool) -> None:
         return
     out.width = min(out.width, 100)
     out.print(Markdown(markdown, hyperlinks=False))
+
+
+def explained(topic: Topic) -> str:
+    """The command that shows what the documentation says of a kind of fault."""
+    return f"edgekit docs faq#{topic}"

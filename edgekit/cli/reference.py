@@ -10,6 +10,7 @@ from edgekit.cli.catalogue import catalogue, json_schema
 from edgekit.compress.registry import methods
 from edgekit.config.shipped import shipped_file
 from edgekit.config.target import load_target
+from edgekit.draft.proven import PROVEN
 from edgekit.tasks import find_task, task_names
 
 __all__ = ["GENERATED", "filled"]
@@ -30,28 +31,36 @@ def filled(text: str) -> str:
 def _schema_reference(kind: str) -> str:
     """Every table that a recipe or a target may have, with its settings."""
     schema: Schema = json_schema(kind)
-    return "\n".join(_tables(schema, schema["$defs"], (), "The file itself"))
+    beside: dict[str, Schema] = {}
+    lines = [*_tables(schema, schema["$defs"], (), "The file itself", beside)]
+    for name, node in beside.items():
+        lines += _tables(node, schema["$defs"], (name,), _beside_title(name), {})
+    return "\n".join(lines)
 
 
-def _tables(node: Schema, defs: Mapping[str, Schema], path: tuple[str, ...], title: str) -> Iterator[str]:
-    """The section of one table, then those of the tables inside it."""
+def _tables(
+    node: Schema, defs: Mapping[str, Schema], path: tuple[str, ...], title: str, beside: dict[str, Schema]
+) -> Iterator[str]:
+    """The section of one table, then those of the tables inside it. What a setting may be beside a plain value is added to `beside`."""
     yield from (f"## {title}", "")
     if path:  # the record of the whole file says what the page says
         yield from (_line(node.get("description", "")), "")
-    settings = {name: found for name, found in node["properties"].items() if not _inner(found, defs)}
+    inner = {name: _inner(found, defs) for name, found in node["properties"].items()}
+    settings = {name: found for name, found in node["properties"].items() if not inner[name]}
     if settings:
         yield from ("| setting | may be | without it | |", "|---|---|---|---|")
         needed = node.get("required", [])
         for name, found in sorted(settings.items(), key=lambda item: (item[0] not in needed, item[0])):
             without = "**needed**" if name in needed else _default(found)
-            yield f"| `{name}` | {_cell(_values(found))} | {_cell(without)} | {_cell(_line(found.get('description', '')))} |"
+            values = _values(found, defs, beside)
+            yield f"| `{name}` | {_cell(values)} | {_cell(without)} | {_cell(_line(found.get('description', '')))} |"
         yield ""
-    for name, found in node["properties"].items():
-        inner = _inner(found, defs)
-        several = found.get("type") == "array"
-        for one in inner:
+    for name, tables in inner.items():
+        several = node["properties"][name].get("type") == "array"
+        for one in tables:
             key = ".".join((*path, name))
-            yield from _tables(one, defs, (*path, name), _title(key, one, several=several, alone=len(inner) == 1))
+            alone = len(tables) == 1
+            yield from _tables(one, defs, (*path, name), _title(key, one, several=several, alone=alone), beside)
 
 
 def _title(key: str, node: Schema, *, several: bool, alone: bool) -> str:
@@ -59,36 +68,48 @@ def _title(key: str, node: Schema, *, several: bool, alone: bool) -> str:
     table = f"`[[{key}]]`" if several else f"`[{key}]`"
     if alone:
         return table
-    word = next(name for name in ("method", "format") if name in node["properties"])
-    said = node["properties"][word]
-    values = [said["const"]] if "const" in said else said["enum"]
-    return f"{table} {word} = " + " or ".join(f'`"{value}"`' for value in values)
+    word = next(name for name, found in node["properties"].items() if name in ("method", "format") and _chosen(found))
+    return f"{table} {word} = " + " or ".join(f'`"{value}"`' for value in _chosen(node["properties"][word]))
+
+
+def _chosen(node: Schema) -> list[Any]:
+    """The words that a setting is one of."""
+    return [node["const"]] if "const" in node else list(node.get("enum", ()))
+
+
+def _beside_title(name: str) -> str:
+    return f"A table in place of a text: `{name}`"
 
 
 def _inner(node: Schema, defs: Mapping[str, Schema]) -> list[Schema]:
-    """The tables that a setting may be; none for a plain value."""
+    """The tables that a setting is one of; none where it may be a plain value."""
     if "$ref" in node:
         found = defs[node["$ref"].rpartition("/")[2]]
         return [found] if "properties" in found else []
-    options = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    options = [option for option in (*node.get("anyOf", ()), *node.get("oneOf", ())) if option.get("type") != "null"]
     if node.get("type") == "array":
         options.append(node.get("items", {}))
-    return [table for option in options for table in _inner(option, defs)]
+    each = [_inner(option, defs) for option in options]
+    return [table for tables in each for table in tables] if all(each) else []
 
 
-def _values(node: Schema) -> str:
+def _values(node: Schema, defs: Mapping[str, Schema], beside: dict[str, Schema]) -> str:
     """What a setting may be, in words."""
-    if "const" in node:
-        return f"`{json.dumps(node['const'])}`"
-    if "enum" in node:
-        return ", ".join(f"`{json.dumps(value)}`" for value in node["enum"])
+    if "$ref" in node:
+        name = node["$ref"].rpartition("/")[2]
+        if "properties" not in defs[name]:
+            return _values(defs[name], defs, beside)
+        beside[name] = defs[name]
+        return f"a [table](#a-table-in-place-of-a-text-{name.lower()})"
+    if _chosen(node):
+        return ", ".join(f"`{json.dumps(value)}`" for value in _chosen(node))
     if "anyOf" in node:
-        return " or ".join(_values(option) for option in node["anyOf"] if option.get("type") != "null")
+        return " or ".join(_values(option, defs, beside) for option in node["anyOf"] if option.get("type") != "null")
     kind = node.get("type")
     if kind == "array":
-        return f"list of {_values(node['items'])}" if "items" in node else "list"
+        return f"list of {_values(node['items'], defs, beside)}" if "items" in node else "list"
     if kind == "object":
-        return f"table of {_values(node['additionalProperties'])}"
+        return f"table of {_values(node['additionalProperties'], defs, beside)}"
     bounds = [
         f"{word} {node[key]:,}"
         for key, word in (("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"), ("exclusiveMaximum", "below"))
@@ -122,6 +143,22 @@ def method_table() -> str:
         for name, method in methods().items()
     ]
     return "\n".join(["| method | of | |", "|---|---|---|", *rows])
+
+
+def proven_table() -> str:
+    """What each way that a budget chooses among did where it was measured."""
+    sets = sorted({name for proven in PROVEN for name in proven.figures})
+    rows = [
+        f"| {proven.name} | "
+        + " | ".join(f"{one.times:.1f}x, {-one.lost:+.1f}, {one.size:.0%}" for one in (proven.figures[name] for name in sets))
+        + " |"
+        for proven in PROVEN
+    ]
+    head = [
+        "| against the original in ONNX Runtime fp32: times as fast, points of quality, size |",
+        *(f" `{name}` |" for name in sets),
+    ]
+    return "\n".join(["".join(head), "|---|" + "---|" * len(sets), *rows])
 
 
 def task_table() -> str:
@@ -167,6 +204,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "recipe": lambda: _schema_reference("recipe"),
     "target": lambda: _schema_reference("target"),
     "methods": method_table,
+    "proven": proven_table,
     "tasks": task_table,
     "targets": target_table,
     "recipes": recipe_files,

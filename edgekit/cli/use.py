@@ -227,7 +227,9 @@ def serve(
         from edgekit.serve.asgi import serve as transport
     except ModuleNotFoundError as fault:
         raise NotPossibleHere(
-            f"{fault.name} is not installed", fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve"
+            f"{fault.name} is not installed",
+            fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve",
+            see="something-is-not-installed",
         ) from None
     limits = Limits(body=max_body, batch=max_batch, queue=max_queue, step_seconds=max_run)
     cut = serve_bundle(

@@ -122,7 +122,9 @@ def parse(document: Mapping[str, object], model: type[M], *, where: str, text: s
         faults = [_describe(error, model, lines) for error in fault.errors(include_url=False)[:MOST_FAULTS]]
         count = fault.error_count()
     more = [f"and {count - len(faults):,} more"] if count > len(faults) else []
-    raise BadInput(f"{count:,} fault{'s' * (count > 1)} found", where=where, faults=[*faults, *more])
+    raise BadInput(
+        f"{count:,} fault{'s' * (count > 1)} found", where=where, faults=[*faults, *more], see="faults-in-a-recipe-or-a-target"
+    )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,10 @@ def read_hub(
         import datasets
     except ImportError:
         raise NotPossibleHere(
-            "hub data sets need the `datasets` package", where=source, fix='pip install "edgekit[export]"'
+            "hub data sets need the `datasets` package",
+            where=source,
+            fix='pip install "edgekit[export]"',
+            see="something-is-not-installed",
         ) from None
     try:
         table = datasets.load_dataset(name, config, split=split, revision=revision)

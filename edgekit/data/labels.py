@@ -49,6 +49,7 @@ def check_labels(
         where=where,
         faults=faults,
         fix=fix,
+        see="labels-unknown-to-the-model",
     )
 
 

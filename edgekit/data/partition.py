@@ -59,6 +59,7 @@ def partition(
             where="data, file",
             faults=few,
             fix=f"give {math.ceil(FEWEST / min(shares.values()))} rows or more with different texts, or three files (train, validation, test)",
+            see="too-few-rows-to-split",
         )
     return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test") if name in taken}
 

@@ -166,6 +166,7 @@ def _check_columns(
             for column, name in missing.items()
         ],
         fix=f"where the file has it under another name, write {table} in [data]",
+        see="a-column-is-missing",
     )
 
 

@@ -72,7 +72,11 @@ def source_digest(sources: Sources) -> str:
     missing = [str(path) for place in files for path in place.files if not path.is_file()]
     if missing:
         raise BadInput(
-            "no such data file" + "s" * (len(missing) > 1), where="data", faults=missing, fix="check the paths under [data]"
+            "no such data file" + "s" * (len(missing) > 1),
+            where="data",
+            faults=missing,
+            fix="check the paths under [data]",
+            see="no-such-data-file",
         )
     for place in {place.name or place.sha256: place for place in files}.values():
         total.update(_contents(place))

@@ -68,6 +68,7 @@ def ended(where: str, step: str, code: int, errors: str) -> EdgekitError:
             f"its Python is {old[1]}, the runner needs 3.11 or later",
             where=location,
             fix="name a later one (python in the inventory)",
+            see="the-device-refuses",
         )
     if code in (126, 127):
         return NotPossibleHere(
@@ -75,11 +76,13 @@ def ended(where: str, step: str, code: int, errors: str) -> EdgekitError:
             where=location,
             faults=plain(errors),
             fix="install it, or name it (python in the inventory)",
+            see="the-device-refuses",
         )
     if code == 255:
         for sign, kind, what, fix in SSH:
             if re.search(sign, errors):
-                return kind(what, where=location, faults=[] if kind is BadInput and "key" in what else plain(errors), fix=fix)
+                faults = [] if kind is BadInput and "key" in what else plain(errors)
+                return kind(what, where=location, faults=faults, fix=fix, see="the-device-refuses")
         return NotPossibleHere("the link broke", where=location, faults=plain(errors), fix=RETRY)
     if code in KILLED:
         return _killed(location, KILLED[code])

@@ -102,7 +102,9 @@ def _measure_over(link: Link, where: str, device: Device, job: Job, look: _Look,
     to_send = sum(part.size - begin[part.name] for part in missing)
     faults = unfit(look.facts, job.manifest, to_send=to_send, whole=whole)
     if faults:
-        raise NotPossibleHere("cannot run this bundle as it is", where=f"{where}, preflight", faults=faults)
+        raise NotPossibleHere(
+            "cannot run this bundle as it is", where=f"{where}, preflight", faults=faults, see="the-device-refuses"
+        )
     facts = {"facts": look.facts.document(), "notes": notes(look.facts, job.manifest), "sent_bytes": to_send}
     if missing:
         files: list[JsonObject] = [

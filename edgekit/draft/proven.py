@@ -176,6 +176,7 @@ def choose(budget: Budget, task: Task, work: Workload) -> tuple[Proven, Seen]:
         where="--faster, --smaller, --lose",
         faults=misses,
         fix="ask for less, or let `edgekit init` write the recipe without a budget, and add steps to it (`edgekit ls methods`)",
+        see="no-proven-recipe-keeps-this-budget",
     )
 
 

@@ -112,6 +112,7 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             where=str(model.folder),
             faults=[*lacks, *(f"the rows have {column}" for column in described(rows))],
             fix=_which(rows),
+            see="no-task-fits",
         )
     return _likeliest(found, facts, rows, said, sentences=model.sentences)
 
@@ -175,6 +176,7 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
         raise BadInput(
             "texts alone ask nothing of this model", where=str(model.folder), faults=needs,
             fix="give rows in one file, --data FILE" + (f", or say that single texts are meant: --task {found[0].task.name}" if found else ""),
+            see="no-task-fits",
         )  # fmt: skip
     return found
 

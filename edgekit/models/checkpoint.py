@@ -75,6 +75,7 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
             f"not a folder here, and the hub did not give it: {type(fault).__name__}",
             where=str(source),
             fix="check the id and the network, or name a local folder",
+            see="the-hub-did-not-give-it",
         ) from fault
     raw, inner = check_files(folder), transformer_folder(folder)
     settings = inner / "tokenizer_config.json"

@@ -97,6 +97,7 @@ def check_files(folder: Path) -> dict[str, Any]:
             "this model brings its own code (auto_map), which edgekit never runs",
             where=str(folder / "config.json"),
             fix="use a model whose architecture is part of transformers",
+            see="pickles-and-code-of-a-model",
         )
     if not weight_files(folder):
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
@@ -105,6 +106,7 @@ def check_files(folder: Path) -> dict[str, Any]:
                 f"holds a pickle checkpoint ({pickles[0]}), which can run code when it is opened",
                 where=str(folder),
                 fix="convert it to model.safetensors on a machine that you can lose",
+                see="pickles-and-code-of-a-model",
             )
         raise BadInput(f"no {WHOLE}", where=str(folder))
     _refuse_quantized(folder, config)

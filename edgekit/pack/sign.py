@@ -69,7 +69,8 @@ def check_signature(folder: Path, signature: Path, key: Path) -> None:
             verifier.verify(folder, signature)
     except Exception as fault:  # of what the library meets in a made-up signature, half is no ValueError
         raise CheckFailed(
-            f"its signature does not hold: {_first(fault)}", where=str(folder), fix="do not use it; fetch the bundle again from who signed it"
+            f"its signature does not hold: {_first(fault)}", where=str(folder), fix="do not use it; fetch the bundle again from who signed it",
+            see="its-signature-does-not-hold",
         ) from None  # fmt: skip
 
 
@@ -90,7 +91,12 @@ def _library(part: str) -> Any:
 
         return importlib.import_module(f"model_signing.{part}")
     except ModuleNotFoundError as fault:
-        raise NotPossibleHere(f"{fault.name} is not installed", where="signatures", fix="pip install 'edgekit[sign]'") from None
+        raise NotPossibleHere(
+            f"{fault.name} is not installed",
+            where="signatures",
+            fix="pip install 'edgekit[sign]'",
+            see="something-is-not-installed",
+        ) from None
 
 
 def _first(fault: BaseException) -> str:

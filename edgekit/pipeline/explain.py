@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -49,15 +50,15 @@ class Explanation(TypedDict):
     """What was found out of the rows and how they are read."""
 
 
-def explain(recipe: str, targets: list[str], build: Path) -> Explanation:
-    """What a run of `recipe` for `targets` would do; nothing is run.
+def explain(recipe: str, targets: list[str], build: Path, *, as_if: Path | None = None) -> Explanation:
+    """What a run of `recipe` for `targets` would do; nothing is run. `as_if`: where the recipe is going to lie, if it lies elsewhere now.
 
     Raises:
         BadInput: faults in a file, or a combination that cannot work.
     """
     host = detect()
     plan = make_plan(recipe, targets or [best_target(host).name], host)
-    check_results(plan, build)
+    check_results(plan if as_if is None else replace(plan, file=as_if), build)
     stages: dict[str, PlannedStage] = {}
     for item in plan.targets:
         for stage in [*plan.stages(item), pack_stage(plan, item, host_facts(host))]:

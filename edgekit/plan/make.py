@@ -76,7 +76,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     if source.adapter is not None:
         faults = source_faults(source.adapter, recipe) + faults
     if faults:
-        raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults)
+        raise BadInput("this recipe cannot work as it is", where=str(path), faults=faults, see="this-recipe-cannot-work")
     digest, own_head = source_digest(sources), task.named and recipe.model.finetune is None and recipe.model.new is None
     known = facts.labels if own_head else None
     check = row_check(recipe, source.tokenizer)

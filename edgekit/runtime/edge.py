@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, Interrupted, NotPossibleHere
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, Interrupted, NotPossibleHere, Topic
 from edgekit.runtime.streams import ReaderGone, settle
 from edgekit.runtime.temporary import NO_ROOM
 
@@ -24,10 +24,13 @@ LONGEST = 300
 """Characters that are shown of a message that is not edgekit's own."""
 
 
-def at_edge(program: str, work: Callable[[], int], *, as_json: bool, prints: bool = True) -> int:
+def at_edge(
+    program: str, work: Callable[[], int], *, as_json: bool, prints: bool = True, more: Callable[[Topic], str] | None = None
+) -> int:
     """The exit code of a command of `program`, which `work` does and returns, or leaves by SystemExit.
 
     What it raises is told on standard error, with `as_json` as a document on standard output too. `prints`: whether its result goes there.
+    `more`: the command that tells more of a kind of fault, where there is one.
     """
     try:
         settle(prints=prints)
@@ -45,10 +48,11 @@ def at_edge(program: str, work: Callable[[], int], *, as_json: bool, prints: boo
         return 0
     except BaseException as raised:
         fault = told(raised)
+        see = {} if more is None or fault.see is None else {"see": more(fault.see)}
         if as_json:
             with suppress(ReaderGone, NotPossibleHere):  # where it is standard output that cannot be written
-                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code}), flush=True)
-        print(f"{program}: {fault.text()}", file=sys.stderr)
+                print(json.dumps({"error": fault.text(), "exit_code": fault.exit_code, **see}), flush=True)
+        print("\n  see: ".join([f"{program}: {fault.text()}", *see.values()]), file=sys.stderr)
         return fault.exit_code
 
 
@@ -64,12 +68,20 @@ def told(raised: BaseException) -> EdgekitError:
         return raised
     if isinstance(raised, OSError):
         kind = NotPossibleHere if raised.errno in NO_ROOM else BadInput
-        return kind(raised.strerror or str(raised), where=raised.filename and str(raised.filename))
+        return kind(
+            raised.strerror or str(raised),
+            where=raised.filename and str(raised.filename),
+            see="no-room" if kind is NotPossibleHere else None,
+        )
     if isinstance(raised, MemoryError):
         return NotPossibleHere("there is not enough memory for it", fix="free some, or use a machine with more")
     first = next(iter(str(raised).strip().splitlines()), "")[:LONGEST]
     fix = None if os.environ.get(TRACEBACK) else f"{TRACEBACK}=FILE has the traceback written to FILE; please report it"
-    return CheckFailed(f"ended by an unforeseen {type(raised).__name__}{f': {first}' if first else ''}", fix=fix)
+    return CheckFailed(
+        f"ended by an unforeseen {type(raised).__name__}{f': {first}' if first else ''}",
+        fix=fix,
+        see="ended-by-something-unforeseen",
+    )
 
 
 def _write(raised: BaseException) -> None:

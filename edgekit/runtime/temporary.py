@@ -38,7 +38,7 @@ def new_folder(where: Path | str) -> Path:
         return held_folder(Path(tempfile.gettempdir()), PREFIX)
     except OSError as fault:
         what = f"no folder for temporary files can be written: {fault.strerror or fault}"
-        raise NotPossibleHere(what, where=str(where), fix=FIX) from None
+        raise NotPossibleHere(what, where=str(where), fix=FIX, see="no-room") from None
 
 
 def held_folder(inside: Path, prefix: str, suffix: str = "") -> Path:
@@ -118,6 +118,8 @@ def temporary_folder(where: Path | str) -> Iterator[Path]:
     except OSError as fault:
         if fault.errno not in NO_ROOM:
             raise
-        raise NotPossibleHere(f"no room for temporary files: {fault.strerror}", where=str(where), fix=FIX) from None
+        raise NotPossibleHere(
+            f"no room for temporary files: {fault.strerror}", where=str(where), fix=FIX, see="no-room"
+        ) from None
     finally:
         remove_folder(folder)

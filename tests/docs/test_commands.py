@@ -10,8 +10,10 @@ import ast
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,13 +24,17 @@ import typer
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
-from edgekit.config.target import best_target
+from edgekit.config.target import Target, best_target
+from edgekit.device.inventory import Inventory
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
+from edgekit.plan.recipes import recipe_model
 from tests.conftest import PYTHONPATH, tiny_rows
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_of, inline_commands, words
+from tests.runtime.serve.serving import make_bundle
+from tests.tiny_decoders import checkpoint
 
-LANGUAGES = {"console", "toml", "python", "json", "csv", "text"}
+LANGUAGES = {"console", "toml", "python", "text"}
 COMMAND: Any = typer.main.get_command(app)
 HERE = best_target(detect()).name
 START = ["export", "--model", "./my-classifier", "--data", "tickets.csv"]
@@ -70,11 +76,10 @@ def only_parse(block: Block, command: str) -> None:
             known = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
             targets = [word for word in given[1:] if "=" not in word]
             assert set(targets) <= set(known), f"{block.name}: make has no {targets}"
-        elif "runner.pyz" in part:
-            from edgekit.runtime import main as runner
-
-            verbs = re.search(r"runner\.pyz (\w+)", part)
-            assert verbs and f'"{verbs[1]}"' in Path(runner.__file__).read_text(), f"{block.name}: {part}"
+        for verb in re.findall(r"python3? \S*runner\.pyz (\w+)", part):
+            assert f'"{verb}"' in (ROOT / "edgekit" / "runtime" / "main.py").read_text(), (
+                f"{block.name}: the runner has no {verb}"
+            )
         for extra in re.findall(r"edgekit\[([a-z,]+)\]", part):
             known = re.findall(r"^([a-z]+) = \[", (ROOT / "pyproject.toml").read_text(), flags=re.M)
             assert set(extra.split(",")) <= set(known), f"{block.name}: no extra {extra}"
@@ -93,6 +98,20 @@ def test_what_is_only_parsed_has_options_that_there_are(block: Block) -> None:
         for node in ast.walk(ast.parse(block.text)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("ek", "edgekit"):
                 assert node.attr in edgekit.__all__
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "toml"], ids=lambda block: block.name)
+def test_toml_is_of_a_recipe_a_target_or_devices(block: Block) -> None:
+    """Whole files as they stand; a table of a recipe in a recipe that has what else it needs."""
+    given = tomllib.loads(block.text)
+    if "device" in given:
+        Inventory.model_validate(given)
+    elif "arch" in given:
+        Target.model_validate(given)
+    else:
+        least = {"schema": 1, "task": "text-classification", "model": {"id": "m"}}
+        data = {} if {"file", "train", "builtin"} & set(given.get("data", ())) else {"file": "rows.csv"}
+        recipe_model().model_validate({**least, **given, "data": {**data, **given.get("data", {})}})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -115,7 +134,7 @@ def test_commands_in_running_text_are_commands(page: Path) -> None:
 def desk(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder in which a reader follows the pages, with the model and the rows that these call their own."""
     folder = tmp_path_factory.mktemp("reader")
-    (folder / "my-classifier").symlink_to(tiny_model)
+    shutil.copytree(tiny_model, folder / "my-classifier")
     with (folder / "tickets.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["text", "label"])
@@ -125,6 +144,8 @@ def desk(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for name, line in (("edgekit", f'exec "{sys.executable}" -m edgekit "$@"'), ("python3", f'exec "{sys.executable}" "$@"')):
         (tools / name).write_text(f"#!/bin/sh\n{line}\n")
         (tools / name).chmod(0o755)
+    make_bundle(folder / "build" / f"my-chat-model-{HERE}", "text-generation", name=f"my-chat-model-{HERE}")
+    checkpoint("llama", folder / "my-language-model")
     home = Path.cwd()
     os.chdir(folder)
     try:

@@ -63,6 +63,7 @@ def open_bundle(path: str | Path) -> Bundle:
             "no bundle here (no manifest.json)",
             where=str(path),
             fix="name a bundle folder, the folder above it, or its archive",
+            see="no-bundle-here",
         )
     manifest, digest = read_manifest(folder)
     _check_files(folder, manifest)
@@ -104,7 +105,11 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             faults.append(f"{name}: sha256 {digest[:16]}… instead of {asset.sha256[:16]}…")
     if faults:
         raise CheckFailed(
-            "files are not what the manifest says", where=str(folder), faults=faults, fix="fetch the bundle again"
+            "files are not what the manifest says",
+            where=str(folder),
+            faults=faults,
+            fix="fetch the bundle again",
+            see="files-are-not-what-the-manifest-says",
         )
 
 

@@ -54,6 +54,7 @@ def verify(path: str | Path) -> dict[str, Any]:
             f"{len(faults)} of {len(model.golden)} golden inputs are not right",
             where=str(model.bundle.folder),
             faults=faults[:20],
+            see="golden-inputs-are-not-right",
         )
     return {
         "bundle": manifest.name,

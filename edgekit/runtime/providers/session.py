@@ -110,13 +110,21 @@ def check_chip(arch: str, isa: Sequence[str], isa_any: Sequence[str], where: str
     here = machine()
     if here != arch:
         raise NotPossibleHere(
-            f"made for {arch}, this machine is {here}", where=where, fix="export for a target of this machine"
+            f"made for {arch}, this machine is {here}",
+            where=where,
+            fix="export for a target of this machine",
+            see="the-chip-is-not-the-targets",
         )
     flags = parse_cpuinfo(read_text(Path("/proc/cpuinfo"))).isa
     missing = sorted(set(isa) - flags)
     if missing or (isa_any and not set(isa_any) & flags):
         lacks = ", ".join(missing) or f"one of {', '.join(isa_any)}"
-        raise NotPossibleHere(f"this chip lacks {lacks}", where=where, fix="export for a target that this chip matches")
+        raise NotPossibleHere(
+            f"this chip lacks {lacks}",
+            where=where,
+            fix="export for a target that this chip matches",
+            see="the-chip-is-not-the-targets",
+        )
 
 
 def check_ids(ids: np.ndarray, vocabulary: int, max_length: int) -> None:

@@ -165,7 +165,9 @@ def listen(host: str, port: int) -> socket.socket:
             fix = "give another --port: those below 1024 are the administrator's"
             raise NotPossibleHere("this user may not listen there", where=where, fix=fix) from None
         if fault.errno == errno.EADDRINUSE:
-            raise NotPossibleHere("the port is taken", where=where, fix="give another --port, or 0 for any") from None
+            raise NotPossibleHere(
+                "the port is taken", where=where, fix="give another --port, or 0 for any", see="the-port-is-taken"
+            ) from None
         raise NotPossibleHere(f"cannot listen: {fault.strerror}", where=where, fix="give another --host or --port") from None
 
 

@@ -40,8 +40,11 @@ IMPATIENT = replace(LIMITS, head_seconds=2.0, body_seconds=0.5, linger_seconds=0
 TEXTS = ["turn on the light", "turn off the red light", "is it on", "the blue light", "is the light red", "it is off"]
 
 
-def make_bundle(folder: Path, task: str, template: str = CHAT, marks: Sequence[str] = (), context: int = CONTEXT) -> Path:
-    """A bundle called tiny-`task` in `folder`/bundle; a language model has the chat template `template`, and the control tokens `marks`."""
+def make_bundle(
+    folder: Path, task: str, template: str = CHAT, marks: Sequence[str] = (), context: int = CONTEXT, name: str | None = None
+) -> Path:
+    """A bundle called tiny-`task`, or `name`, in `folder`/bundle; a language model has the chat template `template`, and the control tokens
+    `marks`."""
     source = folder / "source"
     bundle = folder / "bundle"
     bundle.mkdir(parents=True)
@@ -68,7 +71,7 @@ def make_bundle(folder: Path, task: str, template: str = CHAT, marks: Sequence[s
             provider="CPUExecutionProvider",
         )  # fmt: skip
     manifest = tiny_manifest(
-        name=f"tiny-{task}", task=task, labels=labels, vocabulary=vocabulary, golden=len(golden["rows"]), max_length=length,
+        name=name or f"tiny-{task}", task=task, labels=labels, vocabulary=vocabulary, golden=len(golden["rows"]), max_length=length,
         tolerance=0.01, variant=Variant("model.onnx", CPU, 1), generation=generation,
         **signature(source / "model.onnx") if generation is None else {},
     )  # fmt: skip
