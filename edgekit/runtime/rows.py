@@ -66,7 +66,8 @@ def run_rows(
 
         def answer(worker: Model, item: Any) -> JsonObject:
             assert worker.language is not None, "a worker is what the model is"
-            return worker.language.generate([as_prompt(item, chat=chat)], sampling)[0].document()
+            prompt = as_prompt(item, chat=chat)
+            return worker.language.with_calls(worker.language.generate([prompt], sampling)[0], prompt).document()
 
     return answer_rows(model.crew(workers), answer, parts_of(model), sys.stdin.buffer, sys.stdout, progress)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.detokenise import Detokeniser, Stops
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.guide import Guides
@@ -17,7 +18,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Answer", "Ids", "Likely", "Piece", "Row", "whole"]
+__all__ = ["Answer", "Call", "Ids", "Likely", "Piece", "Row", "whole"]
 
 MOST_CERTAIN = 64
 """Tokens that one run reads without a choice."""
@@ -31,6 +32,8 @@ class Ids:
     """int64 (n,)."""
     goes_on: bool
     """Whether the answer continues the prompt's text, so that its leading space is kept; otherwise it is a text of its own."""
+    constraint: Constraint | None = None
+    """What its answer must be, whatever the sampling settings say: of a conversation with tools."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call of a tool."""
+
+    name: str
+    arguments: str
+    """JSON; cut off with an answer that was cut."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """A complete answer."""
 
@@ -78,17 +90,21 @@ class Answer:
     """Guesses of next tokens that were read; they depend on the clock, the answer does not."""
     accepted: int = field(default=0, compare=False)
     """Those that saved a run each."""
+    calls: tuple[Call, ...] = ()
+    """Of tools; `text` is then what comes before them."""
 
     def document(self) -> JsonObject:
         """As a JSON object, without what depends on the clock."""
         counts = {"prompt_tokens": self.prompt_tokens, "new_tokens": len(self.tokens)}
+        calls: list[JsonValue] = [{"name": call.name, "arguments": call.arguments} for call in self.calls]
+        said: JsonObject = {"text": self.text, "ended": self.ended, **counts, **({"tool_calls": calls} if calls else {})}
         if self.likely is None:
-            return {"text": self.text, "ended": self.ended, **counts}
+            return said
         likely: list[JsonValue] = [
             {"token": token, "logprob": one.token, "most": [list(pair) for pair in one.most]}
             for token, one in zip(self.tokens, self.likely, strict=True)
         ]
-        return {"text": self.text, "ended": self.ended, **counts, "logprobs": likely}
+        return {**said, "logprobs": likely}
 
 
 def whole(pieces: Sequence[Piece], prompt_tokens: int) -> Answer:
@@ -133,7 +149,8 @@ class Row:
         named = (token for token, name in self._text.special.items() if name in sampling.stop)
         self._ends = frozenset((*generation.eos, *sampling.stop_token_ids, *named))
         self._most = sampling.logprobs
-        self._guide = guides.guide(sampling.constraint, self._ends) if sampling.constraint is not None else None
+        constraint = prompt.constraint or sampling.constraint
+        self._guide = guides.guide(constraint, self._ends) if constraint is not None else None
         self._certain = self._guide.certain() if self._guide is not None else []
 
     @property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edgekit.runtime.generate.gemma_arguments import GemmaScanner
 from edgekit.runtime.generate.tools import LLAMA, Format
 
-__all__ = ["Begun", "CallReader", "Event", "More", "Said"]
+__all__ = ["Begun", "CallReader", "Event", "More", "Said", "joined"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,19 @@ class More:
 
 
 Event = Said | Begun | More
+
+
+def joined(events: Sequence[Event]) -> tuple[str, list[tuple[str, str]]]:
+    """(the text, (name, arguments) of each call) of an answer's events."""
+    text, calls = "", list[tuple[str, str]]()
+    for event in events:
+        if isinstance(event, Said):
+            text += event.text
+        elif isinstance(event, Begun):
+            calls.append((event.name, ""))
+        else:
+            calls[event.number] = (calls[event.number][0], calls[event.number][1] + event.arguments)
+    return text, calls
 
 
 class JsonScanner:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
-from edgekit.runtime.generate.answer import Answer, Ids, Piece, Row, whole
+from edgekit.runtime.generate.answer import Answer, Call, Ids, Piece, Row, whole
 from edgekit.runtime.generate.cache import PREFIX_BYTES, Cache, Prefixes, common, rounded
-from edgekit.runtime.generate.calls import CallReader
+from edgekit.runtime.generate.calls import CallReader, joined
 from edgekit.runtime.generate.chat import Conversation, Message, Template, load_template
 from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.generation import Generation
@@ -20,7 +20,7 @@ from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
 from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.generate.speculate import Reader, Speculation
-from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, texts_in
+from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, parse_tools, texts_in
 from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.providers.session import Session
 from edgekit.runtime.tokenise import checked, encoded, read_tokenizer
@@ -150,8 +150,17 @@ class LanguageModel:
         Raises:
             BadInput, CheckFailed: as `stream`.
         """
-        (answer,) = self.generate([as_prompt(item, chat=self.template is not None)], sampling)
-        return answer
+        prompt = as_prompt(item, chat=self.template is not None)
+        (answer,) = self.generate([prompt], sampling)
+        return self.with_calls(answer, prompt)
+
+    def with_calls(self, answer: Answer, prompt: Prompt) -> Answer:
+        """`answer` to `prompt`, with the calls of tools read out of its text."""
+        if not isinstance(prompt, Conversation) or prompt.tools is None:
+            return answer
+        _, reader = self.calls(prompt.tools)
+        text, calls = joined([*reader.push(answer.text), *reader.finish()])
+        return replace(answer, text=text, calls=tuple(Call(name, arguments) for name, arguments in calls))
 
     def score(self, ids: np.ndarray) -> np.ndarray:
         """Natural logarithm of the probability of each of `ids` int64 (n,) after the first, float64 (n - 1,), given those before.
@@ -196,7 +205,10 @@ class LanguageModel:
             )
 
     def _ids(self, prompt: Prompt) -> Ids:
-        return Ids(self.encode(prompt), goes_on=not isinstance(prompt, list | tuple | Conversation))
+        ids = self.encode(prompt)
+        tools = prompt.tools if isinstance(prompt, Conversation) else None
+        constraint = None if tools is None else self.calls(tools)[0]
+        return Ids(ids, goes_on=not isinstance(prompt, list | tuple | Conversation), constraint=constraint)
 
     def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:
         """(row, piece) as they are generated; rows that have ended leave the batch."""
@@ -208,6 +220,9 @@ class LanguageModel:
             )
         for prompt in prompts:
             self._fits(prompt.ids, 1)
+            if prompt.constraint is not None and sampling.constraint is not None:
+                what = "an answer that may call tools has no other form"
+                raise BadInput(what, where=sampling.constraint.kind, fix="leave the form or the tools out")
         for name, ids in (("stop_token_ids", sampling.stop_token_ids), ("logit_bias", [key for key, _ in sampling.logit_bias])):
             if (unknown := max(ids, default=0)) >= self.tokens:
                 raise BadInput(
@@ -329,24 +344,29 @@ def _template_tokens(generation: Generation, tokenizer: Tokenizer) -> Mapping[st
 
 
 def as_prompt(item: object, *, chat: bool) -> Prompt:
-    """The prompt in `item`: {"messages": [...]}, or a text, which is a user's message if `chat`.
+    """The prompt in `item`: {"messages": [...]}, perhaps with tools, tool_choice and parallel_tool_calls as OpenAI's API has them, or a text, which
+    is a user's message if `chat`.
 
     Raises:
         BadInput: another object.
     """
     if isinstance(item, dict):
-        if further := sorted({"tools", "documents"} & set(item)):
+        if "documents" in item:
             raise BadInput(
-                f"a conversation with {' and '.join(further)}, which this runtime does not read: answers would be others than the model's own",
-                fix="leave them out, or send tools to /v1/chat/completions of `edgekit serve`",
+                "a conversation with documents, which this runtime does not read: answers would be others than the model's own",
+                fix="leave them out, or render the prompt yourself and give it as a text (on the command line, --raw)",
             )
-        if set(item) != {"messages"}:
+        if set(item) - {"tools", "tool_choice", "parallel_tool_calls"} != {"messages"}:
             raise BadInput(
                 f"not a conversation: {', '.join(map(repr, item))}",
                 fix='give {"messages": [...]}; on the command line, --raw takes it as text',
             )
         messages: list[Message] = item["messages"]
-        return messages
+        faults: list[str] = []
+        tools = parse_tools(item.get("tools"), item.get("tool_choice"), item.get("parallel_tool_calls"), faults)
+        if faults:
+            raise BadInput("tools that cannot be used", faults=faults)
+        return messages if tools is None else Conversation(messages, tools)
     return [{"role": "user", "content": checked(item)}] if chat else checked(item)
 
 

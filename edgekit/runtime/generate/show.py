@@ -34,4 +34,4 @@ def shown_answer(
                 print(visible(piece.text) if at_terminal(sys.stdout) else piece.text, end="", flush=True)
     except KeyboardInterrupt:  # it came while a piece was printed, not while the model ran
         stream.close()
-    return whole(pieces, len(model.encode(prompt)))
+    return model.with_calls(whole(pieces, len(model.encode(prompt))), prompt)

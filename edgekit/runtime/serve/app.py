@@ -14,8 +14,8 @@ from functools import partial
 
 from edgekit import __version__
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
+from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.model import LanguageModel
-from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.serve import completions as text
@@ -198,7 +198,7 @@ class App:
         model = self.model
         infer = parse_infer(request, model, self.limits.batch)
         if model.language is not None and infer.sampling is not None:
-            await _compiled(model.language, infer.sampling, "parameters")
+            await _compiled(model.language, infer.sampling.constraint, "parameters")
         answers, _ = await self._answers(
             steps(model, infer.items, place=infer.place, top_k=infer.top_k, sampling=infer.sampling)
         )
@@ -226,8 +226,7 @@ class App:
         assert language is not None, "only language models have the route"
         context, batch = language.generation.context, self.limits.batch
         completion = text.parse_chat(document, name, context, batch) if chat else text.parse_completion(document, name, batch)
-        completion = text.held_to_tools(language, completion)
-        await _compiled(language, completion.sampling, completion.form)
+        await _compiled(language, text.form_of(language, completion), completion.form)
         job = self.worker.submit(self._counted(text.generate(language, completion)))
         try:
             first = await anext(job)  # a prompt that cannot be used is refused before a status is sent
@@ -271,16 +270,16 @@ class App:
                 yield made
 
 
-async def _compiled(language: LanguageModel, sampling: Sampling, where: str) -> None:
+async def _compiled(language: LanguageModel, constraint: Constraint | None, where: str) -> None:
     """Compile what the answer's form asks for, in a thread of its own: neither the event loop nor the model waits for it.
 
     Raises:
         Refusal: 400 where it cannot be used, 501 where this machine lacks what it takes; `where` names the field.
     """
-    if sampling.constraint is None:
+    if constraint is None:
         return
     try:
-        await asyncio.to_thread(language.guides.compile, sampling.constraint)
+        await asyncio.to_thread(language.guides.compile, constraint)
     except BadInput as fault:
         raise Refusal(400, fault.what, where=where, fix=fault.fix) from None
     except NotPossibleHere as fault:

@@ -19,7 +19,7 @@ from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate.answer import Piece
 from edgekit.runtime.generate.calls import Event, Said
 from edgekit.runtime.generate.chat import JINJA, Conversation, Message
-from edgekit.runtime.generate.constraint import KINDS
+from edgekit.runtime.generate.constraint import KINDS, Constraint
 from edgekit.runtime.generate.model import LanguageModel, Prompt
 from edgekit.runtime.generate.sample import RANGES, Sampling, parse_sampling
 from edgekit.runtime.generate.tools import Tools, parse_tools
@@ -36,7 +36,7 @@ __all__ = [
     "document",
     "events",
     "generate",
-    "held_to_tools",
+    "form_of",
     "parse_chat",
     "parse_completion",
 ]
@@ -78,7 +78,7 @@ class CompletionRequest:
     """Answers to each prompt; the one of index i is drawn with the seed + i."""
     sampling: Sampling
     form: str
-    """The field that asks for the answer's form."""
+    """The field that asks for the answer's form; "tools" where no other does."""
     tools: Tools | None
     """Those that the answer may call."""
     stream: bool
@@ -150,24 +150,18 @@ def parse_chat(document: dict[str, object], name: str, context: int, batch: int)
     return replace(_completion(fields, name, [talk], "chatcmpl-", max_tokens=context, batch=batch), tools=tools)
 
 
-def held_to_tools(language: LanguageModel, request: CompletionRequest) -> CompletionRequest:
-    """`request`, its answers held to text and calls of its tools, if it has any.
+def form_of(language: LanguageModel, request: CompletionRequest) -> Constraint | None:
+    """What the answers must be: of the form that was asked for, or text and calls of tools.
 
     Raises:
         Refusal: 400 where the model's template writes no calls that are known, or arguments cannot be kept.
     """
     if request.tools is None:
-        return request
+        return request.sampling.constraint
     try:
-        constraint, _ = language.calls(request.tools)
+        return language.calls(request.tools)[0]
     except BadInput as fault:
-        raise Refusal(
-            400,
-            fault.what,
-            where="tools",
-            fix=str(fault.fix).replace(f" ({language.template.where})", "") if language.template else None,
-        ) from None
-    return replace(request, sampling=replace(request.sampling, constraint=constraint), form="tools")
+        raise Refusal(400, fault.what, where="tools", fix=fault.fix) from None
 
 
 def generate(language: LanguageModel, request: CompletionRequest) -> Steps[PromptPiece]:
@@ -314,7 +308,7 @@ def _completion(
     assert isinstance(n, int), "anything else is a fault"
     return CompletionRequest(
         prefix + secrets.token_hex(12), name, prefix == "chatcmpl-", int(time.time()), prompts, n, sampling,
-        "body" if form is None else form.field, None, bool(given.get("stream")), bool(_included(options)),
+        "tools" if form is None else form.field, None, bool(given.get("stream")), bool(_included(options)),
     )  # fmt: skip
 
 

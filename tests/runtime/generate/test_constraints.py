@@ -99,7 +99,7 @@ def answers(model: LanguageModel, tokens: int = 110, **constraint: Any) -> list[
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_finished_answer_is_a_document_of_the_schema(model: LanguageModel, name: str) -> None:
     schema = SCHEMAS[name]
-    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
     found = answers(model, json_schema=schema)
     for answer in found:
         assert answer.ended in ("stop", "length")

@@ -15,10 +15,10 @@ import pytest
 from tokenizers import AddedToken
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.generate.calls import Begun, CallReader, Event, More, Said
+from edgekit.runtime.generate.calls import CallReader, Event, joined
 from edgekit.runtime.generate.chat import Conversation, Template, checked_messages
 from edgekit.runtime.generate.model import LanguageModel, language_model
-from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.generate.sample import Sampling, parse_sampling
 from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, parse_tools
 from edgekit.runtime.providers.session import open_session
 from tests.runtime.generate.tiny_decoder import TINY, make_decoder, write_decoder
@@ -81,18 +81,6 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LanguageMo
         return made[family]
 
     return model
-
-
-def joined(events: list[Event]) -> tuple[str, list[tuple[str, str]]]:
-    """(text, (name, arguments) of each call)."""
-    calls: list[tuple[str, str]] = []
-    for event in events:
-        if isinstance(event, Begun):
-            calls.append((event.name, ""))
-        elif isinstance(event, More):
-            name, arguments = calls[event.number]
-            calls[event.number] = (name, arguments + event.arguments)
-    return "".join(event.text for event in events if isinstance(event, Said)), calls
 
 
 def answered(model: LanguageModel, asked: Tools, **sampling: Any) -> tuple[str, list[tuple[str, str]], str, int]:
@@ -326,3 +314,26 @@ def test_without_the_marks_token_a_call_must_be_required(model: LanguageModel) -
     held = constraint_of(tools("required"), format_of(TEMPLATES["qwen"]), model.tokenizer)
     answer = model.generate("the", Sampling(constraint=held, max_new_tokens=100))
     assert answer.text.startswith('<tool_call>\n{"name": "')
+
+
+def test_tools_in_python_and_on_the_command_line(make: Callable[[str], LanguageModel]) -> None:
+    """As one JSON object, in which they stand as in a request."""
+    model = make("mistral")
+    item = {
+        "messages": [{"role": "user", "content": "a"}],
+        "tools": [GIVEN[2]],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+    }
+    model = replace(model, template=Template("[TOOL_CALLS][{{ tools | default([], true) | length }}", {}))
+    answer = model.answer(item, Sampling(max_new_tokens=60))
+    assert answer.document() | {"prompt_tokens": 0, "new_tokens": 0} == {
+        "text": "", "ended": "stop", "prompt_tokens": 0, "new_tokens": 0, "tool_calls": [{"name": "clock", "arguments": "{}"}]
+    }  # fmt: skip
+    assert "tool_calls" not in model.answer({**item, "tool_choice": "none"}, Sampling(max_new_tokens=3)).document()
+    with pytest.raises(BadInput, match="has no other form"):
+        model.answer(item, parse_sampling({"regex": "a"}))
+    with pytest.raises(BadInput, match="tools that cannot be used"):
+        model.answer({**item, "tools": [{}]})
+    with pytest.raises(BadInput, match="a conversation with documents"):
+        model.answer({**item, "documents": []})
