@@ -29,10 +29,10 @@ from edgekit.pack.runner import write_runner
 from edgekit.pack.sign import check_key, sign
 from edgekit.pack.wheelhouse import check_wheelhouse, write_wheelhouse
 from edgekit.runtime.bundle.names import MANIFEST, SIGNATURE
-from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.bundle.open import Bundle, open_bundle, undisturbed
 from edgekit.runtime.files import read_utf8
-from edgekit.runtime.outputs import check_output_folder
-from edgekit.runtime.temporary import held_folder, hold, release, remove_folder, sweep
+from edgekit.runtime.outputs import check_output_folder, put_in_place
+from edgekit.runtime.temporary import held_folder, remove_folder, sweep
 
 __all__ = ["Artifacts", "make_artifacts"]
 
@@ -103,8 +103,7 @@ def make_artifacts(
     work = held_folder(result, f".{FOLDER}.", ".tmp")
     work.chmod(0o755)
     try:
-        shutil.copytree(bundle.folder, work / "bundle")
-        open_bundle(work / "bundle")  # what is shipped is what was read, whatever happened to the source since
+        bundle = undisturbed(result / "bundle", lambda: _copied(result / "bundle", work / "bundle"))
         write_archive(work / "bundle", work / "bundle.tar.gz")
         write_runner(work / "runner.pyz")
         if (work / "bundle" / "README.md").is_file():
@@ -133,10 +132,17 @@ def make_artifacts(
             sign(work / "bundle", key, work / SIGNATURE)
             sign(work / SUMS, key, work / f"{SUMS}.sig")
         files = tuple((name, (work / name).stat().st_size, _sha256(work / name)) for name in _names(work))
-        _put_in_place(work, result / FOLDER)
+        put_in_place(work, result / FOLDER)
     finally:
         remove_folder(work)
     return Artifacts(result / FOLDER, files, digest)
+
+
+def _copied(source: Path, folder: Path) -> Bundle:
+    """The bundle in `source`, opened as a copy: what is shipped is what was read."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    return open_bundle(folder)
 
 
 def _check_nobody_elses(folder: Path) -> None:
@@ -151,24 +157,6 @@ def _check_nobody_elses(folder: Path) -> None:
             "holds files that no earlier call of artifacts wrote, and it is replaced as a whole", where=str(folder), faults=others,
             fix="move them to another folder; where they are not needed, delete them",
         )  # fmt: skip
-
-
-def _put_in_place(work: Path, target: Path) -> None:
-    """Rename `work` to `target`; an earlier one steps aside first and comes back if the rename fails."""
-    aside = work.with_suffix(".old")
-    there = hold(target)  # under its other name too, under which no other call may sweep it while it may have to come back
-    try:
-        if there:
-            os.replace(target, aside)
-        try:
-            os.replace(work, target)
-        except BaseException:
-            if there:
-                os.replace(aside, target)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        release(target)
 
 
 def _names(folder: Path) -> list[str]:

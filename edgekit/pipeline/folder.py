@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +17,12 @@ from edgekit.errors import BadInput
 from edgekit.pipeline.lineage import recipe_file
 from edgekit.pipeline.pack_stage import PACKED
 from edgekit.plan.plan import Plan, TargetPlan
-from edgekit.runtime.outputs import check_output_folder
+from edgekit.progress import Show
+from edgekit.runtime.outputs import check_output_folder, put_in_place
 from edgekit.runtime.strict_json import read_json
 from edgekit.store import remove
 
-__all__ = ["ARCHIVE", "BENCH", "LINEAGE", "MARKDOWN", "REPORT", "RUNNER", "check_results", "lay_out", "result_folder"]
+__all__ = ["ARCHIVE", "BENCH", "LINEAGE", "MARKDOWN", "REPORT", "RUNNER", "alone", "check_results", "lay_out", "result_folder"]
 
 ARCHIVE, RUNNER = "bundle.tar.gz", "runner.pyz"
 LARGEST = 64_000_000
@@ -82,9 +88,34 @@ def lay_out(packed: Path, folder: Path) -> bool:
         fresh = folder / f".{name}.new"
         remove(fresh)
         shutil.copytree(source, fresh) if source.is_dir() else shutil.copy(source, fresh)
-        remove(target)
-        fresh.rename(target)
+        put_in_place(fresh, target)
+        remove(fresh)
     return changed
+
+
+@contextmanager
+def alone(folder: Path, show: Show) -> Iterator[None]:
+    """No other run writes the result in `folder` meanwhile; one that does is waited for. The system ends this with the process."""
+    told = False
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    show.line(f"  waiting for another run that writes {folder}")
+                told = True
+                time.sleep(0.1)
+                continue
+            except OSError:  # a file system without locks
+                pass
+            if folder.is_dir() and os.path.samestat(os.fstat(held), folder.stat()):  # and it was not removed meanwhile
+                yield
+                return
+        finally:
+            os.close(held)
 
 
 def _digest(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from edgekit.config.target import best_target
 from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
-from edgekit.pipeline.folder import ARCHIVE, LINEAGE, REPORT, check_results, lay_out, result_folder
+from edgekit.pipeline.folder import ARCHIVE, LINEAGE, REPORT, alone, check_results, lay_out, result_folder
 from edgekit.pipeline.lineage import lineage_of
 from edgekit.pipeline.measure import bench_result, is_measured
 from edgekit.pipeline.pack_stage import PACKED, pack_stage
@@ -125,6 +125,15 @@ def _finish(plan: Plan, item: TargetPlan, pack: Stage, finished: Finished, build
     """Lay the bundle out, measure it where that is wanted and possible, write lineage and report, and judge the budget."""
     folder = result_folder(plan, item, build)
     packed = finished.artifacts[pack.key].path
+    with alone(folder, show):
+        check_results(plan, build)  # again: another recipe may have been as fast
+        return _lay_out(plan, item, packed, finished, folder, measure=measure, show=show)
+
+
+def _lay_out(
+    plan: Plan, item: TargetPlan, packed: Path, finished: Finished, folder: Path, *, measure: bool, show: Show
+) -> Result:
+    """What `_finish` does in the result folder."""
     changed = lay_out(packed, folder) or bool(finished.made_now)
     if changed or not (folder / LINEAGE).is_file():
         lineage = lineage_of(plan, item, finished, folder)

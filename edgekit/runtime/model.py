@@ -17,7 +17,7 @@ from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.golden import GoldenRow
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.onnx_file import read_graph
-from edgekit.runtime.bundle.open import Bundle, open_bundle
+from edgekit.runtime.bundle.open import Bundle, open_bundle, undisturbed
 from edgekit.runtime.bundle.proof import prove
 from edgekit.runtime.chip import read_text
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
@@ -217,8 +217,13 @@ def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True
     """
     asked = parse_threads(threads)
     prefix_cache, speculate = a_switch(prefix_cache, "prefix_cache"), parse_speculate(speculate)
-    bundle, golden = checked(path)
-    return opened(bundle, golden, threads_for(bundle, golden, asked), prefix_cache=prefix_cache, speculate=speculate)
+    place = a_path(path, "path")
+
+    def work() -> Model:
+        bundle, golden = checked(place)
+        return opened(bundle, golden, threads_for(bundle, golden, asked), prefix_cache=prefix_cache, speculate=speculate)
+
+    return undisturbed(place, work)
 
 
 def checked(path: str | Path) -> tuple[Bundle, tuple[GoldenRow, ...]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
+from edgekit.runtime.temporary import hold, release
 
-__all__ = ["FULL", "cannot_write", "check_output_file", "check_output_folder", "write_atomically"]
+__all__ = ["FULL", "cannot_write", "check_output_file", "check_output_folder", "put_in_place", "write_atomically"]
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the system says where nothing more can be written: sound, but not possible here."""
+AT_FDCWD, EXCHANGE = -100, 2
+"""Of renameat2(2): paths as they are, RENAME_EXCHANGE."""
 
 
 def check_output_file(path: Path, asked: str) -> None:
@@ -62,6 +67,54 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(work: Path, target: Path) -> None:
+    """Give the folder or file `work` the name `target`, on the same file system, at once: whoever looks finds what was there or what is new.
+
+    What was there lies at `work` afterwards, where the system can exchange the two, and else is removed.
+    """
+    while True:
+        try:
+            if not target.exists() or not target.is_dir():
+                os.replace(work, target)
+            elif not _exchange(work, target):
+                _put_aside(work, target)
+            return
+        except OSError as fault:  # somebody else was faster, and the other way it is now
+            if fault.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR) or not work.exists():
+                raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two files or folders; False where the system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux' own, of glibc 2.28
+    if rename is None:
+        return False
+    if rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # of file systems that do not know it
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _put_aside(work: Path, target: Path) -> None:
+    """The same with a moment between in which `target` is not there; it comes back where that fails."""
+    aside = work.with_suffix(".old")
+    there = hold(target)  # under its other name too, under which no other call may sweep it while it may have to come back
+    try:
+        if there:
+            os.replace(target, aside)
+        try:
+            os.replace(work, target)
+        except BaseException:
+            if there:
+                os.replace(aside, target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        release(target)
 
 
 def cannot_write(fault: OSError, where: str) -> EdgekitError:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgekit.runtime.bundle.config import Config, parse_config
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.bundle.names import CONFIG, MANIFEST
 from edgekit.runtime.bundle.read import read_manifest
 from edgekit.runtime.bundle.unpack import LARGEST, unpack
-from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.files import open_file
 from edgekit.runtime.forks import at_exit_here
 from edgekit.runtime.temporary import new_folder, remove_folder
 
-__all__ = ["Bundle", "open_bundle"]
+__all__ = ["Bundle", "open_bundle", "undisturbed"]
+
+T = TypeVar("T")
+TRIES = 20
+"""How often a bundle is begun again that others replace meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,37 @@ class Bundle:
         return "the manifest has no digest, as an earlier edgekit made it: changes of the manifest alone are not noticed, but for its labels"
 
 
+def undisturbed(path: Path, work: Callable[[], T]) -> T:
+    """What `work` makes of the bundle at `path`, begun again where another process put a new one in its place meanwhile: its files are read one
+    after another, and half of each of two sound bundles is none.
+
+    Raises:
+        CheckFailed: it is replaced without end; or whatever `work` raises.
+    """
+    for _ in range(TRIES):
+        before = _identity(path)
+        try:
+            made = work()
+        except (EdgekitError, OSError):
+            if _identity(path) == before:
+                raise
+            continue
+        if _identity(path) == before:
+            return made
+    raise CheckFailed(
+        f"was replaced {TRIES} times while it was read", where=str(path), fix="wait until whoever writes it is done"
+    )
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Tells the archive or folder of a bundle from others that were, or will be, in its place."""
+    try:
+        state = (path if path.is_file() or (path / MANIFEST).exists() else path / "bundle").stat()
+    except (OSError, ValueError):
+        return None
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns
+
+
 def open_bundle(path: str | Path) -> Bundle:
     """The bundle at `path`: its folder, the result folder above it, or a `.tar.gz` archive (unpacked to a temporary folder).
 
@@ -52,7 +88,11 @@ def open_bundle(path: str | Path) -> Bundle:
         CheckFailed: the manifest differs from its digest, a file from its sha256, or the labels from those of the model's configuration; a
             file is missing, or was added.
     """
-    given = path = Path(path)
+    return undisturbed(Path(path), partial(_open, Path(path)))
+
+
+def _open(given: Path) -> Bundle:
+    path = given
     keep = None
     if path.is_file():
         keep = _Unpacked(path)
