@@ -18,6 +18,7 @@ from edgekit.pipeline.lineage import recipe_file
 from edgekit.pipeline.pack_stage import PACKED
 from edgekit.plan.plan import Plan, TargetPlan
 from edgekit.progress import Show
+from edgekit.runtime.files import check_name
 from edgekit.runtime.outputs import check_output_folder, put_in_place
 from edgekit.runtime.strict_json import read_json
 from edgekit.store import remove
@@ -57,6 +58,7 @@ def check_results(plan: Plan, build: Path) -> None:
         earlier = _lineage(folder)
         named = [part.get("name") if isinstance(part := earlier.get(key), dict) else None for key in ("recipe", "target")]
         file, ours = earlier.get("recipe_file"), recipe_file(plan, folder)
+        check_name(ours)  # which the lineage holds
         moved = not isinstance(file, str) or (file.endswith(".toml") and not (folder / file).is_file())
         same_name, same_file = named in ([plan.name, item.target.name], [None, None]), file == ours or moved
         if not (same_name and same_file):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["check_file", "open_file", "read_file", "read_utf8"]
+__all__ = ["check_file", "check_name", "open_file", "read_file", "read_utf8"]
 
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """O_NONBLOCK: opening what became a pipe since it was looked at does not wait for a writer."""
@@ -21,6 +21,18 @@ KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )  # fmt: skip
+
+
+def check_name(path: str | Path, where: str | None = None) -> None:
+    """Refuse a path that is not UTF-8: records cannot hold it, and ONNX Runtime cannot open it.
+
+    Raises:
+        BadInput: its bytes are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BadInput("the path is not UTF-8", where=where or str(path), fix="rename the file or folder") from None
 
 
 def check_file(path: str | Path, most: int | None = None, *, fix: str | None = None) -> int:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
+from edgekit.runtime.files import check_name
 from edgekit.runtime.temporary import hold, release
 
 __all__ = ["FULL", "cannot_write", "check_output_file", "check_output_folder", "put_in_place", "write_atomically"]
@@ -28,7 +29,7 @@ def check_output_file(path: Path, asked: str) -> None:
         NotPossibleHere: the disk is full or can only be read.
     """
     where = f"{asked} {path}"
-    _refuse_home(path, where)
+    _refuse_name(path, where)
     if path.is_dir():
         raise BadInput("is a folder, and a file is written", where=where, fix="name a file in it")
     if path.exists() and not path.is_file():
@@ -48,7 +49,7 @@ def check_output_folder(path: Path, asked: str) -> None:
         NotPossibleHere: the disk is full or can only be read.
     """
     where = f"{asked} {path}"
-    _refuse_home(path, where)
+    _refuse_name(path, where)
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
     if not there.is_dir():
         raise BadInput(f"{there} is no folder, and results are written into one", where=where, fix="name a folder")
@@ -125,7 +126,8 @@ def cannot_write(fault: OSError, where: str) -> EdgekitError:
     return BadInput(said, where=where, fix="name a folder that can be written")
 
 
-def _refuse_home(path: Path, where: str) -> None:
+def _refuse_name(path: Path, where: str) -> None:
+    check_name(path, where)
     if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
         raise BadInput(
             "~ stands for a home folder in a shell alone, and none has replaced it here", where=where,

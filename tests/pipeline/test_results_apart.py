@@ -106,3 +106,11 @@ def test_a_home_folder_that_no_shell_replaced(
     recipes[0].write_text(RECIPE.split("[model.new]")[0] + '[model]\nid = "~/model"\n[data]' + RECIPE.split("[data]")[1])
     with pytest.raises(BadInput, match="no such model folder"):
         explain(str(recipes[0]), [TARGET], tmp_path / "build")
+
+
+def test_a_recipe_whose_path_is_not_utf_8(recipes: tuple[Path, Path], tmp_path: Path) -> None:
+    """The lineage names it, and was found out not to be able to after the training."""
+    recipes[0].parent.rename(tmp_path / "on\udcff")
+    with pytest.raises(BadInput, match="not UTF-8"):
+        run_recipe(str(tmp_path / "on\udcff" / "r.toml"), [TARGET], tmp_path / "build", measure=False, show=Show(silent=True))
+    assert not list((tmp_path / "build").glob("store/*"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import BadInput
+from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.files import check_file, open_file, read_file, read_utf8
 
 
@@ -76,3 +77,12 @@ def test_a_file(tmp_path: Path) -> None:
         read_utf8(path, 2)
     with pytest.raises(BadInput, match="fix: look elsewhere"):
         read_file(tmp_path / "none", 2, fix="look elsewhere")
+
+
+def test_a_bundle_in_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    """ONNX Runtime's own words for it are a list of constructors."""
+    folder = tmp_path / "b\udcff"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(BadInput, match="not UTF-8"):
+        open_bundle(folder)

@@ -18,7 +18,7 @@ from edgekit.runtime.outputs import check_output_file, check_output_folder
 @pytest.mark.parametrize(
     ("name", "said"),
     [("folder", "is a folder"), ("none/out.json", "no such folder"), ("file/out.json", "is no folder"), ("~/out.json", "home folder"),
-     ("~nobody/out.json", "home folder"), ("pipe", "no plain file")],
+     ("~nobody/out.json", "home folder"), ("pipe", "no plain file"), ("\udcff", "not UTF-8")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -34,7 +34,14 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("file", "no folder"), ("file/build", "no folder"), ("~/build", "home folder"), ("gone", "no folder")]
+    ("name", "said"),
+    [
+        ("file", "no folder"),
+        ("file/build", "no folder"),
+        ("~/build", "home folder"),
+        ("gone", "no folder"),
+        ("b\udcff/build", "not UTF-8"),
+    ],
 )
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)

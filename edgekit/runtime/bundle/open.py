@@ -17,7 +17,7 @@ from edgekit.runtime.bundle.names import CONFIG, MANIFEST
 from edgekit.runtime.bundle.read import read_manifest
 from edgekit.runtime.bundle.unpack import LARGEST, unpack
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
-from edgekit.runtime.files import open_file
+from edgekit.runtime.files import check_name, open_file
 from edgekit.runtime.forks import at_exit_here
 from edgekit.runtime.temporary import new_folder, remove_folder
 
@@ -105,6 +105,7 @@ def _open(given: Path) -> Bundle:
             fix="name a bundle folder, the folder above it, or its archive",
             see="no-bundle-here",
         )
+    check_name(folder)
     manifest, digest = read_manifest(folder)
     _check_files(folder, manifest)
     config = parse_config(folder / CONFIG) if CONFIG in manifest.assets else Config()
