@@ -196,10 +196,14 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
         try:
             return draft(asked, folder)
         except Unclear as question:
-            if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
+            if not (ask and _at_a_terminal()):
                 raise _open(question) from None
             value, column = _answer(question), question.column
             asked = replace(asked, task=value) if column is None else replace(asked, columns={**asked.columns, column: value})
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def recipe_name(asked: Asked, name: str | None = None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import SupportsFloat
+from contextlib import suppress
+from typing import SupportsFloat, cast
 
 from edgekit.data.reading import LONGEST, Unread
 from edgekit.errors import BadInput
@@ -24,6 +26,7 @@ NUMBER = re.compile(
 )
 """A number written as text; Python's own reader also takes 1_0 for 10, and the digits of every script."""
 AS_LIST = 'write a JSON list, ["first", "second"], as .jsonl files hold it and a field of a .csv file may'
+PYTHON_ITEM = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d{1,18})\s*,?\s*""", re.DOTALL)
 NAMES = "write the names of the labels that apply, and not a 0 or 1 for each label that there is"
 
 
@@ -89,10 +92,30 @@ def _listed(value: object, one: Callable[[object], tuple[JsonValue, str | None]]
         try:
             given = strict_json(value.encode("utf-8", "surrogatepass"), what, most=LONGEST)
         except BadInput:
+            given = _python_list(value)
+        if given is None:
             return None, f"is no JSON list of {what}: {value[:60]!r}; {AS_LIST}"
     if not isinstance(given, list):
         return None, f"is not a list of {what}; {AS_LIST}"
     return _each(given, one, f"one of its {what}")
+
+
+def _python_list(text: str) -> list[object] | None:
+    """A list as Python and numpy write it, which is what pandas puts into a .csv file: of texts in quotes, or of whole numbers; else None."""
+    inner = text.strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        return None
+    inner, at, found = inner[1:-1].strip(), 0, []
+    while at < len(inner):
+        item = PYTHON_ITEM.match(inner, at)
+        if item is None:
+            return None
+        try:
+            found.append(ast.literal_eval(item[1]))
+        except (ValueError, SyntaxError):
+            return None
+        at = item.end()
+    return found
 
 
 def _each(
@@ -123,22 +146,25 @@ def _relevance(value: object) -> tuple[JsonValue, str | None]:
 
 
 def _tags(value: object) -> tuple[JsonValue, str | None]:
-    """A list of labels."""
-    if not isinstance(value, list) or not value:
-        return None, "is not a list of tags"
-    return _each(value, _label, "a tag")
+    """A list of labels; a .csv file holds it as JSON, or with white space between them."""
+    given = _items(value, "tags")
+    return (None, "is not a list of tags") if not given else _each(given, _label, "a tag")
 
 
 def _words(value: object) -> tuple[JsonValue, str | None]:
-    """A list of words."""
-    if not isinstance(value, list) or not value:
-        return None, "is not a list of words"
-    return _each(value, _text, "a word")
+    """A list of words; a .csv file holds it as JSON, or with white space between them."""
+    given = _items(value, "words")
+    return (None, "is not a list of words") if not given else _each(given, _text, "a word")
 
 
-def _split_words(value: object) -> tuple[JsonValue, str | None]:
-    """A list of words, or a text that is split at white space."""
-    return _words(value.split() if isinstance(value, str) else value)
+def _items(value: object, what: str) -> list[object] | None:
+    """A list, or what a text says as one; None for anything else."""
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else None
+    if not value.strip().startswith("["):
+        return [*value.split()]
+    listed, _ = _listed(value, lambda item: (cast("JsonValue", item), None), what)
+    return listed if isinstance(listed, list) else [*value.split()]
 
 
 def _number(value: object) -> tuple[JsonValue, str | None]:
@@ -159,6 +185,9 @@ def _template(value: object) -> tuple[JsonValue, str | None]:
 def _answers(value: object) -> tuple[JsonValue, str | None]:
     """{"text": [...], "answer_start": [...]}, of equal lengths; empty where the context has no answer."""
     expected = "is not {'text': [...], 'answer_start': [...]} of equal lengths"
+    if isinstance(value, str):  # in a .csv file
+        with suppress(BadInput):
+            value = strict_json(value.encode("utf-8", "surrogatepass"), "answers", most=LONGEST)
     if not isinstance(value, dict) or not {"text", "answer_start"} <= set(value):
         return None, expected
     texts, starts = value["text"], value["answer_start"]
@@ -170,6 +199,6 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
-    "tokens": _words, "split": _split_words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
+    "tokens": _words, "split": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
     "labels": _labels, "template": _template, "candidate": _label, "passages": _passages, "relevance": _relevance,
 }  # fmt: skip

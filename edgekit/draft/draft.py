@@ -14,7 +14,9 @@ from pathlib import Path
 from edgekit.config.recipe import TEXTS
 from edgekit.config.toml import parse
 from edgekit.data.labels import as_table, few
+from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
+from edgekit.draft.duration import about, line_seconds, measured_machine
 from edgekit.draft.fit import Said, Table, as_text, categories, few_values
 from edgekit.draft.given import given
 from edgekit.draft.labels import LABELS, guessed, labels_in, meaning_of
@@ -112,20 +114,17 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
         said.append(Seen("data.split.group", asked.group, "as you said: rows with the same value there stay in one split"))
     said.append(_shipped(task) if rows is None else rows.split)
     steps: list[dict[str, JsonValue]] = []
+    work, compression, machine = _workload(model.weights, rows, columns), 0.0, measured_machine()
     if asked.budget.chooses:
-        work = _workload(model.weights, rows, columns)
         proven, why = choose(asked.budget, task, work)
         steps = proven.steps(facts.layers, "bf16" if BF16 & detect().isa else "fp32")
         said.append(why)
-        if steps:
-            minutes = work.seconds(proven, matrix_speed()) / 60
-            said.append(
-                Seen(
-                    "time",
-                    f"about {max(1, round(minutes))} min",
-                    "of compression, by how fast this machine multiplies matrices now; a GPU is faster",
-                )
-            )
+        compression = work.seconds(proven, machine.flops)
+    seconds = line_seconds(task.kind, work, machine)
+    of_it = f", {about(compression)} of it to compress, which a GPU does faster" if steps else ""
+    said.append(
+        Seen("time", about(seconds + compression), f"from here to the measured bundle, at the speed of this machine now{of_it}")
+    )
     text = _toml(asked, rows, chosen, labels, length, steps, folder)
     _check(text)
     return Draft(text, tuple(said))
@@ -258,31 +257,21 @@ def is_unedited(text: str) -> bool:
 
 
 def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str]) -> Workload:
-    """What training has to do, by the weights' headers and by words of the rows, of which a token is about three quarters."""
+    """What has to be computed, by the weights' headers and by words of the rows, of which a token is about three quarters."""
     shapes = tensor_shapes(model)
     weights = {name: math.prod(shape) for name, shape in shapes.items()}
     inner = sum(size for name, size in weights.items() if "embedding" not in name)
     megabytes = 4 * sum(weights.values()) / 1e6
     if rows is None:
-        return Workload(0, 0.0, inner, megabytes)
-    words = [len(" ".join(as_text(row.get(name)) for name in columns.values() or row).split()) for row in rows.looked_at]
-    return Workload(rows.trained, sum(words) / len(words) / WORDS, inner, megabytes)
+        texts = [text["text"] for text in every_text()]
+        return Workload(0, _tokens(texts), inner, megabytes, scored=len(texts))
+    tokens = _tokens([" ".join(as_text(row.get(name)) for name in columns.values() or row) for row in rows.looked_at])
+    return Workload(rows.trained, tokens, inner, megabytes, scored=rows.tested)
 
 
-def matrix_speed() -> float:
-    """Operations a second of a float32 matrix product on this machine, the best of a few."""
-    import time
-
-    import numpy as np
-
-    size = 512
-    one = np.ones((size, size), np.float32)
-    best = math.inf
-    for _ in range(50):
-        start = time.perf_counter()
-        one @ one
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+def _tokens(texts: Sequence[str]) -> float:
+    """Of a text, on average."""
+    return sum(len(text.split()) for text in texts) / len(texts) / WORDS
 
 
 def _string(text: str) -> str:

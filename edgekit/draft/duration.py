@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 
+from edgekit.draft.proven import USE, Workload
 from edgekit.progress import spent
+from edgekit.tasks import Kind
 
-__all__ = ["Machine", "about", "measured_machine"]
+__all__ = ["Machine", "about", "line_seconds", "measured_machine"]
 
 REFERENCE = 0.0127
 """CPU seconds of `_work` on the machine where the constants of `edgekit.draft.proven` were found: one core of an AMD EPYC."""
+START: dict[Kind, float] = {"encoder": 30.0, "decoder": 30.0}
+"""CPU seconds there of a line with a tiny model: libraries that are loaded in the processes that export, compare and measure."""
+A_MEGABYTE = 0.11
+"""CPU seconds there for each of the model in float32, which is read, exported, hashed and written a few times."""
+VARIANTS = {"encoder": 1.6, "decoder": 2.5}
+"""Times that scoring takes as long as that of the float32 graph alone, on one core: those in 8 bits are faster."""
 MATRIX = 512
 """Rows and columns of the product that is timed."""
 
@@ -23,7 +32,8 @@ class Machine:
     slower: float
     """Times as long as there a fixed piece of work takes."""
     flops: float
-    """Operations a second of a float32 matrix product, in what this process gets of the machine."""
+    """Operations a second of a float32 matrix product on all cores, in what this process gets of them."""
+    cores: int
 
 
 def measured_machine() -> Machine:
@@ -40,7 +50,14 @@ def measured_machine() -> Machine:
         one @ one
         best = min(best, time.perf_counter() - start)
     shared = max(1.0, wall / max(cpu, 1e-9))
-    return Machine(wall / 5 / REFERENCE, 2 * MATRIX**3 / best / shared)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(wall / 5 / REFERENCE, 2 * MATRIX**3 / best / shared, cores)
+
+
+def line_seconds(kind: Kind, work: Workload, machine: Machine) -> float:
+    """From a recipe to a measured bundle, but for compression: what is loaded and written, and every variant's answers to the scored rows."""
+    scoring = VARIANTS[kind] * 2 * work.parameters * work.tokens * work.scored / (USE * machine.flops / machine.cores)
+    return machine.slower * (START[kind] + A_MEGABYTE * work.megabytes) + scoring
 
 
 def about(seconds: float) -> str:

@@ -5,6 +5,7 @@ The figures are those of `benchmarks/methods`, of a MiniLM of 6 layers and 384 d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -135,6 +136,8 @@ class Workload:
     """Of the model, in all layers that a token passes."""
     megabytes: float
     """The model in float32."""
+    scored: int = 0
+    """Rows that every variant answers."""
 
     def seconds(self, proven: Proven, flops: float) -> float:
         """About how long the steps take on a machine that multiplies matrices at `flops` operations a second: 2 for each parameter and token
@@ -161,23 +164,40 @@ def choose(budget: Budget, task: Task, work: Workload) -> tuple[Proven, Seen]:
         if task.name in MEASURED
         else "the worst of four data sets; this task was not measured"
     )
-    misses = []
+    misses: list[str] = []
+    short: list[tuple[float, str]] = []
     for proven in PROVEN:
         expected = proven.of(task.name)
         lacks = _lacks(proven, expected, budget, work)
         if not lacks:
             why = f"the least work for this budget: {expected.times:.1f} times fp32 for {_points(expected.lost)}, {measured}"
             return proven, Seen("compress", proven.name, why)
+        short.append((_short_by(expected, budget, work), f"{proven.name}: {_kept(expected, budget, work)}"))
         misses.append(
-            f"{proven.name}: {expected.times:.1f}x, {_points(expected.lost)}, {expected.size * work.megabytes:.1f} MB; {', '.join(lacks)}"
+            f"{proven.name}: {expected.times:.1f}x, {_points(expected.lost)}, {expected.size * work.megabytes:.3g} MB; {', '.join(lacks)}"
         )
     raise BadInput(
         f"no proven recipe keeps this budget ({measured})",
         where="--faster, --smaller, --lose",
         faults=misses,
-        fix="ask for less, or let `edgekit init` write the recipe without a budget, and add steps to it (`edgekit ls methods`)",
+        fix=f"ask for less: the nearest is {min(short)[1]}; or let `edgekit init` write the recipe without a budget, and add steps to it "
+        "(`edgekit ls methods`)",
         see="no-proven-recipe-keeps-this-budget",
     )
+
+
+def _short_by(expected: Figures, budget: Budget, work: Workload) -> float:
+    """How far it is from the budget: the logarithms of what is lacking in speed and size, and points of the metric, summed."""
+    speed = max(0.0, math.log(budget.faster / expected.times)) if budget.faster is not None else 0.0
+    size = max(0.0, math.log(expected.size * work.megabytes / budget.smaller)) if budget.smaller is not None else 0.0
+    return speed + size + (max(0.0, expected.lost / 100 - budget.lose) * 10 if budget.lose is not None else 0.0)
+
+
+def _kept(expected: Figures, budget: Budget, work: Workload) -> str:
+    """The options that it would keep."""
+    kept = [f"--faster {math.floor(10 * expected.times) / 10:g}x"] if budget.faster is not None else []
+    kept += [f"--smaller {math.ceil(100 * expected.size * work.megabytes) / 100:g}MB"] if budget.smaller is not None else []
+    return " ".join(kept + ([f"--lose {math.ceil(100 * max(expected.lost, 0)) / 100:g}%"] if budget.lose is not None else []))
 
 
 def _lacks(proven: Proven, expected: Figures, budget: Budget, work: Workload) -> list[str]:

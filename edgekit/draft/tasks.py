@@ -12,6 +12,7 @@ from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_colum
 from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
 from edgekit.errors import BadInput
+from edgekit.models.anatomy import ENCODERS
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
@@ -70,9 +71,11 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     """
     facts = model.facts
     autos, shown = _classes(model)
+    _check_architecture(model)
     names = task_names() if wanted is None else [find_task(wanted).name]
     found: list[Candidate] = []
     lacks: list[str] = []
+    missing: dict[str, tuple[str, ...]] = {}
     for name in names:
         task = find_task(name)
         finetune = autos == {"AutoModel"} and name in TRAINABLE
@@ -104,14 +107,21 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
         if isinstance(fit, Fit):
             lacks.append(f"{name}: rows without answers ask nothing of it")
         else:
-            lacks.append(f"{name}: no column of the rows could be its {' or its '.join(fit)}")
+            missing[name] = fit
     found = [one for one in found if one.answers == "rows"] or found
     if not found:
         raise BadInput(
             "no task fits this model and these rows",
             where=str(model.folder),
-            faults=[*lacks, *(f"the rows have {column}" for column in described(rows))],
-            fix=_which(rows),
+            faults=[
+                *(
+                    f"{name}: no column of the rows could be its {' or its '.join(columns)}"
+                    for name, columns in missing.items()
+                ),
+                *([] if missing else lacks),  # what the head is not for says nothing where there is a task that it is for
+                *(f"the rows have {column}" for column in described(rows)),
+            ],
+            fix=_which(rows, min(missing.values(), key=len, default=())),
             see="no-task-fits",
         )
     return _likeliest(found, facts, rows, said, sentences=model.sentences)
@@ -132,13 +142,14 @@ def _in_a_form(task: Task, rows: Table, said: Said) -> tuple[Form, Fit] | None:
     return None
 
 
-def _which(rows: Table) -> str:
-    """What to say of columns, with the file's own names where they may be meant."""
+def _which(rows: Table, missing: tuple[str, ...]) -> str:
+    """What to say of the columns that are missing, with the file's own names where they may be meant."""
     there = {name: row[name] for row in rows[:1] for name in row}
     texts = text_columns(rows, there)
     labels = [name for name in categories(rows, there) if name not in texts]
-    text, label = texts[0] if texts else "NAME", labels[0] if labels else "NAME"
-    return f"say which column is which, as in {_quoted('--column', f'text={text}')} {_quoted('--column', f'label={label}')}, or the task (--task)"
+    guesses = {"text": texts[:1], "tokens": texts[:1], "label": labels[:1]}
+    options = [_quoted("--column", f"{column}={next(iter(guesses.get(column, [])), 'NAME')}") for column in missing]
+    return f"say which column is which, as in {' '.join(options)}, or the task (--task)" if options else "say the task (--task)"
 
 
 def _quoted(option: str, value: str) -> str:
@@ -153,6 +164,7 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
     """
     facts = model.facts
     autos, shown = _classes(model)
+    _check_architecture(model)
     needs: list[str] = []
     found: list[Candidate] = []
     for name in task_names() if wanted is None else [find_task(wanted).name]:
@@ -179,6 +191,17 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
             see="no-task-fits",
         )  # fmt: skip
     return found
+
+
+def _check_architecture(model: Given) -> None:
+    """Raises BadInput for a model of a kind that no task is for."""
+    kind, known = model.facts.architecture, {*ENCODERS, *decoder_types()}
+    if kind is not None and kind not in known:
+        raise BadInput(
+            f"no task is for a model of this kind ({model.architecture or 'model'}, model_type = {kind!r} in config.json)",
+            where=str(model.folder),
+            fix=f"use one of {', '.join(sorted(known))}; `edgekit ls tasks` lists what they can be for",
+        )
 
 
 def _classes(model: Given) -> tuple[set[str], str]:

@@ -131,3 +131,27 @@ def test_every_form_gives_columns_of_a_task() -> None:
     wanted = [set(find_task(name).columns) for name in task_names()]
     for form in forms():
         assert any(set(form.gives) <= columns for columns in wanted), form.title
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags"),
+    [
+        ('["it\'s", "ada"]', '["O", "B-per"]'),
+        ("[\"it's\", 'ada']", "['O', 'B-per']"),
+        ("[\"it's\" 'ada']", "['O'\n 'B-per']"),
+        ("it's ada", "O B-per"),
+    ],
+    ids=["JSON", "Python", "numpy", "white space"],
+)
+def test_words_and_tags_in_a_table_are_lists(tokens: str, tags: str, tmp_path: Path) -> None:
+    path = table(tmp_path / "r.csv", ["tokens", "tags"], [[tokens, tags]])
+    assert read_rows(path, ("tokens", "tags")) == [{"tokens": ["it's", "ada"], "tags": ["O", "B-per"]}]
+    numbered = table(tmp_path / "n.csv", ["tokens", "tags"], [[tokens, "[0, 3]"], [tokens, "[0 3]"], [tokens, "0 3"]])
+    assert [row["tags"] for row in read_rows(numbered, ("tokens", "tags"))] == [["0", "3"]] * 3
+
+
+@pytest.mark.parametrize("value", ["", "[", "['a', __import__('os')]", "['a' ... 'b']", "[['a']]", "['a\\']"])
+def test_what_is_no_list_is_no_code_either(value: str) -> None:
+    from edgekit.data.columns import _python_list
+
+    assert _python_list(value) is None

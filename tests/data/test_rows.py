@@ -194,7 +194,7 @@ def test_labels_of_which_any_number_apply(tmp_path: Path, value: str, labels: li
     ("value", "what"),
     [
         ('"a;b"', "may be several labels"), ('"a, b"', "may be several labels"), ("[0, 1, 0]", "twice"), ("[0.0, 1.0]", "0 or 1 for each"),
-        ("null", "JSON list"), ('"[\'a\']"', "JSON list"), ('["a", ""]', "is empty"), ("{}", "JSON list"), ("1.5", "JSON list"),
+        ("null", "JSON list"), ('"[\'a\', b]"', "JSON list"), ('["a", ""]', "is empty"), ("{}", "JSON list"), ("1.5", "JSON list"),
     ],
 )  # fmt: skip
 def test_labels_that_might_be_others_are_refused(tmp_path: Path, value: str, what: str) -> None:

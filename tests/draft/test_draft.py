@@ -47,7 +47,7 @@ def test_task_columns_and_length_are_seen(tiny_model: Path, tmp_path: Path) -> N
     made = draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", ROWS))), tmp_path)
     assert seen(made) | {"model.max_length": "", "data.split": ""} == {
         "task": "text-classification", "column text": "text", "column label": "label", "model.max_length": "", "data.split": "",
-        "text direction": "left to right",
+        "text direction": "left to right", "time": seen(made)["time"],
     }  # fmt: skip
     assert f"id = {json.dumps(str(tiny_model))}" in made.text or "id = " in made.text
     assert 'file = "rows.jsonl"' in made.text and "columns" not in made.text
@@ -462,3 +462,62 @@ def test_json_is_read_as_it_is(document: Any, more: str | None, tmp_path: Path) 
     assert rows.count == 3
     (line,) = _sources(rows, tmp_path)
     assert line == ('file = "r.json"' if more is None else f'file = {{ path = "r.json", {more} }}')
+
+
+def test_a_model_of_a_kind_that_no_task_is_for_is_named(tmp_path: Path) -> None:
+    model = made_model(tmp_path / "m", ["a", "b"])
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(
+        json.dumps({**config, "model_type": "vit", "architectures": ["ViTForImageClassification"]})
+    )
+    for data in (None, str(written(tmp_path / "r.jsonl", ROWS))):
+        with pytest.raises(BadInput, match="no task is for a model of this kind") as fault:
+            draft(Asked(str(model), data), tmp_path)
+        assert "ViTForImageClassification" in fault.value.text()
+
+
+def test_what_a_head_is_not_for_is_not_told_where_columns_are_what_is_missing(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"body": f"a letter about thing {number}", "amount": number * 1.5} for number in range(40)]
+    with pytest.raises(BadInput) as fault:
+        draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", rows)), answers="rows"), tmp_path)
+    assert "id2label" not in fault.value.text() and "as in --column label=NAME" in fault.value.text()
+
+
+def test_a_person_is_asked_each_thing_once_and_little(tmp_path: Path, draws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.cli import drafting
+
+    folder = made_model(tmp_path / "sentences", ["a", "b"])
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
+    rows = [{"utter": sentence(draws), "colour": ["red", "blue"][number % 2], "size": f"s{number % 3}"} for number in range(60)]
+    asked: list[str] = []
+
+    def answer(question: Unclear) -> str:
+        asked.append(question.why)
+        wanted = {"text-classification", "colour"} & {choice.value for choice in question.choices}
+        return wanted.pop()
+
+    monkeypatch.setattr(drafting, "_answer", answer)
+    monkeypatch.setattr(drafting, "_at_a_terminal", lambda: True)
+    made = drafting.drafted(Asked(str(folder), str(written(tmp_path / "r.jsonl", rows))), tmp_path, ask=True)
+    assert seen(made)["column label"] == "colour" and len(asked) == len(set(asked)) <= 5
+
+
+def test_the_time_is_said_and_grows_with_what_is_computed(tiny_model: Path, tmp_path: Path) -> None:
+    from edgekit.draft.duration import Machine, about, line_seconds
+    from edgekit.draft.proven import Workload
+
+    made = draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", ROWS))), tmp_path)
+    assert seen(made)["time"].startswith("about ")
+    here, small = Machine(1, 2e11, 2), Workload(100, 12, 10_000, 1, scored=20)
+    seconds = line_seconds("encoder", small, here)
+    assert line_seconds("encoder", small, Machine(3, 2e11, 2)) > 2.9 * seconds
+    assert line_seconds("encoder", Workload(100, 12, 80_000_000, 400, scored=5000), here) > 2 * seconds
+    assert [about(one) for one in (4, 34, 100, 500, 4000)] == [
+        "about 10 s",
+        "about 30 s",
+        "about 2 min",
+        "about 8 min",
+        "about 1 h",
+    ]

@@ -67,3 +67,17 @@ def test_steps_are_of_the_model_and_more_work_takes_longer() -> None:
     assert [step["layers"] for step in halved.steps(12, "fp32")] == [6]
     times = [WORK.seconds(proven, 2.3e11) for proven in PROVEN]
     assert times[0] == 0 and 60 < times[1] < 120 and all(100 < time < 400 for time in times[2:3])
+
+
+@pytest.mark.parametrize(
+    ("budget", "near"),
+    [
+        (Budget(faster=30), "half of the layers, taught by the original: --faster 10.4x;"),
+        (Budget(faster=9, lose=0.001), "taught by the original: --faster 10.1x --lose 0.76%;"),
+        (Budget(smaller=5), "--smaller 17.91MB;"),
+    ],
+)
+def test_the_nearest_is_said_as_what_can_be_asked_for(budget: Budget, near: str) -> None:
+    with pytest.raises(BadInput) as fault:
+        choose(budget, find_task("text-classification"), WORK)
+    assert "the nearest is " in fault.value.text() and near in fault.value.text()
