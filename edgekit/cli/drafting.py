@@ -45,8 +45,8 @@ DataFile = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="FILE|FOLDER",
-        help="Its rows: one file, which is split here, or a folder. Without, texts that are shipped.",
+        metavar="FILE|FOLDER|hub:NAME",
+        help="Its rows: one file, which is split here, a folder, or hub:owner/name@revision#config. Without, texts that are shipped.",
     ),
 ]
 TaskName = Annotated[

@@ -16,7 +16,7 @@ from edgekit.errors import BadInput, NotPossibleHere
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["HubSource", "on_hub", "parse_hub", "read_hub"]
+__all__ = ["HubSource", "hub_records", "load_split", "on_hub", "parse_hub", "read_hub"]
 
 FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?:#(?P<config>[\w.-]+))?")
 HubSource = tuple[str, str | None, str | None]
@@ -59,6 +59,30 @@ def read_hub(
             rows that cannot be used.
         NotPossibleHere: `datasets` is not installed, or the hub cannot be reached.
     """
+    table = load_split(source, split)
+    import datasets
+
+    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, kinds, check, where=f"{source}, split {split}")
+
+
+def hub_records(source: str, split: str) -> Iterator[Record]:
+    """The records of one split as they are, with the names of numbered labels.
+
+    Raises:
+        BadInput, NotPossibleHere: as `read_hub`, but for columns and rows.
+    """
+    table = load_split(source, split)
+    import datasets
+
+    return _records(table, datasets.ClassLabel)
+
+
+def load_split(source: str, split: str) -> datasets.Dataset:
+    """One split, fetched where the library has not done so before.
+
+    Raises:
+        BadInput, NotPossibleHere: as `read_hub`.
+    """
     name, revision, config = parse_hub(source)
     try:
         import datasets
@@ -70,11 +94,12 @@ def read_hub(
             see="something-is-not-installed",
         ) from None
     try:
-        table = datasets.load_dataset(name, config, split=split, revision=revision)
+        return datasets.load_dataset(name, config, split=split, revision=revision)
     except (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DataFilesNotFoundError) as fault:
         raise BadInput(f"no such data set, or it is not public: {fault}", where=source) from fault
     except ValueError as fault:  # an unknown split or config; the message lists those there are
-        raise BadInput(str(fault), where=f"{source}, split {split}") from fault
+        fix = f"a configuration stands behind a #, as in {source.partition('#')[0]}#CONFIG"
+        raise BadInput(str(fault), where=f"{source}, split {split}", fix=fix) from fault
     except (RuntimeError, datasets.exceptions.DatasetGenerationError) as fault:
         raise BadInput(
             f"cannot be read as plain data: {fault}", where=source, fix="convert it to Parquet; no code of a data set is run"
@@ -82,7 +107,6 @@ def read_hub(
     except Exception as fault:  # the network's faults: of OSError, httpx, fsspec or huggingface_hub, and they differ by version
         fix = "check the connection, or download the rows and name the files"
         raise NotPossibleHere(f"the hub did not give it: {fault}", where=source, fix=fix) from fault
-    return usable(_records(table, datasets.ClassLabel), columns, rename, absent, kinds, check, where=f"{source}, split {split}")
 
 
 def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgekit.data.formats import endings, records
 from edgekit.data.formats.json_document import read_document
+from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Shape
 from edgekit.data.sources import SPLITS
@@ -75,11 +76,15 @@ class Rows:
 
 
 def read_for_draft(data: str) -> Rows:
-    """The sound rows of a file, of several that a pattern names, or of a folder with files for each split or parts of one.
+    """The sound rows of a file, of several that a pattern names, of a folder with files for each split or parts of one, or of a hub data set
+    (hub:owner/name@revision#config).
 
     Raises:
         BadInput: they cannot be read, or hold none; a folder whose files do not say what they are.
+        NotPossibleHere: the hub cannot be reached.
     """
+    if on_hub(data):
+        return _read_hub(data)
     folder = Path(data)
     return _read(_places(folder) if folder.is_dir() else {"file": data})
 
@@ -100,17 +105,34 @@ def _read(places: Mapping[str, str]) -> Rows:
         counts[key] = len(taken) + sum(1 for _ in sound)
         more: dict[str, str | list[str]] = {"format": shape.format} if shape.format else {}
         found[key] = Place(source, more | ({"members": [*shape.members]} if shape.members else {}))
-    return Rows(every, sum(counts.values()), *_shares(counts), found)
+    return Rows(every, sum(counts.values()), *_shares(counts, "by the names of the files"), found)
 
 
-def _shares(counts: Mapping[str, int]) -> tuple[int, int, Seen]:
-    """(rows to train on, rows to score, how they come to be three splits), of the rows of each key."""
+def _read_hub(source: str) -> Rows:
+    """The rows of a hub data set, in as many of the splits as it has; where it has one alone, that is split."""
+    every: list[Mapping[str, object]] = []
+    counts: dict[str, int] = {}
+    for split in SPLITS:
+        try:
+            found = [record.values for record in hub_records(source, split)]
+        except BadInput:
+            if split == "train":
+                raise
+            continue
+        every += found[:READ]
+        counts[split] = len(found)
+    if len(counts) == 1:
+        counts = {"file": counts["train"]}
+    return Rows(every, sum(counts.values()), *_shares(counts, "as the data set has them"), dict.fromkeys(counts, Place(source)))
+
+
+def _shares(counts: Mapping[str, int], named: str) -> tuple[int, int, Seen]:
+    """(rows to train on, rows to score, how they come to be three splits), of the rows of each key; `named`: what says which is which."""
     if "file" in counts:
         trained = round(TRAINED * counts["file"])
         return trained, (counts["file"] - trained) // 2, SPLIT
     shown = " / ".join(f"{counts[split]:,}" for split in SPLITS if split in counts)
     drawn = next((split for split in SPLITS if split not in counts), None)
-    named = "by the names of the files"
     if drawn is None:
         return (
             counts["train"],

@@ -89,7 +89,7 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     build.mkdir(parents=True, exist_ok=True)
     packs = [pack_stage(plan, item, host_facts(host)) for item in plan.targets]
     stages = {stage.key: stage for item, pack in zip(plan.targets, packs, strict=True) for stage in (*plan.stages(item), pack)}
-    finished = run_stages(stages.values(), build, show, _original_check(plan))
+    finished = run_stages(stages.values(), build, show, _original_check(plan, show))
     if rank():
         return []
     return [
@@ -98,18 +98,25 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     ]
 
 
-def _original_check(plan: Plan) -> Callable[[Stage, Artifact], None]:
-    """Ends a run with `max_quality_drop` whose original has no quality to lose: a budget that any model would keep.
+def _original_check(plan: Plan, show: Show) -> Callable[[Stage, Artifact], None]:
+    """Ends a run with `max_quality_drop` whose original has no quality to lose: a budget that any model would keep. Without one it is said.
 
     The original's score is the first thing that a plan needs after the original itself, so this is told before anything is compressed.
     """
     scores = {item.variants[BASELINE].score.key for item in plan.targets}
 
     def check(stage: Stage, artifact: Artifact) -> None:
-        if stage.key not in scores or plan.recipe.accept.max_quality_drop is None:
+        if stage.key not in scores:
             return
         quality, rows = cast("float", artifact.metrics["quality"]), cast("int", artifact.metrics["n"])
-        if nothing_to_lose(find_task(plan.recipe.task).metric, quality):
+        if not nothing_to_lose(find_task(plan.recipe.task).metric, quality):
+            return
+        if plan.recipe.accept.max_quality_drop is None:
+            show.line(
+                f"  the original itself scores {quality:.2%} on the {rows:,} test rows, so that nothing can be lost: see whether the rows' labels "
+                "are those of the model"
+            )
+        else:
             raise CheckFailed(
                 f"the original itself scores {quality:.2%} on the {rows:,} test rows: there is no quality to lose, and max_quality_drop "
                 "would hold for any model",

@@ -110,3 +110,35 @@ def test_a_recipe_without_training_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="train missing"):
         Data(validation="a.jsonl", test="b.jsonl")  # type: ignore[arg-type]
     assert Sources().splits() == []
+
+
+@pytest.mark.parametrize(
+    ("there", "lines"),
+    [
+        (("train", "validation", "test"), ["train", "validation", "test"]),
+        (("train", "test"), ["train", "test"]),
+        (("train",), ["file"]),
+    ],
+)
+def test_a_hub_data_set_is_read_in_the_splits_that_it_has(
+    there: tuple[str, ...], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    asked = []
+
+    def load(name: str, config: str | None, *, split: str, revision: str | None) -> object:
+        asked.append((name, config, revision))
+        if split not in there:
+            raise ValueError(f"Unknown split {split!r}")
+        names = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["off", "on"])})
+        return datasets.Dataset.from_dict(
+            {"text": [f"a text {number}" for number in range(20)], "label": [0, 1] * 10}, features=names
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    rows = read_for_draft("hub:owner/name@v1#small")
+    assert _sources(rows, None) == [f'{line} = "hub:owner/name@v1#small"' for line in lines]
+    assert set(asked) == {("owner/name", "small", "v1")} and rows.every[1]["label"] == "on"
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: (_ for _ in ()).throw(ValueError("Config name is missing")))
+    with pytest.raises(BadInput, match="hub:owner/name#CONFIG"):
+        read_for_draft("hub:owner/name")
