@@ -21,8 +21,8 @@ A_MEGABYTE = 0.11
 """CPU seconds there for each of the model in float32, which is read, exported, hashed and written a few times."""
 VARIANTS = {"encoder": 1.6, "decoder": 2.5}
 """Times that scoring takes as long as that of the float32 graph alone, on one core: those in 8 bits are faster."""
-MATRIX = 512
-"""Rows and columns of the product that is timed."""
+MATRIX, STACK = 64, 32
+"""Rows and columns of the products that are timed, and how many at a time: on one core each, as larger ones wait for threads on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,26 @@ class Machine:
 
 
 def measured_machine() -> Machine:
-    """A third of a second of measuring: plain Python as it comes, the matrix product at its best of a few, and what others take of both."""
+    """A third of a second of measuring: plain Python in CPU time, the matrix product at its best of a few, and what others take of both.
+
+    What others take is between what they took of this third of a second and what the load of the last minute says: either alone was off by
+    three times on a busy machine.
+    """
     import numpy as np
 
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(5):
         _work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    one, best = np.ones((MATRIX, MATRIX), np.float32), math.inf
-    for _ in range(50):
+    stack, best, end = np.ones((STACK, MATRIX, MATRIX), np.float32), math.inf, time.perf_counter() + 0.1
+    while best == math.inf or time.perf_counter() < end:
         start = time.perf_counter()
-        one @ one
+        stack @ stack
         best = min(best, time.perf_counter() - start)
-    shared = max(1.0, wall / max(cpu, 1e-9))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(wall / 5 / REFERENCE, 2 * MATRIX**3 / best / shared, cores)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    shared = math.sqrt(max(1.0, wall / max(cpu, 1e-9)) * max(1.0, (load + 1) / cores))
+    return Machine(shared * cpu / 5 / REFERENCE, 2 * STACK * MATRIX**3 * cores / best / shared, cores)
 
 
 def line_seconds(kind: Kind, work: Workload, machine: Machine) -> float:
