@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.config.recipe import TEXTS
+from edgekit.config.recipe import TEXTS, Finetune
 from edgekit.config.toml import parse
 from edgekit.data.labels import as_table, few
 from edgekit.data.texts import every_text
@@ -37,6 +37,8 @@ __all__ = ["Asked", "Draft", "draft", "is_unedited"]
 
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Instruction sets that train faster in bfloat16."""
+EPOCHS = Finetune().epochs
+"""Of a new head, as a recipe has it that says nothing of them."""
 MOST_LABELS = 10
 """Labels that are shown."""
 WORDS = 0.75
@@ -93,7 +95,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     chosen = _one(found_tasks, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
-        said.append(Seen("model.finetune", "3 epochs", chosen.reason))
+        said.append(Seen("model.finetune", f"{EPOCHS} epochs", chosen.reason))
     columns = chosen.fit.columns
     said += [Seen(f"column {column}", name, chosen.fit.reasons[column]) for column, name in columns.items()]
     if chosen.form is not None:
@@ -114,16 +116,17 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
         said.append(Seen("data.split.group", asked.group, "as you said: rows with the same value there stay in one split"))
     said.append(_shipped(task) if rows is None else rows.split)
     steps: list[dict[str, JsonValue]] = []
-    work, compression, machine = _workload(model.weights, rows, columns), 0.0, measured_machine()
+    work, machine = _workload(model.weights, rows, columns), measured_machine()
+    training = work.training(EPOCHS, machine.flops) if chosen.finetune else 0.0
     if asked.budget.chooses:
         proven, why = choose(asked.budget, task, work)
         steps = proven.steps(facts.layers, "bf16" if BF16 & detect().isa else "fp32")
         said.append(why)
-        compression = work.seconds(proven, machine.flops)
+        training += work.seconds(proven, machine.flops)
     seconds = line_seconds(task.kind, work, machine)
-    of_it = f", {about(compression)} of it to compress, which a GPU does faster" if steps else ""
+    of_it = f", {about(training)} of it to train and to compress, which a GPU does faster" if training else ""
     said.append(
-        Seen("time", about(seconds + compression), f"from here to the measured bundle, at the speed of this machine now{of_it}")
+        Seen("time", about(seconds + training), f"from here to the measured bundle, at the speed of this machine now{of_it}")
     )
     text = _toml(asked, rows, chosen, labels, length, steps, folder)
     _check(text)

@@ -142,10 +142,13 @@ class Workload:
     def seconds(self, proven: Proven, flops: float) -> float:
         """About how long the steps take on a machine that multiplies matrices at `flops` operations a second: 2 for each parameter and token
         of a forward pass, 4 of a backward pass; the teacher once."""
-        forward = 2 * self.parameters * self.tokens * self.rows
-        student = proven.layers or 1 / (proven.speedup or 1)
-        trained = proven.epochs * 3 * forward * student + (forward if proven.epochs else 0)
-        return trained / (USE * flops) + (PRUNING * self.parameters / flops if proven.speedup is not None else 0)
+        teacher = self.training(1, flops) / 3 if proven.epochs else 0.0
+        student = self.training(proven.epochs, flops) * (proven.layers or 1 / (proven.speedup or 1))
+        return teacher + student + (PRUNING * self.parameters / flops if proven.speedup is not None else 0)
+
+    def training(self, epochs: int, flops: float) -> float:
+        """About how many seconds the whole model is trained for."""
+        return epochs * 6 * self.parameters * self.tokens * self.rows / (USE * flops)
 
 
 def choose(budget: Budget, task: Task, work: Workload) -> tuple[Proven, Seen]:
