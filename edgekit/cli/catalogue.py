@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from pydantic import BaseModel
 from rich.table import Table
 
+from edgekit.cli.output import pairs
 from edgekit.compress.registry import methods
 from edgekit.config.recipe import recipe_names
 from edgekit.config.target import Target, best_target, load_target, target_names
@@ -97,13 +98,13 @@ def examine() -> tuple[Examination, list[RenderableType]]:
         rows.append({"name": name, "runs": not lacks, "measured": target.matches(host), "state": state, "lacks": lacks})
     table = Table(title="Targets on this machine", title_justify="left")
     for column in ("target", "here", "lacks"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         mark = f"{row['name']} (best)" if row["name"] == best else row["name"]
         table.add_row(mark, row["state"], "; ".join(row["lacks"]))
     facts = host.document()
-    shown = [f"{key:<22} {_short(value)}" for key, value in facts.items()]
-    return {"host": facts, "targets": rows, "best": best}, [*shown, table]
+    shown = pairs((name, _short(value)) for name, value in facts.items())
+    return {"host": facts, "targets": rows, "best": best}, [shown, "", table]
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import complete
-from edgekit.cli.output import Json, emit, emit_page
+from edgekit.cli.output import Json, emit, emit_page, pairs
 
 __all__ = ["docs", "doctor", "list_names", "schema"]
 
@@ -23,8 +23,7 @@ def list_names(
     from edgekit.cli.catalogue import catalogue
 
     rows = catalogue(what)
-    width = max((len(row["name"]) for row in rows), default=0)
-    emit(rows, as_json, [f"{row['name']:<{width}}  {row['title']}" for row in rows])
+    emit(rows, as_json, [pairs((row["name"], row["title"]) for row in rows)])
 
 
 def doctor(as_json: Json = False) -> None:
@@ -58,5 +57,4 @@ def docs(
         emit_page(page_text(page), as_json)
         return
     titles = {name: page_title(name) for name in page_names()}
-    width = max(map(len, titles), default=0)
-    emit(titles, as_json, [f"{name:<{width}}  {title}" for name, title in titles.items()])
+    emit(titles, as_json, [pairs(titles.items())])

@@ -16,7 +16,19 @@ from edgekit.runtime.shown import visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "ThreadCount", "emit", "emit_page", "explained"]
+__all__ = [
+    "BUILD",
+    "Build",
+    "BundlePath",
+    "Json",
+    "RecipeName",
+    "Targets",
+    "ThreadCount",
+    "emit",
+    "emit_page",
+    "explained",
+    "pairs",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
@@ -53,12 +65,33 @@ def emit(document: object, as_json: bool, shown: Iterable[RenderableType]) -> No
         print(json.dumps(document, indent=1, sort_keys=True, default=str))
         return
     from rich.console import Console
+    from rich.table import Table
 
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = ENDLESS
     for part in shown:
-        out.print(visible(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str), markup=False)
+        if isinstance(part, str):
+            out.print(visible(part), soft_wrap=True, markup=False)
+            continue
+        if isinstance(part, Table):  # all alike, and without lines, which a program would have to take off again
+            part.box, part.pad_edge, part.padding = None, False, (0, 2, 0, 0)
+        with out.capture() as printed:
+            out.print(part)
+        print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> RenderableType:
+    """Names with what they are, in two columns: the second one goes on below itself where a terminal is narrow."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, what in rows:
+        table.add_row(*(Text(visible(cell)) for cell in (name, what)))
+    return table
 
 
 def emit_page(markdown: str, as_json: bool) -> None:

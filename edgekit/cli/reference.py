@@ -48,7 +48,7 @@ def _tables(
     inner = {name: _inner(found, defs) for name, found in node["properties"].items()}
     settings = {name: found for name, found in node["properties"].items() if not inner[name]}
     if settings:
-        yield from ("| setting | may be | without it | |", "|---|---|---|---|")
+        yield from ("| setting | may be | without it | means |", "|---|---|---|---|")
         needed = node.get("required", [])
         for name, found in sorted(settings.items(), key=lambda item: (item[0] not in needed, item[0])):
             without = "**needed**" if name in needed else _default(found)
@@ -142,7 +142,7 @@ def method_table() -> str:
         f"| {_cell(_line(method.title))} |"
         for name, method in methods().items()
     ]
-    return "\n".join(["| method | of | |", "|---|---|---|", *rows])
+    return "\n".join(["| method | of | what it does |", "|---|---|---|", *rows])
 
 
 def proven_table() -> str:
@@ -167,7 +167,7 @@ def task_table() -> str:
         f"| `{task.name}` | {_cell(_line(task.title))} | {', '.join(f'`{column}`' for column in task.columns)} | {_cell(task.metric)} |"
         for task in map(find_task, task_names())
     ]
-    return "\n".join(["| task | | columns of its rows | quality |", "|---|---|---|---|", *rows])
+    return "\n".join(["| task | what it is | columns of its rows | quality |", "|---|---|---|---|", *rows])
 
 
 def target_table() -> str:
@@ -177,7 +177,7 @@ def target_table() -> str:
         target = load_target(row["name"])
         needs = ", ".join(f"`{flag}`" for flag in target.isa) or "any"
         rows.append(f"| `{row['name']}` | {_cell(row['title'])} | {target.arch} | {needs} | `{target.quantize.format}` |")
-    return "\n".join(["| target | | architecture | instruction sets | number format |", "|---|---|---|---|---|", *rows])
+    return "\n".join(["| target | for | architecture | instruction sets | number format |", "|---|---|---|---|---|", *rows])
 
 
 def recipe_files() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -75,6 +76,10 @@ def told(raised: BaseException) -> EdgekitError:
         )
     if isinstance(raised, MemoryError):
         return NotPossibleHere("there is not enough memory for it", fix="free some, or use a machine with more")
+    if isinstance(raised, ModuleNotFoundError) and (name := (raised.name or "").partition(".")[0]) not in ("", "edgekit"):
+        return NotPossibleHere(
+            f"{name} is not installed", fix=f"pip install '{_brought_by(name)}'", see="something-is-not-installed"
+        )
     first = next(iter(str(raised).strip().splitlines()), "")[:LONGEST]
     fix = None if os.environ.get(TRACEBACK) else f"{TRACEBACK}=FILE has the traceback written to FILE; please report it"
     return CheckFailed(
@@ -82,6 +87,23 @@ def told(raised: BaseException) -> EdgekitError:
         fix=fix,
         see="ended-by-something-unforeseen",
     )
+
+
+def _brought_by(module: str) -> str:
+    """What is installed to have `module`: the smallest extra of edgekit that asks for it, else a package of that name."""
+    from importlib import metadata  # here alone: it takes longer than all else that a command starts with
+
+    try:
+        asked = metadata.requires("edgekit") or []
+    except metadata.PackageNotFoundError:  # a bundle's runner
+        asked = []
+    extras: dict[str, set[str]] = {}
+    for line in asked:
+        found = re.match(r"""([\w.-]+).*extra == ["'](\w+)["']""", line)
+        if found is not None:
+            extras.setdefault(found[2], set()).add(re.sub(r"[-.]", "_", found[1]).lower())
+    bring = [name for name, packages in extras.items() if module.lower() in packages]
+    return f"edgekit[{min(bring, key=lambda name: len(extras[name]))}]" if bring else module
 
 
 def _write(raised: BaseException) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 
 import pytest
+from typer.testing import CliRunner
 
+from edgekit.cli.app import app
 from edgekit.cli.make import _explained
 from edgekit.cli.output import emit
 from edgekit.pipeline.explain import Explanation
@@ -96,3 +99,40 @@ def test_times_for_people(seconds: float, shown: str) -> None:
     from edgekit.progress import spent
 
     assert spent(seconds) == shown
+
+
+COMMANDS = [["doctor"], ["ls", "targets"], ["ls", "methods"], ["ls", "tasks"], ["docs"]]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_tables_fit_the_terminal_and_cut_nothing(command: list[str], width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CliRunner().invoke(app, command).output
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, command).output)
+    assert max(map(len, printed.splitlines())) <= width
+    assert "…" not in printed
+    if width < 120:
+        assert len(printed.splitlines()) > len(whole.splitlines()) or max(map(len, whole.splitlines())) <= width
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_lines_are_whole_where_there_is_no_terminal(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = CliRunner().invoke(app, command).output.splitlines()
+    rows = json.loads(CliRunner().invoke(app, [*command, "--json"]).output)
+    assert all(line == line.rstrip() for line in lines)
+    if command[0] == "ls":
+        assert lines == [
+            f"{row['name']:<{len(lines[0]) - len(lines[0].split('  ', 1)[1].lstrip())}}{row['title']}" for row in rows
+        ]
+    if command[0] == "doctor":
+        assert [line.split()[0] for line in lines if line][-len(rows["targets"]) :] == [row["name"] for row in rows["targets"]]
+
+
+def test_a_plan_is_a_line_a_stage_where_there_is_no_terminal() -> None:
+    lines = CliRunner().invoke(app, ["plan", "intents", "-t", "x86-vnni"]).output.splitlines()
+    stages = json.loads(CliRunner().invoke(app, ["plan", "intents", "-t", "x86-vnni", "--json"]).output)["stages"]
+    assert all(any(line.startswith(stage["title"]) and stage["key"][:12] in line for line in lines) for stage in stages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ RAISED: dict[str, tuple[BaseException, int, str]] = {
 
 @pytest.mark.parametrize("name", RAISED)
 def test_both_commands(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The same message and code of `edgekit` and of the runner, in words and in JSON."""
+    """The same message and code of `edgekit` and of the runner, in words and in JSON; `edgekit` alone names a page of the documentation, which
+    ships with it."""
     raised, code, words = RAISED[name]
 
     def fail(*_: Any, **__: Any) -> None:
@@ -57,11 +59,11 @@ def test_both_commands(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         )
         assert runner.main(["verify", "x", *flags]) == code
         other = capsys.readouterr()
-        assert other.err == found.err.replace("edgekit: ", "runner: ", 1)
+        message, see, page = found.err.rstrip("\n").partition("\n  see: ")
+        assert other.err.rstrip("\n") == message.replace("edgekit: ", "runner: ", 1)
         if flags:
-            assert (
-                json.loads(found.out) == json.loads(other.out) == {"error": found.err[len("edgekit: ") : -1], "exit_code": code}
-            )
+            document = {"error": message[len("edgekit: ") :], "exit_code": code}
+            assert json.loads(other.out) == document and json.loads(found.out) == {**document, **({"see": page} if see else {})}
     monkeypatch.setenv(TRACEBACK, str(tmp_path / "trace.txt"))
     assert runner.main(["verify", "x"]) == code
     assert "Traceback" not in capsys.readouterr().err
@@ -80,3 +82,29 @@ def test_a_place_that_cannot_be_written_is_no_fault(monkeypatch: pytest.MonkeyPa
         if "\0" not in str(place):
             monkeypatch.setenv(TRACEBACK, str(place))
         assert told(BadInput("bad")).text() == "bad"
+
+
+@pytest.mark.parametrize(
+    ("module", "brings"),
+    [
+        ("safetensors", "edgekit[export]"),
+        ("model_signing.verify", "edgekit[sign]"),
+        ("uvicorn", "edgekit[serve]"),
+        ("no_such", "no_such"),
+    ],
+)
+def test_what_is_not_installed_is_told_with_what_brings_it(module: str, brings: str) -> None:
+    fault = told(ModuleNotFoundError(f"No module named {module!r}", name=module))
+    assert isinstance(fault, NotPossibleHere) and fault.fix == f"pip install '{brings}'"
+    assert fault.see == "something-is-not-installed"
+
+
+def test_a_distribution_that_is_not_there_is_told_so_too() -> None:
+    with pytest.raises(ModuleNotFoundError) as caught:
+        version("torch-that-nobody-has")
+    assert told(caught.value).what == "torch-that-nobody-has is not installed"
+
+
+def test_a_module_of_our_own_that_is_not_there_is_a_bug() -> None:
+    fault = told(ModuleNotFoundError("No module named 'edgekit.nowhere'", name="edgekit.nowhere"))
+    assert isinstance(fault, CheckFailed) and fault.see == "ended-by-something-unforeseen"
