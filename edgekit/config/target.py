@@ -40,17 +40,17 @@ def _a_count(value: object) -> object:
     return value
 
 
-Count = Annotated[int | Literal["auto"], BeforeValidator(_a_count)]
+Count = Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | Literal["auto"], BeforeValidator(_a_count)]
 """A number of threads; "auto": as many as are fastest on the device, which it finds out by itself when it first loads the bundle."""
 
 
 class ThreadsOf(Strict):
-    """Threads inside one operator, by kind of model."""
+    """Threads inside one operator, by kind of model; `threads = 4` in `[session]` is for both."""
 
     encoder: Count = 1
-    """Of a model that answers in one run: for short texts a second thread costs more in hand-over than it saves."""
+    """Of a model that answers in one run: with 1, each of several texts at once has a core of its own."""
     decoder: Count = AUTO
-    """Of a language model, each of whose tokens reads all weights."""
+    """Of a language model, each of whose tokens reads all weights: more cores read them sooner."""
 
 
 def _of_both(value: object) -> object:

@@ -17,7 +17,7 @@ from edgekit.runtime.chip import parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.providers.names import AUTO
 
-__all__ = ["Threads", "best_threads", "parse_threads"]
+__all__ = ["Begin", "Threads", "best_threads", "fastest", "parse_threads"]
 
 Threads = int | Literal["auto"] | None
 """How many; "auto": what is fastest here; None: as the bundle's target says."""
@@ -65,14 +65,14 @@ def best_threads(bundle: Bundle, begin: Begin) -> int:
     known = earlier_trial(bundle, chip.model, cores)
     if known is not None and known.threads <= cores:
         return known.threads
-    best, trials, calm = _found_out(cores, begin)
+    best, trials, calm = fastest(cores, begin)
     if calm:
         milliseconds = {str(count): round(1000 * min(seconds), 4) for count, seconds in trials.items()}
         keep_trial(bundle, Trial(chip.model, cores, best, milliseconds))
     return best
 
 
-def _found_out(cores: int, begin: Begin) -> tuple[int, dict[int, list[float]], bool]:
+def fastest(cores: int, begin: Begin) -> tuple[int, dict[int, list[float]], bool]:
     """(the best number of threads, seconds of each trial of each number, whether all were undisturbed and agree)."""
     counts = sorted({*(1 << power for power in range(cores.bit_length()) if 1 << power <= cores), cores})
     trials: dict[int, list[float]] = {}

@@ -175,7 +175,7 @@ def test_unknown_session_key_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "x86-vnni.toml"
     path.write_text(
-        shipped_file("targets", "x86-vnni").read_text().replace("session.intra_op.allow_spinning", "session.allow_spining")
+        shipped_file("targets", "x86-vnni").read_text().replace("session.force_spinning_stop", "session.allow_spining")
     )
     with pytest.raises(BadInput, match="ignore them in silence"):
         load_target(str(path))

@@ -39,6 +39,7 @@ SESSION_KEYS = frozenset(
     {
         "session.intra_op.allow_spinning",
         "session.inter_op.allow_spinning",
+        "session.force_spinning_stop",
         "session.disable_prepacking",
         "session.x64quantprecision",
         DISABLE_CPU_FALLBACK,

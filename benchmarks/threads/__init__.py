@@ -1,0 +1,1 @@
+"""How many threads one answer is worth."""
