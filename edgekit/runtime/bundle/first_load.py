@@ -15,11 +15,14 @@ import tokenizers  # noqa: F401 - before limits are set, like all that is import
 
 import edgekit.runtime.providers.ort  # noqa: F401
 from edgekit.runtime.bundle.open import Bundle, open_bundle
+from edgekit.runtime.bundle.patterns import own_texts
 from edgekit.runtime.bundle.proof import FIX, SECONDS_A_BYTE, size_of
+from edgekit.runtime.bundle.tokenizer_file import LARGEST, patterns_in
 from edgekit.runtime.edge import told
 from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.model import load
 from edgekit.runtime.processors import processor
+from edgekit.runtime.strict_json import read_json
 from edgekit.runtime.tokenise import Tokeniser, encoded
 
 __all__ = ["main"]
@@ -38,7 +41,8 @@ USUAL_IMPORT = 0.3
 """Seconds of the processor in which the machine imports the libraries that `SECONDS_A_BYTE` is of."""
 LONGEST_INPUT = 512
 RUN = 2000
-"""Characters of one run that is tokenised; what takes their square is done in milliseconds, what takes their cube is not."""
+"""Repetitions in one run that is tokenised, of a word within four times as many characters; what takes their square is done in
+milliseconds, what takes their cube is not."""
 RUNS = " \n\ta1!é中q'\"_-.\x01🙂"
 GOLDEN = 2
 
@@ -71,8 +75,9 @@ def _tried(bundle: Bundle) -> None:
     for row in sorted(model.golden, key=lambda row: sum(map(len, row.ids)))[:GOLDEN]:
         if any(row.ids):
             model.outputs(task.prepare(model.tokenise, row.input))
-    for letter in RUNS:
-        encoded(model.tokenise.tokenizer, letter * RUN + "x")
+    path = bundle.folder / bundle.manifest.tokenizer.file
+    for repeated in (*RUNS, *own_texts(patterns_in(read_json(path, most=LARGEST)))):
+        encoded(model.tokenise.tokenizer, (repeated * RUN)[: 4 * RUN] + "x")
     if model.language is None:
         tokenise: Tokeniser = model.tokenise
         longest = min(tokenise.max_length, LONGEST_INPUT)

@@ -7,9 +7,10 @@ text in several ways, and all are tried. Patterns of published tokenizers repeat
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TypeAlias
 
-__all__ = ["narrowest", "pattern_fault"]
+__all__ = ["narrowest", "own_texts", "pattern_fault"]
 
 LONGEST = 4096
 DEEPEST = 16
@@ -26,6 +27,10 @@ ESCAPE = re.compile(
     r"\\(?:[pP]\{\^?[A-Za-z_ ]{1,64}\}|x\{[0-9A-Fa-f]{1,8}\}|x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{4}|[^0-9kgKXcCMR])", re.DOTALL
 )
 
+
+CODE = re.compile(r"\\(?:x\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4}))")
+"""A character by its number."""
+MOST_TEXTS = 48
 
 Found: TypeAlias = tuple[bool, int, int]
 
@@ -51,6 +56,18 @@ def pattern_fault(pattern: str) -> str | None:
 def narrowest(pattern: str) -> int:
     """Characters that a pattern without a fault matches at least."""
     return _Parser(pattern).alternatives(0)[2]
+
+
+def own_texts(patterns: Iterable[str]) -> list[str]:
+    """Letters and words that stand in `patterns`: what they repeat, so that runs of these are what they may be slow on."""
+
+    def character(found: re.Match[str]) -> str:
+        number = int(next(filter(None, found.groups())), 16)
+        return chr(number) if number < 0xD800 or 0xDFFF < number <= 0x10FFFF else ""
+
+    plain = [CODE.sub(character, pattern) for pattern in patterns]
+    words = [word for pattern in plain for word in re.findall(r"[^\W_]{2,}", pattern)]
+    return list(dict.fromkeys((*"".join(plain), *words)))[:MOST_TEXTS]
 
 
 class _Parser:

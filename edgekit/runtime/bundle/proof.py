@@ -2,9 +2,9 @@
 
 What can be told from a bundle's files is checked by `contents`; what is left is what ONNX Runtime and the tokenizers library make of them.
 So a bundle that this user neither made nor loaded here before is loaded once in a child, which answers two golden inputs, the longest
-input that the model reads (512 tokens at most), and tokenises runs of 2,000 equal characters. A crash, an endless loop or all of the
-memory is the child's. What passed is remembered by its digest (`known`), so that the next load starts no child; so is what
-`edgekit export` packs, whose maker needs no proof. EDGEKIT_PROOF=never leaves it out.
+input that the model reads (512 tokens at most), and tokenises 2,000 repetitions of single characters and of the letters and words that
+its own patterns name. A crash, an endless loop or all of the memory is the child's. What passed is remembered by its digest (`known`), so
+that the next load starts no child; so is what `edgekit export` packs, whose maker needs no proof. EDGEKIT_PROOF=never leaves it out.
 
 Bundles for CUDA and TensorRT are not proven: those map more memory than any limit allows. Where the system has no limits for a process
 (the `resource` module), the child has those of time alone, and a warning says so.

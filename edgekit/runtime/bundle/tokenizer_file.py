@@ -18,7 +18,7 @@ from edgekit.runtime.bundle.patterns import narrowest, pattern_fault
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.strict_json import read_json
 
-__all__ = ["LARGEST", "check_tokenizer_file", "tokenizer_faults"]
+__all__ = ["LARGEST", "check_tokenizer_file", "patterns_in", "tokenizer_faults"]
 
 LARGEST = 64 * 1024**2
 """Bytes; the largest published ones have 33 million."""
@@ -139,6 +139,18 @@ def check_tokenizer_file(path: Path, manifest: Manifest) -> None:
             "not a tokenizer that a bundle can hold", where=str(path), faults=faults[:MOST_FAULTS],
             fix="export the model with this edgekit",
         )  # fmt: skip
+
+
+def patterns_in(document: Any) -> Iterator[str]:
+    """The regular expressions of a tokenizer without faults."""
+    if isinstance(document, dict):
+        if isinstance(pattern := document.get("Regex"), str):
+            yield pattern
+        for kind in ("pattern", *COMPONENTS, *INNER.values()):
+            yield from patterns_in(document.get(kind))
+    elif isinstance(document, list):
+        for part in document:
+            yield from patterns_in(part)
 
 
 def tokenizer_faults(document: Any, rows: int | None) -> Iterator[str]:

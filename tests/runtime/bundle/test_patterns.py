@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgekit.runtime.bundle.patterns import narrowest, pattern_fault
+from edgekit.runtime.bundle.patterns import narrowest, own_texts, pattern_fault
 
 PUBLISHED = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",  # GPT-2
@@ -45,3 +45,8 @@ def test_told(pattern: str) -> None:
 )
 def test_narrowest(pattern: str, width: int) -> None:
     assert narrowest(pattern) == width
+
+
+def test_texts_of_patterns() -> None:
+    assert {"z", "Q", "é", "中", "😀", "ab"} <= set(own_texts([r"z*Q|\x{1F600}\xe9\u4E2D", "(?:ab)*c"]))
+    assert own_texts([r"\x{D800}"]) == [] and len(own_texts(map(chr, range(0x4E00, 0x5000)))) == 48

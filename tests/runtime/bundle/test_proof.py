@@ -139,6 +139,23 @@ def test_a_bomb_is_the_childs(foreign: Callable[..., Path], name: str) -> None:
     assert WORDS_OF_BOMBS.search(str(fault.value)) and len(str(fault.value)) < 2000
 
 
+def test_a_pattern_that_is_slow_on_its_own_words(foreign: Callable[..., Path]) -> None:
+    """The cube of the text's length: a text of a thousand such letters would hold a server for hours."""
+    folder = foreign()
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": "(?:zq)+(?:zq)+[0-9]"}, "behavior": "Isolated", "invert": False},
+            {"type": "Whitespace"},
+        ],
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    rewrite_manifest(folder)
+    with pytest.raises(CheckFailed, match="far more time"):
+        load(folder)
+
+
 def test_what_is_known_starts_no_child(foreign: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first load proves, and is remembered by the digest; a bundle of another digest is proven again."""
     folder, started = foreign(), children(monkeypatch)
