@@ -53,6 +53,7 @@ __all__ = [
     "read_stage",
     "remove",
     "sha256_file",
+    "sync",
     "sweep",
 ]
 
@@ -386,7 +387,7 @@ def _make(
     seconds = round(before + time.monotonic() - started, 3)
     files: dict[str, JsonObject] = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
-        _sync(path)
+        sync(path)
         files[str(path.relative_to(out))] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
     _keep(out / TIMING, {"seconds": seconds})
     identity = cast("JsonObject", stage.identity)
@@ -394,7 +395,7 @@ def _make(
     _keep(out / RECORD, record)
     kept = read_stage(out).metrics
     out.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(partial, ignore_errors=True)
     return Artifact(stage.name, stage.key, folder, kept, seconds)
 
@@ -442,7 +443,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return once a file's contents, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

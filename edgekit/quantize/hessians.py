@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,7 +63,8 @@ def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch
         produced[name].dtype = ir.DataType.FLOAT
         model.graph.outputs.append(produced[name])
     if not (scratch / MODEL_DATA).exists():
-        shutil.copyfile(source / MODEL_DATA, scratch / MODEL_DATA)  # readers refuse data files with several links
+        shutil.copyfile(source / MODEL_DATA, scratch / "copied")  # readers refuse data files with several links
+        os.replace(scratch / "copied", scratch / MODEL_DATA)  # whole, wherever an earlier run was killed
     path = scratch / "observed.onnx"
     ir.save(model, path)  # the weights stay in the data file beside it
     session = plain_session(path)

@@ -23,12 +23,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from edgekit.config.recipe import TrainingSettings
 from edgekit.models.device import Feed, feed_to
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.store import sync
 from edgekit.tasks.encode import Encoded, batches
 
 if TYPE_CHECKING:
@@ -236,27 +238,41 @@ def _keep_epoch(scratch: Path, whole: torch.nn.Module, optimizer: torch.optim.Op
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"moment.{number}.{name}": torch.as_tensor(value).cpu().contiguous() for name, value in moments.items()}
     save_file(tensors, scratch / f"epoch-{epoch}.safetensors")
+    sync(scratch / f"epoch-{epoch}.safetensors")
     if state["best"] == epoch:
         weights = whole.get_submodule("model").state_dict()
         best = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
         save_file(best, scratch / "best.tmp")
+        sync(scratch / "best.tmp")
         os.replace(scratch / "best.tmp", scratch / "best.safetensors")
     (scratch / "state.tmp").write_text(json.dumps(state))
     os.replace(scratch / "state.tmp", scratch / "state.json")
     (scratch / f"epoch-{epoch - 1}.safetensors").unlink(missing_ok=True)
 
 
+def _kept(scratch: Path) -> _State | None:
+    """What `_keep_epoch` wrote last; None where there is nothing, or not all of it, as after the power went: training then begins anew."""
+    try:
+        state: _State = json.loads((scratch / "state.json").read_text())
+        names = [f"epoch-{len(state['quality']) - 1}.safetensors", *(["best.safetensors"] if state["best"] >= 0 else [])]
+        for name in names:
+            with safe_open(scratch / name, "pt"):  # compares the file's size with what its header says
+                pass
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+    return state
+
+
 def _epochs_done(scratch: Path) -> int:
-    record = scratch / "state.json"
-    return len(json.loads(record.read_text())["quality"]) if record.is_file() else 0
+    state = _kept(scratch)
+    return len(state["quality"]) if state is not None else 0
 
 
 def _resume_epoch(scratch: Path, whole: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> _State:
     """Load what `_keep_epoch` left of the last whole epoch, if there is one; returns its state."""
-    record = scratch / "state.json"
-    if not record.is_file():
+    state = _kept(scratch)
+    if state is None:
         return {"quality": [], "best": -1}
-    state: _State = json.loads(record.read_text())
     tensors = load_file(scratch / f"epoch-{len(state['quality']) - 1}.safetensors")
     whole.load_state_dict(
         {name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")}

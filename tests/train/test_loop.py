@@ -90,3 +90,17 @@ def test_a_killed_run_resumes_what_stands_beside_the_model_too(tiny_model: Path,
     assert steps == [10, 11, 12, 13, 14] and len(history.quality) == 3
     for one, other in ((models[0], models[2]), (whole, resumed)):
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("torn", ["state.json", "epoch-1.safetensors", "best.safetensors"])
+@pytest.mark.parametrize("left", [None, 0, 50])
+def test_what_is_torn_is_made_again(tiny_model: Path, train: Encoded, tmp_path: Path, torn: str, left: int | None) -> None:
+    """The power went while it was written: bytes that are left of it, or nothing of it."""
+    with pytest.raises(Killed):
+        trained(load(tiny_model), train, tmp_path, stop_at=12)
+    path = tmp_path / torn
+    path.unlink() if left is None else path.write_bytes(path.read_bytes()[:left])
+    if torn == "state.json" and left == 50:
+        path.write_text('{"quality": [1.0], "best": 0}')  # of an epoch whose weights are not there
+    _, history, steps = trained(load(tiny_model), train, tmp_path)
+    assert steps == list(range(15)) and len(history.quality) == 3

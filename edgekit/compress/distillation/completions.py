@@ -13,6 +13,7 @@ import torch
 from edgekit.errors import BadInput
 from edgekit.progress import Progress
 from edgekit.runtime.tokenise import Window
+from edgekit.store import sync
 from edgekit.tasks.encode import Encoded
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def completions(
             )
             with path.with_suffix(".tmp").open("wb") as file:
                 np.save(file, np.concatenate([lengths[:, None].numpy(), ids.numpy()], axis=1), allow_pickle=False)
+            sync(path.with_suffix(".tmp"))
             os.replace(path.with_suffix(".tmp"), path)
         kept = torch.from_numpy(np.load(path, allow_pickle=False))
         _, wanted = feed_of(kept[:, 1:], kept[:, 0], length)

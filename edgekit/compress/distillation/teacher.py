@@ -17,6 +17,7 @@ from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.store import sync
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, encode
 
@@ -141,6 +142,7 @@ class Teacher:
                 kept.flush()
             with (scratch / "teacher.tmp").open("wb") as file:
                 np.save(file, np.zeros((0, 1), dtype=np.float32) if outputs is None else outputs, allow_pickle=False)
+            sync(scratch / "teacher.tmp")
             os.replace(scratch / "teacher.tmp", done)
         return Teacher(
             outputs=np.load(done, mmap_mode="r", allow_pickle=False),

@@ -81,6 +81,10 @@ class Template:
             )  # fmt: skip
         if "fault" in reply:
             raise BadInput(f"the template cannot be rendered: {reply['fault']}", where=self.where)
+        try:
+            reply["text"].encode()
+        except UnicodeEncodeError:
+            raise BadInput("the template puts out half of a surrogate pair, which is no text", where=self.where) from None
         return reply["text"]
 
 

@@ -43,6 +43,7 @@ def enter(folder: Path) -> None:
     _kept.append(template)
     text = template.render(MESSAGES)
     assert isinstance(text, str)
+    text.encode()
 
 
 DOOR = Door("template", enter, seeds)

@@ -67,6 +67,7 @@ def test_the_same_prompt_as_transformers(source: str) -> None:
         ("{% for m in messages %}", "TemplateSyntaxError"),
         ("{{ messages[99].content.x }}", "UndefinedError"),
         ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ '\\ud800' }}", "half of a surrogate pair"),
         ("{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "nested too deeply"),
     ],
 )
