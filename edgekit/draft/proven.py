@@ -160,7 +160,7 @@ def choose(budget: Budget, task: Task, work: Workload) -> tuple[Proven, Seen]:
     if task.kind == "decoder":
         raise BadInput(
             "--faster and --smaller choose among recipes for encoders",
-            fix='for a language model write the number format into the recipe ([quantize] format = "int4"), or its steps',
+            fix='for a language model write the number format into the recipe ([quantize] format = "int4-weights"), or its steps',
         )
     measured = (
         f"measured on {MEASURED[task.name]}"

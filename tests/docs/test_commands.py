@@ -114,20 +114,44 @@ def test_toml_is_of_a_recipe_a_target_or_devices(block: Block) -> None:
         recipe_model().model_validate({**least, **given, "data": {**data, **given.get("data", {})}})
 
 
+def check_mention(command: str, where: str) -> None:
+    """A command in running text has a name and options that there are; what stands for a value may be anything."""
+    given = [word for word in words(command) if word not in ("…", "...")]
+    if given[1].startswith("-"):
+        parse(given[1:])
+        return
+    assert given[1] in COMMAND.commands, f"{where}: {command}"
+    known = {
+        option for parameter in COMMAND.commands[given[1]].params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    options = {word.partition("=")[0] for word in given if word.startswith("--")}
+    assert options <= known, f"{where}: {command}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_in_running_text_are_commands(page: Path) -> None:
     for command in inline_commands(page):
-        given = [word for word in words(command) if word not in ("…", "...")]
-        name = given[1]
-        if name.startswith("-"):
-            parse(given[1:])
-            continue
-        assert name in COMMAND.commands, f"{page.name}: {command}"
-        known = {
-            option for parameter in COMMAND.commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
-        options = {word.partition("=")[0] for word in given if word.startswith("--")}
-        assert options <= known, f"{page.name}: {command}"
+        check_mention(command, page.name)
+
+
+def test_what_messages_and_help_advise_is_there() -> None:
+    """Commands between backticks in the strings of edgekit itself, and number formats that a recipe should name."""
+    formats = {value for scheme in ("Int8", "WeightOnly", "Float16", "Bfloat16", "Float32") for value in _formats(scheme)}
+    advised = 0
+    for path in sorted((ROOT / "edgekit").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for command in re.findall(r"`(edgekit [a-z][^`{}]*)`", node.value):
+                    check_mention(" ".join(command.split()), path.name)
+                    advised += 1
+                for said in re.findall(r'\[quantize\] format = "([^"]+)"', node.value):
+                    assert said in formats, f"{path.name}: no number format {said!r}"
+    assert advised > 20
+
+
+def _formats(scheme: str) -> list[str]:
+    node = recipe_model().model_json_schema(by_alias=True)["$defs"][scheme]["properties"]["format"]
+    return [node["const"]] if "const" in node else list(node["enum"])
 
 
 @pytest.fixture(scope="module")
