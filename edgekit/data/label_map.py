@@ -57,7 +57,7 @@ def renamed_labels(found: Iterable[str], said: Mapping[str, str], known: Sequenc
 
 def by_number(labels: Sequence[str], known: Sequence[str]) -> dict[str, str] | None:
     """Each of `labels` -> the name of the output that it is the number of; None where one is no number of an output."""
-    numbers = {label: _number(label) for label in labels}
+    numbers = {label: _number(label, len(known)) for label in labels}
     names = {label: known[number] for label, number in numbers.items() if number is not None and number < len(known)}
     return names if len(names) == len(labels) else None
 

@@ -15,7 +15,7 @@ NEAR = 0.5
 OFTEN = {
     "text": ("sentence", "utterance", "content", "review", "comment", "document", "body", "message", "tweet", "query", "input"),
     "text_pair": ("text2", "sentence2", "hypothesis", "answer"),
-    "tokens": ("words",),
+    "tokens": ("words", "word", "token"),
     "sentence1": ("text1", "premise", "anchor"),
     "sentence2": ("text2", "hypothesis", "positive"),
     "query": ("question", "search", "search_query", "q", "text"),
@@ -36,7 +36,7 @@ OFTEN = {
         "title",
     ),
     "label": ("labels", "target", "class", "category", "intent", "sentiment", "score", "y"),
-    "tags": ("ner_tags", "pos_tags", "labels", "target"),
+    "tags": ("ner_tags", "pos_tags", "labels", "target", "tag", "ner_tag"),
     "score": ("label", "similarity", "target"),
     "answers": ("answer",),
     "relevance": (

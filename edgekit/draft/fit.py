@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,11 @@ def fit_columns(
     open_labels = [column for column in wanted if column not in found and kind(column) in LABELS]
     if open_labels and (several := _one_hot(rows, free())):
         raise _a_column_each(several)
+    if any(kind(column) == "labels" for column in open_labels) and (joined := _joined(rows, free(), known or ())) is not None:
+        raise BadInput(
+            f"column {joined!r} holds several labels in one text, as in {few_values(row.get(joined) for row in rows)}", where="the rows",
+            fix="write the labels of each row as a JSON list, as in " + json.dumps([*(known or ())[:2]], ensure_ascii=False),
+        )  # fmt: skip
     for column in open_labels if known is not None else ():
         values = {name: labels_in((row.get(name) for row in rows), kind(column)) for name in free()}
         named = [name for name, labels in values.items() if are_labels(labels, known or ())]
@@ -194,6 +200,16 @@ def _two(rows: Table, there: Mapping[str, object]) -> tuple[str, str] | None:
             )
             if other != one and other in texts:
                 return one, other
+    return None
+
+
+def _joined(rows: Table, free: Mapping[str, object], known: Sequence[str]) -> str | None:
+    """The column whose texts are the model's labels with something between them."""
+    for name in free:
+        texts = [row.get(name) for row in rows]
+        parts = [re.split(r"\s*[,;|/]\s*", text) for text in texts if isinstance(text, str) and text.strip()]
+        if any(len(part) > 1 for part in parts) and all(label in known for part in parts for label in part):
+            return name
     return None
 
 

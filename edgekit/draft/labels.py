@@ -65,7 +65,10 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     numbers = by_number(unknown, known) if unknown else None
     if numbers:
         in_order = dict(sorted((table | numbers).items(), key=lambda item: known.index(item[1])))
-        return Meaning(in_order, "the rows have numbers, and the model's outputs have names: in the order of config.json")
+        return Meaning(
+            in_order,
+            "the rows have numbers, or true and false, and the model's outputs have names: in the order of config.json",
+        )
     return Meaning(table, None, tuple(unknown))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgekit.data.columns import usable_value
 from edgekit.draft.fit import Table, as_text
 from edgekit.draft.seen import Seen
 
@@ -31,10 +32,7 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
     tokenizer.no_padding()
     inputs = {column: columns[column] for column in INPUTS if column in columns}
     together = bool({"text_pair", "passages"} & set(columns))
-    texts = [
-        [as_text(row.get(name)) if column != "passages" else _longest(row.get(name)) for column, name in inputs.items()]
-        for row in rows[:READ]
-    ]
+    texts = [[_part(column, row.get(name)) for column, name in inputs.items()] for row in rows[:READ]]
     flat = [" ".join(parts) for parts in texts] if together else [part for parts in texts for part in parts]
     if not flat:
         return None
@@ -48,10 +46,8 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
     )
 
 
-def _longest(passages: object) -> str:
-    """One passage, or the longest of several."""
-    return (
-        max((as_text(passage) for passage in passages), key=len, default="")
-        if isinstance(passages, list)
-        else as_text(passages)
-    )
+def _part(column: str, value: object) -> str:
+    """What is read of a column: one passage, or the longest of several; words, also of a text that says them as a list; any other text."""
+    if column == "passages" and isinstance(value, list):
+        return max(map(as_text, value), key=len, default="")
+    return as_text(usable_value("tokens", value)[0] if column == "tokens" else value)

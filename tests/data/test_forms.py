@@ -155,3 +155,18 @@ def test_what_is_no_list_is_no_code_either(value: str) -> None:
     from edgekit.data.columns import _python_list
 
     assert _python_list(value) is None
+
+
+def test_one_word_a_row_is_gathered_by_sentence(tmp_path: Path) -> None:
+    words = [["Sentence: 1", "ada", "B-per"], ["", "runs", "O"], ["Sentence: 2", "bob", "B-per"]]
+    first_alone = table(tmp_path / "a.csv", ["Sentence #", "Word", "Tag"], words)
+    in_all = table(
+        tmp_path / "b.csv", ["sentence_id", "Word", "Tag"], [["1", *words[0][1:]], ["1", *words[1][1:]], ["2", *words[2][1:]]]
+    )
+    for path in (first_alone, in_all):
+        assert read_rows(path, ("tokens", "tags"), {"tokens": "Word", "tags": "Tag"}) == [
+            {"tokens": ["ada", "runs"], "tags": ["B-per", "O"]}, {"tokens": ["bob"], "tags": ["B-per"]},
+        ]  # fmt: skip
+    faulty = table(tmp_path / "c.csv", ["Sentence #", "tokens", "tags"], [*words, ["", " ", "O"]])
+    with pytest.raises(BadInput, match="'tokens' is empty"):
+        read_rows(faulty, ("tokens", "tags"))

@@ -521,3 +521,40 @@ def test_the_time_is_said_and_grows_with_what_is_computed(tiny_model: Path, tmp_
         "about 8 min",
         "about 1 h",
     ]
+
+
+def tagger(folder: Path) -> Path:
+    from transformers import BertConfig, BertForTokenClassification
+
+    made_model(folder, ["O", "B-person", "I-person"])
+    config = BertConfig.from_pretrained(folder)
+    config.architectures = ["BertForTokenClassification"]
+    BertForTokenClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_one_word_a_row_and_lists_that_pandas_wrote_are_words(tmp_path: Path) -> None:
+    model = tagger(tmp_path / "m")
+    words = [
+        {"Sentence #": f"Sentence: {n // 3}" if n % 3 == 0 else "", "Word": "ada", "Tag": ["B-person", "O", "O"][n % 3]}
+        for n in range(60)
+    ]
+    made = draft(Asked(str(model), str(written(tmp_path / "a.jsonl", words))), tmp_path)
+    assert 'columns = { tokens = "Word", tags = "Tag" }' in made.text and seen(made)["task"] == "token-classification"
+    lists = [{"tokens": "['we', 'like', 'ada']", "ner_tags": "['O', 'O', 'B-person']"} for _ in range(40)]
+    made = draft(Asked(str(model), str(written(tmp_path / "b.jsonl", lists))), tmp_path)
+    assert 'columns = { tags = "ner_tags" }' in made.text
+    (length,) = (one.reason for one in made.seen if one.setting == "model.max_length")
+    assert "the longest of 40 rows has 3 tokens" in length or "has 5 tokens" in length, length
+
+
+def test_true_and_false_are_the_outputs_of_two_and_joined_labels_are_told(tmp_path: Path, draws: Any) -> None:
+    two = made_model(tmp_path / "two", ["negative", "positive"])
+    rows = [{"text": sentence(draws), "is_good": str(number % 2 == 0)} for number in range(40)]
+    made = draft(Asked(str(two), str(written(tmp_path / "a.jsonl", rows))), tmp_path)
+    assert 'labels = { "False" = "negative", "True" = "positive" }' in made.text
+    many = made_model(tmp_path / "many", ["a", "b"], problem_type="multi_label_classification")
+    rows = [{"text": sentence(draws), "topics": ["a|b", "b"][number % 2]} for number in range(40)]
+    with pytest.raises(BadInput, match="'topics' holds several labels in one text") as fault:
+        draft(Asked(str(many), str(written(tmp_path / "b.jsonl", rows))), tmp_path)
+    assert '["a", "b"]' in fault.value.text()
