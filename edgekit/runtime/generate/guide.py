@@ -169,7 +169,7 @@ class Guide:
             bits[self._never] = 0
         if self._stops and self.may_end:
             bits[self._stops] = 1
-        ids = np.flatnonzero(bits)
+        ids = np.flatnonzero(bits.view(np.bool_))  # twice as fast as of bytes
         if not len(ids):
             raise _unusable(self.constraint, "none of the model's tokens can come next")
         return ids

@@ -1,0 +1,1 @@
+"""What answers of a given form cost."""
