@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "source_suffix": {".md": "markdown"},
     "myst_heading_anchors": 4,
     "myst_enable_extensions": ["colon_fence"],
+    "default_role": "code",
     "html_theme": "furo",
     "html_title": f"edgekit {edgekit.__version__}",
     "html_show_sphinx": False,
