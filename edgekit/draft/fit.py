@@ -138,7 +138,7 @@ def fit_columns(
             missing.append(column)
             continue
         if kind(column) in ("label", "score") and len(names) > 1:
-            choices = [Choice(name, f"such as {few_values(row[name] for row in rows)}") for name in names]
+            choices = [Choice(name, f"such as {few_values(row.get(name) for row in rows)}") for name in names]
             raise Unclear(f"several columns could be the {column}", choices, column=column)
         take({column: names[0]}, reason)
     if missing:

@@ -558,3 +558,49 @@ def test_true_and_false_are_the_outputs_of_two_and_joined_labels_are_told(tmp_pa
     with pytest.raises(BadInput, match="'topics' holds several labels in one text") as fault:
         draft(Asked(str(many), str(written(tmp_path / "b.jsonl", rows))), tmp_path)
     assert '["a", "b"]' in fault.value.text()
+
+
+def test_rows_of_any_kind_and_with_columns_missing_are_fitted_or_refused() -> None:
+    import random
+
+    from edgekit.draft.fit import Said, fit_columns
+    from edgekit.draft.tasks import _in_a_form
+    from edgekit.tasks import find_task, task_names
+
+    chance = random.Random(5)
+    names = [
+        "query",
+        "passages",
+        "relevance",
+        "positive",
+        "negatives",
+        "messages",
+        "prompt",
+        "completion",
+        "text",
+        "tokens",
+        "tags",
+        "label",
+    ]
+    values = [
+        None,
+        True,
+        1,
+        -2.5,
+        "",
+        " ",
+        "a b",
+        "['a' 'b']",
+        "[1,",
+        ["x", 1],
+        {"text": "t"},
+        [{"role": "user", "content": 1}],
+    ]
+    for _ in range(300):
+        rows = [{name: chance.choice(values) for name in chance.sample(names, chance.randrange(1, 8))} for _ in range(4)]
+        for task in map(find_task, task_names()):
+            try:
+                fit_columns(task.columns, task.optional, task.kinds, rows, chance.choice([None, ("a", "b")]), Said())
+                _in_a_form(task, rows, Said())
+            except (BadInput, Unclear):
+                pass
