@@ -14,6 +14,14 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 # Threads that wait in a loop make training 10 to 20 times slower where cores are shared.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# What recipes fetch is looked up there first. A checkout beside ../shared, whose machines reach no public server, makes its own.
+ifneq ($(wildcard ../shared/data/clinc150),)
+export EDGEKIT_MIRROR ?= $(abspath $(VENV)/mirror)
+ifeq ($(EDGEKIT_MIRROR),$(abspath $(VENV)/mirror))
+MIRRORED := $(VENV)/mirror/mirror.json
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz docs audit lock dist lint format clean
 
@@ -35,16 +43,19 @@ $(READY): pyproject.toml constraints.txt constraints.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-export: $(READY) ## make a bundle: RECIPE for TARGET, measured where this host is the target
+$(VENV)/mirror/mirror.json: benchmarks/mirror.py $(READY)
+	$(BIN)/python -m benchmarks.mirror ../shared $(VENV)/mirror
+
+export: $(READY) $(MIRRORED) ## make a bundle: RECIPE for TARGET, measured where this host is the target
 	$(BIN)/edgekit export $(RECIPE) $(TARGETS) --build $(BUILD)
 
-plan: $(READY) ## show what `make export` would do
+plan: $(READY) $(MIRRORED) ## show what `make export` would do
 	$(BIN)/edgekit plan $(RECIPE) $(TARGETS) --build $(BUILD)
 
 bench: export ## measure the bundle and its baselines in full
 	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done
 
-methods: $(READY) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb squad", FLAGS="--jobs 8"), hours where it trains
+methods: $(READY) $(MIRRORED) ## the grid of methods on real data (TASKS="clinc150 wnut17 stsb squad", FLAGS="--jobs 8"), hours where it trains
 	$(BIN)/python -m benchmarks.methods.grid $(TASKS) $(FLAGS)
 
 report: $(READY) ## write the report pages again
@@ -63,7 +74,7 @@ test: $(READY) ## the tests that every change must pass (FLAGS=--random-order: s
 test-matrix: $(READY) ## models that people bring, each down the whole line beside its own library
 	$(BIN)/python -m pytest -m matrix -n $(JOBS) tests/matrix $(FLAGS)
 
-test-slow: $(READY) ## minutes-long tests: bare virtual environment, whole recipes
+test-slow: $(READY) $(MIRRORED) ## minutes-long tests: bare virtual environment, whole recipes
 	$(BIN)/python -m pytest -m slow
 
 LANE = --build $(BUILD) $(if $(REAL),--real) $(if $(RECORD),--record)

@@ -69,7 +69,7 @@ def base_of(path: Path) -> dict[str, Any]:
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     document["model"] = {**document["model"], "id": _absolute(document["model"]["id"], path)}
     document["data"] = {
-        name: [_absolute(one, path) for one in value] if isinstance(value, list) else _absolute(value, path)
+        name: [_source(one, path) for one in value] if isinstance(value, list) else _source(value, path)
         for name, value in document["data"].items()
     }
     return document
@@ -114,6 +114,11 @@ def _written(base: dict[str, Any], cell: Cell, seed: int, task: str, second: str
 
 def _slug(task: str, cell: Cell, seed: int) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in f"{task} {cell.name} {seed}").strip("-").lower()
+
+
+def _source(value: Any, base: Path) -> Any:
+    """A source of rows: a path, or a table, which says of a public file all that there is to say."""
+    return _absolute(value, base) if isinstance(value, str) else value
 
 
 def _absolute(value: str, base: Path) -> str:

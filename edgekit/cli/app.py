@@ -14,6 +14,7 @@ from edgekit.cli.drafting import init
 from edgekit.cli.look import docs, doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
+from edgekit.cli.mirror import mirror
 from edgekit.cli.output import explained
 from edgekit.cli.use import run, serve, verify
 from edgekit.runtime.edge import at_edge
@@ -46,7 +47,7 @@ def _every(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "export": export, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "report": report, "run": run,
-    "serve": serve, "ls": list_names, "doctor": doctor, "schema": schema, "docs": docs,
+    "serve": serve, "ls": list_names, "mirror": mirror, "doctor": doctor, "schema": schema, "docs": docs,
 }  # fmt: skip
 """In the order of the help."""
 for name, command in COMMANDS.items():

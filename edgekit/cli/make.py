@@ -209,6 +209,7 @@ def _explained(explanation: Explanation) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
+    from edgekit.plan.needs import shown_needs
     from edgekit.runtime.shown import visible
 
     names = ", ".join(item["target"] for item in explanation["targets"])
@@ -224,6 +225,7 @@ def _explained(explanation: Explanation) -> Iterator[RenderableType]:
         for name, setting in item["quantize"].items():
             source = "default" if setting["from"] == "default" else f"from the {setting['from']}"
             yield f"{item['target']}: {name} = {setting['value']}  ({source})"
+    yield from shown_needs(explanation["needs"])
     yield from explanation["notes"]
     for item in explanation["targets"]:
         where = "measured here" if item["measured_here"] else "exported only: this host is not that target"

@@ -84,9 +84,11 @@ class NewModel(Strict):
 
 
 class Finetune(Strict):
-    """Training of a new head and the encoder below it, on the labels of the rows."""
+    """Training of a new head and the encoder below it, on the labels of the rows. The epoch that is best on validation rows is kept."""
 
     epochs: Epochs = 3
+    patience: int | None = Field(None, ge=1, le=10_000)
+    """Stop after so many epochs in a row without a better one, before `epochs` are over."""
     learning_rate: LearningRate = 5e-5
     batch: Batch = 32
     precision: Precision = "fp32"

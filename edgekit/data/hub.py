@@ -12,11 +12,15 @@ from edgekit.data.labels import named
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, RowCheck, usable
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.fetch.mirror import Found, find_folder
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["HubSource", "hub_records", "load_split", "on_hub", "parse_hub", "read_hub"]
+__all__ = ["HubSource", "find_data_set", "hub_records", "load_split", "on_hub", "parse_hub", "read_hub", "size_of_data_set"]
+
+GLANCE = 5.0
+"""Seconds that a plan waits for the hub to say how large a data set is."""
 
 FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?:#(?P<config>[\w.-]+))?")
 HubSource = tuple[str, str | None, str | None]
@@ -77,11 +81,34 @@ def hub_records(source: str, split: str) -> Iterator[Record]:
     return _records(table, datasets.ClassLabel)
 
 
-def load_split(source: str, split: str) -> datasets.Dataset:
-    """One split, fetched where the library has not done so before.
+def find_data_set(source: str) -> Found | None:
+    """The data set in the mirror; None where there is none.
 
     Raises:
-        BadInput, NotPossibleHere: as `read_hub`.
+        BadInput: a malformed source, or a mirror that cannot be used.
+        CheckFailed: the mirror's files are not what its index says.
+    """
+    name, revision, _ = parse_hub(source)
+    return find_folder("datasets", name, revision)
+
+
+def size_of_data_set(source: str) -> int | None:
+    """Bytes of all files of the data set, as the hub says, of which its library fetches those that it needs; None where it does not answer."""
+    from huggingface_hub import HfApi
+
+    name, revision, _ = parse_hub(source)
+    try:
+        info = HfApi().dataset_info(name, revision=revision, files_metadata=True, timeout=GLANCE)
+    except Exception:  # of the network, the hub's answer, or HF_HUB_OFFLINE; who fetches it says which
+        return None
+    return sum(file.size or 0 for file in info.siblings or [])
+
+
+def load_split(source: str, split: str) -> datasets.Dataset:
+    """One split, from the mirror, or fetched where the library has not done so before.
+
+    Raises:
+        BadInput, CheckFailed, NotPossibleHere: as `read_hub` and `find_data_set`.
     """
     name, revision, config = parse_hub(source)
     try:
@@ -93,7 +120,10 @@ def load_split(source: str, split: str) -> datasets.Dataset:
             fix='pip install "edgekit[export]"',
             see="something-is-not-installed",
         ) from None
+    found = find_data_set(source)
     try:
+        if found is not None:
+            return datasets.load_dataset(str(found.path), config, split=split)
         return datasets.load_dataset(name, config, split=split, revision=revision)
     except (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DataFilesNotFoundError) as fault:
         raise BadInput(f"no such data set, or it is not public: {fault}", where=source) from fault

@@ -36,6 +36,7 @@ from edgekit.models.files import (
     refuse_links_out,
     vocabulary_of,
 )
+from edgekit.models.hub import find_checkpoint
 from edgekit.models.sentence import MODULES, sentence_files, transformer_folder
 from edgekit.models.shards import file_shapes, tensor_shapes, weight_files
 from edgekit.models.tensor_names import named_now
@@ -253,18 +254,12 @@ def _setting_faults(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _base_folder(named: str, revision: str | None, around: tuple[Path, ...]) -> Path | None:
-    """The folder of the base that is `named`: itself, relative to one of `around`, or of that hub id in the cache; None where there is none."""
+    """The folder of the base that is `named`: itself, relative to one of `around`, or of that hub id in the mirror or the cache; None else."""
     for place in around:
         if (place / named).is_dir():
             return (place / named).resolve()
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        found = Path(snapshot_download(named, revision=revision, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError, OSError):
-        return None
-    return found if (found / CONFIG).is_file() else None
+    found = find_checkpoint(named, revision)
+    return None if found is None else found.path
 
 
 def trained_as(adapter: Adapter, auto: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.errors import BadInput
 from edgekit.models.anatomy import ENCODERS, KNOWN
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
@@ -32,6 +32,7 @@ from edgekit.models.files import (
     vocabulary_of,
 )
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, labels_fault, mark_activation, mark_head
+from edgekit.models.hub import fetch_checkpoint
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -50,7 +51,7 @@ LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
 
 
 def resolve(source: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a checkpoint: `source` itself, or a hub model's files, downloaded once by huggingface_hub.
+    """The local folder of a checkpoint: `source` itself, or a hub model's files, of the mirror or downloaded once by huggingface_hub.
 
     A hub id may end in its revision, as in owner/name@revision.
 
@@ -60,23 +61,7 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    from huggingface_hub import snapshot_download
-
-    try:
-        # Everything but weights in other formats, so that a pickle-only model is seen as one and refused.
-        name, _, pinned = str(source).partition("@")
-        folder = Path(
-            snapshot_download(
-                name, revision=revision or pinned or None, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]
-            )
-        )
-    except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
-        raise NotPossibleHere(
-            f"not a folder here, and the hub did not give it: {type(fault).__name__}",
-            where=str(source),
-            fix="check the id and the network, or name a local folder",
-            see="the-hub-did-not-give-it",
-        ) from fault
+    folder = fetch_checkpoint(str(source), revision)
     raw, inner = check_files(folder), transformer_folder(folder)
     settings = inner / "tokenizer_config.json"
     if vocabulary_of(inner) is not None:  # of a folder it is compared over the rows

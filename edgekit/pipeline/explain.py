@@ -12,6 +12,7 @@ from edgekit.host import detect
 from edgekit.pipeline.folder import check_results
 from edgekit.pipeline.pack_stage import pack_stage
 from edgekit.plan.make import Decided, decided, make_plan
+from edgekit.plan.needs import Fetched, check_disk, with_sizes
 from edgekit.plan.plan import host_facts
 from edgekit.store import find
 
@@ -47,18 +48,24 @@ class Explanation(TypedDict):
     stages: list[PlannedStage]
     targets: list[PlannedTarget]
     notes: list[str]
-    """What was found out of the rows and how they are read."""
+    """What was found out of model and rows, and how they are read."""
+    needs: list[Fetched]
+    """What is looked up in mirror and cache, and else fetched before the first stage."""
 
 
 def explain(recipe: str, targets: list[str], build: Path, *, as_if: Path | None = None) -> Explanation:
-    """What a run of `recipe` for `targets` would do; nothing is run. `as_if`: where the recipe is going to lie, if it lies elsewhere now.
+    """What a run of `recipe` for `targets` would do; nothing is run or fetched; servers are asked for the sizes of what would be.
+    `as_if`: where the recipe is going to lie, if it lies elsewhere now.
 
     Raises:
         BadInput: faults in a file, or a combination that cannot work.
+        NotPossibleHere: the disk is too small for what would be fetched.
     """
     host = detect()
     plan = make_plan(recipe, targets or [best_target(host).name], host)
     check_results(plan if as_if is None else replace(plan, file=as_if), build)
+    needs = with_sizes(plan.needs)
+    check_disk(needs)
     stages: dict[str, PlannedStage] = {}
     for item in plan.targets:
         for stage in [*plan.stages(item), pack_stage(plan, item, host_facts(host))]:
@@ -75,5 +82,5 @@ def explain(recipe: str, targets: list[str], build: Path, *, as_if: Path | None 
     ]
     return {
         "recipe": plan.name, "task": plan.recipe.task, "stages": list(stages.values()), "targets": planned,
-        "notes": [*filter(None, [plan.length_note]), *plan.notes],
+        "notes": [*plan.model_notes, *plan.notes], "needs": [need.document() for need in needs],
     }  # fmt: skip

@@ -18,7 +18,9 @@ from edgekit.pipeline.measure import bench_result, is_measured
 from edgekit.pipeline.pack_stage import PACKED, pack_stage
 from edgekit.pipeline.report import missed_budgets, nothing_to_lose, write_reports
 from edgekit.plan.make import make_plan
+from edgekit.plan.needs import fetch, needs_of
 from edgekit.plan.plan import BASELINE, Plan, TargetPlan, host_facts
+from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
 from edgekit.runtime.arguments import a_path, a_switch
 from edgekit.runtime.jsontypes import JsonObject
@@ -82,9 +84,11 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
         EdgekitError: any fault of input, check or machine; finished stages are kept.
     """
     host = detect()
+    _, path, asked = load_recipe(recipe)
+    fetch(needs_of(asked, path.parent), show)
     plan = make_plan(recipe, targets or [best_target(host).name], host)
-    if plan.length_note:
-        show.line(f"  {plan.length_note}")
+    for note in plan.model_notes:
+        show.line(f"  {note}")
     check_results(plan, build)
     build.mkdir(parents=True, exist_ok=True)
     packs = [pack_stage(plan, item, host_facts(host)) for item in plan.targets]

@@ -10,6 +10,7 @@ from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
 from edgekit.models.adapter import Adapter, facts_of_adapter
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
+from edgekit.models.hub import find_checkpoint
 from edgekit.tasks import Kind, Task, find_task
 
 __all__ = [
@@ -33,7 +34,8 @@ MOST_UNASKED: dict[Kind, int] = {"encoder": 512, "decoder": 2048}
 
 
 def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
-    """For every checkpoint that a step of `recipe`, read from `path`, names: the folder (meant relative to it) or hub id."""
+    """For every checkpoint that a step of `recipe`, read from `path`, names: the folder (meant relative to it, or of a hub model that
+    is here) or hub id."""
     written = [
         name
         for settings in recipe.compress
@@ -43,7 +45,11 @@ def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
     locations = {}
     for name in written:
         folder = (path.parent / name).resolve()
-        locations[name] = str(folder) if folder.is_dir() or name.startswith((".", "/", "~")) else name
+        if folder.is_dir() or name.startswith((".", "/", "~")):
+            locations[name] = str(folder)
+        else:
+            located = find_checkpoint(name)
+            locations[name] = name if located is None else str(located.path)
     return locations
 
 

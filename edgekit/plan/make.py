@@ -22,6 +22,7 @@ from edgekit.plan.facts import (
     task_of_head,
 )
 from edgekit.plan.kinds import lowering_of
+from edgekit.plan.needs import needs_of, public_files
 from edgekit.plan.plan import BASELINE, BUNDLE, STOCK, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.rows import row_check
@@ -64,7 +65,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
     facts = original_facts(recipe, source.model, source.adapter)
     recipe, length_note = own_length(task_of_head(recipe, facts), facts)
     task = find_task(recipe.task)
-    sources = sources_of(recipe.data, path.parent, recipe.seed, lines=task.kind == "encoder")
+    sources = sources_of(recipe.data, path.parent, recipe.seed, lines=task.kind == "encoder", here=public_files(recipe))
     without = task.alone
     alone = without is not None and (sources.without_labels or (without.seen and texts_alone(sources, task.columns)))
     wanted, kinds = (without.columns, without.kinds) if without is not None and alone else (task.columns, task.kinds)
@@ -130,7 +131,9 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         agreement,
         compressed,
         plans,
-        notes=(*([length_note] if length_note else []), *(notes or ())),
+        notes=notes or (),
+        model_notes=[note for note in (length_note, source.note) if note],
+        needs=needs_of(recipe, path.parent),
         source=source.title,
     )
 

@@ -11,6 +11,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
+from edgekit.plan.needs import Need
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Stage
 
@@ -128,8 +129,10 @@ class Plan:
     """What was found out of the rows and how they are read, where they could be read already."""
     source: str | None = None
     """What the original is called, of an adapter with its base; None where the recipe trains it."""
-    length_note: str | None = None
-    """How long inputs may be, where the recipe does not say and the model's files do."""
+    model_notes: Sequence[str] = ()
+    """What has to be said of the model: how long its inputs may be, where its files say so, and whether a mirror has another."""
+    needs: Sequence[Need] = ()
+    """What is looked up in mirror and cache, and else fetched before the first stage."""
 
     def stages(self, only: TargetPlan | None = None) -> list[Stage]:
         """All stages, each key once, after all of its inputs; those of the target `only`, if any."""

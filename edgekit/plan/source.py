@@ -8,6 +8,7 @@ from pathlib import Path
 from edgekit.config.recipe import Recipe
 from edgekit.errors import BadInput
 from edgekit.models.adapter import Adapter, adapter_faults, digest_of_adapter, read_adapter, tokenizer_folder
+from edgekit.models.hub import find_checkpoint
 from edgekit.tasks import find_task
 
 __all__ = ["Source", "source_faults", "source_of"]
@@ -18,12 +19,14 @@ class Source:
     """Where the uncompressed model comes from; nothing of it where the recipe trains one."""
 
     model: str | None = None
-    """Folder or hub id."""
+    """Folder, also of a hub model that is here; else hub id."""
     digest: str | None = None
     """Of its files; of an adapter those of its base as well."""
     adapter: Adapter | None = None
     title: str | None = None
     """What it is called."""
+    note: str | None = None
+    """What has to be said of it."""
 
     @property
     def tokenizer(self) -> str | None:
@@ -52,7 +55,14 @@ def source_of(recipe: Recipe, path: Path) -> Source:
             where=str(folder),
             fix="check [model] id; a folder is meant relative to the recipe, and ~ is no home folder there",
         )
-    return Source(recipe.model.id, f"{recipe.model.id}@{recipe.model.revision}", title=name)
+    digest_, located = f"{recipe.model.id}@{recipe.model.revision}", find_checkpoint(recipe.model.id, recipe.model.revision)
+    if located is None:
+        return Source(recipe.model.id, digest_, title=name)
+    if located.stands_in:
+        from edgekit.models.files import digest
+
+        return Source(str(located.path), digest(located.path), title=name, note=f"{name}: {located.stands_in}")
+    return Source(str(located.path), digest_, title=name)
 
 
 def source_faults(adapter: Adapter, recipe: Recipe) -> list[str]:

@@ -70,6 +70,8 @@ class Hyperparameters:
     """Share of all steps with a rising learning rate; it falls linearly to zero after."""
     precision: Precision = "fp32"
     """Data type of the matrix multiplications; weights, moments and losses stay in fp32."""
+    patience: int | None = None
+    """Epochs in a row without a better one after which training ends."""
 
     @staticmethod
     def of(settings: TrainingSettings) -> Hyperparameters:
@@ -160,6 +162,8 @@ def fit(
     lengths = train.lengths
     started, seen = time.monotonic(), 0
     for epoch in range(len(state["quality"]), plan.epochs):
+        if plan.patience is not None and epoch - 1 - state["best"] >= plan.patience and state["best"] >= 0:
+            break
         torch.manual_seed(seed * 1000 + epoch + rank * 1_000_003)  # each process draws its own dropout
         prepared.train()
         for step, batch in enumerate(batches(lengths, plan.batch, seed * 1000 + epoch)):

@@ -76,7 +76,9 @@ def finetune(
     mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
     settle(Path(model.config.name_or_path), scratch / "start", inputs=False, texts=texts_in(rows, kind))
-    plan = Hyperparameters(settings.epochs, settings.batch, settings.learning_rate, precision=settings.precision)
+    plan = Hyperparameters(
+        settings.epochs, settings.batch, settings.learning_rate, precision=settings.precision, patience=settings.patience
+    )
     return _train_on_labels(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from edgekit.models.checkpoint import load
+from edgekit.progress import silent
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import Encoded, encode, read_split
 from edgekit.train.loop import History, Hyperparameters, ParameterGroup, fit
@@ -79,6 +80,18 @@ def test_a_rate_of_zero_leaves_the_model_as_it_is(tiny_model: Path, train: Encod
     model, before = load(tiny_model), load(tiny_model)
     trained(model, train, tmp_path, rate=0.0)
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), before.parameters(), strict=True))
+
+
+def test_training_ends_after_epochs_without_a_better_one(tiny_model: Path, train: Encoded, tmp_path: Path) -> None:
+    """The best epoch is kept; asked again, nothing more is trained."""
+    for _ in range(2):
+        qualities = iter([0.5, 0.7, 0.6, 0.65, 0.9]).__next__
+        model = load(tiny_model)
+        history = fit(
+            model, train, lambda model, extra, feed, windows: model(**feed).logits.square().mean(), lambda model, next_=qualities: next_(),
+            Hyperparameters(5, 16, 1e-4, patience=2), seed=7, scratch=tmp_path, progress=silent, label="train",
+        )  # fmt: skip
+        assert (history.quality, history.best_epoch) == ([0.5, 0.7, 0.6, 0.65], 2)
 
 
 def test_a_killed_run_resumes_what_stands_beside_the_model_too(tiny_model: Path, train: Encoded, tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Checkpoints of the hub: in a mirror, in huggingface_hub's cache, or fetched by it, with its settings (HF_HOME, HF_ENDPOINT, HF_TOKEN,
+HF_HUB_OFFLINE)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.fetch.mirror import MIRROR, find_folder
+from edgekit.models.files import PICKLES
+from edgekit.models.sentence import transformer_folder
+from edgekit.models.shards import weight_files
+
+__all__ = ["Located", "fetch_checkpoint", "find_checkpoint", "named_revision", "size_of_checkpoint"]
+
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+"""Everything but weights in other formats, so that a pickle-only model is seen as one and refused."""
+GLANCE = 5.0
+"""Seconds that a plan waits for the hub to say how large a model is."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint of the hub on this machine."""
+
+    path: Path
+    origin: Literal["mirror", "cache"]
+    stands_in: str = ""
+    """Why its files are not the hub's; empty where they are."""
+
+
+def named_revision(name: str, revision: str | None = None) -> tuple[str, str | None]:
+    """(owner/name, revision) of a hub id that may end in its revision, as in owner/name@revision."""
+    before, _, pinned = name.partition("@")
+    return before, revision or pinned or None
+
+
+def find_checkpoint(name: str, revision: str | None = None) -> Located | None:
+    """The checkpoint `name`, where it is here and whole; no network is asked.
+
+    Raises:
+        BadInput: the mirror has no index, or several revisions and none is asked for.
+        CheckFailed: the mirror's files are not what its index says.
+    """
+    name, revision = named_revision(name, revision)
+    found = find_folder("models", name, revision)
+    if found is not None:
+        return Located(found.path, "mirror", found.stands_in)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        inner = transformer_folder(folder)
+        whole = (inner / "config.json").is_file() and (weight_files(inner) or any(any(inner.glob(kind)) for kind in PICKLES))
+    except (HFValidationError, LocalEntryNotFoundError, OSError, BadInput):  # BadInput: some of its files are here
+        return None
+    return Located(folder, "cache") if whole else None
+
+
+def fetch_checkpoint(name: str, revision: str | None = None) -> Path:
+    """The folder of checkpoint `name`: of the mirror, or of the hub's cache once all is there.
+
+    Raises:
+        BadInput, CheckFailed: as `find_checkpoint`.
+        NotPossibleHere: the hub does not give it.
+    """
+    name, revision = named_revision(name, revision)
+    if (found := find_folder("models", name, revision)) is not None:
+        return found.path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
+    except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
+        raise NotPossibleHere(
+            f"not a folder here, and the hub did not give it: {type(fault).__name__}",
+            where=f"{name}@{revision}" if revision else name,
+            fix=f"check the id and the network, or name a local folder, or one that has it in {MIRROR} (edgekit mirror FOLDER)",
+            see="the-hub-did-not-give-it",
+        ) from fault
+
+
+def size_of_checkpoint(name: str, revision: str | None = None) -> int | None:
+    """Bytes that fetching it would take, as the hub says; None where it does not answer."""
+    from fnmatch import fnmatch
+
+    from huggingface_hub import HfApi
+
+    name, revision = named_revision(name, revision)
+    try:
+        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=GLANCE)
+    except Exception:  # as above: of the network, the hub's answer, or HF_HUB_OFFLINE; who fetches it says which
+        return None
+    files = info.siblings or []
+    return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in PATTERNS))
