@@ -170,7 +170,7 @@ if verb == "bench":
     document = {{
         "schema_version": 1, "complete": True, "artifact_sha256": manifest["assets"]["model.onnx"]["sha256"], "token": random.random(),
         "variants": [{{"scenarios": [{{"name": "real", "p50_ms": 0.5, "ci95_ms": [0.4, 0.6]}}], "memory": {{"peak_mb": 50.0}}}}],
-        "validity": {{"stable": True, "throttled": False, "reasons": []}},
+        "validity": {{"stable": True, "throttled": False, "reasons": []}}, "runtime": {{"threads": 1}},
     }}
 {body}
 if "--out" in sys.argv:
