@@ -38,6 +38,7 @@ from edgekit.host import detect
 from edgekit.pipeline.execute import run_stages
 from edgekit.pipeline.run import run_recipe
 from edgekit.plan.make import make_plan
+from edgekit.plan.needs import fetch
 from edgekit.progress import Show
 from edgekit.tasks import find_task
 
@@ -92,7 +93,11 @@ def second_teacher(base: dict[str, Any], task: str, target: str) -> str:
 
 def _original(base: dict[str, Any], name: str, seed: int, task: str, target: str) -> str:
     """The folder of the original that `base` trains, made through the store."""
-    plan = make_plan(str(_written(base, Cell(name, "baseline"), seed, task)), [target], detect())
+    written = _written(base, Cell(name, "baseline"), seed, task)
+    plan = make_plan(str(written), [target], detect())
+    if any(need.origin == "network" for need in plan.needs):
+        fetch(plan.needs, Show(silent=True))
+        plan = make_plan(str(written), [target], detect())
     stages = plan.stages()
     done = run_stages(stages[: stages.index(plan.original) + 1], BUILD, Show(silent=True)).artifacts
     return str(done[plan.original.key].path.resolve())

@@ -25,7 +25,7 @@ from edgekit.data.partition import partition
 from edgekit.data.reading import PACKINGS, most_unpacked
 from edgekit.data.rows import Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Place, Sources
-from edgekit.errors import BadInput, CheckFailed
+from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.files import open_file
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.outputs import write_atomically
@@ -313,6 +313,12 @@ def _rows_at(
     kinds: Mapping[str, str] = MappingProxyType({}), check: RowCheck | None = None, *, lines: bool,
 ) -> list[Row]:  # fmt: skip
     """The rows of a file, or of `split` of a hub data set."""
+    if not place.name:
+        raise NotPossibleHere(
+            "not on this machine, and not fetched before the run",
+            where=place.url,
+            fix="run it by edgekit export, which fetches it",
+        )
     if place.on_hub:
         return read_hub(place.name, split, columns, names, absent, kinds, check)
     parts = (read_rows(path, columns, names, absent, kinds, check, lines=lines, shape=place.shape) for path in place.files)
