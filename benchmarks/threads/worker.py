@@ -121,6 +121,8 @@ def talk(asked: dict[str, Any]) -> list[dict[str, Any]]:
     keeping, anew = replace(source, prefixes=Prefixes()), replace(source, prefixes=Prefixes(0))
     draw = np.random.default_rng(0)
     ids = np.zeros(0, dtype=np.int64)
+    for model in (keeping, anew):
+        model.generate(draw.integers(3, source.tokens, NEW), Sampling(max_new_tokens=ANSWER))  # warm, and too short to be kept
     turns = []
     for number in range(TURNS):
         ids = np.concatenate([ids, draw.integers(3, source.tokens, NEW)])

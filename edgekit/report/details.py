@@ -33,10 +33,11 @@ def agreement(facts: Facts) -> str:
     )
 
 
-def threads_of(measured: Measurement) -> str:
-    """How many threads each variant was timed with, in words."""
+def threads_of(measured: Measurement, *, why: bool = False) -> str:
+    """How many threads each variant was timed with, in words; and `why` so many."""
     count = measured.protocol.get("threads")
-    return plural(count if isinstance(count, int) else 1, "thread")
+    said = plural(count if isinstance(count, int) else 1, "thread")
+    return f"{said} for every variant{CHOSEN.get(str(measured.protocol.get('threads_by')), '')}" if why else said
 
 
 def protocol(facts: Facts) -> list[tuple[str, str]]:
@@ -55,7 +56,7 @@ def protocol(facts: Facts) -> list[tuple[str, str]]:
             f"warm-up, then at least {settings.get('seconds', '?')} s and {settings.get('min_runs', '?')} runs a scenario",
         ),
         ("inputs", f"{settings.get('rows', '')}, batch {settings.get('batch', 1)}"),
-        ("threads", f"{threads_of(measured)} for every variant{CHOSEN.get(str(settings.get('threads_by')), '')}"),
+        ("threads", threads_of(measured, why=True)),
         ("files", "in the page cache" if settings.get("warm_file") else ""),
         ("interval", "95%, hierarchical bootstrap over processes and runs; quality: paired bootstrap over rows"),
         ("runtime", " ".join(str(measured.runtime.get(key, "")) for key in ("onnxruntime", "provider")).strip()),

@@ -254,6 +254,8 @@ def render_terminal(facts: Facts) -> RenderableType:
         )
     )
     parts.append(Text.assemble(("Agreement  ", "bold"), plain(agreement(facts))))
+    if facts.measurement is not None:
+        parts.append(Text.assemble(("Timed  ", "bold"), f"with {threads_of(facts.measurement, why=True)}"))
     budget = budgets_grid(facts)
     if budget is not None:
         parts += [Text(""), TerminalTable(budget)]

@@ -253,3 +253,17 @@ def test_energy_is_shown_where_it_was_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(BadInput, match="NaN"):
         read_facts(folder)
+
+
+@pytest.mark.parametrize(
+    ("by", "why"), [("measured", "found to be the fastest"), ("target", "as the target says"), ("asked", "as was asked for")]
+)
+def test_every_output_says_with_how_many_threads_it_was_timed_and_why(tmp_path: Path, by: str, why: str) -> None:
+    folder = write_result(tmp_path / "made-up-x86-vnni")
+    path = folder / "bench.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["protocol"] |= {"threads": 4, "threads_by": by}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    written = report(folder)
+    for text in (shown(folder, 120), written.html.read_text(encoding="utf-8"), written.markdown.read_text(encoding="utf-8")):
+        assert "4 threads for every variant" in text and why in " ".join(text.split())
