@@ -1,8 +1,8 @@
 """Many inputs on several cores: each answered by itself, in order, with no more of them in memory than are being worked on.
 
 Every worker is a thread with a session of its own: ONNX Runtime and the tokenizer's look-ups leave Python to the other threads meanwhile, while
-threads that share one session wait for its memory (benchmarks/text_to_answer: 1.4 times one core on two, instead of 1.9). Processes are no
-faster, and each takes as long to start as a thousand texts to answer.
+threads that share one session wait for its memory. What two cores gain is in benchmarks/text_to_answer. A process instead of a thread would take
+as long to start as a thousand texts to answer.
 """
 
 from __future__ import annotations
