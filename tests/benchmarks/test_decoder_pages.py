@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.decoders.page import page
 from benchmarks.language_distillation.page import write_page
+from benchmarks.speculation.page import page as speculation_page
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -17,6 +18,12 @@ def test_beside_its_peers() -> None:
     text = page(json.loads((folder / "results.json").read_text(encoding="utf-8")))
     assert text == (folder / "README.md").read_text(encoding="utf-8")
     assert "## Where the time of a token goes" in text and "MatMulNBits, vocabulary" in text
+
+
+def test_speculation() -> None:
+    folder = BENCHMARKS / "speculation"
+    document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert speculation_page(document) == (folder / "README.md").read_text(encoding="utf-8") and document["fault"] is None
 
 
 def test_distilled(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Guesses of next tokens from the text so far, beside one token a run."""

@@ -1,0 +1,204 @@
+"""How much faster a language model answers when next tokens are guessed from the text so far, which changes no token.
+
+    python -m benchmarks.speculation.compare [--models ../shared/models] [--data ../shared/data] [--rounds 3] [--threads 2]
+
+The model is wiki-28m (Llama, 27.8 M weights) with its weights in 4 bits, blocks of 32. Every round asks every prompt plainly and with
+guesses, one after the other in a random order, both over one ONNX Runtime session; what is timed is from the first token to the last. Each
+side keeps what it has learned from one prompt to the next, as a server does. Writes results.json and README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.pages import write_results
+from benchmarks.speculation.page import page
+from benchmarks.speculation.texts import Asked, free, quoting
+from edgekit.config.quantize import WeightOnly
+from edgekit.exporter.decoder import export_decoder
+from edgekit.progress import silent
+from edgekit.quantize.decoder import quantize_decoder
+from edgekit.runtime.bundle.names import GENERATION
+from edgekit.runtime.bundle.onnx_file import read_graph
+from edgekit.runtime.chip import parse_cpuinfo, read_text
+from edgekit.runtime.generate.generation import parse_generation
+from edgekit.runtime.generate.model import LanguageModel, language_model
+from edgekit.runtime.generate.sample import Sampling
+from edgekit.runtime.generate.speculate import WIDTHS, Reader, Speculation, unlike_alone
+from edgekit.runtime.providers.session import open_session
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "speculation"
+CONTEXT, TOKENS = 1024, 96
+DRAWS = 2000
+"""Bootstrap resamples, over prompts."""
+SETS: dict[str, tuple[str, Sampling | None]] = {
+    "quoting, answers as asked": ("quoting", None),
+    "quoting, its own answers": ("quoting", Sampling(max_new_tokens=TOKENS)),
+    "free, likeliest tokens": ("free", Sampling(max_new_tokens=TOKENS)),
+    "free, drawn tokens": ("free", Sampling(max_new_tokens=TOKENS, temperature=1.0, seed=7)),
+}
+"""Name -> (prompts, settings; None: the written answers, token for token)."""
+
+
+@dataclass
+class Timed:
+    """One prompt of one set, asked on one side."""
+
+    seconds: list[float] = field(default_factory=list)
+    tokens: tuple[int, ...] = ()
+    drafted: int = 0
+    accepted: int = 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=Path, default=ROOT / "../shared/models", help="folder that holds wiki-28m")
+    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data", help="folder that holds squad and wikipedia")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    load = os.getloadavg()[0]
+    prompts = {
+        "quoting": quoting(asked.data / "squad/validation.jsonl.gz"),
+        "free": free(asked.data / "wikipedia/validation.jsonl.xz"),
+    }
+    sides = opened(asked.models / "wiki-28m", asked.threads)
+    found = measured(sides, prompts, asked.rounds)
+    speculation = sides[1].speculation
+    assert speculation is not None, "opened so"
+    document = {
+        "command": f"python -m benchmarks.speculation.compare --rounds {asked.rounds} --threads {asked.threads}",
+        "model": "wiki-28m, INT4 in blocks of 32, embeddings in 8 bits",
+        "chip": parse_cpuinfo(read_text(Path("/proc/cpuinfo"))).model,
+        "load": {"before": round(load, 1), "after": round(os.getloadavg()[0], 1)},
+        "rounds": asked.rounds,
+        "threads": asked.threads,
+        "onnxruntime": metadata.version("onnxruntime"),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "costs": {str(width): round(speculation.cost(width), 3) for width in WIDTHS},
+        "proved": sorted(speculation.proved),
+        "fault": speculation.fault,
+        "sets": [
+            summary(f"{name}: {kind}", [row for row in rows if row[0].kind == kind])
+            for name, rows in found.items()
+            for kind in dict.fromkeys(row[0].kind for row in rows)
+        ]
+        + [summary(name, rows) for name, rows in found.items()],
+    }
+    write_results(HERE / "results.json", document)
+    (HERE / "README.md").write_text(page(json.loads((HERE / "results.json").read_text(encoding="utf-8"))), encoding="utf-8")
+    return 0
+
+
+def opened(source: Path, threads: int) -> tuple[LanguageModel, LanguageModel]:
+    """(the model that reads one token a run, the one that guesses), over one session."""
+    whole, small = BUILD / "float32", BUILD / "int4"
+    if not (small / GENERATION).is_file():
+        for folder in (whole, small):
+            folder.mkdir(parents=True, exist_ok=True)
+        export_decoder(source, whole, max_length=CONTEXT, progress=silent)
+        quantize_decoder(whole, small, WeightOnly(format="int4-weights"))
+        (small / GENERATION).write_text((whole / GENERATION).read_text())
+    generation = replace(parse_generation(json.loads((small / GENERATION).read_text())), eos=())
+    session = open_session(small / "model.onnx", threads=threads)
+    plain = language_model(session, generation, source / "tokenizer.json")
+    fault = unlike_alone(read_graph(small / "model.onnx"), plain.graph)
+    return plain, replace(
+        language_model(session, generation, source / "tokenizer.json"), speculation=Speculation(plain.graph, fault)
+    )
+
+
+Row = tuple[Asked, Timed, Timed]
+"""A prompt, plainly and with guesses."""
+
+
+def measured(sides: Sequence[LanguageModel], prompts: dict[str, list[Asked]], rounds: int) -> dict[str, list[Row]]:
+    """Every set's prompts, asked in every round on both sides."""
+    draw = random.Random(7)
+    found = {name: [(one, Timed(), Timed()) for one in prompts[kind]] for name, (kind, _) in SETS.items()}
+    for number in range(rounds):
+        for name, (_, sampling) in SETS.items():
+            for place, row in enumerate(found[name]):
+                print(f"\rround {number + 1} of {rounds}: {name}, {place + 1} of {len(found[name])}   ", end="", flush=True)
+                for side in draw.sample((0, 1), 2):
+                    ask(sides[side], row[0], sampling, row[1:][side])
+                assert row[1].tokens == row[2].tokens, "guesses change no token"
+    print()
+    return found
+
+
+def ask(model: LanguageModel, asked: Asked, sampling: Sampling | None, timed: Timed) -> None:
+    """Ask once, and take note of it."""
+    ids = model.encode(asked.prompt)[: CONTEXT - TOKENS]
+    if sampling is None:
+        said(model, ids, model.encode(asked.answer)[:TOKENS].tolist(), timed)
+        return
+    pieces, start = [], 0.0
+    for piece in model.stream(ids, sampling):
+        start = start or time.perf_counter()
+        pieces.append(piece)
+    timed.seconds.append(time.perf_counter() - start)
+    timed.tokens = tuple(piece.token for piece in pieces if piece.token is not None)
+    timed.drafted, timed.accepted = sum(piece.drafted for piece in pieces), sum(piece.accepted for piece in pieces)
+
+
+def said(model: LanguageModel, ids: np.ndarray, answer: list[int], timed: Timed) -> None:
+    """Have the model say `answer`: its logits are computed for every token and not asked."""
+    cache = model.graph.empty(1, CONTEXT)
+    model.prefixes.begin(ids, cache, model.graph.block)
+    model.graph.read(ids, cache)
+    model.prefixes.keep(ids, cache, model.graph.block)
+    text = ids.tolist()
+    drafted = accepted = 0
+    reader = None if model.speculation is None else Reader(model.speculation, text, len(text) + len(answer), cache)
+    start = time.perf_counter()
+    for token in answer[:-1]:
+        text.append(token)
+        if reader is None:
+            model.graph.run(np.array([[token]]), cache)
+            continue
+        reader.logits()
+        drafted, accepted = drafted + reader.drafted, accepted + reader.accepted
+    timed.seconds.append(time.perf_counter() - start)
+    if reader is not None:
+        reader.close()
+    timed.tokens, timed.drafted, timed.accepted = tuple(answer), drafted, accepted
+
+
+def summary(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """Medians over rounds of each prompt; over prompts the ratio of their sums, with a 95% bootstrap interval, and quantiles of their own ratios."""
+    plain, guessed = (np.array([np.median(row[1:][side].seconds) for row in rows]) for side in (0, 1))
+    picks = np.random.default_rng(7).integers(0, len(rows), size=(DRAWS, len(rows)))
+    low, high = np.percentile(plain[picks].sum(axis=1) / guessed[picks].sum(axis=1), [2.5, 97.5])
+    tokens = sum(len(row[1].tokens) - 1 for row in rows)
+    drafted, accepted = sum(row[2].drafted for row in rows), sum(row[2].accepted for row in rows)
+    return {
+        "name": name,
+        "prompts": len(rows),
+        "tokens": tokens,
+        "plain_tokens_per_s": round(tokens / float(plain.sum()), 1),
+        "tokens_per_s": round(tokens / float(guessed.sum()), 1),
+        "faster_by": round(float(plain.sum() / guessed.sum()), 4),
+        "ci95": [round(float(low), 4), round(float(high), 4)],
+        "of_prompts": [round(float(one), 3) for one in np.quantile(plain / guessed, [0.1, 0.5, 0.9])],
+        "drafted": drafted,
+        "accepted": accepted,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
