@@ -14,7 +14,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typer import Context
+from typer.main import get_command
+
 import edgekit
+from edgekit.cli.app import app as command_line
 from edgekit.cli.reference import filled
 
 if TYPE_CHECKING:
@@ -74,7 +78,7 @@ def make_site(out: Path) -> int:
 
 def _fill(app: Sphinx, page: str, text: list[str]) -> None:
     """What Sphinx reads of a page: with its generated parts."""
-    text[0] = filled(text[0])
+    text[0] = filled(text[0], Context(get_command(command_line), info_name="edgekit"))
 
 
 def loaded_from_elsewhere(site: Path) -> list[str]:

@@ -43,7 +43,7 @@ def tiny_manifest(
 ) -> Manifest:
     """A manifest without assets, which `write_bundle` adds. `golden`: how many golden inputs there are; `more`: other fields."""
     fields: dict[str, Any] = {
-        "name": "tiny-here", "assets": {}, "variant": Variant(MODEL, CPU, 1, {"session.intra_op.allow_spinning": "0"}),
+        "name": "tiny-here", "assets": {}, "variant": Variant(MODEL, CPU, 1, {"session.force_spinning_stop": "1"}),
         "version": "0.1.0", "task": "text-classification", "labels": tuple(labels),
         "target": TargetFacts("here", arch or machine(), tuple(isa), (), CPU),
         "tokenizer": TokenizerFacts("tokenizer.json", max_length, 0, "[PAD]"), "inputs": (), "outputs": (), "vocabulary": vocabulary,

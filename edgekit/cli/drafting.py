@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgekit.cli import complete
-from edgekit.cli.output import Json, emit
+from edgekit.cli.output import emit
+from edgekit.cli.parameters import Json
 from edgekit.errors import BadInput
 from edgekit.runtime.shown import visible
 from edgekit.runtime.temporary import temporary_folder

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import complete
-from edgekit.cli.output import Json, emit, emit_page, pairs
+from edgekit.cli.output import emit, emit_page, pairs
+from edgekit.cli.parameters import Json
 
 __all__ = ["docs", "doctor", "list_names", "schema"]
 
@@ -42,6 +43,7 @@ def schema(what: Annotated[str, typer.Argument(help="recipe or target.", autocom
 
 
 def docs(
+    context: typer.Context,
     page: Annotated[
         str | None,
         typer.Argument(
@@ -54,7 +56,7 @@ def docs(
     from edgekit.cli.pages import page_names, page_text, page_title
 
     if page is not None:
-        emit_page(page_text(page), as_json)
+        emit_page(page_text(page, typer.Context(context.find_root().command, info_name="edgekit")), as_json)
         return
     titles = {name: page_title(name) for name in page_names()}
     emit(titles, as_json, [pairs(titles.items())])

@@ -30,7 +30,8 @@ from edgekit.cli.drafting import (
     unwritten,
     write_recipe,
 )
-from edgekit.cli.output import BUILD, Build, Json, RecipeName, Targets, emit, explained
+from edgekit.cli.output import emit, explained
+from edgekit.cli.parameters import BUILD, Build, Json, RecipeName, Targets
 from edgekit.errors import BadInput
 
 if TYPE_CHECKING:

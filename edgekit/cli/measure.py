@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.output import BundlePath, Json, ThreadCount, emit
+from edgekit.cli.output import emit
+from edgekit.cli.parameters import BundlePath, Json, ThreadCount
 from edgekit.errors import BadInput
 
 if TYPE_CHECKING:

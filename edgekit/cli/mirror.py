@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.output import Json, emit
+from edgekit.cli.output import emit
+from edgekit.cli.parameters import Json
 
 __all__ = ["mirror"]
 

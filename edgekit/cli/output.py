@@ -1,57 +1,19 @@
-"""What commands share: options that several have, and how results are printed."""
+"""How the results of all commands are printed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from edgekit.cli import complete
 from edgekit.runtime.errors import Topic
 from edgekit.runtime.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = [
-    "BUILD",
-    "Build",
-    "BundlePath",
-    "Json",
-    "RecipeName",
-    "Targets",
-    "ThreadCount",
-    "emit",
-    "emit_page",
-    "explained",
-    "pairs",
-]
+__all__ = ["emit", "emit_page", "explained", "pairs"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target",
-        "-t",
-        help="Target name or .toml file; may be given again. Default: this host's best.",
-        autocompletion=complete.targets,
-    ),
-]
-RecipeName = Annotated[
-    str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.", autocompletion=complete.recipes)
-]
-BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
-ThreadCount = Annotated[
-    str | None,
-    typer.Option(
-        "--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once; else as the target says."
-    ),
-]
-BUILD = Path("build")
 ENDLESS = 10_000
 """Characters of a line where standard output is no terminal: programs read whole lines."""
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.config.shipped import shipped_folder
 from edgekit.errors import BadInput
+
+if TYPE_CHECKING:
+    from typer import Context
 
 __all__ = ["page_names", "page_text", "page_title", "sections"]
 
@@ -20,14 +24,14 @@ def page_names() -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.md"))
 
 
-def page_text(name: str) -> str:
+def page_text(name: str, context: Context) -> str:
     """The Markdown of a page, or with PAGE#SECTION of one section; what is generated is filled in.
 
     Raises:
         BadInput: no such page or section; the message has the nearest one.
     """
     page, mark, section = name.partition("#")
-    text = filled_page(_known(page, page_names(), "page"))
+    text = filled_page(_known(page, page_names(), "page"), context)
     if not mark:
         return text
     found = sections(text)
@@ -40,11 +44,11 @@ def page_title(name: str) -> str:
         return next(match[2] for line in lines if (match := HEADING.match(line.rstrip())))
 
 
-def filled_page(name: str) -> str:
+def filled_page(name: str, context: Context) -> str:
     """A page with its generated parts, without the notes for its tests."""
     from edgekit.cli.reference import filled
 
-    text = filled(Path(shipped_folder("docs") / f"{name}.md").read_text(encoding="utf-8"))
+    text = filled(Path(shipped_folder("docs") / f"{name}.md").read_text(encoding="utf-8"), context)
     return re.sub(r"^<!--.*?-->\n", "", text, flags=re.M | re.S)
 
 

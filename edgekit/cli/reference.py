@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.cli.catalogue import catalogue, json_schema
 from edgekit.compress.registry import methods
@@ -13,18 +13,21 @@ from edgekit.config.target import load_target
 from edgekit.draft.proven import PROVEN
 from edgekit.tasks import find_task, task_names
 
+if TYPE_CHECKING:
+    from typer import Context
+
 __all__ = ["GENERATED", "filled"]
 
 Schema: TypeAlias = Mapping[str, Any]
 """A part of a JSON Schema as pydantic makes it."""
 
 
-def filled(text: str) -> str:
-    """A page with each line `<!-- generated: NAME -->` replaced by what it stands for."""
+def filled(text: str, context: Context) -> str:
+    """A page with each line `<!-- generated: NAME -->` replaced by what it stands for; `context`: of edgekit's own command."""
     for name, make in GENERATED.items():
         mark = f"<!-- generated: {name} -->"
         if mark in text:
-            text = text.replace(mark, make())
+            text = text.replace(mark, make(context))
     return text
 
 
@@ -185,26 +188,22 @@ def recipe_files() -> str:
     )
 
 
-def command_reference() -> str:
-    """Every command with its arguments and options."""
-    import typer
+def command_reference(context: Context) -> str:
+    """The command of `context` and each below it, with arguments and options."""
     from typer.cli import get_docs_for_click
 
-    from edgekit.cli.app import app
-
-    command: Any = typer.main.get_command(app)
-    text: str = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="edgekit"), name="edgekit")
+    text: str = get_docs_for_click(obj=context.command, ctx=context, name="edgekit")
     return text.partition("\n")[2].replace("```console\n", "```text\n")
 
 
-GENERATED: dict[str, Callable[[], str]] = {
-    "recipe": lambda: _schema_reference("recipe"),
-    "target": lambda: _schema_reference("target"),
-    "methods": method_table,
-    "proven": proven_table,
-    "tasks": task_table,
-    "targets": target_table,
-    "recipes": recipe_files,
+GENERATED: dict[str, Callable[[Context], str]] = {
+    "recipe": lambda _: _schema_reference("recipe"),
+    "target": lambda _: _schema_reference("target"),
+    "methods": lambda _: method_table(),
+    "proven": lambda _: proven_table(),
+    "tasks": lambda _: task_table(),
+    "targets": lambda _: target_table(),
+    "recipes": lambda _: recipe_files(),
     "commands": command_reference,
 }
 """What a page can have made: each line `<!-- generated: NAME -->`."""

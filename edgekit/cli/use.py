@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.output import BundlePath, Json, ThreadCount, emit
+from edgekit.cli.output import emit
+from edgekit.cli.parameters import BundlePath, Json, ThreadCount
 from edgekit.errors import BadInput, Interrupted, NotPossibleHere
 from edgekit.runtime.generate.flags import SPECULATE
 

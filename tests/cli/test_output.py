@@ -35,7 +35,14 @@ def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_table_of_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     stage = {"stage": "rows", "title": ESCAPE, "key": "0" * 64, "state": ESCAPE, "reads": [ESCAPE]}
     target = {"target": ESCAPE, "measured_here": False, "quantize": {"format": {"value": ESCAPE, "from": "recipe"}}}
-    found: Explanation = {"recipe": ESCAPE, "task": "[red]", "stages": [stage], "targets": [target], "notes": [ESCAPE]}  # type: ignore[list-item]
+    found: Explanation = {
+        "recipe": ESCAPE,
+        "task": "[red]",
+        "stages": [stage],
+        "targets": [target],
+        "notes": [ESCAPE],
+        "needs": [{"what": ESCAPE, "name": ESCAPE, "origin": ESCAPE, "size": None, "stands_in": ESCAPE}],
+    }  # type: ignore[list-item]
     emit({}, False, _explained(found))
     assert not [sign for sign in capsys.readouterr().out if not sign.isprintable() and sign != "\n"]
 

@@ -55,7 +55,7 @@ def test_the_table_shows_the_time_of_a_token(sshd: Server, writer: Path, tmp_pat
     command = ["bench", str(writer), "--inventory", str(file), "--processes", "1", "--seconds", "0.05"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    row = next(line for line in done.output.splitlines() if line.startswith("│ writer"))
+    row = next(line for line in done.output.splitlines() if line.startswith("writer"))
     result = json.loads((writer.parent / "devices" / "writer.json").read_text())
     real = next(one for one in result["bench"]["variants"][0]["scenarios"] if one["name"] == "real")
     assert "real" in row and f"{real['p50_ms']:.3f}" in row

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from typer import Context
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
@@ -20,16 +22,17 @@ from tests.cli.test_cli import edgekit
 from tests.docs.blocks import ROOT
 
 TOPICS: tuple[str, ...] = get_args(Topic)
+COMMAND = Context(get_command(app), info_name="edgekit")
 
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_is_a_section_of_the_faq(topic: str) -> None:
-    text = page_text(f"faq#{topic}")
+    text = page_text(f"faq#{topic}", COMMAND)
     assert text.startswith("## ") and len(text.splitlines()) > 2
 
 
 def test_every_section_but_the_first_is_a_topic() -> None:
-    page, *found = sections(page_text("faq"))
+    page, *found = sections(page_text("faq", COMMAND))
     assert page == "when-something-is-refused"
     assert sorted(found) == sorted(TOPICS) and list(TOPICS) == sorted(TOPICS)
 
@@ -63,13 +66,13 @@ def test_pages_are_found_by_name() -> None:
     listed = CliRunner().invoke(app, ["docs"]).output
     assert re.search(r"^faq +When something is refused$", listed, flags=re.M)
     with pytest.raises(BadInput, match="did you mean 'start'"):
-        page_text("strat")
+        page_text("strat", COMMAND)
     with pytest.raises(BadInput, match="did you mean 'no-bundle-here'"):
-        page_text("faq#no-bundle-her")
+        page_text("faq#no-bundle-her", COMMAND)
 
 
 def test_generated_parts_are_in_a_page() -> None:
-    assert "| `max_quality_drop` |" in page_text("reference/recipe") and "<!--" not in page_text("start")
+    assert "| `max_quality_drop` |" in page_text("reference/recipe", COMMAND) and "<!--" not in page_text("start", COMMAND)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +98,13 @@ def test_no_page_names_a_page_that_is_not_there() -> None:
             file = (path.parent / place).resolve() if place else path
             assert file.exists(), f"{path.name}: {target}"
             if section and ROOT / "docs" in file.parents:
-                assert section in sections(page_text(Path(file).relative_to(ROOT / "docs").with_suffix("").as_posix())), target
+                assert section in sections(
+                    page_text(Path(file).relative_to(ROOT / "docs").with_suffix("").as_posix(), COMMAND)
+                ), target
 
 
 def test_every_task_is_on_its_page() -> None:
-    assert all(f"| `{name}` |" in page_text("models") for name in task_names())
+    assert all(f"| `{name}` |" in page_text("models", COMMAND) for name in task_names())
 
 
 def test_every_variable_of_the_environment_is_told() -> None:
@@ -108,5 +113,5 @@ def test_every_variable_of_the_environment_is_told() -> None:
         for path in (ROOT / "edgekit").rglob("*.py")
         for name in re.findall(r"EDGEKIT_[A-Z]+\b", path.read_text(encoding="utf-8"))
     }
-    told = set(re.findall(r"\| `(EDGEKIT_[A-Z]+)`", page_text("reference/commands")))
+    told = set(re.findall(r"\| `(EDGEKIT_[A-Z]+)`", page_text("reference/commands", COMMAND)))
     assert found - {"EDGEKIT_SPAWNED", "EDGEKIT_OLD"} == told, "the first two are words between processes"

@@ -62,7 +62,7 @@ def test_labels_that_could_be_any_are_refused_until_the_recipe_says(tmp_path: Pa
     assert [fault[:3] for fault in caught.value.faults] == ["'0'", "'1'"]
     said = '[data.labels]\n0 = "ENTAILMENT"\n1 = "CONTRADICTION"\n'
     plan = make_plan(recipe_at(tmp_path, said), ["x86-vnni"], detect())
-    assert plan.notes == ("labels of the rows are read, as the recipe says: '0' as 'ENTAILMENT', '1' as 'CONTRADICTION'",)
+    assert list(plan.notes) == ["labels of the rows are read, as the recipe says: '0' as 'ENTAILMENT', '1' as 'CONTRADICTION'"]
     before = plan.rows.key
     assert make_plan(recipe_at(tmp_path, said.replace("1 =", '"1" =')), ["x86-vnni"], detect()).rows.key == before
 

@@ -207,7 +207,7 @@ def _bench(recipe: str, quick: bool, stable: bool) -> dict[str, Any]:
         "artifact_sha256": "f" * 64,
         "runtime": {
             "onnxruntime": "1.32.0", "provider": "CPUExecutionProvider",
-            "session": {"threads": 1, "config": {"session.intra_op.allow_spinning": "0"}},
+            "session": {"threads": 1, "config": {"session.force_spinning_stop": "1"}},
         },
         "environment": {"before": snapshot, "after": {**snapshot, "load": [1.02, 0.6, 0.5]}},
         "protocol": {
