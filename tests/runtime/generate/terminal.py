@@ -38,11 +38,19 @@ class Terminal:
         os.close(other)
         self.seen = ""
 
-    def wait_for(self, text: str) -> str:
-        """What came up to `text`, which is taken away."""
-        until = time.monotonic() + PATIENCE_SECONDS
+    def wait_for(self, text: str, key: str = "") -> str:
+        """What came up to `text`, which is taken away; `key` is pressed each second until then."""
+        begun = time.monotonic()
+        until, pressed = begun + PATIENCE_SECONDS, begun
         while text not in self.seen:
-            assert time.monotonic() < until, f"no {text!r} in {self.seen!r}"
+            now = time.monotonic()
+            if now > until:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"no {text!r} in {self.seen!r}")
+            if key and now > pressed + 1:
+                self.say(key)
+                pressed = now
             if select.select([self.side], [], [], 0.2)[0]:
                 self.seen += os.read(self.side, 4096).decode(errors="replace")
         before, _, self.seen = self.seen.partition(text)
@@ -50,6 +58,14 @@ class Terminal:
 
     def say(self, text: str) -> None:
         os.write(self.side, text.encode())
+
+    def take_back(self) -> None:
+        """Ctrl-C on a half-typed line, up to the next prompt.
+
+        A Ctrl-C between CPython's last look and its wait for a key is seen at the next key alone: a backspace changes nothing else.
+        """
+        self.say("\x03")
+        self.wait_for("> ", key="\x7f")
 
     def leave(self, keys: str) -> int:
         """Type `keys`, Ctrl-C again each second, until the process ends; its exit code.
