@@ -125,7 +125,7 @@ def soak_section() -> list[str]:
         "",
         "## A soak",
         "",
-        f"All at once for {length}: {SOAK} [The numbers](soak.json). Regenerate with",
+        f"All at once for {length}: {SOAK} {document.get('note', '')}".rstrip() + " [The numbers](soak.json). Regenerate with",
         "",
         f"    {command_today(document['command'])}",
         "",
