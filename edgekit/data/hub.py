@@ -12,15 +12,13 @@ from edgekit.data.labels import named
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, RowCheck, usable
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.fetch.hub import size_on_hub
 from edgekit.fetch.mirror import Found, find_folder
 
 if TYPE_CHECKING:
     import datasets
 
 __all__ = ["HubSource", "find_data_set", "hub_records", "load_split", "on_hub", "parse_hub", "read_hub", "size_of_data_set"]
-
-GLANCE = 5.0
-"""Seconds that a plan waits for the hub to say how large a data set is."""
 
 FORM = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?:#(?P<config>[\w.-]+))?")
 HubSource = tuple[str, str | None, str | None]
@@ -94,14 +92,8 @@ def find_data_set(source: str) -> Found | None:
 
 def size_of_data_set(source: str) -> int | None:
     """Bytes of all files of the data set, as the hub says, of which its library fetches those that it needs; None where it does not answer."""
-    from huggingface_hub import HfApi
-
     name, revision, _ = parse_hub(source)
-    try:
-        info = HfApi().dataset_info(name, revision=revision, files_metadata=True, timeout=GLANCE)
-    except Exception:  # of the network, the hub's answer, or HF_HUB_OFFLINE; who fetches it says which
-        return None
-    return sum(file.size or 0 for file in info.siblings or [])
+    return size_on_hub("datasets", name, revision)
 
 
 def load_split(source: str, split: str) -> datasets.Dataset:

@@ -16,6 +16,7 @@ from typing import IO, Any
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.fetch.mirror import MIRROR
 from edgekit.progress import Progress
+from edgekit.runtime.files import cache_folder
 from edgekit.store import sha256_file
 
 __all__ = ["cached_file", "download", "size_of"]
@@ -30,9 +31,8 @@ ELSEWHERE = f"check the connection, or get the file elsewhere and name a folder 
 
 
 def cached_file(sha256: str) -> Path:
-    """Where a fetched file is kept: below $XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "edgekit" / "files" / sha256
+    """Where a fetched file is kept."""
+    return cache_folder() / "files" / sha256
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):

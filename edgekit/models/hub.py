@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.fetch.hub import size_on_hub
 from edgekit.fetch.mirror import MIRROR, find_folder
 from edgekit.models.files import PICKLES
 from edgekit.models.sentence import transformer_folder
@@ -17,8 +18,6 @@ __all__ = ["Located", "fetch_checkpoint", "find_checkpoint", "named_revision", "
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 """Everything but weights in other formats, so that a pickle-only model is seen as one and refused."""
-GLANCE = 5.0
-"""Seconds that a plan waits for the hub to say how large a model is."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,5 @@ def fetch_checkpoint(name: str, revision: str | None = None) -> Path:
 
 def size_of_checkpoint(name: str, revision: str | None = None) -> int | None:
     """Bytes that fetching it would take, as the hub says; None where it does not answer."""
-    from fnmatch import fnmatch
-
-    from huggingface_hub import HfApi
-
     name, revision = named_revision(name, revision)
-    try:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=GLANCE)
-    except Exception:  # as above: of the network, the hub's answer, or HF_HUB_OFFLINE; who fetches it says which
-        return None
-    files = info.siblings or []
-    return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in PATTERNS))
+    return size_on_hub("models", name, revision, PATTERNS)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["check_file", "check_name", "open_file", "read_file", "read_utf8"]
+__all__ = ["cache_folder", "check_file", "check_name", "open_file", "read_file", "read_utf8"]
 
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """O_NONBLOCK: opening what became a pipe since it was looked at does not wait for a writer."""
@@ -21,6 +21,12 @@ KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where what this user's machine can find out or fetch again is kept: below $XDG_CACHE_HOME, or ~/.cache; never fails, even without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118 - never raises
+    return Path(base) / "edgekit"
 
 
 def check_name(path: str | Path, where: str | None = None) -> None:

@@ -18,6 +18,7 @@ from edgekit.pack.manifest import NOT_SCORED
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.bench import lone, supervise
 from edgekit.runtime.main import main as runner
+from tests.interrupts import interruptible
 from tests.tiny_manifest import signature, tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 from tests.waiting import PATIENCE_SECONDS, wait_for
@@ -138,22 +139,18 @@ def test_ctrl_c_leaves_a_partial_result_that_says_so(
 def test_a_real_ctrl_c_at_the_real_runner(here: Path, tmp_path: Path) -> None:
     write_runner(tmp_path / "runner.pyz")
     out = tmp_path / "bench.json"
-    code = (
-        "import runpy, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored in the background
-        "from pathlib import Path\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "runner.pyz"), "bench", str(here), "--processes", "9999"]
+    command = [sys.executable, str(tmp_path / "runner.pyz"), "bench", str(here), "--processes", "9999"]
     command += ["--seconds", "0.01", "--out", str(out)]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    children, seen = Path(f"/proc/{parent.pid}/task/{parent.pid}/children"), set[str]()
+    with interruptible(command, stderr=subprocess.PIPE, cwd=tmp_path) as parent:
+        children, seen = Path(f"/proc/{parent.pid}/task/{parent.pid}/children"), set[str]()
 
-    def a_third_process() -> bool:  # the first two are whole
-        seen.update(pid for pid in children.read_text().split())
-        return len(seen) >= 3
+        def a_third_process() -> bool:  # the first two are whole
+            seen.update(pid for pid in children.read_text().split())
+            return len(seen) >= 3
 
-    wait_for(a_third_process)
-    parent.send_signal(signal.SIGINT)
-    _, errors = parent.communicate(timeout=PATIENCE_SECONDS)
+        wait_for(a_third_process)
+        parent.send_signal(signal.SIGINT)
+        _, errors = parent.communicate(timeout=PATIENCE_SECONDS)
     assert parent.returncode == 130, errors
     assert "the result is partial" in errors and "of 9999 processes" in errors
     document = json.loads(out.read_text())

@@ -25,6 +25,7 @@ from edgekit.errors import NotPossibleHere
 from edgekit.progress import Show
 from edgekit.runtime.bundle.open import open_bundle
 from tests.device.loopback import QUICK, Server, make_bundle, write_stand_in
+from tests.interrupts import interruptible
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 SILENT = Show(silent=True)
@@ -166,15 +167,11 @@ def processes_in(folder: Path) -> list[str]:
 def test_ctrl_c_ends_everything_on_the_device_too(sshd: Server, bundle: Path, tmp_path: Path) -> None:
     file = inventory(tmp_path / "devices.toml", sshd.device("stopped"))
     base = sshd.home / "stopped" / "edgekit"
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom edgekit.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "bench", str(bundle), "--inventory", str(file), "--processes", "500"]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
+    command = [sys.executable, "-m", "edgekit", "bench", str(bundle), "--inventory", str(file), "--processes", "500"]
+    with interruptible(command, stderr=subprocess.PIPE) as parent:
         wait_for(lambda: any("\0bench\0" in words for words in processes_in(base)), "the runner does not measure on the device")
         parent.send_signal(signal.SIGINT)
         output, errors = parent.communicate(timeout=PATIENCE_SECONDS)
-    finally:
-        parent.kill()
     assert parent.returncode == 130, output + errors
     assert "Traceback" not in errors
     wait_for(lambda: not processes_in(base), "something runs on")

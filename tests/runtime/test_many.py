@@ -25,6 +25,7 @@ from edgekit.runtime.model import Model, load
 from edgekit.runtime.progress import silent
 from edgekit.runtime.rows import LONGEST_ROW, answer_rows, input_of, parts_of
 from tests.conftest import PYTHONPATH
+from tests.interrupts import interruptible
 from tests.runtime.serve.serving import make_bundle
 
 TASKS = ("text-classification", "feature-extraction", "text-generation")
@@ -236,9 +237,7 @@ def test_the_command(command: list[str], classifier: Model) -> None:
 
 def test_ctrl_c_and_a_closed_pipe(command: list[str]) -> None:
     for end in ("interrupt", "close"):
-        with subprocess.Popen(
-            [*command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-        ) as process:
+        with interruptible(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
             assert process.stdin and process.stdout and process.stderr
             process.stdin.write('"is it on"\n' * 200)
             process.stdin.flush()

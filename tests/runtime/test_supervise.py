@@ -16,6 +16,7 @@ import pytest
 from edgekit.runtime.bench import child, lone, supervise
 from edgekit.runtime.bench.supervise import Runs, run_children, scenario_facts, validity
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
+from tests.interrupts import interruptible
 from tests.tiny_onnx import specification, write_items, write_variant
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
@@ -134,28 +135,27 @@ def test_a_real_ctrl_c_leaves_no_process_behind(tmp_path: Path, variant: tuple[P
     spec = tmp_path / "long.json"
     spec.write_text(json.dumps(specification(*variant, seconds=60.0)))
     code = (
-        "import json, signal, sys\nfrom edgekit.runtime.bench.supervise import run_children\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background starts with it ignored
+        "import json, sys\nfrom edgekit.runtime.bench.supervise import run_children\n"
         "runs = run_children({'x': json.load(open(sys.argv[1]))}, processes=2, seed=1, progress=lambda *a: print('go', flush=True))\n"
         "print(runs.interrupted, runs.measured(), flush=True)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(spec)], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None and parent.stdout.readline() == "go\n"
-    measuring: list[int] = []
+    with interruptible([sys.executable, "-c", code, str(spec)]) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "go\n"
+        measuring: list[int] = []
 
-    def under_way() -> bool:
-        """A child measures, and the parent sleeps until it ends: a signal within the start of a process would be another test."""
-        measuring.clear()
-        for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split():
-            with suppress(OSError):  # it may have ended since
-                if b"bench.measure" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    measuring.append(int(pid))
-        return bool(measuring) and Path(f"/proc/{parent.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+        def under_way() -> bool:
+            """A child measures, and the parent sleeps until it ends: a signal within the start of a process would be another test."""
+            measuring.clear()
+            for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split():
+                with suppress(OSError):  # it may have ended since
+                    if b"bench.measure" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        measuring.append(int(pid))
+            return bool(measuring) and Path(f"/proc/{parent.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
-    wait_for(under_way)
-    parent.send_signal(signal.SIGINT)
-    output, _ = parent.communicate(timeout=PATIENCE_SECONDS)
-    assert output.splitlines()[-1] == "True []"
+        wait_for(under_way)
+        parent.send_signal(signal.SIGINT)
+        output, _ = parent.communicate(timeout=PATIENCE_SECONDS)
+        assert output.splitlines()[-1] == "True []"
     with pytest.raises(ProcessLookupError):
         os.kill(measuring[0], 0)
 

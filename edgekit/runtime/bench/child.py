@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.own_modules import own_modules
 
 __all__ = ["run_child"]
 
@@ -57,15 +58,13 @@ def run_child(path: Path, name: str, spec: Mapping[str, Any], timeout: float) ->
 
 def _environment(threads: int) -> dict[str, str]:
     """Explicit threads everywhere, edgekit found where this file lies, and no modules from the working folder."""
-    here = str(Path(__file__).parents[3])
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), str(threads))
     return {
         **os.environ,
         **numbers,
+        **own_modules(),
         "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",
-        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "EDGEKIT_SPAWNED_NS": str(time.clock_gettime_ns(time.CLOCK_MONOTONIC)),
     }
 

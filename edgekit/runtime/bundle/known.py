@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from edgekit.runtime.files import cache_folder
+
 __all__ = ["KNOWN", "Fact", "is_known", "remember"]
 
 KNOWN = "EDGEKIT_KNOWN"
@@ -39,9 +41,8 @@ def remember(digest: str, fact: Fact) -> None:
 
 def _marker(digest: str, fact: Fact) -> Path:
     base = os.environ.get(KNOWN)
-    cached = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118 - never raises
     key = hashlib.sha256(f"{digest}\n{fact}\n{RULES}\n{_libraries()}".encode()).hexdigest()
-    return (Path(base) if base else Path(cached) / "edgekit" / "known") / key
+    return (Path(base) if base else cache_folder() / "known") / key
 
 
 @cache

@@ -19,12 +19,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.runtime.own_modules import own_modules
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["FIX", "PROOF", "SECONDS_A_BYTE", "prove", "size_of"]
@@ -55,13 +55,11 @@ def prove(bundle: Bundle) -> None:
     ):
         return
     started = time.monotonic()
-    here = str(Path(__file__).parents[3].absolute())  # the folder that holds edgekit, or the runner archive itself
-    paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     quiet = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
     )
     environment = {
-        **os.environ, **quiet, "TOKENIZERS_PARALLELISM": "false", "PYTHONSAFEPATH": "1", "PYTHONPATH": paths, PROOF: "never", "PYTHONUTF8": "1",
+        **os.environ, **quiet, **own_modules(), "TOKENIZERS_PARALLELISM": "false", PROOF: "never", "PYTHONUTF8": "1",
     }  # fmt: skip
     environment.pop("EDGEKIT_TRACEBACK", None)
     with subprocess.Popen(

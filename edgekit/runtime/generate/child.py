@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from threading import Lock, Timer
 
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.forks import at_exit_here, renew_in_children
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.own_modules import own_modules
 
 __all__ = ["Child"]
 
@@ -62,11 +62,9 @@ class Child:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """A process that is ready; it runs in a session of its own, so that Ctrl-C does not reach it."""
-        here = str(Path(__file__).parents[3].absolute())  # the folder that holds edgekit, or the runner archive itself
-        paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
             [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": paths}, start_new_session=True,
+            env={**os.environ, **own_modules()}, start_new_session=True,
         )  # fmt: skip
         reply = _asked(process, b"", SECONDS_TO_START, self.longest)
         if reply is None or "fault" in reply:

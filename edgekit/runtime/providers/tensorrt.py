@@ -13,6 +13,8 @@ import os
 import re
 from pathlib import Path
 
+from edgekit.runtime.files import cache_folder
+
 __all__ = ["engine_folder", "engine_options", "libraries_load"]
 
 INT8 = {"trt_int8_enable": "1", "trt_fp16_enable": "0"}
@@ -21,11 +23,10 @@ stays float32, as it was scored."""
 
 
 def engine_folder(model: Path) -> Path:
-    """Where the engines of file `model` are kept: below $XDG_CACHE_HOME, or ~/.cache."""
+    """Where the engines of file `model` are kept."""
     with model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "edgekit" / "tensorrt" / digest[:32]
+    return cache_folder() / "tensorrt" / digest[:32]
 
 
 def engine_options(model: Path) -> dict[str, str]:

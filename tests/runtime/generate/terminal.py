@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 import termios
@@ -14,15 +13,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.interrupts import hear_ctrl_c
 from tests.waiting import PATIENCE_SECONDS
 
 __all__ = ["Terminal"]
 
 
 def _at_a_terminal() -> None:
-    """In the child: its terminal sends it signals, and Ctrl-C is one, even where a shell started the tests with it ignored."""
+    """In the child: its terminal sends it signals, and Ctrl-C is one."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    hear_ctrl_c()
 
 
 class Terminal:
@@ -39,7 +39,7 @@ class Terminal:
         self.seen = ""
 
     def wait_for(self, text: str, key: str = "") -> str:
-        """What came up to `text`, which is taken away; `key` is pressed each second until then."""
+        """What came up to `text`, which is taken away; `key` is pressed every 5 s until then."""
         begun = time.monotonic()
         until, pressed = begun + PATIENCE_SECONDS, begun
         while text not in self.seen:
@@ -48,7 +48,7 @@ class Terminal:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError(f"no {text!r} in {self.seen!r}")
-            if key and now > pressed + 1:
+            if key and now > pressed + 5:
                 self.say(key)
                 pressed = now
             if select.select([self.side], [], [], 0.2)[0]:
@@ -62,10 +62,10 @@ class Terminal:
     def take_back(self) -> None:
         """Ctrl-C on a half-typed line, up to the next prompt.
 
-        A Ctrl-C between CPython's last look and its wait for a key is seen at the next key alone: a backspace changes nothing else.
+        CPython looks for one where it interrupts the wait for a key: one that came just before is seen at the next, as people press it again.
         """
         self.say("\x03")
-        self.wait_for("> ", key="\x7f")
+        self.wait_for("> ", key="\x03")
 
     def leave(self, keys: str) -> int:
         """Type `keys`, Ctrl-C again each second, until the process ends; its exit code.
