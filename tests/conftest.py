@@ -16,6 +16,7 @@ os.environ.setdefault(
 )  # bundles that tests change are loaded without a child process; its own tests start one
 KNOWN = tempfile.TemporaryDirectory(prefix="edgekit-known-")
 os.environ["EDGEKIT_KNOWN"] = KNOWN.name  # nor does anything that tests make stay in the user's cache
+os.environ.pop("EDGEKIT_MIRROR", None)  # nor is anything looked up in a mirror that whoever runs them has
 settings.register_profile("any clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any clock")
 
