@@ -11,21 +11,28 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar, get_args
+from typing import Generic, Literal, TypeAlias, TypeVar, get_args
 
 from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import MethodSettings, Recipe
+from edgekit.config.search import Ranges
 from edgekit.config.target import Target
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tasks import Kind, Task, find_task
 
-__all__ = ["Method", "StepContext", "Work"]
+__all__ = ["PLACES", "Method", "Place", "Search", "StepContext", "Work"]
 
 S = TypeVar("S", bound=MethodSettings)
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
 """Names of methods; results of a method lie in a folder of its name."""
+Place: TypeAlias = Literal["student", "structure", "recovery", "tokens", "rounding"]
+"""Where a step stands in a chain: a smaller model is begun, structures go, what that cost is taught back, tokens go, rounding is made easier."""
+PLACES: tuple[Place, ...] = get_args(Place)
+"""In their order. A chain that is searched has at most one step in each."""
+Search: TypeAlias = Callable[[ModelFacts], Ranges | None]
+"""Facts of the uncompressed model -> what each searched setting may be drawn from, on its own; None where the method does nothing for it."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,9 @@ class Method(Generic[S]):
     """Whether all processes of an `accelerate launch` work on it together."""
     checkpoints: tuple[str, ...] = ()
     """Settings that name checkpoints (a name, or a list of names): the stage's key holds the digests of these instead."""
+    search: Mapping[Place, Search] = field(default_factory=dict)
+    """Where in a chain a search may put it, and what it may draw there. Settings that are not drawn keep their defaults. Empty: a search
+    leaves the method out."""
     instead: str = ""
     """What does the like for the other kind of model."""
     why: str = ""
@@ -149,11 +159,18 @@ class Method(Generic[S]):
         unknown = sorted(set(self.checkpoints) - set(self.settings.model_fields))
         if unknown:
             raise ValueError(f"method {self.name!r} has no settings {', '.join(unknown)} that could name checkpoints")
+        if not set(self.search) <= set(PLACES):
+            raise ValueError(f"method {self.name!r} is searched in places of a chain that are none of {', '.join(PLACES)}")
 
     @property
     def title(self) -> str:
         """One line on what it does."""
         return (self.settings.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains for the `epochs` of its settings, which a search shortens to see sooner what comes of it."""
+        return "epochs" in self.settings.model_fields
 
     def named_checkpoints(self, settings: MethodSettings) -> dict[str, list[str]]:
         """Checkpoints that `settings` name, as written in the recipe, by the setting that names them."""

@@ -5,10 +5,11 @@ A recipe's [quantize] table takes the place of a target's as a whole, but for `a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, Tag, model_validator
 
+from edgekit.config.search import Choice, Ranges
 from edgekit.config.toml import Strict, Whole, discriminator
 from edgekit.runtime.jsontypes import JsonObject
 
@@ -26,6 +27,9 @@ __all__ = [
 
 
 class _Scheme(Strict):
+    search: ClassVar[Ranges] = {}
+    """What a search may draw, each on its own; all else is the target's to say."""
+
     accuracy_level: Annotated[Literal[0, 4], Whole] = 4
     """What MatMulNBits multiplies in, in the "-weights" formats: 0 float32, 4 integers, where each block of activations is rounded to
     8 bits. A target of any format says it for recipes that ask for weights alone and leave it out."""
@@ -33,6 +37,11 @@ class _Scheme(Strict):
 
 class Int8(_Scheme):
     """Constant-weight MatMuls in 8 bits, weights and activations."""
+
+    search: ClassVar[Ranges] = {
+        "mode": Choice(("dynamic", "static")), "embeddings": Choice(("int8", "int4")), "smooth": Choice((None, 0.5)),
+        "correct_bias": Choice((False, True)),
+    }  # fmt: skip
 
     format: Literal["int8"] = "int8"
     """Number format of the constant-weight MatMuls; int8 where a table does not say it."""
@@ -64,6 +73,11 @@ class Int8(_Scheme):
 
 class WeightOnly(_Scheme):
     """Constant weights in 8 or 4 bits, a scale for each block of a column; activations stay in float32."""
+
+    search: ClassVar[Ranges] = {
+        "format": Choice(("int8-weights", "int4-weights")), "block": Choice((32, 64, 128)), "rounding": Choice(("clip", "hqq", "gptq")),
+        "embeddings": Choice(("int8", "int4")),
+    }  # fmt: skip
 
     format: Literal["int8-weights", "int4-weights"]
     """Number format of the constant weights."""

@@ -23,6 +23,7 @@ from edgekit.compress.checks import absent_labels, absent_modules
 from edgekit.compress.distillation.layer_map import layer_map, map_faults
 from edgekit.compress.distillation.settings import Settings, layer_faults
 from edgekit.compress.method import Method, StepContext, Work
+from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.models.heads import CLASSIFIER
@@ -32,6 +33,12 @@ from edgekit.runtime.jsontypes import JsonObject
 __all__ = ["METHOD", "Settings", "run"]
 
 NAME = "distill"
+TEACHING: Ranges = {
+    "epochs": Integers(2, 32, log=True),
+    "learning_rate": Reals(1e-4, 2e-3, log=True),
+    "augment": Integers(0, 4),
+}
+"""What a search draws of any student."""
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:
@@ -276,7 +283,20 @@ def run(work: Work, settings: Settings) -> JsonObject:
     return {"parameters": parameters(student), "validation": history.best, "history": history.to_json()}
 
 
+def _a_student(model: ModelFacts) -> Ranges | None:
+    """Fewer layers, of a model that has several."""
+    if model.layers is None or model.layers < 2:
+        return None
+    return {"layers": Integers(1, model.layers - 1), **TEACHING}
+
+
+def _recovery(model: ModelFacts) -> Ranges:
+    """The same shape: what the steps before it cost."""
+    return TEACHING
+
+
 METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
+    search={"student": _a_student, "recovery": _recovery},
 )  # fmt: skip

@@ -22,6 +22,7 @@ from edgekit.compress.checks import too_many_layers
 from edgekit.compress.distillation.layer_map import evenly_spaced
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import Batch, Epochs, TrainingSettings
+from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.runtime.jsontypes import JsonObject
@@ -214,7 +215,13 @@ def _student(model: PreTrainedModel, settings: Settings) -> PreTrainedModel:
     return keep_blocks(model, evenly_spaced(count, have))
 
 
+def _recovery(model: ModelFacts) -> Ranges:
+    """The same shape: what the steps before it cost."""
+    return {"epochs": Integers(1, 8, log=True), "learning_rate": Reals(2e-5, 1e-3, log=True)}
+
+
 METHOD = Method(
     name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform, spread=True,
     instead="distill",
+    search={"recovery": _recovery},
 )  # fmt: skip

@@ -14,6 +14,7 @@ from pydantic import Field
 from edgekit.compress.checks import nothing_removed
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
+from edgekit.config.search import Integers, Ranges
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.runtime.jsontypes import JsonObject
@@ -74,7 +75,13 @@ def run(work: Work, settings: Settings) -> JsonObject:
     return {"parameters": parameters(made), "influence": [round(value, 6) for value in influence], "kept": kept}
 
 
+def _student(model: ModelFacts) -> Ranges | None:
+    """Fewer layers, of a model that has several."""
+    return None if model.layers is None or model.layers < 2 else {"layers": Integers(1, model.layers - 1)}
+
+
 METHOD = Method(
     name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform,
     instead="distill with `layers`",
+    search={"student": _student},
 )  # fmt: skip

@@ -19,6 +19,7 @@ from edgekit.compress.checks import absent_labels, absent_modules
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.compress.methods.prune_unstructured import SPEED
 from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
+from edgekit.config.search import Choice, Integers, Ranges, Reals
 from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
@@ -191,7 +192,16 @@ def _sparsity(modules: list[torch.nn.Linear], before: int) -> dict[str, JsonValu
     }  # fmt: skip
 
 
+def _structure(model: ModelFacts) -> Ranges:
+    """Heads and neurons: zeros among single weights make nothing in a bundle smaller or faster."""
+    return {
+        "what": Choice(("structures",)), "sparsity": Reals(0.1, 0.8), "epochs": Integers(2, 32, log=True),
+        "learning_rate": Reals(5e-5, 1e-3, log=True),
+    }  # fmt: skip
+
+
 METHOD = Method(
     name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     instead="prune-unstructured",
+    search={"structure": _structure},
 )  # fmt: skip

@@ -16,6 +16,7 @@ from pydantic import Field
 from edgekit.compress.checks import absent_labels
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import Alpha, Batch, Epochs, MethodSettings, Temperature
+from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonObject
 
@@ -102,7 +103,13 @@ def run(work: Work, settings: Settings) -> JsonObject:
     return {"parameters": parameters(model), "validation": history.best, "history": history.to_json(), "shapes": shapes}
 
 
+def _structure(model: ModelFacts) -> Ranges:
+    """A budget of multiplications, and how long it is learned what goes."""
+    return {"keep": Reals(0.2, 0.9), "epochs": Integers(2, 16, log=True), "learning_rate": Reals(1e-5, 5e-4, log=True)}
+
+
 METHOD = Method(
     name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     instead="prune-width",
+    search={"structure": _structure},
 )  # fmt: skip

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from edgekit.compress.method import Method, Work
 from edgekit.config.recipe import MethodSettings
+from edgekit.config.search import Ranges, Reals
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
@@ -279,6 +280,18 @@ def _loss_of(
     return loss
 
 
+def _structure(model: ModelFacts) -> Ranges:
+    """A speed-up."""
+    return {"speedup": Reals(1.1, 4.0, log=True)}
+
+
 METHOD = Method(
-    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, transform=transform, instead="prune-width"
-)
+    name=NAME,
+    version=2,
+    settings=Settings,
+    serves=("encoder",),
+    run=run,
+    transform=transform,
+    instead="prune-width",
+    search={"structure": _structure},
+)  # fmt: skip

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from edgekit.compress.checks import nothing_removed
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
+from edgekit.config.search import Ranges, Reals
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.progress import Progress
@@ -186,7 +187,13 @@ def prune(
     return pruned, Summary(before, tuple(shapes_of(pruned)), parameters(pruned), kept, cost, importance, rescale)
 
 
+def _structure(model: ModelFacts) -> Ranges:
+    """A budget of multiplications."""
+    return {"keep": Reals(0.2, 0.9)}
+
+
 METHOD = Method(
     name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
     instead="drop-blocks or prune-width",
+    search={"structure": _structure},
 )  # fmt: skip

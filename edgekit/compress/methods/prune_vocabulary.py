@@ -19,6 +19,7 @@ from pydantic import Field
 
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
+from edgekit.config.search import Integers, Ranges
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.models.facts import ModelFacts
 from edgekit.models.tokens import cuts_left
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["METHOD", "Settings", "kept_pieces", "run", "shrink_tokenizer"]
 
 NAME = "prune-vocabulary"
+FEWEST = 200
+"""Tokens of a vocabulary below which a search leaves it as it is."""
 UNUSED = re.compile(r"\[unused\d+\]")
 """BERT's reserved pieces, which no text contains."""
 
@@ -186,7 +189,16 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
+def _tokens(model: ModelFacts) -> Ranges | None:
+    """Tokens, and rows of the embedding that they share, of a WordPiece vocabulary of any size."""
+    if model.tokenizer != "WordPiece" or model.vocabulary is None or len(model.vocabulary) < FEWEST:
+        return None
+    most = len(model.vocabulary)
+    return {"size": Integers(max(100, most // 8), most, log=True), "rows": Integers(max(100, most // 16), most, log=True)}
+
+
 METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
     why="a language model has to be able to say every token",
+    search={"tokens": _tokens},
 )  # fmt: skip

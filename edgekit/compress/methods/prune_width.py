@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from edgekit.compress.checks import nothing_removed
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
+from edgekit.config.search import Integers, Ranges
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.runtime.jsontypes import JsonObject
@@ -172,7 +173,15 @@ def refit(weight: np.ndarray, hessian: np.ndarray, kept: np.ndarray, damping: fl
     return best, error_of(best) / max(squared_error(weight, hessian), 1e-30)
 
 
+def _structure(model: ModelFacts) -> Ranges | None:
+    """Neurons."""
+    if model.intermediate_size is None or model.intermediate_size < 8:
+        return None
+    return {"neurons": Integers(model.intermediate_size // 4, model.intermediate_size - 1)}
+
+
 METHOD = Method(
     name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform,
     instead="prune-structured",
+    search={"structure": _structure},
 )  # fmt: skip

@@ -14,6 +14,8 @@ from edgekit.compress.checks import absent_labels
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.quantize import Int8
 from edgekit.config.recipe import Alpha, Batch, Epochs, LearningRate, MethodSettings, Temperature
+from edgekit.config.search import Integers, Ranges, Reals
+from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["METHOD", "Settings", "run"]
@@ -99,8 +101,14 @@ def run(work: Work, settings: Settings) -> JsonObject:
     return {"validation": history.best, "history": history.to_json(), "ranges": len(learned)}
 
 
+def _rounding(model: ModelFacts) -> Ranges:
+    """How long it is trained, and how fast."""
+    return {"epochs": Integers(1, 4), "learning_rate": Reals(1e-6, 1e-4, log=True)}
+
+
 METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, spread=True,
     instead='[quantize] with rounding = "gptq"',
     why="its learned ranges are of activations, and a language model's stay float",
+    search={"rounding": _rounding},
 )  # fmt: skip
