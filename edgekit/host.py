@@ -11,6 +11,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from edgekit.runtime.children import finish, start
 from edgekit.runtime.chip import Cpuinfo, emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import TENSORRT
@@ -111,10 +112,10 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     command = ["nvidia-smi", f"--query-gpu={','.join(GPU_QUERY)}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = finish(start(command, stdout=subprocess.PIPE), 10)
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return parse_gpus(done.stdout) if done.returncode == 0 else ()
+    return parse_gpus(done.output.decode("utf-8", "replace")) if done.code == 0 else ()
 
 
 def _cores_of_topology(folder: Path) -> int:

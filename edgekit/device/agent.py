@@ -183,15 +183,19 @@ class Workspace:
         arguments = [{"{bundle}": str(self.folder / "bundle"), "{result}": str(self.folder / request["result"])}.get(word, word)
                      for word in request["arguments"]]  # fmt: skip
         started = time.monotonic()
+        held, mine = os.pipe()  # the end of this process, however it ends, ends the runner: see edgekit.runtime.children
         with (self.aside / "stdout").open("w+b") as output, (self.aside / "stderr").open("w+b") as errors:
             process = subprocess.Popen(
                 [sys.executable, str(self.folder / "runner.pyz"), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                cwd=self.aside, env={**os.environ, "TMPDIR": str(self.aside)}, start_new_session=True,
+                cwd=self.aside, env={**os.environ, "TMPDIR": str(self.aside), "EDGEKIT_ENDS_WITH": str(held)}, pass_fds=(held,),
+                start_new_session=True,
             )  # fmt: skip
+            os.close(held)
             try:
                 late = _wait(process, source, started + request["timeout"])
             finally:
                 _end(process)
+                os.close(mine)
             output.seek(0)
             errors.seek(0)
             texts = [file.read(MOST_OUTPUT).decode("utf-8", "replace") for file in (output, errors)]

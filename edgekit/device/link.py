@@ -17,6 +17,7 @@ from typing import Any
 from edgekit.device.agent import MARK
 from edgekit.device.faults import ended
 from edgekit.errors import NotPossibleHere
+from edgekit.runtime.children import start
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["Link", "Stopped"]
@@ -41,10 +42,14 @@ class Link:
         self.in_step = False
         """Every request so far was sent whole and answered: another one will be taken as such."""
         self.output, self.errors = bytearray(), bytearray()
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            env={**os.environ, "LC_ALL": "C"}, start_new_session=True,  # Ctrl-C reaches this process alone, which ends it
-        )  # fmt: skip
+        self.process = start(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            buffer=0,
+            environment={"LC_ALL": "C"},
+        )
         assert self.process.stdin and self.process.stdout and self.process.stderr
         self.pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
         for pipe in self.pipes:

@@ -13,6 +13,8 @@ __all__ = ["runtime_digest", "write_runner"]
 MAIN = """import sys
 sys.dont_write_bytecode = True
 try:
+    from edgekit.runtime.children import end_with_parent
+    end_with_parent()
     from edgekit.runtime.main import main
     code = main()
 except KeyboardInterrupt:  # while modules were imported

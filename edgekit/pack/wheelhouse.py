@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.runtime.children import finish, start
 from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.providers.names import CPU
 
@@ -60,11 +61,11 @@ def write_wheelhouse(out: Path, *, python: str, arch: str, versions: Mapping[str
         "--platform", f"manylinux2014_{arch}", "--dest", str(out), *pins,
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        done = finish(start(command, stderr=subprocess.PIPE), SECONDS)
     except subprocess.TimeoutExpired:
         raise BadInput(f"pip was not done after {SECONDS} seconds", where="--wheelhouse") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    if done.code:
+        lines = [line for line in done.errors.decode("utf-8", "replace").splitlines() if line.startswith("ERROR")]
         raise BadInput(
             f"pip found no wheels for Python {python} on {arch}", where="--wheelhouse", faults=lines[-5:],
             fix="check the network, or give another Python version",

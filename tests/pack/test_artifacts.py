@@ -27,6 +27,7 @@ from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.bundle.quality import Greedy, Interval, Quality, SamePrefix, SameTokens
 from edgekit.runtime.bundle.read import parse_manifest
 from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.children import Ended
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.generate.generation import Generation
 from tests.pack.conftest import AUDIT
@@ -281,11 +282,8 @@ def test_a_bundle_that_writes_conversations_says_what_it_needs(
     chat = replace(manifest, generation=Generation(64, (2,), 1, 2, 2, 16, "chat_template.jinja"))
     assert "`pip install 'jinja2>=3.1.6'`" in write_card(chat, AUDIT) and "jinja2" not in write_card(manifest, AUDIT)
 
-    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(wheelhouse.subprocess, "run", run)
+    monkeypatch.setattr(wheelhouse, "start", lambda command, **options: asked.append(command))
+    monkeypatch.setattr(wheelhouse, "finish", lambda child, seconds: Ended(0, b"", b""))
     for number, one in enumerate((manifest, chat)):
         wheelhouse.write_wheelhouse(tmp_path / str(number), python="3.12", arch="aarch64", versions={}, chat=one.has_template)
         assert ("jinja2>=3.1.6" in asked[-1]) == (one is chat)

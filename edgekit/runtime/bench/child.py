@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edgekit.runtime.children import finish, start_module
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
-from edgekit.runtime.own_modules import own_modules
 
 __all__ = ["run_child"]
 
@@ -28,27 +25,20 @@ def run_child(path: Path, name: str, spec: Mapping[str, Any], timeout: float) ->
 
     The process runs the module that `spec` names as "program", `edgekit.runtime.bench.measure` where it names none.
 
-    It runs in a session of its own, so that Ctrl-C reaches the supervisor alone, which ends it and all that it started.
-
     Raises:
         CheckFailed, BadInput, NotPossibleHere: see `_fault`; also a process that takes more than `timeout` seconds.
     """
-    command = [sys.executable, "-m", spec.get("program", MEASURE), str(path)]
-    with subprocess.Popen(
-        command, env=_environment(spec["threads"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, encoding="utf-8", errors="replace", start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        except BaseException as fault:  # whatever ends the wait, the process and what it started must not outlive it
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(fault, subprocess.TimeoutExpired):
-                raise CheckFailed(f"a process of {name} took more than {timeout:.0f} s", where="bench") from None
-            raise
-    if process.returncode != 0:
-        raise _fault(name, process.returncode, errors)
+    process = start_module(
+        spec.get("program", MEASURE), str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        environment=_environment(spec["threads"]),
+    )  # fmt: skip
+    try:
+        ended = finish(process, timeout)
+    except subprocess.TimeoutExpired:
+        raise CheckFailed(f"a process of {name} took more than {timeout:.0f} s", where="bench") from None
+    output, errors = (text.decode("utf-8", "replace") for text in (ended.output, ended.errors))
+    if ended.code != 0:
+        raise _fault(name, ended.code, errors)
     try:
         document: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     except (IndexError, ValueError):
@@ -57,12 +47,10 @@ def run_child(path: Path, name: str, spec: Mapping[str, Any], timeout: float) ->
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Explicit threads everywhere, edgekit found where this file lies, and no modules from the working folder."""
+    """Explicit threads everywhere, and the moment when the process was started."""
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), str(threads))
     return {
-        **os.environ,
         **numbers,
-        **own_modules(),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONHASHSEED": "0",
         "EDGEKIT_SPAWNED_NS": str(time.clock_gettime_ns(time.CLOCK_MONOTONIC)),

@@ -18,13 +18,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
+from edgekit.runtime.children import Ended, finish, start_module
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
-from edgekit.runtime.own_modules import own_modules
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["FIX", "PROOF", "SECONDS_A_BYTE", "prove", "size_of"]
@@ -58,27 +57,15 @@ def prove(bundle: Bundle) -> None:
     quiet = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
     )
-    environment = {
-        **os.environ, **quiet, **own_modules(), "TOKENIZERS_PARALLELISM": "false", PROOF: "never", "PYTHONUTF8": "1",
-    }  # fmt: skip
-    environment.pop("EDGEKIT_TRACEBACK", None)
-    with subprocess.Popen(
-        [sys.executable, "-m", CHILD, str(bundle.folder.absolute())], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=PATIENCE * (PATIENCE + size_of(bundle) * SECONDS_A_BYTE))
-        except BaseException as fault:  # whatever ends the wait, the child must not outlive it
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(fault, subprocess.TimeoutExpired):
-                raise _refused(bundle, f"did not end within {time.monotonic() - started:.0f} s") from None
-            raise
-    if process.returncode == 0:
-        remember(bundle.digest, "proven")
-        return
-    raise _fault(bundle, process.returncode, output)
+    environment = {**quiet, "TOKENIZERS_PARALLELISM": "false", PROOF: "never", "PYTHONUTF8": "1", "EDGEKIT_TRACEBACK": ""}
+    child = start_module(CHILD, str(bundle.folder.absolute()), stdout=subprocess.PIPE, environment=environment)
+    try:
+        ended = finish(child, PATIENCE * (PATIENCE + size_of(bundle) * SECONDS_A_BYTE))
+    except subprocess.TimeoutExpired:
+        raise _refused(bundle, f"did not end within {time.monotonic() - started:.0f} s") from None
+    if ended.code != 0:
+        raise _fault(bundle, ended)
+    remember(bundle.digest, "proven")
 
 
 def size_of(bundle: Bundle) -> int:
@@ -90,10 +77,11 @@ def _refused(bundle: Bundle, what: str) -> CheckFailed:
     return CheckFailed(f"loaded for the first time, in a process of its own, it {what}", where=str(bundle.folder), fix=FIX)
 
 
-def _fault(bundle: Bundle, code: int, output: bytes) -> EdgekitError:
+def _fault(bundle: Bundle, ended: Ended) -> EdgekitError:
     """What the end of a child means: its own fault as it said it, or how it died."""
+    code = ended.code
     try:
-        said: dict[str, Any] = json.loads(output[:LONGEST_REPLY].decode("utf-8", "replace").strip().splitlines()[-1])
+        said: dict[str, Any] = json.loads(ended.output[:LONGEST_REPLY].decode("utf-8", "replace").strip().splitlines()[-1])
         kind = {2: BadInput, 3: NotPossibleHere}.get(code, CheckFailed)
         return kind(str(said["what"]), where=said["where"] and str(said["where"]), fix=said["fix"] and str(said["fix"]), faults=[
             str(one) for one in said["faults"]])  # fmt: skip

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from contextlib import suppress
 from threading import Lock, Timer
 
+from edgekit.runtime.children import end, start_module
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.forks import at_exit_here, renew_in_children
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.own_modules import own_modules
 
 __all__ = ["Child"]
 
@@ -61,17 +59,14 @@ class Child:
             return reply
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """A process that is ready; it runs in a session of its own, so that Ctrl-C does not reach it."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, **own_modules()}, start_new_session=True,
-        )  # fmt: skip
+        """A process that is ready."""
+        process = start_module(self.module, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         reply = _asked(process, b"", SECONDS_TO_START, self.longest)
         if reply is None or "fault" in reply:
-            _ended(process)
+            end(process)
             why = (reply or {}).get("fault", "no answer")
             raise NotPossibleHere(f"the process for {self.work} did not start: {why}", fix=self.fix)
-        at_exit_here(self, _ended, process)
+        at_exit_here(self, end, process)
         return process
 
 
@@ -90,15 +85,5 @@ def _asked(process: subprocess.Popen[bytes], request: bytes, seconds: float, lon
     finally:  # after Ctrl-C too
         timer.cancel()
         if reply is None:
-            _ended(process)
+            end(process)
     return reply
-
-
-def _ended(process: subprocess.Popen[bytes]) -> None:
-    """End `process`, if it has not ended, and close its pipes."""
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            if pipe is not None:
-                pipe.close()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from edgekit.runtime.children import finish, start
 from edgekit.runtime.chip import read_text
 from edgekit.runtime.health.reading import Reading, found, missing, number
 
@@ -74,7 +75,7 @@ def _vcgencmd(root: Path) -> str:
     if root != Path("/") or not shutil.which("vcgencmd"):
         return ""
     try:
-        done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
+        done = finish(start(["vcgencmd", "get_throttled"], stdout=subprocess.PIPE), 5)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip().partition("=")[2]
+    return done.output.decode("ascii", "replace").strip().partition("=")[2]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from edgekit.runtime.children import start
 
 __all__ = ["last_resort"]
 
@@ -36,9 +37,9 @@ def last_resort(seconds: float) -> Iterator[None]:
     """Within the block, in the main thread: SIGTERM and Ctrl-C end this process after `seconds`, a second one after 2, whatever it does."""
     heard, told = os.pipe()
     os.set_blocking(told, False)
-    words = [sys.executable, "-I", "-S", "-c", WATCH, str(os.getpid()), str(seconds)]
+    command = [sys.executable, "-I", "-S", "-c", WATCH, str(os.getpid()), str(seconds)]
     try:
-        watch = subprocess.Popen(words, stdin=heard, stdout=subprocess.DEVNULL, start_new_session=True)
+        watch = start(command, stdin=heard, stderr=None)
     finally:
         os.close(heard)
     before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)

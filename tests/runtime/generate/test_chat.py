@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,6 @@ def test_a_jinja2_whose_sandbox_can_be_escaped(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(NotPossibleHere, match="did not start"):
         Template(CHAT, TOKENS).render(TALK)
