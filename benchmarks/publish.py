@@ -13,10 +13,12 @@ import json
 import re
 import sys
 from pathlib import Path
-from statistics import mode
 from typing import Any
 
-from benchmarks.pages import perplexity_change, row, write_results
+from benchmarks import seeds
+from benchmarks.headline import lead as lead_of
+from benchmarks.headline import rise, summary, timed
+from benchmarks.pages import write_results
 from edgekit.report.format import plural
 from edgekit.report.plots import write_picture
 from edgekit.runtime.bench.protocol import GRAPH, TEXT
@@ -72,21 +74,11 @@ def _command(bench: dict[str, Any]) -> str:
     return f"edgekit bench build/{bench['recipe']}-{bench['target']['requested']}{quick}"
 
 
-def _lead(bench: dict[str, Any]) -> str:
-    """The scenario that tables lead with: from text to answer; the graph alone of a language model, and of what was measured before."""
-    return TEXT if any(item["name"] == TEXT for variant in bench["variants"] for item in variant["scenarios"]) else GRAPH
-
-
-def _timed(variant: dict[str, Any], scenario: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(item for item in variant["scenarios"] if item["name"] == scenario)
-    return found
-
-
 def table(document: dict[str, Any]) -> list[str]:
     """The Markdown table of one result, with a line on how it was measured."""
     bench, quality = document["bench"], document["quality"]
     against = {(item["against"], item["scenario"]): item for item in bench["ratios"]}
-    speaks, lead = "language" in bench, _lead(bench)
+    speaks, lead = "language" in bench, lead_of(bench)
     lines = [
         (
             f"| variant | {'a token' if speaks else 'text to answer' if lead == TEXT else 'the graph'} p50 (95% interval) "
@@ -100,17 +92,17 @@ def table(document: dict[str, Any]) -> list[str]:
     ):
         if variant["name"].startswith("after-") and variant["name"] != "after-0-none":
             continue
-        timed, graph = _timed(variant, lead), _timed(variant, GRAPH)
+        answer, graph = timed(variant, lead), timed(variant, GRAPH)
         beside = f"| {graph['p50_ms']:.3f} ms " if lead == TEXT else ""
         ratio = against.get((variant["name"], lead))
         faster = f"{ratio['speedup']:.1f}x ({ratio['ci95'][0]:.1f} to {ratio['ci95'][1]:.1f})" if ratio else ""
         title = TITLES.get(variant["name"], variant["title"])
         name = f"**{title}**" if variant["name"] == "bundle" else title
-        low, high = timed["ci95_ms"]
+        low, high = answer["ci95_ms"]
         value = variant["quality"]["value"]
         shown = f"{1 / value:.2f}" if speaks else f"{100 * value:.2f}%"
         lines.append(
-            f"| {name} | {timed['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) "
+            f"| {name} | {answer['p50_ms']:.3f} ms ({low:.3f} to {high:.3f}) "
             f"{beside}| {faster} | {shown} "
             f"| {variant['total_mb']:.1f} MB |"
         )
@@ -122,7 +114,7 @@ def table(document: dict[str, Any]) -> list[str]:
     differs = f"{differs} (paired 95% interval {low:+.2f} to {high:+.2f})"
     if speaks:
         lines += ["", *_prompts(bench)]
-        differs = f"perplexity differs from the original's by {100 / quality['ratio']['value'] - 100:+.2f}% (95% interval {_rise(quality)})"
+        differs = f"perplexity differs from the original's by {100 / quality['ratio']['value'] - 100:+.2f}% (95% interval {rise(quality)})"
     rows = "a token after a prompt" if speaks else "test rows at their real lengths"
     lines += [
         "",
@@ -183,79 +175,14 @@ TITLES = {
 
 NO_HEADLINE = {"squad"}
 """Recipes whose result stands in benchmarks/README.md alone: squad's original was trained for three epochs, and learns more in six."""
-SUMMARY = [
-    (
-        "| bundle for `{target}` | quality kept (95% interval of the change) | one answer | against eager PyTorch | against ONNX Runtime fp32 "
-        "| against off-the-shelf INT8 | model + tokenizer |"
-    ),
-    "|---|---|---:|---:|---:|---:|---:|",
-]
-
-
-def summary(documents: list[dict[str, Any]]) -> list[str]:
-    """One line a result, and how they were measured."""
-    lines = []
-    for target in sorted({document["bench"]["target"]["requested"] for document in documents}):
-        lines += [*(line.format(target=target) for line in SUMMARY)]
-        lines += [_line(document) for document in documents if document["bench"]["target"]["requested"] == target]
-        lines.append("")
-    chips = sorted({document["bench"]["target"]["detected"]["cpu"] for document in documents})
-    shaky = [document for document in documents if not document["bench"]["validity"]["stable"]]
-    return [
-        *lines,
-        (
-            f"Each beside its own original, all variants interleaved in one run, batch 1, {_threads(documents)}, test rows at their "
-            f"real lengths, medians with 95% intervals, on {', '.join(chips)}; a shared machine: {len(shaky)} of {len(documents)} runs are marked "
-            "not stable. Off the shelf: `onnxruntime.quantization.quantize_dynamic`. Every variant, the commands and the JSON: "
-            "[benchmarks](benchmarks/README.md)."
-        ),
-        "",
-    ]
-
-
-def _threads(documents: list[dict[str, Any]]) -> str:
-    """How many threads each was timed with: the usual number, and which results have another."""
-    counts = {document["bench"]["recipe"]: int(document["bench"]["protocol"]["threads"]) for document in documents}
-    usual = mode(counts.values())
-    others = [f"{name}: {count}" for name, count in sorted(counts.items()) if count != usual]
-    return plural(usual, "thread") + (f" ({', '.join(others)})" if others else "")
-
-
-def _line(document: dict[str, Any]) -> str:
-    bench, quality = document["bench"], document["quality"]
-    variants = {variant["name"]: variant for variant in bench["variants"]}
-    lead = _lead(bench)
-    ratios = {item["against"]: item for item in bench["ratios"] if item["scenario"] == lead}
-    timed, graph = (_timed(variants["bundle"], name)["p50_ms"] for name in (lead, GRAPH))
-    low, high = (100 * value for value in quality["ci95"])
-    value, change = 100 * variants["bundle"]["quality"]["value"], 100 * quality["difference"]
-    speaks = "language" in bench
-    kept = f"{quality['metric']} {value - change:.2f} → {value:.2f} ({low:+.2f} to {high:+.2f})"
-    cells = [
-        f"`{bench['recipe']}`",
-        f"perplexity {100 / (value - change):.1f} → {100 / value:.1f} ({_rise(quality)})" if speaks else kept,
-        f"{timed:.3f} ms" + (" a token" if speaks else f" (graph {graph:.3f})" if lead == TEXT else " (graph alone)"),
-        *(_faster(ratios.get(name)) for name in ("eager-fp32", "ort-fp32", "ort-int8-stock")),
-        f"{variants['ort-fp32']['total_mb']:.1f} → {variants['bundle']['total_mb']:.1f} MB",
-    ]
-    return row(cells)
-
-
-def _rise(quality: dict[str, Any]) -> str:
-    """The interval of a perplexity's relative rise."""
-    _, low, high = perplexity_change(quality["ratio"])
-    return f"{100 * low:+.2f} to {100 * high:+.2f}%"
-
-
-def _faster(ratio: dict[str, Any] | None) -> str:
-    return f"**{ratio['speedup']:.1f}x** ({ratio['ci95'][0]:.1f} to {ratio['ci95'][1]:.1f})" if ratio else ""
 
 
 def write_tables(root: Path = ROOT) -> None:
     """Put the tables between the markers of README.md and benchmarks/README.md of the checkout `root`."""
     lines: list[str] = []
     documents = []
-    for path in sorted((root / "benchmarks" / "results").glob("*.json")):
+    results = root / "benchmarks" / "results"
+    for path in sorted(results.glob("*.json")):
         documents.append(json.loads(path.read_text(encoding="utf-8")))
         lines += [
             f"`{path.stem}`, by `{documents[-1]['command']}` ([JSON](results/{path.name})):",
@@ -264,7 +191,11 @@ def write_tables(root: Path = ROOT) -> None:
             "",
         ]
     headlines = [document for document in documents if document["bench"]["recipe"] not in NO_HEADLINE]
-    for page, body in ((root / "README.md", summary(headlines)), (root / "benchmarks" / "README.md", lines)):
+    trainings = seeds.read_seeds(results / "seeds")
+    lines += seeds.table(trainings, seeds.read_original(results / "seeds"), documents)
+    beside = json.loads((root / "benchmarks" / "text_to_answer" / "results.json").read_text(encoding="utf-8"))
+    shown = summary(headlines, trainings, beside)
+    for page, body in ((root / "README.md", shown), (root / "benchmarks" / "README.md", lines)):
         text = page.read_text(encoding="utf-8")
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)

@@ -48,7 +48,8 @@ def made_model(folder: Path, labels: Sequence[str], **config: Any) -> Path:
     model = BertForSequenceClassification(
         BertConfig(
             vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=64, id2label=dict(enumerate(labels)), label2id={name: n for n, name in enumerate(labels)}, **config,
+            id2label=dict(enumerate(labels)), label2id={name: n for n, name in enumerate(labels)},
+            **{"max_position_embeddings": 64, **config},
         )
     )  # fmt: skip
     for layer in (model.bert.encoder, model.bert.embeddings):

@@ -95,11 +95,12 @@ def compared(path: Path, peers: Path, kept: Path, aside: Path) -> dict[str, Any]
     lineage = json.loads((path / "lineage.json").read_text(encoding="utf-8"))
     manifest, task = open_bundle(path).manifest, encoder_task(lineage["recipe"]["task"])
     rows = [json.loads(line) for line in (path / lineage["rows"]).read_text(encoding="utf-8").splitlines()]
-    texts = [item for row in rows for item in task.items(row) if isinstance(item, str)]
+    items = [item for row in rows for item in task.items(row)]
+    texts = [
+        item if isinstance(item, str) else " ".join(map(str, item)) for item in items if isinstance(item, (str, list))
+    ]  # a tagger's words
     (aside / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     original = str((path / lineage["variants"]["eager-fp32"]["folder"]).resolve())
-    if task.name == "feature-extraction":
-        original = lineage["recipe"]["model"]["id"]
     common = {"task": task.name, "texts": str(aside / "texts.json"), "kept": str(kept / manifest.name)}
     specs = {
         "edgekit": {**common, "kind": "edgekit", "folder": str(path)},
@@ -123,10 +124,15 @@ def compared(path: Path, peers: Path, kept: Path, aside: Path) -> dict[str, Any]
             for name in ("edgekit", "int8")
         }
         seconds = many(several, len(cores))
+    quality = lineage["variants"]["bundle"]["quality"]
     medians = {name: 1e-6 * float(np.median([np.median(times) for times in found])) for name, found in samples.items()}
     differences = np.array([np.median(one) - np.median(two) for one, two in beside]) / 1e3
     return {
-        "bundle": manifest.name, "task": task.name, "load": [load_before, os.getloadavg()[0]], "rounds": ROUNDS, "texts": len(texts),
+        "bundle": manifest.name, "of": {
+            "sha256": manifest.assets[manifest.variant.file].sha256, "seed": lineage["recipe"]["seed"], "quality": quality["value"],
+            "metric": quality["metric"],
+        },
+        "task": task.name, "load": [load_before, os.getloadavg()[0]], "rounds": ROUNDS, "texts": len(texts),
         "words": float(np.median([len(text.split()) for text in texts])), "median_ms": medians,
         "faster_than": {name: ratio_interval(samples[name], samples["edgekit"], 7) for name in ("pipeline", "int8")},
         "beside_graph_us": {"median": float(np.median(differences)), "quartiles": [float(one) for one in np.quantile(differences, (0.25, 0.75))]},
@@ -141,20 +147,20 @@ def compared(path: Path, peers: Path, kept: Path, aside: Path) -> dict[str, Any]
 def rounds(
     single: dict[str, Contender], texts: list[str]
 ) -> tuple[dict[str, list[list[float]]], list[tuple[list[float], list[float]]]]:
-    """(nanoseconds of each text in each round, of each contender; those of texts of ten words and of their graph alone)."""
+    """(nanoseconds of each text in each round, of each contender and of the bundle's graph; those of texts of ten words and of their graph)."""
     draw = random.Random(7)
     short = [text for text in texts if len(text.split()) in WORDS]
-    samples: dict[str, list[list[float]]] = {name: [] for name in single}
+    samples: dict[str, list[list[float]]] = {name: [] for name in [*single, "graph"]}
     beside = []
     for number in range(ROUNDS + 2):
-        for name in draw.sample(sorted(single), len(single)):
-            found = single[name].ask({"one": draw.choices(texts, k=TEXTS[name])})
-            samples[name].append(found)
+        for name in draw.sample(sorted(samples), len(samples)):
+            told = {"graph" if name == "graph" else "one": draw.choices(texts, k=TEXTS[name])}
+            samples[name].append(single["edgekit" if name == "graph" else name].ask(told))
         chosen = draw.choices(short, k=TEXTS["graph"])
         graph = single["edgekit"].ask({"graph": chosen})
         beside.append((single["edgekit"].ask({"one": chosen}), graph))
         if number == 1:  # two rounds to warm up
-            samples, beside = {name: [] for name in single}, []
+            samples, beside = {name: [] for name in samples}, []
     return samples, beside
 
 

@@ -17,6 +17,9 @@ from typing import Any
 BATCH = 32
 """What sentence-transformers takes where nothing is said."""
 INT8 = "model_qint8_avx512_vnni.onnx"
+SETTINGS: dict[str, dict[str, Any]] = {"token-classification": {"aggregation_strategy": "first"}}
+"""Of transformers.pipeline, by task: entities rather than tokens, as a bundle gives them."""
+CLASSES = {"text-classification": "SequenceClassification", "token-classification": "TokenClassification"}
 One = Callable[[str], Any]
 Many = Callable[[list[str], int], Any]
 
@@ -40,7 +43,7 @@ def pipeline(spec: dict[str, Any]) -> tuple[One, Many, One]:
     import transformers
 
     torch.set_num_threads(spec["threads"])
-    made = transformers.pipeline(spec["task"], model=spec["folder"], device="cpu")
+    made = transformers.pipeline(spec["task"], model=spec["folder"], device="cpu", **SETTINGS.get(spec["task"], {}))
     if spec["task"] != "feature-extraction":
         return made, lambda texts, workers: made(texts, batch_size=BATCH), made
 
@@ -74,20 +77,38 @@ def int8(spec: dict[str, Any]) -> tuple[One, Many, One]:
             lambda texts, workers: model.encode(texts, batch_size=BATCH, show_progress_bar=False),
             model.encode,
         )
-    from optimum.onnxruntime import AutoQuantizationConfig, ORTModelForSequenceClassification, ORTQuantizer
+    from optimum import onnxruntime as optimum
     from transformers import AutoTokenizer
     from transformers import pipeline as transformers_pipeline
 
+    model_class = getattr(optimum, f"ORTModelFor{CLASSES[spec['task']]}")
     if not (kept / "model_quantized.onnx").is_file():
-        whole = ORTModelForSequenceClassification.from_pretrained(spec["folder"], export=True)
+        whole = model_class.from_pretrained(exportable(spec["folder"], kept / "original"), export=True)
         whole.save_pretrained(kept / "whole")
-        quantizer = ORTQuantizer.from_pretrained(kept / "whole", file_name="model.onnx")
+        quantizer = optimum.ORTQuantizer.from_pretrained(kept / "whole", file_name="model.onnx")
         quantizer.quantize(
-            save_dir=kept, quantization_config=AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=False)
+            save_dir=kept, quantization_config=optimum.AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=False)
         )
-    model = ORTModelForSequenceClassification.from_pretrained(kept, file_name="model_quantized.onnx", session_options=options)
-    made = transformers_pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(spec["folder"]))
+    model = model_class.from_pretrained(kept, file_name="model_quantized.onnx", session_options=options)
+    tokenizer = AutoTokenizer.from_pretrained(spec["folder"])
+    made = transformers_pipeline(spec["task"], model=model, tokenizer=tokenizer, **SETTINGS.get(spec["task"], {}))
     return made, lambda texts, workers: made(texts, batch_size=BATCH), made
+
+
+def exportable(folder: str, copy: Path) -> str:
+    """`folder`, or a copy of the model in it that optimum can export: with rows for two texts, where it knows one, as optimum tries both."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    if getattr(AutoConfig.from_pretrained(folder), "type_vocab_size", 2) != 1:
+        return folder
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    embeddings, model.config.type_vocab_size = model.base_model.embeddings, 2
+    one = embeddings.token_type_embeddings.weight.data
+    embeddings.token_type_embeddings.weight = torch.nn.Parameter(torch.cat([one, one]))
+    model.save_pretrained(copy)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(copy)
+    return str(copy)
 
 
 KINDS = {"edgekit": edgekit_bundle, "pipeline": pipeline, "int8": int8}

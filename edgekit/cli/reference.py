@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,12 +24,9 @@ Schema: TypeAlias = Mapping[str, Any]
 
 
 def filled(text: str, context: Context) -> str:
-    """A page with each line `<!-- generated: NAME -->` replaced by what it stands for; `context`: of edgekit's own command."""
-    for name, make in GENERATED.items():
-        mark = f"<!-- generated: {name} -->"
-        if mark in text:
-            text = text.replace(mark, make(context))
-    return text
+    """A page with each line `<!-- generated: NAME -->` replaced by what it stands for, together with the paragraph below it that begins with
+    "*In a checkout" and says so to readers of the file; `context`: of edgekit's own command."""
+    return MARK.sub(lambda mark: GENERATED[mark[1]](context), text)
 
 
 def _schema_reference(kind: str) -> str:
@@ -207,3 +205,4 @@ GENERATED: dict[str, Callable[[Context], str]] = {
     "commands": command_reference,
 }
 """What a page can have made: each line `<!-- generated: NAME -->`."""
+MARK = re.compile(rf"<!-- generated: ({'|'.join(GENERATED)}) -->(?:\n\n\*In a checkout[^\n]*)?")

@@ -23,6 +23,7 @@ __all__ = [
     "Data",
     "Epochs",
     "Finetune",
+    "LONGEST_INPUT",
     "LearningRate",
     "MethodSettings",
     "Model",
@@ -32,6 +33,7 @@ __all__ = [
     "RowSource",
     "Temperature",
     "TrainingSettings",
+    "UNASKED_LENGTH",
     "recipe_names",
     "recipe_of",
 ]
@@ -94,6 +96,10 @@ class Finetune(Strict):
     precision: Precision = "fp32"
 
 
+UNASKED_LENGTH, LONGEST_INPUT = 128, 8192
+"""Tokens at which inputs are cut where neither the recipe nor the model's files say it, and those that a recipe may ask for."""
+
+
 class Model(Strict):
     """Where the original model comes from: exactly one of `id` and `new`."""
 
@@ -105,7 +111,7 @@ class Model(Strict):
     """Train the original model here, from random weights."""
     finetune: Finetune | None = None
     """Put a new head on the encoder `id` and train it here; for a model that was not trained for the task."""
-    max_length: int = Field(128, ge=8, le=8192)
+    max_length: int = Field(UNASKED_LENGTH, ge=8, le=LONGEST_INPUT)
     """Longest input in tokens; longer text is truncated, as it was in training. Without it, what the files of the model `id` say, at most 512
     of an encoder and 2048 of a language model; 128 where they do not say or a model is trained from nothing."""
     licence: str = "unknown"

@@ -28,7 +28,7 @@ from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.shards import tensor_shapes
-from edgekit.plan.facts import known_length
+from edgekit.plan.facts import known_length, most_length
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks.task import AGREEMENT, Task
@@ -108,10 +108,14 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     length = asked.max_length
     if length is not None:
         said.append(Seen("model.max_length", str(length), "as you said"))
-    if rows is not None:
-        own = known_length(task, facts) if length is None and task.kind == "encoder" else None
-        notes = (length_of(model.tokenizer, table, columns, own), direction_of(table, columns, cuts_left=facts.cuts_left))
-        said += [note for note in notes if note is not None]
+    elif rows is not None and task.kind == "encoder":
+        unasked, most = known_length(task, facts), most_length(task, facts)
+        found = length_of(model.tokenizer, table, columns, unasked=unasked, most=most)
+        if found is not None:
+            length = found.tokens if found.written else None
+            said.append(found.seen)
+    if rows is not None and (direction := direction_of(table, columns, cuts_left=facts.cuts_left)) is not None:
+        said.append(direction)
     if asked.group is not None:
         said.append(Seen("data.split.group", asked.group, "as you said: rows with the same value there stay in one split"))
     said.append(_shipped(task) if rows is None else rows.split)

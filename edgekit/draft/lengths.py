@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.config.recipe import LONGEST_INPUT, UNASKED_LENGTH
 from edgekit.data.columns import usable_value
 from edgekit.draft.fit import Table, as_text
 from edgekit.draft.seen import Seen
 
-__all__ = ["length_of"]
+__all__ = ["Length", "length_of"]
 
 INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "query", "passages")
 """Columns that are cut where they are too long; a context is read in windows."""
 READ = 2000
 """Rows that are tokenised."""
+STEP = 64
+"""A length that the rows ask for is a multiple of it, so that a text somewhat longer than they are is not cut."""
 
 
-def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | None) -> Seen | None:
-    """What is said of the longest input of the model, which its files say (`own`), beside the rows; None where there is no tokenizer.json.
+@dataclass(frozen=True)
+class Length:
+    """At how many tokens inputs are cut."""
 
-    Inputs of encoders run at their real length, so a shorter limit would save nothing, and would cut texts that the model reads.
+    tokens: int
+    written: bool
+    """Whether the recipe has to say it: the rows ask for more than holds where nothing is asked."""
+    seen: Seen
+
+
+def length_of(folder: Path, rows: Table, columns: Mapping[str, str], *, unasked: int | None, most: int | None) -> Length | None:
+    """The length that the rows' inputs need, by the model's own tokenizer in `folder`; None where there is no tokenizer.json.
+
+    What holds where nothing is asked is never made less: inputs of encoders run at their real length, so a shorter limit would save nothing,
+    and would cut texts that the model reads. Where rows are longer, it is as much more as they need and the model has.
+    `unasked`, `most`: by the model's files, what holds where nothing is asked, and what may be asked; None: they do not say.
     """
+    lengths = _lengths(folder, rows, columns)
+    if not lengths:
+        return None
+    count, longest, least = len(rows[:READ]), max(lengths), unasked or UNASKED_LENGTH
+    tokens = max(least, min(_rounded(longest), most or LONGEST_INPUT, LONGEST_INPUT))
+    known = "as the model's files say" if unasked else "as recipes have it, since the model's files do not say"
+    why = f"{known}; the longest of {count:,} rows has {longest:,} tokens"
+    if tokens > least:
+        why = f"room for the longest of {count:,} rows, which has {longest:,} tokens; unasked it would be {least:,}"
+    over = sum(length > tokens for length in lengths)
+    cut = f"; {over:,} are longer and are cut" if over else ""
+    return Length(tokens, tokens > least, Seen("model.max_length", str(tokens), why + cut))
+
+
+def _rounded(longest: int) -> int:
+    return -(-longest // STEP) * STEP
+
+
+def _lengths(folder: Path, rows: Table, columns: Mapping[str, str]) -> list[int]:
+    """Tokens of each input of the first rows."""
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
-    if not path.is_file() or own is None:
-        return None
+    if not path.is_file():
+        return []
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -34,16 +70,7 @@ def length_of(folder: Path, rows: Table, columns: Mapping[str, str], own: int | 
     together = bool({"text_pair", "passages"} & set(columns))
     texts = [[_part(column, row.get(name)) for column, name in inputs.items()] for row in rows[:READ]]
     flat = [" ".join(parts) for parts in texts] if together else [part for parts in texts for part in parts]
-    if not flat:
-        return None
-    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(flat)]
-    over = sum(length > own for length in lengths)
-    cut = f"; {over:,} are longer and are cut" if over else ""
-    return Seen(
-        "model.max_length",
-        str(own),
-        f"as the model's files say; the longest of {len(rows[:READ]):,} rows has {max(lengths)} tokens{cut}",
-    )
+    return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(flat)]
 
 
 def _part(column: str, value: object) -> str:

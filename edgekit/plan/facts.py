@@ -21,6 +21,7 @@ __all__ = [
     "digest_of",
     "facts_along",
     "known_length",
+    "most_length",
     "original_facts",
     "own_length",
 ]
@@ -107,8 +108,13 @@ def facts_along(recipe: Recipe, original: ModelFacts, checkpoints: Mapping[str, 
 
 def known_length(task: Task, original: ModelFacts) -> int | None:
     """Tokens of the longest input, by the model's files, at most MOST_UNASKED; None where they do not say."""
-    known = _lengths(task, original)
-    return max(SHORTEST, min(*known, MOST_UNASKED[task.kind])) if known else None
+    most = most_length(task, original)
+    return None if most is None else max(SHORTEST, min(most, MOST_UNASKED[task.kind]))
+
+
+def most_length(task: Task, original: ModelFacts) -> int | None:
+    """Tokens of the longest input that the model's files allow; None where they do not say."""
+    return min(_lengths(task, original), default=None)
 
 
 def _lengths(task: Task, original: ModelFacts) -> list[int]:
@@ -123,11 +129,10 @@ def own_length(recipe: Recipe, original: ModelFacts) -> tuple[Recipe, str | None
     if recipe.model.id is None or "max_length" in recipe.model.model_fields_set:
         return recipe, None
     task = find_task(recipe.task)
-    known = _lengths(task, original)
-    length = known_length(task, original)
-    if length is None:
+    length, most = known_length(task, original), most_length(task, original)
+    if length is None or most is None:
         return recipe, None
-    cut = " (it has more: ask for them with max_length)" if length < min(known) else ""
+    cut = " (it has more: ask for them with max_length)" if length < most else ""
     model = recipe.model.model_copy(update={"max_length": length})
     return recipe.model_copy(
         update={"model": model}

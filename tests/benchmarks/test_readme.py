@@ -13,6 +13,7 @@ from benchmarks.publish import NO_HEADLINE, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+BESIDE = "benchmarks/text_to_answer/results.json"
 PAGES = ("README.md", "benchmarks/README.md")
 
 
@@ -22,6 +23,8 @@ def checkout(folder: Path) -> Path:
     for name in PAGES:
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "benchmarks" / "results", folder / "benchmarks" / "results")
+    (folder / "benchmarks" / "text_to_answer").mkdir()
+    shutil.copy(ROOT / BESIDE, folder / BESIDE)
     return folder
 
 
@@ -47,6 +50,26 @@ def test_every_result_reaches_both_pages(result: Path, tmp_path: Path) -> None:
     (copy / "benchmarks" / "results" / result.name).write_text(json.dumps(document))
     write_tables(copy)
     assert all(((copy / name).read_text() != (ROOT / name).read_text()) == (headline or name != "README.md") for name in PAGES)
+
+
+def test_the_headline_is_three_trainings_and_text_to_answer_of_a_bundle_that_it_names(tmp_path: Path) -> None:
+    """Each figure comes from its file: another one there is another one in the table."""
+    copy = checkout(tmp_path / "copy")
+    seeds = json.loads((copy / "benchmarks/results/seeds/stsb.json").read_text())
+    beside = json.loads((copy / BESIDE).read_text())
+    (cell,) = (cell for cell in beside["cells"] if cell["bundle"] == "stsb-x86-vnni")
+    for number, training in enumerate(seeds["trainings"]):
+        training["quality"] = 0.5 + number / 100
+    cell["median_ms"] |= {"edgekit": 1.234, "graph": 0.987}
+    cell["faster_than"]["pipeline"] |= {"speedup": 77.7}
+    cell["of"] |= {"sha256": "abcdef0123" + cell["of"]["sha256"][10:], "quality": 0.4321}
+    (copy / "benchmarks/results/seeds/stsb.json").write_text(json.dumps(seeds))
+    (copy / BESIDE).write_text(json.dumps(beside))
+    write_tables(copy)
+    (line,) = re.findall(r"^\| `stsb` \|.*$", (copy / "README.md").read_text(), flags=re.M)
+    for wanted in ("→ 51.00 (50.00 to 52.00)", "| 1.234 ms | 0.987 ms |", "**77.7x**", "seed 7, 43.21, `abcdef01`; B: seed 7"):
+        assert wanted in line
+    assert line.count("(B)") == 2, "what `edgekit bench` measured is of another bundle"
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda path: path.stem)

@@ -73,6 +73,14 @@ def test_pages_are_found_by_name() -> None:
 
 def test_generated_parts_are_in_a_page() -> None:
     assert "| `max_quality_drop` |" in page_text("reference/recipe", COMMAND) and "<!--" not in page_text("start", COMMAND)
+    for name in page_names():
+        text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        marks = re.findall(r"^<!-- generated: (\w+) -->\n\n\*In a checkout .* `edgekit docs (\S+)`", text, flags=re.M)
+        assert len(marks) == len(re.findall(r"^<!-- generated", text, flags=re.M)), (
+            f"{name} does not say where its generated parts are"
+        )
+        assert all(page == name for _, page in marks)
+        assert "In a checkout " not in page_text(name, COMMAND) or not marks
 
 
 @pytest.mark.parametrize(

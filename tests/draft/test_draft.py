@@ -75,6 +75,35 @@ def test_columns_by_name_and_labels_by_what_the_model_knows(
     )
 
 
+@pytest.mark.parametrize(
+    ("positions", "words", "wanted", "reason"),
+    [
+        (64, 40, "64", "as the model's files say; the longest of 30 rows has 42 tokens"),
+        (64, 90, "64", "as the model's files say; the longest of 30 rows has 92 tokens; 1 are longer and are cut"),
+        (2048, 40, "512", "as the model's files say; the longest of 30 rows has 42 tokens"),
+        (2048, 700, "704", "room for the longest of 30 rows, which has 702 tokens; unasked it would be 512"),
+        (
+            640,
+            700,
+            "640",
+            "room for the longest of 30 rows, which has 702 tokens; unasked it would be 512; 1 are longer and are cut",
+        ),
+    ],
+)
+def test_how_long_inputs_are_is_seen_from_the_rows(
+    positions: int, words: int, wanted: str, reason: str, tmp_path: Path
+) -> None:
+    """By the model's own tokenizer, never below what the model reads unasked; written where the rows ask for more."""
+    model = made_model(tmp_path / "m", ["a", "b"], max_position_embeddings=positions)
+    rows = [{"text": "ada " * (words if number == 7 else 5), "label": "ab"[number % 2]} for number in range(30)]
+    made = draft(Asked(str(model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    (length,) = (one for one in made.seen if one.setting == "model.max_length")
+    assert (length.value, length.reason) == (wanted, reason)
+    assert (f"max_length = {wanted}" in made.text) == (int(wanted) > min(positions, 512))
+    said = draft(Asked(str(model), str(tmp_path / "r.jsonl"), max_length=16), tmp_path)
+    assert seen(said)["model.max_length"] == "16" and "max_length = 16" in said.text
+
+
 def test_what_the_head_means_decides_the_task(tmp_path: Path, draws: Any) -> None:
     numbers = written(tmp_path / "n.jsonl", [{"text": sentence(draws), "label": number / 10} for number in range(40)])
     several = written(tmp_path / "s.jsonl", [{"text": sentence(draws), "label": ["a"]} for _ in range(40)])
