@@ -20,7 +20,7 @@ from threading import Lock
 
 import numpy as np
 
-from edgekit.runtime.bundle.onnx_file import GraphFile
+from edgekit.runtime.bundle.onnx_file import OVER_ALL_ROWS, GraphFile
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.forks import renew_in_children
 from edgekit.runtime.generate.answer import Answer
@@ -48,7 +48,6 @@ SHARE, LEAST, MOST = 0.02, 4.0, 20.0
 """Most time that wrong guesses may take, as a share of what all tokens take, and in tokens at the beginning and after a good time."""
 FIRST_VERSION = (1, 32)
 """Of ONNX Runtime, whose attention was read and measured to write the keys and values of all rows before it reads any."""
-OVER_ALL_ROWS = ("DynamicQuantizeMatMul", "DynamicQuantizeLinear")
 SINK = 11
 """Position of the sink among attention's inputs."""
 

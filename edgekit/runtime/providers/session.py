@@ -133,5 +133,6 @@ def check_ids(ids: np.ndarray, vocabulary: int, max_length: int) -> None:
         raise BadInput(f"token ids must be int64 of shape (batch, sequence), not {ids.dtype} {ids.shape}")
     if ids.shape[1] > max_length:
         raise BadInput(f"{ids.shape[1]} tokens are more than the bundle's {max_length}")
-    if int(np.maximum.reduce(ids.view(np.uint64), axis=None)) >= vocabulary:  # one below 0 is the largest of all then
+    unsigned = ids.view(np.uint64)  # one below 0 is the largest of all then
+    if unsigned.item(unsigned.argmax()) >= vocabulary:
         raise BadInput(f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {vocabulary}")
