@@ -90,6 +90,7 @@ import json, sys
 from pathlib import Path
 from edgekit.cli.app import main
 from edgekit.pipeline import execute
+from tests.short_measure import short_measure
 
 produce, made = execute.produce, {}
 
@@ -100,7 +101,8 @@ def watched(*arguments):
 
 execute.produce = watched
 try:
-    main()
+    with short_measure(processes=2):
+        main()
 finally:
     touched = [folder for folder, mtime_ns in made.items() if Path(folder).stat().st_mtime_ns != mtime_ns]
     Path("watched.json").write_text(json.dumps({"made": list(made), "touched": touched}))
