@@ -1,4 +1,7 @@
-"""Tests ask what a measurement says, not how exact it is: theirs takes few, short processes."""
+"""Tests ask what a measurement says, not how exact it is: theirs takes few, short processes.
+
+`python -m tests.short_measure export ...` is edgekit's command line that measures so.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from edgekit.bench import run, traffic
+from edgekit.cli.app import main
 
 __all__ = ["short_measure"]
 
@@ -18,3 +22,8 @@ def short_measure(processes: int) -> Iterator[None]:
     requests = {"seconds": 0.02, "hertz": [200], "load": 0.5}
     with patch.dict(run.QUICK, short), patch.dict(run.FULL, short), patch.dict(traffic.WANTED, requests):
         yield
+
+
+if __name__ == "__main__":
+    with short_measure(processes=1):
+        main()
