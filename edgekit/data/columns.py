@@ -22,7 +22,7 @@ INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
 NUMBER = re.compile(
-    r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*|\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE
+    r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*|\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE
 )
 """A number written as text; Python's own reader also takes 1_0 for 10, and the digits of every script."""
 SURROGATE = re.compile("[\ud800-\udfff]")

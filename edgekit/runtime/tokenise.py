@@ -16,7 +16,7 @@ from edgekit.runtime.wordpiece import WordPieces, word_pieces
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
+__all__ = ["FEWEST_READ", "Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
 
 LONGEST_TEXT = 4_000_000
 """Characters; a longer text is a mistake or an attack."""

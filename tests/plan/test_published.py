@@ -60,7 +60,8 @@ def test_whole_paths_are_named_and_digested(tiny_model: Path, tiny_data: Path, t
     model = document["model"]["id"]
     assert model.startswith("model@sha256:") and len(model) == len("model@sha256:") + 64
     assert document["compress"][0]["student"] == model and document["compress"][0]["teachers"] == ["original", model]
-    (tmp_path / "other" / "rows" / "train.jsonl").write_text((tiny_data / "test.jsonl").read_text())
+    train = tmp_path / "other" / "rows" / "train.jsonl"
+    train.write_text(train.read_text().partition("\n")[2])
     changed = make_plan(str(tmp_path / "other" / "r.toml"), ["x86-vnni"], detect()).published.data.train
     assert changed != one.published.data.train, "other rows, another digest"
 

@@ -1,10 +1,11 @@
 """The first load of a bundle from outside, in a child process with limits of memory and time.
 
 What can be told from a bundle's files is checked by `contents`; what is left is what ONNX Runtime and the tokenizers library make of them.
-So a bundle that this user neither made nor loaded here before is loaded once in a child, which answers two golden inputs, the longest
+So a bundle that this user neither made nor loaded here before is loaded once in a child, which answers two golden inputs and the longest
 input that the model reads (512 tokens at most), and tokenises 2,000 repetitions of single characters and of the letters and words that
-its own patterns name. A crash, an endless loop or all of the memory is the child's. What passed is remembered by its digest (`known`), so
-that the next load starts no child; so is what `edgekit export` packs, whose maker needs no proof. EDGEKIT_PROOF=never leaves it out.
+its own patterns name, then 100,000 characters of the two that took longest. A crash, an endless loop or all of the memory is the child's.
+What passed is remembered by its digest (`known`), so that the next load starts no child; so is what `edgekit export` packs, whose maker
+needs no proof. EDGEKIT_PROOF=never leaves it out.
 
 Bundles for CUDA and TensorRT are not proven: those map more memory than any limit allows. Where the system has no limits for a process
 (the `resource` module), the child has those of time alone, and a warning says so.
