@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.runtime.errors import EdgekitError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["CHUNK_SECONDS", "LARGEST_CHUNK", "attempted", "each_answered"]
 
@@ -61,6 +63,8 @@ def each_answered(
     if len(workers) == 1:
         yield from _in_this_thread(workers[0], answer, iter(items), joins, ready)
         return
+    from concurrent.futures import ThreadPoolExecutor  # here alone: loading a model does without
+
     free: SimpleQueue[W] = SimpleQueue()
     for worker in workers:
         free.put(worker)

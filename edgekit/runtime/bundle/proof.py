@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
-from edgekit.runtime.children import Ended, finish, start_module
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.providers.names import CPU
+
+if TYPE_CHECKING:
+    from edgekit.runtime.children import Ended
 
 __all__ = ["FIX", "PROOF", "SECONDS_A_BYTE", "prove", "size_of"]
 
@@ -54,6 +54,10 @@ def prove(bundle: Bundle) -> None:
         or is_known(bundle.digest, "proven")
     ):
         return
+    import subprocess  # here alone, as most loads start no process
+
+    from edgekit.runtime.children import finish, start_module
+
     started = time.monotonic()
     quiet = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
@@ -80,6 +84,8 @@ def _refused(bundle: Bundle, what: str) -> CheckFailed:
 
 def _fault(bundle: Bundle, ended: Ended) -> EdgekitError:
     """What the end of a child means: its own fault as it said it, or how it died."""
+    import signal
+
     code = ended.code
     try:
         said: dict[str, Any] = json.loads(ended.output[:LONGEST_REPLY].decode("utf-8", "replace").strip().splitlines()[-1])
