@@ -76,6 +76,6 @@ def anchor(title: str) -> str:
 def _known(name: str, names: list[str], what: str) -> str:
     if name in names:
         return name
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise BadInput(f"no {what} named {name!r}", fix=f"{hint}Known: {', '.join(names)}.")

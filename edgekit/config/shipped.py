@@ -34,7 +34,11 @@ def shipped_file(kind: str, name_or_path: str) -> Path:
     names = shipped_names(kind)
     if name_or_path in names:
         return path
-    close = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.4)
+    if kind == "recipes" and Path(name_or_path).exists():
+        raise BadInput(
+            "no recipe, whose name ends in .toml", where=name_or_path, fix="rows go to --data, and a model's folder to --model"
+        )
+    close = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise BadInput(
         f"no {kind[:-1]} named {name_or_path!r}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgekit.models.adapter import facts_of_adapter, read_adapter, tokenizer_folder
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
 from edgekit.models.files import read_json
+from edgekit.models.hub import is_hub_id, no_such_folder
 from edgekit.models.sentence import MODULES, transformer_folder
 
 __all__ = ["Given", "given"]
@@ -65,6 +66,10 @@ def _folder(name: str) -> Path:
     """The model's folder; of a hub id, once it is downloaded."""
     if Path(name).is_dir():
         return Path(name)
+    if not is_hub_id(name, Path.cwd()):
+        raise no_such_folder(
+            Path(name), "check --model: a folder with config.json and model.safetensors, or an id of the hub, owner/name"
+        )
     from edgekit.models.checkpoint import resolve
 
     return resolve(name)

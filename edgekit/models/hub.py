@@ -14,7 +14,15 @@ from edgekit.models.files import PICKLES
 from edgekit.models.sentence import transformer_folder
 from edgekit.models.shards import weight_files
 
-__all__ = ["Located", "fetch_checkpoint", "find_checkpoint", "named_revision", "size_of_checkpoint"]
+__all__ = [
+    "Located",
+    "fetch_checkpoint",
+    "find_checkpoint",
+    "is_hub_id",
+    "named_revision",
+    "no_such_folder",
+    "size_of_checkpoint",
+]
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 """Everything but weights in other formats, so that a pickle-only model is seen as one and refused."""
@@ -34,6 +42,17 @@ def named_revision(name: str, revision: str | None = None) -> tuple[str, str | N
     """(owner/name, revision) of a hub id that may end in its revision, as in owner/name@revision."""
     before, _, pinned = name.partition("@")
     return before, revision or pinned or None
+
+
+def is_hub_id(name: str, folder: Path) -> bool:
+    """Whether `name`, given in `folder`, can be an id of the hub, owner/name at most, and is no path."""
+    path = name.startswith((".", "/", "~")) or named_revision(name)[0].count("/") > 1 or "\\" in name
+    return not path and not (folder / name).exists()
+
+
+def no_such_folder(path: Path, fix: str) -> BadInput:
+    """What is said of a path, by `is_hub_id`, that is no folder."""
+    return BadInput("a file, and no model folder" if path.exists() else "no such model folder", where=str(path), fix=fix)
 
 
 def find_checkpoint(name: str, revision: str | None = None) -> Located | None:

@@ -10,7 +10,7 @@ from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
 from edgekit.models.adapter import Adapter, facts_of_adapter
 from edgekit.models.facts import HEADS, ModelFacts, facts_of_checkpoint, facts_of_new
-from edgekit.models.hub import find_checkpoint
+from edgekit.models.hub import find_checkpoint, is_hub_id
 from edgekit.tasks import Kind, Task, find_task
 
 __all__ = [
@@ -46,7 +46,7 @@ def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
     locations = {}
     for name in written:
         folder = (path.parent / name).resolve()
-        if folder.is_dir() or name.startswith((".", "/", "~")):
+        if not is_hub_id(name, path.parent):
             locations[name] = str(folder)
         else:
             located = find_checkpoint(name)

@@ -14,10 +14,10 @@ from edgekit.data.hub import find_data_set, load_split, size_of_data_set
 from edgekit.errors import NotPossibleHere
 from edgekit.fetch.https import cached_file, download, size_of
 from edgekit.fetch.mirror import find_file
-from edgekit.models.hub import fetch_checkpoint, find_checkpoint, size_of_checkpoint
+from edgekit.models.hub import fetch_checkpoint, find_checkpoint, is_hub_id, size_of_checkpoint
 from edgekit.progress import Show
 
-__all__ = ["Fetched", "Need", "check_disk", "fetch", "is_hub_id", "needs_of", "public_files", "shown_needs", "with_sizes"]
+__all__ = ["Fetched", "Need", "check_disk", "fetch", "needs_of", "public_files", "shown_needs", "with_sizes"]
 
 Origin = Literal["mirror", "cache", "network"]
 
@@ -169,11 +169,6 @@ def _checkpoints_of(recipe: Recipe, folder: Path) -> list[tuple[str, str | None]
     ]
     given = [(recipe.model.id, recipe.model.revision), *named]
     return [(name, revision) for name, revision in given if name is not None and is_hub_id(name, folder)]
-
-
-def is_hub_id(name: str, folder: Path) -> bool:
-    """Whether `name`, in a recipe in `folder`, is no path."""
-    return not (folder / name).is_dir() and not name.startswith((".", "/", "~"))
 
 
 def _file(url: str, sha256: str) -> Need:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.config.recipe import Recipe
-from edgekit.errors import BadInput
 from edgekit.models.adapter import Adapter, adapter_faults, digest_of_adapter, read_adapter, tokenizer_folder
-from edgekit.models.hub import find_checkpoint
+from edgekit.models.hub import find_checkpoint, is_hub_id, no_such_folder
 from edgekit.tasks import find_task
 
 __all__ = ["Source", "source_faults", "source_of"]
@@ -49,11 +48,9 @@ def source_of(recipe: Recipe, path: Path) -> Source:
         if (adapter := read_adapter(folder, path.parent)) is not None:
             return Source(str(folder), digest_of_adapter(adapter), adapter, f"{name}, merged into {adapter.base_name}")
         return Source(str(folder), digest(folder), title=name)
-    if recipe.model.id.startswith((".", "/", "~")):
-        raise BadInput(
-            "no such model folder",
-            where=str(folder),
-            fix="check [model] id; a folder is meant relative to the recipe, and ~ is no home folder there",
+    if not is_hub_id(recipe.model.id, path.parent):
+        raise no_such_folder(
+            folder, "check [model] id; a folder is meant relative to the recipe, and ~ is no home folder there"
         )
     digest_, located = f"{recipe.model.id}@{recipe.model.revision}", find_checkpoint(recipe.model.id, recipe.model.revision)
     if located is None:

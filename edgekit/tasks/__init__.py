@@ -46,7 +46,7 @@ def find_task(name: str) -> Task:
     tasks = _tasks()
     if name in tasks:
         return tasks[name]
-    close = difflib.get_close_matches(name, tasks, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, tasks, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise BadInput(f"no task named {name!r}", fix=f"{hint}Known: {', '.join(sorted(tasks))}.")
 
