@@ -202,6 +202,10 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_048_576,
     max_batch: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 64,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait for the model.")] = 64,
+    max_together: Annotated[
+        int, typer.Option(min=1, max=64, help="Language models: answers that are generated together; 1: one after another.")
+    ] = 8,
+    max_cache: Annotated[int, typer.Option(min=1, help="Language models: bytes of their keys and values.")] = 1_073_741_824,
     max_run: Annotated[
         float, typer.Option(help="Seconds of a run of the model; after more it hangs, and the server ends.")
     ] = 600.0,
@@ -232,7 +236,9 @@ def serve(
             fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve",
             see="something-is-not-installed",
         ) from None
-    limits = Limits(body=max_body, batch=max_batch, queue=max_queue, step_seconds=max_run)
+    limits = Limits(
+        body=max_body, batch=max_batch, queue=max_queue, together=max_together, cache=max_cache, step_seconds=max_run
+    )
     cut = serve_bundle(
         bundle,
         transport,

@@ -72,6 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--max-batch", type=int, default=64, help="texts in a request")
             command.add_argument("--max-queue", type=int, default=64, help="requests that wait")
             command.add_argument(
+                "--max-together",
+                type=int,
+                choices=range(1, 65),
+                default=8,
+                metavar="N",
+                help="language models: answers that are generated together; 1: one after another",
+            )
+            command.add_argument(
+                "--max-cache", type=int, default=1_073_741_824, help="language models: bytes of their keys and values"
+            )
+            command.add_argument(
                 "--max-run",
                 type=float,
                 default=600.0,
@@ -131,7 +142,10 @@ def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.serve.transport import serve
     from edgekit.runtime.threads import parse_threads
 
-    limits = Limits(body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, step_seconds=asked.max_run)
+    limits = Limits(
+        body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, together=asked.max_together, cache=asked.max_cache,
+        step_seconds=asked.max_run,
+    )  # fmt: skip
     cut = serve_bundle(
         asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
         threads=parse_threads(asked.threads, written=True), speculate=parse_speculate(asked.speculate),

@@ -6,10 +6,14 @@ no effect), so going back to a shorter prefix means only setting the length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from mmap import PAGESIZE
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,6 +29,8 @@ LEAST = 64
 """Tokens; capacities are this times a power of two, so that the cache of a conversation is not copied at every turn."""
 PREFIX_BYTES = 256 * 1024**2
 """Most bytes of tokens in the earlier caches that are kept."""
+MADV_DONTNEED = 4
+"""Of Linux' madvise."""
 
 
 @dataclass
@@ -63,6 +69,27 @@ class Cache:
         for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
             mine[row, :, :length] = theirs[source, :, :length]
         self.lengths[row] = length
+
+    def give_back(self, row: int) -> None:
+        """Forget the tokens of `row`, and give their memory back to the system where it takes it (Linux): it is zero when it is written again."""
+        self.lengths[row] = 0
+        if (advise := _advise()) is None:
+            return
+        for array in (*self.keys, *self.values):
+            start, stop = (array.ctypes.data + number * array.strides[0] for number in (row, row + 1))
+            start, stop = -(-start // PAGESIZE) * PAGESIZE, stop // PAGESIZE * PAGESIZE  # whole pages alone are its own
+            if start < stop:
+                advise(start, stop - start, MADV_DONTNEED)
+
+
+@cache
+def _advise() -> Callable[[int, int, int], int] | None:
+    """The system's madvise; None where MADV_DONTNEED is no order."""
+    if sys.platform != "linux":
+        return None
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return cast("Callable[[int, int, int], int]", advise)
 
 
 def empty_cache(shapes: Sequence[tuple[int, int]], dtype: np.dtype[Any], rows: int, capacity: int) -> Cache:
@@ -120,6 +147,12 @@ class Prefixes:
             found = max(self._kept, key=lambda kept: common(kept[0], ids), default=None)
             if found is not None and (shared := min(common(found[0], ids), len(ids) - 1) // block * block):
                 fresh.take(row, found[1], 0, shared)
+
+    def lacks(self, ids: np.ndarray, block: int) -> int:
+        """Tokens in whole blocks of the prompt `ids` (n,), where no kept cache holds all of them; else 0."""
+        whole = len(ids) // block * block
+        with self._lock:
+            return 0 if any(common(kept[0], ids) >= whole for kept in self._kept) else whole
 
     def claim(self, ids: np.ndarray, capacity: int, block: int) -> Cache | None:
         """A kept cache of one row whose ids `ids` begins with and that has `capacity`: handed over, not copied, with its length set."""

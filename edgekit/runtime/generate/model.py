@@ -109,8 +109,8 @@ class LanguageModel:
         form = format_of(self.template.source)
         return constraint_of(tools, form, self.tokenizer), CallReader(form, tools.callable, auto=tools.choice == "auto")
 
-    def stream(self, prompt: Prompt, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:
-        """The answer, a piece a token: a continuation of a text or ids, or the next message of a conversation.
+    def stream(self, prompt: Prompt | Ids, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:
+        """The answer, a piece a token: a continuation of a text or ids, or the next message of a conversation; `Ids` as `prepare` gives them.
 
         The last piece, and only it, says why the answer ended. Ctrl-C ends it as "interrupted".
 
@@ -118,7 +118,7 @@ class LanguageModel:
             BadInput: a prompt that cannot be used or that leaves no room in the context.
             CheckFailed: the model gave NaN or Inf.
         """
-        for _, piece in self._pieces([self._ids(prompt)], sampling):
+        for _, piece in self._pieces([self.prepare(prompt)], sampling):
             yield piece
 
     @overload
@@ -132,7 +132,7 @@ class LanguageModel:
             BadInput, CheckFailed: as `stream`; one prompt that cannot be used refuses the whole batch.
         """
         batch: list[Prompt] = prompts if isinstance(prompts, list) else [prompts]
-        rows = [self._ids(prompt) for prompt in batch]
+        rows = [self.prepare(prompt) for prompt in batch]
         if not rows:
             raise BadInput("no prompt given")
         pieces: list[list[Piece]] = [[] for _ in rows]
@@ -197,6 +197,45 @@ class LanguageModel:
             raise CheckFailed("the model gave NaN or Inf instead of logits")
         return scores, likeliest
 
+    def prepare(self, prompt: Prompt | Ids) -> Ids:
+        """`prompt` as the model reads it; any thread may call it.
+
+        Raises:
+            BadInput: as `encode`, or a prompt that leaves no room in the context, or tools that cannot be called.
+        """
+        if isinstance(prompt, Ids):
+            return prompt
+        ids = self.encode(prompt)
+        self._fits(ids, 1)
+        tools = prompt.tools if isinstance(prompt, Conversation) else None
+        constraint = None if tools is None else self.calls(tools)[0]
+        return Ids(ids, goes_on=not isinstance(prompt, list | tuple | Conversation), constraint=constraint)
+
+    def row(self, prompt: Ids, sampling: Sampling, number: int = 0, *, context: int | None = None) -> Row:
+        """The answer to `prompt` that is to be generated, row `number` of its batch; `context`: most tokens of both, the model's where it is None.
+
+        Raises:
+            BadInput, NotPossibleHere: settings or a constraint that cannot be used.
+        """
+        if not isinstance(sampling, Sampling):
+            raise BadInput(
+                f"sampling settings are no {type(sampling).__name__}",
+                where="sampling",
+                fix="give Sampling(temperature=0.8), or leave it out",
+            )
+        if prompt.constraint is not None and sampling.constraint is not None:
+            what = "an answer that may call tools has no other form"
+            raise BadInput(what, where=sampling.constraint.kind, fix="leave the form or the tools out")
+        for name, ids in (("stop_token_ids", sampling.stop_token_ids), ("logit_bias", [key for key, _ in sampling.logit_bias])):
+            if (unknown := max(ids, default=0)) >= self.tokens:
+                raise BadInput(
+                    f"{name}: {unknown} is not among the {self.tokens} token ids that the model can give", where="sampling"
+                )
+        generation = self.generation if context is None else replace(self.generation, context=context)
+        return Row(
+            number, prompt, sampling, tokenizer=self.tokenizer, tokens=self.tokens, generation=generation, guides=self.guides
+        )
+
     def _fits(self, ids: np.ndarray, room: int) -> None:
         if len(ids) + room > self.generation.context:
             problem = "leave no room for an answer in" if len(ids) == self.generation.context else "are more than"
@@ -204,37 +243,9 @@ class LanguageModel:
                 f"the prompt's {len(ids)} tokens {problem} the context of {self.generation.context}", fix="shorten it"
             )
 
-    def _ids(self, prompt: Prompt) -> Ids:
-        ids = self.encode(prompt)
-        tools = prompt.tools if isinstance(prompt, Conversation) else None
-        constraint = None if tools is None else self.calls(tools)[0]
-        return Ids(ids, goes_on=not isinstance(prompt, list | tuple | Conversation), constraint=constraint)
-
     def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:
         """(row, piece) as they are generated; rows that have ended leave the batch."""
-        if not isinstance(sampling, Sampling):
-            raise BadInput(
-                f"sampling settings are no {type(sampling).__name__}",
-                where="sampling",
-                fix="give Sampling(temperature=0.8), or leave it out",
-            )
-        for prompt in prompts:
-            self._fits(prompt.ids, 1)
-            if prompt.constraint is not None and sampling.constraint is not None:
-                what = "an answer that may call tools has no other form"
-                raise BadInput(what, where=sampling.constraint.kind, fix="leave the form or the tools out")
-        for name, ids in (("stop_token_ids", sampling.stop_token_ids), ("logit_bias", [key for key, _ in sampling.logit_bias])):
-            if (unknown := max(ids, default=0)) >= self.tokens:
-                raise BadInput(
-                    f"{name}: {unknown} is not among the {self.tokens} token ids that the model can give", where="sampling"
-                )
-        rows = [
-            Row(
-                number, prompt, sampling, tokenizer=self.tokenizer, tokens=self.tokens, generation=self.generation,
-                guides=self.guides,
-            )
-            for number, prompt in enumerate(prompts)
-        ]  # fmt: skip
+        rows = [self.row(prompt, sampling, number) for number, prompt in enumerate(prompts)]
         cache = self._cache(rows)
         active = list(rows)
         reader: Reader | None = None

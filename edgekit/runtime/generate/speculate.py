@@ -20,17 +20,16 @@ from threading import Lock
 
 import numpy as np
 
-from edgekit.runtime.bundle.onnx_file import OVER_ALL_ROWS, GraphFile
+from edgekit.runtime.bundle.onnx_file import GraphFile
 from edgekit.runtime.errors import NotPossibleHere
 from edgekit.runtime.forks import renew_in_children
 from edgekit.runtime.generate.answer import Answer
 from edgekit.runtime.generate.cache import Cache
-from edgekit.runtime.generate.device import DeviceGraph
 from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.lookup import LEVELS, Lookup, level
+from edgekit.runtime.generate.neighbours import unlike_beside
 from edgekit.runtime.generate.shared import SharedCache
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.providers.cuda import Replayed
 
 __all__ = ["Reader", "Speculation", "unlike_alone"]
 
@@ -46,8 +45,6 @@ MEMORY = 0.97
 """What remains of a comparison's weight with each that follows."""
 SHARE, LEAST, MOST = 0.02, 4.0, 20.0
 """Most time that wrong guesses may take, as a share of what all tokens take, and in tokens at the beginning and after a good time."""
-FIRST_VERSION = (1, 32)
-"""Of ONNX Runtime, whose attention was read and measured to write the keys and values of all rows before it reads any."""
 SINK = 11
 """Position of the sink among attention's inputs."""
 
@@ -301,21 +298,13 @@ def _same_bits(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def unlike_alone(file: GraphFile, graph: Graph) -> str | None:
-    """Why rows of one run need not be what they are alone, by the graph in `file` and the version of ONNX Runtime; None where they are."""
-    from edgekit.runtime.providers.ort import onnxruntime
-
-    version = onnxruntime.__version__
-    session = graph.session
-    if isinstance(graph, DeviceGraph) or isinstance(session, Replayed):
-        return "the cache is a GPU's"
-    if tuple(int(part) for part in version.split(".")[:2]) < FIRST_VERSION:
-        return f"onnxruntime {version} is older than {'.'.join(map(str, FIRST_VERSION))}, where it is proved"
+    """Why rows of one run over one memory need not be what they are alone, by the graph in `file` and the version of ONNX Runtime; None where they
+    are."""
+    if (fault := unlike_beside(file, graph)) is not None:
+        return fault
     if graph.dtype == np.float16:
         return "attention over a float16 cache writes and reads it row by row"
-    threads = session.get_session_options().intra_op_num_threads
     for node in file.nodes:
-        if node.operator in OVER_ALL_ROWS:
-            return "activations are rounded by a range over all rows of a run"
         if node.operator != "GroupQueryAttention":
             continue
         numbers = node.numbers
@@ -326,8 +315,4 @@ def unlike_alone(file: GraphFile, graph: Graph) -> str | None:
             or len(node.outputs) > 3
         ):
             return "attention with a cap, a sink or its scores as an output writes and reads its cache row by row"
-        if threads > numbers.get("num_heads", 0):
-            return (
-                f"attention with {numbers.get('num_heads', 0)} heads is split between {threads} threads where one row is alone"
-            )
     return None

@@ -28,7 +28,8 @@ from edgekit.runtime.serve.metrics import KIND, Metrics
 from edgekit.runtime.serve.openapi import openapi
 from edgekit.runtime.serve.rerank import RERANK_V1, RERANK_V2, parse_rerank, rerank_document
 from edgekit.runtime.serve.stream import LEFT, Stream
-from edgekit.runtime.serve.tasks import ItemAnswer, outputs_of, steps
+from edgekit.runtime.serve.tasks import ItemAnswer, generated, outputs_of, prepare, steps
+from edgekit.runtime.serve.together import Streams, together
 from edgekit.runtime.serve.worker import Steps, Worker, out_of_order
 
 __all__ = ["App"]
@@ -56,6 +57,10 @@ class App:
         self.worker = Worker(limits.queue, limits.step_seconds)
         self.draining = False
         self._model: Model | None = None
+        self.stream: Streams
+        """Of the language model, if it is one."""
+        self.one_by_one: str | None = None
+        """Why a language model answers one request after another; None where it answers several together."""
         self._always: dict[str, Route] = {
             "/v2/health/live": ("live", "GET", self._live),
             "/v2/health/ready": ("ready", "GET", self._ready),
@@ -72,6 +77,12 @@ class App:
             BadInput: a task that cannot be served.
         """
         outputs_of(model.bundle.manifest.task)
+        if model.language is not None:
+            found = together(model, self.limits)
+            if isinstance(found, str):
+                self.one_by_one, self.stream = found, model.language.stream
+            else:
+                self.worker.together, self.stream = found, found.stream
         self._routes = self._routes_of(model)
         self._model = model
 
@@ -171,7 +182,14 @@ class App:
         return json_response({"live": True})
 
     async def _ready(self, request: Request) -> Response:
-        return json_response({"ready": True, "name": self.model.bundle.manifest.name})
+        model = self.model
+        document: JsonObject = {"ready": True, "name": model.bundle.manifest.name}
+        if model.language is not None:
+            width = 1 if self.one_by_one is not None else self.limits.together
+            document = {**document, "together": width}
+        if self.one_by_one is not None:
+            document = {**document, "one_by_one": self.one_by_one}
+        return json_response(document)
 
     async def _server(self, request: Request) -> Response:
         return json_response({"name": "edgekit", "version": __version__, "extensions": ["binary_tensor_data"]})
@@ -197,11 +215,14 @@ class App:
     async def _infer(self, request: Request) -> Response:
         model = self.model
         infer = parse_infer(request, model, self.limits.batch)
-        if model.language is not None and infer.sampling is not None:
+        if model.language is None or infer.sampling is None:
+            work = steps(model, infer.items, place=infer.place, top_k=infer.top_k)
+        else:
+            self.worker.check_room()
             await _compiled(model.language, infer.sampling.constraint, "parameters")
-        answers, _ = await self._answers(
-            steps(model, infer.items, place=infer.place, top_k=infer.top_k, sampling=infer.sampling)
-        )
+            prompts = await asyncio.to_thread(prepare, model.language, infer.items, infer.place)
+            work = generated(prompts, infer.sampling, infer.place, self.stream)
+        answers, _ = await self._answers(work)
         return answer_response(model, infer, answers)
 
     async def _embeddings(self, request: Request) -> Response:
@@ -226,12 +247,15 @@ class App:
         assert language is not None, "only language models have the route"
         context, batch = language.generation.context, self.limits.batch
         completion = text.parse_chat(document, name, context, batch) if chat else text.parse_completion(document, name, batch)
+        self.worker.check_room()
         await _compiled(language, text.form_of(language, completion), completion.form)
-        job = self.worker.submit(self._counted(text.generate(language, completion)))
+        prompts = await asyncio.to_thread(text.prepare, language, completion)
+        work = self._counted(text.generate(language, completion, prompts, self.stream))
+        job = self.worker.submit(work, whole=not completion.stream)
         try:
-            first = await anext(job)  # a prompt that cannot be used is refused before a status is sent
             if not completion.stream:
-                return json_response(text.document(completion, [first, *[made async for made in job]]))
+                return json_response(text.document(completion, await job.all()))
+            first = await anext(job)  # settings that cannot be used are refused before a status is sent
         except BaseException:
             job.cancel()
             raise

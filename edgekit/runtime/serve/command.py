@@ -92,6 +92,8 @@ def _serve(
             gc.freeze()  # what stays for good is not looked through again, which takes milliseconds within some request
             if (missing := unanswered(model)) is not None:
                 say(missing)
+            if app.one_by_one is not None:
+                say(f"requests are answered one after another: {app.one_by_one}")
             say(f"ready: {model.bundle.manifest.name}, {golden} golden inputs replayed; Ctrl-C ends")
         while not (signals or fault or running.over.wait(POLL)):
             fault = app.worker.broken

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.generate.answer import Piece
+from edgekit.runtime.generate.answer import Ids, Piece
 from edgekit.runtime.generate.calls import Event, Said
 from edgekit.runtime.generate.chat import JINJA, Conversation, Message
 from edgekit.runtime.generate.constraint import KINDS, Constraint
@@ -27,6 +28,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.serve.forms import FORMS, parse_form
 from edgekit.runtime.serve.likelihoods import Told, chat_logprobs, completion_logprobs, told
 from edgekit.runtime.serve.message import Refusal, check_names
+from edgekit.runtime.serve.together import Streams
 from edgekit.runtime.serve.tool_calls import called_message, deltas
 from edgekit.runtime.serve.worker import Job, Steps
 
@@ -39,6 +41,7 @@ __all__ = [
     "form_of",
     "parse_chat",
     "parse_completion",
+    "prepare",
 ]
 
 SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "stop_token_ids", "logit_bias")
@@ -164,37 +167,62 @@ def form_of(language: LanguageModel, request: CompletionRequest) -> Constraint |
         raise Refusal(400, fault.what, where="tools", fix=fault.fix) from None
 
 
-def generate(language: LanguageModel, request: CompletionRequest) -> Steps[PromptPiece]:
-    """The worker's steps: answers to the prompts, one after another, a piece a step.
+def prepare(language: LanguageModel, request: CompletionRequest) -> list[Ids]:
+    """The prompts as the model reads them; any thread may do it.
 
     Raises:
         Refusal: 400 for a prompt that cannot be used, 501 where conversations cannot be written here.
     """
+    found = []
     for number, prompt in enumerate(request.prompts):
-        try:
-            # A conversation is encoded twice, here and in `stream`: given as ids, its answer would count as a continuation of them.
-            count, ends = len(_encoded(language, prompt)), {*language.generation.eos, *request.sampling.stop_token_ids}
+        with _refusing(language, request, number):
+            found.append(_prepared(language, prompt))
+    return found
+
+
+def generate(
+    language: LanguageModel, request: CompletionRequest, prompts: Sequence[Ids], stream: Streams
+) -> Steps[PromptPiece]:
+    """The worker's steps: answers to the `prompts` of `request`, one after another, a piece a step, as `stream` gives them.
+
+    Raises:
+        Refusal: 400 for settings that cannot be used.
+    """
+    ends = {*language.generation.eos, *request.sampling.stop_token_ids}
+    for number, prompt in enumerate(prompts):
+        with _refusing(language, request, number):
             for sample in range(request.n):
                 sampling = replace(request.sampling, seed=(request.sampling.seed + sample) % LARGEST_SEED)
                 reader = None if request.tools is None else language.calls(request.tools)[1]
-                for piece in language.stream(prompt, sampling):
+                for piece in stream(prompt, sampling):
+                    if piece is None:
+                        yield None
+                        continue
                     likely = None if piece.ended and piece.token in ends else told(piece, language.tokenizer)
                     events: list[Event] = [Said(piece.text)] if reader is None else reader.push(piece.text)
                     events += reader.finish() if reader is not None and piece.ended else []
                     called = reader is not None and reader.complete > 0
-                    yield PromptPiece(number, number * request.n + sample, piece, count, likely, tuple(events), called)
-        except BadInput as fault:
-            where, fix = fault.where or ("messages" if request.chat else f"prompt[{number}]"), fault.fix
-            if where in KINDS:
-                where = request.form
-            if language.template is not None and where == language.template.where:  # a file of the server
-                where, fix = "messages", "send messages that the model's chat template takes, or a prompt to /v1/completions"
-            raise Refusal(400, fault.what, where=where, fix=fix, faults=fault.faults) from None
+                    choice, count = number * request.n + sample, len(prompt.ids)
+                    yield PromptPiece(number, choice, piece, count, likely, tuple(events), called)
 
 
-def _encoded(language: LanguageModel, prompt: Prompt) -> np.ndarray:
+@contextmanager
+def _refusing(language: LanguageModel, request: CompletionRequest, number: int) -> Iterator[None]:
+    """What cannot be used of the prompt `number` of `request` is refused with 400, at its place in the request."""
     try:
-        return language.encode(prompt)
+        yield
+    except BadInput as fault:
+        where, fix = fault.where or ("messages" if request.chat else f"prompt[{number}]"), fault.fix
+        if where in KINDS:
+            where = request.form
+        if language.template is not None and where == language.template.where:  # a file of the server
+            where, fix = "messages", "send messages that the model's chat template takes, or a prompt to /v1/completions"
+        raise Refusal(400, fault.what, where=where, fix=fix, faults=fault.faults) from None
+
+
+def _prepared(language: LanguageModel, prompt: Prompt) -> Ids:
+    try:
+        return language.prepare(prompt)
     except NotPossibleHere as fault:  # of a conversation alone: the machine lacks what renders its template
         fix = f"have the server's owner pip install '{JINJA}', or send a prompt to /v1/completions"
         raise Refusal(501, fault.what, where="messages", fix=fix) from None

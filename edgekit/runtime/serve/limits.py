@@ -19,6 +19,10 @@ class Limits:
     """Texts in one request; more: 413."""
     queue: int = 64
     """Requests that wait for the model beside the one it works on; more: 503."""
+    together: int = 8
+    """Answers of a language model that are generated together; more wait in the queue. 1: one after another."""
+    cache: int = 1_073_741_824
+    """Bytes of the keys and values of all answers that are generated together; a prompt that has no room in them: 400."""
     connections: int = 256
     """Open at once, or as many as the process may have descriptors for; more: 503."""
     head: int = 16_384

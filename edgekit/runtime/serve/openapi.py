@@ -41,7 +41,8 @@ def openapi(model: Model, limits: Limits, *, any_dimensions: bool = False) -> Js
     model_document = _object(
         {"name": {"const": name}, "versions": _list(TEXT), "platform": TEXT, "inputs": _list(_ANY), "outputs": _list(_ANY)}
     )
-    ready = _object({"ready": {"const": True}, "name": {"const": name}})
+    of_language: JsonObject = {} if model.language is None else {"together": COUNT, "one_by_one": TEXT}
+    ready = _object({"ready": {"const": True}, "name": {"const": name}, **of_language}, needed=("ready", "name"))
     one_model = _object({"id": {"const": name}, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT})
     paths: dict[str, JsonObject] = {
         "/v2/health/live": _get("Whether the process answers.", _object({"live": {"const": True}})),

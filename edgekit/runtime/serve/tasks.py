@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.generate.answer import Ids, whole
+from edgekit.runtime.generate.model import LanguageModel
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import Output, processor
 from edgekit.runtime.serve.message import Refusal
 from edgekit.runtime.serve.tensors import Column
+from edgekit.runtime.serve.together import Streams
 from edgekit.runtime.serve.worker import Steps
+from edgekit.runtime.tokenise import checked
 
-__all__ = ["WORDS", "ItemAnswer", "Input", "Place", "columns", "inputs_of", "items_of", "outputs_of", "steps"]
+__all__ = [
+    "WORDS",
+    "ItemAnswer",
+    "Input",
+    "Place",
+    "columns",
+    "generated",
+    "inputs_of",
+    "items_of",
+    "outputs_of",
+    "prepare",
+    "steps",
+]
 
 WORDS = "words"
 """The input that stands for `text` where a task takes ready-made words: a JSON list of them for each item."""
@@ -115,22 +132,54 @@ def columns(task: str, answers: Sequence[JsonObject]) -> list[Column]:
     return found
 
 
-def steps(
-    model: Model, items: Sequence[object], *, place: Place, top_k: int = 1, sampling: Sampling | None = None
-) -> Steps[ItemAnswer]:
+def steps(model: Model, items: Sequence[object], *, place: Place, top_k: int = 1) -> Steps[ItemAnswer]:
     """Answer `items` one after another, an `ItemAnswer` each, with None after each run of the model.
 
     Raises:
         Refusal: 400 for an item that cannot be used, at its `place` in the request.
     """
     for number, item in enumerate(items):
-        try:
-            if model.language is None:
-                yield from _answer(model, item, top_k)
-            else:
-                yield from _generate(model, item, sampling or Sampling())
-        except BadInput as fault:
-            raise Refusal(400, fault.what, where=place(number, fault.where), fix=fault.fix, faults=fault.faults) from None
+        with _refusing(place, number):
+            yield from _answer(model, item, top_k)
+
+
+def prepare(language: LanguageModel, items: Sequence[object], place: Place) -> list[Ids]:
+    """The texts `items` as a language model reads them; any thread may do it.
+
+    Raises:
+        Refusal: as `steps`.
+    """
+    found = []
+    for number, item in enumerate(items):
+        with _refusing(place, number):
+            found.append(language.prepare(checked(item)))
+    return found
+
+
+def generated(prompts: Sequence[Ids], sampling: Sampling, place: Place, stream: Streams) -> Steps[ItemAnswer]:
+    """As `steps`, of a language model whose answers `stream` gives.
+
+    Raises:
+        Refusal: as `steps`.
+    """
+    for number, prompt in enumerate(prompts):
+        pieces = []
+        with _refusing(place, number):
+            for piece in stream(prompt, sampling):
+                if piece is not None:
+                    pieces.append(piece)
+                yield None
+        answer = whole(pieces, len(prompt.ids))
+        yield ItemAnswer(answer.document(), answer.prompt_tokens, len(answer.tokens))
+
+
+@contextmanager
+def _refusing(place: Place, number: int) -> Iterator[None]:
+    """What cannot be used of item `number` is refused with 400."""
+    try:
+        yield
+    except BadInput as fault:
+        raise Refusal(400, fault.what, where=place(number, fault.where), fix=fault.fix, faults=fault.faults) from None
 
 
 def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:
@@ -143,17 +192,3 @@ def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:
     answer = task.answer(outputs, windows, model.asked(item, top_k))
     truncated = any(window.truncated for window in windows)
     yield ItemAnswer({**answer, "truncated": truncated}, sum(len(window.ids) for window in windows), 0)
-
-
-def _generate(model: Model, item: object, sampling: Sampling) -> Steps[ItemAnswer]:
-    from edgekit.runtime.generate.answer import whole
-    from edgekit.runtime.tokenise import checked
-
-    assert model.language is not None, "the caller checked it"
-    prompt = checked(item)
-    pieces = []
-    for piece in model.language.stream(prompt, sampling):
-        pieces.append(piece)
-        yield None
-    answer = whole(pieces, len(model.language.encode(prompt)))
-    yield ItemAnswer(answer.document(), answer.prompt_tokens, len(answer.tokens))

@@ -297,8 +297,6 @@ def test_too_many_connections(classifying: Server) -> None:
 
 def test_a_client_that_leaves_within_a_stream_ends_the_generation(writing: Server) -> None:
     made, free = threading.Event(), threading.Event()
-    language = writing.app.model.language
-    assert language is not None
     ended: list[str] = []
 
     def endless(prompt: Any, sampling: Any) -> Iterator[Any]:
@@ -313,7 +311,7 @@ def test_a_client_that_leaves_within_a_stream_ends_the_generation(writing: Serve
             ended.append("closed")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(type(language), "stream", lambda self, prompt, sampling: endless(prompt, sampling))
+    patch.setattr(writing.app, "stream", endless)
     try:
         client = socket.create_connection(("127.0.0.1", writing.port))
         body = json.dumps({"model": writing.name, "prompt": "a", "stream": True}).encode()
@@ -331,12 +329,12 @@ def test_a_fault_within_a_stream_is_said_in_it(writing: Server, capsys: pytest.C
     from edgekit.runtime.errors import CheckFailed
     from edgekit.runtime.generate.answer import Piece
 
-    def failing(self: Any, prompt: Any, sampling: Any) -> Iterator[Any]:
+    def failing(prompt: Any, sampling: Any) -> Iterator[Any]:
         yield Piece("x", 7)
         raise CheckFailed("the model gave NaN")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(type(writing.app.model.language), "stream", failing)
+    patch.setattr(writing.app, "stream", failing)
     try:
         status, _, data = writing.ask("POST", "/v1/completions", {"model": writing.name, "prompt": "a", "stream": True})
     finally:

@@ -1,1 +1,0 @@
-"""How often `edgekit diff` names the part that a fault was put into."""
