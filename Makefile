@@ -70,7 +70,7 @@ artifacts: export ## write everything to ship, with sums and a BOM (FLAGS="--oci
 	$(BIN)/edgekit artifacts $(FLAGS) $$(ls -d $(RESULTS) 2>/dev/null)
 
 test: $(READY) ## the tests that every change must pass (FLAGS=--random-order: shuffled; it prints the seed)
-	$(BIN)/python -m pytest -m "not slow and not matrix" -n $(JOBS) --dist loadfile $(FLAGS)
+	$(BIN)/python -m pytest -m "not slow and not matrix" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(FLAGS)
 
 test-matrix: $(READY) ## models that people bring, each down the whole line beside its own library
 	$(BIN)/python -m pytest -m matrix -n $(JOBS) tests/matrix $(FLAGS)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BadInput", "CheckFailed", "EdgekitError", "NotPossibleHere", "__version__", "export", "load"]
+__all__ = ["BadInput", "CheckFailed", "EdgekitError", "NotPossibleHere", "__version__", "diff", "export", "load"]
 
 __version__ = "0.1.0"
 
 _WHERE = {
+    "diff": "edgekit.differ.compare",
     "export": "edgekit.pipeline.run",
     "load": "edgekit.runtime.model",
     "BadInput": "edgekit.runtime.errors",

@@ -25,6 +25,16 @@ PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPA
 """What a Python that a test starts finds modules by: as this one, and the project from any folder."""
 
 
+LONG = tuple(f"tests/{room}/" for room in ("end_to_end", "train", "compress", "exporter", "docs", "plan"))
+"""Rooms with files that take long."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before what shuffles, where that is asked for
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first: no process waits in the end for the other's last file (`make test` keeps this order)."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real data and models; the test is skipped where it is absent."""

@@ -41,7 +41,8 @@ SOAK = (
 )
 BATCHING = (
     "Why the servers join no requests: texts of one length, whose outputs in a batch differ in any bit from those alone. With dynamic INT8 all do, "
-    "with fp32 it depends on the model; with static INT8 none did. Times beside other work on the same cores."
+    "with fp32 it depends on the model; with static INT8 none did. Times beside other work on the same cores; what joining texts gains is "
+    "measured in [many](../many/README.md)."
 )
 
 

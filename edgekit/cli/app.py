@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import edgekit
+from edgekit.cli.differ import diff
 from edgekit.cli.drafting import init
 from edgekit.cli.look import docs, doctor, list_names, schema
 from edgekit.cli.make import artifacts, export, plan, report
@@ -46,8 +47,8 @@ def _every(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "export": export, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "report": report, "run": run,
-    "serve": serve, "ls": list_names, "mirror": mirror, "doctor": doctor, "schema": schema, "docs": docs,
+    "export": export, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "diff": diff, "report": report,
+    "run": run, "serve": serve, "ls": list_names, "mirror": mirror, "doctor": doctor, "schema": schema, "docs": docs,
 }  # fmt: skip
 """In the order of the help."""
 for name, command in COMMANDS.items():

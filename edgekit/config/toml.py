@@ -248,7 +248,7 @@ def _lines_of(text: str) -> _Lines:
     heads: dict[str, list[int]] = {}
     names: dict[str, list[int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+([^\]=]*)\]", line):
+        if header := re.match(r"\s*\[++([^\]=]*)\]", line):
             parts = [part.strip(" \t\"'") for part in header[1].split(".")]
             heads.setdefault(parts[0], []).append(number)
             for part in dict.fromkeys(parts):

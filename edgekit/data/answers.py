@@ -14,6 +14,7 @@ from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["misplaced", "scored_words", "span_of"]
 
+SPACE = re.compile(r"\s*")
 SHOWN = 40
 """Characters of a text in a message."""
 
@@ -28,12 +29,27 @@ def span_of(answer: str, start: int, context: str) -> tuple[int, int] | None:
     """Characters [start, end) of `context` that the answer at `start` is, without white space at its ends; None where it is not there."""
     if start > len(context):  # however far: the library of patterns takes no integer beyond 64 bits
         return None
-    words = r"\s+".join(map(re.escape, answer.split()))
-    if words and (found := re.compile(rf"\s*({words})").match(context, start)):
-        return found.span(1)
+    if (found := _words_at(answer.split(), start, context)) is not None:
+        return found
     low, high = start + len(answer) - len(answer.lstrip()), start + len(answer.rstrip())
     there = context[low:high]
     return (low, high) if there.strip() and scored_words(there) == scored_words(answer) else None
+
+
+def _words_at(words: list[str], start: int, context: str) -> tuple[int, int] | None:
+    """Characters [start, end) of `words`, with white space between them, in `context` after white space from `start` on."""
+    begin = at = _after_space(context, start)
+    for number, word in enumerate(words):
+        following = _after_space(context, at) if number else at
+        if (number and following == at) or not context.startswith(word, following):
+            return None
+        at = following + len(word)
+    return (begin, at) if words else None
+
+
+def _after_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return at if found is None else found.end()
 
 
 def misplaced(answers: Mapping[str, JsonValue], context: str) -> str | None:
@@ -45,8 +61,24 @@ def misplaced(answers: Mapping[str, JsonValue], context: str) -> str | None:
         if not answer.strip() or span_of(answer, start, context) is not None:
             continue
         there = context[start : start + len(answer)]
-        found = re.search(r"\s+".join(map(re.escape, answer.split())), context)
-        where = f"it begins at {found.start()}" if found else "it is nowhere else"
+        begin = _begin(answer, context)
+        where = "it is nowhere else" if begin is None else f"it begins at {begin}"
         has = f"where the context has {there[:SHOWN]!r}" if there else f"which the context of {len(context)} has not"
         return f"{answer[:SHOWN]!r} is not at character {start}, {has}; {where}"
+    return None
+
+
+def _begin(answer: str, context: str) -> int | None:
+    """The first character of `context` at which the words of `answer` stand, whatever white space is between them; None where nowhere.
+
+    It takes linear time: a pattern of words would try every word that the answer begins with as far as it goes.
+    """
+    at = " ".join(context.split()).find(" ".join(answer.split()))
+    if at < 0:
+        return None
+    squeezed = 0
+    for word in re.finditer(r"\S+", context):
+        if at < squeezed + len(word[0]):
+            return word.start() + at - squeezed
+        squeezed += len(word[0]) + 1
     return None

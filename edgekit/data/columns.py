@@ -22,9 +22,10 @@ INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
 NUMBER = re.compile(
-    r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*|\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE
+    r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*|\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE
 )
 """A number written as text; Python's own reader also takes 1_0 for 10, and the digits of every script."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 AS_LIST = 'write a JSON list, ["first", "second"], as .jsonl files hold it and a field of a .csv file may'
 PYTHON_ITEM = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d{1,18})\s*,?\s*""", re.DOTALL)
 NAMES = "write the names of the labels that apply, and not a 0 or 1 for each label that there is"
@@ -51,7 +52,7 @@ def _text(value: object) -> tuple[JsonValue, str | None]:
         return None, f"is {'null' if value is None else type(value).__name__}, not text"
     if not value.strip():
         return None, "is empty"
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if SURROGATE.search(value):
         return None, "holds half of a surrogate pair, which is not a character"
     return value, None
 

@@ -18,7 +18,7 @@ SHOWN = 80
 
 def fold(text: str) -> str:
     """`text` as it is compared: NFC, case folded, NFC again (folding can undo it), each run of white space one space."""
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    folded = text.lower() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(folded.split())
 
 

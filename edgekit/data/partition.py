@@ -38,12 +38,13 @@ def partition(
     labels = [_labels(row) for row in rows]
     rarity = Counter(label for several in labels for label in several)
     strata: dict[str, list[list[int]]] = defaultdict(list)
-    for unit in _units(rows, groups):
+    texts = [fold(identity(row)) for row in rows]
+    for unit in _units(texts, groups):
         strata[min((rarity[label], label) for number in unit for label in labels[number])[1]].append(unit)
     taken: dict[str, list[int]] = {name: [] for name in shares}
     for label in sorted(strata):
         have, seen = dict.fromkeys(shares, 0), 0
-        for unit in sorted(strata[label], key=lambda unit: _order(rows, unit, seed)):
+        for unit in sorted(strata[label], key=lambda unit: _order(texts, unit, seed)):
             seen += len(unit)
             name = max(shares, key=lambda name: shares[name] * seen - have[name])
             have[name] += len(unit)
@@ -64,9 +65,9 @@ def partition(
     return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test") if name in taken}
 
 
-def _units(rows: Sequence[Row], groups: Sequence[str] | None) -> list[list[int]]:
+def _units(texts: Sequence[str], groups: Sequence[str] | None) -> list[list[int]]:
     """Numbers of rows that must stay together: those that are joined by a text or by a group, directly or through others."""
-    parent = list(range(len(rows)))
+    parent = list(range(len(texts)))
 
     def root(number: int) -> int:
         while parent[number] != number:
@@ -75,13 +76,13 @@ def _units(rows: Sequence[Row], groups: Sequence[str] | None) -> list[list[int]]
         return number
 
     first: dict[tuple[str, str], int] = {}
-    for number, row in enumerate(rows):
-        keys = [("text", fold(identity(row)))] + ([("group", groups[number])] if groups is not None else [])
+    for number, text in enumerate(texts):
+        keys = [("text", text)] + ([("group", groups[number])] if groups is not None else [])
         for key in keys:
             one, other = root(first.setdefault(key, number)), root(number)
             parent[max(one, other)] = min(one, other)
     units: dict[int, list[int]] = defaultdict(list)
-    for number in range(len(rows)):
+    for number in range(len(texts)):
         units[root(number)].append(number)
     return list(units.values())
 
@@ -93,7 +94,7 @@ def _labels(row: Mapping[str, object]) -> set[str]:
     return set(names) or {""}
 
 
-def _order(rows: Sequence[Row], unit: Sequence[int], seed: int) -> tuple[str, str]:
+def _order(texts: Sequence[str], unit: Sequence[int], seed: int) -> tuple[str, str]:
     """What a unit is sorted by: a number drawn from its text and the seed, whatever other rows there are."""
-    text = min(fold(identity(rows[number])) for number in unit)
+    text = min(texts[number] for number in unit)
     return hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest(), text

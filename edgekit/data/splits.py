@@ -33,6 +33,7 @@ from edgekit.runtime.tags import scheme_fault
 
 __all__ = [
     "RECORD", "SPLITS", "VERSION", "columns_there", "check_labels", "forms_there", "look", "prepare", "check_disjoint", "source_digest",
+    "contents_digest",
 ]  # fmt: skip
 
 VERSION = 2
@@ -83,6 +84,16 @@ def source_digest(sources: Sources) -> str:
     return total.hexdigest()
 
 
+def contents_digest(path: str) -> str:
+    """sha256 of the file at `path`; of several that it names by a pattern, over those of all.
+
+    Raises:
+        BadInput: a pattern that no file matches, or a file that cannot be read.
+    """
+    found = _contents(Place(path))
+    return found.hex() if len(found) == hashlib.sha256().digest_size else hashlib.sha256(found).hexdigest()
+
+
 def _contents(place: Place) -> bytes:
     """sha256 of a file; of a public one that is not here yet, what the recipe says it is.
 
@@ -91,7 +102,7 @@ def _contents(place: Place) -> bytes:
     """
     if not place.here:
         return bytes.fromhex(place.sha256)
-    if len(place.files) > 1:
+    if place.files != [Path(place.name)]:  # a pattern
         return b"".join(_contents(replace(place, name=str(path))) for path in place.files)
     most_unpacked(Path(place.name))
     with open_file(place.name) as file:

@@ -41,7 +41,7 @@ SSH: tuple[tuple[str, type[EdgekitError], str, str], ...] = (
         "no such host",
         "check the name or give the address",
     ),
-    (r"no such identity|Load key .*:", BadInput, "the private key cannot be read", "check identity in the inventory"),
+    (r"no such identity|Load key .{1,300}:", BadInput, "the private key cannot be read", "check identity in the inventory"),
     (r"Connection refused", NotPossibleHere, "nothing listens on its ssh port", "start sshd there, or give the right port"),
     (
         r"message authentication code incorrect|Corrupted MAC|Bad packet length",

@@ -207,7 +207,9 @@ def _joined(rows: Table, free: Mapping[str, object], known: Sequence[str]) -> st
     """The column whose texts are the model's labels with something between them."""
     for name in free:
         texts = [row.get(name) for row in rows]
-        parts = [re.split(r"\s*[,;|/]\s*", text) for text in texts if isinstance(text, str) and text.strip()]
+        parts = [
+            [part.strip() for part in re.split(r"[,;|/]", text)] for text in texts if isinstance(text, str) and text.strip()
+        ]
         if any(len(part) > 1 for part in parts) and all(label in known for part in parts for label in part):
             return name
     return None

@@ -21,7 +21,7 @@ from edgekit.tasks import Task, find_task
 from edgekit.tasks.encode import labels_of, prompts_of
 from edgekit.tasks.task import metrics_beside
 
-__all__ = ["lineage_of", "recipe_file"]
+__all__ = ["lineage_of"]
 
 
 def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -> JsonObject:
@@ -77,8 +77,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         )  # fmt: skip
     return {
         "schema_version": 1,
-        "recipe": {"name": plan.name, **plan.recipe.model_dump(mode="json", by_alias=True)},
-        "recipe_file": recipe_file(plan, folder),
+        "recipe": {"name": plan.name, **plan.published.model_dump(mode="json", by_alias=True)},
         "target": item.target.model_dump(mode="json", by_alias=True),
         "timed_here": item.timed,
         "lacks": item.target.lacks(detect()),
@@ -88,11 +87,6 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         "chain": [stage.key for stage in (plan.original, *plan.compressed)],
         "variants": {"eager-fp32": eager, **variants},
     }
-
-
-def recipe_file(plan: Plan, folder: Path) -> str:
-    """The recipe's file as seen from the result in `folder`; of a recipe that ships with edgekit its name."""
-    return plan.name if plan.file is None else os.path.relpath(plan.file.resolve(), folder.resolve())
 
 
 def _prompt(checkpoint: Path, task: Task) -> JsonObject:

@@ -83,7 +83,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         f"pack the bundle for {target.name}",
         run,
         version=6,
-        settings=PackSettings(plan.name, recipe, edgekit.__version__, runtime_digest(), host),
+        settings=PackSettings(plan.name, plan.published, edgekit.__version__, runtime_digest(), host),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASELINE].score, "score_bundle": last.score,
@@ -138,7 +138,7 @@ def _manifest(plan: Plan, item: TargetPlan, context: Context, golden: dict[str, 
         ),
         data={split: facts["sha256"] for split, facts in data["splits"].items()},
         calibration=Calibration(calibration["rows"], calibration["sha256"]),
-        recipe=recipe.model_dump(mode="json", by_alias=True),
+        recipe=plan.published.model_dump(mode="json", by_alias=True),
         quality=_quality(
             plan, target, context, task.metric_on(data["columns"], labels_of(checkpoint) if task.named else ()), task
         ),

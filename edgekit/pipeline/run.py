@@ -12,7 +12,7 @@ from edgekit.config.target import best_target
 from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
-from edgekit.pipeline.folder import ARCHIVE, LINEAGE, REPORT, alone, check_results, lay_out, result_folder
+from edgekit.pipeline.folder import ARCHIVE, LINEAGE, RECIPE, REPORT, alone, check_results, lay_out, recipe_file, result_folder
 from edgekit.pipeline.lineage import lineage_of
 from edgekit.pipeline.measure import bench_result, is_measured
 from edgekit.pipeline.pack_stage import PACKED, pack_stage
@@ -148,6 +148,7 @@ def _lay_out(
     changed = lay_out(packed, folder) or bool(finished.made_now)
     if changed or not (folder / LINEAGE).is_file():
         lineage = lineage_of(plan, item, finished, folder)
+        write_atomically(folder / RECIPE, recipe_file(plan, folder))
         write_atomically(folder / LINEAGE, json.dumps(lineage, indent=1, sort_keys=True) + "\n")
     if measure and item.timed and not is_measured(folder, packed / PACKED):
         with show.stage(f"measure on this machine ({item.target.name}, quick)") as progress:

@@ -24,6 +24,7 @@ from edgekit.plan.facts import (
 from edgekit.plan.kinds import lowering_of
 from edgekit.plan.needs import needs_of, public_files
 from edgekit.plan.plan import BASELINE, BUNDLE, STOCK, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
+from edgekit.plan.published import published
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.rows import row_check
 from edgekit.plan.source import source_faults, source_of
@@ -125,6 +126,7 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
         name,
         path if recipe_name.endswith(".toml") else None,
         recipe,
+        published(recipe, source.digest, locations),
         lowering,
         rows,
         original,

@@ -117,6 +117,8 @@ class Plan:
     file: Path | None
     """The recipe's file; None of a recipe that ships with edgekit."""
     recipe: Recipe
+    published: Recipe
+    """The recipe as results and bundles hold it."""
     lowering: Lowering
     rows: Stage
     original: Stage

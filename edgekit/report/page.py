@@ -21,14 +21,14 @@ from edgekit.runtime.shown import visible
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render_index", "render_page"]
+__all__ = ["render_index", "render_page", "templates"]
 
 
 def render_page(facts: Facts) -> str:
     """The whole page. Every text from outside is escaped; the pictures are edgekit's own SVG."""
     from markupsafe import Markup
 
-    return _templates().get_template("page.html.j2").render(
+    return templates().get_template("page.html.j2").render(
         facts=facts,
         title=span(facts),
         headline=headline(facts),
@@ -62,7 +62,7 @@ def render_index(results: Sequence[tuple[Facts, str]]) -> str:
         {"title": span(facts), "link": link, "headline": headline(facts), "badges": _badges(facts), "tiles": tiles(facts)}
         for facts, link in results
     ]
-    return _templates().get_template("index.html.j2").render(title="edgekit results", entries=entries)
+    return templates().get_template("index.html.j2").render(title="edgekit results", entries=entries)
 
 
 def _badges(facts: Facts) -> list[tuple[str, str]]:
@@ -89,11 +89,12 @@ def _badges(facts: Facts) -> list[tuple[str, str]]:
 
 
 @cache
-def _templates() -> Environment:
+def templates(*folders: Path) -> Environment:
+    """The pages' templates, and those in `folders`, which may use them: their style, their tables."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=StrictUndefined,

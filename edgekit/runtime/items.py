@@ -78,14 +78,15 @@ def read_items(texts: list[str], *, fix: str | None = None) -> list[Any]:
 
 
 @contextmanager
-def numbered(number: int, count: int) -> Iterator[None]:
-    """Around the work on item `number`, from 0, of `count`: where there are several, a BadInput says which it is."""
+def numbered(number: int, count: int | None) -> Iterator[None]:
+    """Around the work on item `number`, from 0, of `count`, None where nobody knows: where there are several, a BadInput says which it is."""
     try:
         yield
     except BadInput as fault:
         if count == 1:
             raise
-        where = f"item {number + 1} of {count}" + (f", {fault.where}" if fault.where else "")
+        of = "" if count is None else f" of {count}"
+        where = f"item {number + 1}{of}" + (f", {fault.where}" if fault.where else "")
         raise BadInput(fault.what, where=where, fix=fault.fix, faults=fault.faults) from None
 
 

@@ -1,4 +1,4 @@
-"""Many inputs on several cores: each answered by itself, in order, with no more of them in memory than are being worked on.
+"""Many inputs on several cores: answered as each is by itself, in order, with no more of them in memory than are being worked on.
 
 Every worker is a thread with a session of its own: ONNX Runtime and the tokenizer's look-ups leave Python to the other threads meanwhile, while
 threads that share one session wait for its memory. What two cores gain is in benchmarks/text_to_answer. A process instead of a thread would take
@@ -10,19 +10,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.runtime.errors import EdgekitError
 
-__all__ = ["CHUNK_SECONDS", "LARGEST_CHUNK", "each_answered"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["CHUNK_SECONDS", "LARGEST_CHUNK", "attempted", "each_answered"]
 
 W = TypeVar("W")
 Item = TypeVar("Item")
 A = TypeVar("A")
-CHUNK_SECONDS = 0.01
-"""Work that is handed over at once: handing over takes some 50 microseconds, as much as a small model's answer."""
+CHUNK_SECONDS = 0.03
+"""Work that is handed over at once: handing over takes some 50 microseconds, as much as a small model's answer, and among as many short texts
+there are several of one length."""
 LARGEST_CHUNK = 256
 """Inputs."""
 AHEAD = 2
@@ -34,18 +37,34 @@ def _always() -> bool:
     return True
 
 
-def each_answered(
-    workers: Sequence[W], answer: Callable[[W, Item], A], items: Iterable[Item], *, ready: Callable[[], bool] = _always
-) -> Generator[A | EdgekitError, None, None]:
-    """What `answer` makes of each of `items` by one of `workers`, in their order; of one that it refuses or fails on, the fault.
+def attempted(answer: Callable[..., A], *given: Any) -> A | EdgekitError:
+    """What `answer` makes of what it is given; where it refuses that or fails on it, the fault."""
+    try:
+        return answer(*given)
+    except EdgekitError as fault:
+        return fault
 
-    With one worker, in this thread, an input at a time. With several, `items` is read in this thread, as far ahead as the workers are busy.
+
+def each_answered(
+    workers: Sequence[W],
+    answer: Callable[[W, Sequence[Item]], list[A | EdgekitError]],
+    items: Iterable[Item],
+    *,
+    joins: bool = False,
+    ready: Callable[[], bool] = _always,
+) -> Generator[A | EdgekitError, None, None]:
+    """What `answer` makes of `items` by one of `workers`, in their order. It gets some at once, and gives an answer or a fault for each.
+
+    With one worker, in this thread, an input at a time, or as many as a chunk has where it `joins` some of them. With several, `items` is read
+    in this thread, as far ahead as the workers are busy.
     `ready`: whether the next of `items` comes without waiting for it; where it does not, what was read is answered first.
     Closing the iterator, as an exception does that ends the loop over it, waits for what is being worked on and starts no more.
     """
     if len(workers) == 1:
-        yield from (_answered(workers[0], answer, item) for item in items)
+        yield from _in_this_thread(workers[0], answer, iter(items), joins, ready)
         return
+    from concurrent.futures import ThreadPoolExecutor  # here alone: loading a model does without
+
     free: SimpleQueue[W] = SimpleQueue()
     for worker in workers:
         free.put(worker)
@@ -54,7 +73,7 @@ def each_answered(
         worker = free.get()
         begun = time.perf_counter()
         try:
-            return [_answered(worker, answer, item) for item in chunk], (time.perf_counter() - begun) / len(chunk)
+            return answer(worker, chunk), (time.perf_counter() - begun) / len(chunk)
         finally:
             free.put(worker)
 
@@ -66,24 +85,40 @@ def each_answered(
     try:
         while waiting or not ended:
             while not ended and len(waiting) < limit and not (waiting and (waiting[0].done() or not ready())):
-                most = max(1, min(LARGEST_CHUNK, round(CHUNK_SECONDS / seconds))) if seconds else 1
-                chunk = _chunk(given, most, ready)
+                chunk = _chunk(given, _most(seconds), ready)
                 ended = not chunk
                 if chunk:
                     waiting.append(pool.submit(work, chunk))
             if waiting:
                 answers, taken = waiting.popleft().result()
-                seconds = seconds + SMOOTHING * (taken - seconds) if seconds else taken
+                seconds = _smoothed(seconds, taken)
                 yield from answers
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _answered(worker: W, answer: Callable[[W, Item], A], item: Item) -> A | EdgekitError:
-    try:
-        return answer(worker, item)
-    except EdgekitError as fault:
-        return fault
+def _in_this_thread(
+    worker: W,
+    answer: Callable[[W, Sequence[Item]], list[A | EdgekitError]],
+    items: Iterator[Item],
+    joins: bool,
+    ready: Callable[[], bool],
+) -> Generator[A | EdgekitError, None, None]:
+    seconds = 0.0
+    while chunk := _chunk(items, _most(seconds) if joins else 1, ready):
+        begun = time.perf_counter()
+        answers = answer(worker, chunk)
+        seconds = _smoothed(seconds, (time.perf_counter() - begun) / len(chunk))
+        yield from answers
+
+
+def _most(seconds: float) -> int:
+    """Inputs of a chunk, of which each takes so long; 0.0: nobody knows yet."""
+    return max(1, min(LARGEST_CHUNK, round(CHUNK_SECONDS / seconds))) if seconds else 1
+
+
+def _smoothed(seconds: float, taken: float) -> float:
+    return seconds + SMOOTHING * (taken - seconds) if seconds else taken
 
 
 def _chunk(items: Iterator[Item], most: int, ready: Callable[[], bool]) -> list[Item]:

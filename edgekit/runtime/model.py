@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -23,8 +23,9 @@ from edgekit.runtime.chip import read_text
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.flags import SPECULATE, Speculate, parse_speculate
 from edgekit.runtime.items import numbered
+from edgekit.runtime.joined import Joined, may_be_joined
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.many import each_answered
+from edgekit.runtime.many import attempted, each_answered
 from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.runtime.providers.session import Session, check_chip, check_ids, open_session, own_cores, usable_threads
@@ -43,6 +44,7 @@ ALONE = (str, bytes, dict)
 """Types of one input; all else is several."""
 TRIED = 8
 """Golden inputs that are answered to find out how many threads are fastest."""
+NOTHING: Mapping[str, Any] = {}
 ROOM = 64
 """Tokens after which a language model begins anew while that is found out."""
 
@@ -59,6 +61,8 @@ class Model:
     golden: tuple[GoldenRow, ...] = ()
     threads: int = 1
     """Threads inside one operator."""
+    joined: Joined | None = None
+    """How texts of one length share a run; None where each has its own."""
 
     @overload
     def __call__(
@@ -69,9 +73,10 @@ class Model:
         self, items: Iterable[Any], *, top_k: int | None = None, workers: Threads = None, **sampling: Any
     ) -> list[dict[str, Any]]: ...
     def __call__(self, items: Any, *, top_k: int | None = None, workers: Threads = None, **sampling: Any) -> Any:
-        """The answer to each input, each run by itself, exactly as it was scored and timed.
+        """The answer to each input, bit for bit the one that it gets alone, as it was scored and timed.
 
-        Dynamic INT8 finds one activation range for a whole batch, so an answer would depend on its neighbours.
+        Dynamic INT8 finds one activation range for a whole run, so each text has its own; where ranges are static, texts of one length share a
+        run as soon as that is proved to change no bit and to be faster (`joined`).
 
         `top_k`: how many labels, or spans, an answer lists; of a language model, from how many tokens to draw. None: as where nothing is said.
         `sampling`: of a language model, fields of `Sampling`: `max_new_tokens`, `temperature`, `top_p`, `min_p`, `seed`, `stop` and so on; those
@@ -82,15 +87,14 @@ class Model:
             BadInput: an input that cannot be used, or another argument.
             CheckFailed: the model gave no finite output.
         """
-        asked, workers = self._asked(top_k, sampling), parse_threads(workers, name="workers")
+        asked, workers = self.asks(top_k, sampling), parse_threads(workers, name="workers")
         if isinstance(items, ALONE):
             return self._answer(items, asked)
-        given = list(several(items))
-        answers = []
-        with closing(each_answered(self.crew(workers), lambda model, item: model._answer(item, asked), given)) as found:
+        answers, count = [], len(items) if isinstance(items, Sized) else None
+        with closing(self.answers(several(items), asked, workers)) as found:
             for number, answer in enumerate(found):
-                with numbered(number, len(given)):
-                    if isinstance(answer, EdgekitError):
+                if isinstance(answer, EdgekitError):
+                    with numbered(number, count):
                         raise answer
                 answers.append(answer)
         if not answers and self.language is None:
@@ -108,8 +112,8 @@ class Model:
         Raises:
             BadInput: an argument that cannot be used.
         """
-        asked = self._asked(top_k, sampling)
-        found = each_answered(self.crew(workers), lambda model, item: model._answer(item, asked), several(items))
+        asked = self.asks(top_k, sampling)
+        found = self.answers(several(items), asked, workers)
 
         def answers() -> Iterator[dict[str, Any]]:
             with closing(found):
@@ -117,6 +121,36 @@ class Model:
                     yield {"error": answer.text()} if isinstance(answer, EdgekitError) else dict(answer)
 
         return answers()
+
+    def answers(
+        self, items: Iterable[Any], asked: int | Sampling, workers: Threads
+    ) -> Generator[JsonObject | EdgekitError, None, None]:
+        """The answers to `items` in their order, or why there is none. `asked`: what `asks` gives."""
+        return each_answered(
+            self.crew(workers), lambda model, chunk: model.answer_all(chunk, asked), items, joins=self.joined is not None
+        )
+
+    def answer_all(self, items: Sequence[Any], asked: int | Sampling) -> list[JsonObject | EdgekitError]:
+        """The answer to each of `items` as it is alone, or why there is none; texts of one length share a run where `joined` proves them."""
+        if self.joined is None or len(items) == 1:
+            return [attempted(self._answer, item, asked) for item in items]
+        prepared = [attempted(self._windows, item) for item in items]
+        feeds = [window.feed() for windows in prepared if not isinstance(windows, EdgekitError) for window in windows]
+        outputs = attempted(self.joined.outputs, self._run, feeds)
+        if isinstance(outputs, EdgekitError):  # of one of them: which, is seen alone
+            return [attempted(self._answer, item, asked) for item in items]
+        rest, answers = iter(outputs), list[JsonObject | EdgekitError]()
+        for item, windows in zip(items, prepared, strict=True):
+            if isinstance(windows, EdgekitError):
+                answers.append(windows)
+            else:
+                answers.append(attempted(self._read, item, windows, [next(rest) for _ in windows], asked))
+        return answers
+
+    @cached_property
+    def output_names(self) -> list[str]:
+        """The graph's first output, of which answers are made: a session that is given no names makes a list of all at every run."""
+        return [self.session.get_outputs()[0].name]
 
     def crew(self, workers: Threads) -> list[Model]:
         """This model and others like it, one for each of `workers`, with the threads that the bundle was scored with; None: this one alone.
@@ -140,7 +174,8 @@ class Model:
         if self.language is not None:
             keeps, speculate = self.language.prefixes.limit > 0, SPECULATE[0] if self.language.speculation else "off"
             return opened(self.bundle, self.golden, threads, prefix_cache=keeps, speculate=parse_speculate(speculate))
-        return replace(self, session=_session(self.bundle, threads), threads=threads)
+        joined = self.joined if threads == 1 else None
+        return replace(self, session=_session(self.bundle, threads), threads=threads, joined=joined)
 
     def _in_memory(self) -> int:
         """How many models of this size half of the memory that is free has room for."""
@@ -148,7 +183,7 @@ class Model:
         free = re.search(r"^MemAvailable:\s+(\d+) kB", read_text(Path("/proc/meminfo")), re.MULTILINE)
         return 1 + int(free[1]) * 1024 // 2 // (SESSION_SIZE * max(1, size)) if free else 1
 
-    def _asked(self, top_k: int | None, sampling: Mapping[str, Any]) -> int | Sampling:
+    def asks(self, top_k: int | None, sampling: Mapping[str, Any] = NOTHING) -> int | Sampling:
         """What one asks of every answer: how many labels it lists, or how a language model draws."""
         said = {name: plain(value) for name, value in sampling.items() if value is not None} if sampling else {}
         if self.language is None:
@@ -164,11 +199,33 @@ class Model:
         if self.language is not None:
             assert not isinstance(asked, int), "a language model is asked by sampling settings"
             return self.language.answer(item, asked).document()
-        assert isinstance(asked, int), "all others are asked for a number of labels"
-        task = processor(self.bundle.manifest.task)
-        windows = task.prepare(self.tokenise, item)
-        answer = task.answer(self.outputs(windows), windows, self.asked(item, asked))
+        windows = processor(self.bundle.manifest.task).prepare(self.tokenise, item)
+        return self._read(item, windows, self.outputs(windows), asked)
+
+    def _read(self, item: Any, windows: list[Window], outputs: list[np.ndarray], asked: int | Sampling) -> JsonObject:
+        """The answer to `item` from the outputs of its windows."""
+        assert isinstance(asked, int), "a number of labels, of all but language models"
+        answer = processor(self.bundle.manifest.task).answer(outputs, windows, self.asked(item, asked))
         return {**answer, "truncated": True} if any(one.truncated for one in windows) else answer
+
+    def _windows(self, item: Any) -> list[Window]:
+        """The windows of `item`, whose ids can be looked up."""
+        windows = processor(self.bundle.manifest.task).prepare(self.tokenise, item)
+        self._check(windows)
+        return windows
+
+    def _check(self, windows: list[Window]) -> None:
+        manifest = self.bundle.manifest
+        for one in windows:
+            check_ids(one.ids[None], manifest.vocabulary, manifest.tokenizer.max_length)
+
+    def _run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        """The graph's first output."""
+        try:
+            output: np.ndarray = self.session.run(self.output_names, feed)[0]
+        except Exception as fault:  # onnxruntime's error classes share no base but this
+            raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}", where=str(self.bundle.folder)) from None
+        return output
 
     def asked(self, item: object, top_k: int = 1) -> Asked:
         """What the answer to `item` depends on beside the outputs."""
@@ -177,14 +234,10 @@ class Model:
 
     def outputs(self, windows: list[Window]) -> list[np.ndarray]:
         """The graph's first output for each pass, float32 (1, ...); of a language model what `score` gives, float64 (1, length - 1)."""
-        for one in windows:
-            check_ids(one.ids[None], self.bundle.manifest.vocabulary, self.bundle.manifest.tokenizer.max_length)
+        self._check(windows)
         if self.language is not None:
             return [self.language.score(one.ids)[None] for one in windows]
-        try:
-            return [self.session.run(None, one.feed())[0] for one in windows]
-        except Exception as fault:  # onnxruntime's error classes share no base but this
-            raise CheckFailed(f"ONNX Runtime cannot run it: {str(fault)[:300]}", where=str(self.bundle.folder)) from None
+        return [self._run(one.feed()) for one in windows]
 
 
 def several(items: object) -> Iterable[Any]:
@@ -284,7 +337,10 @@ def opened(
         bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
     )  # fmt: skip
-    return Model(bundle, session, tokenise, golden=golden, threads=threads)
+    alone = (
+        threads > 1 or manifest.variant.provider != CPU or not may_be_joined(read_graph(bundle.folder / manifest.variant.file))
+    )
+    return Model(bundle, session, tokenise, golden=golden, threads=threads, joined=None if alone else Joined())
 
 
 def _session(bundle: Bundle, threads: int) -> Session:

@@ -17,7 +17,7 @@ from edgekit.runtime.generate.command import chat_and_sampling
 from edgekit.runtime.generate.model import as_prompt
 from edgekit.runtime.items import at_terminal, with_prompt
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.many import each_answered
+from edgekit.runtime.many import attempted, each_answered
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.progress import Progress, silent
@@ -57,19 +57,25 @@ def run_rows(
     task = model.bundle.manifest.task
     with_prompt([], prompt_name, task)
     if model.language is None:
+        asked = model.asks(top_k)
 
-        def answer(worker: Model, item: Any) -> JsonObject:
-            made: JsonObject = worker(with_prompt([item], prompt_name, task)[0], top_k=top_k)
-            return made
+        def answer(worker: Model, items: Sequence[Any]) -> list[JsonObject | EdgekitError]:
+            given = [attempted(lambda item: with_prompt([item], prompt_name, task)[0], item) for item in items]
+            sound = iter(worker.answer_all([item for item in given if not isinstance(item, EdgekitError)], asked))
+            return [item if isinstance(item, EdgekitError) else next(sound) for item in given]
     else:
         chat, sampling = chat_and_sampling(model.language, flags)
 
-        def answer(worker: Model, item: Any) -> JsonObject:
+        def alone(worker: Model, item: Any) -> JsonObject:
             assert worker.language is not None, "a worker is what the model is"
             prompt = as_prompt(item, chat=chat)
             return worker.language.with_calls(worker.language.generate([prompt], sampling)[0], prompt).document()
 
-    return answer_rows(model.crew(workers), answer, parts_of(model), sys.stdin.buffer, sys.stdout, progress)
+        def answer(worker: Model, items: Sequence[Any]) -> list[JsonObject | EdgekitError]:
+            return [attempted(alone, worker, item) for item in items]
+
+    joins = model.joined is not None
+    return answer_rows(model.crew(workers), answer, parts_of(model), sys.stdin.buffer, sys.stdout, progress, joins=joins)
 
 
 def check_flags(*, jsonl: bool, texts: Sequence[str] | None, as_json: bool, threads: str | None) -> None:
@@ -135,16 +141,19 @@ def input_of(row: object, parts: frozenset[str]) -> Any:
 
 def answer_rows(
     workers: Sequence[W],
-    answer: Callable[[W, Any], JsonObject],
+    answer: Callable[[W, Sequence[Any]], list[JsonObject | EdgekitError]],
     parts: frozenset[str],
     source: BinaryIO,
     out: TextIO,
     progress: Progress,
+    *,
+    joins: bool = False,
 ) -> EdgekitError | None:
     """Write the answer to each line of `source`, a text or an object as JSON, as a line of `out`, in their order.
 
     Blank lines are no rows. A row that cannot be used, or that the model fails on, has {"error"}; what is returned then says how many, which
-    and why. `answer` makes the answer of one of `workers` to what `input_of` gives. `progress` gets the bytes read, and all where that is known.
+    and why. `answer` makes the answers of one of `workers` to several of what `input_of` gives; whether it `joins` some of them is for
+    `each_answered`. `progress` gets the bytes read, and all where that is known.
 
     Raises:
         OSError: `source` cannot be read, or `out` not be written.
@@ -155,12 +164,17 @@ def answer_rows(
     lines = Lines(source, before_waiting=out.flush)
     begun = told = time.monotonic()
 
-    def answered(worker: W, line: bytes | EdgekitError) -> JsonObject:
-        if isinstance(line, EdgekitError):
-            raise line
-        return answer(worker, input_of(strict_json(line, "standard input", most=LONGEST_ROW), parts))
+    def read(line: bytes | EdgekitError) -> Any:
+        return (
+            line if isinstance(line, EdgekitError) else input_of(strict_json(line, "standard input", most=LONGEST_ROW), parts)
+        )
 
-    with closing(each_answered(workers, answered, lines, ready=lines.ready)) as answers:
+    def answered(worker: W, chunk: Sequence[bytes | EdgekitError]) -> list[JsonObject | EdgekitError]:
+        items = [attempted(read, line) for line in chunk]
+        sound = iter(answer(worker, [item for item in items if not isinstance(item, EdgekitError)]))
+        return [item if isinstance(item, EdgekitError) else next(sound) for item in items]
+
+    with closing(each_answered(workers, answered, lines, joins=joins, ready=lines.ready)) as answers:
         for found in answers:
             count += 1
             if isinstance(found, EdgekitError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from edgekit.runtime.arguments import a_whole_number
 from edgekit.runtime.bundle.open import Bundle
@@ -113,7 +114,7 @@ def _time(work: Callable[[], object]) -> tuple[float, bool]:
         work()
         taken.append(time.perf_counter() - start)
     calm = _pushed_aside() - pushed <= DISTURBED * (time.perf_counter() - begun)
-    return statistics.quantiles(taken, n=4)[0], calm
+    return float(np.quantile(taken, 0.25)), calm
 
 
 def _pushed_aside() -> int:

@@ -16,7 +16,7 @@ from edgekit.runtime.wordpiece import WordPieces, word_pieces
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
+__all__ = ["FEWEST_READ", "Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
 
 LONGEST_TEXT = 4_000_000
 """Characters; a longer text is a mistake or an attack."""
@@ -32,6 +32,8 @@ LEAST_ROOM = 8
 """Tokens of the context that every window must have room for."""
 MOST_WINDOWS = 4096
 """Windows of one context; a context of more is a mistake or an attack."""
+MASK = np.ones((1, 8192), dtype=np.int64)
+"""Of texts up to so many tokens, which are all read: nobody may change it."""
 NO_OFFSETS, NO_WORDS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64)
 
 
@@ -55,9 +57,10 @@ class Window:
     """How many ready-made words it was made of; 0 for a text."""
 
     def feed(self) -> dict[str, np.ndarray]:
-        """Session inputs, int64 (1, length) each."""
+        """Session inputs, int64 (1, length) each; the mask of ones is a part of one array that all share and nobody may change."""
         ids = self.ids[None]
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        count = ids.shape[1]
+        feed = {"input_ids": ids, "attention_mask": MASK[:, :count] if count <= MASK.shape[1] else np.ones_like(ids)}
         if self.types is not None:
             feed["token_type_ids"] = self.types[None]
         return feed

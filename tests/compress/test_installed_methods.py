@@ -112,10 +112,10 @@ def place(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def edgekit(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def edgekit(place: Path, *arguments: str, module: str = "edgekit") -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(place / "site"), PYTHONPATH])
     return subprocess.run(
-        [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=place,
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=place,
         env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
 
@@ -144,7 +144,7 @@ def test_its_faults_are_told_when_the_plan_is_made(place: Path) -> None:
 
 
 def test_a_whole_recipe_runs_with_it(place: Path) -> None:
-    done = edgekit(place, "export", "small.toml", "--target", TARGET)
+    done = edgekit(place, "export", "small.toml", "--target", TARGET, module="tests.short_measure")
     assert done.returncode == 0, done.stderr
     made = place / "build" / f"small-{TARGET}"
     stages = {one["stage"]: one for one in json.loads((made / "lineage.json").read_text())["stages"]}

@@ -32,6 +32,7 @@ from edgekit.plan.recipes import recipe_model
 from tests.conftest import PYTHONPATH, tiny_rows
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_of, inline_commands, words
 from tests.runtime.serve.serving import make_bundle
+from tests.short_measure import short_measure
 from tests.tiny_decoders import checkpoint
 
 LANGUAGES = {"console", "toml", "python", "text"}
@@ -39,7 +40,7 @@ COMMAND: Any = typer.main.get_command(app)
 HERE = best_target(detect()).name
 START = ["export", "--model", "./my-classifier", "--data", "tickets.csv"]
 """What all pages begin with: its result is there on each."""
-SHORTER = {"export": ["--no-bench"], "bench": ["--processes", "2", "--seconds", "0.05"]}
+SHORTER = {"export": ["--no-bench"], "bench": ["--processes", "1", "--seconds", "0.05"]}
 """What is added to a command where it runs here: measuring takes minutes."""
 
 
@@ -175,7 +176,8 @@ def desk(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     try:
         made = CliRunner().invoke(app, [*START, "--target", HERE, *SHORTER["export"]])
         assert made.exit_code == 0, made.output
-        yield folder
+        with short_measure(processes=1):
+            yield folder
     finally:
         os.chdir(home)
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 import edgekit as ek
 from edgekit.models.shards import INDEX
 from edgekit.runtime.bundle.verify import verify
+from tests.short_measure import short_measure
 from tests.tiny_decoders import checkpoint
 
 RECIPE = """schema = 1
@@ -41,7 +42,8 @@ def test_a_tied_model_in_shards(tmp_path: Path) -> None:
         texts += ["w7"] if name == "test" else []  # one token, which nothing predicts
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (tmp_path / "tied.toml").write_text(RECIPE)
-    made = ek.export(str(tmp_path / "tied.toml"), target="x86-avx2", build=tmp_path / "build").path
+    with short_measure(processes=1):
+        made = ek.export(str(tmp_path / "tied.toml"), target="x86-avx2", build=tmp_path / "build").path
     assert verify(made / "bundle")["ok"]
     lineage = json.loads((made / "lineage.json").read_text())
     scores = [stage["metrics"] for stage in lineage["stages"] if stage["stage"] == "score-decoder"]

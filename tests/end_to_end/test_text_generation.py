@@ -14,6 +14,7 @@ import edgekit as ek
 from edgekit.data.reference import VERSION, generate
 from edgekit.errors import BadInput
 from edgekit.runtime.bundle.verify import verify
+from tests.short_measure import short_measure
 
 RECIPE = """schema = 1
 task = "text-generation"
@@ -54,7 +55,8 @@ def write(folder: Path, more: str = "") -> Path:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language")
-    return ek.export(str(write(folder)), target="x86-avx2", build=folder / "build").path
+    with short_measure(processes=1):
+        return ek.export(str(write(folder)), target="x86-avx2", build=folder / "build").path
 
 
 def test_the_bundle_answers_and_verifies(made: Path) -> None:

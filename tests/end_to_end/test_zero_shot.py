@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,15 @@ INPUTS = [
 ]  # fmt: skip
 
 
+@cache
+def reference(folder: Path) -> Any:
+    made = pipeline("zero-shot-classification", str(folder), device="cpu")
+    made.tokenizer.model_max_length = MAX_LENGTH
+    return made
+
+
 def wanted(folder: Path, item: dict[str, Any]) -> dict[str, float]:
-    reference = pipeline("zero-shot-classification", str(folder), device="cpu")
-    reference.tokenizer.model_max_length = MAX_LENGTH
-    found = reference(
+    found = reference(folder)(
         item["text"], candidate_labels=item["labels"], hypothesis_template=item.get("template", "This example is {}."),
         multi_label=item.get("multi_label", False),
     )  # fmt: skip

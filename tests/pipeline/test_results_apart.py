@@ -43,8 +43,9 @@ def result(build: Path, recipe_file: str | None, recipe: str = "r", target: str 
     """What an export leaves that says whose result it is."""
     folder = build / f"r-{TARGET}"
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"recipe": {"name": recipe}, "target": {"name": target}} | ({"recipe_file": recipe_file} if recipe_file else {})
-    (folder / "lineage.json").write_text(json.dumps(document))
+    (folder / "lineage.json").write_text(json.dumps({"recipe": {"name": recipe}, "target": {"name": target}}))
+    if recipe_file is not None:
+        (folder / ".recipe").write_text(recipe_file)
 
 
 def test_two_recipes_of_one_name(recipes: tuple[Path, Path], tmp_path: Path) -> None:

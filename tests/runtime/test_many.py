@@ -11,16 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import edgekit as ek
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
-from edgekit.runtime.many import AHEAD, each_answered
+from edgekit.runtime.many import AHEAD, CHUNK_SECONDS, LARGEST_CHUNK, attempted, each_answered
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.progress import silent
 from edgekit.runtime.rows import LONGEST_ROW, answer_rows, input_of, parts_of
@@ -41,6 +43,12 @@ def classifier(folders: dict[str, Path]) -> Model:
     return load(folders["text-classification"])
 
 
+def each(answer: Callable[[Any, Any], Any]) -> Callable[[Any, Sequence[Any]], list[Any]]:
+    """Several inputs answered one by one."""
+    return lambda worker, items: [attempted(answer, worker, item) for item in items]
+
+
+@each
 def slow(worker: int, item: int) -> int:
     """A later item is done before an earlier one now and then."""
     time.sleep(0.002 if item % 7 == 0 else 0)
@@ -71,10 +79,10 @@ def test_no_more_is_read_than_is_worked_on() -> None:
 
     def work(worker: int, item: int) -> int:
         wait.wait(10)
-        time.sleep(0.02)  # longer than a chunk is to take: chunks stay at one
+        time.sleep(2 * CHUNK_SECONDS)  # longer than a chunk is to take: chunks stay at one
         return item
 
-    with closing(each_answered(range(3), work, items())) as found:
+    with closing(each_answered(range(3), each(work), items())) as found:
         wait.set()
         for taken in range(1, 12):
             assert next(found) == 1
@@ -82,12 +90,36 @@ def test_no_more_is_read_than_is_worked_on() -> None:
     assert not [one for one in threading.enumerate() if one.name.startswith("answers")]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_input_is_held_after_its_answer(classifier: Model, workers: int) -> None:
+    """Of a generator, in every way to answer many: few inputs are alive at once, however many there are."""
+
+    class Text(str):
+        """A text that can be watched."""
+
+    alive: weakref.WeakSet[Text] = weakref.WeakSet()
+    most = 0
+
+    def items() -> Iterator[str]:
+        nonlocal most
+        for number in range(3000):
+            text = Text(f"is it on {number}")
+            alive.add(text)
+            most = max(most, len(alive))
+            yield text
+
+    bound = (AHEAD * workers + 1) * LARGEST_CHUNK + 10
+    assert len(classifier(items(), workers=workers)) == 3000 and most <= bound < 3000
+    most = 0
+    assert sum("error" not in answer for answer in classifier.each(items(), workers=workers)) == 3000 and most <= bound
+
+
 def test_what_is_no_fault_of_an_input_ends_it() -> None:
     def broken(worker: int, item: int) -> int:
         return 1 // (item - 50)
 
     with pytest.raises(ZeroDivisionError):
-        list(each_answered(range(2), broken, itertools.count()))
+        list(each_answered(range(2), each(broken), itertools.count()))
 
     def items() -> Iterator[int]:
         yield 1
@@ -143,6 +175,8 @@ def test_arguments(classifier: Model) -> None:
             classifier.each(["is it on"], workers=wrong)  # type: ignore[arg-type]
     with pytest.raises(ek.BadInput, match="item 2 of 3"):
         classifier(["is it on", "", "is it off"], workers=2)
+    with pytest.raises(ek.BadInput, match="item 2: "):
+        classifier((text for text in ["is it on", ""]), workers=2)
     for alone in ("is it on", {"text": "is it on"}, 3):
         with pytest.raises(ek.BadInput, match="several"):
             classifier.each(alone)  # type: ignore[arg-type]
@@ -156,7 +190,7 @@ def test_workers_share_nothing_that_runs(classifier: Model) -> None:
 
 def rows(model: Model, data: bytes, workers: int = 2) -> tuple[list[object], EdgekitError | None]:
     out = io.StringIO()
-    fault = answer_rows(model.crew(workers), lambda one, item: one(item), parts_of(model), io.BytesIO(data), out, silent)
+    fault = answer_rows(model.crew(workers), each(lambda one, item: one(item)), parts_of(model), io.BytesIO(data), out, silent)
     return [json.loads(line) for line in out.getvalue().splitlines()], fault
 
 
@@ -183,7 +217,7 @@ def test_a_fault_of_the_model_is_a_check_that_failed(classifier: Model) -> None:
         raise CheckFailed("NaN")
 
     out = io.StringIO()
-    fault = answer_rows([classifier], answer, parts_of(classifier), io.BytesIO(b'"a"\n' * 30), out, silent)
+    fault = answer_rows([classifier], each(answer), parts_of(classifier), io.BytesIO(b'"a"\n' * 30), out, silent)
     assert isinstance(fault, CheckFailed) and out.getvalue() == '{"error": "NaN"}\n' * 30
     assert "and 10 more" in fault.text()
 

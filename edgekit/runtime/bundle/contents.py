@@ -10,7 +10,6 @@ from edgekit.runtime.bundle.golden import GoldenRow, parse_golden
 from edgekit.runtime.bundle.graph import check_graph_file
 from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
-from edgekit.runtime.bundle.tokenizer_file import check_tokenizer_file
 
 __all__ = ["check_contents"]
 
@@ -25,6 +24,8 @@ def check_contents(bundle: Bundle) -> tuple[GoldenRow, ...]:
     folder, manifest = bundle.folder, bundle.manifest
     check_graph_file(folder / manifest.variant.file, manifest)
     if not is_known(bundle.digest, "checked"):  # tens of milliseconds for tens of thousands of tokens
+        from edgekit.runtime.bundle.tokenizer_file import check_tokenizer_file  # here alone, as it is done once
+
         check_tokenizer_file(folder / manifest.tokenizer.file, manifest)
         remember(bundle.digest, "checked")
     return parse_golden(folder, manifest)

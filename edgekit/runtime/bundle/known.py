@@ -11,18 +11,17 @@ import hashlib
 import os
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from edgekit.runtime.files import cache_folder
 
-__all__ = ["KNOWN", "Fact", "is_known", "remember"]
+__all__ = ["KNOWN", "Fact", "is_known", "remember", "runtime_version"]
 
 KNOWN = "EDGEKIT_KNOWN"
 Fact = Literal["checked", "proven"]
 """checked: its tokenizer is one that a bundle can hold. proven: it was made here, or loaded once in a child process with limits."""
-RULES = 1
+RULES = 2
 """Raise it where what is refused, or how it is tried, changes."""
 
 
@@ -45,6 +44,16 @@ def _marker(digest: str, fact: Fact) -> Path:
     return (Path(base) if base else cache_folder() / "known") / key
 
 
+def runtime_version() -> str:
+    """ONNX Runtime's, whichever package brought it."""
+    from edgekit.runtime.providers.ort import onnxruntime  # here alone: whoever imports this module may need none
+
+    version: str = onnxruntime.__version__
+    return version
+
+
 @cache
 def _libraries() -> str:
-    return "\n".join(f"{name} {metadata.version(name)}" for name in ("onnxruntime", "tokenizers"))
+    import tokenizers
+
+    return f"onnxruntime {runtime_version()}\ntokenizers {tokenizers.__version__}"

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["DTYPES", "LARGEST", "Axis", "GraphFile", "Node", "Tensor", "Value", "read_graph"]
+__all__ = ["DTYPES", "LARGEST", "Axis", "GraphFile", "Node", "OVER_ALL_ROWS", "Tensor", "Value", "read_graph"]
 
 LARGEST = 2**31
 """Bytes: protobuf holds no more."""
@@ -33,6 +33,8 @@ DTYPES = {
 }  # fmt: skip
 """TensorProto.DataType: its name, and bytes of an element; those that no bundle has are left out."""
 
+OVER_ALL_ROWS = ("DynamicQuantizeMatMul", "DynamicQuantizeLinear")
+"""Operators that round by a range which they find over all rows of a run."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 Axis: TypeAlias = str | int
 Bytes: TypeAlias = mmap.mmap | bytes

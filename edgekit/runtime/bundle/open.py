@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -119,6 +118,8 @@ def _open(given: Path) -> Bundle:
 @cache
 def _warn_once(text: str) -> None:
     """Log what a bundle does not cover, once however often it is opened."""
+    import logging  # here alone, as it is seldom needed
+
     logging.getLogger("edgekit").warning(text)
 
 

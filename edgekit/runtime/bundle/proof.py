@@ -1,10 +1,11 @@
 """The first load of a bundle from outside, in a child process with limits of memory and time.
 
 What can be told from a bundle's files is checked by `contents`; what is left is what ONNX Runtime and the tokenizers library make of them.
-So a bundle that this user neither made nor loaded here before is loaded once in a child, which answers two golden inputs, the longest
+So a bundle that this user neither made nor loaded here before is loaded once in a child, which answers two golden inputs and the longest
 input that the model reads (512 tokens at most), and tokenises 2,000 repetitions of single characters and of the letters and words that
-its own patterns name. A crash, an endless loop or all of the memory is the child's. What passed is remembered by its digest (`known`), so
-that the next load starts no child; so is what `edgekit export` packs, whose maker needs no proof. EDGEKIT_PROOF=never leaves it out.
+its own patterns name, then 100,000 characters of the two that took longest. A crash, an endless loop or all of the memory is the child's.
+What passed is remembered by its digest (`known`), so that the next load starts no child; so is what `edgekit export` packs, whose maker
+needs no proof. EDGEKIT_PROOF=never leaves it out.
 
 Bundles for CUDA and TensorRT are not proven: those map more memory than any limit allows. Where the system has no limits for a process
 (the `resource` module), the child has those of time alone, and a warning says so.
@@ -14,17 +15,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
-from edgekit.runtime.children import Ended, finish, start_module
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.runtime.providers.names import CPU
+
+if TYPE_CHECKING:
+    from edgekit.runtime.children import Ended
 
 __all__ = ["FIX", "PROOF", "SECONDS_A_BYTE", "prove", "size_of"]
 
@@ -53,6 +54,10 @@ def prove(bundle: Bundle) -> None:
         or is_known(bundle.digest, "proven")
     ):
         return
+    import subprocess  # here alone, as most loads start no process
+
+    from edgekit.runtime.children import finish, start_module
+
     started = time.monotonic()
     quiet = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
@@ -79,6 +84,8 @@ def _refused(bundle: Bundle, what: str) -> CheckFailed:
 
 def _fault(bundle: Bundle, ended: Ended) -> EdgekitError:
     """What the end of a child means: its own fault as it said it, or how it died."""
+    import signal
+
     code = ended.code
     try:
         said: dict[str, Any] = json.loads(ended.output[:LONGEST_REPLY].decode("utf-8", "replace").strip().splitlines()[-1])

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
+from edgekit.runtime.bundle.known import runtime_version
 from edgekit.runtime.bundle.open import Bundle
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.outputs import write_atomically
@@ -65,7 +65,7 @@ def earlier_trial(bundle: Bundle, chip: str, cores: int) -> Trial | None:
 def keep_trial(bundle: Bundle, trial: Trial) -> None:
     """Write `trial` to the file, beside those of other chips."""
     others = [one for one in _read(bundle) if (one.chip, one.cores) != (trial.chip, trial.cores)]
-    file = _File(1, bundle.digest, metadata.version("onnxruntime"), (*others, trial)[-MOST_TRIALS:])
+    file = _File(1, bundle.digest, runtime_version(), (*others, trial)[-MOST_TRIALS:])
     with suppress(OSError):
         write_atomically(trials_file(bundle), json.dumps(as_json(file), indent=1) + "\n")
 
@@ -76,6 +76,6 @@ def _read(bundle: Bundle) -> tuple[Trial, ...]:
     except BadInput:
         return ()
     file = read_record(_File, document, "", [])
-    if file is None or (file.digest, file.onnxruntime) != (bundle.digest, metadata.version("onnxruntime")):
+    if file is None or (file.digest, file.onnxruntime) != (bundle.digest, runtime_version()):
         return ()
     return file.trials

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edgekit.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["FLAGS", "SPECULATE", "SPECULATE_HELP", "Speculate", "add_flags", "given_flags", "parse_speculate"]
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgekit.runtime.bundle.onnx_file import GraphFile
+from edgekit.runtime.bundle.onnx_file import OVER_ALL_ROWS, GraphFile
 from edgekit.runtime.generate.cache import Cache
 from edgekit.runtime.generate.device import DeviceGraph
 from edgekit.runtime.generate.graph import Graph
@@ -27,7 +27,6 @@ PIECE = 16
 """Tokens of a prompt that are read between two tokens of other answers."""
 FIRST_VERSION = (1, 32)
 """Of ONNX Runtime, whose kernels were read and measured."""
-OVER_ALL_ROWS = ("DynamicQuantizeMatMul", "DynamicQuantizeLinear")
 STEPS = 2
 """Tokens of each row that are tried."""
 

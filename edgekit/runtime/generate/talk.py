@@ -40,7 +40,7 @@ COMMANDS = {
     "/clear": "forget what was said",
     "/quit": "leave, as Ctrl-D does",
 }
-COMMAND = re.compile(r"(/[a-z]+)(?:\s+(.*\S))?\s*")
+COMMAND = re.compile(r"(/[a-z]+)(?:\s+(\S.*))?")
 """A line that is a command, with what follows it; other lines that begin with / are said to the model."""
 ENDED = {"length": "; cut at --max-new-tokens", "context": "; cut where the context is full", "interrupted": "; stopped"}
 STOPPED = "stopped before the first token"
@@ -236,7 +236,7 @@ def talk(model: LanguageModel, sampling: Sampling, *, chat: bool) -> None:
     while (line := _typed()) is not None:
         if not line.strip():
             continue
-        command = COMMAND.fullmatch(line)
+        command = COMMAND.fullmatch(line.rstrip())
         try:
             if command is None:
                 state.say(line)

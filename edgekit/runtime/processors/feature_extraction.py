@@ -47,7 +47,8 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Em
     (vector,) = outputs
     if vector.ndim != 2 or len(vector) != 1:
         raise CheckFailed(f"the model gave an output of shape {vector.shape} for one embedding")
-    return {"embedding": np.round(finite(vector[0], "an embedding").astype(np.float64), 7).tolist()}
+    values = finite(vector[0], "an embedding").astype(np.float64)
+    return {"embedding": (np.rint(values * 1e7) / 1e7).tolist()}
 
 
 def line(answer: Embedding) -> str:

@@ -10,6 +10,7 @@ __all__ = [
     "CUDA",
     "DISABLE_CPU_FALLBACK",
     "DISABLE_QDQ",
+    "EXTERNAL_WEIGHTS",
     "FASTMATH",
     "RECORD_ASSIGNMENT",
     "SESSION_KEYS",
@@ -30,6 +31,8 @@ DISABLE_CPU_FALLBACK: Final = "session.disable_cpu_ep_fallback"
 """Session key that refuses a graph of which another provider leaves nodes to the CPU."""
 DISABLE_QDQ: Final = "session.disable_quant_qdq"
 """Session key that has what Quantize/Dequantize pairs give multiplied in float32. Not for TensorRT: weights would be restored first."""
+EXTERNAL_WEIGHTS: Final = "session.model_external_initializers_file_folder_path"
+"""Session key that says where the data files of a graph lie that is given as bytes; edgekit sets it itself."""
 FASTMATH: Final = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 """Session key that lets MatMul round both sides to bfloat16 on ARM."""
 RECORD_ASSIGNMENT: Final = "session.record_ep_graph_assignment_info"

@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.runtime.chip import machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.providers.cuda import Replayed, check_placement, provider_options
-from edgekit.runtime.providers.names import CPU, CUDA, DISABLE_CPU_FALLBACK, RECORD_ASSIGNMENT, SESSION_KEYS
+from edgekit.runtime.providers.names import CPU, CUDA, DISABLE_CPU_FALLBACK, EXTERNAL_WEIGHTS, RECORD_ASSIGNMENT, SESSION_KEYS
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -85,11 +85,18 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: M
 
 
 def plain_session(
-    model: Path | bytes, *, threads: int | None = None, named: bool = False, config: Mapping[str, str] | None = None
+    model: Path | bytes,
+    *,
+    threads: int | None = None,
+    named: bool = False,
+    config: Mapping[str, str] | None = None,
+    provider: str = CPU,
+    weights: Path | None = None,
 ) -> InferenceSession:
     """An InferenceSession to examine a graph with (file or bytes), on this machine's CPU, whatever target the graph is for.
 
-    `threads`: None for all of `own_cores`. `named`: without fusions that would remove intermediate values.
+    `threads`: None for all of `own_cores`. `named`: without fusions that would remove intermediate values. `provider`: another one, which this
+    onnxruntime has. `weights`: the folder that the data files of a graph in bytes lie in.
     """
     from edgekit.runtime.providers.ort import onnxruntime
 
@@ -101,8 +108,10 @@ def plain_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
+    if weights is not None:
+        options.add_session_config_entry(EXTERNAL_WEIGHTS, str(weights))
     source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=[CPU])
+    return onnxruntime.InferenceSession(source, options, providers=[provider])
 
 
 def check_chip(arch: str, isa: Sequence[str], isa_any: Sequence[str], where: str) -> None:
@@ -133,5 +142,6 @@ def check_ids(ids: np.ndarray, vocabulary: int, max_length: int) -> None:
         raise BadInput(f"token ids must be int64 of shape (batch, sequence), not {ids.dtype} {ids.shape}")
     if ids.shape[1] > max_length:
         raise BadInput(f"{ids.shape[1]} tokens are more than the bundle's {max_length}")
-    if int(np.maximum.reduce(ids.view(np.uint64), axis=None)) >= vocabulary:  # one below 0 is the largest of all then
+    unsigned = ids.view(np.uint64)  # one below 0 is the largest of all then
+    if unsigned.item(unsigned.argmax()) >= vocabulary:
         raise BadInput(f"token ids from {ids.min()} to {ids.max()} leave the vocabulary of {vocabulary}")

@@ -321,7 +321,7 @@ def _split_target(target: str) -> tuple[str, str | None]:
     """
     if target.startswith("/"):
         return unquote(target.partition("?")[0], errors="replace"), None
-    absolute = re.fullmatch(r"(?i:https?)://([^/?#]*)([^?#]*)(?:\?[^#]*)?", target)
+    absolute = re.fullmatch(r"(?i:https?)://([^/?#]*)(/[^?#]*)?(?:\?[^#]*)?", target)
     if absolute is None:
         raise Refusal(400, f"not a request target: {target[:60]!r}", where="request line", close=True)
     return unquote(absolute[2] or "/", errors="replace"), absolute[1]

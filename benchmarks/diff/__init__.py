@@ -1,0 +1,1 @@
+"""How often `edgekit diff` names the part that a fault was put into."""

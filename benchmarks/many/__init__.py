@@ -1,0 +1,1 @@
+"""Many texts: what memory a million of them take, and whether it pays to join them in batches."""

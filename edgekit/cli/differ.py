@@ -1,0 +1,42 @@
+"""The command that says where two models part: diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.output import emit
+from edgekit.cli.parameters import Json
+
+__all__ = ["diff"]
+
+
+def diff(
+    first: Annotated[
+        Path,
+        typer.Argument(
+            help="The reference: a bundle, or a checkpoint's folder. Alone: a result folder, held against its original."
+        ),
+    ],
+    second: Annotated[
+        Path | None, typer.Argument(help="What is held against it: a result folder, its bundle/ or a bundle archive.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write an HTML page too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Where two bundles, or a bundle and its checkpoint, part: layer by layer on the golden inputs. Exit code 1 where one leaves the tolerance."""
+    from edgekit.differ.compare import diff as compare
+    from edgekit.differ.show import document, shown
+    from edgekit.progress import Show
+
+    show = Show(silent=as_json)
+    with show.stage("diff") as progress:
+        found = compare(first, second, progress=progress)
+    if page is not None:
+        from edgekit.differ.page import write_page
+
+        write_page(found, page)
+    emit(document(found), as_json, [*shown(found), *([] if page is None else [f"page     {page}"])])
+    raise typer.Exit(0 if found.first is None else 1)

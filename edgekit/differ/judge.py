@@ -1,0 +1,84 @@
+"""Which parts leave the tolerance.
+
+Three rules, each read off a part's own error. A part leaves the tolerance
+- where its own error is more than the tolerance: what the bundle's target allows its outputs elsewhere as a share of their spread, or
+  `FLOAT32` where nothing in the graph is in fewer bits than float32; and more than `USUAL` times what most parts of this bundle have, because
+  4-bit weights may cost every part as much;
+- where it is `JUMP` times that of the same part of the other layers: rounding costs all layers about the same, a fault is in one;
+- where one channel alone is off by `CHANNEL` of its spread, and holds most of the error: a wrong scale, a wrong bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.differ.errors import PartError
+from edgekit.differ.parts import Part, in_order
+
+__all__ = ["Rules", "Verdict", "judge"]
+
+FLOAT32 = 1e-3
+"""Share of the spread by which float32 kernels may differ; they do by a hundredth of it."""
+JUMP = 5.0
+USUAL = 3.0
+LEAST = {True: 0.005, False: 1e-4}
+"""Errors below are rounding's, whatever the other layers have; by whether the bundle rounds."""
+CHANNEL = 0.3
+CHANNEL_TIMES = 8.0
+"""Times the error of the whole part."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a part's own error is held against."""
+
+    tolerance: float
+    """Share of the spread."""
+    rounds: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a part leaves the tolerance."""
+
+    part: Part
+    why: str
+
+
+def judge(errors: Mapping[Part, PartError], rules: Rules) -> list[Verdict]:
+    """The parts that leave the tolerance, in the order in which data passes them."""
+    usual = float(np.median([one.error for one in errors.values()])) if errors else 0.0
+    found = []
+    for part in in_order(errors):
+        one = errors[part]
+        peers = [other.error for at, other in errors.items() if at.kind == part.kind and at != part]
+        others = float(np.median(peers)) if peers else usual
+        why = _why(one, others, usual, rules, peers=bool(peers))
+        if why:
+            found.append(Verdict(part, why))
+    return found
+
+
+def _why(one: PartError, others: float, usual: float, rules: Rules, *, peers: bool) -> str:
+    least = LEAST[rules.rounds]
+    if not np.isfinite(one.error):
+        return "values that are not finite"
+    if one.error > max(rules.tolerance, USUAL * usual):
+        return f"its own error is {share(one.error)} of the spread, more than the tolerance of {share(rules.tolerance)}"
+    if one.error > least and one.error > JUMP * others:
+        than = "the same part of the other layers" if peers else "most parts"
+        return f"its own error is {share(one.error)} of the spread, {one.error / max(others, 1e-9):.3g} times that of {than}"
+    if one.channel_error > max(CHANNEL if rules.rounds else rules.tolerance, CHANNEL_TIMES * one.error) and one.channels > 1:
+        return f"channel {one.channel} alone is off by {share(one.channel_error)} of its spread"
+    return ""
+
+
+def share(value: float) -> str:
+    """A share as a percentage of two or three figures."""
+    percent = value * 100
+    if percent == 0 or percent >= 9.95:
+        return f"{percent:,.0f}%"
+    return f"{percent:.2g}%" if percent >= 0.01 else f"{percent:.0e}%".replace("e-0", "e-")
