@@ -17,22 +17,20 @@ from edgekit.errors import BadInput
 from edgekit.pipeline.pack_stage import PACKED
 from edgekit.plan.plan import Plan, TargetPlan
 from edgekit.progress import Show
-from edgekit.runtime.files import check_name, read_utf8
+from edgekit.report.made_from import RECIPE, made_from
+from edgekit.runtime.files import check_name
 from edgekit.runtime.outputs import check_output_folder, put_in_place
 from edgekit.runtime.strict_json import read_json
 from edgekit.store import remove
 
 __all__ = [
-    "ARCHIVE", "BENCH", "LINEAGE", "MARKDOWN", "RECIPE", "REPORT", "RUNNER", "alone", "check_results", "lay_out", "recipe_file", "result_folder",
+    "ARCHIVE", "BENCH", "LINEAGE", "MARKDOWN", "REPORT", "RUNNER", "alone", "check_results", "lay_out", "recipe_file", "result_folder", "target_file",
 ]  # fmt: skip
 
 ARCHIVE, RUNNER = "bundle.tar.gz", "runner.pyz"
 LARGEST = 64_000_000
 """Bytes of a lineage at most."""
-LONGEST_PATH = 4096
 LINEAGE, BENCH, REPORT, MARKDOWN = "lineage.json", "bench.json", "report.html", "report.md"
-RECIPE = ".recipe"
-"""Which file a result is of, as seen from its folder. It is not in the lineage, which holds nothing of the machine's folders."""
 
 
 def result_folder(plan: Plan, item: TargetPlan, build: Path) -> Path:
@@ -61,7 +59,7 @@ def check_results(plan: Plan, build: Path) -> None:
         check_output_folder(folder, "--build")
         earlier = _lineage(folder)
         named = [part.get("name") if isinstance(part := earlier.get(key), dict) else None for key in ("recipe", "target")]
-        file, ours = _recipe_file(folder), recipe_file(plan, folder)
+        file, ours = made_from(folder, RECIPE), recipe_file(plan, folder)
         check_name(ours)  # which is written there
         moved = file is None or (file.endswith(".toml") and not (folder / file).is_file())
         same_name, same_file = named in ([plan.name, item.target.name], [None, None]), file == ours or moved
@@ -78,12 +76,9 @@ def recipe_file(plan: Plan, folder: Path) -> str:
     return plan.name if plan.file is None else os.path.relpath(plan.file.resolve(), folder.resolve())
 
 
-def _recipe_file(folder: Path) -> str | None:
-    """The recipe's file that the result in `folder` is of; None where there is none that says so."""
-    try:
-        return read_utf8(folder / RECIPE, LONGEST_PATH)
-    except BadInput:
-        return None
+def target_file(item: TargetPlan, folder: Path) -> str:
+    """The same of the target's file."""
+    return item.target.name if item.file is None else os.path.relpath(item.file.resolve(), folder.resolve())
 
 
 def _lineage(folder: Path) -> dict[str, Any]:

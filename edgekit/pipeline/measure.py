@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,7 +18,10 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_file
 from edgekit.runtime.threads import Threads
 
-__all__ = ["Measured", "bench_result", "is_measured", "measure"]
+__all__ = ["SEED", "Measured", "bench_result", "is_measured", "measure"]
+
+SEED = 7
+"""Of the order of processes, where nobody asks for another."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def bench_result(
     seconds: float | None = None,
     threads: Threads = None,
     prompts: tuple[int, ...] | None = None,
-    seed: int = 7,
+    seed: int = SEED,
 ) -> JsonObject:
     """Write bench.json of a result folder; returns it.
 
@@ -96,12 +100,30 @@ def bench_result(
     """
     from edgekit.bench.run import run_bench
 
-    asked = [*(["--quick"] if quick else []), *([] if threads is None else ["--threads", str(threads)])]
-    command = "edgekit " + " ".join(["bench", str(folder), *asked])
+    command = shlex.join(
+        [
+            "edgekit",
+            "bench",
+            str(folder),
+            *_asked(quick=quick, processes=processes, seconds=seconds, threads=threads, prompts=prompts, seed=seed),
+        ]
+    )
     return run_bench(
         folder, quick=quick, out=folder / BENCH, progress=progress, command=command, processes=processes, seconds=seconds,
         threads=threads, prompts=prompts, seed=seed, timed=_timed_files(folder / PACKED),
     )  # fmt: skip
+
+
+def _asked(
+    *, quick: bool, processes: int | None, seconds: float | None, threads: Threads, prompts: tuple[int, ...] | None, seed: int
+) -> list[str]:
+    """The options of `edgekit bench` that say the same."""
+    values = {
+        "--processes": processes, "--seconds": seconds, "--threads": threads, "--prompts": ",".join(map(str, prompts or ())) or None,
+        "--seed": None if seed == SEED else seed,
+    }  # fmt: skip
+    said = [word for option, value in values.items() if value is not None for word in (option, str(value))]
+    return [*(["--quick"] if quick else []), *said]
 
 
 def _timed_files(bundle: Path) -> dict[str, str]:

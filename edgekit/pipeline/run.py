@@ -12,7 +12,17 @@ from edgekit.config.target import best_target
 from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
-from edgekit.pipeline.folder import ARCHIVE, LINEAGE, RECIPE, REPORT, alone, check_results, lay_out, recipe_file, result_folder
+from edgekit.pipeline.folder import (
+    ARCHIVE,
+    LINEAGE,
+    REPORT,
+    alone,
+    check_results,
+    lay_out,
+    recipe_file,
+    result_folder,
+    target_file,
+)
 from edgekit.pipeline.lineage import lineage_of
 from edgekit.pipeline.measure import bench_result, is_measured
 from edgekit.pipeline.pack_stage import PACKED, pack_stage
@@ -22,6 +32,7 @@ from edgekit.plan.needs import fetch, needs_of
 from edgekit.plan.plan import BASELINE, Plan, TargetPlan, host_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
+from edgekit.report.made_from import RECIPE, TARGET
 from edgekit.runtime.arguments import a_path, a_switch
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import write_atomically
@@ -149,6 +160,7 @@ def _lay_out(
     if changed or not (folder / LINEAGE).is_file():
         lineage = lineage_of(plan, item, finished, folder)
         write_atomically(folder / RECIPE, recipe_file(plan, folder))
+        write_atomically(folder / TARGET, target_file(item, folder))
         write_atomically(folder / LINEAGE, json.dumps(lineage, indent=1, sort_keys=True) + "\n")
     if measure and item.timed and not is_measured(folder, packed / PACKED):
         with show.stage(f"measure on this machine ({item.target.name}, quick)") as progress:

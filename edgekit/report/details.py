@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from shlex import quote
 
 from edgekit.report.facts import Facts
 from edgekit.report.format import plural
 from edgekit.report.measured import Energy, Measurement
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["agreement", "commands", "environment", "limits", "protocol", "steps", "threads_of"]
+__all__ = ["agreement", "environment", "limits", "protocol", "steps", "threads_of"]
 
 CHOSEN = {
     "measured": ", found to be the fastest for the bundle on this machine", "asked": ", as was asked for", "target": ", as the target says",
@@ -107,17 +106,6 @@ def steps(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def commands(facts: Facts) -> list[str]:
-    """What to type to have all this again."""
-    folder, recipe, target = (quote(word) for word in (f"build/{facts.name}", facts.recipe, facts.target))
-    bench = facts.measurement.command if facts.measurement else ""
-    return [
-        f"edgekit export {recipe} --target {target}",
-        bench or f"edgekit bench {folder}",
-        f"edgekit verify {folder}",
-    ]
-
-
 def limits(facts: Facts) -> list[str]:
     """What a reader may not conclude from the figures."""
     found = [
@@ -129,7 +117,9 @@ def limits(facts: Facts) -> list[str]:
         found += [
             "The times are of one machine on one day. Their intervals cover differences between processes of this run, not between machines.",
             f"One answer at a time (batch 1), {threads_of(measured)}: this says nothing of load.",
-            "The median of the model alone: tokenising and post-processing are listed apart, under start-up.",
+            "The time is from text to answer, with tokenising and post-processing, which start-up lists apart too; the graph alone stands beside it."
+            if facts.from_text
+            else "The median of the model alone: tokenising and post-processing are listed apart, under start-up.",
         ]
         if measured.host.get("virtualised"):
             found.append("The machine is virtual: neighbours may have taken part of its time.")

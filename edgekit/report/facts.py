@@ -9,6 +9,7 @@ from pathlib import Path
 from edgekit.data.texts import ROWS, quality_limit, scored_rows
 from edgekit.errors import BadInput
 from edgekit.report.fields import Fields, finish, open_document
+from edgekit.report.made_from import RECIPE, TARGET, made_from
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
@@ -30,8 +31,12 @@ class Facts:
     folder: Path
     name: str
     recipe: str
+    recipe_file: str
+    """As seen from `folder`; of a recipe that ships with edgekit its name."""
     task: str
     target: str
+    target_file: str
+    """As seen from `folder`; of a target that ships with edgekit its name."""
     target_title: str
     source: str
     """The original model's name."""
@@ -119,8 +124,10 @@ def read_facts(folder: Path) -> Facts:
         folder=folder,
         name=manifest.text("name"),
         recipe=recipe.text("name"),
+        recipe_file=made_from(folder, RECIPE) or recipe.text("name"),
         task=block.text("task"),
         target=target.text("name"),
+        target_file=made_from(folder, TARGET) or target.text("name"),
         target_title=target.text("title", ""),
         source=block.object("source").text("model"),
         version=block.text("version"),

@@ -18,7 +18,6 @@ __all__ = [
     "Grid",
     "NOTHING",
     "UNMEASURED",
-    "Tone",
     "filled",
     "markdown_table",
     "TerminalTable",

@@ -52,23 +52,26 @@ def tiles(facts: Facts) -> list[Tile]:
     for name, words in (("eager-fp32", "PyTorch eager fp32"), ("ort-int8-stock", "off-the-shelf INT8")):
         ratio = facts.ratio(name)
         if ratio is not None:
-            found.append(Tile(f"the speed of {words}", times(ratio.speedup), f"{times_interval(ratio.low, ratio.high)} (95%)"))
+            span = f"{times_interval(ratio.low, ratio.high)} (95%)"
+            found.append(_tile(f"the speed of {words}", times(ratio.speedup), span, tells=ratio.tells))
     bundle, original = facts.variant("bundle"), facts.variant("ort-fp32")
     if bundle is not None and bundle.lead is not None:
         lead = bundle.lead
-        found.append(
-            Tile(
-                f"median latency, {facts.time_words}",
-                f"{milliseconds(lead.p50)} ms",
-                f"{interval(lead.low, lead.high)} (95%)",
-            )
-        )
+        label, span = f"median latency, {facts.time_words}", f"{interval(lead.low, lead.high)} (95%)"
+        found.append(_tile(label, f"{milliseconds(lead.p50)} ms", span, tells=lead.tells))
     before = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else ""
     found.append(Tile("model and tokenizer", f"{megabytes(facts.bundle_mb)} MB", before))
     quality = facts.quality
     words = f"{metric_unit(quality)} of {metric_words(quality)}, now {metric_value(quality)}"
-    found.append(Tile(words, metric_change(quality), f"{metric_interval(quality)} (95%)"))
+    span = f"{metric_interval(quality)} (95%)"
+    tells = quality.tells or quality.low == quality.high
+    found.append(_tile(words, metric_change(quality), span, tells=tells, otherwise="no clear change"))
     return found
+
+
+def _tile(label: str, figure: str, span: str, *, tells: bool, otherwise: str = "unclear") -> Tile:
+    """A figure that its interval says nothing of is not set large."""
+    return Tile(label, figure, span) if tells else Tile(label, otherwise, f"{figure}, {span}")
 
 
 def _speed(facts: Facts) -> tuple[str, str]:
@@ -81,6 +84,11 @@ def _speed(facts: Facts) -> tuple[str, str]:
 
 def _comparison(ratio: Ratio, words: str) -> tuple[str, str]:
     low, high = ratio.low, ratio.high
+    if ratio.verdict != "alike" and not ratio.tells:
+        return (
+            f"{ratio.verdict.capitalize()} than {words}, but by how much this run cannot tell",
+            f"{times(ratio.speedup)}, 95% interval {times_interval(low, high)}",
+        )
     if ratio.verdict == "faster":
         return f"{times(ratio.speedup)} faster than {words}", f"95% interval {times_interval(low, high)}"
     if ratio.verdict == "slower":
@@ -101,13 +109,18 @@ def _quality(facts: Facts) -> tuple[str, str]:
     quality = facts.quality
     if is_perplexity(quality):
         where = "" if facts.scored_rows == ROWS else f" on {facts.scored_rows.removeprefix('of ')}"
-        return (
-            f"perplexity {metric_value(quality)}, {metric_change(quality)}%{where}",
-            f"95% interval {metric_interval(quality)}%",
-        )
+        value, change = metric_value(quality), f"{metric_change(quality)}%"
+        if not quality.tells:
+            detail = f"{change}, 95% interval {metric_interval(quality)}%"
+            return f"perplexity {value}{where}, which {quality.n:,} rows cannot tell from the original's", detail
+        return f"perplexity {value}, {change}{where}", f"95% interval {metric_interval(quality)}%"
+    if quality.low == quality.high == 0:
+        return f"no change in {quality.metric}", f"interval {points_interval(quality)}"
+    if not quality.tells:
+        detail = f"{metric_change(quality)} points, interval {points_interval(quality)}"
+        return f"a change in {quality.metric} that {quality.n:,} rows cannot tell from none", detail
     size = f"{abs(quality.difference) * 100:.2f}"
-    if not quality.difference:
-        words = f"no change in {quality.metric}"
-    else:
-        words = f"{size} points of {quality.metric} {'lost' if quality.difference < 0 else 'gained'}"
-    return words, f"interval {points_interval(quality)}"
+    return (
+        f"{size} points of {quality.metric} {'lost' if quality.difference < 0 else 'gained'}",
+        f"interval {points_interval(quality)}",
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgekit.markdown import escape_markdown, plain
 from edgekit.report.chain import stages_grid, times_grid
-from edgekit.report.details import agreement, commands, environment, limits, protocol, steps
+from edgekit.report.commands import AGAIN, commands
+from edgekit.report.details import agreement, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
 from edgekit.report.format import span
 from edgekit.report.grid import Grid, markdown_table
@@ -30,6 +31,7 @@ def render_markdown(facts: Facts) -> str:
     parts += _pairs("Recipe", steps(facts)) + _pairs("Protocol", protocol(facts)) + _pairs("Machine", environment(facts))
     parts += [
         "## Do it again",
+        AGAIN,
         "\n".join(["```", *(plain(line).replace("```", "'''") for line in commands(facts)), "```"]),
     ]
     parts += ["## What this does not show", "\n".join(f"- {escape_markdown(line)}" for line in limits(facts))]

@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+WIDE = 2.0
+"""An interval of a time or a ratio whose ends are further apart than this many times says nothing of its size."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """One scenario of one variant, over all its processes. Milliseconds."""
@@ -36,6 +40,11 @@ class Timing:
     p99: float | None
     children: tuple[float, ...]
     """Median of each process, in the order of the rounds; empty where not recorded."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether the interval says about how long it takes."""
+        return self.high <= WIDE * self.low
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,11 @@ class Ratio:
     def verdict(self) -> str:
         """ "faster" or "slower" where the interval excludes 1, else "alike"."""
         return "faster" if self.low > 1 else "slower" if self.high < 1 else "alike"
+
+    @property
+    def tells(self) -> bool:
+        """Whether the interval says about how large it is."""
+        return self.high <= WIDE * self.low
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.report.chain import stages_grid, times_grid
-from edgekit.report.details import agreement, commands, environment, limits, protocol, steps
+from edgekit.report.commands import AGAIN, commands
+from edgekit.report.details import agreement, environment, limits, protocol, steps
 from edgekit.report.facts import Facts
 from edgekit.report.format import span
 from edgekit.report.headline import clauses, headline, tiles
@@ -51,6 +52,7 @@ def render_page(facts: Facts) -> str:
         steps=steps(facts),
         protocol=protocol(facts),
         environment=environment(facts),
+        again=AGAIN,
         commands=commands(facts),
         limits=limits(facts),
     )  # fmt: skip

@@ -27,6 +27,11 @@ class Quality:
     beside: Mapping[str, float] = field(default_factory=dict)
     """Further metrics by name."""
 
+    @property
+    def tells(self) -> bool:
+        """Whether the interval leaves a difference from the original: it does not hold 0."""
+        return not self.low <= 0 <= self.high
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgekit.report.commands import bench
 from edgekit.report.facts import Facts
 from edgekit.report.format import (
     is_perplexity,
@@ -160,7 +161,8 @@ def cautions(facts: Facts) -> list[Caution]:
     if measured is None:
         return [*found, Caution(False, f"Not measured here: {facts.not_measured}.")]
     if measured.quick:
-        text = "QUICK LOOK: few short processes a variant. Run edgekit bench without --quick before you quote a figure."
+        count = measured.protocol.get("processes")
+        text = f"QUICK LOOK: {count} short processes a variant. Before you quote a figure: {bench(facts)}"
         found.append(Caution(False, text))
     lost = {variant.name for variant in facts.variants if variant.not_made}
     found += [

@@ -5,18 +5,26 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
+from edgekit.cli.app import app
 from edgekit.errors import BadInput
-from edgekit.report.facts import read_facts
-from edgekit.report.headline import headline
+from edgekit.pipeline.measure import bench_result
+from edgekit.report.commands import commands
+from edgekit.report.details import limits
+from edgekit.report.facts import Facts, read_facts
+from edgekit.report.headline import headline, tiles
+from edgekit.report.made_from import RECIPE, TARGET
 from edgekit.report.tables import render_terminal, variants_grid
-from edgekit.report.verdicts import budgets
+from edgekit.report.verdicts import budgets, cautions
 from edgekit.report.write import report, write_reports
 from tests.report.made_up import write_result
 
@@ -95,7 +103,7 @@ def test_the_page_is_accessible(page: str) -> None:
 def test_the_page_says_what_matters_first(folder: Path, page: str) -> None:
     assert re.match(
         r"12\.\dx faster than PyTorch eager fp32 \(95% interval 1\d\.\d to 1\d\.\d\), 6\.10 MB instead of 91\.4 MB, "
-        r"0\.40 points of accuracy lost \(interval -0\.88 to \+0\.08\)\.$",
+        r"a change in accuracy that 5,500 rows cannot tell from none \(-0\.40 points, interval -0\.88 to \+0\.08\)\.$",
         headline(read_facts(folder)),
     )
     order = [
@@ -232,6 +240,85 @@ def test_one_broken_result_does_not_hide_the_others(tmp_path: Path) -> None:
     assert (tmp_path / "good" / "report.html").is_file()
 
 
+@pytest.mark.parametrize(("low", "high", "words"), [
+    (0.0, 0.0119, "a change in accuracy that 5,500 rows cannot tell from none (+0.40 points, interval 0.00 to +1.19)"),
+    (0.0001, 0.0119, "0.40 points of accuracy gained (interval +0.01 to +1.19)"),
+    (0.0, 0.0, "no change in accuracy (interval 0.00 to 0.00)"),
+])  # fmt: skip
+def test_the_headline_itself_says_that_rows_cannot_tell(folder: Path, low: float, high: float, words: str) -> None:
+    facts = read_facts(folder)
+    facts = replace(facts, quality=replace(facts.quality, difference=0.004 if high else 0.0, low=low, high=high))
+    assert words in headline(facts)
+    assert (tiles(facts)[-1].figure == "no clear change") == ("cannot tell" in words)
+
+
+@pytest.mark.parametrize(("low", "high", "words", "figure"), [
+    (3.7, 6373.0, "Faster than PyTorch eager fp32, but by how much this run cannot tell (10.9x, 95% interval 3.70 to 6,373)", "unclear"),
+    (10.0, 12.0, "10.9x faster than PyTorch eager fp32 (95% interval 10.0 to 12.0)", "10.9x"),
+    (0.46, 26.9, "No faster than PyTorch eager fp32, as far as this run can tell (10.9x, 95% interval 0.46 to 26.9)", "unclear"),
+])  # fmt: skip
+def test_the_headline_itself_says_that_the_run_cannot_tell(
+    folder: Path, low: float, high: float, words: str, figure: str
+) -> None:
+    facts = read_facts(folder)
+    assert facts.measurement is not None
+    ratios = tuple(
+        replace(one, speedup=10.9, low=low, high=high) if one.against == "eager-fp32" else one
+        for one in facts.measurement.ratios
+    )
+    facts = replace(facts, measurement=replace(facts.measurement, ratios=ratios))
+    assert headline(facts).startswith(words)
+    assert tiles(facts)[0].figure == figure
+
+
+def test_what_a_page_says_of_its_times_is_what_it_shows(folder: Path) -> None:
+    facts = read_facts(folder)
+    for is_from_text in (facts.from_text, not facts.from_text):
+        variants = tuple(
+            replace(one, timings={name: timing for name, timing in one.timings.items() if is_from_text or name != "text"})
+            for one in facts.variants
+        )
+        said = " ".join(limits(replace(facts, variants=variants)))
+        assert ("from text to answer" in said) == is_from_text
+        assert ("of the model alone" in said) != is_from_text
+
+
+def test_what_a_page_tells_to_type_works_where_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a drafted recipe, a target of one's own and another build folder too; from the folder of the project and from any other."""
+    project = tmp_path / "a project"
+    build = project / "build"
+    folder = write_result(build / "made-up-mine", recipe="made-up")
+    for path in (build / "made-up.toml", project / "mine.toml"):
+        path.write_text("")
+    for name, file in ((RECIPE, "../made-up.toml"), (TARGET, "../../mine.toml")):
+        (folder / name).write_text(file)
+    monkeypatch.chdir(project)
+    assert commands(read_facts(Path("build/made-up-mine")))[0] == "edgekit export build/made-up.toml --target mine.toml"
+    for place, here in (
+        (project, Path("build/made-up-mine")),
+        (build, Path("made-up-mine")),
+        (folder, Path()),
+        (tmp_path, folder),
+    ):
+        monkeypatch.chdir(place)
+        facts = read_facts(here)
+        quick = next(one.text for one in cautions(replace_quick(facts)) if one.text.startswith("QUICK LOOK"))
+        export, measure, verify, again = (
+            shlex.split(line) for line in (*commands(facts), quick[quick.index("edgekit bench") :])
+        )
+        context = typer.main.get_command(app).commands["export"].make_context("export", export[2:])  # type: ignore[attr-defined]
+        for file in (context.params["recipe"], *context.params["target"]):
+            assert Path(file).is_file(), (place, file)
+        name = Path(context.params["recipe"]).stem + "-" + Path(context.params["target"][0]).stem
+        for result in (context.params["build"] / name, *(Path(one[2]) for one in (measure, verify, again))):
+            assert (result / "lineage.json").is_file(), (place, result)
+
+
+def replace_quick(facts: Facts) -> Facts:
+    assert facts.measurement is not None
+    return replace(facts, measurement=replace(facts.measurement, quick=True))
+
+
 def test_an_empty_build_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="edgekit export"):
         write_reports(tmp_path)
@@ -267,3 +354,21 @@ def test_every_output_says_with_how_many_threads_it_was_timed_and_why(tmp_path: 
     written = report(folder)
     for text in (shown(folder, 120), written.html.read_text(encoding="utf-8"), written.markdown.read_text(encoding="utf-8")):
         assert "4 threads for every variant" in text and why in " ".join(text.split())
+
+
+def test_a_measurement_says_every_option_that_it_was_taken_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `edgekit bench` itself would take it again."""
+    monkeypatch.setattr("edgekit.bench.run.run_bench", lambda *_, command, **__: {"command": command})
+    monkeypatch.setattr("edgekit.pipeline.measure._timed_files", lambda _: {})
+    asked: dict[str, Any] = {"quick": True, "processes": 4, "seconds": 0.25, "threads": "auto", "prompts": (16, 512), "seed": 9}
+    result = tmp_path / "a result"
+    command = shlex.split(str(bench_result(result, progress=lambda *_: None, **asked)["command"]))
+    context = typer.main.get_command(app).commands["bench"].make_context("bench", command[2:])  # type: ignore[attr-defined]
+    said = {name: context.params[name] for name in asked}
+    assert said == asked | {"prompts": "16,512"} and context.params["bundle"] == result
+    facts = read_facts(folder)
+    assert facts.measurement is not None
+    facts = replace(facts, measurement=replace(facts.measurement, command=shlex.join(command)))
+    assert shlex.split(commands(facts)[1]) == ["edgekit", "bench", str(folder), *command[3:]]
