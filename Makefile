@@ -19,12 +19,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ifneq ($(wildcard ../shared/data/clinc150),)
 ifeq ($(EDGEKIT_MIRROR),)
 MIRRORED := $(VENV)/mirror/mirror.json
-plan export bench methods artifacts: export EDGEKIT_MIRROR := $(abspath $(VENV)/mirror)
+plan export tune bench methods artifacts: export EDGEKIT_MIRROR := $(abspath $(VENV)/mirror)
 endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz docs audit lock dist lint format clean
+.PHONY: help setup export plan tune bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz docs audit lock dist lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ export: $(READY) $(MIRRORED) ## make a bundle: RECIPE for TARGET, measured where
 
 plan: $(READY) $(MIRRORED) ## show what `make export` would do
 	$(BIN)/edgekit plan $(RECIPE) $(TARGETS) --build $(BUILD)
+
+tune: $(READY) $(MIRRORED) ## search for better recipes around RECIPE for TARGET (MINUTES=30, FLAGS="--lose 1% --faster 4x --smaller 8MB")
+	$(BIN)/edgekit tune $(RECIPE) $(TARGETS) --build $(BUILD) --minutes $(MINUTES) $(FLAGS)
 
 bench: export ## measure the bundle and its baselines in full
 	@for folder in $(BUILD)/$(RECIPE)-*/; do $(BIN)/edgekit bench $$folder || exit $$?; done

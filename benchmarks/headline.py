@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, mode
 from typing import Any
 
-from benchmarks.pages import perplexity_change, row
+from benchmarks.pages import epochs_of, perplexity_change, row, shortened
 from edgekit.report.format import plural
 from edgekit.runtime.bench.protocol import GRAPH, TEXT
 
@@ -66,7 +66,8 @@ def summary(
             f"Texts are test rows, one at a time, on {_threads(documents)} of {', '.join(chips)}; medians with 95% intervals, all variants "
             "interleaved in one run. The pipeline is the original in PyTorch; the libraries' INT8 is optimum's or sentence-transformers' own; ONNX "
             "Runtime fp32 is the original with this project's tokenizer code. The last column names the bundle by its seed, its own quality and the "
-            f"sha256 of its graph; what is marked (B) is of another one than the rest of its line. Others use the machine: in {shaky} of "
+            f"sha256 of its graph; what is marked (B) is of another one than the rest of its line; fewer epochs "
+            f"change no time. Others use the machine: in {shaky} of "
             f"{len(documents)} runs of `edgekit bench` two processes of one variant differed by more than 10%; the intervals say how much that "
             "can matter. "
             "Commands and JSON: [text to answer](benchmarks/text_to_answer/README.md), "
@@ -104,7 +105,7 @@ def _line(document: Mapping[str, Any], seeds: Mapping[str, Any] | None, cell: Ma
         *against,
         fp32 + " (B)" * other,
         f"{variants['ort-fp32']['total_mb']:.1f} → {bundle['total_mb']:.1f} MB" + " (B)" * other,
-        f"{_named(there or here, speaks=speaks)}; B: {_named(here, speaks=speaks)}" if other else _named(here, speaks=speaks),
+        f"{_named(there or here)}; B: {_named(here)}" if other else _named(here),
     ]
     return row(cells)
 
@@ -145,13 +146,14 @@ def _bundle(document: Mapping[str, Any]) -> dict[str, Any]:
     quality = document["quality"]
     return {
         "sha256": document["bench"]["artifact_sha256"], "seed": document["recipe"]["seed"], "quality": quality["bundle"],
-        "metric": quality["metric"],
+        "metric": quality["metric"], "recipe": document["bench"]["recipe"], "epochs": epochs_of(document["recipe"]),
     }  # fmt: skip
 
 
-def _named(bundle: Mapping[str, Any], *, speaks: bool) -> str:
+def _named(bundle: Mapping[str, Any]) -> str:
     """A bundle as a line names it."""
-    return f"seed {bundle['seed']}, {shown_quality(bundle['metric'], bundle['quality'])}, `{bundle['sha256'][:8]}`"
+    fewer = ", trained for fewer epochs" if shortened(bundle["recipe"], bundle["epochs"]) else ""
+    return f"seed {bundle['seed']}, {shown_quality(bundle['metric'], bundle['quality'])}, `{bundle['sha256'][:8]}`{fewer}"
 
 
 def _threads(documents: Sequence[Mapping[str, Any]]) -> str:

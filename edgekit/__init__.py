@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BadInput", "CheckFailed", "EdgekitError", "NotPossibleHere", "__version__", "diff", "export", "load"]
+__all__ = ["BadInput", "CheckFailed", "EdgekitError", "NotPossibleHere", "__version__", "diff", "export", "load", "tune"]
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,7 @@ _WHERE = {
     "diff": "edgekit.differ.compare",
     "export": "edgekit.pipeline.run",
     "load": "edgekit.runtime.model",
+    "tune": "edgekit.tuner.tune",
     "BadInput": "edgekit.runtime.errors",
     "CheckFailed": "edgekit.runtime.errors",
     "EdgekitError": "edgekit.runtime.errors",

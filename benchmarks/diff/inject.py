@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,10 +125,12 @@ def main() -> None:
         results: list[dict[str, Any]] = []
         for result in _results(subjects, work):
             results.append(result)
-            given.out.write_text(json.dumps(_document(results), indent=1) + "\n", encoding="utf-8")
+            given.out.write_text(
+                json.dumps(_document(results, given.encoder, given.decoder), indent=1) + "\n", encoding="utf-8"
+            )
 
 
-def _document(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _document(results: list[dict[str, Any]], encoder: Path, decoder: Path) -> dict[str, Any]:
     """The results so far, with their totals."""
     faulty = [one for one in results if one["fault"] is not None]
     sound = [one for one in results if one["fault"] is None]
@@ -145,7 +146,7 @@ def _document(results: list[dict[str, Any]]) -> dict[str, Any]:
         )
     }
     return {
-        "command": shlex.join(["python", "-m", "benchmarks.diff.inject", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks.diff.inject", "--encoder", str(encoder), "--decoder", str(decoder)]),
         "totals": {**totals, "false_alarms": sum(one["named"] is not None for one in sound), "sound": len(sound)},
         "results": results,
     }

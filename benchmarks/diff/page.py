@@ -20,16 +20,18 @@ $ {command}
 
 | | part named | layer named | of |
 |---|---:|---:|---:|
-| rounded: encoder in INT8, language model in INT4 | {rounded[right]} | {rounded[right_layer]} | {rounded[of]} |
-| float32 | {float32[right]} | {float32[right_layer]} | {float32[of]} |
+{series}
 
 The sound models, in each form: {false_alarms} of {sound} had a part named.
+
+Not named: {missed}.
 
 The models are the originals of two shipped recipes, as `edgekit export` trains them: `intents` (BERT, 4 layers of 192) and `reference-lm`
 (Llama, 4 layers of 160). Their folders in the store are named by `lineage.json`.
 """
+SERIES = {"rounded": "rounded: encoder in INT8, language model in INT4", "float32": "float32"}
 TABLE = """
-## {title}
+## Fault by fault
 
 | fault | model | it names | right answer | because |
 |---|---|---|---|---|
@@ -41,13 +43,21 @@ def write_page(results: Path, out: Path) -> None:
     """Write the page of `results` to `out`."""
     document = json.loads(results.read_text(encoding="utf-8"))
     totals = document["totals"]
+    series = [
+        f"| {title} | {totals[name]['right']} | {totals[name]['right_layer']} | {totals[name]['of']} |"
+        for name, title in SERIES.items()
+        if totals[name]["of"]
+    ]
+    missed = [
+        f"{one['fault']} ({one['format']})" for one in document["results"] if one["fault"] is not None and not one["right"]
+    ]
     text = HEAD.format(
+        missed="; ".join(missed) or "none",
         command=document["command"],
-        **{name: totals[name] for name in ("rounded", "float32", "false_alarms", "sound")},
-    )  # fmt: skip
-    for title, formats in (("Rounded", ("int8", "int4")), ("Float32", ("float32",))):
-        chosen = [one for one in document["results"] if one["format"] in formats]
-        text += TABLE.format(title=title, rows="\n".join(map(_row, chosen)))
+        series="\n".join(series),
+        **{name: totals[name] for name in ("false_alarms", "sound")},
+    )
+    text += TABLE.format(rows="\n".join(map(_row, document["results"])))
     out.write_text(text, encoding="utf-8")
 
 

@@ -11,7 +11,6 @@ at once; where there is a GPU, training runs on it.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import shlex
@@ -33,6 +32,7 @@ from benchmarks.methods.page import write_page
 from benchmarks.pages import write_results
 from edgekit.config.quantize import own_settings
 from edgekit.config.target import best_target
+from edgekit.config.toml import as_toml
 from edgekit.errors import EdgekitError
 from edgekit.host import detect
 from edgekit.pipeline.execute import run_stages
@@ -62,7 +62,7 @@ def recipe_text(base: dict[str, Any], cell: Cell, seed: int, second: str | None 
         )
     if cell.calibration:
         document["calibration"] = cell.calibration
-    return _toml(document)
+    return as_toml(document)
 
 
 def base_of(path: Path) -> dict[str, Any]:
@@ -130,16 +130,6 @@ def _absolute(value: str, base: Path) -> str:
     name, mark, column = value.partition("#")
     path = (base.parent / name).resolve()
     return f"{path}{mark}{column}" if path.exists() else value
-
-
-def _toml(document: dict[str, Any], path: str = "") -> str:
-    """`document` as TOML: plain values first, then its tables, then its lists of tables."""
-    of_tables = [name for name, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
-    tables = [name for name, value in document.items() if isinstance(value, dict)]
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in document.items() if name not in {*of_tables, *tables}]
-    lines += [f"[{path}{name}]\n{_toml(document[name], f'{path}{name}.')}" for name in tables]
-    lines += [f"[[{path}{name}]]\n{_toml(one, f'{path}{name}.')}" for name in of_tables for one in document[name]]
-    return "".join(lines)
 
 
 def make(task: str, recipe: str, chosen: list[Cell], until: float, jobs: int, at_once: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pages import write_results
+from benchmarks.pages import epochs_of, write_results
 from benchmarks.text_to_answer.page import HERE, write_page
 from edgekit.host import detect
 from edgekit.runtime.bench.statistics import ratio_interval
@@ -123,21 +123,22 @@ def compared(path: Path, peers: Path, kept: Path, aside: Path) -> dict[str, Any]
             )
             for name in ("edgekit", "int8")
         }
-        seconds = many(several, len(cores))
+        seconds, shares = many(several, len(cores))
     quality = lineage["variants"]["bundle"]["quality"]
     medians = {name: 1e-6 * float(np.median([np.median(times) for times in found])) for name, found in samples.items()}
     differences = np.array([np.median(one) - np.median(two) for one, two in beside]) / 1e3
     return {
         "bundle": manifest.name, "of": {
             "sha256": manifest.assets[manifest.variant.file].sha256, "seed": lineage["recipe"]["seed"], "quality": quality["value"],
-            "metric": quality["metric"],
+            "metric": quality["metric"], "recipe": path.name.removesuffix(f"-{lineage['target']['name']}"), "epochs": epochs_of(lineage["recipe"]),
         },
         "task": task.name, "load": [load_before, os.getloadavg()[0]], "rounds": ROUNDS, "texts": len(texts),
         "words": float(np.median([len(text.split()) for text in texts])), "median_ms": medians,
         "faster_than": {name: ratio_interval(samples[name], samples["edgekit"], 7) for name in ("pipeline", "int8")},
         "beside_graph_us": {"median": float(np.median(differences)), "quartiles": [float(one) for one in np.quantile(differences, (0.25, 0.75))]},
         "many": {
-            "texts": MANY, "rounds": MANY_ROUNDS, "seconds": {name: float(np.median(found)) for name, found in seconds.items()},
+            "texts": MANY, "rounds": MANY_ROUNDS, "parent_share": float(np.median(shares)),
+            "seconds": {name: float(np.median(found)) for name, found in seconds.items()},
             "all_cores": ratio_interval([[one] for one in seconds["one"]], [[one] for one in seconds["all"]], 7),
             "faster_than_int8": ratio_interval([[one] for one in seconds["int8"]], [[one] for one in seconds["all"]], 7),
         },
@@ -164,17 +165,21 @@ def rounds(
     return samples, beside
 
 
-def many(several: dict[str, Contender], cores: int) -> dict[str, list[float]]:
-    """Seconds for MANY texts, in each round."""
+def many(several: dict[str, Contender], cores: int) -> tuple[dict[str, list[float]], list[float]]:
+    """(seconds for MANY texts, in each round; of those on all cores the share of CPU time that the thread takes which shares texts out)."""
     seconds: dict[str, list[float]] = {"one": [], "all": [], "int8": []}
+    shares = []
     for contender in several.values():
         contender.ask({"all": 500, "workers": cores})
     for number in range(MANY_ROUNDS):
         for name in random.Random(number).sample(sorted(seconds), len(seconds)):
             told = {"all": MANY, "workers": 1 if name == "one" else cores}
-            seconds[name].append(several["int8" if name == "int8" else "edgekit"].ask(told))
+            found = several["int8" if name == "int8" else "edgekit"].ask(told)
+            seconds[name].append(found["seconds"])
+            if name == "all":
+                shares.append(found["own"] / found["cpu"])
             say(f"  {name}: {seconds[name][-1]:.2f} s")
-    return seconds
+    return seconds, shares
 
 
 def say(text: str) -> None:

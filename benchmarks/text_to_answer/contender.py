@@ -1,7 +1,8 @@
 """One contender in a process of its own: it answers as many texts as it is told on standard input, and says how long that took.
 
 `python -m benchmarks.text_to_answer.contender SPEC`, SPEC being JSON: {"kind", "task", "folder", "texts", "threads", "kept"}. A line {"one": [texts]}
-is answered with nanoseconds for each, {"graph": [texts]} with those of the graph alone, {"all": count, "workers": n} with seconds for so many.
+is answered with nanoseconds for each, {"graph": [texts]} with those of the graph alone, {"all": count, "workers": n} with seconds for so
+many, those of CPU time, and of these the ones of the thread that asks.
 Run with another Python's packages before its own (PYTHONPATH) for libraries that cannot be installed beside this project's.
 """
 
@@ -34,7 +35,11 @@ def edgekit_bundle(spec: dict[str, Any]) -> tuple[One, Many, One]:
     for text in {*json.loads(Path(spec["texts"]).read_text(encoding="utf-8"))}:
         (window,) = prepare(model.tokenise, text)
         feeds[text] = window.feed()
-    return model, lambda texts, workers: model(texts, workers=workers), lambda text: model.session.run(None, feeds[text])[0]
+    return (
+        model,
+        lambda texts, workers: model(texts, workers=workers),
+        lambda text: model.session.run(model.output_names, feeds[text])[0],
+    )
 
 
 def pipeline(spec: dict[str, Any]) -> tuple[One, Many, One]:
@@ -125,9 +130,13 @@ def main() -> None:
         told = json.loads(line)
         if "all" in told:
             given = [texts[place % len(texts)] for place in range(told["all"])]
-            begun = time.perf_counter()
+            cpu, own, begun = time.process_time(), time.thread_time(), time.perf_counter()
             many(given, told["workers"])
-            answer: Any = time.perf_counter() - begun
+            answer: Any = {
+                "seconds": time.perf_counter() - begun,
+                "cpu": time.process_time() - cpu,
+                "own": time.thread_time() - own,
+            }
         else:
             ((name, given),) = told.items()
             done, answer = (graph if name == "graph" else one), []

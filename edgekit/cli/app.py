@@ -17,6 +17,7 @@ from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
 from edgekit.cli.mirror import mirror
 from edgekit.cli.output import explained
+from edgekit.cli.tune import tune
 from edgekit.cli.use import run, serve, verify
 from edgekit.runtime.edge import at_edge
 
@@ -47,8 +48,8 @@ def _every(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "export": export, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "diff": diff, "report": report,
-    "run": run, "serve": serve, "ls": list_names, "mirror": mirror, "doctor": doctor, "schema": schema, "docs": docs,
+    "export": export, "tune": tune, "init": init, "plan": plan, "bench": bench, "artifacts": artifacts, "verify": verify, "diff": diff,
+    "report": report, "run": run, "serve": serve, "ls": list_names, "mirror": mirror, "doctor": doctor, "schema": schema, "docs": docs,
 }  # fmt: skip
 """In the order of the help."""
 for name, command in COMMANDS.items():

@@ -23,11 +23,11 @@ from edgekit.runtime.temporary import temporary_folder
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from edgekit.draft import Asked, Draft, Unclear
+    from edgekit.draft import Asked, Budget, Draft, Unclear
 
 __all__ = [
     "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "Options", "TaskName",
-    "asked_of", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
+    "asked_of", "budget_of", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
 LARGEST = 500_000
@@ -154,11 +154,10 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     Raises:
         BadInput: an option that is not written as it should be; all of them at once.
     """
-    from edgekit.draft import Asked, Budget
+    from edgekit.draft import Asked
 
     faults: list[str] = []
-    times = _amount(options.faster, "x", "--faster", "4x", faults)
-    size = _amount(options.smaller, "MB", "--smaller", "8MB", faults)
+    budget = _budget(options, faults)
     columns = _pairs(options.column, "--column", "COLUMN=NAME, as in text=utterance", faults)
     labels = _pairs(options.label, "--label", "LABEL=NAME, as in pos=positive", faults)
     answers: Literal["rows", "original"] | None = None
@@ -166,18 +165,33 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
         answers = "original" if options.answers == "original" else "rows"
     elif options.answers is not None:
         faults.append(f"--answers {options.answers}: write rows or original")
-    share = _share(options.lose) if options.lose is not None else None
-    if options.lose is not None and share is None:
-        faults.append(f"--lose {options.lose}: write a share from 0% to 100%, as in 1%")
     if data is None and (of_rows := [name for name in options.any if name in OF_ROWS]):
         faults.append(f"{' and '.join(of_rows)} say something of rows, which --data names")
     if options.max_length is not None and not 8 <= options.max_length <= 8192:
         faults.append(f"--max-length {options.max_length}: from 8 to 8192 tokens")
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
-    return Asked(
-        model, data, options.task, columns, labels, answers, options.group, options.max_length, Budget(times, size, share)
-    )
+    return Asked(model, data, options.task, columns, labels, answers, options.group, options.max_length, budget)
+
+
+def budget_of(options: Options) -> Budget:
+    """What --faster, --smaller and --lose ask for; raises BadInput where one is not written as it should be."""
+    faults: list[str] = []
+    budget = _budget(options, faults)
+    if faults:
+        raise BadInput("options that cannot be used", faults=faults)
+    return budget
+
+
+def _budget(options: Options, faults: list[str]) -> Budget:
+    from edgekit.draft import Budget
+
+    times = _amount(options.faster, "x", "--faster", "4x", faults)
+    size = _amount(options.smaller, "MB", "--smaller", "8MB", faults)
+    share = _share(options.lose) if options.lose is not None else None
+    if options.lose is not None and share is None:
+        faults.append(f"--lose {options.lose}: write a share from 0% to 100%, as in 1%")
+    return Budget(times, size, share)
 
 
 def _pairs(given: list[str] | None, option: str, form: str, faults: list[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from bisect import bisect_left
@@ -18,7 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from edgekit.errors import BadInput
 from edgekit.runtime.files import read_utf8
 
-__all__ = ["Strict", "Whole", "discriminator", "load_toml", "parse"]
+__all__ = ["Strict", "Whole", "as_toml", "discriminator", "load_toml", "parse", "toml_string"]
 
 MAX_BYTES = 500_000  # a recipe or target is a page of text; anything larger is a mistake or an attack
 MARK = "\ufeff"
@@ -76,6 +77,40 @@ def load_toml(path: Path, model: type[M]) -> M:
     except (ValueError, RecursionError) as fault:
         raise BadInput(f"not valid TOML: {fault}", where=str(path)) from None
     return parse(document, model, where=str(path), text=text)
+
+
+def as_toml(document: Mapping[str, Any], path: str = "") -> str:
+    """`document`, which JSON could hold, as TOML: plain values first, then its tables, then its lists of tables. None is left out."""
+    given = {name: value for name, value in document.items() if value is not None}
+    tables = [name for name, value in given.items() if isinstance(value, Mapping)]
+    of_tables = [
+        name
+        for name, value in given.items()
+        if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value)
+    ]
+    lines = [f"{_key(name)} = {_inline(value)}\n" for name, value in given.items() if name not in {*tables, *of_tables}]
+    lines += [f"\n[{path}{_key(name)}]\n{as_toml(given[name], f'{path}{_key(name)}.')}" for name in tables]
+    lines += [f"\n[[{path}{_key(name)}]]\n{as_toml(one, f'{path}{_key(name)}.')}" for name in of_tables for one in given[name]]
+    return "".join(lines)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_string(name)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, str):
+        return toml_string(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(name)} = {_inline(one)}" for name, one in value.items() if one is not None) + " }"
+    return json.dumps(value)
+
+
+def toml_string(text: str) -> str:
+    """A TOML string: JSON's escapes are TOML's, but for those of control characters that JSON leaves as they are."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _check_structure(text: str) -> None:

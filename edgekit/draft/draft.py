@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.config.recipe import TEXTS, Finetune
-from edgekit.config.toml import parse
+from edgekit.config.toml import parse, toml_string
 from edgekit.data.labels import as_table, few
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
@@ -224,16 +224,16 @@ def _toml(
     lines += [f"max_length = {length}"] if length is not None else []
     lines += ["", "[model.finetune]", "# A new head, trained on the rows."] if chosen.finetune else []
     lines += ["", "[data]"]
-    lines += [f"builtin = {_string(TEXTS)}"] if rows is None else _sources(rows, folder)
+    lines += [f"builtin = {toml_string(TEXTS)}"] if rows is None else _sources(rows, folder)
     renamed = {column: name for column, name in chosen.fit.columns.items() if column != name}
     if renamed:
-        lines.append("columns = { " + ", ".join(f"{column} = {_string(name)}" for column, name in renamed.items()) + " }")
+        lines.append("columns = { " + ", ".join(f"{column} = {toml_string(name)}" for column, name in renamed.items()) + " }")
     if labels:
         lines.append(as_table("labels", labels))
     if chosen.answers == "original":
         lines.append('answers = "original"')
     if asked.group is not None:
-        lines.append(f"split = {{ group = {_string(asked.group)} }}")
+        lines.append(f"split = {{ group = {toml_string(asked.group)} }}")
     for step in steps:
         lines += ["", "[[compress]]", *(f"{name} = {json.dumps(value)}" for name, value in step.items())]
     budget = {"max_quality_drop": asked.budget.lose, "min_speedup": asked.budget.faster, "max_size_mb": asked.budget.smaller}
@@ -246,7 +246,7 @@ def _sources(rows: Rows, folder: Path | None) -> list[str]:
     """The lines of [data] that say where rows lie."""
     lines = []
     for key, place in rows.places.items():
-        path = _string(_near(place.path, folder))
+        path = toml_string(_near(place.path, folder))
         more = "".join(f", {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in place.more.items())
         lines.append(f"{key} = {{ path = {path}{more} }}" if more else f"{key} = {path}")
     return lines
@@ -281,17 +281,12 @@ def _tokens(texts: Sequence[str]) -> float:
     return sum(len(text.split()) for text in texts) / len(texts) / WORDS
 
 
-def _string(text: str) -> str:
-    """A TOML string: JSON's escapes are TOML's, but for those of control characters that JSON leaves as they are."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _model(name: str, folder: Path | None) -> list[str]:
     """The lines of [model] that say which it is."""
     if Path(name).exists():
-        return [f"id = {_string(_near(name, folder))}"]
+        return [f"id = {toml_string(_near(name, folder))}"]
     hub_id, mark, revision = name.partition("@")
-    return [f"id = {_string(hub_id)}", *([f"revision = {_string(revision)}"] if mark else [])]
+    return [f"id = {toml_string(hub_id)}", *([f"revision = {toml_string(revision)}"] if mark else [])]
 
 
 def _near(name: str, folder: Path | None) -> str:

@@ -14,7 +14,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
-from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
+from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
@@ -200,8 +200,8 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     )  # fmt: skip
 
 
-def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str) -> Stage:
-    """Log-probability of every test text, by the runtime that serves the graph, on the CPU."""
+def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str, split: Split) -> Stage:
+    """Log-probability of every text of `split`, by the runtime that serves the graph, on the CPU."""
     settings = ScoreSettings(shared.recipe.task, host_facts(shared.host))
 
     def run(context: Context) -> JsonObject:
@@ -213,7 +213,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         scores = score_texts(
             context.inputs["model"],
             context.inputs["checkpoint"],
-            context.inputs["rows"] / "test.jsonl",
+            context.inputs["rows"] / f"{split}.jsonl",
             progress=context.progress,
         )
         for name, array in ((EVIDENCE, scores.evidence), (PREDICTED, scores.predicted), (CONTINUED, scores.continued)):
@@ -222,7 +222,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         return {"quality": quality, "perplexity": 1 / quality, "n": len(scores.evidence), "skipped": scores.skipped}
 
     return Stage(
-        "score-decoder", title, run, version=2, settings=settings,
+        "score-decoder" if split == "test" else "score-decoder-validation", title, run, version=2, settings=settings,
         inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows}, tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from edgekit.host import Host
 from edgekit.models.anatomy import ENCODERS
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
-from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, host_facts
+from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonObject
@@ -247,8 +247,8 @@ def stock_stage(exported: Stage) -> Stage:
     )
 
 
-def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str) -> Stage:
-    """Per-row score of one graph on the test rows, at batch 1, by the runtime that is timed.
+def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str, split: Split) -> Stage:
+    """Per-row score of one graph on the rows of `split`, at batch 1, by the runtime that is timed.
 
     On the CPU, wherever the graph will serve, but for bf16, for which the CPU provider has no kernels everywhere.
     """
@@ -274,7 +274,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
                 provider=settings.provider, config=config, progress=context.progress,
             )  # fmt: skip
         evidence = score(
-            model, checkpoint, rows / "test.jsonl", task=settings.task, max_length=settings.max_length,
+            model, checkpoint, rows / f"{split}.jsonl", task=settings.task, max_length=settings.max_length,
             provider=settings.provider, config=config, threshold=threshold, progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, evidence, allow_pickle=False)
@@ -283,7 +283,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         return metrics if settings.provider == CPU else {**metrics, "provider": settings.provider}
 
     return Stage(
-        "score", title, run, version=2 + encoder_task(recipe.task).version, settings=settings,
+        "score" if split == "test" else "score-validation", title, run, version=2 + encoder_task(recipe.task).version, settings=settings,
         inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows},
         tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -45,7 +46,7 @@ from edgekit.runtime.providers.names import CPU
 from edgekit.store import Stage
 from edgekit.tasks import find_task
 
-__all__ = ["Decided", "decided", "make_plan"]
+__all__ = ["Decided", "decided", "make_plan", "plan_of"]
 
 
 Who = Literal["recipe", "target", "default"]
@@ -54,16 +55,23 @@ Decided = TypedDict("Decided", {"value": JsonValue, "from": Who})
 
 
 def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
-    """Read recipe and targets, check that they fit each other, and lay out the stages.
+    """Read recipe and targets, and lay out the stages; raises as `plan_of`."""
+    name, path, recipe = load_recipe(recipe_name)
+    targets = [load_target(target) for target in target_names]
+    plan = plan_of(name, path, recipe, targets, host, file=path if recipe_name.endswith(".toml") else None)
+    files = [Path(given) if given.endswith(".toml") else None for given in target_names]
+    return replace(plan, targets=[replace(item, file=file) for item, file in zip(plan.targets, files, strict=True)])
+
+
+def plan_of(name: str, path: Path, recipe: Recipe, targets: list[Target], host: Host, *, file: Path | None = None) -> Plan:
+    """Check that a recipe, read from `path`, and its targets fit each other, and lay out the stages. `file`: of a recipe that is a file
+    of its own.
 
     Nothing is computed but digests of the data and the source model; rows in small local files are read and checked.
 
     Raises:
         BadInput: faults in a file or in rows, or a combination that cannot work.
     """
-    name, path, recipe = load_recipe(recipe_name)
-    targets = [load_target(target) for target in target_names]
-    files = [Path(name) if name.endswith(".toml") else None for name in target_names]
     source = source_of(recipe, path)
     facts = original_facts(recipe, source.model, source.adapter)
     recipe, length_note = own_length(task_of_head(recipe, facts), facts)
@@ -123,10 +131,10 @@ def make_plan(recipe_name: str, target_names: list[str], host: Host) -> Plan:
             merged=merged if recipe.model.finetune is None else None,
         )
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
-    plans = [_target_plan(shared, lowering, target, file, chain) for target, file in zip(targets, files, strict=True)]
+    plans = [_target_plan(shared, lowering, target, chain) for target in targets]
     return Plan(
         name,
-        path if recipe_name.endswith(".toml") else None,
+        file,
         recipe,
         published(recipe, source.digest, locations),
         lowering,
@@ -157,11 +165,13 @@ def decided(recipe: Recipe, target: Target) -> dict[str, Decided]:
     return {name: {"value": value, "from": who(name)} for name, value in quantize.model_dump().items()}
 
 
-def _target_plan(shared: Shared, lowering: Lowering, target: Target, file: Path | None, chain: list[Exported]) -> TargetPlan:
+def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list[Exported]) -> TargetPlan:
     """The variants of one target. `chain`: the original, and what each compression step made of it."""
 
     def variant(title: str, model: Stage, checkpoint: Stage, quantized_for: Target | None = None) -> Variant:
-        return Variant(title, model, checkpoint, lowering.score(shared, checkpoint, model, quantized_for, f"score: {title}"))
+        return Variant(
+            title, model, checkpoint, lowering.score(shared, checkpoint, model, quantized_for, f"score: {title}", "test")
+        )
 
     def quantized(exported: Exported, title: str) -> Variant:
         model = lowering.quantize(shared, target, exported, f"quantize for {target.name}: {title}")
@@ -182,4 +192,11 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, file: Path 
         target, lowering.number_format(shared.recipe, target), variants[BUNDLE].model, host_facts(shared.host),
         kernels=target.provider == CPU or target.provider in shared.host.providers,
     )  # fmt: skip
-    return TargetPlan(target, file, target.matches(shared.host), variants, audit, shared.calibration)
+    scores = {
+        name: lowering.score(
+            shared, variants[name].checkpoint, variants[name].model, target if name == BUNDLE else None,
+            f"score on validation rows: {variants[name].title}", "validation",
+        )
+        for name in (BASELINE, BUNDLE)
+    }  # fmt: skip
+    return TargetPlan(target, target.matches(shared.host), variants, audit, shared.calibration, scores)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import Recipe
@@ -16,7 +17,8 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import Stage
 
 __all__ = [
-    "BASELINE", "BUNDLE", "EVIDENCE", "Exported", "HostFacts", "Lowering", "Plan", "STOCK", "Shared", "TargetPlan", "Variant", "host_facts",
+    "BASELINE", "BUNDLE", "EVIDENCE", "Exported", "HostFacts", "Lowering", "Plan", "STOCK", "Shared", "Split", "TargetPlan", "Variant", "host_facts",
+    "in_order",
 ]  # fmt: skip
 
 EVIDENCE = "evidence.npy"
@@ -27,6 +29,8 @@ BUNDLE = "bundle"
 """The variant that is packed."""
 STOCK = "ort-int8-stock"
 """The variant that onnxruntime's own tool makes of the original, which may fail at it."""
+Split: TypeAlias = Literal["validation", "test"]
+"""Rows that are scored: what is chosen is chosen on validation rows, what is stated is of test rows."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ class Lowering:
     """(recipe, checkpoint, title) -> the stage that writes its float32 ONNX."""
     quantize: Callable[[Shared, Target, Exported, str], Stage]
     """(shared, target, checkpoint and graph, title) -> the stage that writes model.onnx in the target's number format."""
-    score: Callable[[Shared, Stage, Stage, Target | None, str], Stage]
-    """(shared, checkpoint, graph, the target it was quantized for, title) -> the stage that leaves `EVIDENCE` of the test rows."""
+    score: Callable[[Shared, Stage, Stage, Target | None, str, Split], Stage]
+    """(shared, checkpoint, graph, the target it was quantized for, title, which rows) -> the stage that leaves `EVIDENCE` of them."""
     beside_metric: Callable[[Path, Path, int], JsonObject]
     """(score of the original, score of a variant, seed) -> what is stated of a variant's quality beside the metric."""
     float_graph: Callable[[Path], dict[str, Path]]
@@ -102,13 +106,15 @@ class TargetPlan:
     """What one target adds to the shared stages."""
 
     target: Target
-    file: Path | None
-    """The target's file; None of a target that ships with edgekit."""
     timed: bool
     """Whether this host may time it."""
     variants: dict[str, Variant]
     audit: Stage
     calibration: Stage
+    validation: dict[str, Stage]
+    """Scores of the baseline and of the bundle on validation rows: what a search chooses by. No run of a single recipe needs them."""
+    file: Path | None = None
+    """The target's file; None of a target that ships with edgekit."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +151,19 @@ class Plan:
             for variant in target.variants.values():
                 ends += [variant.model, variant.score]
             ends += [target.calibration, target.audit]
-        in_order: dict[str, Stage] = {}
+        return in_order(ends)
 
-        def visit(stage: Stage) -> None:
-            if stage.key not in in_order:
-                for upstream in stage.inputs.values():
-                    visit(upstream)
-                in_order[stage.key] = stage
 
-        for stage in ends:
-            visit(stage)
-        return list(in_order.values())
+def in_order(ends: Iterable[Stage]) -> list[Stage]:
+    """`ends` and all that they are made of, each key once, after all of its inputs."""
+    found: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.key not in found:
+            for upstream in stage.inputs.values():
+                visit(upstream)
+            found[stage.key] = stage
+
+    for stage in ends:
+        visit(stage)
+    return list(found.values())

@@ -18,6 +18,7 @@ __all__ = [
     "Grid",
     "NOTHING",
     "UNMEASURED",
+    "Tone",
     "filled",
     "markdown_table",
     "TerminalTable",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
-__all__ = ["describe", "lengths_svg", "picture_svg", "write_picture"]
+__all__ = ["describe", "dress", "lengths_svg", "picture_svg", "write_picture"]
 
 LIGHT = {
     "ink": "#1b1f24",
@@ -152,7 +152,7 @@ def _draw(facts: Facts, points: Sequence[_Point], colours: dict[str, str]) -> Fi
     axes.set_xlim(min(xs) * (min(xs) / reach) ** 0.28, reach)  # room for labels to the left of the fastest
     room = max(max(ys) - min(ys), 0.5)
     axes.set_ylim(min(ys) - 0.22 * room, max(ys) + 0.26 * room)
-    _dress(axes, colours)
+    dress(axes, colours)
     metric = facts.quality.metric
     axes.set_xlabel(
         f"median latency, {facts.time_words}, ms (log scale; further left is faster)"
@@ -276,7 +276,7 @@ def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Figure:
     axes = figure.add_axes((0.075, 0.15, 0.70, 0.81))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    _dress(axes, colours)
+    dress(axes, colours)
     ends = []
     for number, variant in enumerate(timed):
         role = "best" if variant.name == "bundle" else "chain" if variant.name.startswith("after-") else "base"
@@ -313,7 +313,7 @@ def _draw_lengths(timed: Sequence[Variant], colours: dict[str, str]) -> Figure:
     return figure
 
 
-def _dress(axes: Axes, colours: dict[str, str]) -> None:
+def dress(axes: Axes, colours: dict[str, str]) -> None:
     """Axes in the page's colours, with plain numbers on logarithmic scales."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

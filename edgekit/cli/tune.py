@@ -1,0 +1,141 @@
+"""A search for the best recipe under a budget: `edgekit tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from edgekit.cli import complete
+from edgekit.cli.drafting import (
+    Answers,
+    Columns,
+    DataFile,
+    Faster,
+    Group,
+    Labels,
+    Lose,
+    MaxLength,
+    ModelSource,
+    Options,
+    Smaller,
+    TaskName,
+    asked_of,
+    budget_of,
+    drafted,
+    recipe_name,
+    shown,
+    write_recipe,
+)
+from edgekit.cli.output import emit
+from edgekit.cli.parameters import BUILD, Build, Json
+from edgekit.errors import BadInput
+from edgekit.tuner.front import Sampler
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgekit.tuner.results import Found
+
+__all__ = ["tune"]
+
+
+def tune(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="Recipe name (`edgekit ls recipes`) or .toml file to search around.", autocompletion=complete.recipes
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", "-t", help="Target name or .toml file. Default: this host's best.", autocompletion=complete.targets
+        ),
+    ] = None,
+    build: Build = BUILD,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Time that this worker searches for; 60 where no --trials are asked for.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials of the whole study, whoever runs them.")] = None,
+    lose: Lose = None,
+    faster: Faster = None,
+    smaller: Smaller = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="URL|FILE",
+            help="Where workers share the study: postgresql://…, or a journal file. Default: the build folder.",
+        ),
+    ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="tpe, nsga2 or random: how the next trial is drawn.")] = "tpe",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; by default the recipe's.")] = None,
+    model: ModelSource = None,
+    data: DataFile = None,
+    task: TaskName = None,
+    column: Columns = None,
+    label: Labels = None,
+    answers: Answers = None,
+    group: Group = None,
+    max_length: MaxLength = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the best recipes under a budget: methods, their order and settings, and number formats. The same command goes on."""
+    from edgekit.progress import Show
+    from edgekit.tuner.front import Bounds
+    from edgekit.tuner.results import finish
+    from edgekit.tuner.run import Asked, search
+
+    of_rows = Options(task, column, label, answers, group, max_length, None, None, None)
+    wanted = budget_of(replace(of_rows, faster=faster, smaller=smaller, lose=lose))
+    budget = Bounds(wanted.lose, wanted.faster, wanted.smaller)
+    _check(minutes, trials, sampler)
+    if model is not None:
+        chosen = _around(recipe, model, data, of_rows, build, as_json=as_json)
+    elif said := [*(["--data"] if data is not None else []), *of_rows.any]:
+        raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
+    else:
+        chosen = recipe or "intents"
+    asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed)  # type: ignore[arg-type]  # checked above
+    found = finish(search(asked, Show(silent=as_json)))
+    emit(found.document, as_json, _found(found))
+    if found.points and not found.kept:
+        raise typer.Exit(1)
+
+
+def _check(minutes: float | None, trials: int | None, sampler: str) -> None:
+    faults = [] if minutes is None or minutes > 0 else [f"--minutes {minutes:g}: write a number above 0"]
+    faults += [] if trials is None or trials > 0 else [f"--trials {trials}: write 1 or more"]
+    faults += [] if sampler in get_args(Sampler) else [f"--sampler {sampler}: write {', '.join(get_args(Sampler))}"]
+    if faults:
+        raise BadInput("options that cannot be used", faults=faults)
+
+
+def _around(recipe: str | None, model: str, data: str | None, options: Options, build: Path, *, as_json: bool) -> str:
+    """The recipe of model and rows without any step, which is what is searched around."""
+    if recipe is not None:
+        raise BadInput("give either a recipe, or --model, and --data where there are rows", fix=f"edgekit tune {recipe}")
+    asked = asked_of(model, data, options)
+    path = build / f"{recipe_name(asked)}.toml"
+    made = drafted(asked, path.parent, ask=not as_json)
+    write_recipe(made, path)
+    if not as_json:
+        emit(None, False, [*shown(made), f"the recipe: {path}"])
+    return str(path)
+
+
+def _found(found: Found) -> Iterator[RenderableType]:
+    from edgekit.report.grid import TerminalTable
+    from edgekit.tuner.page import points_grid
+
+    if found.points:
+        yield TerminalTable(points_grid(found.document))
+    yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
+    if not found.points:
+        yield "Other workers are still at this study; the one that ends last makes its points."
+    yield from (f"recipe   {point.recipe}" for point in found.points)
+    yield f"page     {found.page}"

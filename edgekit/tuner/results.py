@@ -1,0 +1,279 @@
+"""What a search leaves: the points of its front made in full and read on test rows, once, and the study as JSON, as recipes and as a page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.config.recipe import HUB, Recipe
+from edgekit.config.toml import as_toml
+from edgekit.pipeline.folder import BENCH, LINEAGE
+from edgekit.pipeline.run import Result, run_recipe
+from edgekit.plan.plan import BASELINE, BUNDLE
+from edgekit.runtime.bench.protocol import TEXT
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.outputs import write_atomically
+from edgekit.runtime.strict_json import read_json
+from edgekit.tasks import find_task
+from edgekit.tuner.front import Bounds
+from edgekit.tuner.run import FAILED, MEASURED, REFUSED, RUNGS, SAME, SECONDS, STOPPED, Searched, outline, values_in
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "recipe_text"]
+
+STUDY, PAGE = "study.json", "study.html"
+TESTED = "tested"
+"""Trials whose test rows were ever read, in the study."""
+MOST_POINTS = 6
+"""Points that are made in full: what each costs is minutes, and a reader compares no more."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the front, made like any bundle."""
+
+    trial: int
+    recipe: Path
+    result: Path
+    missed: tuple[str, ...]
+    """Budgets that it does not keep on test rows, in words."""
+    validation: JsonObject
+    test: JsonObject
+    """Quality on test rows with the paired difference from the original, and what was timed here."""
+    steps: str
+    in_budget: bool
+    """Whether it keeps the budget on validation rows, by which it was chosen."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `edgekit tune` returns."""
+
+    folder: Path
+    points: tuple[Point, ...]
+    """The front, the best quality first; empty while other workers are still at it."""
+    document: JsonObject
+    """What study.json holds."""
+
+    @property
+    def page(self) -> Path:
+        """The study's page."""
+        return self.folder / PAGE
+
+    @property
+    def kept(self) -> tuple[Point, ...]:
+        """The points that keep the whole budget, on validation and on test rows."""
+        return tuple(point for point in self.points if point.in_budget and not point.missed)
+
+
+def finish(searched: Searched) -> Found:
+    """Make the points of the front, read their quality on test rows, and write study.json, the page and a recipe for each."""
+    given, folder = searched.given, searched.folder
+    made = [] if searched.waiting else [_point(searched, trial, number) for number, trial in enumerate(_chosen(searched), 1)]
+    if made:
+        for stale in set(folder.glob(f"{given.name}-point-*.toml")) - {point.recipe for point in made}:
+            stale.unlink()
+        read = {*searched.study.user_attrs.get(TESTED, ()), *(point.trial for point in made)}
+        searched.study.set_user_attr(TESTED, sorted(read))
+    document = _document(searched, made)
+    write_atomically(folder / STUDY, json.dumps(document, indent=1) + "\n")
+    from edgekit.tuner.page import render_study
+
+    write_atomically(folder / PAGE, render_study(document))
+    for line in _nearest(searched):
+        given.show.line(f"  {line}")
+    return Found(folder, tuple(made), document)
+
+
+def _chosen(searched: Searched) -> list[FrozenTrial]:
+    """Points of the front: those in budget, or the nearest one where none is; of many the best of each kind, and others between them."""
+    kept = [trial for trial in searched.front if all(share <= 0 for share in searched.over(trial).values())]
+    if not kept:
+        return sorted(searched.front, key=lambda trial: _short_by(searched, trial))[:1]
+    best = [
+        max(kept, key=lambda one: one.values[0]),
+        min(kept, key=lambda one: one.values[1]),
+        min(kept, key=lambda one: one.values[2]),
+    ]
+    spread = [kept[round(step * (len(kept) - 1) / max(1, MOST_POINTS - 1))] for step in range(MOST_POINTS)]
+    numbers = list(dict.fromkeys(trial.number for trial in (*best, *spread)))[:MOST_POINTS]
+    return [trial for trial in kept if trial.number in numbers]
+
+
+def _short_by(searched: Searched, trial: FrozenTrial) -> float:
+    return sum(max(0.0, share) for share in searched.over(trial).values())
+
+
+def _nearest(searched: Searched) -> list[str]:
+    """Why nothing keeps the budget, in words; nothing where something does."""
+    overs = [(trial, searched.over(trial)) for trial in searched.complete]
+    if not overs:
+        return ["no trial came to its end; give more time"]
+    if any(all(share <= 0 for share in over.values()) for _, over in overs):
+        return []
+    trial, over = min(overs, key=lambda one: sum(max(0.0, share) for share in one[1].values()))
+    binding = Counter(name for _, one in overs for name, share in one.items() if share > 0)
+    words = {"lose": "quality", "faster": "speed", "smaller": "size"}
+    each = ", ".join(f"{words[name]} in {count} of {len(overs)} trials" for name, count in binding.most_common())
+    return [
+        f"nothing keeps the budget: what binds is {each}",
+        f"the nearest is trial {trial.number + 1}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
+    ]
+
+
+def _asks(searched: Searched, trial: FrozenTrial, over: Mapping[str, float]) -> str:
+    """The options that it would keep."""
+    quality, cost, size = values_in(trial)
+    kept = {
+        "lose": f"--lose {100 * max(0.0, searched.original.quality - quality):.2f}%", "faster": f"--faster {1 / cost:.2f}x",
+        "smaller": f"--smaller {size:.2f}MB",
+    }  # fmt: skip
+    return " ".join(kept[name] for name in over)
+
+
+def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
+    given, recipe = searched.given, searched.recipe(trial)
+    path = searched.folder / f"{given.name}-point-{number}.toml"
+    text = recipe_text(recipe, given.path.parent, searched.folder, searched.bounds)
+    quality, cost, size = values_in(trial)
+    measured = trial.user_attrs.get(MEASURED)
+    write_atomically(path, f"# edgekit export {path.name} --target {given.target.name}\n# {outline(recipe)}\n{text}")
+    target = given.target.name
+    (result,) = run_recipe(str(path), [target], given.build, measure=given.timed, show=given.show)
+    return Point(
+        trial.number, path, result.path, tuple(result.missed),
+        {"quality": quality, "cost": cost, "size_mb": size, "times": None if measured is None else measured["times"]},
+        _test_of(result), outline(recipe), all(share <= 0 for share in searched.over(trial).values()),
+    )  # fmt: skip
+
+
+def _test_of(result: Result) -> JsonObject:
+    """Quality, interval, size and speed of a result, from its own files."""
+    lineage: Any = read_json(result.path / LINEAGE, most=64_000_000)
+    quality = lineage["variants"][BUNDLE]["quality"]
+    found: dict[str, JsonValue] = {name: quality[name] for name in ("metric", "value", "n", "difference", "ci95")}
+    found["original"] = lineage["variants"][BASELINE]["quality"]["value"]
+    if (result.path / BENCH).is_file():
+        bench: Any = read_json(result.path / BENCH, most=64_000_000)
+        ratio = next((one for one in bench["ratios"] if one["against"] == BASELINE and one["scenario"] == TEXT), None)
+        found["times"] = None if ratio is None else {"value": ratio["speedup"], "ci95": ratio["ci95"]}
+        bundle = next((one for one in bench["variants"] if one["name"] == BUNDLE), None)
+        if bundle is not None:
+            found["ms"] = next(one["p50_ms"] for one in bundle["scenarios"] if one["name"] == TEXT)
+    return found
+
+
+def recipe_text(recipe: Recipe, relative_to: Path, folder: Path, bounds: Bounds) -> str:
+    """The recipe as a file in `folder`, of one whose paths are relative to another, with the budget as what it accepts."""
+
+    def moved(name: str) -> str:
+        path = relative_to / name
+        glob = "*" in path.name and path.parent.is_dir()
+        return os.path.relpath(path.resolve(), folder.resolve()) if path.exists() or glob else name
+
+    document = recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    model, data = document["model"], document["data"]
+    if model.get("id") is not None:
+        model["id"] = moved(model["id"])
+    for key in ("file", "train", "validation", "test", "unlabelled"):
+        if key in data:
+            several = data[key] if isinstance(data[key], list) else [data[key]]
+            placed = [_moved_rows(one, moved) for one in several]
+            data[key] = placed if isinstance(data[key], list) else placed[0]
+    for step, settings in zip(document.get("compress", []), recipe.compress, strict=True):
+        from edgekit.compress.registry import find_method
+
+        for setting in find_method(settings.method).named_checkpoints(settings):
+            given = step[setting]
+            step[setting] = [moved(one) for one in given] if isinstance(given, list) else moved(given)
+    accept = recipe.accept.model_copy(
+        update={
+            name: value
+            for name, value in (
+                ("max_quality_drop", bounds.lose),
+                ("min_speedup", bounds.faster),
+                ("max_size_mb", bounds.smaller),
+            )
+            if value is not None
+        }
+    )
+    document["accept"] = accept.model_dump(mode="json", exclude_none=True)
+    if not document["accept"]:
+        del document["accept"]
+    return as_toml(document)
+
+
+def _moved_rows(source: Any, moved: Any) -> Any:
+    if isinstance(source, str):
+        name, mark, column = source.partition("#") if not source.startswith(HUB) else (source, "", "")
+        return f"{moved(name)}{mark}{column}"
+    return {**source, "path": moved(source["path"])} if source.get("path") else source
+
+
+def _document(searched: Searched, points: list[Point]) -> JsonObject:
+    """The study for machines."""
+    given, original = searched.given, searched.original
+    trials: list[JsonValue] = [_trial(searched, trial) for trial in searched.trials]
+    front = {trial.number for trial in searched.front}
+    counts = Counter(_state(trial) for trial in searched.trials)
+    looked_at = sum(RUNGS in trial.user_attrs and SAME not in trial.user_attrs for trial in searched.trials)
+    task = find_task(given.recipe.task)
+    return {
+        "schema_version": 1, "name": searched.name, "recipe": given.name, "task": task.name, "metric": task.metric,
+        "target": given.target.name, "timed": given.timed, "sampler": searched.sampler,
+        "cost": "share of the time of ONNX Runtime fp32, from text to answer" if given.timed else "share of the multiplications",
+        "budget": {"lose": searched.bounds.lose, "faster": searched.bounds.faster, "smaller": searched.bounds.smaller},
+        "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},
+        "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts),
+        "seconds": sum(trial.user_attrs.get(SECONDS, 0.0) for trial in searched.trials),
+        "front": sorted(front), "trials": trials, "importances": _importances(searched), "nearest": list(_nearest(searched)),
+        "points": [
+            {
+                "trial": point.trial, "recipe": point.recipe.name, "result": os.path.relpath(point.result, searched.folder), "steps": point.steps,
+                "validation": point.validation, "test": point.test, "in_budget": point.in_budget, "missed": list(point.missed),
+            }
+            for point in points
+        ],
+    }  # fmt: skip
+
+
+def _state(trial: FrozenTrial) -> str:
+    if trial.state.name == "COMPLETE":
+        return "complete"
+    return next((name for name in (REFUSED, FAILED, STOPPED) if name in trial.user_attrs), STOPPED)
+
+
+def _trial(searched: Searched, trial: FrozenTrial) -> JsonObject:
+    said = {
+        name: trial.user_attrs[name]
+        for name in (RUNGS, MEASURED, SECONDS, REFUSED, STOPPED, FAILED, SAME)
+        if name in trial.user_attrs
+    }
+    complete = trial.state.name == "COMPLETE"
+    values: JsonObject = dict(zip(("quality", "cost", "size_mb"), trial.values, strict=True)) if complete else {}
+    return {
+        "number": trial.number, "state": _state(trial), "drawn": dict(trial.params), **said, **values,
+        "steps": "" if REFUSED in said else outline(searched.recipe(trial)),
+    }  # fmt: skip
+
+
+def _importances(searched: Searched) -> JsonObject:
+    """How much of what differs between complete trials each drawn value explains, for quality, cost and size; none of too few trials."""
+    if len(searched.complete) < 8:
+        return {}
+    import optuna
+
+    found: dict[str, JsonValue] = {}
+    for at, name in enumerate(("quality", "cost", "size_mb")):
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        sign = -1 if at == 0 else 1  # it asks what sets the lowest apart
+        wanted: Callable[[FrozenTrial], float] = lambda trial, at=at, sign=sign: sign * trial.values[at]  # type: ignore[misc]  # noqa: E731
+        found[name] = dict(optuna.importance.get_param_importances(searched.study, evaluator=evaluator, target=wanted))
+    return found

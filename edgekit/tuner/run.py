@@ -1,0 +1,382 @@
+"""The search itself: trials until the time or their number is used up, then the best of them made in full and read on test rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+import edgekit
+from edgekit.config.recipe import Recipe
+from edgekit.config.target import best_target, load_target
+from edgekit.draft.draft import BF16
+from edgekit.draft.proven import PROVEN
+from edgekit.errors import BadInput, CheckFailed
+from edgekit.host import detect
+from edgekit.models.facts import ModelFacts
+from edgekit.plan.facts import original_facts
+from edgekit.plan.needs import fetch, needs_of
+from edgekit.plan.plan import Plan
+from edgekit.plan.recipes import load_recipe
+from edgekit.plan.source import source_of
+from edgekit.progress import Show, spent
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.outputs import check_output_folder
+from edgekit.tasks import find_task
+from edgekit.tuner.front import Bounds, Sampler, Values, front
+from edgekit.tuner.space import Chain, Space, drawn_recipe, space_of, values_of
+from edgekit.tuner.study import WORKER, Claimed, attempts, claim, finished, give_back, open_study, suggest
+from edgekit.tuner.trial import Given, Original, keeps_up, measure, original_of, recipe_key, run_rung, rungs_of
+from edgekit.tuner.workers import Worker, at_work
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Asked", "Searched", "search"]
+
+MINUTES = 60.0
+"""Where neither a time nor a number of trials is asked for."""
+MOST_REFUSED = 300
+"""Draws in a row that cannot work, after which nothing else is expected of the space."""
+TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
+KEY, RUNGS, MEASURED, SECONDS, REFUSED, STOPPED, FAILED, SAME = (
+    "key", "rungs", "measured", "seconds", "refused", "stopped", "failed", "same_as",
+)  # fmt: skip
+"""What a trial says of itself in the study."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user said."""
+
+    recipe: str
+    """Name of a shipped recipe, or a file."""
+    target: str | None = None
+    build: Path = Path("build")
+    bounds: Bounds = field(default_factory=Bounds)
+    minutes: float | None = None
+    trials: int | None = None
+    storage: str | None = None
+    sampler: Sampler = "tpe"
+    seed: int | None = None
+    """Of the draws; None: the recipe's."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A study as it stands, with what it was made with."""
+
+    given: Given
+    original: Original
+    space: Space
+    bounds: Bounds
+    folder: Path
+    name: str
+    trials: Sequence[FrozenTrial]
+    """Those that came to an end, in the order of drawing."""
+    waiting: bool
+    """Whether other workers are still at it."""
+    sampler: Sampler
+    study: Study
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """Those that were trained in full and measured."""
+        return [trial for trial in self.trials if trial.state.name == "COMPLETE"]
+
+    @property
+    def front(self) -> list[FrozenTrial]:
+        """Of these, what no other is better than in everything, the best quality first."""
+        values = [values_in(trial) for trial in self.complete]
+        return sorted((self.complete[number] for number in front(values)), key=lambda trial: -trial.values[0])
+
+    def over(self, trial: FrozenTrial) -> dict[str, float]:
+        """How far each bound is from being kept on validation rows; 0 or less where it is."""
+        quality, cost, size = values_in(trial)
+        return self.bounds.over(self.original.quality - quality, 1 / cost if self.given.timed else None, size)
+
+    def recipe(self, trial: FrozenTrial) -> Recipe:
+        """The recipe that a trial stands for."""
+        return drawn_recipe(self.space, self.given.recipe, lambda name, one: trial.params[name])
+
+
+def values_in(trial: FrozenTrial) -> Values:
+    """(quality, cost, size) of a complete trial."""
+    quality, cost, size = trial.values
+    return quality, cost, size
+
+
+def search(asked: Asked, show: Show) -> Searched:
+    """Search, or go on searching, as long as is asked for.
+
+    Raises:
+        EdgekitError: any fault of input, storage or machine; what was found stays in the study.
+        KeyboardInterrupt: Ctrl-C; likewise.
+    """
+    host = detect()
+    name, path, recipe = load_recipe(asked.recipe)
+    fetch(needs_of(recipe, path.parent), show)
+    target = load_target(asked.target or best_target(host).name)
+    given = Given(name, path, recipe, target, host, asked.build, show)
+    plan, _ = given.plan(recipe)
+    given, recipe = replace(given, recipe=plan.recipe), plan.recipe  # with the length that the model's files say
+    if find_task(recipe.task).kind != "encoder":
+        raise BadInput(
+            f"a search is for encoders, and {recipe.task} is of a language model", where=str(path),
+            fix="choose its number format with `edgekit export`, which measures it ([quantize] format)",
+        )  # fmt: skip
+    bounds = _bounds(asked.bounds, recipe)
+    folder = asked.build / f"{name}-{target.name}-study"
+    check_output_folder(asked.build, "--build")
+    facts, bf16 = _facts(given), bool(BF16 & host.isa)
+    starts = _starts(facts, bf16=bf16)
+    space = space_of(recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", bf16=bf16)
+    values = [
+        one
+        for one in (values_of(space, None), *(values_of(space, chain) for chain in (recipe.compress, *starts)))
+        if one is not None
+    ]
+    seed = recipe.seed if asked.seed is None else asked.seed
+    study = open_study(
+        asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
+    )
+    with at_work(study, folder, shared=asked.storage is not None) as worker:
+        original = original_of(given)
+        _check_rows(original, bounds, path)
+        stop = _Stop(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
+        _say_what_counts(given, original, bounds, show)
+        refused = 0
+        while not stop.reached():
+            claimed = claim(study, worker, seed, asked.sampler, values)
+            refused = 0 if _run(study, claimed, given, original, space, bounds, stop) else refused + 1
+            if refused >= MOST_REFUSED:
+                raise BadInput(
+                    f"the last {refused} draws cannot work, each for a reason of its own",
+                    where=str(folder),
+                    fix="see study.json",
+                )
+        trials = finished(study)
+        waiting = any(not trial.state.is_finished() and not worker.has_left(trial.user_attrs.get(WORKER), trial.number)
+                      for trial in study.get_trials(deepcopy=False))  # fmt: skip
+    return Searched(given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study)
+
+
+class _Stop:
+    """When to stop: after so many trials of the whole study, or so much time of this worker."""
+
+    def __init__(self, study: Study, worker: Worker, trials: int | None, minutes: float | None) -> None:
+        self.study, self.worker, self.trials, self.minutes = study, worker, trials, minutes
+        tries = study.get_trials(deepcopy=False)
+        self.before = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in tries if trial.user_attrs.get(WORKER) == worker.name)
+        self.began = time.monotonic()
+
+    def seconds_left(self) -> float | None:
+        """None where no time is asked for."""
+        return None if self.minutes is None else 60 * self.minutes - self.before - (time.monotonic() - self.began)
+
+    def done(self) -> int:
+        """Trials that came to an end, but for those that could not work."""
+        return sum(REFUSED not in trial.user_attrs for trial in finished(self.study))
+
+    def reached(self) -> bool:
+        """Whether it is time."""
+        left = self.seconds_left()
+        if left is not None and left <= 0:
+            return True
+        if self.trials is None:
+            return False
+        last = [tries[-1] for tries in attempts(self.study.get_trials(deepcopy=False)).values()]
+        taken = sum(
+            trial.state.name == "RUNNING" and not self.worker.has_left(trial.user_attrs.get(WORKER), trial.number)
+            for trial in last
+        )
+        return self.done() + taken >= self.trials
+
+
+def _run(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> bool:
+    """Run one trial to its end; returns False where it cannot work. One that is interrupted is given back."""
+    try:
+        return _tried(study, claimed, given, original, space, bounds, stop)
+    except BaseException:
+        give_back(study, claimed.trial._trial_id)
+        raise
+
+
+def _tried(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> bool:
+    from optuna.trial import TrialState
+
+    trial, began = claimed.trial, time.monotonic()
+
+    def end(state: TrialState, said: dict[str, Any], values: Values | None = None) -> None:
+        for name, value in {**said, SECONDS: time.monotonic() - began}.items():
+            trial.set_user_attr(name, value)
+        study.tell(trial, values, state=state)
+
+    try:
+        recipe = drawn_recipe(space, given.recipe, suggest(trial))
+        given.plan(recipe)
+    except (ValidationError, BadInput) as fault:
+        end(TrialState.PRUNED, {REFUSED: _words(fault)})
+        return False
+    key = hashlib.sha256(recipe_key(recipe).encode()).hexdigest()[:16]
+    trial.set_user_attr(KEY, key)
+    others = [one for one in finished(study) if one.number != trial.number]
+    twin = next(
+        (one for one in others if one.user_attrs.get(KEY) == key and one.state in (TrialState.COMPLETE, TrialState.PRUNED)),
+        None,
+    )
+    if twin is not None:
+        for name, value in twin.constraints.items():
+            trial.set_constraint(name, value)
+        copied = {name: twin.user_attrs[name] for name in (RUNGS, MEASURED, STOPPED) if name in twin.user_attrs}
+        end(twin.state, {**copied, SAME: twin.number}, values_in(twin) if twin.state == TrialState.COMPLETE else None)
+        return True
+    title = f"trial {claimed.index + 1}: {outline(recipe)}"
+    given.show.line(title)
+    rungs: list[JsonObject] = []
+    for share, short in rungs_of(recipe):
+        left = stop.seconds_left()
+        if rungs and left is not None and left < 3 * float(str(rungs[-1]["new_seconds"])):
+            end(TrialState.PRUNED, {STOPPED: "no time was left to train it for longer"})
+            return True
+        try:
+            rung, model, checkpoint = run_rung(given, original, share, short)
+        except (BadInput, CheckFailed) as fault:
+            end(TrialState.FAIL, {FAILED: _words(fault)})
+            given.show.line(f"  failed: {_words(fault)}")
+            return True
+        rungs.append(rung.document())
+        trial.set_user_attr(RUNGS, rungs)
+        trial.set_user_attr(SECONDS, time.monotonic() - began)
+        if share < 1 and not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())]):
+            end(TrialState.PRUNED, {STOPPED: f"others do better after {share:.0%} of its training"})
+            given.show.line(f"  stopped after {share:.0%} of its training, at {rung.quality:.2%}")
+            return True
+    found = measure(given, original, model, checkpoint) if given.timed else None
+    cost = rung.multiplications if found is None else 1 / found["times"]
+    over = bounds.over(original.quality - rung.quality, None if found is None else found["times"], rung.size_mb)
+    values = (rung.quality, cost, rung.size_mb)
+    for name, share in over.items():
+        trial.set_constraint(name, share)
+    end(TrialState.COMPLETE, {} if found is None else {MEASURED: found}, values)
+    given.show.line(f"  {_figures(given, original, values)}{_best(study, given, original, bounds)}{_left(stop)}")
+    return True
+
+
+def outline(recipe: Recipe) -> str:
+    """A recipe's steps and number format in a line."""
+    steps = []
+    for step in recipe.compress:
+        said = step.model_dump(mode="json", exclude_unset=True, exclude={"method"})
+        steps.append(
+            f"{step.method} ({', '.join(f'{name} {_short(value)}' for name, value in said.items())})" if said else step.method
+        )
+    form = (
+        []
+        if recipe.quantize is None
+        else [f"{name} {_short(getattr(recipe.quantize, name))}" for name in recipe.quantize.search]
+    )
+    return "; ".join([*(steps or ["no step"]), *([", ".join(form)] if form else [])])
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _figures(given: Given, original: Original, values: Values) -> str:
+    quality, cost, size = values
+    speed = f"{1 / cost:.2f}x fp32" if given.timed else f"{cost:.0%} of the multiplications"
+    return f"{quality:.2%} ({100 * (quality - original.quality):+.2f}), {speed}, {size:.2f} MB"
+
+
+def _best(study: Study, given: Given, original: Original, bounds: Bounds) -> str:
+    """The fastest so far that keeps the budget."""
+    kept = [
+        values_in(trial)
+        for trial in finished(study)
+        if trial.state.name == "COMPLETE" and all(over <= 0 for over in trial.constraints.values())
+    ]
+    if not kept:
+        return "; none keeps the budget so far"
+    return f"; fastest in budget: {_figures(given, original, min(kept, key=lambda one: one[1]))}"
+
+
+def _left(stop: _Stop) -> str:
+    left = stop.seconds_left()
+    parts = [f"{stop.done()} of {stop.trials} trials"] if stop.trials is not None else []
+    parts += [f"{spent(max(0.0, left))} left"] if left is not None else []
+    return f"; {', '.join(parts)}"
+
+
+def _words(fault: ValidationError | BadInput | CheckFailed) -> str:
+    if isinstance(fault, ValidationError):
+        return "; ".join(one["msg"] for one in fault.errors())
+    return "; ".join([fault.what, *fault.faults])
+
+
+def _bounds(asked: Bounds, recipe: Recipe) -> Bounds:
+    """What is asked for, or else what the recipe accepts."""
+    accept = recipe.accept
+    return Bounds(
+        accept.max_quality_drop if asked.lose is None else asked.lose,
+        accept.min_speedup if asked.faster is None else asked.faster,
+        accept.max_size_mb if asked.smaller is None else asked.smaller,
+    )
+
+
+def _facts(given: Given) -> ModelFacts:
+    source = source_of(given.recipe, given.path)
+    return original_facts(given.recipe, source.model, source.adapter)
+
+
+def _starts(facts: ModelFacts, *, bf16: bool) -> list[Chain]:
+    """Chains that were measured on several tasks (`benchmarks/methods`), from the least work to the most."""
+    from edgekit.compress.registry import find_method
+
+    return [
+        [
+            find_method(str(step["method"])).settings.model_validate(step)
+            for step in proven.steps(facts.layers, "bf16" if bf16 else "fp32")
+        ]
+        for proven in PROVEN
+    ]
+
+
+def _check_rows(original: Original, bounds: Bounds, path: Path) -> None:
+    """Rows too few to tell what may be lost."""
+    if bounds.lose is None or original.rows * bounds.lose >= 1:
+        return
+    raise BadInput(
+        f"{original.rows} validation rows cannot tell whether {bounds.lose:.2%} are lost: one row is {1 / original.rows:.1%}", where=str(path),
+        fix=f"give {round(1 / bounds.lose)} or more validation rows, or allow a larger loss (--lose)",
+    )  # fmt: skip
+
+
+def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Show) -> None:
+    how = (
+        "speed is measured here, from text to answer" if given.timed else
+        f"this machine is not {given.target.name}, so that the search is by size and multiplications and nothing is timed"
+    )  # fmt: skip
+    asked = [f"lose at most {bounds.lose:.2%}"] if bounds.lose is not None else []
+    asked += [f"{bounds.faster:g}x fp32"] if bounds.faster is not None and given.timed else []
+    asked += [f"{bounds.smaller:g} MB"] if bounds.smaller is not None else []
+    show.line(f"  {how}; the original: {original.quality:.2%} on {original.rows:,} validation rows, {original.size_mb:.2f} MB")
+    show.line(f"  budget: {', '.join(asked) or 'none, so that the whole front is searched'}")
+
+
+def _identity(given: Given, plan: Plan, space: Space, bounds: Bounds, sampler: Sampler, seed: int) -> JsonObject:
+    """What workers of one study have in common."""
+    return {
+        "original": plan.original.key, "rows": plan.rows.key, "target": given.target.name, "timed": given.timed, "sampler": sampler, "seed": seed,
+        "space": hashlib.sha256(json.dumps(space.document(), sort_keys=True).encode()).hexdigest(),
+        "budget": [bounds.lose, bounds.faster, bounds.smaller],
+        **{f"version of {tool}": metadata.version(tool) for tool in TOOLS}, "version of edgekit": edgekit.__version__,
+    }  # fmt: skip

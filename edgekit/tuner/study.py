@@ -1,0 +1,233 @@
+"""The study: what was tried and what came of it, in one of Optuna's storages, for one worker or many.
+
+A trial belongs to the worker that began it. One whose worker is gone is given back: it ends as failed, and the same values are tried
+again under a new number, so that nothing that was drawn is lost. What a trial draws depends on the study's seed, on how many were drawn
+before it and on what came of those, and on nothing else: a study of one worker that was killed draws what another draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.config.search import Choice, Integers, Range
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.tuner.front import Sampler
+from edgekit.tuner.space import Value
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+    from edgekit.tuner.workers import Worker
+
+__all__ = ["AGAIN", "Claimed", "attempts", "claim", "finished", "open_study", "suggest"]
+
+IDENTITY, WORKER, AGAIN, GIVEN_BACK, TAKEN = "identity", "worker", "again", "given_back", "taken"
+FIXED = "fixed_params"
+"""Where Optuna keeps values of a trial that are not to be drawn."""
+STARTUP = 10
+"""Trials before the first that is drawn by what came of others."""
+POPULATION = 20
+"""Of a generation of nsga2."""
+ANSWER_SECONDS = 10
+DIRECTIONS: Sequence[Literal["minimize", "maximize"]] = ("maximize", "minimize", "minimize")
+"""Of quality, cost and size."""
+
+
+def open_study(url: str | None, folder: Path, name: str, identity: JsonObject) -> Study:
+    """The study `name` in the storage at `url`, or in `folder` where there is none; it is made where it is new.
+
+    Raises:
+        BadInput: no such storage, or it holds another study of this name.
+        NotPossibleHere: optuna is not installed, or the storage does not answer.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise NotPossibleHere("a search needs optuna", fix='pip install "edgekit[tune]"') from None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    where = url or str(folder)
+    try:
+        storage = _storage(url, folder)
+        study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
+        known = study.user_attrs.get(IDENTITY)
+        if known is None:
+            study.set_user_attr(IDENTITY, identity)
+            known = identity
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as fault:
+        raise NotPossibleHere(
+            f"the storage does not answer: {str(fault).splitlines()[0][:200]}", where=where,
+            fix="see that it runs and that this address reaches it; without --storage the study lies in the build folder",
+        ) from None  # fmt: skip
+    except (ValueError, KeyError) as fault:
+        raise BadInput(f"no storage of a study of edgekit: {fault}", where=where) from None
+    if differing := _differing(known, identity):
+        raise BadInput(
+            f"holds another study called {name}", where=where, faults=differing,
+            fix="start workers of one study with the same command, files and versions; for another search use another --build, or "
+            "remove the study",
+        )  # fmt: skip
+    return study
+
+
+def _storage(url: str | None, folder: Path) -> BaseStorage:
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{folder.resolve() / 'study.db'}"
+    if "://" not in url:
+        path = Path(url)
+        if path.is_dir() or not path.parent.is_dir():
+            raise BadInput(
+                "no file for a journal", where=url, fix="name a file in a folder that is there, or give a database's address"
+            )
+        return JournalStorage(JournalFileBackend(str(path)))
+    seconds = {
+        "sqlite": {"timeout": 60},
+        "postgresql": {"connect_timeout": ANSWER_SECONDS},
+        "mysql": {"connect_timeout": ANSWER_SECONDS},
+    }
+    kind = url.partition("://")[0].partition("+")[0]
+    if kind not in seconds:
+        raise BadInput(
+            f"no storage of this kind: {kind}",
+            where=url,
+            fix="give postgresql://…, mysql://…, sqlite:///FILE or the path of a journal",
+        )
+    try:
+        return RDBStorage(url, engine_kwargs={"connect_args": seconds[kind]})
+    except ImportError as fault:
+        raise NotPossibleHere(
+            f"the driver for {kind} is not installed: {str(fault).splitlines()[0]}",
+            where=url,
+            fix='pip install "psycopg[binary]" for postgresql',
+        ) from None
+
+
+def _differing(known: object, identity: JsonObject, at: str = "") -> list[str]:
+    """What of `identity` is not what is `known`, in words."""
+    if not isinstance(known, Mapping):
+        return [f"{at or 'it'}: says nothing that edgekit wrote"]
+    return [
+        f"{name}: there {_short(known.get(name))}, here {_short(identity.get(name))}"
+        for name in sorted({*known, *identity})
+        if known.get(name) != identity.get(name)
+    ]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def attempts(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
+    """Number of each trial that was drawn -> all tries at it in order, of which the last one counts."""
+    found: dict[int, list[FrozenTrial]] = {}
+    for trial in trials:
+        if TAKEN not in trial.user_attrs:
+            found.setdefault(trial.user_attrs.get(AGAIN, trial.number), []).append(trial)
+    return found
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """The trials that came to an end, each once, in the order of drawing."""
+    last = [tries[-1] for _, tries in sorted(attempts(study.get_trials(deepcopy=False)).items())]
+    return [trial for trial in last if trial.state.is_finished() and GIVEN_BACK not in trial.user_attrs]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A trial that this worker runs now."""
+
+    trial: Trial
+    index: int
+    """How many were drawn before it."""
+
+
+def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Sequence[Mapping[str, Value]]) -> Claimed:
+    """The next trial: one that was given back, else one of `starts`, else what the sampler draws."""
+    import optuna
+
+    while True:
+        _give_back(study, worker)
+        trials = study.get_trials(deepcopy=False)
+        study.sampler = _sampler(
+            sampler, seed, len(attempts(trials))
+        )  # asked below only for what a group of values needs at once
+        trial = study.ask()
+        trial.set_user_attr(WORKER, worker.name)
+        trials = study.get_trials(deepcopy=False)
+        root = trial.user_attrs.get(AGAIN, trial.number)
+        if any(other.number < trial.number and GIVEN_BACK not in other.user_attrs for other in attempts(trials)[root]):
+            trial.set_user_attr(TAKEN, True)  # another worker gave the same trial back at the same moment, and has it
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        index = sum(number < root for number in attempts(trials))
+        study.sampler = _sampler(sampler, seed, index)
+        if index < len(starts):
+            study._storage.set_trial_system_attr(trial._trial_id, FIXED, dict(starts[index]))
+        return Claimed(optuna.trial.Trial(study, trial._trial_id), index)
+
+
+def _give_back(study: Study, worker: Worker) -> None:
+    """End trials whose workers are gone, and queue their values again."""
+    import optuna
+
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if worker.has_left(trial.user_attrs.get(WORKER), trial.number):
+            give_back(study, trial._trial_id)
+    for root, tries in attempts(study.get_trials(deepcopy=False)).items():
+        last = tries[-1]
+        if last.state == optuna.trial.TrialState.FAIL and GIVEN_BACK in last.user_attrs:
+            study.enqueue_trial({**last.system_attrs.get(FIXED, {}), **last.params}, user_attrs={AGAIN: root})
+
+
+def give_back(study: Study, trial_id: int) -> None:
+    """End one trial, whose values are to be tried again; nothing where it has ended meanwhile."""
+    import optuna
+
+    try:
+        study._storage.set_trial_user_attr(trial_id, GIVEN_BACK, True)
+        study._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.FAIL)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        pass
+
+
+def _sampler(kind: Sampler, seed: int, index: int) -> BaseSampler:
+    """A sampler whose draws depend on `seed` and `index`, and on what came of earlier trials."""
+    from optuna import samplers
+    from optuna.exceptions import ExperimentalWarning
+
+    own = int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:4], "big")
+    if kind == "random":
+        return samplers.RandomSampler(seed=own)
+    if kind == "nsga2":
+        return samplers.NSGAIISampler(seed=own, population_size=POPULATION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`, which is what chains of different steps need
+        return samplers.TPESampler(seed=own, n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True)
+
+
+def suggest(trial: Trial) -> Callable[[str, Range], Value]:
+    """What draws a trial's values."""
+
+    def draw(name: str, one: Range) -> Any:
+        if isinstance(one, Choice):
+            return trial.suggest_categorical(name, one.values)
+        if isinstance(one, Integers):
+            return trial.suggest_int(name, one.low, one.high, log=one.log)
+        return trial.suggest_float(name, one.low, one.high, log=one.log)
+
+    return draw

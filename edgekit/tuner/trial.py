@@ -1,0 +1,223 @@
+"""One trial: a recipe that is trained for longer and longer as long as it keeps up with the others, then measured.
+
+Chosen by validation rows alone. Stages go through the store, so that a trial costs what no other run has made yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgekit.config.recipe import Recipe
+from edgekit.config.target import Target
+from edgekit.errors import BadInput
+from edgekit.host import Host
+from edgekit.models.files import TOKENIZER
+from edgekit.onnx_graph.cost import constant_multiplications
+from edgekit.pipeline.execute import Finished, run_stages
+from edgekit.plan.make import plan_of
+from edgekit.plan.plan import BASELINE, BUNDLE, Plan, TargetPlan, in_order
+from edgekit.progress import Show
+from edgekit.runtime.bench.protocol import TEXT, Protocol, take
+from edgekit.runtime.bench.statistics import ratio_interval
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.errors import Interrupted
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.providers.names import AUTO
+from edgekit.runtime.temporary import temporary_folder
+from edgekit.store import Stage
+from edgekit.tasks import find_task
+from edgekit.tuner.front import dominates
+from edgekit.tuner.space import shortened
+
+__all__ = ["Given", "Original", "Rung", "keeps_up", "measure", "original_of", "recipe_key", "rungs_of", "run_rung"]
+
+THIRD = 3
+"""Of the trials at each length of training one in so many goes on, and trains so many times as long."""
+LENGTHS = 3
+PROCESSES, SECONDS, RUNS, WARM_UP = 3, 0.4, 30, 0.5
+
+
+@dataclass(frozen=True)
+class Original:
+    """The uncompressed model, beside which trials are put."""
+
+    quality: float
+    """On validation rows."""
+    rows: int
+    """How many of these there are."""
+    size_mb: float
+    """Model and tokenizer in float32, in 10^6 bytes."""
+    multiplications: int
+    """Of a token with constant weights."""
+    model: Path
+    """Folder of its graph."""
+    checkpoint: Path
+    data: Path
+    """Folder of the rows."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is the same for all trials."""
+
+    name: str
+    path: Path
+    """The recipe's file, to which its paths are relative."""
+    recipe: Recipe
+    target: Target
+    host: Host
+    build: Path
+    show: Show = field(repr=False)
+
+    @property
+    def timed(self) -> bool:
+        """Whether this machine is of the target's kind, so that trials are measured here."""
+        return self.target.matches(self.host)
+
+    def plan(self, recipe: Recipe) -> tuple[Plan, TargetPlan]:
+        """The plan of a recipe, and its part for the target; raises BadInput where it cannot work."""
+        plan = plan_of(self.name, self.path, recipe, [self.target], self.host)
+        return plan, plan.targets[0]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What came of a recipe that was trained for a share of its epochs."""
+
+    share: float
+    quality: float
+    """On validation rows."""
+    multiplications: float
+    """As a share of the original's."""
+    size_mb: float
+    seconds: float
+    """What its stages took, whoever ran them."""
+    new_seconds: float
+    """What of that this trial spent."""
+
+    @property
+    def values(self) -> tuple[float, float, float]:
+        """What trials of one length are compared by: quality, cost and size."""
+        return self.quality, self.multiplications, self.size_mb
+
+    def document(self) -> JsonObject:
+        """As JSON."""
+        return dict(vars(self))
+
+
+def original_of(given: Given) -> Original:
+    """The uncompressed model, made and scored on validation rows."""
+    plan, item = given.plan(given.recipe.model_copy(update={"compress": []}))
+    score, base = item.validation[BASELINE], item.variants[BASELINE]
+    finished = run_stages(in_order([score]), given.build, given.show)
+    metrics, folder, checkpoint = (finished.artifacts[stage.key] for stage in (score, base.model, base.checkpoint))
+    return Original(
+        float(_number(metrics.metrics["quality"])), int(_number(metrics.metrics["n"])), _megabytes(folder.path, checkpoint.path),
+        constant_multiplications(folder.path / MODEL), folder.path, checkpoint.path, finished.artifacts[plan.rows.key].path,
+    )  # fmt: skip
+
+
+def rungs_of(recipe: Recipe) -> list[tuple[float, Recipe]]:
+    """(share of its epochs, the recipe trained for that), from the shortest to the whole; each once."""
+    shares = [THIRD ** -(LENGTHS - 1 - step) for step in range(LENGTHS)]
+    found: dict[str, tuple[float, Recipe]] = {}
+    for share in reversed(shares):
+        short = shortened(recipe, share)
+        found.setdefault(recipe_key(short), (float(share), short))
+    return list(reversed(found.values()))
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """The same for two recipes that do the same."""
+    document: dict[str, Any] = {
+        "compress": [step.model_dump(mode="json") for step in recipe.compress],
+        "quantize": None if recipe.quantize is None else recipe.quantize.model_dump(mode="json"),
+    }
+    return json.dumps(document, sort_keys=True)
+
+
+def run_rung(given: Given, original: Original, share: float, recipe: Recipe) -> tuple[Rung, Path, Path]:
+    """(what came of it, folder of its graph, its checkpoint); raises as the stages do."""
+    _, item = given.plan(recipe)
+    score, bundle = item.validation[BUNDLE], item.variants[BUNDLE]
+    stages = in_order([score])
+    finished = run_stages(stages, given.build, given.show)
+    model, checkpoint = (finished.artifacts[stage.key].path for stage in (bundle.model, bundle.checkpoint))
+    quality = float(_number(finished.artifacts[score.key].metrics["quality"]))
+    exported = finished.artifacts[bundle.model.inputs["exported"].key].path
+    own = constant_multiplications(exported / MODEL) / original.multiplications
+    return Rung(share, quality, own, _megabytes(model, checkpoint), *_seconds(stages, finished)), model, checkpoint
+
+
+def keeps_up(rung: Rung, others: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a trial is among the third of all of its length that goes on: by how many of `others` are better in everything."""
+    same = [
+        tuple(one[name] for name in ("quality", "multiplications", "size_mb")) for one in others if one["share"] == rung.share
+    ]
+    above = sum(dominates(one, rung.values) for one in same)
+    ranks = sorted([above, *(sum(dominates(other, one) for other in (*same, rung.values)) for one in same)])
+    return above <= ranks[max(0, len(ranks) // THIRD - 1)]
+
+
+def measure(given: Given, original: Original, model: Path, checkpoint: Path) -> dict[str, Any]:
+    """How many times as fast as the original in float32 a model is here, from text to answer on validation rows, with its interval."""
+    task = find_task(given.recipe.task)
+    threads = given.target.session.threads.encoder
+    protocol = Protocol(
+        PROCESSES, SECONDS, RUNS, WARM_UP, 1 if threads == AUTO else min(threads, given.host.cores_usable), given.recipe.seed
+    )
+    with temporary_folder("tune") as aside:
+        items = aside / "items.jsonl"
+        with (original.data / "validation.jsonl").open(encoding="utf-8") as rows, items.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(item) + "\n" for line in rows for item in task.items(json.loads(line)))
+        specs = {
+            name: {
+                "kind": "onnx", "program": "edgekit.runtime.bench.measure", "folder": str(_side_by_side(aside / name, *folders)), "model": MODEL,
+                "items": str(items), "task": given.recipe.task, "max_length": given.recipe.model.max_length, "prompt": _prompt(folders[1], given),
+                "provider": given.target.provider, "session_config": given.target.session.config, "scenarios": [TEXT],
+                **protocol.specification(),
+            }
+            for name, folders in ((BASELINE, (original.model, original.checkpoint)), (BUNDLE, (model, checkpoint)))
+        }  # fmt: skip
+        with given.show.stage("measure") as progress:
+            runs = take(specs, protocol, provider=given.target.provider, progress=progress).runs
+    if runs.interrupted:
+        raise Interrupted
+    slow, fast = (runs.samples(name, TEXT) for name in (BASELINE, BUNDLE))
+    ratio = ratio_interval(slow, fast, given.recipe.seed)
+    return {"times": ratio["speedup"], "ci95": ratio["ci95"], "ms": median(map(median, fast))}
+
+
+def _side_by_side(folder: Path, model: Path, checkpoint: Path) -> Path:
+    folder.mkdir()
+    for path in (*(model / name for name in (MODEL, MODEL_DATA)), checkpoint / TOKENIZER):
+        if path.is_file():
+            (folder / path.name).symlink_to(path.resolve())
+    return folder
+
+
+def _prompt(checkpoint: Path, given: Given) -> str:
+    from edgekit.tasks.encode import prompts_of
+
+    return prompts_of(checkpoint, find_task(given.recipe.task)).before()
+
+
+def _megabytes(model: Path, checkpoint: Path) -> float:
+    files = [*(model / name for name in (MODEL, MODEL_DATA)), checkpoint / TOKENIZER]
+    return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+
+
+def _seconds(stages: Sequence[Stage], finished: Finished) -> tuple[float, float]:
+    seconds = {stage.key: finished.artifacts[stage.key].seconds for stage in stages}
+    return sum(seconds.values()), sum(spent for key, spent in seconds.items() if key in finished.made_now)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInput(f"no number: {value!r}", where="the score of a trial")
+    return value

@@ -1,0 +1,36 @@
+"""`edgekit.tune`: the Python face of `edgekit tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.progress import Show
+from edgekit.runtime.arguments import a_path
+from edgekit.tuner.front import Bounds
+from edgekit.tuner.results import Found, finish
+from edgekit.tuner.run import Asked, search
+
+__all__ = ["tune"]
+
+
+def tune(
+    recipe: str | Path,
+    target: str | Path | None = None,
+    build: str | Path = "build",
+    *,
+    minutes: float | None = None,
+    trials: int | None = None,
+    lose: float | None = None,
+    faster: float | None = None,
+    smaller: float | None = None,
+    storage: str | None = None,
+) -> Found:
+    """Search among recipes around `recipe` for so many `minutes`, or `trials`, and make the best of them; the same call goes on.
+
+    `lose`: share of 1 of the metric that may be lost; `faster`: times as fast as ONNX Runtime fp32 of the original; `smaller`: megabytes.
+    """
+    asked = Asked(
+        str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), Bounds(lose, faster, smaller), minutes,
+        trials, storage,
+    )  # fmt: skip
+    return finish(search(asked, Show(silent=True)))

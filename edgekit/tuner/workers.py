@@ -1,0 +1,126 @@
+"""Who works on a study: which process a trial belongs to, and whether it is still there. No clock of one machine is compared with another's.
+
+In one build folder a worker holds a lock, which the system takes from it when it ends, however it ends. A worker elsewhere counts up in
+the study; one whose count has stood still for a while, by the clock of whoever watches, is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from edgekit.runtime.outputs import write_atomically
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+__all__ = ["Worker", "at_work"]
+
+BEAT_SECONDS, GONE_SECONDS = 15.0, 90.0
+MOST = 1000
+BEAT = "beat "
+
+
+@dataclass
+class Worker:
+    """This process, as one of a study's workers."""
+
+    study: Study
+    folder: Path
+    place: str
+    """Of the build folder: a name that no other folder has."""
+    slot: int
+    shared: bool
+    """Whether workers of other folders may be at the study."""
+    seen: dict[str, tuple[object, float]] = field(default_factory=dict)
+    """What others were last seen at, and when by this machine's clock."""
+
+    @property
+    def name(self) -> str:
+        """The same whenever this command is started again alone in its build folder."""
+        return f"{self.place}/{self.slot}"
+
+    def has_left(self, name: str | None, number: int) -> bool:
+        """Whether the worker called `name`, which began trial `number`, is gone. Asked between trials: this process has none of its own."""
+        if name == self.name:
+            return True  # an earlier life of this one
+        if name is not None and name.startswith(f"{self.place}/"):
+            held = _lock(self.folder, int(name.rpartition("/")[2]))
+            if held is not None:
+                held.close()
+            return held is not None
+        if name is None and not self.shared and self._alone():
+            return True  # begun by an earlier life of this one, which had no time to say so
+        sign = name or f"trial {number}"  # a worker that has not said yet who it is
+        count = self.study.user_attrs.get(BEAT + sign)
+        before = self.seen.get(sign)
+        if before is None or before[0] != count:
+            self.seen[sign] = (count, time.monotonic())
+            return False
+        return time.monotonic() - before[1] > GONE_SECONDS
+
+    def _alone(self) -> bool:
+        """Whether no other process is at work in this folder."""
+        others = [int(path.stem) for path in (self.folder / "workers").glob("*.lock") if path.stem != str(self.slot)]
+        held = [_lock(self.folder, slot) for slot in others]
+        for file in held:
+            if file is not None:
+                file.close()
+        return None not in held
+
+
+@contextmanager
+def at_work(study: Study, folder: Path, *, shared: bool) -> Iterator[Worker]:
+    """This process at work in the study's `folder`; `shared`: the study lies elsewhere, where workers of other folders may be too."""
+    (folder / "workers").mkdir(parents=True, exist_ok=True)
+    slot, held = next((slot, held) for slot in range(1, MOST) if (held := _lock(folder, slot)) is not None)
+    worker = Worker(study, folder, _place(folder, slot), slot, shared)
+    stop = threading.Event()
+    teller = threading.Thread(target=_beat, args=(study, worker.name, stop), name="beat", daemon=True)
+    if shared:
+        teller.start()
+    try:
+        yield worker
+    finally:
+        stop.set()
+        if shared:
+            teller.join(timeout=BEAT_SECONDS)
+        held.close()
+
+
+def _beat(study: Study, name: str, stop: threading.Event) -> None:
+    count = 0
+    while True:
+        count += 1
+        study.set_user_attr(BEAT + name, f"{os.getpid()} {count}")
+        if stop.wait(BEAT_SECONDS):
+            return
+
+
+def _lock(folder: Path, slot: int) -> TextIO | None:
+    """The lock of a slot; None where another process holds it."""
+    file = (folder / "workers" / f"{slot}.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _place(folder: Path, slot: int) -> str:
+    path = folder / "workers" / "place"
+    while not path.is_file():
+        if slot == 1:
+            write_atomically(path, uuid.uuid4().hex[:12])
+        else:
+            time.sleep(0.05)  # whoever holds the first slot is about to write it
+    return path.read_text(encoding="utf-8")

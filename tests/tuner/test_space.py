@@ -1,0 +1,134 @@
+"""What a search draws: recipes that can be parsed, with the chains that are known to be good among them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from edgekit.config.quantize import Int8
+from edgekit.config.recipe import Recipe
+from edgekit.config.search import Choice, Range, Reals
+from edgekit.config.toml import load_toml
+from edgekit.models.facts import ModelFacts
+from edgekit.plan.recipes import load_recipe, recipe_model
+from edgekit.tuner.front import Bounds, dominates, front
+from edgekit.tuner.results import recipe_text
+from edgekit.tuner.run import _starts
+from edgekit.tuner.space import NOTHING, Space, Value, drawn_recipe, place_steps, shortened, space_of, values_of
+from edgekit.tuner.trial import Rung, keeps_up, rungs_of
+
+MINILM = ModelFacts(
+    "minilm", "bert", layers=6, hidden_size=384, heads=12, kv_heads=12, intermediate_size=1536, tokenizer="WordPiece",
+    vocabulary={str(number): number for number in range(30522)},
+)  # fmt: skip
+
+
+def around(name: str) -> tuple[Space, Recipe, Path]:
+    _, path, recipe = load_recipe(name)
+    return space_of(recipe, MINILM, Int8(), _starts(MINILM, bf16=False), kind="encoder", bf16=False), recipe, path
+
+
+def at_random(seed: int) -> object:
+    chance = random.Random(seed)
+
+    def draw(name: str, one: Range) -> Value:
+        if isinstance(one, Choice):
+            return chance.choice(one.values)
+        low, high = one.ends
+        return chance.uniform(low, high) if isinstance(one, Reals) else chance.randint(int(low), int(high))
+
+    return draw
+
+
+@pytest.mark.parametrize("name", ["clinc150", "stsb", "squad", "wnut17"])
+def test_the_shipped_recipe_lies_in_the_space_around_it(name: str) -> None:
+    space, recipe, _ = around(name)
+    values = values_of(space, recipe.compress)
+    assert values is not None
+    drawn = drawn_recipe(space, recipe, lambda name, one: values[name])
+    assert [step.model_dump() for step in drawn.compress] == [step.model_dump() for step in recipe.compress]
+    written = values_of(space, None)
+    assert written is not None
+    assert drawn_recipe(space, recipe, lambda name, one: written[name]).compress == recipe.compress
+
+
+def test_proven_chains_are_where_a_search_starts() -> None:
+    space, _, _ = around("stsb")
+    placed = [place_steps(space, chain) for chain in _starts(MINILM, bf16=False)]
+    assert [None if one is None else {place: step.method for place, step in one.items()} for one in placed] == [
+        {}, {"structure": "prune-oneshot"}, {"structure": "prune-oneshot", "recovery": "distill"}, {"student": "distill"},
+    ]  # fmt: skip
+
+
+def test_whatever_is_drawn_is_a_recipe_that_its_file_says_again(tmp_path: Path) -> None:
+    """Or is refused by the types of its settings, which the sampler learns."""
+    space, recipe, path = around("clinc150")
+    for seed in range(25):
+        drawn = drawn_recipe(space, recipe, at_random(seed))  # type: ignore[arg-type]
+        file = tmp_path / "point.toml"
+        file.write_text(recipe_text(drawn, path.parent, tmp_path, Bounds(smaller=8)), encoding="utf-8")
+        again = load_toml(file, recipe_model())
+        assert again.model_dump(exclude={"accept"}) == drawn.model_dump(exclude={"accept"})
+        assert again.accept.max_size_mb == 8 and again.accept.max_quality_drop == recipe.accept.max_quality_drop
+
+
+def test_a_recipe_in_another_folder_finds_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    recipe = recipe_model().model_validate(
+        {
+            "schema": 1, "task": "text-classification", "model": {"id": "model"},
+            "data": {"file": {"path": "rows.csv", "format": "csv"}, "unlabelled": ["rows.csv#text", "hub:owner/name#x"]},
+        }
+    )  # fmt: skip
+    text = recipe_text(recipe, tmp_path, tmp_path / "study", Bounds())
+    assert (
+        'id = "../model"' in text
+        and 'path = "../rows.csv"' in text
+        and 'unlabelled = ["../rows.csv#text", "hub:owner/name#x"]' in text
+    )
+
+
+def test_a_student_is_not_taken_for_recovery() -> None:
+    space, recipe, _ = around("clinc150")
+    placed = place_steps(space, recipe.compress)
+    assert placed is not None and [(place, step.method) for place, step in placed.items()] == [
+        ("student", "distill"), ("structure", "prune-structured"), ("recovery", "distill"), ("tokens", "prune-vocabulary"),
+    ]  # fmt: skip
+    assert space.kept["student", "distill"]["unlabelled"] == 13000, "what is not drawn stays as the recipe says it"
+    assert place_steps(space, [recipe.compress[3], recipe.compress[0]]) is None, "tokens go last"
+
+
+def test_lengths_of_training() -> None:
+    _, recipe, _ = around("clinc150")
+    assert [[step.epochs for step in short.compress if "epochs" in type(step).model_fields] for _, short in rungs_of(recipe)] == [  # type: ignore[attr-defined]
+        [1, 1], [3, 1], [8, 4],
+    ]  # fmt: skip
+    untrained = recipe.model_copy(update={"compress": [recipe.compress[1]]})
+    assert rungs_of(untrained) == [(1.0, untrained)] and shortened(untrained, 0.1) == untrained
+
+
+def test_a_third_goes_on() -> None:
+    def rung(quality: float) -> Rung:
+        return Rung(1 / 9, quality, 0.5, 5.0, 1, 1)
+
+    others = [rung(0.1 * number).document() for number in range(1, 9)]
+    assert [keeps_up(rung(quality), others) for quality in (0.95, 0.65, 0.55, 0.15)] == [True, True, False, False]
+    assert keeps_up(rung(0.5), []), "the first has nobody to keep up with"
+    assert keeps_up(Rung(1 / 9, 0.01, 0.01, 5.0, 1, 1), others), "nothing is as fast"
+    assert keeps_up(rung(0.01), [{**one, "share": 1.0} for one in others]), "another length of training is not compared"
+
+
+def test_fronts() -> None:
+    values = [(0.9, 1.0, 1.0), (0.8, 0.5, 1.0), (0.8, 0.6, 1.0), (0.9, 1.0, 1.0), (0.7, 0.5, 0.9)]
+    assert front(values) == [0, 1, 4] and dominates(values[1], values[2]) and not dominates(values[0], values[3])
+    over = Bounds(lose=0.01, faster=4, smaller=8).over(0.02, 5, 6)
+    assert over == {"lose": pytest.approx(1), "faster": pytest.approx(-0.2), "smaller": pytest.approx(-0.25)}
+    assert set(Bounds(faster=4).over(0, None, 6)) == set(), "what was not timed is not judged"
+
+
+def test_nothing_is_offered_that_the_model_has_not() -> None:
+    space = space_of(load_recipe("intents")[2], ModelFacts(layers=1), Int8(), [], kind="encoder", bf16=False)
+    assert "tokens" not in space.places and "distill" not in space.places.get("student", {}) and NOTHING not in space.places

@@ -1,0 +1,109 @@
+"""A study that is killed, shared, asked for with other words, or kept where nobody answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.tuner.study import AGAIN, GIVEN_BACK, TAKEN, claim, finished, give_back, open_study
+from edgekit.tuner.workers import at_work
+from tests.conftest import ROOT
+
+
+def test_a_search_that_is_killed_tries_the_same_as_one_that_is_not(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tuner.pretend", str(tmp_path), "--trials", "10", "--kills", "5"],
+        capture_output=True, text=True, check=True, cwd=ROOT, timeout=400,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    whole, killed = found["whole"], found["killed"]
+    assert len(whole["trials"]) == 10 and killed["tries"] > 10, "some were killed while a trial ran"
+    assert killed["trials"] == whole["trials"] and killed["front"] == whole["front"]
+    assert whole["repeated"] == 0 and whole["tries"] == 10
+    assert killed["repeated"] <= killed["tries"] - 10, "what was run again had not come to its end"
+
+
+def opened(folder: Path, **identity: Any) -> Any:
+    folder.mkdir(exist_ok=True)
+    return open_study(None, folder, "one", {"space": "s", **identity})
+
+
+def test_a_trial_whose_worker_is_gone_is_given_back_once(tmp_path: Path) -> None:
+    study = opened(tmp_path / "study")
+    starts = [{"a": 1}, {"a": 2}]
+    with at_work(study, tmp_path / "study", shared=False) as worker:
+        lost = claim(study, worker, 7, "random", starts)
+        assert lost.index == 0 and lost.trial.suggest_int("a", 0, 9) == 1
+        give_back(study, lost.trial._trial_id)
+    with at_work(study, tmp_path / "study", shared=False) as worker:
+        again = claim(study, worker, 7, "random", starts)
+        assert (again.index, again.trial.user_attrs[AGAIN], again.trial.suggest_int("a", 0, 9)) == (0, 0, 1)
+        study.tell(again.trial, (1.0, 1.0, 1.0))
+        following = claim(study, worker, 7, "random", starts)
+        assert following.index == 1 and following.trial.suggest_int("a", 0, 9) == 2
+        study.enqueue_trial({"a": 1}, user_attrs={AGAIN: 0})  # another worker, which saw that too late
+        study.tell(following.trial, (2.0, 1.0, 1.0))
+        third = claim(study, worker, 7, "random", starts)
+        assert third.index == 2 and AGAIN not in third.trial.user_attrs
+    assert [trial.values for trial in finished(study)] == [[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]]
+    said = [set(trial.user_attrs) - {"worker"} for trial in study.trials]
+    assert said == [{GIVEN_BACK}, {AGAIN}, set(), {AGAIN, TAKEN}, set()]
+
+
+def test_two_workers_of_one_folder_know_each_other(tmp_path: Path) -> None:
+    study, folder = opened(tmp_path / "study"), tmp_path / "study"
+    with at_work(study, folder, shared=False) as first:
+        with at_work(study, folder, shared=False) as second:
+            assert (first.slot, second.slot) == (1, 2)
+            assert not first.has_left(second.name, 0) and not second.has_left(first.name, 0)
+            assert not first.has_left(None, 0), "the other one may just have begun it"
+        assert first.has_left(second.name, 0) and first.has_left(None, 0)
+        assert first.has_left(first.name, 0), "asked between trials, where it has none"
+
+
+def test_a_worker_elsewhere_is_gone_once_its_count_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock of whoever watches: that of the other machine may say anything."""
+    study, now = opened(tmp_path / "here"), [0.0]
+    monkeypatch.setattr("edgekit.tuner.workers.time.monotonic", lambda: now[0])
+    with at_work(study, tmp_path / "here", shared=False) as worker:
+        for moment, count, gone in ((0, 1, False), (80, 2, False), (160, 2, False), (171, 2, True)):
+            now[0] = moment
+            study.set_user_attr("beat elsewhere/1", count)
+            assert worker.has_left("elsewhere/1", 0) == gone, moment
+
+
+def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
+    opened(tmp_path / "study", **{"version of torch": "2.13.0"})
+    with pytest.raises(BadInput, match="another study called one") as fault:
+        opened(tmp_path / "study", **{"version of torch": "2.12.0"})
+    assert list(fault.value.faults) == ["version of torch: there 2.13.0, here 2.12.0"]
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("redis://host/0", BadInput, "no storage of this kind: redis"),
+        ("no/such/folder/study.log", BadInput, "no file for a journal"),
+        ("sqlite:////proc/nothing/study.db", NotPossibleHere, "does not answer"),
+    ],
+)
+def test_storages_that_are_none(tmp_path: Path, url: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        open_study(url, tmp_path, "one", {})
+
+
+def test_a_journal_is_shared(tmp_path: Path) -> None:
+    url = str(tmp_path / "study.journal")
+    with at_work(open_study(url, tmp_path, "one", {"space": "s"}), tmp_path, shared=False) as worker:
+        trial = claim(worker.study, worker, 7, "tpe", [{"a": 3}]).trial
+        assert trial.suggest_int("a", 0, 9) == 3
+        worker.study.tell(trial, (1.0, 2.0, 3.0))
+    assert [trial.values for trial in finished(open_study(url, tmp_path / "elsewhere", "one", {"space": "s"}))] == [
+        [1.0, 2.0, 3.0]
+    ]

@@ -1,0 +1,123 @@
+"""A search on real rows: two trials of a tiny model, of which the second is the first one again, and the points they leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from edgekit.cli.app import app
+from edgekit.config.target import load_target
+from edgekit.host import detect
+from edgekit.pipeline.run import run_recipe
+from edgekit.plan.recipes import load_recipe
+from edgekit.progress import Show
+from edgekit.tuner import trial
+from edgekit.tuner.page import render_study
+from edgekit.tuner.trial import Given, Original, measure
+
+ELSEWHERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
+"""A target that this machine is not."""
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tuned") / "tiny.toml"
+    rows = "".join(f'{split} = "{tiny_data / split}.jsonl"\n' for split in ("train", "validation", "test"))
+    path.write_text(
+        f'schema = 1\ntask = "text-classification"\n[model]\nid = "{tiny_model}"\nmax_length = 32\n[data]\n{rows}[calibration]\nrows = 8\n'
+    )
+    return path
+
+
+def tuned(recipe: Path, *more: str) -> Any:
+    build = recipe.parent / "build"
+    return CliRunner().invoke(
+        app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(build), "--json", *more], catch_exceptions=False
+    )
+
+
+def test_a_search_leaves_points_that_are_bundles(recipe: Path) -> None:
+    done = tuned(recipe, "--trials", "2", "--lose", "50%")
+    assert done.exit_code == 0
+    study = json.loads(done.stdout)
+    folder = recipe.parent / "build" / f"tiny-{ELSEWHERE}-study"
+    assert json.loads((folder / "study.json").read_text()) == study
+    first, second = study["trials"]
+    assert second["same_as"] == first["number"] and first["state"] == second["state"] == "complete" and study["looked_at"] == 1
+    assert not study["timed"] and first["cost"] == 1 and first["quality"] == first["rungs"][-1]["quality"]
+    (point,) = study["points"]
+    assert point["test"]["n"] == 20 and point["in_budget"] and point["missed"] == [] and study["tested"] == [0]
+    assert point["validation"]["size_mb"] == pytest.approx(first["size_mb"])
+    page = (folder / "study.html").read_text()
+    assert f"is not {ELSEWHERE}" in page and "1 recipes were looked at" in page and "tiny-point-1.toml" in page
+
+    results = run_recipe(
+        str(folder / point["recipe"]), [ELSEWHERE], recipe.parent / "build", measure=False, show=Show(silent=True)
+    )
+    assert results[0].up_to_date, "a point's recipe finds everything made"
+
+    again = json.loads(tuned(recipe, "--trials", "2", "--lose", "50%").stdout)
+    assert again["trials"] == study["trials"], "nothing is tried or measured again"
+
+    refused = CliRunner().invoke(
+        app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--lose", "1%"]
+    )
+    assert "another study" in str(refused.exception), "another budget"
+
+
+def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(recipe.parent / "few"), "--lose", "1%", "--trials", "1"]
+    )
+    assert "20 validation rows cannot tell whether 1.00% are lost" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], "--trials 0: write 1 or more"),
+        (["--minutes", "-1", "--sampler", "grid"], "--sampler grid: write tpe, nsga2, random"),
+        (["--faster", "fast"], "--faster fast"),
+        (["intents", "--model", "m"], "either a recipe, or --model"),
+        (["--data", "rows.csv"], "--data goes with --model"),
+        (["reference-lm"], "a search is for encoders"),
+    ],
+)
+def test_options_that_cannot_be_used(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["tune", *arguments, "--build", str(tmp_path)])
+    fault: Any = done.exception
+    assert words in "\n".join([str(fault), *getattr(fault, "faults", ())])
+
+
+def test_a_trial_is_measured_beside_the_original(
+    recipe: Path, tiny_export: Path, tiny_model: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PROCESSES", 1), ("SECONDS", 0.02), ("RUNS", 2), ("WARM_UP", 0.01)):
+        monkeypatch.setattr(trial, name, value)
+    _, path, read = load_recipe(str(recipe))
+    given = Given("tiny", path, read, load_target("x86-avx2"), detect(), recipe.parent, Show(silent=True))
+    found = measure(given, Original(1.0, 20, 1.0, 1, tiny_export, tiny_model, tiny_artifact), tiny_export, tiny_model)
+    assert found["times"] > 0 and found["ms"] > 0 and len(found["ci95"]) == 2
+
+
+def test_a_page_of_a_search_that_found_nothing() -> None:
+    rungs = [{"quality": 0.9, "size_mb": 3.0}]
+    study = {
+        "name": "one", "target": "x86-vnni", "timed": True, "looked_at": 2, "seconds": 61.0, "front": [0], "points": [], "tested": [],
+        "budget": {"lose": 0.01, "faster": 90.0, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
+        "metric": "accuracy", "importances": {}, "cost": "share of the time",
+        "nearest": ["nothing keeps the budget: what binds is speed in 2 of 2 trials"],
+        "trials": [
+            {"number": 0, "state": "complete", "steps": "<b>", "quality": 0.9, "cost": 0.5, "size_mb": 3.0, "seconds": 30.0, "rungs": rungs},
+            {"number": 1, "state": "complete", "steps": "none", "quality": 0.8, "cost": 0.6, "size_mb": 4.0, "seconds": 31.0, "same_as": 0},
+            {"number": 2, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
+        ],
+    }  # fmt: skip
+    page = render_study(study)
+    assert (
+        "what binds is speed" in page and "&lt;b&gt;" in page and "<b>" not in page and "as trial 1" in page and "<svg" in page
+    )
