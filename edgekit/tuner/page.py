@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["points_grid", "render_study"]
 
+LEAST_SHARE = 0.02
+"""What matters less is not shown."""
+
 
 def render_study(study: Any) -> str:
     """The whole page of what study.json holds. Every text from outside is escaped; the picture is edgekit's own SVG."""
@@ -169,10 +172,8 @@ def _importances(study: Any) -> Grid | None:
     found = study["importances"]
     if not found:
         return None
-    names = sorted(
-        {name for shares in found.values() for name in shares},
-        key=lambda name: -max(shares.get(name, 0) for shares in found.values()),
-    )
+    most = {name: max(shares.get(name, 0) for shares in found.values()) for shares in found.values() for name in shares}
+    names = sorted((name for name, share in most.items() if share >= LEAST_SHARE), key=lambda name: -most[name])
     columns = (Column("drawn", right=False), Column("quality", "%"), Column("cost", "%"), Column("size", "%"))
     rows = tuple(
         (
@@ -184,5 +185,5 @@ def _importances(study: Any) -> Grid | None:
         )
         for name in names
     )
-    caption = "PED-ANOVA (Watanabe et al. 2023) over complete trials: how far the better ones differ from all in each value that every trial drew."
+    caption = "PED-ANOVA (Watanabe et al. 2023) over complete trials: how far the better ones differ from all. Less than 2% is left out."
     return Grid("What mattered", caption, columns, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,13 +25,16 @@ from edgekit.tuner.front import Bounds
 from edgekit.tuner.run import FAILED, MEASURED, REFUSED, RUNGS, SAME, SECONDS, STOPPED, Searched, outline, values_in
 
 if TYPE_CHECKING:
+    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "recipe_text"]
+__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "importances", "recipe_text"]
 
 STUDY, PAGE = "study.json", "study.html"
 TESTED = "tested"
 """Trials whose test rows were ever read, in the study."""
+FEWEST_COMPLETE = 8
+"""Complete trials from which it is said what mattered."""
 MOST_POINTS = 6
 """Points that are made in full: what each costs is minutes, and a reader compares no more."""
 
@@ -233,7 +237,7 @@ def _document(searched: Searched, points: list[Point]) -> JsonObject:
         "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},
         "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts),
         "seconds": sum(trial.user_attrs.get(SECONDS, 0.0) for trial in searched.trials),
-        "front": sorted(front), "trials": trials, "importances": _importances(searched), "nearest": list(_nearest(searched)),
+        "front": sorted(front), "trials": trials, "importances": importances(searched.study), "nearest": list(_nearest(searched)),
         "points": [
             {
                 "trial": point.trial, "recipe": point.recipe.name, "result": os.path.relpath(point.result, searched.folder), "steps": point.steps,
@@ -264,16 +268,18 @@ def _trial(searched: Searched, trial: FrozenTrial) -> JsonObject:
     }  # fmt: skip
 
 
-def _importances(searched: Searched) -> JsonObject:
+def importances(study: Study) -> JsonObject:
     """How much of what differs between complete trials each drawn value explains, for quality, cost and size; none of too few trials."""
-    if len(searched.complete) < 8:
-        return {}
     import optuna
 
+    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < FEWEST_COMPLETE:
+        return {}
     found: dict[str, JsonValue] = {}
     for at, name in enumerate(("quality", "cost", "size_mb")):
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         sign = -1 if at == 0 else 1  # it asks what sets the lowest apart
         wanted: Callable[[FrozenTrial], float] = lambda trial, at=at, sign=sign: sign * trial.values[at]  # type: ignore[misc]  # noqa: E731
-        found[name] = dict(optuna.importance.get_param_importances(searched.study, evaluator=evaluator, target=wanted))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the lowest is what it looks for
+            found[name] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator, target=wanted))
     return found

@@ -44,6 +44,7 @@ __all__ = ["Asked", "Searched", "search"]
 
 MINUTES = 60.0
 """Where neither a time nor a number of trials is asked for."""
+WAIT_SECONDS = 0.5
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
@@ -193,12 +194,17 @@ class _Stop:
             return True
         if self.trials is None:
             return False
+        while self.done() + len(taken := self._taken()) >= self.trials:
+            if all(self.worker.is_there(name) for name in taken):
+                return True
+            time.sleep(WAIT_SECONDS)  # until the others count on, or are gone and leave their trials to this one
+        return False
+
+    def _taken(self) -> list[str | None]:
+        """The workers of trials that are being run by others, who are not gone as far as it is known."""
         last = [tries[-1] for tries in attempts(self.study.get_trials(deepcopy=False)).values()]
-        taken = sum(
-            trial.state.name == "RUNNING" and not self.worker.has_left(trial.user_attrs.get(WORKER), trial.number)
-            for trial in last
-        )
-        return self.done() + taken >= self.trials
+        running = [(trial.user_attrs.get(WORKER), trial.number) for trial in last if trial.state.name == "RUNNING"]
+        return [name for name, number in running if not self.worker.has_left(name, number)]
 
 
 def _run(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> bool:

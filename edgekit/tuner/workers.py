@@ -40,8 +40,8 @@ class Worker:
     slot: int
     shared: bool
     """Whether workers of other folders may be at the study."""
-    seen: dict[str, tuple[object, float]] = field(default_factory=dict)
-    """What others were last seen at, and when by this machine's clock."""
+    seen: dict[str, tuple[object, float, bool]] = field(default_factory=dict)
+    """What others were last seen at, when by this machine's clock, and whether they counted on since they were seen first."""
 
     @property
     def name(self) -> str:
@@ -63,9 +63,15 @@ class Worker:
         count = self.study.user_attrs.get(BEAT + sign)
         before = self.seen.get(sign)
         if before is None or before[0] != count:
-            self.seen[sign] = (count, time.monotonic())
+            self.seen[sign] = (count, time.monotonic(), before is not None)
             return False
         return time.monotonic() - before[1] > GONE_SECONDS
+
+    def is_there(self, name: str | None) -> bool:
+        """Whether another worker was seen at work, after `has_left` has found no proof of the contrary."""
+        if name is not None and name.startswith(f"{self.place}/"):
+            return True  # it holds its lock
+        return name is not None and name in self.seen and self.seen[name][2]
 
     def _alone(self) -> bool:
         """Whether no other process is at work in this folder."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from edgekit.config.recipe import Recipe
 from edgekit.progress import Show
-from edgekit.tuner import run
+from edgekit.tuner import run, workers
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.run import Asked, Searched, search
 from edgekit.tuner.trial import Given, Original, Rung, recipe_key
@@ -115,13 +115,49 @@ def killed(folder: Path, trials: int, moments: list[int]) -> None:
         assert (moment is None and status == 0) or (moment is not None and os.WIFSIGNALED(status)), (moment, status)
 
 
+def shared(folder: Path, trials: int, storage: str) -> dict[str, Any]:
+    """What came of a study of two workers: the first is killed while it runs its second trial, the second one begins then."""
+    workers.BEAT_SECONDS, workers.GONE_SECONDS = 0.2, 2.0
+    for name in ("first", "second"):
+        (folder / name).mkdir(parents=True)
+    child = os.fork()
+    if child == 0:
+        pretend(folder / "first")
+        run_rung, begun = run.run_rung, [0]
+
+        def killed_in_the_second(*given: Any) -> Any:
+            begun[0] += given[2] == 1
+            if begun[0] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return run_rung(*given)
+
+        run.run_rung = killed_in_the_second
+        search(asked(folder / "first", trials, storage=storage), Show(silent=True))
+        os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    pretend(folder / "second")
+    searched = search(asked(folder / "second", trials, storage=storage), Show(silent=True))
+    runs = [line for name in ("first", "second") for line in (folder / name / RUNS).read_text().split()]
+    tries = searched.study.trials
+    return {
+        "finished": len(searched.trials), "waiting": searched.waiting, "owners": [trial.user_attrs["worker"] for trial in searched.trials],
+        "given_back": sum("given_back" in trial.user_attrs for trial in tries), "runs": len(runs), "keys": runs,
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--storage", help="instead: two workers share a study there, of which one is killed in the third trial it begins"
+    )
     chosen = parser.parse_args()
+    if chosen.storage is not None:
+        print(json.dumps(shared(chosen.folder, chosen.trials, chosen.storage)))
+        return
     folders: list[Path] = [chosen.folder / name for name in ("whole", "killed")]
     changes, found = [0], {}
     for folder in folders:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.tuner.results import importances
 from edgekit.tuner.study import AGAIN, GIVEN_BACK, TAKEN, claim, finished, give_back, open_study
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
@@ -96,6 +98,17 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_storages_that_are_none(tmp_path: Path, url: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         open_study(url, tmp_path, "one", {})
+
+
+def test_what_mattered() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    assert importances(study) == {}
+    for number in range(30):
+        trial = study.ask()
+        quality, size = trial.suggest_float("quality", 0, 1), trial.suggest_float("size", 0, 1)
+        study.tell(trial, (quality, number, size))
+    found = importances(study)
+    assert found["quality"]["quality"] > found["quality"]["size"] and found["size_mb"]["size"] > found["size_mb"]["quality"]
 
 
 def test_a_journal_is_shared(tmp_path: Path) -> None:

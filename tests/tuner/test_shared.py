@@ -1,0 +1,39 @@
+"""Workers of two machines at one study in a real PostgreSQL: each has a build folder of its own, and one of them is killed amid a trial."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import NotPossibleHere
+from edgekit.tuner.study import open_study
+from tests.conftest import ROOT
+from tests.tuner.postgres import postgres_folder, running_postgres
+
+pytest.importorskip("psycopg")
+PROGRAMS = postgres_folder()
+
+
+@pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed (Debian: postgresql)")
+def test_two_workers_share_a_study_and_the_one_that_is_left_goes_on(tmp_path: Path) -> None:
+    assert PROGRAMS is not None
+    with running_postgres(PROGRAMS) as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.tuner.pretend", str(tmp_path), "--trials", "8", "--storage", url], capture_output=True, text=True,
+            check=True, cwd=ROOT, timeout=400,
+        )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["finished"] == 8 and not found["waiting"]
+    owners = Counter(found["owners"])
+    assert len(owners) == 2 and found["given_back"] == 1, "the killed one had a trial, which the other one has now"
+    assert found["runs"] == len(set(found["keys"])), "each recipe was run once"
+
+
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    with pytest.raises(NotPossibleHere, match="does not answer"):
+        open_study(f"postgresql://tuner@/postgres?host={tmp_path}", tmp_path, "one", {})
