@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.bench.measure import feeds, fixed_length
+from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.chip import usable_cores
@@ -64,10 +65,13 @@ def begin(asked: dict[str, Any], threads: int, waiting: str = TARGETS) -> Callab
             graph.run(token, cache)
 
         return one_token
-    bundle, golden = checked(asked["place"])
+    bundle = checked(asked["place"])
     model = load(asked["place"], threads=1)
     session = open_session(bundle.folder / MODEL, threads=threads, config=config)
-    windows = [processor(bundle.manifest.task).prepare(model.tokenise, row.input) for row in golden]
+    windows = [
+        processor(bundle.manifest.task).prepare(model.tokenise, row.input)
+        for row in parse_golden(bundle.folder, bundle.manifest)
+    ]
     inputs = feeds([fixed_length(windows, asked["length"])], [item.name for item in session.get_inputs()])
     return lambda: session.run(None, inputs[0])
 

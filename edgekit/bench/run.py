@@ -93,7 +93,7 @@ def run_bench(
         usual["max_warmup_seconds"], 1 if wanted == AUTO else min(wanted, host.cores_usable), seed,
     )  # fmt: skip
     if wanted == AUTO:
-        protocol = replace(protocol, threads=threads_for(*checked(folder / BUNDLE), AUTO))
+        protocol = replace(protocol, threads=threads_for(checked(folder / BUNDLE), AUTO))
     if prompts and not is_decoder:
         raise BadInput(f"a model for {lineage['recipe']['task']} reads no prompts", where="bench, prompts", fix="leave it out")
     lengths = [] if quick else fixed_lengths(lineage["max_length"])

@@ -22,7 +22,7 @@ from edgekit.differ.row import Row, Values
 from edgekit.differ.taps import Taps, decoder_taps, encoder_taps
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.onnx_graph.initializers import array_of
-from edgekit.runtime.bundle.golden import GoldenRow
+from edgekit.runtime.bundle.golden import GoldenRow, parse_golden
 from edgekit.runtime.bundle.names import CONFIG
 from edgekit.runtime.bundle.open import Bundle
 from edgekit.runtime.generate.graph import TYPES
@@ -104,8 +104,9 @@ def open_side(path: Path) -> BundleSide:
     """
     from edgekit.runtime.providers.ort import onnxruntime
 
-    bundle, golden = checked(path)
+    bundle = checked(path)
     manifest, notes = bundle.manifest, []
+    golden = parse_golden(bundle.folder, manifest)
     provider = manifest.variant.provider
     if provider not in onnxruntime.get_available_providers():
         notes.append(f"this machine has no {provider}: the CPU's kernels stood in, whose sums may round otherwise")

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.runtime.bundle.onnx_file import OVER_ALL_ROWS, GraphFile
+from edgekit.runtime.bundle.known import is_known, remember
+from edgekit.runtime.bundle.open import Bundle
 
-__all__ = ["SIZE", "Joined", "may_be_joined"]
+if TYPE_CHECKING:
+    from edgekit.runtime.bundle.onnx_file import GraphFile
+
+__all__ = ["SIZE", "Joined", "joins", "may_be_joined"]
 
 SIZE = 8
 """Texts of a run: fewer gain less, more gain nothing (benchmarks/many), and each number of them is a shape that has to be proved."""
@@ -25,8 +30,21 @@ Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 """Inputs (texts, length) -> the first output (texts, ...)."""
 
 
+def joins(bundle: Bundle) -> bool:
+    """Whether texts may share a run of the graph of `bundle`, which is read for that once on a machine."""
+    if is_known(bundle.digest, "joined") or is_known(bundle.digest, "alone"):
+        return is_known(bundle.digest, "joined")
+    from edgekit.runtime.bundle.onnx_file import read_graph  # here alone, as it is done once
+
+    may = may_be_joined(read_graph(bundle.folder / bundle.manifest.variant.file))
+    remember(bundle.digest, "joined" if may else "alone")
+    return may
+
+
 def may_be_joined(file: GraphFile) -> bool:
     """Whether rows of one run may be what they are alone: no range is found over all of them, and their number is free."""
+    from edgekit.runtime.bundle.onnx_file import OVER_ALL_ROWS
+
     free = all(value.axes is None or isinstance(value.axes[0], str) for value in file.inputs)
     return free and not any(node.operator in OVER_ALL_ROWS for node in file.nodes)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.runtime.errors import EdgekitError
@@ -64,6 +63,7 @@ def each_answered(
         yield from _in_this_thread(workers[0], answer, iter(items), joins, ready)
         return
     from concurrent.futures import ThreadPoolExecutor  # here alone: loading a model does without
+    from queue import SimpleQueue
 
     free: SimpleQueue[W] = SimpleQueue()
     for worker in workers:

@@ -14,16 +14,14 @@ import numpy as np
 
 from edgekit.runtime.arguments import a_path, a_switch, a_whole_number, plain
 from edgekit.runtime.bundle.contents import check_contents
-from edgekit.runtime.bundle.golden import GoldenRow
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
-from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.open import Bundle, open_bundle, undisturbed
 from edgekit.runtime.bundle.proof import prove
 from edgekit.runtime.chip import read_text
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.flags import SPECULATE, Speculate, parse_speculate
 from edgekit.runtime.items import numbered
-from edgekit.runtime.joined import Joined, may_be_joined
+from edgekit.runtime.joined import Joined, joins
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.many import attempted, each_answered
 from edgekit.runtime.processors import Asked, processor
@@ -58,7 +56,6 @@ class Model:
     tokenise: Tokeniser
     language: LanguageModel | None = None
     """What makes text, where that is the task: call it for the likeliest answer, or use this for all else."""
-    golden: tuple[GoldenRow, ...] = ()
     threads: int = 1
     """Threads inside one operator."""
     joined: Joined | None = None
@@ -173,7 +170,7 @@ class Model:
         """This model with a session of its own, and a cache, where it has one."""
         if self.language is not None:
             keeps, speculate = self.language.prefixes.limit > 0, SPECULATE[0] if self.language.speculation else "off"
-            return opened(self.bundle, self.golden, threads, prefix_cache=keeps, speculate=parse_speculate(speculate))
+            return opened(self.bundle, threads, prefix_cache=keeps, speculate=parse_speculate(speculate))
         joined = self.joined if threads == 1 else None
         return replace(self, session=_session(self.bundle, threads), threads=threads, joined=joined)
 
@@ -273,27 +270,27 @@ def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True
     place = a_path(path, "path")
 
     def work() -> Model:
-        bundle, golden = checked(place)
-        return opened(bundle, golden, threads_for(bundle, golden, asked), prefix_cache=prefix_cache, speculate=speculate)
+        bundle = checked(place)
+        return opened(bundle, threads_for(bundle, asked), prefix_cache=prefix_cache, speculate=speculate)
 
     return undisturbed(place, work)
 
 
-def checked(path: str | Path) -> tuple[Bundle, tuple[GoldenRow, ...]]:
-    """The bundle at `path`, of which all is checked that `load` does, with its golden inputs.
+def checked(path: str | Path) -> Bundle:
+    """The bundle at `path`, of which all is checked that `load` does.
 
     Raises:
         BadInput, CheckFailed, NotPossibleHere: as `load`.
     """
     bundle = open_bundle(a_path(path, "path"))
     target = bundle.manifest.target
-    golden = check_contents(bundle)
+    check_contents(bundle)
     check_chip(target.arch, target.isa, target.isa_any, str(bundle.folder))
     prove(bundle)
-    return bundle, golden
+    return bundle
 
 
-def threads_for(bundle: Bundle, golden: tuple[GoldenRow, ...], asked: Threads = None) -> int:
+def threads_for(bundle: Bundle, asked: Threads = None) -> int:
     """How many threads a checked bundle is to answer with: what is `asked`, or else what its target says, never more than this process may use.
 
     Where that is "auto", it is found out here by `best_threads`; a GPU, which does the work there, needs one.
@@ -302,14 +299,17 @@ def threads_for(bundle: Bundle, golden: tuple[GoldenRow, ...], asked: Threads = 
     wanted = asked or variant.threads or AUTO
     if wanted != AUTO:
         return usable_threads(wanted)
-    return best_threads(bundle, partial(_work, bundle, golden)) if variant.provider == CPU else 1
+    return best_threads(bundle, partial(_work, bundle)) if variant.provider == CPU else 1
 
 
-def _work(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int) -> Callable[[], object]:
+def _work(bundle: Bundle, threads: int) -> Callable[[], object]:
     """What is timed with so many threads: answers to some golden inputs, from raw text on; of a language model one token."""
-    model = opened(bundle, golden, threads, prefix_cache=False, speculate="off")
+    model = opened(bundle, threads, prefix_cache=False, speculate="off")
     if model.language is None:
-        return lambda: [model(row.input) for row in golden[:TRIED]]
+        from edgekit.runtime.bundle.golden import parse_golden  # here alone: most loads answer none
+
+        inputs = [row.input for row in parse_golden(bundle.folder, bundle.manifest)[:TRIED]]
+        return lambda: [model(one) for one in inputs]
     graph = model.language.graph
     cache, token = graph.empty(1, min(ROOM, graph.context)), np.zeros((1, 1), dtype=np.int64)
 
@@ -323,7 +323,6 @@ def _work(bundle: Bundle, golden: tuple[GoldenRow, ...], threads: int) -> Callab
 
 def opened(
     bundle: Bundle,
-    golden: tuple[GoldenRow, ...],
     threads: int,
     *,
     prefix_cache: bool = True,
@@ -332,15 +331,13 @@ def opened(
     """The model of a bundle that was checked, with so many threads."""
     manifest, session = bundle.manifest, _session(bundle, threads)
     if manifest.generation is not None:
-        return _language(bundle, session, golden, threads, prefix_cache=prefix_cache, speculate=speculate)
+        return _language(bundle, session, threads, prefix_cache=prefix_cache, speculate=speculate)
     tokenise = load_tokeniser(
         bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
     )  # fmt: skip
-    alone = (
-        threads > 1 or manifest.variant.provider != CPU or not may_be_joined(read_graph(bundle.folder / manifest.variant.file))
-    )
-    return Model(bundle, session, tokenise, golden=golden, threads=threads, joined=None if alone else Joined())
+    alone = threads > 1 or manifest.variant.provider != CPU or not joins(bundle)
+    return Model(bundle, session, tokenise, threads=threads, joined=None if alone else Joined())
 
 
 def _session(bundle: Bundle, threads: int) -> Session:
@@ -348,9 +345,7 @@ def _session(bundle: Bundle, threads: int) -> Session:
     return open_session(bundle.folder / variant.file, provider=variant.provider, threads=threads, config=variant.config)
 
 
-def _language(
-    bundle: Bundle, session: Any, golden: tuple[GoldenRow, ...], threads: int, *, prefix_cache: bool, speculate: Speculate
-) -> Model:
+def _language(bundle: Bundle, session: Any, threads: int, *, prefix_cache: bool, speculate: Speculate) -> Model:
     from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.model import language_model
     from edgekit.runtime.generate.speculate import Speculation, unlike_alone
@@ -366,7 +361,9 @@ def _language(
         what = f"the graph's vocabulary of {model.graph.vocabulary} is not the manifest's {manifest.vocabulary}"
         raise BadInput(what, where=str(bundle.folder))
     if speculate != "off":
+        from edgekit.runtime.bundle.onnx_file import read_graph
+
         file = read_graph(bundle.folder / manifest.variant.file)
         model = replace(model, speculation=Speculation(model.graph, unlike_alone(file, model.graph)))
     tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
-    return Model(bundle, session, tokenise, model, golden, threads)
+    return Model(bundle, session, tokenise, model, threads)

@@ -13,7 +13,6 @@ import numpy as np
 
 from edgekit.runtime.arguments import a_whole_number
 from edgekit.runtime.bundle.open import Bundle
-from edgekit.runtime.bundle.trials import Trial, earlier_trial, keep_trial
 from edgekit.runtime.chip import parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.providers.names import AUTO
@@ -63,6 +62,8 @@ def best_threads(bundle: Bundle, begin: Begin) -> int:
     cores = usable_cores(chip.physical or os.cpu_count() or 1)
     if cores == 1:
         return 1
+    from edgekit.runtime.bundle.trials import Trial, earlier_trial, keep_trial  # here alone: most loads are told how many
+
     known = earlier_trial(bundle, chip.model, cores)
     if known is not None and known.threads <= cores:
         return known.threads

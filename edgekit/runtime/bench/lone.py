@@ -18,6 +18,7 @@ from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
 from edgekit.runtime.bench.protocol import GRAPH, MEMORY, TEXT, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
+from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import at_terminal
@@ -68,9 +69,10 @@ def bench_bundle(
         processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None or threads == AUTO else threads, seed
     )  # numbers first: hashing takes a while
     refuse_emulation()
-    bundle, golden = checked(path)
+    bundle = checked(path)
     manifest = bundle.manifest
-    used = min(threads_for(bundle, golden, threads), _detected()["cores_usable"])
+    golden = parse_golden(bundle.folder, manifest)
+    used = min(threads_for(bundle, threads), _detected()["cores_usable"])
     protocol = replace(protocol, threads=used)
     auto = (threads or manifest.variant.threads or AUTO) == AUTO and manifest.variant.provider == CPU
     language = manifest.generation

@@ -16,6 +16,7 @@ from tokenizers import (
 )  # before limits are set, like all that is imported here: what it takes is no doing of the bundle's
 
 import edgekit.runtime.providers.ort  # noqa: F401
+from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.bundle.patterns import own_texts
 from edgekit.runtime.bundle.proof import FIX, SECONDS_A_BYTE, size_of
@@ -76,7 +77,8 @@ def _tried(bundle: Bundle) -> None:
     """Load the bundle and have it answer what shows how it behaves."""
     model = load(bundle.folder, threads=1)
     task = processor(bundle.manifest.task)
-    for row in sorted(model.golden, key=lambda row: sum(map(len, row.ids)))[:GOLDEN]:
+    golden = parse_golden(bundle.folder, bundle.manifest)
+    for row in sorted(golden, key=lambda row: sum(map(len, row.ids)))[:GOLDEN]:
         if any(row.ids):
             model.outputs(task.prepare(model.tokenise, row.input))
     _tokenised(bundle, model.tokenise.tokenizer)

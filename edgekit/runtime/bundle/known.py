@@ -19,9 +19,10 @@ from edgekit.runtime.files import cache_folder
 __all__ = ["KNOWN", "Fact", "is_known", "remember", "runtime_version"]
 
 KNOWN = "EDGEKIT_KNOWN"
-Fact = Literal["checked", "proven"]
-"""checked: its tokenizer is one that a bundle can hold. proven: it was made here, or loaded once in a child process with limits."""
-RULES = 2
+Fact = Literal["checked", "proven", "joined", "alone"]
+"""checked: its files are such as a bundle can hold. proven: it was made here, or loaded once in a child process with limits. joined: texts may
+share a run of its graph; alone: they may not."""
+RULES = 3
 """Raise it where what is refused, or how it is tried, changes."""
 
 

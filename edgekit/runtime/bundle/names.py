@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CHAT_TEMPLATE", "CONFIG", "GENERATION", "MANIFEST", "MANIFEST_DIGEST", "MODEL", "MODEL_DATA", "SIGNATURE"]
+__all__ = [
+    "CHAT_TEMPLATE",
+    "CONFIG",
+    "GENERATION",
+    "LARGEST_BUNDLE",
+    "MANIFEST",
+    "MANIFEST_DIGEST",
+    "MODEL",
+    "MODEL_DATA",
+    "SIGNATURE",
+]
 
+LARGEST_BUNDLE = 8 * 1024**3
+"""Bytes of all files of a bundle at most, and of its archive."""
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST: Final = "manifest.json.sha256"
 """The digest of the manifest, as `sha256sum` writes it."""

@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 
 from edgekit.runtime.bundle.config import Config, parse_config
 from edgekit.runtime.bundle.manifest import Manifest
-from edgekit.runtime.bundle.names import CONFIG, MANIFEST
+from edgekit.runtime.bundle.names import CONFIG, LARGEST_BUNDLE, MANIFEST
 from edgekit.runtime.bundle.read import read_manifest
-from edgekit.runtime.bundle.unpack import LARGEST, unpack
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.files import check_name, open_file
 from edgekit.runtime.forks import at_exit_here
-from edgekit.runtime.temporary import new_folder, remove_folder
 
 __all__ = ["Bundle", "open_bundle", "undisturbed"]
 
@@ -124,8 +122,8 @@ def _warn_once(text: str) -> None:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    if sum(asset.size for asset in manifest.assets.values()) > LARGEST:
-        raise BadInput(f"assets of more than {LARGEST:,} bytes, which no bundle has", where=str(folder / MANIFEST))
+    if sum(asset.size for asset in manifest.assets.values()) > LARGEST_BUNDLE:
+        raise BadInput(f"assets of more than {LARGEST_BUNDLE:,} bytes, which no bundle has", where=str(folder / MANIFEST))
     faults = []
     there, named = {entry.name for entry in folder.iterdir()}, set(manifest.files)
     faults += [f"{name}: missing" for name in sorted(named - there)]
@@ -170,6 +168,9 @@ class _Unpacked:
     """A bundle archive unpacked into a temporary folder, which goes when this object does."""
 
     def __init__(self, archive: Path) -> None:
+        from edgekit.runtime.bundle.unpack import unpack  # here alone, as folders need none of it
+        from edgekit.runtime.temporary import new_folder, remove_folder
+
         root = new_folder(archive)
         at_exit_here(self, remove_folder, root)
         self.folder = root / "bundle"

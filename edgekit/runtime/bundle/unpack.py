@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.runtime.bundle.manifest import SAFE_NAME
+from edgekit.runtime.bundle.names import LARGEST_BUNDLE
 from edgekit.runtime.bundle.seal import check_seal
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.files import check_file, open_file
 
 __all__ = ["unpack"]
 
-LARGEST = 8 * 1024**3
 RATIO, SMALL = 100, 64 * 1024**2
 """Weights shrink to half at best, with many zeros to a tenth; what grows a hundred times, and beyond 64 MiB, is no bundle."""
 MEMBERS = 64
@@ -60,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
         BadInput: it is damaged, holds anything but plain files of safe names, or unpacks to too much; nothing outside `folder` was written.
         NotPossibleHere: no room for it.
     """
-    limit = min(LARGEST, max(SMALL, RATIO * check_file(archive, LARGEST)))
+    limit = min(LARGEST_BUNDLE, max(SMALL, RATIO * check_file(archive, LARGEST_BUNDLE)))
     seen: set[str] = set()
     total = 0
     try:

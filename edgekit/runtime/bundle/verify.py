@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.bundle.names import SIGNATURE
 from edgekit.runtime.errors import CheckFailed
 from edgekit.runtime.model import checked, opened
@@ -31,12 +32,13 @@ def verify(path: str | Path) -> dict[str, Any]:
         CheckFailed: a file or a golden input is not right; the message names each.
         BadInput, NotPossibleHere: as `load`.
     """
-    bundle, golden = checked(path)
+    bundle = checked(path)
     manifest = bundle.manifest
-    model = opened(bundle, golden, usable_threads(manifest.variant.threads or own_cores()))
+    golden = parse_golden(bundle.folder, manifest)
+    model = opened(bundle, usable_threads(manifest.variant.threads or own_cores()))
     task = processor(manifest.task)
     faults, worst, largest = [], 0.0, 0.0
-    for number, row in enumerate(model.golden):
+    for number, row in enumerate(golden):
         windows = task.prepare(model.tokenise, row.input)
         if [one.ids.tolist() for one in windows] != row.ids:
             faults.append(f"input {number}: other tokens than where the bundle was made")
@@ -51,7 +53,7 @@ def verify(path: str | Path) -> dict[str, Any]:
             faults.append(f"input {number}: answers {json.dumps(said(answer))} instead of {json.dumps(row.answer)}")
     if faults:
         raise CheckFailed(
-            f"{len(faults)} of {len(model.golden)} golden inputs are not right",
+            f"{len(faults)} of {len(golden)} golden inputs are not right",
             where=str(model.bundle.folder),
             faults=faults[:20],
             see="golden-inputs-are-not-right",
@@ -63,7 +65,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         "signed": False,
         "signature_beside": signature_of(Path(path), model.bundle.folder).is_file(),
         "files": len(manifest.assets),
-        "golden": len(model.golden),
+        "golden": len(golden),
         "difference": worst,
         "largest_difference": largest,
         "tolerance": manifest.golden.tolerance,

@@ -11,15 +11,16 @@ import numpy as np
 
 from edgekit.runtime.chip import machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.providers.cuda import Replayed, check_placement, provider_options
 from edgekit.runtime.providers.names import CPU, CUDA, DISABLE_CPU_FALLBACK, EXTERNAL_WEIGHTS, RECORD_ASSIGNMENT, SESSION_KEYS
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+    from edgekit.runtime.providers.cuda import Replayed
+
 __all__ = ["Session", "check_chip", "check_ids", "plain_session", "open_session", "own_cores", "usable_threads"]
 
-Session: TypeAlias = Union["InferenceSession", Replayed]
+Session: TypeAlias = Union["InferenceSession", "Replayed"]
 """An open session; on the CUDA provider a `Replayed` one."""
 
 
@@ -59,6 +60,12 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: M
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     elsewhere = provider != CPU
+    if elsewhere:
+        from edgekit.runtime.providers.cuda import (
+            Replayed,
+            check_placement,
+            provider_options,
+        )  # here alone, as the CPU needs none of it
     for key, value in (config or {}).items():
         if not (elsewhere and key == DISABLE_CPU_FALLBACK):  # ONNX Runtime's own refusal names no node; the check below does
             try:
@@ -69,7 +76,9 @@ def open_session(path: Path, *, provider: str = CPU, threads: int = 1, config: M
         options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
         getattr(onnxruntime, "preload_dlls", lambda: None)()  # CUDA's libraries from nvidia's packages, where they are
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=provider_options(provider, path))
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=provider_options(provider, path) if elsewhere else [provider]
+        )
     except Exception as fault:  # onnxruntime's error classes share no base but this
         if provider == CUDA and "graph capture" in str(fault):  # a node is left on the CPU, and this does not say which
             check_placement(onnxruntime.InferenceSession(str(path), options, providers=[provider]), provider, str(path))
