@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -186,9 +186,9 @@ def prepared(path: Path) -> tuple[list[bytes], bytes, float]:
 
 @contextmanager
 def running(
-    path: Path, server: str, cores: set[int] | None = None
+    path: Path, server: str, cores: set[int] | None = None, flags: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[str], int, Callable[[], str]]]:
-    """(process, port, all that it has said) of a server that is ready, on `cores`; None: on all."""
+    """(process, port, all that it has said) of a server that is ready, started with `flags`, on `cores`; None: on all."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "from edgekit.cli.app import main; main()"]
         if server != "edgekit":
@@ -198,7 +198,7 @@ def running(
             command = ["taskset", "-c", ",".join(map(str, sorted(cores))), *command]
         log = Path(folder) / "said.txt"
         with log.open("w", encoding="utf-8") as out:
-            process = subprocess.Popen([*command, "serve", str(path), "--port", "0"], stderr=out, text=True)
+            process = subprocess.Popen([*command, "serve", str(path), "--port", "0", *flags], stderr=out, text=True)
         try:
             while "ready: " not in (said := log.read_text(encoding="utf-8")):
                 if process.poll() is not None:
@@ -213,9 +213,9 @@ def running(
 
 
 @contextmanager
-def started(path: Path, server: str, cores: set[int] | None = None) -> Iterator[int]:
+def started(path: Path, server: str, cores: set[int] | None = None, flags: Sequence[str] = ()) -> Iterator[int]:
     """The port of a server that is ready; it must end well."""
-    with running(path, server, cores) as (process, port, said):
+    with running(path, server, cores, flags) as (process, port, said):
         yield port
         process.terminate()
         if process.wait(60) != 0:

@@ -39,8 +39,13 @@ SOAK = (
     "sound requests, whose answers are compared with those that they got alone, amid slow, silent, deaf, half-closed and killed clients, bad "
     "requests and floods of connections."
 )
+TOGETHER = (
+    "Tokens a second are those of all streams, medians with the least and the most of a round; between two tokens of a stream, as its client sees "
+    "them, the median and the 99th percentile."
+)
 BATCHING = (
-    "Why the servers join no requests: texts of one length, whose outputs in a batch differ in any bit from those alone. With dynamic INT8 all do, "
+    "Why the servers join no requests to encoders: texts of one length, whose outputs in a batch differ in any bit from those alone. With dynamic "
+    "INT8 all do, "
     "with fp32 it depends on the model; with static INT8 none did. Times beside other work on the same cores; what joining texts gains is "
     "measured in [many](../many/README.md)."
 )
@@ -87,7 +92,10 @@ def page() -> str:
             f"| {full['statuses'].get('503', 0):,} of {sum(full['statuses'].values()):,} | {'yes' if full['nothing_lost'] else '**no**'} "
             f"| {full['memory_mb']['start']:.0f} to {full['memory_mb']['end']:.0f} MB |"
         )
-    return "\n".join([*lines, *pinned_section(), *soak_section(), *threads_section(), *batching_section()]) + "\n"
+    return (
+        "\n".join([*lines, *pinned_section(), *soak_section(), *threads_section(), *together_section(), *batching_section()])
+        + "\n"
+    )
 
 
 def pinned_section() -> list[str]:
@@ -153,6 +161,47 @@ def threads_section() -> list[str]:
         f"{document['calls']:,} calls by {document['threads']} threads that take turns every {turn:.0f} microseconds, {tasks} tasks: {differ}",
         "",
         f"    {command_today(document['command'])}",
+    ]
+
+
+def together_section() -> list[str]:
+    """What together.json says."""
+    document = read("together")
+    processor = document["processor"]
+    lines = [
+        "",
+        "## Several people at once",
+        "",
+        (
+            f"{document['streams']} streams of {document['tokens']} likeliest tokens of one language model, asked at once, beside one alone in "
+            f"turn, {document['rounds']} rounds with {document['threads']} threads; scheduled: {document['scheduling']}. {TOGETHER} "
+            "[The numbers](together.json). Regenerate with"
+        ),
+        "",
+        f"    {command_today(document['command'])}",
+        "",
+        "| bundle | server | how | load before, after | one, tokens/s | all, tokens/s | faster by | one: median, p99 | all: median, p99 | p99 by |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for cell in document["cells"]:
+        one, all_of_them = (
+            f"{part['tokens_per_s']['median']:.0f} ({part['tokens_per_s']['least']:.0f} to {part['tokens_per_s']['most']:.0f})"
+            for part in (cell["alone"], cell["all"])
+        )
+        gaps = [f"{part['p50_ms']:.1f}, {part['p99_ms']:.1f} ms" for part in (cell["alone"], cell["all"])]
+        lines.append(
+            f"| {cell['bundle']} | {cell['server']} | {cell['kind']} | {cell['load'][0]:.1f}, {cell['load'][1]:.1f} | {one} | {all_of_them} "
+            f"| {cell['faster_by']:.2f}x | {gaps[0]} | {gaps[1]} | {cell['p99_by']:.1f}x |"
+        )
+    alone, crowd = processor["alone"], processor["all"]
+    return [
+        *lines,
+        "",
+        (
+            f"Without a server, by the processor's time of the one thread that does all of it, which other work changes little: a token alone "
+            f"{alone['p50_ms']:.2f} ms (p99 {alone['p99_ms']:.2f}), one of each of the {document['streams']} {crowd['p50_ms']:.2f} ms (p99 "
+            f"{crowd['p99_ms']:.2f}): {processor['faster_by']:.2f} times as many tokens, with a p99 of {processor['p99_by']:.2f} times that alone."
+        ),
     ]
 
 
