@@ -1,0 +1,1 @@
+"""What loading a bundle costs, beside another commit of edgekit."""
