@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,7 +161,7 @@ def read_facts(folder: Path) -> Facts:
 def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Fields) -> Facts:
     """`facts` with what bench.json adds, or with the reason why nothing is added."""
     path = facts.folder / "bench.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         lacks = lineage.texts("lacks") if lineage.has("lacks") else ()
         if lineage.value.get("timed_here", True):
             return replace(facts, not_measured="no measurement was made yet; run edgekit bench")
