@@ -209,7 +209,7 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
             _spent(_partial(folder))
             return None, None
         record = read_stage(folder)
-        if record.identity != stage.identity:
+        if (record.key, record.identity) != (stage.key, stage.identity):
             return None, "its record is of another stage"
         _check_files(folder, record)
         seconds = _seconds_in(_read_kept(folder / TIMING), folder / TIMING)

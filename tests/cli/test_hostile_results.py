@@ -1,7 +1,8 @@
-"""Records beside a result and lists of devices are files from outside to the commands that read them: one message, exit 2, no traceback."""
+"""Files beside a result, within a bundle, and lists of devices come from outside: one message, exit 1 to 3, no traceback."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,13 @@ import pytest
 
 from edgekit.cli.app import main
 from edgekit.pipeline.folder import BENCH, LINEAGE
+from edgekit.runtime.bundle.known import KNOWN
+from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
+from edgekit.runtime.bundle.proof import PROOF
+from edgekit.runtime.canonical import canonical
+from edgekit.runtime.digest import digest_line
+from edgekit.store import Stage, find, produce
+from tests.device.loopback import make_bundle
 from tests.report.made_up import write_result
 
 DEEP, LONG = b"[" * 5000 + b"]" * 5000, b"1" * 5000
@@ -130,3 +138,97 @@ def test_a_list_of_devices_that_is_none(refused: Refused, result: Path, tmp_path
         make()
         assert path.name in refused("bench", result, "--inventory", path)
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sound bundle that nobody loaded before, and that is not proven in a child: what is tried here is refused before that."""
+    monkeypatch.setenv(KNOWN, str(tmp_path / "known"))
+    monkeypatch.setenv(PROOF, "never")
+    return make_bundle(tmp_path / "made")
+
+
+def repack(bundle: Path, golden: bytes) -> None:
+    """Put other golden inputs into `bundle`, as who packs one may: under its manifest's hash and digest."""
+    manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    manifest["assets"]["golden.json"] = {"size": len(golden), "sha256": hashlib.sha256(golden).hexdigest()}
+    data = canonical(manifest)
+    (bundle / "golden.json").write_bytes(golden)
+    (bundle / MANIFEST).write_bytes(data)
+    (bundle / MANIFEST_DIGEST).write_bytes(digest_line(MANIFEST, data))
+
+
+def test_golden_inputs_that_are_none(refused: Refused, bundle: Path) -> None:
+    document = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    rows = document["rows"]
+    wrong = [
+        *TEXTS.values(),
+        *(json.dumps(one).encode() for one in ({"rows": value} for value in WRONG)),
+        *(json.dumps({"rows": [value, *rows[1:]]}).encode() for value in WRONG),
+        json.dumps({"rows": rows[1:]}).encode(), json.dumps({"rows": rows * 2}).encode(), json.dumps({**document, "more": 1}).encode(),
+        json.dumps({"rows": [{**rows[0], "more": 1}, *rows[1:]]}).encode(),
+    ]  # fmt: skip
+    for golden in wrong:
+        repack(bundle, golden)
+        assert "golden.json" in refused("run", bundle, "turn it on")
+        assert "golden.json" in refused("verify", bundle)
+
+
+def test_a_golden_input_of_which_something_is_else(refused: Refused, bundle: Path) -> None:
+    """Whatever stands in a field is refused as no golden input, or as one that the model does not answer so; none is passed over."""
+    rows = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))["rows"]
+    others: dict[str, tuple[Any, ...]] = {
+        "input": (*WRONG, "another text"), "input_ids": (*WRONG, [[2**70]], [[-1]], [[True]], [[0.5]], [[]]),
+        "outputs": (*WRONG, [[1], [1, 2]], [[True]], ["1"], [[1e300]]), "answer": ({}, -1, True, 1e300), "margin": ([], {}, "x", True),
+    }  # fmt: skip
+    for field, values in others.items():
+        for value in values:
+            repack(bundle, json.dumps({"rows": [rows[0], {**rows[1], field: value}, *rows[2:]]}).encode())
+            refused("verify", bundle)
+
+
+def test_a_file_of_a_bundle_that_is_no_plain_file(refused: Refused, bundle: Path) -> None:
+    for name in ("golden.json", "model.onnx", "tokenizer.json", MANIFEST, MANIFEST_DIGEST):
+        path = bundle / name
+        kept = path.read_bytes()
+        for make in spoil(path):
+            path.unlink()
+            make()
+            refused("run", bundle, "turn it on")
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+            path.write_bytes(kept)
+
+
+def a_stage() -> Stage:
+    """A stage of one file."""
+    return Stage("write", "write", lambda context: {"length": (context.out / "a.txt").write_text("hello")})
+
+
+@pytest.mark.parametrize("name", ["stage.json", "timing.json"])
+def test_a_record_of_the_store_that_is_none_is_made_again(tmp_path: Path, name: str) -> None:
+    """With the digest that belongs to it, as who means harm would write: it is corrupt, with one reason, and the stage runs again."""
+    made = produce(tmp_path, a_stage(), {}, lambda *told: None)
+    path, beside = made.path / name, made.path / f"{name}.sha256"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    texts = [
+        *TEXTS.values(), *(json.dumps({**document, field: value}).encode() for field in document for value in WRONG if value != {}),
+        *(json.dumps({**document, "files": {file: document.get("files", {}).get("a.txt")}}).encode() for file in ("../a", "/etc/passwd", "a\0", "")),
+        json.dumps({**document, "more": 1}).encode(),
+    ]  # fmt: skip
+    for text in texts:
+        path.write_bytes(text)
+        beside.write_bytes(digest_line(name, text))
+        found, why = find(tmp_path, a_stage())
+        if found is not None:  # a stage may have had any metrics, and taken any time
+            assert {field: value for field, value in json.loads(text).items() if field not in ("metrics", "seconds")} == {
+                field: value for field, value in document.items() if field not in ("metrics", "seconds")
+            }
+            continue
+        assert why is not None and len(why) < 2000 and "Traceback" not in why
+        made = produce(tmp_path, a_stage(), {}, lambda *told: None)
+        assert made.metrics == {"length": 5} and find(tmp_path, a_stage())[1] is None
+    for make in spoil(path):
+        path.unlink()
+        make()
+        assert find(tmp_path, a_stage())[1] is not None
+        assert produce(tmp_path, a_stage(), {}, lambda *told: None).metrics == {"length": 5}

@@ -84,9 +84,13 @@ def _row(given: Any, number: int, faults: list[str]) -> GoldenRow | None:
 
 
 def _array(given: Any) -> np.ndarray | None:
-    """`given`, numbers or lists of as many numbers each, as float32 of one or two axes; None where it is anything else."""
+    """`given`, numbers or lists of as many numbers each, as float32 of one or two axes; None where it is anything else, or beyond float32."""
     try:
         array = np.asarray(given)
     except ValueError:  # lists of different lengths
         return None
-    return array.astype(np.float32) if array.dtype.kind in "if" and array.ndim in (1, 2) else None
+    if array.dtype.kind not in "if" or array.ndim not in (1, 2):
+        return None
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    return single if np.isfinite(single).all() else None

@@ -22,7 +22,7 @@ KNOWN = "EDGEKIT_KNOWN"
 Fact = Literal["checked", "proven", "joined", "alone"]
 """checked: its files are such as a bundle can hold. proven: it was made here, or loaded once in a child process with limits. joined: texts may
 share a run of its graph; alone: they may not."""
-RULES = 3
+RULES = 4
 """Raise it where what is refused, or how it is tried, changes."""
 
 
