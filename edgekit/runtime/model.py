@@ -87,8 +87,9 @@ class Model:
         asked, workers = self.asks(top_k, sampling), parse_threads(workers, name="workers")
         if isinstance(items, ALONE):
             return self._answer(items, asked)
-        answers, count = [], len(items) if isinstance(items, Sized) else None
-        with closing(self.answers(several(items), asked, workers)) as found:
+        answers, given = [], several(items)
+        count = _length(given)
+        with closing(self.answers(given, asked, workers)) as found:
             for number, answer in enumerate(found):
                 if isinstance(answer, EdgekitError):
                     with numbered(number, count):
@@ -243,11 +244,19 @@ def several(items: object) -> Iterable[Any]:
     Raises:
         BadInput: one alone, or nothing that can be gone through.
     """
-    if isinstance(items, ALONE) or not isinstance(items, Iterable):
+    if isinstance(items, ALONE) or not isinstance(items, Iterable) or (isinstance(items, np.ndarray) and items.ndim == 0):
         raise BadInput(
             f"{type(items).__name__} is no input where several are wanted", fix="give a text, an object, or a list of them"
         )
     return items
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    """How many `items` are, where they say so."""
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except (TypeError, ValueError, OverflowError):  # what no length can be; messages go without
+        return None
 
 
 def load(path: str | Path, *, threads: Threads = None, prefix_cache: bool = True, speculate: Speculate = SPECULATE[0]) -> Model:

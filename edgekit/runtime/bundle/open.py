@@ -91,7 +91,11 @@ def open_bundle(path: str | Path) -> Bundle:
 def _open(given: Path) -> Bundle:
     path = given
     keep = None
-    if path.is_file():
+    try:
+        is_archive = path.is_file()
+    except OSError as fault:  # a name that is too long, a folder that lets nobody in
+        raise BadInput(f"cannot be read: {fault.strerror}", where=str(path)) from None
+    if is_archive:
         keep = _Unpacked(path)
         path = keep.folder
     folder = path if (path / MANIFEST).exists() else path / "bundle"
