@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import Counter
@@ -156,14 +157,15 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     """
     from edgekit.draft import Asked
 
-    faults: list[str] = []
+    texts = {"--model": model, "--data": data, "--task": options.task, "--answers": options.answers, "--group": options.group}
+    faults = [f"{option} is empty" for option, text in texts.items() if text is not None and not text.strip()]
     budget = _budget(options, faults)
     columns = _pairs(options.column, "--column", "COLUMN=NAME, as in text=utterance", faults)
     labels = _pairs(options.label, "--label", "LABEL=NAME, as in pos=positive", faults)
     answers: Literal["rows", "original"] | None = None
     if options.answers in ("rows", "original"):
         answers = "original" if options.answers == "original" else "rows"
-    elif options.answers is not None:
+    elif options.answers:
         faults.append(f"--answers {options.answers}: write rows or original")
     if data is None and (of_rows := [name for name in options.any if name in OF_ROWS]):
         faults.append(f"{' and '.join(of_rows)} say something of rows, which --data names")
@@ -190,7 +192,7 @@ def _budget(options: Options, faults: list[str]) -> Budget:
     size = _amount(options.smaller, "MB", "--smaller", "8MB", faults)
     share = _share(options.lose) if options.lose is not None else None
     if options.lose is not None and share is None:
-        faults.append(f"--lose {options.lose}: write a share from 0% to 100%, as in 1%")
+        faults.append(f"--lose {options.lose}: write a share from 0% to 100%, as in 1% (or 0.01)")
     return Budget(times, size, share)
 
 
@@ -231,8 +233,12 @@ def recipe_name(asked: Asked, name: str | None = None) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise BadInput(f"{name!r} is no name", where="--name", fix="write letters, digits, - and _, as in --name tickets")
         return name
-    model = Path(asked.model).resolve().name if Path(asked.model).exists() else asked.model.partition("@")[0].rpartition("/")[2]
-    stem = model if asked.data is None else f"{model}-{Path(asked.data).resolve().name.partition('.')[0] or 'rows'}"
+    model = (
+        Path(os.path.realpath(asked.model)).name
+        if Path(asked.model).exists()
+        else asked.model.partition("@")[0].rpartition("/")[2]
+    )
+    stem = model if asked.data is None else f"{model}-{Path(os.path.realpath(asked.data)).name.partition('.')[0] or 'rows'}"
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
 
 
@@ -290,16 +296,16 @@ def _amount(text: str | None, unit: str, option: str, example: str, faults: list
     """A positive number with its unit, which may be left out."""
     match = re.fullmatch(rf"(\d{{1,6}}(?:\.\d{{1,6}})?)\s*(?:{unit})?", (text or "").strip(), flags=re.IGNORECASE)
     if text is not None and (match is None or float(match[1]) == 0):
-        faults.append(f"{option} {text}: write a number above 0, as in {example}")
+        faults.append(f"{option} {text}: write a number above 0, as in {example}{', in megabytes' if unit == 'MB' else ''}")
         return None
     return None if match is None else float(match[1])
 
 
 def _share(text: str) -> float | None:
-    """1% or 0.01 as 0.01; None for anything else."""
+    """1% or 0.01 as 0.01; None for anything else, also for a plain 1, which may mean 1% or all of it."""
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)(%?)", text.strip())
     share = None if match is None else float(match[1]) / (100 if match[2] else 1)
-    return share if share is not None and share <= 1 else None
+    return share if match is not None and share is not None and share <= 1 and (match[2] or share < 1) else None
 
 
 def _open(question: Unclear) -> BadInput:

@@ -20,6 +20,12 @@ UNMARKED = (
 """Which of a file's first four bytes are NUL where it begins with two ASCII characters and no mark (RFC 4627, section 3)."""
 SAMPLE = 64 * 1024
 """Bytes of lines that are looked at."""
+BINARY = {
+    b"\x1f\x8b": "packed by gzip (.gz)", b"\xfd7zXZ\0": "packed by xz (.xz)", b"\x28\xb5\x2f\xfd": "packed by zstd", b"BZh": "packed by bzip2",
+    b"PK\x03\x04": "a ZIP archive, as spreadsheets are too", b"PAR1": "a Parquet file (.parquet)", b"%PDF": "a PDF",
+    b"SQLite format 3\0": "an SQLite database", b"\xd0\xcf\x11\xe0": "an old Office document", b"ARROW1": "an Arrow file",
+}  # fmt: skip
+"""What files begin with that are no text."""
 CLOSE = 0.05
 """Readings whose share of odd characters differs by less are equally likely."""
 SHOWN = 4
@@ -38,6 +44,12 @@ def encoding_of(blocks: Iterable[bytes], file: str) -> str:
     sound = odd = first = before = 0
     sample = b""
     for number, block in enumerate(blocks):
+        if number == 0 and (kind := next((kind for begun, kind in BINARY.items() if block.startswith(begun)), "")):
+            raise BadInput(
+                f"is {kind}, and no text",
+                where=file,
+                fix="give it the ending of what it is, or save it as .csv, .jsonl or .parquet",
+            )
         if number == 0 and (marked := next((name for mark, name in MARKS if block.startswith(mark)), "")):
             return marked
         if number == 0 and (

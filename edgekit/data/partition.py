@@ -39,7 +39,8 @@ def partition(
     rarity = Counter(label for several in labels for label in several)
     strata: dict[str, list[list[int]]] = defaultdict(list)
     texts = [fold(identity(row)) for row in rows]
-    for unit in _units(texts, groups):
+    units = _units(texts, groups)
+    for unit in units:
         strata[min((rarity[label], label) for number in unit for label in labels[number])[1]].append(unit)
     taken: dict[str, list[int]] = {name: [] for name in shares}
     for label in sorted(strata):
@@ -55,14 +56,30 @@ def partition(
         if len(numbers) < FEWEST
     ]
     if few:
-        raise BadInput(
-            f"{len(rows)} rows are too few to split" + (", or too many of them belong together" if len(rows) > 100 else ""),
-            where="data, file",
-            faults=few,
-            fix=f"give {math.ceil(FEWEST / min(shares.values()))} rows or more with different texts, or three files (train, validation, test)",
-            see="too-few-rows-to-split",
-        )
+        raise _too_few(rows, few, len(units), len(strata), math.ceil(FEWEST / min(shares.values())), grouped=groups is not None)
     return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test") if name in taken}
+
+
+def _too_few(rows: Sequence[Row], few: list[str], units: int, labels: int, needed: int, *, grouped: bool) -> BadInput:
+    """Why rows cannot be split: there are fewer than are `needed`, they hang together in few `units`, or most labels have a row or two."""
+    by = "text or group" if grouped else "text"
+    counted = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
+    if len(rows) < needed:
+        what, fix = f"{counted} too few to split", f"give {needed} rows or more with different texts"
+    elif units < needed:
+        together = "all have the same" if units == 1 else f"make {units} parts that stay together, each of the same"
+        what = f"{counted} not to be split: they {together} {by}"
+        fix = f"give rows with {needed} or more different texts" + (", or a column with more groups" if grouped else "")
+    else:
+        what = f"{counted} not to be split: they have {labels} different labels, and a label of few rows goes to training alone"
+        fix = "take out the labels of few rows, name another column if this one is no label (--column label=NAME)"
+    return BadInput(
+        what,
+        where="data, file",
+        faults=few,
+        fix=f"{fix}, or give three files (train, validation, test)",
+        see="too-few-rows-to-split",
+    )
 
 
 def _units(texts: Sequence[str], groups: Sequence[str] | None) -> list[list[int]]:

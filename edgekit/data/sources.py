@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -155,7 +156,7 @@ def _place(source: RowSource, folder: Path, here: Mapping[str, tuple[Path, str]]
     column, sha256 = source.column or "", source.sha256 or ""
     if source.url is None:
         name = str(source.path)
-        return Place(name if on_hub(name) else str((folder / name).resolve()), shape, column, sha256)
+        return Place(name if on_hub(name) else os.path.realpath(folder / name), shape, column, sha256)
     path, stands_in = here.get(sha256, ("", ""))
     ending = shape.format or _ending(source.file_name)
     return Place(str(path), replace(shape, format=ending), column, sha256, source.url, stands_in)

@@ -7,19 +7,21 @@ import json
 import math
 import os
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.config.recipe import TEXTS, Finetune
 from edgekit.config.toml import parse, toml_string
+from edgekit.data.columns import usable_value
 from edgekit.data.labels import as_table, few
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
 from edgekit.draft.duration import about, line_seconds, measured_machine
-from edgekit.draft.fit import Said, Table, as_text, categories, few_values
+from edgekit.draft.fit import Said, Table, as_text, categories, few_values, there_in
 from edgekit.draft.given import given
-from edgekit.draft.labels import LABELS, guessed, labels_in, meaning_of
+from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of
 from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
 from edgekit.draft.rows import Rows, read_for_draft
@@ -27,10 +29,12 @@ from edgekit.draft.seen import Choice, Seen, Unclear
 from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
+from edgekit.models.facts import ModelFacts
 from edgekit.models.shards import tensor_shapes
 from edgekit.plan.facts import known_length, most_length
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.jsontypes import JsonValue
+from edgekit.tasks import find_task, task_names
 from edgekit.tasks.task import AGREEMENT, Task
 
 __all__ = ["Asked", "Draft", "draft", "is_unedited"]
@@ -88,11 +92,13 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     facts = model.facts
     rows = None if asked.data is None else read_for_draft(asked.data)
     table = () if rows is None else rows.looked_at
+    _check_said(asked, rows)
     if rows is None:
         found_tasks = without_rows(model, asked.task)
     else:
         found_tasks = candidates(model, table, Said(asked.columns, asked.labels), asked.task, asked.answers)
     chosen = _one(found_tasks, asked)
+    _check_chosen(chosen, facts, rows, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
         said.append(Seen("model.finetune", f"{EPOCHS} epochs", chosen.reason))
@@ -137,6 +143,94 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     return Draft(text, tuple(said))
 
 
+def _check_said(asked: Asked, rows: Rows | None) -> None:
+    """Raises BadInput for what the user said of columns that the rows do not have, or that no task reads."""
+    if rows is None:
+        return
+    there = {name for row in rows.every for name in row}
+    tasks = [find_task(name) for name in task_names()]
+    known = sorted({column for task in tasks for column in _columns_of(task)})
+    named = {f"--column {column}={name}": name for column, name in asked.columns.items()}
+    named |= {} if asked.group is None else {f"--group {asked.group}": asked.group}
+    faults = [
+        f"{option}: " + ("several columns have this name" if name in rows.doubled else "no column has this name")
+        for option, name in named.items()
+        if name not in there
+    ]
+    faults += [
+        f"--column {column}={name}: no task reads a {column!r}; those that tasks read are {', '.join(known)}"
+        for column, name in asked.columns.items()
+        if column not in known
+    ]
+    twice = [name for name, count in Counter(asked.columns.values()).items() if count > 1]
+    faults += [f"column {name!r} is to be several of the task's" for name in twice]
+    if faults:
+        raise BadInput(
+            "options that do not fit the rows", where=str(asked.data), faults=[*faults, f"the rows have {few(sorted(there))}"]
+        )
+
+
+def _columns_of(task: Task) -> set[str]:
+    return {*task.columns, *task.optional, *(() if task.alone is None else task.alone.columns)}
+
+
+def _check_chosen(chosen: Candidate, facts: ModelFacts, rows: Rows | None, asked: Asked) -> None:
+    """Raises BadInput where the task that was chosen does not read what the user said, the model does not name its outputs, the first row
+    stands where names of columns do, or labels of the rows would be passed over."""
+    if chosen.task.named and not chosen.finetune and facts.labels_fault is not None:
+        raise BadInput(f"config.json, {facts.labels_fault}", where=asked.model)
+    if rows is None:
+        return
+    columns, kinds = chosen.fit.columns, chosen.task.kinds
+    unread = [column for column in asked.columns if column not in _columns_of(chosen.task) and column not in columns]
+    faults = [
+        f"--column {column}={asked.columns[column]}: {chosen.task.name} reads {', '.join(sorted(_columns_of(chosen.task)))}"
+        for column in unread
+    ]
+    if asked.labels and chosen.answers == "original":
+        faults.append("--label says what labels of the rows mean, and the original's answers are what is right (data.answers)")
+    if faults:
+        raise BadInput("options that the task has no use for", where=str(asked.data), faults=faults, fix="leave them out")
+    for column, name in columns.items():
+        values = [row.get(name) for row in rows.looked_at]
+        if kinds.get(column, column) == "label" and column not in asked.columns and name in (labels_in(values) or ()):
+            raise BadInput(
+                f"the first line seems to be a row and no header: column {name!r} holds {name!r}", where=str(asked.data),
+                fix=f"put a line with the names of the columns before it, such as {','.join(columns)}, or, where it is one, say so: "
+                + shlex.join(part for pair in columns.items() for part in ("--column", "=".join(pair))),
+            )  # fmt: skip
+    if chosen.answers == "original" and asked.answers is None:
+        _check_no_labels(chosen, facts, rows, asked)
+
+
+def _check_no_labels(chosen: Candidate, facts: ModelFacts, rows: Rows, asked: Asked) -> None:
+    """Raises BadInput where rows that are taken to have no labels have what looks like them."""
+    task = chosen.task
+    lacking = [column for column in task.columns if column not in chosen.fit.columns]
+    faults = []
+    if rows.doubled:
+        faults.append(f"several columns are named {', '.join(map(repr, rows.doubled))}, so that none of them can be read")
+    for name in there_in(rows.looked_at):
+        if name in chosen.fit.columns.values():
+            continue
+        values = [row.get(name) for row in rows.looked_at]
+        meant = next((column for column in lacking if name.casefold() in (column, f"{column}s")), None)
+        if meant is not None:
+            wrong = (usable_value(task.kinds.get(meant, meant), value)[1] for value in values)
+            why = next((fault for fault in wrong if fault is not None), "holds nothing that the model names")
+            faults.append(f"column {name!r} is no {meant} that can be read: it {why}")
+        elif facts.labels is not None and task.named and are_labels(labels_in(values), facts.labels):
+            faults.append(
+                f"column {name!r} holds labels of the model ({few_values(values)}), which are no {' or '.join(lacking)} for {task.name}"
+            )
+    if faults:
+        raise BadInput(
+            "labels that cannot be read", where=str(asked.data), faults=faults,
+            fix=f"correct the rows, name the task (--task) or the column (--column {lacking[0] if lacking else 'label'}=NAME); where the rows "
+            "are to be without labels, say so: --answers original",
+        )  # fmt: skip
+
+
 def _shipped(task: Task) -> Seen:
     """What quality is where no rows are given."""
     quality = AGREEMENT if task.kind == "encoder" else "perplexity"
@@ -157,9 +251,13 @@ def _labels(chosen: Candidate, rows: Rows, known: Sequence[str], asked: Asked) -
     if chosen.finetune:
         return dict(chosen.fit.labels)  # of a new head, which the rows name
     column = next((column for column in columns if kinds.get(column, column) in LABELS), None)
-    if column is None or chosen.answers == "original" or not (chosen.fit.labels or chosen.fit.unknown):
+    if column is None or chosen.answers == "original" or not (chosen.fit.labels or chosen.fit.unknown or asked.labels):
         return {}
     every = labels_in((row.get(columns[column]) for row in rows.every), kinds.get(column, column))
+    if every is not None and len(rows.every) == rows.count and (absent := sorted(set(asked.labels) - set(every))):
+        raise BadInput(
+            f"no row has {', no '.join(map(repr, absent))}", where="--label", fix=f"write one of {few(every)} before the ="
+        )
     meaning = meaning_of(every or list(chosen.fit.labels), known, asked.labels)
     if meaning.unknown:
         name, guesses = columns[column], guessed(meaning.unknown[:MOST_LABELS], known)
@@ -295,9 +393,9 @@ def _near(name: str, folder: Path | None) -> str:
     if not path.exists() and not ("*" in path.name and path.parent.is_dir()):
         return name
     if folder is None:
-        return str(path.resolve())
-    relative = os.path.relpath(path.resolve(), folder.resolve())
-    return str(path.resolve()) if relative.startswith("../../..") else relative
+        return os.path.realpath(path)
+    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    return os.path.realpath(path) if relative.startswith("../../..") else relative
 
 
 def _check(text: str) -> None:

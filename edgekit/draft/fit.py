@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,7 +15,18 @@ from edgekit.draft.labels import LABELS, are_labels, labels_in, meaning_of
 from edgekit.draft.seen import Choice, Unclear
 from edgekit.errors import BadInput
 
-__all__ = ["Fit", "Said", "Table", "as_text", "categories", "described", "few_values", "fit_columns", "text_columns"]
+__all__ = [
+    "Fit",
+    "Said",
+    "Table",
+    "as_text",
+    "categories",
+    "described",
+    "few_values",
+    "fit_columns",
+    "text_columns",
+    "there_in",
+]
 
 PAIRS = (
     ("text", "text_pair"), ("premise", "hypothesis"), ("question", "sentence"), ("query", "passage"), ("question", "answer"),
@@ -80,7 +92,7 @@ def fit_columns(
         Unclear: several columns could be the label.
         BadInput: a column for each label.
     """
-    there = _there(rows)
+    there = there_in(rows)
     found = {column: name for column, name in said.columns.items() if column in (*wanted, *optional)}
     reasons = dict.fromkeys(found, "as you said")
 
@@ -100,9 +112,10 @@ def fit_columns(
         if column not in found and column in there and usable_value(kind(column), there[column])[1] is None:
             take({column: column}, "by its name")
     open_labels = [column for column in wanted if column not in found and kind(column) in LABELS]
-    if open_labels and (several := _one_hot(rows, free())):
+    if open_labels and (several := _one_hot(rows, free(), known or ())):
         raise _a_column_each(several)
-    if any(kind(column) == "labels" for column in open_labels) and (joined := _joined(rows, free(), known or ())) is not None:
+    lists = [kind(column) for column in open_labels if kind(column) != "label"]
+    if lists and (joined := _joined(rows, free(), lists[0], known or ())) is not None:
         raise BadInput(
             f"column {joined!r} holds several labels in one text, as in {few_values(row.get(joined) for row in rows)}", where="the rows",
             fix="write the labels of each row as a JSON list, as in " + json.dumps([*(known or ())[:2]], ensure_ascii=False),
@@ -130,6 +143,8 @@ def fit_columns(
         names: list[str] = []
         if column == "text" or kind(column) == "split":
             names, reason = text_columns(rows, free()), "the longest texts of the rows"
+        elif kind(column) == "tokens" and "tags" in found:
+            names, reason = _as_many_words(rows, free(), found["tags"]), "texts of as many words as there are tags"
         elif kind(column) == "label":
             names, reason = _labelled(rows, free(), known), "few different values in many rows"
         elif kind(column) == "score":
@@ -154,7 +169,7 @@ def few_values(values: Iterable[object]) -> str:
 
 def described(rows: Table) -> list[str]:
     """Each column of a file with some of its values, for messages."""
-    names = list(rows[0]) if rows else []
+    names = list(there_in(rows))
     shown = [f"{name!r}, such as {few_values(row.get(name) for row in rows[:50])}" for name in names[:MOST_COLUMNS]]
     return shown + ([f"and {len(names) - MOST_COLUMNS} columns more"] if len(names) > MOST_COLUMNS else [])
 
@@ -164,11 +179,11 @@ def as_text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
 
-def _there(rows: Table) -> dict[str, object]:
-    """Columns of the first row, each with the first value that it has."""
-    return {
-        name: next((row[name] for row in rows if row.get(name) not in (None, "")), None) for row in rows[:1] for name in row
-    }
+def there_in(rows: Table) -> dict[str, object]:
+    """Columns that most rows have, each with the first value that it has."""
+    counts = Counter(name for row in rows for name in row)
+    names = [name for name, count in counts.items() if 2 * count >= len(rows)]
+    return {name: next((row[name] for row in rows if row.get(name) not in (None, "")), None) for name in names}
 
 
 def _meant(
@@ -203,13 +218,16 @@ def _two(rows: Table, there: Mapping[str, object]) -> tuple[str, str] | None:
     return None
 
 
-def _joined(rows: Table, free: Mapping[str, object], known: Sequence[str]) -> str | None:
-    """The column whose texts are the model's labels with something between them."""
+def _joined(rows: Table, free: Mapping[str, object], kind: str, known: Sequence[str]) -> str | None:
+    """The column whose texts are the model's labels with something between them, which is not how values of this kind are written."""
     for name in free:
         texts = [row.get(name) for row in rows]
-        parts = [
-            [part.strip() for part in re.split(r"[,;|/]", text)] for text in texts if isinstance(text, str) and text.strip()
-        ]
+        if are_labels(labels_in(texts, kind), known):
+            continue
+        given = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+        parts = [[part.strip() for part in re.split(r"[,;|/]", text)] for text in given]
+        if all(len(part) == 1 for part in parts):
+            parts = [text.split() for text in given]
         if any(len(part) > 1 for part in parts) and all(label in known for part in parts for label in part):
             return name
     return None
@@ -217,7 +235,7 @@ def _joined(rows: Table, free: Mapping[str, object], known: Sequence[str]) -> st
 
 def _a_column_each(several: Sequence[str]) -> BadInput:
     return BadInput(
-        f"{', '.join(several)} hold 0 or 1 in every row: a column for each label, which is not how labels are read",
+        f"{', '.join(several)} hold numbers in every row: a column for each label, which is not how labels are read",
         where="the rows",
         fix=f'write one column with the labels of each row as a JSON list, as in ["{several[0]}", "{several[1]}"], or say which one is the '
         f"label: --column label={several[0]}",
@@ -242,10 +260,25 @@ def _numbers(rows: Table, free: Mapping[str, object]) -> list[str]:
     return [name for name, values in numbers.items() if any(after != before + 1 for before, after in pairwise(values))]
 
 
-def _one_hot(rows: Table, free: Mapping[str, object]) -> list[str]:
-    """Columns that hold 0 or 1 in every row, where there are three or more: a label each."""
+def _one_hot(rows: Table, free: Mapping[str, object], known: Sequence[str]) -> list[str]:
+    """Columns that hold 0 or 1 in every row, where there are three or more, or that hold numbers under names of the model's labels: a label
+    each."""
+    folded = {name.casefold() for name in known}
+    named = [name for name in free if name.casefold() in folded and all(_is_number(row.get(name)) for row in rows)]
     columns = [name for name in free if all(str(row.get(name)).strip() in BITS for row in rows)]
-    return columns if len(columns) >= 3 else []
+    return columns if len(columns) >= 3 else named if len(named) >= 2 else []
+
+
+def _as_many_words(rows: Table, free: Mapping[str, object], tags: str) -> list[str]:
+    """Columns of texts that have, in every row, as many words as the column `tags` has tags."""
+    counts = [
+        len(found) if isinstance(found, list) else None for found in (usable_value("tags", row.get(tags))[0] for row in rows)
+    ]
+    return [name for name in text_columns(rows, free) if [len(str(row.get(name, "")).split()) for row in rows] == counts]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, bool) or usable_value("score", value)[1] is None
 
 
 def text_columns(rows: Table, free: Mapping[str, object]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ ADAPTED = {
     "CAUSAL_LM": "ForCausalLM",
 }
 """peft's kind of a task -> end of the name of the class that it was trained as."""
+HUB_ID = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*(?:@[\w./-]+)?", re.ASCII)
+"""owner/name, perhaps with @revision."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Given:
 
     folder: Path
     facts: ModelFacts
-    architecture: str | None
-    """Name, or end of the name, of its transformers class; None where the files do not say."""
+    architectures: tuple[str, ...]
+    """Names, or ends of the names, of its transformers classes; several where its files leave open which is meant, none where they do not say."""
     tokenizer: Path
     """Folder of its tokenizer."""
     weights: Path
@@ -51,22 +54,31 @@ def given(name: str) -> Given:
         inner = transformer_folder(adapter.base)
         sentences = any((place / MODULES).is_file() for place in (folder, adapter.base))
         return Given(
-            folder, facts_of_adapter(adapter), kind or _architecture(inner), tokenizer_folder(adapter), inner, sentences
+            folder,
+            facts_of_adapter(adapter),
+            _architectures(inner) if kind is None else (kind,),
+            tokenizer_folder(adapter),
+            inner,
+            sentences,
         )
     inner = transformer_folder(folder)
-    return Given(folder, facts_of_checkpoint(str(folder)), _architecture(inner), inner, inner, (folder / MODULES).is_file())
+    return Given(folder, facts_of_checkpoint(str(folder)), _architectures(inner), inner, inner, (folder / MODULES).is_file())
 
 
-def _architecture(folder: Path) -> str | None:
+def _architectures(folder: Path) -> tuple[str, ...]:
     named = read_json(folder / "config.json").get("architectures")
-    return str(named[0]) if isinstance(named, list) and named else None
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str))) if isinstance(named, list) else ()
 
 
 def _folder(name: str) -> Path:
-    """The model's folder; of a hub id, once it is downloaded."""
+    """The model's folder; of a hub id, once it is downloaded.
+
+    Raises:
+        BadInput: neither a folder nor written as a hub id.
+    """
     if Path(name).is_dir():
         return Path(name)
-    if not is_hub_id(name, Path.cwd()):
+    if not is_hub_id(name, Path.cwd()) or not HUB_ID.fullmatch(name):
         raise no_such_folder(
             Path(name), "check --model: a folder with config.json and model.safetensors, or an id of the hub, owner/name"
         )

@@ -44,7 +44,8 @@ def labels_in(values: Iterable[object], kind: str = "label") -> list[str] | None
 def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> Meaning:
     """What `labels` mean to a model with outputs called `known`; `said`: what the user said of some of them.
 
-    Whole numbers that are no names are the numbers of outputs, in which datasets' ClassLabel and transformers' `label2id` count alike.
+    Whole numbers are the numbers of outputs, in which datasets' ClassLabel and transformers' `label2id` count alike, where none of them is a
+    name, nor stands in a name at another place: 1 to 4 of a model with "1 star" to "5 stars" may mean either.
 
     Raises:
         BadInput: the user said a name that the model does not have.
@@ -62,7 +63,7 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     except BadInput:  # several names are meant; the plan says so
         read_anyway = {}
     unknown = [label for label in left if read_anyway.get(label, label) not in known]
-    numbers = by_number(unknown, known) if unknown else None
+    numbers = by_number(unknown, known) if unknown and unknown == left and not _counted_otherwise(unknown, known) else None
     if numbers:
         in_order = dict(sorted((table | numbers).items(), key=lambda item: known.index(item[1])))
         return Meaning(
@@ -70,6 +71,18 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
             "the rows have numbers, or true and false, and the model's outputs have names: in the order of config.json",
         )
     return Meaning(table, None, tuple(unknown))
+
+
+def _counted_otherwise(labels: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether each of `labels` is the number in the name of some output, and not all are the numbers of these outputs."""
+    numbers = {name: set(re.findall(r"\d+", name)) for name in known}
+    inside = {
+        label: [place for place, name in enumerate(known) if numbers[name] == {label.strip().removesuffix(".0")}]
+        for label in labels
+    }
+    return all(inside.values()) and any(
+        by_number([label], known) != {label: known[places[0]]} for label, places in inside.items()
+    )
 
 
 def are_labels(labels: Sequence[str] | None, known: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from edgekit.config.recipe import LONGEST_INPUT, UNASKED_LENGTH
 from edgekit.data.columns import usable_value
 from edgekit.draft.fit import Table, as_text
 from edgekit.draft.seen import Seen
+from edgekit.runtime.tokenise import read_tokenizer
 
 __all__ = ["Length", "length_of"]
 
@@ -57,19 +58,22 @@ def _rounded(longest: int) -> int:
 
 
 def _lengths(folder: Path, rows: Table, columns: Mapping[str, str]) -> list[int]:
-    """Tokens of each input of the first rows."""
-    from tokenizers import Tokenizer
+    """Tokens of each input of the first rows. Texts that cannot be used count for nothing: the plan names them.
 
+    Raises:
+        BadInput: a tokenizer.json that is none.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         return []
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = read_tokenizer(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     inputs = {column: columns[column] for column in INPUTS if column in columns}
     together = bool({"text_pair", "passages"} & set(columns))
     texts = [[_part(column, row.get(name)) for column, name in inputs.items()] for row in rows[:READ]]
     flat = [" ".join(parts) for parts in texts] if together else [part for parts in texts for part in parts]
+    flat = [text for text in flat if usable_value("text", text)[1] is None]
     return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(flat)]
 
 

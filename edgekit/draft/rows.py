@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.data.formats import endings, records
+from edgekit.data.formats.conll import TAG
 from edgekit.data.formats.json_document import read_document
 from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
-from edgekit.data.reading import AS_NAMED, PACKINGS, Shape
+from edgekit.data.reading import AS_NAMED, PACKINGS, Record, Shape, read_lines
 from edgekit.data.sources import SPLITS
 from edgekit.draft.fit import Table
 from edgekit.draft.seen import Seen
@@ -30,6 +31,8 @@ SPLIT = Seen(
     "70 / 15 / 15 %",
     "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
 )
+HEAD = 200
+"""Lines of a file that say whether it is what its name says."""
 SHOWN = 6
 """Files that a message names."""
 NAMED = {
@@ -68,6 +71,8 @@ class Rows:
     """How they come to be three splits."""
     places: Mapping[str, Place]
     """Key of [data] -> where these rows lie."""
+    doubled: tuple[str, ...] = ()
+    """Names that several columns have, none of which can be read."""
 
     @property
     def looked_at(self) -> Table:
@@ -85,6 +90,12 @@ def read_for_draft(data: str) -> Rows:
     """
     if on_hub(data):
         return _read_hub(data)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", data):
+        raise BadInput(
+            "an address, and not a file that is here",
+            where=data,
+            fix="fetch it (curl -LO) and name the file; a recipe takes an address with its sha256, as in file = { url = ..., sha256 = ... }",
+        )
     folder = Path(data)
     return _read(_places(folder) if folder.is_dir() else {"file": data})
 
@@ -94,18 +105,32 @@ def _read(places: Mapping[str, str]) -> Rows:
     every: list[Mapping[str, object]] = []
     counts: dict[str, int] = {}
     found: dict[str, Place] = {}
+    doubled: dict[str, None] = {}
     for key, source in places.items():
         files = files_of(source)
         shape = _shape_of(files[0])
-        sound = (one.values for file in files for one in records(file, lines=True, shape=shape) if one.fault is None)
+        unsound: list[Record] = []
+        sound = _sound((one for file in files for one in records(file, lines=True, shape=shape)), unsound)
         taken = list(itertools.islice(sound, READ))
+        if not taken and unsound:
+            raise BadInput(f"no row can be used: {unsound[0].fault}", where=f"{source}:{unsound[0].line}")
         if not taken:
             raise BadInput("holds no rows", where=source)
-        every += taken
+        every += [one.values for one in taken]
+        doubled |= dict.fromkeys(name for one in taken for name in one.duplicates)
         counts[key] = len(taken) + sum(1 for _ in sound)
         more: dict[str, str | list[str]] = {"format": shape.format} if shape.format else {}
         found[key] = Place(source, more | ({"members": [*shape.members]} if shape.members else {}))
-    return Rows(every, sum(counts.values()), *_shares(counts, "by the names of the files"), found)
+    return Rows(every, sum(counts.values()), *_shares(counts, "by the names of the files"), found, tuple(doubled))
+
+
+def _sound(given: Iterable[Record], unsound: list[Record]) -> Iterator[Record]:
+    """The records that can be used; the first of the others goes to `unsound`."""
+    for one in given:
+        if one.fault is None:
+            yield one
+        elif not unsound:
+            unsound.append(one)
 
 
 def _read_hub(source: str) -> Rows:
@@ -199,17 +224,27 @@ def _source(files: list[Path]) -> str:
 
 
 def _shape_of(path: Path) -> Shape:
-    """How a .json file is read, of which its name does not say it: SQuAD's own, an object with a list of rows, or a row a line."""
+    """How a file is read whose name does not say it, or says what it is not: SQuAD's own JSON, an object with a list of rows, rows of JSON in
+    a file called a table or a document, a document called rows, and CoNLL's lines in a text or a table."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes[-1] if suffixes[-1:] and suffixes[-1] in PACKINGS else ""
-    if (suffixes[:-1] if packing else suffixes)[-1:] != [".json"]:
+    ending = next(iter((suffixes[:-1] if packing else suffixes)[-1:]), "")
+    if ending in (".csv", ".tsv", ".jsonl", ".ndjson", ".txt"):
+        head = [line for line in itertools.islice(read_lines(path, packing, parts=True), HEAD) if line.strip()]
+        if head and head[0].lstrip()[0] in "[{" and ending != ".txt":
+            as_rows, as_document = Shape(f"jsonl{packing}"), Shape(f"json{packing}")
+            if ending in (".csv", ".tsv") and _first_sound(path, as_rows):
+                return as_rows
+            if not _first_sound(path, as_rows) and _first_sound(path, as_document):
+                return as_document
+        return Shape(f"conll{packing}") if ending in (".txt", ".tsv") and _tagged(head) else AS_NAMED
+    if ending != ".json":
         return AS_NAMED
     try:
         document = read_document(path, packing)
     except BadInput:
-        with suppress(BadInput):
-            if next(records(path, shape=Shape(f"jsonl{packing}"))).fault is None:
-                return Shape(f"jsonl{packing}")
+        if _first_sound(path, Shape(f"jsonl{packing}")):
+            return Shape(f"jsonl{packing}")
         raise
     if not isinstance(document, dict):
         return AS_NAMED
@@ -219,3 +254,18 @@ def _shape_of(path: Path) -> Shape:
     if "paragraphs" in next(iter(lists.get("data", [])), {}):
         return Shape(f"squad{packing}")
     return Shape(members=(next(iter(lists)),)) if len(lists) == 1 else AS_NAMED
+
+
+def _first_sound(path: Path, shape: Shape) -> bool:
+    """Whether the first record of a file can be used, read in this shape."""
+    with suppress(BadInput):
+        first = next(records(path, shape=shape), None)
+        return first is not None and first.fault is None
+    return False
+
+
+def _tagged(head: list[str]) -> bool:
+    """Whether lines are words with tags of entities in their last column, as many columns in each."""
+    words = [line.split("\t") if "\t" in line else line.split() for line in head if not line.startswith(("-DOCSTART-", "#"))]
+    same = len({len(columns) for columns in words}) == 1 and len(words[0]) > 1
+    return same and all(TAG.fullmatch(columns[-1].strip()) for columns in words)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.data.form import Form
 from edgekit.data.forms import form_of, forms
-from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns
+from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns, there_in
 from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
 from edgekit.errors import BadInput
@@ -18,6 +18,7 @@ from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
 from edgekit.runtime.tags import read_scheme, scheme_fault
 from edgekit.tasks import Task, find_task, task_names
+from edgekit.tasks.task import Alone
 
 __all__ = ["Answers", "Candidate", "candidates", "without_rows"]
 
@@ -92,6 +93,13 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             found.append(Candidate(task, formed[1], f"the model is {shown}", form=formed[0]))
             continue
         known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
+        if task.alone is not None and not finetune and answers == "original":  # whatever columns of answers may hold
+            alone = _alone(task, task.alone, shown, rows, said)
+            if isinstance(alone, Candidate):
+                found.append(alone)
+            else:
+                missing[name] = alone
+            continue
         fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
         if isinstance(fit, Fit) and answers != "original":
             reason = (
@@ -99,10 +107,10 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             )
             found.append(Candidate(task, fit, reason, finetune))
             continue
-        if task.alone is not None and not finetune and answers != "rows":
-            alone = fit_columns(task.alone.columns, task.optional, {**task.kinds, **task.alone.kinds}, rows, None, said)
-            if isinstance(alone, Fit):
-                found.append(Candidate(task, alone, f"the model is {shown}", answers="rows" if task.alone.seen else "original"))
+        if task.alone is not None and not finetune and answers is None:
+            alone = _alone(task, task.alone, shown, rows, said)
+            if isinstance(alone, Candidate):
+                found.append(alone)
                 continue
         if isinstance(fit, Fit):
             lacks.append(f"{name}: rows without answers ask nothing of it")
@@ -127,6 +135,14 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     return _likeliest(found, facts, rows, said, sentences=model.sentences)
 
 
+def _alone(task: Task, alone: Alone, shown: str, rows: Table, said: Said) -> Candidate | tuple[str, ...]:
+    """The task of a model that is `shown`, of rows without answers; or the columns that they lack for it."""
+    fit = fit_columns(alone.columns, task.optional, {**task.kinds, **alone.kinds}, rows, None, said)
+    if not isinstance(fit, Fit):
+        return fit
+    return Candidate(task, fit, f"the model is {shown}", answers="rows" if alone.seen else "original")
+
+
 def _in_a_form(task: Task, rows: Table, said: Said) -> tuple[Form, Fit] | None:
     """The form that rows are in for `task`, with the columns that go by names of their own; None where there is none."""
     names = {column: said.columns.get(column, column) for column in task.columns}
@@ -144,7 +160,7 @@ def _in_a_form(task: Task, rows: Table, said: Said) -> tuple[Form, Fit] | None:
 
 def _which(rows: Table, missing: tuple[str, ...]) -> str:
     """What to say of the columns that are missing, with the file's own names where they may be meant."""
-    there = {name: row[name] for row in rows[:1] for name in row}
+    there = there_in(rows)
     texts = text_columns(rows, there)
     labels = [name for name in categories(rows, there) if name not in texts]
     guesses = {"text": texts[:1], "tokens": texts[:1], "label": labels[:1]}
@@ -196,9 +212,15 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
 def _check_architecture(model: Given) -> None:
     """Raises BadInput for a model of a kind that no task is for."""
     kind, known = model.facts.architecture, {*ENCODERS, *decoder_types()}
-    if kind is not None and kind not in known:
+    if kind is None:
         raise BadInput(
-            f"no task is for a model of this kind ({model.architecture or 'model'}, model_type = {kind!r} in config.json)",
+            "config.json says no model_type, so nobody knows what its weights are",
+            where=str(model.folder),
+            fix="use the config.json that was saved with them",
+        )
+    if kind not in known:
+        raise BadInput(
+            f"no task is for a model of this kind ({_shown(model) or 'model'}, model_type = {kind!r} in config.json)",
             where=str(model.folder),
             fix=f"use one of {', '.join(sorted(known))}; `edgekit ls tasks` lists what they can be for",
         )
@@ -207,17 +229,21 @@ def _check_architecture(model: Given) -> None:
 def _classes(model: Given) -> tuple[set[str], str]:
     """(transformers classes that the model may be of, how it is called): by modules.json, by the class that config.json names, or,
     where that has no head, by the head among the weights."""
-    facts, architecture = model.facts, model.architecture or "a model without a name"
+    facts, architecture = model.facts, _shown(model) or "a model without a name"
     if model.sentences:
         return {"AutoModel"}, "a sentence-transformers folder"
     if facts.architecture in decoder_types():
-        return {"AutoModelForCausalLM"}, architecture if model.architecture else f"of the family {facts.architecture}"
-    by_name = {auto for end, auto in CLASSES.items() if architecture.endswith(end)}
+        return {"AutoModelForCausalLM"}, _shown(model) or f"of the family {facts.architecture}"
+    by_name = {auto for name in model.architectures for end, auto in CLASSES.items() if name.endswith(end)}
     modules = {module.partition(".")[0] for module in facts.modules or ()}
     by_weights = {auto for module, autos in HEAD_MODULES.items() if module in modules for auto in autos}
     if by_name or not by_weights:
         return by_name or {"AutoModel"}, architecture
     return by_weights, f"{architecture} with the head {', '.join(sorted(modules & set(HEAD_MODULES)))}"
+
+
+def _shown(model: Given) -> str:
+    return " or ".join(model.architectures)
 
 
 def _likeliest(found: list[Candidate], facts: ModelFacts, rows: Table, said: Said, *, sentences: bool) -> list[Candidate]:

@@ -269,7 +269,7 @@ def _plain(path: str) -> bool:
 
 
 def _inside(folder: Path, path: Path) -> None:
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):  # resolve() fails on links in a circle
         raise BadInput("a link that leaves the mirror", where=str(path), fix="put the file itself there")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def _refuse_unsound(config: Mapping[str, object], folder: Path) -> None:
 def refuse_links_out(folder: Path) -> None:
     """Refuse links to what lies elsewhere: a downloaded folder could name any file of this machine. huggingface_hub's cache, whose
     snapshots are links to blobs beside them, is as it should be."""
-    home = folder.resolve()
+    home = Path(os.path.realpath(folder))
     homes = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
     for path in [
         *(folder / name for name in LIBRARIES_READ),
@@ -155,7 +156,7 @@ def refuse_links_out(folder: Path) -> None:
         *folder.glob("*/*.json"),
         *folder.glob("*/*.safetensors"),
     ]:
-        real = path.resolve()
+        real = Path(os.path.realpath(path))
         if (path.is_symlink() or path.parent.is_symlink()) and not any(real.is_relative_to(home) for home in homes):
             raise BadInput(f"a link that leaves the folder, to {real}", where=str(path), fix="put the file itself there")
 

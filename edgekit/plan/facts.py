@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
     ]
     locations = {}
     for name in written:
-        folder = (path.parent / name).resolve()
+        folder = Path(os.path.realpath(path.parent / name))
         if not is_hub_id(name, path.parent):
             locations[name] = str(folder)
         else:

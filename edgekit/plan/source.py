@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def source_of(recipe: Recipe, path: Path) -> Source:
     """
     if recipe.model.id is None:
         return Source()
-    folder, name = (path.parent / recipe.model.id).resolve(), Path(recipe.model.id).name
+    folder, name = Path(os.path.realpath(path.parent / recipe.model.id)), Path(recipe.model.id).name
     if folder.is_dir():
         from edgekit.models.files import digest
 

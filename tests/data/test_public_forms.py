@@ -101,6 +101,18 @@ def test_conll(tmp_path: Path) -> None:
         read(tmp_path / "dev.conll", "a\tO\n", ("tokens", "tags"), names=("tokens", "pos", "tags"))
 
 
+def test_comments_of_conll_are_no_words(tmp_path: Path) -> None:
+    text = "# newdoc\n\n# sent_id = 1\n# O\nAda B-person\n\n# O\n\n#\tO\n"
+    rows = read(tmp_path / "dev.conll", text, ("tokens", "tags"))
+    assert rows == [
+        {"tokens": ["#", "Ada"], "tags": ["O", "B-person"]},
+        {"tokens": ["#"], "tags": ["O"]},
+        {"tokens": ["#"], "tags": ["O"]},
+    ]
+    with pytest.raises(BadInput, match="line 2 has 3 columns where the sentence's first has 2"):
+        read(tmp_path / "dev.conll", "Ada\tB-person\nran\tfast\tO\n", ("tokens", "tags"))
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
