@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.pages import epochs_of, perplexity_change, row, shortened
 from edgekit.report.format import plural
-from edgekit.runtime.bench.protocol import GRAPH, TEXT
+from edgekit.runtime.bench.words import GRAPH, TEXT
 
 __all__ = ["lead", "name_of", "of_trainings", "rise", "shown_quality", "summary", "timed"]
 

@@ -21,7 +21,7 @@ from benchmarks.headline import rise, summary, timed
 from benchmarks.pages import write_results
 from edgekit.report.format import plural
 from edgekit.report.plots import write_picture
-from edgekit.runtime.bench.protocol import GRAPH, TEXT
+from edgekit.runtime.bench.words import GRAPH, TEXT
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -19,9 +19,10 @@ from edgekit.config.target import Target, recorded_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
-from edgekit.runtime.bench.protocol import GRAPH, MEMORY, TEXT, Protocol, chosen_by, fixed_lengths, take
+from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.statistics import ratio_interval
 from edgekit.runtime.bench.supervise import Runs, scenario_facts
+from edgekit.runtime.bench.words import GRAPH, TEXT
 from edgekit.runtime.model import checked, threads_for
 from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.providers.names import AUTO, CPU

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,12 +87,16 @@ MaxLength = Annotated[int | None, typer.Option("--max-length", help="Tokens of t
 Faster = Annotated[
     str | None,
     typer.Option(
-        "--faster", metavar="TIMES", help="Times as fast as ONNX Runtime fp32 of the model, such as 4x; chooses the recipe."
+        "--faster",
+        metavar="TIMES",
+        help="Times as fast as ONNX Runtime fp32 of the model, such as 4x; chooses the recipe (encoders only).",
     ),
 ]
 Smaller = Annotated[
     str | None,
-    typer.Option("--smaller", metavar="MB", help="Size of model and tokenizer at most, such as 8MB; chooses the recipe."),
+    typer.Option(
+        "--smaller", metavar="MB", help="Size of model and tokenizer at most, such as 20MB; chooses the recipe (encoders only)."
+    ),
 ]
 Lose = Annotated[
     str | None,
@@ -312,18 +316,25 @@ def _open(question: Unclear) -> BadInput:
     return BadInput(
         question.why,
         faults=[f"{choice.value}: {choice.what}" for choice in question.choices],
-        fix=f"say which: {question.option(question.choices[0])}",
+        fix=f"say which: {' or '.join(map(question.option, question.choices))}",
         see="which-is-meant",
     )
 
 
 def _answer(question: Unclear) -> str:
-    """One of the choices, by its number."""
+    """One of the choices, by its number or its name."""
     typer.echo(f"{question.why}:")
     for number, choice in enumerate(question.choices, 1):
         typer.echo(f"  {number}. {choice.value}: {choice.what}")
     while True:
-        number = int(typer.prompt("which", type=int, default=1))
-        if 1 <= number <= len(question.choices):
-            return question.choices[number - 1].value
-        typer.echo(f"from 1 to {len(question.choices)}")
+        answer = str(typer.prompt("which", default="1")).strip()
+        if (value := chosen(answer, [choice.value for choice in question.choices])) is not None:
+            return value
+        typer.echo(f"a number from 1 to {len(question.choices)}, or a name from the list")
+
+
+def chosen(answer: str, values: Sequence[str]) -> str | None:
+    """The one of `values` that a person means by its number from 1 on, or by its name; None for anything else."""
+    if answer in values:
+        return answer
+    return values[int(answer) - 1] if re.fullmatch("[0-9]{1,3}", answer) and 1 <= int(answer) <= len(values) else None

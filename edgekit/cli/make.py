@@ -191,10 +191,14 @@ def _results(results: list[Result]) -> Iterator[RenderableType]:
 
 def _outline(explanation: Explanation) -> Iterator[str]:
     """A plan in a few lines: what will run, in which number format, and where; `edgekit plan` has the rest."""
+    from edgekit.report.format import plural
+
     to_run = [stage["title"] for stage in explanation["stages"] if stage["state"] != "done"]
     done = len(explanation["stages"]) - len(to_run)
     names = ", ".join(item["target"] for item in explanation["targets"])
-    yield f"for {names}: {len(to_run)} stages to run" + (f", {done} done already" if done else "")
+    yield f"for {names}: {plural(len(to_run), 'stage')} to run" + (
+        f", {done} done already, which takes so much less than all of them" if done else ""
+    )
     yield from (f"  {number:2}  {title}" for number, title in enumerate(to_run, 1))
     for item in explanation["targets"]:
         said = {name: one for name, one in item["quantize"].items() if one["from"] != "default" or name == "format"}

@@ -173,7 +173,8 @@ def target_table() -> str:
     rows = []
     for row in catalogue("targets"):
         target = load_target(row["name"])
-        needs = ", ".join(f"`{flag}`" for flag in target.isa) or "any"
+        each = ", ".join(f"`{flag}`" for flag in target.isa)
+        needs = ", ".join(filter(None, (each, " or ".join(f"`{flag}`" for flag in target.isa_any)))) or "any"
         rows.append(f"| `{row['name']}` | {_cell(row['title'])} | {target.arch} | {needs} | `{target.quantize.format}` |")
     return "\n".join(["| target | for | architecture | instruction sets | number format |", "|---|---|---|---|---|", *rows])
 

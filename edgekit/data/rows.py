@@ -44,6 +44,7 @@ MOST_NAMES, MOST_LIKELY = 50, 1000
 """Columns that are named as being there, and that are compared with those that are missing."""
 MOST_LINES = 5
 """Lines that are named of those with the same fault."""
+NO_ROWS = "check that it is the right file: it needs a row for each text, and a table a line with the names of its columns before them"
 FIX = "correct these rows, or take them out"
 
 
@@ -115,7 +116,7 @@ def usable(
     if faults:
         raise _fault(faults, bad, where)
     if not rows:
-        raise BadInput("holds no rows", where=where)
+        raise BadInput("holds no rows", where=where, fix=NO_ROWS)
     return rows
 
 

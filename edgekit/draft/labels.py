@@ -16,6 +16,8 @@ __all__ = ["LABELS", "Meaning", "are_labels", "guessed", "labels_in", "meaning_o
 
 LABELS = ("label", "labels", "tags")
 """Kinds of values that name outputs."""
+NEAR = 0.75
+"""Similarity from which a name is guessed; "pos" and "oos" have 0.67."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,6 @@ def guessed(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:
         begun = [
             name for short, name in folded.items() if text and short and (short.startswith(text) or text.startswith(short))
         ]
-        close = difflib.get_close_matches(text[:LONGEST], list(folded), n=1)
+        close = difflib.get_close_matches(text[:LONGEST], list(folded), n=1, cutoff=NEAR)
         found[label] = begun[0] if len(begun) == 1 else folded[close[0]] if close else "NAME"
     return found

@@ -184,7 +184,7 @@ def choose(budget: Budget, task: Task, work: Workload) -> tuple[Proven, Seen]:
         where="--faster, --smaller, --lose",
         faults=misses,
         fix=f"ask for less: the nearest is {min(short)[1]}; or let `edgekit init` write the recipe without a budget, and add steps to it "
-        "(`edgekit ls methods`)",
+        "(`edgekit ls methods`), or let `edgekit tune` search for one",
         see="no-proven-recipe-keeps-this-budget",
     )
 

@@ -15,6 +15,7 @@ from edgekit.data.formats.json_document import read_document
 from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Record, Shape, read_lines
+from edgekit.data.rows import NO_ROWS
 from edgekit.data.sources import SPLITS
 from edgekit.draft.fit import Table
 from edgekit.draft.seen import Seen
@@ -115,7 +116,7 @@ def _read(places: Mapping[str, str]) -> Rows:
         if not taken and unsound:
             raise BadInput(f"no row can be used: {unsound[0].fault}", where=f"{source}:{unsound[0].line}")
         if not taken:
-            raise BadInput("holds no rows", where=source)
+            raise BadInput("holds no rows", where=source, fix=NO_ROWS)
         every += [one.values for one in taken]
         doubled |= dict.fromkeys(name for one in taken for name in one.duplicates)
         counts[key] = len(taken) + sum(1 for _ in sound)

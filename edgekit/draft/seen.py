@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,4 +40,4 @@ class Unclear(Exception):
 
     def option(self, choice: Choice) -> str:
         """What on the command line says that it is `choice`."""
-        return f"--task {choice.value}" if self.column is None else f"--column {self.column}={choice.value}"
+        return f"--task {choice.value}" if self.column is None else f"--column {shlex.quote(f'{self.column}={choice.value}')}"

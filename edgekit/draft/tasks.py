@@ -11,6 +11,7 @@ from edgekit.data.forms import form_of, forms
 from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns, there_in
 from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
+from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import ENCODERS
 from edgekit.models.decoders import decoder_types
@@ -69,6 +70,7 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
 
     Raises:
         BadInput: no task fits, with what each lacks; an unknown task.
+        Unclear: none fits without a question.
     """
     facts = model.facts
     autos, shown = _classes(model)
@@ -77,6 +79,7 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     found: list[Candidate] = []
     lacks: list[str] = []
     missing: dict[str, tuple[str, ...]] = {}
+    unclear: list[Unclear] = []
     for name in names:
         task = find_task(name)
         finetune = autos == {"AutoModel"} and name in TRAINABLE
@@ -89,18 +92,22 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             if faults:
                 lacks.append(f"{name}: {faults[0]}")
                 continue
-        if (formed := _in_a_form(task, rows, said)) is not None and not finetune:
-            found.append(Candidate(task, formed[1], f"the model is {shown}", form=formed[0]))
+        try:
+            if (formed := _in_a_form(task, rows, said)) is not None and not finetune:
+                found.append(Candidate(task, formed[1], f"the model is {shown}", form=formed[0]))
+                continue
+            known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
+            if task.alone is not None and not finetune and answers == "original":  # whatever columns of answers may hold
+                alone = _alone(task, task.alone, shown, rows, said)
+                if isinstance(alone, Candidate):
+                    found.append(alone)
+                else:
+                    missing[name] = alone
+                continue
+            fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
+        except Unclear as question:  # which matters only where no other task fits without a question
+            unclear.append(question)
             continue
-        known = facts.labels if task.named and not finetune and name != "zero-shot-classification" else None
-        if task.alone is not None and not finetune and answers == "original":  # whatever columns of answers may hold
-            alone = _alone(task, task.alone, shown, rows, said)
-            if isinstance(alone, Candidate):
-                found.append(alone)
-            else:
-                missing[name] = alone
-            continue
-        fit = fit_columns(task.columns, task.optional, task.kinds, rows, known, said)
         if isinstance(fit, Fit) and answers != "original":
             reason = (
                 f"the model is {shown}" if not finetune else f"{shown} has no head for it, and rows have labels to train one on"
@@ -116,6 +123,8 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             lacks.append(f"{name}: rows without answers ask nothing of it")
         else:
             missing[name] = fit
+    if unclear and not any(one.answers == "rows" and not one.finetune for one in found):
+        raise unclear[0]
     found = [one for one in found if one.answers == "rows"] or found
     if not found:
         raise BadInput(

@@ -310,5 +310,4 @@ ENCODER = Lowering(
     beside_metric=nothing_beside,
     float_graph=float_graph,
     stock=stock_stage,
-    repeats_uncompressed=True,
 )

@@ -183,7 +183,7 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
         variants[STOCK] = variant(
             "off-the-shelf dynamic INT8 of the original", lowering.stock(original.graph), original.checkpoint
         )
-    if steps or lowering.repeats_uncompressed:
+    if steps:  # else it is the bundle, which is scored and timed once
         variants["after-0-none"] = quantized(original, "the original, not compressed")
     for number, step in enumerate(steps[:-1], 1):
         variants[f"after-{number}-{step.name}"] = quantized(step, f"after {number}: {step.name}")

@@ -87,8 +87,6 @@ class Lowering:
     """Folder of an export stage -> files of the float32 graph that is quantized, by their names in a bundle."""
     stock: Callable[[Stage], Stage] | None = None
     """The original's graph -> an off-the-shelf quantization of it, which the bundle is compared with."""
-    repeats_uncompressed: bool = False
-    """Whether the quantized original is a variant even of a recipe without compression steps, whose bundle is the same model."""
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def times_grid(facts: Facts) -> Grid:
     )
     fresh = sum(stage.seconds for stage in facts.stages if not stage.reused)
     caption = (
-        f"{seconds(sum(totals.values()))} in all, {seconds(fresh)} of it in the last run; the rest was reused from the store."
+        f"{seconds(sum(totals.values()))} in all, {seconds(fresh)} of it in the last run; the rest was reused from the store. "
+        "Measuring is not in it."
     )
     return Grid(
         "Where the time went",

@@ -14,7 +14,7 @@ from edgekit.report.made_from import RECIPE, TARGET, made_from
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
-from edgekit.runtime.bench.protocol import GRAPH, TEXT
+from edgekit.runtime.bench.words import GRAPH, TEXT
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
@@ -287,7 +287,7 @@ def _chain(lineage: Fields) -> tuple[tuple[str, str], ...]:
     keys = lineage.texts("chain")
     after = {name.split("-")[1]: name for name in lineage.object("variants").value if name.startswith("after-")}
     names = [after.get(str(number), "") for number in range(len(keys))]
-    if len(keys) > 1:
+    if len(keys) > 1 or not names[-1]:  # without steps it is the quantized original
         names[-1] = "bundle"
     return tuple(zip(keys, names, strict=True))
 

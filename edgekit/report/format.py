@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.markdown import plain
 from edgekit.report.facts import Facts
 from edgekit.report.records import Quality, Variant
+from edgekit.runtime.bench.words import variant_words
 from edgekit.tasks.task import AGREEMENT
 
 __all__ = [
@@ -30,21 +31,11 @@ __all__ = [
     "times",
 ]
 
-SHORT = {
-    "eager-fp32": "PyTorch eager fp32",
-    "ort-fp32": "ONNX Runtime fp32",
-    "ort-int8-stock": "off-the-shelf INT8",
-    "after-0-none": "INT8 only",
-    "bundle": "the bundle",
-}
-
 
 def short(variant: Variant) -> str:
     """What a variant is called where room is scarce."""
-    if variant.name in SHORT:
-        return SHORT[variant.name]
-    _, number, *method = [*variant.name.split("-", 2), ""]
-    return f"after {number}: {method[0]}" if variant.name.startswith("after-") and number.isdigit() else plain(variant.title)
+    words = variant_words(variant.name)
+    return words if words != variant.name else plain(variant.title)
 
 
 def span(facts: Facts) -> str:

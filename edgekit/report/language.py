@@ -39,12 +39,19 @@ def language_grid(facts: Facts) -> Grid | None:
                     Cell(f"{prompt.prompt_tokens_per_second:,.0f}"),
                     Cell(milliseconds(token.p50), interval(token.low, token.high)) if token else NOTHING,
                     Cell(f"{prompt.new_tokens_per_second:,.0f}"),
-                    Cell(percent(prompt.bandwidth_share)) if prompt.bandwidth_share is not None else NOTHING,
+                    _bandwidth(prompt.bandwidth_share),
                 )
             )
     caption = (
         f"{language.tokens} tokens generated one by one after each prompt, from an empty cache, end-of-sequence tokens ignored. Memory was read at "
         f"{language.memory_gb_s:.1f} GB/s in the same run; the last column is the share of it that the weights and the cache read for a token "
-        "take. A model that fits in the CPU's caches can exceed it."
+        "take. Where more would be read than memory gives, the model lies in the CPU's caches, and no share is given."
     )
     return Grid("Prompts and tokens", caption, columns, tuple(rows), marked)
+
+
+def _bandwidth(share: float | None) -> Cell:
+    """A share of what memory gives; of a model that lies in the CPU's caches there is none."""
+    if share is None:
+        return NOTHING
+    return Cell(percent(share)) if share <= 1 else Cell("in caches", tone="quiet")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekit.report.fields import Fields
-from edgekit.runtime.bench.protocol import GRAPH
+from edgekit.runtime.bench.words import GRAPH
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = [

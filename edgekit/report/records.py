@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgekit.report.measured import Timing
-from edgekit.runtime.bench.protocol import GRAPH, TEXT
+from edgekit.runtime.bench.words import GRAPH, TEXT
 
 __all__ = ["Audit", "Quality", "Requirement", "Stage", "Variant"]
 

@@ -31,7 +31,7 @@ from edgekit.report.language import language_grid
 from edgekit.report.measured import Timing
 from edgekit.report.records import Variant
 from edgekit.report.verdicts import budgets, cautions, speedup
-from edgekit.runtime.bench.protocol import GRAPH, TEXT
+from edgekit.runtime.bench.words import GRAPH, TEXT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -97,10 +97,15 @@ def variants_grid(facts: Facts) -> Grid:
         f"its change against the original. Small figures are 95% intervals. {'' if facts.is_decoder else 'Stock is the off-the-shelf dynamic INT8. '}"
         "Total is model and tokenizer; peak is the most "
         "memory a process held. MB are millions of bytes."
+        + (
+            ""
+            if facts.steps
+            else " The recipe has no steps: the bundle is the original in the target's number format, and nothing else."
+        )
     )
     marked = next((number for number, variant in enumerate(facts.variants) if variant.name == "bundle"), None)
     grid = Grid("All variants", caption, columns, tuple(rows), marked)
-    return filled(grid) if facts.is_decoder else grid
+    return filled(grid) if facts.is_decoder or facts.measurement is None else grid
 
 
 def _time_cell(variant: Variant, found: Timing | None) -> Cell:
@@ -186,7 +191,7 @@ def audit_grid(facts: Facts) -> Grid:
         if audit.observed
         else f"read on {audit.arch}: the kernels of the target itself were NOT observed"
     )
-    small = f"{audit.weight_only} unpack small weights inside their kernel (see the notes), " if audit.weight_only else ""
+    small = f"{audit.weight_only} unpack small weights inside their kernel, " if audit.weight_only else ""
     kept = f"{len(audit.kept_float)} were kept in floating point for quality, " if audit.kept_float else ""
     caption = (
         f"{audit.integer} of {audit.constant} MatMuls with constant weights {audit.counted}; {small}{kept}{len(audit.fallbacks)} "
@@ -253,6 +258,7 @@ def render_terminal(facts: Facts) -> RenderableType:
             plain(audit.caption),
         )
     )
+    parts += [Text(plain(note)) for note in facts.audit.notes]
     parts.append(Text.assemble(("Agreement  ", "bold"), plain(agreement(facts))))
     if facts.measurement is not None:
         parts.append(Text.assemble(("Timed  ", "bold"), f"with {threads_of(facts.measurement, why=True)}"))

@@ -11,6 +11,7 @@ from edgekit.report.format import (
     megabytes,
     metric_change,
     metric_interval,
+    metric_value,
     milliseconds,
     percent,
     plural,
@@ -22,6 +23,8 @@ from edgekit.report.records import Quality
 
 __all__ = ["Budget", "Caution", "Speedup", "budgets", "cautions", "nothing_to_lose", "speedup"]
 
+LOST = 1000
+"""Perplexity from which a model knows nothing of the texts: as if it drew each token from so many."""
 BUSY = 0.05
 """Two measurements of block times this far apart are named: on two cores they were 1 to 2% apart, with twice as much work as cores up to 18%."""
 
@@ -143,6 +146,18 @@ def cautions(facts: Facts) -> list[Caution]:
     missed = [budget.what for budget in budgets(facts) if budget.met is False]
     if missed:
         found.append(Caution(True, f"Budget not met: {', '.join(missed)}."))
+    original = facts.variant("ort-fp32")
+    if (
+        original is not None
+        and original.quality is not None
+        and is_perplexity(original.quality)
+        and original.quality.value * LOST < 1
+    ):
+        text = (
+            f"The original itself is at a loss with these texts (perplexity {metric_value(original.quality)}): what the bundle changes of that "
+            "says nothing. Give texts of the kind that it was trained on (--data)."
+        )
+        found.append(Caution(True, text))
     if stand_in := facts.audit.stand_in:
         text = f"Audited and scored with the kernels of {stand_in}: this machine has not the target's provider."
         found.append(Caution(False, text))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import os
 import stat
+from itertools import islice
 from pathlib import Path
 
 from edgekit.runtime.errors import BadInput
 
 __all__ = ["cache_folder", "check_file", "check_name", "open_file", "read_file", "read_utf8"]
 
+MOST_BESIDE = 1000
+"""Files of a folder that are compared with one that is not there."""
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """O_NONBLOCK: opening what became a pipe since it was looked at does not wait for a writer."""
 KINDS = (
@@ -119,8 +122,24 @@ def _too_large(path: str | Path, most: int) -> BadInput:
     )
 
 
+def _nearest(path: Path) -> str:
+    """What to do about a file that is not there: the like-named one beside it, or where nothing is."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"check the path: there is no folder {folder}"
+    import difflib  # where it is needed, which is seldom
+
+    try:
+        close = difflib.get_close_matches(path.name, [entry.name for entry in islice(folder.iterdir(), MOST_BESIDE)], n=1)
+    except OSError:
+        close = []
+    return (
+        f"did you mean {folder / close[0]}?" if close else f"check the path: {folder.absolute().name or '/'} has no {path.name}"
+    )
+
+
 def _unreadable(fault: OSError | ValueError, path: str | Path, fix: str | None) -> BadInput:
     if isinstance(fault, FileNotFoundError):
-        return BadInput("no such file", where=str(path), fix=fix)
+        return BadInput("no such file", where=str(path), fix=fix or _nearest(Path(path)))
     what = fault.strerror if isinstance(fault, OSError) else str(fault)  # ValueError: a NUL within the path
     return BadInput(f"cannot be read: {what}", where=str(path), fix=fix)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.runtime.bench.words import scenario_words
 from edgekit.runtime.edge import at_edge
 from edgekit.runtime.generate.flags import SPECULATE, SPECULATE_HELP, add_flags, given_flags, parse_speculate
 from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, refusals, terminal_line, with_prompt
@@ -226,6 +227,6 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         out=asked.out,
         seed=asked.seed,
     )
-    lines = [f"{item['name']:>6}: p50 {item['p50_ms']:.3f} ms, 95% interval {item['ci95_ms'][0]:.3f} to {item['ci95_ms'][1]:.3f}"
+    lines = [f"{scenario_words(item['name'])}: p50 {item['p50_ms']:.3f} ms, 95% interval {item['ci95_ms'][0]:.3f} to {item['ci95_ms'][1]:.3f}"
              for item in document["variants"][0]["scenarios"]]  # fmt: skip
     return document, "\n".join(lines)

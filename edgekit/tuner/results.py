@@ -16,7 +16,7 @@ from edgekit.config.toml import as_toml
 from edgekit.pipeline.folder import BENCH, LINEAGE
 from edgekit.pipeline.run import Result, run_recipe
 from edgekit.plan.plan import BASELINE, BUNDLE
-from edgekit.runtime.bench.protocol import TEXT
+from edgekit.runtime.bench.words import TEXT
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.strict_json import read_json

@@ -22,8 +22,9 @@ from edgekit.pipeline.execute import Finished, run_stages
 from edgekit.plan.make import plan_of
 from edgekit.plan.plan import BASELINE, BUNDLE, Plan, TargetPlan, in_order
 from edgekit.progress import Show
-from edgekit.runtime.bench.protocol import TEXT, Protocol, take
+from edgekit.runtime.bench.protocol import Protocol, take
 from edgekit.runtime.bench.statistics import ratio_interval
+from edgekit.runtime.bench.words import TEXT
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.jsontypes import JsonObject

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from edgekit.cli.drafting import chosen
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
 from edgekit.draft import Asked, Draft, Unclear, draft
+from edgekit.draft.labels import guessed
+from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 from tests.conftest import PYTHONPATH, tiny_rows
 from tests.tiny_heads import made_model, sentence
@@ -633,3 +636,46 @@ def test_rows_of_any_kind_and_with_columns_missing_are_fitted_or_refused() -> No
                 _in_a_form(task, rows, Said())
             except (BadInput, Unclear):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "meant"),
+    [("1", "category"), ("2", "label"), ("label", "label"), ("3", None), ("0", None), ("x", None), ("", None)],
+)
+def test_a_choice_is_said_by_its_number_or_its_name(answer: str, meant: str | None) -> None:
+    assert chosen(answer, ["category", "label"]) == meant
+
+
+def test_a_name_that_is_a_number_is_a_name() -> None:
+    assert chosen("2", ["2", "1"]) == "2"
+
+
+def test_every_choice_is_shown_as_typed() -> None:
+    question = Unclear("which", [Choice("a b", "one"), Choice("c", "two")], column="label")
+    assert [question.option(choice) for choice in question.choices] == ["--column 'label=a b'", "--column label=c"]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [("pos", "NAME"), ("neg", "NAME"), ("book_flights", "book_flight"), ("bal", "balance")]
+)
+def test_only_what_is_near_is_guessed(label: str, name: str) -> None:
+    assert guessed([label], ["oos", "book_flight", "balance", "next_song"])[label] == name
+
+
+@pytest.mark.parametrize("more", [("ticket_id", "created"), ("created",), ("ticket_id",), ()])
+def test_what_one_task_leaves_open_is_not_asked_where_another_fits(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """A head called `classifier` may be of texts or of tokens; columns beside the label must not become a question about tags."""
+    model = made_model(tmp_path / "model", [f"intent_{number}" for number in range(6)])
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}))
+    beside = {"ticket_id": lambda number: f"T{number % 17}", "created": lambda number: f"2026-01-0{number % 7 + 1}"}
+    rows = [
+        {
+            **{name: beside[name](number) for name in more},
+            "message": f"please help me with number {number}",
+            "category": f"intent_{number % 6}",
+        }
+        for number in range(120)
+    ]
+    made = seen(draft(Asked(str(model), str(written(tmp_path / "tickets.jsonl", rows))), tmp_path))
+    assert (made["task"], made["column label"], made["column text"]) == ("text-classification", "category", "message")

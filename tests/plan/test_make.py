@@ -54,7 +54,7 @@ def test_each_stage_comes_once_after_what_it_reads(tmp_path: Path, task: str, st
 @pytest.mark.parametrize(
     ("task", "steps", "variants"),
     [
-        ("text-classification", 0, ["ort-fp32", "ort-int8-stock", "after-0-none", "bundle"]),
+        ("text-classification", 0, ["ort-fp32", "ort-int8-stock", "bundle"]),
         ("text-classification", 1, ["ort-fp32", "ort-int8-stock", "after-0-none", "bundle"]),
         ("text-classification", 2, ["ort-fp32", "ort-int8-stock", "after-0-none", "after-1-distill", "bundle"]),
         ("text-generation", 0, ["ort-fp32", "bundle"]),

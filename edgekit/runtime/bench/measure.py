@@ -23,7 +23,7 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from edgekit.runtime.bench.protocol import GRAPH, TEXT  # noqa: E402
+from edgekit.runtime.bench.words import GRAPH, TEXT  # noqa: E402
 from edgekit.runtime.errors import BadInput, EdgekitError  # noqa: E402
 from edgekit.runtime.processors import Asked, processor  # noqa: E402
 from edgekit.runtime.prompts import Prompts  # noqa: E402

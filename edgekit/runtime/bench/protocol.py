@@ -15,10 +15,8 @@ from edgekit.runtime.health.record import Recorder, find_meters
 from edgekit.runtime.progress import Progress
 from edgekit.runtime.threads import Threads
 
-__all__ = ["GRAPH", "LENGTHS", "MEMORY", "TEXT", "Measurement", "Protocol", "chosen_by", "fixed_lengths", "take"]
+__all__ = ["LENGTHS", "MEMORY", "Measurement", "Protocol", "chosen_by", "fixed_lengths", "take"]
 
-TEXT, GRAPH = "text", "real"
-"""Scenarios of the rows themselves: from text to answer, which is what a user waits for, and the graph alone."""
 LENGTHS = (16, 64, 128)
 """Fixed numbers of tokens that encoders are timed at, beside the real lengths."""
 RANGES = {"processes": (1, 10_000), "threads": (1, 4096), "seed": (0, 2**31 - 1)}

@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.runtime.bench.child import run_child
 from edgekit.runtime.bench.environment import compare
 from edgekit.runtime.bench.statistics import spread, summary
+from edgekit.runtime.bench.words import scenario_words, variant_words
 from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.health.record import Recorder, energy_block
 from edgekit.runtime.progress import Progress
@@ -73,7 +74,7 @@ def run_children(
         try:
             for turn in range(processes):
                 for name in (names[index] for index in generator.permutation(len(names))):
-                    progress(done, total, f"measure: {name}, process {turn + 1} of {processes}")
+                    progress(done, total, f"measure: {variant_words(name)}, process {turn + 1} of {processes}")
                     path.write_text(json.dumps({**specs[name], "seed": seed * 1000 + turn}), encoding="utf-8")
                     done += 1
                     if name in runs.failed:
@@ -135,10 +136,10 @@ def validity(runs: Runs, before: dict[str, Any], after: dict[str, Any]) -> dict[
         children = runs.children[name]
         if len(children) < 2:
             stable = False
-            reasons.append(f"one process of {name}: its interval knows nothing of how processes differ")
+            reasons.append(f"one process of {variant_words(name)}: its interval knows nothing of how processes differ")
             continue
         share, scenario = max((spread(runs.samples(name, scenario)), scenario) for scenario in children[0]["samples"])
         if share > STABLE:
             stable = False
-            reasons.append(f"processes of {name} differ by {share:.0%} ({scenario})")
+            reasons.append(f"processes of {variant_words(name)} differ by {share:.0%} ({scenario_words(scenario)})")
     return {"valid": not found["throttled"], "stable": stable, "throttled": found["throttled"], "reasons": reasons}
