@@ -7,7 +7,7 @@ from edgekit.report.format import interval, milliseconds, percent, short
 from edgekit.report.grid import NOTHING, Cell, Column, Grid
 from edgekit.runtime.bench.prompts import scenario_names
 
-__all__ = ["language_grid"]
+__all__ = ["bandwidth", "language_grid"]
 
 
 def language_grid(facts: Facts) -> Grid | None:
@@ -39,7 +39,7 @@ def language_grid(facts: Facts) -> Grid | None:
                     Cell(f"{prompt.prompt_tokens_per_second:,.0f}"),
                     Cell(milliseconds(token.p50), interval(token.low, token.high)) if token else NOTHING,
                     Cell(f"{prompt.new_tokens_per_second:,.0f}"),
-                    _bandwidth(prompt.bandwidth_share),
+                    bandwidth(prompt.bandwidth_share),
                 )
             )
     caption = (
@@ -50,7 +50,7 @@ def language_grid(facts: Facts) -> Grid | None:
     return Grid("Prompts and tokens", caption, columns, tuple(rows), marked)
 
 
-def _bandwidth(share: float | None) -> Cell:
+def bandwidth(share: float | None) -> Cell:
     """A share of what memory gives; of a model that lies in the CPU's caches there is none."""
     if share is None:
         return NOTHING

@@ -219,6 +219,8 @@ def test_without_a_measurement_everything_else_is_there(tmp_path: Path) -> None:
     for output in (page, text, shown(folder, 80)):
         assert "lacks architecture x86_64" in " ".join(output.replace("\\", "").split())
         assert "not measured" in output and "84.40%" in output
+    titles = [column.title for column in variants_grid(read_facts(folder)).columns]
+    assert titles == ["variant", "accuracy", "change", "model", "total"], "columns of which nothing is known"
 
 
 def test_several_results_are_listed(tmp_path: Path) -> None:
@@ -317,6 +319,30 @@ def test_what_a_page_tells_to_type_works_where_it_was_written(tmp_path: Path, mo
 def replace_quick(facts: Facts) -> Facts:
     assert facts.measurement is not None
     return replace(facts, measurement=replace(facts.measurement, quick=True))
+
+
+def test_of_a_recipe_without_steps_the_bundle_stands_once_and_says_what_it_is(tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "plain")
+    lineage = json.loads((folder / "lineage.json").read_text())
+    lineage["recipe"]["compress"] = []
+    lineage |= {"chain": lineage["chain"][:1]}
+    lineage["variants"] = {name: one for name, one in lineage["variants"].items() if not name.startswith("after-")}
+    (folder / "lineage.json").write_text(json.dumps(lineage))
+    measured = json.loads((folder / "bench.json").read_text())
+    measured["variants"] = [one for one in measured["variants"] if one["name"] in lineage["variants"]]
+    (folder / "bench.json").write_text(json.dumps(measured))
+    facts = read_facts(folder)
+    assert facts.chain[0][1] == "bundle"
+    assert "The recipe has no steps" in variants_grid(facts).caption
+    assert "The recipe has no steps" not in variants_grid(read_facts(write_result(tmp_path / "stepped"))).caption
+
+
+def test_notes_of_the_audit_stand_in_the_terminal(tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "noted")
+    audit = json.loads((folder / "bundle" / "audit.json").read_text())
+    audit["notes"] = ["small weights are unpacked within the kernel"]
+    (folder / "bundle" / "audit.json").write_text(json.dumps(audit))
+    assert "small weights are unpacked within the kernel" in " ".join(shown(folder, 80).split())
 
 
 def test_an_empty_build_says_what_to_run(tmp_path: Path) -> None:

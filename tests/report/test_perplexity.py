@@ -11,10 +11,12 @@ import pytest
 
 from edgekit.report.facts import read_facts
 from edgekit.report.format import metric_change, metric_interval, metric_unit, metric_value, metric_words
+from edgekit.report.grid import NOTHING
 from edgekit.report.headline import headline, tiles
+from edgekit.report.language import bandwidth
 from edgekit.report.records import Quality
 from edgekit.report.tables import variants_grid
-from edgekit.report.verdicts import budgets
+from edgekit.report.verdicts import budgets, cautions
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.tasks.decoders.text_generation import mean_probability
 from tests.report.made_up import write_result
@@ -96,3 +98,17 @@ def test_a_budget_of_nothing_is_not_met(tmp_path: Path, metric: str, original: f
     (budget,) = budgets(facts)
     assert budget.met is met
     assert ("there is nothing to lose" in budget.found) == (not met)
+
+
+@pytest.mark.parametrize(("perplexity", "lost"), [(20_935.0, True), (12.5, False)])
+def test_a_model_that_is_at_a_loss_with_the_texts_is_told_as_such(tmp_path: Path, perplexity: float, lost: bool) -> None:
+    facts = read_facts(write_result(tmp_path / "result"))
+    quality = Quality("1/perplexity", 1 / perplexity, 80, 0.0, 0.0, 0.0, (1.0, 0.99, 1.01))
+    variants = tuple(replace(one, quality=quality) if one.name == "ort-fp32" else one for one in facts.variants)
+    found = [one for one in cautions(replace(facts, variants=variants)) if "at a loss" in one.text]
+    assert bool(found) == lost and all(one.grave and "20,935" in one.text for one in found)
+
+
+@pytest.mark.parametrize(("share", "said"), [(3.29, "in caches"), (0.61, "61.00%"), (None, NOTHING.main)])
+def test_no_share_of_more_than_all(share: float | None, said: str) -> None:
+    assert bandwidth(share).main == said
