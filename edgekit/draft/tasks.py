@@ -123,7 +123,10 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             lacks.append(f"{name}: rows without answers ask nothing of it")
         else:
             missing[name] = fit
-    if unclear and not any(one.answers == "rows" and not one.finetune for one in found):
+    whole = (
+        one for one in found if not one.finetune and (one.form is not None or set(one.task.columns) <= set(one.fit.columns))
+    )
+    if unclear and not any(whole):
         raise unclear[0]
     found = [one for one in found if one.answers == "rows"] or found
     if not found:
