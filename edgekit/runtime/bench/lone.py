@@ -18,8 +18,8 @@ from edgekit.runtime.bench.measured import timed_files
 from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
 from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
-from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.bench.words import GRAPH, TEXT
+from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import at_terminal

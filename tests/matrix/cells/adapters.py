@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.matrix.adapters import adapter
 from tests.matrix.cells.cell import LABELS, OUTPUTS, TASKS, Cell, Make, edited, rows_of
-from tests.matrix.made import CORPUS, DECODERS, decoder, encoder, recipe, tokenizer, write_rows
+from tests.matrix.made import CORPUS, DECODERS, decoder, encoder, recipe, write_json, write_rows
 
 __all__ = ["adapters"]
 
@@ -60,7 +61,11 @@ def of_sentences(folder: Path) -> Path:
 
 
 def own_tokenizer(folder: Path) -> None:
-    tokenizer("wordpiece", folder, do_lower_case=False, strip_accents=False)
+    """The base's vocabulary, read as it is cased: a vocabulary that is trained anew may have a token more than the base's embedding."""
+    document = json.loads((folder.parent / "base" / "tokenizer.json").read_text(encoding="utf-8"))
+    document["normalizer"] |= {"lowercase": False, "strip_accents": False}
+    write_json(folder / "tokenizer.json", document)
+    edited("tokenizer_config.json", do_lower_case=False, strip_accents=False)(folder)
 
 
 def whole(folder: Path) -> None:
