@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import best_target, load_target
 from edgekit.draft.draft import BF16
 from edgekit.draft.proven import PROVEN
-from edgekit.errors import BadInput, CheckFailed
+from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.facts import original_facts
@@ -32,7 +33,7 @@ from edgekit.runtime.outputs import check_output_folder
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, Sampler, Values, front
 from edgekit.tuner.space import Chain, Space, drawn_recipe, space_of, values_of
-from edgekit.tuner.study import WORKER, Claimed, attempts, claim, finished, give_back, open_study, suggest
+from edgekit.tuner.study import WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
 from edgekit.tuner.trial import Given, Original, keeps_up, measure, original_of, recipe_key, run_rung, rungs_of
 from edgekit.tuner.workers import Worker, at_work
 
@@ -149,7 +150,7 @@ def search(asked: Asked, show: Show) -> Searched:
     study = open_study(
         asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
     )
-    with at_work(study, folder, shared=asked.storage is not None) as worker:
+    with answering(asked.storage or str(folder)), at_work(study, folder, shared=asked.storage is not None) as worker:
         original = original_of(given)
         _check_rows(original, bounds, path)
         stop = _Stop(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
@@ -212,7 +213,11 @@ def _run(study: Study, claimed: Claimed, given: Given, original: Original, space
     try:
         return _tried(study, claimed, given, original, space, bounds, stop)
     except BaseException:
-        give_back(study, claimed.trial._trial_id)
+        with (
+            suppress(NotPossibleHere),
+            answering(""),
+        ):  # a storage that is gone: the trial is given back when this worker is here again
+            give_back(study, claimed.trial._trial_id)
         raise
 
 

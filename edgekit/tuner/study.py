@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgekit.tuner.workers import Worker
 
-__all__ = ["AGAIN", "Claimed", "attempts", "claim", "finished", "open_study", "suggest"]
+__all__ = ["AGAIN", "Claimed", "answering", "attempts", "claim", "finished", "open_study", "suggest"]
 
 IDENTITY, WORKER, AGAIN, GIVEN_BACK, TAKEN = "identity", "worker", "again", "given_back", "taken"
 FIXED = "fixed_params"
@@ -53,31 +54,43 @@ def open_study(url: str | None, folder: Path, name: str, identity: JsonObject) -
         import optuna
     except ImportError:
         raise NotPossibleHere("a search needs optuna", fix='pip install "edgekit[tune]"') from None
-    from sqlalchemy.exc import SQLAlchemyError
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    where = url or str(folder)
     try:
-        storage = _storage(url, folder)
-        study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
-        known = study.user_attrs.get(IDENTITY)
-        if known is None:
-            study.set_user_attr(IDENTITY, identity)
-            known = identity
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as fault:
-        raise NotPossibleHere(
-            f"the storage does not answer: {str(fault).splitlines()[0][:200]}", where=where,
-            fix="see that it runs and that this address reaches it; without --storage the study lies in the build folder",
-        ) from None  # fmt: skip
+        with answering(url or str(folder)):
+            storage = _storage(url, folder)
+            study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
+            known = study.user_attrs.get(IDENTITY)
+            if known is None:
+                study.set_user_attr(IDENTITY, identity)
+                known = identity
     except (ValueError, KeyError) as fault:
-        raise BadInput(f"no storage of a study of edgekit: {fault}", where=where) from None
+        raise BadInput(f"no storage of a study of edgekit: {fault}", where=url or str(folder)) from None
     if differing := _differing(known, identity):
         raise BadInput(
-            f"holds another study called {name}", where=where, faults=differing,
+            f"holds another study called {name}", where=url or str(folder), faults=differing,
             fix="start workers of one study with the same command, files and versions; for another search use another --build, or "
             "remove the study",
         )  # fmt: skip
     return study
+
+
+@contextmanager
+def answering(where: str) -> Iterator[None]:
+    """Whatever a storage raises that does not answer, or whose disk is full, becomes a message; the study is as it was.
+
+    Raises:
+        NotPossibleHere: such a fault.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as fault:
+        raise NotPossibleHere(
+            f"the study's storage does not answer: {str(fault).splitlines()[0][:200]}", where=where,
+            fix="see that it runs, that its disk has room, and that this address reaches it; the same command goes on then",
+        ) from None  # fmt: skip
 
 
 def _storage(url: str | None, folder: Path) -> BaseStorage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.tuner.results import importances
-from edgekit.tuner.study import AGAIN, GIVEN_BACK, TAKEN, claim, finished, give_back, open_study
+from edgekit.tuner.study import AGAIN, GIVEN_BACK, TAKEN, answering, claim, finished, give_back, open_study
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
 
@@ -98,6 +100,22 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_storages_that_are_none(tmp_path: Path, url: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         open_study(url, tmp_path, "one", {})
+
+
+def test_a_full_disk_amid_a_study_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, folder = opened(tmp_path / "study"), tmp_path / "study"
+    with at_work(study, folder, shared=False) as worker:
+        study.tell(claim(study, worker, 7, "random", []).trial, (1.0, 1.0, 1.0))
+
+        def full(*given: object, **named: object) -> None:
+            raise OperationalError("insert", {}, sqlite3.OperationalError("database or disk is full"))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optuna.storages.RDBStorage, "set_trial_user_attr", full)
+            with pytest.raises(NotPossibleHere, match="disk is full"), answering(str(folder)):
+                claim(study, worker, 7, "random", [])
+        following = claim(study, worker, 7, "random", [])
+    assert following.index == 1 and len(finished(study)) == 1
 
 
 def test_what_mattered() -> None:
