@@ -97,7 +97,11 @@ def fit_columns(
     reasons = dict.fromkeys(found, "as you said")
 
     def free() -> dict[str, object]:
-        return {name: value for name, value in there.items() if name not in found.values()}
+        taken = {
+            *found.values(),
+            *said.columns.values(),
+        }  # a column that was named for another task's is not meant for this one's
+        return {name: value for name, value in there.items() if name not in taken}
 
     def take(columns: Mapping[str, str], reason: str) -> None:
         found.update(columns)
