@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, mode
 from typing import Any
 
-from benchmarks.pages import epochs_of, perplexity_change, row, shortened
+from benchmarks.pages import perplexity_change, row, shortened
 from edgekit.report.format import plural
 from edgekit.runtime.bench.words import GRAPH, TEXT
 
@@ -17,11 +17,10 @@ __all__ = ["lead", "name_of", "of_trainings", "rise", "shown_quality", "summary"
 
 HEAD = [
     (
-        "| bundle for `{target}` | quality, the original's → the bundle's, mean of three trainings (lowest to highest) | text in, answer out "
-        "| of it the graph | faster than `transformers.pipeline` | than the libraries' own INT8 | than ONNX Runtime fp32 | model + tokenizer "
-        "| times and sizes are of |"
+        "| bundle for `{target}` | quality, original → bundle, mean of three trainings (lowest to highest) | text in, answer out "
+        "| of it the graph | faster than `transformers.pipeline` | than the libraries' own INT8 | model + tokenizer |"
     ),
-    "|---|---|---:|---:|---:|---:|---:|---:|---|",
+    "|---|---|---:|---:|---:|---:|---:|",
 ]
 
 
@@ -64,13 +63,10 @@ def summary(
         *lines,
         (
             f"Texts are test rows, one at a time, on {_threads(documents)} of {', '.join(chips)}; medians with 95% intervals, all variants "
-            "interleaved in one run. The pipeline is the original in PyTorch; the libraries' INT8 is optimum's or sentence-transformers' own; ONNX "
-            "Runtime fp32 is the original with this project's tokenizer code. The last column names the bundle by its seed, its own quality and the "
-            f"sha256 of its graph; what is marked (B) is of another one than the rest of its line; fewer epochs "
-            f"change no time. Others use the machine: in {shaky} of "
-            f"{len(documents)} runs of `edgekit bench` two processes of one variant differed by more than 10%; the intervals say how much that "
-            "can matter. "
-            "Commands and JSON: [text to answer](benchmarks/text_to_answer/README.md), "
+            "interleaved in one run. The pipeline is the original in PyTorch; the libraries' INT8 is optimum's or sentence-transformers' own. "
+            f"{_others(documents, cells)}Others use the machine: in {shaky} of {len(documents)} runs of `edgekit bench` two processes of one "
+            "variant differed by more than 10%; the intervals say how much that can matter. Commands, JSON, ONNX Runtime's fp32, and which "
+            "bundle each figure is of: [text to answer](benchmarks/text_to_answer/README.md), "
             "[every variant and every training](benchmarks/README.md)."
         ),
         "",
@@ -83,10 +79,7 @@ def _line(document: Mapping[str, Any], seeds: Mapping[str, Any] | None, cell: Ma
     bundle, scenario = variants["bundle"], lead(bench)
     ratios = {item["against"]: item for item in bench["ratios"] if item["scenario"] == scenario}
     speaks = "language" in bench
-    here, there = _bundle(document), cell["of"] if cell else None
-    other = there is not None and there["sha256"] != here["sha256"]  # the text's times are another bundle's
     alone = scenario == GRAPH and not speaks
-    fp32 = _faster(ratios.get("ort-fp32")) + " (graphs alone)" * alone
     if cell:
         answer, graph = (f"{cell['median_ms'][name]:.3f} ms" for name in ("edgekit", "graph"))
         against = [_faster(cell["faster_than"][name]) for name in ("pipeline", "int8")]
@@ -103,9 +96,7 @@ def _line(document: Mapping[str, Any], seeds: Mapping[str, Any] | None, cell: Ma
         f"{answer} a token" if speaks else answer,
         "" if speaks else graph,
         *against,
-        fp32 + " (B)" * other,
-        f"{variants['ort-fp32']['total_mb']:.1f} → {bundle['total_mb']:.1f} MB" + " (B)" * other,
-        f"{_named(there or here)}; B: {_named(here)}" if other else _named(here),
+        f"{variants['ort-fp32']['total_mb']:.1f} → {bundle['total_mb']:.1f} MB",
     ]
     return row(cells)
 
@@ -141,19 +132,11 @@ def shown_quality(metric: str, value: float) -> str:
     return f"{1 / value:.2f}" if metric == "1/perplexity" else f"{100 * value:.2f}"
 
 
-def _bundle(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a bundle is told from others by."""
-    quality = document["quality"]
-    return {
-        "sha256": document["bench"]["artifact_sha256"], "seed": document["recipe"]["seed"], "quality": quality["bundle"],
-        "metric": quality["metric"], "recipe": document["bench"]["recipe"], "epochs": epochs_of(document["recipe"]),
-    }  # fmt: skip
-
-
-def _named(bundle: Mapping[str, Any]) -> str:
-    """A bundle as a line names it."""
-    fewer = ", trained for fewer epochs" if shortened(bundle["recipe"], bundle["epochs"]) else ""
-    return f"seed {bundle['seed']}, {shown_quality(bundle['metric'], bundle['quality'])}, `{bundle['sha256'][:8]}`{fewer}"
+def _others(documents: Sequence[Mapping[str, Any]], cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whose times are of a bundle that was trained for less than its recipe says."""
+    shown = [cells.get(f"{document['bench']['recipe']}-{document['bench']['target']['requested']}") for document in documents]
+    names = [f"`{cell['of']['recipe']}`" for cell in shown if cell and shortened(cell["of"]["recipe"], cell["of"]["epochs"])]
+    return f"Of {', '.join(names)} what was timed has the recipe's shape, but was trained for fewer epochs. " if names else ""
 
 
 def _threads(documents: Sequence[Mapping[str, Any]]) -> str:
