@@ -28,7 +28,7 @@ READERS: dict[str, Callable[[int], Callable[[], object]]] = {
         lambda: misplaced({"text": ["a " * size + "b"], "answer_start": [0]}, "a " * (2 * size))
     ),
     "what ssh says": lambda size: lambda: ended("device", "connect", 255, "Load key " * size),
-    "labels in one text": lambda size: lambda: _joined([{"a": "x" + " " * size + "x"}], {"a": 1}, ["x"]),
+    "labels in one text": lambda size: lambda: _joined([{"a": "x" + " " * size + "x"}], {"a": 1}, "labels", ["x"]),
     "Markdown": lambda size: lambda: escape_markdown("=" + " " * size + "x"),
 }
 

@@ -287,7 +287,7 @@ def _chain(lineage: Fields) -> tuple[tuple[str, str], ...]:
     keys = lineage.texts("chain")
     after = {name.split("-")[1]: name for name in lineage.object("variants").value if name.startswith("after-")}
     names = [after.get(str(number), "") for number in range(len(keys))]
-    if len(keys) > 1 or not names[-1]:  # without steps it is the quantized original
+    if names and (len(names) > 1 or not names[-1]):  # without steps it is the quantized original
         names[-1] = "bundle"
     return tuple(zip(keys, names, strict=True))
 

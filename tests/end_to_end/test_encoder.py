@@ -72,6 +72,11 @@ def edgekit(*arguments: str, cwd: Path, program: tuple[str, str] = ("-m", "edgek
     )  # fmt: skip
 
 
+def recipe_in(folder: Path) -> str:
+    """The recipe, with one file by its whole path, as some write it."""
+    return RECIPE.replace('"train.jsonl"', f'"{folder}/train.jsonl"')
+
+
 def sums(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()}
 
@@ -81,7 +86,7 @@ def place(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     for split in ("train", "validation", "test"):
         shutil.copy(tiny_data / f"{split}.jsonl", folder)
-    (folder / "small.toml").write_text(RECIPE.replace('"train.jsonl"', f'"{folder}/train.jsonl"'))  # as some write it
+    (folder / "small.toml").write_text(recipe_in(folder))
     return folder
 
 
@@ -381,7 +386,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place:
     """Kill the run in the stage after the second and in that after the sixth, then let it finish: the bundle has the same bytes."""
     for split in ("train", "validation", "test"):
         shutil.copy(place / f"{split}.jsonl", tmp_path)
-    (tmp_path / "small.toml").write_text(RECIPE)
+    (tmp_path / "small.toml").write_text(recipe_in(tmp_path))
     command = [sys.executable, "-m", "edgekit", "export", "small.toml", "--target", HERE, "--no-bench"]
     for stages in (2, 6):
         process = subprocess.Popen(
