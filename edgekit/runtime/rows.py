@@ -29,6 +29,8 @@ __all__ = ["LONGEST_ROW", "answer_rows", "check_flags", "counter", "input_of", "
 W = TypeVar("W")
 LONGEST_ROW = 16 * 1024**2
 """Bytes of a line, at most."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some programs begin a file of UTF-8 with; no part of its first row."""
 BLOCK = 64 * 1024
 """Bytes that are read at once."""
 TOLD = 20
@@ -220,7 +222,7 @@ class Lines:
         return bool(self._lines) or self._ended or self._number is None or bool(select.select([self._number], [], [], 0)[0])
 
     def __iter__(self) -> Iterator[bytes | EdgekitError]:
-        rest = b""  # of a line whose end has not come
+        rest, mark = b"", BYTE_ORDER_MARK  # of a line whose end has not come; what may stand before the first
         while not self._ended:
             if not self.ready():
                 self._before_waiting()
@@ -231,7 +233,7 @@ class Lines:
                 self._lines.extend((rest + whole).split(b"\n"))
             rest = begun if end else (rest + data)[: LONGEST_ROW + 1]
             while self._lines:
-                line = self._lines.popleft()
+                line, mark = self._lines.popleft().removeprefix(mark), b""
                 if len(line) > LONGEST_ROW:
                     yield BadInput(f"longer than {LONGEST_ROW:,} bytes", where="row", fix="split it")
                 elif line and not line.isspace():

@@ -209,6 +209,7 @@ def test_rows(classifier: Model, workers: int) -> None:
         assert words in row["error"]  # type: ignore[index]
     assert isinstance(fault, BadInput) and "7 of 10 rows" in fault.text() and "row 9: row: longer" in fault.text()
     assert rows(classifier, b'"is it on"\n') == ([good], None)
+    assert rows(classifier, b'\xef\xbb\xbf"is it on"\n') == ([good], None), "a byte order mark is no part of a row"
     assert isinstance(rows(classifier, b"\n \n")[1], BadInput)
 
 
