@@ -1,4 +1,4 @@
-"""The table of README.md: quality as the mean of three trainings, and text in, answer out, of one bundle that it names.
+"""The table of README.md: quality as the mean of three trainings, and text in, answer out, of one bundle.
 
 Times come from text_to_answer/results.json where the recipe's bundle is there, from `edgekit bench` elsewhere; quality from results/seeds.
 """

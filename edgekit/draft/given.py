@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,6 @@ ADAPTED = {
     "CAUSAL_LM": "ForCausalLM",
 }
 """peft's kind of a task -> end of the name of the class that it was trained as."""
-HUB_ID = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*(?:@[\w./-]+)?", re.ASCII)
-"""owner/name, perhaps with @revision."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def _folder(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
-    if not is_hub_id(name, Path.cwd()) or not HUB_ID.fullmatch(name):
+    if not is_hub_id(name, Path.cwd()):
         raise no_such_folder(
             Path(name), "check --model: a folder with config.json and model.safetensors, or an id of the hub, owner/name"
         )

@@ -3,6 +3,7 @@ HF_HUB_OFFLINE)."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,8 @@ __all__ = [
     "size_of_checkpoint",
 ]
 
+HUB_ID = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*(?:@[\w./-]+)?", re.ASCII)
+"""owner/name, perhaps with @revision."""
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 """Everything but weights in other formats, so that a pickle-only model is seen as one and refused."""
 
@@ -46,8 +49,7 @@ def named_revision(name: str, revision: str | None = None) -> tuple[str, str | N
 
 def is_hub_id(name: str, folder: Path) -> bool:
     """Whether `name`, given in `folder`, can be an id of the hub, owner/name at most, and is no path."""
-    path = name.startswith((".", "/", "~")) or named_revision(name)[0].count("/") > 1 or "\\" in name
-    return not path and not (folder / name).exists()
+    return HUB_ID.fullmatch(name) is not None and not (folder / name).exists()
 
 
 def no_such_folder(path: Path, fix: str) -> BadInput:

@@ -52,7 +52,7 @@ def test_every_result_reaches_both_pages(result: Path, tmp_path: Path) -> None:
     assert all(((copy / name).read_text() != (ROOT / name).read_text()) == (headline or name != "README.md") for name in PAGES)
 
 
-def test_the_headline_is_three_trainings_and_text_to_answer_of_a_bundle_that_it_names(tmp_path: Path) -> None:
+def test_the_headline_is_three_trainings_and_text_to_answer(tmp_path: Path) -> None:
     """Each figure comes from its file: another one there is another one in the table."""
     copy = checkout(tmp_path / "copy")
     seeds = json.loads((copy / "benchmarks/results/seeds/stsb.json").read_text())
