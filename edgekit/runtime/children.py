@@ -14,6 +14,7 @@ import fcntl
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -116,10 +117,12 @@ def end_with_parent() -> None:
     """In a child: see to it that this process ends with the one that started it, if that one asked for it. Returns only where it is there."""
     try:
         held = int(os.environ.pop(ENDS_WITH))
+        if not stat.S_ISFIFO(os.fstat(held).st_mode):
+            return
         if not _tie(held, os.getpid()):
             Thread(target=_wait, args=(held,), daemon=True).start()
         gone, _, _ = select.select([held], [], [], 0)
-    except (KeyError, ValueError, OSError):  # nobody did, or not edgekit
+    except (KeyError, ValueError, OverflowError, OSError):  # nobody did, or not edgekit
         return
     if gone:
         os._exit(1)
