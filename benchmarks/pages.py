@@ -13,8 +13,18 @@ __all__ = ["epochs_of", "perplexity_change", "row", "shortened", "write_results"
 
 
 def write_results(path: Path, document: Mapping[str, Any]) -> None:
-    """Write `document` as committed results are: keys sorted, one space a level, so that a new run's differences can be read."""
+    """Write `document` as committed results are: keys sorted, one space a level, so that a new run's differences can be read.
+
+    Its command names results under build/, wherever they lay.
+    """
+    if "command" in document:
+        document = {**document, "command": " ".join(map(_placed, document["command"].split(" ")))}
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _placed(word: str) -> str:
+    path = Path(word)
+    return f"build/{path.name}" if path.is_absolute() and (path / "lineage.json").exists() else word
 
 
 def epochs_of(recipe: Mapping[str, Any]) -> list[int]:

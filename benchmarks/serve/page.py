@@ -43,9 +43,14 @@ TOGETHER = (
     "Tokens a second are those of all streams, medians with the least and the most of a round; between two tokens of a stream, as its client sees "
     "them, the median and the 99th percentile."
 )
+WAITING = (
+    "Why the servers join no requests to encoders, second. Static INT8 would allow it where texts are of one length, as padding changes the sums. Of "
+    "test rows that wait together, the share that finds as many of its length as a run holds, {size} in all; what a run of them gains is in "
+    "[many](../many/README.md). [The numbers](waiting.json). Regenerate with"
+)
 BATCHING = (
-    "Why the servers join no requests to encoders: texts of one length, whose outputs in a batch differ in any bit from those alone. With dynamic "
-    "INT8 all do, "
+    "Why the servers join no requests to encoders, first: texts of one length, whose outputs in a batch differ in any bit from those alone. With "
+    "dynamic INT8 all do, "
     "with fp32 it depends on the model; with static INT8 none did. Times beside other work on the same cores; what joining texts gains is "
     "measured in [many](../many/README.md)."
 )
@@ -93,7 +98,17 @@ def page() -> str:
             f"| {full['memory_mb']['start']:.0f} to {full['memory_mb']['end']:.0f} MB |"
         )
     return (
-        "\n".join([*lines, *pinned_section(), *soak_section(), *threads_section(), *together_section(), *batching_section()])
+        "\n".join(
+            [
+                *lines,
+                *pinned_section(),
+                *soak_section(),
+                *threads_section(),
+                *together_section(),
+                *batching_section(),
+                *waiting_section(),
+            ]
+        )
         + "\n"
     )
 
@@ -225,6 +240,25 @@ def batching_section() -> list[str]:
             f"| {cell['alone_ms']:.1f} ms | {cell['in_a_batch_ms']:.1f} ms |"
         )
     return lines
+
+
+def waiting_section() -> list[str]:
+    """What waiting.json says."""
+    document = read("waiting")
+    counts = [one["waiting"] for one in document["cells"][0]["shares"]]
+    return [
+        "",
+        WAITING.format(size=document["size"]),
+        "",
+        f"    {command_today(document['command'])}",
+        "",
+        f"| bundle | {' | '.join(f'{count} wait' for count in counts)} |",
+        f"|---|{'---:|' * len(counts)}",
+        *(
+            f"| {cell['bundle']} | {' | '.join(format(one['share'], '.0%') for one in cell['shares'])} |"
+            for cell in document["cells"]
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Encoders answer one request after another. Dynamic INT8 finds one activation range for a whole batch, so an answer would depend on the other texts: of
 330 texts in batches all had another answer than alone, by up to 0.8 in a logit. In fp32 the last bit depended on the batch's size with one of two
-models; only static INT8 gave the same bits (benchmarks/serve/batching.json). A language model, whose rows have the bits that they have alone,
+models; only static INT8 gave the same bits (benchmarks/serve/batching.json), where texts are of one length, which too few that wait together are
+(waiting.json). A language model, whose rows have the bits that they have alone,
 answers several requests together: their jobs take turns, each until it waits for a run, and then one run serves all of them.
 """
 
