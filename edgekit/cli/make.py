@@ -33,6 +33,7 @@ from edgekit.cli.drafting import (
 from edgekit.cli.output import emit, explained
 from edgekit.cli.parameters import BUILD, Build, Json, RecipeName, Targets
 from edgekit.errors import BadInput
+from edgekit.pack.layouts import layout_names
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -145,6 +146,12 @@ def artifacts(
         str | None,
         typer.Option(metavar="PYTHON", help="Add the wheels a device without a network needs, for its Python, such as 3.11."),
     ] = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help=f"Add the model as another runtime loads it: {', '.join(layout_names())}. May be repeated."
+        ),
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Sign with this private key (PEM, elliptic curve); no network is asked.")
     ] = None,
@@ -155,7 +162,10 @@ def artifacts(
     from edgekit.progress import Show
 
     show = Show(silent=as_json)
-    written = [make_artifacts(result, oci=oci, key=sign, wheelhouse=wheelhouse, say=show.line) for result in results]
+    written = [
+        make_artifacts(result, oci=oci, key=sign, wheelhouse=wheelhouse, layouts=layout or (), say=show.line)
+        for result in results
+    ]
     emit([item.document() for item in written], as_json, [part for item in written for part in item.shown()])
 
 

@@ -3,7 +3,7 @@
     artifacts/
         bundle/  bundle.tar.gz  runner.pyz      the model, as a folder and as one file, and what runs it
         README.md  bom.cdx.json                 the model card and the CycloneDX bill of materials
-        oci/  wheelhouse/                       where asked for
+        oci/  wheelhouse/  ort/ …               where asked for: image layout, wheels, layouts of other runtimes
         SHA256SUMS                              of every file above; `sha256sum -c SHA256SUMS`. bundle/manifest.json's is the bundle's digest
         bundle.sig  SHA256SUMS.sig              where a key was given
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 from edgekit.errors import BadInput
 from edgekit.pack.archive import write_archive
 from edgekit.pack.bom import write_bom
+from edgekit.pack.layouts import find_layouts, write_layouts
 from edgekit.pack.oci import write_layout
 from edgekit.pack.runner import write_runner
 from edgekit.pack.sign import check_key, sign
@@ -76,14 +77,17 @@ class Artifacts:
 
 
 def make_artifacts(
-    result: Path, *, oci: bool = False, key: Path | None = None, wheelhouse: str | None = None, say: Callable[[str], None] = lambda _: None
+    result: Path, *, oci: bool = False, key: Path | None = None, wheelhouse: str | None = None, layouts: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Artifacts:  # fmt: skip
     """Write `result`/artifacts from `result`/bundle, replacing what an earlier call wrote there.
 
-    `oci` adds an image layout, `key` (a private key file) signatures, `wheelhouse` (the device's Python version) wheels.
+    `oci` adds an image layout, `key` (a private key file) signatures, `wheelhouse` (the device's Python version) wheels, `layouts` (names) the
+    model as other runtimes load it.
 
     Raises:
-        BadInput: no sound bundle in `result`, a key or version that cannot be used, or files in `result`/artifacts that no call wrote.
+        BadInput: no sound bundle in `result`, a key or version that cannot be used, a layout that there is not or that cannot hold the model,
+            or files in `result`/artifacts that no call wrote.
         CheckFailed: the bundle is not what its manifest says.
         NotPossibleHere: a library is missing, or there are no wheels for the target.
     """
@@ -99,6 +103,7 @@ def make_artifacts(
         check_key(key)
     if wheelhouse is not None:
         check_wheelhouse(wheelhouse, manifest.target.arch, manifest.target.provider)
+    chosen = find_layouts(layouts, bundle)
     sweep(result, f".{FOLDER}.*")  # what a killed call left
     work = held_folder(result, f".{FOLDER}.", ".tmp")
     work.chmod(0o755)
@@ -109,6 +114,7 @@ def make_artifacts(
         if (work / "bundle" / "README.md").is_file():
             shutil.copyfile(work / "bundle" / "README.md", work / "README.md")
         write_bom(bundle, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
+        write_layouts(chosen, bundle, work)
         digest = None
         if oci:
             names = [name for name in _names(work) if name != "bundle.tar.gz"]
