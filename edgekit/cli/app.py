@@ -17,6 +17,7 @@ from edgekit.cli.make import artifacts, export, plan, report
 from edgekit.cli.measure import bench
 from edgekit.cli.mirror import mirror
 from edgekit.cli.output import explained
+from edgekit.cli.plain_help import PlainCommand, PlainGroup
 from edgekit.cli.tune import tune
 from edgekit.cli.use import run, serve, verify
 from edgekit.runtime.edge import at_edge
@@ -25,6 +26,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="edgekit",
+    cls=PlainGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,7 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 """In the order of the help."""
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=PlainCommand)(command)
 
 
 def main() -> None:

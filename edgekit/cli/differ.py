@@ -17,11 +17,13 @@ def diff(
     first: Annotated[
         Path,
         typer.Argument(
-            help="The reference: a bundle, or a checkpoint's folder. Alone: a result folder, held against its original."
+            metavar="FIRST",
+            help="The reference: a bundle, or a checkpoint's folder. Alone: a result folder, held against its original.",
         ),
     ],
     second: Annotated[
-        Path | None, typer.Argument(help="What is held against it: a result folder, its bundle/ or a bundle archive.")
+        Path | None,
+        typer.Argument(metavar="SECOND", help="What is held against it: a result folder, its bundle/ or a bundle archive."),
     ] = None,
     page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write an HTML page too.")] = None,
     as_json: Json = False,

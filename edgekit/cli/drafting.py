@@ -47,14 +47,17 @@ DataFile = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="FILE|FOLDER|hub:NAME",
+        metavar="ROWS",
         help="Its rows: one file, which is split here, a folder, or hub:owner/name@revision#config. Without, texts that are shipped.",
     ),
 ]
 TaskName = Annotated[
     str | None,
     typer.Option(
-        "--task", help="The task, where model and rows fit several (`edgekit ls tasks`).", autocompletion=complete.tasks
+        "--task",
+        metavar="TASK",
+        help="The task, where model and rows fit several (`edgekit ls tasks`).",
+        autocompletion=complete.tasks,
     ),
 ]
 Columns = Annotated[
@@ -78,29 +81,32 @@ Answers = Annotated[
     ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", help="Of the recipe and the bundle; by default after the model and the rows.")
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Of the recipe and the bundle; by default after the model and the rows."),
 ]
 Group = Annotated[
     str | None, typer.Option("--group", metavar="NAME", help="Column whose equal values stay in one split, such as customer.")
 ]
-MaxLength = Annotated[int | None, typer.Option("--max-length", help="Tokens of the longest input.")]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", metavar="TOKENS", help="Of the longest input; longer ones are cut.")
+]
 Faster = Annotated[
     str | None,
     typer.Option(
         "--faster",
         metavar="TIMES",
-        help="Times as fast as ONNX Runtime fp32 of the model, such as 4x; chooses the recipe (encoders only).",
+        help="Budget: times as fast as ONNX Runtime fp32 of the model, such as 4x (encoders only).",
     ),
 ]
 Smaller = Annotated[
     str | None,
-    typer.Option(
-        "--smaller", metavar="MB", help="Size of model and tokenizer at most, such as 20MB; chooses the recipe (encoders only)."
-    ),
+    typer.Option("--smaller", metavar="MB", help="Budget: size of model and tokenizer at most, such as 20MB (encoders only)."),
 ]
 Lose = Annotated[
     str | None,
-    typer.Option("--lose", metavar="SHARE", help="Quality that may be lost, such as 1% (of a language model: perplexity)."),
+    typer.Option(
+        "--lose", metavar="SHARE", help="Budget: quality that may be lost, such as 1% (of a language model: perplexity)."
+    ),
 ]
 
 

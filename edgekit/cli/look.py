@@ -16,7 +16,7 @@ __all__ = ["docs", "doctor", "list_names", "schema"]
 
 def list_names(
     what: Annotated[
-        str, typer.Argument(help="targets, recipes, tasks or methods.", autocompletion=complete.catalogues)
+        str, typer.Argument(metavar="WHAT", help="targets, recipes, tasks or methods.", autocompletion=complete.catalogues)
     ] = "recipes",
     as_json: Json = False,
 ) -> None:
@@ -35,7 +35,9 @@ def doctor(as_json: Json = False) -> None:
     emit(document, as_json, shown)
 
 
-def schema(what: Annotated[str, typer.Argument(help="recipe or target.", autocompletion=complete.schemas)]) -> None:
+def schema(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="recipe or target.", autocompletion=complete.schemas)],
+) -> None:
     """Print the JSON Schema of a recipe or a target, for editors."""
     from edgekit.cli.catalogue import json_schema
 
@@ -47,7 +49,9 @@ def docs(
     page: Annotated[
         str | None,
         typer.Argument(
-            help="A page, or PAGE#SECTION such as faq#no-bundle-here; none: the pages there are.", autocompletion=complete.pages
+            metavar="PAGE",
+            help="A page, or PAGE#SECTION such as faq#no-bundle-here; none: the pages there are.",
+            autocompletion=complete.pages,
         ),
     ] = None,
     as_json: Json = False,

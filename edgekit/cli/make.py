@@ -48,7 +48,9 @@ def export(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="Recipe name (`edgekit ls recipes`) or .toml file; by default intents.", autocompletion=complete.recipes
+            metavar="RECIPE",
+            help="Recipe name (`edgekit ls recipes`) or .toml file; by default intents.",
+            autocompletion=complete.recipes,
         ),
     ] = None,
     target: Targets = None,
@@ -139,7 +141,8 @@ def plan(recipe: RecipeName = "intents", target: Targets = None, build: Build = 
 
 def artifacts(
     results: Annotated[
-        list[Path], typer.Argument(help="Result folders that `edgekit export` made, such as build/intents-x86-vnni.")
+        list[Path],
+        typer.Argument(metavar="RESULT", help="Result folders that `edgekit export` made, such as build/intents-x86-vnni."),
     ],
     oci: Annotated[bool, typer.Option("--oci", help="Add an OCI image layout, for a registry client to push.")] = False,
     wheelhouse: Annotated[
@@ -170,7 +173,9 @@ def artifacts(
 
 
 def report(
-    build: Annotated[Path, typer.Argument(help="A result folder, or the build folder above several.")] = BUILD,
+    build: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A result folder, or the build folder above several.")
+    ] = BUILD,
     as_json: Json = False,
 ) -> None:
     """Write the report again: Markdown and one self-contained HTML page."""

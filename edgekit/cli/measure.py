@@ -24,21 +24,30 @@ __all__ = ["bench"]
 def bench(
     bundle: BundlePath,
     quick: Annotated[bool, typer.Option("--quick", help="Three short processes a variant, for a first look.")] = False,
-    processes: Annotated[int | None, typer.Option(min=1, help="Fresh processes a variant.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.05, help="Timed seconds in each process and scenario.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, metavar="N", help="Fresh processes a variant.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.05, metavar="N", help="Timed seconds in each process and scenario.")
+    ] = None,
     threads: ThreadCount = None,
     prompts: Annotated[
         str | None,
         typer.Option(metavar="TOKENS", help="Language models: lengths of prompts, such as 16,512. Default: 16 to 2048."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the order of processes.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, metavar="N", help="Seed of the order of processes.")] = 7,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where the processes disagree by more than 10%.")
     ] = False,
     device: Annotated[
-        list[str] | None, typer.Option("--device", help="Measure on user@host over ssh instead, or on this one of --inventory.")
+        list[str] | None,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="Measure on user@host over ssh instead, or on this one of --inventory; again for more.",
+        ),
     ] = None,
-    inventory: Annotated[Path | None, typer.Option(help="File of devices (TOML); without --device: all of them.")] = None,
+    inventory: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File of devices (TOML); without --device: all of them.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure also on devices that have a result of this bundle.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +55,7 @@ def bench(
     from edgekit.progress import Show
     from edgekit.runtime.threads import parse_threads
 
-    count = parse_threads(threads, written=True)
+    count = parse_threads(threads, written=True, here=not (device or inventory))
     if device or inventory:
         from edgekit.device.command import measure_on
 

@@ -16,7 +16,10 @@ __all__ = ["mirror"]
 def mirror(
     folder: Annotated[
         Path,
-        typer.Argument(help="Folder of files that recipes fetch; models in models/OWNER/NAME@REVISION, data sets likewise."),
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of files that recipes fetch; models in models/OWNER/NAME@REVISION, data sets likewise.",
+        ),
     ],
     as_json: Json = False,
 ) -> None:

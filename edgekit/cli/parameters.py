@@ -13,23 +13,27 @@ __all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "Thr
 
 BUILD = Path("build")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Build = Annotated[Path, typer.Option("--build", help="Folder for results and the store of finished stages.")]
+Build = Annotated[Path, typer.Option("--build", metavar="FOLDER", help="Folder for results and the store of finished stages.")]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
         "-t",
-        help="Target name or .toml file; may be given again. Default: this host's best.",
+        metavar="TARGET",
+        help="Target name (`edgekit ls targets`) or .toml file; again for more. Default: this host's best.",
         autocompletion=complete.targets,
     ),
 ]
 RecipeName = Annotated[
-    str, typer.Argument(help="Recipe name (`edgekit ls recipes`) or .toml file.", autocompletion=complete.recipes)
+    str,
+    typer.Argument(metavar="RECIPE", help="Recipe name (`edgekit ls recipes`) or .toml file.", autocompletion=complete.recipes),
 ]
-BundlePath = Annotated[Path, typer.Argument(help="A result folder, its bundle/ or a bundle archive.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A result folder, its bundle/ or a bundle archive.")]
 ThreadCount = Annotated[
     str | None,
     typer.Option(
-        "--threads", metavar="N|auto", help="auto: as many as are fastest here, found out once; else as the target says."
+        "--threads",
+        metavar="N|auto",
+        help="Threads of an answer; auto: as many as are fastest here, found out once. Default: as the target says.",
     ),
 ]

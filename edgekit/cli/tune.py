@@ -42,25 +42,38 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
+MOST_MINUTES = 527_040
+"""Of a search: a year."""
+MOST_TRIALS = 1_000_000
+
 
 def tune(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="Recipe name (`edgekit ls recipes`) or .toml file to search around.", autocompletion=complete.recipes
+            metavar="RECIPE",
+            help="Recipe name (`edgekit ls recipes`) or .toml file to search around.",
+            autocompletion=complete.recipes,
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", "-t", help="Target name or .toml file. Default: this host's best.", autocompletion=complete.targets
+            "--target",
+            "-t",
+            metavar="TARGET",
+            help="Target name (`edgekit ls targets`) or .toml file. Default: this host's best.",
+            autocompletion=complete.targets,
         ),
     ] = None,
     build: Build = BUILD,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Time that this worker searches for; 60 where no --trials are asked for.")
+        float | None,
+        typer.Option("--minutes", metavar="N", help="Time that this worker searches for; 60 where no --trials are asked for."),
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="Trials of the whole study, whoever runs them.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="Trials of the whole study, whoever runs them.")
+    ] = None,
     lose: Lose = None,
     faster: Faster = None,
     smaller: Smaller = None,
@@ -69,11 +82,11 @@ def tune(
         typer.Option(
             "--storage",
             metavar="URL|FILE",
-            help="Where workers share the study: postgresql://…, or a journal file. Default: the build folder.",
+            help="Where workers share the study: postgresql://HOST/NAME, or a journal file. Default: the build folder.",
         ),
     ] = None,
-    sampler: Annotated[str, typer.Option("--sampler", help="tpe, nsga2 or random: how the next trial is drawn.")] = "tpe",
-    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; by default the recipe's.")] = None,
+    sampler: Annotated[str, typer.Option("--sampler", metavar="tpe|nsga2|random", help="How the next trial is drawn.")] = "tpe",
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of what is drawn; by default the recipe's.")] = None,
     model: ModelSource = None,
     data: DataFile = None,
     task: TaskName = None,
@@ -108,8 +121,10 @@ def tune(
 
 
 def _check(minutes: float | None, trials: int | None, sampler: str) -> None:
-    faults = [] if minutes is None or minutes > 0 else [f"--minutes {minutes:g}: write a number above 0"]
-    faults += [] if trials is None or trials > 0 else [f"--trials {trials}: write 1 or more"]
+    faults = (
+        [] if minutes is None or 0 < minutes <= MOST_MINUTES else [f"--minutes {minutes:g}: above 0, up to {MOST_MINUTES:,}"]
+    )
+    faults += [] if trials is None or 0 < trials <= MOST_TRIALS else [f"--trials {trials}: from 1 to {MOST_TRIALS:,}"]
     faults += [] if sampler in get_args(Sampler) else [f"--sampler {sampler}: write {', '.join(get_args(Sampler))}"]
     if faults:
         raise BadInput("options that cannot be used", faults=faults)

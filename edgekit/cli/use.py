@@ -35,7 +35,9 @@ def verify(
     verify_key: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Check first that this public key (PEM) signed the bundle.")
     ] = None,
-    signature: Annotated[Path | None, typer.Option(help="The signature. Default: bundle.sig beside the bundle.")] = None,
+    signature: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The signature. Default: bundle.sig beside the bundle.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a bundle again and replay its golden inputs."""
@@ -57,46 +59,59 @@ def run(
     bundle: BundlePath,
     text: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts, or JSON objects for tasks that read several, or words; none: standard input."),
+        typer.Argument(
+            metavar="TEXT", help="Texts, or JSON objects for tasks that read several, or words; none: standard input."
+        ),
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option("--top-k", min=1, help="How many labels to show; of a language model, from how many tokens to draw."),
+        typer.Option(
+            "--top-k", min=1, metavar="N", help="How many labels to show; of a language model, from how many tokens to draw."
+        ),
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Language models: most tokens of an answer.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Language models; 0: always the likeliest token.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(metavar="N", help="Language models: most tokens of an answer.")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Language models: how freely tokens are drawn; 0: always the likeliest."),
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Language models: only the likeliest tokens with this much probability.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Language models: only the likeliest tokens with this much probability."),
     ] = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Language models: only tokens this likely, as a share of the likeliest.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Language models: only tokens this likely, as a share of the likeliest."),
     ] = None,
     repetition_penalty: Annotated[
-        float | None, typer.Option(help="Language models; above 1: less of what was said already.")
+        float | None, typer.Option(metavar="X", help="Language models; above 1: less of what was said already.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Language models: of the random choices.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Language models: the answer ends before this text.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Language models: of the random choices.")] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Language models: the answer ends before this text; again for more."),
+    ] = None,
     stop_token_id: Annotated[
-        list[int] | None, typer.Option(help="Language models: the answer ends before this token; may be given again.")
+        list[int] | None, typer.Option(metavar="N", help="Language models: the answer ends before this token; again for more.")
     ] = None,
     json_schema: Annotated[
         str | None, typer.Option(metavar="FILE", help="Language models: the answer is a JSON document of this schema.")
     ] = None,
     regex: Annotated[
-        str | None, typer.Option(help="Language models: the answer fits this regular expression as a whole.")
+        str | None, typer.Option(metavar="REGEX", help="Language models: the answer fits this regular expression as a whole.")
     ] = None,
     grammar: Annotated[
         str | None, typer.Option(metavar="FILE", help="Language models: the answer is a text of this grammar (Lark).")
     ] = None,
     choice: Annotated[
-        list[str] | None, typer.Option(help="Language models: the answer is this text, or another that is given so.")
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Language models: the answer is this text, or another that is given so."),
     ] = None,
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")
     ] = False,
     speculate: Speculation = None,
     prompt_name: Annotated[
-        str | None, typer.Option(help="Embeddings: which of the model's prompts is put before the texts.")
+        str | None, typer.Option(metavar="NAME", help="Embeddings: which of the model's prompts is put before the texts.")
     ] = None,
     threads: ThreadCount = None,
     jsonl: Annotated[
@@ -197,17 +212,24 @@ def _tell_refusals(answers: Sequence[JsonObject]) -> None:
 
 def serve(
     bundle: BundlePath,
-    host: Annotated[str, typer.Option(help="Address to listen at; only this machine reaches the default.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_048_576,
-    max_batch: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 64,
-    max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait for the model.")] = 64,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen at; only this machine reaches the default.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0: any that is free.")] = 8000,
+    max_body: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Of a request.")] = 1_048_576,
+    max_batch: Annotated[int, typer.Option(min=1, metavar="N", help="Texts in a request.")] = 64,
+    max_queue: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that wait for the model.")] = 64,
     max_together: Annotated[
-        int, typer.Option(min=1, max=64, help="Language models: answers that are generated together; 1: one after another.")
+        int,
+        typer.Option(
+            min=1, max=64, metavar="N", help="Language models: answers that are generated together; 1: one after another."
+        ),
     ] = 8,
-    max_cache: Annotated[int, typer.Option(min=1, help="Language models: bytes of their keys and values.")] = 1_073_741_824,
+    max_cache: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="Language models: of their keys and values.")
+    ] = 1_073_741_824,
     max_run: Annotated[
-        float, typer.Option(help="Seconds of a run of the model; after more it hangs, and the server ends.")
+        float, typer.Option(metavar="SECONDS", help="Of a run of the model; after more it hangs, and the server ends.")
     ] = 600.0,
     no_prefix_cache: Annotated[
         bool, typer.Option("--no-prefix-cache", help="Language models: read every prompt from its first token.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -43,10 +44,10 @@ def split_lines(text: str) -> list[str]:
 
 
 def read_texts() -> list[str]:
-    """The lines of standard input that are not blank.
+    """The lines of standard input that are not blank. Bytes that are not UTF-8 come as lone surrogates, so that their line alone is refused.
 
     Raises:
-        BadInput: standard input is closed, holds no text, is not UTF-8, or does not end.
+        BadInput: standard input is closed, holds no text, is UTF-16, or does not end.
     """
     fix = "give texts as arguments or as lines of standard input"
     if sys.stdin is None:
@@ -55,9 +56,9 @@ def read_texts() -> list[str]:
         data = sys.stdin.buffer.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise BadInput(f"more than {LARGEST:,} bytes", where="standard input", fix="give it in several runs")
-        lines = split_lines(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as fault:
-        raise BadInput(f"not valid UTF-8: {fault}", where="standard input") from None
+        if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise BadInput("is UTF-16", where="standard input", fix="turn it into UTF-8, as in iconv -f UTF-16 -t UTF-8")
+        lines = split_lines(data.decode("utf-8-sig", errors="surrogateescape"))
     except OSError as fault:
         raise BadInput(f"cannot be read: {fault.strerror}", where="standard input", fix=fix) from None
     texts = [line for line in lines if line.strip()]

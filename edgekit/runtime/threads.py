@@ -23,6 +23,9 @@ Threads = int | Literal["auto"] | None
 """How many; "auto": what is fastest here; None: as the bundle's target says."""
 LONGEST = 18
 """Digits of a number of threads."""
+A_CORE, ANYWHERE = 4, 16
+"""Threads or workers that may be asked for: so many for each core of the machine, and as many as this on a smaller one. No more ever pay, and
+each worker takes the memory of a model."""
 WORTH = 0.15
 """Share of the time that more threads must save each time, or fewer are used: noise must not choose, and fewer leave cores to others."""
 RUNS = 5
@@ -34,11 +37,11 @@ Begin = Callable[[int], Callable[[], object]]
 """A number of threads -> something to be done, that is done again and again."""
 
 
-def parse_threads(given: object, *, written: bool = False, name: str = "threads") -> Threads:
-    """A number of threads, or of whatever `name` says, as callers give it; `written`: as text on a command line.
+def parse_threads(given: object, *, written: bool = False, name: str = "threads", here: bool = True) -> Threads:
+    """A number of threads, or of whatever `name` says, as callers give it; `written`: as text on a command line; `here`: for this machine.
 
     Raises:
-        BadInput: no whole number from 1, and not "auto".
+        BadInput: no whole number from 1, and not "auto", or more than are of any use on this machine.
     """
     if given is None:
         return None
@@ -48,7 +51,13 @@ def parse_threads(given: object, *, written: bool = False, name: str = "threads"
         if not given.strip().isdecimal() or len(given) > LONGEST:
             raise BadInput(f'{given[:40]!r} is not a whole number from 1, nor "auto"', where=name)
         given = int(given)
-    return a_whole_number(given, name, least=1)
+    number, cores = a_whole_number(given, name, least=1), os.cpu_count() or 1
+    if here and number > (most := max(ANYWHERE, A_CORE * cores)):
+        raise BadInput(
+            f"{number:,} are of no use: this machine has {cores} core{'s' * (cores > 1)}", where=name,
+            fix=f'give a number up to {most}, of which more than {cores} gain nothing, or "{AUTO}"',
+        )  # fmt: skip
+    return number
 
 
 def best_threads(bundle: Bundle, begin: Begin) -> int:

@@ -425,6 +425,11 @@ def checked(text: object, where: str | None = None) -> str:
     if not text.isascii():
         try:
             text.encode("utf-8")
-        except UnicodeEncodeError:
+        except UnicodeEncodeError as fault:
+            byte = ord(text[fault.start]) - 0xDC00  # as Python gives what it cannot decode of arguments and lines
+            if 0x80 <= byte <= 0xFF:
+                raise BadInput(
+                    f"not UTF-8: byte 0x{byte:02x} behind {fault.start:,} characters", where=where, fix="give the text in UTF-8"
+                ) from None
             raise BadInput("text holds lone surrogates, which are not valid Unicode", where=where) from None
     return text

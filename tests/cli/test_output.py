@@ -9,7 +9,7 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from edgekit.cli.app import app
+from edgekit.cli.app import COMMANDS, app
 from edgekit.cli.make import _explained
 from edgekit.cli.output import emit
 from edgekit.pipeline.explain import Explanation
@@ -23,6 +23,15 @@ def test_a_terminal_obeys_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert not [sign for sign in printed if not sign.isprintable() and sign != "\n"]
     assert r"\x1b[31mlabel" in printed
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_plain_at_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+    assert "--help" in told
+    assert not re.findall(r"<\w+[^>]*>|list\[|\btext\b *\[|…", told), "a type of Python's, or something that is cut"
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:

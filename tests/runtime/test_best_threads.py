@@ -185,3 +185,11 @@ def test_how_threads_are_written() -> None:
             parse_threads(wrong, written=True)
     with pytest.raises(BadInput, match="threads: '3'"):
         parse_threads("3")
+
+
+def test_more_than_any_machine_has_use_for_is_refused_with_what_this_one_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert [parse_threads(32), parse_threads("1000", written=True, here=False)] == [32, 1000]
+    with pytest.raises(BadInput, match="workers: 1,000 are of no use: this machine has 8 cores") as fault:
+        parse_threads(1000, name="workers")
+    assert "up to 32, of which more than 8 gain nothing" in str(fault.value.fix)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.items import numbered, read_items, read_texts, split_lines, terminal_line
+from edgekit.runtime.items import answered, numbered, read_items, read_texts, split_lines, terminal_line
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.tokenise import checked
 
 ENDS_OF_PYTHON = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 """Where `str.splitlines` splits beside line feeds and carriage returns."""
@@ -41,13 +42,24 @@ def test_a_byte_order_mark_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_standard_input_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    for data, words in ((b"\n \n", "no text given"), (b"\xff\n", "not valid UTF-8")):
+    for data, words in ((b"\n \n", "no text given"), ("\ufeffon\n".encode("utf-16-le"), "is UTF-16")):
         given_on_stdin(data, monkeypatch)
         with pytest.raises(BadInput, match=words):
             read_texts()
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(BadInput, match="standard input is closed"):
         read_texts()
+
+
+def test_a_line_that_is_not_utf8_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_on_stdin(b"one\ncaf\xe9\nthree\n", monkeypatch)
+
+    def answer(text: str) -> JsonObject:
+        return {"text": checked(text)}
+
+    first, second, third = answered(read_texts(), answer)
+    assert (first, third) == ({"text": "one"}, {"text": "three"})
+    assert "item 2 of 3" in str(second["error"]) and "not UTF-8: byte 0xe9 behind 3 characters" in str(second["error"])
 
 
 def test_json_and_text() -> None:

@@ -79,7 +79,7 @@ def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--trials", "0"], "--trials 0: write 1 or more"),
+        (["--trials", "0", "--minutes", "inf"], "--minutes inf: above 0, up to 527,040\n  - --trials 0: from 1 to 1,000,000"),
         (["--minutes", "-1", "--sampler", "grid"], "--sampler grid: write tpe, nsga2, random"),
         (["--faster", "fast"], "--faster fast"),
         (["intents", "--model", "m"], "either a recipe, or --model"),
