@@ -13,7 +13,7 @@ from edgekit.progress import Progress, silent
 from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU
-from edgekit.runtime.providers.session import open_session
+from edgekit.runtime.providers.session import open_session, own_cores
 from edgekit.tasks import EncoderTask, encoder_task
 from edgekit.tasks.encode import Encoded, encode, labels_of, score_of
 from edgekit.tasks.threshold import best_threshold, shifted
@@ -75,7 +75,7 @@ def _answered(
     labels = labels_of(checkpoint) if kind.named else []
     test_rows = _read(rows)
     data = encode(checkpoint, test_rows, kind, max_length)
-    session = open_session(model, provider=provider, threads=2, config=config)
+    session = open_session(model, provider=provider, threads=own_cores(), config=config)
     inputs = {item.name for item in session.get_inputs()}
     outputs = []
     for number, window in enumerate(data.windows):
@@ -121,7 +121,7 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
 
     test_rows = _read(rows)
     generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), str(model / GENERATION))
-    session = open_session(model / MODEL, threads=2)
+    session = open_session(model / MODEL, threads=own_cores())
     language = language_model(session, generation, checkpoint / "tokenizer.json")
     encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in test_rows]
     texts = [ids for ids in encoded if len(ids) > 1]

@@ -6,7 +6,9 @@ MatMul with a weight of its own, so the file holds the table twice, in the bits 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +22,14 @@ from edgekit.onnx_graph.rewrite import replace
 from edgekit.progress import Progress, silent
 from edgekit.quantize.blocks import Blocks, quantize_blocks
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.gptq import gptq
+from edgekit.quantize.gptq import gptq, inverse_factor
 from edgekit.quantize.hqq import hqq
 from edgekit.quantize.kv_cache import quantize_cache
 from edgekit.quantize.weight_only import block_matmul
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.providers.session import own_cores
 
-__all__ = ["quantize_decoder"]
+__all__ = ["quantize_decoder", "untie"]
 
 Hessians = Callable[[str], np.ndarray]
 """The input of a linear layer, by the name of its value -> the sum of x x' over calibration tokens, float64 (in, in)."""
@@ -47,11 +50,10 @@ def quantize_decoder(
     """
     model = ir.load(source / MODEL)
     graph = model.graph
-    _untie(graph)
+    untie(graph)
     linears = linear_nodes(graph)
-    for number, linear in enumerate(linears):
+    for number, (linear, blocks) in enumerate(_rounded(linears, settings, hessians)):
         progress(number, len(linears), f"quantize: {linear.name}")
-        blocks = _round(linear, settings, hessians)
         add = bias_add(linear.node)
         old = [linear.node] if add is None else [linear.node, add[0]]
         block_matmul(graph, old, linear.name, blocks, settings, None if add is None else add[1])
@@ -65,15 +67,43 @@ def quantize_decoder(
     return {"matmul": len(linears), "embedding": embeddings, "cache": layers}
 
 
-def _round(linear: LinearNode, settings: WeightOnly, hessians: Hessians | None) -> Blocks:
-    if settings.rounding == "gptq":
-        assert hessians is not None, "gptq is given calibration rows"
-        return gptq(linear.weight, settings.bits, settings.block, hessians(str(linear.node.inputs[0].name)))
+def _rounded(
+    linears: Sequence[LinearNode], settings: WeightOnly, hessians: Hessians | None
+) -> Iterator[tuple[LinearNode, Blocks]]:
+    """Each of `linears` with its rounded weight, in their order; as many are in the making as there are cores."""
+    cores = own_cores()
+    made: deque[tuple[LinearNode, Future[Blocks]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for linear, factor in _with_factors(linears, settings, hessians):
+            made.append((linear, pool.submit(_round, linear, settings, factor)))
+            if len(made) > cores:
+                first, blocks = made.popleft()
+                yield first, blocks.result()
+        for first, blocks in made:
+            yield first, blocks.result()
+
+
+def _with_factors(
+    linears: Sequence[LinearNode], settings: WeightOnly, hessians: Hessians | None
+) -> Iterator[tuple[LinearNode, np.ndarray | None]]:
+    """Each of `linears` with what GPTQ rounds it by, which is found once for neighbours that read the same."""
+    known, factor = "", None
+    for linear in linears:
+        if settings.rounding == "gptq":
+            assert hessians is not None, "gptq is given calibration rows"
+            if (name := str(linear.node.inputs[0].name)) != known:
+                known, factor = name, inverse_factor(hessians(name))
+        yield linear, factor
+
+
+def _round(linear: LinearNode, settings: WeightOnly, factor: np.ndarray | None) -> Blocks:
+    if factor is not None:
+        return gptq(linear.weight, settings.bits, settings.block, factor)
     rounding = hqq if settings.rounding == "hqq" else quantize_blocks
     return rounding(linear.weight, settings.bits, settings.block)
 
 
-def _untie(graph: ir.Graph) -> None:
+def untie(graph: ir.Graph) -> None:
     """x times the embedding, transposed, as a MatMul with a weight of its own."""
     for node in list(graph):
         if node.op_type == "FusedMatMul" and (table := array_of(node.inputs[1])) is not None:

@@ -11,20 +11,15 @@ import numpy as np
 from edgekit.errors import BadInput
 from edgekit.quantize.blocks import Blocks, best_scale, in_blocks, rounded
 
-__all__ = ["gptq"]
+__all__ = ["gptq", "inverse_factor"]
 
 DAMPING = 0.01
 """Share of the mean diagonal added to the Hessian, as in GPTQ's own code."""
 
 
-def gptq(weight: np.ndarray, bits: int, block: int, hessian: np.ndarray) -> Blocks:
-    """Round float32 `weight` (in, out) for inputs with `hessian` (in, in), the sum of x x' over calibration tokens.
-
-    Raises:
-        BadInput: a Hessian that is not finite or all zero.
-    """
+def gptq(weight: np.ndarray, bits: int, block: int, upper: np.ndarray) -> Blocks:
+    """Round float32 `weight` (in, out) for inputs whose Hessian has the `inverse_factor` `upper` (in, in)."""
     rows, columns = weight.shape
-    upper = _factor(hessian)
     left = in_blocks(weight, block).reshape(columns, -1)
     count = left.shape[1] // block
     values = np.empty((columns, count, block), dtype=np.int8)
@@ -46,8 +41,14 @@ def gptq(weight: np.ndarray, bits: int, block: int, hessian: np.ndarray) -> Bloc
     return Blocks(values, scale, rows)
 
 
-def _factor(hessian: np.ndarray) -> np.ndarray:
-    """The upper Cholesky factor of H^-1, float64; inputs that never were get a row of the identity."""
+def inverse_factor(hessian: np.ndarray) -> np.ndarray:
+    """The upper Cholesky factor of H^-1, float64 (in, in), of `hessian`, the sum of x x' over calibration tokens.
+
+    Inputs that never were get a row of the identity.
+
+    Raises:
+        BadInput: a Hessian that is not finite or all zero.
+    """
     diagonal = np.diag(hessian)
     if not np.isfinite(hessian).all() or not (diagonal > 0).any():
         raise BadInput(

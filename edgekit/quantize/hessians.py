@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import BadInput
+from edgekit.onnx_graph.initializers import array_of
 from edgekit.onnx_graph.linear import linear_nodes
 from edgekit.quantize.observe import decoder_feed
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
@@ -33,9 +34,7 @@ def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Cal
     if not texts or not any(len(ids) for ids in texts):
         raise BadInput("no calibration rows with tokens in them", where="calibration", fix="give training rows that hold text")
     scratch.mkdir(parents=True, exist_ok=True)
-    sizes: dict[str, int] = {}
-    for linear in linear_nodes(ir.load(source / MODEL).graph):
-        sizes.setdefault(str(linear.node.inputs[0].name), linear.weight.shape[0])
+    sizes = _inputs(ir.load(source / MODEL).graph)
     names = list(sizes)
     held: dict[str, np.ndarray] = {}
 
@@ -43,7 +42,7 @@ def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Cal
         if name not in held:
             held.clear()
             group: list[str] = []
-            for later in names[names.index(name) :] if name in sizes else [name]:
+            for later in names[names.index(name) :]:
                 if group and 8 * sum(sizes[member] ** 2 for member in [*group, later]) > AT_ONCE:
                     break
                 group.append(later)
@@ -51,6 +50,15 @@ def hessians_of(source: Path, texts: Sequence[np.ndarray], scratch: Path) -> Cal
         return np.asarray(held[name])
 
     return find
+
+
+def _inputs(graph: ir.Graph) -> dict[str, int]:
+    """What each linear layer reads -> its width, in the graph's order; a head that is the embedding transposed is one of them."""
+    widths = {str(linear.node.inputs[0].name): linear.weight.shape[0] for linear in linear_nodes(graph)}
+    for node in graph:
+        if node.op_type == "FusedMatMul" and (table := array_of(node.inputs[1])) is not None:
+            widths[str(node.inputs[0].name)] = table.shape[1]
+    return widths
 
 
 def _summed(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch: Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
+from edgekit.quantize import decoder, hessians
 from edgekit.quantize.blocks import quantize_blocks
 from edgekit.quantize.decoder import quantize_decoder
-from edgekit.quantize.gptq import gptq
+from edgekit.quantize.gptq import gptq, inverse_factor
 from edgekit.quantize.hessians import hessians_of
 from edgekit.quantize.hqq import hqq
 from edgekit.runtime.generate.generation import Generation
@@ -85,21 +87,21 @@ def test_gptq_loses_less_of_the_output_than_rounding(rows: int) -> None:
     def lost(restored: np.ndarray) -> float:
         return float(np.linalg.norm(inputs @ (restored - weight)))
 
-    ours, plain = gptq(weight, 4, 16, hessian), quantize_blocks(weight, 4, 16)
+    ours, plain = gptq(weight, 4, 16, inverse_factor(hessian)), quantize_blocks(weight, 4, 16)
     assert lost(ours.restored()) < 0.8 * lost(plain.restored())
     assert ours.values.min() >= -8 and ours.values.max() <= 7
 
 
 def test_gptq_without_correlation_is_rounding() -> None:
     weight = np.random.default_rng(2).normal(size=(32, 8)).astype(np.float32)
-    ours, plain = gptq(weight, 8, 32, np.eye(32)), quantize_blocks(weight, 8, 32)
+    ours, plain = gptq(weight, 8, 32, inverse_factor(np.eye(32))), quantize_blocks(weight, 8, 32)
     assert np.array_equal(ours.values, plain.values) and np.allclose(ours.scale, plain.scale)
 
 
 @pytest.mark.parametrize("hessian", [np.zeros((32, 32)), np.full((32, 32), np.nan)])
 def test_inputs_that_say_nothing(hessian: np.ndarray) -> None:
     with pytest.raises(BadInput, match="not finite or all zero"):
-        gptq(np.ones((32, 4), dtype=np.float32), 4, 32, hessian)
+        inverse_factor(hessian)
 
 
 def test_no_texts(exported: Path, tmp_path: Path) -> None:
@@ -115,6 +117,27 @@ def test_the_sums_are_of_what_products_read(exported: Path, tmp_path: Path) -> N
     assert np.allclose(found, found.T) and np.linalg.eigvalsh(found).min() > -1e-6 * np.trace(found)
     once = hessians_of(exported, [IDS[0]], tmp_path / "once")(first.input[0])
     assert np.trace(found) > np.trace(once) > 0
+
+
+def test_the_texts_are_read_once_for_all_products(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tied head, which is no product yet where the texts are read, was summed up in a walk of its own; the order of cores changes nothing."""
+    walks: list[list[str]] = []
+    summed = hessians._summed
+
+    def counted(source: Path, names: list[str], texts: Sequence[np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
+        walks.append(names)
+        return summed(source, names, texts, scratch)
+
+    monkeypatch.setattr(hessians, "_summed", counted)
+    made = []
+    for cores in (1, 3):
+        monkeypatch.setattr(decoder, "own_cores", lambda cores=cores: cores)
+        out = tmp_path / str(cores)
+        out.mkdir()
+        settings = WeightOnly(format="int4-weights", rounding="gptq")
+        quantize_decoder(exported, out, settings, hessians=hessians_of(exported, [IDS[0]], tmp_path / "scratch"))
+        made.append([(out / name).read_bytes() for name in ("model.onnx", "model.onnx.data")])
+    assert len(walks) == 2 and made[0] == made[1]
 
 
 def test_the_target_says_what_products_are_made_in(tmp_path: Path) -> None:
