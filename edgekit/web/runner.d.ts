@@ -1,0 +1,101 @@
+/** Types of runner.mjs. Names in answers are those of edgekit's Python runtime; `start` and `end` count characters (code points). */
+
+export class EdgekitError extends Error {
+  readonly what: string;
+  readonly where: string | null;
+  readonly fix: string | null;
+  readonly faults: readonly string[];
+}
+export class BadInput extends EdgekitError {}
+export class CheckFailed extends EdgekitError {}
+export class NotPossibleHere extends EdgekitError {}
+
+export interface Vendored {
+  readonly package: string;
+  readonly release: string;
+  readonly path: string;
+  readonly sha256: string;
+}
+/** What is loaded from elsewhere, by file name. */
+export const VENDOR: Readonly<Record<string, Vendored>>;
+
+export interface Options {
+  /** The folder that ONNX Runtime and the tokenizers library lie in. Default: `vendor` beside runner.mjs; in Node, node_modules too. */
+  vendor?: string | URL;
+  /** Threads inside one operator. Default: as the bundle says; one in a page that is not cross-origin isolated. */
+  threads?: number;
+  progress?: (bytes: number, all: number) => void;
+}
+
+export type Input =
+  | string
+  | readonly string[]
+  | { words: readonly string[] }
+  | { text: string; text_pair: string }
+  | { text: string; prompt_name?: string | null }
+  | { text: string; labels: string | readonly string[]; template?: string; multi_label?: boolean }
+  | { question: string; context: string }
+  | { query: string; passages: string | readonly string[] };
+
+export interface LabelScore {
+  label: string;
+  score: number;
+}
+export interface Entity extends LabelScore {
+  text?: string;
+  start: number;
+  end: number;
+}
+export interface Span {
+  text: string;
+  start: number;
+  end: number;
+  score: number;
+}
+export type Answer = { truncated?: true } & (
+  | (LabelScore & { scores?: LabelScore[] })
+  | { labels: LabelScore[]; scores: LabelScore[] }
+  | { score: number }
+  | { embedding: number[] }
+  | { scores: number[]; order: number[] }
+  | { entities?: Entity[]; words?: Entity[]; tags?: string[] }
+  | (Span & { answers?: Span[] })
+);
+
+export interface Window {
+  ids: number[];
+  types: number[] | null;
+  words: number[];
+  starts: number[];
+  ends: number[];
+  text: string;
+  truncated: boolean;
+  ready: number;
+}
+
+export interface Verified {
+  bundle: string;
+  digest: string;
+  files: number;
+  golden: number;
+  difference: number;
+  largest_difference: number;
+  tolerance: number;
+  ok: true;
+}
+
+export interface Model {
+  readonly manifest: Readonly<Record<string, unknown>>;
+  readonly digest: string;
+  readonly task: string;
+  /** What a person should know of this load, such as threads that could not be had. */
+  readonly notes: readonly string[];
+  run(input: Input, settings?: { top_k?: number }): Promise<Answer>;
+  verify(): Promise<Verified>;
+  windows(input: Input): Window[];
+  file(name: string): Uint8Array | undefined;
+  close(): Promise<void>;
+}
+
+/** The bundle at a folder's URL (in Node a path as well), or of {file name: bytes}; every file is hashed before any is used. */
+export function load(place: string | URL | Readonly<Record<string, Uint8Array>>, options?: Options): Promise<Model>;

@@ -1,0 +1,1 @@
+"""The lane of browsers and Node: what it asks, and the modules that it asks with."""
