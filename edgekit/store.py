@@ -1,11 +1,12 @@
 """Where stages keep their results: one folder a result, named by a key of everything the result depends on.
 
     <build>/store/<stage>/<key>/            files, stage.json, timing.json, and beside each of the two its digest
-    <build>/store/<stage>/<key>.partial/    a run in progress: lock, out/, scratch/, spent.json
+    <build>/store/<stage>/<key>.partial/    a run in progress: lock, out/, scratch/, spent.json, taken/
 
 Files come first, the record (`stage.json`, with every file's size and sha256) last, then one rename makes it visible. So a
 killed run leaves whole results or none, and a second run of the same stage waits for the first. Scratch outlives a kill,
-which is how training resumes after its last whole epoch. Failures are never kept.
+which is how training resumes after its last whole epoch. Failures are never kept. What another machine has made is taken in by the
+same rules (`take_in`): it is checked as what lies here is, then one rename.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -44,8 +46,11 @@ __all__ = [
     "Context",
     "KeyPart",
     "NOT_MADE",
+    "OWN_FILES",
+    "RECORD",
     "Stage",
     "being_made",
+    "check_record",
     "find",
     "in_key",
     "metrics_of",
@@ -55,10 +60,14 @@ __all__ = [
     "sha256_file",
     "sync",
     "sweep",
+    "take_in",
+    "where_in",
 ]
 
 RECORD, TIMING = "stage.json", "timing.json"
-LOCK, OUT, SCRATCH, SPENT = "lock", "out", "scratch", "spent.json"
+OWN_FILES = tuple(name for kept in (RECORD, TIMING) for name in (kept, name_beside(kept)))
+"""What the store itself writes beside a stage's files."""
+LOCK, OUT, SCRATCH, SPENT, TAKEN = "lock", "out", "scratch", "spent.json", "taken"
 """What is in the folder of a run in progress."""
 SCHEMA = 2
 """Of a record; those of before had no digest, and are made again."""
@@ -187,8 +196,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def where_in(stage: Stage) -> str:
+    """Where in a store the stage's result is: `stage/key`."""
+    return f"{stage.name}/{stage.key[:32]}"
+
+
 def _folder(root: Path, stage: Stage) -> Path:
-    return root / "store" / stage.name / stage.key[:32]
+    return root / "store" / where_in(stage)
 
 
 def _partial(folder: Path) -> Path:
@@ -208,16 +222,32 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
         if not os.path.lexists(folder):
             _spent(_partial(folder))
             return None, None
-        record = read_stage(folder)
-        if (record.key, record.identity) != (stage.key, stage.identity):
-            return None, "its record is of another stage"
-        _check_files(folder, record)
-        seconds = _seconds_in(_read_kept(folder / TIMING), folder / TIMING)
-        return Artifact(stage.name, stage.key, folder, record.metrics, seconds), None
+        return _whole(folder, stage), None
     except (BadInput, CheckFailed) as fault:
         return None, "; ".join([f"{fault.where}: {fault.what}" if fault.where else fault.what, *fault.faults[:1]])
     except OSError as fault:
         return None, f"{fault.filename}: {fault.strerror}"
+
+
+def _whole(folder: Path, stage: Stage) -> Artifact:
+    """The stage's result that lies in `folder`; raises BadInput or CheckFailed where it is not whole, or another stage's."""
+    record = check_record(folder, stage)
+    _check_files(folder, record)
+    seconds = _seconds_in(_read_kept(folder / TIMING), folder / TIMING)
+    return Artifact(stage.name, stage.key, folder, record.metrics, seconds)
+
+
+def check_record(folder: Path, stage: Stage) -> Record:
+    """The record in `folder`, which is to be the stage's.
+
+    Raises:
+        CheckFailed: it is not what was written, or another stage's.
+        BadInput: not readable, or no record.
+    """
+    record = read_stage(folder)
+    if (record.key, record.identity) != (stage.key, stage.identity):
+        raise CheckFailed("its record is of another stage")
+    return record
 
 
 @dataclass(frozen=True)
@@ -269,9 +299,8 @@ def _keep(path: Path, document: JsonObject) -> None:
 
 def _check_files(folder: Path, record: Record) -> None:
     """Raises CheckFailed where a file is missing, foreign, or not the one that was written."""
-    own = {name for kept in (RECORD, TIMING) for name in (kept, name_beside(kept))}
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()} - own
-    differing = sorted(present ^ set(record.files))
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    differing = sorted(present.difference(OWN_FILES) ^ set(record.files))
     if differing:
         raise CheckFailed(f"missing or foreign file {differing[0]}")
     for name, written in record.files.items():
@@ -303,7 +332,7 @@ def _begin_again_where_spoiled(partial: Path) -> None:
     try:
         _spent(partial)
     except BadInput:
-        for name in (OUT, SCRATCH, SPENT):
+        for name in (OUT, SCRATCH, SPENT, TAKEN):
             remove(partial / name)
 
 
@@ -316,16 +345,59 @@ def produce(root: Path, stage: Stage, inputs: Mapping[str, Path], progress: Prog
     """
     folder = _folder(root, stage)
     partial = _partial(folder)
+    with _room(root, stage), _Locked(partial, progress):
+        found = _found_or_cleared(root, stage, folder, partial)
+        return found or _make(root, stage, inputs, folder, partial, progress)
+
+
+def take_in(root: Path, stage: Stage, fill: Callable[[Path], None], progress: Progress) -> Artifact:
+    """Keep the stage's result as `fill` puts it into a folder, once it is found whole there; what a run in progress has so far stays till then.
+
+    Raises:
+        BadInput, CheckFailed: what is there then is not the stage's whole result.
+        NotPossibleHere: the disk is full.
+        Whatever `fill` raises.
+    """
+    folder = _folder(root, stage)
+    partial = _partial(folder)
+    with _room(root, stage), _Locked(partial, progress):
+        found = _found_or_cleared(root, stage, folder, partial)
+        if found is not None:
+            return found
+        taken = partial / TAKEN
+        remove(taken)
+        taken.mkdir()
+        try:
+            fill(taken)
+            artifact = _whole(taken, stage)
+        except BaseException:
+            shutil.rmtree(taken, ignore_errors=True)
+            raise
+        for path in taken.rglob("*"):
+            if path.is_file():
+                sync(path)
+        taken.rename(folder)
+        sync(folder.parent)
+        shutil.rmtree(partial, ignore_errors=True)
+        return replace(artifact, path=folder)
+
+
+def _found_or_cleared(root: Path, stage: Stage, folder: Path, partial: Path) -> Artifact | None:
+    """The result that another run finished meanwhile; else None, and what is corrupt is gone."""
+    found, corrupt = find(root, stage)
+    if found is not None:
+        shutil.rmtree(partial, ignore_errors=True)
+    elif corrupt is not None:
+        remove(folder)
+        _begin_again_where_spoiled(partial)
+    return found
+
+
+@contextmanager
+def _room(root: Path, stage: Stage) -> Iterator[None]:
+    """A full disk becomes a message."""
     try:
-        with _Locked(partial, progress):
-            found, corrupt = find(root, stage)
-            if found is not None:
-                shutil.rmtree(partial, ignore_errors=True)
-                return found
-            if corrupt is not None:
-                remove(folder)
-                _begin_again_where_spoiled(partial)
-            return _make(root, stage, inputs, folder, partial, progress)
+        yield
     except Exception as fault:  # safetensors and onnx wrap the system's error in their own
         if getattr(fault, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(fault):
             raise NotPossibleHere(

@@ -31,7 +31,7 @@ from edgekit.cli.drafting import (
     write_recipe,
 )
 from edgekit.cli.output import emit, explained
-from edgekit.cli.parameters import BUILD, Build, Json, RecipeName, Targets
+from edgekit.cli.parameters import BUILD, Build, Json, RecipeName, Store, Targets
 from edgekit.errors import BadInput
 from edgekit.pack.layouts import layout_names
 
@@ -71,11 +71,13 @@ def export(
         bool, typer.Option("--dry-run", help="Show the recipe and the plan; nothing is run or written.")
     ] = False,
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the bundle where this host is its target.")] = True,
+    store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Make the bundle: compress, export, quantize, audit, score, measure, pack, report. Of a recipe, or of a model, with one file of rows or none."""
     from edgekit.pipeline.run import run_recipe
     from edgekit.progress import Show
+    from edgekit.shared_store import open_shared
 
     options = Options(task, column, label, answers, group, max_length, faster, smaller, lose)
     chosen = recipe or "intents"
@@ -88,7 +90,8 @@ def export(
         raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
     elif dry_run:
         return plan(chosen, target, build, as_json)
-    results = run_recipe(chosen, target or [], build, measure=bench, show=Show(silent=as_json))
+    shared = None if store is None else open_shared(store)
+    results = run_recipe(chosen, target or [], build, measure=bench, show=Show(silent=as_json), shared=shared)
     emit([result.document() for result in results], as_json, _results(results))
     if any(result.missed for result in results):
         raise typer.Exit(1)

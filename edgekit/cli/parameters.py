@@ -9,11 +9,19 @@ import typer
 
 from edgekit.cli import complete
 
-__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Targets", "ThreadCount"]
+__all__ = ["BUILD", "Build", "BundlePath", "Json", "RecipeName", "Store", "Targets", "ThreadCount"]
 
 BUILD = Path("build")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Build = Annotated[Path, typer.Option("--build", metavar="FOLDER", help="Folder for results and the store of finished stages.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="ADDRESS",
+        help="A store that machines share, beside the one in the build folder: s3://…, ssh://…, file:///…",
+    ),
+]
 Targets = Annotated[
     list[str] | None,
     typer.Option(

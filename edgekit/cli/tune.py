@@ -31,7 +31,7 @@ from edgekit.cli.drafting import (
     write_recipe,
 )
 from edgekit.cli.output import emit
-from edgekit.cli.parameters import BUILD, Build, Json
+from edgekit.cli.parameters import BUILD, Build, Json, Store
 from edgekit.errors import BadInput
 from edgekit.tuner.front import Sampler
 
@@ -85,6 +85,7 @@ def tune(
             help="Where workers share the study: postgresql://HOST/NAME, or a journal file. Default: the build folder.",
         ),
     ] = None,
+    store: Store = None,
     sampler: Annotated[str, typer.Option("--sampler", metavar="tpe|nsga2|random", help="How the next trial is drawn.")] = "tpe",
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of what is drawn; by default the recipe's.")] = None,
     model: ModelSource = None,
@@ -113,7 +114,7 @@ def tune(
         raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
     else:
         chosen = recipe or "intents"
-    asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed)  # type: ignore[arg-type]  # checked above
+    asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed, store)  # type: ignore[arg-type]  # checked above
     found = finish(search(asked, Show(silent=as_json)))
     emit(found.document, as_json, _found(found))
     if found.points and not found.kept:

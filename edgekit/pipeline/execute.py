@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgekit.progress import Progress, Show
 from edgekit.runtime.shown import shown
+from edgekit.shared_store import SharedStore
 from edgekit.store import Artifact, Stage, being_made, find, produce, sweep
 
 __all__ = ["Finished", "rank", "run_stages"]
@@ -30,9 +31,13 @@ def rank() -> int:
 
 
 def run_stages(
-    stages: Iterable[Stage], build: Path, show: Show, check: Callable[[Stage, Artifact], None] = lambda stage, artifact: None
+    stages: Iterable[Stage],
+    build: Path,
+    show: Show,
+    check: Callable[[Stage, Artifact], None] = lambda stage, artifact: None,
+    shared: SharedStore | None = None,
 ) -> Finished:
-    """Produce every one of `stages` that the store does not hold.
+    """Produce every one of `stages` that neither the store nor the `shared` one holds; what is made goes to both.
 
     What another run is making is put off as long as there is something else to do, so that exports side by side share the work.
     `check` sees each artifact, made now or before, as soon as it is there; what it raises ends the run.
@@ -49,6 +54,10 @@ def run_stages(
         artifact, corrupt = find(build, stage)
         if corrupt:
             show.line(f"  corrupt entry of stage {stage.name} ({shown(' '.join(corrupt.split()), 300)}); it is made again")
+        if artifact is None and shared is not None:
+            artifact = _taken(shared, build, stage, show)
+            if artifact is not None:
+                show.line(f"  {count - len(waiting):2}/{count}  {stage.title:<58} from {shared.address}")
         if artifact is None:
             inputs = {name: artifacts[upstream].path for name, upstream in needs[key].items()}
             with show.stage(stage.title) as progress:
@@ -57,10 +66,30 @@ def run_stages(
             show.line(f"  {count - len(waiting):2}/{count}  {stage.title:<58} {artifact.seconds:7.1f} s")
         else:
             sweep(build, stage)
+        if shared is not None and rank() == 0:
+            _give(shared, stage, artifact, show)
         _show_notes(artifact, show)
         artifacts[key] = artifact
         check(stage, artifact)
     return Finished(artifacts, frozenset(made_now))
+
+
+def _taken(shared: SharedStore, build: Path, stage: Stage, show: Show) -> Artifact | None:
+    """The stage's result from the shared store, if it is there and whole."""
+    if rank() or (stage.spread and "RANK" in os.environ):
+        return None  # processes that train together begin together: none may find what another does not
+    with show.stage(stage.title) as progress:
+        artifact, fault = shared.take(build, stage, progress)
+    if fault is not None:
+        show.line(f"  stage {stage.name}: {shown(fault, 400)}")
+    return artifact
+
+
+def _give(shared: SharedStore, stage: Stage, artifact: Artifact, show: Show) -> None:
+    with show.stage(stage.title) as progress:
+        fault = shared.give(stage, artifact, progress)
+    if fault is not None:
+        show.line(f"  stage {stage.name}: {shown(fault, 400)}")
 
 
 def _show_notes(artifact: Artifact, show: Show) -> None:

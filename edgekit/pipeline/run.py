@@ -36,6 +36,7 @@ from edgekit.report.made_from import RECIPE, TARGET
 from edgekit.runtime.arguments import a_path, a_switch
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import write_atomically
+from edgekit.shared_store import SharedStore, open_shared
 from edgekit.store import Artifact, Stage
 from edgekit.tasks import find_task
 
@@ -76,18 +77,32 @@ class Result:
 
 
 def export(
-    recipe: str | Path, target: str | Path | list[str] | None = None, build: str | Path = "build", *, measure: bool = True
+    recipe: str | Path,
+    target: str | Path | list[str] | None = None,
+    build: str | Path = "build",
+    *,
+    measure: bool = True,
+    store: str | None = None,
 ) -> Result:
-    """Make one bundle and return where it lies; the Python face of `edgekit export`."""
+    """Make one bundle and return where it lies; the Python face of `edgekit export`. `store`: address of a store that machines share."""
     names = [str(target)] if isinstance(target, str | Path) else list(map(str, target or []))
     folder = a_path(build, "build")
+    shared = None if store is None else open_shared(store)
     return run_recipe(
-        str(a_path(recipe, "recipe")), names, folder, measure=a_switch(measure, "measure"), show=Show(silent=True)
+        str(a_path(recipe, "recipe")),
+        names,
+        folder,
+        measure=a_switch(measure, "measure"),
+        show=Show(silent=True),
+        shared=shared,
     )[0]
 
 
-def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, show: Show) -> list[Result]:
-    """Run a recipe for one or several targets, which share every stage that does not depend on the target.
+def run_recipe(
+    recipe: str, targets: list[str], build: Path, *, measure: bool, show: Show, shared: SharedStore | None = None
+) -> list[Result]:
+    """Run a recipe for one or several targets, which share every stage that does not depend on the target. `shared`: a store beside the one
+    in `build`, of several machines.
 
     Returns a result a target; none in the further processes of an `accelerate launch`, whose first one writes results.
 
@@ -104,7 +119,7 @@ def run_recipe(recipe: str, targets: list[str], build: Path, *, measure: bool, s
     build.mkdir(parents=True, exist_ok=True)
     packs = [pack_stage(plan, item, host_facts(host)) for item in plan.targets]
     stages = {stage.key: stage for item, pack in zip(plan.targets, packs, strict=True) for stage in (*plan.stages(item), pack)}
-    finished = run_stages(stages.values(), build, show, _original_check(plan, show))
+    finished = run_stages(stages.values(), build, show, _original_check(plan, show), shared)
     if rank():
         return []
     return [

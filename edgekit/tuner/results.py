@@ -150,7 +150,7 @@ def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
     measured = trial.user_attrs.get(MEASURED)
     write_atomically(path, f"# edgekit export {path.name} --target {given.target.name}\n# {outline(recipe)}\n{text}")
     target = given.target.name
-    (result,) = run_recipe(str(path), [target], given.build, measure=given.timed, show=given.show)
+    (result,) = run_recipe(str(path), [target], given.build, measure=given.timed, show=given.show, shared=given.shared)
     return Point(
         trial.number, path, result.path, tuple(result.missed),
         {"quality": quality, "cost": cost, "size_mb": size, "times": None if measured is None else measured["times"]},

@@ -30,6 +30,7 @@ from edgekit.plan.source import source_of
 from edgekit.progress import Show, spent
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_folder
+from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, Sampler, Values, front
 from edgekit.tuner.space import Chain, Space, drawn_recipe, space_of, values_of
@@ -70,6 +71,8 @@ class Asked:
     sampler: Sampler = "tpe"
     seed: int | None = None
     """Of the draws; None: the recipe's."""
+    store: str | None = None
+    """Address of a store that machines share."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,11 @@ def search(asked: Asked, show: Show) -> Searched:
         KeyboardInterrupt: Ctrl-C; likewise.
     """
     host = detect()
+    shared = None if asked.store is None else open_shared(asked.store)
     name, path, recipe = load_recipe(asked.recipe)
     fetch(needs_of(recipe, path.parent), show)
     target = load_target(asked.target or best_target(host).name)
-    given = Given(name, path, recipe, target, host, asked.build, show)
+    given = Given(name, path, recipe, target, host, asked.build, show, shared)
     plan, _ = given.plan(recipe)
     given, recipe = replace(given, recipe=plan.recipe), plan.recipe  # with the length that the model's files say
     if find_task(recipe.task).kind != "encoder":

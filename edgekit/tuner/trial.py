@@ -30,6 +30,7 @@ from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import AUTO
 from edgekit.runtime.temporary import temporary_folder
+from edgekit.shared_store import SharedStore
 from edgekit.store import Stage
 from edgekit.tasks import find_task
 from edgekit.tuner.front import dominates
@@ -74,6 +75,8 @@ class Given:
     host: Host
     build: Path
     show: Show = field(repr=False)
+    shared: SharedStore | None = None
+    """A store beside the one in `build`, of several machines."""
 
     @property
     def timed(self) -> bool:
@@ -115,7 +118,7 @@ def original_of(given: Given) -> Original:
     """The uncompressed model, made and scored on validation rows."""
     plan, item = given.plan(given.recipe.model_copy(update={"compress": []}))
     score, base = item.validation[BASELINE], item.variants[BASELINE]
-    finished = run_stages(in_order([score]), given.build, given.show)
+    finished = run_stages(in_order([score]), given.build, given.show, shared=given.shared)
     metrics, folder, checkpoint = (finished.artifacts[stage.key] for stage in (score, base.model, base.checkpoint))
     return Original(
         float(_number(metrics.metrics["quality"])), int(_number(metrics.metrics["n"])), _megabytes(folder.path, checkpoint.path),
@@ -147,7 +150,7 @@ def run_rung(given: Given, original: Original, share: float, recipe: Recipe) -> 
     _, item = given.plan(recipe)
     score, bundle = item.validation[BUNDLE], item.variants[BUNDLE]
     stages = in_order([score])
-    finished = run_stages(stages, given.build, given.show)
+    finished = run_stages(stages, given.build, given.show, shared=given.shared)
     model, checkpoint = (finished.artifacts[stage.key].path for stage in (bundle.model, bundle.checkpoint))
     quality = float(_number(finished.artifacts[score.key].metrics["quality"]))
     exported = finished.artifacts[bundle.model.inputs["exported"].key].path

@@ -24,13 +24,15 @@ def tune(
     faster: float | None = None,
     smaller: float | None = None,
     storage: str | None = None,
+    store: str | None = None,
 ) -> Found:
     """Search among recipes around `recipe` for so many `minutes`, or `trials`, and make the best of them; the same call goes on.
 
+    `storage`: where workers share the study; `store`: where machines share what stages made.
     `lose`: share of 1 of the metric that may be lost; `faster`: times as fast as ONNX Runtime fp32 of the original; `smaller`: megabytes.
     """
     asked = Asked(
         str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), Bounds(lose, faster, smaller), minutes,
-        trials, storage,
+        trials, storage, store=store,
     )  # fmt: skip
     return finish(search(asked, Show(silent=True)))

@@ -26,6 +26,10 @@ from tests.tiny_manifest import signature, tiny_manifest
 from tests.tiny_onnx import LABELS, WORDS, write_variant
 from tests.waiting import wait_for
 
+SFTP = next(
+    (path for path in ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server") if Path(path).exists()), None
+)
+"""The server of files, which a shared store over ssh needs."""
 SSHD = shutil.which("sshd") or next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).exists()), None)
 QUICK: dict[str, Any] = {"processes": 1, "seconds": 0.02, "threads": None, "seed": 7, "again": False}
 
@@ -112,7 +116,7 @@ def running_sshd(root: Path) -> Iterator[Server]:
     (root / "config").write_text(
         f"ListenAddress 127.0.0.1\nHostKey {host}\nPidFile none\nAuthorizedKeysFile {root}/authorized_keys\n"
         f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-        f"ForceCommand {shell}\nMaxStartups 100\nPrintMotd no\n"
+        f"ForceCommand {shell}\nMaxStartups 100\nPrintMotd no\n" + (f"Subsystem sftp {SFTP}\n" if SFTP else "")
     )
     for _ in range(5):  # another process may take the port meanwhile
         port = free_port()

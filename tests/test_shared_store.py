@@ -1,0 +1,279 @@
+"""The store that machines share: what one made, another takes; whatever the store does, nothing but what was written is used."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit import shared_store
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.pipeline.execute import run_stages
+from edgekit.progress import Show
+from edgekit.shared_store import SharedStore, open_shared
+from edgekit.store import RECORD, Context, Stage, find, where_in
+from tests.conftest import ROOT
+from tests.test_store import quiet, writer
+
+fsspec = pytest.importorskip("fsspec")
+
+
+class Said(Show):
+    """Keeps what is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(silent=True)
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(params=["file", "memory"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"file://{tmp_path}/shared" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
+
+
+def counted(made: list[str], name: str = "write", **inputs: Stage) -> Stage:
+    """A stage that says each time when it is run."""
+
+    def run(context: Context) -> dict[str, Any]:
+        made.append(name)
+        return dict(writer(name)(context))
+
+    return Stage(name, name, run, settings={"text": name}, inputs=inputs)
+
+
+def made_on(build: Path, shared: SharedStore | None, stages: list[Stage]) -> Said:
+    said = Said()
+    run_stages(stages, build, said, shared=shared)
+    return said
+
+
+def test_what_one_machine_made_another_takes(tmp_path: Path, address: str) -> None:
+    made: list[str] = []
+    first = counted(made, "first")
+    stages = [first, counted(made, "second", before=first)]
+    made_on(tmp_path / "one", open_shared(address), stages)
+    finished = run_stages(stages, tmp_path / "two", Show(silent=True), shared=open_shared(address))
+    assert made == ["first", "second"] and finished.made_now == frozenset()
+    for stage in stages:
+        (one, _), (two, _) = find(tmp_path / "one", stage), find(tmp_path / "two", stage)
+        assert one is not None and two is not None and (one.metrics, one.seconds) == (two.metrics, two.seconds)
+        names = sorted(str(path.relative_to(one.path)) for path in one.path.rglob("*") if path.is_file())
+        assert [(one.path / name).read_bytes() for name in names] == [(two.path / name).read_bytes() for name in names]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_what_was_made_before_goes_there_too(tmp_path: Path, address: str) -> None:
+    made: list[str] = []
+    made_on(tmp_path / "one", None, [counted(made)])
+    made_on(tmp_path / "one", open_shared(address), [counted(made)])
+    made_on(tmp_path / "two", open_shared(address), [counted(made)])
+    assert made == ["write"]
+
+
+def damage(root: Path, how: str) -> None:
+    """Change what lies in a store in a folder."""
+    (listed,) = (root / "stages").rglob("*.json")
+    files = json.loads(listed.read_text())
+    blob = next(path for path in (root / "files").rglob("*") if path.is_file() and path.stat().st_size == 100)
+    if how == "bytes":
+        blob.write_bytes(b"\1" + blob.read_bytes()[1:])
+    elif how == "shorter":
+        blob.write_bytes(blob.read_bytes()[:-1])
+    elif how == "endless":
+        blob.write_bytes(bytes(10_000))
+    elif how == "gone":
+        blob.unlink()
+    elif how == "no list":
+        listed.write_text("{}")
+    elif how == "another list":
+        files["files"]["a.txt"] = files["files"]["deep/b.bin"]
+        listed.write_text(json.dumps(files))
+    elif how == "a path that leads out":
+        files["files"]["../../out"] = files["files"].pop("a.txt")
+        listed.write_text(json.dumps(files))
+    elif how == "another record":
+        record = next(path for path in (root / "files").glob("*/*") if b'"metrics"' in path.read_bytes())
+        record.write_bytes(record.read_bytes().replace(b'"length": 5', b'"length": 6'))
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["bytes", "shorter", "endless", "gone", "no list", "another list", "a path that leads out", "another record"],
+)
+def test_a_store_that_lies_is_not_believed(tmp_path: Path, how: str) -> None:
+    root, made = tmp_path / "shared", list[str]()
+    made_on(tmp_path / "one", open_shared(f"file://{root}"), [counted(made)])
+    damage(root, how)
+    said = made_on(tmp_path / "two", open_shared(f"file://{root}"), [counted(made)])
+    assert made == ["write", "write"] and any("not what was written" in line for line in said.lines), said.lines
+    again = made_on(tmp_path / "three", open_shared(f"file://{root}"), [counted(made)])
+    assert made == ["write", "write"] and not any("not what" in line for line in again.lines), "it was written again"
+    assert find(tmp_path / "three", counted(made))[0] is not None and not (tmp_path / "out").exists()
+
+
+def test_a_result_of_another_stage_is_not_taken(tmp_path: Path) -> None:
+    root, made = tmp_path / "shared", list[str]()
+    one, other = counted(made, "one"), counted(made, "other")
+    made_on(tmp_path / "one", open_shared(f"file://{root}"), [one])
+    place = root / "stages" / f"{where_in(other)}.json"
+    place.parent.mkdir(parents=True)
+    shutil.copy(root / "stages" / f"{where_in(one)}.json", place)
+    said = made_on(tmp_path / "two", open_shared(f"file://{root}"), [other])
+    assert made == ["one", "other"] and "its record is of another stage" in said.lines[0]
+
+
+@pytest.mark.parametrize("at", ["open", "mv", "exists", "put_file"])
+def test_a_store_that_goes_away_stops_nothing(tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, made = tmp_path / "shared", list[str]()
+    stages = [counted(made, name) for name in ("first", "second", "third")]
+    shared = open_shared(f"file://{root}")
+    now = [0.0]
+    monkeypatch.setattr("edgekit.shared_store.time.monotonic", lambda: now[0])
+
+    def gone(*given: Any, **named: Any) -> Any:
+        raise ConnectionResetError("the other side is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.system, at, gone)
+        said = made_on(tmp_path / "one", shared, stages)
+    assert made == ["first", "second", "third"] and not list(root.rglob("parts/*"))
+    assert sum("does not answer (the other side is gone)" in line for line in said.lines) == 1, "it is said once"
+    made_on(tmp_path / "one", shared, stages)
+    assert not list(root.glob("stages/*")), "it is left alone for a while"
+    now[0] = shared_store.ASKED_AGAIN_SECONDS + 1
+    made_on(tmp_path / "one", shared, stages)
+    made_on(tmp_path / "two", open_shared(f"file://{root}"), stages)
+    assert len(made) == 3, "what was made meanwhile is there"
+
+
+def test_a_kill_amid_an_upload_leaves_nothing_that_is_taken(tmp_path: Path) -> None:
+    """At every change of the store: before or after any of them the process is gone."""
+    made: list[str] = []
+    for moment in range(1, 40):
+        root = tmp_path / str(moment)
+        child = os.fork()
+        if child == 0:
+            shared, left = open_shared(f"file://{root}"), [moment]
+
+            def killing(do: Callable[..., Any], left: list[int] = left) -> Callable[..., Any]:
+                def changing(*given: Any, **named: Any) -> Any:
+                    left[0] -= 1
+                    if left[0] == 0:
+                        os._exit(9)
+                    return do(*given, **named)
+
+                return changing
+
+            for name in ("makedirs", "put_file", "mv", "pipe_file"):
+                setattr(shared.system, name, killing(getattr(shared.system, name)))
+            made_on(root / "one", shared, [counted(made)])
+            os._exit(0)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        shared = open_shared(f"file://{root}")
+        artifact, fault = shared.take(root / "two", counted(made), quiet)
+        assert fault is None and (artifact is not None) == ended
+        if ended:
+            return
+    pytest.fail("it never came to its end")
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from tests.test_shared_store import counted, made_on
+from edgekit.shared_store import open_shared
+made_on(Path(sys.argv[1]), open_shared(sys.argv[2]), [counted([], name) for name in ("a", "b", "c", "d")])
+"""
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    address, made = f"file://{tmp_path}/shared", list[str]()
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, tmp_path / name, address], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        for name in ("one", "two")
+    ]
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    said = made_on(tmp_path / "three", open_shared(address), [counted(made, name) for name in ("a", "b", "c", "d")])
+    assert (
+        made == []
+        and all(line.endswith(f"from {address}") for line in said.lines)
+        and not list((tmp_path / "shared" / "parts").iterdir())
+    )
+
+
+def test_each_file_lies_there_once(tmp_path: Path) -> None:
+    made: list[str] = []
+    made_on(tmp_path / "one", open_shared(f"file://{tmp_path}/shared"), [counted(made, name) for name in ("a", "b")])
+    sizes = [path.stat().st_size for path in (tmp_path / "shared" / "files").rglob("*") if path.is_file()]
+    assert sizes.count(100) == 1, "both have a file of the same bytes"
+
+
+def test_a_run_in_progress_keeps_what_it_has(tmp_path: Path) -> None:
+    """Taking in a spoiled result leaves the scratch of a training that was cut off here."""
+    root, made = tmp_path / "shared", list[str]()
+    made_on(tmp_path / "one", open_shared(f"file://{root}"), [counted(made)])
+    damage(root, "bytes")
+    scratch = tmp_path / "two" / "store" / f"{where_in(counted(made))}.partial" / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "epoch").write_text("3")
+    assert open_shared(f"file://{root}").take(tmp_path / "two", counted(made), quiet)[0] is None
+    assert (scratch / "epoch").read_text() == "3"
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "words"),
+    [
+        ("build/shared", BadInput, "no address of a store"),
+        ("zip://a::file://b", BadInput, "no address of a store"),
+        ("file://", BadInput, "no address of a store"),
+        ("nothing://bucket", BadInput, "no store of this kind: nothing"),
+        ("file:///proc/nothing/shared", NotPossibleHere, "does not answer"),
+    ],
+)
+def test_addresses_of_no_store(address: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        open_shared(address)
+
+
+def test_something_else_lies_there(tmp_path: Path) -> None:
+    (tmp_path / shared_store.MARK).write_text('{"schema_version": 99}')
+    with pytest.raises(BadInput, match=r"no store of this edgekit: edgekit-store\.json"):
+        open_shared(f"file://{tmp_path}")
+
+
+def test_a_password_is_not_shown() -> None:
+    with pytest.raises(BadInput) as fault:
+        open_shared("nothing://somebody:secret@host/folder")
+    assert "secret" not in str(fault.value) + str(fault.value.where) and "somebody:***@host" in str(fault.value.where)
+
+
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "s3", raising=False)
+    with pytest.raises(NotPossibleHere, match="library for s3") as fault:
+        open_shared("s3://bucket/folder")
+    assert "edgekit[store-s3]" in str(fault.value.fix)
+
+
+def test_a_stage_that_trains_together_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, made = f"file://{tmp_path}/shared", list[str]()
+    spread = replace(counted(made), spread=True)
+    made_on(tmp_path / "one", open_shared(address), [spread])
+    monkeypatch.setenv("RANK", "0")
+    made_on(tmp_path / "two", open_shared(address), [spread])
+    assert len(made) == 2 and (find(tmp_path / "two", spread)[0] or pytest.fail()).path.joinpath(RECORD).is_file()
