@@ -62,6 +62,32 @@ export type Answer = { truncated?: true } & (
   | (Span & { answers?: Span[] })
 );
 
+/** Of a language model. */
+export interface Sampling {
+  temperature?: number;
+  top_k?: number;
+  top_p?: number;
+  min_p?: number;
+  repetition_penalty?: number;
+  seed?: number;
+  max_new_tokens?: number;
+  stop?: string | readonly string[];
+  stop_token_ids?: readonly number[];
+  logit_bias?: Readonly<Record<string, number>>;
+}
+export interface Piece {
+  text: string;
+  token: number;
+  /** Why the answer ends with this piece: "stop", "length" or "context". */
+  ended: string | null;
+}
+export interface Generated {
+  text: string;
+  ended: string;
+  prompt_tokens: number;
+  new_tokens: number;
+}
+
 export interface Window {
   ids: number[];
   types: number[] | null;
@@ -91,6 +117,8 @@ export interface Model {
   /** What a person should know of this load, such as threads that could not be had. */
   readonly notes: readonly string[];
   run(input: Input, settings?: { top_k?: number }): Promise<Answer>;
+  run(prompt: string, settings?: Sampling): Promise<Generated>;
+  stream(prompt: string, settings?: Sampling): AsyncGenerator<Piece, void, void>;
   verify(): Promise<Verified>;
   windows(input: Input): Window[];
   file(name: string): Uint8Array | undefined;

@@ -21,6 +21,7 @@ const MANIFEST = "manifest.json", DIGEST = "manifest.json.sha256";
 const LARGEST_MANIFEST = 4_000_000;
 /** Bytes of all files: WebAssembly has 4 GB for the files, the session and what it computes. */
 const LARGEST_BUNDLE = 2 ** 31;
+const GENERATION = "text-generation";
 const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const ON_NODE = typeof process === "object" && Boolean(process.versions?.node);
 /** A module of one function that uses a 128-bit vector: valid where SIMD is. */
@@ -168,7 +169,7 @@ function checkManifest(manifest) {
   if (!Array.isArray(facts.labels) || !Array.isArray(facts.inputs) || !Number.isSafeInteger(facts.vocabulary)) faults.push("labels, inputs or vocabulary: missing");
   if (!Number.isSafeInteger(facts.tokenizer?.max_length) || !(facts.golden?.tolerance > 0)) faults.push("tokenizer or golden: missing");
   if (faults.length) throw new BadInput("a manifest that cannot be trusted", { where, faults, fix });
-  if (!(facts.task in TASKS)) throw new BadInput(`this runner has no task ${JSON.stringify(facts.task)}`, { where, fix: "use the runner that was made with the bundle" });
+  if (!(facts.task in TASKS) && facts.task !== GENERATION) throw new BadInput(`this runner has no task ${JSON.stringify(facts.task)}`, { where, fix: "use the runner that was made with the bundle" });
 }
 
 const variantOf = (manifest) => Object.values(manifest?.components?.model?.variants ?? {})[0];
@@ -248,13 +249,13 @@ async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, t
   }
   const document = parsed(files[facts.tokenizer.file], facts.tokenizer.file);
   const config = "config.json" in files ? parsed(files["config.json"], "config.json") : {};
-  const tokenise = tokeniser(encoder(document, tokenizers), {
+  const encoding = encoder(document, tokenizers);
+  const tokenise = tokeniser(encoding, {
     maxLength: facts.tokenizer.max_length,
     segments: facts.inputs.some((input) => input.name === "token_type_ids"),
     pairs: config.text_pairs ?? null,
     prompts: facts.embeddings?.prompts ?? { texts: {}, default: null },
   });
-  const task = TASKS[facts.task];
   const [first] = session.outputNames;
   let before = Promise.resolve();
 
@@ -265,6 +266,12 @@ async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, t
     return mine;
   }
 
+  /** The session, while there is one. */
+  function open() {
+    if (session === null) throw new BadInput("this model was closed", { fix: "load it again" });
+    return session;
+  }
+
   function feed({ ids, types }) {
     const row = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
     return { input_ids: row(ids), attention_mask: row(ids.map(() => 1)), ...(types === null ? {} : { token_type_ids: row(types) }) };
@@ -272,16 +279,20 @@ async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, t
 
   async function outputs(windows) {
     for (const { ids } of windows) {
-      if (ids.length > facts.tokenizer.max_length) throw new BadInput(`${ids.length} tokens are more than the bundle's ${facts.tokenizer.max_length}`);
+      if (language === null && ids.length > facts.tokenizer.max_length) throw new BadInput(`${ids.length} tokens are more than the bundle's ${facts.tokenizer.max_length}`);
       const beyond = ids.find((id) => id >= facts.vocabulary);
       if (beyond !== undefined) throw new BadInput(`token id ${beyond} leaves the vocabulary of ${facts.vocabulary}`);
+    }
+    if (language !== null) {
+      const values = await language.score(windows[0].ids);
+      return [{ data: values, dims: [1, values.length] }];
     }
     const found = [];
     for (const window of windows) {
       found.push(await alone(async () => {
-        if (session === null) throw new BadInput("this model was closed", { fix: "load it again" });
+        const running = open();
         try {
-          const { [first]: output } = await session.run(feed(window), [first]);
+          const { [first]: output } = await running.run(feed(window), [first]);
           return { data: output.data, dims: output.dims };
         } catch (fault) {
           throw sessionFault(fault);
@@ -291,12 +302,23 @@ async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, t
     return found;
   }
 
+  let language = null;
+  if (facts.task === GENERATION) {
+    const { languageModel } = await import("./generate.mjs");
+    language = languageModel({ session: open, ort, facts, encoding, alone, failed: sessionFault });
+  }
+  const task = language === null ? TASKS[facts.task] : { prepare: (_, item) => language.windows(item), answer: language.answer };
+
   const asked = (item, topK) => ({
     labels: facts.labels, threshold: facts.threshold ?? null, activation: facts.activation ?? "identity", topK, item,
   });
 
-  /** The answer to one input: a text, or an object for tasks that read several. `top_k`: how many labels, or spans, it lists. */
+  /**
+   * The answer to one input: a text, or an object for tasks that read several. `top_k`: how many labels, or spans, it lists. Of a language model
+   * the settings are those of sampling.
+   */
   async function run(item, settings = {}) {
+    if (language !== null) return language.run(item, settings);
     const unknown = Object.keys(settings).filter((name) => name !== "top_k");
     if (unknown.length) throw new BadInput(`unknown setting ${unknown[0]}`, { fix: "top_k is known" });
     const { top_k: topK = 1 } = settings;
@@ -337,6 +359,11 @@ async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, t
 
   return {
     manifest, digest, notes, task: facts.task, run, verify,
+    /** Of a language model: the answer to a text, a piece a token, {text, token, ended}. */
+    stream(prompt, settings = {}) {
+      if (language === null) throw new BadInput(`stream is for language models, and this is ${facts.task}`, { fix: "call run" });
+      return language.stream(prompt, settings);
+    },
     /** Windows of an input, as the model reads it: ids, and where each token lies. */
     windows: (item) => task.prepare(tokenise, item),
     /** The bytes of a file of the bundle, such as its model card, README.md. */

@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgekit.runtime.bundle.names import MANIFEST_DIGEST
 from edgekit.web.vendor import is_there, runner_folder, vendor_folder
+from tests.tiny_manifest import rewrite_manifest
 
-__all__ = ["HERE", "node", "ran"]
+__all__ = ["HERE", "node", "ran", "released"]
 
 HERE = Path(__file__).resolve().parent
+RELEASE = HERE.parent / "releases" / "0.1.0"
+
+
+def released(name: str, folder: Path) -> Path:
+    """A bundle of an earlier release in `folder`, with the digest of its manifest that bundles have since."""
+    with tarfile.open(RELEASE / f"{name}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    rewrite_manifest(folder / "bundle", lambda document: document["edgekit"].update(digest_file=MANIFEST_DIGEST))
+    return folder / "bundle"
 
 
 def node() -> str:

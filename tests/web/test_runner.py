@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekit.runtime.bundle.names import MANIFEST
 from edgekit.runtime.bundle.verify import said
 from edgekit.runtime.model import load
-from tests.tiny_manifest import rewrite_manifest
-from tests.web.node import ran
+from tests.web.node import ran, released
 
-RELEASE = Path(__file__).resolve().parents[1] / "releases" / "0.1.0"
 NAMES = ("classifier", "tagger")
 INPUTS = ["turn on the red light in the kitchen", "Straße ΟΔΟΣ 🙂 \u200b 北京", "word " * 200_000]
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bundles")
-    for name in NAMES:
-        with tarfile.open(RELEASE / f"{name}.tar.gz") as archive:
-            archive.extractall(folder / name, filter="data")
-        rewrite_manifest(
-            folder / name / "bundle", lambda document: document["edgekit"].update(digest_file=f"{MANIFEST}.sha256")
-        )
-    return {name: folder / name / "bundle" for name in NAMES}
+    return {name: released(name, tmp_path_factory.mktemp(name)) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
