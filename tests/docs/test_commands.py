@@ -35,7 +35,7 @@ from tests.runtime.serve.serving import make_bundle
 from tests.short_measure import short_measure
 from tests.tiny_decoders import checkpoint
 
-LANGUAGES = {"console", "toml", "python", "text"}
+LANGUAGES = {"console", "toml", "python", "js", "text"}
 COMMAND: Any = typer.main.get_command(app)
 HERE = best_target(detect()).name
 START = ["export", "--model", "./my-classifier", "--data", "tickets.csv"]
@@ -113,6 +113,16 @@ def test_toml_is_of_a_recipe_a_target_or_devices(block: Block) -> None:
         least = {"schema": 1, "task": "text-classification", "model": {"id": "m"}}
         data = {} if {"file", "train", "builtin"} & set(given.get("data", ())) else {"file": "rows.csv"}
         recipe_model().model_validate({**least, **given, "data": {**data, **given.get("data", {})}})
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "js"], ids=lambda block: block.name)
+def test_javascript_is_a_module(block: Block, tmp_path: Path) -> None:
+    """It is parsed alone: what the runner's functions do is compared in tests/web."""
+    if shutil.which("node") is None:
+        pytest.skip("no node here")
+    (tmp_path / "block.mjs").write_text(block.text)
+    done = subprocess.run(["node", "--check", str(tmp_path / "block.mjs")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def check_mention(command: str, where: str) -> None:
