@@ -117,7 +117,7 @@ def tune(
     asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed, store)  # type: ignore[arg-type]  # checked above
     found = finish(search(asked, Show(silent=as_json)))
     emit(found.document, as_json, _found(found))
-    if found.points and not found.kept:
+    if not found.kept and not found.document["waiting"]:
         raise typer.Exit(1)
 
 
@@ -151,7 +151,7 @@ def _found(found: Found) -> Iterator[RenderableType]:
     if found.points:
         yield TerminalTable(points_grid(found.document))
     yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
-    if not found.points:
+    if found.document["waiting"]:
         yield "Other workers are still at this study; the one that ends last makes its points."
     yield from (f"recipe   {point.recipe}" for point in found.points)
     yield f"page     {found.page}"

@@ -144,6 +144,9 @@ class Method(Generic[S]):
     search: Mapping[Place, Search] = field(default_factory=dict)
     """Where in a chain a search may put it, and what it may draw there. Settings that are not drawn keep their defaults. Empty: a search
     leaves the method out."""
+    untrained: Callable[[S], Sequence[MethodSettings] | None] | None = None
+    """Of a method that trains: the steps that leave a model of the same shapes without training, by which a search knows size and
+    speed before anything is trained; None where training decides the shapes."""
     instead: str = ""
     """What does the like for the other kind of model."""
     why: str = ""
@@ -171,6 +174,12 @@ class Method(Generic[S]):
     def trains(self) -> bool:
         """Whether it trains for the `epochs` of its settings, which a search shortens to see sooner what comes of it."""
         return "epochs" in self.settings.model_fields
+
+    def shaping(self, settings: S) -> Sequence[MethodSettings] | None:
+        """The steps, none of which trains, that leave a model of the shapes that this one leaves; None where there are none such."""
+        if not self.trains:
+            return [settings]
+        return None if self.untrained is None else self.untrained(settings)
 
     def named_checkpoints(self, settings: MethodSettings) -> dict[str, list[str]]:
         """Checkpoints that `settings` name, as written in the recipe, by the setting that names them."""

@@ -148,10 +148,10 @@ def _trials(study: Any) -> Grid:
     )  # fmt: skip
     rows = []
     for trial in study["trials"]:
-        last: JsonObject = trial.get("rungs", [{}])[-1] if trial.get("rungs") else {}
+        last: JsonObject = trial["rungs"][-1] if trial.get("rungs") else trial.get("foreseen", {})
         complete = trial["state"] == "complete"
         quality, size = trial.get("quality", last.get("quality")), trial.get("size_mb", last.get("size_mb"))
-        why = str(trial.get("stopped") or trial.get("failed") or trial.get("refused") or "")
+        why = str(trial.get("untrained") or trial.get("stopped") or trial.get("failed") or trial.get("refused") or "")
         tone: Tone = "" if complete else "quiet"
         again = f"as trial {trial['same_as'] + 1}" if "same_as" in trial else ""
         rows.append(

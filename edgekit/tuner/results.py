@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections import Counter
@@ -22,7 +23,20 @@ from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.strict_json import read_json
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds
-from edgekit.tuner.run import FAILED, MEASURED, REFUSED, RUNGS, SAME, SECONDS, STOPPED, Searched, outline, values_in
+from edgekit.tuner.run import (
+    FAILED,
+    FORESEEN,
+    MEASURED,
+    REFUSED,
+    RUNGS,
+    SAME,
+    SECONDS,
+    STOPPED,
+    UNTRAINED,
+    Searched,
+    outline,
+    values_in,
+)
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -117,28 +131,45 @@ def _short_by(searched: Searched, trial: FrozenTrial) -> float:
 
 def _nearest(searched: Searched) -> list[str]:
     """Why nothing keeps the budget, in words; nothing where something does."""
-    overs = [(trial, searched.over(trial)) for trial in searched.complete]
-    if not overs:
+    trained = [(trial, searched.over(trial)) for trial in searched.complete]
+    untrained = [(trial, _foreseen_over(searched, trial)) for trial in searched.trials if UNTRAINED in trial.user_attrs]
+    if not trained and not untrained:
         return ["no trial came to its end; give more time"]
-    if any(all(share <= 0 for share in over.values()) for _, over in overs):
+    if any(all(share <= 0 for share in over.values()) for _, over in trained):
         return []
-    trial, over = min(overs, key=lambda one: sum(max(0.0, share) for share in one[1].values()))
-    binding = Counter(name for _, one in overs for name, share in one.items() if share > 0)
+    trial, over = min(trained or untrained, key=lambda one: sum(max(0.0, share) for share in one[1].values()))
+    binding = Counter(name for _, one in (*trained, *untrained) for name, share in one.items() if share > 0)
     words = {"lose": "quality", "faster": "speed", "smaller": "size"}
-    each = ", ".join(f"{words[name]} in {count} of {len(overs)} trials" for name, count in binding.most_common())
+    count = len(trained) + len(untrained)
+    each = ", ".join(f"{words[name]} in {times} of {count} trials" for name, times in binding.most_common())
+    left_out = f"; {len(untrained)} were not trained, as no teaching changes their size and speed" if untrained else ""
+    nearest = "the nearest" if trained else "the nearest, whose quality nobody knows,"
     return [
-        f"nothing keeps the budget: what binds is {each}",
-        f"the nearest is trial {trial.number + 1}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
+        f"nothing keeps the budget: what binds is {each}{left_out}",
+        f"{nearest} is trial {trial.number + 1}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
     ]
 
 
+def _foreseen_over(searched: Searched, trial: FrozenTrial) -> dict[str, float]:
+    """How far size and speed of a recipe that was not trained are from the budget."""
+    said = trial.user_attrs[FORESEEN]
+    over = searched.bounds.over(0.0, said[MEASURED]["times"] if MEASURED in said else None, said["size_mb"])
+    return {name: share for name, share in over.items() if name != "lose"}
+
+
 def _asks(searched: Searched, trial: FrozenTrial, over: Mapping[str, float]) -> str:
-    """The options that it would keep."""
-    quality, cost, size = values_in(trial)
-    kept = {
-        "lose": f"--lose {100 * max(0.0, searched.original.quality - quality):.2f}%", "faster": f"--faster {1 / cost:.2f}x",
-        "smaller": f"--smaller {size:.2f}MB",
-    }  # fmt: skip
+    """The options that it would keep, rounded so that it does keep them."""
+    if UNTRAINED in trial.user_attrs:
+        said = trial.user_attrs[FORESEEN]
+        quality, times, size = None, said[MEASURED]["times"] if MEASURED in said else None, said["size_mb"]
+    else:
+        quality, cost, size = values_in(trial)
+        times = 1 / cost
+    kept = {"smaller": f"--smaller {math.ceil(100 * size) / 100:.2f}MB"}
+    if quality is not None:
+        kept["lose"] = f"--lose {math.ceil(10_000 * max(0.0, searched.original.quality - quality)) / 100:.2f}%"
+    if times is not None:
+        kept["faster"] = f"--faster {math.floor(100 * times) / 100:.2f}x"
     return " ".join(kept[name] for name in over)
 
 
@@ -235,7 +266,7 @@ def _document(searched: Searched, points: list[Point]) -> JsonObject:
         "cost": "share of the time of ONNX Runtime fp32, from text to answer" if given.timed else "share of the multiplications",
         "budget": {"lose": searched.bounds.lose, "faster": searched.bounds.faster, "smaller": searched.bounds.smaller},
         "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},
-        "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts),
+        "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts), "waiting": searched.waiting,
         "seconds": sum(trial.user_attrs.get(SECONDS, 0.0) for trial in searched.trials),
         "front": sorted(front), "trials": trials, "importances": importances(searched.study), "nearest": list(_nearest(searched)),
         "points": [
@@ -251,13 +282,13 @@ def _document(searched: Searched, points: list[Point]) -> JsonObject:
 def _state(trial: FrozenTrial) -> str:
     if trial.state.name == "COMPLETE":
         return "complete"
-    return next((name for name in (REFUSED, FAILED, STOPPED) if name in trial.user_attrs), STOPPED)
+    return next((name for name in (REFUSED, UNTRAINED, FAILED, STOPPED) if name in trial.user_attrs), STOPPED)
 
 
 def _trial(searched: Searched, trial: FrozenTrial) -> JsonObject:
     said = {
         name: trial.user_attrs[name]
-        for name in (RUNGS, MEASURED, SECONDS, REFUSED, STOPPED, FAILED, SAME)
+        for name in (FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, FAILED, SAME)
         if name in trial.user_attrs
     }
     complete = trial.state.name == "COMPLETE"

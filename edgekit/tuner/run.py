@@ -35,7 +35,18 @@ from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, Sampler, Values, front
 from edgekit.tuner.space import Chain, Space, drawn_recipe, space_of, values_of
 from edgekit.tuner.study import WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
-from edgekit.tuner.trial import Given, Original, keeps_up, measure, original_of, recipe_key, run_rung, rungs_of
+from edgekit.tuner.trial import (
+    Foreseen,
+    Given,
+    Original,
+    foresee,
+    keeps_up,
+    measure,
+    original_of,
+    recipe_key,
+    run_rung,
+    rungs_of,
+)
 from edgekit.tuner.workers import Worker, at_work
 
 if TYPE_CHECKING:
@@ -50,8 +61,8 @@ WAIT_SECONDS = 0.5
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
-KEY, RUNGS, MEASURED, SECONDS, REFUSED, STOPPED, FAILED, SAME = (
-    "key", "rungs", "measured", "seconds", "refused", "stopped", "failed", "same_as",
+KEY, FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, FAILED, SAME = (
+    "key", "foreseen", "rungs", "measured", "seconds", "refused", "untrained", "stopped", "failed", "same_as",
 )  # fmt: skip
 """What a trial says of itself in the study."""
 
@@ -251,11 +262,24 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
     if twin is not None:
         for name, value in twin.constraints.items():
             trial.set_constraint(name, value)
-        copied = {name: twin.user_attrs[name] for name in (RUNGS, MEASURED, STOPPED) if name in twin.user_attrs}
+        copied = {
+            name: twin.user_attrs[name] for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED) if name in twin.user_attrs
+        }
         end(twin.state, {**copied, SAME: twin.number}, values_in(twin) if twin.state == TrialState.COMPLETE else None)
         return True
     title = f"trial {claimed.index + 1}: {outline(recipe)}"
     given.show.line(title)
+    foreseen = foresee(given, original, recipe, bounds)
+    if foreseen is not None:
+        trial.set_user_attr(FORESEEN, foreseen.document())
+        broken = {name: share for name, share in foreseen.over(bounds).items() if share > 0}
+        if broken:
+            for name, share in broken.items():
+                trial.set_constraint(name, share)
+            why = " and ".join({"smaller": "too large", "faster": "too slow"}[name] for name in broken)
+            end(TrialState.PRUNED, {UNTRAINED: f"its shapes are {why}, whatever it is taught"})
+            given.show.line(f"  not trained: {foreseen.size_mb:.2f} MB{_speed(foreseen)}, {why} whatever it is taught")
+            return True
     rungs: list[JsonObject] = []
     for share, short in rungs_of(recipe):
         left = stop.seconds_left()
@@ -304,6 +328,10 @@ def outline(recipe: Recipe) -> str:
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _speed(foreseen: Foreseen) -> str:
+    return "" if foreseen.times is None else f", {foreseen.times['times']:.2f}x fp32"
 
 
 def _figures(given: Given, original: Original, values: Values) -> str:

@@ -17,7 +17,19 @@ from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.tasks import Kind
 
-__all__ = ["DRAWN", "NOTHING", "Chain", "Draw", "Space", "drawn_recipe", "place_steps", "shortened", "space_of", "values_of"]
+__all__ = [
+    "DRAWN",
+    "NOTHING",
+    "Chain",
+    "Draw",
+    "Space",
+    "drawn_recipe",
+    "place_steps",
+    "shortened",
+    "space_of",
+    "untrained",
+    "values_of",
+]
 
 Value: TypeAlias = str | int | float | bool | None
 Draw: TypeAlias = Callable[[str, Range], Value]
@@ -156,6 +168,14 @@ def shortened(recipe: Recipe, share: float) -> Recipe:
         for step in recipe.compress
     ]
     return recipe.model_copy(update={"compress": steps})
+
+
+def untrained(recipe: Recipe) -> Recipe | None:
+    """`recipe` with steps that leave the same shapes without training; None where nothing trains, or training decides the shapes."""
+    shaping = [find_method(step.method).shaping(step) for step in recipe.compress]
+    if None in shaping or not any(find_method(step.method).trains for step in recipe.compress):
+        return None
+    return recipe.model_copy(update={"compress": [step for steps in shaping if steps is not None for step in steps]})
 
 
 def _said(step: MethodSettings) -> JsonObject:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
-from edgekit.errors import BadInput
+from edgekit.errors import BadInput, CheckFailed
 from edgekit.host import Host
 from edgekit.models.files import TOKENIZER
 from edgekit.onnx_graph.cost import constant_multiplications
@@ -33,14 +33,28 @@ from edgekit.runtime.temporary import temporary_folder
 from edgekit.shared_store import SharedStore
 from edgekit.store import Stage
 from edgekit.tasks import find_task
-from edgekit.tuner.front import dominates
-from edgekit.tuner.space import shortened
+from edgekit.tuner.front import Bounds, dominates
+from edgekit.tuner.space import shortened, untrained
 
-__all__ = ["Given", "Original", "Rung", "keeps_up", "measure", "original_of", "recipe_key", "rungs_of", "run_rung"]
+__all__ = [
+    "Foreseen",
+    "Given",
+    "Original",
+    "Rung",
+    "foresee",
+    "keeps_up",
+    "measure",
+    "original_of",
+    "recipe_key",
+    "rungs_of",
+    "run_rung",
+]
 
 THIRD = 3
 """Of the trials at each length of training one in so many goes on, and trains so many times as long."""
 LENGTHS = 3
+CERTAIN = 0.02
+"""Share of a bound by which shapes must break it before a recipe is left untrained: which heads and neurons go depends on the weights."""
 PROCESSES, SECONDS, RUNS, WARM_UP = 3, 0.4, 30, 0.5
 
 
@@ -114,6 +128,69 @@ class Rung:
         return dict(vars(self))
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a recipe before it is trained: the shapes, and so size and speed, are those of a model that nobody trained."""
+
+    size_mb: float
+    multiplications: float
+    """As a share of the original's."""
+    times: Mapping[str, Any] | None
+    """What `measure` found; None where nothing is timed, or no speed is asked for."""
+
+    def over(self, bounds: Bounds) -> dict[str, float]:
+        """How far size and speed are from being kept for certain, as a share of each; 0 or less where they may be."""
+        found = {} if bounds.smaller is None else {"smaller": self.size_mb / (bounds.smaller * (1 + CERTAIN)) - 1}
+        if bounds.faster is not None and self.times is not None:
+            found["faster"] = bounds.faster / (self.times["ci95"][1] * (1 + CERTAIN)) - 1
+        return found
+
+    def document(self) -> JsonObject:
+        """As JSON."""
+        return {
+            "size_mb": self.size_mb,
+            "multiplications": self.multiplications,
+            **({} if self.times is None else {"measured": dict(self.times)}),
+        }
+
+
+def foresee(given: Given, original: Original, recipe: Recipe, bounds: Bounds) -> Foreseen | None:
+    """What shapes alone say of a recipe; None where no bound is asked that they could break, or training decides them."""
+    timed = given.timed and bounds.faster is not None
+    shaped = untrained(recipe) if timed or bounds.smaller is not None else None
+    if shaped is None:
+        return None
+    try:
+        _, item = given.plan(shaped)
+        made = _made(given, original, item, item.variants[BUNDLE].model)
+    except (BadInput, CheckFailed):  # what is wrong with it is said where it is trained
+        return None
+    found = measure(given, original, made.model, made.checkpoint) if timed else None
+    return Foreseen(made.size_mb, made.multiplications, found)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The model of a plan, its checkpoint, and what can be told of their files."""
+
+    model: Path
+    checkpoint: Path
+    multiplications: float
+    size_mb: float
+    stages: Sequence[Stage]
+    finished: Finished
+
+
+def _made(given: Given, original: Original, item: TargetPlan, last: Stage) -> _Made:
+    """Run what `last` needs, which the model of `item` is among."""
+    bundle, stages = item.variants[BUNDLE], in_order([last, item.variants[BUNDLE].checkpoint])
+    finished = run_stages(stages, given.build, given.show, shared=given.shared)
+    model, checkpoint = (finished.artifacts[stage.key].path for stage in (bundle.model, bundle.checkpoint))
+    exported = finished.artifacts[bundle.model.inputs["exported"].key].path
+    own = constant_multiplications(exported / MODEL) / original.multiplications
+    return _Made(model, checkpoint, own, _megabytes(model, checkpoint), stages, finished)
+
+
 def original_of(given: Given) -> Original:
     """The uncompressed model, made and scored on validation rows."""
     plan, item = given.plan(given.recipe.model_copy(update={"compress": []}))
@@ -148,14 +225,11 @@ def recipe_key(recipe: Recipe) -> str:
 def run_rung(given: Given, original: Original, share: float, recipe: Recipe) -> tuple[Rung, Path, Path]:
     """(what came of it, folder of its graph, its checkpoint); raises as the stages do."""
     _, item = given.plan(recipe)
-    score, bundle = item.validation[BUNDLE], item.variants[BUNDLE]
-    stages = in_order([score])
-    finished = run_stages(stages, given.build, given.show, shared=given.shared)
-    model, checkpoint = (finished.artifacts[stage.key].path for stage in (bundle.model, bundle.checkpoint))
-    quality = float(_number(finished.artifacts[score.key].metrics["quality"]))
-    exported = finished.artifacts[bundle.model.inputs["exported"].key].path
-    own = constant_multiplications(exported / MODEL) / original.multiplications
-    return Rung(share, quality, own, _megabytes(model, checkpoint), *_seconds(stages, finished)), model, checkpoint
+    score = item.validation[BUNDLE]
+    made = _made(given, original, item, score)
+    quality = float(_number(made.finished.artifacts[score.key].metrics["quality"]))
+    rung = Rung(share, quality, made.multiplications, made.size_mb, *_seconds(made.stages, made.finished))
+    return rung, made.model, made.checkpoint
 
 
 def keeps_up(rung: Rung, others: Sequence[Mapping[str, Any]]) -> bool:

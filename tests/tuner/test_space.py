@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgekit.compress.registry import find_method
 from edgekit.config.quantize import Int8
 from edgekit.config.recipe import Recipe
 from edgekit.config.search import Choice, Range, Reals
@@ -16,7 +18,7 @@ from edgekit.plan.recipes import load_recipe, recipe_model
 from edgekit.tuner.front import Bounds, dominates, front
 from edgekit.tuner.results import recipe_text
 from edgekit.tuner.run import _starts
-from edgekit.tuner.space import NOTHING, Space, Value, drawn_recipe, place_steps, shortened, space_of, values_of
+from edgekit.tuner.space import NOTHING, Space, Value, drawn_recipe, place_steps, shortened, space_of, untrained, values_of
 from edgekit.tuner.trial import Rung, keeps_up, rungs_of
 
 MINILM = ModelFacts(
@@ -132,3 +134,24 @@ def test_fronts() -> None:
 def test_nothing_is_offered_that_the_model_has_not() -> None:
     space = space_of(load_recipe("intents")[2], ModelFacts(layers=1), Int8(), [], kind="encoder", bf16=False)
     assert "tokens" not in space.places and "distill" not in space.places.get("student", {}) and NOTHING not in space.places
+
+
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [
+        ([], None),
+        ([{"method": "prune-structured", "keep": 0.5}], None),
+        (
+            [{"method": "distill", "layers": 2}, {"method": "prune-structured", "keep": 0.5}, {"method": "distill"}],
+            ["prune-structured"] * 2,
+        ),
+        ([{"method": "distill", "take": [0, 2, 3]}], ["prune-structured"]),
+        ([{"method": "distill", "width": 64}], None),
+        ([{"method": "distill"}, {"method": "prune-learned", "keep": 0.5}], None),
+        ([{"method": "prune-oneshot", "speedup": 2.0}, {"method": "quantize-aware"}], ["prune-oneshot"]),
+    ],
+)
+def test_steps_of_the_same_shapes_without_training(steps: list[dict[str, Any]], left: list[str] | None) -> None:
+    chain = [find_method(step["method"]).settings.model_validate(step) for step in steps]
+    shaped = untrained(load_recipe("intents")[2].model_copy(update={"compress": chain}))
+    assert (None if shaped is None else [step.method for step in shaped.compress]) == left

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,30 @@ def test_a_search_leaves_points_that_are_bundles(recipe: Path) -> None:
         app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--lose", "1%"]
     )
     assert "another study" in str(refused.exception), "another budget"
+
+
+def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path) -> None:
+    """Size and multiplications are known before training, exactly where no score of the weights decides what goes."""
+    path = recipe.with_name("taught.toml")
+    path.write_text(recipe.read_text() + '[[compress]]\nmethod = "distill"\nlayers = 1\nepochs = 1\n')
+    asked = ["tune", str(path), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--trials", "1", "--json"]
+    done = CliRunner().invoke(app, [*asked, "--smaller", "0.01MB"], catch_exceptions=False)
+    study = json.loads(done.stdout)
+    (one,) = study["trials"]
+    assert done.exit_code == 1 and one["state"] == "untrained" and "rungs" not in one and study["points"] == []
+    assert "too large" in one["untrained"] and study["looked_at"] == 0
+    size = one["foreseen"]["size_mb"]
+    assert "what binds is size in 1 of 1 trials; 1 were not trained" in study["nearest"][0]
+    assert "whose quality nobody knows" in study["nearest"][1] and "distill" in study["nearest"][1]
+    assert not list((recipe.parent / "build" / "store" / "distill").glob("*")), "nothing was trained"
+
+    (option,) = re.findall(r"--smaller ([\d.]+MB)", study["nearest"][1])
+    folder = recipe.parent / "build" / f"taught-{ELSEWHERE}-study"
+    shutil.rmtree(folder)
+    study = json.loads(CliRunner().invoke(app, [*asked, "--smaller", option], catch_exceptions=False).stdout)
+    (one,) = study["trials"]
+    assert one["state"] == "complete" and study["points"][0]["in_budget"], "what is called the nearest is one"
+    assert one["size_mb"] == size and one["cost"] == one["foreseen"]["multiplications"]
 
 
 def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from edgekit.compress.checks import absent_labels, absent_modules
 from edgekit.compress.distillation.layer_map import layer_map, map_faults
 from edgekit.compress.distillation.settings import Settings, layer_faults
 from edgekit.compress.method import Method, StepContext, Work
+from edgekit.compress.methods import prune_structured
+from edgekit.config.recipe import MethodSettings
 from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, cut_to
@@ -33,6 +35,8 @@ from edgekit.runtime.jsontypes import JsonObject
 __all__ = ["METHOD", "Settings", "run"]
 
 NAME = "distill"
+FEW_ROWS = 32
+"""Rows by which layers are chosen where only their number matters."""
 TEACHING: Ranges = {
     "epochs": Integers(2, 32, log=True),
     "learning_rate": Reals(1e-4, 2e-3, log=True),
@@ -295,8 +299,17 @@ def _recovery(model: ModelFacts) -> Ranges:
     return TEACHING
 
 
+def _untrained(settings: Settings) -> Sequence[MethodSettings] | None:
+    """A model with as many layers, or the same one."""
+    if any(getattr(settings, name) is not None for name in ("student", "width", "heads", "neurons")):
+        return None
+    layers = len(settings.take) if settings.take is not None else settings.layers
+    return [] if layers is None else [prune_structured.Settings(method="prune-structured", layers=layers, rows=FEW_ROWS)]
+
+
 METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
     search={"student": _a_student, "recovery": _recovery},
+    untrained=_untrained,
 )  # fmt: skip

@@ -111,4 +111,5 @@ METHOD = Method(
     instead='[quantize] with rounding = "gptq"',
     why="its learned ranges are of activations, and a language model's stay float",
     search={"rounding": _rounding},
+    untrained=lambda settings: [],
 )  # fmt: skip
