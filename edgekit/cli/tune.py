@@ -86,6 +86,15 @@ def tune(
         ),
     ] = None,
     store: Store = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="Time trials on user@host over ssh, or on this one of --inventory. Default: here, where this host is the target.",
+        ),
+    ] = None,
+    inventory: Annotated[Path | None, typer.Option(metavar="FILE", help="File of devices (TOML).")] = None,
     sampler: Annotated[str, typer.Option("--sampler", metavar="tpe|nsga2|random", help="How the next trial is drawn.")] = "tpe",
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of what is drawn; by default the recipe's.")] = None,
     model: ModelSource = None,
@@ -101,6 +110,7 @@ def tune(
     """Search for the best recipes under a budget: methods, their order and settings, and number formats. The same command goes on."""
     from edgekit.progress import Show
     from edgekit.tuner.front import Bounds
+    from edgekit.tuner.on_device import device_of
     from edgekit.tuner.results import finish
     from edgekit.tuner.run import Asked, search
 
@@ -114,7 +124,7 @@ def tune(
         raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
     else:
         chosen = recipe or "intents"
-    asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed, store)  # type: ignore[arg-type]  # checked above
+    asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed, store, device_of(device, inventory))  # type: ignore[arg-type]  # checked above
     found = finish(search(asked, Show(silent=as_json)))
     emit(found.document, as_json, _found(found))
     if not found.kept and not found.document["waiting"]:

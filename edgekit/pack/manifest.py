@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import edgekit
 from edgekit.config.recipe import Recipe
-from edgekit.config.target import Session
+from edgekit.config.target import Session, Target
 from edgekit.models.files import input_names
 from edgekit.models.heads import ACTIVATION
 from edgekit.models.sentence import read_sentence
@@ -26,19 +26,29 @@ from edgekit.runtime.bundle.manifest import (
     Variant,
     Versions,
 )
-from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.quality import Quality
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.processors import Asked
 from edgekit.runtime.processors.multi_label_classification import USUAL
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
 
-__all__ = ["BUNDLED", "NOT_SCORED", "Answering", "answering", "embeddings_of", "generation_of", "pack_for_comparison"]
+__all__ = [
+    "BUNDLED",
+    "NOT_SCORED",
+    "Answering",
+    "answering",
+    "embeddings_of",
+    "generation_of",
+    "pack_for_comparison",
+    "pack_for_timing",
+]
 
 BUNDLED = ("tokenizer.json", "config.json")
 """Files of the checkpoint that every bundle has."""
@@ -115,24 +125,61 @@ def pack_for_comparison(folder: Path, recipe: Recipe, checkpoint: Path, graph: P
     fields = answering(
         recipe, checkpoint, provider=CPU, session=Session(), generation=generation, output_size=_outputs(files[MODEL])
     )
+    golden: JsonObject = {"rows": [NOT_SCORED]}
+    _pack_unscored(folder, recipe, checkpoint, files, fields, TargetFacts("here", machine(), (), (), CPU), golden, 1.0)
+
+
+def pack_for_timing(folder: Path, recipe: Recipe, target: Target, checkpoint: Path, graph: Path, items: list[Any]) -> None:
+    """Fill the empty `folder` with a bundle of the encoder's graph in folder `graph`, for `target`, which is timed and never shipped.
+
+    Its golden inputs are of `items`, what the task's processor reads; what it says of its quality is nothing.
+    """
+    from edgekit.pack.golden import make_golden, tolerance
+    from edgekit.tasks.encode import prompts_of
+
+    files = {path.name: path for path in (graph / MODEL, graph / MODEL_DATA) if path.is_file()}
+    task, threshold = find_task(recipe.task), USUAL if find_task(recipe.task).thresholds else None
+    golden = make_golden(
+        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else [], threshold),
+        max_length=recipe.model.max_length, provider=CPU, config=target.stand_in if target.provider != CPU else None,
+        prompts=prompts_of(checkpoint, task),
+    )  # fmt: skip
+    fields = answering(
+        recipe,
+        checkpoint,
+        provider=target.provider,
+        session=target.session,
+        generation=None,
+        output_size=_outputs(files[MODEL]),
+    )
+    facts = TargetFacts(target.name, target.arch, target.isa, target.isa_any, target.provider)
+    _pack_unscored(folder, recipe, checkpoint, files, fields, facts, golden, tolerance(golden, target.tolerance))
+
+
+def _pack_unscored(
+    folder: Path, recipe: Recipe, checkpoint: Path, files: dict[str, Path], fields: Answering, target: TargetFacts, golden: JsonObject,
+    tolerance: float,
+) -> None:  # fmt: skip
+    rows = golden["rows"]
+    assert isinstance(rows, list)
     manifest = Manifest(
         name="not-scored",
         assets={},
         version=edgekit.__version__,
-        target=TargetFacts("here", machine(), (), (), CPU),
+        target=target,
         source=Source(),
         data={},
         calibration=Calibration(),
         recipe=recipe.model_dump(mode="json", by_alias=True),
         quality=Quality("none", 0, original=0.0, bundle=0.0, difference=0.0, ci95=(0.0, 0.0)),
-        golden=Golden("golden.json", 1, 1.0),
+        golden=Golden("golden.json", len(rows), tolerance),
         licence=recipe.model.licence,
         tools={},
         threshold=USUAL if find_task(recipe.task).thresholds else None,
         **fields,
     )
     files = files | {name: checkpoint / name for name in BUNDLED}
-    write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps({"rows": [NOT_SCORED]}) + "\n"})
+    write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps(golden, ensure_ascii=False) + "\n"})
 
 
 def _outputs(graph: Path) -> int:

@@ -64,6 +64,10 @@ def _cautions(study: Any) -> list[str]:
         said.append(
             f"This machine is not {study['target']}: nothing was timed, and cost is the share of the original's multiplications."
         )
+    if study["device"] is not None:
+        said.append(
+            f"Timed on {study['device']} over ssh, the original once and each model by itself, so that intervals of speed span those of both."
+        )
     return said + list(study["nearest"])
 
 

@@ -23,6 +23,7 @@ from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.strict_json import read_json
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds
+from edgekit.tuner.on_device import ratio_there, time_bundle
 from edgekit.tuner.run import (
     FAILED,
     FORESEEN,
@@ -181,11 +182,21 @@ def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
     measured = trial.user_attrs.get(MEASURED)
     write_atomically(path, f"# edgekit export {path.name} --target {given.target.name}\n# {outline(recipe)}\n{text}")
     target = given.target.name
-    (result,) = run_recipe(str(path), [target], given.build, measure=given.timed, show=given.show, shared=given.shared)
+    (result,) = run_recipe(
+        str(path), [target], given.build, measure=given.timed and given.device is None, show=given.show, shared=given.shared
+    )
+    test, missed = dict(_test_of(result)), list(result.missed)
+    if given.device is not None and searched.original.there is not None:
+        found = ratio_there(
+            searched.original.there, time_bundle(given.device, given.target, result.bundle, recipe.seed, given.show)
+        )
+        test |= {"times": {"value": found["times"], "ci95": found["ci95"]}, "ms": found["ms"]}
+        if searched.bounds.faster is not None and found["times"] < searched.bounds.faster:
+            missed.append(f"{found['times']:.2f} times fp32 on {given.device.shown()}, {searched.bounds.faster:g} asked for")
     return Point(
-        trial.number, path, result.path, tuple(result.missed),
+        trial.number, path, result.path, tuple(missed),
         {"quality": quality, "cost": cost, "size_mb": size, "times": None if measured is None else measured["times"]},
-        _test_of(result), outline(recipe), all(share <= 0 for share in searched.over(trial).values()),
+        test, outline(recipe), all(share <= 0 for share in searched.over(trial).values()),
     )  # fmt: skip
 
 
@@ -262,7 +273,8 @@ def _document(searched: Searched, points: list[Point]) -> JsonObject:
     task = find_task(given.recipe.task)
     return {
         "schema_version": 1, "name": searched.name, "recipe": given.name, "task": task.name, "metric": task.metric,
-        "target": given.target.name, "timed": given.timed, "sampler": searched.sampler,
+        "target": given.target.name, "timed": given.timed,
+        "device": None if given.device is None else given.device.shown(), "sampler": searched.sampler,
         "cost": "share of the time of ONNX Runtime fp32, from text to answer" if given.timed else "share of the multiplications",
         "budget": {"lose": searched.bounds.lose, "faster": searched.bounds.faster, "smaller": searched.bounds.smaller},
         "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},

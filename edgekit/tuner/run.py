@@ -17,6 +17,7 @@ from pydantic import ValidationError
 import edgekit
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import best_target, load_target
+from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
 from edgekit.draft.proven import PROVEN
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
@@ -84,6 +85,8 @@ class Asked:
     """Of the draws; None: the recipe's."""
     store: str | None = None
     """Address of a store that machines share."""
+    device: Device | None = None
+    """The machine that trials are timed on; None: this one, where it is of the target's kind."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def search(asked: Asked, show: Show) -> Searched:
     name, path, recipe = load_recipe(asked.recipe)
     fetch(needs_of(recipe, path.parent), show)
     target = load_target(asked.target or best_target(host).name)
-    given = Given(name, path, recipe, target, host, asked.build, show, shared)
+    given = Given(name, path, recipe, target, host, asked.build, show, shared, asked.device)
     plan, _ = given.plan(recipe)
     given, recipe = replace(given, recipe=plan.recipe), plan.recipe  # with the length that the model's files say
     if find_task(recipe.task).kind != "encoder":
@@ -405,8 +408,9 @@ def _check_rows(original: Original, bounds: Bounds, path: Path) -> None:
 
 def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Show) -> None:
     how = (
+        f"speed is measured on {given.device.shown()}, from text to answer" if given.device is not None else
         "speed is measured here, from text to answer" if given.timed else
-        f"this machine is not {given.target.name}, so that the search is by size and multiplications and nothing is timed"
+        f"this machine is not {given.target.name}, so that the search is by size and multiplications and nothing is timed (--device measures on one)"
     )  # fmt: skip
     asked = [f"lose at most {bounds.lose:.2%}"] if bounds.lose is not None else []
     asked += [f"{bounds.faster:g}x fp32"] if bounds.faster is not None and given.timed else []
@@ -418,7 +422,8 @@ def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Sho
 def _identity(given: Given, plan: Plan, space: Space, bounds: Bounds, sampler: Sampler, seed: int) -> JsonObject:
     """What workers of one study have in common."""
     return {
-        "original": plan.original.key, "rows": plan.rows.key, "target": given.target.name, "timed": given.timed, "sampler": sampler, "seed": seed,
+        "original": plan.original.key, "rows": plan.rows.key, "target": given.target.name, "timed": given.timed,
+        "timed on": None if given.device is None else given.device.shown(), "sampler": sampler, "seed": seed,
         "space": hashlib.sha256(json.dumps(space.document(), sort_keys=True).encode()).hexdigest(),
         "budget": [bounds.lose, bounds.faster, bounds.smaller],
         **{f"version of {tool}": metadata.version(tool) for tool in TOOLS}, "version of edgekit": edgekit.__version__,

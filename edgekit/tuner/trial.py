@@ -14,6 +14,7 @@ from typing import Any
 
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
+from edgekit.device.inventory import Device
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.host import Host
 from edgekit.models.files import TOKENIZER
@@ -34,6 +35,7 @@ from edgekit.shared_store import SharedStore
 from edgekit.store import Stage
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, dominates
+from edgekit.tuner.on_device import Figures, ratio_there, time_model
 from edgekit.tuner.space import shortened, untrained
 
 __all__ = [
@@ -75,6 +77,8 @@ class Original:
     checkpoint: Path
     data: Path
     """Folder of the rows."""
+    there: Figures | None = None
+    """What it takes on the device that trials are timed on; None where they are timed here, or not."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,13 @@ class Given:
     show: Show = field(repr=False)
     shared: SharedStore | None = None
     """A store beside the one in `build`, of several machines."""
+    device: Device | None = None
+    """The machine that trials are timed on; None for this one."""
 
     @property
     def timed(self) -> bool:
-        """Whether this machine is of the target's kind, so that trials are measured here."""
-        return self.target.matches(self.host)
+        """Whether trials are timed: on a device, or here where this machine is of the target's kind."""
+        return self.device is not None or self.target.matches(self.host)
 
     def plan(self, recipe: Recipe) -> tuple[Plan, TargetPlan]:
         """The plan of a recipe, and its part for the target; raises BadInput where it cannot work."""
@@ -197,9 +203,10 @@ def original_of(given: Given) -> Original:
     score, base = item.validation[BASELINE], item.variants[BASELINE]
     finished = run_stages(in_order([score]), given.build, given.show, shared=given.shared)
     metrics, folder, checkpoint = (finished.artifacts[stage.key] for stage in (score, base.model, base.checkpoint))
+    data = finished.artifacts[plan.rows.key].path
     return Original(
         float(_number(metrics.metrics["quality"])), int(_number(metrics.metrics["n"])), _megabytes(folder.path, checkpoint.path),
-        constant_multiplications(folder.path / MODEL), folder.path, checkpoint.path, finished.artifacts[plan.rows.key].path,
+        constant_multiplications(folder.path / MODEL), folder.path, checkpoint.path, data, _there(given, data, folder.path, checkpoint.path),
     )  # fmt: skip
 
 
@@ -243,7 +250,10 @@ def keeps_up(rung: Rung, others: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def measure(given: Given, original: Original, model: Path, checkpoint: Path) -> dict[str, Any]:
-    """How many times as fast as the original in float32 a model is here, from text to answer on validation rows, with its interval."""
+    """How many times as fast as the original in float32 a model is, from text to answer on validation rows, with its interval: here, between
+    runs of the original, or on the device, where the original was timed once."""
+    if original.there is not None and (found := _there(given, original.data, model, checkpoint)) is not None:
+        return ratio_there(original.there, found)
     task = find_task(given.recipe.task)
     threads = given.target.session.threads.encoder
     protocol = Protocol(
@@ -269,6 +279,13 @@ def measure(given: Given, original: Original, model: Path, checkpoint: Path) -> 
     slow, fast = (runs.samples(name, TEXT) for name in (BASELINE, BUNDLE))
     ratio = ratio_interval(slow, fast, given.recipe.seed)
     return {"times": ratio["speedup"], "ci95": ratio["ci95"], "ms": median(map(median, fast))}
+
+
+def _there(given: Given, data: Path, model: Path, checkpoint: Path) -> Figures | None:
+    """What a model takes on the device; None where there is none."""
+    if given.device is None:
+        return None
+    return time_model(given.device, given.recipe, given.target, data / "validation.jsonl", model, checkpoint, given.show)
 
 
 def _side_by_side(folder: Path, model: Path, checkpoint: Path) -> Path:

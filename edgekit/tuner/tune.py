@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekit.progress import Show
 from edgekit.runtime.arguments import a_path
 from edgekit.tuner.front import Bounds
+from edgekit.tuner.on_device import device_of
 from edgekit.tuner.results import Found, finish
 from edgekit.tuner.run import Asked, search
 
@@ -25,14 +26,17 @@ def tune(
     smaller: float | None = None,
     storage: str | None = None,
     store: str | None = None,
+    device: str | None = None,
+    inventory: str | Path | None = None,
 ) -> Found:
     """Search among recipes around `recipe` for so many `minutes`, or `trials`, and make the best of them; the same call goes on.
 
-    `storage`: where workers share the study; `store`: where machines share what stages made.
+    `storage`: where workers share the study; `store`: where machines share what stages made; `device`: user@host, or its name in `inventory`: the
+    machine that trials are timed on.
     `lose`: share of 1 of the metric that may be lost; `faster`: times as fast as ONNX Runtime fp32 of the original; `smaller`: megabytes.
     """
     asked = Asked(
         str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), Bounds(lose, faster, smaller), minutes,
-        trials, storage, store=store,
+        trials, storage, store=store, device=device_of(device, None if inventory is None else a_path(inventory, "inventory")),
     )  # fmt: skip
     return finish(search(asked, Show(silent=True)))

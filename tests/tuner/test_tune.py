@@ -133,7 +133,7 @@ def test_a_trial_is_measured_beside_the_original(
 def test_a_page_of_a_search_that_found_nothing() -> None:
     rungs = [{"quality": 0.9, "size_mb": 3.0}]
     study = {
-        "name": "one", "target": "x86-vnni", "timed": True, "looked_at": 2, "seconds": 61.0, "front": [0], "points": [], "tested": [],
+        "name": "one", "target": "x86-vnni", "timed": True, "device": None, "looked_at": 2, "seconds": 61.0, "front": [0], "points": [], "tested": [],
         "budget": {"lose": 0.01, "faster": 90.0, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
         "metric": "accuracy", "importances": {}, "cost": "share of the time",
         "nearest": ["nothing keeps the budget: what binds is speed in 2 of 2 trials"],
