@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 
-__all__ = ["at_exit_here", "leave", "renew_in_children"]
+__all__ = ["at_exit_here", "copy_for_children", "leave", "renew_in_children"]
 
 
 class Renewed(Protocol):
@@ -20,7 +20,20 @@ class Renewed(Protocol):
         ...
 
 
+class Copied(Renewed, Protocol):
+    """What is made anew from a copy, as the parent may write on before the child runs at all."""
+
+    def copy(self) -> None:
+        """Called in the parent right before the fork."""
+        ...
+
+    def forget(self) -> None:
+        """Called in the parent after it."""
+        ...
+
+
 _renewed: weakref.WeakSet[Any] = weakref.WeakSet()
+_copied: weakref.WeakSet[Any] = weakref.WeakSet()
 _at_end: list[weakref.finalize[..., Any]] = []
 """What `at_exit_here` was asked for, while it is still to be done."""
 
@@ -28,6 +41,12 @@ _at_end: list[weakref.finalize[..., Any]] = []
 def renew_in_children(held: Renewed) -> None:
     """Have `held` renewed in every child that is forked while it lives."""
     _renewed.add(held)
+
+
+def copy_for_children(held: Copied) -> None:
+    """Have `held`, whose memory stays one with that of children, copied before each fork while it lives, and renewed in the child."""
+    _copied.add(held)
+    renew_in_children(held)
 
 
 def at_exit_here(held: object, done: Callable[..., object], *arguments: object) -> None:
@@ -51,10 +70,20 @@ def _in_process(process: int, done: Callable[..., object], *arguments: object) -
         done(*arguments)
 
 
+def _copy() -> None:
+    for held in list(_copied):
+        held.copy()
+
+
+def _forget() -> None:
+    for held in list(_copied):
+        held.forget()
+
+
 def _renew() -> None:
     for held in list(_renewed):
         held.renew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(before=_copy, after_in_parent=_forget, after_in_child=_renew)

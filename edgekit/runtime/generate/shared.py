@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.errors import NotPossibleHere
-from edgekit.runtime.forks import renew_in_children
+from edgekit.runtime.forks import copy_for_children
 from edgekit.runtime.generate.cache import Cache
 
 __all__ = ["SharedCache"]
@@ -54,7 +54,8 @@ class SharedCache:
             self._arrays.append(flat.reshape(width, *shape))
             start += width * size
         self._views: dict[int, Cache] = {}
-        renew_in_children(self)
+        self._copies: list[np.ndarray] = []
+        copy_for_children(self)
 
     def rows(self, count: int) -> Cache:
         """The view as `count` rows, at most `width`, whose lengths are the caller's to set before each run."""
@@ -64,14 +65,21 @@ class SharedCache:
             self._views[count] = Cache(keys, values, np.zeros(count, dtype=np.int64))
         return self._views[count]
 
+    def copy(self) -> None:
+        """Before a fork: what the child needs of memory that its parent goes on to write into."""
+        self._copies = [array[:1].copy() for array in self._arrays] if self.held else []
+
+    def forget(self) -> None:
+        """In the parent: the copies are the child's."""
+        self._copies = []
+
     def renew(self) -> None:
         """In a forked child: memory of its own in the same place, which holds one row."""
-        copies = [array[:1].copy() for array in self._arrays] if self.held else []
         protection, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED
         _system().mmap(_address(self._memory), len(self._memory), protection, kind, -1, 0)
-        for array, copy in zip(self._arrays, copies, strict=False):
+        for array, copy in zip(self._arrays, self._copies, strict=False):
             array[:1] = copy
-        self.width, self._views = 1, {}
+        self.width, self._views, self._copies = 1, {}, []
 
 
 def _mapped(sizes: Sequence[int], width: int) -> mmap.mmap:
