@@ -19,7 +19,7 @@ from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling
-from edgekit.runtime.generate.speculate import Speculation, unlike_alone
+from edgekit.runtime.generate.speculate import Kind, Speculation, unlike_alone
 from edgekit.runtime.providers.session import open_session
 from tests.tiny_decoders import checkpoint
 
@@ -105,7 +105,7 @@ def test_guesses_change_no_bit(
 class Eager(Speculation):
     """Reads guesses whenever there are any."""
 
-    def ready(self) -> bool:
+    def ready(self, kind: Kind) -> bool:
         return self.fault is None
 
     def cost(self, width: int) -> float:

@@ -144,6 +144,8 @@ class Row:
         self._full = "length" if wanted <= generation.context else "context"
         if sampling.repetition_penalty is None:
             sampling = replace(sampling, repetition_penalty=generation.repetition_penalty)
+        self.drawn = sampling.temperature > 0
+        """Whether its tokens are drawn; they are the likeliest ones otherwise."""
         self._sampler = Sampler(sampling, prompt.ids, tokens, number)
         self._text, self._stops = Detokeniser(tokenizer, self.ids if prompt.goes_on else ()), Stops(sampling.stop)
         named = (token for token, name in self._text.special.items() if name in sampling.stop)

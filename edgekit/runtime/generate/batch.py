@@ -253,7 +253,7 @@ class Batch:
         if self.even or known is None or start < answer.prompt or (self._reader is None and self._length(0) < start):
             return False
         if self._reader is None:
-            self._reader = Reader(known, row.ids, row.limit, self._view(0, 1))
+            self._reader = Reader(known, row.ids, row.limit, self._view(0, 1), drawn=row.drawn)
         reader, certain = self._reader, row.certain
         with _blaming([answer]):
             if certain:

@@ -252,7 +252,7 @@ class LanguageModel:
         try:
             logits = np.stack([self._read(prompts[: number + 1], cache) for number in range(len(rows))])
             if self.speculation is not None and len(rows) == 1:
-                reader = Reader(self.speculation, rows[0].ids, rows[0].limit, cache)
+                reader = Reader(self.speculation, rows[0].ids, rows[0].limit, cache, drawn=rows[0].drawn)
             while True:
                 for row, scores in zip(active, logits, strict=True):
                     piece = row.push(scores)

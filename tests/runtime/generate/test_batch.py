@@ -23,7 +23,7 @@ from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.neighbours import PIECE, piece_end, same_in_pieces, unlike_beside, unlike_tried
 from edgekit.runtime.generate.sample import Sampling
-from edgekit.runtime.generate.speculate import Speculation
+from edgekit.runtime.generate.speculate import Kind, Speculation
 from edgekit.runtime.providers.session import open_session
 from tests.runtime.generate.tiny_decoder import CONTEXT, TINY, TinyDecoder, write_decoder
 
@@ -34,7 +34,7 @@ WORDS = ["the", "inn", "hat", "and", "in", "a", "on", "light"]
 class Eager(Speculation):
     """Reads guesses whenever there are any."""
 
-    def ready(self) -> bool:
+    def ready(self, kind: Kind) -> bool:
         return self.fault is None
 
     def cost(self, width: int) -> float:

@@ -17,14 +17,15 @@ from edgekit.runtime.errors import CheckFailed, NotPossibleHere
 from edgekit.runtime.generate import shared as shared_memory
 from edgekit.runtime.generate import speculate
 from edgekit.runtime.generate.device import on_device
-from edgekit.runtime.generate.graph import Graph
+from edgekit.runtime.generate.draft import Draft, Drafter
+from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.generate.lookup import Lookup
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling, kept_tokens, parse_sampling
 from edgekit.runtime.generate.shared import SharedCache
-from edgekit.runtime.generate.speculate import WIDTHS, Speculation, unlike_alone
+from edgekit.runtime.generate.speculate import WIDTHS, Kind, Speculation, unlike_alone
 from edgekit.runtime.providers.session import open_session
-from tests.runtime.generate.tiny_decoder import CONTEXT, TINY, TinyDecoder, write_decoder
+from tests.runtime.generate.tiny_decoder import CONTEXT, TINY, TinyDecoder, make_decoder, write_decoder
 
 Fresh = Callable[..., LanguageModel]
 LONG = Sampling(max_new_tokens=50)
@@ -34,7 +35,7 @@ WILD = Sampling(max_new_tokens=40, temperature=1.2)
 class Eager(Speculation):
     """Reads guesses whenever there are any."""
 
-    def ready(self) -> bool:
+    def ready(self, kind: Kind) -> bool:
         return self.fault is None
 
     def cost(self, width: int) -> float:
@@ -92,7 +93,7 @@ def test_rows_over_one_memory_have_the_bits_of_single_runs(
 def right(model: LanguageModel, sampling: Sampling, prompt: str) -> Guess:
     """Guesses that are all right."""
     whole = [*model.encode(prompt).tolist(), *model.generate(prompt, sampling).tokens]
-    return lambda ids, most: [*whole, *[7] * most][len(ids) : len(ids) + most]
+    return lambda ids, most: [*whole[len(ids) :], *[7] * most][:most]
 
 
 def wrong(ids: Sequence[int], most: int) -> list[int]:
@@ -177,15 +178,18 @@ def test_the_cache_is_as_if_nothing_had_been_guessed(
     wanted = [one.tobytes() for one in logits[-40:]]
     guessing(wrong)
     model, reads = eager(fresh()), iter(range(1000))
-    monkeypatch.setattr(Eager, "ready", lambda self: next(reads) < 8)
+    monkeypatch.setattr(Eager, "ready", lambda self, kind: next(reads) < 8)
     logits.clear()
     model.generate("the inn", LONG)
     assert sum(len(one) > 1 for one in logits[:-40]) > 4, "guesses were read"
     assert [one.tobytes() for one in logits[-40:]] == wanted
 
 
-def test_sampled_tokens_have_the_models_distribution(fresh: Fresh, guessing: Callable[[Guess], None]) -> None:
-    """Chi-square over the second and third token, of which the likeliest one is guessed: the rule must correct for what it refused."""
+@pytest.mark.parametrize("by", ["lookup", "draft"])
+def test_sampled_tokens_have_the_models_distribution(
+    fresh: Fresh, guessing: Callable[[Guess], None], others: dict[str, Graph], by: str
+) -> None:
+    """Chi-square over the second and third token, of which a likely one is guessed: the rule must correct for what it refused."""
     plain, sampling, draws = fresh(), Sampling(max_new_tokens=3, temperature=0.7, top_k=4), 700
     ids = plain.encode("the inn")
     first = int(plain.graph.read(ids, plain.graph.empty(1, 64))[: plain.tokens].argmax())
@@ -197,8 +201,9 @@ def test_sampled_tokens_have_the_models_distribution(fresh: Fresh, guessing: Cal
             kept, shares = kept_tokens(plain.graph.read(read, plain.graph.empty(1, 64))[: plain.tokens], sampling)
             further |= {(*before, int(token)): chance * share for token, share in zip(kept, shares, strict=True)}
         chances = further
-    guessing(lambda said, most: [first, first][:most])
-    model = eager(fresh())
+    if by == "lookup":
+        guessing(lambda said, most: [first, first][:most])
+    model = eager(fresh()) if by == "lookup" else drafting(fresh(), others["near"])
     known(model).proved.update(WIDTHS)
     counts = dict.fromkeys(chances, 0)
     drafted = accepted = 0
@@ -330,6 +335,7 @@ def test_a_forked_child_goes_on_with_its_own_memory(fresh: Fresh, guessing: Call
     hear, tell = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(tell)  # so that it ends with a parent that fails
         os.read(hear, 1)
         rest = [piece.token for piece in stream]
         again = model.generate(prompt, sampling).tokens
@@ -344,6 +350,16 @@ def test_a_forked_child_goes_on_with_its_own_memory(fresh: Fresh, guessing: Call
     for end in (read, hear, tell):
         os.close(end)
     assert parents == list(wanted.tokens) and known(model)._spare is not None
+
+
+def test_a_child_has_what_was_there_at_the_fork() -> None:
+    """Also where its parent writes on before the child runs."""
+    memory = SharedCache(((2, 16),), np.dtype(np.float32), 64, 3)
+    memory.rows(1).keys[0][:] = 1
+    memory.copy()
+    memory.rows(1).keys[0][:] = 2
+    memory.renew()
+    assert memory.width == 1 and (memory.rows(1).keys[0] == 1).all()
 
 
 def test_nan_ends_an_answer_and_nothing_else(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,3 +432,101 @@ def test_no_more_is_said_than_there_is_room_for(fresh: Fresh, guessing: Callable
     guessing(lambda said, most: ([*ids.tolist(), *wanted.tokens, *[9] * most])[len(said) : len(said) + most])
     found = eager(fresh()).generate(ids, sampling)
     assert found == wanted and found.ended == "context"
+
+
+@pytest.fixture(scope="module")
+def others(decoder: TinyDecoder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
+    """Small models: the model itself, whose guesses are all right, one that is unlike it, and one that is a little so."""
+    unlike = make_decoder(vocabulary=decoder.vocabulary, seed=9)
+    near = TinyDecoder({**decoder.weights}, decoder.vocabulary)
+    near.weights["head"] = decoder.weights["head"] + unlike.weights["head"] * np.float32(0.15)
+    graphs = {}
+    for name, made in {"itself": decoder, "unlike": unlike, "near": near}.items():
+        session = open_session(write_decoder(made, tmp_path_factory.mktemp(name)) / "model.onnx")
+        graphs[name] = replace(check_graph(session, TINY), block=8)
+    return graphs
+
+
+class Drafting(Eager):
+    """Reads the small model's guesses whenever there are any, and looks nothing up."""
+
+    def ready(self, kind: Kind) -> bool:
+        return self.fault is None and kind in (self.likeliest[1], self.drawn[1])
+
+    def in_runs(self, seconds: float) -> float:
+        return 0.0
+
+
+def drafting(model: LanguageModel, graph: Graph) -> LanguageModel:
+    return replace(model, speculation=Drafting(model.graph, draft=Draft(graph, model.tokens)))
+
+
+@pytest.mark.parametrize(
+    "sampling", [LONG, replace(LONG, repetition_penalty=1.3), WILD, replace(WILD, seed=3, top_k=20), replace(LONG, max_new_tokens=2)]
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["itself", "unlike", "near"])
+def test_a_small_models_guesses_change_no_answer(fresh: Fresh, others: dict[str, Graph], sampling: Sampling, name: str) -> None:
+    plain, prompt = fresh(prefix_bytes=0), "the inn and the hat"
+    wanted, pieces = plain.generate(prompt, sampling), list(plain.stream(prompt, sampling))
+    model = drafting(fresh(), others[name])
+    for _ in range(2):  # the second goes on from what was kept of the first one's prompt
+        found = model.generate(prompt, sampling)
+        assert found == wanted and list(model.stream(prompt, sampling)) == pieces
+    if name == "itself" and sampling == LONG:
+        assert found.accepted == found.drafted > len(wanted.tokens) / 2
+    assert known(model).fault is None
+
+
+def test_a_small_model_forgets_what_was_not_said(others: dict[str, Graph]) -> None:
+    """Its guess after any guesses before, right or wrong, is that of one that reads the same ids for the first time."""
+    draft, random = Draft(others["itself"], 280, prefix_bytes=0), np.random.default_rng(0)
+    ids = random.integers(3, 280, 20).tolist()
+    drafter = Drafter(draft, ids, CONTEXT)
+    while drafter.room() > 20:
+        further: list[int] = []
+        for _ in range(int(random.integers(0, 5))):
+            further.append(drafter.guess(further)[0])
+        said = int(random.integers(0, len(further) + 1))
+        ids += [*further[:said], *random.integers(3, 280, int(random.integers(1, 5))).tolist()]
+        token, chance = drafter.guess([])
+        alone, chance_alone = Drafter(draft, list(ids), CONTEXT).guess([])
+        assert token == alone and chance == pytest.approx(chance_alone, rel=1e-3)
+
+
+def test_a_small_model_that_is_never_right_costs_little(
+    fresh: Fresh, others: dict[str, Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guesses are made out of a share of all tokens' time, whatever the model expects of them."""
+    made = list[int]()
+    real = Drafter.guess
+
+    def guess(self: Drafter, further: Sequence[int]) -> tuple[int, float]:
+        made.append(len(further))
+        return wrong(self._ids, 1)[0], real(self, further)[1]
+
+    monkeypatch.setattr(Drafter, "guess", guess)
+    monkeypatch.setattr(Speculation, "timed", lambda self, width, seconds: self._seconds[width].add(1.0) or float(width))
+    monkeypatch.setattr(Speculation, "cost", lambda self, width: 0.5)
+    monkeypatch.setattr(Speculation, "in_runs", lambda self, seconds: 0.5 if seconds else 0.0)
+    monkeypatch.setattr(Lookup, "follow", lambda self: [])
+    model = fresh()
+    model = replace(model, speculation=Speculation(model.graph, draft=Draft(others["unlike"], model.tokens)))
+    tokens = 0
+    for seed in range(6):
+        tokens += len(model.generate("the inn", replace(WILD, max_new_tokens=100, seed=seed)).tokens)
+    assert 0 < len(made) <= 2 * (speculate.LEAST + speculate.SHARE * tokens) + 2 * max(WIDTHS)
+
+
+def test_a_prompt_of_ids_that_the_small_model_lacks(fresh: Fresh, others: dict[str, Graph]) -> None:
+    """Rows that pad the embedding: nothing is guessed, and nothing fails."""
+    plain, model = fresh(prefix_bytes=0), drafting(fresh(), replace(others["itself"], vocabulary=fresh().tokens))
+    prompt = np.array([5, 6, plain.graph.vocabulary - 1])
+    assert plain.graph.vocabulary > plain.tokens
+    found = model.generate(prompt, LONG)
+    assert found == plain.generate(prompt, LONG) and not found.drafted
+
+
+def test_a_context_that_is_shorter_than_the_models(fresh: Fresh, others: dict[str, Graph]) -> None:
+    plain = fresh(prefix_bytes=0)
+    model = drafting(fresh(), replace(others["itself"], context=32))
+    assert model.generate("the inn and the hat", LONG) == plain.generate("the inn and the hat", LONG)
