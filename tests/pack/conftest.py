@@ -16,6 +16,7 @@ from edgekit.quantize.dynamic import quantize_dynamic
 from edgekit.runtime.bundle.manifest import Versions
 from edgekit.runtime.processors import Asked
 from edgekit.tasks.encode import labels_of, read_split
+from tests.pack.speaking import speaker
 from tests.quantize.files import rewritten
 from tests.tiny_manifest import signature, tiny_manifest
 
@@ -53,3 +54,9 @@ def bundle(tiny_model: Path, tiny_export: Path, tiny_artifact: Path, tmp_path_fa
         folder, manifest, files=files, texts={"golden.json": json.dumps(golden), "README.md": write_card(manifest, AUDIT)}
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `bundle` is a language model's."""
+    return speaker("llama, tied", tmp_path_factory.mktemp("spoken"))

@@ -37,8 +37,12 @@ def test_each_has_the_name_of_its_module() -> None:
 
 
 @pytest.mark.parametrize("name", layout_names())
-def test_the_same_bundle_gives_the_same_bytes(name: str, bundle: Path, tmp_path: Path) -> None:
-    opened = open_bundle(bundle)
+def test_the_same_bundle_gives_the_same_bytes(name: str, bundle: Path, spoken: Path, tmp_path: Path) -> None:
+    fault = importlib.import_module(f"edgekit.pack.layouts.{name.replace('-', '_')}").LAYOUT.fault
+    held = [one for one in map(open_bundle, (bundle, spoken / "bundle")) if fault(one) is None]
+    if not held:
+        pytest.skip(f"{name}: {fault(open_bundle(spoken / 'bundle'))}")
+    opened = held[0]
     (layout,) = find_layouts([name, name], opened)
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
