@@ -25,7 +25,6 @@ from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.on_device import ratio_there, time_bundle
 from edgekit.tuner.run import (
-    FAILED,
     FORESEEN,
     MEASURED,
     REFUSED,
@@ -38,6 +37,7 @@ from edgekit.tuner.run import (
     outline,
     values_in,
 )
+from edgekit.tuner.study import FAILED
 
 if TYPE_CHECKING:
     from optuna.study import Study

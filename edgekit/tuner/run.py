@@ -35,7 +35,7 @@ from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, Sampler, Values, front
 from edgekit.tuner.space import Chain, Space, drawn_recipe, space_of, values_of
-from edgekit.tuner.study import WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
+from edgekit.tuner.study import FAILED, WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
 from edgekit.tuner.trial import (
     Foreseen,
     Given,
@@ -62,8 +62,8 @@ WAIT_SECONDS = 0.5
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
-KEY, FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, FAILED, SAME = (
-    "key", "foreseen", "rungs", "measured", "seconds", "refused", "untrained", "stopped", "failed", "same_as",
+KEY, FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, SAME = (
+    "key", "foreseen", "rungs", "measured", "seconds", "refused", "untrained", "stopped", "same_as",
 )  # fmt: skip
 """What a trial says of itself in the study."""
 
@@ -235,7 +235,7 @@ def _run(study: Study, claimed: Claimed, given: Given, original: Original, space
             suppress(NotPossibleHere),
             answering(""),
         ):  # a storage that is gone: the trial is given back when this worker is here again
-            give_back(study, claimed.trial._trial_id)
+            give_back(study, claimed.trial.number)
         raise
 
 

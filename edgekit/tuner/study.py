@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,9 +29,23 @@ if TYPE_CHECKING:
 
     from edgekit.tuner.workers import Worker
 
-__all__ = ["AGAIN", "Claimed", "answering", "attempts", "claim", "finished", "open_study", "suggest"]
+__all__ = [
+    "AGAIN",
+    "FAILED",
+    "TAKEN",
+    "WORKER",
+    "Claimed",
+    "answering",
+    "attempts",
+    "claim",
+    "finished",
+    "give_back",
+    "given_back",
+    "open_study",
+    "suggest",
+]
 
-IDENTITY, WORKER, AGAIN, GIVEN_BACK, TAKEN = "identity", "worker", "again", "given_back", "taken"
+IDENTITY, WORKER, AGAIN, TAKEN, FAILED = "identity", "worker", "again", "taken", "failed"
 FIXED = "fixed_params"
 """Where Optuna keeps values of a trial that are not to be drawn."""
 STARTUP = 10
@@ -157,7 +171,12 @@ def attempts(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
 def finished(study: Study) -> list[FrozenTrial]:
     """The trials that came to an end, each once, in the order of drawing."""
     last = [tries[-1] for _, tries in sorted(attempts(study.get_trials(deepcopy=False)).items())]
-    return [trial for trial in last if trial.state.is_finished() and GIVEN_BACK not in trial.user_attrs]
+    return [trial for trial in last if trial.state.is_finished() and not given_back(trial)]
+
+
+def given_back(trial: FrozenTrial) -> bool:
+    """Whether it ended because its worker was gone: one that failed by itself says why before it ends."""
+    return trial.state.name == "FAIL" and FAILED not in trial.user_attrs and TAKEN not in trial.user_attrs
 
 
 @dataclass(frozen=True)
@@ -183,15 +202,27 @@ def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Seq
         trial.set_user_attr(WORKER, worker.name)
         trials = study.get_trials(deepcopy=False)
         root = trial.user_attrs.get(AGAIN, trial.number)
-        if any(other.number < trial.number and GIVEN_BACK not in other.user_attrs for other in attempts(trials)[root]):
+        if any(other.number < trial.number and not given_back(other) for other in attempts(trials)[root]):
             trial.set_user_attr(TAKEN, True)  # another worker gave the same trial back at the same moment, and has it
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
         index = sum(number < root for number in attempts(trials))
         study.sampler = _sampler(sampler, seed, index)
-        if index < len(starts):
-            study._storage.set_trial_system_attr(trial._trial_id, FIXED, dict(starts[index]))
-        return Claimed(optuna.trial.Trial(study, trial._trial_id), index)
+        return Claimed(_asked_anew(study, trial, starts[index] if index < len(starts) else None), index)
+
+
+def _asked_anew(study: Study, trial: Trial, fixed: Mapping[str, Value] | None) -> Trial:
+    """`trial` as the study's sampler of now gives it, with `fixed` values.
+
+    Which sampler and which values a trial has follows from how many were drawn before it, which two workers know only once each has
+    a number of its own. Optuna's public `enqueue_trial` fixes values before a number is given, and `ask` takes whatever sampler is set then, so
+    that this is the one place where its private names stand.
+    """
+    import optuna
+
+    if fixed is not None:
+        study._storage.set_trial_system_attr(trial._trial_id, FIXED, dict(fixed))
+    return optuna.trial.Trial(study, trial._trial_id)
 
 
 def _give_back(study: Study, worker: Worker) -> None:
@@ -200,22 +231,19 @@ def _give_back(study: Study, worker: Worker) -> None:
 
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         if worker.has_left(trial.user_attrs.get(WORKER), trial.number):
-            give_back(study, trial._trial_id)
+            give_back(study, trial.number)
     for root, tries in attempts(study.get_trials(deepcopy=False)).items():
         last = tries[-1]
-        if last.state == optuna.trial.TrialState.FAIL and GIVEN_BACK in last.user_attrs:
+        if given_back(last):
             study.enqueue_trial({**last.system_attrs.get(FIXED, {}), **last.params}, user_attrs={AGAIN: root})
 
 
-def give_back(study: Study, trial_id: int) -> None:
+def give_back(study: Study, number: int) -> None:
     """End one trial, whose values are to be tried again; nothing where it has ended meanwhile."""
     import optuna
 
-    try:
-        study._storage.set_trial_user_attr(trial_id, GIVEN_BACK, True)
-        study._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.FAIL)
-    except optuna.exceptions.UpdateFinishedTrialError:
-        pass
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):  # between its look and its end
+        study.tell(number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
 
 def _sampler(kind: Sampler, seed: int, index: int) -> BaseSampler:

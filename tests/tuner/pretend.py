@@ -21,6 +21,7 @@ from edgekit.progress import Show
 from edgekit.tuner import run, workers
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.run import Asked, Searched, search
+from edgekit.tuner.study import given_back
 from edgekit.tuner.trial import Given, Original, Rung, recipe_key
 
 ORIGINAL = Original(0.95, 1000, 40.0, 1_000_000, Path(), Path(), Path())
@@ -142,7 +143,7 @@ def shared(folder: Path, trials: int, storage: str) -> dict[str, Any]:
     tries = searched.study.trials
     return {
         "finished": len(searched.trials), "waiting": searched.waiting, "owners": [trial.user_attrs["worker"] for trial in searched.trials],
-        "given_back": sum("given_back" in trial.user_attrs for trial in tries), "runs": len(runs), "keys": runs,
+        "given_back": sum(given_back(trial) for trial in tries), "runs": len(runs), "keys": runs,
     }  # fmt: skip
 
 

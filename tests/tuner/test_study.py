@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.tuner.results import importances
-from edgekit.tuner.study import AGAIN, GIVEN_BACK, TAKEN, answering, claim, finished, give_back, open_study
+from edgekit.tuner.study import AGAIN, TAKEN, answering, claim, finished, give_back, given_back, open_study
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
 
@@ -44,7 +44,8 @@ def test_a_trial_whose_worker_is_gone_is_given_back_once(tmp_path: Path) -> None
     with at_work(study, tmp_path / "study", shared=False) as worker:
         lost = claim(study, worker, 7, "random", starts)
         assert lost.index == 0 and lost.trial.suggest_int("a", 0, 9) == 1
-        give_back(study, lost.trial._trial_id)
+        give_back(study, lost.trial.number)
+        give_back(study, lost.trial.number)  # another worker, at the same moment
     with at_work(study, tmp_path / "study", shared=False) as worker:
         again = claim(study, worker, 7, "random", starts)
         assert (again.index, again.trial.user_attrs[AGAIN], again.trial.suggest_int("a", 0, 9)) == (0, 0, 1)
@@ -57,7 +58,8 @@ def test_a_trial_whose_worker_is_gone_is_given_back_once(tmp_path: Path) -> None
         assert third.index == 2 and AGAIN not in third.trial.user_attrs
     assert [trial.values for trial in finished(study)] == [[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]]
     said = [set(trial.user_attrs) - {"worker"} for trial in study.trials]
-    assert said == [{GIVEN_BACK}, {AGAIN}, set(), {AGAIN, TAKEN}, set()]
+    assert said == [set(), {AGAIN}, set(), {AGAIN, TAKEN}, set()]
+    assert [given_back(trial) for trial in study.trials] == [True, False, False, False, False]
 
 
 def test_two_workers_of_one_folder_know_each_other(tmp_path: Path) -> None:
