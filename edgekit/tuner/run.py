@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import edgekit
+from edgekit.config.address import without_password
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import best_target, load_target
 from edgekit.device.inventory import Device
@@ -59,6 +60,8 @@ __all__ = ["Asked", "Searched", "search"]
 MINUTES = 60.0
 """Where neither a time nor a number of trials is asked for."""
 WAIT_SECONDS = 0.5
+FEW_ROWS = 400
+"""Validation rows below which it is said how far their order may be believed: a share of them has a standard error of up to 1 / (2 sqrt(rows))."""
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
@@ -168,7 +171,10 @@ def search(asked: Asked, show: Show) -> Searched:
     study = open_study(
         asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
     )
-    with answering(asked.storage or str(folder)), at_work(study, folder, shared=asked.storage is not None) as worker:
+    with (
+        answering(str(folder) if asked.storage is None else without_password(asked.storage)),
+        at_work(study, folder, shared=asked.storage is not None) as worker,
+    ):
         original = original_of(given)
         _check_rows(original, bounds, path)
         stop = _Stop(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
@@ -416,6 +422,11 @@ def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Sho
     asked += [f"{bounds.faster:g}x fp32"] if bounds.faster is not None and given.timed else []
     asked += [f"{bounds.smaller:g} MB"] if bounds.smaller is not None else []
     show.line(f"  {how}; the original: {original.quality:.2%} on {original.rows:,} validation rows, {original.size_mb:.2f} MB")
+    if original.rows < FEW_ROWS:
+        show.line(
+            f"  {original.rows} validation rows are few to choose among recipes by: two that differ by {2 / original.rows**0.5:.0%} may "
+            "stand in either order"
+        )
     show.line(f"  budget: {', '.join(asked) or 'none, so that the whole front is searched'}")
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgekit.config.address import without_password
 from edgekit.config.search import Choice, Integers, Range
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
@@ -53,6 +54,12 @@ STARTUP = 10
 POPULATION = 20
 """Of a generation of nsga2."""
 ANSWER_SECONDS = 10
+SERVERS = {
+    "sqlite": ("timeout", 60, ""),
+    "postgresql": ("connect_timeout", ANSWER_SECONDS, "psycopg[binary]"),
+    "mysql": ("connect_timeout", ANSWER_SECONDS, "mysqlclient"),
+}
+"""Kind of database -> what its driver calls the longest wait, seconds of it, the driver."""
 DIRECTIONS: Sequence[Literal["minimize", "maximize"]] = ("maximize", "minimize", "minimize")
 """Of quality, cost and size."""
 
@@ -69,21 +76,31 @@ def open_study(url: str | None, folder: Path, name: str, identity: JsonObject) -
     except ImportError:
         raise NotPossibleHere("a search needs optuna", fix='pip install "edgekit[tune]"') from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    where = str(folder) if url is None else without_password(url)
+    elsewhere = "for another search use another --build, or another --storage"
     try:
-        with answering(url or str(folder)):
+        with answering(where):
             storage = _storage(url, folder)
             study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
             known = study.user_attrs.get(IDENTITY)
-            if known is None:
+            foreign = [way.name.lower() for way in study.directions] != list(DIRECTIONS) or (
+                known is None and bool(study.get_trials(deepcopy=False))
+            )
+            if known is None and not foreign:
                 study.set_user_attr(IDENTITY, identity)
                 known = identity
     except (ValueError, KeyError) as fault:
-        raise BadInput(f"no storage of a study of edgekit: {fault}", where=url or str(folder)) from None
+        raise BadInput(f"no storage of a study of edgekit: {fault}", where=where, fix=elsewhere) from None
+    except RuntimeError as fault:  # a schema of another version of Optuna
+        raise BadInput(
+            f"the study was written by another version: {fault}", where=where, fix=f"use that version of optuna; {elsewhere}"
+        ) from None
+    if foreign:
+        raise BadInput(f"holds a study called {name} that edgekit did not begin", where=where, fix=elsewhere)
     if differing := _differing(known, identity):
         raise BadInput(
-            f"holds another study called {name}", where=url or str(folder), faults=differing,
-            fix="start workers of one study with the same command, files and versions; for another search use another --build, or "
-            "remove the study",
+            f"holds another study called {name}", where=where, faults=differing,
+            fix=f"start workers of one study with the same command, files and versions; {elsewhere}, or remove the study",
         )  # fmt: skip
     return study
 
@@ -121,25 +138,20 @@ def _storage(url: str | None, folder: Path) -> BaseStorage:
                 "no file for a journal", where=url, fix="name a file in a folder that is there, or give a database's address"
             )
         return JournalStorage(JournalFileBackend(str(path)))
-    seconds = {
-        "sqlite": {"timeout": 60},
-        "postgresql": {"connect_timeout": ANSWER_SECONDS},
-        "mysql": {"connect_timeout": ANSWER_SECONDS},
-    }
     kind = url.partition("://")[0].partition("+")[0]
-    if kind not in seconds:
+    if kind not in SERVERS or (kind == "sqlite" and not url.partition(":///")[2]):
         raise BadInput(
-            f"no storage of this kind: {kind}",
-            where=url,
-            fix="give postgresql://…, mysql://…, sqlite:///FILE or the path of a journal",
-        )
+            f"no storage of this kind: {kind}" if kind not in SERVERS else "a storage that nobody else sees, and that is gone with this worker",
+            where=without_password(url), fix="give postgresql://…, mysql://…, sqlite:///FILE or the path of a journal",
+        )  # fmt: skip
+    option, seconds, driver = SERVERS[kind]
     try:
-        return RDBStorage(url, engine_kwargs={"connect_args": seconds[kind]})
+        return RDBStorage(url, engine_kwargs={"connect_args": {option: seconds}})
     except ImportError as fault:
         raise NotPossibleHere(
             f"the driver for {kind} is not installed: {str(fault).splitlines()[0]}",
-            where=url,
-            fix='pip install "psycopg[binary]" for postgresql',
+            where=without_password(url),
+            fix=f'pip install "{driver}"',
         ) from None
 
 

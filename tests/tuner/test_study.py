@@ -97,11 +97,35 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
         ("redis://host/0", BadInput, "no storage of this kind: redis"),
         ("no/such/folder/study.log", BadInput, "no file for a journal"),
         ("sqlite:////proc/nothing/study.db", NotPossibleHere, "does not answer"),
+        ("sqlite://", BadInput, "gone with this worker"),
+        ("mysql://tuner:secret@127.0.0.1:1/x", NotPossibleHere, "driver for mysql is not installed"),
+        ("postgresql://tuner:secret@host:port/x", BadInput, "no storage of a study"),
     ],
 )
 def test_storages_that_are_none(tmp_path: Path, url: str, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as fault:
         open_study(url, tmp_path, "one", {})
+    assert "secret" not in f"{fault.value} {fault.value.where}"
+
+
+def test_storages_of_others(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/others.db"
+    optuna.create_study(study_name="one objective", storage=url)
+    optuna.create_study(study_name="other ways", storage=url, directions=["minimize"] * 3)
+    began = optuna.create_study(study_name="trials", storage=url, directions=["maximize", "minimize", "minimize"])
+    began.add_trial(optuna.trial.create_trial(values=[1, 2, 3]))
+    for name in ("one objective", "other ways", "trials"):
+        with pytest.raises(BadInput, match="that edgekit did not begin"):
+            open_study(url, tmp_path, name, {"space": "s"})
+    with sqlite3.connect(tmp_path / "others.db") as database:
+        database.execute("update version_info set schema_version = 99")
+        database.execute("update alembic_version set version_num = 'v99.0.0.a'")
+    with pytest.raises(BadInput, match="written by another version"):
+        open_study(url, tmp_path, "trials", {"space": "s"})
+    for name, data in (("text", b"not json\n"), ("json", b'{"x": 1}\n'), ("bytes", bytes(range(256)))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BadInput, match="no storage of a study"):
+            open_study(str(tmp_path / name), tmp_path, "one", {})
 
 
 def test_a_full_disk_amid_a_study_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
