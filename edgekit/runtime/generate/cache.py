@@ -45,6 +45,8 @@ class Cache:
     """int64 (rows,): number of tokens in each row."""
     binding: IOBinding | None = field(default=None, compare=False)
     """ONNX Runtime's binding to this memory, made by the first run."""
+    inputs: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
+    """The other inputs that it is bound to, of the shape of the last run."""
 
     @property
     def capacity(self) -> int:

@@ -65,28 +65,28 @@ class Graph:
         check_ids(ids, self.vocabulary, self.context)
         rows, count = ids.shape
         after = cache.lengths + count
-        if int(after.max()) > cache.capacity:
-            raise BadInput(f"{int(after.max())} tokens do not fit in a cache of {cache.capacity}")
+        most = int(after.max())
+        if most > cache.capacity:
+            raise BadInput(f"{most} tokens do not fit in a cache of {cache.capacity}")
         if rows != len(cache.lengths) or (rows > 1 and count > 1):
             raise BadInput(
                 f"ids of shape {ids.shape} for {len(cache.lengths)} rows", fix="read the prompt of each row by itself"
             )
         if cache.binding is None:
             cache.binding = self._bind(cache)
+        if not cache.inputs or cache.inputs["input_ids"].shape != ids.shape:
+            cache.inputs = _bind_inputs(cache.binding, ids.shape)
+        inputs = cache.inputs
+        inputs["input_ids"][:] = ids
+        inputs["seqlens_k"][:] = after - 1
+        inputs["total_sequence_length"][...] = most
+        inputs["keep"][0] = keep
         logits = np.empty((rows, keep, self.vocabulary), dtype=np.float32)
-        feed = {
-            "input_ids": np.ascontiguousarray(ids),
-            "seqlens_k": (after - 1).astype(np.int32),
-            "total_sequence_length": np.array(after.max(), dtype=np.int32),
-            "keep": np.array([keep], dtype=np.int64),
-        }
-        for name, array in feed.items():
-            cache.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         cache.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
         try:
             self.session.run_with_iobinding(cache.binding)
         except Exception as fault:  # onnxruntime's error classes share no base but this
-            raise _failed(str(fault), int(after.max()), self.context) from None
+            raise _failed(str(fault), most, self.context) from None
         cache.lengths[:] = after  # only now: an interrupted run leaves the cache as it was
         return logits
 
@@ -109,6 +109,19 @@ class Graph:
                 binding.bind_input(f"past.{layer}.{part}", *buffer)
                 binding.bind_output(f"present.{layer}.{part}", *buffer)
         return binding
+
+
+def _bind_inputs(binding: IOBinding, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """What a run of ids of `shape` (b, s) reads beside the cache: memory that is bound once, as binding takes longer than writing into it."""
+    inputs: dict[str, np.ndarray] = {
+        "input_ids": np.empty(shape, dtype=np.int64),
+        "seqlens_k": np.empty(shape[0], dtype=np.int32),
+        "total_sequence_length": np.empty((), dtype=np.int32),
+        "keep": np.empty(1, dtype=np.int64),
+    }
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    return inputs
 
 
 def check_graph(session: Session, generation: Generation) -> Graph:

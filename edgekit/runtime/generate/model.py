@@ -251,12 +251,12 @@ class LanguageModel:
         reader: Reader | None = None
         try:
             logits = np.stack([self._read(prompts[: number + 1], cache) for number in range(len(rows))])
-            if self.speculation is not None and len(rows) == 1:
+            if self.speculation is not None and self.speculation.fault is None and len(rows) == 1:
                 reader = Reader(self.speculation, rows[0].ids, rows[0].limit, cache, drawn=rows[0].drawn)
             while True:
                 for row, scores in zip(active, logits, strict=True):
                     piece = row.push(scores)
-                    if reader is not None:
+                    if reader is not None and (reader.drafted or reader.accepted):
                         piece = replace(piece, drafted=reader.drafted, accepted=reader.accepted)
                     yield row.number, piece
                 for index in reversed([index for index, row in enumerate(active) if row.over]):
