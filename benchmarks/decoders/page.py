@@ -1,14 +1,17 @@
-"""README.md of this folder, from results.json alone."""
+"""README.md of this folder, from results.json and rows.json."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from benchmarks.commands import command_today
-from benchmarks.decoders.subject import FILLED, PROFILED
+from benchmarks.decoders.subject import FILLED, HERE, PROFILED
 from benchmarks.pages import row
 
-__all__ = ["page", "section"]
+__all__ = ["of_rows", "page", "section"]
+
+ROWS = HERE / "rows.json"
 
 
 def page(document: dict[str, Any]) -> str:
@@ -29,7 +32,8 @@ that of the weights' bytes at each token. "INT4" is edgekit's with blocks of 32.
 |---|---:|---:|---:|---:|---:|---:|
 """
     table = "".join(f"{row(_cells(variant))}\n" for variant in document["variants"])
-    return head + table + "\n".join(["", *section(document), ""] if document.get("where") else [])
+    parts = [*(section(document) if document.get("where") else []), *(of_rows(json.loads(ROWS.read_text(encoding="utf-8"))))]
+    return head + table + "\n".join(["", *parts, ""])
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -75,4 +79,34 @@ def section(document: dict[str, Any]) -> list[str]:
                 lines.append(f"| {kind} | {kernel['nodes']} | {kernel['ms']:.2f} | {kernel['ms'] / total:.0%} | {rate} |")
         rest = sum(kernel["ms"] for kernel in small)
         lines += [f"| all others | {sum(kernel['nodes'] for kernel in small)} | {rest:.2f} | {rest / total:.0%} | |", ""]
-    return lines[:-1]
+    return lines
+
+
+def of_rows(document: dict[str, Any]) -> list[str]:
+    """The page's part on prompts: what a product costs by its rows, and what that says of blocks."""
+    rows, work = document["rows"], document["inside"] * document["outside"] * 2e-6
+    speeds = {one["name"]: {row: work * row / one["ms"][str(row)] for row in rows} for one in document["kernels"]}
+    most = rows[-1]
+    small, large, exact, whole = (
+        speeds[f"{bits} bits, blocks of {block}, accuracy_level {level}"][most]
+        for bits, block, level in ((4, 32, 4), (4, 128, 4), (4, 32, 0), (8, 32, 4))
+    )
+    column = next(by_row[most] for name, by_row in speeds.items() if "by column" in name)
+    return [
+        "## Where the time of a prompt goes", "",
+        f"One product of {document['inside']} x {document['outside']}, as its MLP has, over so many rows at once; GFLOP/s of one thread of an",
+        f"{document['chip']}, medians of {document['rounds']} rounds in which all are asked in turn (onnxruntime",
+        f"{document['tools']['onnxruntime']}). [The numbers](rows.json); regenerate with",
+        f"`{document['command']}`.", "",
+        row(["weights", *(f"{count} rows" if count > 1 else "1 row" for count in rows)]),
+        f"|---|{'---:|' * len(rows)}",
+        *(row([name, *(f"{by_row[count]:.0f}" for count in rows)]) for name, by_row in speeds.items()), "",
+        f"- A prompt is slow where blocks are small: over {most} rows the integer kernel makes {small:.0f} GFLOP/s with blocks of 32 and {large:.0f}",
+        f"  with blocks of 128 ({large / small:.2f} times as many), where one scale a column leaves {column:.0f}. Unpacking is not what takes",
+        f"  the time, as 8 bits, which need none, make {whole:.0f} with blocks of 32; nor are too few rows at once: from 128 on more change little.",
+        f"- Unpacking to float32 once for many rows, which `accuracy_level = 0` does, is {'no way out' if exact < small else 'faster'}:",
+        f"  {exact:.0f} GFLOP/s, as the float32 product itself makes {speeds['float32'][most]:.0f}.",
+        "- With `accuracy_level = 0` and 8 bits one row is read at a tenth of the speed or less: this kernel has no path for single",
+        "  tokens, and edgekit's targets for CPUs set 4.",
+        "- So the block is what there is to choose, and what each costs in perplexity is [measured](../language_quality/README.md).",
+    ]  # fmt: skip
