@@ -158,6 +158,9 @@ def artifacts(
             metavar="NAME", help=f"Add the model as another runtime loads it: {', '.join(layout_names())}. May be repeated."
         ),
     ] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="Add a static folder that answers in a browser, with a page to try it.")
+    ] = False,
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Sign with this private key (PEM, elliptic curve); no network is asked.")
     ] = None,
@@ -169,7 +172,7 @@ def artifacts(
 
     show = Show(silent=as_json)
     written = [
-        make_artifacts(result, oci=oci, key=sign, wheelhouse=wheelhouse, layouts=layout or (), say=show.line)
+        make_artifacts(result, oci=oci, key=sign, wheelhouse=wheelhouse, layouts=layout or (), web=web, say=show.line)
         for result in results
     ]
     emit([item.document() for item in written], as_json, [part for item in written for part in item.shown()])

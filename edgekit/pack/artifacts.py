@@ -3,7 +3,7 @@
     artifacts/
         bundle/  bundle.tar.gz  runner.pyz      the model, as a folder and as one file, and what runs it
         README.md  bom.cdx.json                 the model card and the CycloneDX bill of materials
-        oci/  wheelhouse/  ort/ …               where asked for: image layout, wheels, layouts of other runtimes
+        oci/  wheelhouse/  web/  ort/ …         where asked for: image layout, wheels, a page, layouts of other runtimes
         SHA256SUMS                              of every file above; `sha256sum -c SHA256SUMS`. bundle/manifest.json's is the bundle's digest
         bundle.sig  SHA256SUMS.sig              where a key was given
 
@@ -34,6 +34,7 @@ from edgekit.runtime.bundle.open import Bundle, open_bundle, undisturbed
 from edgekit.runtime.files import read_utf8
 from edgekit.runtime.outputs import check_output_folder, put_in_place
 from edgekit.runtime.temporary import held_folder, remove_folder, sweep
+from edgekit.web.page import write_page
 
 __all__ = ["Artifacts", "make_artifacts"]
 
@@ -78,18 +79,18 @@ class Artifacts:
 
 def make_artifacts(
     result: Path, *, oci: bool = False, key: Path | None = None, wheelhouse: str | None = None, layouts: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
+    web: bool = False, say: Callable[[str], None] = lambda _: None,
 ) -> Artifacts:  # fmt: skip
     """Write `result`/artifacts from `result`/bundle, replacing what an earlier call wrote there.
 
     `oci` adds an image layout, `key` (a private key file) signatures, `wheelhouse` (the device's Python version) wheels, `layouts` (names) the
-    model as other runtimes load it.
+    model as other runtimes load it, `web` a static folder that answers in a browser.
 
     Raises:
         BadInput: no sound bundle in `result`, a key or version that cannot be used, a layout that there is not or that cannot hold the model,
             or files in `result`/artifacts that no call wrote.
         CheckFailed: the bundle is not what its manifest says.
-        NotPossibleHere: a library is missing, or there are no wheels for the target.
+        NotPossibleHere: a library is missing, npm does not give what the page needs, or there are no wheels for the target.
     """
     if not (result / "bundle" / MANIFEST).is_file():
         raise BadInput(
@@ -115,6 +116,9 @@ def make_artifacts(
             shutil.copyfile(work / "bundle" / "README.md", work / "README.md")
         write_bom(bundle, work / "bom.cdx.json", epoch=os.environ.get("SOURCE_DATE_EPOCH"))
         write_layouts(chosen, bundle, work)
+        if web:
+            (work / "web").mkdir()
+            write_page(bundle, work / "web")
         digest = None
         if oci:
             names = [name for name in _names(work) if name != "bundle.tar.gz"]

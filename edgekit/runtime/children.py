@@ -17,7 +17,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -50,11 +50,12 @@ class Ended:
 
 def start(
     command: list[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL,
-    stderr: int | None = subprocess.DEVNULL, environment: Mapping[str, str] | None = None, buffer: int = -1,
+    stderr: int | None = subprocess.DEVNULL, environment: Mapping[str, str] | None = None, buffer: int = -1, pass_on: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start `command` in a session of its own, which Ctrl-C does not reach. It is killed when this process ends, or holds the result no more.
 
-    `environment`: what it has beside, or instead of, this process's variables; `stderr`: None for this process's own.
+    `environment`: what it has beside, or instead of, this process's variables; `stderr`: None for this process's own; `pass_on`: further files of
+    this process that it has under their numbers.
 
     Raises:
         OSError: there is no such program, or none can be started.
@@ -62,7 +63,7 @@ def start(
     held, mine = os.pipe()
     try:
         process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=buffer, pass_fds=(held,), start_new_session=True,
+            command, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=buffer, pass_fds=(held, *pass_on), start_new_session=True,
             env={**os.environ, **(environment or {}), ENDS_WITH: str(held)},
         )  # fmt: skip
         _ends.add(mine)

@@ -35,7 +35,8 @@ from tests.runtime.serve.serving import make_bundle
 from tests.short_measure import short_measure
 from tests.tiny_decoders import checkpoint
 
-LANGUAGES = {"console", "toml", "python", "js", "text"}
+LANGUAGES = {"console", "js", "toml", "python", "text"}
+"""JavaScript is run by tests/web/test_docs.py."""
 COMMAND: Any = typer.main.get_command(app)
 HERE = best_target(detect()).name
 START = ["export", "--model", "./my-classifier", "--data", "tickets.csv"]
