@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,9 +30,10 @@ from edgekit.config.quantize import WeightOnly
 from edgekit.exporter.decoder import export_decoder
 from edgekit.progress import silent
 from edgekit.quantize.decoder import quantize_decoder
-from edgekit.runtime.bundle.names import GENERATION
+from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.chip import parse_cpuinfo, read_text
+from edgekit.runtime.generate.cache import Prefixes
 from edgekit.runtime.generate.generation import parse_generation
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling
@@ -42,6 +43,7 @@ from edgekit.runtime.providers.session import open_session
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "speculation"
+RESULTS, DRAFTED = "results.json", "drafted.json"
 CONTEXT, TOKENS = 1024, 96
 DRAWS = 2000
 """Bootstrap resamples, over prompts."""
@@ -99,29 +101,42 @@ def main() -> int:
         ]
         + [summary(name, rows) for name, rows in found.items()],
     }
-    write_results(HERE / "results.json", document)
-    (HERE / "README.md").write_text(page(json.loads((HERE / "results.json").read_text(encoding="utf-8"))), encoding="utf-8")
+    write_results(HERE / RESULTS, document)
+    write_page()
     return 0
+
+
+def write_page() -> None:
+    """README.md from the results that lie beside it."""
+    looked_up, drafted = (json.loads((HERE / name).read_text(encoding="utf-8")) for name in (RESULTS, DRAFTED))
+    (HERE / "README.md").write_text(page(looked_up, drafted), encoding="utf-8")
 
 
 def opened(source: Path, threads: int) -> tuple[LanguageModel, LanguageModel]:
     """(the model that reads one token a run, the one that guesses), over one session."""
-    whole, small = BUILD / "float32", BUILD / "int4"
-    if not (small / GENERATION).is_file():
-        for folder in (whole, small):
-            folder.mkdir(parents=True, exist_ok=True)
+    plain, fault = model_of(source, "int4-weights", threads)
+    return plain, replace(plain, prefixes=Prefixes(), speculation=Speculation(plain.graph, fault))
+
+
+def model_of(source: Path, number_format: NumberFormat, threads: int) -> tuple[LanguageModel, str | None]:
+    """(the model of the checkpoint `source` in a number format, which no end token ends; why rows of one run are not what they are alone)."""
+    whole = BUILD / source.name / "float32"
+    folder = BUILD / source.name / number_format
+    if not (whole / GENERATION).is_file():
+        whole.mkdir(parents=True, exist_ok=True)
         export_decoder(source, whole, max_length=CONTEXT, progress=silent)
-        quantize_decoder(whole, small, WeightOnly(format="int4-weights"))
-        (small / GENERATION).write_text((whole / GENERATION).read_text())
-    generation = replace(parse_generation(json.loads((small / GENERATION).read_text())), eos=())
-    session = open_session(small / "model.onnx", threads=threads)
-    plain = language_model(session, generation, source / "tokenizer.json")
-    fault = unlike_alone(read_graph(small / "model.onnx"), plain.graph)
-    return plain, replace(
-        language_model(session, generation, source / "tokenizer.json"), speculation=Speculation(plain.graph, fault)
-    )
+    if not (folder / GENERATION).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        assert number_format != "float32", "exported so"
+        quantize_decoder(whole, folder, WeightOnly(format=number_format))
+        (folder / GENERATION).write_text((whole / GENERATION).read_text())
+    generation = replace(parse_generation(json.loads((folder / GENERATION).read_text())), eos=())
+    session = open_session(folder / MODEL, threads=threads)
+    model = language_model(session, generation, source / "tokenizer.json")
+    return model, unlike_alone(read_graph(folder / MODEL), model.graph)
 
 
+NumberFormat = Literal["float32", "int8-weights", "int4-weights"]
 Row = tuple[Asked, Timed, Timed]
 """A prompt, plainly and with guesses."""
 

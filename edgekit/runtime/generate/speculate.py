@@ -47,7 +47,7 @@ UNKNOWN, WEIGHT = 0.3, 2.0
 """How often a guess is right with the fewest tokens in common before any was compared, and how many comparisons that counts as."""
 MEMORY = 0.97
 """What remains of a comparison's weight with each that follows."""
-SHARE, LEAST, MOST = 0.01, 4.0, 10.0
+SHARE, LEAST, MOST = 0.005, 4.0, 10.0
 """Most time that guesses of one kind may lose, as a share of what all tokens take, and in tokens at the beginning and after a good time."""
 TO_READ = 4
 """Tokens of a prompt that the small model may have to read for each one that is still to be said."""

@@ -252,7 +252,7 @@ def test_what_does_not_pay_is_not_read(fresh: Fresh, monkeypatch: pytest.MonkeyP
 
 
 def test_losses_are_bounded(fresh: Fresh, guessing: Callable[[Guess], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guesses that are always wrong, though they are thought to be worth it, cost 2% of the time and a few tokens."""
+    """Guesses that are always wrong, though they are thought to be worth it, cost a share of the time and a few tokens."""
     guessing(wrong)
     model = fresh()
     model = replace(model, speculation=Speculation(model.graph))
