@@ -203,12 +203,9 @@ def facts_of_adapter(adapter: Adapter) -> ModelFacts:
         copy_files(adapter, out)
         for path in weight_files(transformer_folder(adapter.base)):
             (out / path.name).symlink_to(path.resolve())
-        facts = facts_of_checkpoint(str(out))
-    matrices = [
-        name.removesuffix(".weight")
-        for name, shape in saved_shapes(adapter).items()
-        if len(shape) == 2 and name.endswith(".weight")
-    ]
+        saved = saved_shapes(adapter)
+        facts = facts_of_checkpoint(str(out), saved)
+    matrices = [name.removesuffix(".weight") for name, shape in saved.items() if len(shape) == 2 and name.endswith(".weight")]
     modules = None if facts.modules is None else tuple(dict.fromkeys([*facts.modules, *matrices]))
     return replace(facts, checkpoint=str(adapter.folder), modules=modules)
 

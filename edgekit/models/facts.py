@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
+from edgekit.models.complete import head_fault
 from edgekit.models.conversations import template_fault
 from edgekit.models.decoders import decoder_types, unserved
 from edgekit.models.documents import read_document
@@ -118,9 +120,9 @@ class ModelFacts:
         return self.hidden_size if self.sentence is None else self.sentence.size(self.hidden_size)
 
 
-def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
+def facts_of_checkpoint(checkpoint: str, over: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> ModelFacts:
     """Facts of a folder, as far as its files tell; of a hub id, or what is no checkpoint, none. Nothing is refused here: the
-    stage that loads the model says what is wrong with it."""
+    stage that loads the model says what is wrong with it. `over`: shapes of tensors that take the place of the folder's."""
     folder = Path(checkpoint)
     if not folder.is_dir():
         return ModelFacts(checkpoint)
@@ -160,7 +162,8 @@ def facts_of_checkpoint(checkpoint: str) -> ModelFacts:
         token_ids=token_ids(document, config, named),
         unreadable=_unreadable(folder),
         unserved=tuple(unserved(config)),
-        labels_fault=labels_fault(config["id2label"]) if config.get("id2label") else None,
+        labels_fault=(labels_fault(config["id2label"]) if config.get("id2label") else None)
+        or head_fault(config, {**(tensors or {}), **over}),
         odd_ends=(*ends_of(config, generation).faults, *generation_faults(config, generation)),
         template_fault=template_fault(folder) if architecture in decoder_types() else None,
         tokenizer=kind if isinstance(kind, str) else None,

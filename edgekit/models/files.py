@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
+from edgekit.models.complete import tensor_faults
 from edgekit.models.configuration import config_faults
 from edgekit.models.declared import FLOATS, number_format_faults, size_faults
 from edgekit.models.documents import check_size, read_document
+from edgekit.models.finite import hash_and_look
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
 from edgekit.models.shards import INDEX, WHOLE, few, tensor_shapes, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
@@ -118,7 +120,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     if faults:
         raise BadInput(
             "its configuration and its weights do not belong together", where=str(folder), faults=few(faults),
-            fix="use the config.json that was saved with these weights",
+            fix="use the config.json and the weights that were saved together",
         )  # fmt: skip
     if not (folder / TOKENIZER).is_file() and vocabulary_of(folder) is None:
         raise BadInput(f"no {TOKENIZER}, and no vocabulary that transformers makes one of", where=str(folder), fix=NO_TOKENIZER)
@@ -230,10 +232,9 @@ def digest(folder: Path) -> str:
     """sha256 over the names and contents of the files that make up the checkpoint.
 
     Raises:
-        BadInput: as `check_files`.
+        BadInput: as `check_files`; tensors that are missing or do not fit the others, or that hold NaN or Inf.
     """
-    check_files(folder)
-    inner = transformer_folder(folder)
+    config, inner = check_files(folder), transformer_folder(folder)
     templates = sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja"))
     files = [
         *weight_files(inner),
@@ -243,15 +244,29 @@ def digest(folder: Path) -> str:
         *templates,
         *([] if vocabulary_of(inner) is None else [inner / name for name in (VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)]),
     ]
-    return digest_files(folder, files)
+    return digest_files(folder, files, tensor_faults(config, tensor_shapes(inner), cut=(inner / SHAPES).is_file()))
 
 
-def digest_files(folder: Path, files: Iterable[Path]) -> str:
-    """sha256 over the names and contents of those of `files`, all in `folder`, that are there."""
-    total = hashlib.sha256()
+def digest_files(folder: Path, files: Iterable[Path], faults: Sequence[str] = ()) -> str:
+    """sha256 over the names and contents of those of `files`, all in `folder`, that are there.
+
+    Raises:
+        BadInput: `faults` of the weights, and tensors that hold NaN or Inf, which the same pass over the files shows.
+    """
+    total, wrong = hashlib.sha256(), [*faults]
     for path in dict.fromkeys(files):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            with open_file(path) as file:
-                total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            if path.suffix == ".safetensors":
+                one, odd = hash_and_look(path)
+                wrong += [f"{tensor}: holds NaN or Inf" for tensor in odd]
+            else:
+                with open_file(path) as file:
+                    one = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{name} {one}\n".encode())
+    if wrong:
+        raise BadInput(
+            "weights that cannot be used", where=str(folder), faults=few(wrong),
+            fix="use files that were saved together and whole, before training went wrong where there is NaN or Inf",
+        )  # fmt: skip
     return total.hexdigest()

@@ -11,6 +11,7 @@ from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.anatomy import ENCODERS
+from edgekit.models.complete import missing_parts
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
@@ -111,6 +112,9 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             f"model: its weights have no head for {recipe.task} ({' or '.join(head)}); use a model that was trained for it, or train a head on "
             "your rows with a [model.finetune] table"
         )
+    elif not tables and task.auto == CLASSIFIER and original.modules is not None:
+        missing = missing_parts(original.architecture, original.modules)
+        faults += [f"model: its weights have no {part}, which is a part of its head" for part in missing]
     faults += [f"model: {fault}" for fault in original.unread]
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
