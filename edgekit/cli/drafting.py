@@ -24,13 +24,15 @@ from edgekit.runtime.temporary import temporary_folder
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from edgekit.draft import Asked, Budget, Draft, Unclear
+    from edgekit.draft import Asked, Budget, Choice, Draft, Unclear
 
 __all__ = [
     "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "Options", "TaskName",
     "asked_of", "budget_of", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
+QUESTIONS = 5
+"""That a person is asked at most."""
 LARGEST = 500_000
 """Bytes of a recipe."""
 WIDE = 40
@@ -219,14 +221,28 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
     """The draft; a person at a terminal is asked what the files leave open, a script is told which option says it."""
     from edgekit.draft import Unclear, draft
 
-    while True:  # each answer settles one column or the task, and is not asked for again
+    left = QUESTIONS if ask and _at_a_terminal() else 0
+    while True:  # each answer settles a column, labels or the task, and is not asked for again
         try:
             return draft(asked, folder)
         except Unclear as question:
-            if not (ask and _at_a_terminal()):
+            if not left:
                 raise _open(question) from None
-            value, column = _answer(question), question.column
-            asked = replace(asked, task=value) if column is None else replace(asked, columns={**asked.columns, column: value})
+            asked, left = _settled(asked, _answer(question)), left - 1
+
+
+def _settled(asked: Asked, choice: Choice) -> Asked:
+    """`asked` with what `choice` says."""
+    for option, name, value in choice.says:
+        if option == "--task":
+            asked = replace(asked, task=value)
+        elif option == "--answers":
+            asked = replace(asked, answers="original" if value == "original" else "rows", labels={})
+        elif option == "--column":
+            asked = replace(asked, columns={**asked.columns, name: value})
+        else:
+            asked = replace(asked, labels={**asked.labels, name: value})
+    return asked
 
 
 def _at_a_terminal() -> bool:
@@ -319,15 +335,15 @@ def _share(text: str) -> float | None:
 
 
 def _open(question: Unclear) -> BadInput:
-    return BadInput(
+    return question.told or BadInput(
         question.why,
         faults=[f"{choice.value}: {choice.what}" for choice in question.choices],
-        fix=f"say which: {' or '.join(map(question.option, question.choices))}",
+        fix=f"say which: {' or '.join(choice.options for choice in question.choices)}",
         see="which-is-meant",
     )
 
 
-def _answer(question: Unclear) -> str:
+def _answer(question: Unclear) -> Choice:
     """One of the choices, by its number or its name."""
     typer.echo(f"{question.why}:")
     for number, choice in enumerate(question.choices, 1):
@@ -335,7 +351,7 @@ def _answer(question: Unclear) -> str:
     while True:
         answer = str(typer.prompt("which", default="1")).strip()
         if (value := chosen(answer, [choice.value for choice in question.choices])) is not None:
-            return value
+            return next(choice for choice in question.choices if choice.value == value)
         typer.echo(f"a number from 1 to {len(question.choices)}, or a name from the list")
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from edgekit.config.recipe import TEXTS, Finetune
 from edgekit.config.toml import parse, toml_string
-from edgekit.data.columns import usable_value
+from edgekit.data.columns import INPUTS, usable_value
 from edgekit.data.labels import as_table, few
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
 from edgekit.draft.duration import about, line_seconds, measured_machine
-from edgekit.draft.fit import Said, Table, as_text, categories, few_values, there_in
+from edgekit.draft.fit import Said, Table, as_text, categories, few_values, text_columns, there_in
 from edgekit.draft.given import given
-from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of
+from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of, what_labels_mean
 from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
 from edgekit.draft.rows import Rows, read_for_draft
@@ -104,6 +104,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
         said.append(Seen("model.finetune", f"{EPOCHS} epochs", chosen.reason))
     columns = chosen.fit.columns
     said += [Seen(f"column {column}", name, chosen.fit.reasons[column]) for column, name in columns.items()]
+    said += _not_read(chosen, table, asked.group)
     if chosen.form is not None:
         said.append(Seen("rows", "become those of the task", chosen.form.title))
     labels = {} if rows is None else _labels(chosen, rows, facts.labels or (), asked)
@@ -262,13 +263,16 @@ def _labels(chosen: Candidate, rows: Rows, known: Sequence[str], asked: Asked) -
     if meaning.unknown:
         name, guesses = columns[column], guessed(meaning.unknown[:MOST_LABELS], known)
         options = " ".join(f"--label {shlex.quote(f'{label}={name}')}" for label, name in guesses.items())
-        raise BadInput(
+        told = BadInput(
             f"labels in column {name!r} are not the model's",
             where=str(asked.data),
             faults=[f"the rows have {few(meaning.unknown)}", f"the model has {few(known)}"],
             fix=f"say what each means, as in {options}; or which column is the label (--column {column}=NAME); or that none is, so that the "
             "original's own answers are what the bundle is compared with (--answers original)",
         )
+        used = {*meaning.table.values(), *(every or ())}
+        choices = what_labels_mean(meaning.unknown, [name for name in known if name not in used])
+        raise Unclear(f"what the labels in column {name!r} mean to the model is open", choices, told=told) if choices else told
     return dict(meaning.table)
 
 
@@ -276,6 +280,39 @@ def _shown_labels(labels: Mapping[str, str]) -> str:
     """The first of them."""
     shown = [f"{label}: {name}" for label, name in labels.items()]
     return ", ".join(shown[:MOST_LABELS]) + (f" and {len(shown) - MOST_LABELS} more" if len(shown) > MOST_LABELS else "")
+
+
+def _not_read(chosen: Candidate, table: Table, group: str | None) -> list[Seen]:
+    """The columns that the task takes nothing of, with what would have them read: each of texts alone, all others together."""
+    if not table:
+        return []
+    task, columns = chosen.task, chosen.fit.columns
+    parts = (
+        {} if chosen.form is None else chosen.form.find(table[0], {**{name: name for name in task.columns}, **columns}) or {}
+    )
+    there = there_in(table)
+    left = {name: value for name, value in there.items() if name not in {*columns.values(), *parts.values(), group}}
+    texts, said = text_columns(table, left)[:MOST_LABELS], []
+    reads = [column for column in columns if column in INPUTS]
+    for name in texts if chosen.form is None and reads else ():
+        beside = next((column for column in task.optional if column in INPUTS and column not in columns), None)
+        why = f"has texts too, and {task.name} reads {' and '.join(repr(columns[column]) for column in reads)}; to have it read instead: "
+        why += Choice(name, "", (("--column", reads[0], name),)).options
+        if beside is not None:
+            why += f"; as the second text of a pair: {Choice(name, '', (('--column', beside, name),)).options}"
+        said.append(Seen("not read", name, why))
+    if others := [name for name in left if not any(one.value == name for one in said)]:
+        shown = ", ".join(others[:MOST_LABELS]) + (
+            f" and {len(others) - MOST_LABELS} more" if len(others) > MOST_LABELS else ""
+        )
+        said.append(
+            Seen(
+                "not read",
+                shown,
+                f"{task.name} takes nothing of {'it' if len(others) == 1 else 'them'}; --column says otherwise",
+            )
+        )
+    return said
 
 
 def _without_answers(chosen: Candidate, table: Table, known: Sequence[str] | None) -> Seen:
@@ -291,7 +328,12 @@ def _one(found: list[Candidate], asked: Asked) -> Candidate:
     if len(found) == 1:
         return found[0]
     choices = [
-        Choice(one.task.name, one.task.title + (f", of {_shown(one.fit.columns)}" if one.fit.columns else "")) for one in found
+        Choice(
+            one.task.name,
+            one.task.title + (f", of {_shown(one.fit.columns)}" if one.fit.columns else ""),
+            (("--task", "", one.task.name),),
+        )
+        for one in found
     ]
     raise Unclear(
         f"{asked.model}{f' and {Path(asked.data).name}' if asked.data is not None else ''} fit several tasks", choices

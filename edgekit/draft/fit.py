@@ -42,6 +42,8 @@ SHOWN = 30
 """Characters of a value that are shown."""
 FEW = 0.2
 """Share of the rows up to which a column has few different values, so that it may be a label."""
+SEEN = 0.75
+"""Share of a model's outputs that its column of labels has at least."""
 WORDS = 1.5
 """Words that the texts of a column have at least on average, where no name says that it is the text."""
 MOST_COLUMNS = 12
@@ -151,14 +153,25 @@ def fit_columns(
             names, reason = _as_many_words(rows, free(), found["tags"]), "texts of as many words as there are tags"
         elif kind(column) == "label":
             names, reason = _labelled(rows, free(), known), "few different values in many rows"
+            if not names and known is not None:
+                names, reason = (
+                    _as_many_values(rows, free(), len(known)),
+                    "about as many different values as the model has outputs",
+                )
+                names = _with_labels(rows, names, said.labels)
         elif kind(column) == "score":
             names, reason = _numbers(rows, free()), "the only column of numbers"
         if not names:
             missing.append(column)
             continue
         if kind(column) in ("label", "score") and len(names) > 1:
-            choices = [Choice(name, f"such as {few_values(row.get(name) for row in rows)}") for name in names]
-            raise Unclear(f"several columns could be the {column}", choices, column=column)
+            choices = [
+                Choice(name, f"such as {few_values(row.get(name) for row in rows)}", (("--column", column, name),))
+                for name in names
+            ]
+            if kind(column) == "label" and known is not None:
+                choices.append(Choice("none", "the original's own answers are right", (("--answers", "", "original"),)))
+            raise Unclear(f"several columns could be the {column}", choices)
         take({column: names[0]}, reason)
     if missing:
         return tuple(missing)
@@ -298,11 +311,29 @@ def _labelled(rows: Table, free: Mapping[str, object], known: Sequence[str] | No
     """Columns that may be the label: of few different values, of which a model that has labels knows half."""
     names = categories(rows, free)
     if known is None:
-        return names
+        few_rows = _as_many_values(rows, free, len(rows))
+        return names or (few_rows if len(few_rows) == 1 else [])
     share = {
         name: [label in known for label in labels] for name in names if (labels := labels_in(row.get(name) for row in rows))
     }
     return [name for name, knows in share.items() if sum(knows) * 2 >= len(knows)]
+
+
+def _as_many_values(rows: Table, free: Mapping[str, object], most: int) -> list[str]:
+    """Columns of labels of which each is in two rows or more on average, and of which there are at most `most` different ones, and not many
+    fewer where rows are enough to have them all."""
+    found = {name: labels_in(row.get(name) for row in rows) for name in free}
+    least = SEEN * most if most < len(rows) else 2
+    return [
+        name
+        for name, labels in found.items()
+        if labels is not None and max(2, least) <= len(labels) <= min(most, len(rows) / 2)
+    ]
+
+
+def _with_labels(rows: Table, names: list[str], labels: Iterable[str]) -> list[str]:
+    """Those of the columns `names` that hold all of `labels`."""
+    return [name for name in names if set(labels) <= set(labels_in(row.get(name) for row in rows) or ())]
 
 
 def categories(rows: Table, free: Mapping[str, object]) -> list[str]:

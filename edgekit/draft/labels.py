@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from edgekit.data.columns import usable_value
 from edgekit.data.label_map import by_number, renamed_labels
 from edgekit.data.labels import LONGEST, few
+from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 
-__all__ = ["LABELS", "Meaning", "are_labels", "guessed", "labels_in", "meaning_of"]
+__all__ = ["LABELS", "Meaning", "are_labels", "guessed", "labels_in", "meaning_of", "what_labels_mean"]
 
 LABELS = ("label", "labels", "tags")
 """Kinds of values that name outputs."""
 NEAR = 0.75
 """Similarity from which a name is guessed; "pos" and "oos" have 0.67."""
+
+
+MOST_ASKED, MOST_OUTPUTS = 3, 12
+"""Labels that are asked for one by one, and outputs of a model that are offered for each."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
             fix=f"write one of {few(known)} behind the =",
         )
     left = [label for label in labels if label not in table]
+    free = [name for name in known if name not in {*table.values(), *labels}]
+    if said and len(free) == 1 and (strange := [label for label in left if label not in known]) and len(strange) == 1:
+        # the only label and the only output that are left
+        table = dict(sorted((table | {strange[0]: free[0]}).items(), key=lambda item: known.index(item[1])))
+        left.remove(strange[0])
     try:
         read_anyway = {one.label: one.name for one in renamed_labels(left, {}, known)}
     except BadInput:  # several names are meant; the plan says so
@@ -105,3 +115,38 @@ def guessed(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:
         close = difflib.get_close_matches(text[:LONGEST], list(folded), n=1, cutoff=NEAR)
         found[label] = begun[0] if len(begun) == 1 else folded[close[0]] if close else "NAME"
     return found
+
+
+def what_labels_mean(unknown: Sequence[str], left: Sequence[str]) -> list[Choice]:
+    """What a person may say of labels that the model does not have; none where there are too many to be asked for.
+
+    `left`: names of the model's outputs that no label of the rows is. Where each label is like one of them, or there are as many, all are said
+    at once; else the first is asked for, and the next ones after it.
+    """
+    guesses = guessed(unknown, left)
+    orders: list[tuple[Mapping[str, str], str]] = []
+    if len(set(guesses.values()) - {"NAME"}) == len(unknown):
+        orders = [(guesses, "by their likeness")]
+    elif len(unknown) == len(left) and (len(unknown) == 2 or len(unknown) > MOST_ASKED):
+        alphabet = sorted(unknown)
+        orders = [(dict(zip(alphabet, left, strict=True)), "in the order of the alphabet, as labels are mostly numbered")]
+        others = alphabet[::-1] if len(unknown) == 2 else list(unknown)
+        if others != alphabet:
+            named = "the other way round" if len(unknown) == 2 else "in the order of the rows"
+            orders.append((dict(zip(others, left, strict=True)), named))
+    choices = [
+        Choice(
+            ", ".join(f"{label} = {name}" for label, name in order.items()),
+            why,
+            tuple(("--label", label, name) for label, name in order.items()),
+        )
+        for order, why in orders
+    ]
+    if not choices and len(unknown) <= MOST_ASKED and len(left) <= MOST_OUTPUTS:
+        label = unknown[0]
+        first = sorted(left, key=lambda name: name != guesses[label])
+        choices = [Choice(f"{label} = {name}", f"output {name!r} of the model", (("--label", label, name),)) for name in first]
+    none = Choice(
+        "none", "they are none of the model's: the original's own answers are right", (("--answers", "", "original"),)
+    )
+    return [*choices, none] if choices else []

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgekit.errors import BadInput
+
 __all__ = ["Choice", "Seen", "Unclear"]
 
 
@@ -28,16 +30,19 @@ class Choice:
     value: str
     what: str
     """What it would mean, in words."""
+    says: tuple[tuple[str, str, str], ...]
+    """What on the command line says it: (option, the name before the =, "" where there is none, and the value)."""
+
+    @property
+    def options(self) -> str:
+        """That, as it is typed."""
+        return " ".join(f"{option} {shlex.quote(f'{name}={value}' if name else value)}" for option, name, value in self.says)
 
 
 class Unclear(Exception):
     """The files leave a setting open: a person is asked for it, a script says it."""
 
-    def __init__(self, why: str, choices: Sequence[Choice], *, column: str | None = None) -> None:
+    def __init__(self, why: str, choices: Sequence[Choice], *, told: BadInput | None = None) -> None:
         super().__init__(why)
-        self.why, self.choices, self.column = why, tuple(choices), column
-        """`column`: of the task, which is in question; None where the task is."""
-
-    def option(self, choice: Choice) -> str:
-        """What on the command line says that it is `choice`."""
-        return f"--task {choice.value}" if self.column is None else f"--column {shlex.quote(f'{self.column}={choice.value}')}"
+        self.why, self.choices, self.told = why, tuple(choices), told
+        """`told`: what a script is told; None: the choices."""

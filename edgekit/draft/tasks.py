@@ -128,7 +128,7 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     )
     if unclear and not any(whole):
         raise unclear[0]
-    found = [one for one in found if one.answers == "rows"] or found
+    found = [one for one in found if one.answers == "rows"] or _by_labels(found, facts, shown)
     if not found:
         raise BadInput(
             "no task fits this model and these rows",
@@ -206,11 +206,7 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
             needs += [f"{name}: needs rows with {', '.join(task.columns)}"] if wanted is not None or not one_number else []
         else:
             found.append(Candidate(task, Fit({}, {}), f"the model is {shown}"))
-    entities = facts.labels is not None and scheme_fault(facts.labels) is None and not read_scheme(facts.labels).plain
-    if {one.task.auto for one in found} == set(HEAD_MODULES["classifier"]):  # of one name among the weights: their labels tell
-        said = HEAD_MODULES["classifier"][entities]
-        why = f"{shown}, and its labels are {'tags' if entities else 'no tags'} of entities"
-        found = [replace(one, reason=f"the model is {why}") for one in found if one.task.auto == said]
+    found = _by_labels(found, facts, shown)
     pairs = wanted is None and len(needs) > 0  # an entailment model or a cross-encoder, which reads pairs of texts
     if pairs or not found:
         raise BadInput(
@@ -219,6 +215,15 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
             see="no-task-fits",
         )  # fmt: skip
     return found
+
+
+def _by_labels(found: list[Candidate], facts: ModelFacts, shown: str) -> list[Candidate]:
+    """Those that the model's labels leave, where its weights have a head whose name two kinds of heads have."""
+    if {one.task.auto for one in found} != set(HEAD_MODULES["classifier"]):
+        return found
+    entities = facts.labels is not None and scheme_fault(facts.labels) is None and not read_scheme(facts.labels).plain
+    why = f"the model is {shown}, and its labels are {'tags' if entities else 'no tags'} of entities"
+    return [replace(one, reason=why) for one in found if one.task.auto == HEAD_MODULES["classifier"][entities]]
 
 
 def _check_architecture(model: Given) -> None:

@@ -31,6 +31,8 @@ CLASSIFIER = "AutoModelForSequenceClassification"
 """transformers' class with the head that this is about."""
 ONE_OUTPUT = ("LABEL_0",)
 """Name of the output of a head that gives one number, as transformers calls it by itself."""
+DEFAULT_OUTPUTS = 2
+"""Outputs of a model whose configuration says nothing of them, as transformers has it."""
 ACTIVATION = "score_activation"
 """Key of a checkpoint's config.json: what is applied to the one logit, settled once the model's own files have been read."""
 
@@ -113,7 +115,7 @@ def head_of(config: Mapping[str, object], folder: Path | None = None) -> Head:
     """The head of a model with configuration `config`, from `folder`, as transformers' text-classification pipeline reads it:
     regression by `problem_type`, then a sigmoid by `problem_type` or for one label alone, then a softmax."""
     problem, labels = config.get("problem_type"), config.get("id2label")
-    outputs = len(labels) if isinstance(labels, Mapping) else config.get("num_labels")
+    outputs = len(labels) if isinstance(labels, Mapping) and labels else config.get("num_labels", DEFAULT_OUTPUTS)
     one = outputs == 1
     settled = config.get(ACTIVATION)
     kind: Literal["classes", "labels", "number", "unread"] = "classes"

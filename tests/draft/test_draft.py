@@ -17,7 +17,7 @@ from edgekit.cli.drafting import chosen
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
 from edgekit.draft import Asked, Draft, Unclear, draft
-from edgekit.draft.labels import guessed
+from edgekit.draft.labels import guessed, what_labels_mean
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 from tests.conftest import PYTHONPATH, tiny_rows
@@ -220,7 +220,7 @@ def test_several_columns_that_could_be_the_label_are_a_question(tmp_path: Path, 
     with pytest.raises(Unclear) as question:
         draft(Asked(str(folder), str(path), task="text-classification"), tmp_path)
     assert {choice.value for choice in question.value.choices} == {"colour", "size"}
-    assert question.value.option(question.value.choices[0]) == f"--column label={question.value.choices[0].value}"
+    assert question.value.choices[0].options == f"--column label={question.value.choices[0].value}"
     made = draft(Asked(str(folder), str(path), columns={"label": "colour"}, task="text-classification"), tmp_path)
     assert seen(made)["column label"] == "colour" and seen(made)["column text"] == "utter"
 
@@ -375,11 +375,66 @@ def test_numbered_tags_are_the_models_and_no_row_is_named_that_is_none(tmp_path:
 def test_labels_of_another_name_are_refused_with_what_each_may_mean(tmp_path: Path) -> None:
     model = made_model(tmp_path / "m", ["negative", "positive"])
     path = written(tmp_path / "r.jsonl", labelled(["pos", "neg"] * 20, text="the movie"))
-    with pytest.raises(BadInput) as fault:
+    with pytest.raises(Unclear) as question:
         draft(Asked(str(model), str(path)), tmp_path)
-    assert "--label pos=positive --label neg=negative" in fault.value.text() and "--column label=NAME" in fault.value.text()
+    text = question.value.told.text() if question.value.told is not None else ""
+    assert "--label pos=positive --label neg=negative" in text and "--column label=NAME" in text
+    assert [choice.options for choice in question.value.choices] == [
+        "--label pos=positive --label neg=negative",
+        "--answers original",
+    ]
     made = draft(Asked(str(model), str(path), labels={"pos": "positive", "neg": "negative"}), tmp_path)
     assert 'labels = { "pos" = "positive", "neg" = "negative" }' in made.text
+
+
+def test_the_only_column_that_could_be_the_label_is_asked_about_and_one_answer_says_both(tmp_path: Path) -> None:
+    model = made_model(tmp_path / "m", ["LABEL_0", "LABEL_1"])
+    rows = [
+        {"title": f"no {number}", "body": f"the movie was good {number}", "xx": "yn"[number % 2], "id": 7 * number}
+        for number in range(40)
+    ]
+    path = str(written(tmp_path / "r.jsonl", rows))
+    with pytest.raises(Unclear) as question:
+        draft(Asked(str(model), path), tmp_path)
+    assert [choice.options for choice in question.value.choices] == [
+        "--label n=LABEL_0 --label y=LABEL_1", "--label y=LABEL_0 --label n=LABEL_1", "--answers original",
+    ]  # fmt: skip
+    made = draft(Asked(str(model), path, labels={"y": "LABEL_0"}), tmp_path)
+    assert seen(made)["column label"] == "xx" and seen(made)["data.labels"] == "y: LABEL_0, n: LABEL_1"
+    for number, row in enumerate(rows):
+        row["lang"] = ["en", "de"][number % 3 > 0]
+    with pytest.raises(Unclear, match="several columns could be the label") as question:
+        draft(Asked(str(model), str(written(tmp_path / "s.jsonl", rows))), tmp_path)
+    assert [choice.value for choice in question.value.choices] == ["xx", "lang", "none"]
+    with_labels = draft(Asked(str(model), str(tmp_path / "s.jsonl"), labels={"y": "LABEL_0"}), tmp_path)
+    assert seen(with_labels)["column label"] == "xx", "the column that holds the labels which were named"
+
+
+def test_labels_that_are_many_are_asked_for_at_once_and_few_one_by_one() -> None:
+    assert [choice.value for choice in what_labels_mean(["x", "y", "z"], ["LABEL_0", "LABEL_1", "LABEL_2"])] == [
+        "x = LABEL_0", "x = LABEL_1", "x = LABEL_2", "none",
+    ]  # fmt: skip
+    many = what_labels_mean([*"dcbaef"], [f"LABEL_{number}" for number in range(6)])
+    assert [choice.says[0] for choice in many] == [
+        ("--label", "a", "LABEL_0"),
+        ("--label", "d", "LABEL_0"),
+        ("--answers", "", "original"),
+    ]
+    assert what_labels_mean([*"abcdef"], ["one", "two"]) == [], "nothing that a choice could say"
+
+
+def test_columns_that_are_not_read_are_told_with_what_would_have_them_read(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [
+        {**row, "title": "a light in the house of the owner and of all others", "id": number} for number, row in enumerate(ROWS)
+    ]
+    made = draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+    unread = {one.value: one.reason for one in made.seen if one.setting == "not read"}
+    assert (
+        set(unread) == {"title", "id"}
+        and "--column text=title; as the second text of a pair: --column text_pair=title" in unread["title"]
+    )
+    both = draft(Asked(str(tiny_model), str(tmp_path / "r.jsonl"), columns={"text_pair": "title"}, group="id"), tmp_path)
+    assert seen(both)["column text_pair"] == "title" and "not read" not in seen(both)
 
 
 def test_rows_without_a_label_are_compared_with_the_original(tiny_model: Path, tmp_path: Path) -> None:
@@ -525,15 +580,24 @@ def test_a_person_is_asked_each_thing_once_and_little(tmp_path: Path, draws: Any
     rows = [{"utter": sentence(draws), "colour": ["red", "blue"][number % 2], "size": f"s{number % 3}"} for number in range(60)]
     asked: list[str] = []
 
-    def answer(question: Unclear) -> str:
+    def answer(question: Unclear) -> Choice:
         asked.append(question.why)
-        wanted = {"text-classification", "colour"} & {choice.value for choice in question.choices}
-        return wanted.pop()
+        return next(choice for choice in question.choices if choice.value in ("text-classification", "colour"))
 
     monkeypatch.setattr(drafting, "_answer", answer)
     monkeypatch.setattr(drafting, "_at_a_terminal", lambda: True)
     made = drafting.drafted(Asked(str(folder), str(written(tmp_path / "r.jsonl", rows))), tmp_path, ask=True)
     assert seen(made)["column label"] == "colour" and len(asked) == len(set(asked)) <= 5
+
+    def never(asked: Asked, folder: Path | None) -> Draft:
+        raise Unclear("again", [Choice("x", "", (("--task", "", "x"),))])
+
+    monkeypatch.setattr("edgekit.draft.draft", never)
+    monkeypatch.setattr(drafting, "_answer", lambda question: asked.append("again") or question.choices[0])
+    asked.clear()
+    with pytest.raises(BadInput, match="again"):
+        drafting.drafted(Asked("m"), tmp_path, ask=True)
+    assert len(asked) == 5
 
 
 def test_the_time_is_said_and_grows_with_what_is_computed(tiny_model: Path, tmp_path: Path) -> None:
@@ -651,8 +715,11 @@ def test_a_name_that_is_a_number_is_a_name() -> None:
 
 
 def test_every_choice_is_shown_as_typed() -> None:
-    question = Unclear("which", [Choice("a b", "one"), Choice("c", "two")], column="label")
-    assert [question.option(choice) for choice in question.choices] == ["--column 'label=a b'", "--column label=c"]
+    choices = [
+        Choice("a b", "one", (("--column", "label", "a b"),)),
+        Choice("c", "two", (("--task", "", "c"), ("--label", "d", "e"))),
+    ]
+    assert [choice.options for choice in choices] == ["--column 'label=a b'", "--task c --label d=e"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgekit.cli.drafting import Options, asked_of, recipe_name
-from edgekit.draft import Asked, Draft, draft
+from edgekit.draft import Asked, Draft, Unclear, draft
 from edgekit.errors import BadInput
 from tests.tiny_heads import made_model
 
@@ -61,10 +61,17 @@ def seen(made: Draft) -> dict[str, str]:
     return {one.setting: one.value for one in made.seen}
 
 
+def told(fault: BaseException) -> str:
+    from edgekit.cli.drafting import _open
+
+    return (_open(fault) if isinstance(fault, Unclear) else fault).text()  # type: ignore[attr-defined]
+
+
 def refused(model: Path, data: Path | str, **said: Any) -> str:
-    with pytest.raises(BadInput) as refusal:
+    """What a script is told."""
+    with pytest.raises((BadInput, Unclear)) as refusal:
         drafted(model, data, **said)
-    return refusal.value.text()
+    return told(refusal.value)
 
 
 @pytest.mark.parametrize(
