@@ -120,7 +120,7 @@ def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
         {part: np.zeros((4, 4), dtype=np.float32) for part in (name, "classifier.weight")}, tmp_path / "model.safetensors"
     )
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram", "vocab": []}}')
-    (tmp_path / "config.json").write_text('{"hidden_size": 32, "intermediate_size": 50}')
+    (tmp_path / "config.json").write_text('{"hidden_size": 32, "intermediate_size": 50, "num_labels": 4}')
     asked = recipe("text-classification", {**DISTILL, "lora": 2, "lora_targets": ["query"]}, VOCABULARY)
     asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
     faults = faults_in(asked, str(tmp_path))
