@@ -1,0 +1,1 @@
+"""How good the search of `edgekit tune` is."""

@@ -1,0 +1,158 @@
+"""The search's sampler against random draws, over recorded recipes: `python -m benchmarks.tune.lookup`.
+
+Nothing is trained. What is drawn is a cell of the grid of methods (`benchmarks/methods/results`), by its family of steps first and
+by its settings then; what it comes to is what was recorded of it: quality on test rows, milliseconds from text to answer, megabytes. So
+it says how soon a sampler finds a front in a small space of real figures, and nothing about the space that `edgekit tune` itself
+draws from, which is far larger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.pages import write_results
+from edgekit.config.search import Choice
+from edgekit.draft.proven import PROVEN
+from edgekit.tuner.front import Sampler, Values
+from edgekit.tuner.study import claim, open_study, suggest
+from edgekit.tuner.workers import at_work
+
+__all__ = ["HERE", "cells_of", "hypervolume", "main"]
+
+HERE = Path(__file__).parent
+GRID = HERE.parent / "methods" / "results"
+TASKS = ("squad", "stsb")
+WAYS: Mapping[str, tuple[Sampler, bool]] = {
+    "random draws": ("random", False), "tpe": ("tpe", False), "tpe after the proven chains, as `edgekit tune` does": ("tpe", True),
+}  # fmt: skip
+"""Name -> (sampler, whether it begins with the chains that were measured on several tasks)."""
+AT = (5, 10, 15, 20)
+MOST_DRAWS = 10
+"""Draws for each recipe that is to be looked at, after which nothing new is expected."""
+
+
+def cells_of(task: str) -> dict[str, dict[str, Values]]:
+    """Family of steps -> name of a recorded cell -> (quality, cost, size), each from 0 to 1: 1 is the best quality, and the worst cost and size."""
+    cells = json.loads((GRID / f"{task}.json").read_text())["cells"]
+    timed = {one["name"]: one for one in cells if one.get("p50_ms") and "compress" in one and not one.get("second")}
+    ends = [
+        (min(figures), max(figures))
+        for figures in zip(
+            *([one["quality"]["value"], math.log(one["p50_ms"]), one["total_mb"]] for one in timed.values()), strict=True
+        )
+    ]
+    found: dict[str, dict[str, Values]] = {}
+    for name, one in timed.items():
+        family = (
+            "; ".join(step["method"] for step in one["compress"])
+            or f"{one['quantize'].get('format', one['quantize'].get('mode', 'dynamic'))}"
+        )
+        quality, cost, size = (
+            (figure - low) / (high - low)
+            for figure, (low, high) in zip(
+                (one["quality"]["value"], math.log(one["p50_ms"]), one["total_mb"]), ends, strict=True
+            )
+        )
+        found.setdefault(family, {})[name] = (quality, cost, size)
+    return found
+
+
+def hypervolume(values: Sequence[Values]) -> float:
+    """The volume that these points leave worse than themselves, of the cube from the worst of all to the best of all."""
+    points = sorted(((1 - quality, cost, size) for quality, cost, size in values), key=lambda one: one[2])
+    total = 0.0
+    for number, (_, _, low) in enumerate(points):
+        high = points[number + 1][2] if number + 1 < len(points) else 1.0
+        area, left = 0.0, 1.0
+        for lost, cost in sorted({(one[0], one[1]) for one in points[: number + 1]}, key=lambda one: one[1]):
+            # strips of rising cost: each point covers what no cheaper one had covered
+            if lost < left:
+                area += (left - lost) * (1 - cost)
+                left = lost
+        total += area * (high - low)
+    return total
+
+
+def run(
+    cells: Mapping[str, Mapping[str, Values]], sampler: Sampler, seed: int, recipes: int, starts: Sequence[str]
+) -> tuple[list[float], int]:
+    """(the hypervolume after each recipe that was not looked at before, how many draws that took).
+
+    A recipe that is drawn again costs `edgekit tune` nothing, so that it counts as no trial here either.
+    """
+    values: list[Values] = []
+    found: list[float] = []
+    fixed = [{"family": family, family: name} for name in starts for family, members in cells.items() if name in members]
+    draws = 0
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside)
+        study = open_study(str(folder / "journal"), folder, "lookup", {"seed": seed})
+        with at_work(study, folder, shared=False) as worker:
+            while len(found) < recipes and draws < MOST_DRAWS * recipes:
+                draws += 1
+                trial = claim(study, worker, seed, sampler, fixed).trial
+                draw = suggest(trial)
+                family = str(draw("family", Choice(tuple(cells))))
+                come_to = cells[family][str(draw(family, Choice(tuple(cells[family]))))]
+                study.tell(trial, come_to)
+                if come_to not in values:
+                    values.append(come_to)
+                    found.append(hypervolume(values))
+    return found + found[-1:] * (recipes - len(found)), draws
+
+
+def main() -> None:
+    """Write lookup.json and the page."""
+    from benchmarks.tune.page import write_page
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--recipes", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=HERE / "lookup.json")
+    chosen = parser.parse_args()
+    tasks: dict[str, Any] = {}
+    for task in TASKS:
+        cells = cells_of(task)
+        whole = hypervolume([values for members in cells.values() for values in members.values()])
+        runs = {
+            way: [
+                run(cells, sampler, seed, chosen.recipes, [one.cell for one in PROVEN] if proven else [])
+                for seed in range(chosen.seeds)
+            ]
+            for way, (sampler, proven) in WAYS.items()
+        }
+        curves = {way: [[volume / whole for volume in curve] for curve, _ in several] for way, several in runs.items()}
+        goal = mean(curve[-1] for curve in curves["random draws"])
+        tasks[task] = {
+            "cells": sum(map(len, cells.values())), "families": len(cells), "goal": goal,
+            "ways": {
+                way: {
+                    "share": {str(at): mean(curve[at - 1] for curve in several) for at in AT if at <= chosen.recipes},
+                    "draws": [draws for _, draws in runs[way]],
+                    "recipes_to_goal": [next((number for number, share in enumerate(curve, 1) if share >= goal), None) for curve in several],
+                    "curves": [[round(share, 4) for share in curve] for curve in several],
+                }
+                for way, several in curves.items()
+            },
+        }  # fmt: skip
+    document = {
+        "command": f"python -m benchmarks.tune.lookup --recipes {chosen.recipes} --seeds {chosen.seeds}",
+        "recipes": chosen.recipes,
+        "seeds": chosen.seeds,
+        "optuna": metadata.version("optuna"),
+        "tasks": tasks,
+    }
+    write_results(chosen.out, document)
+    write_page(chosen.out, chosen.out.with_name("README.md"))
+
+
+if __name__ == "__main__":
+    main()
