@@ -24,7 +24,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export plan tune bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-serve test-cuda fuzz docs audit lock dist lint format clean
+.PHONY: help setup export plan tune bench methods report artifacts test test-matrix test-slow test-arm64 test-avx2 test-web test-serve test-cuda fuzz docs audit lock dist lint format clean
 
 help: ## list these verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ test-arm64: $(READY) ## bundles of every task on four emulated ARM chips (REAL=1
 
 test-avx2: $(READY) ## the same on an emulated Haswell, where 8-bit weights without protection give wrong sums
 	$(BIN)/python -m lanes avx2 $(LANE)
+
+test-web: $(READY) ## bundles of every task in Node and in Chromium, 2,000 texts each beside Python (RECORD=1: write the results)
+	$(BIN)/python -m lanes.web --build $(BUILD) $(if $(RECORD),--record)
 
 test-serve: $(READY) ## the servers asked by OpenAI's and Triton's clients and a fuzzer
 	$(BIN)/python -m pytest tests/runtime/serve

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,16 @@ FLAGS = (
     "--disable-component-update", "--disable-extensions", "--disable-gpu", "--mute-audio", "--disable-dev-shm-usage",
     "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
 )  # fmt: skip
+MOVE = """
+import os, sys
+ends = [os.dup(os.dup(os.dup(int(number)))) for number in sys.argv[1:3]]
+kept = os.dup(int(os.environ["EDGEKIT_ENDS_WITH"]))
+os.set_inheritable(kept, True)
+for end, place in zip(ends, (3, 4)):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads from file 3 and writes to 4; what ends it with its parent stays open, whatever its number was."""
 PATIENCE = 120.0
 """Seconds that an answer may take."""
 
@@ -160,10 +171,9 @@ def browser(*flags: str) -> Iterator[Browser]:
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    # It reads from 3 and writes to 4: a shell puts them there, and stays out of the way.
-    shell = ["/bin/sh", "-c", f'exec "$@" 3<&{to_read} 4>&{from_write}', "sh"]
+    move = [sys.executable, "-c", MOVE, str(to_read), str(from_write)]
     with tempfile.TemporaryDirectory(prefix="edgekit-chromium-", ignore_cleanup_errors=True) as profile:
-        command = [*shell, program, *FLAGS, *sandbox, *flags, f"--user-data-dir={profile}", "about:blank"]
+        command = [*move, program, *FLAGS, *sandbox, *flags, f"--user-data-dir={profile}", "about:blank"]
         try:
             process = start(command, pass_on=(to_read, from_write))
         finally:

@@ -121,6 +121,8 @@ export interface Model {
   stream(prompt: string, settings?: Sampling): AsyncGenerator<Piece, void, void>;
   verify(): Promise<Verified>;
   windows(input: Input): Window[];
+  /** The graph's first output for each window; of a language model the log-probabilities of a text's tokens. */
+  outputs(windows: readonly Window[]): Promise<{ data: ArrayLike<number>; dims: readonly number[] }[]>;
   file(name: string): Uint8Array | undefined;
   close(): Promise<void>;
 }

@@ -366,6 +366,8 @@ async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, t
     },
     /** Windows of an input, as the model reads it: ids, and where each token lies. */
     windows: (item) => task.prepare(tokenise, item),
+    /** The graph's first output for each window: {data, dims}; of a language model the log-probabilities of a text's tokens. */
+    outputs,
     /** The bytes of a file of the bundle, such as its model card, README.md. */
     file: (name) => files[name],
     async close() {

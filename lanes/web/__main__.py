@@ -1,0 +1,195 @@
+"""`python -m lanes.web`: a small bundle of every task, verified and compared with Python in Node and in Chromium, with and without threads.
+
+Exit codes: 0 all as it should be, 1 something is not, 2 bad usage, 3 not possible on this machine (it says why), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgekit.config.target import best_target
+from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
+from edgekit.host import detect
+from edgekit.progress import Show, err
+from edgekit.runtime.bundle.open import open_bundle
+from edgekit.runtime.children import finish, start
+from edgekit.web.chromium import Tab, browser, find_chromium, served
+from edgekit.web.page import HEADERS, write_page
+from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_files
+from lanes.bundles import make_bundles
+from lanes.web.compared import Here, faults_of, here, jobs_of
+from lanes.web.texts import COUNT
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parents[1] / "benchmarks" / "lanes" / "web.json"
+MINUTES = 10
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the lane and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lanes.web", description="Compare bundles in Node and Chromium with Python.", epilog=__doc__
+    )
+    parser.add_argument("--build", type=Path, default=Path("build"), help="where edgekit builds")
+    parser.add_argument("--count", type=int, default=COUNT, help="texts a task")
+    parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name} in benchmarks/lanes")
+    asked = parser.parse_args(arguments)
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        err.print(f"  {time.monotonic() - begun:5.0f} s  {text}", soft_wrap=True, markup=False)
+
+    try:
+        found = _lane(asked.build / "lanes", asked.count, say)
+    except EdgekitError as fault:
+        print(f"lane web: {fault.text()}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("lane web: interrupted", file=sys.stderr)
+        return 130
+    found["seconds"] = round(time.monotonic() - begun, 1)
+    if asked.record:
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for cell in found["cells"]:
+        print(
+            f"{cell['case']}, {cell['where']}: {cell['texts']:,} texts as in Python, {cell['golden']} golden inputs; outputs differ by"
+            f" {cell['difference'] / cell['tolerance']:.1%} of what is allowed"
+        )
+    print(f"lane web: all as it should be, in {found['seconds']:.0f} s")
+    return 0
+
+
+def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+    node = _node()
+    chromium = _chromium(say)
+    vendor = fetch_vendor()
+    target = best_target(detect()).name
+    say(f"bundles of every task for {target}")
+    bundles = {case: path / "bundle" for (case, _), path in make_bundles(build, [target], Show()).items()}
+    cells, faults = [], list[str]()
+    with tempfile.TemporaryDirectory(prefix="edgekit-web-") as scratch:
+        site = _site(Path(scratch) / "site", vendor, bundles)
+        python = {case: here(bundle, count) for case, bundle in bundles.items()}
+
+        def compared(case: str, where: str, every: list[Here], answers: dict[str, Any]) -> None:
+            manifest = open_bundle(bundles[case]).manifest
+            wrong, figures = faults_of(every, answers, manifest.golden.tolerance, generates=manifest.generation is not None)
+            faults.extend(f"{case}, {where}: {fault}" for fault in wrong[:5])
+            cells.append({"case": case, "where": where, **figures})
+            say(f"{case}, {where}: {len(wrong)} of {len(every)} differ")
+
+        for case, every in python.items():
+            jobs = site / "jobs" / f"{case}.json"
+            jobs.write_text(json.dumps(jobs_of(every)), encoding="utf-8")
+            own = [str(HERE / "node.mjs"), str(runner_folder()), str(vendor), str(bundles[case])]
+            command = [node, *own, str(jobs), f"{scratch}/out.json"]
+            ended = finish(start(command, stderr=subprocess.PIPE), seconds=60 * MINUTES)
+            if ended.code != 0:
+                raise CheckFailed(f"Node ends with {ended.code}: {ended.errors.decode('utf-8', 'replace')[-1000:]}", where=case)
+            compared(case, "Node", every, json.loads((Path(scratch) / "out.json").read_text(encoding="utf-8")))
+        with browser() as running:
+            for where, headers, threads in (("Chromium", {}, 1), ("Chromium, two threads", HEADERS, 2)):
+                with served(site, headers) as url:
+                    tab = running.tab(url)
+                    for case, every in python.items():
+                        asks = f"fetch('{url}jobs/{case}.json').then((response) => response.json())"
+                        call = f"compare('{url}runner/', '{url}bundles/{case}/', {{ threads: {threads} }}, await {asks})"
+                        work = f"import('{url}answers.mjs').then(async ({{ compare }}) => JSON.stringify(await {call}))"
+                        answers = json.loads(tab.run(work, seconds=60 * MINUTES))
+                        compared(case, where, every, answers)
+                        faults += [f"{case}, {where}: {note}" for note in answers["notes"]]
+            case = next(iter(bundles))
+            faults += [f"the page: {fault}" for fault in _page(Path(scratch) / "page", bundles[case], running.tab())]
+    if faults:
+        raise CheckFailed("not what Python makes of it", faults=faults)
+    return {
+        "schema_version": 1, "lane": "web", "target": target, "node": _version(node), "chromium": _version(chromium), "cells": cells,
+        "packages": sorted({f"{one.package}@{one.release}" for one in vendored_files().values()}),
+    }  # fmt: skip
+
+
+def _site(folder: Path, vendor: Path, bundles: dict[str, Path]) -> Path:
+    """A folder with the runner, what it loads, and all bundles."""
+    shutil.copytree(vendor, folder / "runner" / "vendor")
+    for name in MODULES:
+        shutil.copyfile(runner_folder() / name, folder / "runner" / name)
+    shutil.copyfile(HERE / "answers.mjs", folder / "answers.mjs")
+    for case, bundle in bundles.items():
+        shutil.copytree(bundle, folder / "bundles" / case)
+    (folder / "jobs").mkdir()
+    (folder / "index.html").write_text("<!doctype html><title>lane</title>", encoding="utf-8")
+    return folder
+
+
+def _page(folder: Path, bundle: Path, tab: Tab) -> list[str]:
+    """What is wrong with the page of a bundle: its form, its proof, without a network, at three widths, with a bit changed."""
+    folder.mkdir()
+    write_page(open_bundle(bundle), folder)
+    ready, faults = "document.documentElement.dataset.ready || !document.getElementById('fault').hidden", list[str]()
+    with served(folder) as url:
+        tab.go(url)
+        tab.wait(ready)
+        tab.run("navigator.serviceWorker.ready.then(() => true)")
+    tab.go(url)  # nobody serves it any more
+    tab.wait(ready)
+    if not tab.run("crossOriginIsolated"):
+        faults.append("the service worker does not isolate it")
+    tab.run("document.querySelector('textarea').value = 'turn on the red lamp'; document.getElementById('send').click()")
+    tab.wait("document.getElementById('time').textContent.includes('ms')")
+    tab.run("document.getElementById('verify').click()")
+    tab.wait("/golden inputs/.test(document.getElementById('verified').textContent)")
+    if "are right here" not in tab.run("document.getElementById('verified').textContent"):
+        faults.append(tab.run("document.getElementById('verified').textContent"))
+    for width in (360, 768, 1280):
+        tab.send("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+        if tab.run("document.documentElement.scrollWidth > innerWidth"):
+            faults.append(f"at {width} pixels it is wider than the window")
+    model = bytearray((folder / "bundle" / "model.onnx").read_bytes())
+    model[len(model) // 2] ^= 1
+    (folder / "bundle" / "model.onnx").write_bytes(model)
+    with served(folder) as url:
+        tab.go(url)
+        tab.wait(ready)
+        if "model.onnx: sha256" not in tab.run("document.getElementById('fault').textContent"):
+            faults.append("a bit changed in the model is not told")
+    return faults
+
+
+def _node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        raise NotPossibleHere("no Node here", fix="install Node 20 or later with npm")
+    if int(_version(found).removeprefix("v").partition(".")[0]) < 20:
+        raise NotPossibleHere(f"Node {_version(found)} is older than 20", fix="install Node 20 or later")
+    return found
+
+
+def _chromium(say: Callable[[str], None]) -> str:
+    """The program, from Debian where it is missing and this process may install it."""
+    try:
+        return find_chromium()
+    except NotPossibleHere:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            raise
+    say("apt-get install chromium")
+    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"]):
+        finish(start(command, environment={"DEBIAN_FRONTEND": "noninteractive"}), seconds=60 * MINUTES)
+    return find_chromium()
+
+
+def _version(program: str) -> str:
+    return finish(start([program, "--version"], stdout=subprocess.PIPE), seconds=60).output.decode().strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
