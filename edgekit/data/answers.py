@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["misplaced", "scored_words", "span_of"]
+__all__ = ["begin_of", "misplaced", "scored_words", "span_of"]
 
 SPACE = re.compile(r"\s*")
 SHOWN = 40
@@ -61,14 +61,14 @@ def misplaced(answers: Mapping[str, JsonValue], context: str) -> str | None:
         if not answer.strip() or span_of(answer, start, context) is not None:
             continue
         there = context[start : start + len(answer)]
-        begin = _begin(answer, context)
+        begin = begin_of(answer, context)
         where = "it is nowhere else" if begin is None else f"it begins at {begin}"
         has = f"where the context has {there[:SHOWN]!r}" if there else f"which the context of {len(context)} has not"
         return f"{answer[:SHOWN]!r} is not at character {start}, {has}; {where}"
     return None
 
 
-def _begin(answer: str, context: str) -> int | None:
+def begin_of(answer: str, context: str) -> int | None:
     """The first character of `context` at which the words of `answer` stand, whatever white space is between them; None where nowhere.
 
     It takes linear time: a pattern of words would try every word that the answer begins with as far as it goes.

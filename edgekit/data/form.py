@@ -28,5 +28,7 @@ class Form:
     """(rows, what `find` says, what writes conversations as the model reads them) -> rows with the task's columns under their own names."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """Column of the task -> the kind of the values that stand there in this form, where they stand under the task's own names."""
+    beside: tuple[str, ...] = ()
+    """Names of columns that it may read beside those that are named for the task."""
     conversations: bool = False
     """Whether it is the model that says how rows are written as text."""

@@ -13,7 +13,7 @@ from edgekit.data.answers import misplaced
 from edgekit.data.columns import usable_value
 from edgekit.data.form import Write
 from edgekit.data.formats import records
-from edgekit.data.forms import formed
+from edgekit.data.forms import formed, forms
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
 from edgekit.data.reading import AS_NAMED, Record, Shape
@@ -72,6 +72,7 @@ def read_rows(
     """
     path = Path(source)
     names = [(rename or {}).get(column, column) for column in columns]
+    names += [name for form in forms() if set(form.gives) <= set(columns) for name in form.beside]
     return usable(
         records(path, lines=lines, columns=names, shape=shape), columns, rename, absent, kinds, check, where=str(path)
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgekit.data.formats import endings, records
 from edgekit.data.formats.conll import TAG
 from edgekit.data.formats.json_document import read_document
+from edgekit.data.formats.squad import articles_of
 from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Record, Shape, read_lines
@@ -247,13 +248,13 @@ def _shape_of(path: Path) -> Shape:
         if _first_sound(path, Shape(f"jsonl{packing}")):
             return Shape(f"jsonl{packing}")
         raise
+    if articles_of(document) is not None:
+        return Shape(f"squad{packing}")
     if not isinstance(document, dict):
         return AS_NAMED
     lists = {
         name: value for name, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)
     }
-    if "paragraphs" in next(iter(lists.get("data", [])), {}):
-        return Shape(f"squad{packing}")
     return Shape(members=(next(iter(lists)),)) if len(lists) == 1 else AS_NAMED
 
 

@@ -161,7 +161,7 @@ def _in_a_form(task: Task, rows: Table, said: Said) -> tuple[Form, Fit] | None:
     if (found := form_of(rows[0], names)) is not None:
         form, columns = found
         named = {column: name for column, name in columns.items() if column in form.gives}
-        return form, Fit(named, {column: "by its name" if column == name else "as you said" for column, name in named.items()})
+        return form, Fit(named, {column: "as you said" if column in said.columns else "by its name" for column in named})
     for form in forms():
         if form.kinds and set(form.gives) <= set(task.columns):
             fit = fit_columns(task.columns, task.optional, {**task.kinds, **form.kinds}, rows, None, said)
@@ -272,7 +272,7 @@ def _likeliest(found: list[Candidate], facts: ModelFacts, rows: Table, said: Sai
     most = max(one.width for one in found)
     if most > len(LABELLED_TEXT):  # rows of more than a text and a label are not read for less
         found = [one for one in found if one.width == most]
-    if len(found) > 1 and (ranked := [one for one in found if one.form is not None and one.fit.columns]):
+    if len(found) > 1 and (ranked := [one for one in found if one.form is not None and "query" in one.fit.columns]):
         query = ranked[0].fit.columns["query"]
         repeated = 2 * len({str(row.get(query)) for row in rows}) <= len(rows)  # else there is nothing to put in order
         found = ranked if repeated else [one for one in found if one not in ranked]
