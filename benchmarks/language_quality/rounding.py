@@ -92,15 +92,15 @@ def main() -> None:
     document = {
         "schema_version": 1,
         "command": shlex.join(["python", "-m", "benchmarks.language_quality.rounding", "--every", str(asked.every)]),
-        "machine": {"chip": _chip(), "arch": platform.machine()},
-        "versions": _versions(),
+        "machine": {"chip": chip(), "arch": platform.machine()},
+        "versions": versions(),
         "seed": SEED,
         "limits": LIMITS,
         "texts": texts,
         "results": found,
     }
     (HERE / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    write_page(document, HERE / "README.md")
+    write_page(HERE / "README.md")
 
 
 def subjects(models: Path, wikitext: Path, every: int) -> list[Subject]:
@@ -144,7 +144,7 @@ def made(subject: Subject, name: str, settings: WeightOnly | None, out: Path, sh
     """The folder of a variant's graph; `settings` None: float32."""
     key = {"checkpoint": digest(subject.checkpoint), "settings": settings and settings.model_dump(), "rows": _sum(subject.calibration),
            "max_length": subject.max_length, "sources": _sources("exporter", "onnx_graph", "models", "quantize"),
-           "versions": _versions()}  # fmt: skip
+           "versions": versions()}  # fmt: skip
     if _known(out, key):
         return out
     whole = out.parent / "float32"
@@ -222,12 +222,14 @@ def _sources(*rooms: str) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What results depend on."""
     names = ("edgekit", "onnxruntime", "torch", "transformers", "tokenizers", "numpy")
     return {name: metadata.version(name) for name in names} | {"python": platform.python_version()}
 
 
-def _chip() -> str:
+def chip() -> str:
+    """This machine's."""
     from edgekit.host import detect
 
     return detect().cpu

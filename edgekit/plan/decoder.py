@@ -22,7 +22,7 @@ from edgekit.runtime.providers.names import CPU, CUDA
 from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import decoder_task
 
-__all__ = ["BESIDE", "DECODER", "number_format"]
+__all__ = ["BESIDE", "DECODER", "DEFAULT", "number_format"]
 
 BESIDE = (MODEL_DATA, GENERATION, CHAT_TEMPLATE)
 """Files that belong to a decoder's graph."""
@@ -36,6 +36,11 @@ class ExportSettings:
     """What an export depends on beside the checkpoint."""
 
     max_length: int
+
+
+DEFAULT = WeightOnly(format="int8-weights", block=64)
+"""Of what was measured on a language model that was really trained (benchmarks/language_quality), the smallest that costs less than 0.5% of its
+perplexity and gives a row the bits that it has alone, whoever is beside it (runtime/generate/neighbours.py)."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ class ScoreSettings:
 
 
 def number_format(recipe: Recipe, target: Target) -> Quantize:
-    """The recipe's, or else the target's own on a GPU, and on a CPU float32 where the target says so, weights in 8 bits by blocks of 32 where it
-    says anything else, which no language model has on a CPU."""
+    """The recipe's, or else the target's own on a GPU, and on a CPU float32 where the target says so, `DEFAULT` where it says anything else,
+    which no language model has on a CPU."""
     own = target.provider != CPU or isinstance(target.quantize, Float32 | WeightOnly)
-    return target.chosen(recipe.quantize or (None if own else WeightOnly(format="int8-weights")))
+    return target.chosen(recipe.quantize or (None if own else DEFAULT))
 
 
 def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, host: Host | None) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.language_quality.page import write_page
+from benchmarks.language_quality.page import default_of, write_page
+from edgekit.config.quantize import WeightOnly
+from edgekit.plan.decoder import DEFAULT
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "language_quality"
 
 
 def test_the_page_is_made_from_the_results(tmp_path: Path) -> None:
-    write_page(json.loads((FOLDER / "results.json").read_text()), tmp_path / "README.md")
+    write_page(tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text() == (FOLDER / "README.md").read_text()
 
 
@@ -24,3 +26,8 @@ def test_verdicts_follow_from_the_intervals() -> None:
         assert low <= result["change"]["value"] <= high
         told = "met" if high <= result["limit"] else "not met" if low > result["limit"] else "not told apart"
         assert result["verdict"] == told
+
+
+def test_the_default_is_the_smallest_that_stays_within_half_a_percent_with_the_bits_of_a_row_alone() -> None:
+    chosen = default_of(json.loads((FOLDER / "trained.json").read_text()))
+    assert WeightOnly(**chosen["settings"]) == DEFAULT
