@@ -17,7 +17,8 @@ from typing import Any
 from benchmarks.diff.faults import Fault, decoder_faults, faults
 from benchmarks.diff.subjects import Subject, bundled, decoder, encoder
 from edgekit.differ.bundle import open_side
-from edgekit.differ.compare import Reference, against, open_reference
+from edgekit.differ.compare import against
+from edgekit.differ.reference import Reference, open_reference
 from edgekit.differ.row import Row
 from edgekit.models.files import read_json
 

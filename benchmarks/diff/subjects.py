@@ -41,7 +41,7 @@ from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.strict_json import read_json as read_strict
 from edgekit.tasks.encode import labels_of
 
-__all__ = ["Change", "Subject", "bundled", "decoder", "encoder"]
+__all__ = ["Change", "Subject", "bundled", "decoder", "encoder", "packed"]
 
 Change = Callable[[ir.Model], None]
 """What is done to a graph, in place."""
@@ -102,7 +102,7 @@ def bundled(subject: Subject, folder: Path, *, rounds: bool, before: Change | No
         (work / "faulty").mkdir()
         (_save if subject.decodes else _save_whole)(model, work / "faulty")
         work = work / "faulty"
-    return _packed(subject, work, folder / "bundle")
+    return packed(subject, work, folder / "bundle")
 
 
 def _save(model: ir.Model, folder: Path) -> None:
@@ -113,7 +113,8 @@ def _save_whole(model: ir.Model, folder: Path) -> None:
     ir.save(model, folder / MODEL)
 
 
-def _packed(subject: Subject, work: Path, folder: Path) -> Path:
+def packed(subject: Subject, work: Path, folder: Path) -> Path:
+    """A bundle in `folder` of the graph in folder `work`."""
     tokenizer, generation = subject.checkpoint / "tokenizer.json", None
     labels = () if subject.decodes else tuple(labels_of(subject.checkpoint))
     if subject.decodes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from edgekit.differ.compare import Compared, Difference
+from edgekit.differ.compare import Difference
+from edgekit.differ.comparing import Compared
 from edgekit.differ.errors import PartError
 from edgekit.differ.judge import Verdict, share
 from edgekit.differ.parts import HEADINGS, Kind, Part, meaning

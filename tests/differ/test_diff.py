@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import edgekit
 from benchmarks.diff.faults import Fault, decoder_faults, faults
-from benchmarks.diff.subjects import Subject, bundled, decoder
+from benchmarks.diff.subjects import Subject, bundled, decoder, packed
 from edgekit.cli.app import app
 from edgekit.differ.compare import Difference, diff
 from edgekit.differ.errors import Sums
@@ -24,6 +24,9 @@ from edgekit.differ.page import render_page
 from edgekit.differ.parts import KINDS, Part, in_order
 from edgekit.differ.show import explained, headline
 from edgekit.errors import BadInput
+from edgekit.quantize.float16 import to_float16
+from edgekit.quantize.float16_decoder import decoder_to_float16
+from edgekit.runtime.bundle.names import MODEL
 from tests.conftest import tiny_rows
 from tests.tiny_decoders import checkpoint
 from tests.tiny_manifest import rewrite_manifest
@@ -92,6 +95,48 @@ def test_two_bundles_of_one_model(tiny: Subject, sound: Path, tmp_path: Path) ->
     found = diff(exact, sound)
     assert found.first is None and found.reference_kind == "bundle"
     assert diff(tiny.checkpoint, exact).tolerance < found.tolerance, "float32 has less to be forgiven"
+
+
+def test_float16_of_an_encoder_and_of_a_language_model(tiny: Subject, language: Subject, tmp_path: Path) -> None:
+    """Rounded to 11 bits: no part leaves the tolerance, and each is further off than float32's kernels are."""
+    for subject, name in ((tiny, "encoder"), (language, "decoder")):
+        work = tmp_path / name
+        work.mkdir()
+        if subject.decodes:
+            decoder_to_float16(subject.graph, work)
+        else:
+            to_float16(subject.graph / MODEL, work / MODEL)
+        found = diff(subject.checkpoint, packed(subject, work, tmp_path / f"{name}-bundle"))
+        errors = [one.own.error for one in found.parts if one.own is not None]
+        assert found.first is None and found.rounds and 1e-5 < max(errors) < 0.02, headline(found)
+
+
+def test_a_language_model_without_some_of_its_blocks(language: Subject, tmp_path: Path) -> None:
+    """Where the lineage says which stayed, what is left is held against all that it does the work of; else embeddings and outputs alone."""
+    from edgekit.models.checkpoint import load, save
+    from edgekit.models.stack import keep_blocks
+
+    model = load(language.checkpoint, "AutoModelForCausalLM")
+    save(keep_blocks(model, [0, 2]), tmp_path / "dropped", tokenizer_files_from=language.checkpoint)
+    bundle = bundled(
+        decoder(tmp_path / "dropped", tmp_path / "export", WORDS, max_length=64), tmp_path / "result", rounds=False
+    )
+    rewrite_manifest(
+        bundle, lambda manifest: manifest["edgekit"].update(recipe={"compress": [{"method": "drop-blocks", "layers": 2}]})
+    )
+    assert diff(tmp_path / "dropped", bundle).first is None, "beside the checkpoint that it was exported from it is sound"
+    found = diff(language.checkpoint, bundle)
+    assert any("nothing says which stands for which" in note for note in found.notes)
+    assert {one.part.kind for one in found.parts if one.so_far is not None} == {"embeddings", "head", "output"}
+
+    stages = [{"key": "dropped", "metrics": {"kept": [0, 2]}}]
+    variants = {"eager-fp32": {"folder": str(language.checkpoint)}}
+    (bundle.parent / "lineage.json").write_text(
+        json.dumps({"chain": ["original", "dropped"], "stages": stages, "variants": variants})
+    )
+    for found in (diff(language.checkpoint, bundle), diff(bundle.parent)):
+        assert found.first is not None and found.first.part == Part("layer", 1), headline(found)
+        assert any("layer 0 for 0, 1 for 1 to 2" in note for note in found.notes)
 
 
 def test_pruned_heads_are_told_and_the_stream_is_compared(tiny: Subject, sound: Path, tmp_path: Path) -> None:
