@@ -217,7 +217,9 @@ def _refuse(target: Target, host: Host) -> None:
             f"target {target.name} cannot be measured on this machine",
             where="bench",
             faults=lacks,
-            fix=fix,
+            fix=fix
+            if target.arch != "wasm32"
+            else "no machine is this target: `model.verify()` and the page tell in a browser or in Node (edgekit docs web)",
             see="the-chip-is-not-the-targets",
         )
 

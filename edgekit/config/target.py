@@ -95,8 +95,8 @@ class Target(Strict):
     """Name on the command line; equals the file's name."""
     title: str
     """What a person calls it."""
-    arch: Literal["x86_64", "aarch64"]
-    """Machine architecture, in Linux's words."""
+    arch: Literal["x86_64", "aarch64", "wasm32"]
+    """Machine architecture, in Linux's words; wasm32 is no machine's: it runs in browsers and in Node."""
     isa: tuple[str, ...] = Field((), strict=False)
     """Instruction-set flags the chip must have, in edgekit's names (`edgekit doctor` prints them)."""
     isa_any: tuple[str, ...] = Field((), strict=False)

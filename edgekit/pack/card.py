@@ -23,6 +23,11 @@ HUB_LICENCES = {
 HUB_TASKS = {"multi-label-classification": "text-classification", "text-regression": "text-classification"}
 """Tasks that the hub calls otherwise."""
 TEXT = '"your text"'
+IN_BROWSERS = (
+    'import { load } from "./runner.mjs"; // edgekit artifacts --web writes it, and a page',
+    'const model = await load("bundle/");',
+    "await model.verify();",
+)
 CHAT = f"Conversations are written by a template, which needs jinja2 beside numpy, onnxruntime and tokenizers: `pip install '{JINJA}'`."
 EXAMPLES = {
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
@@ -76,8 +81,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "## How to run it",
         "",
         "```",
-        "python3 runner.pyz verify bundle",
-        f"python3 runner.pyz run bundle {EXAMPLES.get(manifest.task, TEXT)}",
+        *(IN_BROWSERS if manifest.target.arch == "wasm32" else _by_the_runner(manifest)),
         "```",
         "",
         *([CHAT, ""] if manifest.has_template else []),
@@ -159,6 +163,10 @@ def _embeddings(manifest: Manifest) -> list[str]:
         lines.append(f"- {safe(yaml_text(prompt))} is put before every text (the prompt {safe(repr(kept.prompts.default))}).")
     others = [safe(repr(name)) for name, text in kept.prompts.texts.items() if text and name != kept.prompts.default]
     return lines + ([f"- It has other prompts, which `prompt_name` asks for: {', '.join(others)}."] if others else [])
+
+
+def _by_the_runner(manifest: Manifest) -> tuple[str, str]:
+    return "python3 runner.pyz verify bundle", f"python3 runner.pyz run bundle {EXAMPLES.get(manifest.task, TEXT)}"
 
 
 def _limit(manifest: Manifest) -> str:

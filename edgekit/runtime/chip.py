@@ -27,6 +27,7 @@ INSTRUCTION_SETS = {
         "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16",
     }),
     "aarch64": frozenset({"asimd", "dotprod", "i8mm", "bf16", "fp16", "sve", "sve2", "sme"}),
+    "wasm32": frozenset({"simd128"}),
 }  # fmt: skip
 """Instruction sets that decide which kernels run, by architecture; the rest of the flags is left out."""
 KNOWN = INSTRUCTION_SETS["x86_64"] | INSTRUCTION_SETS["aarch64"]

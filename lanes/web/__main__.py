@@ -17,9 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgekit.config.target import best_target
 from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
-from edgekit.host import detect
 from edgekit.progress import Show, err
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.children import finish, start
@@ -32,6 +30,7 @@ from lanes.web.texts import COUNT
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "benchmarks" / "lanes" / "web.json"
+TARGET = "web-wasm"
 MINUTES = 10
 
 
@@ -73,9 +72,8 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
     node = _node()
     chromium = _chromium(say)
     vendor = fetch_vendor()
-    target = best_target(detect()).name
-    say(f"bundles of every task for {target}")
-    bundles = {case: path / "bundle" for (case, _), path in make_bundles(build, [target], Show()).items()}
+    say(f"bundles of every task for {TARGET}")
+    bundles = {case: path / "bundle" for (case, _), path in make_bundles(build, [TARGET], Show()).items()}
     cells, faults = [], list[str]()
     with tempfile.TemporaryDirectory(prefix="edgekit-web-") as scratch:
         site = _site(Path(scratch) / "site", vendor, bundles)
@@ -113,7 +111,7 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
     if faults:
         raise CheckFailed("not what Python makes of it", faults=faults)
     return {
-        "schema_version": 1, "lane": "web", "target": target, "node": _version(node), "chromium": _version(chromium), "cells": cells,
+        "schema_version": 1, "lane": "web", "target": TARGET, "node": _version(node), "chromium": _version(chromium), "cells": cells,
         "packages": sorted({f"{one.package}@{one.release}" for one in vendored_files().values()}),
     }  # fmt: skip
 
