@@ -212,7 +212,7 @@ async def bad(soak: Soak, draw: random.Random) -> str:
     try:
         writer.write(data)
         status, body, _ = await answer(reader)
-        if status not in (wanted, "503"):
+        if status not in (wanted, "408", "503"):
             soak.wrong.append(f"bad: {status} instead of {wanted}: {data[:80]!r}: {body[:200]!r}")
         return status
     except (OSError, EOFError) as fault:

@@ -120,7 +120,7 @@ class Wire:
                 await self._room
 
     async def head(self, *, first: bool) -> Head | None:
-        """The next request's head; None where the client has closed the connection, or was silent for too long.
+        """The next request's head; None where the client has closed the connection, or was silent for too long after an answer.
 
         Raises:
             Refusal: 400, 408, 431, 501 or 505; the connection is of no further use.
@@ -132,6 +132,8 @@ class Wire:
                     if not await self._fill():
                         return None
         except TimeoutError:
+            if first:
+                raise self._late() from None
             return None
         if (end := head_end(self._held, self.limits)) is None:
             try:
@@ -140,14 +142,17 @@ class Wire:
                         if not await self._fill():
                             return None
             except TimeoutError:
-                what = f"the request's head did not come within {self.limits.head_seconds:g} s"
-                raise Refusal(408, what, fix="send it faster", close=True) from None
+                raise self._late() from None
         head = parse_head(self._held[:end])
         del self._held[: end + len(END)]
         self._left = head.length
         if head.headers.get("expect", "").lower() == "100-continue" and head.length != 0:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return head
+
+    def _late(self) -> Refusal:
+        what = f"the request's head did not come within {self.limits.head_seconds:g} s"
+        return Refusal(408, what, fix="send it faster", close=True)
 
     async def read(self) -> bytes:
         """The next part of the body, as it arrives; empty at its end.

@@ -214,6 +214,14 @@ def test_headers_that_come_slowly(impatient: Server) -> None:
     refused(impatient, head, 408, "head did not come within 2 s", parts=12, pause=0.2)
 
 
+def test_a_connection_without_a_request(impatient: Server) -> None:
+    """It is told why it ends: it may be a client that its machine kept from sending."""
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as client:
+        client.sendall(b"\r\n")
+        got, found = answer(client.recv(65_536))
+    assert got == 408 and "head did not come within 2 s" in found["error"]
+
+
 def test_a_body_that_comes_slowly(impatient: Server) -> None:
     refused(impatient, post(INFER, b"{" + b" " * 100)[:-60], 408, "body", "0.5 s")
 
