@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from edgekit.config.toml import toml_string
 from edgekit.data.answers import misplaced
 from edgekit.data.columns import usable_value
 from edgekit.data.form import Write
@@ -20,7 +21,7 @@ from edgekit.data.reading import AS_NAMED, Record, Shape
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["MOST_FAULTS", "Row", "RowCheck", "read_rows", "usable"]
+__all__ = ["GROUP", "MOST_FAULTS", "Row", "RowCheck", "read_rows", "usable"]
 
 Row: TypeAlias = dict[str, JsonValue]
 """Column of a task -> its value, checked: text, a number, a list of words, or answers."""
@@ -36,6 +37,8 @@ class RowCheck:
     """How it writes conversations; None where it has no chat template."""
 
 
+GROUP = "group"
+"""What the column of groups is called while rows are split."""
 MOST_FAULTS = 10
 """Different faults of one file that are reported together."""
 MOST_BAD = 10_000
@@ -155,7 +158,9 @@ def _check_columns(
     free = dict(islice(((name, value) for name, value in record.values.items() if name not in names.values()), MOST_LIKELY))
     likely = likely_columns(missing, free, kinds)
     said = {column: name for column, name in names.items() if name != column and column not in missing}
-    table = as_table("columns", {**said, **{column: likely.get(column, "NAME") for column in missing}})
+    tables = [as_table("columns", {**said, **{one: likely.get(one, "NAME") for one in missing if one != GROUP}})]
+    if GROUP in missing:  # a column of [data.split], which no task has
+        tables = [*(tables if len(missing) > 1 else []), f"split = {{ group = {toml_string(likely.get(GROUP, 'NAME'))} }}"]
     found = ", ".join(map(repr, there[:MOST_NAMES])) + (
         f" and {len(there) - MOST_NAMES:,} more" if len(there) > MOST_NAMES else ""
     )
@@ -167,7 +172,7 @@ def _check_columns(
             f"no column {name!r}" + (f", perhaps {likely[column]!r}" if column in likely else "")
             for column, name in missing.items()
         ],
-        fix=f"where the file has it under another name, write {table} in [data]",
+        fix=f"where the file has it under another name, write {' and '.join(tables)} in [data]",
         see="a-column-is-missing",
     )
 

@@ -23,7 +23,7 @@ from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import partition
 from edgekit.data.reading import PACKINGS, most_unpacked
-from edgekit.data.rows import Row, RowCheck, read_rows
+from edgekit.data.rows import GROUP, Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.files import open_file
@@ -41,8 +41,6 @@ VERSION = 2
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
 RECORD = "data.json"
-GROUP = "group"
-"""What the column of groups is called while rows are split."""
 FEWEST = 2
 NAMED = ("label", "labels", "tags")
 """Kinds of columns that hold names of labels."""

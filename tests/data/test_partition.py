@@ -112,8 +112,9 @@ def test_one_file_ends_in_the_artifact_of_three(tmp_path: Path) -> None:
 def test_a_column_of_groups_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "tickets.csv"
     path.write_text("text,label\n" + "".join(f"text {number},a\n" for number in range(30)))
-    with pytest.raises(BadInput, match="no column 'customer'"):
+    with pytest.raises(BadInput, match="no column 'customer'") as fault:
         prepare(Sources(file=Place(str(path)), split=Split(group="customer")), ("text", "label"), tmp_path)
+    assert 'write split = { group = "NAME" } in [data]' in str(fault.value.fix) and "columns = {" not in str(fault.value.fix)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.draft.proven import PROVEN, Budget, Proven, Workload, choose
+from edgekit.draft.proven import FURTHEST, PROVEN, Budget, Proven, Workload, choose
 from edgekit.errors import BadInput
 from edgekit.tasks import find_task
 
@@ -28,6 +28,21 @@ def test_figures_are_those_that_were_measured(proven: Proven) -> None:
         for step, measured in zip(proven.steps(6, "bf16"), timed["compress"], strict=True):
             assert step["method"] == measured["method"]
             assert all(step[name] == value for name, value in measured.items() if name in step)
+
+
+def test_what_the_shipped_recipe_did_is_what_was_measured_and_is_told() -> None:
+    cells = json.loads((RESULTS / "clinc150.json").read_text())["cells"]
+    original = next(cell for cell in cells if cell["name"] == "ONNX Runtime fp32 of the original")
+    mine = [cell for cell in cells if cell["name"] == "all steps of the recipe"]
+    figures = FURTHEST["text-classification"]
+    assert figures.times == pytest.approx(original["p50_ms"] / mine[0]["p50_ms"], abs=0.006)
+    assert figures.lost == pytest.approx(max(-100 * cell["quality"]["difference"] for cell in mine), abs=0.006)
+    assert figures.size == pytest.approx(max(cell["total_mb"] for cell in mine) / original["total_mb"], abs=0.003)
+    with pytest.raises(BadInput) as fault:
+        choose(Budget(smaller=6), find_task("text-classification"), WORK)
+    assert (
+        "the nearest is" in fault.value.text() and "recipe clinc150 came to 6.8 MB and 23x for 1.1 points" in fault.value.text()
+    )
 
 
 @pytest.mark.parametrize(
