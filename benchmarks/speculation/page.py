@@ -80,7 +80,7 @@ What decides is what reading guesses costs beside a run of one token, in such ru
 
 {costs}
 The cheaper a further row and a guess are beside a run of one, the more is gained. Drawn tokens are guessed seldom, so that little is read: what
-guesses of one kind may lose has a limit. No recipe or bundle has a small model yet: this is the runtime's part alone.
+guesses of one kind may lose has a limit.
 """
 
 

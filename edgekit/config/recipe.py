@@ -21,6 +21,7 @@ __all__ = [
     "Batch",
     "Calibration",
     "Data",
+    "Draft",
     "Epochs",
     "Finetune",
     "LONGEST_INPUT",
@@ -351,6 +352,15 @@ class TrainingSettings(MethodSettings):
     precision: Precision = "fp32"
 
 
+class Draft(Strict):
+    """A small language model with the tokenizer of the recipe's, packed beside it, whose guesses of next tokens make it faster and change none."""
+
+    id: str
+    """A folder (relative to the recipe) or a Hugging Face hub id, perhaps with its revision, as in owner/name@revision."""
+    format: Literal["int4-weights", "int8-weights", "float32"] = "int4-weights"
+    """Number format of its weights; what it gets wrong is not said, so that the smallest is the fastest."""
+
+
 class Recipe(Strict):
     """One run: a model, its data, the compression steps and the budget."""
 
@@ -366,6 +376,8 @@ class Recipe(Strict):
     quantize: RecipeQuantize | None = None
     """Overrides the target's own [quantize] as a whole."""
     accept: Accept = Accept()
+    draft: Draft | None = None
+    """What guesses a language model's next tokens, on a CPU."""
     compress: list[MethodSettings] = Field(default_factory=list)
     """Compression steps, in order."""
 

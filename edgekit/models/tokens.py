@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["TokenIds", "cuts_left", "longest_of", "token_ids", "with_side"]
+from edgekit.errors import BadInput
+
+__all__ = ["TokenIds", "cuts_left", "longest_of", "same_tokens", "token_ids", "with_side"]
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,24 @@ def longest_of(settings: Mapping[str, object]) -> int | None:
     """Tokens that transformers' tokenizer cuts a text to (`model_max_length` of tokenizer_config.json); None where it does not."""
     longest = settings.get("model_max_length")
     return longest if type(longest) is int and 0 < longest < 1_000_000 else None
+
+
+def same_tokens(draft: Path, model: Path) -> None:
+    """Check that the checkpoint `draft` can say every token that `model` says, under the same number.
+
+    Raises:
+        BadInput: another tokenizer, or an embedding without a row for each of its tokens.
+    """
+    from tokenizers import Tokenizer
+
+    theirs, own = (Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab() for folder in (draft, model))
+    if theirs != own:
+        raise BadInput(
+            "its tokenizer is another one, so that its tokens are not this model's", where="draft, id",
+            fix="use a smaller model with the same tokenizer",
+        )  # fmt: skip
+    rows = int(json.loads((draft / "config.json").read_text(encoding="utf-8"))["vocab_size"])
+    if rows <= max(own.values()):
+        raise BadInput(
+            f"its embedding of {rows} rows lacks tokens of this model", where="draft, id", fix="use another small model"
+        )

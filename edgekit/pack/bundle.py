@@ -35,6 +35,8 @@ def write_bundle(folder: Path, manifest: Manifest, *, files: Mapping[str, Path],
         with path.open("rb") as file:
             assets[path.name] = Asset(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
     check_external(folder / manifest.variant.file, {name: asset.size for name, asset in assets.items()})
+    if manifest.draft is not None:
+        check_external(folder / manifest.draft.file, {name: asset.size for name, asset in assets.items()})
     write_manifest(folder, replace(manifest, assets=assets, digest_file=MANIFEST_DIGEST).to_json())
     remember(read_manifest(folder)[1], "proven")  # what is written must pass what reads it; who made it needs no proof of it
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.errors import BadInput
 
-__all__ = ["check_external"]
+__all__ = ["check_external", "move_weights"]
 
 
 def check_external(model: Path, sizes: Mapping[str, int]) -> None:
@@ -42,6 +42,25 @@ def check_external(model: Path, sizes: Mapping[str, int]) -> None:
             faults.append(f"{tensor.name}: bytes {start:,} to {start + length:,} of {location}, which has {sizes[location]:,}")
     if faults:
         raise BadInput("external weights that no bundle may hold", where=str(model), faults=faults[:20])
+
+
+def move_weights(model: Path, folder: Path, names: tuple[str, str]) -> dict[str, Path]:
+    """The ONNX file `model` under the first of `names`, written into `folder`, with its weights beside it under the second: where each is.
+
+    All of its weights lie in one file beside it, or within it.
+    """
+    import onnx
+
+    graph, weights = names
+    loaded = onnx.load(str(model), load_external_data=False)
+    held = {}
+    for tensor in _tensors(loaded):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            (location,) = (item for item in tensor.external_data if item.key == "location")
+            held[weights] = model.parent / location.value
+            location.value = weights
+    (folder / graph).write_bytes(loaded.SerializeToString(deterministic=True))
+    return {graph: folder / graph, **held}
 
 
 def _tensors(model: Any) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from edgekit.pack.runner import runtime_digest
 from edgekit.plan.decoder import BESIDE
 from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, STOCK, HostFacts, Plan, TargetPlan
 from edgekit.runtime.bench.statistics import paired_difference
-from edgekit.runtime.bundle.manifest import Calibration, Golden, Manifest, Source, TargetFacts
-from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.bundle.manifest import Calibration, DraftFacts, Golden, Manifest, Source, TargetFacts
+from edgekit.runtime.bundle.names import DRAFT, DRAFT_DATA, GENERATION, MODEL
+from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.quality import Agreement, Quality
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked
@@ -58,6 +59,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         from edgekit.pack.archive import write_archive
         from edgekit.pack.bundle import write_bundle
         from edgekit.pack.card import write_card
+        from edgekit.pack.external import move_weights
         from edgekit.pack.runner import write_runner
         from edgekit.runtime.bundle.contents import check_contents
         from edgekit.runtime.bundle.open import open_bundle
@@ -71,6 +73,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         files = {path.name: path for path in graph.iterdir() if path.name in BESIDE and path.name != GENERATION}
         files |= {MODEL: graph / MODEL, "audit.json": context.inputs["audit"] / "audit.json"}
         files |= {name: checkpoint / name for name in BUNDLED}
+        if "draft" in context.inputs:
+            files |= move_weights(context.inputs["draft"] / MODEL, context.scratch, (DRAFT, DRAFT_DATA))
         texts = {"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(manifest, audit)}
         write_bundle(folder, manifest, files=files, texts=texts)
         check_contents(open_bundle(folder))  # what is shipped must pass what opens it
@@ -87,6 +91,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
             "score_original": item.variants[BASELINE].score, "score_bundle": last.score,
+            **({} if item.draft is None else {"draft": item.draft}),
             **({} if plan.agreement is None else {"agreement": plan.agreement}),
             **({STOCK: item.variants[STOCK].model} if STOCK in item.variants else {}),
         },
@@ -148,11 +153,24 @@ def _manifest(plan: Plan, item: TargetPlan, context: Context, golden: dict[str, 
         threshold=_threshold(context),
         agreement=_agreement(context),
         not_made=_not_made(context, item),
+        draft=_draft(plan, context),
         **answering(
             recipe, checkpoint, provider=target.provider, session=target.session, generation=generation,
             output_size=0 if generation is not None else _output_size(golden),
         ),
     )  # fmt: skip
+
+
+def _draft(plan: Plan, context: Context) -> DraftFacts | None:
+    """What the bundle says of the small model that guesses, where the recipe names one."""
+    draft = plan.published.draft
+    if draft is None:
+        return None
+    graph = context.inputs["draft"]
+    generation, logits = generation_of(graph), read_graph(graph / MODEL).outputs[0].axes
+    assert generation is not None and logits is not None, "it is a decoder's"
+    alone = replace(generation, chat_template=None, special_tokens=None)
+    return DraftFacts(DRAFT, draft.id, draft.format, int(logits[-1]), alone)
 
 
 def _not_made(context: Context, item: TargetPlan) -> dict[str, str] | None:

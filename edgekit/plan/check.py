@@ -11,10 +11,12 @@ from edgekit.compress.registry import find_method, methods_for
 from edgekit.config.recipe import TEXTS, MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
+from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.files import NO_TOKENIZER
 from edgekit.plan.facts import before_pruning, facts_along
 from edgekit.plan.kinds import lowering_of
+from edgekit.runtime.providers.names import CPU
 from edgekit.tasks import Kind, find_task
 
 __all__ = ["faults_of"]
@@ -39,8 +41,49 @@ def faults_of(
     `host`: the machine that the plan is for, where one is known.
     """
     faults = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
+    draft = _draft_faults(recipe, targets, original, checkpoints)
     steps = _step_faults(recipe, targets, original, checkpoints, pairs=pairs, alone=alone)
-    return faults + lowering_of(find_task(recipe.task)).faults(recipe, targets, original, host) + _rows_faults(recipe) + steps
+    return (
+        faults
+        + lowering_of(find_task(recipe.task)).faults(recipe, targets, original, host)
+        + _rows_faults(recipe)
+        + draft
+        + steps
+    )
+
+
+def _draft_faults(
+    recipe: Recipe, targets: list[Target], original: ModelFacts, checkpoints: Mapping[str, ModelFacts]
+) -> list[str]:
+    """Why the small model that a recipe names cannot guess what its model says."""
+    if recipe.draft is None:
+        return []
+    if find_task(recipe.task).kind != "decoder":
+        return ["draft: guesses the next tokens of language models; leave it out"]
+    faults = [
+        f"draft: {target.name} is no CPU, where alone rows of one run are known to be what they are alone; leave it out"
+        for target in targets
+        if target.provider != CPU
+    ]
+    draft, model = checkpoints[recipe.draft.id], facts_along(recipe, original, checkpoints)[-1]
+    faults += [f"draft, id: {fault}" for fault in (*draft.unreadable, *draft.unserved)]
+    if draft.architecture is not None and draft.architecture not in decoder_types():
+        faults.append(f"draft, id: no decoder of architecture {draft.architecture!r} is known here")
+    if None not in (draft.vocabulary, model.vocabulary) and draft.vocabulary != model.vocabulary:
+        faults.append(
+            "draft, id: its tokenizer is another one, so that its tokens are not this model's; use a smaller model with the same tokenizer"
+        )
+    if None not in (sizes := (_size(draft), _size(model))) and sizes[0] >= sizes[1]:  # type: ignore[operator]
+        faults.append(
+            "draft, id: it is as large as the model, so that it guesses no faster than the model says; use a smaller one"
+        )
+    return faults
+
+
+def _size(facts: ModelFacts) -> int | None:
+    """Weights of a model's blocks, about; None where that is not known."""
+    layers, hidden, neurons = facts.layers, facts.hidden_size, facts.intermediate_size
+    return None if layers is None or hidden is None or neurons is None else layers * hidden * (4 * hidden + 3 * neurons)
 
 
 def _rows_faults(recipe: Recipe) -> list[str]:

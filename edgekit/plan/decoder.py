@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.config.quantize import Float16, Float32, Quantize, WeightOnly
@@ -14,6 +14,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
 from edgekit.models.facts import ModelFacts
+from edgekit.plan.facts import digest_of
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, GENERATION, MODEL, MODEL_DATA
@@ -22,7 +23,7 @@ from edgekit.runtime.providers.names import CPU, CUDA
 from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import decoder_task
 
-__all__ = ["BESIDE", "DECODER", "DEFAULT", "number_format"]
+__all__ = ["BESIDE", "DECODER", "DEFAULT", "draft_stage", "number_format"]
 
 BESIDE = (MODEL_DATA, GENERATION, CHAT_TEMPLATE)
 """Files that belong to a decoder's graph."""
@@ -203,6 +204,38 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         "quantize-decoder", title, run, version=2, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
         inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration},
     )  # fmt: skip
+
+
+def draft_stage(shared: Shared, target: Target, location: str, checkpoint: Stage, positions: int | None) -> Stage:
+    """The small model that guesses -> its graph, in its own number format.
+
+    `location`: its folder or hub id; `checkpoint`: of the bundle's model, whose tokenizer it must have; `positions`: that it has, where
+    that is known: beyond them it guesses nothing.
+    """
+    draft, model = shared.recipe.draft, shared.recipe.model
+    assert draft is not None, "asked of a recipe with a draft"
+
+    def run(context: Context) -> JsonObject:
+        from edgekit.models.checkpoint import load, parameters, save
+        from edgekit.models.settle import settle
+        from edgekit.models.tokens import same_tokens
+
+        small = load(location, decoder_task(shared.recipe.task).auto)
+        folder = Path(small.config.name_or_path)
+        save(small, context.out, tokenizer_files_from=folder)
+        settle(folder, context.out, inputs=False, trim=False, lower_case=False, texts=())
+        same_tokens(context.out, context.inputs["checkpoint"])
+        return {"parameters": parameters(small)}
+
+    loaded = Stage(
+        "draft", "load the draft and compare its tokenizer", run, inputs={"checkpoint": checkpoint},
+        external={"model": digest_of(location)}, tools=(*TORCH, "tokenizers"),
+    )  # fmt: skip
+    length = model.max_length if positions is None else min(model.max_length, positions)
+    own = Float32(format="float32") if draft.format == "float32" else WeightOnly(format=draft.format)
+    recipe = shared.recipe.model_copy(update={"model": model.model_copy(update={"max_length": length}), "quantize": own})
+    exported = Exported("draft", loaded, export_stage(recipe, loaded, "export the draft to ONNX"))
+    return quantize_stage(replace(shared, recipe=recipe), target, exported, f"quantize the draft for {target.name}")
 
 
 def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target | None, title: str, split: Split) -> Stage:

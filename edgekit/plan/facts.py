@@ -44,6 +44,7 @@ def checkpoint_locations(recipe: Recipe, path: Path) -> dict[str, str]:
         for names in find_method(settings.method).named_checkpoints(settings).values()
         for name in names
     ]
+    written += [recipe.draft.id] if recipe.draft is not None else []
     locations = {}
     for name in written:
         folder = Path(os.path.realpath(path.parent / name))

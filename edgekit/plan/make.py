@@ -14,6 +14,7 @@ from edgekit.data.splits import columns_there, forms_there, look, source_digest
 from edgekit.errors import BadInput
 from edgekit.host import Host
 from edgekit.plan.check import faults_of
+from edgekit.plan.decoder import draft_stage
 from edgekit.plan.facts import (
     before_pruning,
     checkpoint_facts,
@@ -132,6 +133,13 @@ def plan_of(name: str, path: Path, recipe: Recipe, targets: list[Target], host: 
         )
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
+    if recipe.draft is not None:
+        name = recipe.draft.id
+        small = [
+            draft_stage(shared, target, locations[name], chain[-1].checkpoint, checkpoints[name].positions)
+            for target in targets
+        ]
+        plans = [replace(item, draft=stage) for item, stage in zip(plans, small, strict=True)]
     return Plan(
         name,
         file,

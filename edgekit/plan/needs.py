@@ -167,7 +167,8 @@ def _checkpoints_of(recipe: Recipe, folder: Path) -> list[tuple[str, str | None]
         for names in find_method(settings.method).named_checkpoints(settings).values()
         for name in names
     ]
-    given = [(recipe.model.id, recipe.model.revision), *named]
+    drafts = [(recipe.draft.id, None)] if recipe.draft is not None else []
+    given = [(recipe.model.id, recipe.model.revision), *named, *drafts]
     return [(name, revision) for name, revision in given if name is not None and is_hub_id(name, folder)]
 
 

@@ -111,6 +111,8 @@ class TargetPlan:
     calibration: Stage
     validation: dict[str, Stage]
     """Scores of the baseline and of the bundle on validation rows: what a search chooses by. No run of a single recipe needs them."""
+    draft: Stage | None = None
+    """The graph of the small model that guesses beside the bundle's."""
     file: Path | None = None
     """The target's file; None of a target that ships with edgekit."""
 
@@ -148,7 +150,7 @@ class Plan:
         for target in self.targets if only is None else [only]:
             for variant in target.variants.values():
                 ends += [variant.model, variant.score]
-            ends += [target.calibration, target.audit]
+            ends += [target.calibration, target.audit, *([] if target.draft is None else [target.draft])]
         return in_order(ends)
 
 

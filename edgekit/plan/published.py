@@ -35,7 +35,10 @@ def published(recipe: Recipe, model_digest: str | None, locations: Mapping[str, 
             if any(map(_absolute, written))
         }
         steps.append(settings.model_copy(update=update) if update else settings)
-    return recipe.model_copy(update={"model": model, "data": _of_data(recipe.data), "compress": steps})
+    draft = recipe.draft
+    if draft is not None:
+        draft = draft.model_copy(update={"id": checkpoint(draft.id)})
+    return recipe.model_copy(update={"draft": draft, "model": model, "data": _of_data(recipe.data), "compress": steps})
 
 
 def _of_data(data: Data) -> Data:

@@ -31,6 +31,7 @@ from edgekit.runtime.threads import Threads, best_threads, parse_threads
 from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
 
 if TYPE_CHECKING:
+    from edgekit.runtime.generate.draft import Draft
     from edgekit.runtime.generate.model import LanguageModel
     from edgekit.runtime.generate.sample import Sampling
 
@@ -354,6 +355,22 @@ def _session(bundle: Bundle, threads: int) -> Session:
     return open_session(bundle.folder / variant.file, provider=variant.provider, threads=threads, config=variant.config)
 
 
+def _draft(bundle: Bundle, model: LanguageModel, threads: int, *, prefix_cache: bool) -> Draft:
+    """The bundle's small model, which guesses what `model` says."""
+    from edgekit.runtime.generate.cache import PREFIX_BYTES
+    from edgekit.runtime.generate.draft import Draft
+    from edgekit.runtime.generate.graph import check_graph
+
+    facts, variant = bundle.manifest.draft, bundle.manifest.variant
+    assert facts is not None, "asked of a bundle with a draft"
+    session = open_session(bundle.folder / facts.file, provider=variant.provider, threads=threads, config=variant.config)
+    graph = check_graph(session, facts.generation)
+    if graph.vocabulary < model.tokens:
+        what = f"the draft's vocabulary of {graph.vocabulary} is less than the model's {model.tokens} tokens"
+        raise BadInput(what, where=str(bundle.folder / facts.file), fix="use a draft with the model's tokenizer")
+    return Draft(graph, model.tokens, prefix_bytes=PREFIX_BYTES if prefix_cache else 0)
+
+
 def _language(bundle: Bundle, session: Any, threads: int, *, prefix_cache: bool, speculate: Speculate) -> Model:
     from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.model import language_model
@@ -373,6 +390,7 @@ def _language(bundle: Bundle, session: Any, threads: int, *, prefix_cache: bool,
         from edgekit.runtime.bundle.onnx_file import read_graph
 
         file = read_graph(bundle.folder / manifest.variant.file)
-        model = replace(model, speculation=Speculation(model.graph, unlike_alone(file, model.graph)))
+        draft = _draft(bundle, model, threads, prefix_cache=prefix_cache) if manifest.draft is not None else None
+        model = replace(model, speculation=Speculation(model.graph, unlike_alone(file, model.graph), draft))
     tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
     return Model(bundle, session, tokenise, model, threads)

@@ -19,6 +19,7 @@ from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.data.splits import prepare
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
+from edgekit.plan.check import faults_of
 from edgekit.plan.facts import original_facts, own_length
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
@@ -174,6 +175,29 @@ def test_only_a_language_model_has_a_cache() -> None:
     )
     wide = WeightOnly(format="int8-weights")
     assert not any("cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": wide})))
+
+
+LLAMA = ModelFacts(architecture="llama", layers=8, hidden_size=64, intermediate_size=96, vocabulary={"a": 0, "b": 1})
+SMALL = replace(LLAMA, layers=1)
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "draft", "text"),
+    [
+        ("text-generation", "x86-vnni", SMALL, None),
+        ("text-generation", "x86-vnni", ModelFacts(), None),  # on the hub, before it is downloaded
+        ("text-generation", "x86-vnni", replace(SMALL, vocabulary={"a": 1, "b": 0}), "draft, id: its tokenizer is another one"),
+        ("text-generation", "x86-vnni", LLAMA, "draft, id: it is as large as the model"),
+        ("text-generation", "x86-vnni", replace(SMALL, architecture="bert"), "draft, id: no decoder of architecture 'bert'"),
+        ("text-generation", "cuda", SMALL, "draft: cuda is no CPU"),
+        ("text-classification", "x86-vnni", SMALL, "draft: guesses the next tokens of language models"),
+    ],
+)
+def test_a_draft_that_cannot_guess(task: str, target: str, draft: ModelFacts, text: str | None) -> None:
+    asked = {"schema": 1, "task": task, "model": {"id": "m"}, "data": DATA, "draft": {"id": "d"}}
+    found = faults_of(recipe_model().model_validate(asked), [load_target(target)], LLAMA, checkpoints={"d": draft})
+    found = [fault for fault in found if fault.startswith("draft")]
+    assert len(found) == (text is not None) and (text is None or found[0].startswith(text))
 
 
 STRUCTURED = {"method": "prune-structured", "keep": 0.5}

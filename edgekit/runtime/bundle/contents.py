@@ -29,6 +29,8 @@ def check_contents(bundle: Bundle) -> None:
 
     folder, manifest = bundle.folder, bundle.manifest
     check_graph_file(folder / manifest.variant.file, manifest)
+    if manifest.draft is not None:
+        check_graph_file(folder / manifest.draft.file, manifest.of_draft)
     check_tokenizer_file(folder / manifest.tokenizer.file, manifest)
     parse_golden(folder, manifest)
     remember(bundle.digest, "checked")

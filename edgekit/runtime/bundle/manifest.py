@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgekit.runtime.bundle.names import MANIFEST, MANIFEST_DIGEST
@@ -19,10 +19,12 @@ from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.prompts import Prompts
+from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Asset", "Calibration", "Embeddings", "Golden", "Manifest", "Source", "TargetFacts", "TensorFacts", "TokenizerFacts", "Variant", "Versions",
+    "Asset", "Calibration", "DraftFacts", "Embeddings", "Golden", "Manifest", "Source", "TargetFacts", "TensorFacts", "TokenizerFacts",
+    "Variant", "Versions",
 ]  # fmt: skip
 
 MOST_FAULTS = 20
@@ -138,6 +140,22 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class DraftFacts:
+    """A small model of the same vocabulary that guesses a language model's next tokens."""
+
+    file: str
+    """Its graph, which ONNX Runtime opens as the variant's."""
+    name: str
+    """Name of its folder or its hub id."""
+    format: str
+    """Number format of its weights."""
+    vocabulary: int = field(metadata=within(1, 10_000_000))
+    """Rows of its embedding, which may pad it otherwise than the model's."""
+    generation: Generation
+    """Of its graph: context and cache."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that a bundle says of itself. Fields after `variant` are the `edgekit` block of the JSON, name by name."""
 
@@ -181,6 +199,8 @@ class Manifest:
     """What makes a passage's score of its logit; None for every task but text-ranking."""
     not_made: Mapping[str, str] | None = field(default=None, metadata=OMITTED)
     """Models that it would have been compared with and that could not be made: title and why; None where all could."""
+    draft: DraftFacts | None = field(default=None, metadata=OMITTED)
+    """None where nothing but the text itself guesses."""
     digest_file: Literal["manifest.json.sha256"] | None = field(default=None, metadata=OMITTED)
     """The file that holds the digest of the manifest; None in bundles of releases before 0.2, whose manifests have none."""
 
@@ -203,6 +223,15 @@ class Manifest:
     def has_template(self) -> bool:
         """Whether it is a language model that writes conversations by a chat template, for which a device needs jinja2."""
         return self.generation is not None and self.generation.chat_template is not None
+
+    @property
+    def of_draft(self) -> Manifest:
+        """The same of the draft in the model's place: what its graph is checked against."""
+        assert self.draft is not None, "asked of a bundle with a draft"
+        return replace(
+            self, variant=replace(self.variant, file=self.draft.file), generation=self.draft.generation,
+            vocabulary=self.draft.vocabulary, draft=None,
+        )  # fmt: skip
 
     @property
     def steps(self) -> list[str]:
@@ -317,6 +346,13 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         yield "the variant's provider is not the target's"
     if (manifest.generation is not None) != (manifest.task == "text-generation"):
         yield f"edgekit.generation: {'unknown' if manifest.generation else 'missing'} for the task {manifest.task!r}"
+    if (draft := manifest.draft) is not None:
+        if manifest.generation is None or manifest.variant.provider != CPU:
+            yield "edgekit.draft: of a language model on the CPU alone"
+        if draft.file not in manifest.assets or draft.file == manifest.variant.file:
+            yield f"the draft's file {draft.file!r} is not an asset of its own"
+        if draft.generation.chat_template is not None:
+            yield "edgekit.draft.generation: a draft writes no conversations"
     if (manifest.threshold is not None) != (manifest.task == "multi-label-classification"):
         yield f"edgekit.threshold: {'missing' if manifest.threshold is None else 'unknown'} for the task {manifest.task!r}"
     if (embeddings := manifest.embeddings) is not None:

@@ -7,6 +7,8 @@ from typing import Final
 __all__ = [
     "CHAT_TEMPLATE",
     "CONFIG",
+    "DRAFT",
+    "DRAFT_DATA",
     "GENERATION",
     "LARGEST_BUNDLE",
     "MANIFEST",
@@ -26,6 +28,8 @@ CONFIG = "config.json"
 MODEL = "model.onnx"
 MODEL_DATA = "model.onnx.data"
 """Weights of a decoder, which lie beside its graph."""
+DRAFT, DRAFT_DATA = "draft.onnx", "draft.onnx.data"
+"""The graph of a small model that guesses what the model says, and its weights."""
 GENERATION = "generation.json"
 """What generating text with a decoder needs besides the graph; in a bundle it is a block of the manifest."""
 CHAT_TEMPLATE = "chat_template.jinja"

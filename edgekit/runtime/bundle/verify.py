@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import numpy as np
 from edgekit.runtime.bundle.golden import parse_golden
 from edgekit.runtime.bundle.names import SIGNATURE
 from edgekit.runtime.errors import CheckFailed
-from edgekit.runtime.model import checked, opened
+from edgekit.runtime.model import Model, checked, opened
 from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.session import own_cores, usable_threads
 
 __all__ = ["said", "shown", "signature_of", "verify"]
+
+
+SAID, TOKENS = 3, 24
+"""Golden inputs that are continued with a draft and without, and tokens of each."""
 
 
 def verify(path: str | Path) -> dict[str, Any]:
@@ -51,6 +56,8 @@ def verify(path: str | Path) -> dict[str, Any]:
             faults.append(f"input {number}: its outputs differ by {difference:.3g}, more than {manifest.golden.tolerance:g}")
         elif row.margin is not None and row.margin > 2 * single and said(answer) != row.answer:
             faults.append(f"input {number}: answers {json.dumps(said(answer))} instead of {json.dumps(row.answer)}")
+    if manifest.draft is not None and not faults:
+        faults = _guessed_otherwise(model, [row.input for row in golden[:SAID]])
     if faults:
         raise CheckFailed(
             f"{len(faults)} of {len(golden)} golden inputs are not right",
@@ -71,6 +78,20 @@ def verify(path: str | Path) -> dict[str, Any]:
         "tolerance": manifest.golden.tolerance,
         "ok": True,
     }
+
+
+def _guessed_otherwise(model: Model, inputs: Sequence[Any]) -> list[str]:
+    """For each of `inputs` that is continued with other tokens where the draft guesses, a fault."""
+    from edgekit.runtime.generate.sample import Sampling  # here alone: encoders need nothing of it
+
+    language = model.language
+    assert language is not None, "a draft is a language model's"
+    plain, sampling = replace(language, speculation=None), Sampling(max_new_tokens=TOKENS)
+    return [
+        f"input {number}: other tokens with the draft than without"
+        for number, text in enumerate(inputs)
+        if language.generate(str(text), sampling).tokens != plain.generate(str(text), sampling).tokens
+    ]
 
 
 def shown(document: Mapping[str, Any]) -> list[str]:
