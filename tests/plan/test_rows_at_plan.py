@@ -29,7 +29,13 @@ def model_at(folder: Path, **config: Any) -> Path:
     tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
-    save_file({"classifier.weight": np.zeros((2, 1), np.float32)}, folder / "model.safetensors")
+    shapes = {
+        "word_embeddings.weight": (1, 1), "position_embeddings.weight": (512, 1), "LayerNorm.weight": (1,), "LayerNorm.bias": (1,),
+    }  # fmt: skip
+    tensors = {f"bert.embeddings.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    for name, outputs in (("bert.pooler.dense", 1), ("classifier", 2)):
+        tensors |= {f"{name}.weight": np.zeros((outputs, 1), np.float32), f"{name}.bias": np.zeros(outputs, np.float32)}
+    save_file(tensors, folder / "model.safetensors")
     return folder
 
 
