@@ -19,15 +19,15 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.pages import write_results
+from benchmarks.tune.page import HERE, write_page
 from edgekit.config.search import Choice
 from edgekit.draft.proven import PROVEN
 from edgekit.tuner.front import Sampler, Values
 from edgekit.tuner.study import claim, open_study, suggest
 from edgekit.tuner.workers import at_work
 
-__all__ = ["HERE", "cells_of", "hypervolume", "main"]
+__all__ = ["cells_of", "hypervolume", "main"]
 
-HERE = Path(__file__).parent
 GRID = HERE.parent / "methods" / "results"
 TASKS = ("squad", "stsb")
 WAYS: Mapping[str, tuple[Sampler, bool]] = {
@@ -111,7 +111,6 @@ def run(
 
 def main() -> None:
     """Write lookup.json and the page."""
-    from benchmarks.tune.page import write_page
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--recipes", type=int, default=20)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import row
-from benchmarks.tune.lookup import HERE
 
-__all__ = ["write_page"]
+__all__ = ["HERE", "write_page"]
+
+HERE = Path(__file__).parent
 
 HEAD = """# How good the search of `edgekit tune` is
 

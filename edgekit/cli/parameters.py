@@ -19,7 +19,7 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="ADDRESS",
-        help="A store that machines share, beside the one in the build folder: s3://…, ssh://…, file:///…",
+        help="A store that machines share, beside the one in the build folder: s3://BUCKET/FOLDER, ssh://HOST/FOLDER, file:///FOLDER",
     ),
 ]
 Targets = Annotated[

@@ -11,7 +11,7 @@ from edgekit.web.vendor import releases, runner_folder, vendor_folder
 from tests.docs.blocks import BLOCKS, Block
 from tests.web.node import node, released
 
-BLOCKS_OF_JS = [block for block in BLOCKS if block.language == "js"]
+BLOCKS_OF_JS = [block for block in BLOCKS if block.language == "js" and block.page == "docs/web.md"]
 
 
 @pytest.mark.parametrize("block", BLOCKS_OF_JS, ids=lambda block: block.name)

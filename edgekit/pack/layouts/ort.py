@@ -48,9 +48,9 @@ def write(bundle: Bundle, folder: Path) -> None:
     Raises:
         CheckFailed: they do not.
     """
-    from onnxruntime.tools.ort_format_model import create_config_from_models
+    from edgekit.runtime.providers.ort import onnxruntime, submodule
 
-    from edgekit.runtime.providers.ort import onnxruntime
+    create_config_from_models = submodule("tools.ort_format_model").create_config_from_models
 
     variant = bundle.manifest.variant
     options = onnxruntime.SessionOptions()
