@@ -27,6 +27,7 @@ from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_fi
 from lanes.bundles import make_bundles
 from lanes.web.compared import Here, faults_of, here, jobs_of
 from lanes.web.texts import COUNT
+from lanes.web.transformers_js import fetch_package, golden_faults
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "benchmarks" / "lanes" / "web.json"
@@ -95,6 +96,13 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
             if ended.code != 0:
                 raise CheckFailed(f"Node ends with {ended.code}: {ended.errors.decode('utf-8', 'replace')[-1000:]}", where=case)
             compared(case, "Node", every, json.loads((Path(scratch) / "out.json").read_text(encoding="utf-8")))
+        fetch_package()
+        for case, bundle in bundles.items():
+            opened = open_bundle(bundle)
+            if opened.manifest.generation is None:
+                wrong, number = golden_faults(node, opened, Path(scratch) / "transformers-js")
+                faults += [f"{case}, transformers.js: {fault}" for fault in wrong[:5]]
+                say(f"{case}, transformers.js: {len(wrong)} of {number} golden inputs differ")
         with browser() as running:
             for where, headers, threads in (("Chromium", {}, 1), ("Chromium, two threads", HEADERS, 2)):
                 with served(site, headers) as url:

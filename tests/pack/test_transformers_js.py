@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,9 @@ from edgekit.pack.layouts import find_layouts, transformers_js
 from edgekit.runtime.bundle.manifest import Embeddings
 from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.files import cache_folder
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.session import open_session
-
-SCRIPT = Path(__file__).with_suffix("").parent / "transformers_js.mjs"
-PACKAGE = cache_folder() / "web" / "transformers-js" / "node_modules" / "@huggingface" / "transformers"
+from lanes.web.transformers_js import golden_faults, module
 
 
 def written(bundle: Bundle, folder: Path) -> Path:
@@ -34,23 +30,10 @@ def written(bundle: Bundle, folder: Path) -> Path:
 
 def test_golden_inputs_in_node(bundle: Path, tmp_path: Path) -> None:
     node = shutil.which("node")
-    if node is None or not PACKAGE.is_dir():
+    if node is None or not module().is_file():
         pytest.skip("no node here, or not @huggingface/transformers; `make test-web` fetches it")
-    opened = open_bundle(bundle)
-    folder = written(opened, tmp_path / "layout")
-    module = PACKAGE / "dist" / "transformers.node.mjs"
-    words = [node, str(SCRIPT), str(module), str(folder), str(bundle / "golden.json"), opened.manifest.task]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    compared = 0
-    for found, row in zip(json.loads(done.stdout), json.loads((bundle / "golden.json").read_text())["rows"], strict=True):
-        (ids,), (outputs,) = row["input_ids"], row["outputs"]
-        if len(ids) < opened.manifest.tokenizer.max_length:  # a longer text loses its last special token there
-            compared += 1
-            assert found["ids"] == ids
-            difference = np.subtract(found["outputs"]["logits"], outputs)
-            assert np.sqrt(np.mean(difference**2)) <= opened.manifest.golden.tolerance
-    assert compared > 20
+    faults, compared = golden_faults(node, open_bundle(bundle), tmp_path / "layout")
+    assert faults == [] and compared > 20
 
 
 def test_files_and_what_they_say(bundle: Path, tmp_path: Path) -> None:
