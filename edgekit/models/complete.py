@@ -96,13 +96,12 @@ def _bias_faults(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         other = f"{module}.{'bias' if kind == 'weight' else 'weight'}"
         if kind not in ("weight", "bias") or not BIASED.search(module):
             continue
-        if other not in shapes and not LAYER.search(name):
-            faults.append(f"missing tensor {other}")
-        elif kind == "bias" and other in shapes and shape[:1] != shapes[other][:1]:
+        if other not in shapes:
+            if kind == "weight" or not LAYER.search(name):
+                faults.append(f"missing tensor {other}")
+        elif kind == "bias" and shape[:1] != shapes[other][:1]:
             faults.append(f"{name}: shape {shape}, and {other} is {shapes[other]}")
-        elif kind == "weight" and other not in shapes:
-            faults.append(f"missing tensor {other}")
-    return list(dict.fromkeys(faults))
+    return faults
 
 
 def missing_parts(architecture: str | None, modules: tuple[str, ...]) -> list[str]:

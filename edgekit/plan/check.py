@@ -41,15 +41,10 @@ def faults_of(
     `host`: the machine that the plan is for, where one is known.
     """
     faults = [f"{target.name}: {fault}" for target in targets if recipe.quantize for fault in target.unsound(recipe.quantize)]
-    draft = _draft_faults(recipe, targets, original, checkpoints)
-    steps = _step_faults(recipe, targets, original, checkpoints, pairs=pairs, alone=alone)
-    return (
-        faults
-        + lowering_of(find_task(recipe.task)).faults(recipe, targets, original, host)
-        + _rows_faults(recipe)
-        + draft
-        + steps
-    )
+    faults += lowering_of(find_task(recipe.task)).faults(recipe, targets, original, host)
+    faults += _rows_faults(recipe)
+    faults += _draft_faults(recipe, targets, original, checkpoints)
+    return faults + _step_faults(recipe, targets, original, checkpoints, pairs=pairs, alone=alone)
 
 
 def _draft_faults(
@@ -73,7 +68,8 @@ def _draft_faults(
         faults.append(
             "draft, id: its tokenizer is another one, so that its tokens are not this model's; use a smaller model with the same tokenizer"
         )
-    if None not in (sizes := (_size(draft), _size(model))) and sizes[0] >= sizes[1]:  # type: ignore[operator]
+    size, largest = _size(draft), _size(model)
+    if size is not None and largest is not None and size >= largest:
         faults.append(
             "draft, id: it is as large as the model, so that it guesses no faster than the model says; use a smaller one"
         )

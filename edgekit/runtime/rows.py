@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import time
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -29,8 +30,6 @@ __all__ = ["LONGEST_ROW", "answer_rows", "check_flags", "counter", "input_of", "
 W = TypeVar("W")
 LONGEST_ROW = 16 * 1024**2
 """Bytes of a line, at most."""
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some programs begin a file of UTF-8 with; no part of its first row."""
 BLOCK = 64 * 1024
 """Bytes that are read at once."""
 TOLD = 20
@@ -222,7 +221,7 @@ class Lines:
         return bool(self._lines) or self._ended or self._number is None or bool(select.select([self._number], [], [], 0)[0])
 
     def __iter__(self) -> Iterator[bytes | EdgekitError]:
-        rest, mark = b"", BYTE_ORDER_MARK  # of a line whose end has not come; what may stand before the first
+        rest, mark = b"", BOM_UTF8  # of a line whose end has not come; what may stand before the first
         while not self._ended:
             if not self.ready():
                 self._before_waiting()

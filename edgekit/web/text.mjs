@@ -253,8 +253,8 @@ function matches(piece, pattern) {
   return found;
 }
 
-/** Of a place in 16-bit units, the place in characters. */
-function places(chars, units) {
+/** Of a place in 16-bit units of `chars`, `units` in all, the place in characters. */
+export function places(chars, units) {
   if (chars.length === units) return (unit) => unit;
   const known = new Map();
   let unit = 0;

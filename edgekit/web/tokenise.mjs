@@ -1,7 +1,7 @@
 /** Text to token ids with their places, by the bundle's own tokenizer file, cut as edgekit/runtime/tokenise.py cuts. */
 
 import { BadInput, CheckFailed } from "./errors.mjs";
-import { asText, isSpace, normalizer, placed, preTokenizer, sliced } from "./text.mjs";
+import { asText, isSpace, normalizer, placed, places, preTokenizer, sliced } from "./text.mjs";
 
 const LONGEST_TEXT = 4_000_000;
 const CHARACTERS_A_TOKEN = 64;
@@ -140,7 +140,7 @@ function finder(tokens) {
     const text = asText(piece);
     const found = [];
     let done = 0;
-    const place = places(piece.chars);
+    const place = places(piece.chars, text.length);
     for (const match of text.matchAll(pattern)) {
       const token = known.get(match[0]);
       let start = match.index, end = start + match[0].length;
@@ -155,18 +155,6 @@ function finder(tokens) {
     if (done < text.length) found.push([sliced(piece, place(done)), null]);
     return found;
   };
-}
-
-/** Of a place in 16-bit units, the place in characters. */
-function places(chars) {
-  const known = new Map();
-  let unit = 0;
-  chars.forEach((char, index) => {
-    known.set(unit, index);
-    unit += char.length;
-  });
-  known.set(unit, chars.length);
-  return (wanted) => known.get(wanted);
 }
 
 /** Special tokens around one text or two, and what byte-level tokenizers do to places. */

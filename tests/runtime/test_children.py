@@ -53,6 +53,7 @@ def parent(*command: str | Path, **environment: str) -> Iterator[subprocess.Pope
     with subprocess.Popen(
         [sys.executable, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "PYTHONPATH": PYTHONPATH, **environment}, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whoever runs the tests may ignore it, as nohup does
     ) as process:  # fmt: skip
         try:
             yield process

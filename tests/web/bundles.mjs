@@ -1,18 +1,11 @@
 /** What the runner says of sound bundles, of bundles with one bit changed in one file, and of calls that are wrong or come together. */
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { teller } from "./told.mjs";
 
 const [, , job, done] = process.argv;
 const { runner, vendor, bundles, inputs } = JSON.parse(readFileSync(job, "utf8"));
 const { EdgekitError, load } = await import(`file://${runner}/runner.mjs`);
-
-async function told(work) {
-  try {
-    return await work();
-  } catch (fault) {
-    if (!(fault instanceof EdgekitError)) throw fault;
-    return { error: fault.name, text: fault.message };
-  }
-}
+const told = teller(EdgekitError);
 
 const found = {};
 for (const [name, folder] of Object.entries(bundles)) {
