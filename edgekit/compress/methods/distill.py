@@ -226,14 +226,13 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.compress.distillation.student import starting_student, teachers_of
     from edgekit.compress.distillation.teacher import Teacher, depth_of
     from edgekit.compress.distillation.unlabelled import more_rows
-    from edgekit.compress.pruning.masked_weights import kept_zeros
+    from edgekit.compress.pruning.masked_weights import adapt, kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import layer_count
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, labels_of, read_split
     from edgekit.train.evaluate import quality_of
     from edgekit.train.loop import Hyperparameters, fit
-    from edgekit.train.lora import attach, merge
 
     task = find_task(work.task)
     start = starting_student(work, settings, task)
@@ -272,17 +271,15 @@ def run(work: Work, settings: Settings) -> JsonObject:
     by_labels = LabelObjective(task, train, teachers, settings.temperature, settings.alpha)
     loss = Objective(settings, by_labels, None if dynamic else [ours for ours, _ in pairs], heads)
 
-    if settings.lora is not None:
-        attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
+    fold = adapt(student, settings, seed=work.seed) if settings.lora is not None else None
     history = fit(
         student, train, loss, lambda model: quality_of(model, task, validation, rows["validation"], labels),
         Hyperparameters.of(settings),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,
-        after_step=zeros if settings.lora is None else lambda: None,
+        after_step=zeros if fold is None else lambda: None,
     )  # fmt: skip
-    if settings.lora is not None:
-        merge(student)
-        zeros()
+    if fold is not None:
+        fold()
     save(student, work.out, tokenizer_files_from=folder)
     return {"parameters": parameters(student), "validation": history.best, "history": history.to_json()}
 
@@ -308,7 +305,7 @@ def _untrained(settings: Settings) -> Sequence[MethodSettings] | None:
 
 
 METHOD = Method(
-    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
     search={"student": _a_student, "recovery": _recovery},
     untrained=_untrained,

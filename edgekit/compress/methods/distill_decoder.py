@@ -153,13 +153,13 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from accelerate import Accelerator
 
     from edgekit.compress.distillation.completions import completions, prompts_of
-    from edgekit.compress.pruning.masked_weights import kept_zeros
+    from edgekit.compress.pruning.masked_weights import adapt, kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
+    from edgekit.models.device import on_fastest_device
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, read_split
     from edgekit.train.evaluate import inverse_perplexity
     from edgekit.train.loop import Hyperparameters, fit
-    from edgekit.train.lora import attach, merge
 
     task = find_task(work.task)
     student = _student(load(work.source, task.auto), settings)
@@ -184,19 +184,18 @@ def run(work: Work, settings: Settings) -> JsonObject:
             progress=work.progress, label=NAME,
         )  # fmt: skip
     zeros = kept_zeros(student)
-    before = inverse_perplexity(student, task, validation)
-    if settings.lora is not None:
-        attach(student, settings.lora, settings.lora_alpha, settings.lora_targets, seed=work.seed)
+    with on_fastest_device(student):
+        before = inverse_perplexity(student, task, validation)
+    fold = adapt(student, settings, seed=work.seed) if settings.lora is not None else None
     loss = _Loss(settings, task, teacher, texts, work.seed)
     history = fit(
         student, texts, loss, lambda model: inverse_perplexity(model, task, validation),
         Hyperparameters.of(settings),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label=NAME,
-        before_step=loss.begin, after_step=zeros if settings.lora is None else lambda: None,
+        before_step=loss.begin, after_step=zeros if fold is None else lambda: None,
     )  # fmt: skip
-    if settings.lora is not None:
-        merge(student)
-        zeros()
+    if fold is not None:
+        fold()
     save(student, work.out, tokenizer_files_from=work.source)
     return {
         "parameters": parameters(student), "start": before, "validation": history.best, "history": history.to_json(),
@@ -221,7 +220,7 @@ def _recovery(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=1, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=2, settings=Settings, serves=("decoder",), run=run, check=check, transform=transform, spread=True,
     instead="distill",
     search={"recovery": _recovery},
 )  # fmt: skip

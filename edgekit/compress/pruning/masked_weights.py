@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch.nn.utils import parametrize
 
 from edgekit.errors import BadInput
 from edgekit.models.stack import LINEARS
+from edgekit.train import lora
 from edgekit.train.lora import find_targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Prunes", "attach", "drop_smallest", "fold", "kept_zeros", "masks_of"]
+    from edgekit.config.recipe import TrainingSettings
+
+__all__ = ["Prunes", "adapt", "attach", "drop_smallest", "fold", "kept_zeros", "masks_of"]
 
 LEAST = 0.05
 """Share of zeros from which a weight counts as pruned; a weight that was only trained has none."""
@@ -30,12 +33,7 @@ LEAST = 0.05
 
 def kept_zeros(model: PreTrainedModel) -> Callable[[], None]:
     """A function that sets the weights of pruned linear modules that are zero now to zero again, in place: call it after each step."""
-    pruned = []
-    for module in model.base_model.modules():
-        if isinstance(module, LINEARS) and module.weight.numel():
-            kept = module.weight.detach() != 0
-            if 1 - float(kept.float().mean()) >= LEAST:
-                pruned.append((module.weight, kept))
+    pruned = [(module.weight, module.weight.detach() != 0) for module in model.base_model.modules() if _is_pruned(module)]
 
     def again() -> None:
         with torch.no_grad():
@@ -45,6 +43,31 @@ def kept_zeros(model: PreTrainedModel) -> Callable[[], None]:
                 weight.mul_(kept)
 
     return again
+
+
+def _is_pruned(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
+    """Whether pruning left zeros in a linear module."""
+    if not isinstance(module, LINEARS) or not module.weight.numel():
+        return False
+    return float((module.weight.detach() == 0).float().mean()) >= LEAST
+
+
+def adapt(model: PreTrainedModel, settings: TrainingSettings, *, seed: int) -> Callable[[], None]:
+    """Put the adapters that `settings` ask for into `model`, in place; returns the function that folds them in.
+
+    Where pruning left zeros, adapters are masked, so that what is folded in is what was trained.
+
+    Raises:
+        BadInput: as `edgekit.train.lora.attach`; the function: a weight has grown to NaN or Inf.
+    """
+    assert settings.lora is not None, "the caller asks"
+    names = find_targets(model, settings.lora_targets)
+    if not any(_is_pruned(module) for module in model.base_model.modules()):
+        lora.attach(model, settings.lora, settings.lora_alpha, names, seed=seed)
+        return lambda: lora.merge(model)
+    modules = [model.get_submodule(name) for name in find_targets(model, None)]
+    attach(model, modules, rank=settings.lora, alpha=settings.lora_alpha, targets=names, seed=seed)
+    return lambda: fold(modules)
 
 
 class Prunes(torch.nn.Module):
@@ -101,7 +124,7 @@ def attach(
         adapted = {id(module) for module in named}
         if not adapted <= {id(module) for module in modules}:
             raise BadInput("adapters on a module that is not pruned", where="compress, lora targets", fix="name the encoder's")
-        most = min(min(module.in_features, module.out_features) for module in named)
+        most = min(min(module.get_parameter("weight").shape) for module in named)
         if rank > most:
             raise BadInput(
                 f"rank {rank} for modules of rank {most}", where="compress, lora", fix=f"choose one from 1 to {most}"

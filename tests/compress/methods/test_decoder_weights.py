@@ -18,6 +18,9 @@ from edgekit.exporter.decoder import export_decoder
 from edgekit.models.checkpoint import load, save
 from edgekit.models.groups import OUT, group_width, groups_of, keep_groups
 from edgekit.models.stack import blocks_of, keep_neurons, layer_linears, mlp_of, neurons_of
+from edgekit.tasks import find_task
+from edgekit.tasks.encode import encode, read_split
+from edgekit.train.evaluate import inverse_perplexity
 from tests.compress.decoder_rows import FAMILIES, work_on
 
 CAUSAL = "AutoModelForCausalLM"
@@ -133,7 +136,10 @@ def test_adapters_recover_and_leave_no_trace(family: str, tmp_path: Path) -> Non
     asked = distill_decoder.Settings(
         method="distill-decoder", lora=4, lora_alpha=8.0, alpha=1.0, epochs=3, batch=8, learning_rate=5e-3
     )
-    distill_decoder.run(replace(work, source=work.out, out=out), asked)
+    made = distill_decoder.run(replace(work, source=work.out, out=out), asked)
+    rows = encode(out, read_split(work.rows, "validation"), find_task(work.task), work.max_length)
+    saved = inverse_perplexity(load(out, CAUSAL), find_task(work.task), rows)
+    assert saved == pytest.approx(made["validation"], rel=1e-5), "what was trained is what is folded in"
     dense, pruned, recovered = (logits(folder) for folder in (work.original, work.out, out))
     assert (recovered - dense).square().mean() < 0.95 * (pruned - dense).square().mean()
     before, after = (load_file(folder / "model.safetensors") for folder in (work.out, out))
