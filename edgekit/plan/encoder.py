@@ -169,7 +169,7 @@ def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
         "export",
         title,
         run,
-        version=2,
+        version=3,
         settings=settings,
         inputs={"checkpoint": checkpoint},
         tools=(*TORCH, "optimum", "onnx", *LOWERING_TOOLS),

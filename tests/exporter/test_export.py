@@ -65,6 +65,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(tiny_model: Path, tiny_export:
         "mask-as-key-padding": 3,
         "slice-positions": 1,
         "skip-layer-norms": 1,
+        "choose-token-early": 1,
     }
 
 

@@ -3,9 +3,10 @@
 At batch 1 and ten tokens an encoder spends about as long in small operators as in arithmetic. onnxscript's
 `optimize_for_ort` finds attention, skip-normalisation and bias-GELU; the passes here then remove what it leaves: the
 expanded copy of the mask in each layer, the token-type lookup that is always row 0, the position lookup that counts up by
-one, the arithmetic of relative positions (MPNet, DeBERTa) and rotations (ModernBERT), whose tables are known beforehand, and
-MatMuls of constants. Heads are read off each layer's own reshape, so layers pruned to different head counts fuse rightly. A pass
-that does not find its exact pattern leaves the graph alone; parity with eager PyTorch is checked afterwards.
+one, the arithmetic of relative positions (MPNet, DeBERTa) and rotations (ModernBERT), whose tables are known beforehand,
+MatMuls of constants, and what the last block computes for tokens that a classifier never reads. Heads are read off each
+layer's own reshape, so layers pruned to different head counts fuse rightly. A pass that does not find its exact pattern
+leaves the graph alone; parity with eager PyTorch is checked afterwards.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from edgekit.exporter.fusions.embedding_lookups import fold_token_types, slice_p
 from edgekit.exporter.fusions.padding_mask import mask_as_key_padding
 from edgekit.exporter.fusions.relative_positions import look_up_distances
 from edgekit.exporter.fusions.rotary_attention import fuse_rotary_embeddings
+from edgekit.exporter.fusions.selected_token import choose_token_early
 from edgekit.exporter.fusions.skip_layer_norm import fuse_skip_layer_norms
 from edgekit.onnx_graph.metadata import drop_metadata
 from edgekit.onnx_graph.operators import MICROSOFT
@@ -43,6 +45,7 @@ def fusion_passes(max_length: int) -> list[Pass]:
         Pass("slice-positions", partial(slice_positions, max_length=max_length)),
         Pass("skip-layer-norms", fuse_skip_layer_norms),
         Pass("look-up-distances", partial(look_up_distances, max_length=max_length)),
+        Pass("choose-token-early", choose_token_early),
     ]
 
 
