@@ -291,8 +291,10 @@ def write_recipe(made: Draft, path: Path) -> None:
 @contextmanager
 def unwritten(asked: Asked, name: str, *, ask: bool) -> Iterator[tuple[Draft, Path]]:
     """(the draft, the recipe in a folder that goes away): for a look at the plan alone."""
-    made = drafted(asked, None, ask=ask)
-    with temporary_folder("a drafted recipe") as folder:
+    from edgekit.data.formats import read_once
+
+    with read_once(), temporary_folder("a drafted recipe") as folder:
+        made = drafted(asked, None, ask=ask)
         path = folder / f"{name}.toml"
         path.write_text(made.text, encoding="utf-8")
         yield made, path

@@ -43,8 +43,8 @@ def usable_value(kind: str, value: object) -> tuple[JsonValue, str | None]:
 
 def identity(row: Mapping[str, JsonValue]) -> str:
     """The input of a row as one text: its input columns, one after the other."""
-    parts = (row[column] for column in INPUTS if column in row)
-    return " ".join(" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in parts)
+    parts = [row[column] for column in INPUTS if column in row]
+    return " ".join([" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in parts])
 
 
 def _text(value: object) -> tuple[JsonValue, str | None]:

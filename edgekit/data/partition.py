@@ -84,6 +84,11 @@ def _too_few(rows: Sequence[Row], few: list[str], units: int, labels: int, neede
 
 def _units(texts: Sequence[str], groups: Sequence[str] | None) -> list[list[int]]:
     """Numbers of rows that must stay together: those that are joined by a text or by a group, directly or through others."""
+    same: dict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        same[text].append(number)
+    if groups is None:
+        return list(same.values())
     parent = list(range(len(texts)))
 
     def root(number: int) -> int:
@@ -92,11 +97,10 @@ def _units(texts: Sequence[str], groups: Sequence[str] | None) -> list[list[int]
             number = parent[number]
         return number
 
-    first: dict[tuple[str, str], int] = {}
-    for number, text in enumerate(texts):
-        keys = [("text", text)] + ([("group", groups[number])] if groups is not None else [])
-        for key in keys:
-            one, other = root(first.setdefault(key, number)), root(number)
+    first: dict[str, int] = {}
+    for number, (text, group) in enumerate(zip(texts, groups, strict=True)):
+        for before in (same[text][0], first.setdefault(group, number)):
+            one, other = root(before), root(number)
             parent[max(one, other)] = min(one, other)
     units: dict[int, list[int]] = defaultdict(list)
     for number in range(len(texts)):
@@ -113,5 +117,5 @@ def _labels(row: Mapping[str, object]) -> set[str]:
 
 def _order(texts: Sequence[str], unit: Sequence[int], seed: int) -> tuple[str, str]:
     """What a unit is sorted by: a number drawn from its text and the seed, whatever other rows there are."""
-    text = min(texts[number] for number in unit)
+    text = texts[unit[0]] if len(unit) == 1 else min(texts[number] for number in unit)
     return hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest(), text

@@ -16,13 +16,13 @@ from edgekit.config.recipe import TEXTS, Split
 from edgekit.data.columns import INPUTS, identity, usable_value
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.form import Form
-from edgekit.data.formats import notes_on, records
+from edgekit.data.formats import notes_on, quickly_read, records
 from edgekit.data.forms import form_of
 from edgekit.data.hub import parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import partition
-from edgekit.data.reading import PACKINGS, most_unpacked
+from edgekit.data.reading import most_unpacked
 from edgekit.data.rows import GROUP, Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
@@ -44,10 +44,6 @@ RECORD = "data.json"
 FEWEST = 2
 NAMED = ("label", "labels", "tags")
 """Kinds of columns that hold names of labels."""
-QUICK = 8 * 1024**2
-"""Bytes of files that are read when a plan is made; more take their time in the first stage."""
-PACKED = 8
-"""How many times as long text is as its packed file, about."""
 CORPORA = {"intents": "edgekit.data.intents", "python-reference": "edgekit.data.reference", TEXTS: "edgekit.data.texts"}
 
 
@@ -191,9 +187,7 @@ def look(
         return None
     if check is None and any(form.conversations for form in forms_there(sources, columns).values()):
         return None  # what writes them is not here yet
-    files = dict.fromkeys(path for place in places for path in place.files)
-    sizes = [path.stat().st_size * (PACKED if path.suffix.lower() in PACKINGS else 1) for path in files]
-    if sum(sizes) > QUICK:
+    if not quickly_read(dict.fromkeys(path for place in places for path in place.files)):
         return None
     _, record = _checked(sources, columns, absent, kinds, known, check)
     return list(map(str, cast("list[str]", record["notes"])))

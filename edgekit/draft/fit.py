@@ -241,11 +241,10 @@ def _joined(rows: Table, free: Mapping[str, object], kind: str, known: Sequence[
         texts = [row.get(name) for row in rows]
         if are_labels(labels_in(texts, kind), known):
             continue
-        given = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-        parts = [[part.strip() for part in re.split(r"[,;|/]", text)] for text in given]
-        if all(len(part) == 1 for part in parts):
-            parts = [text.split() for text in given]
-        if any(len(part) > 1 for part in parts) and all(label in known for part in parts for label in part):
+        given = {text.strip() for text in texts if isinstance(text, str) and text.strip()}
+        marked = [text for text in given if re.search("[,;|/]", text)]
+        parts = (re.split(r"\s*[,;|/]\s*", text) if marked else text.split() for text in given)
+        if (marked or any(len(text.split()) > 1 for text in given)) and all(label in known for part in parts for label in part):
             return name
     return None
 

@@ -87,14 +87,13 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
 
 def _counted_otherwise(labels: Sequence[str], known: Sequence[str]) -> bool:
     """Whether each of `labels` is the number in the name of some output, and not all are the numbers of these outputs."""
-    numbers = {name: set(re.findall(r"\d+", name)) for name in known}
-    inside = {
-        label: [place for place, name in enumerate(known) if numbers[name] == {label.strip().removesuffix(".0")}]
-        for label in labels
-    }
-    return all(inside.values()) and any(
-        by_number([label], known) != {label: known[places[0]]} for label, places in inside.items()
-    )
+    first: dict[str, str] = {}
+    """Number -> the first output whose name holds it, and no other."""
+    for name in known:
+        if len(numbers := set(re.findall(r"\d+", name))) == 1:
+            first.setdefault(numbers.pop(), name)
+    inside = {label: first.get(label.strip().removesuffix(".0")) for label in labels}
+    return None not in inside.values() and any(by_number([label], known) != {label: name} for label, name in inside.items())
 
 
 def are_labels(labels: Sequence[str] | None, known: Sequence[str]) -> bool:

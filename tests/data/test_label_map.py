@@ -128,5 +128,5 @@ def test_a_suggested_label_claims_nothing_that_nobody_said(tmp_path: Path) -> No
 
 def test_large_files_are_left_to_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = sources(tmp_path, {"train": [0, 1], "validation": [0, 0], "test": [1, 7]})
-    monkeypatch.setattr("edgekit.data.splits.QUICK", 10)
+    monkeypatch.setattr("edgekit.data.formats.QUICK", 10)
     assert look(given, ("text", "label"), (), {}, PLAIN) is None

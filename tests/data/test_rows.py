@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import lzma
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit.data import reading
+from edgekit.data import formats, reading
 from edgekit.data.rows import MOST_FAULTS, read_rows
 from edgekit.errors import BadInput
 
@@ -335,3 +336,25 @@ def test_size_is_capped_after_unpacking(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(reading, "LARGEST", 2000)
     with pytest.raises(BadInput, match="GiB when unpacked"):
         read_rows(path, COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv.gz", "rows.parquet"])
+def test_a_file_is_parsed_once_for_all_who_ask_for_it(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, made = write(tmp_path / name, ROWS), formats._made
+    ends: list[Path] = []
+
+    def counted(format_: Any, path: Path, *more: Any) -> Any:
+        yield from made(format_, path, *more)
+        ends.append(path)
+
+    monkeypatch.setattr(formats, "_made", counted)
+    with formats.read_once():
+        assert next(formats.records(path)).values == ROWS[0] and not ends, "a look at the first row reads no more"
+        assert [record.values for record in formats.records(path)] == read_rows(path, COLUMNS) == ROWS
+        assert read_rows(path, ("text",), {"text": "label"})[0] == {"text": "alarm"} and len(ends) == 1
+        write(path, ROWS[:2])
+        os.utime(path, ns=(0, 0))
+        assert read_rows(path, COLUMNS) == ROWS[:2], "a file that was changed is another one"
+        monkeypatch.setattr(formats, "QUICK", 0)
+        assert read_rows(path, COLUMNS) == read_rows(path, COLUMNS) and len(ends) == 4, "none of a large one is kept"
+    assert read_rows(path, COLUMNS) == ROWS[:2] and len(ends) == 5

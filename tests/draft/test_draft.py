@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from edgekit.cli.drafting import chosen
+from edgekit.cli.drafting import chosen, unwritten
+from edgekit.data import formats
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
 from edgekit.draft import Asked, Draft, Unclear, draft
 from edgekit.draft.labels import guessed, what_labels_mean
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
+from edgekit.pipeline.explain import explain
 from tests.conftest import PYTHONPATH, tiny_rows
 from tests.tiny_heads import made_model, sentence
 
@@ -275,6 +277,20 @@ def test_the_line_is_looked_at_without_torch_and_writes_nothing(tiny_model: Path
     )
     assert [path.name for path in tmp_path.iterdir()] == ["tickets.jsonl"]
     assert "| torch\n" not in done.stderr and "| transformers\n" not in done.stderr
+
+
+def test_the_plan_reads_no_row_again(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, ends = formats._made, []
+
+    def counted(*given: Any) -> Any:
+        yield from made(*given)
+        ends.append(given)
+
+    monkeypatch.setattr(formats, "_made", counted)
+    asked = Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", ROWS)))
+    with unwritten(asked, "tickets", ask=False) as (_, path):
+        explain(str(path), ["x86-vnni"], tmp_path)
+    assert len(ends) == 1
 
 
 def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model: Path, tmp_path: Path) -> None:

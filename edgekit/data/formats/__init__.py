@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-from edgekit.data.reading import AS_NAMED, PACKINGS, Format, Record, Shape, most_unpacked
+from edgekit.data.reading import AS_NAMED, PACKINGS, Format, Record, Shape, Unread, most_unpacked
 from edgekit.errors import BadInput
 
-__all__ = ["endings", "notes_on", "records"]
+__all__ = ["endings", "notes_on", "quickly_read", "read_once", "records"]
+
+QUICK = 8 * 1024**2
+"""Bytes of files that are read when a plan is made; more take their time in the first stage."""
+PACKED = 8
+"""How many times as long text is as its packed file, about."""
+_Key = tuple[Path, int, int, bool, Shape]
+_kept: ContextVar[dict[_Key, list[Record]] | None] = ContextVar("records that were read", default=None)
+"""Records of a file in one state of it; None where nobody asked to keep them."""
 
 
 @cache
@@ -38,11 +48,56 @@ def records(
             `edgekit.data.reading.LARGEST`.
     """
     format_, packing = _format_of(path, shape)
+    kept = _kept.get()
+    if kept is None or not quickly_read([path]):
+        return _made(format_, path, packing, lines, columns, shape)
+    state = path.stat()
+    key = (path, state.st_mtime_ns, state.st_size, lines, shape)
+    wanted = () if format_.some is None or columns is None else columns
+    if (found := kept.get(key)) is not None and not (wanted and _lacks(found, wanted)):
+        return iter(found)
+    given = _made(format_, path, packing, lines, columns, shape)
+    return given if wanted else _keeping(given, kept, key)
+
+
+def _made(
+    format_: Format, path: Path, packing: str, lines: bool, columns: Collection[str] | None, shape: Shape
+) -> Iterator[Record]:
     if format_.shaped is not None and (shape.names or shape.members):
         return format_.shaped(path, packing, shape)
     if columns is not None and format_.some is not None:
         return format_.some(path, packing, columns)
     return (format_.lines if lines and format_.lines is not None else format_.records)(path, packing)
+
+
+def _keeping(given: Iterator[Record], kept: dict[_Key, list[Record]], key: _Key) -> Iterator[Record]:
+    """`given`, which is kept once it was read to its end."""
+    made: list[Record] = []
+    for record in given:
+        made.append(record)
+        yield record
+    kept[key] = made
+
+
+def _lacks(given: list[Record], columns: Collection[str]) -> bool:
+    """Whether a value of `columns` was passed over: who needs it is told more by the format."""
+    return any(isinstance(record.values.get(name), Unread) for record in given for name in columns)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """While it lasts, files that are quickly read are parsed once for all who ask for their records, which nobody may change."""
+    before = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
+def quickly_read(paths: Iterable[Path]) -> bool:
+    """Whether files, taken together, are read in a second or so."""
+    sizes = [path.stat().st_size * (PACKED if path.suffix.lower() in PACKINGS else 1) for path in paths]
+    return sum(sizes) <= QUICK
 
 
 def notes_on(path: Path, shape: Shape = AS_NAMED) -> list[str]:
