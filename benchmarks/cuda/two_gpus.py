@@ -52,7 +52,13 @@ def once(place: Path, device: str, count: int, settings: dict[str, Any]) -> dict
     out = place / "made" / f"{count}-{settings['batch']}"
     shutil.rmtree(out, ignore_errors=True)
     if device == "cuda":
-        launch = ["accelerate.commands.launch", "--num_processes", str(count), *(["--multi_gpu"] if count > 1 else []), *PLAIN]
+        launch = [
+            "accelerate.commands.launch",
+            "--num_processes",
+            str(count),
+            *(["--multi_gpu", "--main_process_port", "0"] if count > 1 else []),
+            *PLAIN,
+        ]
     else:  # `accelerate launch --cpu` starts one process without MPI, so what it runs for GPUs is run
         launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
     launch = [sys.executable, "-m", *launch]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "importances", "recipe_text"]
+__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "importances", "recipe_text", "study_document", "test_of"]
 
 STUDY, PAGE = "study.json", "study.html"
 TESTED = "tested"
@@ -101,7 +101,7 @@ def finish(searched: Searched) -> Found:
             stale.unlink()
         read = {*searched.study.user_attrs.get(TESTED, ()), *(point.trial for point in made)}
         searched.study.set_user_attr(TESTED, sorted(read))
-    document = _document(searched, made)
+    document = study_document(searched, made)
     write_atomically(folder / STUDY, json.dumps(document, indent=1) + "\n")
     from edgekit.tuner.page import render_study
 
@@ -185,7 +185,7 @@ def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
     (result,) = run_recipe(
         str(path), [target], given.build, measure=given.timed and given.device is None, show=given.show, shared=given.shared
     )
-    test, missed = dict(_test_of(result)), list(result.missed)
+    test, missed = dict(test_of(result)), list(result.missed)
     if given.device is not None and searched.original.there is not None:
         found = ratio_there(
             searched.original.there, time_bundle(given.device, given.target, result.bundle, recipe.seed, given.show)
@@ -200,7 +200,7 @@ def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
     )  # fmt: skip
 
 
-def _test_of(result: Result) -> JsonObject:
+def test_of(result: Result) -> JsonObject:
     """Quality, interval, size and speed of a result, from its own files."""
     lineage: Any = read_json(result.path / LINEAGE, most=64_000_000)
     quality = lineage["variants"][BUNDLE]["quality"]
@@ -263,7 +263,7 @@ def _moved_rows(source: Any, moved: Any) -> Any:
     return {**source, "path": moved(source["path"])} if source.get("path") else source
 
 
-def _document(searched: Searched, points: list[Point]) -> JsonObject:
+def study_document(searched: Searched, points: list[Point]) -> JsonObject:
     """The study for machines."""
     given, original = searched.given, searched.original
     trials: list[JsonValue] = [_trial(searched, trial) for trial in searched.trials]

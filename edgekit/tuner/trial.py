@@ -25,6 +25,7 @@ from edgekit.plan.plan import BASELINE, BUNDLE, Plan, TargetPlan, in_order
 from edgekit.progress import Show
 from edgekit.runtime.bench.protocol import Protocol, take
 from edgekit.runtime.bench.statistics import ratio_interval
+from edgekit.runtime.bench.supervise import Runs
 from edgekit.runtime.bench.words import TEXT
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.errors import Interrupted
@@ -50,6 +51,7 @@ __all__ = [
     "recipe_key",
     "rungs_of",
     "run_rung",
+    "side_by_side",
 ]
 
 THIRD = 3
@@ -254,31 +256,40 @@ def measure(given: Given, original: Original, model: Path, checkpoint: Path) -> 
     runs of the original, or on the device, where the original was timed once."""
     if original.there is not None and (found := _there(given, original.data, model, checkpoint)) is not None:
         return ratio_there(original.there, found)
+    protocol = Protocol(PROCESSES, SECONDS, RUNS, WARM_UP, _threads(given), given.recipe.seed)
+    variants = {BASELINE: (original.model, original.checkpoint), BUNDLE: (model, checkpoint)}
+    runs = side_by_side(given, original.data / "validation.jsonl", variants, protocol)
+    slow, fast = (runs.samples(name, TEXT) for name in (BASELINE, BUNDLE))
+    ratio = ratio_interval(slow, fast, given.recipe.seed)
+    return {"times": ratio["speedup"], "ci95": ratio["ci95"], "ms": median(map(median, fast))}
+
+
+def side_by_side(given: Given, rows: Path, variants: Mapping[str, tuple[Path, Path]], protocol: Protocol) -> Runs:
+    """Times from text to answer of several models, (folder of its graph, its checkpoint) each, taken in turns on the texts of `rows` (JSON lines)."""
     task = find_task(given.recipe.task)
-    threads = given.target.session.threads.encoder
-    protocol = Protocol(
-        PROCESSES, SECONDS, RUNS, WARM_UP, 1 if threads == AUTO else min(threads, given.host.cores_usable), given.recipe.seed
-    )
     with temporary_folder("tune") as aside:
         items = aside / "items.jsonl"
-        with (original.data / "validation.jsonl").open(encoding="utf-8") as rows, items.open("w", encoding="utf-8") as out:
-            out.writelines(json.dumps(item) + "\n" for line in rows for item in task.items(json.loads(line)))
+        with rows.open(encoding="utf-8") as lines, items.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(item) + "\n" for line in lines for item in task.items(json.loads(line)))
         specs = {
             name: {
-                "kind": "onnx", "program": "edgekit.runtime.bench.measure", "folder": str(_side_by_side(aside / name, *folders)), "model": MODEL,
+                "kind": "onnx", "program": "edgekit.runtime.bench.measure", "folder": str(_one_folder(aside / name, *folders)), "model": MODEL,
                 "items": str(items), "task": given.recipe.task, "max_length": given.recipe.model.max_length, "prompt": _prompt(folders[1], given),
                 "provider": given.target.provider, "session_config": given.target.session.config, "scenarios": [TEXT],
                 **protocol.specification(),
             }
-            for name, folders in ((BASELINE, (original.model, original.checkpoint)), (BUNDLE, (model, checkpoint)))
+            for name, folders in variants.items()
         }  # fmt: skip
         with given.show.stage("measure") as progress:
             runs = take(specs, protocol, provider=given.target.provider, progress=progress).runs
     if runs.interrupted:
         raise Interrupted
-    slow, fast = (runs.samples(name, TEXT) for name in (BASELINE, BUNDLE))
-    ratio = ratio_interval(slow, fast, given.recipe.seed)
-    return {"times": ratio["speedup"], "ci95": ratio["ci95"], "ms": median(map(median, fast))}
+    return runs
+
+
+def _threads(given: Given) -> int:
+    threads = given.target.session.threads.encoder
+    return 1 if threads == AUTO else min(threads, given.host.cores_usable)
 
 
 def _there(given: Given, data: Path, model: Path, checkpoint: Path) -> Figures | None:
@@ -288,7 +299,7 @@ def _there(given: Given, data: Path, model: Path, checkpoint: Path) -> Figures |
     return time_model(given.device, given.recipe, given.target, data / "validation.jsonl", model, checkpoint, given.show)
 
 
-def _side_by_side(folder: Path, model: Path, checkpoint: Path) -> Path:
+def _one_folder(folder: Path, model: Path, checkpoint: Path) -> Path:
     folder.mkdir()
     for path in (*(model / name for name in (MODEL, MODEL_DATA)), checkpoint / TOKENIZER):
         if path.is_file():
