@@ -53,7 +53,7 @@ def main() -> None:
 
 def _few(chosen: argparse.Namespace, name: str) -> Path:
     """The recipe of a data set with its first rows; nothing may be lost of it, so that the whole front is searched."""
-    folder = chosen.place / "rows" / name
+    folder: Path = chosen.place / "rows" / name
     if not (folder / f"{name}.toml").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         for split, part in PARTS.items():
