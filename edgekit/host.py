@@ -17,8 +17,14 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import TENSORRT
 from edgekit.runtime.providers.tensorrt import libraries_load
 
-__all__ = ["Cpuinfo", "Gpu", "Host", "detect", "parse_cpuinfo", "parse_gpus"]
+__all__ = ["CHROMIUM", "ENGINES", "NODE", "Cpuinfo", "Gpu", "Host", "detect", "engine_program", "parse_cpuinfo", "parse_gpus"]
 
+CHROMIUM, NODE = "Chromium", "Node"
+ENGINES = {
+    CHROMIUM: ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
+    NODE: ("node", "nodejs"),
+}
+"""What runs WebAssembly here, the one that pages are for first, and names of its program."""
 GPU_QUERY = ("name", "memory.total", "compute_cap", "driver_version")
 
 
@@ -58,6 +64,8 @@ class Host:
     virtualised: bool
     """A hypervisor shares the hardware: times are real, and noisy."""
     gpus: tuple[Gpu, ...] = ()
+    engines: tuple[str, ...] = ()
+    """Those of ENGINES that are installed."""
     offers: tuple[str, ...] | None = None
     """Execution providers where they are known already; None asks onnxruntime when somebody reads `providers`."""
 
@@ -69,7 +77,13 @@ class Host:
     def document(self) -> JsonObject:
         """For JSON: plain lists, sorted."""
         plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "offers"}
-        return {**plain, "isa": sorted(self.isa), "gpus": [vars(gpu) for gpu in self.gpus], "providers": list(self.providers)}
+        return {
+            **plain,
+            "isa": sorted(self.isa),
+            "engines": list(self.engines),
+            "gpus": [vars(gpu) for gpu in self.gpus],
+            "providers": list(self.providers),
+        }
 
 
 @cache
@@ -94,7 +108,13 @@ def detect() -> Host:
         evidence=sign,
         virtualised=seen.virtualised,
         gpus=_gpus(),
+        engines=tuple(engine for engine in ENGINES if engine_program(engine)),
     )
+
+
+def engine_program(engine: str) -> str | None:
+    """Path of the program of one of ENGINES; None where it is not installed."""
+    return next((path for name in ENGINES[engine] if (path := shutil.which(name))), None)
 
 
 def parse_gpus(text: str) -> tuple[Gpu, ...]:

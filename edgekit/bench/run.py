@@ -12,10 +12,11 @@ from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
+from edgekit.bench.engines import runtime_in, specifications_in, usable_engines
 from edgekit.bench.language import language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, seen_from_here, specifications
-from edgekit.config.target import Target, recorded_target
+from edgekit.config.target import WASM, Target, recorded_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.host import Host, detect
 from edgekit.progress import Progress
@@ -85,6 +86,7 @@ def run_bench(
         raise CheckFailed(f"not the bundle's: {', '.join(differing)}", where=where, fix="run `edgekit export` again")
     host = detect()
     _refuse(target, host)
+    engines = usable_engines() if target.arch == WASM else {}
     usual = QUICK if quick else FULL
     is_decoder = find_task(lineage["recipe"]["task"]).kind == "decoder"
     of_target = target.session.threads.decoder if is_decoder else target.session.threads.encoder
@@ -93,6 +95,8 @@ def run_bench(
         usual["processes"] if processes is None else processes, usual["seconds"] if seconds is None else seconds, usual["min_runs"],
         usual["max_warmup_seconds"], 1 if wanted == AUTO else min(wanted, host.cores_usable), seed,
     )  # fmt: skip
+    if wanted == AUTO and engines:
+        raise BadInput("how many threads are fastest in a browser is not searched for", where="--threads", fix="give a number")
     if wanted == AUTO:
         protocol = replace(protocol, threads=threads_for(checked(folder / BUNDLE), AUTO))
     if prompts and not is_decoder:
@@ -102,6 +106,10 @@ def run_bench(
         items = aside / "items.jsonl"
         items.write_text(_items(lineage), encoding="utf-8")
         specs, left_out = specifications(lineage, items, {**protocol.specification(), "scenarios": [TEXT, GRAPH, *lengths]})
+        variants = lineage["variants"]
+        if engines and specs:
+            specs, variants, beyond = specifications_in(engines, specs, variants, folder)
+            left_out |= beyond
         if not specs:
             reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
             raise BadInput("none of the variants can be measured", where=str(folder), faults=reasons)
@@ -112,7 +120,7 @@ def run_bench(
         runs = measurement.runs
         loaded: list[dict[str, Any]] = []
         complete = not runs.interrupted
-        if complete and not quick and not is_decoder:
+        if complete and not quick and not is_decoder and not engines:
             loaded, complete = traffic({name: specs[name] for name in runs.measured()}, host.cores_usable, seed, progress)
     left_out |= runs.failed
     left_out |= {
@@ -130,7 +138,7 @@ def run_bench(
         "artifact_sha256": files_of(lineage["variants"][BUNDLE])["sha256"] if BUNDLE in specs else None,
         "files_sha256": digests_of(lineage["variants"][BUNDLE]) if BUNDLE in specs else {},
         "runtime": {
-            "onnxruntime": host.onnxruntime,
+            "onnxruntime": runtime_in(engines) if engines else host.onnxruntime,
             "python": host.python,
             "provider": target.provider,
             "providers": next(
@@ -151,13 +159,11 @@ def run_bench(
             else "test rows at their real lengths",
             "warm_file": True,
         },
-        "variants": _variants(runs, lineage["variants"], seed),
+        "variants": _variants(runs, variants, seed),
         "left_out": left_out,
         "ratios": _ratios(runs, seed),
         "traffic": loaded,
-        **(
-            {"language": language_block(runs, lineage["variants"], specs, measurement.memory_reads, seed)} if is_decoder else {}
-        ),
+        **({"language": language_block(runs, variants, specs, measurement.memory_reads, seed)} if is_decoder else {}),
         **measurement.facts(complete=complete),
     }
     write_atomically(out, json.dumps(document, indent=1) + "\n")
@@ -217,9 +223,7 @@ def _refuse(target: Target, host: Host) -> None:
             f"target {target.name} cannot be measured on this machine",
             where="bench",
             faults=lacks,
-            fix=fix
-            if target.arch != "wasm32"
-            else "no machine is this target: `model.verify()` and the page tell in a browser or in Node (edgekit docs web)",
+            fix=fix if target.arch != WASM else "install Chromium (Debian: apt-get install chromium), or Node 20 or later",
             see="the-chip-is-not-the-targets",
         )
 

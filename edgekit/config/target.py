@@ -24,6 +24,7 @@ __all__ = [
     "Audit",
     "Session",
     "Target",
+    "WASM",
     "ThreadsOf",
     "best_target",
     "load_target",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 MOST_THREADS = 256
+WASM = "wasm32"
+"""The architecture that no machine has, and every machine with a browser or Node."""
 
 
 def _a_count(value: object) -> object:
@@ -196,6 +199,8 @@ class Target(Strict):
     def lacks(self, host: Host) -> list[str]:
         """What `host` lacks to run this target, in words; empty when nothing."""
         missing = []
+        if self.arch == WASM:
+            return [] if host.engines else ["Chromium, or Node 20 or later (neither is installed here)"]
         if host.arch != self.arch:
             missing.append(f"architecture {self.arch} (this machine is {host.arch})")
             return missing
@@ -268,7 +273,7 @@ def recorded_target(document: JsonObject) -> Target:
 
 def best_target(host: Host) -> Target:
     """The highest-ranked shipped target that `host` can run; float32-capable fallbacks rank lowest."""
-    fitting = [target for target in map(load_target, target_names()) if not target.lacks(host)]
+    fitting = [target for target in map(load_target, target_names()) if target.arch == host.arch and not target.lacks(host)]
     if not fitting:
         raise BadInput(
             f"no shipped target fits this {host.arch} machine", fix="write a target file and pass its path with --target"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from edgekit.config.target import best_target
-from edgekit.errors import CheckFailed
+from edgekit.config.target import WASM, best_target
+from edgekit.errors import CheckFailed, NotPossibleHere
 from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
 from edgekit.pipeline.folder import (
@@ -167,6 +167,20 @@ def _finish(plan: Plan, item: TargetPlan, pack: Stage, finished: Finished, build
         return _lay_out(plan, item, packed, finished, folder, measure=measure, show=show)
 
 
+def _can_be_timed(item: TargetPlan, show: Show) -> bool:
+    """Whether what times are taken with is here; where it is not, that is said, and the result is whole without them."""
+    if item.target.arch != WASM:
+        return True
+    from edgekit.bench.engines import usable_engines
+
+    try:
+        usable_engines()
+    except NotPossibleHere as fault:
+        show.line(f"  not measured: {fault.what}")
+        return False
+    return True
+
+
 def _lay_out(
     plan: Plan, item: TargetPlan, packed: Path, finished: Finished, folder: Path, *, measure: bool, show: Show
 ) -> Result:
@@ -177,7 +191,7 @@ def _lay_out(
         write_atomically(folder / RECIPE, recipe_file(plan, folder))
         write_atomically(folder / TARGET, target_file(item, folder))
         write_atomically(folder / LINEAGE, json.dumps(lineage, indent=1, sort_keys=True) + "\n")
-    if measure and item.timed and not is_measured(folder, packed / PACKED):
+    if measure and item.timed and not is_measured(folder, packed / PACKED) and _can_be_timed(item, show):
         with show.stage(f"measure on this machine ({item.target.name}, quick)") as progress:
             bench_result(folder, quick=True, progress=progress)
         changed = True

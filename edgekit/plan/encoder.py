@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_rows
 from edgekit.config.recipe import Calibration, Recipe
-from edgekit.config.target import Target
+from edgekit.config.target import WASM, Target
 from edgekit.host import Host
 from edgekit.models.anatomy import ENCODERS
 from edgekit.models.complete import missing_parts
@@ -187,7 +187,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     quantize = number_format(recipe, target)
     selects = chosen_by_rows(quantize)
     drop = recipe.accept.max_quality_drop
-    selection = Selection(0.01 if drop is None else drop, timed=target.matches(shared.host))
+    selection = Selection(0.01 if drop is None else drop, timed=target.arch != WASM and target.matches(shared.host))
     settings = QuantizeSettings(
         quantize, recipe.calibration, recipe.task, recipe.model.max_length, selection if selects else None
     )

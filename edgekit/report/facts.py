@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from edgekit.report.made_from import RECIPE, TARGET, made_from
 from edgekit.report.measured import MeasuredVariant, Measurement, Ratio, read_measurement
 from edgekit.report.records import Audit, Quality, Requirement, Stage, Variant
 from edgekit.runtime.bench.measured import TIMED, is_of_bundle
-from edgekit.runtime.bench.words import GRAPH, TEXT
+from edgekit.runtime.bench.words import GRAPH, TEXT, in_engine
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
@@ -174,6 +174,7 @@ def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Fields)
         )
     document = open_document(path)
     read = read_measurement(document)
+    facts = replace(facts, variants=_also_elsewhere(facts.variants, read.variants))
     known = {variant.name for variant in facts.variants}
     for name in read.variants:
         if name not in known:
@@ -185,6 +186,14 @@ def _with_measurement(facts: Facts, digests: Mapping[str, str], lineage: Fields)
         return replace(facts, not_measured="bench.json is of an earlier bundle; run edgekit bench")
     variants = tuple(_timed(variant, read.variants.get(variant.name)) for variant in facts.variants)
     return replace(facts, variants=variants, measurement=read.measurement)
+
+
+def _also_elsewhere(variants: tuple[Variant, ...], timed: Collection[str]) -> tuple[Variant, ...]:
+    """`variants`, with those that were timed in a second engine too: the same files under the name that `in_engine` gives."""
+    beyond = [
+        replace(variant, name=name) for variant in variants for name in timed if name.startswith(in_engine(variant.name, ""))
+    ]
+    return tuple(sorted((*variants, *beyond), key=lambda variant: _rank(variant.name)))
 
 
 def _timed(variant: Variant, measured: MeasuredVariant | None) -> Variant:

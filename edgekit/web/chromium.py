@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,11 @@ from time import monotonic
 from typing import Any
 
 from edgekit.errors import CheckFailed, NotPossibleHere
+from edgekit.host import CHROMIUM, engine_program
 from edgekit.runtime.children import end, start
 
 __all__ = ["Browser", "Tab", "browser", "find_chromium", "served"]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--disable-sync",
     "--disable-component-update", "--disable-extensions", "--disable-gpu", "--mute-audio", "--disable-dev-shm-usage",
@@ -51,7 +50,7 @@ def find_chromium() -> str:
     Raises:
         NotPossibleHere: there is none.
     """
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    found = engine_program(CHROMIUM)
     if found is None:
         raise NotPossibleHere("no Chromium here", fix="install it (Debian: apt-get install chromium)")
     return found

@@ -79,6 +79,10 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     return { capacity, length: 0, tensors: Object.fromEntries(past.map((name) => [name, new ort.Tensor(type, new zeros(size), dims)])) };
   }
 
+  /** Tokens that a cache for `limit` has room for. */
+  const roomFor = (limit) => Math.min(Math.max(LEAST, 2 ** Math.ceil(Math.log2(limit))), generation.context);
+  const blockEnd = (length) => Math.floor(length / BLOCK) * BLOCK + BLOCK;
+
   /** Logits of the last `keep` of `ids`, which are appended to the cache: rows of `vocabulary` numbers. */
   async function read(ids, cache, keep = 1) {
     const after = cache.length + ids.length;
@@ -148,7 +152,7 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     const ends = new Set([...generation.eos, ...settings.stop_token_ids, ...named]);
     const choose = sampler({ ...settings, repetition_penalty: settings.repetition_penalty ?? generation.repetition_penalty ?? null }, ids, tokens);
     const text = detokeniser(ids), stops = stopTexts(settings.stop);
-    const cache = emptyCache(Math.min(Math.max(LEAST, 2 ** Math.ceil(Math.log2(limit))), generation.context));
+    const cache = emptyCache(roomFor(limit));
     const all = [...ids];
     const rest = () => {
       if (stops.found()) return "";
@@ -158,8 +162,8 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     while (true) {
       let logits;
       while (cache.length < all.length) {
-        const end = Math.floor(cache.length / BLOCK) * BLOCK + BLOCK;
-        [logits] = await read(all.slice(cache.length, cache.length < ids.length ? Math.min(end, ids.length) : all.length), cache);
+        const end = cache.length < ids.length ? Math.min(blockEnd(cache.length), ids.length) : all.length;
+        [logits] = await read(all.slice(cache.length, end), cache);
       }
       const token = choose(logits);
       all.push(token);
@@ -189,6 +193,20 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     return { text: parts.join(""), ended, prompt_tokens: encode(prompt).length, new_tokens: parts.length };
   }
 
+  /** What makes tokens without an end, for benchmarks: (ids, tokens that a new cache must hold, or 0 to go on with the last one) -> the likeliest token. */
+  function stepper() {
+    let cache = null;
+    return async (ids, room) => {
+      if (room) cache = emptyCache(roomFor(room));
+      let logits;
+      for (let start = 0, end; start < ids.length; start = end) {
+        end = Math.min(start + blockEnd(cache.length) - cache.length, ids.length);
+        [logits] = await read(ids.slice(start, end), cache);
+      }
+      return likeliest(logits.subarray(0, tokens));
+    };
+  }
+
   /** Takes tokens one by one and gives their text; `before`: the tokens that it continues. */
   function detokeniser(prompt) {
     let before = prompt.slice(-NEAR), held = [];
@@ -216,6 +234,10 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
   return {
     run,
     stream,
+    stepper,
+    context: generation.context,
+    encode,
+    decode,
     /** The window of a text whose tokens are scored. */
     windows: (item) => [{ ids: encode(item), types: null, truncated: false }],
     score,
@@ -225,6 +247,8 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     },
   };
 }
+
+const likeliest = (logits) => logits.reduce((best, value, id) => (value > logits[best] ? id : best), 0);
 
 function logProbability(logits, token) {
   const top = logits.reduce((most, value) => Math.max(most, value), -Infinity);
@@ -277,7 +301,7 @@ export function sampler(settings, prompt, tokens) {
     }
     for (const [id, bias] of biased) logits[id] += bias;
     let token = 0;
-    if (settings.temperature === 0) logits.forEach((value, id) => { if (value > logits[token]) token = id; });
+    if (settings.temperature === 0) token = likeliest(logits);
     else {
       const [kept, probabilities] = keptTokens(logits, settings);
       let sum = 0;

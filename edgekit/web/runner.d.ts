@@ -110,6 +110,25 @@ export interface Verified {
   ok: true;
 }
 
+/** What is timed; names and meanings are those of `edgekit bench`. */
+export interface BenchSettings {
+  /** Inputs of the task; default: the golden ones. */
+  items?: readonly Input[];
+  /** Of an encoder: "text" (from an input to its answer), "real" (the graph alone), or a number of tokens. */
+  scenarios?: readonly string[];
+  /** Of a language model: lengths of prompts in tokens. */
+  prompts?: readonly number[];
+  seconds?: number;
+  min_runs?: number;
+  max_warmup_seconds?: number;
+  seed?: number;
+}
+export interface Benched {
+  scenarios: Record<string, { samples: number[]; p50_ms: number; began: number; ended: number; runs: number }>;
+  tokenise_ms: number;
+  postprocess_ms: number;
+}
+
 export interface Model {
   readonly manifest: Readonly<Record<string, unknown>>;
   readonly digest: string;
@@ -123,9 +142,14 @@ export interface Model {
   windows(input: Input): Window[];
   /** The graph's first output for each window; of a language model the log-probabilities of a text's tokens. */
   outputs(windows: readonly Window[]): Promise<{ data: ArrayLike<number>; dims: readonly number[] }[]>;
+  /** Milliseconds of runs, here and now. */
+  bench(settings?: BenchSettings): Promise<Benched>;
   file(name: string): Uint8Array | undefined;
   close(): Promise<void>;
 }
 
 /** The bundle at a folder's URL (in Node a path as well), or of {file name: bytes}; every file is hashed before any is used. */
 export function load(place: string | URL | Readonly<Record<string, Uint8Array>>, options?: Options): Promise<Model>;
+
+/** Fetch and check ONNX Runtime and the tokenizers library ahead of the first `load`, which does it otherwise. */
+export function loadLibraries(vendor?: string | URL): Promise<unknown>;

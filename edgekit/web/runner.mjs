@@ -11,8 +11,8 @@
  */
 
 import { BadInput, CheckFailed, EdgekitError, NotPossibleHere } from "./errors.mjs";
-import { TASKS, said } from "./tasks.mjs";
-import { encoder, tokeniser } from "./tokenise.mjs";
+import { GENERATION, opened, parsed, variantOf } from "./model.mjs";
+import { TASKS } from "./tasks.mjs";
 import { VENDOR } from "./vendor.mjs";
 
 export { BadInput, CheckFailed, EdgekitError, NotPossibleHere, VENDOR };
@@ -21,7 +21,6 @@ const MANIFEST = "manifest.json", DIGEST = "manifest.json.sha256";
 const LARGEST_MANIFEST = 4_000_000;
 /** Bytes of all files: WebAssembly has 4 GB for the files, the session and what it computes. */
 const LARGEST_BUNDLE = 2 ** 31;
-const GENERATION = "text-generation";
 const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const ON_NODE = typeof process === "object" && Boolean(process.versions?.node);
 /** A module of one function that uses a 128-bit vector: valid where SIMD is. */
@@ -104,8 +103,6 @@ async function sha256(bytes) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
 /** The files of a bundle, each of which is what the manifest says, and the manifest what its digest says. */
 async function openBundle(place, progress) {
   const read = reader(place);
@@ -145,14 +142,6 @@ async function openBundle(place, progress) {
 
 const same = (one, other) => one.length === other.length && one.every((byte, index) => byte === other[index]);
 
-function parsed(bytes, name) {
-  try {
-    return JSON.parse(utf8.decode(bytes));
-  } catch (fault) {
-    throw new BadInput(`not sound JSON: ${fault.message}`, { where: name });
-  }
-}
-
 /** Refuse a manifest whose facts cannot be used; its digest holds, so that it is as it was written. */
 function checkManifest(manifest) {
   const where = MANIFEST, fix = "export the bundle with this edgekit";
@@ -172,14 +161,12 @@ function checkManifest(manifest) {
   if (!(facts.task in TASKS) && facts.task !== GENERATION) throw new BadInput(`this runner has no task ${JSON.stringify(facts.task)}`, { where, fix: "use the runner that was made with the bundle" });
 }
 
-const variantOf = (manifest) => Object.values(manifest?.components?.model?.variants ?? {})[0];
-
 // --- libraries ---
 
 let libraries = null;
 
 /** ONNX Runtime and the tokenizers library, each file of which is what `VENDOR` says; loaded once for all bundles. */
-function loadLibraries(vendor) {
+export function loadLibraries(vendor) {
   libraries ??= importLibraries(vendor).catch((fault) => {
     libraries = null;
     throw fault;
@@ -231,188 +218,3 @@ async function vendorUrl(file, vendor) {
 }
 
 const releaseOf = (file) => `${VENDOR[file].package}@${VENDOR[file].release}`;
-
-// --- the model ---
-
-async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, threads) {
-  const facts = manifest.edgekit, variant = variantOf(manifest);
-  ort.env.wasm.numThreads = usableThreads(threads ?? (variant.session_options.intra_op_num_threads || 1), notes);
-  let session;
-  try {
-    session = await ort.InferenceSession.create(files[variant.file], {
-      executionProviders: ["wasm"],
-      graphOptimizationLevel: "all",
-      externalData: Object.keys(files).filter((name) => name.endsWith(".onnx.data")).map((name) => ({ path: name, data: files[name] })),
-    });
-  } catch (fault) {
-    throw sessionFault(fault);
-  }
-  const document = parsed(files[facts.tokenizer.file], facts.tokenizer.file);
-  const config = "config.json" in files ? parsed(files["config.json"], "config.json") : {};
-  const encoding = encoder(document, tokenizers);
-  const tokenise = tokeniser(encoding, {
-    maxLength: facts.tokenizer.max_length,
-    segments: facts.inputs.some((input) => input.name === "token_type_ids"),
-    pairs: config.text_pairs ?? null,
-    prompts: facts.embeddings?.prompts ?? { texts: {}, default: null },
-  });
-  const [first] = session.outputNames;
-  let before = Promise.resolve();
-
-  /** One run at a time: a session takes no second one meanwhile. */
-  function alone(work) {
-    const mine = before.then(work);
-    before = mine.catch(() => {});
-    return mine;
-  }
-
-  /** The session, while there is one. */
-  function open() {
-    if (session === null) throw new BadInput("this model was closed", { fix: "load it again" });
-    return session;
-  }
-
-  function feed({ ids, types }) {
-    const row = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
-    return { input_ids: row(ids), attention_mask: row(ids.map(() => 1)), ...(types === null ? {} : { token_type_ids: row(types) }) };
-  }
-
-  async function outputs(windows) {
-    for (const { ids } of windows) {
-      if (language === null && ids.length > facts.tokenizer.max_length) throw new BadInput(`${ids.length} tokens are more than the bundle's ${facts.tokenizer.max_length}`);
-      const beyond = ids.find((id) => id >= facts.vocabulary);
-      if (beyond !== undefined) throw new BadInput(`token id ${beyond} leaves the vocabulary of ${facts.vocabulary}`);
-    }
-    if (language !== null) {
-      const values = await language.score(windows[0].ids);
-      return [{ data: values, dims: [1, values.length] }];
-    }
-    const found = [];
-    for (const window of windows) {
-      found.push(await alone(async () => {
-        const running = open();
-        try {
-          const { [first]: output } = await running.run(feed(window), [first]);
-          return { data: output.data, dims: output.dims };
-        } catch (fault) {
-          throw sessionFault(fault);
-        }
-      }));
-    }
-    return found;
-  }
-
-  let language = null;
-  if (facts.task === GENERATION) {
-    const { languageModel } = await import("./generate.mjs");
-    language = languageModel({ session: open, ort, facts, encoding, alone, failed: sessionFault });
-  }
-  const task = language === null ? TASKS[facts.task] : { prepare: (_, item) => language.windows(item), answer: language.answer };
-
-  const asked = (item, topK) => ({
-    labels: facts.labels, threshold: facts.threshold ?? null, activation: facts.activation ?? "identity", topK, item,
-  });
-
-  /**
-   * The answer to one input: a text, or an object for tasks that read several. `top_k`: how many labels, or spans, it lists. Of a language model
-   * the settings are those of sampling.
-   */
-  async function run(item, settings = {}) {
-    if (language !== null) return language.run(item, settings);
-    const unknown = Object.keys(settings).filter((name) => name !== "top_k");
-    if (unknown.length) throw new BadInput(`unknown setting ${unknown[0]}`, { fix: "top_k is known" });
-    const { top_k: topK = 1 } = settings;
-    if (!Number.isSafeInteger(topK) || topK < 1) throw new BadInput(`top_k: ${topK} is not a whole number from 1`);
-    const windows = task.prepare(tokenise, item);
-    const answer = task.answer(await outputs(windows), windows, asked(item, topK));
-    return windows.some((window) => window.truncated) ? { ...answer, truncated: true } : answer;
-  }
-
-  /** Replay the golden inputs: their token ids, their outputs within the bundle's tolerance, and their answers where those leave no doubt. */
-  async function verify() {
-    const { rows } = parsed(files[facts.golden.file], facts.golden.file);
-    if (rows?.length !== facts.golden.count) throw new CheckFailed(`${rows?.length} golden inputs instead of ${facts.golden.count}`, { where: facts.golden.file });
-    const faults = [];
-    let worst = 0, largest = 0;
-    for (const [number, row] of rows.entries()) {
-      const windows = task.prepare(tokenise, row.input);
-      if (JSON.stringify(windows.map((window) => window.ids)) !== JSON.stringify(row.input_ids)) {
-        faults.push(`input ${number}: other tokens than where the bundle was made`);
-        continue;
-      }
-      const found = await outputs(windows);
-      const [difference, single] = differences(found, row.outputs, windows.length);
-      [worst, largest] = [Math.max(worst, difference), Math.max(largest, single)];
-      const answer = task.answer(found, windows, asked(row.input, 1));
-      if (!(difference <= facts.golden.tolerance)) {
-        faults.push(`input ${number}: its outputs differ by ${difference.toPrecision(3)}, more than ${facts.golden.tolerance}`);
-      } else if (row.margin !== null && row.margin > 2 * single && JSON.stringify(said(answer)) !== JSON.stringify(row.answer)) {
-        faults.push(`input ${number}: answers ${JSON.stringify(said(answer))} instead of ${JSON.stringify(row.answer)}`);
-      }
-    }
-    if (faults.length) throw new CheckFailed(`${faults.length} of ${rows.length} golden inputs are not right`, { faults });
-    return {
-      bundle: manifest.name, digest, files: Object.keys(manifest.assets).length, golden: rows.length,
-      difference: worst, largest_difference: largest, tolerance: facts.golden.tolerance, ok: true,
-    };
-  }
-
-  return {
-    manifest, digest, notes, task: facts.task, run, verify,
-    /** Of a language model: the answer to a text, a piece a token, {text, token, ended}. */
-    stream(prompt, settings = {}) {
-      if (language === null) throw new BadInput(`stream is for language models, and this is ${facts.task}`, { fix: "call run" });
-      return language.stream(prompt, settings);
-    },
-    /** Windows of an input, as the model reads it: ids, and where each token lies. */
-    windows: (item) => task.prepare(tokenise, item),
-    /** The graph's first output for each window: {data, dims}; of a language model the log-probabilities of a text's tokens. */
-    outputs,
-    /** The bytes of a file of the bundle, such as its model card, README.md. */
-    file: (name) => files[name],
-    async close() {
-      await alone(async () => {
-        await session?.release();
-        session = null;
-      });
-    },
-  };
-}
-
-/** How many threads can be had: those of a page need cross-origin isolation. */
-function usableThreads(wanted, notes) {
-  if (!Number.isSafeInteger(wanted) || wanted < 1 || wanted > 64) throw new BadInput(`threads: ${wanted} is not a whole number from 1 to 64`);
-  if (wanted > 1 && !ON_NODE && !globalThis.crossOriginIsolated) {
-    notes.push("one thread: this page is not cross-origin isolated, which threads need");
-    return 1;
-  }
-  return wanted;
-}
-
-function sessionFault(fault) {
-  const message = String(fault?.message ?? fault).slice(0, 300);
-  if (/unsafe-eval|Content Security Policy|CompileError: WebAssembly/i.test(message)) {
-    return new NotPossibleHere(`the page's policy forbids WebAssembly: ${message}`, { fix: "add 'wasm-unsafe-eval' to script-src" });
-  }
-  if (/memory|allocat|bad_alloc/i.test(message) || fault instanceof RangeError) {
-    return new NotPossibleHere(`not enough memory for this model: ${message}`, { fix: "close other pages, or use a smaller model" });
-  }
-  return new CheckFailed(`ONNX Runtime cannot run it: ${message}`);
-}
-
-/** [root mean square, largest] of the differences of one input; infinite where sizes differ or a number is not finite. */
-function differences(found, wanted, windows) {
-  const rows = wanted.length === windows && Array.isArray(wanted[0]) ? wanted : [wanted];
-  let sum = 0, count = 0, largest = 0;
-  for (const [index, output] of found.entries()) {
-    const values = rows[index]?.flat() ?? [];
-    if (values.length !== output.data.length) return [Infinity, Infinity];
-    values.forEach((value, place) => {
-      const difference = Math.abs(output.data[place] - Math.fround(value));
-      sum += difference * difference;
-      count++;
-      if (!(difference <= largest)) largest = difference;
-    });
-  }
-  return Number.isFinite(largest) ? [Math.sqrt(sum / count), largest] : [Infinity, Infinity];
-}

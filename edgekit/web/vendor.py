@@ -29,7 +29,18 @@ __all__ = [
     "vendored_files",
 ]
 
-MODULES = ("runner.mjs", "errors.mjs", "tasks.mjs", "generate.mjs", "tokenise.mjs", "text.mjs", "vendor.mjs", "runner.d.ts")
+MODULES = (
+    "runner.mjs",
+    "model.mjs",
+    "bench.mjs",
+    "errors.mjs",
+    "tasks.mjs",
+    "generate.mjs",
+    "tokenise.mjs",
+    "text.mjs",
+    "vendor.mjs",
+    "runner.d.ts",
+)
 """Files of the runner, which lie beside one another."""
 MINUTES = 5
 """That npm may take."""

@@ -22,6 +22,7 @@ from edgekit.progress import Show, err
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.children import finish, start
 from edgekit.web.chromium import Tab, browser, find_chromium, served
+from edgekit.web.engines import find_node
 from edgekit.web.page import HEADERS, write_page
 from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_files
 from lanes.bundles import make_bundles
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]:
-    node = _node()
+    node = find_node()
     chromium = _chromium(say)
     vendor = fetch_vendor()
     say(f"bundles of every task for {TARGET}")
@@ -169,15 +170,6 @@ def _page(folder: Path, bundle: Path, tab: Tab) -> list[str]:
         if "model.onnx: sha256" not in tab.run("document.getElementById('fault').textContent"):
             faults.append("a bit changed in the model is not told")
     return faults
-
-
-def _node() -> str:
-    found = shutil.which("node")
-    if found is None:
-        raise NotPossibleHere("no Node here", fix="install Node 20 or later with npm")
-    if int(_version(found).removeprefix("v").partition(".")[0]) < 20:
-        raise NotPossibleHere(f"Node {_version(found)} is older than 20", fix="install Node 20 or later")
-    return found
 
 
 def _chromium(say: Callable[[str], None]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GRAPH", "TEXT", "scenario_words", "variant_words"]
+__all__ = ["GRAPH", "TEXT", "in_engine", "scenario_words", "variant_words"]
 
 TEXT, GRAPH = "text", "real"
 """Scenarios of the rows themselves: from text to answer, which is what a user waits for, and the graph alone."""
@@ -12,9 +12,15 @@ VARIANTS = {
     "ort-int8-stock": "off-the-shelf INT8",
     "after-0-none": "INT8 only",
     "bundle": "the bundle",
+    "bundle-in-node": "the bundle in Node",
     "memory-reading": "reading memory",
 }
 SCENARIOS = {TEXT: "from text to answer", GRAPH: "the graph alone"}
+
+
+def in_engine(variant: str, engine: str) -> str:
+    """Name of a variant that is timed in a second engine too: bundle-in-node."""
+    return f"{variant}-in-{engine.lower()}"
 
 
 def variant_words(name: str) -> str:
