@@ -242,9 +242,6 @@ def agreement(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
 
 def weights(folder: Path, name: str) -> int:
     """Bytes that a token must read: all weights but the table that tokens are looked up in, unless it is the head as well."""
-    import onnx
+    from edgekit.bench.language import traffic_of
 
-    model = onnx.load(str(folder / ("int4" if name == INT4 else "float16") / "model.onnx"), load_external_data=False)
-    size = {t.name: int({e.key: e.value for e in t.external_data}.get("length", 0)) for t in model.graph.initializer}
-    tables = {n for node in model.graph.node if node.op_type == "GatherBlockQuantized" for n in (node.input[0], node.input[2])}
-    return sum(size.values()) - sum(size[name] for name in tables)
+    return traffic_of(folder / ("int4" if name == INT4 else "float16") / "model.onnx")[0]

@@ -96,14 +96,9 @@ def weight_bytes(kind: str, place: Path) -> int:
         return place.stat().st_size
     if kind != "edgekit":
         return 4 * 494_032_768
-    import onnx
+    from edgekit.bench.language import traffic_of
 
-    model = onnx.load(str(place / "model.onnx"), load_external_data=False)
-    table = [
-        name for node in model.graph.node if node.op_type == "GatherBlockQuantized" for name in (node.input[0], node.input[2])
-    ]
-    lengths = {t.name: int({e.key: e.value for e in t.external_data}.get("length", 0)) for t in model.graph.initializer}
-    return sum(lengths.values()) - sum(lengths[name] for name in table)
+    return traffic_of(place / "model.onnx")[0]
 
 
 def bandwidth(threads: int) -> float:

@@ -86,7 +86,7 @@ class WeightOnly(_Scheme):
     rounding: Literal["clip", "hqq", "gptq"] = "clip"
     """How weights are rounded: each block's best clipping, HQQ's zero points, or GPTQ on calibration rows."""
     embeddings: Literal["int8", "int4", "float32"] = "int8"
-    """Storage of the embedding tables."""
+    """Storage of the embedding tables; a language model's head that is its embedding transposed reads the same table."""
     cache: Literal["float32", "float16", "int8"] = "float32"
     """Storage of a language model's keys and values; int8 by scales from calibration rows."""
     correct_bias: bool = False

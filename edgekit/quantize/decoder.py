@@ -1,7 +1,7 @@
 """A decoder's weights in 4 or 8 bits: every MatMul with a constant weight, the head included, and the embedding.
 
-The float32 file is mapped, not read, and one weight is rounded at a time. A head that is the embedding transposed becomes a
-MatMul with a weight of its own, so the file holds the table twice, in the bits of both.
+The float32 file is mapped, not read, and one weight is rounded at a time. A head that is the embedding transposed reads the table that is
+looked up (`shared_table`); where that stays in float32 or does not fit the blocks, it becomes a MatMul with a weight of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.gptq import gptq, inverse_factor
 from edgekit.quantize.hqq import hqq
 from edgekit.quantize.kv_cache import quantize_cache
-from edgekit.quantize.weight_only import block_matmul
+from edgekit.quantize.shared_table import share_table
+from edgekit.quantize.weight_only import block_matmul, block_weight
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.providers.session import own_cores
 
@@ -50,13 +51,15 @@ def quantize_decoder(
     """
     model = ir.load(source / MODEL)
     graph = model.graph
+    shared = share_table(graph, settings)
     untie(graph)
     linears = linear_nodes(graph)
     for number, (linear, blocks) in enumerate(_rounded(linears, settings, hessians)):
         progress(number, len(linears), f"quantize: {linear.name}")
         add = bias_add(linear.node)
         old = [linear.node] if add is None else [linear.node, add[0]]
-        block_matmul(graph, old, linear.name, blocks, settings, None if add is None else add[1])
+        weight = block_weight(graph, linear.name, blocks, settings.bits)
+        block_matmul(graph, old, linear.name, weight, settings.accuracy_level, None if add is None else add[1])
     embeddings = quantize_embeddings(graph, settings.embeddings)
     layers = 0
     if settings.cache == "int8":
@@ -64,7 +67,7 @@ def quantize_decoder(
         layers = quantize_cache(graph, cache)
     RemoveUnusedNodesPass()(model)
     ir.save(model, out / MODEL, external_data=MODEL_DATA, size_threshold_bytes=4096)
-    return {"matmul": len(linears), "embedding": embeddings, "cache": layers}
+    return {"matmul": len(linears) + shared, "embedding": embeddings + shared, "cache": layers}
 
 
 def _rounded(

@@ -8,6 +8,7 @@ output is off by 0.3 to 0.7% of the largest, and at level 0 by the rounding of f
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -22,7 +23,7 @@ from edgekit.quantize.blocks import Blocks, quantize_blocks
 from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.weights import packed
 
-__all__ = ["block_matmul", "quantize_weights_only"]
+__all__ = ["BlockWeight", "block_matmul", "block_weight", "quantize_weights_only"]
 
 
 def quantize_weights_only(model: ir.Model, settings: WeightOnly, *, keep: Collection[str] = ()) -> dict[str, int]:
@@ -43,27 +44,49 @@ def _matmul(graph: ir.Graph, linear: LinearNode, settings: WeightOnly) -> None:
     node, bias = linear.node, linear.bias
     add = bias_add(node) if bias is None else None
     old = [node] if add is None else [node, add[0]]
-    blocks = quantize_blocks(linear.weight, settings.bits, settings.block)
-    block_matmul(graph, old, linear.name, blocks, settings, bias if add is None else add[1])
+    weight = block_weight(graph, linear.name, quantize_blocks(linear.weight, settings.bits, settings.block), settings.bits)
+    block_matmul(graph, old, linear.name, weight, settings.accuracy_level, bias if add is None else add[1])
+
+
+@dataclass(frozen=True)
+class BlockWeight:
+    """A weight (in, out) by blocks of its columns, as MatMulNBits reads it."""
+
+    values: ir.Value
+    """uint8 (out, blocks, block * bits / 8)."""
+    scale: ir.Value
+    """float32 (out, blocks)."""
+    zero: ir.Value | None
+    bits: int
+    block: int
+    rows: int
+    columns: int
+
+
+def block_weight(graph: ir.Graph, name: str, blocks: Blocks, bits: int) -> BlockWeight:
+    """Initializers of `graph` that hold `blocks`, called after the layer or table `name`."""
+    columns, count, block = blocks.values.shape
+    zero = None
+    if blocks.zero is not None:
+        even = np.pad(blocks.zero, ((0, 0), (0, count % 2 if bits == 4 else 0)))
+        zero = add_initializer(graph, f"{name}.weight.zero", packed(even, bits))
+    values = add_initializer(graph, f"{name}.weight", packed(blocks.values, bits))
+    scale = add_initializer(graph, f"{name}.weight.scale", blocks.scale)
+    return BlockWeight(values, scale, zero, bits, block, blocks.rows, columns)
 
 
 def block_matmul(
-    graph: ir.Graph, old: list[ir.Node], name: str, blocks: Blocks, settings: WeightOnly, bias: np.ndarray | None
+    graph: ir.Graph, old: list[ir.Node], name: str, weight: BlockWeight, accuracy_level: int, bias: np.ndarray | None
 ) -> None:
     """Put one MatMulNBits, which adds `bias` (out,) too, in the place of linear layer `name`, whose nodes are `old`."""
-    bits = settings.bits
-    columns, count, block = blocks.values.shape
-    inputs = [
-        old[0].inputs[0],
-        add_initializer(graph, f"{name}.weight", packed(blocks.values, bits)),
-        add_initializer(graph, f"{name}.weight.scale", blocks.scale),
-    ]
-    if blocks.zero is not None:
-        even = np.pad(blocks.zero, ((0, 0), (0, count % 2 if bits == 4 else 0)))
-        inputs.append(add_initializer(graph, f"{name}.weight.zero", packed(even, bits)))
+    inputs = [old[0].inputs[0], weight.values, weight.scale]
+    if weight.zero is not None:
+        inputs.append(weight.zero)
     if bias is not None:
         inputs += [None] * (5 - len(inputs))
         inputs.append(add_initializer(graph, f"{name}.bias", bias.astype(np.float32)))
-    options = {"K": blocks.rows, "N": columns, "bits": bits, "block_size": block, "accuracy_level": settings.accuracy_level}
-    new = ir.node("MatMulNBits", inputs, options, domain=MICROSOFT, name=f"{name}.int{bits}")
+    options = {
+        "K": weight.rows, "N": weight.columns, "bits": weight.bits, "block_size": weight.block, "accuracy_level": accuracy_level,
+    }  # fmt: skip
+    new = ir.node("MatMulNBits", inputs, options, domain=MICROSOFT, name=f"{name}.int{weight.bits}")
     replace(graph, old, [new], new.outputs[0])
