@@ -53,6 +53,8 @@ COMPUTE = 1.5
 POINTS = 3
 """Of each front, that are made in full."""
 SHIPPED, ALL, WITHIN = "shipped", "all", "within"
+LONG = 1000.0
+"""Minutes of a worker, which is ended from outside: a trial that it is at is given back."""
 MARGIN = 20
 """Seconds before the end at which whatever still runs is left."""
 
@@ -68,11 +70,11 @@ def main() -> None:
     parser.add_argument("--cores", default="", help="numbers by comma, one for each process; by default any")
     parser.add_argument("--target", default=TARGET)
     parser.add_argument("--alone", action="store_true", help="no shipped recipe stands beside it")
-    parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     plain = _plain(chosen.name, chosen.place)
-    if chosen.worker is not None:
-        search(_asked(plain, chosen.place, chosen.target, minutes=chosen.worker), Show())
+    if chosen.worker:
+        search(_asked(plain, chosen.place, chosen.target, minutes=LONG), Show())
     else:
         _everything(chosen, plain)
 
@@ -119,9 +121,8 @@ def _everything(chosen: argparse.Namespace, plain: Path) -> None:
             str(place / SHIPPED),
         ]
         shipped = start(export, pairs[0], place / "shipped.log")
-    minutes = (stop_search - time.monotonic()) / 60
     worker = ["-m", "benchmarks.tune.fronts", chosen.name, "--place", str(place), "--out", str(chosen.out), "--minutes", "0"]
-    worker += ["--target", chosen.target, "--worker", f"{minutes:.2f}", *(["--alone"] if chosen.alone else [])]
+    worker += ["--target", chosen.target, "--worker", *(["--alone"] if chosen.alone else [])]
     first = 0 if chosen.alone else 1
     workers = [
         start(worker, pairs[(first + number) % len(pairs)], place / f"worker-{number}.log") for number in range(chosen.workers)

@@ -9,25 +9,22 @@ same recipes in the same order.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 from benchmarks.pages import write_results
-from benchmarks.tune.fronts import TARGET, end, machine, start, wait
+from benchmarks.tune.fronts import LONG, TARGET, end, machine, start, wait
 from edgekit.progress import Show
 from edgekit.runtime.outputs import write_atomically
-from edgekit.tuner.results import study_document
-from edgekit.tuner.run import Asked, search
+from edgekit.tuner.run import KEY, Asked, search
+from edgekit.tuner.study import WORKER, finished
 
 PARTS = {"train": 1, "validation": 4, "test": 10}
 """Split -> the training rows for each of its rows."""
 UNTIMED = "arm64-dotprod"
 """A target that no machine with a GPU is: what is not timed."""
-SPARE = 1.0
-"""Minutes that the last trial may take longer."""
 SAMPLERS = ("tpe", "random")
 
 
@@ -93,15 +90,14 @@ def _workers(chosen: argparse.Namespace) -> None:
 def _start(
     chosen: argparse.Namespace, core: str, task: str, study: str, target: str, sampler: str, seed: str, build: str, *more: str
 ) -> tuple[Popen[bytes], Path]:
-    out = chosen.place / f"{study}-{build}.json".replace(" ", "-")
-    build = str(chosen.place / f"build-{build}").replace(" ", "-")
+    journal, folder = chosen.place / f"{study}.journal", chosen.place / f"build-{build}".replace(" ", "-")
     said = {
-        "tasks": task, "place": chosen.place, "out": out, "minutes": f"{chosen.minutes - SPARE:.2f}", "trials": chosen.trials, "rows": chosen.rows,
-        "seeds": seed, "sampler": sampler, "target": target, "build": build, "storage": chosen.place / f"{study}.journal",
+        "tasks": task, "place": chosen.place, "out": chosen.out, "minutes": LONG, "trials": chosen.trials, "rows": chosen.rows,
+        "seeds": seed, "sampler": sampler, "target": target, "build": folder, "storage": journal,
     }  # fmt: skip
     options = [word for name, value in said.items() for word in (f"--{name}", str(value))]
     command = ["-m", "benchmarks.tune.studies", "worker", str(chosen.sets), *options, *more]
-    return start(command, [int(core)] if core else [], out.with_suffix(".log")), out
+    return start(command, [int(core)] if core else [], folder.with_name(f"{study}-{folder.name}.log")), journal
 
 
 def _gather(chosen: argparse.Namespace, started: dict[str, tuple[Popen[bytes], Path]], beside: dict[str, Any]) -> None:
@@ -110,7 +106,7 @@ def _gather(chosen: argparse.Namespace, started: dict[str, tuple[Popen[bytes], P
                 "rows": chosen.rows, "minutes": chosen.minutes, **beside}  # fmt: skip
 
     def look() -> None:
-        found = {name: json.loads(out.read_text(encoding="utf-8")) for name, (_, out) in started.items() if out.is_file()}
+        found = {name: _trials(journal) for name, (_, journal) in started.items() if journal.is_file()}
         write_results(chosen.out, {**document, "studies": found, "seconds": time.monotonic() - began})
 
     wait([child for child, _ in started.values()], until, look)
@@ -119,20 +115,28 @@ def _gather(chosen: argparse.Namespace, started: dict[str, tuple[Popen[bytes], P
 
 
 def _worker(chosen: argparse.Namespace) -> None:
-    """One worker of one study; what is there is written every so often, as it may be ended at any moment."""
-    recipe = _few(chosen, chosen.tasks)
-    deadline, trials = time.monotonic() + 60 * chosen.minutes, 0
-    step = 4 if chosen.store is None else chosen.trials  # workers that share a study are not to wait for one another
-    while time.monotonic() < deadline and trials < chosen.trials:
-        trials = min(chosen.trials, trials + step)
-        asked = Asked(str(recipe), chosen.target, Path(chosen.build), minutes=(deadline - time.monotonic()) / 60, trials=trials,
-                      storage=chosen.storage, sampler=chosen.sampler, seed=int(chosen.seeds), store=chosen.store)  # fmt: skip
-        searched = search(asked, Show(silent=True))
-        document = study_document(searched, [])
-        ends = {trial.number: trial.datetime_complete for trial in searched.trials}
-        for trial in document["trials"]:  # type: ignore[union-attr]
-            trial["ended"] = ends[trial["number"]].isoformat()  # type: ignore[index,call-overload,union-attr]
-        write_atomically(Path(chosen.out), json.dumps(document))
+    """One worker of one study."""
+    asked = Asked(str(_few(chosen, chosen.tasks)), chosen.target, Path(chosen.build), minutes=chosen.minutes, trials=chosen.trials,
+                  storage=chosen.storage, sampler=chosen.sampler, seed=int(chosen.seeds), store=chosen.store)  # fmt: skip
+    search(asked, Show())
+
+
+def _trials(journal: Path) -> list[dict[str, Any]]:
+    """What a study holds of each trial that came to its end, as it is at this moment."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    found = storage.get_all_studies()
+    study = optuna.load_study(study_name=found[0].study_name, storage=storage) if found else None
+    return [] if study is None else [
+        {
+            "number": trial.number, "state": trial.state.name.lower(), "drawn": trial.params, "values": trial.values,
+            "said": {name: value for name, value in trial.user_attrs.items() if name not in (KEY, WORKER)},
+            "worker": trial.user_attrs.get(WORKER), "began": str(trial.datetime_start), "ended": str(trial.datetime_complete),
+        }
+        for trial in finished(study)
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
