@@ -1,4 +1,4 @@
-"""What a language model's benchmark adds: prompts of several lengths, and how much of the memory's speed its tokens reach."""
+"""What a language model's benchmark adds: prompts of several lengths, how much of the memory's speed its tokens reach, and what guesses give."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import numpy as np
 from edgekit.bench.variants import is_eager
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
+from edgekit.runtime.bench.child import run_child
 from edgekit.runtime.bench.prompts import TOKENS, main_prompt, prompts_that_fit, scenario_names
 from edgekit.runtime.bench.protocol import MEMORY
 from edgekit.runtime.bench.statistics import summary
 from edgekit.runtime.bench.supervise import Runs
-from edgekit.runtime.bundle.names import GENERATION, MODEL
+from edgekit.runtime.bundle.names import DRAFT, DRAFT_DATA, GENERATION, MODEL
+from edgekit.runtime.temporary import temporary_folder
 
-__all__ = ["language_block", "language_specs", "traffic_of"]
+__all__ = ["guesses_block", "language_block", "language_specs", "traffic_of"]
 
 GATHERS = {"Gather", "GatherBlockQuantized"}
+DRAWS = 2000
+"""Bootstrap resamples, over prompts."""
+LONGEST = 1800.0
+"""Seconds that the process which guesses may take."""
 
 
 def language_specs(
@@ -97,6 +103,37 @@ def language_block(
         "memory_gb_s": {"median": speed, "ci95": figures["ci95_ms"], "readings": len(reads)},
         "main_prompt": main_prompt(asked), "tokens": TOKENS, "variants": found,
     }  # fmt: skip
+
+
+def guesses_block(bundle: Path, items: Path, *, threads: int, seconds: float, seed: int) -> dict[str, Any]:
+    """What guesses of next tokens give on the recipe's own rows: {"prompts", "tokens", "drafted", "accepted", tokens a second, "faster_by" with
+    its interval over prompts, "draft": the small model's name and MB, "off": why none were read}.
+
+    Raises:
+        CheckFailed, BadInput, NotPossibleHere: as `run_child`.
+    """
+    spec = {
+        "kind": "guesses", "folder": str(bundle), "items": str(items), "threads": threads, "seconds": seconds, "seed": seed,
+    }  # fmt: skip
+    with temporary_folder("guesses") as aside:
+        path = aside / "spec.json"
+        path.write_text(json.dumps(spec), encoding="utf-8")
+        found = run_child(path, "guesses of next tokens", spec, LONGEST)
+    plain, guessed = (np.array(found[name]) for name in ("plain_ms", "guessed_ms"))
+    stated = read_json(bundle / "manifest.json")["edgekit"].get("draft")
+    size = sum((bundle / name).stat().st_size for name in (DRAFT, DRAFT_DATA) if (bundle / name).is_file()) / 1e6
+    counts = {name: int(sum(found[name])) for name in ("tokens", "drafted", "accepted")}
+    block = {
+        "prompts": len(plain), **counts, "off": found["off"],
+        "draft": None if stated is None else {"name": stated["name"], "format": stated["format"], "mb": size},
+    }  # fmt: skip
+    if not counts["tokens"]:
+        return block
+    picks = np.random.default_rng(seed).integers(0, len(plain), size=(DRAWS, len(plain)))
+    ratios = plain[picks].sum(axis=1) / guessed[picks].sum(axis=1)
+    speeds = {name: 1000 * counts["tokens"] / float(each.sum()) for name, each in (("plain", plain), ("guessed", guessed))}
+    ci95 = [float(one) for one in np.percentile(ratios, [2.5, 97.5])]
+    return {**block, "per_second": speeds, "faster_by": float(plain.sum() / guessed.sum()), "ci95": ci95}
 
 
 def traffic_of(model: Path) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from edgekit.bench.engines import runtime_in, specifications_in, usable_engines
-from edgekit.bench.language import language_block, language_specs
+from edgekit.bench.language import guesses_block, language_block, language_specs
 from edgekit.bench.traffic import traffic
 from edgekit.bench.variants import BUNDLE, digests_of, files_of, is_eager, seen_from_here, specifications
 from edgekit.config.target import WASM, Target, recorded_target
@@ -46,6 +46,8 @@ class _Usual(TypedDict):
 
 QUICK = _Usual(processes=3, seconds=0.4, min_runs=50, max_warmup_seconds=0.8)
 FULL = _Usual(processes=10, seconds=0.5, min_runs=80, max_warmup_seconds=1.5)
+OF_QUICK, OF_FULL = 4, 20
+"""Seconds that guesses of next tokens are measured for, in those of a scenario."""
 NEEDED = {"recipe": dict, "target": dict, "rows": str, "max_length": int, "variants": dict}
 
 
@@ -122,6 +124,11 @@ def run_bench(
         complete = not runs.interrupted
         if complete and not quick and not is_decoder and not engines:
             loaded, complete = traffic({name: specs[name] for name in runs.measured()}, host.cores_usable, seed, progress)
+        guesses: dict[str, Any] = {}
+        if complete and is_decoder and not engines and target.provider == CPU and BUNDLE in runs.measured():
+            progress(0, 1, "guesses of next tokens on the test rows")
+            longest = (OF_QUICK if quick else OF_FULL) * protocol.seconds
+            guesses = guesses_block(folder / BUNDLE, items, threads=protocol.threads, seconds=longest, seed=seed)
     left_out |= runs.failed
     left_out |= {
         name: "interrupted before its first process was complete"
@@ -163,7 +170,14 @@ def run_bench(
         "left_out": left_out,
         "ratios": _ratios(runs, seed),
         "traffic": loaded,
-        **({"language": language_block(runs, variants, specs, measurement.memory_reads, seed)} if is_decoder else {}),
+        **(
+            {
+                "language": language_block(runs, variants, specs, measurement.memory_reads, seed)
+                | ({"guesses": guesses} if guesses else {})
+            }
+            if is_decoder
+            else {}
+        ),
         **measurement.facts(complete=complete),
     }
     write_atomically(out, json.dumps(document, indent=1) + "\n")

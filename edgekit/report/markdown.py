@@ -10,7 +10,7 @@ from edgekit.report.facts import Facts
 from edgekit.report.format import span
 from edgekit.report.grid import Grid, markdown_table
 from edgekit.report.headline import headline
-from edgekit.report.language import language_grid
+from edgekit.report.language import guesses_grid, language_grid
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
 from edgekit.report.verdicts import cautions
 
@@ -23,7 +23,17 @@ def render_markdown(facts: Facts) -> str:
     parts += [
         f"> **{escape_markdown(item.text)}**" if item.grave else f"> {escape_markdown(item.text)}" for item in cautions(facts)
     ]
-    grids = (variants_grid, budgets_grid, stages_grid, times_grid, lengths_grid, language_grid, start_grid, audit_grid)
+    grids = (
+        variants_grid,
+        budgets_grid,
+        stages_grid,
+        times_grid,
+        lengths_grid,
+        language_grid,
+        guesses_grid,
+        start_grid,
+        audit_grid,
+    )
     for grid in (build(facts) for build in grids):
         if grid is not None:
             parts += _section(grid)

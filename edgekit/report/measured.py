@@ -11,6 +11,7 @@ from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = [
     "Energy",
+    "Guesses",
     "Measurement",
     "Ratio",
     "LanguageTimes",
@@ -104,6 +105,28 @@ class PromptTimes:
 
 
 @dataclass(frozen=True)
+class Guesses:
+    """What guesses of next tokens gave on the recipe's own rows."""
+
+    prompts: int
+    tokens: int
+    """Made after them, the first one of each aside."""
+    drafted: int
+    """Guesses that were read."""
+    accepted: int
+    """Those that were right, a run saved each."""
+    plain_per_second: float
+    per_second: float
+    faster_by: float
+    low: float
+    high: float
+    """95% interval over prompts."""
+    draft: str
+    """The small model that guesses beside the text so far; "" where there is none."""
+    draft_mb: float | None
+
+
+@dataclass(frozen=True)
 class LanguageTimes:
     """What is measured of decoders alone."""
 
@@ -113,6 +136,8 @@ class LanguageTimes:
     tokens: int
     """Generated after each prompt."""
     variants: Mapping[str, tuple[PromptTimes, ...]]
+    guesses: Guesses | None = None
+    """None where they were not measured, or none may be read."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +235,20 @@ def _language(node: Fields | None) -> LanguageTimes | None:
         for name, variant in node.members("variants").items()
     }
     speed = node.object("memory_gb_s").number("median", above=0)
-    return LanguageTimes(speed, node.count("main_prompt"), node.count("tokens"), variants)
+    guesses = _guesses(node.maybe_object("guesses"))
+    return LanguageTimes(speed, node.count("main_prompt"), node.count("tokens"), variants, guesses)
+
+
+def _guesses(node: Fields | None) -> Guesses | None:
+    if node is None or not node.has("faster_by"):
+        return None
+    speeds, draft = node.object("per_second"), node.maybe_object("draft")
+    low, high = node.pair("ci95", above=0)
+    return Guesses(
+        node.count("prompts"), node.count("tokens"), node.count("drafted"), node.count("accepted"),
+        speeds.number("plain", above=0), speeds.number("guessed", above=0), node.number("faster_by", above=0), low, high,
+        draft.text("name") if draft else "", draft.number("mb", above=0) if draft else None,
+    )  # fmt: skip
 
 
 def _variant(node: Fields) -> MeasuredVariant:

@@ -13,7 +13,7 @@ from edgekit.report.details import agreement, environment, limits, protocol, ste
 from edgekit.report.facts import Facts
 from edgekit.report.format import span
 from edgekit.report.headline import clauses, headline, tiles
-from edgekit.report.language import language_grid
+from edgekit.report.language import guesses_grid, language_grid
 from edgekit.report.plots import describe, lengths_svg, picture_svg
 from edgekit.report.tables import audit_grid, budgets_grid, lengths_grid, start_grid, variants_grid
 from edgekit.report.verdicts import budgets, cautions
@@ -45,6 +45,7 @@ def render_page(facts: Facts) -> str:
         times=times_grid(facts),
         lengths=lengths_grid(facts),
         language=language_grid(facts),
+        guesses=guesses_grid(facts),
         start=start_grid(facts),
         audit=audit_grid(facts),
         agreement=agreement(facts),

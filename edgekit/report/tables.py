@@ -27,7 +27,7 @@ from edgekit.report.format import (
 )
 from edgekit.report.grid import NOTHING, UNMEASURED, Cell, Column, Grid, TerminalTable, filled
 from edgekit.report.headline import headline
-from edgekit.report.language import language_grid
+from edgekit.report.language import guesses_grid, language_grid
 from edgekit.report.measured import Timing
 from edgekit.report.records import Variant
 from edgekit.report.verdicts import budgets, cautions, speedup
@@ -249,8 +249,7 @@ def render_terminal(facts: Facts) -> RenderableType:
     parts: list[RenderableType] = [Text(plain(span(facts)), style="bold"), Text(plain(headline(facts)))]
     parts += [Text(plain(item.text), style="bold red" if item.grave else "yellow") for item in cautions(facts)]
     parts += [Text(""), TerminalTable(variants_grid(facts)), TerminalTable(stages_grid(facts))]
-    if language := language_grid(facts):
-        parts.append(TerminalTable(language))
+    parts += [TerminalTable(grid) for grid in (language_grid(facts), guesses_grid(facts)) if grid is not None]
     parts.append(
         Text.assemble(
             ("Audit  ", "bold"),

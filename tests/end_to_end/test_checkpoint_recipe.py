@@ -54,6 +54,7 @@ def test_a_tied_model_in_shards(tmp_path: Path) -> None:
         made = ek.export(str(tmp_path / "tied.toml"), target="x86-avx2", build=tmp_path / "build").path
     assert verify(made / "bundle")["ok"]
     _check_draft(made / "bundle")
+    _check_guesses(made)
     lineage = json.loads((made / "lineage.json").read_text())
     scores = [stage["metrics"] for stage in lineage["stages"] if stage["stage"] == "score-decoder"]
     assert [(one["n"], one["skipped"]) for one in scores] == [(6, 1), (6, 1)]
@@ -89,3 +90,15 @@ def _check_draft(bundle: Path) -> None:
     assert any("draft.onnx" in fault for fault in (refused.value.what, *refused.value.faults))
     said = [[model(text)["text"] for text in ("w5 w9 w30", "w7 w7 w7")] for model in asked]
     assert said[0] == said[1]
+
+
+def _check_guesses(made: Path) -> None:
+    """The report says what guesses gave on the test rows, and how large the draft is."""
+    found = json.loads((made / "bench.json").read_text())["language"]["guesses"]
+    size = sum((made / "bundle" / name).stat().st_size for name in ("draft.onnx", "draft.onnx.data"))
+    assert found["draft"] == {"name": "draft", "format": "int4-weights", "mb": size / 1e6}
+    assert found["prompts"] >= 4 and found["tokens"] > 40 and found["accepted"] <= found["drafted"] and found["off"] is None
+    assert found["ci95"][0] <= found["faster_by"] <= found["ci95"][1]
+    for page in ("report.md", "report.html"):
+        text = (made / page).read_text()
+        assert "Guesses of next tokens" in text and "the text so far, draft" in text

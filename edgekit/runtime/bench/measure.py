@@ -61,12 +61,17 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     max_length, provider, threads, session_config, seconds, min_runs, max_warmup_seconds, seed, scenarios ("text": from an item
     to its answer, "real": the graph alone on those items, or a number of tokens), prompt (what stands before every text of an embedding; may be
     absent), and traffic (see `_traffic`; may be absent).
-    Of a language model, which has `generation`, see `measure_language`; kind "memory" reads memory and nothing else.
+    Of a language model, which has `generation`, see `measure_language`; kind "memory" reads memory and nothing else, kind "guesses" is
+    `measure_guesses`.
     """
     if spec["kind"] == "memory":
         from edgekit.runtime.bench.measure_language import reading
 
         return {"gb_per_second": reading(threads=spec["threads"])}
+    if spec["kind"] == "guesses":
+        from edgekit.runtime.bench.measure_guesses import measure_guesses
+
+        return measure_guesses(spec)
     spawned = int(os.environ.get("EDGEKIT_SPAWNED_NS", ENTERED_NS))
     folder = Path(spec["folder"])
     if spec["kind"] == "onnx":
