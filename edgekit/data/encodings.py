@@ -33,8 +33,9 @@ USUAL = ("cp1252", "cp1251", "gb18030", "cp932", "cp949", "big5")
 """Named first of encodings that read the bytes alike."""
 
 
-def encoding_of(blocks: Iterable[bytes], file: str) -> str:
-    """The encoding of a file called `file`, by its name in Python. `blocks`: its contents, in parts of whole lines.
+def encoding_of(blocks: Iterable[bytes], file: str, *, ends: bytes = b"\n") -> str:
+    """The encoding of a file called `file`, by its name in Python. `blocks`: its contents, in parts of whole lines, or of what else ends with
+    the byte `ends`.
 
     A file of which at least half of the lines beyond ASCII are UTF-8 is damaged UTF-8, which its reader names line by line.
 
@@ -57,7 +58,7 @@ def encoding_of(blocks: Iterable[bytes], file: str) -> str:
         ):
             return unmarked
         if not block.isascii():
-            for place, line in enumerate(block.split(b"\n"), before + 1):
+            for place, line in enumerate(block.split(ends), before + 1):
                 if line.isascii():
                     continue
                 try:
@@ -67,8 +68,8 @@ def encoding_of(blocks: Iterable[bytes], file: str) -> str:
                     first, odd = first or place, odd + 1
                     if len(sample) < SAMPLE:
                         sample += line[: SAMPLE - len(sample)].strip(b"\r") + b"\n"
-        before += block.count(b"\n")
-    return UTF8 if sound >= odd else _likely(sample[:SAMPLE], f"{file}:{first}")
+        before += block.count(ends)
+    return UTF8 if sound >= odd else _likely(sample[:SAMPLE], f"{file}:{first}" if ends == b"\n" else file)
 
 
 def _likely(sample: bytes, where: str) -> str:
@@ -80,16 +81,17 @@ def _likely(sample: bytes, where: str) -> str:
     likely = [match for match in found if match.chaos <= min(other.chaos for other in found) + CLOSE]
     readings: dict[str, list[str]] = {}
     for match in likely:
-        readings.setdefault(str(match), []).append(match.encoding)
+        readings.setdefault(str(match), []).extend(match.could_be_from_charset)
     if len(readings) == 1:
         (names,) = readings.values()
         return _best(names)
-    shown = [f"as {_best(names)}: {text.splitlines()[0][:60]!r}" for text, names in list(readings.items())[:SHOWN]]
+    usual = sorted(((_best(names), text) for text, names in readings.items()), key=lambda one: one[0] not in USUAL)
+    shown = [f"as {name}: {text.splitlines()[0][:60]!r}" for name, text in usual[:SHOWN]]
     raise BadInput(
         "not UTF-8, and " + ("its bytes can be read in several ways" if readings else "in no encoding that is known"),
         where=where,
         faults=shown,
-        fix="save it as UTF-8, as by iconv -f cp1252 -t utf-8 for files of Western Windows programs",
+        fix=f"save it as UTF-8, as by iconv -f {next((name for name, _ in usual), 'cp1252')} -t utf-8, where that is the encoding it is in",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from edgekit.data.columns import INPUTS, usable_value
 
-__all__ = ["likely_columns"]
+__all__ = ["OFTEN", "likely_columns"]
 
 NEAR = 0.5
 """Likeness of two names from which one may be the other, as difflib counts it."""

@@ -19,8 +19,8 @@ from edgekit.runtime.files import check_file, open_file
 from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = [
-    "AS_NAMED", "LARGEST", "LONGEST", "PACKINGS", "Format", "Record", "Shape", "Unread", "check_size", "encoding_notes", "most_unpacked",
-    "open_data", "read_bytes", "read_lines", "text_fault",
+    "AS_NAMED", "LARGEST", "LONGEST", "NO_ROWS", "PACKINGS", "Format", "Record", "Shape", "Unread", "check_size", "encoding_notes", "most_unpacked",
+    "open_data", "read_bytes", "read_lines", "said_of", "text_fault",
 ]  # fmt: skip
 
 LARGEST = 2 * 1024**3
@@ -31,6 +31,7 @@ decompression bomb."""
 LONGEST = 16 * 1024**2
 """Bytes of a line or a record: a long novel has 4 MB."""
 PACKINGS = (".gz", ".xz")
+NO_ROWS = "check that it is the right file: it needs a row for each text, and a table a line with the names of its columns before them"
 XZ_MEMORY = 128 * 1024**2
 """Bytes that unpacking may take: `xz -9` needs 65 MiB, and a file may ask for 4 GiB."""
 BLOCK = 1 << 18
@@ -142,7 +143,11 @@ def _lines_in(path: Path, packing: str, encoding: str, parts: bool) -> Iterator[
 
 def encoding_notes(path: Path, packing: str, shape: Shape) -> list[str]:
     """The encoding of a file that is not in UTF-8, in words."""
-    encoding = _encoding(path, packing)
+    return said_of(_encoding(path, packing))
+
+
+def said_of(encoding: str) -> list[str]:
+    """`encoding` in words, where it is not UTF-8."""
     return [] if encoding == UTF8 else [f"not in UTF-8; read as {encoding}"]
 
 

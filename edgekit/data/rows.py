@@ -17,7 +17,7 @@ from edgekit.data.formats import records
 from edgekit.data.forms import formed, forms
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
-from edgekit.data.reading import AS_NAMED, Record, Shape
+from edgekit.data.reading import AS_NAMED, NO_ROWS, Record, Shape
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
@@ -47,7 +47,6 @@ MOST_NAMES, MOST_LIKELY = 50, 1000
 """Columns that are named as being there, and that are compared with those that are missing."""
 MOST_LINES = 5
 """Lines that are named of those with the same fault."""
-NO_ROWS = "check that it is the right file: it needs a row for each text, and a table a line with the names of its columns before them"
 FIX = "correct these rows, or take them out"
 
 

@@ -111,7 +111,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     if labels:
         said.append(Seen("data.labels", _shown_labels(labels), chosen.fit.labels_reason))
     if chosen.answers == "original":
-        said.append(_without_answers(chosen, table, facts.labels))
+        said.append(_without_answers(chosen, table, facts.labels, asked))
     length = asked.max_length
     if length is not None:
         said.append(Seen("model.max_length", str(length), "as you said"))
@@ -315,8 +315,10 @@ def _not_read(chosen: Candidate, table: Table, group: str | None) -> list[Seen]:
     return said
 
 
-def _without_answers(chosen: Candidate, table: Table, known: Sequence[str] | None) -> Seen:
+def _without_answers(chosen: Candidate, table: Table, known: Sequence[str] | None, asked: Asked) -> Seen:
     """That the original says what is right, and which columns were looked at for labels."""
+    if asked.answers == "original":
+        return Seen("data.answers", "original", f"as you said: quality is {AGREEMENT}")
     free = {name: row[name] for row in table[:1] for name in row if name not in chosen.fit.columns.values()}
     others = [f"{name} ({few_values(row.get(name) for row in table)})" for name in categories(table, free)[:2]]
     names = f"the model's labels ({few(known[:3])}{', …' * (len(known) > 3)})" if known and chosen.task.named else "an answer"

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from edgekit.data.formats import endings, records
 from edgekit.data.formats.conll import TAG
-from edgekit.data.formats.json_document import read_document
+from edgekit.data.formats.json_document import read_document, rows_of_table
 from edgekit.data.formats.squad import articles_of
 from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
-from edgekit.data.reading import AS_NAMED, PACKINGS, Record, Shape, read_lines
-from edgekit.data.rows import NO_ROWS
+from edgekit.data.reading import AS_NAMED, NO_ROWS, PACKINGS, Record, Shape, read_lines
 from edgekit.data.sources import SPLITS
 from edgekit.draft.fit import Table
 from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
+from edgekit.runtime.jsontypes import JsonValue
 
 __all__ = ["Rows", "read_for_draft"]
 
@@ -41,7 +41,7 @@ NAMED = {
     split: re.compile(rf"(?i)(?:.*[^a-z])?(?:{words})(?![a-z])")
     for split, words in (("train", "train|training"), ("validation", "validation|valid|val|dev|eval"), ("test", "test|testing"))
 }
-"""Split -> how the names of its files begin, or a word in them."""
+"""Split -> how the names of its files or lists begin, or a word in them."""
 DRAWN = 0.15
 """Share of the training rows that a split is which has no file, as [data.split] has it."""
 TRAINED = 0.7
@@ -53,8 +53,8 @@ class Place:
     """A source of rows, as [data] has it."""
 
     path: str
-    more: Mapping[str, str | list[str]] = field(default_factory=dict)
-    """What its table says beside the path."""
+    more: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What its table says beside the path, as in `RowSource`."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,21 @@ def read_for_draft(data: str) -> Rows:
             fix="fetch it (curl -LO) and name the file; a recipe takes an address with its sha256, as in file = { url = ..., sha256 = ... }",
         )
     folder = Path(data)
-    return _read(_places(folder) if folder.is_dir() else {"file": data})
+    if folder.is_dir():
+        return _read({key: (source, None) for key, source in _places(folder).items()}, "by the names of the files")
+    splits = _splits_of(folder)
+    return _read({key: (data, shape) for key, shape in splits.items()} or {"file": (data, None)}, "by the names of the lists")
 
 
-def _read(places: Mapping[str, str]) -> Rows:
-    """The rows of `places`: key of [data] -> path or pattern."""
+def _read(places: Mapping[str, tuple[str, Shape | None]], named: str) -> Rows:
+    """The rows of `places`: key of [data] -> (path or pattern, how it is read, where that is known already). `named`: which is which, by what."""
     every: list[Mapping[str, object]] = []
     counts: dict[str, int] = {}
     found: dict[str, Place] = {}
     doubled: dict[str, None] = {}
-    for key, source in places.items():
+    for key, (source, known) in places.items():
         files = files_of(source)
-        shape = _shape_of(files[0])
+        shape = known or _shape_of(files[0])
         unsound: list[Record] = []
         sound = _sound((one for file in files for one in records(file, lines=True, shape=shape)), unsound)
         taken = list(itertools.islice(sound, READ))
@@ -121,9 +124,8 @@ def _read(places: Mapping[str, str]) -> Rows:
         every += [one.values for one in taken]
         doubled |= dict.fromkeys(name for one in taken for name in one.duplicates)
         counts[key] = len(taken) + sum(1 for _ in sound)
-        more: dict[str, str | list[str]] = {"format": shape.format} if shape.format else {}
-        found[key] = Place(source, more | ({"members": [*shape.members]} if shape.members else {}))
-    return Rows(every, sum(counts.values()), *_shares(counts, "by the names of the files"), found, tuple(doubled))
+        found[key] = Place(source, {name: value for name, value in shape.document().items() if value})
+    return Rows(every, sum(counts.values()), *_shares(counts, named), found, tuple(doubled))
 
 
 def _sound(given: Iterable[Record], unsound: list[Record]) -> Iterator[Record]:
@@ -180,12 +182,15 @@ def _places(folder: Path) -> dict[str, str]:
     inner = folder / "data"  # where data sets of the hub have them
     files = _data_files(folder) or (_data_files(inner) if inner.is_dir() else [])
     if not files:
-        raise BadInput(
-            "no data files", where=str(folder), fix=f"name a file, or put files of one kind there: {', '.join(endings())}"
-        )
-    by_split: dict[str, list[Path]] = {}
-    for path in files:
-        by_split.setdefault(next((split for split, name in NAMED.items() if name.match(path.name)), "file"), []).append(path)
+        fix = f"name a file, or put files of one kind there: {', '.join(endings())}"
+        inner_folders = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*.txt")))[:SHOWN]
+        if inner_folders:
+            fix = f"a text a file, in a folder for each label ({', '.join(inner_folders)}), is not read: write one table of them, such as a "
+            fix += '.jsonl file with {"text": "...", "label": "..."} a line'
+        raise BadInput("no data files", where=str(folder), fix=fix)
+    by_split = {
+        split: [files[0].parent / name for name in names] for split, names in _by_split(path.name for path in files).items()
+    }
     if "train" in by_split and "file" not in by_split and len(by_split) > 1:
         return {split: _source(by_split[split]) for split in SPLITS if split in by_split}
     if set(by_split) == {"file"} or len(files) == 1:
@@ -250,12 +255,51 @@ def _shape_of(path: Path) -> Shape:
         raise
     if articles_of(document) is not None:
         return Shape(f"squad{packing}")
-    if not isinstance(document, dict):
-        return AS_NAMED
-    lists = {
-        name: value for name, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+    if isinstance(document, list):
+        return Shape(names=_numbered(document))
+    lists = _lists_of_rows(document)
+    return Shape(members=(next(iter(lists)),), names=_numbered(*lists.values())) if len(lists) == 1 else AS_NAMED
+
+
+def _lists_of_rows(document: object) -> dict[str, list[object]]:
+    """Lists of an object that may be rows, by their names; none where it is a table as a whole."""
+    if not isinstance(document, dict) or rows_of_table(document) is not None:
+        return {}
+    return {
+        name: value
+        for name, value in document.items()
+        if isinstance(value, list) and value and (isinstance(value[0], dict) or _numbered(value))
     }
-    return Shape(members=(next(iter(lists)),)) if len(lists) == 1 else AS_NAMED
+
+
+def _numbered(*lists: list[object]) -> tuple[str, ...]:
+    """Names for the columns of rows that are lists, as many in each; none where they are not."""
+    counts = {len(row) if isinstance(row, list) else 0 for rows in lists for row in rows}
+    return tuple(f"column {number + 1}" for number in range(counts.pop())) if len(counts) == 1 else ()
+
+
+def _splits_of(path: Path) -> dict[str, Shape]:
+    """Key of [data] -> how its rows are read of a JSON document that holds a list for each split; none of another file."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
+    if suffixes[-1:] != [".json"] or not path.is_file():
+        return {}
+    with suppress(BadInput):
+        document = read_document(path, packing)
+        lists = _lists_of_rows(document) if articles_of(document) is None else {}
+        by_split = _by_split(lists)
+        if "train" in by_split and "file" not in by_split and len(by_split) > 1:
+            names = _numbered(*lists.values())
+            return {split: Shape(members=tuple(by_split[split]), names=names) for split in SPLITS if split in by_split}
+    return {}
+
+
+def _by_split(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of files or lists by the split that they name; those that name none under "file"."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(next((split for split, words in NAMED.items() if words.match(name)), "file"), []).append(name)
+    return found
 
 
 def _first_sound(path: Path, shape: Shape) -> bool:

@@ -140,3 +140,34 @@ def test_a_nul_is_no_text(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(f"text{separator}label\none{separator}a\ntwo{separator}a\0")
     with pytest.raises(BadInput, match=r"3: holds a NUL"):
         read_rows(tmp_path / name, COLUMNS)
+
+
+def test_a_header_again_is_no_row(tmp_path: Path) -> None:
+    """Of files that were put one after the other; a new head would learn `label` as a label."""
+    (tmp_path / "rows.csv").write_text("text,label\none,a\ntext,label\ntwo,b\n")
+    with pytest.raises(BadInput, match=r"rows\.csv:3: is the header again"):
+        read_rows(tmp_path / "rows.csv", COLUMNS)
+    (tmp_path / "rows.csv").write_text("text\none\ntext\n")
+    assert len(read_rows(tmp_path / "rows.csv", ("text",))) == 2, "one word may be a text"
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [("rows.csv.zip", "unzip"), ("rows.tar.gz", "tar -xf"), ("rows.xlsx", "save it as .csv"), ("rows.arrow", "as .parquet"),
+     ("rows.db", "sqlite3"), ("rows.what", "use .conll, .csv")],
+)  # fmt: skip
+def test_files_that_are_not_read_say_how_they_become_what_is(tmp_path: Path, name: str, fix: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(BadInput, match="unknown kind of data file") as caught:
+        read_rows(tmp_path / name, COLUMNS)
+    assert fix in str(caught.value.fix)
+
+
+def test_of_several_encodings_the_usual_ones_are_shown_first(tmp_path: Path) -> None:
+    rows = "".join(f"the movie was good {number}{' at the café' * (number % 50 == 0)},a\n" for number in range(300))
+    (tmp_path / "rows.csv").write_bytes(f"text,label\n{rows}".encode("cp1252"))
+    with pytest.raises(BadInput, match="read in several ways") as caught:
+        read_rows(tmp_path / "rows.csv", COLUMNS)
+    assert caught.value.faults[0] == "as cp1252: 'the movie was good 0 at the café,a'" and "-f cp1252 -t utf-8" in str(
+        caught.value.fix
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edgekit.config.recipe import Data
+from edgekit.data.formats import notes_on
 from edgekit.data.reading import Shape
 from edgekit.data.rows import read_rows
 from edgekit.data.sources import Place, Sources, sources_of
@@ -58,6 +59,35 @@ def test_lists_of_a_json_document(tmp_path: Path) -> None:
     assert read(tmp_path / "rows.json", '[{"text": "on", "label": "a"}]', TEXTS) == [{"text": "on", "label": "a"}]
 
 
+@pytest.mark.parametrize("orient", ["records", "columns", "index", "split", "table", "list"])
+def test_a_table_as_pandas_writes_it(tmp_path: Path, orient: str) -> None:
+    """What `to_json` writes of each orient, and `to_dict("list")`; the names and numbers of its index are no columns."""
+    rows = [{"review": f"good movie {number}", "label": "on" if number % 2 else "off"} for number in range(12)]
+    names, columns = [*rows[0]], {name: [row[name] for row in rows] for name in rows[0]}
+    documents: dict[str, Any] = {
+        "records": rows, "list": columns, "index": {str(number): row for number, row in enumerate(rows)},
+        "columns": {name: {str(number): value for number, value in enumerate(column)} for name, column in columns.items()},
+        "split": {"columns": names, "index": [*range(12)], "data": [[*row.values()] for row in rows]},
+        "table": {"schema": {"fields": []}, "data": rows},
+    }  # fmt: skip
+    (tmp_path / "rows.json").write_text(json.dumps(documents[orient]))
+    members = {"members": ("data",)} if orient == "table" else {}
+    found = read_rows(tmp_path / "rows.json", ("text", "label"), {"text": "review"}, shape=Shape(**members))
+    assert found == [{"text": row["review"], "label": row["label"]} for row in rows]
+
+
+def test_a_document_in_another_encoding_and_one_with_a_damaged_letter(tmp_path: Path) -> None:
+    rows = [{"text": f"сегодня хорошая погода {number}", "label": "да"} for number in range(20)]
+    whole = json.dumps(rows, ensure_ascii=False)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-be"):
+        (tmp_path / "rows.json").write_bytes(whole.encode(encoding))
+        assert read_rows(tmp_path / "rows.json", TEXTS) == rows
+    assert notes_on(tmp_path / "rows.json") == ["not in UTF-8; read as utf-16-be"]
+    (tmp_path / "rows.json").write_bytes(whole.encode().replace("погода 3".encode(), b"\xef\xee\xe3 3"))
+    with pytest.raises(BadInput, match="not utf-8: byte"):  # though all of it is one line, and that line is not UTF-8
+        read_rows(tmp_path / "rows.json", TEXTS)
+
+
 @pytest.mark.parametrize(
     ("document", "shape", "said"),
     [
@@ -71,7 +101,11 @@ def test_lists_of_a_json_document(tmp_path: Path) -> None:
         ("[" * 100_000, {}, "not JSON"),
         ('{"text": "on"}\n{"text": "off"}', {}, "the file is .jsonl"),
         ("[1]", {}, "not a JSON object"),
-        ("3", {}, "no list of rows"),
+        ("3", {}, "write a list of rows"),
+        ("", {}, "holds no rows"),
+        ({"on": ["a b", "c d"], "off": ["e f", "g h"]}, {}, "write a list of rows"),
+        ({"text": ["a b", "c d"], "label": ["on"]}, {}, "write a list of rows"),
+        ({"good dog": "on", "bad dog": "off"}, {}, "write a list of rows"),
     ],
 )
 def test_documents_that_hold_no_rows(tmp_path: Path, document: Any, shape: dict[str, Any], said: str) -> None:

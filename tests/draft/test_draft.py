@@ -467,6 +467,11 @@ def test_rows_without_a_label_are_compared_with_the_original(tiny_model: Path, t
     assert 'answers = "original"' in labelled_rows.text and "column label" not in seen(labelled_rows)
 
 
+def test_who_says_that_the_original_is_right_is_told_so(tiny_model: Path, tmp_path: Path) -> None:
+    made = draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", ROWS)), answers="original"), tmp_path)
+    assert next(one.reason for one in made.seen if one.setting == "data.answers").startswith("as you said")
+
+
 def test_two_texts_by_names_that_belong_together_and_the_only_numbers(tmp_path: Path, draws: Any) -> None:
     model = made_model(tmp_path / "m", ["LABEL_0"], problem_type="regression")
     for first, second in (("first", "second"), ("text_a", "text_b"), ("q1", "q2"), ("Left", "right")):
@@ -547,10 +552,13 @@ def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
     [
         ([{"text": "a b", "label": "on"}] * 3, None),
         ({"version": 1, "items": [{"text": "a b", "label": "on"}] * 3}, 'members = ["items"]'),
+        ([["a b", "on"]] * 3, 'names = ["column 1", "column 2"]'),
+        ({"items": [["a b", "on"]] * 3}, 'names = ["column 1", "column 2"], members = ["items"]'),
+        ({"text": ["a b"] * 3, "label": ["on"] * 3}, None),
         ({"data": [{"title": "t", "paragraphs": [{"context": "a b", "qas": []}]}]}, 'format = "squad"'),
         (None, 'format = "jsonl"'),
     ],
-    ids=["a list", "an object", "SQuAD's", "a row a line"],
+    ids=["a list", "an object", "lists", "lists in an object", "columns", "SQuAD's", "a row a line"],
 )
 def test_json_is_read_as_it_is(document: Any, more: str | None, tmp_path: Path) -> None:
     from edgekit.draft.draft import _sources

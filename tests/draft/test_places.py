@@ -63,6 +63,22 @@ def test_a_folder_says_what_its_files_are_and_every_split_has_rows(names: list[s
     assert rows.count == 30 * len(files) and rows.trained + rows.tested <= rows.count
 
 
+def test_a_document_with_a_list_for_each_split(tmp_path: Path) -> None:
+    rows = [[f"turn on the light {number}", "on" if number % 2 else "off"] for number in range(60)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"val": rows[40:50], "train": rows[:30], "oos_train": rows[30:40], "test": rows[50:]}))
+    found = read_for_draft(str(path))
+    assert (found.count, found.trained, found.tested) == (60, 40, 10)
+    assert found.split.reason.endswith("by the names of the lists")
+    assert {key: place.more["members"] for key, place in found.places.items()} == {
+        "train": ["train", "oos_train"], "validation": ["val"], "test": ["test"],
+    }  # fmt: skip
+    assert found.every[0] == {"column 1": "turn on the light 0", "column 2": "off"}
+    path.write_text(json.dumps({"train": rows, "test": rows, "rest": rows}))
+    with pytest.raises(BadInput, match=r'members = \["train", "test", "rest"\]'):
+        read_for_draft(str(path))
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [

@@ -19,6 +19,48 @@ QUICK = 8 * 1024**2
 """Bytes of files that are read when a plan is made; more take their time in the first stage."""
 PACKED = 8
 """How many times as long text is as its packed file, about."""
+OTHERS = {
+    (
+        ".tar",
+        ".tar.gz",
+        ".tar.xz",
+        ".tar.bz2",
+        ".tgz",
+        ".txz",
+    ): "unpack it (tar -xf) and name the file or the folder that comes out",
+    (
+        ".zip",
+        ".7z",
+        ".rar",
+        ".bz2",
+        ".zst",
+        ".lz4",
+    ): "unpack it (unzip, 7z x, unrar x, bunzip2, unzstd, lz4 -d) and name the file that comes out",
+    (".xls", ".xlsx", ".ods", ".numbers"): "save it as .csv in UTF-8, the sheet with the rows alone",
+    (".feather", ".arrow", ".orc", ".avro"): "write it as .parquet: datasets and pandas read it, and have to_parquet",
+    (
+        ".pkl",
+        ".pickle",
+        ".pt",
+        ".npy",
+        ".npz",
+        ".h5",
+        ".hdf5",
+    ): "write its rows as .parquet or .jsonl: pandas has to_parquet and to_json",
+    (".db", ".sqlite", ".sqlite3"): "write the rows that are meant as .csv, as by sqlite3 -header -csv FILE 'select ...'",
+    (
+        ".xml",
+        ".html",
+        ".htm",
+        ".yaml",
+        ".yml",
+        ".md",
+        ".doc",
+        ".docx",
+        ".pdf",
+    ): "write a table of its texts, a row each, as .csv or .jsonl",
+}
+"""Ends of names of files that hold rows, and are not read -> how they become what is."""
 _Key = tuple[Path, int, int, bool, Shape]
 _kept: ContextVar[dict[_Key, list[Record]] | None] = ContextVar("records that were read", default=None)
 """Records of a file in one state of it; None where nobody asked to keep them."""
@@ -121,7 +163,10 @@ def _format_of(path: Path, shape: Shape) -> tuple[Format, str]:
     ending = suffixes[-1] if suffixes else ""
     if ending not in _formats():
         known = f'use {", ".join(endings())}, each also with .gz or .xz; or say what it is, as in format = "csv" in a table of [data]'
-        raise BadInput(f"unknown kind of data file {ending + packing!r}", where=str(path), fix=known)
+        fix = (
+            next((how for ends, how in OTHERS.items() if path.name.lower().endswith(ends)), None) if not shape.format else None
+        )
+        raise BadInput(f"unknown kind of data file {ending + packing!r}", where=str(path), fix=fix or known)
     format_ = _formats()[ending]
     for key in ("names", "members"):
         if getattr(shape, key) and key not in format_.takes:

@@ -58,6 +58,8 @@ def _records(path: Path, packing: str, names: Sequence[str]) -> Iterator[Record]
             elif not header:
                 header = fields
                 double = tuple(name for name, count in Counter(header).items() if count > 1 and name)
+            elif fields == header and len(fields) > 1 and not names:
+                yield Record(line, {}, "is the header again, as where files were put one after the other")
             elif fault := next(filter(None, map(text_fault, fields)), None):
                 yield Record(line, {}, fault)
             elif len(fields) != len(header):
