@@ -299,7 +299,7 @@ def _timed(
         except EdgekitError as fault:
             document[f"without_{name}"] = str(fault)
     seconds = max(10.0, until - time.monotonic())
-    processes = max(3, min(9, int(seconds / (2.5 * len(variants)))))
+    processes = max(3, min(9, int(seconds / (4 * len(variants)))))
     runs = side_by_side(
         given, searched.original.data / "test.jsonl", variants, Protocol(processes, 0.4, 30, 0.5, 1, given.recipe.seed)
     )

@@ -18,6 +18,7 @@ from benchmarks.pages import write_results
 from benchmarks.tune.fronts import LONG, TARGET, end, machine, start, wait
 from edgekit.progress import Show
 from edgekit.runtime.outputs import write_atomically
+from edgekit.tuner.journal import Journal
 from edgekit.tuner.run import KEY, Asked, search
 from edgekit.tuner.study import WORKER, finished
 
@@ -126,7 +127,7 @@ def _trials(journal: Path) -> list[dict[str, Any]]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    storage = optuna.storages.JournalStorage(Journal(journal))
     found = storage.get_all_studies()
     study = optuna.load_study(study_name=found[0].study_name, storage=storage) if found else None
     return [] if study is None else [

@@ -8,6 +8,7 @@ before it and on what came of those, and on nothing else: a study of one worker 
 from __future__ import annotations
 
 import hashlib
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -54,6 +55,8 @@ STARTUP = 10
 POPULATION = 20
 """Of a generation of nsga2."""
 ANSWER_SECONDS = 10
+SAID_SECONDS = 5.0
+"""Within which whoever makes a study says what it is."""
 SERVERS = {
     "sqlite": ("timeout", 60, ""),
     "postgresql": ("connect_timeout", ANSWER_SECONDS, "psycopg[binary]"),
@@ -81,14 +84,8 @@ def open_study(url: str | None, folder: Path, name: str, identity: JsonObject) -
     try:
         with answering(where):
             storage = _storage(url, folder)
-            study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
+            study, foreign = _begun(storage, name, identity)
             known = study.user_attrs.get(IDENTITY)
-            foreign = [way.name.lower() for way in study.directions] != list(DIRECTIONS) or (
-                known is None and bool(study.get_trials(deepcopy=False))
-            )
-            if known is None and not foreign:
-                study.set_user_attr(IDENTITY, identity)
-                known = identity
     except (ValueError, KeyError) as fault:
         raise BadInput(f"no storage of a study of edgekit: {fault}", where=where, fix=elsewhere) from None
     except RuntimeError as fault:  # a schema of another version of Optuna
@@ -103,6 +100,29 @@ def open_study(url: str | None, folder: Path, name: str, identity: JsonObject) -
             fix=f"start workers of one study with the same command, files and versions; {elsewhere}, or remove the study",
         )  # fmt: skip
     return study
+
+
+def _begun(storage: BaseStorage, name: str, identity: JsonObject) -> tuple[Study, bool]:
+    """(the study, whether somebody else began it). Of several workers that come at once one makes it, and says what it is; the others wait for
+    that, so that none goes on with a study that became another's."""
+    import optuna
+
+    with suppress(optuna.exceptions.DuplicatedStudyError):
+        study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
+        study.set_user_attr(IDENTITY, identity)
+        return study, False
+    study = optuna.load_study(study_name=name, storage=storage)
+    if [way.name.lower() for way in study.directions] != list(DIRECTIONS):
+        return study, True
+    until = time.monotonic() + SAID_SECONDS
+    while IDENTITY not in study.user_attrs:
+        if study.get_trials(deepcopy=False):
+            return study, True
+        if time.monotonic() > until:  # whoever made it was killed before it could say so
+            study.set_user_attr(IDENTITY, identity)
+            break
+        time.sleep(0.05)
+    return study, False
 
 
 @contextmanager
@@ -126,7 +146,8 @@ def answering(where: str) -> Iterator[None]:
 
 def _storage(url: str | None, folder: Path) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
+
+    from edgekit.tuner.journal import Journal
 
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +158,7 @@ def _storage(url: str | None, folder: Path) -> BaseStorage:
             raise BadInput(
                 "no file for a journal", where=url, fix="name a file in a folder that is there, or give a database's address"
             )
-        return JournalStorage(JournalFileBackend(str(path)))
+        return JournalStorage(Journal(path))
     kind = url.partition("://")[0].partition("+")[0]
     if kind not in SERVERS or (kind == "sqlite" and not url.partition(":///")[2]):
         raise BadInput(

@@ -6,14 +6,18 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
 from sqlalchemy.exc import OperationalError
 
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.tuner import study as study_module
+from edgekit.tuner.journal import Journal
 from edgekit.tuner.results import importances
 from edgekit.tuner.study import AGAIN, TAKEN, answering, claim, finished, give_back, given_back, open_study
 from edgekit.tuner.workers import at_work
@@ -89,6 +93,86 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another study called one") as fault:
         opened(tmp_path / "study", **{"version of torch": "2.12.0"})
     assert list(fault.value.faults) == ["version of torch: there 2.13.0, here 2.12.0"]
+
+
+@pytest.mark.parametrize("storage", ["study.journal", None])
+def test_of_workers_of_different_versions_at_the_same_instant_one_is_refused(tmp_path: Path, storage: str | None) -> None:
+    open_study(None if storage is None else str(tmp_path / storage), tmp_path, "made before, with its tables", {})
+    for number in range(4):
+        together, came = threading.Barrier(3), []
+
+        def come(version: str, number: int = number, together: threading.Barrier = together, came: list[Any] = came) -> None:
+            together.wait()
+            try:
+                came.append(
+                    open_study(
+                        None if storage is None else str(tmp_path / storage), tmp_path, f"{number}", {"version": version}
+                    )
+                )
+            except BadInput as fault:
+                came.append(fault)
+
+        workers = [threading.Thread(target=come, args=(version,)) for version in ("1.1", "1.2", "1.3")]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        refused = [one for one in came if isinstance(one, BadInput)]
+        assert len(refused) == 2 and all("holds another study" in str(one) for one in refused), came
+
+
+def test_a_study_whose_maker_was_killed_before_it_said_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "SAID_SECONDS", 0.1)
+    path = str(tmp_path / "journal")
+    optuna.create_study(
+        study_name="one", storage=JournalStorage(Journal(tmp_path / "journal")), directions=study_module.DIRECTIONS
+    )
+    open_study(path, tmp_path, "one", {"version": "1.1"})
+    with pytest.raises(BadInput, match="holds another study"):
+        open_study(path, tmp_path, "one", {"version": "1.2"})
+
+
+def journalled(path: Path, trials: int = 4) -> Any:
+    """A study in a journal, with as many trials."""
+    study = open_study(str(path), path.parent, "one", {"version": "1.1"})
+    for number in range(trials):
+        study.add_trial(optuna.trial.create_trial(values=[number, 2, 3]))
+    return study
+
+
+def test_a_journal_that_was_cut_in_its_middle_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journalled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for gone in range(len(lines) - 1):
+        path.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+        with pytest.raises(BadInput, match=r"the journal was cut: before line \d+"):
+            open_study(str(path), tmp_path, "one", {"version": "1.1"})
+    middle = len(b"".join(lines)) // 2
+    for cut in (1, 40, 400):  # bytes, so that two lines become one
+        path.write_bytes(b"".join(lines)[:middle] + b"".join(lines)[middle + cut :])
+        with pytest.raises(BadInput, match=r"journal was (cut|changed)|no storage of a study"):
+            open_study(str(path), tmp_path, "one", {"version": "1.1"})
+
+
+def test_the_unfinished_last_line_of_a_killed_worker_is_taken_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journalled(path)
+    whole = path.read_bytes()
+    for left in (1, 30):
+        path.write_bytes(whole + b'{"op_code":4,"worker_id":"gone","before":0,"study_id":0'[:left])
+        study = open_study(str(path), tmp_path, "one", {"version": "1.1"})
+        assert len(study.trials) == 4
+        study.add_trial(optuna.trial.create_trial(values=[9, 2, 3]))
+        assert path.read_bytes().startswith(whole + b"{") and len(journalled(path, 0).trials) == 5
+
+
+def test_a_journal_that_becomes_shorter_under_a_worker_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    study = journalled(path)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
+    with pytest.raises(BadInput, match="shorter than it was"):
+        study.add_trial(optuna.trial.create_trial(values=[9, 2, 3]))
 
 
 @pytest.mark.parametrize(

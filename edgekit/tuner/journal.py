@@ -1,0 +1,120 @@
+"""A journal of a study: a file that workers add lines to, of which none may be missing.
+
+Each line carries how many its writer wrote before it, and a sum of itself, so that a journal that was cut or changed in its middle is
+known as such. A line that a killed worker, or a full disk, left unfinished at the end says nothing yet: whoever writes next takes it off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
+
+from edgekit.errors import BadInput
+
+__all__ = ["Journal"]
+
+WRITER, BEFORE, SUM = "worker_id", "before", "sum"
+"""Who wrote a line, as Optuna calls it, how many lines it had written before, and the beginning of the sha256 of the line without this."""
+FIX = "bring the whole file back, from a copy; for another search use another --build, or another --storage"
+
+
+class Journal(BaseJournalBackend):
+    """What Optuna reads and writes a journal by."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = JournalFileSymlinkLock(str(path))
+        self.file = JournalFileBackend(str(path), self.lock)
+        self.written: dict[str, int] = {}
+        """Writer -> its lines among those that were read."""
+        self.own: dict[str, int] = {}
+        """Likewise of this process, among those that were written."""
+        self.checked = 0
+        """Lines that were read."""
+        self.size = 0
+        """Bytes that the file had when this process wrote last."""
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """The lines from one on.
+
+        Raises:
+            BadInput: lines are missing, or are none of a journal.
+        """
+        try:
+            for number, line in enumerate(self.file.read_logs(log_number_from), log_number_from):
+                self._check(number, line)
+                yield line
+        except ValueError as fault:
+            raise BadInput(f"no storage of a study of edgekit: {fault}", where=str(self.path), fix=FIX) from None
+
+    def _check(self, number: int, line: object) -> None:
+        if number < self.checked:
+            return
+        if not isinstance(line, dict) or not isinstance(line.get(WRITER), str) or type(line.get(BEFORE)) is not int:
+            raise BadInput(f"no storage of a study of edgekit: line {number + 1} is none", where=str(self.path), fix=FIX)
+        if line.pop(SUM, None) != _sum(_text(line)):
+            raise BadInput(f"the journal was changed: line {number + 1} is not what was written", where=str(self.path), fix=FIX)
+        known = self.written.get(line[WRITER], 0)
+        if line[BEFORE] != known:
+            raise BadInput(
+                f"the journal was cut: before line {number + 1} its writer had written {line[BEFORE]} lines, and {known} of them are there",
+                where=str(self.path), fix=FIX,
+            )  # fmt: skip
+        self.written[line[WRITER]] = known + 1
+        self.checked = number + 1
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add lines, all of them or none.
+
+        Raises:
+            BadInput: the file is shorter than it was.
+            OSError: the disk is full.
+        """
+        own, lines = dict(self.own), []
+        for log in logs:
+            before = own.get(log[WRITER], 0)
+            own[log[WRITER]] = before + 1
+            line = {**log, BEFORE: before}
+            lines.append(_text({**line, SUM: _sum(_text(line))}) + "\n")
+        self.lock.acquire()
+        try:
+            with self.path.open("r+b") as file:
+                end = _whole(file)
+                if end < self.size:
+                    raise BadInput("the journal is shorter than it was: it was cut", where=str(self.path), fix=FIX)
+                file.truncate(end)
+                file.seek(end)
+                file.write("".join(lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+                self.size = file.tell()
+        finally:
+            self.lock.release()
+        self.own = own
+
+
+def _text(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _whole(file: Any) -> int:
+    """Where the last whole line ends."""
+    end: int = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 4096)
+        file.seek(start)
+        found: int = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
