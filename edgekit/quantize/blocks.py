@@ -1,11 +1,14 @@
 """Weights in 8 or 4 bits by blocks: the numbers, and rounding to nearest with each block's best clipping ("clip").
 
-Rounding is symmetric. The scale of each block is the one of 41 clipping candidates with the smallest squared error, as in the weight
-search of OMSE (Choukroun et al. 2019, arXiv 1902.06822): in 4 bits a block's one large weight is often better cut than kept.
+Rounding is symmetric. The scale of each block is the one of some clipping candidates with the smallest squared error, as in the weight
+search of OMSE (Choukroun et al. 2019, arXiv 1902.06822): in 4 bits a block's one large weight is often better cut than kept. There the
+whole numbers go from -8 to 7, so a block's largest weight is put on -8 as well, by a scale of the other sign, as Q4_0 of llama.cpp does
+always: that is one number of sixteen more. Weights that are whole numbers of a scale already keep it, and so what a training with rounding found.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,12 +64,11 @@ def in_blocks(weight: np.ndarray, block: int) -> np.ndarray:
 
 
 def best_scale(blocks: np.ndarray, bits: int) -> np.ndarray:
-    """float64 (out, blocks): of the clipping candidates of each block of `blocks` (out, blocks, block) the best."""
-    limit = 2 ** (bits - 1) - 1
-    whole = np.maximum(np.abs(blocks).max(axis=2), 1e-12) / limit
-    best, scale = np.full(whole.shape, np.inf), whole
-    for share in SHARES[::-1]:
-        tried = (whole * share).astype(np.float32).astype(np.float64)
+    """float64 (out, blocks): of the candidates of each block of `blocks` (out, blocks, block) the best; negative where -8 stands for a
+    largest weight above zero."""
+    best, scale = np.full(blocks.shape[:2], np.inf), np.zeros(blocks.shape[:2])
+    for candidate in _candidates(blocks, bits):
+        tried = candidate.astype(np.float32).astype(np.float64)
         error = rounded(blocks, tried, bits)
         error *= tried[:, :, None]
         error -= blocks
@@ -74,6 +76,20 @@ def best_scale(blocks: np.ndarray, bits: int) -> np.ndarray:
         scale = np.where(lost < best, tried, scale)
         best = np.minimum(lost, best)
     return np.asarray(scale)
+
+
+def _candidates(blocks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
+    """Scales (out, blocks) that may be the best of `blocks`; one that comes earlier is kept where two are as good."""
+    limit = 2 ** (bits - 1) - 1
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+    size = np.maximum(np.abs(largest), 1e-12)
+    if bits == 8:
+        yield from (size / limit * share for share in SHARES[::-1])
+        return
+    on_last = np.where(largest > 0, -size, size) / (limit + 1)
+    for share in SHARES[::-2]:
+        yield from (size / limit * share, on_last * share)
+    yield from (size / whole for whole in range(1, limit))
 
 
 def rounded(blocks: np.ndarray, scale: np.ndarray, bits: int) -> np.ndarray:

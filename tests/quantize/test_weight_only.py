@@ -48,9 +48,12 @@ def test_each_block_has_the_candidate_of_least_error(
     for column in range(columns):
         for start in range(0, rows, block):
             exact = weight[start : start + block, column].astype(np.float64)
+            largest = max(np.abs(exact).max(), 1e-12)
+            steps = [largest / limit * share for share in SHARES[:: 1 if bits == 8 else 2]]
+            if bits == 4:  # the largest on -8, by a scale of the other sign where it is above zero
+                steps += [(-largest if exact[np.abs(exact).argmax()] > 0 else largest) / 8 * share for share in SHARES[::2]]
             costs = []
-            for share in SHARES:
-                step = float(np.float32(max(np.abs(exact).max(), 1e-12) / limit * share))
+            for step in map(float, np.float32(steps)):
                 costs.append(((np.clip(np.rint(exact / step), -limit - 1, limit) * step - exact) ** 2).sum())
             error = ((exactly[start : start + block, column] - exact) ** 2).sum()
             assert error <= min(costs) * (1 + 1e-3) + 1e-12
@@ -67,6 +70,19 @@ def test_packing_loses_nothing(seed: int, bits: int) -> None:
     if bits == 4:
         stored = np.stack([stored & 15, stored >> 4], axis=-1).reshape(values.shape)
     assert np.array_equal(stored.astype(int) - half, values)
+
+
+@pytest.mark.parametrize("block", [32, 64])
+def test_what_is_rounded_is_not_rounded_again(block: int) -> None:
+    """Whole numbers of a scale, of either sign and however few levels they use, as a training with rounding in it leaves them."""
+    draw = np.random.default_rng(0)
+    most = draw.integers(1, 9, (6, 4, 1))
+    values = np.clip(draw.integers(-most, most + 1, (6, 4, block)), -8, 7)
+    scale = draw.normal(size=(6, 4, 1)).astype(np.float32)
+    weight = np.ascontiguousarray((values * scale).reshape(6, -1).T, dtype=np.float32)
+    found = quantize_blocks(weight, 4, block)
+    assert np.allclose(found.restored(), weight, rtol=1e-6, atol=0)
+    assert np.array_equal(quantize_blocks(found.restored(), 4, block).restored(), found.restored())
 
 
 def test_columns_of_zeros_stay_zero() -> None:
