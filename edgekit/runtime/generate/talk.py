@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
 from edgekit.runtime.generate.answer import Answer
 from edgekit.runtime.generate.chat import JINJA, Message, checked_messages, lacking
@@ -29,7 +31,8 @@ except ImportError:  # lines are then edited as the terminal itself lets them
 
 __all__ = ["HINT", "PLAIN", "Talk", "read_messages", "talk"]
 
-HINT = "Ctrl-C stops an answer, and at an empty line leaves; /help says what else there is."
+HINT = "Ctrl-C stops an answer, and twice at an empty line leaves; /help says what else there is."
+AGAIN = "Ctrl-C once more leaves."
 PLAIN = "There is no chat template: what you type is gone on with, as one text."
 COMMANDS = {
     "/help": "this list",
@@ -146,13 +149,16 @@ class Talk:
         """Set the system message, or remove it.
 
         Raises:
-            BadInput: there is no chat template, or it refuses such a message.
+            BadInput: there is no chat template, or it refuses such a message or leaves it out.
         """
         if not self.chat:
             raise BadInput("without a chat template there is no system message", fix="begin the text with it")
         before, self.system = self.system, None if text is None else {"role": "system", "content": text}
         try:
-            self.model.encode(self._with([], "."))
+            told = self.model.encode(self._with([], "."))
+            if self.system is not None and np.array_equal(told, self.model.encode([{"role": "user", "content": "."}])):
+                what = "this model's chat template leaves system messages out, so that the model would not read it"
+                raise BadInput(what, fix="say it in your next message")
         except BadInput:
             self.system = before
             raise
@@ -291,16 +297,23 @@ def _count(state: Talk) -> str:
 
 
 def _typed() -> str | None:
-    """The next line; "" where Ctrl-C took back what was typed; None where somebody leaves."""
-    try:
-        return input("> ")
-    except EOFError:
-        print()
-        return None
-    except KeyboardInterrupt:
-        typed = "" if readline is None else readline.get_line_buffer()
-        print()
-        return "" if typed else None
+    """The next line; "" where Ctrl-C took back what was typed; None where somebody leaves, by a second Ctrl-C at an empty line at the
+    earliest: the first may have been meant for an answer that had just ended."""
+    pressed = False
+    while True:
+        try:
+            return input("> ")
+        except EOFError:
+            print()
+            return None
+        except KeyboardInterrupt:
+            print()
+            if readline is not None and readline.get_line_buffer():
+                return ""
+            if pressed:
+                return None
+            print(AGAIN)
+            pressed = True
 
 
 def _took(answer: Answer, times: list[float]) -> str:

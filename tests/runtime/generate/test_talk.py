@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate import talk as talking
+from edgekit.runtime.generate.chat import Template
 from edgekit.runtime.generate.graph import Graph
 from edgekit.runtime.generate.model import LanguageModel
 from edgekit.runtime.generate.sample import Sampling
@@ -190,6 +192,16 @@ def test_a_system_message_is_what_the_model_is_told_first(fresh: Fresh, monkeypa
     state.say("a hat")
 
 
+def test_a_system_message_that_the_template_leaves_out_is_refused(fresh: Fresh) -> None:
+    """The templates of some models write what user and assistant say, and pass over all else without a word."""
+    model = fresh(chat=True)
+    users = "{% for message in messages if message.role in ['user', 'assistant'] %}[{{ message.content }}]{% endfor %}"
+    state = Talk(replace(model, template=Template(users, {})), TWELVE, chat=True)
+    with pytest.raises(BadInput, match="leaves system messages out"):
+        state.tell("the sun")
+    assert state.system is None
+
+
 def test_a_full_context_leaves_the_beginning_out_and_says_so(fresh: Fresh, capsys: pytest.CaptureFixture[str]) -> None:
     model = fresh(chat=True)
     state = Talk(model, TWELVE, chat=True)
@@ -293,16 +305,20 @@ def test_commands_and_texts_that_begin_like_one(
     }
 
 
-def test_ctrl_c_takes_back_a_line_and_leaves_at_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_takes_back_a_line_and_leaves_the_second_time_at_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Readline:
         @staticmethod
         def get_line_buffer() -> str:
             return "half a li"
 
-    typed(monkeypatch, KeyboardInterrupt, KeyboardInterrupt)
+    typed(monkeypatch, KeyboardInterrupt, KeyboardInterrupt, "a hat", KeyboardInterrupt, KeyboardInterrupt, "never said")
     monkeypatch.setattr(talking, "readline", Readline)
     assert talking._typed() == ""
     monkeypatch.setattr(talking, "readline", None)
+    assert talking._typed() == "a hat", "a Ctrl-C that came just after an answer ends no talk"
+    assert capsys.readouterr().out.count(talking.AGAIN) == 1
     assert talking._typed() is None
 
 
