@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.audit.document import AuditDocument, Fallback, Requirement, requirements_of
+from edgekit.audit.in_browser import seen_in_browser
 from edgekit.audit.profile import ProfiledRun, profiled_run
 from edgekit.audit.qdq import audit_qdq
 from edgekit.config.quantize import Bfloat16, Int8, WeightOnly
-from edgekit.config.target import Target
+from edgekit.config.target import WASM, Target
 from edgekit.onnx_graph.metadata import KEPT
 from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.runtime.temporary import temporary_folder
@@ -89,9 +90,19 @@ def audit(path: Path, target: Target, *, host_isa: frozenset[str], host_arch: st
         run = profiled_run(path, folder, target, {*FLOAT, *INTEGER, WEIGHT_ONLY})
     written = onnx.load(str(path), load_external_data=False)
     stands_in = target.provider not in run.providers
+    browser = seen_in_browser(path, run.feeds, run.optimised, {*INTEGER, WEIGHT_ONLY}) if target.arch == WASM else None
+    if browser is not None and browser.why is None:
+        run = replace(run, kernels=browser.kernels)
     findings = _findings(run.optimised, _kept_weights(written) if _is_mixed(target) else set(), stands_in=stands_in)
-    of_chip = host_arch == target.arch and not [flag for flag in target.isa if flag not in host_isa]
-    notes = _notes(target, findings, run, stands_in=stands_in)
+    of_chip = (
+        browser.why is None
+        if browser is not None
+        else host_arch == target.arch and not [flag for flag in target.isa if flag not in host_isa]
+    )
+    if browser is not None and browser.others:
+        lost = [Fallback(node=name, why=f"WebAssembly ran {kind} in its place") for name, kind in browser.others.items()]
+        findings = replace(findings, integer=max(0, findings.integer - len(lost)), fallbacks=[*findings.fallbacks, *lost])
+    notes = _notes(target, findings, run, stands_in=stands_in, seen=browser.notes if browser is not None else None)
     if not of_chip:
         notes.insert(int(stands_in), f"read on {host_arch}: the graph is the target's, the kernels that ran here are not")
     requirements = _requirements(findings, target, run.kernels, written)
@@ -146,9 +157,11 @@ def _findings(optimised: ModelProto, kept: set[str], *, stands_in: bool) -> _Fin
     )
 
 
-def _notes(target: Target, findings: _Findings, run: ProfiledRun, *, stands_in: bool) -> list[str]:
-    """What a reader of the counts must know."""
-    notes = []
+def _notes(
+    target: Target, findings: _Findings, run: ProfiledRun, *, stands_in: bool, seen: Sequence[str] | None = None
+) -> list[str]:
+    """What a reader of the counts must know; `seen`: what a browser or Node showed, where the target is for them."""
+    notes = list(seen or [])
     if stands_in:
         taken = ", ".join(f"{count} took {kind} activations" for kind, count in sorted(run.activations.items()))
         notes.append(
@@ -160,8 +173,12 @@ def _notes(target: Target, findings: _Findings, run: ProfiledRun, *, stands_in: 
     if findings.weight_only and isinstance(target.quantize, WeightOnly):
         notes.append(
             f"{findings.weight_only} MatMuls store their weights in {target.quantize.bits} bits and take float32 activations: they are no "
-            "integer MatMuls, and the graph carries float32 throughout; at accuracy_level 4 the CPU kernel rounds activations "
-            "to 8 bits inside, block by block"
+            "integer MatMuls, and the graph carries float32 throughout"
+            + (
+                "; at accuracy_level 4 the CPU kernel rounds activations to 8 bits inside, block by block"
+                if seen is None
+                else ""
+            )
         )
     if isinstance(target.quantize, Bfloat16) and target.provider == CPU:
         notes.append(

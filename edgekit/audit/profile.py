@@ -34,6 +34,8 @@ class ProfiledRun:
     kernels: Counter[str]
     """How often each operator's kernel ran."""
     providers: list[str]
+    feeds: list[dict[str, np.ndarray]]
+    """The inputs that it was run on."""
     activations: Counter[str]
     """Nodes of the operators asked for, by the type of the first input that their kernels took, such as "float32"."""
 
@@ -60,9 +62,10 @@ def profiled_run(path: Path, folder: Path, target: Target, matmuls: Collection[s
     available = onnxruntime.get_available_providers()
     provider = target.provider if target.provider in available else CPU
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    for length in LENGTHS:
-        feed = _feed(session, length)
-        session.run(None, {item.name: feed[item.name] for item in session.get_inputs()})
+    names = [item.name for item in session.get_inputs()]
+    feeds = [{name: feed[name] for name in names} for feed in (_feed(session, length) for length in LENGTHS)]
+    for feed in feeds:
+        session.run(None, feed)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
     ran = {event["name"]: event["args"] for event in kernels if event["args"]["op_name"] in matmuls}  # each node once
@@ -71,6 +74,7 @@ def profiled_run(path: Path, folder: Path, target: Target, matmuls: Collection[s
         optimised=onnx.load(str(folder / "optimised.onnx"), load_external_data=False),
         kernels=Counter(event["args"]["op_name"] for event in kernels),
         providers=session.get_providers(),
+        feeds=feeds,
         activations=Counter({"float": "float32"}.get(kind, kind) for kind in types),
     )
 

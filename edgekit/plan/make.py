@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from edgekit.config.recipe import Recipe
-from edgekit.config.target import Target, load_target
+from edgekit.config.target import WASM, Target, load_target
 from edgekit.data.alone import texts_alone
 from edgekit.data.sources import sources_of
 from edgekit.data.splits import columns_there, forms_there, look, source_digest
@@ -198,7 +198,7 @@ def _target_plan(shared: Shared, lowering: Lowering, target: Target, chain: list
     variants[BUNDLE] = quantized(chain[-1], "the bundle")
     audit = audit_stage(
         target, lowering.number_format(shared.recipe, target), variants[BUNDLE].model, host_facts(shared.host),
-        kernels=target.provider == CPU or target.provider in shared.host.providers,
+        kernels=bool(shared.host.engines) if target.arch == WASM else target.provider == CPU or target.provider in shared.host.providers,
     )  # fmt: skip
     scores = {
         name: lowering.score(

@@ -65,7 +65,7 @@ async function encoderTimes({ run, outputs, answer, prepare }, items, { scenario
 }
 
 /** Run until the medians of the last three windows agree, or the time is up. */
-async function warmUp(once, seconds) {
+export async function warmUp(once, seconds) {
   const until = performance.now() + 1000 * seconds, medians = [];
   while (performance.now() < until) {
     const window = [];
@@ -80,7 +80,7 @@ async function warmUp(once, seconds) {
   }
 }
 
-async function sampled(once, seconds, minRuns) {
+export async function sampled(once, seconds, minRuns) {
   const times = [], until = performance.now() + 1000 * seconds;
   while ((performance.now() < until || times.length < minRuns) && times.length < MOST_SAMPLES) times.push(rounded(await once()));
   return times;
