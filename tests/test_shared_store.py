@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +41,32 @@ class Said(Show):
         self.lines.append(text)
 
 
-@pytest.fixture(params=["file", "memory"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/shared" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Address of a server that speaks S3, in this process, with a bucket called "stages"."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    asked = urllib.request.Request(f"http://{host}:{port}/stages", method="PUT")
+    with urllib.request.urlopen(asked):
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param != "s3":
+        return f"file://{tmp_path}/shared" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
+    said = {
+        "ENDPOINT_URL": request.getfixturevalue("s3"),
+        "ACCESS_KEY_ID": "of",
+        "SECRET_ACCESS_KEY": "nobody",
+        "DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    return f"s3://stages/{uuid.uuid4().hex}"
 
 
 def counted(made: list[str], name: str = "write", **inputs: Stage) -> Stage:
@@ -83,45 +108,68 @@ def test_what_was_made_before_goes_there_too(tmp_path: Path, address: str) -> No
     assert made == ["write"]
 
 
-def damage(root: Path, how: str) -> None:
-    """Change what lies in a store in a folder."""
-    (listed,) = (root / "stages").rglob("*.json")
-    files = json.loads(listed.read_text())
-    blob = next(path for path in (root / "files").rglob("*") if path.is_file() and path.stat().st_size == 100)
+def damage(address: str, how: str) -> None:
+    """Change what lies in a store."""
+    shared = open_shared(address)
+    system, root = shared.system, shared.root
+    (listed,) = system.find(f"{root}/stages")
+    files = json.loads(system.cat_file(listed))
+    blob = shared._file(files["files"]["deep/b.bin"]["sha256"])
     if how == "bytes":
-        blob.write_bytes(b"\1" + blob.read_bytes()[1:])
+        system.pipe_file(blob, b"\1" + system.cat_file(blob)[1:])
     elif how == "shorter":
-        blob.write_bytes(blob.read_bytes()[:-1])
+        system.pipe_file(blob, system.cat_file(blob)[:-1])
     elif how == "endless":
-        blob.write_bytes(bytes(10_000))
+        system.pipe_file(blob, bytes(10_000))
     elif how == "gone":
-        blob.unlink()
+        system.rm_file(blob)
     elif how == "no list":
-        listed.write_text("{}")
+        system.pipe_file(listed, b"{}")
     elif how == "another list":
         files["files"]["a.txt"] = files["files"]["deep/b.bin"]
-        listed.write_text(json.dumps(files))
+        system.pipe_file(listed, json.dumps(files).encode())
     elif how == "a path that leads out":
         files["files"]["../../out"] = files["files"].pop("a.txt")
-        listed.write_text(json.dumps(files))
+        system.pipe_file(listed, json.dumps(files).encode())
     elif how == "another record":
-        record = next(path for path in (root / "files").glob("*/*") if b'"metrics"' in path.read_bytes())
-        record.write_bytes(record.read_bytes().replace(b'"length": 5', b'"length": 6'))
+        record = next(path for path in system.find(f"{root}/files") if b'"metrics"' in system.cat_file(path))
+        system.pipe_file(record, system.cat_file(record).replace(b'"length": 5', b'"length": 6'))
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["bytes", "shorter", "endless", "gone", "no list", "another list", "a path that leads out", "another record"],
-)
-def test_a_store_that_lies_is_not_believed(tmp_path: Path, how: str) -> None:
-    root, made = tmp_path / "shared", list[str]()
-    made_on(tmp_path / "one", open_shared(f"file://{root}"), [counted(made)])
-    damage(root, how)
-    said = made_on(tmp_path / "two", open_shared(f"file://{root}"), [counted(made)])
+LIES = ("bytes", "shorter", "endless", "gone", "no list", "another list", "a path that leads out", "another record")
+
+
+@pytest.mark.parametrize(("address", "how"), [*(("file", how) for how in LIES), ("s3", "bytes")], indirect=["address"])
+def test_a_store_that_lies_is_not_believed(tmp_path: Path, address: str, how: str) -> None:
+    made: list[str] = []
+    made_on(tmp_path / "one", open_shared(address), [counted(made)])
+    damage(address, how)
+    said = made_on(tmp_path / "two", open_shared(address), [counted(made)])
     assert made == ["write", "write"] and any("not what was written" in line for line in said.lines), said.lines
-    again = made_on(tmp_path / "three", open_shared(f"file://{root}"), [counted(made)])
+    again = made_on(tmp_path / "three", open_shared(address), [counted(made)])
     assert made == ["write", "write"] and not any("not what" in line for line in again.lines), "it was written again"
     assert find(tmp_path / "three", counted(made))[0] is not None and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("address", "at"), [("file", "put_file"), ("file", "mv"), ("s3", "mv")], indirect=["address"])
+def test_an_upload_that_is_broken_off_is_not_taken(
+    tmp_path: Path, address: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    shared = open_shared(address)
+    done = getattr(shared.system, at)
+
+    def broken(source: str, target: str) -> None:
+        done(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shared.system, at, broken)
+        made_on(tmp_path / "one", shared, [counted(made)])
+    assert open_shared(address).take(tmp_path / "two", counted(made), quiet) == (None, None)
+    made_on(tmp_path / "one", open_shared(address), [counted(made)])
+    made_on(tmp_path / "two", open_shared(address), [counted(made)])
+    assert made == ["write"] and not shared.system.find(f"{shared.root}/parts")
 
 
 def test_a_result_of_another_stage_is_not_taken(tmp_path: Path) -> None:
@@ -208,12 +256,10 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         for name in ("one", "two")
     ]
     assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    said = made_on(tmp_path / "three", open_shared(address), [counted(made, name) for name in ("a", "b", "c", "d")])
-    assert (
-        made == []
-        and all(line.endswith(f"from {address}") for line in said.lines)
-        and not list((tmp_path / "shared" / "parts").iterdir())
-    )
+    shared = open_shared(address)
+    said = made_on(tmp_path / "three", shared, [counted(made, name) for name in ("a", "b", "c", "d")])
+    assert made == [] and all(line.endswith(f"from {address}") for line in said.lines)
+    assert not shared.system.find(f"{shared.root}/parts")
 
 
 def test_each_file_lies_there_once(tmp_path: Path) -> None:
@@ -227,7 +273,7 @@ def test_a_run_in_progress_keeps_what_it_has(tmp_path: Path) -> None:
     """Taking in a spoiled result leaves the scratch of a training that was cut off here."""
     root, made = tmp_path / "shared", list[str]()
     made_on(tmp_path / "one", open_shared(f"file://{root}"), [counted(made)])
-    damage(root, "bytes")
+    damage(f"file://{root}", "bytes")
     scratch = tmp_path / "two" / "store" / f"{where_in(counted(made))}.partial" / "scratch"
     scratch.mkdir(parents=True)
     (scratch / "epoch").write_text("3")
