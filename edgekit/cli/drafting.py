@@ -17,7 +17,7 @@ import typer
 from edgekit.cli import complete
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import Json
-from edgekit.errors import BadInput
+from edgekit.errors import BadInput, EdgekitError
 from edgekit.runtime.shown import visible
 from edgekit.runtime.temporary import temporary_folder
 
@@ -33,6 +33,8 @@ __all__ = [
 
 QUESTIONS = 5
 """That a person is asked at most."""
+DRAFTED = "the drafted recipe"
+"""What a message calls one that is not written."""
 LARGEST = 500_000
 """Bytes of a recipe."""
 WIDE = 40
@@ -297,7 +299,11 @@ def unwritten(asked: Asked, name: str, *, ask: bool) -> Iterator[tuple[Draft, Pa
         made = drafted(asked, None, ask=ask)
         path = folder / f"{name}.toml"
         path.write_text(made.text, encoding="utf-8")
-        yield made, path
+        try:
+            yield made, path
+        except EdgekitError as fault:
+            fault.where = fault.where and fault.where.replace(str(path), DRAFTED)
+            raise
 
 
 def shown(made: Draft) -> Iterator[RenderableType]:

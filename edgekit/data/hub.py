@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ from edgekit.data.labels import named
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, RowCheck, usable
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.fetch.hub import size_on_hub
-from edgekit.fetch.mirror import Found, find_folder
+from edgekit.fetch.hub import in_words, refusal, size_on_hub
+from edgekit.fetch.mirror import MIRROR, Found, find_folder
 
 if TYPE_CHECKING:
     import datasets
@@ -105,6 +106,7 @@ def load_split(source: str, split: str) -> datasets.Dataset:
     name, revision, config = parse_hub(source)
     try:
         import datasets
+        from huggingface_hub.errors import HfHubHTTPError
     except ImportError:
         raise NotPossibleHere(
             "hub data sets need the `datasets` package",
@@ -113,6 +115,10 @@ def load_split(source: str, split: str) -> datasets.Dataset:
             see="something-is-not-installed",
         ) from None
     found = find_data_set(source)
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    silent = None if found is not None or cached.exists() else refusal("datasets", name, revision)
+    if silent is not None and not isinstance(silent, HfHubHTTPError):  # of what the hub does not have the library says more
+        raise _not_given(source, in_words("datasets", silent)) from silent
     try:
         if found is not None:
             return datasets.load_dataset(str(found.path), config, split=split)
@@ -127,8 +133,12 @@ def load_split(source: str, split: str) -> datasets.Dataset:
             f"cannot be read as plain data: {fault}", where=source, fix="convert it to Parquet; no code of a data set is run"
         ) from fault
     except Exception as fault:  # the network's faults: of OSError, httpx, fsspec or huggingface_hub, and they differ by version
-        fix = "check the connection, or download the rows and name the files"
-        raise NotPossibleHere(f"the hub did not give it: {fault}", where=source, fix=fix) from fault
+        raise _not_given(source, in_words("datasets", fault)) from fault
+
+
+def _not_given(source: str, why: str) -> NotPossibleHere:
+    fix = f"check the name and the network, or download the rows and name the files, or name a folder that has it in {MIRROR}"
+    return NotPossibleHere(f"the hub did not give it: {why}", where=source, fix=fix, see="the-hub-did-not-give-it")
 
 
 def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) -> Iterator[Record]:

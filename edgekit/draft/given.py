@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.errors import BadInput
 from edgekit.models.adapter import facts_of_adapter, read_adapter, tokenizer_folder
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
 from edgekit.models.files import read_json
@@ -67,6 +69,28 @@ def _architectures(folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str))) if isinstance(named, list) else ()
 
 
+MODEL = ("config.json", "adapter_config.json", MODULES)
+"""Files of which a model's folder has one."""
+SHOWN = 5
+
+
+def _check_models_folder(folder: Path) -> None:
+    """Raises BadInput for a folder that is no model's, but may have those of models, as a Trainer's has of checkpoints."""
+    if any((folder / name).exists() for name in MODEL):
+        return
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and any((path / name).is_file() for name in MODEL))
+    if inner:
+        newest = max(inner, key=lambda path: path.stat().st_mtime_ns)
+        shown = ", ".join(path.name for path in inner[:SHOWN]) + (
+            f" and {len(inner) - SHOWN} more" if len(inner) > SHOWN else ""
+        )
+        raise BadInput(
+            f"no model, but folders of models: {shown}",
+            where=str(folder),
+            fix=f"name one of them, as in --model {shlex.quote(str(newest))}",
+        )
+
+
 def _folder(name: str) -> Path:
     """The model's folder; of a hub id, once it is downloaded.
 
@@ -74,6 +98,7 @@ def _folder(name: str) -> Path:
         BadInput: neither a folder nor written as a hub id.
     """
     if Path(name).is_dir():
+        _check_models_folder(Path(name))
         return Path(name)
     if not is_hub_id(name, Path.cwd()):
         raise no_such_folder(

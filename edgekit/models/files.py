@@ -15,7 +15,7 @@ from edgekit.models.declared import FLOATS, number_format_faults, size_faults
 from edgekit.models.documents import check_size, read_document
 from edgekit.models.finite import hash_and_look
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
-from edgekit.models.shards import INDEX, WHOLE, few, tensor_shapes, tensor_types, weight_files
+from edgekit.models.shards import INDEX, WHOLE, few, no_weights, tensor_shapes, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE
 from edgekit.runtime.files import open_file
 
@@ -63,7 +63,6 @@ PACKED = (
 """What the names of tensors end in where weights are quantized already: GPTQ and AWQ, bitsandbytes, compressed-tensors, fp8."""
 LIBRARIES_READ = (*MODEL_FILES, ADAPTER, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)
 """Files of a checkpoint's folder that transformers, tokenizers or safetensors open by themselves."""
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -103,15 +102,7 @@ def check_files(folder: Path) -> dict[str, Any]:
             see="pickles-and-code-of-a-model",
         )
     if not weight_files(folder):
-        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-        if pickles:
-            raise BadInput(
-                f"holds a pickle checkpoint ({pickles[0]}), which can run code when it is opened",
-                where=str(folder),
-                fix="convert it to model.safetensors on a machine that you can lose",
-                see="pickles-and-code-of-a-model",
-            )
-        raise BadInput(f"no {WHOLE}", where=str(folder))
+        raise no_weights(folder)
     _refuse_quantized(folder, config)
     _refuse_unsound(config, folder)
     faults = number_format_faults(tensor_types(folder)) + size_faults(

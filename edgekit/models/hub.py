@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.fetch.hub import size_on_hub
+from edgekit.fetch.hub import in_words, refusal, size_on_hub
 from edgekit.fetch.mirror import MIRROR, find_folder
-from edgekit.models.files import PICKLES
 from edgekit.models.sentence import transformer_folder
-from edgekit.models.shards import weight_files
+from edgekit.models.shards import PICKLES, weight_files
 
 __all__ = [
     "Located",
@@ -91,39 +90,22 @@ def fetch_checkpoint(name: str, revision: str | None = None) -> Path:
     if (found := find_folder("models", name, revision)) is not None:
         return found.path
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
-    except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
-        raise NotPossibleHere(
-            f"not a folder here, and the hub did not give it: {_in_words(fault)}",
-            where=f"{name}@{revision}" if revision else name,
-            fix=f"check the id and the network, or name a local folder, or one that has it in {MIRROR} (edgekit mirror FOLDER)",
-            see="the-hub-did-not-give-it",
-        ) from fault
-
-
-REFUSALS = {
-    "GatedRepo": "who wants it must first agree to its licence there, and HF_TOKEN say who asks",
-    "RevisionNotFound": "it has no such revision",
-    "RepositoryNotFound": "it has no such model, or shows it only to those whom HF_TOKEN lets see it",
-    "RepoNotFound": "it has no such model",
-    "HFValidation": "that is no name of a model there",
-    "OfflineMode": "HF_HUB_OFFLINE is set",
-    "LocalEntryNotFound": "it does not answer, and the model was not fetched before",
-    "Timeout": "it does not answer in time",
-    "Connect": "it does not answer",
-}
-"""Part of the name of an error of huggingface_hub or of what it asks the network with -> what it means."""
-
-
-def _in_words(fault: BaseException) -> str:
-    """Why the hub did not give something, as a person says it."""
-    names = [kind.__name__ for kind in type(fault).__mro__]
-    for part, words in REFUSALS.items():
-        if any(part in name for name in names):
-            return words
-    return f"{fault}".partition("\n")[0][:200] or names[0]
+    if (fault := refusal("models", name, revision)) is None:
+        try:
+            return Path(snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
+        except Exception as raised:  # as in `refusal`
+            fault = raised
+    here = None if isinstance(fault, HfHubHTTPError) else find_checkpoint(name, revision)
+    if here is not None:
+        return here.path
+    raise NotPossibleHere(
+        f"not a folder here, and the hub did not give it: {in_words('models', fault)}",
+        where=f"{name}@{revision}" if revision else name,
+        fix=f"check the id and the network, or name a local folder, or one that has it in {MIRROR} (edgekit mirror FOLDER)",
+        see="the-hub-did-not-give-it",
+    ) from fault
 
 
 def size_of_checkpoint(name: str, revision: str | None = None) -> int | None:

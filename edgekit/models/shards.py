@@ -19,13 +19,28 @@ from edgekit.runtime.files import open_file
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INDEX", "WHOLE", "Tensors", "few", "file_shapes", "open_tensors", "tensor_shapes", "tensor_types", "weight_files"]
+__all__ = [
+    "INDEX",
+    "WHOLE",
+    "Tensors",
+    "few",
+    "file_shapes",
+    "no_weights",
+    "open_tensors",
+    "tensor_shapes",
+    "tensor_types",
+    "weight_files",
+]
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
 """A file in the folder itself: no separators, no parent."""
 LARGEST_HEADER = 25_000_000
 """Bytes of a safetensors header: 200,000 tensors. The format allows four times as many."""
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+OTHERS = {"*.h5": "TensorFlow", "*.msgpack": "Flax", "*.gguf": "llama.cpp", "*.onnx": "ONNX", "*.tflite": "LiteRT"}
+"""Weights in forms that are not read -> whose they are."""
+CUT = "fetch or save it again, whole"
 MOST_SHARDS = 4096
 MOST_FAULTS = 20
 
@@ -62,7 +77,7 @@ class Tensors:
                 self.opened[path] = safe_open(path, framework="pt")
             tensor: torch.Tensor = self.opened[path].get_tensor(name)
         except (SafetensorError, OSError) as fault:
-            raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
+            raise BadInput(f"not a readable safetensors file: {fault}", where=str(path), fix=CUT) from None
         return tensor
 
 
@@ -77,6 +92,25 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / INDEX).is_file():
         return []
     return [folder / INDEX, *(folder / name for name in sorted(set(_index(folder).values())))]
+
+
+def no_weights(folder: Path) -> BadInput:
+    """What is said of a folder that has no weights that are read: what it has instead, and how it becomes what is read."""
+    if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
+        return BadInput(
+            f"holds a pickle checkpoint ({pickles[0]}), which can run code when it is opened",
+            where=str(folder),
+            fix=f"convert it to {WHOLE} on a machine that you can lose",
+            see="pickles-and-code-of-a-model",
+        )
+    others = {path.name: whose for pattern, whose in OTHERS.items() for path in sorted(folder.glob(pattern))}
+    if others:
+        name, whose = next(iter(others.items()))
+        return BadInput(
+            f"no {WHOLE}, only {name}, which is {whose}'s", where=str(folder),
+            fix=f"name the folder or the hub id of the model that it was made from, with a {WHOLE}",
+        )  # fmt: skip
+    return BadInput(f"no {WHOLE}", where=str(folder), fix="use the whole folder that save_pretrained wrote")
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -115,7 +149,7 @@ def open_tensors(folder: Path) -> Tensors:
     """
     files = weight_files(folder)
     if not files:
-        raise BadInput(f"no {WHOLE}", where=str(folder))
+        raise no_weights(folder)
     shards = [path for path in files if path.name != INDEX]
     headers = {path: file_shapes(path) for path in shards}
     if len(files) > len(shards):
@@ -180,12 +214,12 @@ def _header(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     try:
         with open_file(path) as file:
             if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
-                raise BadInput("not a readable safetensors file: a header beyond 25 MB", where=str(path))
+                raise BadInput("not a readable safetensors file: a header beyond 25 MB", where=str(path), fix=CUT)
         with safe_open(path, framework="np") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
             return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError) as fault:
-        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path)) from None
+        raise BadInput(f"not a readable safetensors file: {fault}", where=str(path), fix=CUT) from None
 
 
 def few(faults: list[str]) -> list[str]:

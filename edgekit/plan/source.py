@@ -56,10 +56,11 @@ def source_of(recipe: Recipe, path: Path) -> Source:
     digest_, located = f"{recipe.model.id}@{recipe.model.revision}", find_checkpoint(recipe.model.id, recipe.model.revision)
     if located is None:
         return Source(recipe.model.id, digest_, title=name)
-    if located.stands_in:
-        from edgekit.models.files import digest
+    from edgekit.models.files import digest
 
-        return Source(str(located.path), digest(located.path), title=name, note=f"{name}: {located.stands_in}")
+    here = digest(located.path)  # of the hub's own files for what it sees in them alone: the revision says which they are
+    if located.stands_in:
+        return Source(str(located.path), here, title=name, note=f"{name}: {located.stands_in}")
     return Source(str(located.path), digest_, title=name)
 
 

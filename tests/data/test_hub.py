@@ -24,6 +24,7 @@ def table(labels: list[Any], texts: list[str] | None = None) -> Any:
 
 def serve(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]) -> None:
     monkeypatch.setattr(datasets, "load_dataset", answer)
+    monkeypatch.setattr("edgekit.data.hub.refusal", lambda *_: None)  # the hub answers
 
 
 def fail(fault: Exception) -> Callable[..., Any]:
@@ -104,7 +105,7 @@ def test_local_folder_through_the_library_itself(tmp_path: Path, monkeypatch: py
 
 def test_offline_is_not_possible_here(monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, fail(ConnectionError("Couldn't reach 'owner/name' on the Hub (OfflineModeIsEnabled)")))
-    with pytest.raises(NotPossibleHere, match="check the connection") as caught:
+    with pytest.raises(NotPossibleHere, match="check the name and the network") as caught:
         read_hub("hub:owner/name", "train", COLUMNS)
     assert caught.value.exit_code == 3
 

@@ -279,6 +279,13 @@ def test_the_line_is_looked_at_without_torch_and_writes_nothing(tiny_model: Path
     assert "| torch\n" not in done.stderr and "| transformers\n" not in done.stderr
 
 
+def test_a_fault_of_a_drafted_recipe_names_no_file_that_is_gone(tiny_model: Path, tmp_path: Path) -> None:
+    asked = Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", ROWS)), max_length=8192)
+    with pytest.raises(BadInput, match="8192 tokens, but") as fault, unwritten(asked, "tickets", ask=False) as (_, path):
+        explain(str(path), ["x86-vnni"], tmp_path)
+    assert fault.value.where == "the drafted recipe"
+
+
 def test_the_plan_reads_no_row_again(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, ends = formats._made, []
 
