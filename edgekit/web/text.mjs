@@ -234,8 +234,8 @@ function replaced(piece, pattern, content) {
   let done = 0;
   for (const [start, end] of matches(piece, pattern)) {
     add(piece.chars.slice(done, start), piece.from.slice(done, start), piece.to.slice(done, start));
-    const last = Math.max(start, end - 1);
-    add(given, given.map(() => piece.from[start]), given.map(() => piece.to[last]));
+    const last = Math.max(start, end - 1); // what stands in the place of several characters is of the last of them
+    add(given, given.map(() => piece.from[last]), given.map(() => piece.to[last]));
     done = end;
   }
   add(piece.chars.slice(done), piece.from.slice(done), piece.to.slice(done));
@@ -341,21 +341,25 @@ function charsmap(base64) {
   };
   const graphemes = new Intl.Segmenter("und", { granularity: "grapheme" });
   return (piece) => {
-    const made = { chars: [], from: [], to: [] };
-    let index = 0;
+    const changes = []; // [character, how many more characters than it stands for], as the Rust library counts: what is removed is of the one before
+    const exchange = (count, text) => {
+      const chars = Array.from(text), more = chars.length - count;
+      chars.forEach((char, place) => changes.push([char, place >= count ? 1 : 0]));
+      if (more < 0 && changes.length) changes.at(-1)[1] += more;
+    };
     for (const { segment } of graphemes.segment(asText(piece))) {
-      const chars = Array.from(segment), key = UTF8.encode(segment);
-      const whole = key.length < 6 ? read(key) : null;
-      const parts = whole === null ? chars.map((char) => [read(UTF8.encode(char)) ?? char, 1]) : [[whole, chars.length]];
-      for (const [text, count] of parts) {
-        Array.from(text).forEach((char, place) => {
-          const source = index + Math.min(place, count - 1);
-          made.chars.push(char);
-          made.from.push(piece.from[source]);
-          made.to.push(piece.to[source]);
-        });
-        index += count;
-      }
+      const key = UTF8.encode(segment), whole = key.length < 6 ? read(key) : null;
+      if (whole !== null) exchange(Array.from(segment).length, whole);
+      else for (const char of segment) exchange(1, read(UTF8.encode(char)) ?? char);
+    }
+    const made = { chars: [], from: [], to: [] };
+    let next = 0;
+    for (const [char, more] of changes) {
+      const source = more > 0 ? next - 1 : next;
+      made.chars.push(char);
+      made.from.push(piece.from[source] ?? 0);
+      made.to.push(piece.to[source] ?? 0);
+      if (more <= 0) next += 1 - more;
     }
     return made;
   };

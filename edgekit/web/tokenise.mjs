@@ -13,6 +13,9 @@ const MOST_WINDOWS = 4096;
 const WORD_AT_END = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u;
 const WORD_AT_START = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 const MOST_REMEMBERED = 20_000;
+/** A byte as tokenizers name it that have bytes for what no piece is. */
+const BYTE = /^<0x[0-9A-F]{2}>$/;
+const UTF8 = new TextEncoder();
 /** A space as byte-level tokens write it. */
 const BYTE_SPACE = "Ġ";
 
@@ -40,29 +43,59 @@ export function encoder(document, library) {
   const added = addedTokens(document.added_tokens ?? [], normalise);
   const around = postProcessor(document.post_processor);
   const prefix = kind === "WordPiece" ? document.model.continuing_subword_prefix ?? "##" : "";
+  const bytes = Boolean(document.model.byte_fallback), fused = Boolean(document.model.fuse_unk);
+  const unknownToken = kind === "Unigram" ? null : model.unk_token; // Unigram leaves what it does not know as it is written
   const remembered = new Map();
 
-  /** Ids of a word and how many of its characters each covers; lengths null where that cannot be told. */
+  /** Ids of a word, and which of its characters, [from, to), each is of; spans null where that cannot be told. */
   function pieces(word) {
     let found = remembered.get(word);
     if (found !== undefined) return found;
-    const tokens = model([word]);
-    const ids = tokens.map((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id);
-    if (ids.some((id) => id === undefined)) throw new CheckFailed(`the tokenizer has no token for ${JSON.stringify(word.slice(0, 40))}`);
-    found = { ids, tokens, lengths: lengthsOf(word, tokens) };
+    const chars = Array.from(word), tokens = model([word]);
+    const spans = spansOf(chars, tokens);
+    found = inBytes(chars, { ids: tokens.map((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id), tokens, spans });
+    if (found.ids.some((id) => id === undefined)) throw new CheckFailed(`the tokenizer has no token for ${JSON.stringify(word.slice(0, 40))}`);
     if (remembered.size >= MOST_REMEMBERED) remembered.clear();
     if (word.length <= 64) remembered.set(word, found);
     return found;
   }
 
-  function lengthsOf(word, tokens) {
-    const count = Array.from(word).length;
-    if (tokens.length === 1) return [count];
-    const known = tokens.map((token, index) => (token === model.unk_token ? 0 : Array.from(token).length - (index ? prefix.length : 0)));
-    const unknown = known.filter((length) => !length).length;
-    const left = count - known.reduce((sum, length) => sum + length, 0);
-    const each = unknown === 1 ? left : 1; // one unknown token is all that is left; of several each is a character, or it cannot be told
-    return left === each * unknown ? known.map((length) => length || each) : null;
+  function spansOf(chars, tokens) {
+    if (tokens.length === 1) return [[0, chars.length]];
+    const ownSize = (token, index) => Array.from(token).length - (index ? prefix.length : 0);
+    const isByte = (token) => bytes && BYTE.test(token);
+    const unknown = tokens.filter((token) => token === unknownToken).length;
+    const alone = unknown === 1 && !tokens.some(isByte); // one unknown token is all that is left
+    const others = tokens.reduce((sum, token, index) => sum + (token === unknownToken ? 0 : ownSize(token, index)), 0);
+    const spans = [];
+    let at = 0, seen = 0;
+    tokens.forEach((token, index) => {
+      let size = 1;
+      if (isByte(token)) {
+        spans.push([at, at + 1]);
+        if (++seen === UTF8.encode(chars[at] ?? "").length) [at, seen] = [at + 1, 0];
+        return;
+      }
+      if (token !== unknownToken) size = ownSize(token, index);
+      else if (alone) size = chars.length - others;
+      else if (fused) while (at + size < chars.length && !model.tokens_to_ids.has(chars[at + size])) size++;
+      spans.push([at, at + size]);
+      at += size;
+    });
+    return at === chars.length && !seen ? spans : null;
+  }
+
+  /** Bytes in the place of what Unigram does not know, where its file has them for all of it; the library does so for BPE alone. */
+  function inBytes(chars, found) {
+    const isUnknown = (token) => !model.tokens_to_ids.has(token);
+    if (kind !== "Unigram" || !bytes || found.spans === null || !found.tokens.some(isUnknown)) return found;
+    const every = found.tokens.map((token, index) => {
+      const span = found.spans[index];
+      const names = Array.from(UTF8.encode(chars.slice(...span).join("")), (byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
+      const whole = isUnknown(token) && names.every((name) => model.tokens_to_ids.has(name));
+      return whole ? names.map((name) => [model.tokens_to_ids.get(name), name, span]) : [[found.ids[index], token, span]];
+    }).flat();
+    return { ids: every.map(([id]) => id), tokens: every.map(([, token]) => token), spans: every.map(([, , span]) => span) };
   }
 
   function ofText(text, part, word) {
@@ -75,14 +108,11 @@ export function encoder(document, library) {
       }
       for (const piece of words(stretch)) {
         if (!piece.chars.length) continue;
-        const { ids, tokens, lengths } = pieces(asText(piece));
+        const { ids, tokens, spans } = pieces(asText(piece));
         const mine = word ?? number++;
-        let at = 0;
         ids.forEach((id, index) => {
-          const length = lengths === null ? 0 : lengths[index];
-          const [start, end] = lengths === null ? [NaN, NaN] : [piece.from[at], piece.to[at + length - 1]];
+          const [start, end] = spans === null ? [NaN, NaN] : [piece.from[spans[index][0]], piece.to[spans[index][1] - 1]];
           found.push({ id, type: part, part, word: mine, start, end, text: tokens[index] });
-          at += length;
         });
       }
     }

@@ -15,6 +15,7 @@ from edgekit.runtime.tokenise import Window, load_tokeniser
 from lanes.web.texts import comparison_texts
 from tests.tiny_word_tokenizers import MADE, TEXTS
 from tests.web.node import ran
+from tests.web.sentence_pieces import SENTENCE_PIECES, compiled
 
 MAX_LENGTH = 24
 COUNT = 100
@@ -24,7 +25,10 @@ POINTS = [*(code for code in range(LAST + 64) if not 0xD800 <= code <= 0xDFFF), 
 NORMALIZERS = {
     "bert": normalizers.BertNormalizer(),
     "bert, cased": normalizers.BertNormalizer(lowercase=False),
+    "SentencePiece": normalizers.Precompiled(compiled()),
+    "SentencePiece, folded": normalizers.Precompiled(compiled("nmt_nfkc_cf")),
 }
+EVERY = {**MADE, **SENTENCE_PIECES}
 PRE_TOKENIZERS = {
     "bert": pre_tokenizers.BertPreTokenizer(),
     "byte level": pre_tokenizers.ByteLevel(add_prefix_space=False),
@@ -68,7 +72,7 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Any, P
     """(inputs, what the runner makes of them by each tokenizer, the folder of the tokenizers)"""
     folder = tmp_path_factory.mktemp("tokenizers")
     documents = {}
-    for number, (name, make) in enumerate(MADE.items()):
+    for number, (name, make) in enumerate(EVERY.items()):
         make().save(str(folder / f"{number}.json"))
         documents[name] = json.loads((folder / f"{number}.json").read_text(encoding="utf-8"))
     texts = [*TEXTS, *comparison_texts([word for text in TEXTS for word in text.split()], longest=MAX_LENGTH, count=COUNT)]
@@ -79,10 +83,10 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Any, P
     return inputs, ran("windows.mjs", {"tokenizers": documents, "inputs": inputs, "max_length": MAX_LENGTH}, folder), folder
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", EVERY)
 def test_windows_are_those_of_python(name: str, windows: tuple[list[Any], Any, Path]) -> None:
     inputs, found, folder = windows
-    tokenise = load_tokeniser(folder / f"{list(MADE).index(name)}.json", MAX_LENGTH, segments=True)
+    tokenise = load_tokeniser(folder / f"{list(EVERY).index(name)}.json", MAX_LENGTH, segments=True)
     assert isinstance(tokenise.tokenizer, Tokenizer)
     ways = {
         "text": lambda text: [tokenise.text(text, placed=True)],
