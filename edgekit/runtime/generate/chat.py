@@ -61,7 +61,7 @@ class Template:
         """
         messages = checked_messages(messages)
         calls = any("tool_calls" in message for message in messages)
-        form = format_of(self.source) if tools is not None or calls else None
+        form = format_of(self.source, "tools" if tools is not None else "messages") if tools is not None or calls else None
         documents: list[JsonValue] | None = None if tools is None else [*tools.documents]
         if form is not None and form.in_system:
             messages, documents = with_tools_in_system(messages, tools, form), None

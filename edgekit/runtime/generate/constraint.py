@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.generate.endless import ENDLESS, endless
 from edgekit.runtime.strict_json import strict_json
 
 __all__ = ["KINDS", "LONGEST", "MOST_CHOICES", "Constraint", "parse_constraint"]
@@ -55,6 +56,9 @@ def parse_constraint(given: Mapping[str, object], faults: list[str]) -> Constrai
         if not isinstance(value, dict) and value is not True:
             what = "nothing fits false" if value is False else f"{type(value).__name__} is no JSON Schema"
             faults.append(f"{kind}: {what}; give an object")
+            return None
+        if (pointer := endless(value)) is not None:
+            faults.append(f"{kind}: {ENDLESS.format(pointer=pointer)}")
             return None
         value = json.dumps({} if value is True else value, ensure_ascii=False)
     elif kind == "choice":

@@ -201,7 +201,7 @@ def _unusable(constraint: Constraint, fault: str) -> BadInput:
     what = f"the {NAMES[constraint.kind]} cannot be used"
     if (remote := REMOTE.search(fault)) is not None:
         return BadInput(
-            f"{what}: $ref {remote[1]!r} names another document, which is never fetched", where=constraint.kind,
+            f"{what}: it names another document, {remote[1]!r}, which is never fetched", where=constraint.kind,
             fix="put what it names into $defs of the schema",
         )  # fmt: skip
     told = fault.replace("\n<non-verbose/>", "").strip()[:LONGEST_FAULT]

@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.constraint import Constraint
+from edgekit.runtime.generate.endless import ENDLESS, endless
 from edgekit.runtime.generate.gemma_arguments import argument_rules
 from edgekit.runtime.generate.trial import JSON_FORM, STRICT
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -97,17 +98,18 @@ UNKNOWN = {
     "<|tool_call_start|>": "LFM's form",
 }  # fmt: skip
 """Markers of forms that are not read here, for messages."""
+LEAVE_OUT = {"tools": "leave them out", "messages": "leave out calls of tools, and what tools answered"}
 
 
-def format_of(source: str) -> Format:
-    """The form of the family that the chat template `source` belongs to.
+def format_of(source: str, where: Literal["tools", "messages"] = "tools") -> Format:
+    """The form of the family that the chat template `source` belongs to. `where`: whether tools are to be read by it or the calls of messages.
 
     Raises:
         BadInput: the template reads no tools, or writes calls in another form.
     """
-    text = source.replace('\\"', '"')
+    text, leave_out = source.replace('\\"', '"'), LEAVE_OUT[where]
     if "tools" not in text:
-        raise BadInput("this model's chat template reads no tools", where="tools", fix="leave them out")
+        raise BadInput("this model's chat template reads no tools", where=where, fix=leave_out)
     if "<start_function_call>" in text:
         return Format("FunctionGemma", "<start_function_call>call:{name}", "<end_function_call>", quote="<escape>")
     if "<|tool_call>" in text and "<tool_call|>" in text:
@@ -128,8 +130,8 @@ def format_of(source: str) -> Format:
     if "<tool_call>" in text and '"arguments": ' in text and not unknown:
         return HERMES
     raise BadInput(
-        f"this model's chat template writes calls of tools in {unknown[0] if unknown else 'a form that is not known here'}", where="tools",
-        fix="leave them out; known are the forms of Llama 3, Qwen and Hermes, Mistral, Gemma and Phi",
+        f"this model's chat template writes calls of tools in {unknown[0] if unknown else 'a form that is not known here'}", where=where,
+        fix=f"{leave_out}; known are the forms of Llama 3, Qwen and Hermes, Mistral, Gemma and Phi",
     )  # fmt: skip
 
 
@@ -137,6 +139,7 @@ def parse_tools(tools: object, choice: object, parallel: object, faults: list[st
     """The tools of a request: None where it has none or `choice` says "none", or where they cannot be used: each fault is added to `faults`."""
     before = len(faults)
     documents = _documents(tools, faults)
+    sound = len(faults) == before
     if parallel is not None and not isinstance(parallel, bool):
         faults.append(f"parallel_tool_calls: {str(parallel)[:40]!r} is not true or false")
     names = {str(one["function"]["name"]) for one in documents}  # type: ignore[call-overload, index]
@@ -144,12 +147,12 @@ def parse_tools(tools: object, choice: object, parallel: object, faults: list[st
     if isinstance(asked, dict):
         function = asked.get("function")
         name = function.get("name") if isinstance(function, dict) and asked.get("type") == "function" else None
-        if not isinstance(name, str) or name not in names:
+        if not isinstance(name, str) or (name not in names and sound):
             faults.append(f"tool_choice: names no tool of the request ({', '.join(sorted(names))[:200] or 'it has none'})")
         asked = f"function:{name}"
     elif asked not in ("auto", "none", "required"):
         faults.append(f"tool_choice: {str(asked)[:40]!r} is not supported, only auto, none, required and a function")
-    elif asked == "required" and not documents:
+    elif asked == "required" and not documents and sound:
         faults.append("tool_choice: a call is required, and the request has no tools")
     if len(faults) > before or not documents or asked == "none":
         return None
@@ -297,6 +300,8 @@ def _documents(given: object, faults: list[str]) -> list[JsonObject]:
             faults.append(f"{where}.function.description: not a text")
         elif not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
             faults.append(f"{where}.function.parameters: not the schema of an object")
+        elif (pointer := endless(parameters)) is not None:
+            faults.append(f"{where}.function.parameters: {ENDLESS.format(pointer=pointer)}")
         else:
             written: JsonObject = {"name": name, "description": description, "parameters": _schema(parameters)}
             found[name] = {"type": "function", "function": written}

@@ -19,6 +19,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate import guide, trial
 from edgekit.runtime.generate.answer import Answer
 from edgekit.runtime.generate.constraint import LONGEST, Constraint
+from edgekit.runtime.generate.endless import endless
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampler, Sampling, parse_sampling
 from tests.runtime.generate.tiny_decoder import TINY
@@ -247,13 +248,14 @@ def test_log_probabilities_are_the_models_own(model: LanguageModel) -> None:
         ({"json_schema": {"type": "integer", "minimum": 5, "maximum": 3}}, "minimum (5) is greater than maximum (3)"),
         ({"json_schema": {"allOf": [{"type": "integer"}, {"type": "string"}]}}, "incompatible types"),
         ({"json_schema": False}, "json_schema: nothing fits false"),
-        ({"json_schema": {"$ref": "https://example.com/x.json"}}, "$ref 'https://example.com/x.json' names another document"),
-        ({"json_schema": {"properties": {"a": {"$ref": "http://a.b/c#/d"}}}}, "$ref 'http://a.b/c' names another document"),
-        ({"grammar": 'start: %json {"$ref": "http://a/b"}'}, "$ref 'http://a/b' names another document"),
+        ({"json_schema": {"$ref": "https://example.com/x.json"}}, "it names another document, 'https://example.com/x.json'"),
+        ({"json_schema": {"properties": {"a": {"$ref": "http://a.b/c#/d"}}}}, "it names another document, 'http://a.b/c'"),
+        ({"grammar": 'start: %json {"$ref": "http://a/b"}'}, "it names another document, 'http://a/b'"),
         ({"json_schema": {"$ref": "#/$defs/none"}}, "'/$defs/none' does not exist"),
-        ({"json_schema": {"$defs": {"n": {"$ref": "#/$defs/n"}}, "$ref": "#/$defs/n"}}, "no text fits it"),
+        ({"json_schema": {"$defs": {"n": {"$ref": "#/$defs/n"}}, "$ref": "#/$defs/n"}}, "as every #/$defs/n holds another one"),
         ({"json_schema": {"not": {"type": "string"}}}, 'Unimplemented keys: ["not"]'),
         ({"json_schema": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}, "oneOf"),
+        ({"json_schema": {"$schema": "http://a.b/c", "type": "integer"}}, "it names another document, 'http://a.b/c'"),
         ({"json_schema": "{"}, "json_schema: not sound JSON"),
         ({"json_schema": 3}, "json_schema: int is no JSON Schema"),
         ({"json_schema": {"description": "x" * LONGEST}}, "characters are more than 262,144"),
@@ -350,3 +352,37 @@ def test_biases_are_added_and_checked(model: LanguageModel) -> None:
         with pytest.raises(BadInput, match="logit_bias"):
             parse_sampling({"logit_bias": given})
     assert parse_sampling({"logit_bias": {"3": -100, 4: 1.5}}).logit_bias == ((3, -100), (4, 1.5))
+
+
+def _recursive(**more: Any) -> dict[str, Any]:
+    return {"$defs": {"n": {"type": "object", "properties": {"c": {"$ref": "#/$defs/n"}}, **more}}, "$ref": "#/$defs/n"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer"),
+    [
+        (_recursive(required=["c"]), "#/$defs/n"),
+        (_recursive(), None),
+        (_recursive(required=["c"], type=["object", "null"]), None),
+        (_recursive(required=["c"], properties={"c": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}), None),
+        (_recursive(required=["c"], properties={"c": {"oneOf": [{"$ref": "#/$defs/n"}, {"$ref": "#"}]}}), "#/$defs/n"),
+        (_recursive(required=["d"], properties={}, additionalProperties={"$ref": "#"}), "#/$defs/n"),
+        ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "#"),
+        ({"type": "array", "items": {"$ref": "#"}}, None),
+        ({"type": "array", "prefixItems": [{"type": "null"}, {"$ref": "#"}], "minItems": 1}, None),
+        ({"type": "array", "prefixItems": [{"type": "null"}, {"$ref": "#"}], "minItems": 2}, "#"),
+        ({"allOf": [{"type": "object"}, {"$ref": "#"}]}, "#"),
+        ({"properties": {"a": {"$ref": "#/properties/b"}, "b": {"const": 1}}, "required": ["a"], "type": "object"}, None),
+        ({"$defs": {"a/b %": {"$ref": "#/$defs/a~1b%20%25"}}, "$ref": "#/$defs/a~1b%20%25"}, "#/$defs/a~1b%20%25"),
+        (NODE, None),
+        (True, None),
+    ],
+)
+def test_schemas_of_which_no_document_ends(schema: Any, pointer: str | None) -> None:
+    assert endless(schema) == pointer
+
+
+def test_what_ends_is_told_in_bounded_time() -> None:
+    names = [f"n{number}" for number in range(5000)]
+    chain = {name: {"$ref": f"#/$defs/{after}"} for name, after in zip(names, [*names[1:], "last"], strict=True)}
+    assert endless({"$defs": {"last": {"type": "null"}, **chain}, "$ref": "#/$defs/n0"}) is None

@@ -250,6 +250,23 @@ def test_tools_that_cannot_be_used(given: Any, choice: Any, parallel: Any, says:
     assert any(says in fault for fault in faults), faults
 
 
+def test_a_tool_that_cannot_be_used_is_one_fault() -> None:
+    """Not also that there is none to choose."""
+    node = {"type": "object", "properties": {"child": {"$ref": "#"}}, "required": ["child"]}
+    for tool in ({"name": "a b"}, {"name": "f", "parameters": node}):
+        for choice in ("required", {"type": "function", "function": {"name": "f"}}):
+            faults: list[str] = []
+            assert parse_tools([{"type": "function", "function": tool}], choice, None, faults) is None
+            assert len(faults) == 1 and faults[0].startswith("tools[0].function"), faults
+
+
+def test_calls_in_messages_are_told_as_messages() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    with pytest.raises(BadInput, match="reads no tools") as refused:
+        Template("{{ messages }}", {}).render([{"role": "assistant", "content": "", "tool_calls": [call]}])
+    assert refused.value.where == "messages" and "what tools answered" in refused.value.fix
+
+
 def test_no_tools() -> None:
     faults: list[str] = []
     assert (

@@ -101,7 +101,7 @@ def test_a_history_with_calls(calling: Server) -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "object", "properties": {"a": {"$ref": "http://a/b"}}}}}]}, "'http://a/b' names another document"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "object", "properties": {"a": {"$ref": "http://a/b"}}}}}]}, "it names another document, 'http://a/b'"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "is no name"),
         ({"tool_choice": "any"}, "tool_choice: 'any' is not supported"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
