@@ -18,6 +18,7 @@ from edgekit.cli import complete
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import Json
 from edgekit.errors import BadInput, EdgekitError
+from edgekit.runtime.outputs import check_output_folder
 from edgekit.runtime.shown import visible
 from edgekit.runtime.temporary import temporary_folder
 
@@ -157,6 +158,7 @@ def init(
     path = out if out is not None else Path(f"{recipe_name(asked)}.toml")
     if path.suffix != ".toml":
         raise BadInput("a recipe's file ends in .toml", where=str(path), fix=f"--out {path.name}.toml")
+    check_output_folder(path.parent, "--out")
     made = drafted(asked, path.parent, ask=not as_json)
     write_recipe(made, path)
     document = {"recipe": str(path), "seen": [vars(one) for one in made.seen]}

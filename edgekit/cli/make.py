@@ -34,6 +34,7 @@ from edgekit.cli.output import emit, explained
 from edgekit.cli.parameters import BUILD, Build, Json, RecipeName, Store, Targets
 from edgekit.errors import BadInput
 from edgekit.pack.layouts import layout_names
+from edgekit.runtime.outputs import check_output_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -126,6 +127,7 @@ def _drafted(
         document = {"recipe": made.text, "seen": [vars(one) for one in made.seen], "plan": explanation}
         emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_outline(explanation)])
         return ""
+    check_output_folder(build, "--build")
     path = build / f"{name}.toml"
     made = drafted(asked, path.parent, ask=not as_json)
     write_recipe(made, path)

@@ -13,7 +13,7 @@ from edgekit.data.labels import named
 from edgekit.data.reading import Record
 from edgekit.data.rows import Row, RowCheck, usable
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.fetch.hub import in_words, refusal, size_on_hub
+from edgekit.fetch.hub import first_answer, in_words, size_on_hub
 from edgekit.fetch.mirror import MIRROR, Found, find_folder
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ def load_split(source: str, split: str) -> datasets.Dataset:
         ) from None
     found = find_data_set(source)
     cached = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
-    silent = None if found is not None or cached.exists() else refusal("datasets", name, revision)
-    if silent is not None and not isinstance(silent, HfHubHTTPError):  # of what the hub does not have the library says more
-        raise _not_given(source, in_words("datasets", silent)) from silent
+    answer = 0 if found is not None or cached.exists() else first_answer("datasets", name, revision)
+    if not isinstance(answer, int | HfHubHTTPError):  # of what the hub does not have, and of space, the library says more
+        raise _not_given(source, in_words("datasets", answer)) from answer
     try:
         if found is not None:
             return datasets.load_dataset(str(found.path), config, split=split)

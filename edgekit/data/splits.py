@@ -235,6 +235,8 @@ def _checked(
     if named is not None:
         there = sorted({label for row in train for label in _labels(row[named])})
         record["labels"] = list(there)
+        if len(there) == 1:
+            notes += [_one_label(there[0], known, named)]
         if named == "tags" and (fault := scheme_fault(there)):
             raise BadInput(fault, where="data, tags")
         for split in ("validation", "test") if known is None else SPLITS:
@@ -246,6 +248,21 @@ def _checked(
                 check_labels(labels, known, where=f"data, {split}", fix=_say_labels(every, known, sources.labels))
     record |= {"notes": list(notes)} | ({"labels_read_as": said} if said else {})
     return read, record
+
+
+def _one_label(label: str, known: Sequence[str] | None, named: str) -> str:
+    """What is said of rows that have one label alone.
+
+    Raises:
+        BadInput: a head is to be trained on them.
+    """
+    if known is None:
+        raise BadInput(
+            f"all training rows have the {named.removesuffix('s')} {label!r}, and a head learns to tell several apart",
+            where="data, train",
+            fix="give rows of other labels too, or name the column of labels that is meant (--column label=NAME)",
+        )
+    return f"all rows to train on have the label {label!r}: quality tells little, as who always says it is right"
 
 
 def _say_labels(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> str:

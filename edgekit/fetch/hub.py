@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 from edgekit.fetch.mirror import Kind
 
-__all__ = ["in_words", "refusal", "size_on_hub"]
+__all__ = ["first_answer", "in_words", "size_on_hub"]
 
 GLANCE = 5.0
 """Seconds that a plan waits for the hub to say how large something is."""
@@ -30,17 +30,12 @@ REFUSALS = {
 WHAT: dict[Kind, str] = {"models": "model", "datasets": "data set"}
 
 
-def refusal(kind: Kind, name: str, revision: str | None) -> Exception | None:
-    """Why the hub does not give `name`: the error of the first question about it; None where it has it."""
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    ask = api.model_info if kind == "models" else api.dataset_info
+def first_answer(kind: Kind, name: str, revision: str | None, patterns: Sequence[str] = ("*",)) -> int | Exception:
+    """Bytes of the files of `name` that `patterns` match, as the hub says before they are fetched; or the error of who asks it."""
     try:
-        ask(name, revision=revision, timeout=ANSWER)
+        return _size(kind, name, revision, patterns, ANSWER)
     except Exception as fault:  # huggingface_hub raises its own, requests' and httpx' errors, which differ by version
         return fault
-    return None
 
 
 def in_words(kind: Kind, fault: BaseException) -> str:
@@ -54,12 +49,16 @@ def in_words(kind: Kind, fault: BaseException) -> str:
 
 def size_on_hub(kind: Kind, name: str, revision: str | None, patterns: Sequence[str] = ("*",)) -> int | None:
     """Bytes of the files of `name` that `patterns` match, as the hub says; None where it does not answer."""
+    try:
+        return _size(kind, name, revision, patterns, GLANCE)
+    except Exception:  # of the network, the hub's answer, or HF_HUB_OFFLINE, which differ by version; who fetches it says which
+        return None
+
+
+def _size(kind: Kind, name: str, revision: str | None, patterns: Sequence[str], seconds: float) -> int:
     from huggingface_hub import HfApi
 
     api = HfApi()
     ask = api.model_info if kind == "models" else api.dataset_info
-    try:
-        files = ask(name, revision=revision, files_metadata=True, timeout=GLANCE).siblings or []
-    except Exception:  # of the network, the hub's answer, or HF_HUB_OFFLINE, which differ by version; who fetches it says which
-        return None
+    files = ask(name, revision=revision, files_metadata=True, timeout=seconds).siblings or []
     return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in patterns))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.fetch.hub import in_words, refusal, size_on_hub
+from edgekit.fetch.hub import first_answer, in_words, size_on_hub
 from edgekit.fetch.mirror import MIRROR, find_folder
+from edgekit.fetch.space import check_space
 from edgekit.models.sentence import transformer_folder
 from edgekit.models.shards import PICKLES, weight_files
 
@@ -84,21 +85,23 @@ def fetch_checkpoint(name: str, revision: str | None = None) -> Path:
 
     Raises:
         BadInput, CheckFailed: as `find_checkpoint`.
-        NotPossibleHere: the hub does not give it.
+        NotPossibleHere: the hub does not give it, or the disk is too small for it.
     """
     name, revision = named_revision(name, revision)
     if (found := find_folder("models", name, revision)) is not None:
         return found.path
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    if (fault := refusal("models", name, revision)) is None:
+    here, fault = find_checkpoint(name, revision), first_answer("models", name, revision, PATTERNS)
+    if isinstance(fault, int):
+        if here is None:
+            check_space(Path(constants.HF_HUB_CACHE), fault)
         try:
             return Path(snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
-        except Exception as raised:  # as in `refusal`
+        except Exception as raised:  # as in `first_answer`
             fault = raised
-    here = None if isinstance(fault, HfHubHTTPError) else find_checkpoint(name, revision)
-    if here is not None:
+    if here is not None and not isinstance(fault, HfHubHTTPError):
         return here.path
     raise NotPossibleHere(
         f"not a folder here, and the hub did not give it: {in_words('models', fault)}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Literal, TypedDict
 from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe, RowSource
 from edgekit.data.hub import find_data_set, load_split, size_of_data_set
-from edgekit.errors import NotPossibleHere
 from edgekit.fetch.https import cached_file, download, size_of
 from edgekit.fetch.mirror import find_file
+from edgekit.fetch.space import check_space, existing
 from edgekit.models.hub import fetch_checkpoint, find_checkpoint, is_hub_id, size_of_checkpoint
 from edgekit.progress import Show
 
@@ -106,16 +105,11 @@ def check_disk(needs: Iterable[Need]) -> None:
     wanted: dict[int, tuple[Path, int]] = {}
     for need in needs:
         if need.origin == "network" and need.size is not None:
-            place = _existing(_kept_in(need))
+            place = existing(_kept_in(need))
             disk = place.stat().st_dev
             wanted[disk] = (place, wanted.get(disk, (place, 0))[1] + need.size)
     for place, size in wanted.values():
-        free = shutil.disk_usage(place).free
-        if size > free:
-            raise NotPossibleHere(
-                f"{size / 1e6:,.0f} MB have to be fetched, and the disk has {free / 1e6:,.0f} MB left", where=str(place),
-                fix="free some space, or set XDG_CACHE_HOME (public files) and HF_HOME (the hub's) to another disk",
-            )  # fmt: skip
+        check_space(place, size)
 
 
 def fetch(needs: Iterable[Need], show: Show) -> None:
@@ -197,8 +191,3 @@ def _kept_in(need: Need) -> Path:
     from huggingface_hub.constants import HF_HOME
 
     return Path(HF_HOME)
-
-
-def _existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that is there."""
-    return next(place for place in (path, *path.absolute().parents) if place.is_dir())

@@ -24,7 +24,7 @@ def table(labels: list[Any], texts: list[str] | None = None) -> Any:
 
 def serve(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any]) -> None:
     monkeypatch.setattr(datasets, "load_dataset", answer)
-    monkeypatch.setattr("edgekit.data.hub.refusal", lambda *_: None)  # the hub answers
+    monkeypatch.setattr("edgekit.data.hub.first_answer", lambda *_: 0)  # the hub answers
 
 
 def fail(fault: Exception) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from edgekit.data.disjoint import fold
 from edgekit.data.partition import partition
 from edgekit.data.rows import Row
 from edgekit.data.sources import Place, Sources
-from edgekit.data.splits import prepare, source_digest
+from edgekit.data.splits import look, prepare, source_digest
 from edgekit.errors import BadInput
 
 SPLIT = Split()
@@ -151,3 +151,13 @@ def test_why_many_rows_are_not_split(rows: list[Row], groups: list[str] | None, 
     with pytest.raises(BadInput, match=what) as fault:
         partition(rows, SPLIT, 7, groups)
     assert "40 rows are not to be split" in fault.value.text()
+
+
+def test_rows_of_one_label_teach_no_head_and_their_quality_tells_little(tmp_path: Path) -> None:
+    rows = "".join(f"a text {number},on\n" for number in range(40))
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    sources = Sources(file=Place(str(tmp_path / "rows.csv")), split=SPLIT)
+    (note,) = look(sources, ("text", "label"), (), {}, ("off", "on")) or []
+    assert note.startswith("all rows to train on have the label 'on'")
+    with pytest.raises(BadInput, match="a head learns to tell several apart"):
+        look(sources, ("text", "label"), (), {}, None)

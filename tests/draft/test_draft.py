@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edgekit.cli.app import app
 from edgekit.cli.drafting import chosen, unwritten
 from edgekit.data import formats
 from edgekit.data.labels import check_labels
@@ -277,6 +279,24 @@ def test_the_line_is_looked_at_without_torch_and_writes_nothing(tiny_model: Path
     )
     assert [path.name for path in tmp_path.iterdir()] == ["tickets.jsonl"]
     assert "| torch\n" not in done.stderr and "| transformers\n" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "says"),
+    [
+        (["export", "--build", "FILE", "--no-bench"], "--build", "is no folder"),
+        (["export", "--build", "FILE/deep", "--no-bench"], "--build", "is no folder"),
+        (["init", "--out", "FILE/rows.toml"], "--out", "is no folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_by_its_option(
+    line: list[str], place: str, says: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    data = written(tmp_path / "rows.jsonl", ROWS)
+    line = [word.replace("FILE", str(data)) for word in line]
+    done = CliRunner().invoke(app, [*line, "--model", str(tiny_model), "--data", str(data)], standalone_mode=False)
+    assert isinstance(done.exception, BadInput) and str(done.exception.where).startswith(place)
+    assert says in done.exception.text()
 
 
 def test_a_fault_of_a_drafted_recipe_names_no_file_that_is_gone(tiny_model: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_hub_data_set_is_read_in_the_splits_that_it_has(
         )
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr("edgekit.data.hub.refusal", lambda *_: None)  # the hub answers
+    monkeypatch.setattr("edgekit.data.hub.first_answer", lambda *_: 0)  # the hub answers
     rows = read_for_draft("hub:owner/name@v1#small")
     assert _sources(rows, None) == [f'{line} = "hub:owner/name@v1#small"' for line in lines]
     assert set(asked) == {("owner/name", "small", "v1")} and rows.every[1]["label"] == "on"

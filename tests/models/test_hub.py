@@ -93,6 +93,15 @@ def test_weights_of_the_hub_that_are_here_are_looked_at_before_anything_runs(
         source_of(recipe, tmp_path / "r.toml")
 
 
+@pytest.mark.usefixtures("a_hub_that_says_nothing")
+def test_a_model_that_the_disk_has_no_space_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.models.hub.first_answer", lambda *_: 10**18)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("it was begun"))
+    monkeypatch.setattr("edgekit.models.hub.find_checkpoint", lambda *_: None)
+    with pytest.raises(NotPossibleHere, match="have to be fetched, and the disk has"):
+        given("owner/name")
+
+
 def test_a_folder_of_checkpoints_names_them(tiny_model: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "out" / "checkpoint-500")
     with pytest.raises(BadInput, match="folders of models: checkpoint-500") as fault:
