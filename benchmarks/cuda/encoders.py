@@ -57,7 +57,7 @@ def check(folder: Path, device: str, rows: int) -> dict[str, Any]:
             log_probabilities = model.language.score(model.language.encode(row["text"])[: model.language.generation.context])
             found.append([float(log_probabilities.sum()), float(len(log_probabilities))])
             continue
-        inputs = [processor(manifest.task).prepare(model.tokenise, item) for item in task.items(row)]
+        inputs = [processor(manifest.task).prepare(model.reader, item) for item in task.items(row)]
         outputs = model.outputs([one for part in inputs for one in part])
         found.append(task.evidence(outputs, inputs, row, list(manifest.labels)))
     return {

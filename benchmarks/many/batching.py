@@ -89,7 +89,7 @@ def measured(path: Path) -> list[dict[str, Any]]:
         assert all(
             len(window.ids) == length
             for text in given
-            for window in processor(model.bundle.manifest.task).prepare(model.tokenise, text)
+            for window in processor(model.bundle.manifest.task).prepare(model.reader, text)
         )
         alone = [model(text) for text in given]
         seconds: dict[int, list[list[float]]] = {size: [] for size in (1, *BATCHES)}
@@ -143,7 +143,7 @@ def together(model: Model, texts: list[str], size: int) -> list[Any]:
     answers = []
     for begin in range(0, len(texts), size):
         part = texts[begin : begin + size]
-        windows = [task.prepare(model.tokenise, text) for text in part]
+        windows = [task.prepare(model.reader, text) for text in part]
         feeds = [window.feed() for (window,) in windows]
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
         rows = model.session.run(model.output_names, joined)[0]

@@ -45,9 +45,7 @@ def main() -> None:
             if graph.exists():
                 config = manifest.variant.config if name != "ort-fp32" else {}
                 session = open_session(graph, threads=1, config=config)
-                found = compared(
-                    session, manifest.vocabulary, manifest.tokenizer.max_length
-                )  # the original has no fewer token ids
+                found = compared(session, manifest.vocabulary, manifest.text.max_length)  # the original has no fewer token ids
                 cells.append({"result": manifest.name, "graph": name, **found})
                 print(cells[-1], file=sys.stderr, flush=True)
     document = {

@@ -51,7 +51,7 @@ def drawn(path: Path) -> dict[str, Any]:
         len(window.ids)
         for line in lines
         for item in task.items(json.loads(line))
-        for window in processor(task.name).prepare(model.tokenise, {"words": item} if isinstance(item, list) else item)
+        for window in processor(task.name).prepare(model.reader, {"words": item} if isinstance(item, list) else item)
     ]
     draw = random.Random(7)
     shares = []

@@ -33,7 +33,7 @@ def edgekit_bundle(spec: dict[str, Any]) -> tuple[One, Many, One]:
     model = load(spec["folder"], threads=1)
     prepare, feeds = processor(spec["task"]).prepare, {}
     for text in {*json.loads(Path(spec["texts"]).read_text(encoding="utf-8"))}:
-        (window,) = prepare(model.tokenise, text)
+        (window,) = prepare(model.reader, text)
         feeds[text] = window.feed()
     return (
         model,

@@ -69,8 +69,7 @@ def begin(asked: dict[str, Any], threads: int, waiting: str = TARGETS) -> Callab
     model = load(asked["place"], threads=1)
     session = open_session(bundle.folder / MODEL, threads=threads, config=config)
     windows = [
-        processor(bundle.manifest.task).prepare(model.tokenise, row.input)
-        for row in parse_golden(bundle.folder, bundle.manifest)
+        processor(bundle.manifest.task).prepare(model.reader, row.input) for row in parse_golden(bundle.folder, bundle.manifest)
     ]
     inputs = feeds([fixed_length(windows, asked["length"])], [item.name for item in session.get_inputs()])
     return lambda: session.run(None, inputs[0])

@@ -60,7 +60,7 @@ def run(
     text: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TEXT", help="Texts, or JSON objects for tasks that read several, or words; none: standard input."
+            metavar="TEXT", help="Texts, or image files, or JSON objects for tasks that read several; none: standard input."
         ),
     ] = None,
     top_k: Annotated[
@@ -192,7 +192,9 @@ def run(
     with_prompt([], prompt_name, task)
 
     def answer(given: str) -> JsonObject:
-        made: JsonObject = model(with_prompt(read_items([given]), prompt_name, task)[0], top_k=top_k)
+        made: JsonObject = model(
+            with_prompt(read_items([given], reads=processor(task).reads), prompt_name, task)[0], top_k=top_k
+        )
         return made
 
     answers = list(answered(list(text) if text else read_texts(), answer))

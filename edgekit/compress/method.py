@@ -20,6 +20,7 @@ from edgekit.config.target import Target
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.reader import Reads
 from edgekit.tasks import Kind, Task, find_task
 
 __all__ = ["PLACES", "Method", "Place", "Search", "StepContext", "Work"]
@@ -149,6 +150,8 @@ class Method(Generic[S]):
     speed before anything is trained; None where training decides the shapes."""
     instead: str = ""
     """What does the like for the other kind of model."""
+    reads: tuple[Reads, ...] = ("text",)
+    """What the models that it compresses may read."""
     why: str = ""
     """Why it cannot serve the other kind of model, where the names do not tell."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import SupportsFloat, cast
 
+from edgekit.data.images import image_value
 from edgekit.data.reading import LONGEST, Unread
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
@@ -17,7 +18,7 @@ from edgekit.runtime.strict_json import strict_json
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
-INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages")
+INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages", "image")
 """Columns that a model reads; the others hold the answer."""
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
@@ -201,5 +202,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "split": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
-    "labels": _labels, "template": _template, "candidate": _label, "passages": _passages, "relevance": _relevance,
+    "labels": _labels, "template": _template, "candidate": _label, "passages": _passages, "relevance": _relevance, "image": image_value,
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""A source of rows as its files: one, or those whose names match a pattern, such as parts/train-*.parquet, in the order of their names."""
+"""A source of rows as its files: one, or those whose names match a pattern, such as parts/train-*.parquet or photos/*/*.jpg.
+
+They come in the order of their names.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from edgekit.errors import BadInput
 
 __all__ = ["files_of"]
 
-MOST = 10_000
+MOST = 100_000
 """Files of one source."""
 
 
@@ -21,11 +24,14 @@ def files_of(source: str) -> list[Path]:
     path = Path(source)
     if "*" not in path.name or path.exists():
         return [path]
-    found = sorted(one for one in path.parent.glob(path.name) if one.is_file())
+    folder, pattern = path.parent, path.name
+    if "*" in folder.name:  # a folder for each label, of images
+        folder, pattern = folder.parent, f"{folder.name}/{pattern}"
+    found = sorted(one for one in folder.glob(pattern) if one.is_file())
     if not found or len(found) > MOST:
         raise BadInput(
             f"{len(found):,} files match, more than {MOST:,}" if found else "no file matches",
             where=source,
-            fix="check the pattern under [data]: * stands for any part of a file's name",
+            fix="check the pattern under [data]: * stands for any part of the name of a file, or of the folder that it is in",
         )
     return found

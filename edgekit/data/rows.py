@@ -15,6 +15,7 @@ from edgekit.data.columns import usable_value
 from edgekit.data.form import Write
 from edgekit.data.formats import records
 from edgekit.data.forms import formed, forms
+from edgekit.data.images import with_files
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
 from edgekit.data.reading import AS_NAMED, NO_ROWS, Record, Shape
@@ -75,9 +76,10 @@ def read_rows(
     path = Path(source)
     names = [(rename or {}).get(column, column) for column in columns]
     names += [name for form in forms() if set(form.gives) <= set(columns) for name in form.beside]
-    return usable(
-        records(path, lines=lines, columns=names, shape=shape), columns, rename, absent, kinds, check, where=str(path)
-    )
+    given = records(path, lines=lines, columns=names, shape=shape)
+    if "image" in columns:
+        given = with_files(given, (rename or {}).get("image", "image"), path.parent)
+    return usable(given, columns, rename, absent, kinds, check, where=str(path))
 
 
 def usable(

@@ -118,7 +118,7 @@ def open_side(path: Path) -> BundleSide:
     names = _add_outputs(model.graph, taps)
     scales = {part: np.asarray(array_of(value), dtype=np.float32) for part, value in taps.scales.items()}
     return BundleSide(
-        bundle, golden, layers, read_tokenizer(bundle.folder / manifest.tokenizer.file), _session(model, bundle, provider), names, scales,
+        bundle, golden, layers, read_tokenizer(bundle.folder / manifest.text.file), _session(model, bundle, provider), names, scales,
         _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes), _norms_first(bundle),
     )  # fmt: skip
 
@@ -255,7 +255,7 @@ def rows_of(side: BundleSide) -> list[Row]:
     """
     manifest, found = side.bundle.manifest, []
     tokenise = load_tokeniser(
-        side.bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments,
+        side.bundle.folder / manifest.text.file, manifest.text.max_length, segments=manifest.segments,
         pairs=side.bundle.config.text_pairs, prompts=manifest.prompts,
     )  # fmt: skip
     for golden in side.golden:

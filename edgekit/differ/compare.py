@@ -98,10 +98,10 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
         progress(number, len(pairs), f"diff: input {number + 1} of {len(pairs)}")
         comparing.add(row, other)
     if comparing.cut is not None and not side.decodes:
-        pad, other_pad = side.bundle.manifest.tokenizer, None
+        pad, other_pad = side.bundle.manifest.text, None
         other_pad = reference.tokenizer.token_to_id(pad.pad_token)
         if other_pad is not None:
-            limit = side.bundle.manifest.tokenizer.max_length
+            limit = side.bundle.manifest.text.max_length
             short = [pair for pair in pairs if len(pair[0].ids) + PADDING <= limit][:PADDED_ROWS]
             for row, other in short:
                 comparing.add_padded(padded(row, pad.pad_id), padded(other, other_pad))

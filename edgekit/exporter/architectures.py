@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from optimum.exporters.base import ExporterConfig
 from optimum.exporters.tasks import TasksManager
-from optimum.utils import DummyTextInputGenerator, NormalizedTextConfig
+from optimum.utils import DummyTextInputGenerator, DummyVisionInputGenerator, NormalizedTextConfig, NormalizedVisionConfig
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS
+from edgekit.models.anatomy import ENCODERS, IMAGES
+from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.tasks import encoder_task
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ TASKS = {
     "AutoModelForQuestionAnswering": "question-answering",
     "AutoModel": "feature-extraction",
 }
+IMAGE_TASKS = {"AutoModelForImageClassification": "image-classification"}
+"""The same of encoders that read images."""
 """Class with the model's head -> optimum's name of the task that it is exported for; several of our tasks may share a head."""
 
 
@@ -48,18 +51,38 @@ class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no typ
         return {name: {0: "batch", 1: "sequence"} for name in names}
 
 
+class ImageConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
+    """An encoder of images of one size; the batch is a dynamic axis."""
+
+    NORMALIZED_CONFIG_CLASS = NormalizedVisionConfig
+    DUMMY_INPUT_GENERATOR_CLASSES = (DummyVisionInputGenerator,)
+    ATOL_FOR_VALIDATION = 1e-4
+
+    @property
+    def inputs(self) -> dict[str, dict[int, str]]:
+        """Input names with their dynamic axes."""
+        return {PIXEL_VALUES: {0: "batch"}}
+
+
 register = TasksManager.create_register(BACKEND)
 for family in ENCODERS:
     register(family, *TASKS.values())(EncoderConfig)
+for family in IMAGES:
+    register(family, *IMAGE_TASKS.values())(ImageConfig)
+
+
+def _named(task: str) -> str:
+    """optimum's name of `task`."""
+    return {**TASKS, **IMAGE_TASKS}[encoder_task(task).auto]
 
 
 @cache
 def supported(task: str) -> list[str]:
     """Model types that can be exported for the encoders' task `task`."""
-    return sorted(TasksManager.get_supported_model_type_for_task(TASKS[encoder_task(task).auto], BACKEND))
+    return sorted(TasksManager.get_supported_model_type_for_task(_named(task), BACKEND))
 
 
-def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig:
+def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig | ImageConfig:
     """optimum's exporter configuration for a transformers model configuration.
 
     Raises:
@@ -72,5 +95,5 @@ def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig:
             fix=f"use one of: {', '.join(supported(task))}",
         )
     constructors = TasksManager.get_supported_tasks_for_model_type(config.model_type, BACKEND, library_name="transformers")
-    exporter: EncoderConfig = constructors[TASKS[encoder_task(task).auto]](config)
+    exporter: EncoderConfig | ImageConfig = constructors[_named(task)](config)
     return exporter

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import BadInput
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonValue
+from edgekit.runtime.pixels import PIXEL_VALUES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,7 +48,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
 
     from edgekit.exporter.architectures import exporter_config
     from edgekit.exporter.fusions.fuse import fuse
-    from edgekit.exporter.parity import check_parity
+    from edgekit.exporter.parity import check_parity, pixel_feeds
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
     from edgekit.models.positions import positions_of
@@ -68,7 +69,10 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
         )
     module = graph_of(kind, source).eval()
     names = input_names(checkpoint, pairs=kind.pairs)
-    model = to_onnx(module, _sample(source.config, names, min(SAMPLED, max_length)), kind.output, max_length)
+    sample = (
+        pixel_feeds(source.config)[-1] if names == [PIXEL_VALUES] else _sample(source.config, names, min(SAMPLED, max_length))
+    )
+    model = to_onnx(module, sample, kind.output, max_length)
     ir.save(model, out / MODEL)
     fusions = fuse(model, max_length)
     ir.save(model, out / FUSED)
@@ -87,25 +91,29 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     }
 
 
-def to_onnx(module: torch.nn.Module, sample: dict[str, torch.Tensor], output: str, max_length: int) -> ir.Model:
+def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max_length: int) -> ir.Model:
     """`module` as an ONNX model in memory, without the exporter's notes.
 
-    `sample`: its inputs by name, in the order of its arguments, int64 (b, s) each; both axes are dynamic, s up to `max_length`.
+    `sample`: its inputs by name, in the order of its arguments, tensors or arrays: int64 (b, s) each, where both axes are dynamic, s up to
+    `max_length`; or float32 (b, channels, height, width), where the first one is.
     """
     import torch
 
     from edgekit.onnx_graph.metadata import drop_metadata
 
     batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=max_length)
+    tensors = {name: torch.as_tensor(given) for name, given in sample.items()}
     with _quiet_exporter():
         program = torch.onnx.export(
             module,
-            tuple(sample.values()),
+            tuple(tensors.values()),
             dynamo=True,
             opset_version=OPSET,
             input_names=list(sample),
             output_names=[output],
-            dynamic_shapes={name: {0: batch, 1: sequence} for name in sample},
+            dynamic_shapes={
+                name: {0: batch, 1: sequence} if given.ndim == 2 else {0: batch} for name, given in tensors.items()
+            },
             verbose=False,
         )
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"

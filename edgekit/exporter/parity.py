@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.errors import CheckFailed
+from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.providers.session import plain_session
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig
 
-__all__ = ["check_parity"]
+__all__ = ["check_parity", "pixel_feeds", "token_feeds"]
+
+Feed = dict[str, np.ndarray]
 
 
-def check_parity(
-    module: torch.nn.Module,
-    path: Path,
-    names: Sequence[str],
-    config: PreTrainedConfig,
-    max_length: int,
-    tolerance: float,
-    *,
-    per_token: bool,
-) -> float:
-    """Largest absolute difference of any output of ONNX file `path` from eager `module`, which take inputs called `names`.
-
-    Shapes (batch, sequence): one row, a batch with padding, the shortest and the longest input. Where each token has an
-    output (`per_token`), those of padding do not count.
-
-    Raises:
-        CheckFailed: the difference exceeds `tolerance`, or an output is not finite.
-    """
-    import torch
-
-    session = plain_session(path)
+def token_feeds(config: PreTrainedConfig, max_length: int) -> Iterator[Feed]:
+    """Inputs of an encoder of texts, int64 (b, s) each: one row, a batch with padding, the shortest and the longest input."""
     generator = np.random.default_rng(0)
-    worst, faults = 0.0, []
     for batch, sequence in (
         (1, 2),
         (1, min(11, max_length)),
@@ -54,17 +37,50 @@ def check_parity(
             mask[row, max(1, sequence - row * sequence // (batch + 1)) :] = 0
         ids = np.where(mask == 1, ids, max(0, getattr(config, "pad_token_id", None) or 0))
         segments = (np.arange(sequence) > sequence // 3).astype(np.int64) * mask
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+        yield {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+
+
+def pixel_feeds(config: PreTrainedConfig) -> list[Feed]:
+    """Inputs of an encoder of images, float32 (b, channels, height, width): one image, and batches of them."""
+    generator, size = np.random.default_rng(0), config.image_size
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return [
+        {PIXEL_VALUES: generator.normal(size=(batch, config.num_channels, *size)).astype(np.float32)} for batch in (1, 5, 2)
+    ]
+
+
+def check_parity(
+    module: torch.nn.Module, path: Path, names: Sequence[str], config: PreTrainedConfig, max_length: int, tolerance: float, *,
+    per_token: bool,
+) -> float:  # fmt: skip
+    """Largest absolute difference of any output of ONNX file `path` from eager `module`, which take inputs called `names`.
+
+    Where each token has an output (`per_token`), those of padding do not count.
+
+    Raises:
+        CheckFailed: the difference exceeds `tolerance`, or an output is not finite.
+    """
+    import torch
+
+    feeds = pixel_feeds(config) if [*names] == [PIXEL_VALUES] else token_feeds(config, max_length)
+    session = plain_session(path)
+    worst, faults = 0.0, []
+    for inputs in feeds:
         feed = {name: inputs[name] for name in names}
         with torch.inference_mode():
             expected = module(*(torch.from_numpy(array) for array in feed.values())).numpy()
         actual = session.run(None, feed)[0]
-        counted = mask.astype(bool) if per_token else slice(None)
+        counted = inputs["attention_mask"].astype(bool) if per_token else slice(None)
         finite = actual.shape == expected.shape and np.isfinite(actual).all()
         difference = float(np.abs(actual[counted] - expected[counted]).max()) if finite else float("inf")
         worst = max(worst, difference)
         if not difference <= tolerance:
-            faults.append(f"batch {batch}, sequence {sequence}: largest difference {difference:.3g}")
+            shape = feed[names[0]].shape
+            faults.append(
+                f"batch {shape[0]}, sequence {shape[1]}: largest difference {difference:.3g}"
+                if len(shape) == 2
+                else f"batch {shape[0]}: largest difference {difference:.3g}"
+            )
     if faults:
         raise CheckFailed(
             f"the exported graph differs from eager PyTorch by more than {tolerance:g}", where=str(path), faults=faults

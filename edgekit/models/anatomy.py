@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["ENCODERS", "KNOWN", "REFUSED", "Anatomy", "anatomy_of", "head_size_of", "layers_of", "sum_readers"]
+__all__ = [
+    "ENCODERS", "IMAGES", "KNOWN", "REFUSED", "Anatomy", "anatomy_of", "anatomy_named", "head_size_of", "layers_of", "sum_readers",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Anatomy:
     output_norm: str
     """Normalisation that reads the sum of the feed-forward block and its input; empty where the next layer's `input_norm` does."""
     input_norm: str = ""
-    """Normalisation of a layer's input, in models that normalise before a block. The first layer has none."""
+    """Normalisation of a layer's input, in models that normalise before a block. The first layer has none, unless `first_norm` says so."""
+    first_norm: bool = False
+    """Whether the first layer has an `input_norm` as well."""
     final_norm: str = ""
     """From the encoder without its head to the normalisation after its last layer, in models that normalise before a block."""
     heads: str | None = "num_attention_heads"
@@ -116,6 +120,23 @@ _MPNET = replace(
     attention_norm="attention.LayerNorm",
     shared_bias=True,
 )
+_VIT = Anatomy(
+    layers="layers",
+    attention="attention",
+    query="attention.q_proj",
+    key="attention.k_proj",
+    value="attention.v_proj",
+    attention_out="attention.o_proj",
+    up="mlp.fc1",
+    down="mlp.fc2",
+    attention_norm="layernorm_after",
+    output_norm="",
+    input_norm="layernorm_before",
+    first_norm=True,
+    final_norm="layernorm",
+    head_size="head_dim",
+    all_heads=None,
+)
 KNOWN = {
     "bert": _BERT,
     "camembert": _BERT,
@@ -130,10 +151,17 @@ KNOWN = {
     "xlm-roberta": _BERT,
 }
 """MiniLM checkpoints call themselves bert, or xlm-roberta; DeBERTa-v3 calls itself deberta-v2."""
+IMAGES = {"deit": _VIT, "vit": _VIT}
+"""The same of encoders that read images."""
 REFUSED = {"albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself"}
 """Architectures that can be exported and quantized but not reshaped: why not."""
 ENCODERS = tuple(sorted({*KNOWN, *REFUSED}))
-"""`model_type` of every encoder that is served."""
+"""`model_type` of every encoder of texts that is served."""
+
+
+def anatomy_named(architecture: object) -> Anatomy | None:
+    """The anatomy of models of `architecture`, of texts or images; None where there is none."""
+    return KNOWN.get(str(architecture)) or IMAGES.get(str(architecture))
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
@@ -143,14 +171,15 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         BadInput: the architecture is not in the table, or it is one that cannot be reshaped.
     """
     kind = model.config.model_type
-    if kind not in KNOWN:
+    found = anatomy_named(kind)
+    if found is None:
         why = f": {REFUSED[kind]}" if kind in REFUSED else " yet"
         raise BadInput(
             f"the layers of architecture {kind!r} cannot be reshaped{why}",
             where="compress",
-            fix=f"use one of: {', '.join(sorted(KNOWN))}",
+            fix=f"use one of: {', '.join(sorted({*KNOWN, *IMAGES}))}",
         )
-    return KNOWN[kind]
+    return found
 
 
 def layers_of(model: PreTrainedModel) -> torch.nn.ModuleList:

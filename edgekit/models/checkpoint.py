@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS, KNOWN
+from edgekit.models.anatomy import ENCODERS, IMAGES, anatomy_named
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.embedding import NAME, load_embedding, save_embedding
@@ -40,13 +40,14 @@ from edgekit.models.shards import Tensors, open_tensors
 from edgekit.models.tensor_names import PRETRAINING_HEADS, RENAMED, named_now
 from edgekit.models.tokens import cuts_left, token_ids, with_side
 from edgekit.models.view import build_model, open_config
+from edgekit.runtime.bundle.names import PREPROCESSOR
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
-LABELLED = (CLASSIFIER, "AutoModelForTokenClassification")
+LABELLED = (CLASSIFIER, "AutoModelForTokenClassification", "AutoModelForImageClassification")
 """Classes whose outputs have labels."""
 
 
@@ -64,6 +65,8 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
     folder = fetch_checkpoint(str(source), revision)
     raw, inner = check_files(folder), transformer_folder(folder)
     settings = inner / "tokenizer_config.json"
+    if raw.get("model_type") in IMAGES:
+        return folder
     if vocabulary_of(inner) is not None:  # of a folder it is compared over the rows
         raise BadInput(f"no {TOKENIZER}, only {vocabulary_of(inner)}", where=str(source), fix=f"download it and {NO_TOKENIZER}")
     ids = token_ids(read_json(inner / TOKENIZER), raw, read_json(settings) if settings.is_file() else {})
@@ -101,7 +104,7 @@ def load(
         raise BadInput(
             f"unknown architecture {raw.get('model_type')!r}",
             where=str(folder / "config.json"),
-            fix=f"use one that {auto} knows: {', '.join(sorted(known & set(ENCODERS))) or 'none of the encoders here'}",
+            fix=f"use one that {auto} knows: {', '.join(sorted(known & {*ENCODERS, *IMAGES})) or 'none of the encoders here'}",
         )
     config = open_config(whole)
     config.return_dict = True
@@ -170,10 +173,10 @@ def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) ->
     config["id2label"] = {str(number): name for number, name in model.config.id2label.items()}
     config |= {"architectures": [type(model).__name__], "dtype": "float32", "torch_dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    if model.config.model_type in KNOWN:
+    if anatomy_named(model.config.model_type) is not None:
         shapes = [asdict(shape) for shape in shapes_of(model)]
         (folder / SHAPES).write_text(json.dumps({"schema_version": 1, "layers": shapes}, indent=1) + "\n", encoding="utf-8")
-    for name in (*TOKENIZER_FILES, *GENERATION_FILES):
+    for name in (*TOKENIZER_FILES, *GENERATION_FILES, PREPROCESSOR):
         if (tokenizer_files_from / name).is_file():
             shutil.copyfile(tokenizer_files_from / name, folder / name)
     _say_side(folder)

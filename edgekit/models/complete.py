@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from edgekit.models.anatomy import KNOWN
+from edgekit.models.anatomy import IMAGES, KNOWN, anatomy_named
 from edgekit.models.declared import EMBEDDING, LAYER, POSITIONS
 from edgekit.models.tensor_names import named_now
 
@@ -19,6 +19,8 @@ WITHOUT_BIAS = ("modernbert",)
 """Encoders whose linear maps and normalisations may have no bias."""
 NO_POSITIONS = ("deberta-v2", "modernbert")
 """Encoders that may have no table of positions."""
+IMAGE_PARTS = ("patch_embeddings.projection.weight", "cls_token", "position_embeddings")
+"""Of an encoder of images, what its tensors are called."""
 NORM = re.compile(r"(?:^|\.)embeddings\.(?:LayerNorm|norm)\.(?:weight|bias)$")
 BIASED = re.compile(
     r"(?:^|\.)(?:(?:layer|layers)\.\d+\..*|embeddings\.LayerNorm|(?:pooler\.|pre_)?(?:dense|classifier)(?:\.dense|\.out_proj)?|qa_outputs)$"
@@ -46,6 +48,8 @@ def tensor_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, 
         faults += _table_faults(architecture, shapes)
         if architecture not in WITHOUT_BIAS:
             faults += _bias_faults(shapes)
+    if architecture in IMAGES:
+        faults += [f"no {what}" for what in IMAGE_PARTS if not any(what in name for name in shapes)]
     return faults
 
 
@@ -59,11 +63,11 @@ def _layer_faults(architecture: str, shapes: Mapping[str, tuple[int, ...]], *, c
     for stack, each in layers.items():
         needed = dict.fromkeys(part for own in each.values() for part in own)
         first = ""
-        if (anatomy := KNOWN.get(architecture)) is not None:
+        if (anatomy := anatomy_named(architecture)) is not None:
             parts = (anatomy.query, anatomy.key, anatomy.value, anatomy.attention_out, anatomy.up, anatomy.down, anatomy.attention_norm,
                      anatomy.output_norm, anatomy.input_norm)  # fmt: skip
             needed |= dict.fromkeys(f"{part}.weight" for part in parts if part)
-            first = f"{anatomy.input_norm}." if anatomy.input_norm else ""
+            first = f"{anatomy.input_norm}." if anatomy.input_norm and not anatomy.first_norm else ""
         for number, own in sorted(each.items()):
             faults += [
                 f"missing tensor {stack}{number}.{part}"

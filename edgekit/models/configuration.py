@@ -29,12 +29,16 @@ LARGEST_SIZES = {
     **dict.fromkeys(("num_attention_heads", "n_heads", "n_head", "num_key_value_heads"), 1 << 12),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "original_max_position_embeddings"), 1 << 26),
     **dict.fromkeys(("num_hidden_groups", "inner_group_num"), 100),
+    **dict.fromkeys(("patch_size", "pooler_output_size", "encoder_stride"), 1 << 16),
+    "num_channels": 64,
     "num_labels": MOST_LABELS,
 }
 """Sizes, which are whole numbers from 1 on -> far beyond the largest published model; what its tensors say is compared besides."""
-NO_SIZE = ("head_dim", "n_inner", "num_key_value_heads", "word_embed_proj_dim")
+NO_SIZE = ("head_dim", "n_inner", "num_key_value_heads", "pooler_output_size", "word_embed_proj_dim")
 """Sizes that may be null: they follow from others."""
 LARGEST_NUMBER = 1e15
+MOST_SIDE = 8192
+"""Pixels of a side of an image."""
 KINDS: Mapping[str, tuple[str, ...]] = {
     "size": tuple(LARGEST_SIZES),
     "id": ("bos_token_id", "cls_token_id", "pad_token_id", "sep_token_id", "sparse_pred_ignore_index", "max_relative_positions",
@@ -58,13 +62,14 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "flag": (
         "_remove_final_layer_norm", "add_cross_attention", "attention_bias", "classifier_bias", "decoder_bias", "deterministic_flash_attn",
         "do_layer_norm_before", "enable_bias", "is_decoder", "is_encoder_decoder", "layer_norm_elementwise_affine", "legacy", "mlp_bias",
-        "norm_bias", "output_attentions", "output_hidden_states", "position_biased_input", "qk_layernorm", "relative_attention",
+        "norm_bias", "output_attentions", "output_hidden_states", "position_biased_input", "qk_layernorm", "qkv_bias", "relative_attention",
         "reorder_and_upcast_attn", "return_dict", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "share_att_key",
         "sinusoidal_pos_embds", "sparse_prediction", "summary_proj_to_labels", "summary_use_proj", "text_pairs", "tie_word_embeddings",
         "use_bidirectional_attention", "use_cache", "use_parallel_residual", "use_sliding_window", "use_task_id",
     ),
     "activation": (
-        "activation", "activation_function", "classifier_activation", "conv_act", "hidden_act", "hidden_activation", "pooler_hidden_act",
+        "activation", "activation_function", "classifier_activation", "conv_act", "hidden_act", "hidden_activation", "pooler_act",
+        "pooler_hidden_act",
         "summary_activation",
     ),
     "word": (
@@ -75,6 +80,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "numbers": ("eos_token_id", "no_rope_layers"),
     "labels": ("id2label",),
     "label numbers": ("label2id",),
+    "sides": ("image_size",),
     "tree": ("built", "rope_parameters", "rope_scaling"),
     "functions": ("sbert_ce_default_activation_function", "sentence_transformers"),
 }  # fmt: skip
@@ -260,6 +266,11 @@ def _tree(key: str, value: object, depth: int = TREE_DEPTH) -> bool:
     return _plain_list(value) or _plain(value)
 
 
+def _sides(key: str, value: object) -> bool:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(type(one) is int and 1 <= one <= MOST_SIDE for one in sides)
+
+
 def _functions(key: str, value: object) -> bool:
     return all(
         isinstance(one, str) and FUNCTION.fullmatch(one) for one in (value.values() if isinstance(value, dict) else [value])
@@ -279,6 +290,7 @@ CHECKS: Mapping[str, tuple[Callable[[str, object], bool], str]] = {
     "numbers": (_numbers, "a whole number, or a list of them"),
     "labels": (_labels, f"an object of at most {MOST_LABELS:,} numbers and labels"),
     "label numbers": (_label_numbers, f"an object of at most {MOST_LABELS:,} labels and numbers"),
+    "sides": (_sides, f"a whole number from 1 to {MOST_SIDE:,}, or two of them"),
     "tree": (_tree, "an object of numbers and words"),
     "functions": (_functions, "the name of a function, or an object of them"),
 }

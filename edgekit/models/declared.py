@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from edgekit.models.anatomy import KNOWN
+from edgekit.models.anatomy import IMAGES, KNOWN
+from edgekit.models.tensor_names import named_now
 
 __all__ = ["number_format_faults", "size_faults"]
 
@@ -28,17 +29,18 @@ DOWN: Mapping[str, tuple[str, int]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma", "gemma2", "gemma3_text"), (r"mlp\.down_proj", 1)),
     "gpt2": (r"mlp\.c_proj", 0), "gpt_neox": (r"mlp\.dense_4h_to_h", 1), "opt": (r"fc2", 1), "phi": (r"mlp\.fc2", 1),
     "albert": (r"ffn_output", 1),
-    **{name: (re.escape(anatomy.down), 1) for name, anatomy in KNOWN.items()},
+    **{name: (re.escape(anatomy.down), 1) for name, anatomy in {**KNOWN, **IMAGES}.items()},
 }  # fmt: skip
 """Architecture -> (path from a layer to the linear map from the intermediate size back to the hidden size, axis of its inputs)."""
 
 
-def size_faults(config: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]], *, cut: bool) -> list[str]:
-    """Sizes of a configuration, each a sound number, that the tensors of these `shapes` do not have.
+def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ...]], *, cut: bool) -> list[str]:
+    """Sizes of a configuration, each a sound number, that the tensors of these shapes do not have.
 
     `cut`: its layers have shapes of their own (`edgekit.json`), which are compared when they are built.
     """
     faults = []
+    shapes = {named_now(name, str(config.get("model_type"))): shape for name, shape in stored.items()}
 
     def compare(key: str, found: int | None, what: str) -> None:
         declared = config.get(key)

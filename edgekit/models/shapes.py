@@ -94,7 +94,7 @@ def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
         raise BadInput(f"layers {wrong or 'none'} of a model with {len(layers)}", where="compress")
     anatomy, order = anatomy_of(model), sorted(indices)
     kept = torch.nn.ModuleList([layers[index] for index in order])
-    if order[0] > 0 and anatomy.input_norm:
+    if order[0] > 0 and anatomy.input_norm and not anatomy.first_norm:
         _become_first(kept[0], anatomy)
     _put(model.base_model, anatomy.layers, kept)
     model.config.num_hidden_layers = len(kept)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["PRETRAINING_HEADS", "RENAMED", "named_now"]
 
 RENAMED = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
 """By architecture: name in the file -> name in the module."""
 LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 """Ends of names in checkpoints that began in TensorFlow, as bert-base-* did; transformers reads them too (conversion_mapping.py)."""
+EARLIER_VIT = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(^|\.)encoder\.layer\.(\d+)\.", r"\1layers.\2."),
+        (r"(layers\.\d+\.)attention\.attention\.(query|key|value)\.", lambda found: f"{found[1]}attention.{found[2][0]}_proj."),
+        (r"(layers\.\d+\.)attention\.output\.dense\.", r"\1attention.o_proj."),
+        (r"(layers\.\d+\.)intermediate\.dense\.", r"\1mlp.fc1."),
+        (r"(layers\.\d+\.)output\.dense\.", r"\1mlp.fc2."),
+    )
+)
+EARLIER = {"deit": EARLIER_VIT, "vit": EARLIER_VIT}
+"""By architecture: names in files of before transformers renamed the modules -> what they are now."""
 
 PRETRAINING_HEADS = (
     "cls.", "lm_head.", "lm_predictions.", "mask_predictions.", "predictions.", "sop_classifier.", "discriminator_predictions.",
@@ -18,6 +32,9 @@ PRETRAINING_HEADS = (
 
 def named_now(name: str, architecture: str | None = None) -> str:
     """The name of the module's tensor that a file of a model of `architecture` calls `name`."""
+    if architecture in EARLIER:
+        for pattern, replacement in EARLIER[architecture]:
+            name = pattern.sub(replacement, name)
     for old, new in LEGACY.items():
         if name.endswith(old):
             return name.removesuffix(old) + new

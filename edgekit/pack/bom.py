@@ -83,7 +83,12 @@ def write_bom(bundle: Bundle, out: Path, *, epoch: str | None) -> None:
 
 def _card(manifest: Manifest) -> dict[str, Any]:
     """The model card: what it computes, on which data it was measured, its metrics, what it cannot do."""
-    target, longest = manifest.target, manifest.tokenizer.max_length
+    target, image = manifest.target, manifest.image
+    limit = (
+        f"Reads at most {manifest.max_length} tokens of a text."
+        if image is None
+        else f"Reads images as {image.width} x {image.height} pixels, whatever size they have."
+    )
     return {
         "modelParameters": {
             "task": manifest.task,
@@ -95,7 +100,7 @@ def _card(manifest: Manifest) -> dict[str, Any]:
         "quantitativeAnalysis": {"performanceMetrics": _metrics(manifest.quality, scored_rows(manifest.recipe))},
         "considerations": {
             "technicalLimitations": [
-                f"Reads at most {longest} tokens of a text.",
+                limit,
                 f"Quality was measured on {quality_limit(manifest.recipe)}.",
                 f"Made for {target.arch} with {', '.join([*target.isa, ' or '.join(target.isa_any)]).strip(', ') or 'any instruction set'}.",
             ]

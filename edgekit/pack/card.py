@@ -30,6 +30,7 @@ IN_BROWSERS = (
 )
 CHAT = f"Conversations are written by a template, which needs jinja2 beside numpy, onnxruntime and tokenizers: `pip install '{JINJA}'`."
 EXAMPLES = {
+    "image-classification": "photo.jpg",
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
     "zero-shot-classification": """'{"text": "your text", "labels": ["one label", "another"]}'""",
     "text-ranking": """'{"query": "your question", "passages": ["your text", "another text"]}'""",
@@ -170,7 +171,11 @@ def _by_the_runner(manifest: Manifest) -> tuple[str, str]:
 
 
 def _limit(manifest: Manifest) -> str:
-    longest = manifest.tokenizer.max_length
+    if manifest.image is not None:
+        return (
+            f"- Images are brought to {manifest.image.width} x {manifest.image.height} pixels first, whatever size they have."
+        )
+    longest = manifest.max_length
     if (generation := manifest.generation) is not None:
         float_bytes = 4 if manifest.target.provider == CPU else 2
         size = 2 * generation.layers * generation.kv_heads * generation.head_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from edgekit.runtime.bundle.verify import said
 from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.session import open_session
-from edgekit.runtime.tokenise import load_tokeniser
+from edgekit.runtime.reader import reader_in
 
 __all__ = ["COUNT", "make_golden", "make_golden_texts", "tolerance"]
 
@@ -55,10 +56,10 @@ class _Row:
 
 
 def make_golden(
-    model: Path, tokenizer: Path, task: str, items: list[Any], asked: Asked, *, max_length: int, provider: str,
+    model: Path, reader_file: Path, task: str, items: list[Any], asked: Asked, *, max_length: int, provider: str,
     config: dict[str, str] | None = None, prompts: Prompts | None = None, shown: Sequence[Collection[str]] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """The document `golden.json`: odd texts, then inputs spread evenly over the lengths that occur, 32 in all, then one of each label.
+    """The document `golden.json`: odd texts or images, then inputs spread evenly over the lengths that occur, 32 in all, then one of each label.
 
     `shown`: the labels of the row of each item. Of each label that rows show there is an input of such a row, as far as
     `MOST_LABEL_NUMBERS` goes: the first of its shortest `TRIES` to which the model answers it, so that a label exchanged for another
@@ -71,15 +72,18 @@ def make_golden(
     """
     by_length = sorted({_text(item): item for item in items}.items(), key=lambda pair: (len(pair[0]), pair[0]))
     first = by_length[0][1]
-    odd: list[Any] = [{**first, list(first)[-1]: text} for text in ODD] if isinstance(first, dict) else list(ODD)
+    strange: list[Any] = odd_images() if processor(task).reads == "image" else [*ODD]
+    odd: list[Any] = [{**first, list(first)[-1]: text} for text in ODD] if isinstance(first, dict) else strange
     spread = [by_length[index][1] for index in np.linspace(0, len(by_length) - 1, COUNT - len(odd)).astype(int)]
     session = open_session(model, provider=provider, config=config)
     names = {item.name for item in session.get_inputs()}
-    tokenise = load_tokeniser(tokenizer, max_length, segments="token_type_ids" in names, prompts=prompts or Prompts())
     kind = processor(task)
+    reader = reader_in(
+        reader_file.parent, kind.reads, max_length, segments="token_type_ids" in names, prompts=prompts or Prompts()
+    )
 
     def replayed(item: Any) -> _Row:
-        windows = kind.prepare(tokenise, item)
+        windows = kind.prepare(reader, item)
         outputs = [
             session.run(None, {name: value for name, value in one.feed().items() if name in names})[0] for one in windows
         ]
@@ -98,6 +102,14 @@ def make_golden(
         if len(found) < 8 or sum(other.size for other in found) + row.size <= MOST_NUMBERS:
             found.append(row)
     return {"rows": [row.document for row in (*found, *_of_labels(asked.labels, _by_label(items, shown), found, replayed))]}
+
+
+def odd_images() -> list[str]:
+    """Made images in several sizes, modes and kinds of files, as base64 text."""
+    from edgekit.models.preprocessing import made_images
+
+    made = sorted(made_images(), key=len)
+    return [base64.b64encode(data).decode("ascii") for data in made[: len(ODD)]]
 
 
 def _of_labels(

@@ -18,6 +18,7 @@ from edgekit.runtime.bundle.manifest import (
     Calibration,
     Embeddings,
     Golden,
+    ImageFacts,
     Manifest,
     Source,
     TargetFacts,
@@ -26,32 +27,34 @@ from edgekit.runtime.bundle.manifest import (
     Variant,
     Versions,
 )
-from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
+from edgekit.runtime.bundle.names import CONFIG, GENERATION, MODEL, MODEL_DATA, PREPROCESSOR, TOKENIZER
 from edgekit.runtime.bundle.onnx_file import read_graph
 from edgekit.runtime.bundle.quality import Quality
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import Generation, parse_generation
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.pixels import PIXEL_VALUES, read_pixels
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.processors.multi_label_classification import USUAL
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import AUTO, CPU
+from edgekit.runtime.reader import READER_FILES
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
 
 __all__ = [
-    "BUNDLED",
     "NOT_SCORED",
     "Answering",
     "answering",
+    "bundled",
     "embeddings_of",
     "generation_of",
     "pack_for_comparison",
     "pack_for_timing",
 ]
 
-BUNDLED = ("tokenizer.json", "config.json")
-"""Files of the checkpoint that every bundle has."""
+BUNDLED = (TOKENIZER, PREPROCESSOR, CONFIG)
+"""Files of the checkpoint that a bundle has, where they are there."""
 OPSET = 20
 NOT_SCORED: JsonObject = {"input": "", "input_ids": [[]], "outputs": [[]], "answer": None, "margin": None}
 """The golden input of a bundle that is compared and never shipped."""
@@ -65,7 +68,8 @@ class Answering(TypedDict):
     variant: Variant
     task: str
     labels: tuple[str, ...]
-    tokenizer: TokenizerFacts
+    tokenizer: TokenizerFacts | None
+    image: ImageFacts | None
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     vocabulary: int
@@ -83,22 +87,34 @@ def answering(
     task = find_task(recipe.task)
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     pad_id, axes = max(0, config.get("pad_token_id") or 0), ("batch", "sequence")  # -1 says that there is none
+    inputs, image = tuple(TensorFacts(name, "int64", axes) for name in input_names(checkpoint, pairs=task.pairs)), None
+    if task.reads == "image":
+        shape = read_pixels(checkpoint / PREPROCESSOR).shape
+        inputs, image = (TensorFacts(PIXEL_VALUES, "float32", ("batch", *shape)),), ImageFacts(PREPROCESSOR, *shape[1:])
     size = config["vocab_size"] if generation is not None else output_size
     threads = session.threads.encoder if generation is None else session.threads.decoder
     return {
         "variant": Variant(MODEL, provider, 0 if threads == AUTO else threads, dict(session.config)),
         "task": recipe.task,
         "labels": tuple(labels_of(checkpoint)) if task.named else (),
-        "tokenizer": TokenizerFacts("tokenizer.json", recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),
-        "inputs": tuple(TensorFacts(name, "int64", axes) for name in input_names(checkpoint, pairs=task.pairs)),
+        "tokenizer": None
+        if image is not None
+        else TokenizerFacts(TOKENIZER, recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),
+        "image": image,
+        "inputs": inputs,
         "outputs": (TensorFacts(task.output, "float32", (*(axes if task.per_token else axes[:1]), size)),),
-        "vocabulary": config["vocab_size"],
+        "vocabulary": config["vocab_size"] if image is None else 0,
         "opset": OPSET,
         "onnxruntime": Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
         "generation": generation,
         "embeddings": embeddings_of(checkpoint) if task.auto == "AutoModel" else None,
         "activation": config[ACTIVATION] if task.head == "score" else None,
     }
+
+
+def bundled(checkpoint: Path) -> dict[str, Path]:
+    """Files of the checkpoint that its bundle has, by name."""
+    return {name: checkpoint / name for name in BUNDLED if (checkpoint / name).is_file()}
 
 
 def embeddings_of(checkpoint: Path) -> Embeddings | None:
@@ -140,7 +156,7 @@ def pack_for_timing(folder: Path, recipe: Recipe, target: Target, checkpoint: Pa
     files = {path.name: path for path in (graph / MODEL, graph / MODEL_DATA) if path.is_file()}
     task, threshold = find_task(recipe.task), USUAL if find_task(recipe.task).thresholds else None
     golden = make_golden(
-        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels_of(checkpoint) if task.named else [], threshold),
+        graph / MODEL, checkpoint / READER_FILES[task.reads], task.name, items, Asked(labels_of(checkpoint) if task.named else [], threshold),
         max_length=recipe.model.max_length, provider=CPU, config=target.stand_in if target.provider != CPU else None,
         prompts=prompts_of(checkpoint, task),
     )  # fmt: skip
@@ -178,7 +194,7 @@ def _pack_unscored(
         threshold=USUAL if find_task(recipe.task).thresholds else None,
         **fields,
     )
-    files = files | {name: checkpoint / name for name in BUNDLED}
+    files = files | bundled(checkpoint)
     write_bundle(folder, manifest, files=files, texts={"golden.json": json.dumps(golden, ensure_ascii=False) + "\n"})
 
 

@@ -16,6 +16,7 @@ from edgekit.plan.plan import BASELINE, EVIDENCE, Plan, TargetPlan, Variant
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.reader import READER_FILES
 from edgekit.store import NOT_MADE, Artifact, remove
 from edgekit.tasks import Task, find_task
 from edgekit.tasks.encode import labels_of, prompts_of
@@ -82,7 +83,7 @@ def lineage_of(plan: Plan, item: TargetPlan, finished: Finished, folder: Path) -
         "timed_here": item.timed,
         "lacks": item.target.lacks(detect()),
         "rows": _seen_from(folder, rows),
-        "max_length": plan.recipe.model.max_length,
+        "max_length": plan.recipe.model.max_length if task.reads == "text" else 0,
         "stages": stages,
         "chain": [stage.key for stage in (plan.original, *plan.compressed)],
         "variants": {"eager-fp32": eager, **variants},
@@ -96,12 +97,13 @@ def _prompt(checkpoint: Path, task: Task) -> JsonObject:
 
 
 def _link_files(variant: Variant, artifacts: Mapping[str, Artifact], folder: Path) -> Path:
-    """Fill `folder` with the variant's model and tokenizer side by side, as a device would hold them (links, not copies)."""
+    """Fill `folder` with the variant's model and what reads its inputs side by side, as a device would hold them (links, not copies)."""
     remove(folder)
     folder.mkdir(parents=True)
     model, checkpoint = artifacts[variant.model.key].path, artifacts[variant.checkpoint.key].path
     files = [model / MODEL, *(path for path in (model / MODEL_DATA, model / GENERATION) if path.is_file())]
-    for path in (*files, checkpoint / "tokenizer.json"):
+    files += [checkpoint / name for name in READER_FILES.values() if (checkpoint / name).is_file()]
+    for path in files:
         (folder / path.name).symlink_to(_seen_from(folder, path))
     return folder
 

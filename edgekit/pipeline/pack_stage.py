@@ -14,7 +14,7 @@ import edgekit
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import detect
-from edgekit.pack.manifest import BUNDLED, generation_of
+from edgekit.pack.manifest import bundled, generation_of
 from edgekit.pack.runner import runtime_digest
 from edgekit.plan.decoder import BESIDE
 from edgekit.plan.plan import BASELINE, BUNDLE, EVIDENCE, STOCK, HostFacts, Plan, TargetPlan
@@ -26,6 +26,7 @@ from edgekit.runtime.bundle.quality import Agreement, Quality
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked
 from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.reader import READER_FILES
 from edgekit.runtime.records import as_json, read_record
 from edgekit.store import NOT_MADE, Context, Stage, metrics_of
 from edgekit.tasks import Task
@@ -72,7 +73,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         folder.mkdir()
         files = {path.name: path for path in graph.iterdir() if path.name in BESIDE and path.name != GENERATION}
         files |= {MODEL: graph / MODEL, "audit.json": context.inputs["audit"] / "audit.json"}
-        files |= {name: checkpoint / name for name in BUNDLED}
+        files |= bundled(checkpoint)
         if "draft" in context.inputs:
             files |= move_weights(context.inputs["draft"] / MODEL, context.scratch, (DRAFT, DRAFT_DATA))
         texts = {"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(manifest, audit)}
@@ -116,7 +117,7 @@ def _golden(
         return make_golden_texts(graph, checkpoint / "tokenizer.json", generation, list(map(str, items)))
     provider = target.provider if target.provider in detect().providers else CPU
     return make_golden(
-        graph / MODEL, checkpoint / "tokenizer.json", task.name, items, Asked(labels, threshold),
+        graph / MODEL, checkpoint / READER_FILES[task.reads], task.name, items, Asked(labels, threshold),
         max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
         prompts=prompts_of(checkpoint, task), shown=[shown for _, shown in asked],
     )  # fmt: skip

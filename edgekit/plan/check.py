@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgekit.compress.method import Method, StepContext
-from edgekit.compress.registry import find_method, methods_for
+from edgekit.compress.registry import find_method, methods, methods_for
 from edgekit.config.recipe import TEXTS, MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
@@ -117,8 +117,14 @@ def _step_faults(
     faults = []
     for number, (settings, model) in enumerate(zip(recipe.compress, along, strict=False), 1):
         dense, method = along[before_pruning(along[:number])], find_method(settings.method)
+        reads = find_task(recipe.task).reads
         if kind not in method.serves:
             step = [_serves_other(method, kind)]
+        elif reads not in method.reads:
+            others = ", ".join(name for name, one in methods().items() if kind in one.serves and reads in one.reads)
+            step = [
+                f"serves models that read {' and '.join(method.reads)}s, not {reads}s; leave it out; the methods for {reads}s are {others}"
+            ]
         elif recipe.data.builtin == TEXTS:
             step = [
                 "learns from rows or chooses by them, and the texts that are shipped are not yours; give rows (--data FILE)"

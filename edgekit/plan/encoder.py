@@ -10,7 +10,7 @@ from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_ro
 from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import WASM, Target
 from edgekit.host import Host
-from edgekit.models.anatomy import ENCODERS
+from edgekit.models.anatomy import ENCODERS, IMAGES
 from edgekit.models.complete import missing_parts
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
@@ -28,7 +28,7 @@ __all__ = ["ENCODER"]
 
 HEAD_MODULES = {
     CLASSIFIER: ("classifier",), "AutoModelForTokenClassification": ("classifier",),
-    "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"),
+    "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"), "AutoModelForImageClassification": ("classifier",),
 }  # fmt: skip
 """transformers' class -> names of which its head has one, in every family here; a class without a head is not listed."""
 
@@ -96,10 +96,11 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
     if tables and not task.supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
-    if original.architecture is not None and original.architecture not in ENCODERS:
+    read, kind = ([*IMAGES], "of images of ") if task.reads == "image" else ([*ENCODERS], "of ")
+    if original.architecture is not None and original.architecture not in read:
         faults.append(
-            f'model: config.json, model_type = "{original.architecture}": no encoder of this architecture is known here; use one of '
-            f"{', '.join(ENCODERS)}"
+            f'model: config.json, model_type = "{original.architecture}": no encoder {kind}this architecture is known here; use one of '
+            f"{', '.join(read)}"
         )
     head = HEAD_MODULES.get(task.auto, ())
     if (
@@ -116,6 +117,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         missing = missing_parts(original.architecture, original.modules)
         faults += [f"model: its weights have no {part}, which is a part of its head" for part in missing]
     faults += [f"model: {fault}" for fault in original.unread]
+    if task.reads == "image":
+        faults += _image_faults(recipe, targets)
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
@@ -153,6 +156,23 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             and target.provider != CPU
             and target.provider not in host.providers
         ]
+    return faults
+
+
+def _image_faults(recipe: Recipe, targets: Sequence[Target]) -> list[str]:
+    """What a recipe asks of a model of images that is of texts, or not made yet."""
+    faults = []
+    if recipe.model.new is not None:
+        faults.append("model, new: only encoders of texts are built from nothing; name a model of images with `id`")
+    if recipe.data.unlabelled is not None:
+        faults.append("data, unlabelled: texts, which a model of images does not read; leave it out")
+    if "max_length" in recipe.model.model_fields_set:
+        faults.append("model, max_length: images have no tokens that could be cut; leave it out")
+    faults += [
+        f"{target.name}: bundles of images are for CPUs yet; choose such a target"
+        for target in targets
+        if target.provider != CPU or target.arch == "wasm32"
+    ]
     return faults
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "channel_extremes", "channel_means", "check_feeds", "decoder_feed", "observer"]
 
 Feed = dict[str, np.ndarray]
-"""What one `run` of a session takes: int64 (1, length) under each of the graph's input names."""
+"""What one `run` of a session takes: int64 (1, length) under each of the graph's input names, or float32 pixel values."""
 
 
 def check_feeds(feeds: Sequence[Feed]) -> None:
     """Raise BadInput where no row of `feeds` has a token that the mask keeps."""
-    if not feeds or all(not feed["attention_mask"].any() for feed in feeds):
+    if not feeds or all(not feed.get("attention_mask", np.ones(1)).any() for feed in feeds):
         raise BadInput(
             "no calibration rows with tokens in them", where="calibration", fix="give training rows that have text in them"
         )

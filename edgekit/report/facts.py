@@ -18,11 +18,16 @@ from edgekit.runtime.bench.words import GRAPH, TEXT, in_engine
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.reader import READER_FILES
 from edgekit.store import NOT_MADE
 
 __all__ = ["Facts", "find_folder", "read_facts"]
 
 BASELINES = ("eager-fp32", "ort-fp32", "ort-int8-stock")
+
+
+SHIPPED = (MODEL, MODEL_DATA, *READER_FILES.values())
+"""Files of a bundle whose sizes are stated together: the model, and what reads its inputs."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def read_facts(folder: Path) -> Facts:
         version=block.text("version"),
         steps=tuple(step.value for step in recipe.objects("compress")),
         accept={name: accept.number(name) for name in accept.value if accept.has(name)} if accept else {},
-        bundle_mb=_bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
+        bundle_mb=_bundle_mb(assets, SHIPPED),
         quality=_quality(quality, quality.number("bundle")),
         scored_rows=scored_rows(recipe.value),
         quality_limit=quality_limit(recipe.value),
@@ -234,7 +239,7 @@ def _variants(lineage: Fields, assets: Fields, folder: Path) -> tuple[Variant, .
         if name == "bundle":
             file_mb, total_mb = (
                 _bundle_mb(assets, (MODEL, MODEL_DATA)),
-                _bundle_mb(assets, (MODEL, MODEL_DATA, "tokenizer.json")),
+                _bundle_mb(assets, SHIPPED),
             )
         found.append(
             Variant(
@@ -252,7 +257,7 @@ def _variants(lineage: Fields, assets: Fields, folder: Path) -> tuple[Variant, .
 
 
 def _bundle_mb(assets: Fields, names: tuple[str, ...]) -> float:
-    return sum(assets.object(name).count("size") for name in names if name != MODEL_DATA or assets.has(name)) / 1e6
+    return sum(assets.object(name).count("size") for name in names if name == MODEL or assets.has(name)) / 1e6
 
 
 def _rank(name: str) -> tuple[int, int, str]:
@@ -268,12 +273,13 @@ def _rank(name: str) -> tuple[int, int, str]:
 def _sizes(folder: Path, file: str) -> tuple[float | None, float | None]:
     """MB of the model, and of model and tokenizer, where the files are still there."""
     try:
-        model, tokenizer = (folder / file).stat().st_size, (folder / "tokenizer.json").stat().st_size
+        model = (folder / file).stat().st_size
+        readers = sum((folder / name).stat().st_size for name in READER_FILES.values() if (folder / name).is_file())
         beside = folder / f"{file}.data"
         model += beside.stat().st_size if beside.exists() else 0
     except OSError:
         return None, None
-    return model / 1e6, (model + tokenizer) / 1e6
+    return model / 1e6, (model + readers) / 1e6
 
 
 def _stage(node: Fields) -> Stage:

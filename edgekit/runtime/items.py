@@ -7,10 +7,12 @@ import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.reader import Reads
 
 __all__ = [
     "answered",
@@ -67,15 +69,18 @@ def read_texts() -> list[str]:
     return texts
 
 
-def read_items(texts: list[str], *, fix: str | None = None) -> list[Any]:
-    """Inputs from text: what begins with {" is read as a JSON object, for inputs of several parts; all else is text.
+def read_items(texts: list[str], *, reads: Reads = "text", fix: str | None = None) -> list[Any]:
+    """Inputs from text: what begins with {" is read as a JSON object, for inputs of several parts; all else is text, or where a model
+    `reads` images the path of one.
 
     `fix` is what a refusal says to do.
 
     Raises:
         BadInput: such a text that is no JSON object.
     """
-    return [_object(text, fix) if text.lstrip().startswith('{"') else text for text in texts]
+    return [
+        _object(text, fix) if text.lstrip().startswith('{"') else Path(text) if reads == "image" else text for text in texts
+    ]
 
 
 @contextmanager

@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "text",
                 nargs="*",
-                help='texts, or objects such as \'{"question": ..., "context": ...}\' or \'{"words": ["we", "went"]}\'; without any, lines of '
-                "standard input",
+                help='texts, image files, or objects such as \'{"question": ..., "context": ...}\' or \'{"words": ["we", "went"]}\'; without any, '
+                "lines of standard input",
             )
             command.add_argument(
                 "--top-k", type=int, help="how many labels to show; of a language model, from how many tokens to draw"
@@ -199,7 +199,9 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
         with_prompt([], asked.prompt_name, task)
 
         def answer(text: str) -> Any:
-            return model(with_prompt(read_items([text]), asked.prompt_name, task)[0], top_k=asked.top_k)
+            return model(
+                with_prompt(read_items([text], reads=processor(task).reads), asked.prompt_name, task)[0], top_k=asked.top_k
+            )
 
         answers = list(answered(asked.text or read_texts(), answer))
         line = processor(task).line

@@ -27,8 +27,9 @@ from edgekit.runtime.many import attempted, each_answered
 from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.runtime.providers.session import Session, check_chip, check_ids, open_session, own_cores, usable_threads
+from edgekit.runtime.reader import Reader, reader_in
 from edgekit.runtime.threads import Threads, best_threads, parse_threads
-from edgekit.runtime.tokenise import Tokeniser, Window, load_tokeniser
+from edgekit.runtime.tokenise import Tokeniser, Window
 
 if TYPE_CHECKING:
     from edgekit.runtime.generate.draft import Draft
@@ -39,8 +40,9 @@ __all__ = ["Model", "checked", "load", "opened", "threads_for"]
 
 SESSION_SIZE = 2
 """Times the size of the model's file that a session takes, about: weights are laid out anew for the chip."""
-ALONE = (str, bytes, dict)
-"""Types of one input; all else is several."""
+ALONE = (str, bytes, dict, Path)
+"""Types of one input, beside arrays of images; all else is several."""
+IMAGE_AXES = 3
 TRIED = 8
 """Golden inputs that are answered to find out how many threads are fastest."""
 NOTHING: Mapping[str, Any] = {}
@@ -50,11 +52,12 @@ ROOM = 64
 
 @dataclass(frozen=True)
 class Model:
-    """Call it with an input (a text, or an object for tasks that read several) for an answer, with a list for a list of answers."""
+    """Call it with an input (a text, an object for tasks that read several, or an image) for an answer, with a list for a list of answers."""
 
     bundle: Bundle
     session: Any
-    tokenise: Tokeniser
+    reader: Reader
+    """What makes windows of inputs."""
     language: LanguageModel | None = None
     """What makes text, where that is the task: call it for the likeliest answer, or use this for all else."""
     threads: int = 1
@@ -86,7 +89,7 @@ class Model:
             CheckFailed: the model gave no finite output.
         """
         asked, workers = self.asks(top_k, sampling), parse_threads(workers, name="workers")
-        if isinstance(items, ALONE):
+        if one_input(items):
             return self._answer(items, asked)
         answers, given = [], several(items)
         count = _length(given)
@@ -198,7 +201,7 @@ class Model:
         if self.language is not None:
             assert not isinstance(asked, int), "a language model is asked by sampling settings"
             return self.language.answer(item, asked).document()
-        windows = processor(self.bundle.manifest.task).prepare(self.tokenise, item)
+        windows = processor(self.bundle.manifest.task).prepare(self.reader, item)
         return self._read(item, windows, self.outputs(windows), asked)
 
     def _read(self, item: Any, windows: list[Window], outputs: list[np.ndarray], asked: int | Sampling) -> JsonObject:
@@ -209,14 +212,15 @@ class Model:
 
     def _windows(self, item: Any) -> list[Window]:
         """The windows of `item`, whose ids can be looked up."""
-        windows = processor(self.bundle.manifest.task).prepare(self.tokenise, item)
+        windows = processor(self.bundle.manifest.task).prepare(self.reader, item)
         self._check(windows)
         return windows
 
     def _check(self, windows: list[Window]) -> None:
         manifest = self.bundle.manifest
         for one in windows:
-            check_ids(one.ids[None], manifest.vocabulary, manifest.tokenizer.max_length)
+            if one.pixels is None:
+                check_ids(one.ids[None], manifest.vocabulary, manifest.max_length)
 
     def _run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         """The graph's first output."""
@@ -239,13 +243,18 @@ class Model:
         return [self._run(one.feed()) for one in windows]
 
 
+def one_input(items: object) -> bool:
+    """Whether `items` is one input: a text, an object, or an image, which an array of three axes is."""
+    return isinstance(items, ALONE) or (isinstance(items, np.ndarray) and items.ndim == IMAGE_AXES and items.dtype.kind in "uf")
+
+
 def several(items: object) -> Iterable[Any]:
     """`items`, where they are several inputs.
 
     Raises:
         BadInput: one alone, or nothing that can be gone through.
     """
-    if isinstance(items, ALONE) or not isinstance(items, Iterable) or (isinstance(items, np.ndarray) and items.ndim == 0):
+    if one_input(items) or not isinstance(items, Iterable) or (isinstance(items, np.ndarray) and items.ndim == 0):
         raise BadInput(
             f"{type(items).__name__} is no input where several are wanted", fix="give a text, an object, or a list of them"
         )
@@ -342,12 +351,16 @@ def opened(
     manifest, session = bundle.manifest, _session(bundle, threads)
     if manifest.generation is not None:
         return _language(bundle, session, threads, prefix_cache=prefix_cache, speculate=speculate)
-    tokenise = load_tokeniser(
-        bundle.folder / manifest.tokenizer.file, manifest.tokenizer.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
+    if processor(manifest.task).reads != manifest.reads:
+        raise BadInput(
+            f"a model for {manifest.task} that reads {manifest.reads}s", where=str(bundle.folder), fix="export the bundle again"
+        )
+    reader = reader_in(
+        bundle.folder, manifest.reads, manifest.max_length, segments=manifest.segments, pairs=bundle.config.text_pairs,
         prompts=manifest.prompts,
     )  # fmt: skip
-    alone = threads > 1 or manifest.variant.provider != CPU or not joins(bundle)
-    return Model(bundle, session, tokenise, threads=threads, joined=None if alone else Joined())
+    alone = threads > 1 or manifest.variant.provider != CPU or manifest.reads != "text" or not joins(bundle)
+    return Model(bundle, session, reader, threads=threads, joined=None if alone else Joined())
 
 
 def _session(bundle: Bundle, threads: int) -> Session:
@@ -380,7 +393,7 @@ def _language(bundle: Bundle, session: Any, threads: int, *, prefix_cache: bool,
     assert manifest.generation is not None, "parse_manifest wants it for this task"
     template = manifest.generation.chat_template
     model = language_model(
-        session, manifest.generation, bundle.folder / manifest.tokenizer.file, bundle.folder / template if template else None,
+        session, manifest.generation, bundle.folder / manifest.text.file, bundle.folder / template if template else None,
         prefix_bytes=PREFIX_BYTES if prefix_cache else 0,
     )  # fmt: skip
     if model.graph.vocabulary != manifest.vocabulary:
@@ -392,5 +405,5 @@ def _language(bundle: Bundle, session: Any, threads: int, *, prefix_cache: bool,
         file = read_graph(bundle.folder / manifest.variant.file)
         draft = _draft(bundle, model, threads, prefix_cache=prefix_cache) if manifest.draft is not None else None
         model = replace(model, speculation=Speculation(model.graph, unlike_alone(file, model.graph), draft))
-    tokenise = Tokeniser(model.tokenizer, manifest.tokenizer.max_length, segments=False, cuts=False)
+    tokenise = Tokeniser(model.tokenizer, manifest.max_length, segments=False, cuts=False)
     return Model(bundle, session, tokenise, model, threads)

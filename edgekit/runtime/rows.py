@@ -118,8 +118,8 @@ def parts_of(model: Model) -> frozenset[str]:
     if model.language is not None:
         return frozenset({"text", "messages", "tools", "documents"})
     task = processor(model.bundle.manifest.task)
-    needed, optional = task.texts(model.tokenise.pairs)
-    further = (["prompt_name"] if any(model.tokenise.prompts.texts.values()) else []) + (["words"] if task.words else [])
+    needed, optional = task.texts(model.reader.pairs)
+    further = (["prompt_name"] if any(model.reader.prompts.texts.values()) else []) + (["words"] if task.words else [])
     return frozenset([*needed, *optional, *task.flags, *further])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
+from edgekit.runtime.pixels import PIXEL_VALUES, Pixels
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.wordpiece import WordPieces, word_pieces
 
@@ -39,10 +40,10 @@ NO_OFFSETS, NO_WORDS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.in
 
 @dataclass(frozen=True)
 class Window:
-    """Token ids of one run of the model over one stretch of text."""
+    """What one run of the model reads: token ids of one stretch of text, or the pixels of an image."""
 
     ids: np.ndarray
-    """int64 (length,): token ids with the model's special tokens."""
+    """int64 (length,): token ids with the model's special tokens; (0,) for an image."""
     types: np.ndarray | None
     """int64 (length,): 0 for the first text, 1 for the second; None where the model has no such input."""
     offsets: np.ndarray = field(default_factory=lambda: NO_OFFSETS)
@@ -55,9 +56,19 @@ class Window:
     """Whether some of the text was cut off: its end, or its beginning where the tokenizer says so."""
     ready: int = 0
     """How many ready-made words it was made of; 0 for a text."""
+    pixels: Pixels | None = None
+    """Of an image; None of a text."""
+
+    @property
+    def size(self) -> int:
+        """Tokens, or the numbers of an image."""
+        return len(self.ids) if self.pixels is None else self.pixels.values.size
 
     def feed(self) -> dict[str, np.ndarray]:
-        """Session inputs, int64 (1, length) each; the mask of ones is a part of one array that all share and nobody may change."""
+        """Session inputs: of a text int64 (1, length) each, where the mask of ones is a part of one array that all share and nobody may change;
+        of an image float32 (1, channels, height, width)."""
+        if self.pixels is not None:
+            return {PIXEL_VALUES: self.pixels.tensor()[None]}
         ids = self.ids[None]
         count = ids.shape[1]
         feed = {"input_ids": ids, "attention_mask": MASK[:, :count] if count <= MASK.shape[1] else np.ones_like(ids)}

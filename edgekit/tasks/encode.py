@@ -1,4 +1,4 @@
-"""Rows as windows of token ids, made by the code that runs on a device too, and gathered in batches of similar length."""
+"""Rows as windows of token ids or pixels, made by the code that runs on a device too, and gathered in batches of similar length."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from edgekit.data.columns import INPUTS
 from edgekit.data.sources import SPLITS
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
+from edgekit.models.preprocessing import positions_read
 from edgekit.models.sentence import Sentence, read_sentence
 from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.processors import processor
 from edgekit.runtime.prompts import Prompts
-from edgekit.runtime.tokenise import Window, load_tokeniser
+from edgekit.runtime.reader import Reader, reader_in
+from edgekit.runtime.tokenise import Window
 from edgekit.tasks.task import EncoderTask, Task
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ __all__ = [
     "labels_shown",
     "prompts_of",
     "read_split",
+    "reader_of",
     "score_of",
     "texts_in",
     "texts_of",
@@ -56,17 +60,24 @@ class Encoded:
     pad_id: int
     similarity: str = "cosine"
     """How the model compares two embeddings."""
+    positions: int = 0
+    """Of a model of images, positions of each: its patches, and the tokens beside them."""
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each window."""
-        return [len(window.ids) for window in self.windows]
+        """Tokens of each window, or positions of an image."""
+        return [len(window.ids) if window.pixels is None else self.positions for window in self.windows]
 
     def feed(self, chosen: np.ndarray) -> dict[str, torch.Tensor]:
-        """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there."""
+        """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there; of images float32
+        (b, channels, height, width), with a mask of ones for their positions."""
         import torch
 
         picked = [self.windows[index] for index in chosen]
+        images = [window.pixels.tensor() for window in picked if window.pixels is not None]
+        if images:
+            every = torch.ones(len(images), self.positions, dtype=torch.int64)
+            return {PIXEL_VALUES: torch.from_numpy(np.stack(images)), "attention_mask": every}
         longest = max(len(window.ids) for window in picked)
         ids = np.full((len(picked), longest), self.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
@@ -107,16 +118,13 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
         BadInput: a row's label is not one of the model's, or all rows are written in another way than its labels.
     """
     config = read_json(folder / "config.json")
-    segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
-    path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
-    left = cuts_left(read_json(path), read_json(settings) if settings.is_file() else {})
-    tokenise = load_tokeniser(path, max_length, segments=segments, left=left, prompts=prompts_of(folder, task))
+    reader = reader_of(folder, task, max_length)
     prepare = processor(task.name).prepare
     index = {label: position for position, label in enumerate(labels_of(folder))} if task.named else {}
     inputs = []
     for number, row in enumerate(rows, 1):
         try:
-            inputs.append([prepare(tokenise, item) for item in task.items(row)])
+            inputs.append([prepare(reader, item) for item in task.items(row)])
         except BadInput as bad:
             part = f", {bad.where}" if bad.where else ""
             raise BadInput(bad.what, where=f"data, row {number} of {len(rows)}{part}", fix=bad.fix, faults=bad.faults) from None
@@ -137,7 +145,24 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
             fix=f"write them as the model has them, {', '.join(map(repr, list(index)[:10]))}{', …' * (len(index) > 10)}, or train a new head",
         )
     windows = [window for inputs_of_row in inputs for windows_of_input in inputs_of_row for window in windows_of_input]
-    return Encoded(inputs, windows, labels, max(0, config.get("pad_token_id") or 0), _sentence_of(folder, task).similarity)
+    return Encoded(
+        inputs,
+        windows,
+        labels,
+        max(0, config.get("pad_token_id") or 0),
+        _sentence_of(folder, task).similarity,
+        positions_read(config) if task.reads == "image" else 0,
+    )
+
+
+def reader_of(folder: Path, task: Task, max_length: int) -> Reader:
+    """What reads inputs of `task` for checkpoint `folder`, of texts cut at `max_length` tokens."""
+    if task.reads == "image":
+        return reader_in(folder, "image", max_length)
+    segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
+    path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    left = cuts_left(read_json(path), read_json(settings) if settings.is_file() else {})
+    return reader_in(folder, "text", max_length, segments=segments, left=left, prompts=prompts_of(folder, task))
 
 
 def prompts_of(folder: Path, task: Task) -> Prompts:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import ModelOutput
 
-__all__ = ["Graph", "graph_of"]
+__all__ = ["Graph", "PixelGraph", "graph_of"]
 
 
 class Graph(torch.nn.Module):
@@ -36,6 +36,22 @@ class Graph(torch.nn.Module):
         return self.tensor(self.model, output, attention_mask)
 
 
-def graph_of(task: EncoderTask, model: PreTrainedModel) -> Graph:
+class PixelGraph(torch.nn.Module):
+    """pixel_values, float32 (b, channels, height, width) -> the task's output."""
+
+    def __init__(
+        self, model: PreTrainedModel, tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tensor = tensor
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.tensor(self.model, self.model(pixel_values=pixel_values), pixel_values)
+
+
+def graph_of(task: EncoderTask, model: PreTrainedModel) -> Graph | PixelGraph:
     """`model` as the module that is exported for `task`."""
+    if task.reads == "image":
+        return PixelGraph(model, task.tensor)
     return Graph(model, task.tensor)

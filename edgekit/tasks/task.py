@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import ModelOutput
 
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
+    from edgekit.runtime.reader import Reads
     from edgekit.runtime.tokenise import Window
     from edgekit.tasks.reference import Reference
 
@@ -97,6 +98,8 @@ class EncoderTask:
     """Whether the model's outputs have label names."""
     pairs: bool = False
     """Whether a window always holds two texts."""
+    reads: Reads = "text"
+    """What an input is."""
     supervised: bool = True
     """Whether training rows hold labels; otherwise the teacher alone says what to learn."""
     alone: Alone | None = None
@@ -135,6 +138,7 @@ class DecoderTask:
     named: ClassVar[Literal[False]] = False
     """Its outputs are tokens, which have no label names."""
     pairs: ClassVar[Literal[False]] = False
+    reads: ClassVar[Literal["text"]] = "text"
     similarities: ClassVar[Mapping[str, Evidence]] = MappingProxyType({})
     optional: ClassVar[tuple[str, ...]] = ()
     supervised: ClassVar[Literal[True]] = True

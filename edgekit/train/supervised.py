@@ -68,6 +68,7 @@ def finetune(
         BadInput: the task's rows do not say what to learn, or the encoder cannot be used.
     """
     from edgekit.models.checkpoint import load, save
+    from edgekit.models.preprocessing import settle_pixels
     from edgekit.models.settle import settle
     from edgekit.train.loop import Hyperparameters
 
@@ -75,7 +76,10 @@ def finetune(
     model = load(source, kind.auto, new_head=outputs_in(rows, kind) or [], head=kind.head)
     mark_pairs(model.config, pairs_in(rows))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
-    settle(Path(model.config.name_or_path), scratch / "start", inputs=False, texts=texts_in(rows, kind))
+    if kind.reads == "image":
+        settle_pixels(Path(model.config.name_or_path), scratch / "start")
+    else:
+        settle(Path(model.config.name_or_path), scratch / "start", inputs=False, texts=texts_in(rows, kind))
     plan = Hyperparameters(
         settings.epochs, settings.batch, settings.learning_rate, precision=settings.precision, patience=settings.patience
     )

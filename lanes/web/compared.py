@@ -38,7 +38,7 @@ def here(bundle: Path, count: int) -> list[Here]:
     """`count` inputs for the task of `bundle`, with windows, outputs and answers."""
     model = opened(open_bundle(bundle), 1)  # not `load`, which refuses what is for browsers on this chip
     manifest = model.bundle.manifest
-    longest = manifest.tokenizer.max_length
+    longest = manifest.text.max_length
     texts = comparison_texts(WORDS, longest=min(longest, 64), count=count)
     return [_one(model, item) for item in _items(manifest.task, texts)]
 
@@ -54,7 +54,7 @@ def _items(task: str, texts: list[str]) -> list[Any]:
 def _one(model: Model, item: Any) -> Here:
     task = processor(model.bundle.manifest.task)
     try:
-        windows = task.prepare(model.tokenise, item)
+        windows = task.prepare(model.reader, item)
         outputs = model.outputs(windows)
         answer = task.answer(outputs, windows, model.asked(item, 3))
     except EdgekitError as fault:

@@ -69,7 +69,7 @@ def golden_faults(node: str, bundle: Bundle, folder: Path) -> tuple[list[str], i
         )
     faults, compared = list[str](), 0
     for number, (row, found) in enumerate(zip(parse_golden(bundle.folder, manifest), json.loads(ended.output), strict=True)):
-        if found is None or len(row.ids) > 1 or len(row.ids[0]) >= manifest.tokenizer.max_length:
+        if found is None or len(row.ids) > 1 or len(row.ids[0]) >= manifest.text.max_length:
             continue
         compared += 1
         if found["ids"] != row.ids[0]:

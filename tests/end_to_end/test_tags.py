@@ -137,7 +137,7 @@ def test_the_graph_answers_what_transformers_answers(made: tuple[str, Path]) -> 
         bundle=replace(
             bundle.bundle, manifest=replace(bundle.bundle.manifest, vocabulary=10_000, labels=tuple(labels.values()))
         ),
-        tokenise=replace(bundle.tokenise, tokenizer=type(bundle.tokenise.tokenizer).from_file(str(graph / "tokenizer.json"))),
+        reader=replace(bundle.reader, tokenizer=type(bundle.reader.tokenizer).from_file(str(graph / "tokenizer.json"))),
     )
     for words, _ in sentences()[::9]:
         text = " ".join(words)

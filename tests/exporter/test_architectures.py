@@ -53,7 +53,7 @@ OWN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NAMES = ("input_ids", "attention_mask")
 
-ENCODER_TASKS = [name for name in task_names() if find_task(name).kind == "encoder"]
+ENCODER_TASKS = [name for name in task_names() if find_task(name).kind == "encoder" and find_task(name).reads == "text"]
 
 
 def build(family: str, **more: Any) -> Any:

@@ -100,7 +100,7 @@ def test_a_bundle_answers_many_texts_as_it_does_alone(model: Model, monkeypatch:
         def get_outputs(self) -> Any:
             return model.session.get_outputs()
 
-    watched = Model(model.bundle, Watched(), model.tokenise, joined=Joined())
+    watched = Model(model.bundle, Watched(), model.reader, joined=Joined())
     given = items()
     given[37] = ""
     wanted = [model(item) for item in given if item]
@@ -119,7 +119,7 @@ def test_a_run_that_fails_fails_for_its_own_text_alone(model: Model) -> None:
         def get_outputs(self) -> Any:
             return model.session.get_outputs()
 
-    failing = Model(model.bundle, Failing(), model.tokenise, joined=Joined())
+    failing = Model(model.bundle, Failing(), model.reader, joined=Joined())
     given = items()[:64]
     assert failing(given) == [model(item) for item in given]
     assert not any(isinstance(one, CheckFailed) for one in failing.answer_all(given, 1))

@@ -92,6 +92,7 @@ def test_every_task_has_its_line() -> None:
         "text-ranking": "tests/end_to_end/test_text_ranking.py",
         "text-regression": "tests/end_to_end/test_one_logit.py",
         "text-generation": "tests/end_to_end/test_text_generation.py",
+        "image-classification": "tests/end_to_end/test_images.py",
     }
     assert set(LINES) == set(task_names()) - set(elsewhere)
 

@@ -30,6 +30,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "question-answering": {"question": "a", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}},
     "feature-extraction": {"sentence1": "a", "sentence2": "b", "score": 0.5},
     "text-generation": {"text": "a b"},
+    "image-classification": {"image": "aW1hZ2U=", "label": "O"},
 }
 WINDOW = Window(
     ids=np.array([1, 2, 3, 4]),
@@ -63,7 +64,7 @@ def test_its_facts_are_stated(name: str) -> None:
     assert task.name == name and task.title and task.metric and task.output
     assert set(task.columns) <= set(ROWS[name]) and not set(task.columns) & set(task.optional)
     assert hasattr(transformers, task.auto)
-    assert processor(name).prepare, "the runtime answers every task"
+    assert processor(name).prepare and processor(name).reads == task.reads, "the runtime answers every task"
     assert task.metric_on(task.columns) == task.metric
     assert task.alone is None or "accuracy" not in task.alone.metric
     assert task.metric_on(list(task.alone.columns) if task.alone else ["text"]) == (

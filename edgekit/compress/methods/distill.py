@@ -60,8 +60,21 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     faults += _size_faults(settings, start, student, teachers[0], context)
     faults += _sentence_faults(settings, start, context)
     faults += absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, start.modules)
-    faults += _token_faults(settings, start, teachers, context)
+    faults += _token_faults(settings, start, teachers, context) + _image_faults(settings, context)
     return faults + _unlabelled_faults(settings, context) + _checkpoint_faults(settings, context)
+
+
+def _image_faults(settings: Settings, context: StepContext) -> list[str]:
+    """Settings that change texts, or matrices that an encoder of images keeps elsewhere."""
+    if context.task.reads == "text":
+        return []
+    asked = {
+        "augment": settings.augment,
+        "unlabelled": settings.unlabelled,
+        "fill_model": settings.fill_model,
+        "width": settings.width,
+    }
+    return [f"{name}: not for images yet; leave it out" for name, value in asked.items() if value]
 
 
 def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
@@ -244,7 +257,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     rows["train"] += more_rows(work, settings, rows["train"])
     train, validation = (encode(folder, rows[split], task, work.max_length) for split in ("train", "validation"))
     checkpoints = teachers_of(work, settings, task)
-    student.get_input_embeddings().weight.requires_grad_(start.kept is not None)
+    student.get_input_embeddings().requires_grad_(start.kept is not None)
     zeros = kept_zeros(student)
     deep = settings.hidden != "none" and settings.hidden_weight > 0
     related = settings.relations != "none" and settings.relations_weight > 0
@@ -305,7 +318,7 @@ def _untrained(settings: Settings) -> Sequence[MethodSettings] | None:
 
 
 METHOD = Method(
-    name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=3, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
     search={"student": _a_student, "recovery": _recovery},
     untrained=_untrained,

@@ -290,6 +290,7 @@ METHOD = Method(
     version=2,
     settings=Settings,
     serves=("encoder",),
+    reads=("text", "image"),
     run=run,
     transform=transform,
     instead="prune-width",

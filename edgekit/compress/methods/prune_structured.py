@@ -193,7 +193,7 @@ def _structure(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
+    name=NAME, version=1, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform,
     instead="drop-blocks or prune-width",
     search={"structure": _structure},
 )  # fmt: skip

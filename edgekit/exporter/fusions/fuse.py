@@ -20,10 +20,12 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 from edgekit.exporter.fusions.biased_attention import fuse_biased_attention
 from edgekit.exporter.fusions.constant_folding import fold_constant_norms, fold_constants
 from edgekit.exporter.fusions.embedding_lookups import fold_token_types, slice_positions
+from edgekit.exporter.fusions.image_patches import patches_as_matmul
 from edgekit.exporter.fusions.padding_mask import mask_as_key_padding
 from edgekit.exporter.fusions.relative_positions import look_up_distances
 from edgekit.exporter.fusions.rotary_attention import fuse_rotary_embeddings
 from edgekit.exporter.fusions.selected_token import choose_token_early
+from edgekit.exporter.fusions.separate_attention import separate_attention
 from edgekit.exporter.fusions.skip_layer_norm import fuse_skip_layer_norms
 from edgekit.onnx_graph.metadata import drop_metadata
 from edgekit.onnx_graph.operators import MICROSOFT
@@ -37,7 +39,9 @@ def fusion_passes(max_length: int) -> list[Pass]:
     return [
         Pass("fold-constant-norms", fold_constant_norms),
         Pass("fold-constants", fold_constants),
+        Pass("patches-as-matmul", patches_as_matmul),
         Pass("onnxruntime-fusions", onnxruntime_fusions),
+        Pass("separate-attention", separate_attention),
         Pass("biased-attention", fuse_biased_attention),
         Pass("rotary-embeddings", partial(fuse_rotary_embeddings, max_length=max_length)),
         Pass("mask-as-key-padding", mask_as_key_padding),

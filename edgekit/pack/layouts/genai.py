@@ -76,11 +76,11 @@ def write(bundle: Bundle, folder: Path) -> None:
     """
     model = ir.load(bundle.folder / bundle.manifest.variant.file)
     session = open_session(bundle.folder / bundle.manifest.variant.file)  # on whatever chip this is: any CPU has the kernels
-    language = language_model(session, _generation(bundle), bundle.folder / bundle.manifest.tokenizer.file)
+    language = language_model(session, _generation(bundle), bundle.folder / bundle.manifest.text.file)
     _read_a_mask(model.graph)
     _choose_among(model.graph, language.tokens)
     ir.save(model, folder / MODEL, external_data=MODEL_DATA, size_threshold_bytes=4096)
-    shutil.copyfile(bundle.folder / bundle.manifest.tokenizer.file, folder / TOKENIZER)
+    shutil.copyfile(bundle.folder / bundle.manifest.text.file, folder / TOKENIZER)
     _write(folder / TOKENIZER_CONFIG, _tokenizer_config(bundle, language))
     _write(folder / CONFIG, _config(bundle, language.tokens))
     _compare(bundle, language, folder)
@@ -132,7 +132,7 @@ def _config(bundle: Bundle, tokens: int) -> JsonObject:
             "type": "decoder",
             "bos_token_id": eos[0] if generation.bos is None else generation.bos,
             "eos_token_id": eos,
-            "pad_token_id": manifest.tokenizer.pad_id,
+            "pad_token_id": manifest.text.pad_id,
             "context_length": generation.context,
             "vocab_size": tokens,
             "decoder": {
@@ -161,7 +161,7 @@ def _config(bundle: Bundle, tokens: int) -> JsonObject:
 def _tokenizer_config(bundle: Bundle, language: LanguageModel) -> JsonObject:
     """tokenizer_config.json: the class that reads any BPE as it stands, the tokens of begin, end and padding, and the chat template."""
     generation = _generation(bundle)
-    special = {"bos_token": generation.bos, "eos_token": generation.eos[0], "pad_token": bundle.manifest.tokenizer.pad_id}
+    special = {"bos_token": generation.bos, "eos_token": generation.eos[0], "pad_token": bundle.manifest.text.pad_id}
     template = generation.chat_template
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -218,7 +218,7 @@ def _generation(bundle: Bundle) -> Generation:
 
 
 def _tokenizer(bundle: Bundle) -> dict[str, Any]:
-    document: dict[str, Any] = read_json(bundle.folder / bundle.manifest.tokenizer.file, most=LARGEST_TOKENIZER)
+    document: dict[str, Any] = read_json(bundle.folder / bundle.manifest.text.file, most=LARGEST_TOKENIZER)
     return document
 
 

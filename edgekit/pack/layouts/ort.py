@@ -80,7 +80,7 @@ def _compare(bundle: Bundle, file: Path) -> None:
     other = _with_session(model, open_session(file, threads=1, config=bundle.manifest.variant.config))
     task = processor(bundle.manifest.task)
     for number, row in enumerate(parse_golden(bundle.folder, bundle.manifest)):
-        windows = task.prepare(model.tokenise, row.input)
+        windows = task.prepare(model.reader, row.input)
         for one, two in zip(model.outputs(windows), other.outputs(windows), strict=True):
             if one.tobytes() != two.tobytes():
                 raise CheckFailed(

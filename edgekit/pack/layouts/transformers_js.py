@@ -56,7 +56,7 @@ def write(bundle: Bundle, folder: Path) -> None:
     if manifest.task == "multi-label-classification":
         config["problem_type"] = "multi_label_classification"
     _write(folder / "config.json", config)
-    shutil.copyfile(bundle.folder / manifest.tokenizer.file, folder / "tokenizer.json")
+    shutil.copyfile(bundle.folder / manifest.text.file, folder / "tokenizer.json")
     _write(folder / "tokenizer_config.json", _tokenizer_config(bundle))
 
 
@@ -93,7 +93,7 @@ def _split_spans(model: Path) -> None:
 
 def _tokenizer_config(bundle: Bundle) -> JsonObject:
     """The class that makes token types where the graph takes them, the limit, and the special tokens that pipelines ask for by their part."""
-    facts = bundle.manifest.tokenizer
+    facts = bundle.manifest.text
     found: JsonObject = {
         "tokenizer_class": "BertTokenizer" if bundle.manifest.segments else "PreTrainedTokenizer",
         "model_max_length": facts.max_length, "pad_token": facts.pad_token,

@@ -79,7 +79,7 @@ def bench_bundle(
     language = manifest.generation
     if prompts and language is None:
         raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
-    lengths = prompts_that_fit(language.context, prompts) if language else fixed_lengths(manifest.tokenizer.max_length)
+    lengths = prompts_that_fit(language.context, prompts) if language else fixed_lengths(manifest.max_length)
     with temporary_folder("bench") as folder:
         items = folder / "items.jsonl"
         items.write_text("".join(json.dumps(row.input) + "\n" for row in golden), encoding="utf-8")
@@ -89,7 +89,7 @@ def bench_bundle(
             "model": manifest.variant.file,
             "items": str(items),
             "task": manifest.task,
-            "max_length": manifest.tokenizer.max_length,
+            "max_length": manifest.max_length,
             "prompt": manifest.prompts.before(),
             "provider": manifest.variant.provider,
             "session_config": manifest.variant.config,

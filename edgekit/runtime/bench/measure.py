@@ -28,7 +28,8 @@ from edgekit.runtime.errors import BadInput, EdgekitError  # noqa: E402
 from edgekit.runtime.processors import Asked, processor  # noqa: E402
 from edgekit.runtime.prompts import Prompts  # noqa: E402
 from edgekit.runtime.providers.session import open_session  # noqa: E402
-from edgekit.runtime.tokenise import Window, load_tokeniser  # noqa: E402
+from edgekit.runtime.reader import reader_in  # noqa: E402
+from edgekit.runtime.tokenise import Window  # noqa: E402
 
 __all__ = ["Eager", "fixed_length", "main", "measure", "sample", "spread_order", "warm_up"]
 
@@ -77,7 +78,8 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     if spec["kind"] == "onnx":
         importlib.import_module("edgekit.runtime.providers.ort")
     memory = {"baseline_mb": _peak_mb()}
-    importlib.import_module("tokenizers")
+    if processor(spec["task"]).reads == "text":
+        importlib.import_module("tokenizers")
     phases = {"interpreter_ms": (ENTERED_NS - spawned) / 1e6, "import_ms": _since(ENTERED_NS)}
     if spec.get("generation"):
         from edgekit.runtime.bench.measure_language import measure_language
@@ -89,15 +91,16 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     phases["session_ms"] = _since(started)
     memory["after_session_mb"] = _peak_mb()
     task = processor(spec["task"])
-    tokenise = load_tokeniser(
-        folder / "tokenizer.json",
+    reader = reader_in(
+        folder,
+        task.reads,
         spec["max_length"],
         segments="token_type_ids" in names,
         prompts=Prompts({"": spec.get("prompt", "")}, ""),
     )
     with Path(spec["items"]).open(encoding="utf-8") as file:
         first = json.loads(next(file))
-        windows = task.prepare(tokenise, first)
+        windows = task.prepare(reader, first)
         given = feeds(windows, names)
         started = _now()
         outputs = run(given)
@@ -109,7 +112,7 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     generator = np.random.default_rng(spec["seed"])
     chosen = [items[index] for index in generator.permutation(len(items))[:MOST_ROWS]]
     started = _now()
-    prepared = [task.prepare(tokenise, item) for item in chosen]
+    prepared = [task.prepare(reader, item) for item in chosen]
     phases["tokenise_ms"] = _since(started) / len(prepared)
     count = outputs[0].shape[
         -1
@@ -119,13 +122,13 @@ def measure(spec: dict[str, Any], eager: Eager | None = None) -> dict[str, Any]:
     for _ in range(50):
         task.answer(outputs, windows, asked)
     phases["postprocess_ms"] = _since(started) / 50
-    order = spread_order([sum(len(one.ids) for one in item) for item in prepared], generator)
+    order = spread_order([sum(one.size for one in item) for item in prepared], generator)
     real = [prepared[index] for index in order]
     samples, cpu_ms = {}, {}
     spans: dict[str, tuple[int, int, int]] = {}
 
     def answer(item: Any) -> Any:
-        windows = task.prepare(tokenise, item)
+        windows = task.prepare(reader, item)
         return task.answer(run(feeds(windows, names)), windows, replace(asked, item=item))
 
     for name in spec["scenarios"]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.bundle.names import MODEL, MODEL_DATA, PREPROCESSOR, TOKENIZER
 from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["TIMED", "is_of_bundle", "timed_files"]
 
-TIMED = (MODEL, MODEL_DATA, "tokenizer.json")
+TIMED = (MODEL, MODEL_DATA, TOKENIZER, PREPROCESSOR)
 """Files of a bundle that its times depend on."""
 
 

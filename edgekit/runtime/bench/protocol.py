@@ -97,8 +97,8 @@ def chosen_by(asked: Threads, *, auto: bool) -> Literal["asked", "measured", "ta
 
 
 def fixed_lengths(most: int) -> list[int]:
-    """LENGTHS, capped by the longest input of a model."""
-    return sorted({min(length, most) for length in LENGTHS})
+    """LENGTHS, capped by the longest input of a model; none where `most` is 0, as of images, which have one size."""
+    return sorted({min(length, most) for length in LENGTHS} if most else ())
 
 
 def take(

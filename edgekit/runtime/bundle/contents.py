@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
+from edgekit.runtime.errors import BadInput
+from edgekit.runtime.pixels import read_pixels
 
 __all__ = ["check_contents"]
 
@@ -31,6 +33,13 @@ def check_contents(bundle: Bundle) -> None:
     check_graph_file(folder / manifest.variant.file, manifest)
     if manifest.draft is not None:
         check_graph_file(folder / manifest.draft.file, manifest.of_draft)
-    check_tokenizer_file(folder / manifest.tokenizer.file, manifest)
+    if manifest.image is None:
+        check_tokenizer_file(folder / manifest.text.file, manifest)
+    elif read_pixels(folder / manifest.image.file).shape[1:] != (manifest.image.height, manifest.image.width):
+        raise BadInput(
+            "makes images of another size than its manifest says",
+            where=str(folder / manifest.image.file),
+            fix="export the bundle again",
+        )
     parse_golden(folder, manifest)
     remember(bundle.digest, "checked")

@@ -63,7 +63,7 @@ def _limit(bundle: Bundle) -> None:
     except ImportError:
         logging.getLogger("edgekit").warning("this system has no limits for a process: a first load is bounded in time alone")
         return
-    length = min(bundle.manifest.tokenizer.max_length, LONGEST_INPUT)
+    length = min(bundle.manifest.max_length, LONGEST_INPUT)
     with suppress(OSError, ValueError):  # where the kernel shows no such file
         taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         most = taken + MEMORY + MEMORY_A_BYTE * size + MEMORY_A_PAIR * length * length
@@ -79,11 +79,13 @@ def _tried(bundle: Bundle) -> None:
     task = processor(bundle.manifest.task)
     golden = parse_golden(bundle.folder, bundle.manifest)
     for row in sorted(golden, key=lambda row: sum(map(len, row.ids)))[:GOLDEN]:
-        if any(row.ids):
-            model.outputs(task.prepare(model.tokenise, row.input))
-    _tokenised(bundle, model.tokenise.tokenizer)
+        if row.input:
+            model.outputs(task.prepare(model.reader, row.input))
+    tokenise = model.reader
+    if not isinstance(tokenise, Tokeniser):
+        return
+    _tokenised(bundle, tokenise.tokenizer)
     if model.language is None:
-        tokenise: Tokeniser = model.tokenise
         longest = min(tokenise.max_length, LONGEST_INPUT)
         window = Tokeniser(tokenise.tokenizer, longest, tokenise.segments).text("a 1 " * longest)
         model.outputs([window])
@@ -94,7 +96,7 @@ def _tokenised(bundle: Bundle, tokenizer: Tokenizer) -> None:
 
     What stands in the patterns follows each run: an engine does not begin on a text that lacks a letter that it needs.
     """
-    own = own_texts(patterns_in(read_json(bundle.folder / bundle.manifest.tokenizer.file, most=LARGEST)))
+    own = own_texts(patterns_in(read_json(bundle.folder / bundle.manifest.text.file, most=LARGEST)))
     tail, took = "x" + "".join(own), {}
     for repeated in (*RUNS, *own):
         begun = time.process_time()

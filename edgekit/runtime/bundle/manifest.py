@@ -20,10 +20,11 @@ from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.reader import Reads
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Asset", "Calibration", "DraftFacts", "Embeddings", "Golden", "Manifest", "Source", "TargetFacts", "TensorFacts", "TokenizerFacts",
+    "Asset", "Calibration", "DraftFacts", "Embeddings", "Golden", "ImageFacts", "Manifest", "Source", "TargetFacts", "TensorFacts", "TokenizerFacts",
     "Variant", "Versions",
 ]  # fmt: skip
 
@@ -76,6 +77,16 @@ class TokenizerFacts:
     """Longest input in tokens; longer text is truncated."""
     pad_id: int = field(metadata=within(0, 10_000_000))
     pad_token: str
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """How an image becomes pixel values."""
+
+    file: str
+    height: int = field(metadata=within(1, 8192))
+    """Pixels that the model reads, whatever size an image has."""
+    width: int = field(metadata=within(1, 8192))
 
 
 @dataclass(frozen=True)
@@ -169,11 +180,12 @@ class Manifest:
     labels: tuple[str, ...]
     """Names of the outputs, in order; empty for tasks whose outputs have none."""
     target: TargetFacts
-    tokenizer: TokenizerFacts
+    tokenizer: TokenizerFacts | None
+    """None of a model that reads images."""
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
-    vocabulary: int = field(metadata=within(1, 10_000_000))
-    """Rows of the embedding: token ids are below it."""
+    vocabulary: int = field(metadata=within(0, 10_000_000))
+    """Rows of the embedding: token ids are below it; 0 of a model that reads images."""
     opset: int
     onnxruntime: Versions
     source: Source
@@ -189,6 +201,8 @@ class Manifest:
     """Versions of the packages that made it."""
     agreement: Agreement | None = field(default=None, metadata=OMITTED)
     """None where no library answers for such a model, and in bundles of releases before 0.2."""
+    image: ImageFacts | None = field(default=None, metadata=OMITTED)
+    """None of a model that reads texts."""
     generation: Generation | None = field(default=None, metadata=OMITTED)
     """What a language model's answers need; None for every other task."""
     threshold: float | None = field(default=None, metadata={**OMITTED, **within(0.0, 1.0)})
@@ -208,6 +222,27 @@ class Manifest:
     def files(self) -> list[str]:
         """Names of all files of the bundle."""
         return [MANIFEST, *([] if self.digest_file is None else [self.digest_file]), *self.assets]
+
+    @property
+    def text(self) -> TokenizerFacts:
+        """How text becomes token ids, asked of a bundle that reads texts."""
+        assert self.tokenizer is not None, "a bundle without a tokenizer reads no text"
+        return self.tokenizer
+
+    @property
+    def reads(self) -> Reads:
+        """What its inputs are."""
+        return "text" if self.image is None else "image"
+
+    @property
+    def reader_file(self) -> str:
+        """The file that says how its inputs are read."""
+        return self.text.file if self.image is None else self.image.file
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest input; 0 of a model that reads images."""
+        return 0 if self.tokenizer is None else self.tokenizer.max_length
 
     @property
     def segments(self) -> bool:
@@ -328,14 +363,21 @@ def _variant(components: dict[str, Any], target: object, faults: list[str]) -> d
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:
     """What is out of range, or at odds with another field."""
-    tokenizer, golden = manifest.tokenizer, manifest.golden
+    golden = manifest.golden
+    if (manifest.tokenizer is None) == (manifest.image is None):
+        yield "edgekit.tokenizer, edgekit.image: not one of them, which says how inputs are read"
+        return
+    if (manifest.vocabulary == 0) != (manifest.tokenizer is None):
+        yield f"edgekit.vocabulary: {manifest.vocabulary}, which is for images alone 0"
+    if manifest.image is not None and (manifest.generation, manifest.embeddings) != (None, None):
+        yield "edgekit.image: of a task that reads texts"
     folded = Counter(name.casefold() for name in manifest.assets)
     for name in manifest.assets:
         if not SAFE_NAME.fullmatch(name) or name in (MANIFEST, MANIFEST_DIGEST) or folded[name.casefold()] > 1:
             yield f"assets: {name!r} is not a plain file name of its own"
     if not manifest.name.isprintable():
         yield f"name: {manifest.name!r} is not one line of text"
-    for label, name in (("model", manifest.variant.file), ("tokenizer", tokenizer.file), ("golden", golden.file)):
+    for label, name in (("model", manifest.variant.file), ("reader's", manifest.reader_file), ("golden", golden.file)):
         if name not in manifest.assets:
             yield f"the {label} file {name!r} is not among the assets"
     if len(set(manifest.labels)) != len(manifest.labels):

@@ -15,7 +15,9 @@ __all__ = [
     "MANIFEST_DIGEST",
     "MODEL",
     "MODEL_DATA",
+    "PREPROCESSOR",
     "SIGNATURE",
+    "TOKENIZER",
 ]
 
 LARGEST_BUNDLE = 8 * 1024**3
@@ -25,6 +27,9 @@ MANIFEST_DIGEST: Final = "manifest.json.sha256"
 """The digest of the manifest, as `sha256sum` writes it."""
 CONFIG = "config.json"
 """The checkpoint's configuration, whose labels are the manifest's."""
+TOKENIZER = "tokenizer.json"
+PREPROCESSOR = "preprocessor_config.json"
+"""How images become pixel values; a bundle has this file or a tokenizer."""
 MODEL = "model.onnx"
 MODEL_DATA = "model.onnx.data"
 """Weights of a decoder, which lie beside its graph."""

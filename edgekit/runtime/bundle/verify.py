@@ -44,7 +44,7 @@ def verify(path: str | Path) -> dict[str, Any]:
     task = processor(manifest.task)
     faults, worst, largest = [], 0.0, 0.0
     for number, row in enumerate(golden):
-        windows = task.prepare(model.tokenise, row.input)
+        windows = task.prepare(model.reader, row.input)
         if [one.ids.tolist() for one in windows] != row.ids:
             faults.append(f"input {number}: other tokens than where the bundle was made")
             continue

@@ -9,13 +9,14 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
-from edgekit.runtime.tokenise import Tokeniser, Window
+from edgekit.runtime.reader import Reads
+from edgekit.runtime.tokenise import Window
 
 __all__ = ["Asked", "Output", "Processor", "finite", "one_text", "processor", "sigmoid", "softmax", "trimmed"]
 
@@ -80,8 +81,9 @@ def nothing_uncut(item: Mapping[str, JsonValue]) -> Sequence[tuple[str, JsonObje
 class Processor(Generic[A]):
     """Both sides of a model: an input to windows, which are its feeds, and its outputs to an answer."""
 
-    prepare: Callable[[Tokeniser, object], list[Window]]
-    """One input (a text, ready-made words, or an object of several texts) -> its windows, one run of the model each.
+    prepare: Callable[[Any, object], list[Window]]
+    """(the `Reader` of what it `reads`, one input) -> its windows, one run of the model each. An input is a text, ready-made words, an object of
+    several texts, or an image.
 
     It raises BadInput for an input that cannot be used.
     """
@@ -105,6 +107,8 @@ class Processor(Generic[A]):
     """Parts of an input, beside its texts, that are true or false: parameters of a request to a server, for all of its inputs."""
     uncut: Callable[[Mapping[str, JsonValue]], Sequence[tuple[str, JsonObject]]] = nothing_uncut
     """An input that is an object -> (the part of it, the input with all else short) for each part that is never cut and has to fit."""
+    reads: Reads = "text"
+    """What an input is."""
     words: bool = False
     """Whether an input may be ready-made words, {"words": [...]}, instead of a text."""
 

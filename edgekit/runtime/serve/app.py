@@ -229,7 +229,7 @@ class App:
         model, document = self.model, parse_json(request.body)
         _check_model(document, model)
         sizes = sizes_of(model, any_dimensions=self.any_dimensions)
-        embedding = parse_embeddings(document, self.limits.batch, sizes, model.tokenise.prompts)
+        embedding = parse_embeddings(document, self.limits.batch, sizes, model.reader.prompts)
         answers, tokens = await self._answers(steps(model, embedding.items, place=lambda number, _: f"input[{number}]"))
         return json_response(embedding_document(model.bundle.manifest.name, embedding, answers, tokens))
 

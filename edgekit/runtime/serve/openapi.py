@@ -208,7 +208,7 @@ def _embeddings(model: Model, limits: Limits, any_dimensions: bool) -> JsonObjec
             "encoding_format": _or_null({"enum": ["float", "base64"]}),
             "user": {},
             "dimensions": _or_null({"type": "integer", "minimum": fewest, "maximum": most}),
-            "prompt_name": _or_null({"enum": prompts}) if (prompts := [*model.tokenise.prompts.texts]) else {"type": "null"},
+            "prompt_name": _or_null({"enum": prompts}) if (prompts := [*model.reader.prompts.texts]) else {"type": "null"},
         },
         needed=("model", "input"),
         nulls=True,

@@ -68,9 +68,9 @@ class ItemAnswer(NamedTuple):
 def inputs_of(model: Model) -> tuple[Input, ...]:
     """All inputs that a request may have: those that it must have first, in the task's order."""
     task = processor(model.bundle.manifest.task)
-    needed, optional = task.texts(model.tokenise.pairs)
+    needed, optional = task.texts(model.reader.pairs)
     found = [Input(name, name in needed, name in task.listed, name in task.alone) for name in (*needed, *optional)]
-    if any(model.tokenise.prompts.texts.values()):
+    if any(model.reader.prompts.texts.values()):
         found.append(Input("prompt_name", needed=False))
     if task.words:
         found.append(Input(WORDS, needed=False, listed=True, instead_of="text"))
@@ -184,7 +184,7 @@ def _refusing(place: Place, number: int) -> Iterator[None]:
 
 def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:
     task = processor(model.bundle.manifest.task)
-    windows = task.prepare(model.tokenise, item)
+    windows = task.prepare(model.reader, item)
     outputs = []
     for window in windows:
         outputs += model.outputs([window])

@@ -66,7 +66,7 @@ def test_a_bundle_answers(tiny_bundle: Path) -> None:
 def test_golden_inputs_of_a_language_model_are_scores(tiny_bundle: Path) -> None:
     model = load(tiny_bundle)
     task = processor("text-generation")
-    windows = task.prepare(model.tokenise, "a hat in the inn")
+    windows = task.prepare(model.reader, "a hat in the inn")
     outputs = model.outputs(windows)
     assert [output.shape for output in outputs] == [(1, len(windows[0].ids) - 1)]
     answer = task.answer(outputs, windows, Asked())
@@ -77,7 +77,7 @@ def test_golden_inputs_of_a_language_model_are_scores(tiny_bundle: Path) -> None
     with pytest.raises(CheckFailed, match="NaN"):
         task.answer([outputs[0] * np.nan], windows, Asked())
     with pytest.raises(BadInput, match="more than the bundle's 128"):
-        model.outputs(task.prepare(model.tokenise, "hat " * 200))
+        model.outputs(task.prepare(model.reader, "hat " * 200))
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_whatever_a_job_raises_the_next_one_is_done(kind: type[BaseException]) -
 
 def test_a_panic_is_an_answer_and_no_end(classifier: Path, transport: str, capfd: pytest.CaptureFixture[str]) -> None:
     with served(classifier, transport) as server, pytest.MonkeyPatch.context() as patch:
-        tokenise = server.app.model.tokenise
+        tokenise = server.app.model.reader
         patch.setattr(type(tokenise), "text", lambda self, text: (_ for _ in ()).throw(Panic("retry-limit-in-match over")))
         status, found = server.infer(["is it on"])
         patch.undo()

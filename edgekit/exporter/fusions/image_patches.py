@@ -1,0 +1,53 @@
+"""The convolution that cuts an image into patches, as the MatMul that it is: quantized, smoothed and audited as every other one."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.onnx_graph.initializers import add_initializer, array_of
+from edgekit.onnx_graph.match import attributes, sole_reader
+from edgekit.onnx_graph.rewrite import replace
+
+__all__ = ["patches_as_matmul"]
+
+
+def patches_as_matmul(model: ir.Model) -> int:
+    """Replace Conv, Reshape and Transpose to (b, patches, hidden), where patches do not overlap, by one MatMul and its bias."""
+    graph, count = model.graph, 0
+    for node in [item for item in graph if item.op_type == "Conv"]:
+        flat = sole_reader(node, "Reshape")
+        turned = sole_reader(flat, "Transpose")
+        image, weight = node.inputs[0], array_of(node.inputs[1])
+        bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
+        if turned is None or image is None or image.shape is None or weight is None or weight.ndim != 4 or bias is None:
+            continue
+        options, sides = attributes(node), image.shape[1:]
+        kernel = weight.shape[2:]
+        whole = (
+            tuple(options.get("strides", ())) == kernel and not any(options.get("pads", ())) and options.get("group", 1) == 1
+        )
+        if not whole or any(one != 1 for one in options.get("dilations", ())) or options.get("auto_pad", "NOTSET") != "NOTSET":
+            continue
+        if tuple(attributes(turned).get("perm", ())) != (0, 2, 1) or not all(isinstance(side, int) for side in sides):
+            continue
+        channels, height, width = (int(side) for side in sides)
+        high, wide = height // kernel[0], width // kernel[1]
+        if (high * kernel[0], wide * kernel[1]) != (height, width):
+            continue
+        name = str(node.name or node.outputs[0].name)
+        cut = _reshaped(graph, image, [0, channels, high, kernel[0], wide, kernel[1]], f"{name}.cut")
+        order = ir.node("Transpose", [cut.outputs[0]], {"perm": [0, 2, 4, 1, 3, 5]}, name=f"{name}.order")
+        rows = _reshaped(graph, order.outputs[0], [0, high * wide, int(np.prod(weight.shape[1:]))], f"{name}.patches")
+        columns = weight.reshape(weight.shape[0], -1).T
+        product = ir.node("MatMul", [rows.outputs[0], add_initializer(graph, f"{node.inputs[1].name}", columns)], name=name)
+        product.outputs[0].type, product.outputs[0].shape = turned.outputs[0].type, turned.outputs[0].shape
+        added = ir.node("Add", [product.outputs[0], node.inputs[2]], name=f"{name}.bias")
+        replace(graph, [node, flat, turned], [cut, order, rows, product, added], added.outputs[0])
+        count += 1
+    return count
+
+
+def _reshaped(graph: ir.Graph, value: ir.Value, shape: list[int], name: str) -> ir.Node:
+    """`value` in another shape, in which 0 stands for the same size."""
+    return ir.node("Reshape", [value, add_initializer(graph, f"{name}.shape", np.array(shape, dtype=np.int64))], name=name)

@@ -1,0 +1,83 @@
+"""Tiny encoders of images with random weights, and rows of made images for them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+__all__ = ["FAMILIES", "LABELS", "as_text", "made_model", "picture", "rows_of", "write_png"]
+
+LABELS = ("dark", "green", "red")
+FAMILIES = ("deit", "vit")
+SIDE = 12
+
+
+def made_model(folder: Path, family: str = "vit", *, layers: int = 2, **preprocessing: Any) -> Path:
+    """A model of two layers that reads 12 x 12 pixels in patches of 4 x 4, and its image processor."""
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(
+        family, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, image_size=SIDE, patch_size=4,
+        id2label=dict(enumerate(LABELS)), label2id={label: number for number, label in enumerate(LABELS)},
+    )  # fmt: skip
+    config.architectures = [{"deit": "DeiT", "vit": "ViT"}[family] + "ForImageClassification"]
+    model = transformers.AutoModelForImageClassification.from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.base_model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        model.classifier.weight *= 30
+    model.save_pretrained(folder)
+    given = {"size": {"height": SIDE, "width": SIDE}, "resample": 3, "do_center_crop": False, **preprocessing}
+    transformers.ViTImageProcessorPil(**given).save_pretrained(folder)
+    return folder
+
+
+def picture(label: str, draw: np.random.Generator) -> np.ndarray:
+    """uint8 (height, width, 3): noise in the colour that the label names."""
+    height, width = draw.integers(10, 24, 2)
+    image = draw.integers(0, 60, (height, width, 3), dtype=np.uint8)
+    if label != "dark":
+        image[:, :, ("red", "green").index(label)] += 150
+    return image
+
+
+def write_png(image: np.ndarray) -> bytes:
+    """The file of an image."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def as_text(data: bytes) -> str:
+    """Bytes as rows and requests hold them."""
+    return base64.b64encode(data).decode()
+
+
+def rows_of(folder: Path, counts: Sequence[int] = (24, 8, 8)) -> Path:
+    """Three files of rows in `folder`: training rows as base64 text, validation rows as paths, test rows as Parquet of datasets."""
+    import pyarrow
+    from pyarrow import parquet
+
+    draw, rows = np.random.default_rng(0), []
+    for number in range(sum(counts)):
+        label = LABELS[number % len(LABELS)]
+        rows.append((write_png(picture(label, draw)), label))
+    train, validation, test = np.split(np.arange(len(rows)), np.cumsum(counts)[:-1])
+    lines = [json.dumps({"image": as_text(rows[number][0]), "label": rows[number][1]}) for number in train]
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "photos").mkdir()
+    for number in validation:
+        (folder / "photos" / f"{number}.png").write_bytes(rows[number][0])
+    listed = [f"photos/{number}.png,{rows[number][1]}" for number in validation]
+    (folder / "validation.csv").write_text("image,label\n" + "\n".join(listed) + "\n")
+    held = [{"image": {"bytes": rows[number][0], "path": None}, "label": rows[number][1]} for number in test]
+    parquet.write_table(pyarrow.Table.from_pylist(held), folder / "test.parquet")
+    return folder
