@@ -189,7 +189,7 @@ def export_stage(recipe: Recipe, checkpoint: Stage, title: str) -> Stage:
         "export",
         title,
         run,
-        version=3,
+        version=4,
         settings=settings,
         inputs={"checkpoint": checkpoint},
         tools=(*TORCH, "optimum", "onnx", *LOWERING_TOOLS),

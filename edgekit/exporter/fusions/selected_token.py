@@ -9,9 +9,10 @@ had taken 136, and 1.05 ms at 128 where it had taken 1.23 (medians, interleaved)
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
-from edgekit.onnx_graph.initializers import array_of
+from edgekit.onnx_graph.initializers import add_initializer, array_of
 from edgekit.onnx_graph.match import attributes, same_shape
 
 __all__ = ["choose_token_early"]
@@ -57,7 +58,10 @@ def _chooses_one_token(node: ir.Node) -> bool:
     if node.op_type != "Gather" or attributes(node).get("axis", 0) != TOKENS:
         return False
     states, index = node.inputs[0], array_of(node.inputs[1])
-    return index is not None and index.ndim == 0 and states is not None and _has_tokens_of(states, states)
+    if index is None or index.ndim != 0 or states is None or not _has_tokens_of(states, states):
+        return False
+    assert states.shape is not None, "it has tokens"
+    return bool(states.shape[TOKENS] != 1)
 
 
 def _has_tokens_of(value: ir.Value, states: ir.Value) -> bool:
@@ -102,37 +106,36 @@ def _treats_tokens_alone(node: ir.Node, states: ir.Value) -> bool:
 
 
 def _move(graph: ir.Graph, choice: ir.Node, behind: list[ir.Node]) -> None:
-    """Choose the token of what `behind` reads, and let `behind` work on (batch, width)."""
+    """Choose the token of what `behind` reads, and let `behind` work on (batch, 1, width), of which `choice` takes the one token.
+
+    The axis of tokens stays: without it ONNX Runtime makes a Gemm of MatMul and Add, whose Q/DQ pairs it does not fuse.
+    """
     inside, chosen = set(behind), dict[ir.Value, ir.Value]()
+    index = array_of(choice.inputs[1])
+    assert index is not None, "a choice is of one constant number"
+    name = choice.name or str(choice.outputs[0].name)
+    row = add_initializer(graph, f"{name}.row", index.reshape(1))
     for node in reversed(behind):
         for position, value in enumerate(node.inputs):
             if value is None or array_of(value) is not None or value.producer() in inside:
                 continue
             if value not in chosen:
-                chosen[value] = _chosen(graph, choice, value, before=node, number=len(chosen))
+                chosen[value] = _chosen(graph, row, value, before=node, name=f"{name}.{len(chosen)}")
             node.replace_input_with(position, chosen[value])
-        if node.op_type in ALONG_AXIS and "axis" in node.attributes:
-            node.attributes["axis"] = ir.AttrInt64("axis", -1)
     for node in behind:
         for result in node.outputs:
             if result.shape is not None and len(result.shape) == 3:
-                result.shape = _without_tokens(result.shape)
-    states, old = choice.inputs[0], choice.outputs[0]
-    assert states is not None, "a choice reads hidden states"
-    if old.is_graph_output():
-        states.name, old.name = old.name, f"{old.name}.before"
-    ir.convenience.replace_all_uses_with(old, states, replace_graph_outputs=True)
+                result.shape = _one_token(result.shape)
+    choice.replace_input_with(1, add_initializer(graph, f"{name}.only", np.zeros_like(index)))
 
 
-def _chosen(graph: ir.Graph, choice: ir.Node, value: ir.Value, *, before: ir.Node, number: int) -> ir.Value:
+def _chosen(graph: ir.Graph, row: ir.Value, value: ir.Value, *, before: ir.Node, name: str) -> ir.Value:
     assert value.shape is not None, "only values of known shapes are read behind a choice"
-    node = ir.node(
-        "Gather", [value, choice.inputs[1]], {"axis": TOKENS}, name=f"{choice.name or choice.outputs[0].name}.{number}"
-    )
-    node.outputs[0].type, node.outputs[0].shape = value.type, _without_tokens(value.shape)
+    node = ir.node("Gather", [value, row], {"axis": TOKENS}, name=name)
+    node.outputs[0].type, node.outputs[0].shape = value.type, _one_token(value.shape)
     graph.insert_before(before, node)
     return node.outputs[0]
 
 
-def _without_tokens(shape: ir.Shape) -> ir.Shape:
-    return ir.Shape([shape[0], shape[WIDTH]])
+def _one_token(shape: ir.Shape) -> ir.Shape:
+    return ir.Shape([shape[0], 1, shape[WIDTH]])
