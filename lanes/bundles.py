@@ -18,7 +18,7 @@ from edgekit.pipeline.run import run_recipe
 from edgekit.progress import Show
 from lanes.rows import SPLITS, rows_of
 
-__all__ = ["CASES", "Case", "make_bundles", "real_bundles"]
+__all__ = ["CASES", "OTHER_TASKS", "Case", "make_bundles", "real_bundles"]
 
 ENCODER = "layers = 2\nwidth = 72\nheads = 4\nneurons = 104\nvocabulary = 300\nepochs = 4\nlearning_rate = 3e-3\nbatch = 16\n"
 DECODER = "layers = 2\nwidth = 96\nheads = 3\nneurons = 160\nvocabulary = 300\nepochs = 2\nlearning_rate = 3e-3\nbatch = 16\n"
@@ -38,6 +38,8 @@ class Case:
     """The body of the recipe's [quantize]; "" leaves the choice to the target."""
     encoder_of: str = ""
     """Name of the case whose trained model is taken, where the task trains none of its own."""
+    rows: str = ""
+    """What `rows_of` calls its rows, where that is not the task."""
     extreme: bool = False
     """Whether that model's layers are changed so that every product of theirs is near the ends of its range."""
 
@@ -51,6 +53,16 @@ CASES = (
     Case("text-generation", "text-generation"),
     Case("text-generation-int4", "text-generation", quantize='format = "int4-weights"\n'),
 )
+
+
+OTHER_TASKS = (
+    Case("entailment", "text-classification", rows="entailment"),
+    Case("multi-label-classification", "multi-label-classification"),
+    Case("text-regression", "text-regression"),
+    Case("text-ranking", "text-ranking"),
+    Case("zero-shot-classification", "zero-shot-classification", encoder_of="entailment"),
+)
+"""The tasks that differ from those of CASES in what is read and answered alone: no kernel of theirs is another."""
 
 
 def make_bundles(
@@ -72,7 +84,7 @@ def make_bundles(
     for case in cases:
         folder = build / "recipes" / case.name
         folder.mkdir(parents=True, exist_ok=True)
-        rows = rows_of(case.task)
+        rows = rows_of(case.rows or case.task)
         for split, which in SPLITS.items():
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[which]), encoding="utf-8")
         model = f"[model.new]\n{DECODER if case.task == 'text-generation' else ENCODER}"

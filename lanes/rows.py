@@ -25,6 +25,24 @@ def _row(task: str, colour: str, room: str, ask: tuple[str, str]) -> dict[str, A
     text = f"{start} {colour} lamp in the {room}"
     if task == "text-classification":
         return {"text": text, "label": label}
+    if task == "entailment":
+        other = COLOURS[(COLOURS.index(colour) + len(room)) % len(COLOURS)]
+        said = {
+            "entailment": f"the lamp is {colour}",
+            "contradiction": f"the lamp is not {colour}",
+            "neutral": f"the garden is {other}",
+        }
+        kind = list(said)[(len(text) + len(label)) % len(said)]
+        return {"text": text, "text_pair": said[kind], "label": kind}
+    if task == "multi-label-classification":
+        return {"text": text, "label": [label, *([colour] if len(colour) > 4 else [])]}
+    if task == "text-regression":
+        return {"text": text, "label": len(colour) / 2 + len(room) / 10}
+    if task == "text-ranking":
+        passages = [f"the {colour} lamp", f"a lamp in the {room}", "nothing at all"]
+        return {"query": text, "passages": passages, "relevance": [2, 1, 0]}
+    if task == "zero-shot-classification":
+        return {"text": text, "label": colour}
     if task == "token-classification":
         named = {colour: "B-colour", **dict(zip(room.split(), ("B-room", "I-room"), strict=False))}
         return {"tokens": text.split(), "tags": [named.get(word, "O") for word in text.split()]}

@@ -212,11 +212,21 @@ class _Files(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of a page that went away before it had its file."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Any other fault is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def served(folder: Path, headers: Mapping[str, str] | None = None) -> Iterator[str]:
     """The URL at which `folder` is served on this machine, with `headers`, until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder), headers=headers or {}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), partial(_Files, directory=str(folder), headers=headers or {}))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

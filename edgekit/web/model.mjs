@@ -18,14 +18,16 @@ export function parsed(bytes, name) {
 
 export const variantOf = (manifest) => Object.values(manifest?.components?.model?.variants ?? {})[0];
 
-/** The model of {manifest, digest, files: {name: bytes}, notes}. `libraries`: {ort, tokenizers}; `threads`: undefined for the bundle's own number. */
-export async function opened({ manifest, digest, files, notes }, { ort, tokenizers }, threads) {
+/** The model of {manifest, digest, files: {name: bytes}, notes}. `libraries`: {ort, tokenizers, provider}; `threads`: undefined for the bundle's own number. */
+export async function opened({ manifest, digest, files, notes }, { ort, tokenizers, provider = "cpu" }, threads) {
   const facts = manifest.edgekit, variant = variantOf(manifest);
-  ort.env.wasm.numThreads = usableThreads(threads ?? (variant.session_options.intra_op_num_threads || 1), notes);
+  const count = usableThreads(threads ?? (variant.session_options.intra_op_num_threads || 1), provider === "wasm", notes);
+  if (provider === "wasm") ort.env.wasm.numThreads = count;
   let session;
   try {
     session = await ort.InferenceSession.create(files[variant.file], {
-      executionProviders: ["wasm"],
+      executionProviders: [provider],
+      intraOpNumThreads: count,
       graphOptimizationLevel: "all",
       externalData: Object.keys(files).filter((name) => name.endsWith(".onnx.data")).map((name) => ({ path: name, data: files[name] })),
     });
@@ -172,9 +174,9 @@ export async function opened({ manifest, digest, files, notes }, { ort, tokenize
 }
 
 /** How many threads can be had: those of a page need cross-origin isolation. */
-function usableThreads(wanted, notes) {
+function usableThreads(wanted, inWebAssembly, notes) {
   if (!Number.isSafeInteger(wanted) || wanted < 1 || wanted > 64) throw new BadInput(`threads: ${wanted} is not a whole number from 1 to 64`);
-  if (wanted > 1 && !ON_NODE && !globalThis.crossOriginIsolated) {
+  if (wanted > 1 && inWebAssembly && !ON_NODE && !globalThis.crossOriginIsolated) {
     notes.push("one thread: this page is not cross-origin isolated, which threads need");
     return 1;
   }

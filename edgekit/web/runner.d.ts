@@ -25,6 +25,8 @@ export interface Options {
   /** Threads inside one operator. Default: as the bundle says; one in a page that is not cross-origin isolated. */
   threads?: number;
   progress?: (bytes: number, all: number) => void;
+  /** Modules in the place of those in `vendor`: another ONNX Runtime with the interface of onnxruntime-common, which then computes. */
+  libraries?: { ort: unknown; tokenizers: unknown };
 }
 
 export type Input =

@@ -30,26 +30,32 @@ const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123
  * The bundle at `place`, hashed and opened: a folder (a URL, in Node a path as well), or an object of {file name: Uint8Array}.
  *
  * `options`: {vendor: where ONNX Runtime and the tokenizers library lie, threads: how many (default: the bundle's own), progress: called with
- * (bytes so far, bytes in all) while files are read}.
+ * (bytes so far, bytes in all) while files are read, libraries: {ort, tokenizers}, modules in the place of those in `vendor`, such as
+ * onnxruntime-react-native or onnxruntime-node, which need no WebAssembly}.
  */
 export async function load(place, options = {}) {
-  const unknown = Object.keys(options).filter((name) => !["vendor", "threads", "progress"].includes(name));
-  if (unknown.length) throw new BadInput(`unknown option ${unknown[0]}`, { fix: "vendor, threads and progress are known" });
-  checkMachine();
-  const libraries = loadLibraries(options.vendor);
+  const unknown = Object.keys(options).filter((name) => !["vendor", "threads", "progress", "libraries"].includes(name));
+  if (unknown.length) throw new BadInput(`unknown option ${unknown[0]}`, { fix: "vendor, threads, progress and libraries are known" });
+  const given = options.libraries;
+  if (given !== undefined && !(given?.ort?.InferenceSession && given.tokenizers?.Tokenizer)) {
+    throw new BadInput("libraries: not {ort, tokenizers}", { fix: "give the modules of ONNX Runtime and of @huggingface/tokenizers" });
+  }
+  checkMachine(given === undefined);
+  const libraries = given === undefined ? loadLibraries(options.vendor) : Promise.resolve(given);
   libraries.catch(() => {}); // its fault is told below, once the bundle is known to be whole
   const bundle = await openBundle(place, options.progress);
   return opened(bundle, await libraries, options.threads);
 }
 
 /** Refuse what cannot run the model, in words. */
-function checkMachine() {
-  if (typeof WebAssembly !== "object") {
+function checkMachine(needsWebAssembly) {
+  if (needsWebAssembly && typeof WebAssembly !== "object") {
     throw new NotPossibleHere("WebAssembly is not there", { fix: "use a browser that has it, or one that does not switch it off (lockdown mode does)" });
   }
   if (!globalThis.crypto?.subtle) {
     throw new NotPossibleHere("files cannot be hashed: WebCrypto is not there", { fix: "serve the page by https, or from localhost" });
   }
+  if (!needsWebAssembly) return;
   let simd = false;
   try {
     simd = WebAssembly.validate(SIMD);
@@ -92,10 +98,17 @@ async function readUrl(url, name) {
   try {
     response = await fetch(url);
   } catch (fault) {
-    throw new NotPossibleHere(`cannot be fetched: ${fault.message}`, { where: String(url), fix: "see whether the network, or the page's policy (connect-src), permits it" });
+    throw new NotPossibleHere(`cannot be fetched: ${fault.message}`, { where: name, fix: `see whether the network, or the page's policy (connect-src), permits ${url}` });
   }
-  if (!response.ok) throw new BadInput(`cannot be fetched: ${response.status} ${response.statusText}`, { where: String(url) });
-  return new Uint8Array(await response.arrayBuffer());
+  const from = { where: name, fix: `see whether ${url} is where the server has it` };
+  if (!response.ok) throw new BadInput(`cannot be fetched: ${response.status} ${response.statusText}`, from);
+  if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) throw new BadInput("the server gave a web page in its place", from);
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (fault) {
+    if (fault instanceof RangeError) throw new NotPossibleHere("not enough memory for it", { where: name, fix: "close other pages" });
+    throw new NotPossibleHere(`ended before it was whole: ${fault.message}`, { where: name, fix: "load the page again where the connection is better" });
+  }
 }
 
 async function sha256(bytes) {
@@ -188,7 +201,7 @@ async function importLibraries(vendor) {
   const [ort, tokenizers] = await Promise.all([import(places["ort.wasm.bundle.min.mjs"].href), import(places["tokenizers.min.mjs"].href)]);
   ort.env.wasm.wasmBinary = files["ort-wasm-simd-threaded.wasm"];
   ort.env.logLevel = "error";
-  return { ort, tokenizers };
+  return { ort, tokenizers, provider: "wasm" };
 }
 
 /** Where a file of `VENDOR` lies: in `vendor`, beside this module, or in node_modules. */

@@ -21,12 +21,13 @@ from edgekit.errors import CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.progress import Show, err
 from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.children import finish, start
-from edgekit.web.chromium import Tab, browser, find_chromium, served
+from edgekit.web.chromium import browser, find_chromium, served
 from edgekit.web.engines import find_node
-from edgekit.web.page import HEADERS, write_page
+from edgekit.web.page import HEADERS
 from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_files
-from lanes.bundles import make_bundles
+from lanes.bundles import CASES, OTHER_TASKS, make_bundles
 from lanes.web.compared import Here, faults_of, here, jobs_of
+from lanes.web.page import page_faults
 from lanes.web.texts import COUNT
 from lanes.web.transformers_js import fetch_package, golden_faults
 
@@ -75,7 +76,9 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
     chromium = _chromium(say)
     vendor = fetch_vendor()
     say(f"bundles of every task for {TARGET}")
-    bundles = {case: path / "bundle" for (case, _), path in make_bundles(build, [TARGET], Show()).items()}
+    bundles = {
+        case: path / "bundle" for (case, _), path in make_bundles(build, [TARGET], Show(), (*CASES, *OTHER_TASKS)).items()
+    }
     cells, faults = [], list[str]()
     with tempfile.TemporaryDirectory(prefix="edgekit-web-") as scratch:
         site = _site(Path(scratch) / "site", vendor, bundles)
@@ -115,8 +118,8 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
                         answers = json.loads(tab.run(work, seconds=60 * MINUTES))
                         compared(case, where, every, answers)
                         faults += [f"{case}, {where}: {note}" for note in answers["notes"]]
-            case = next(iter(bundles))
-            faults += [f"the page: {fault}" for fault in _page(Path(scratch) / "page", bundles[case], running.tab())]
+            first, other = list(bundles.values())[:2]
+            faults += [f"the page: {fault}" for fault in page_faults(Path(scratch) / "page", first, other, running)]
     if faults:
         raise CheckFailed("not what Python makes of it", faults=faults)
     return {
@@ -136,40 +139,6 @@ def _site(folder: Path, vendor: Path, bundles: dict[str, Path]) -> Path:
     (folder / "jobs").mkdir()
     (folder / "index.html").write_text("<!doctype html><title>lane</title>", encoding="utf-8")
     return folder
-
-
-def _page(folder: Path, bundle: Path, tab: Tab) -> list[str]:
-    """What is wrong with the page of a bundle: its form, its proof, without a network, at three widths, with a bit changed."""
-    folder.mkdir()
-    write_page(open_bundle(bundle), folder)
-    ready, faults = "document.documentElement.dataset.ready || !document.getElementById('fault').hidden", list[str]()
-    with served(folder) as url:
-        tab.go(url)
-        tab.wait(ready)
-        tab.run("navigator.serviceWorker.ready.then(() => true)")
-    tab.go(url)  # nobody serves it any more
-    tab.wait(ready)
-    if not tab.run("crossOriginIsolated"):
-        faults.append("the service worker does not isolate it")
-    tab.run("document.querySelector('textarea').value = 'turn on the red lamp'; document.getElementById('send').click()")
-    tab.wait("document.getElementById('time').textContent.includes('ms')")
-    tab.run("document.getElementById('verify').click()")
-    tab.wait("/golden inputs/.test(document.getElementById('verified').textContent)")
-    if "are right here" not in tab.run("document.getElementById('verified').textContent"):
-        faults.append(tab.run("document.getElementById('verified').textContent"))
-    for width in (360, 768, 1280):
-        tab.send("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
-        if tab.run("document.documentElement.scrollWidth > innerWidth"):
-            faults.append(f"at {width} pixels it is wider than the window")
-    model = bytearray((folder / "bundle" / "model.onnx").read_bytes())
-    model[len(model) // 2] ^= 1
-    (folder / "bundle" / "model.onnx").write_bytes(model)
-    with served(folder) as url:
-        tab.go(url)
-        tab.wait(ready)
-        if "model.onnx: sha256" not in tab.run("document.getElementById('fault').textContent"):
-            faults.append("a bit changed in the model is not told")
-    return faults
 
 
 def _chromium(say: Callable[[str], None]) -> str:

@@ -40,10 +40,20 @@ def here(bundle: Path, count: int) -> list[Here]:
     manifest = model.bundle.manifest
     longest = manifest.text.max_length
     texts = comparison_texts(WORDS, longest=min(longest, 64), count=count)
-    return [_one(model, item) for item in _items(manifest.task, texts)]
+    return [_one(model, item) for item in _items(manifest.task, texts, pairs=bool(model.bundle.config.text_pairs))]
 
 
-def _items(task: str, texts: list[str]) -> list[Any]:
+def _items(task: str, texts: list[str], *, pairs: bool) -> list[Any]:
+    after = [*texts[1:], texts[0]]
+    if pairs:
+        return [{"text": text, "text_pair": other[:60]} for text, other in zip(texts, after, strict=True)]
+    if task == "text-ranking":
+        return [{"query": text[:60], "passages": [other, "a lamp"]} for text, other in zip(texts, after, strict=True)]
+    if task == "zero-shot-classification":
+        return [
+            {"text": text, "labels": ["red", other[:20]], "multi_label": number % 2 == 1}
+            for number, (text, other) in enumerate(zip(texts, after, strict=True))
+        ]
     if task == "question-answering":
         return [{"question": before[:40], "context": text} for before, text in zip([texts[-1], *texts], texts, strict=False)]
     if task == "token-classification":

@@ -258,4 +258,8 @@ begin().catch((fault) => {
   at("loading").hidden = true;
   tell(fault);
 });
+const keeper = navigator.serviceWorker?.controller;
+navigator.serviceWorker?.addEventListener("controllerchange", () => {
+  if (keeper && !document.documentElement.dataset.ready) location.reload(); // files of two versions are not mixed: a newer one came while this loaded
+});
 navigator.serviceWorker?.register("worker.js").catch(() => {}); // where the browser keeps nothing, the page works with a network

@@ -10,7 +10,8 @@ const HEADERS = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Emb
 async function keep() {
   const cache = await caches.open(KEPT);
   await Promise.all(Object.entries(FILES).map(async ([name, digest]) => {
-    const response = await fetch(name, { cache: "no-cache", integrity: `sha256-${digest}` });
+    const get = (cache) => fetch(name, { cache, integrity: `sha256-${digest}` });
+    const response = await get("no-cache").catch(() => get("reload")); // a server may call a file unchanged that is not
     if (!response.ok) throw new Error(`${name}: ${response.status}`);
     await cache.put(name, response);
   }));
