@@ -1,6 +1,7 @@
 """How much faster a language model answers when next tokens are guessed from the text so far, which changes no token.
 
     python -m benchmarks.speculation.compare [--models ../shared/models] [--data ../shared/data] [--rounds 3] [--threads 2]
+    python -m benchmarks.speculation.compare --code FOLDER [--rounds 3] [--threads 2]
 
 The model is wiki-28m (Llama, 27.8 M weights) with its weights in 4 bits, blocks of 32. Every round asks every prompt plainly and with
 guesses, one after the other in a random order, both over one ONNX Runtime session; what is timed is from the first token to the last. Each
@@ -25,7 +26,7 @@ import numpy as np
 
 from benchmarks.pages import write_results
 from benchmarks.speculation.page import page
-from benchmarks.speculation.texts import Asked, free, quoting
+from benchmarks.speculation.texts import Asked, coding, free, quoting
 from edgekit.config.quantize import WeightOnly
 from edgekit.exporter.decoder import export_decoder
 from edgekit.progress import silent
@@ -43,7 +44,7 @@ from edgekit.runtime.providers.session import open_session
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "speculation"
-RESULTS, DRAFTED = "results.json", "drafted.json"
+RESULTS, CODE, DRAFTED = "results.json", "code.json", "drafted.json"
 CONTEXT, TOKENS = 1024, 96
 DRAWS = 2000
 """Bootstrap resamples, over prompts."""
@@ -54,6 +55,12 @@ SETS: dict[str, tuple[str, Sampling | None]] = {
     "free, drawn tokens": ("free", Sampling(max_new_tokens=TOKENS, temperature=1.0, seed=7)),
 }
 """Name -> (prompts, settings; None: the written answers, token for token)."""
+CODING: dict[str, tuple[str, Sampling | None]] = {
+    "coding, answers as asked": ("coding", None),
+    "coding, its own answers": ("coding", Sampling(max_new_tokens=TOKENS)),
+    "coding, drawn tokens": ("coding", Sampling(max_new_tokens=TOKENS, temperature=1.0, seed=7)),
+}
+"""The same of the code model."""
 
 
 @dataclass
@@ -70,21 +77,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=Path, default=ROOT / "../shared/models", help="folder that holds wiki-28m")
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data", help="folder that holds squad and wikipedia")
+    parser.add_argument(
+        "--code", type=Path, help="folder of a checkpoint that was trained on code: measured instead of wiki-28m"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     load = os.getloadavg()[0]
-    prompts = {
-        "quoting": quoting(asked.data / "squad/validation.jsonl.gz"),
-        "free": free(asked.data / "wikipedia/validation.jsonl.xz"),
-    }
-    sides = opened(asked.models / "wiki-28m", asked.threads)
-    found = measured(sides, prompts, asked.rounds)
+    if asked.code is not None:
+        prompts, sets = {"coding": coding()}, CODING
+    else:
+        prompts, sets = (
+            {
+                "quoting": quoting(asked.data / "squad/validation.jsonl.gz"),
+                "free": free(asked.data / "wikipedia/validation.jsonl.xz"),
+            },
+            SETS,
+        )
+    sides = opened(asked.code or asked.models / "wiki-28m", asked.threads)
+    found = measured(sides, prompts, asked.rounds, sets)
     speculation = sides[1].speculation
     assert speculation is not None, "opened so"
     document = {
-        "command": f"python -m benchmarks.speculation.compare --rounds {asked.rounds} --threads {asked.threads}",
-        "model": "wiki-28m, INT4 in blocks of 32, embeddings in 8 bits",
+        "command": "python -m benchmarks.speculation.compare "
+        + ("--code FOLDER " if asked.code is not None else "")
+        + f"--rounds {asked.rounds} --threads {asked.threads}",
+        "model": f"{'code-28m' if asked.code is not None else 'wiki-28m'}, INT4 in blocks of 32, embeddings in 8 bits",
         "chip": parse_cpuinfo(read_text(Path("/proc/cpuinfo"))).model,
         "load": {"before": round(load, 1), "after": round(os.getloadavg()[0], 1)},
         "rounds": asked.rounds,
@@ -101,15 +119,15 @@ def main() -> int:
         ]
         + [summary(name, rows) for name, rows in found.items()],
     }
-    write_results(HERE / RESULTS, document)
+    write_results(HERE / (RESULTS if asked.code is None else CODE), document)
     write_page()
     return 0
 
 
 def write_page() -> None:
     """README.md from the results that lie beside it."""
-    looked_up, drafted = (json.loads((HERE / name).read_text(encoding="utf-8")) for name in (RESULTS, DRAFTED))
-    (HERE / "README.md").write_text(page(looked_up, drafted), encoding="utf-8")
+    found = (json.loads((HERE / name).read_text(encoding="utf-8")) for name in (RESULTS, CODE, DRAFTED))
+    (HERE / "README.md").write_text(page(*found), encoding="utf-8")
 
 
 def opened(source: Path, threads: int) -> tuple[LanguageModel, LanguageModel]:
@@ -141,12 +159,14 @@ Row = tuple[Asked, Timed, Timed]
 """A prompt, plainly and with guesses."""
 
 
-def measured(sides: Sequence[LanguageModel], prompts: dict[str, list[Asked]], rounds: int) -> dict[str, list[Row]]:
+def measured(
+    sides: Sequence[LanguageModel], prompts: dict[str, list[Asked]], rounds: int, sets: dict[str, tuple[str, Sampling | None]]
+) -> dict[str, list[Row]]:
     """Every set's prompts, asked in every round on both sides."""
     draw = random.Random(7)
-    found = {name: [(one, Timed(), Timed()) for one in prompts[kind]] for name, (kind, _) in SETS.items()}
+    found = {name: [(one, Timed(), Timed()) for one in prompts[kind]] for name, (kind, _) in sets.items()}
     for number in range(rounds):
-        for name, (_, sampling) in SETS.items():
+        for name, (_, sampling) in sets.items():
             for place, row in enumerate(found[name]):
                 print(f"\rround {number + 1} of {rounds}: {name}, {place + 1} of {len(found[name])}   ", end="", flush=True)
                 for side in draw.sample((0, 1), 2):

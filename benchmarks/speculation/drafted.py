@@ -2,7 +2,7 @@
 
     python -m benchmarks.speculation.drafted --draft FOLDER [--formats float32 int8-weights int4-weights] [--rounds 1] [--threads 1]
 
-The model is wiki-28m; the small one, in 4 bits, is the checkpoint in FOLDER, which must have its tokenizer. Prompts are the 60 beginnings of
+The model is wiki-28m; the small one, in 4 bits, is a checkpoint that `distil.py` made. Prompts are the 60 beginnings of
 Wikipedia's validation articles of `texts.py`, asked as `compare.py` asks. A format that is measured takes the place of its former results in
 drafted.json, and those of others stay; README.md is written anew.
 """
@@ -56,7 +56,8 @@ def main() -> int:
     for number_format in asked.formats:
         runs[number_format] = measured(asked, number_format)
     document = {
-        "command": "python -m benchmarks.speculation.drafted --draft FOLDER",
+        "command": "python -m benchmarks.speculation.drafted --draft build/drafts/1x256",
+        "draft": json.loads((asked.draft / "made.json").read_text(encoding="utf-8")),
         "chip": parse_cpuinfo(read_text(Path("/proc/cpuinfo"))).model,
         "onnxruntime": metadata.version("onnxruntime"),
         "python": ".".join(map(str, sys.version_info[:3])),

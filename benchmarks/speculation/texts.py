@@ -11,7 +11,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Asked", "free", "quoting"]
+__all__ = ["Asked", "coding", "free", "quoting"]
 
 EACH = 20
 MODULES = (
@@ -28,7 +28,7 @@ class Asked:
     """One prompt."""
 
     kind: str
-    """"extract", "edit", "code" or "free"."""
+    """"extract", "edit", "code", "rename", "outline" or "free"."""
     prompt: str
     answer: str
     """What a model would say that does as it is told; "" where that is nothing in particular."""
@@ -47,6 +47,12 @@ def quoting(squad: Path, seed: int = 7) -> list[Asked]:
     texts = draw.sample(sorted(passages), 2 * EACH)
     extracts = [_extract(text, passages[text]) for text in texts[:EACH]]
     return [*extracts, *(_edit(text, draw) for text in texts[EACH:]), *(_code(name, draw) for name in MODULES)]
+
+
+def coding(seed: int = 7) -> list[Asked]:
+    """Twenty of each, of Python's standard library: stretches to be continued, with a name exchanged, and with their definitions named."""
+    draw = random.Random(seed)
+    return [make(name, draw) for make in (_code, _rename, _outline) for name in MODULES]
 
 
 def free(wikipedia: Path, seed: int = 7) -> list[Asked]:
@@ -74,8 +80,30 @@ def _edit(text: str, draw: random.Random) -> Asked:
 
 def _code(name: str, draw: random.Random) -> Asked:
     """A stretch of a module from some definition on, and what follows there."""
+    before, after = _stretch(name, draw)
+    return Asked("code", "\n".join(before) + "\n", "\n".join(after))
+
+
+def _rename(name: str, draw: random.Random) -> Asked:
+    """A stretch in which one name becomes another throughout."""
+    text = "\n".join(_stretch(name, draw)[0])
+    names = re.findall(r"\b[a-z_]{4,}\b", text)
+    old = max(sorted({*names}), key=names.count)
+    new = draw.choice(["payload", "origin", "cursor", "bundle", "member"])
+    return Asked("rename", f"{text}\n\n# The same with {new} for {old}:\n\n", re.sub(rf"\b{old}\b", new, text))
+
+
+def _outline(name: str, draw: random.Random) -> Asked:
+    """A stretch, and the lines of it that define something."""
+    lines = [line for part in _stretch(name, draw) for line in part]
+    kept = [line for line in lines if line.lstrip().startswith(("def ", "class "))]
+    return Asked("outline", "\n".join(lines) + "\n\n# All that is defined above:\n\n", "\n".join(kept))
+
+
+def _stretch(name: str, draw: random.Random) -> tuple[list[str], list[str]]:
+    """Lines of a module from some definition on, and those that follow."""
     lines = (Path(sysconfig.get_path("stdlib")) / f"{name}.py").read_text(encoding="utf-8").splitlines()
     starts = [at for at, line in enumerate(lines[: -sum(LINES)]) if line.lstrip().startswith(("def ", "class "))]
     at = draw.choice(starts)
     before, after = LINES
-    return Asked("code", "\n".join(lines[at : at + before]) + "\n", "\n".join(lines[at + before : at + before + after]))
+    return lines[at : at + before], lines[at + before : at + before + after]

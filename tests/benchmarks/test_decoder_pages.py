@@ -22,9 +22,10 @@ def test_beside_its_peers() -> None:
 
 def test_speculation() -> None:
     folder = BENCHMARKS / "speculation"
-    looked_up, drafted = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("results.json", "drafted.json"))
-    assert speculation_page(looked_up, drafted) == (folder / "README.md").read_text(encoding="utf-8")
-    assert looked_up["fault"] is None and not any(run["fault"] for run in drafted["runs"].values())
+    names = ("results.json", "code.json", "drafted.json")
+    looked_up, code, drafted = (json.loads((folder / name).read_text(encoding="utf-8")) for name in names)
+    assert speculation_page(looked_up, code, drafted) == (folder / "README.md").read_text(encoding="utf-8")
+    assert looked_up["fault"] is code["fault"] is None and not any(run["fault"] for run in drafted["runs"].values())
 
 
 def test_distilled(tmp_path: Path) -> None:
