@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.compress.method import StepContext
+from edgekit.config.quantize import WeightOnly
 from edgekit.config.recipe import MethodSettings
 from edgekit.models.module_paths import absent_endings
 
-__all__ = ["absent_labels", "absent_modules", "nothing_removed", "too_many_layers"]
+__all__ = ["absent_labels", "absent_modules", "nothing_removed", "rounded_otherwise", "too_many_layers"]
 
 
 def nothing_removed(setting: str, asked: int | None, have: int | None, *, of: str) -> list[str]:
@@ -26,6 +27,19 @@ def too_many_layers(asked: int | None, have: int | None) -> list[str]:
     if asked is None or have is None or asked <= have:
         return []
     return [f"a student of {asked} layers cannot start from a model of {have}"]
+
+
+def rounded_otherwise(block: int, context: StepContext) -> list[str]:
+    """A later step, or a target, that leaves the grid of 4 bits and so many rows a scale on which a step has put the weights."""
+    faults = [] if context.last else ["later steps would change the weights that it has rounded; put it last, once"]
+    for target in context.targets:
+        quantize = context.quantize(target)
+        if not isinstance(quantize, WeightOnly) or (quantize.bits, quantize.block, quantize.rounding) != (4, block, "clip"):
+            faults.append(
+                f"{target.name} does not round the weights as this step does; write a [quantize] table with "
+                f'format = "int4-weights" and block = {block}'
+            )
+    return faults
 
 
 def absent_labels(settings: MethodSettings, alpha: float, context: StepContext) -> list[str]:

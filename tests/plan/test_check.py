@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from edgekit.compress.methods import auto_round
 from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.config.recipe import Finetune
 from edgekit.config.target import load_target
@@ -270,6 +271,23 @@ def test_learned_ranges_are_for_a_static_target_and_for_the_last_step() -> None:
     assert fault == "compress 1, quantize-aware: later steps would change what its ranges fit; put it last, once"
     (fault,) = faults_in(recipe("text-classification", last, last), targets=(static,))
     assert fault.startswith("compress 1, ")
+
+
+@pytest.mark.parametrize("method", ["quantize-aware-decoder", "auto-round"])
+def test_weights_that_a_step_has_rounded_are_rounded_by_no_other(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_round, "find_spec", lambda name: name)
+    last = {"method": method, "block": 64}
+    target = load_target("x86-vnni")
+    like, other = (
+        target.model_copy(update={"quantize": WeightOnly(format="int4-weights", block=64, rounding=rounding)})
+        for rounding in ("clip", "gptq")
+    )
+    assert faults_in(recipe("text-generation", last), targets=(like,)) == []
+    for wrong in (other, target):
+        (fault,) = faults_in(recipe("text-generation", last), targets=(wrong,))
+        assert fault.endswith('write a [quantize] table with format = "int4-weights" and block = 64')
+    (fault,) = faults_in(recipe("text-generation", last, {"method": "drop-blocks", "layers": 1}), targets=(like,))
+    assert fault == f"compress 1, {method}: later steps would change the weights that it has rounded; put it last, once"
 
 
 def test_a_step_of_the_other_kind_of_model_is_that_fault_alone() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.compress.checks import rounded_otherwise
 from edgekit.compress.method import Method, StepContext, Work
-from edgekit.config.quantize import WeightOnly
 from edgekit.config.recipe import Batch, Epochs, LearningRate, MethodSettings, Precision
 from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.models.facts import ModelFacts
@@ -46,19 +46,7 @@ class Settings(MethodSettings):
 
 def check(settings: Settings, context: StepContext) -> list[str]:
     """A later step that would leave its grid, and targets that round otherwise."""
-    faults = [] if context.last else ["later steps would change the weights that it has rounded; put it last, once"]
-    for target in context.targets:
-        quantize = context.quantize(target)
-        if not isinstance(quantize, WeightOnly) or (quantize.bits, quantize.block, quantize.rounding) != (
-            4,
-            settings.block,
-            "clip",
-        ):
-            faults.append(
-                f"{target.name} does not round the weights as they are trained; write a [quantize] table with "
-                f'format = "int4-weights" and block = {settings.block}'
-            )
-    return faults
+    return rounded_otherwise(settings.block, context)
 
 
 @dataclass(frozen=True)
