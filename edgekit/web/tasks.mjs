@@ -303,17 +303,8 @@ function spanned(outputs, windows, { topK }) {
     finite(logits.data, "logits");
     const inside = window.words.flatMap((word, index) => (word >= 0 ? [index] : []));
     const [starts, ends] = [0, 1].map((side) => inside.map((index) => logits.data[2 * index + side]));
-    const likeliest = largestFirst(ends).slice(0, BEST);
-    for (const start of largestFirst(starts).slice(0, BEST)) {
-      for (const end of likeliest) {
-        if (start > end || end >= start + LONGEST_ANSWER) continue;
-        const places = [window.starts[inside[start]], window.ends[inside[end]]];
-        if (places.some(Number.isNaN)) throw new CheckFailed("the tokenizer does not tell where its tokens lie in this text");
-        const [low, high] = trimmedStretch(chars, ...places);
-        if (low >= high) continue;
-        const key = `${low} ${high}`, total = Math.fround(starts[start] + ends[end]);
-        if (!(totals.get(key)?.total >= total)) totals.set(key, { low, high, total });
-      }
+    for (const [key, span] of bestSpans(chars, window, inside, starts, ends)) {
+      if (!(totals.get(key)?.total >= span.total)) totals.set(key, span);
     }
   });
   const order = [...totals.values()].sort((one, other) => other.total - one.total || one.low - other.low || one.high - other.high).slice(0, BEST);
@@ -324,6 +315,29 @@ function spanned(outputs, windows, { topK }) {
   }));
   const best = spans[0] ?? { text: "", start: 0, end: 0, score: 0 };
   return topK > 1 ? { ...best, answers: spans.slice(0, topK) } : { ...best };
+}
+
+/** Spans of one window with the largest sums of their logits, BEST and more where there are as many. Two pairs of tokens may be one span of
+ *  characters, or white space alone, so more pairs are looked at until there are enough spans. */
+function bestSpans(chars, window, inside, starts, ends) {
+  const pairs = starts.flatMap((start, first) => {
+    return ends.slice(first, first + LONGEST_ANSWER).map((end, further) => [first, first + further, Math.fround(start + end)]);
+  });
+  const sums = Float32Array.from(pairs, ([, , total]) => total).sort();
+  const found = new Map();
+  for (let count = 0; found.size < BEST && count < pairs.length; ) {
+    count = Math.min(4 * Math.max(count, BEST), pairs.length);
+    const least = sums[sums.length - count];
+    for (const [first, last, total] of pairs) {
+      if (total < least) continue;
+      const places = [window.starts[inside[first]], window.ends[inside[last]]];
+      if (places.some(Number.isNaN)) throw new CheckFailed("the tokenizer does not tell where its tokens lie in this text");
+      const [low, high] = trimmedStretch(chars, ...places);
+      const key = `${low} ${high}`;
+      if (low < high && !(found.get(key)?.total >= total)) found.set(key, { low, high, total });
+    }
+  }
+  return found;
 }
 
 /** An answer without its scores, which carry rounding: what must be the same everywhere. */

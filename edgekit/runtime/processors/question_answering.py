@@ -1,8 +1,8 @@
 """question-answering: start and end logits of each window of the context to the best spans.
 
-Candidates are pairs of the most likely starts and ends of each window that are in order, short enough and within the context; the
-sum of their logits ranks them, over all windows (Devlin et al. 2019, BERT, section 4.2). Scores are a softmax over the candidates:
-they compare spans of one context, not questions with one another. White space is never at an end of an answer, as a tokenizer may count
+Every pair of a start and an end in the context that is in order and short enough is ranked by the sum of its logits, over all windows
+(Devlin et al. 2019, BERT, section 4.2); the best are the candidates. Scores are a softmax over the candidates: they compare spans of one
+context, not questions with one another. White space is never at an end of an answer, as a tokenizer may count
 the space before a word to its token.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["PROCESSOR", "LONGEST_ANSWER", "STRIDE", "Span", "SpanAnswer", "answe
 STRIDE = 64
 """Tokens that neighbouring windows share, at most a quarter of the longest input."""
 BEST = 20
-"""Starts and ends of each window that make candidates, and candidates that are scored."""
+"""Candidates that are scored."""
 LONGEST_ANSWER = 30
 """Tokens."""
 
@@ -69,12 +69,8 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Sp
             raise CheckFailed(f"the model gave {logits.shape} for the starts and ends of {len(window.ids)} tokens")
         inside = np.flatnonzero(window.words >= 0)
         starts, ends = (finite(logits[0, inside, side], "logits") for side in (0, 1))
-        for start in np.argsort(-starts, kind="stable")[:BEST]:
-            for end in np.argsort(-ends, kind="stable")[:BEST]:
-                if start <= end < start + LONGEST_ANSWER:
-                    low, high = trimmed(window.text, int(window.offsets[inside[start], 0]), int(window.offsets[inside[end], 1]))
-                    if low < high:
-                        totals[low, high] = max(totals.get((low, high), -np.inf), float(starts[start] + ends[end]))
+        for (low, high), total in _best(window.text, window.offsets[inside], starts, ends).items():
+            totals[low, high] = max(totals.get((low, high), -np.inf), total)
     order = sorted(totals, key=lambda span: (-totals[span], span))[:BEST]
     probabilities = softmax(np.array([totals[span] for span in order])) if order else np.zeros(0)
     text = windows[0].text
@@ -87,6 +83,29 @@ def answer(outputs: list[np.ndarray], windows: list[Window], asked: Asked) -> Sp
     if asked.top_k > 1:
         best["answers"] = spans[: asked.top_k]
     return best
+
+
+def _best(text: str, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> dict[tuple[int, int], float]:
+    """Spans of one window with the largest sums of their logits, `BEST` and more where there are as many; `offsets` int (n, 2).
+
+    Two pairs of tokens may be one span of characters, or white space alone, so more pairs are looked at until there are enough spans.
+    """
+    if not len(starts):
+        return {}
+    behind = np.concatenate([ends, np.full(LONGEST_ANSWER - 1, -np.inf, dtype=ends.dtype)])
+    sums = (starts[:, None] + np.lib.stride_tricks.sliding_window_view(behind, LONGEST_ANSWER)).ravel()
+    pairs = int((sums > -np.inf).sum())
+    found: dict[tuple[int, int], float] = {}
+    count = 0
+    while len(found) < BEST and count < pairs:
+        count = min(4 * max(count, BEST), pairs)
+        least = np.partition(sums, -count)[-count]
+        for pair in np.flatnonzero(sums >= least).tolist():
+            start, further = divmod(pair, LONGEST_ANSWER)
+            span = trimmed(text, int(offsets[start, 0]), int(offsets[start + further, 1]))
+            if span[0] < span[1]:
+                found[span] = max(found.get(span, -np.inf), float(sums[pair]))
+    return found
 
 
 def line(answer: SpanAnswer) -> str:
