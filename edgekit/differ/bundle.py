@@ -106,6 +106,12 @@ def open_side(path: Path) -> BundleSide:
 
     bundle = checked(path)
     manifest, notes = bundle.manifest, []
+    if manifest.reads != "text":
+        raise BadInput(
+            f"reads {manifest.reads}s, and parts of models of texts alone are known yet",
+            where=str(path),
+            fix="compare bundles of texts",
+        )
     golden = parse_golden(bundle.folder, manifest)
     provider = manifest.variant.provider
     if provider not in onnxruntime.get_available_providers():

@@ -105,6 +105,8 @@ def make_artifacts(
     if wheelhouse is not None:
         check_wheelhouse(wheelhouse, manifest.target.arch, manifest.target.provider)
     chosen = find_layouts(layouts, bundle)
+    if web and manifest.reads != "text":
+        raise BadInput(f"browsers read no {manifest.reads}s yet", where="--web", fix="leave it out")
     sweep(result, f".{FOLDER}.*")  # what a killed call left
     work = held_folder(result, f".{FOLDER}.", ".tmp")
     work.chmod(0o755)
@@ -135,6 +137,7 @@ def make_artifacts(
                 arch=manifest.target.arch,
                 versions=manifest.tools,
                 chat=manifest.has_template,
+                image=manifest.image is not None,
             )
         sums = "".join(f"{_sha256(work / name)}  {name}\n" for name in _names(work))
         (work / SUMS).write_text(sums, encoding="utf-8")

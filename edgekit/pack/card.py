@@ -10,6 +10,7 @@ from edgekit.markdown import yaml_text
 from edgekit.runtime.bundle.manifest import Manifest
 from edgekit.runtime.bundle.quality import Agreement, Quality, SamePrefix, SameTokens
 from edgekit.runtime.generate.chat import JINJA
+from edgekit.runtime.pixels import PILLOW
 from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.names import CPU
 
@@ -29,6 +30,7 @@ IN_BROWSERS = (
     "await model.verify();",
 )
 CHAT = f"Conversations are written by a template, which needs jinja2 beside numpy, onnxruntime and tokenizers: `pip install '{JINJA}'`."
+IMAGE = f"Image files need Pillow beside numpy, onnxruntime and tokenizers: `pip install '{PILLOW}'`. Arrays of the model's size need nothing more."
 EXAMPLES = {
     "image-classification": "photo.jpg",
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
@@ -86,12 +88,15 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "```",
         "",
         *([CHAT, ""] if manifest.has_template else []),
+        *([IMAGE, ""] if manifest.image is not None else []),
         "## Limits",
         "",
         _limit(manifest),
         *_embeddings(manifest),
         *(
-            [f"- It answers with {len(manifest.labels)} labels, whatever the text is about."]
+            [
+                f"- It answers with {len(manifest.labels)} labels, whatever the {'image' if manifest.image is not None else 'text'} is about."
+            ]
             if manifest.labels and processor(manifest.task).decided
             else []
         ),

@@ -15,6 +15,7 @@ from pathlib import Path
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.children import finish, start
 from edgekit.runtime.generate.chat import JINJA
+from edgekit.runtime.pixels import PILLOW
 from edgekit.runtime.providers.names import CPU
 
 __all__ = ["check_wheelhouse", "write_wheelhouse"]
@@ -41,11 +42,14 @@ def check_wheelhouse(python: str, arch: str, provider: str) -> None:
         )  # fmt: skip
 
 
-def write_wheelhouse(out: Path, *, python: str, arch: str, versions: Mapping[str, str], chat: bool = False) -> int:
+def write_wheelhouse(
+    out: Path, *, python: str, arch: str, versions: Mapping[str, str], chat: bool = False, image: bool = False
+) -> int:
     """Fetch wheels of the runtime's packages and all they need into `out`, and write its requirements.txt with hashes.
 
     `versions` pins those packages it names: what the bundle was made and verified with. pip reads environment markers by the
-    Python that runs it, so needs that differ between Python versions are this Python's. `chat`: what chat templates need too.
+    Python that runs it, so needs that differ between Python versions are this Python's. `chat`: what chat templates need too; `image`: what
+    image files do.
     Returns how many wheels there are.
 
     Raises:
@@ -54,6 +58,7 @@ def write_wheelhouse(out: Path, *, python: str, arch: str, versions: Mapping[str
     out.mkdir(parents=True)
     pins = [f"{package}=={versions[package]}" if package in versions else package for package in PACKAGES]
     pins += [JINJA] if chat else []
+    pins += [PILLOW] if image else []
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:",
         "--implementation", "cp", "--python-version", python, "--abi", f"cp{python.replace('.', '')}", "--abi", "abi3", "--abi", "none",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
+    "PILLOW",
     "LARGEST_FILE",
     "MOST_PIXELS",
     "PIXEL_VALUES",
@@ -40,6 +41,8 @@ __all__ = [
 
 PIXEL_VALUES = "pixel_values"
 """Name of the graph's input."""
+PILLOW = "pillow>=11.3"
+"""What image files need beside what every bundle does, as pip reads it."""
 LARGEST_FILE = 64 * 1024**2
 """Bytes of one image file."""
 MOST_PIXELS = 64_000_000
@@ -314,7 +317,7 @@ def _pillow() -> Any:
         from PIL import Image
     except ImportError:
         raise NotPossibleHere(
-            "reading image files needs Pillow, which is not installed", fix="pip install 'edgekit[image]', or pip install pillow",
+            "reading image files needs Pillow, which is not installed", fix=f"pip install 'edgekit[image]', or pip install '{PILLOW}'",
             see="something-is-not-installed",
         ) from None  # fmt: skip
     return Image

@@ -9,15 +9,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
+from edgekit.differ.bundle import open_side
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.host import detect
 from edgekit.models.preprocessing import made_images
+from edgekit.pack.artifacts import make_artifacts
 from edgekit.plan.make import make_plan
 from edgekit.runtime.bench.lone import bench_bundle
 from edgekit.runtime.bundle.verify import verify
@@ -164,6 +167,20 @@ def test_a_model_of_texts_is_no_model_of_images(made: Made, tiny_model: Path, tm
 def test_targets_that_cannot_run_them_yet_are_named(made: Made) -> None:
     with pytest.raises(BadInput, match="for CPUs yet"):
         make_plan(str(made.folder.parents[1] / "tiny.toml"), ["cuda"], detect())
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda folder: make_artifacts(folder, web=True), "browsers read no images yet"),
+        (lambda folder: make_artifacts(folder, layouts=("transformers-js",)), "models of images are not laid out"),
+        (lambda folder: open_side(folder / "bundle"), "reads images"),
+    ],
+)
+def test_what_is_of_texts_yet_says_so(made: Made, ask: Any, said: str) -> None:
+    with pytest.raises(BadInput) as fault:
+        ask(made.folder)
+    assert said in fault.value.text()
 
 
 def test_golden_inputs_are_images(made: Made) -> None:

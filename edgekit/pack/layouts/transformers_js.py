@@ -29,8 +29,10 @@ ENDINGS = {"q4": "_q4", "q8": "_quantized", "fp16": "_fp16", "fp32": ""}
 
 
 def fault(bundle: Bundle) -> str | None:
-    """A language model, a model for a GPU, one whose texts have a prompt before them, or weights in bfloat16."""
+    """A model of images, a language model, a model for a GPU, one whose texts have a prompt before them, or weights in bfloat16."""
     manifest = bundle.manifest
+    if manifest.reads != "text":
+        return f"models of {manifest.reads}s are not laid out for transformers.js yet"
     if manifest.generation is not None:
         return "transformers.js feeds a language model's cache under other names and shapes than this graph has"
     if manifest.target.provider != CPU:
