@@ -63,10 +63,13 @@ def main() -> None:
     """Measure, and write the results and their page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path)
+    parser.add_argument("--original", type=Path, help="another result, whose original is compared with")
     parser.add_argument("--processes", type=int, default=10)
     asked = parser.parse_args()
     engines = usable_engines()
     lineage = seen_from_here(json.loads((asked.result / "lineage.json").read_text(encoding="utf-8")), asked.result)
+    whole = asked.original or asked.result
+    variants = seen_from_here(json.loads((whole / "lineage.json").read_text(encoding="utf-8")), whole)["variants"]
     bundle, task = open_bundle(asked.result / "bundle"), find_task(lineage["recipe"]["task"])
     with Path(lineage["rows"]).open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
@@ -81,7 +84,7 @@ def main() -> None:
         }
         downloads = {name: len(gzip.compress(path.read_bytes(), 9)) for name, path in files.items()}
         (site / "blank.html").write_text("<!doctype html><title>blank</title>", encoding="utf-8")
-        lay_out_original(lineage["variants"], site / "transformers-js")
+        lay_out_original(variants, site / "transformers-js")
         bundles: list[list[float]] = []
         originals: list[list[float]] = []
         first: list[list[float]] = []
@@ -104,7 +107,7 @@ def main() -> None:
             "bundle": bundle.manifest.name,
             "sha256": bundle.manifest.assets["model.onnx"].sha256,
             "quality": lineage["variants"]["bundle"]["quality"],
-            "original_quality": lineage["variants"]["ort-int8-stock"]["quality"],
+            "original_quality": variants["ort-int8-stock"]["quality"],
             "chip": detect().cpu,
             "cores": detect().cores_usable,
             "load": [round(load, 1), round(os.getloadavg()[0], 1)],

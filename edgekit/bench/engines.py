@@ -9,11 +9,12 @@ from typing import Any
 
 from edgekit.bench.variants import BUNDLE, is_eager
 from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.runtime.bench.lone import Elsewhere
 from edgekit.runtime.bench.words import in_engine
 from edgekit.web.engines import engine_releases
 from edgekit.web.vendor import fetch_vendor, releases
 
-__all__ = ["runtime_in", "specifications_in", "usable_engines"]
+__all__ = ["elsewhere_of", "runtime_in", "specifications_in", "usable_engines"]
 
 PROGRAM = "edgekit.web.measure"
 
@@ -36,6 +37,30 @@ def runtime_in(engines: Mapping[str, str]) -> str:
     """What computes, in words: onnxruntime-web 1.30.0 in Chromium 156.0."""
     package = next(name for name in releases() if name.startswith("onnxruntime-web@")).replace("@", " ")
     return f"{package} in {' and '.join(f'{engine} {release}' for engine, release in engines.items())}"
+
+
+def elsewhere_of(bundle: Path) -> Elsewhere:
+    """How the lone bundle in folder `bundle` is timed: once in each engine.
+
+    Raises:
+        NotPossibleHere, CheckFailed: as `usable_engines`.
+    """
+    engines = usable_engines()
+    facts = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["edgekit"]
+    first = next(iter(engines))
+
+    def specifications(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        return {
+            BUNDLE if engine == first else in_engine(BUNDLE, engine): {
+                **spec,
+                "program": PROGRAM,
+                "engine": engine,
+                "facts": facts,
+            }
+            for engine in engines
+        }
+
+    return Elsewhere(specifications, runtime_in(engines))
 
 
 def specifications_in(

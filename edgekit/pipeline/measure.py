@@ -6,8 +6,11 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from edgekit.config.target import WASM, load_target
+from edgekit.errors import NotPossibleHere
+from edgekit.host import detect
 from edgekit.pipeline.folder import BENCH, LINEAGE, MARKDOWN, REPORT
 from edgekit.pipeline.pack_stage import PACKED
 from edgekit.pipeline.report import write_reports
@@ -17,6 +20,9 @@ from edgekit.runtime.bundle.open import open_bundle
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_file
 from edgekit.runtime.threads import Threads
+
+if TYPE_CHECKING:
+    from edgekit.runtime.bench.lone import Elsewhere
 
 __all__ = ["SEED", "Measured", "bench_result", "is_measured", "measure"]
 
@@ -64,6 +70,7 @@ def measure(
 
         document: JsonObject = bench_bundle(
             bundle,
+            elsewhere=_elsewhere(bundle),
             threads=threads,
             prompts=prompts,
             processes=(3 if quick else 10) if processes is None else processes,
@@ -80,6 +87,23 @@ def measure(
         )  # fmt: skip
     write_reports(folder)
     return Measured(document, folder)
+
+
+def _elsewhere(bundle: Path) -> Elsewhere | None:
+    """Where a lone bundle is timed that is for browsers; None for any other. A bundle that cannot be opened is told by who measures."""
+    from edgekit.bench.engines import elsewhere_of
+
+    opened = open_bundle(bundle)
+    if opened.manifest.target.arch != WASM:
+        return None
+    if not detect().engines:
+        raise NotPossibleHere(
+            f"target {opened.manifest.target.name} cannot be measured on this machine",
+            where="bench",
+            faults=load_target("web-wasm").lacks(detect()),
+            fix="install Chromium (Debian: apt-get install chromium), or Node 20 or later",
+        )
+    return elsewhere_of(opened.folder)
 
 
 def bench_result(

@@ -15,9 +15,12 @@ from edgekit.bench.variants import EAGER
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.host import CHROMIUM, NODE, detect
+from edgekit.pipeline.measure import measure
+from edgekit.progress import Show
 from edgekit.report.facts import _also_elsewhere
 from edgekit.runtime.bench.words import in_engine, variant_words
 from edgekit.web.measure import main
+from tests.tiny_manifest import rewrite_manifest
 from tests.tiny_onnx import write_rows
 from tests.web.node import node, released
 
@@ -67,6 +70,24 @@ def test_variants_are_timed_in_fresh_processes_of_node(result: Path, monkeypatch
     assert {ratio["scenario"] for ratio in document["ratios"]} == {"text", "real"}
     assert document["runtime"]["onnxruntime"].endswith(f"in {NODE} 20.1") and document["traffic"] == []
     assert document["complete"] is True
+
+
+def test_a_lone_bundle_is_timed_where_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node()
+    bundle = released("classifier", tmp_path)
+    rewrite_manifest(bundle, lambda document: document["edgekit"]["target"].update(arch="wasm32", isa=["simd128"]))
+    monkeypatch.setattr(engines, "engine_releases", lambda: {NODE: "20.1"})
+    asked: dict[str, Any] = {"quick": True, "processes": 1, "seconds": 0.01, "seed": 3, "show": Show(silent=True)}
+    found = measure(bundle, threads=None, **asked)
+    assert found.folder is None and found.complete
+    (variant,) = found.document["variants"]  # type: ignore[misc]
+    assert [item["name"] for item in variant["scenarios"]][:2] == ["text", "real"]  # type: ignore[index, call-overload]
+    assert "in Node 20.1" in str(found.document["runtime"])
+    with pytest.raises(BadInput, match="threads"):
+        measure(bundle, threads="auto", **asked)
+    monkeypatch.setattr("edgekit.pipeline.measure.detect", lambda: replace(detect(), engines=()))
+    with pytest.raises(NotPossibleHere, match="Chromium, or Node 20"):
+        measure(bundle, threads=None, **asked)
 
 
 def test_with_two_engines_the_bundle_is_timed_in_both(result: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,9 @@ from edgekit.runtime.bench.prompts import TOKENS, prompts_that_fit
 from edgekit.runtime.bench.protocol import MEMORY, Protocol, chosen_by, fixed_lengths, take
 from edgekit.runtime.bench.supervise import scenario_facts
 from edgekit.runtime.bench.words import GRAPH, TEXT
+from edgekit.runtime.bundle.contents import check_contents
 from edgekit.runtime.bundle.golden import parse_golden
+from edgekit.runtime.bundle.open import Bundle, open_bundle
 from edgekit.runtime.chip import emulation, machine, parse_cpuinfo, read_text, usable_cores
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import at_terminal
@@ -31,9 +34,19 @@ from edgekit.runtime.records import as_json
 from edgekit.runtime.temporary import temporary_folder
 from edgekit.runtime.threads import Threads
 
-__all__ = ["bench_bundle", "dots", "refuse_emulation"]
+__all__ = ["Elsewhere", "bench_bundle", "dots", "refuse_emulation"]
 
 MIN_RUNS, WARM_UP_SECONDS = 200, 3.0
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a bundle is timed that is not for this process' onnxruntime, such as a browser."""
+
+    specifications: Callable[[dict[str, Any]], dict[str, dict[str, Any]]]
+    """What a measuring process of the bundle is told -> what each of them is told, by name."""
+    runtime: str
+    """What computes there, in words."""
 
 
 def dots(done: float, total: float, text: str) -> None:
@@ -52,11 +65,12 @@ def bench_bundle(
     out: Path | None,
     progress: Progress = dots,
     seed: int = 7,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
     """Measure a lone bundle on this machine, without torch and without baselines; inputs are its golden texts.
 
     Writes the document to `out` (atomically) and returns it; after Ctrl-C, with the processes that were complete, and with
-    `"complete": false`.
+    `"complete": false`. `elsewhere`: what it is timed by instead of this onnxruntime.
 
     Raises:
         BadInput: numbers out of range, no sound bundle there, or an `out` that cannot be written; before anything is measured.
@@ -70,12 +84,13 @@ def bench_bundle(
         processes, seconds, MIN_RUNS, WARM_UP_SECONDS, 1 if threads is None or threads == AUTO else threads, seed
     )  # numbers first: hashing takes a while
     refuse_emulation()
-    bundle = checked(path)
+    bundle = checked(path) if elsewhere is None else _whole(path)
     manifest = bundle.manifest
     golden = parse_golden(bundle.folder, manifest)
-    used = min(threads_for(bundle, threads), _detected()["cores_usable"])
+    wanted = threads_for(bundle, threads) if elsewhere is None else _number(threads or manifest.variant.threads or 1)
+    used = min(wanted, _detected()["cores_usable"])
     protocol = replace(protocol, threads=used)
-    auto = (threads or manifest.variant.threads or AUTO) == AUTO and manifest.variant.provider == CPU
+    auto = elsewhere is None and (threads or manifest.variant.threads or AUTO) == AUTO and manifest.variant.provider == CPU
     language = manifest.generation
     if prompts and language is None:
         raise BadInput(f"a model for {manifest.task} reads no prompts", where="--prompts", fix="leave it out")
@@ -102,6 +117,11 @@ def bench_bundle(
                 "bundle": {**spec, "generation": as_json(language), "prompts": lengths, "min_runs": 2 * TOKENS},
                 MEMORY: {"kind": "memory", "threads": used},
             }
+        if elsewhere is not None:
+            specs = {
+                **elsewhere.specifications(specs["bundle"]),
+                **{name: spec for name, spec in specs.items() if name == MEMORY},
+            }
         measurement = take(specs, protocol, provider=manifest.variant.provider, progress=progress)
     runs, reads = measurement.runs, measurement.memory_reads
     document = {
@@ -117,6 +137,7 @@ def bench_bundle(
             "providers": runs.children["bundle"][0]["providers"],
             "threads": used,
             "session_config": manifest.variant.config,
+            **({} if elsewhere is None else {"onnxruntime": elsewhere.runtime}),
         },
         "protocol": {
             "processes": processes,
@@ -130,7 +151,7 @@ def bench_bundle(
             "rows": "the bundle's golden inputs" + (", joined and cut to the length of each prompt" if language else ""),
             "warm_file": True,
         },
-        "variants": [{"name": "bundle", **scenario_facts(runs, "bundle", seed)}],
+        "variants": [{"name": name, **scenario_facts(runs, name, seed)} for name in runs.measured()],
         "ratios": [],
         **({"memory_gb_s": {"median": float(np.median(reads)) if reads else None, "readings": len(reads)}} if language else {}),
         **measurement.facts(complete=not runs.interrupted),
@@ -138,6 +159,19 @@ def bench_bundle(
     if out is not None:
         write_atomically(out, json.dumps(document, indent=1) + "\n")
     return document
+
+
+def _whole(path: Path) -> Bundle:
+    """The bundle at `path`, with every file as its manifest says, whatever chip it is for."""
+    bundle = open_bundle(path)
+    check_contents(bundle)
+    return bundle
+
+
+def _number(threads: Threads) -> int:
+    if isinstance(threads, int):
+        return threads
+    raise BadInput("how many threads are fastest in a browser is not searched for", where="--threads", fix="give a number")
 
 
 def refuse_emulation() -> None:
