@@ -17,6 +17,7 @@ import gzip
 import json
 import os
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -64,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path)
     parser.add_argument("--original", type=Path, help="another result, whose original is compared with")
+    parser.add_argument("--note", default="", help="what a reader must know of the bundle")
     parser.add_argument("--processes", type=int, default=10)
     asked = parser.parse_args()
     engines = usable_engines()
@@ -103,8 +105,9 @@ def main() -> None:
         HERE / "results.json",
         {
             "schema_version": 1,
-            "command": f"python -m benchmarks.web.measure {' '.join(sys.argv[1:])}",
+            "command": f"python -m benchmarks.web.measure {shlex.join(sys.argv[1:])}",
             "bundle": bundle.manifest.name,
+            "note": asked.note,
             "sha256": bundle.manifest.assets["model.onnx"].sha256,
             "quality": lineage["variants"]["bundle"]["quality"],
             "original_quality": variants["ort-int8-stock"]["quality"],

@@ -31,7 +31,7 @@ def page(found: dict[str, Any]) -> str:
         f"{found['chip']}, {found['cores']} cores; load {found['load'][0]:.1f} before, {found['load'][1]:.1f} after, of others beside it. "
         f"{found['runtime']}, one thread, {found['processes']} new Chromiums each, in turn, {found['texts']} texts of the test rows; medians of the "
         "processes' medians, 95% intervals between processes. The original is the uncompressed MiniLM in the INT8 of onnxruntime's "
-        f"`quantize_dynamic`, by `{found['peer']}` in the same Chromium. [The numbers](results.json). Regenerate with"
+        f"`quantize_dynamic`, by `{found['peer']}` in the same Chromium. [The numbers](results.json). {found['note']} Regenerate with"
     )
     lines = [
         "# In a browser",

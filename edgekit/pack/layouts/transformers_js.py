@@ -53,6 +53,8 @@ def write(bundle: Bundle, folder: Path) -> None:
     shutil.copyfile(bundle.folder / manifest.variant.file, model)
     if manifest.task == "question-answering":
         _split_spans(model)
+    if manifest.task == "text-regression":
+        _name_logits(model)
     config = json.loads((bundle.folder / CONFIG).read_text(encoding="utf-8"))
     config["transformers.js_config"] = {"dtype": number_format}
     if manifest.task == "multi-label-classification":
@@ -90,6 +92,18 @@ def _split_spans(model: Path) -> None:
     )
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", "sequence"]) for name in names)
+    onnx.save(whole, str(model))
+
+
+def _name_logits(model: Path) -> None:
+    """The one output under the name that transformers.js reads of every classifier, which a regression is to it."""
+    import onnx
+    from onnx import helper
+
+    whole = onnx.load(str(model), load_external_data=False)
+    (score,) = whole.graph.output
+    whole.graph.node.append(helper.make_node("Identity", [score.name], ["logits"]))
+    score.name = "logits"
     onnx.save(whole, str(model))
 
 
