@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["ARMS", "BASE", "QUARTER", "RATES", "RECOVERIES", "SHAPES", "TRIED", "Arm", "Family", "Recovery", "Shape"]
+__all__ = ["ARMS", "BASE", "RATES", "RECOVERIES", "SHAPES", "TRIED", "Arm", "Family", "Recovery", "Shape"]
 
 Family = Literal["blocks", "width", "zeros"]
 
@@ -83,9 +83,8 @@ RECOVERIES = {
 }
 BASE = "4 of 8 blocks"
 """The shape whose training by half teacher, over all rows once, costs what every training may cost."""
-QUARTER = 0.25
 RATES: dict[str, tuple[float, ...]] = {"all weights": (2e-4, 6e-4, 2e-3), "adapters": (6e-4, 2e-3, 6e-3)}
-"""Learning rates that are tried for a quarter of the cost, one shape a family, by the validation rows; the best is taken."""
+"""Learning rates that are tried with the first seed, on one shape a family; the best one on the validation rows is taken from then on."""
 TRIED: dict[Family, str] = {"blocks": BASE, "width": "half the neurons", "zeros": "half zeros, SparseGPT"}
 """The shape of each family that they are tried on."""
 
@@ -96,29 +95,23 @@ class Arm:
 
     shape: str
     recovery: str | None = None
-    share: float = 1.0
-    """Of what a training may cost."""
 
     @property
     def name(self) -> str:
         """As the page has it."""
-        trained = "" if self.recovery is None else f", {self.recovery}"
-        return self.shape + trained + (" (a quarter of the cost)" if self.share == QUARTER else "")
+        return self.shape + ("" if self.recovery is None else f", {self.recovery}")
 
 
 EACH = ("half teacher", "LoRA, labels", "labels")
 ARMS = [
     *(Arm(shape) for shape in TRIED.values()),
-    *(Arm(BASE, recovery, QUARTER) for recovery in ("its own texts", "the teacher's texts")),
     *(Arm(shape, recovery) for shape in TRIED.values() for recovery in EACH),
-    *(Arm(BASE, recovery, QUARTER) for recovery in ("half teacher", "the teacher alone", "labels")),
+    Arm(BASE, "the teacher alone"),
     *(Arm(shape, recovery) for shape in ("6 of 8 blocks", "three quarters of the neurons", "half zeros, Wanda") for recovery in (None, *EACH)),
-    Arm(BASE, "LoRA, half teacher"),
+    *(Arm(BASE, recovery) for recovery in ("the teacher's texts", "its own texts")),
     *(Arm(shape, recovery) for shape in ("2 of 8 blocks", "a quarter of the neurons", "70% zeros, SparseGPT") for recovery in (None, *EACH)),
+    *(Arm(shape, "LoRA, half teacher") for shape in TRIED.values()),
     Arm("70% zeros, Wanda"),
     *(Arm("6 of 8 blocks, half the neurons", recovery) for recovery in (None, "half teacher")),
-    Arm("half the neurons", "LoRA, half teacher"),
-    Arm("half zeros, SparseGPT", "LoRA, half teacher"),
-    Arm(BASE, "the teacher alone"),
 ]  # fmt: skip
 """In order of worth: what comes first is made first."""

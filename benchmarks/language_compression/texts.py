@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from tokenizers import Tokenizer
 
 from edgekit.data.splits import RECORD
 
-__all__ = ["LENGTH", "VALIDATION", "documents", "make_rows", "windows_of"]
+__all__ = ["CHOOSING", "LENGTH", "documents", "make_rows", "windows_of"]
 
 LENGTH = 512
 """Tokens of a row, at most, and of a window."""
-VALIDATION = 64
-"""Rows that epochs and learning rates are compared on: they follow those that are trained on."""
+CHOOSING = 40
+"""The first validation documents, on which epochs and learning rates are compared; models are scored on the others."""
 
 
 def documents(path: Path) -> Iterator[str]:
@@ -37,30 +38,31 @@ def _pieces(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[tuple[str, i
                 yield text[part[0][0] : part[-1][1]], len(part)
 
 
-def make_rows(tokenizer: Tokenizer, train: Path, out: Path, tokens: int) -> dict[str, int]:
-    """Write a rows artifact of the first `tokens` tokens of the training documents to `out`; returns how many rows and tokens it has."""
+def make_rows(tokenizer: Tokenizer, data: Path, out: Path, tokens: int) -> dict[str, int]:
+    """Write a rows artifact of the first `tokens` tokens of the training documents, and of the first validation documents, to `out`; returns
+    how many rows and tokens are trained on."""
     out.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, list[str]] = {"train": [], "validation": []}
-    total = 0
-    for text, count in _pieces(tokenizer, documents(train)):
-        if total < tokens:
-            total += count
-            rows["train"].append(text)
-        else:
-            rows["validation"].append(text)
-            if len(rows["validation"]) == VALIDATION:
-                break
-    for split, texts in {**rows, "test": rows["validation"]}.items():
+    train, total = list[str](), 0
+    for text, count in _pieces(tokenizer, documents(data / "train.jsonl.xz")):
+        train.append(text)
+        total += count
+        if total >= tokens:
+            break
+    chosen = [text for text, _ in _pieces(tokenizer, islice(documents(data / "validation.jsonl.xz"), CHOOSING))]
+    for split, texts in {"train": train, "validation": chosen, "test": chosen}.items():
         lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
         (out / f"{split}.jsonl").write_text(lines, encoding="utf-8")
     (out / RECORD).write_text(json.dumps({"columns": ["text"]}), encoding="utf-8")
-    return {"rows": len(rows["train"]), "tokens": total}
+    return {"rows": len(train), "tokens": total}
 
 
 def windows_of(tokenizer: Tokenizer, data: Path, most: int) -> dict[str, np.ndarray]:
     """By text, windows of token ids int64 (n, LENGTH), documents joined by the end token; at most so many of each."""
     wikitext = (data / "wikitext2" / "test.txt").read_text(encoding="utf-8")
-    texts = {"Wikipedia, validation": documents(data / "wikipedia" / "validation.jsonl.xz"), "Wikitext-2, test": [wikitext]}
+    texts = {
+        "Wikipedia, validation": islice(documents(data / "wikipedia" / "validation.jsonl.xz"), CHOOSING, None),
+        "Wikitext-2, test": [wikitext],
+    }
     found = {}
     for name, each in texts.items():
         ids = np.concatenate([np.asarray([*tokenizer.encode(text).ids, 0], dtype=np.int64) for text in each])

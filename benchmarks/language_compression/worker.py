@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.language_compression.arms import ARMS, BASE, QUARTER, RATES, RECOVERIES, SHAPES, TRIED, Arm, Family
+from benchmarks.language_compression.arms import ARMS, BASE, RATES, RECOVERIES, SHAPES, TRIED, Arm, Family
 from benchmarks.language_compression.texts import LENGTH
 from edgekit.compress.method import Work
 from edgekit.compress.registry import find_method
@@ -69,9 +69,9 @@ class Job:
         return plain + tried
 
     @property
-    def kind(self) -> tuple[str | None, float]:
+    def kind(self) -> str | None:
         """Jobs of one kind take about as long."""
-        return self.arm.recovery, self.arm.share
+        return self.arm.recovery
 
 
 def jobs_of(seeds: tuple[int, ...]) -> list[Job]:
@@ -80,7 +80,7 @@ def jobs_of(seeds: tuple[int, ...]) -> list[Job]:
     shapes = [arm for arm in ARMS if arm.recovery is None and arm.shape in TRIED.values()]
     kinds = {"all weights": "half teacher", "adapters": "LoRA, labels"}
     tried = [
-        Job(Arm(shape.shape, recovery, QUARTER), first, rate)
+        Job(Arm(shape.shape, recovery), first, rate)
         for shape in shapes
         for kind, recovery in kinds.items()
         for rate in RATES[kind]
@@ -89,7 +89,13 @@ def jobs_of(seeds: tuple[int, ...]) -> list[Job]:
         *(Job(arm, first) for arm in shapes),
         *tried,
         *(Job(arm, seed) for arm in shapes for seed in seeds[1:]),
-        *(Job(arm, seed) for arm in ARMS if arm not in shapes for seed in seeds),
+        *(
+            Job(arm, seed)
+            for arm in ARMS
+            if arm not in shapes
+            for seed in seeds
+            if (arm, seed) not in {(job.arm, job.seed) for job in tried}
+        ),
     ]
 
 
@@ -124,7 +130,7 @@ def _ready(plan: Plan, job: Job) -> bool:
 
 
 def _in_time(plan: Plan, job: Job) -> bool:
-    took = [one["seconds"] for one in _results(plan) if (one["recovery"], one["share"]) == job.kind]
+    took = [one["seconds"] for one in _results(plan) if one["recovery"] == job.kind]
     return time.time() + (max(took) if took else 0) < plan.until
 
 
@@ -147,7 +153,7 @@ def best_rate(plan: Plan, family: Family, kind: str) -> float | None:
     shape, recovery = TRIED[family], {"all weights": "half teacher", "adapters": "LoRA, labels"}[kind]
     found = {}
     for rate in RATES[kind]:
-        path = plan.folder("results") / f"{Job(Arm(shape, recovery, QUARTER), plan.seeds[0], rate).name}.json"
+        path = plan.folder("results") / f"{Job(Arm(shape, recovery), plan.seeds[0], rate).name}.json"
         if not path.is_file():
             return None
         found[rate] = json.loads(path.read_text(encoding="utf-8"))["metrics"]["validation"]
@@ -166,7 +172,6 @@ def _do(plan: Plan, job: Job) -> None:
         "name": arm.name,
         "shape": arm.shape,
         "recovery": arm.recovery,
-        "share": arm.share,
         "seed": job.seed,
     }
     kept = plan.folder("shapes") / f"{_slug(arm.shape)}-{job.seed}"
@@ -186,8 +191,7 @@ def _do(plan: Plan, job: Job) -> None:
         shutil.rmtree(source, ignore_errors=True)
         metrics_of = _run(plan, step, kept, source, scratch / "epochs", job.seed)
         facts |= {"steps": [*SHAPES[arm.shape].steps, step], "metrics": metrics_of}
-    if job.rate is None:
-        facts |= {"scores": scores(source, plan.state), **costs(source)}
+    facts |= {"scores": scores(source, plan.state), **costs(source)}
     facts["seconds"] = round(time.time() - started, 1)
     shutil.rmtree(scratch, ignore_errors=True)
     part = plan.folder("results") / f"{job.name}.part"
@@ -210,7 +214,7 @@ def settings_of(plan: Plan, job: Job, shape: Path) -> dict[str, Any]:
     recovery = RECOVERIES[str(job.arm.recovery)]
     teacher, student = (costs(folder)["multiplications"] for folder in (plan.model, shape))
     base = costs_of_base(plan)
-    most = job.arm.share * plan.tokens * (3 * base + teacher)
+    most = plan.tokens * (3 * base + teacher)
     tokens = most / (recovery.student * student + recovery.teacher * teacher)
     length = sum(recovery.settings.get(name, 0) for name in ("prompt", "tokens")) or plan.tokens / plan.rows
     wanted = max(1, round(tokens / length))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.decoders.page import page
+from benchmarks.language_compression.page import page as compression_page
 from benchmarks.language_distillation.page import write_page
 from benchmarks.speculation.page import page as speculation_page
 
@@ -47,3 +48,31 @@ def test_what_the_verdict_says_is_in_the_numbers() -> None:
     assert (
         found["half the neurons, then rows"] < found["half the neurons, then rows, LoRA of rank 8"] < found["half the neurons"]
     )
+
+
+def test_smaller_shapes_of_a_trained_model() -> None:
+    folder = BENCHMARKS / "language_compression"
+    results, speed = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("results.json", "speed.json"))
+    verdict = (folder / "verdict.md").read_text(encoding="utf-8")
+    assert compression_page(results, speed, verdict) == (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_that_verdict_says_is_in_the_numbers() -> None:
+    folder = BENCHMARKS / "language_compression"
+    results, speed = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("results.json", "speed.json"))
+    change = {one["shape"]: one["texts"]["Wikipedia, validation"]["change"]["value"] for one in results["shapes"]}
+    blocks, neurons, zeros = "4 of 8 blocks", "half the neurons", "half zeros, SparseGPT"
+    assert 0.09 < change[zeros] < 0.11 < 0.49 < change[neurons] < 0.51 < 2.8 < change[blocks] < 3.1
+    after = {(one["shape"], one["recovery"], one["step"]["learning_rate"]): one["after"] for one in results["trained"]}
+    before = {one["shape"]: one["before"] for one in results["trained"]}
+    best = {
+        (shape, way): min(value for (one, other, _), value in after.items() if (one, other) == (shape, way))
+        for shape, way, _ in after
+    }
+    teacher, adapters = "half teacher", "LoRA, labels"
+    assert best[blocks, teacher] < 0.9 * best[blocks, adapters] and best[neurons, teacher] < 0.97 * best[neurons, adapters]
+    assert abs(best[zeros, teacher] / best[zeros, adapters] - 1) < 0.01
+    assert all(after[shape, teacher, 2e-3] > before[shape] for shape in (neurons, zeros))
+    assert best[blocks, teacher] == after[blocks, teacher, 6e-4] and best[neurons, teacher] == after[neurons, teacher, 2e-4]
+    token = {name: one["token_ms"]["median"] for name, one in speed["shapes"].items()}
+    assert 1.5 < token["the original"] / token[neurons] < 1.7 and 2.7 < token["the original"] / token[blocks] < 3.0
