@@ -38,6 +38,10 @@ ORDINALS = (
 """What tells two columns of one kind apart, alone or in their names: text1 and text2, sent_a and sent_b."""
 SCORED = ("sentence1", "sentence2", "score")
 BITS = {"0", "1", "0.0", "1.0", "True", "False"}
+DATE = re.compile(
+    r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})(?:[T ,]\s*\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?"
+)
+"""A date in figures, perhaps with a time, or a time alone."""
 SHOWN = 30
 """Characters of a value that are shown."""
 FEW = 0.2
@@ -306,6 +310,12 @@ def text_columns(rows: Table, free: Mapping[str, object]) -> list[str]:
     return sorted((name for name, mean in means.items() if mean >= WORDS), key=lambda name: -means[name])
 
 
+def _are_dates(values: Iterable[object]) -> bool:
+    """Whether all values of a column that are there are dates or times of day."""
+    there = [str(value).strip() for value in values if value not in (None, "")]
+    return bool(there) and all(DATE.fullmatch(text) for text in there)
+
+
 def _labelled(rows: Table, free: Mapping[str, object], known: Sequence[str] | None) -> list[str]:
     """Columns that may be the label: of few different values, of which a model that has labels knows half."""
     names = categories(rows, free)
@@ -336,11 +346,11 @@ def _with_labels(rows: Table, names: list[str], labels: Iterable[str]) -> list[s
 
 
 def categories(rows: Table, free: Mapping[str, object]) -> list[str]:
-    """Columns of few different values, each in several rows; the one with the most different ones first."""
+    """Columns of few different values, each in several rows, but of dates and times; the one with the most different ones first."""
     different = {
         name: len({str(row.get(name)) for row in rows})
         for name, value in free.items()
-        if usable_value("label", value)[1] is None
+        if usable_value("label", value)[1] is None and not _are_dates(row.get(name) for row in rows)
     }
     return sorted(
         (name for name, count in different.items() if 2 <= count <= max(2, FEW * len(rows))), key=lambda name: -different[name]

@@ -170,3 +170,45 @@ def test_one_word_a_row_is_gathered_by_sentence(tmp_path: Path) -> None:
     faulty = table(tmp_path / "c.csv", ["Sentence #", "tokens", "tags"], [*words, ["", " ", "O"]])
     with pytest.raises(BadInput, match="'tokens' is empty"):
         read_rows(faulty, ("tokens", "tags"))
+
+
+SAID = "Steven Spielberg met  Al Pacino's agent."
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"text": SAID, "label": [[0, 16, "per"], [22, 31, "per"]]}, {"tokens": "text", "tags": "label"}),
+        (
+            {"content": SAID, "entities": [{"start": 22, "end": 31, "label": "per"}, {"start": 0, "end": 16, "label": "per"}]},
+            {},
+        ),
+        ({"data": SAID, "spans": [{"start_offset": 0, "end_offset": 16, "type": "per"}, [22, 31, "per"]]}, {}),
+        ({"column 1": SAID, "column 2": {"entities": [[0, 16, "per"], [22, 31, "per"]]}}, {}),
+    ],
+    ids=["doccano", "objects", "offsets", "spaCy"],
+)
+def test_spans_of_a_text_are_words_with_tags(values: dict[str, Any], names: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(values) + "\n")
+    (row,) = read_rows(tmp_path / "rows.jsonl", ("tokens", "tags"), names)
+    assert row["tokens"] == ["Steven", "Spielberg", "met", "Al", "Pacino's", "agent."]
+    assert row["tags"] == ["B-per", "I-per", "O", "B-per", "I-per", "O"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "says"),
+    [
+        ([[0, 99, "per"]], "per from 0 to 99, and the text has 40 characters"),
+        ([[5, 5, "per"]], "and the text has"),
+        ([[20, 22, "per"]], "is white space"),
+        ([[0, 6, "per"], [3, 16, "loc"]], "shares a word with another entity"),
+        ([[0, 6]], "is no list of spans"),
+        ("per", "is no list of spans"),
+    ],
+)
+def test_spans_that_cannot_be_tags_are_told_with_their_row(spans: Any, says: str, tmp_path: Path) -> None:
+    rows = [{"text": SAID, "label": []}, {"text": SAID, "label": spans}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BadInput, match=says) as fault:
+        read_rows(tmp_path / "rows.jsonl", ("tokens", "tags"), {"tokens": "text", "tags": "label"})
+    assert fault.value.where == f"{tmp_path / 'rows.jsonl'}:2"

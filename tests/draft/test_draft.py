@@ -229,6 +229,16 @@ def test_several_columns_that_could_be_the_label_are_a_question(tmp_path: Path, 
     assert seen(made)["column label"] == "colour" and seen(made)["column text"] == "utter"
 
 
+def test_dates_are_no_labels(tmp_path: Path, draws: Any) -> None:
+    when = ("01.03.2025", "2025-03-01", "3/1/25", "2025-03-01T10:20:00Z", "10:20")
+    rows = [{"what": sentence(draws, 6), "opened": when[number % 5], "kind": ("a", "b")[number % 2]} for number in range(60)]
+    plain = made_model(tmp_path / "m", ("a", "b"))
+    settings = json.loads((plain / "config.json").read_text())
+    (plain / "config.json").write_text(json.dumps({**settings, "architectures": ["BertModel"]}))
+    made = draft(Asked(str(plain), str(written(tmp_path / "r.jsonl", rows)), task="text-classification"), tmp_path)
+    assert seen(made)["column label"] == "kind"
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
