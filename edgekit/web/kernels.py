@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,16 @@ def _tensor(array: np.ndarray) -> dict[str, Any]:
 
 
 def _events(text: str) -> list[dict[str, Any]]:
-    """Runs of kernels in a profile, which is printed as a list, a line an event."""
-    try:
-        every = json.loads(text[text.index("[") : text.rindex("]") + 1])
-    except ValueError:
-        raise CheckFailed("ONNX Runtime's WebAssembly printed no profile", where="audit") from None
-    return [event for event in every if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    """Runs of kernels in a profile, which is printed as a list, a line an event, among whatever else is printed."""
+    every: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        if line.startswith('{"cat"'):
+            with suppress(ValueError):  # a line that something else was printed into
+                every.append(json.loads(line.strip().rstrip(",]")))
+    found = [event for event in every if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    if not found:
+        raise CheckFailed("ONNX Runtime's WebAssembly printed no profile", where="audit")
+    return found
 
 
 def _in_node(folder: Path, vendor: Path, model: Path, beside: list[Path], job: dict[str, Any]) -> tuple[str, list[list[float]]]:
@@ -86,10 +91,11 @@ def _in_node(folder: Path, vendor: Path, model: Path, beside: list[Path], job: d
     }
     (folder / "job.json").write_text(json.dumps({**job, **urls}), encoding="utf-8")
     command = [find_node(), "--input-type=module", "--eval", SCRIPT, module.as_uri(), str(folder / "job.json"), str(out)]
-    ended = finish(start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE), seconds=60 * MINUTES)
+    with (folder / "printed").open("wb") as printed:  # not a pipe: what does not fit into one is lost
+        ended = finish(start(command, stdout=printed.fileno(), stderr=subprocess.PIPE), seconds=60 * MINUTES)
     if ended.code != 0:
         raise CheckFailed(f"Node cannot run the graph: {ended.errors.decode('utf-8', 'replace').strip()[-600:]}", where="audit")
-    return ended.output.decode("utf-8"), json.loads(out.read_text(encoding="utf-8"))
+    return (folder / "printed").read_text(encoding="utf-8"), json.loads(out.read_text(encoding="utf-8"))
 
 
 def _in_chromium(

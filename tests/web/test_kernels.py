@@ -90,6 +90,13 @@ def small_weights(path: Path, level: int) -> np.ndarray:
     return draw.standard_normal((1, 5, rows)).astype(np.float32)
 
 
+def test_a_long_profile_is_read_whole(tmp_path: Path) -> None:
+    node()
+    given = small_weights(tmp_path / "model.onnx", 4)
+    seen = kernels.run_in_engine(tmp_path / "model.onnx", [{"x": given}] * 400)
+    assert [event["args"]["op_name"] for event in seen.events] == ["MatMulNBits"] * 400
+
+
 @pytest.mark.parametrize("engine", [NODE, CHROMIUM])
 def test_small_weights_are_told_apart_by_their_bits(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node()
