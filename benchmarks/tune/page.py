@@ -20,7 +20,7 @@ HEAD = """# How good the search of `edgekit tune` is
 | two workers against one, trials an hour | not measured: no machine with two idle cores was there |
 | a front for `intents` from 20 minutes of search against the shipped recipe | not measured, for the same reason |
 | clinc150, stsb, wnut17, squad from the plain model, within 1.5 times the recipe's compute | not measured |
-| a study killed 20 times at random ends with the trials of one that was not | yes: [tests/tuner/results.json](../../tests/tuner/results.json) |
+| a study killed 20 times at random ends with the trials of one that was not | yes: [kills.json](kills.json) |
 
 ## The sampler against random draws, over recorded recipes
 

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from edgekit.differ.bfloat16 import float32_for_bfloat16
 from edgekit.differ.parts import Part
 from edgekit.differ.row import Row, Values
 from edgekit.differ.taps import Taps, decoder_taps, encoder_taps
@@ -117,7 +118,11 @@ def open_side(path: Path) -> BundleSide:
     if provider not in onnxruntime.get_available_providers():
         notes.append(f"this machine has no {provider}: the CPU's kernels stood in, whose sums may round otherwise")
         provider = CPU
-    model = ir.load(bundle.folder / manifest.variant.file)
+    model, rounds = _model(bundle, provider)
+    if rounds:
+        notes.append(
+            f"{manifest.name}: the CPU computes nothing in bfloat16: its weights as they are rounded, and float32 between them, stood in"
+        )
     layers, taps = _taps(bundle, model.graph)
     if taps.missing:
         notes.append(f"{manifest.name}: its layers cannot be told apart, only outputs are compared: {taps.missing}")
@@ -125,8 +130,14 @@ def open_side(path: Path) -> BundleSide:
     scales = {part: np.asarray(array_of(value), dtype=np.float32) for part, value in taps.scales.items()}
     return BundleSide(
         bundle, golden, layers, read_tokenizer(bundle.folder / manifest.text.file), _session(model, bundle, provider), names, scales,
-        _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes), _norms_first(bundle),
+        rounds or _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes), _norms_first(bundle),
     )  # fmt: skip
+
+
+def _model(bundle: Bundle, provider: str) -> tuple[ir.Model, bool]:
+    """(the graph of a bundle as `provider` can run it, whether float32 stands in for its bfloat16)."""
+    model = ir.load(bundle.folder / bundle.manifest.variant.file)
+    return model, provider == CPU and float32_for_bfloat16(model.graph)
 
 
 def _taps(bundle: Bundle, graph: ir.Graph) -> tuple[int | None, Taps]:
@@ -167,7 +178,7 @@ def _add_outputs(graph: ir.Graph, taps: Taps) -> dict[Part, str]:
 
 def cut_apart(side: BundleSide, parts: Collection[Part]) -> Cut:
     """The graph of `side` in which what leaves each of `parts` is given wherever it is read."""
-    model = ir.load(side.bundle.folder / side.bundle.manifest.variant.file)
+    model, _ = _model(side.bundle, side.provider)
     graph = model.graph
     _, taps = _taps(side.bundle, graph)
     given = {}
@@ -192,7 +203,7 @@ def cut_apart(side: BundleSide, parts: Collection[Part]) -> Cut:
 
 def embeddings_alone(side: BundleSide) -> InferenceSession | None:
     """The graph of `side` up to its embeddings; None where they cannot be told."""
-    model = ir.load(side.bundle.folder / side.bundle.manifest.variant.file)
+    model, _ = _model(side.bundle, side.provider)
     _, taps = _taps(side.bundle, model.graph)
     if Part("embeddings") not in taps.values:
         return None

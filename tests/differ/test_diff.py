@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from typer.testing import CliRunner
 
@@ -24,7 +25,7 @@ from edgekit.differ.page import render_page
 from edgekit.differ.parts import KINDS, Part, in_order
 from edgekit.differ.show import explained, headline
 from edgekit.errors import BadInput
-from edgekit.quantize.float16 import to_float16
+from edgekit.quantize.float16 import to_bfloat16, to_float16
 from edgekit.quantize.float16_decoder import decoder_to_float16
 from edgekit.runtime.bundle.names import MODEL
 from tests.conftest import tiny_rows
@@ -109,6 +110,27 @@ def test_float16_of_an_encoder_and_of_a_language_model(tiny: Subject, language: 
         found = diff(subject.checkpoint, packed(subject, work, tmp_path / f"{name}-bundle"))
         errors = [one.own.error for one in found.parts if one.own is not None]
         assert found.first is None and found.rounds and 1e-5 < max(errors) < 0.02, headline(found)
+
+
+def test_bfloat16_where_only_the_cpu_is(tiny: Subject, tmp_path: Path) -> None:
+    """Rounded to 8 bits, as for a GPU: float32 stands in between the weights, and what is wrong with the model is named all the same."""
+    fault, found = ENCODER["ReLU for GELU"], []
+    for name in ("sound", "damaged"):
+        model = ir.load(tiny.graph / MODEL)
+        if name == "damaged":
+            fault.put(model)
+        ir.save(model, tmp_path / "float32.onnx")
+        bundle = packed(
+            tiny, tiny.graph, tmp_path / name
+        )  # whose golden outputs are float32's: no CPU computes those of bfloat16
+        to_bfloat16(tmp_path / "float32.onnx", bundle / MODEL)
+        rewrite_manifest(bundle)
+        found.append(diff(tiny.checkpoint, bundle))
+    sound, damaged = found
+    errors = [one.own.error for one in sound.parts if one.own is not None]
+    assert sound.first is None and sound.rounds and 1e-4 < max(errors) < 0.1, headline(sound)
+    assert any("float32 between them, stood in" in note for note in sound.notes)
+    assert damaged.first is not None and damaged.first.part in fault.right, headline(damaged)
 
 
 def test_a_language_model_without_some_of_its_blocks(language: Subject, tmp_path: Path) -> None:

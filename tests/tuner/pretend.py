@@ -1,7 +1,7 @@
 """A search whose trials are pretended: the same recipe comes to the same at once, so that what is tried is the study's bookkeeping.
 
 `python -m tests.tuner.pretend FOLDER --trials 30 --kills 20 --seed 1` kills it with -9 before or after
-changes of the study that are drawn at random, and prints what came of it.
+changes of the study that are drawn at random, and prints what came of it; with `--record FILE` it writes what can be said of it there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import write_results
 from edgekit.config.recipe import Recipe
 from edgekit.progress import Show
 from edgekit.tuner import run, workers
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", type=Path)
     parser.add_argument(
         "--storage", help="instead: two workers share a study there, of which one is killed in the third trial it begins"
     )
@@ -186,7 +188,19 @@ def main() -> None:
         }  # fmt: skip
     same = found["whole"]["trials"] == found["killed"]["trials"]
     document = {"kills": chosen.kills, "trials": chosen.trials, "changes": total, "same": same, **found}
+    if chosen.record is not None:
+        options = f"--trials {chosen.trials} --kills {chosen.kills} --seed {chosen.seed}"
+        write_results(chosen.record, {"command": f"python -m tests.tuner.pretend FOLDER {options}", **_counts(document)})
     print(json.dumps(document, default=str))
+
+
+def _counts(found: dict[str, Any]) -> dict[str, Any]:
+    whole, killed = found["whole"], found["killed"]
+    return {
+        "kills": found["kills"], "trials": found["trials"], "changes_of_the_study": found["changes"], "same_finished_trials": found["same"],
+        "finished": len(whole["trials"]), "tries": {"whole": whole["tries"], "killed": killed["tries"]},
+        "runs_again_of_trials_that_had_not_ended": killed["repeated"],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
