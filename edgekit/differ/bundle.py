@@ -79,6 +79,8 @@ class BundleSide:
     provider: str
     notes: tuple[str, ...]
 
+    chosen: int | None
+    """The token that the head reads; None where it reads all, or which one depends on the input."""
     norm_first: bool
     """Whether what leaves a block is the sum that its norm reads, rather than the norm of it."""
 
@@ -130,7 +132,8 @@ def open_side(path: Path) -> BundleSide:
     scales = {part: np.asarray(array_of(value), dtype=np.float32) for part, value in taps.scales.items()}
     return BundleSide(
         bundle, golden, layers, read_tokenizer(bundle.folder / manifest.text.file), _session(model, bundle, provider), names, scales,
-        rounds or _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes), _norms_first(bundle),
+        rounds or _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes),
+        _chosen_token(model.graph), _norms_first(bundle),
     )  # fmt: skip
 
 
@@ -151,6 +154,16 @@ def _taps(bundle: Bundle, graph: ir.Graph) -> tuple[int | None, Taps]:
     if layers is None or not isinstance(config, dict):
         return None, Taps({Part("output"): graph.outputs[0]}, {}, f"no {CONFIG} says how many it has")
     return layers, encoder_taps(graph, layers, norm_first=_norms_first(bundle))
+
+
+def _chosen_token(graph: ir.Graph) -> int | None:
+    """The token of all that a Gather along the tokens takes."""
+    for node in graph:
+        index = array_of(node.inputs[1]) if node.op_type == "Gather" else None
+        axis = node.attributes.get("axis")
+        if index is not None and index.ndim == 0 and axis is not None and axis.as_int() == 1:
+            return int(index)
+    return None
 
 
 def _norms_first(bundle: Bundle) -> bool:

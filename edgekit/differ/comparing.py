@@ -93,7 +93,8 @@ class Comparing:
         before = Part("attention", part.layer) if part.kind == "layer" else self._before(part.layer or 0)
         if before not in reference:
             before = self._before(part.layer or 0)
-        return wanted - reference[before] if before in reference and reference[before].shape == wanted.shape else wanted
+        added = None if before not in reference else self._rows_of(reference[before], wanted)
+        return wanted - added if added is not None and added.shape == wanted.shape else wanted
 
     @staticmethod
     def _before(layer: int) -> Part:
@@ -110,11 +111,18 @@ class Comparing:
                 )
             elif at not in theirs:
                 self.why_not.setdefault(part, "the reference does not show it")
-            elif theirs[at].shape != value.shape:
-                self.why_not.setdefault(part, f"{value.shape[1]:,} channels beside {theirs[at].shape[1]:,}")
+            elif (wanted := self._rows_of(theirs[at], value)).shape == value.shape:
+                found[part] = wanted
+            elif wanted.shape[1] != value.shape[1]:
+                self.why_not.setdefault(part, f"{value.shape[1]:,} channels beside {wanted.shape[1]:,}")
             else:
-                found[part] = theirs[at]
+                self.why_not.setdefault(part, f"{len(value):,} tokens beside {len(wanted):,}")
         return found
+
+    def _rows_of(self, wanted: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """`wanted` where `value` is of one token alone: what follows the last attention is computed for the token that the head reads."""
+        chosen = self.side.chosen
+        return wanted[[chosen]] if chosen is not None and len(value) == 1 and len(wanted) > chosen else wanted
 
     def _names(self, row: Row) -> list[str]:
         """Each token with the input it is of."""
