@@ -17,23 +17,32 @@ from importlib import metadata
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.pages import write_results
 from benchmarks.tune.page import HERE, write_page
 from edgekit.config.search import Choice
-from edgekit.draft.proven import PROVEN
+from edgekit.draft.proven import PROVEN, Proven
+from edgekit.tuner import study as tuner_study
 from edgekit.tuner.front import Sampler, Values
-from edgekit.tuner.study import claim, open_study, suggest
+from edgekit.tuner.study import STARTUP, claim, open_study, suggest
 from edgekit.tuner.workers import at_work
 
 __all__ = ["cells_of", "hypervolume", "main"]
 
 GRID = HERE.parent / "methods" / "results"
 TASKS = ("squad", "stsb")
-WAYS: Mapping[str, tuple[Sampler, bool]] = {
-    "random draws": ("random", False), "tpe": ("tpe", False), "tpe after the proven chains, as `edgekit tune` does": ("tpe", True),
-}  # fmt: skip
-"""Name -> (sampler, whether it begins with the chains that were measured on several tasks)."""
+OWN = "tpe after the proven chains, as `edgekit tune` does"
+WAYS: Mapping[str, tuple[Sampler, int, Sequence[Proven]]] = {
+    "random draws": ("random", STARTUP, ()),
+    "tpe": ("tpe", STARTUP, ()),
+    OWN: ("tpe", STARTUP, tuple(reversed(PROVEN))),
+    "tpe after the proven chains, ten at random": ("tpe", 10, tuple(reversed(PROVEN))),
+    "tpe after the proven chains, from the least work to the most": ("tpe", STARTUP, PROVEN),
+    "tpe, ten at random": ("tpe", 10, ()),
+    "nsga2, whose first 20 are at random": ("nsga2", STARTUP, ()),
+}
+"""Name -> (sampler, trials before the first that is drawn by what came of others, the chains that it begins with)."""
 AT = (5, 10, 15, 20)
 MOST_DRAWS = 10
 """Draws for each recipe that is to be looked at, after which nothing new is expected."""
@@ -82,7 +91,7 @@ def hypervolume(values: Sequence[Values]) -> float:
 
 
 def run(
-    cells: Mapping[str, Mapping[str, Values]], sampler: Sampler, seed: int, recipes: int, starts: Sequence[str]
+    cells: Mapping[str, Mapping[str, Values]], sampler: Sampler, seed: int, recipes: int, startup: int, starts: Sequence[str]
 ) -> tuple[list[float], int]:
     """(the hypervolume after each recipe that was not looked at before, how many draws that took).
 
@@ -95,7 +104,7 @@ def run(
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside)
         study = open_study(str(folder / "journal"), folder, "lookup", {"seed": seed})
-        with at_work(study, folder, shared=False) as worker:
+        with at_work(study, folder, shared=False) as worker, patch.object(tuner_study, "STARTUP", startup):
             while len(found) < recipes and draws < MOST_DRAWS * recipes:
                 draws += 1
                 trial = claim(study, worker, seed, sampler, fixed).trial
@@ -123,10 +132,9 @@ def main() -> None:
         whole = hypervolume([values for members in cells.values() for values in members.values()])
         runs = {
             way: [
-                run(cells, sampler, seed, chosen.recipes, [one.cell for one in PROVEN] if proven else [])
-                for seed in range(chosen.seeds)
+                run(cells, sampler, seed, chosen.recipes, startup, [one.cell for one in chains]) for seed in range(chosen.seeds)
             ]
-            for way, (sampler, proven) in WAYS.items()
+            for way, (sampler, startup, chains) in WAYS.items()
         }
         curves = {way: [[volume / whole for volume in curve] for curve, _ in several] for way, several in runs.items()}
         goal = mean(curve[-1] for curve in curves["random draws"])

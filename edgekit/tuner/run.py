@@ -35,7 +35,7 @@ from edgekit.runtime.outputs import check_output_folder
 from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, Sampler, Values, front
-from edgekit.tuner.space import Chain, Space, drawn_recipe, space_of, values_of
+from edgekit.tuner.space import Chain, Space, Value, drawn_recipe, space_of, values_of
 from edgekit.tuner.study import FAILED, WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
 from edgekit.tuner.trial import (
     Foreseen,
@@ -162,11 +162,7 @@ def search(asked: Asked, show: Show) -> Searched:
     facts, bf16 = _facts(given), bool(BF16 & host.isa)
     starts = _starts(facts, bf16=bf16)
     space = space_of(recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", bf16=bf16)
-    values = [
-        one
-        for one in (values_of(space, None), *(values_of(space, chain) for chain in (recipe.compress, *starts)))
-        if one is not None
-    ]
+    values = _begun_with(space, recipe, starts)
     seed = recipe.seed if asked.seed is None else asked.seed
     study = open_study(
         asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
@@ -390,7 +386,8 @@ def _facts(given: Given) -> ModelFacts:
 
 
 def _starts(facts: ModelFacts, *, bf16: bool) -> list[Chain]:
-    """Chains that were measured on several tasks (`benchmarks/methods`), from the least work to the most."""
+    """Chains that were measured on several tasks (`benchmarks/methods`), from the most work to the least: what is taught afterwards is worth more
+    than what is not, and is what a search of little time should have seen (`benchmarks/tune`)."""
     from edgekit.compress.registry import find_method
 
     return [
@@ -398,8 +395,17 @@ def _starts(facts: ModelFacts, *, bf16: bool) -> list[Chain]:
             find_method(str(step["method"])).settings.model_validate(step)
             for step in proven.steps(facts.layers, "bf16" if bf16 else "fp32")
         ]
-        for proven in PROVEN
+        for proven in reversed(PROVEN)
     ]
+
+
+def _begun_with(space: Space, recipe: Recipe, starts: Sequence[Chain]) -> list[dict[str, Value]]:
+    """What is drawn first: the recipe as it is written, its steps as they can be drawn, and the chains of `starts`; no recipe twice."""
+    found: dict[str, dict[str, Value]] = {}
+    for drawn in (values_of(space, None), *(values_of(space, chain) for chain in (recipe.compress, *starts))):
+        if drawn is not None:
+            found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
+    return list(found.values())
 
 
 def _check_rows(original: Original, bounds: Bounds, path: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "Chain",
     "Draw",
     "Space",
+    "Value",
     "drawn_recipe",
     "place_steps",
     "shortened",

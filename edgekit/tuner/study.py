@@ -50,8 +50,8 @@ __all__ = [
 IDENTITY, WORKER, AGAIN, TAKEN, FAILED = "identity", "worker", "again", "taken", "failed"
 FIXED = "fixed_params"
 """Where Optuna keeps values of a trial that are not to be drawn."""
-STARTUP = 10
-"""Trials before the first that is drawn by what came of others."""
+STARTUP = 5
+"""Trials before the first that is drawn by what came of others; with ten, ten trials are no better than draws at random (`benchmarks/tune`)."""
 POPULATION = 20
 """Of a generation of nsga2."""
 ANSWER_SECONDS = 10

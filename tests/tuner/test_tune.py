@@ -15,10 +15,12 @@ from edgekit.cli.app import app
 from edgekit.config.target import load_target
 from edgekit.host import detect
 from edgekit.pipeline.run import run_recipe
+from edgekit.plan.facts import original_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
-from edgekit.tuner import trial
+from edgekit.tuner import run, trial
 from edgekit.tuner.page import render_study
+from edgekit.tuner.space import drawn_recipe, space_of
 from edgekit.tuner.trial import Given, Original, measure
 
 ELSEWHERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
@@ -42,7 +44,9 @@ def tuned(recipe: Path, *more: str) -> Any:
     )
 
 
-def test_a_search_leaves_points_that_are_bundles(recipe: Path) -> None:
+def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = run._begun_with
+    monkeypatch.setattr(run, "_begun_with", lambda *given: begun(*given)[:1] * 2)  # one recipe twice, as a draw may be
     done = tuned(recipe, "--trials", "2", "--lose", "50%")
     assert done.exit_code == 0
     study = json.loads(done.stdout)
@@ -69,6 +73,19 @@ def test_a_search_leaves_points_that_are_bundles(recipe: Path) -> None:
         app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--lose", "1%"]
     )
     assert "another study" in str(refused.exception), "another budget"
+
+
+def test_a_search_begins_with_no_recipe_twice(recipe: Path) -> None:
+    _, _, loaded = load_recipe(str(recipe))
+    facts = original_facts(loaded, loaded.model.id)
+    starts = run._starts(facts, bf16=False)
+    space = space_of(loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, kind="encoder", bf16=False)
+    drawn = run._begun_with(space, loaded, [*starts, *starts])
+    steps = [[step.method for step in drawn_recipe(space, loaded, lambda name, one, of=of: of[name]).compress] for of in drawn]
+    assert steps[0] == [] and steps.count([]) == 1 and len(drawn) == len(starts), (
+        "a proven way is to do nothing, as this recipe does"
+    )
+    assert steps[1] == ["distill"] and steps[-1] == ["prune-oneshot"], "from the most work to the least"
 
 
 def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path) -> None:
