@@ -31,10 +31,11 @@ def test_a_search_that_is_killed_tries_the_same_as_one_that_is_not(tmp_path: Pat
     )  # fmt: skip
     found = json.loads(done.stdout)
     whole, killed = found["whole"], found["killed"]
-    assert len(whole["trials"]) == 10 and killed["tries"] > 10, "some were killed while a trial ran"
+    count = len(whole["trials"])  # with those that cannot work, which count for none
+    assert count >= 10 and killed["tries"] > count, "some were killed while a trial ran"
     assert killed["trials"] == whole["trials"] and killed["front"] == whole["front"]
-    assert whole["repeated"] == 0 and whole["tries"] == 10
-    assert killed["repeated"] <= killed["tries"] - 10, "what was run again had not come to its end"
+    assert whole["repeated"] == 0 and whole["tries"] == count
+    assert killed["repeated"] <= killed["tries"] - count, "what was run again had not come to its end"
 
 
 def opened(folder: Path, **identity: Any) -> Any:
