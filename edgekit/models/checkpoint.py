@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from edgekit.errors import BadInput
+from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.models.anatomy import ENCODERS, IMAGES, anatomy_named
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
@@ -92,7 +92,7 @@ def load(
 
     Raises:
         BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels missing or duplicate.
-        NotPossibleHere: a hub id without a network.
+        NotPossibleHere: a hub id without a network, or an encoder of images with an older transformers.
     """
     import transformers
 
@@ -129,6 +129,11 @@ def load(
         if new_head is not None:
             torch.manual_seed(0)
         model = build_model(builder, config)
+    if raw["model_type"] in IMAGES and not hasattr(model.base_model, IMAGES[raw["model_type"]].layers):
+        raise NotPossibleHere(
+            f"transformers {transformers.__version__} builds {raw['model_type']} of other modules",
+            fix="pip install 'transformers>=5.17'",
+        )
     if auto == "AutoModel" and getattr(model, "pooler", None) is not None:
         model.pooler = None  # embeddings are pooled from token states; this one was for next-sentence prediction
     if (folder / SHAPES).is_file():

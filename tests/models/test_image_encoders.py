@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from edgekit.config.quantize import Int8
-from edgekit.errors import BadInput
+from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.exporter.encoder import FUSED, export
 from edgekit.models.anatomy import IMAGES
 from edgekit.models.checkpoint import load, save
@@ -109,6 +110,21 @@ def test_names_of_before_are_read(tmp_path: Path) -> None:
     assert torch.equal(load(folder, AUTO)(IMAGE).logits, wanted) and digest(folder)
     for now, before in OLDER.items():
         assert named_now(f"vit.{before}", "vit") == f"vit.{now}" and named_now(f"vit.{before}", "bert") == f"vit.{before}"
+
+
+def test_an_older_transformers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made_model(tmp_path / "model")
+
+    def of_before(builder: Any, config: Any) -> Any:
+        model = builder.from_config(config)
+        model.base_model.encoder = model.base_model.layers
+        del model.base_model.layers
+        return model
+
+    monkeypatch.setattr("edgekit.models.checkpoint.build_model", of_before)
+    with pytest.raises(NotPossibleHere, match="of other modules") as fault:
+        load(folder, AUTO)
+    assert "transformers>=5.17" in fault.value.text()
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""What an answer to an image costs, from its file on: bundles beside PyTorch, ONNX Runtime and its own dynamic INT8, interleaved in one process.
+
+    python -m benchmarks.images.times build/cifar10-x86-vnni --rounds 400
+
+It takes the folders that `edgekit export` made of the recipes here, writes times.json, and README.md from it. One thread; each round asks every
+contender about the same image, in another order; preprocessing is the runtime's for all but PyTorch, which has transformers'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edgekit.host import detect
+from edgekit.runtime.model import load
+from edgekit.runtime.providers.session import open_session
+
+HERE = Path(__file__).parent
+ROUNDS, WARM = 400, 20
+NAMES = {
+    "eager-fp32": "PyTorch eager fp32, transformers' image processor",
+    "ort-fp32": "ONNX Runtime fp32",
+    "ort-int8-stock": "`quantize_dynamic` off the shelf",
+}
+Answer = Callable[[bytes], Any]
+
+
+def main() -> None:
+    """Measure, and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", nargs="*", type=Path)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    if asked.results:
+        document = measured(asked.results, asked.rounds)
+        (HERE / "times.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (HERE / "README.md").write_text(page(json.loads((HERE / "times.json").read_text(encoding="utf-8"))), encoding="utf-8")
+
+
+def measured(results: list[Path], rounds: int) -> dict[str, Any]:
+    """Milliseconds of every contender, and what the lineage says of its quality and size."""
+    lineage = json.loads((results[0] / "lineage.json").read_text(encoding="utf-8"))
+    contenders: dict[str, Answer] = {name: answer_of(results[0], name, lineage) for name in NAMES}
+    facts: dict[str, dict[str, Any]] = {name: facts_of(results[0], name) for name in NAMES}
+    for result in results:
+        name = result.name
+        model = load(result / "bundle", threads=1)
+        contenders[name], facts[name] = model, facts_of(result, "bundle")
+    rows = [json.loads(line) for line in (results[0] / lineage["rows"]).read_text(encoding="utf-8").splitlines()[:200]]
+    files = [base64.b64decode(row["image"]) for row in rows]
+    order = np.random.default_rng(0)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(WARM + rounds):
+        for name in order.permutation(list(contenders)):
+            begun = perf_counter()
+            contenders[name](files[number % len(files)])
+            if number >= WARM:
+                times[name].append((perf_counter() - begun) * 1000)
+    host = detect()
+    return {
+        "command": f"python -m benchmarks.images.times {shlex.join(sys.argv[1:])}",
+        "machine": {"isa": sorted(host.isa), "cores": host.cores_usable, "onnxruntime": host.onnxruntime},
+        "rounds": rounds,
+        "contenders": {name: {**facts[name], **spread(times[name])} for name in contenders},
+    }
+
+
+def answer_of(result: Path, name: str, lineage: dict[str, Any]) -> Answer:
+    """How one variant of a result answers the bytes of an image's file."""
+    variant = lineage["variants"][name]
+    folder = result / variant["folder"]
+    if name == "eager-fp32":
+        import torch
+        from PIL import Image
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers.image_utils import load_image
+
+        torch.set_num_threads(1)
+        reader = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        network = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+
+        def ask(data: bytes) -> Any:
+            with Image.open(io.BytesIO(data)) as image, torch.inference_mode():
+                return network(**reader(load_image(image), return_tensors="pt")).logits.softmax(-1).max(-1)
+
+        return ask
+    model = load(result / "bundle", threads=1)
+    session = open_session(folder / "model.onnx", threads=1)
+    return type(model)(model.bundle, session, model.reader)
+
+
+def facts_of(result: Path, name: str) -> dict[str, Any]:
+    """Accuracy on all test rows, with the paired difference from the original, and MB."""
+    lineage = json.loads((result / "lineage.json").read_text(encoding="utf-8"))
+    variant = lineage["variants"][name]
+    folder, quality = result / variant["folder"], variant["quality"]
+    model = folder / variant.get("file", "model.onnx")
+    return {
+        "accuracy": quality["value"],
+        "difference": quality.get("difference", 0.0),
+        "ci95": quality.get("ci95", [0.0, 0.0]),
+        "n": quality["n"],
+        "mb": model.stat().st_size / 1e6,
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+    }
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = np.percentile(times, [25, 50, 75])
+    return {"p25_ms": round(low, 3), "p50_ms": round(middle, 3), "p75_ms": round(high, 3)}
+
+
+def page(document: dict[str, Any]) -> str:
+    """The README of this folder."""
+    stock, eager = (document["contenders"][name]["p50_ms"] for name in ("ort-int8-stock", "eager-fp32"))
+    lines = [
+        "# Images",
+        "",
+        "What an answer to an image of CIFAR-10 costs from its file on (`cifar10-vit`, 6.35 M weights, 32 x 32 pixels), written by",
+        f"`times.py` from `times.json`: `{document['command']}`,",
+        f"{document['rounds']} rounds in one process, in which every",
+        f"contender answers the same image, one thread. Accuracy is of all {document['contenders']['ort-fp32']['n']:,} test rows.",
+        "",
+        "| contender | file to answer, median (quartiles) | against PyTorch | against off-the-shelf INT8 | accuracy | points (95%) | model |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, one in document["contenders"].items():
+        low, high = (100 * end for end in one["ci95"])
+        change = f"{100 * one['difference']:+.2f} ({low:+.2f} to {high:+.2f})" if one["difference"] or high else ""
+        lines.append(
+            f"| {NAMES.get(name, f'**bundle of `{name}`**')} | {one['p50_ms']:.2f} ms ({one['p25_ms']:.2f} to {one['p75_ms']:.2f}) | "
+            f"{eager / one['p50_ms']:.2f}x | {stock / one['p50_ms']:.2f}x | {100 * one['accuracy']:.2f}% | {change} | {one['mb']:.1f} MB |"
+        )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
