@@ -72,8 +72,7 @@ def main() -> None:
     asked = parser.parse_args()
     document = json.loads((HERE / "results.json").read_text())
     document["where"] = {
-        f"edgekit {label}, {threads} thread{'s' * (threads > 1)}": kernels(BUILD / folder, threads)
-        for label, folder in (("INT4, blocks of 32", "int4-weights-32"), ("INT8, blocks of 32", "int8-weights-32"))
+        f"edgekit INT4, blocks of 32, {threads} thread{'s' * (threads > 1)}": kernels(BUILD / "int4-weights-32-int4", threads)
         for threads in (asked.threads, 1)
     }
     write_results(HERE / "results.json", document)

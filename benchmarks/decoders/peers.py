@@ -2,9 +2,9 @@
 
     python -m benchmarks.decoders.peers [--rounds 12] [--threads 2]
 
-Peers: transformers in float32, eager and compiled with a static cache; llama.cpp with Q4_0 in every matrix, where
-llama-cpp-python and gguf are installed (`pip install llama-cpp-python gguf`). Every round asks each in turn for a prompt of 512
-tokens and 24 tokens after it, and reads the memory bandwidth. Writes results.json and README.md beside this file.
+Peers: transformers in float32, eager and compiled with a static cache; what onnxruntime-genai's builder makes, where that is installed;
+llama.cpp with Q4_0 in every matrix, where llama-cpp-python and gguf are (`pip install llama-cpp-python gguf`). Every round asks each in
+turn for a prompt of 512 tokens and 24 tokens after it, and reads the memory bandwidth. Writes results.json and README.md beside this file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from benchmarks.decoders.subject import BUILD, HERE, PROMPT, ROOT, SHAPE, TOKENS
 from benchmarks.pages import write_results
 from edgekit.config.quantize import WeightOnly
 
+INT4 = "edgekit INT4, blocks of 32"
+"""What the others are compared with: 4 bits in every matrix, as Q4_0 has it."""
 GENERATION_FACTS = {"context": 768, "eos": [2], "bos": 1, "layers": 24, "kv_heads": 2, "head_size": 64, "chat_template": None}
 
 
@@ -53,7 +55,7 @@ def quantized_graph(quantize: WeightOnly) -> Path:
     from edgekit.quantize.decoder import quantize_decoder
     from edgekit.runtime.bundle.names import GENERATION
 
-    whole, out = BUILD / "float32", BUILD / f"{quantize.format}-{quantize.block}"
+    whole, out = BUILD / "float32", BUILD / f"{quantize.format}-{quantize.block}-{quantize.embeddings}"
     if (out / GENERATION).is_file():
         return out
     if not (whole / GENERATION).is_file():
@@ -73,13 +75,15 @@ def prepare() -> dict[str, tuple[str, Path]]:
     """Make what is not there yet; returns (kind, place) of each variant."""
     source, variants = random_checkpoint(), {}
     for name, quantize in (
-        ("edgekit INT4, blocks of 32", WeightOnly(format="int4-weights")),
-        ("edgekit INT4, blocks of 128", WeightOnly(format="int4-weights", block=128)),
-        ("edgekit INT8, blocks of 32", WeightOnly(format="int8-weights")),
+        (INT4, WeightOnly(format="int4-weights", embeddings="int4")),
+        ("edgekit INT4, blocks of 128", WeightOnly(format="int4-weights", embeddings="int4", block=128)),
+        ("edgekit INT4, blocks of 128, head in INT8", WeightOnly(format="int4-weights", block=128)),
     ):
         variants[name] = ("edgekit", quantized_graph(quantize))
     variants["transformers eager float32"] = ("eager", source)
     variants["transformers compiled float32"] = ("compiled", source)
+    if importlib.util.find_spec("onnxruntime_genai"):
+        variants["onnxruntime-genai INT4, blocks of 32"] = ("genai", genai_folder(source))
     if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("gguf"):
         from benchmarks.decoders.gguf_file import write_gguf
 
@@ -90,8 +94,23 @@ def prepare() -> dict[str, tuple[str, Path]]:
     return variants
 
 
+def genai_folder(source: Path) -> Path:
+    """The folder of what onnxruntime-genai's own builder makes of the checkpoint, made where it is not there yet."""
+    out = BUILD / "genai"
+    if not (out / "genai_config.json").is_file():
+        options = ["int4_block_size=32", "int4_accuracy_level=4"]
+        subprocess.run(
+            [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source), "-o", str(out), "-p", "int4", "-e", "cpu",
+             "-c", str(BUILD / "cache"), "--extra_options", *options],
+            check=True,
+        )  # fmt: skip
+    return out
+
+
 def weight_bytes(kind: str, place: Path) -> int:
     """Bytes that every token reads: all weights but the rows of an embedding table that nothing multiplies."""
+    if kind == "genai":
+        return (place / "model.onnx.data").stat().st_size
     if kind == "llama.cpp":
         return place.stat().st_size
     if kind != "edgekit":
@@ -127,7 +146,7 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
         workers[name] = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.decoders.worker", kind, str(place), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
     asked = {name: _ask(worker) for name, worker in workers.items()}
     del asked
@@ -161,7 +180,7 @@ def _ask(worker: Any, what: dict[str, int] | None = None) -> dict[str, Any]:
 
 
 def _document(variants: Any, found: Any, reads: list[float], rounds: int, threads: int) -> dict[str, Any]:
-    base = found["edgekit INT4, blocks of 32"]
+    base = found[INT4]
     rows = []
     for name, (kind, place) in variants.items():
         tokens, prompts = found[name]["token"], found[name]["prompt"]
@@ -182,8 +201,9 @@ def _document(variants: Any, found: Any, reads: list[float], rounds: int, thread
         platform.machine(),
     )
     tools = {tool: metadata.version(tool) for tool in ("onnxruntime", "torch", "transformers")}
-    if importlib.util.find_spec("llama_cpp"):
-        tools["llama-cpp-python"] = metadata.version("llama-cpp-python")
+    for tool in ("onnxruntime-genai", "llama-cpp-python"):
+        if importlib.util.find_spec(tool.replace("-python", "").replace("-", "_")):
+            tools[tool] = metadata.version(tool)
     return {
         "command": f"python -m benchmarks.decoders.peers --rounds {rounds} --threads {threads}",
         "shape": SHAPE, "prompt": PROMPT, "tokens": TOKENS, "rounds": rounds, "threads": threads, "chip": chip, "tools": tools,

@@ -4,7 +4,7 @@
 
 Lines on standard input are JSON: {"prompt": n} empties the cache and reads n tokens, {"tokens": n} makes n more, one by one. The
 answer is a JSON line {"seconds": [...]}. Kinds: edgekit (FOLDER holds model.onnx and generation.json), eager and compiled
-(transformers, a checkpoint), llama.cpp (a GGUF file; needs llama-cpp-python).
+(transformers, a checkpoint), genai (a folder of onnxruntime-genai), llama.cpp (a GGUF file; needs llama-cpp-python).
 """
 
 from __future__ import annotations
@@ -93,10 +93,30 @@ def llama_cpp(file: Path, threads: int) -> Step:
     return step
 
 
+def genai(folder: Path, threads: int) -> Step:
+    import onnxruntime_genai as og
+
+    config = og.Config(str(folder))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    model = og.Model(config)
+    options = og.GeneratorParams(model)
+    options.set_search_options(max_length=768, min_length=768, do_sample=False, past_present_share_buffer=True)
+    state: dict[str, Any] = {}
+
+    def step(ids: np.ndarray, fresh: bool) -> Any:
+        if fresh:
+            state["generator"] = og.Generator(model, options)
+        state["generator"].append_tokens(ids[None].astype(np.int32))
+        return state["generator"].get_logits()[0, -1]
+
+    return step
+
+
 KINDS: dict[str, Callable[[Path, int], Step]] = {
     "edgekit": edgekit,
     "eager": lambda folder, threads: transformers(folder, threads, compiled=False),
     "compiled": lambda folder, threads: transformers(folder, threads, compiled=True),
+    "genai": genai,
     "llama.cpp": llama_cpp,
 }
 

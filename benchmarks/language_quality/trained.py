@@ -115,6 +115,7 @@ def main() -> None:
         "command": f"python -m benchmarks.language_quality.trained --wikipedia {asked.wikipedia} --wikitext {asked.wikitext}",
         "machine": {"chip": chip(), "arch": platform.machine()},
         "versions": versions(), "seed": SEED, "context": CONTEXT, "calibration_windows": CALIBRATION,
+        "tables": "shared",
         "timing": {"threads": 1, "prompt": PROMPT, "tokens": TOKENS, "rounds": ROUNDS},
         "texts": {text.name: {"sha256": text.sha256, "windows": len(text.windows), "of": text.every} for text in texts},
         "results": [result(name, folder, texts, found, times[name]) for name, folder in folders.items()],
