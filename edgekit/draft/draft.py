@@ -45,6 +45,8 @@ EPOCHS = Finetune().epochs
 """Of a new head, as a recipe has it that says nothing of them."""
 MOST_LABELS = 10
 """Labels that are shown."""
+MARKS = ("\t", ";", "|", "^", ",", ":", "  ")
+"""What may stand between a text and its label in one line."""
 WORDS = 0.75
 """Words a token, about."""
 HEAD = "# Drafted by edgekit, which writes over it as long as nobody edits it. To run it: edgekit export THIS_FILE. Draft "
@@ -213,6 +215,14 @@ def _check_no_labels(chosen: Candidate, facts: ModelFacts, rows: Rows, asked: As
         faults.append(f"several columns are named {', '.join(map(repr, rows.doubled))}, so that none of them can be read")
     for name in there_in(rows.looked_at):
         if name in chosen.fit.columns.values():
+            if (
+                facts.labels is not None
+                and task.named
+                and (text := _labelled_text(rows.looked_at, name, facts.labels)) is not None
+            ):
+                faults.append(
+                    f"the texts of column {name!r} hold labels of the model beside them, as in {text[:80]!r}; they want a column of their own"
+                )
             continue
         values = [row.get(name) for row in rows.looked_at]
         meant = next((column for column in lacking if name.casefold() in (column, f"{column}s")), None)
@@ -230,6 +240,20 @@ def _check_no_labels(chosen: Candidate, facts: ModelFacts, rows: Rows, asked: As
             fix=f"correct the rows, name the task (--task) or the column (--column {lacking[0] if lacking else 'label'}=NAME); where the rows "
             "are to be without labels, say so: --answers original",
         )  # fmt: skip
+
+
+def _labelled_text(rows: Table, name: str, known: Sequence[str]) -> str | None:
+    """The first text of a column, where a label of the model begins or ends each, with a mark and no space between, or as fastText has it."""
+    labels, first = {label.casefold() for label in known}, None
+    for row in rows:
+        text = as_text(row.get(name)).casefold()
+        parts = [text.removeprefix("__label__").partition(" ")[0]] if text.startswith("__label__") else []
+        for mark in MARKS:
+            parts += [text.partition(mark)[0], text.rpartition(mark)[2]] if mark in text else []
+        if not any(part.strip() in labels for part in parts):
+            return None
+        first = first or as_text(row.get(name))
+    return first
 
 
 def _shipped(task: Task) -> Seen:

@@ -254,3 +254,22 @@ def test_a_link_in_a_circle_is_no_file(models: dict[str, Path], tmp_path: Path) 
     (tmp_path / "rows.csv").symlink_to("rows.csv")
     assert "cannot be read" in refused(models["sentiment"], tmp_path / "rows.csv")
     assert recipe_name(Asked(str(models["sentiment"]), str(tmp_path / "rows.csv"))) == "sentiment-rows"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("r.txt", "__label__{label} {text}"), ("r.txt", "{label}\t{text}"), ("r.txt", "{text};{label}"), ("r.csv", "{text}^{label}"),
+     ("r.csv", "{text}::{label}"), ("r.csv", "{text}   {label}")],
+)  # fmt: skip
+def test_labels_within_texts_are_no_reason_to_do_without(name: str, line: str, models: dict[str, Path], tmp_path: Path) -> None:
+    given = [{"text": "text", "label": "label"}] * (name == "r.csv") + rows(SENTIMENT)
+    (tmp_path / name).write_text("".join(line.format(**row) + "\n" for row in given))
+    assert "hold labels of the model beside them" in refused(models["sentiment"], tmp_path / name)
+    assert seen(drafted(models["sentiment"], tmp_path / name, answers="original"))["data.answers"] == "original"
+
+
+def test_what_excel_reads_of_a_first_line_is_no_header(models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        "sep=;\ntext;label\n" + "".join(f"{row['text']};{row['label']}\n" for row in rows(SENTIMENT))
+    )
+    assert "says to Excel what separates" in refused(models["sentiment"], tmp_path / "r.csv")

@@ -27,6 +27,7 @@ QUOTES = (
 UNQUOTED = "quotes are part of the text, as they do not enclose fields"
 QUOTED = "quotes around fields are taken off, as pandas and datasets do"
 RETURNS = "holds a carriage return that no line feed follows, and lines end at line feeds here; save the file with line feeds (dos2unix -c mac)"
+EXCEL = ("sep=", *(f"sep={separator}" for separator in SEPARATORS))
 SAMPLE = 64 * 1024
 """Characters that are looked at where the header alone does not tell."""
 
@@ -56,6 +57,10 @@ def _records(path: Path, packing: str, names: Sequence[str]) -> Iterator[Record]
             if not fields:
                 pass
             elif not header:
+                if fields[0].casefold() in EXCEL and not any(fields[1:]):
+                    raise BadInput(
+                        "its first line says to Excel what separates the columns", where=str(path), fix="take that line out"
+                    )
                 header = fields
                 double = tuple(name for name, count in Counter(header).items() if count > 1 and name)
             elif fields == header and len(fields) > 1 and not names:
