@@ -154,7 +154,7 @@ def test_a_header_again_is_no_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "fix"),
     [("rows.csv.zip", "unzip"), ("rows.tar.gz", "tar -xf"), ("rows.xlsx", "save it as .csv"), ("rows.arrow", "as .parquet"),
-     ("rows.db", "sqlite3"), ("rows.what", "use .conll, .csv")],
+     ("rows.db", "sqlite3"), ("rows.what", ".csv, ")],
 )  # fmt: skip
 def test_files_that_are_not_read_say_how_they_become_what_is(tmp_path: Path, name: str, fix: str) -> None:
     (tmp_path / name).write_bytes(b"PK")
