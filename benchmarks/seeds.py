@@ -42,10 +42,16 @@ def main() -> None:
         "recipe": asked.recipe, "metric": lineages[0]["variants"]["bundle"]["quality"]["metric"], "sources": asked.sources,
         "command": f"edgekit export {asked.recipe} --target {target} --no-bench, with seed = {', '.join(seeds[:-1])} and {seeds[-1]} in copies of "
         "the recipe",
-        "trained_on": asked.trained_on, "original_made": "with the same seed" if recipes[0]["model"].get("new") else "as they are on the hub",
+        "trained_on": asked.trained_on, "original_made": _origin(recipes[0]["model"]),
         "trainings": trainings,
     }  # fmt: skip
     write_results(SEEDS / f"{asked.recipe}.json", document)
+
+
+def _origin(model: Mapping[str, Any]) -> str:
+    if model.get("new"):
+        return "with the same seed"
+    return "by `[model.finetune]` with the same seed" if model.get("finetune") else "as they are on the hub"
 
 
 def _training(lineage: Mapping[str, Any]) -> dict[str, Any]:
