@@ -64,7 +64,7 @@ def make_site(out: Path) -> int:
     from sphinx.application import Sphinx
 
     app = Sphinx(
-        srcdir=ROOT, confdir=None, outdir=out / "html", doctreedir=out / "doctrees", buildername="html", confoverrides=SETTINGS,
+        srcdir=ROOT, confdir=None, outdir=out / "html", doctreedir=out / "doctrees", buildername="html", confoverrides=SETTINGS, freshenv=True,
         status=None, warningiserror=True,
     )  # fmt: skip
     app.connect("source-read", _fill)
