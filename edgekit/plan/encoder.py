@@ -253,7 +253,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         return {**metrics, "bytes": (context.out / MODEL).stat().st_size}
 
     return Stage(
-        "quantize", title, run, version=6 + encoder_task(recipe.task).version, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
+        "quantize", title, run, version=7 + encoder_task(recipe.task).version, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
         inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration, "rows": shared.rows},
     )  # fmt: skip
 

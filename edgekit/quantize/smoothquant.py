@@ -103,6 +103,9 @@ def _fold(value: ir.Value) -> list[_Part] | None:
     node = value.producer()
     if node is None or value is not node.outputs[0]:
         return None
+    if _is_choice(node):
+        states = node.inputs[0]
+        return _fold(states) if states is not None and len(states.uses()) == 1 and not states.is_graph_output() else None
     if node.op_type in NORMS:
         first = NORMS[node.op_type]
         found = [_Part(node, first)]
@@ -112,6 +115,12 @@ def _fold(value: ir.Value) -> list[_Part] | None:
     if node.op_type == "MultiHeadAttention":
         return _linear(node.inputs[2]) if len(node.inputs) < 4 or node.inputs[3] is None else None
     return _linear(node.inputs[0]) if node.op_type == "Relu" else None
+
+
+def _is_choice(node: ir.Node) -> bool:
+    """Whether `node` takes some tokens of hidden states (batch, tokens, width), whose channels stay what they are."""
+    states = node.inputs[0] if node.op_type == "Gather" else None
+    return states is not None and states.shape is not None and len(states.shape) == 3 and attributes(node).get("axis", 0) == 1
 
 
 def _linear(value: ir.Value | None) -> list[_Part] | None:

@@ -32,7 +32,7 @@ def test_what_one_machine_made_another_takes(address: str, tmp_path: Path) -> No
     made_on(tmp_path / "one", open_shared(address), [counted(made)])
     (line,) = made_on(tmp_path / "two", open_shared(address), [counted(made)]).lines
     assert made == ["write"] and line.endswith(f"from {address}") and not list((tmp_path / "shared" / "parts").iterdir())
-    damage(tmp_path / "shared", "bytes")
+    damage(address, "bytes")
     said = made_on(tmp_path / "three", open_shared(address), [counted(made)])
     assert made == ["write", "write"] and "has other bytes" in said.lines[0]
     made_on(tmp_path / "four", open_shared(address), [counted(made)])

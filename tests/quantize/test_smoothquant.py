@@ -82,7 +82,9 @@ def test_the_tiny_encoder_computes_what_it_did(
     tiny_export: Path, train_feeds: list[Feed], test_feeds: list[Feed], tmp_path: Path, alpha: float
 ) -> None:
     counts = rewritten(tiny_export / "fused.onnx", tmp_path / "smooth.onnx", smooth, alpha, train_feeds)
-    assert counts == {"norms": 6, "linears": 3, "restored": 6}, "two normalisations and the attention's values in each layer"
+    assert counts == {"norms": 7, "linears": 3, "restored": 6}, (
+        "two normalisations and the attention's values in each layer, and what the head reads"
+    )
     whole, smoothed = (outputs(path, test_feeds) for path in (tiny_export / "fused.onnx", tmp_path / "smooth.onnx"))
     assert np.abs(whole - smoothed).max() <= 1e-4
 

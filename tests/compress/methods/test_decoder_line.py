@@ -147,7 +147,7 @@ STUDENT = {"method": "distill-decoder"}
     ("steps", "says"),
     [
         ([{"method": "distill"}], "distill: serves encoders, not language models; use distill-decoder"),
-        ([{"method": "prune-vocabulary"}], "has to be able to say every token; leave it out; the methods for language models are d"),
+        ([{"method": "prune-vocabulary"}], "has to be able to say every token; leave it out; the methods for language models are auto-round, d"),
         ([{"method": "drop-blocks", "layers": 4}], "layers = 4 removes nothing from a model of 4"),
         ([{"method": "drop-blocks", "layers": 2}, {**STUDENT, "layers": 3}], "3 layers cannot start from a model of 2"),
         ([{**STUDENT, "source": "sequence", "tokens": 60}], "16 and 60 tokens after it are 76, more than max_length, 64"),
