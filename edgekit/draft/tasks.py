@@ -13,7 +13,7 @@ from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
 from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS
+from edgekit.models.anatomy import ENCODERS, IMAGES
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
@@ -234,6 +234,13 @@ def _check_architecture(model: Given) -> None:
             "config.json says no model_type, so nobody knows what its weights are",
             where=str(model.folder),
             fix="use the config.json that was saved with them",
+        )
+    if kind in IMAGES:
+        raise BadInput(
+            f"reads images (model_type = {kind!r} in config.json), which need a recipe: they are not seen from files here yet",
+            where=str(model.folder),
+            fix='write one with task = "image-classification", id = the model\'s folder in [model], and train, validation and test in [data]',
+            see="no-task-fits",
         )
     if kind not in known:
         raise BadInput(
