@@ -23,6 +23,7 @@ from edgekit.differ.row import Row, Values
 from edgekit.differ.taps import Taps, decoder_taps, encoder_taps
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.onnx_graph.initializers import array_of
+from edgekit.onnx_graph.match import takes_tokens
 from edgekit.runtime.bundle.golden import GoldenRow, parse_golden
 from edgekit.runtime.bundle.names import CONFIG
 from edgekit.runtime.bundle.open import Bundle
@@ -159,9 +160,8 @@ def _taps(bundle: Bundle, graph: ir.Graph) -> tuple[int | None, Taps]:
 def _chosen_token(graph: ir.Graph) -> int | None:
     """The token of all that a Gather along the tokens takes."""
     for node in graph:
-        index = array_of(node.inputs[1]) if node.op_type == "Gather" else None
-        axis = node.attributes.get("axis")
-        if index is not None and index.ndim == 0 and axis is not None and axis.as_int() == 1:
+        index = array_of(node.inputs[1]) if takes_tokens(node) else None
+        if index is not None and index.ndim == 0:
             return int(index)
     return None
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-__all__ = ["attributes", "producer_of", "same_shape", "sole_reader", "upstream"]
+__all__ = ["TOKENS", "attributes", "producer_of", "same_shape", "sole_reader", "takes_tokens", "upstream"]
+
+TOKENS = 1
+"""Axis of tokens in hidden states (batch, tokens, width)."""
 
 
 def producer_of(value: ir.Value | None, op_type: str) -> ir.Node | None:
@@ -39,3 +42,8 @@ def same_shape(one: ir.Value | None, other: ir.Value | None) -> bool:
 def attributes(node: ir.Node) -> dict[str, Any]:
     """Attribute values of `node` by name."""
     return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
+def takes_tokens(node: ir.Node) -> bool:
+    """Whether `node`, where it reads hidden states, is a Gather of some of their tokens."""
+    return bool(node.op_type == "Gather" and attributes(node).get("axis", 0) == TOKENS)

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from edgekit.errors import BadInput
 from edgekit.onnx_graph.initializers import add_initializer, array_of
 from edgekit.onnx_graph.linear import LinearNode, linear_nodes
-from edgekit.onnx_graph.match import attributes
+from edgekit.onnx_graph.match import attributes, takes_tokens
 from edgekit.quantize.observe import Feed, channel_extremes
 
 __all__ = ["migration", "smooth"]
@@ -119,8 +119,8 @@ def _fold(value: ir.Value) -> list[_Part] | None:
 
 def _is_choice(node: ir.Node) -> bool:
     """Whether `node` takes some tokens of hidden states (batch, tokens, width), whose channels stay what they are."""
-    states = node.inputs[0] if node.op_type == "Gather" else None
-    return states is not None and states.shape is not None and len(states.shape) == 3 and attributes(node).get("axis", 0) == 1
+    states = node.inputs[0] if takes_tokens(node) else None
+    return states is not None and states.shape is not None and len(states.shape) == 3
 
 
 def _linear(value: ir.Value | None) -> list[_Part] | None:

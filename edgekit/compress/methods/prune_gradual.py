@@ -104,8 +104,9 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
     from edgekit.compress.calibration import labelled_batches
     from edgekit.compress.distillation.objective import LabelObjective
+    from edgekit.compress.parametrized import fold
     from edgekit.compress.pruning.masked_structures import cut_masked, drop_structures, structure_costs
-    from edgekit.compress.pruning.masked_weights import Prunes, attach, drop_smallest, fold
+    from edgekit.compress.pruning.masked_weights import Prunes, attach, drop_smallest
     from edgekit.compress.pruning.sparse import compressed_bytes
     from edgekit.models.anatomy import layers_of
     from edgekit.models.checkpoint import load, parameters, save

@@ -73,8 +73,9 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Write the trained checkpoint, its weights rounded, to `work.out`; returns its history. "validation" is 1/perplexity."""
     from accelerate import Accelerator
 
+    from edgekit.compress.parametrized import fold
     from edgekit.compress.pruning.masked_weights import kept_zeros
-    from edgekit.compress.quantization.fake_blocks import attach, fold
+    from edgekit.compress.quantization.fake_blocks import attach
     from edgekit.models.checkpoint import load, save
     from edgekit.models.device import on_fastest_device
     from edgekit.models.stack import blocks_of, layer_linears

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import torch
 from torch.nn.utils import parametrize
 
+from edgekit.compress.parametrized import fold
 from edgekit.errors import BadInput
 from edgekit.models.stack import LINEARS
 from edgekit.train import lora
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgekit.config.recipe import TrainingSettings
 
-__all__ = ["Prunes", "adapt", "attach", "drop_smallest", "fold", "kept_zeros", "masks_of"]
+__all__ = ["Prunes", "adapt", "attach", "drop_smallest", "kept_zeros", "masks_of"]
 
 LEAST = 0.05
 """Share of zeros from which a weight counts as pruned; a weight that was only trained has none."""
@@ -154,15 +155,3 @@ def drop_smallest(modules: Sequence[torch.nn.Linear], sparsity: float, *, overal
             parts = torch.split(kept, [size.numel() for size in sizes])
             for mask, part in zip(masks_of(group), parts, strict=True):
                 mask &= part.view_as(mask)
-
-
-def fold(modules: Sequence[torch.nn.Linear]) -> None:
-    """Put the weights in use into plain Linears again.
-
-    Raises:
-        BadInput: one of them is not finite.
-    """
-    for module in modules:
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        if not torch.isfinite(module.weight).all():
-            raise BadInput("a weight has grown to NaN or Inf", where="compress", fix="train with a lower learning rate")

@@ -13,9 +13,7 @@ import torch
 from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
-from edgekit.errors import BadInput
-
-__all__ = ["attach", "fake_blocks", "fold", "start_of"]
+__all__ = ["attach", "fake_blocks", "start_of"]
 
 LOW, HIGH = -8, 7
 SHARES = tuple(1 - 0.02 * number for number in range(21))
@@ -28,18 +26,6 @@ def attach(modules: Sequence[torch.nn.Linear | Conv1D], block: int) -> None:
         parametrize.register_parametrization(
             module, "weight", _Rounded(module.weight, block, turned=isinstance(module, Conv1D))
         )
-
-
-def fold(modules: Sequence[torch.nn.Linear | Conv1D]) -> None:
-    """Leave the rounded weights in plain modules.
-
-    Raises:
-        BadInput: one of them is not finite.
-    """
-    for module in modules:
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        if not torch.isfinite(module.weight).all():
-            raise BadInput("a weight has grown to NaN or Inf", where="compress", fix="train with a lower learning rate")
 
 
 def fake_blocks(weight: torch.Tensor, scale: torch.Tensor, block: int) -> torch.Tensor:

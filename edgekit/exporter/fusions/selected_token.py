@@ -13,12 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.onnx_graph.initializers import add_initializer, array_of
-from edgekit.onnx_graph.match import attributes, same_shape
+from edgekit.onnx_graph.match import TOKENS, attributes, same_shape, takes_tokens
 
 __all__ = ["choose_token_early"]
 
-TOKENS, WIDTH = 1, 2
-"""Axes of hidden states (batch, tokens, width)."""
+WIDTH = 2
+"""Axis of numbers in hidden states (batch, tokens, width)."""
 ELEMENTWISE = {
     "Add", "BiasGelu", "Cast", "Clip", "Div", "Elu", "Erf", "FastGelu", "Gelu", "Identity", "LeakyRelu", "Mul", "Neg", "Pow", "QuickGelu",
     "Relu", "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum", "Tanh",
@@ -55,7 +55,7 @@ def _say_what_products_read(graph: ir.Graph) -> None:
 
 def _chooses_one_token(node: ir.Node) -> bool:
     """Whether `node` is Gather(hidden states, one constant number) along the tokens, which its result has no more."""
-    if node.op_type != "Gather" or attributes(node).get("axis", 0) != TOKENS:
+    if not takes_tokens(node):
         return False
     states, index = node.inputs[0], array_of(node.inputs[1])
     if index is None or index.ndim != 0 or states is None or not _has_tokens_of(states, states):

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from edgekit.compress.method import Work
 from edgekit.compress.methods.prune_gradual import Settings, cubic, due, run
-from edgekit.compress.pruning.masked_weights import attach, drop_smallest, fold, masks_of
+from edgekit.compress.parametrized import fold
+from edgekit.compress.pruning.masked_weights import attach, drop_smallest, masks_of
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
 from edgekit.models.checkpoint import load, save
