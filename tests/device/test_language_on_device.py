@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 from edgekit.cli.app import app
 from edgekit.device.fleet import bench_on_devices
 from edgekit.device.inventory import Device
+from edgekit.device.parts import parts_of
 from edgekit.device.preflight import Facts, unfit
 from edgekit.errors import CheckFailed
+from edgekit.pack.runner import write_runner
 from edgekit.progress import Show
 from edgekit.runtime.bench.prompts import prompts_that_fit
 from edgekit.runtime.bundle.open import open_bundle
@@ -73,19 +76,23 @@ def test_weights_that_changed_here_are_not_sent(sshd: Server, writer: Path) -> N
 
 def test_weights_that_change_behind_the_link(sshd: Server, proxied: Callable[..., Device], writer: Path) -> None:
     """A part of the weights that rotted on the device between two runs is sent anew."""
+    write_runner(writer.parent / "runner.pyz")
+    parts = parts_of(open_bundle(writer), writer.parent / "runner.pyz")
+    before = itertools.takewhile(lambda part: part.name != "bundle/model.onnx.data", parts)
+    sent = sum(part.size for part in before) + 200_000
     (first,) = bench_on_devices(
         writer,
-        [proxied(drop_after(400_000, sshd.home / "rot/edgekit/*/bundle-model.onnx.data.part"), "rot")],
+        [proxied(drop_after(sent, sshd.home / "rot/edgekit/*/bundle-model.onnx.data.part"), "rot")],
         show=SILENT,
         **QUICK,
     )
     assert first.fault is not None and "the link broke" in first.fault.text()
     runs = sorted((sshd.home / "rot/edgekit").iterdir())
-    parts = [
+    rotten = [
         part for run in runs for part in run.glob("*.part")
     ]  # not rglob, which trips over a folder that is removed meanwhile
-    assert parts
-    for part in parts:
+    assert rotten
+    for part in rotten:
         part.write_bytes(bytes(byte ^ 1 for byte in part.read_bytes()))
     (second,) = bench_on_devices(writer, [sshd.device("rot")], show=SILENT, **QUICK)
     assert second.fault is None, second.fault.text()
