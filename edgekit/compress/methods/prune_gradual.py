@@ -132,7 +132,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     before, done, costs = shapes_of(model), Prunes(), None
     if settings.what == "structures":
         _, batches = labelled_batches(work, settings.rows, BATCH)
-        costs = structure_costs(model, batches, 1 - settings.sparsity, settings.multiple_of)
+        costs = structure_costs(model, task, batches, 1 - settings.sparsity, settings.multiple_of)
 
     def prune(sparsity: float) -> None:
         if costs is None:
@@ -202,7 +202,7 @@ def _structure(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=1, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     instead="prune-unstructured",
     search={"structure": _structure},
 )  # fmt: skip

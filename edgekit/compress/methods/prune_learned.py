@@ -59,19 +59,21 @@ def run(work: Work, settings: Settings) -> JsonObject:
     """Write the pruned checkpoint to `work.out`; returns shapes before and after, parameters and the history of training."""
     from dataclasses import asdict
 
+    import numpy as np
+
     from edgekit.compress.distillation.objective import LabelObjective
     from edgekit.compress.distillation.teacher import Teacher
-    from edgekit.compress.pruning.cost import check_budget, unit_costs
+    from edgekit.compress.pruning.cost import check_budget, reads_one_token, unit_costs
     from edgekit.compress.pruning.learned_masks import Constraint, apply_masks, learn_masks
     from edgekit.compress.pruning.masked_weights import kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
     from edgekit.models.shapes import shapes_of
-    from edgekit.tasks import find_task
+    from edgekit.tasks import encoder_task
     from edgekit.tasks.encode import encode, labels_of, read_split
     from edgekit.train.evaluate import quality_of
     from edgekit.train.loop import Hyperparameters
 
-    task = find_task(work.task)
+    task = encoder_task(work.task)
     model = load(work.source, task.auto)
     model.get_input_embeddings().weight.requires_grad_(False)
     labels = labels_of(work.source) if task.named else []
@@ -83,16 +85,15 @@ def run(work: Work, settings: Settings) -> JsonObject:
     )  # fmt: skip
     before = shapes_of(model)
     tokens = sum(train.lengths) / len(train.lengths)
-    head_cost, neuron_cost, _ = unit_costs(model, before, tokens, measured=False, scratch=work.scratch)
-    whole = sum(shape.heads * head_cost + shape.neurons * neuron_cost for shape in before)
-    check_budget(
-        settings.keep * whole, head_cost, neuron_cost, 0.0, whole, settings.multiple_of, "compress, prune-learned, keep"
-    )
+    one = reads_one_token(model, task, train.feed(np.arange(min(2, len(train.lengths)))))
+    costs = unit_costs(model, before, tokens, one_token=one, measured=False, scratch=work.scratch)
+    whole = costs.whole(before)
+    check_budget(settings.keep * whole, costs, whole, settings.multiple_of, "compress, prune-learned, keep")
     learned = learn_masks(
         model, train, LabelObjective(task, train, [teacher], settings.temperature, settings.alpha),
         lambda model: quality_of(model, task, validation, rows["validation"], labels),
         Hyperparameters(settings.epochs, settings.batch, settings.learning_rate, weight_decay=0.0),
-        Constraint(settings.keep, head_cost, neuron_cost, settings.rising),
+        Constraint(settings.keep, costs, settings.rising),
         gate_rate=settings.gate_rate, multiple=settings.multiple_of, seed=work.seed, scratch=work.scratch / "epochs",
         progress=work.progress, label=NAME, after_step=kept_zeros(model),
     )  # fmt: skip
@@ -109,7 +110,7 @@ def _structure(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=4, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
     instead="prune-width",
     search={"structure": _structure},
 )  # fmt: skip

@@ -42,7 +42,8 @@ class Settings(MethodSettings):
 
     method: Literal["prune-structured"]
     keep: float | None = Field(None, gt=0, lt=1)
-    """Share of the encoder layers' multiplications to keep."""
+    """Share of the encoder layers' multiplications to keep, as the exported graph makes them: behind the last attention a classifier computes
+    one token alone."""
     latency: float | None = Field(None, gt=0, lt=1)
     """Share of the encoder layers' time to keep, by the time of a head and of a neuron measured on this machine."""
     layers: int | None = Field(None, ge=1)
@@ -131,7 +132,7 @@ def prune(
 
     import numpy as np
 
-    from edgekit.compress.pruning.cost import check_budget, unit_costs
+    from edgekit.compress.pruning.cost import check_budget, reads_one_token, unit_costs
     from edgekit.compress.pruning.fisher import choose, gradients, rearrange
     from edgekit.compress.pruning.rescale import fold_scales
     from edgekit.compress.pruning.whole_layers import drop_layers
@@ -154,11 +155,12 @@ def prune(
         tokens = float(sum(int(mask.sum()) for mask in masks) / sum(map(len, masks)))
         with temporary_folder("prune-structured") as aside:
             measured = settings.latency is not None
-            head, neuron, fixed = unit_costs(dense, shapes, tokens, measured=measured, scratch=scratch or aside)
-        whole = sum(shape.heads * head + shape.neurons * neuron for shape in shapes)
+            one = reads_one_token(dense, task, batches[0][0])
+            costs = unit_costs(dense, shapes, tokens, one_token=one, measured=measured, scratch=scratch or aside)
+        whole, fixed = costs.whole(shapes), costs.fixed
         budget = share * (whole + fixed) - fixed
         name = "latency" if measured else "keep"
-        check_budget(budget, head, neuron, fixed, whole, settings.multiple_of, f"compress, prune-structured, {name}")
+        check_budget(budget, costs, whole, settings.multiple_of, f"compress, prune-structured, {name}")
         found = gradients(
             dense,
             task,
@@ -167,11 +169,11 @@ def prune(
             seed,
             lambda done: progress(done, 2 * total, f"prune: mask gradients, batch {done} of {total}"),
         )
-        pick = choose(found, head, neuron, budget, settings.multiple_of)
+        pick = choose(found, costs, budget, settings.multiple_of)
         heads = [rearrange(kept, gradient) for kept, gradient in zip(pick.heads, found.heads, strict=True)]
         neurons = [rearrange(kept, gradient) for kept, gradient in zip(pick.neurons, found.neurons, strict=True)]
         cut(pruned, [np.flatnonzero(kept).tolist() for kept in heads], [np.flatnonzero(kept).tolist() for kept in neurons])
-        left = sum(int(kept.sum()) for kept in heads) * head + sum(int(kept.sum()) for kept in neurons) * neuron
+        left = costs.of([int(kept.sum()) for kept in heads], [int(kept.sum()) for kept in neurons])
         cost = round((left + fixed) / (whole + fixed), 6)
         scores = [(gradient**2).sum(axis=0) for gradient in (*found.heads, *found.neurons)]
         held = sum(float(score[kept].sum()) for score, kept in zip(scores, (*heads, *neurons), strict=True))
@@ -193,7 +195,7 @@ def _structure(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=1, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform,
+    name=NAME, version=2, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform,
     instead="drop-blocks or prune-width",
     search={"structure": _structure},
 )  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from edgekit.compress.calibration import LabelledBatch
+from edgekit.compress.pruning.cost import UnitCosts
 from edgekit.models.anatomy import anatomy_of, head_size_of, layers_of
 from edgekit.models.device import feed_to, on_fastest_device
 from edgekit.models.shapes import LayerShape
@@ -126,45 +127,65 @@ def _gradient(mask: torch.Tensor) -> np.ndarray:
     return np.zeros(mask.shape) if mask.grad is None else mask.grad.double().cpu().numpy()
 
 
-def choose(mask_gradients: Gradients, head_cost: float, neuron_cost: float, budget: float, multiple: int) -> Pick:
+def choose(mask_gradients: Gradients, costs: UnitCosts, budget: float, multiple: int) -> Pick:
     """The heads and neurons with the least information lost (diagonal Fisher) at a cost of at most `budget`.
 
     For each number of heads, taken by importance over all layers, the rest of the budget goes to the best neurons; the best
-    total wins (Algorithm 1 of the paper). Then each layer's neurons are brought to a multiple of `multiple`, for kernels that
-    work in blocks, without leaving the budget.
+    total wins (Algorithm 1 of the paper). Where layers differ in what a unit costs, units are taken by their importance for each unit of
+    cost. Then each layer's neurons are brought to a multiple of `multiple`, for kernels that work in blocks, without leaving the budget.
     """
-    head_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in mask_gradients.heads])
-    neuron_score = np.concatenate([(gradient**2).sum(axis=0) for gradient in mask_gradients.neurons])
-    best_heads = np.sort(head_score)[::-1]
-    best_neurons = np.sort(neuron_score)[::-1]
-    head_sum, neuron_sum = np.concatenate([[0], np.cumsum(best_heads)]), np.concatenate([[0], np.cumsum(best_neurons)])
-    counts = np.arange(min(len(head_score), int(budget // head_cost)) + 1)
-    rest = np.minimum(len(neuron_score), ((budget - counts * head_cost + 1e-9) // neuron_cost).astype(int))
-    take = int(np.argmax(head_sum[counts] + neuron_sum[rest]))
-    kept_heads = _top(head_score, int(counts[take]), [gradient.shape[1] for gradient in mask_gradients.heads])
-    kept_neurons = _top(neuron_score, int(rest[take]), [gradient.shape[1] for gradient in mask_gradients.neurons])
-    room = budget - int(counts[take]) * head_cost
+    heads = _Ranked.of(mask_gradients.heads, costs.heads)
+    neurons = _Ranked.of(mask_gradients.neurons, costs.neurons)
+    counts = np.arange(heads.affordable(budget) + 1)
+    rest = np.array([neurons.affordable(budget - spent) for spent in heads.spent[counts]])
+    take = int(np.argmax(heads.held[counts] + neurons.held[rest]))
+    room = budget - float(heads.spent[take])
     scores = [(gradient**2).sum(axis=0) for gradient in mask_gradients.neurons]
-    return Pick(kept_heads, _in_blocks(kept_neurons, scores, neuron_cost, room, multiple))
+    return Pick(heads.first(take), _in_blocks(neurons.first(int(rest[take])), scores, costs.neurons, room, multiple))
 
 
-def _top(score: np.ndarray, count: int, sizes: list[int]) -> list[np.ndarray]:
-    kept = np.zeros(len(score), dtype=bool)
-    kept[np.argsort(-score, kind="stable")[:count]] = True
-    return np.split(kept, np.cumsum(sizes)[:-1])
+@dataclass(frozen=True)
+class _Ranked:
+    """Units of all layers, the most important for their cost first, with what the first n hold and cost together, n = 0, 1, ..."""
+
+    order: np.ndarray
+    held: np.ndarray
+    spent: np.ndarray
+    sizes: list[int]
+
+    @classmethod
+    def of(cls, gradients: Sequence[np.ndarray], costs: Sequence[float]) -> _Ranked:
+        sizes = [gradient.shape[1] for gradient in gradients]
+        score, cost = np.concatenate([(gradient**2).sum(axis=0) for gradient in gradients]), np.repeat(costs, sizes)
+        order = np.argsort(-score / cost, kind="stable")
+        held, spent = (np.concatenate([[0.0], np.cumsum(one[order])]) for one in (score, cost))
+        return cls(order, held, spent, sizes)
+
+    def affordable(self, budget: float) -> int:
+        """How many of the first units fit."""
+        return int(np.searchsorted(self.spent[1:], budget * (1 + 1e-12) + 1e-9, side="right"))
+
+    def first(self, count: int) -> list[np.ndarray]:
+        """Which units of each layer are among the first `count`."""
+        kept = np.zeros(len(self.order), dtype=bool)
+        kept[self.order[:count]] = True
+        return np.split(kept, np.cumsum(self.sizes)[:-1])
 
 
-def _in_blocks(kept: list[np.ndarray], scores: list[np.ndarray], cost: float, room: float, multiple: int) -> list[np.ndarray]:
-    """Round each layer down to whole blocks, then give back blocks where they are worth most while there is room."""
+def _in_blocks(
+    kept: list[np.ndarray], scores: list[np.ndarray], costs: Sequence[float], room: float, multiple: int
+) -> list[np.ndarray]:
+    """Round each layer down to whole blocks, then give back blocks where they are worth most for their cost while there is room."""
     counts = [int(layer.sum()) // multiple * multiple for layer in kept]
     order = [np.argsort(-score, kind="stable") for score in scores]
     while True:
+        spent = sum(count * cost for count, cost in zip(counts, costs, strict=True))
         worth = [
-            (float(score[ranked[count : count + multiple]].sum()), layer)
-            for layer, (score, ranked, count) in enumerate(zip(scores, order, counts, strict=True))
-            if count + multiple <= len(score)
+            (float(score[ranked[count : count + multiple]].sum()) / cost, layer)
+            for layer, (score, ranked, count, cost) in enumerate(zip(scores, order, counts, costs, strict=True))
+            if count + multiple <= len(score) and spent + multiple * cost <= room * (1 + 1e-12) + 1e-9
         ]
-        if not worth or (sum(counts) + multiple) * cost > room + 1e-9:
+        if not worth:
             break
         counts[max(worth)[1]] += multiple
     result = []

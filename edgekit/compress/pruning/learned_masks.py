@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgekit.compress.pruning.cost import UnitCosts
 from edgekit.compress.pruning.fisher import masked
 from edgekit.models.anatomy import anatomy_of, layers_of
 from edgekit.models.device import Feed
@@ -70,8 +71,7 @@ class Constraint:
 
     target: float
     """Share to end with, 0..1."""
-    head_cost: float
-    neuron_cost: float
+    costs: UnitCosts
     rising: float = 0.5
     """Share of the steps over which the target falls from 1 to its value."""
 
@@ -100,9 +100,9 @@ class Gates(torch.nn.Module):
     def expected_share(self, constraint: Constraint) -> torch.Tensor:
         """Share of the cost of all heads and neurons that is expected to stay; a scalar."""
         heads, neurons = self.masks(open_probability)
-        kept = constraint.head_cost * torch.cat(heads).sum() + constraint.neuron_cost * torch.cat(neurons).sum()
-        whole = constraint.head_cost * sum(map(len, heads)) + constraint.neuron_cost * sum(map(len, neurons))
-        return kept / whole
+        units = [*zip(heads, constraint.costs.heads, strict=True), *zip(neurons, constraint.costs.neurons, strict=True)]
+        whole = sum(cost * len(masks) for masks, cost in units)
+        return torch.stack([cost * masks.sum() for masks, cost in units]).sum() / whole
 
     def penalty(self, constraint: Constraint, target: float) -> torch.Tensor:
         """l1 (share - target) + l2 (share - target)^2; the multipliers climb while the gates descend."""
@@ -205,11 +205,9 @@ def settled_masks(gates: Gates, constraint: Constraint, multiple: int) -> tuple[
     """
     with torch.no_grad():
         heads, neurons = ([mask.double().cpu().numpy() for mask in part] for part in gates.masks(settled_gates))
-        probabilities = [
-            np.concatenate([mask.double().cpu().numpy() for mask in part]) for part in gates.masks(open_probability)
-        ]
+        probabilities = [mask.double().cpu().numpy() for part in gates.masks(open_probability) for mask in part]
     flat = np.concatenate([*heads, *neurons])
-    costs = np.repeat([constraint.head_cost, constraint.neuron_cost], [len(part) for part in probabilities])
+    costs = np.repeat([*constraint.costs.heads, *constraint.costs.neurons], [len(part) for part in probabilities])
     order = np.argsort(np.concatenate(probabilities), kind="stable")
     spent = float(costs[flat > 0].sum())
     for unit in order:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgekit.compress.calibration import LabelledBatch
-from edgekit.compress.pruning.cost import check_budget, unit_costs
+from edgekit.compress.pruning.cost import UnitCosts, check_budget, reads_one_token, unit_costs
 from edgekit.compress.pruning.fisher import choose, gradients
 from edgekit.compress.pruning.masked_weights import masks_of
 from edgekit.models.anatomy import anatomy_of, layers_of
@@ -26,15 +26,16 @@ __all__ = ["Costs", "cut_masked", "drop_structures", "structure_costs"]
 
 @dataclass(frozen=True)
 class Costs:
-    """Multiplications of a head, of a neuron, and of all of them."""
+    """Multiplications of the units of each layer, and of all of them."""
 
     shapes: tuple[LayerShape, ...]
-    head: float
-    neuron: float
+    units: UnitCosts
     whole: float
 
 
-def structure_costs(model: PreTrainedModel, batches: Sequence[LabelledBatch], least: float, multiple: int) -> Costs:
+def structure_costs(
+    model: PreTrainedModel, task: EncoderTask, batches: Sequence[LabelledBatch], least: float, multiple: int
+) -> Costs:
     """Costs in `model` as it is, for inputs as long as those of `batches`.
 
     Raises:
@@ -42,10 +43,11 @@ def structure_costs(model: PreTrainedModel, batches: Sequence[LabelledBatch], le
     """
     shapes = tuple(shapes_of(model))
     counts = [feed["attention_mask"].sum(dim=1).float() for feed, _ in batches]
-    head, neuron, _ = unit_costs(model, shapes, float(torch.cat(counts).mean()), measured=False, scratch=Path())
-    whole = sum(shape.heads * head + shape.neurons * neuron for shape in shapes)
-    check_budget(least * whole, head, neuron, 0.0, whole, multiple, "compress, prune-gradual, 1 - sparsity")
-    return Costs(shapes, head, neuron, whole)
+    one = reads_one_token(model, task, batches[0][0])
+    units = unit_costs(model, shapes, float(torch.cat(counts).mean()), one_token=one, measured=False, scratch=Path())
+    whole = units.whole(shapes)
+    check_budget(least * whole, units, whole, multiple, "compress, prune-gradual, 1 - sparsity")
+    return Costs(shapes, units, whole)
 
 
 def drop_structures(
@@ -66,7 +68,7 @@ def drop_structures(
     training = model.training
     found = gradients(model.eval(), task, shapes, batches, seed, lambda done: None)
     model.train(training)
-    pick = choose(found, costs.head, costs.neuron, (1 - sparsity) * costs.whole, multiple)
+    pick = choose(found, costs.units, (1 - sparsity) * costs.whole, multiple)
     anatomy = anatomy_of(model)
     for layer, shape, heads, neurons in zip(layers_of(model), shapes, pick.heads, pick.neurons, strict=True):
         for path, kept in ((anatomy.attention_out, heads.repeat(shape.head_size)), (anatomy.down, neurons)):

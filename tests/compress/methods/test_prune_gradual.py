@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from edgekit.compress.method import Work
 from edgekit.compress.methods.prune_gradual import Settings, cubic, due, run
 from edgekit.compress.parametrized import fold
+from edgekit.compress.pruning.cost import unit_costs
 from edgekit.compress.pruning.masked_weights import attach, drop_smallest, masks_of
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import layers_of
@@ -101,10 +102,9 @@ def test_heads_and_neurons_go_within_the_budget(tiny_model: Path, tiny_artifact:
     work = fresh(tiny_model, tiny_artifact, tmp_path)
     made = run(work, asked(**STRUCTURES, sparsity=0.6))
     shapes = shapes_of(load(work.out))
-    tokens = 9.0
-    head, neuron = 4 * 32 * 8 + 2 * tokens * 8, 2 * 32
-    whole = 3 * (4 * head + 64 * neuron)
-    assert 0.25 * whole < sum(shape.heads * head + shape.neurons * neuron for shape in shapes) <= 0.41 * whole
+    costs = unit_costs(load(tiny_model), shapes, 9.0, one_token=True, measured=False, scratch=tmp_path)
+    whole = costs.whole(shapes_of(load(tiny_model)))
+    assert 0.25 * whole < costs.whole(shapes) <= 0.41 * whole
     assert all(shape.neurons % 8 == 0 for shape in shapes)
     assert made["validation"] >= 0.7 and "speed" not in made and "sparsity" not in made
 

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 
 from edgekit.compress.method import Work
 from edgekit.compress.methods.prune_structured import Settings, run
+from edgekit.compress.pruning.cost import UnitCosts, reads_one_token, unit_costs
 from edgekit.compress.pruning.fisher import Gradients, choose, gradients, masked, rearrange
 from edgekit.compress.pruning.rescale import fold_scales, solve_scales
 from edgekit.compress.pruning.whole_layers import drop_layers
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load, save
 from edgekit.models.shapes import LayerShape, cut, keep_layers, shapes_of
-from edgekit.tasks import find_task
+from edgekit.tasks import encoder_task
 
-TASK = find_task("text-classification")
+TASK = encoder_task("text-classification")
 SHAPE = LayerShape(heads=4, head_size=8, neurons=64)
 
 
@@ -65,7 +66,7 @@ def test_gradients_are_those_of_each_row(tiny_model: Path) -> None:
 def test_the_search_is_optimal_and_never_leaves_the_budget(seed: int, budget: float) -> None:
     generator = np.random.default_rng(seed)
     found = Gradients([generator.normal(size=(5, 2)) for _ in range(2)], [generator.normal(size=(5, 3)) for _ in range(2)])
-    pick = choose(found, head_cost=3.0, neuron_cost=1.0, budget=budget, multiple=1)
+    pick = choose(found, UnitCosts((3.0, 3.0), (1.0, 1.0)), budget=budget, multiple=1)
     heads, neurons = np.concatenate(pick.heads), np.concatenate(pick.neurons)
     assert heads.sum() * 3.0 + neurons.sum() <= budget + 1e-6
     score = [np.concatenate([(part**2).sum(0) for part in parts]) for parts in (found.heads, found.neurons)]
@@ -84,9 +85,45 @@ def test_the_search_is_optimal_and_never_leaves_the_budget(seed: int, budget: fl
 def test_neurons_come_in_blocks(seed: int, multiple: int, budget: float) -> None:
     generator = np.random.default_rng(seed)
     found = Gradients([generator.normal(size=(5, 2)) for _ in range(2)], [generator.normal(size=(5, 16)) for _ in range(2)])
-    pick = choose(found, head_cost=3.0, neuron_cost=1.0, budget=budget, multiple=multiple)
+    pick = choose(found, UnitCosts((3.0, 3.0), (1.0, 1.0)), budget=budget, multiple=multiple)
     assert all(layer.sum() % multiple == 0 for layer in pick.neurons)
     assert sum(layer.sum() for layer in pick.heads) * 3.0 + sum(layer.sum() for layer in pick.neurons) <= budget + 1e-6
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), budget=st.floats(1, 40))
+def test_where_a_unit_costs_little_it_stays(seed: int, budget: float) -> None:
+    """Layers that differ in their costs: the budget holds, and a unit that is cheaper and matters more than a kept one stays too."""
+    generator = np.random.default_rng(seed)
+    found = Gradients([generator.normal(size=(5, 2)) for _ in range(2)], [generator.normal(size=(5, 16)) for _ in range(2)])
+    costs = UnitCosts((3.0, 2.5), (1.0, 0.1))
+    pick = choose(found, costs, budget=budget, multiple=1)
+    assert costs.of([kept.sum() for kept in pick.heads], [kept.sum() for kept in pick.neurons]) <= budget + 1e-6
+    first, last = ((gradient**2).sum(axis=0) for gradient in found.neurons)
+    if pick.neurons[0].any() and not pick.neurons[1].all():
+        assert last[~pick.neurons[1]].max() / 0.1 <= first[pick.neurons[0]].min() / 1.0 + 1e-9
+
+
+def test_a_classifier_reads_one_token(tiny_model: Path) -> None:
+    model, (ids, mask, _) = load(tiny_model), batch()
+    feed = {"input_ids": ids, "attention_mask": mask}
+    assert reads_one_token(model, TASK, feed)
+    with torch.no_grad():
+        alone = model(**feed).logits
+    assert torch.equal(alone, model(**feed).logits.detach()), "it leaves no hook"
+
+
+def test_what_reads_all_tokens_pays_for_them(tiny_model: Path) -> None:
+    words, (ids, mask, _) = encoder_task("token-classification"), batch()
+    model = load(tiny_model, words.auto)
+    assert not reads_one_token(model, words, {"input_ids": ids, "attention_mask": mask})
+    one, every = (
+        unit_costs(model, [SHAPE] * 3, 12.0, one_token=chosen, measured=False, scratch=Path()) for chosen in (True, False)
+    )
+    assert one.neurons == (*every.neurons[:2], every.neurons[2] / 3) and one.heads[:2] == every.heads[:2]
+    assert every.heads[0] - one.heads[2] == pytest.approx(8 * 32 * 8), (
+        "the output projection of twelve tokens against one, which counts as four"
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -215,10 +252,8 @@ def test_the_method_end_to_end(work: Work, asked: dict[str, Any], monkeypatch: p
     shapes = shapes_of(small)
     assert len(shapes) == asked.get("layers", 3)
     if "keep" in asked:
-        tokens = 10.0
-        cost = sum(shape.heads * (4 * 32 * 8 + 2 * tokens * 8) + shape.neurons * 2 * 32 for shape in shapes)
-        whole = len(shapes) * (4 * (4 * 32 * 8 + 2 * tokens * 8) + 64 * 2 * 32)
-        assert cost <= whole * (asked["keep"] + 0.03)
+        costs = unit_costs(small, shapes, 10.0, one_token=True, measured=False, scratch=work.scratch)
+        assert costs.whole(shapes) <= costs.whole([SHAPE] * len(shapes)) * (asked["keep"] + 0.03)
     assert json.loads((work.out / "edgekit.json").read_text())["schema_version"] == 1
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgekit.compress.pruning.cost import UnitCosts
 from edgekit.compress.pruning.fisher import masked
 from edgekit.compress.pruning.learned_masks import (
     Constraint,
@@ -54,7 +55,7 @@ def test_gates_have_gradients() -> None:
 
 
 def test_the_expected_share_counts_blocks(tiny_model: Path) -> None:
-    gates, constraint = Gates(shapes_of(load(tiny_model))), Constraint(0.5, head_cost=3.0, neuron_cost=1.0)
+    gates, constraint = Gates(shapes_of(load(tiny_model))), Constraint(0.5, UnitCosts((3.0,) * 3, (1.0,) * 3))
     assert gates.expected_share(constraint).item() == pytest.approx(0.99**2, abs=1e-4)
     with torch.no_grad():
         gates.blocks[0, 0] = -50.0
@@ -63,7 +64,7 @@ def test_the_expected_share_counts_blocks(tiny_model: Path) -> None:
 
 
 def test_the_target_falls_while_it_rises_to_its_sparsity() -> None:
-    constraint = Constraint(0.4, 1.0, 1.0, rising=0.5)
+    constraint = Constraint(0.4, UnitCosts((1.0,), (1.0,)), rising=0.5)
     assert [round(constraint.target_at(step, 8), 3) for step in range(8)] == [0.85, 0.7, 0.55, 0.4, 0.4, 0.4, 0.4, 0.4]
 
 
@@ -87,7 +88,7 @@ def test_the_target_is_reached_and_what_matters_stays(tiny_model: Path, tmp_path
         return -float((logits(model) - wanted).norm())
 
     learned = learn_masks(
-        model, windows(50), loss, evaluate, Hyperparameters(6, 16, weight_rate), Constraint(0.5, 16.0, 1.0),
+        model, windows(50), loss, evaluate, Hyperparameters(6, 16, weight_rate), Constraint(0.5, UnitCosts((16.0,) * 3, (1.0,) * 3)),
         gate_rate=0.1, multiple=1, seed=0, scratch=tmp_path, progress=lambda *_: None, label="masks",
     )  # fmt: skip
     heads, neurons = learned.heads, learned.neurons
