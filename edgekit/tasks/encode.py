@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,16 +68,24 @@ class Encoded:
         """Tokens of each window, or positions of an image."""
         return [len(window.ids) if window.pixels is None else self.positions for window in self.windows]
 
-    def feed(self, chosen: np.ndarray) -> dict[str, torch.Tensor]:
+    def feed(self, chosen: np.ndarray, change: Callable[[np.ndarray], np.ndarray] | None = None) -> dict[str, torch.Tensor]:
         """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there; of images float32
-        (b, channels, height, width), with a mask of ones for their positions."""
+        (b, channels, height, width), with a mask of ones for their positions.
+
+        `change`: images of files, (b, channels, height, width) uint8, -> the same in another state, before they are normalised.
+        """
         import torch
 
         picked = [self.windows[index] for index in chosen]
-        images = [window.pixels.tensor() for window in picked if window.pixels is not None]
+        images = [window.pixels for window in picked if window.pixels is not None]
         if images:
+            if change is None:
+                made = np.stack([image.tensor() for image in images])
+            else:
+                raw = change(np.stack([image.values for image in images]))
+                made = (raw * images[0].factor + images[0].shift).astype(np.float32)
             every = torch.ones(len(images), self.positions, dtype=torch.int64)
-            return {PIXEL_VALUES: torch.from_numpy(np.stack(images)), "attention_mask": every}
+            return {PIXEL_VALUES: torch.from_numpy(made), "attention_mask": every}
         longest = max(len(window.ids) for window in picked)
         ids = np.full((len(picked), longest), self.pad_id, dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)

@@ -26,12 +26,14 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from edgekit.config.images import ImageChanges
 from edgekit.config.recipe import TrainingSettings
 from edgekit.models.device import Feed, feed_to
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import sync
 from edgekit.tasks.encode import Encoded, batches
+from edgekit.train.image_changes import changed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -136,6 +138,7 @@ def fit(
     before_step: Callable[[int, int], None] = lambda step, total: None,
     after_step: Callable[[], None] = lambda: None,
     may_be_best: Callable[[], bool] = lambda: True,
+    changes: ImageChanges | None = None,
 ) -> History:
     """Train `model` in place and leave it with the weights of its best epoch, in eval mode, on the CPU.
 
@@ -145,6 +148,8 @@ def fit(
 
     `before_step` is called with the number of each step and of all steps before that step is taken, `after_step` whenever the
     weights have changed. An epoch after which `may_be_best` is false cannot be the best; after the last epoch it must be true.
+
+    `changes`: how training images are changed, by the seed and the number of the step alone.
     """
     accelerator = Accelerator()
     whole = _Step(model, extra, loss)
@@ -171,7 +176,7 @@ def fit(
             before_step(epoch * per_epoch + step, total)
             for group in optimizer.param_groups[: len(groups)]:
                 group["lr"] = _learning_rate(plan, epoch * per_epoch + step, total)
-            feed = feed_to(train.feed(windows), accelerator.device)
+            feed = feed_to(train.feed(windows, _change(changes, (seed, epoch * per_epoch + step, rank))), accelerator.device)
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
                 value = prepared(feed, windows)
             value = value if share == 1 else value * share
@@ -202,6 +207,11 @@ def fit(
     history = History(state["quality"], state["best"] + 1, len(train.windows))
     progress(total, total, f"{label}: best validation {history.best:.4f} in epoch {history.best_epoch}")
     return history
+
+
+def _change(changes: ImageChanges | None, seed: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What is done to the images of one step."""
+    return None if changes is None else lambda pixels: changed(pixels, changes, seed)
 
 
 def part_of(batch: np.ndarray, rank: int, world: int) -> tuple[np.ndarray, float]:

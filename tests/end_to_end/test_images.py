@@ -36,6 +36,7 @@ method = "distill"
 layers = 1
 epochs = 1
 batch = 8
+images = { flip = true, crop = 1 }
 [[compress]]
 method = "prune-oneshot"
 keep = 0.6

@@ -22,7 +22,7 @@ import torch
 from edgekit.compress.distillation.hidden import dynamic_loss, mapped_loss
 from edgekit.compress.distillation.relations import relation_loss, tapped
 from edgekit.compress.distillation.settings import Settings
-from edgekit.compress.distillation.teacher import Teacher
+from edgekit.compress.distillation.teacher import Answers, LiveTeacher, Teacher
 from edgekit.models.device import Feed
 from edgekit.models.shapes import layer_count
 from edgekit.tasks import Task
@@ -64,7 +64,7 @@ class LabelObjective:
 
     task: Task
     train: Encoded
-    teachers: Sequence[Teacher]
+    teachers: Sequence[Teacher | LiveTeacher]
     temperature: float
     alpha: float
     """Weight of the soft labels; ignored, and 1, for tasks whose rows have no labels."""
@@ -72,12 +72,16 @@ class LabelObjective:
     def __call__(self, model: PreTrainedModel, extra: torch.nn.Module | None, feed: Feed, windows: np.ndarray) -> torch.Tensor:
         """Scalar loss of the windows numbered `windows`, whose inputs `feed` are (b, s)."""
         mask = feed["attention_mask"]
-        return self.of_output(self.task.tensor(model, model(**feed), mask), mask, windows)
+        asked = self.teachers if self.alpha > 0 or not self.task.supervised else ()
+        shown = [teacher.answers(feed, windows) for teacher in asked]
+        return self.of_output(self.task.tensor(model, model(**feed), mask), mask, windows, shown)
 
-    def of_output(self, output: torch.Tensor, mask: torch.Tensor, windows: np.ndarray) -> torch.Tensor:
-        """Scalar loss where the student's output for the windows is there already."""
+    def of_output(
+        self, output: torch.Tensor, mask: torch.Tensor, windows: np.ndarray, answers: Sequence[Answers]
+    ) -> torch.Tensor:
+        """Scalar loss where the student's output for the windows, and what its teachers say of them, are there already."""
         alpha = self.alpha if self.task.supervised else 1.0
-        shown = [teacher.output(windows).to(mask.device) for teacher in self.teachers] if alpha > 0 else []
+        shown = [each.output for each in answers]
         labels = self.train.wanted(windows).to(mask.device)
         return label_loss(self.task, output.float(), shown, labels, mask, temperature=self.temperature, alpha=alpha)
 
@@ -93,11 +97,6 @@ class Objective:
     heads: int
     """Relation heads; 0 where relations are not compared."""
 
-    @property
-    def _first(self) -> Teacher:
-        """The teacher whose hidden states and relations are followed."""
-        return self.labels.teachers[0]
-
     def __call__(
         self, model: PreTrainedModel, projection: torch.nn.Module | None, feed: Feed, windows: np.ndarray
     ) -> torch.Tensor:
@@ -109,12 +108,13 @@ class Objective:
         deep = self.layers is None or len(self.layers) > 0
         with tapped(model, layer_count(model) - 1 if self.heads else None) as parts:
             outputs = model(**feed, output_hidden_states=deep)
-        value = self.labels.of_output(self.labels.task.tensor(model, outputs, mask), mask, windows)
+        answers = [teacher.answers(feed, windows) for teacher in self.labels.teachers]
+        value = self.labels.of_output(self.labels.task.tensor(model, outputs, mask), mask, windows, answers)
         if deep:
-            loss = self._hidden(model, outputs.hidden_states, projection, mask, windows)
+            loss = self._hidden(model, outputs.hidden_states, projection, mask, answers[0].tokens("hidden"))
             value = value + self.settings.hidden_weight * loss
         if self.heads:
-            value = value + self.settings.relations_weight * self._relations(parts, mask, windows)
+            value = value + self.settings.relations_weight * self._relations(parts, mask, answers[0].tokens("relations"))
         return value
 
     def _hidden(
@@ -123,16 +123,16 @@ class Objective:
         states: Sequence[torch.Tensor],
         projection: torch.nn.Module | None,
         mask: torch.Tensor,
-        windows: np.ndarray,
+        theirs: torch.Tensor,
     ) -> torch.Tensor:
-        theirs = torch.from_numpy(self._first.tokens("hidden", windows)).to(mask.device)
+        """`theirs`: float32 (tokens, parts, hidden) of the first teacher."""
         chosen = range(1, layer_count(model) + 1) if self.layers is None else self.layers
         ours = torch.stack([states[layer] for layer in chosen], dim=2)[mask.bool()].float()
         ours = ours if projection is None else projection(ours)
         return (dynamic_loss if self.layers is None else mapped_loss)(ours, theirs)
 
-    def _relations(self, parts: list[torch.Tensor], mask: torch.Tensor, windows: np.ndarray) -> torch.Tensor:
-        flat = torch.from_numpy(self._first.tokens("relations", windows)).to(mask.device)
+    def _relations(self, parts: list[torch.Tensor], mask: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
+        """`flat`: float32 (tokens, 3, hidden) of the first teacher."""
         padded = flat.new_zeros(*mask.shape, *flat.shape[1:])
         padded[mask.bool()] = flat
         return relation_loss(parts, list(padded.unbind(dim=2)), mask, self.settings.relations, self.heads)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgekit.compress.checks import too_many_layers
 from edgekit.compress.distillation.layer_map import evenly_spaced
+from edgekit.config.images import ImageChanges
 from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
 from edgekit.errors import BadInput
 
@@ -56,6 +57,8 @@ class Settings(TrainingSettings):
     """Masked language model, a folder or hub id."""
     unlabelled: int = Field(0, ge=0)
     """How many rows of [data] unlabelled to train on too, from the first on."""
+    images: ImageChanges | None = None
+    """How training images are changed in each step. The teachers see the changed ones too, and are asked anew each time."""
 
     @model_validator(mode="after")
     def _taught(self) -> Settings:
@@ -76,6 +79,12 @@ class Settings(TrainingSettings):
     def _filled(self) -> Settings:
         if (self.fill > 0) != (self.fill_model is not None):
             raise ValueError("`fill` copies need a `fill_model`, and a `fill_model` needs `fill` copies")
+        return self
+
+    @model_validator(mode="after")
+    def _mixed(self) -> Settings:
+        if self.images is not None and self.images.mixup and self.alpha < 1:
+            raise ValueError(f"images mixed by `mixup` have no one label, which `alpha = {self.alpha:g}` weighs; set alpha = 1")
         return self
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch
 from edgekit.compress.distillation.relations import tapped
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
-from edgekit.models.device import feed_to, on_fastest_device
+from edgekit.models.device import Feed, feed_to, on_fastest_device
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
@@ -21,13 +22,26 @@ from edgekit.store import sync
 from edgekit.tasks import Task
 from edgekit.tasks.encode import Encoded, batches, encode
 
-__all__ = ["Teacher", "depth_of"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Answers", "LiveTeacher", "Teacher", "depth_of"]
 
 
 def depth_of(checkpoint: Path) -> int:
     """Number of layers of a checkpoint."""
     config = read_json(checkpoint / "config.json")
     return int(config.get("num_hidden_layers") or config["n_layers"])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a teacher says of one batch."""
+
+    output: torch.Tensor
+    """The task's output, float32 (b, k), or (b, longest, k)."""
+    tokens: Callable[[str], torch.Tensor]
+    """Name of a state -> that of all tokens, one window after the other, float32 (tokens, parts, hidden)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,11 @@ class Teacher:
     has queries, keys and values of one layer."""
     starts: np.ndarray
     """int64 (windows + 1,): where each window's tokens begin."""
+
+    def answers(self, feed: Feed, windows: np.ndarray) -> Answers:
+        """What it said of `windows`, on the device of `feed`."""
+        device = feed["attention_mask"].device
+        return Answers(self.output(windows).to(device), lambda name: torch.from_numpy(self.tokens(name, windows)).to(device))
 
     def output(self, windows: np.ndarray) -> torch.Tensor:
         """The task's output for `windows`, float32 (b, k), or (b, longest, k) padded with zeros."""
@@ -83,18 +102,7 @@ class Teacher:
             BadInput: teacher and student differ in labels or, where tokens are compared, in tokens; a layer that does not
                 exist.
         """
-        model = load(checkpoint, task.auto, head=task.head)
-        theirs = [model.config.id2label[number] for number in range(model.config.num_labels)]
-        if task.named and sorted(theirs) != sorted(labels):
-            raise BadInput("teacher and student have different labels", where=f"compress, distill ({checkpoint})")
-        order = [theirs.index(label) for label in labels] if task.named else slice(None)
-        have = model.config.num_hidden_layers
-        if any(not 0 <= layer <= have for layer in shown):
-            raise BadInput(
-                f"layer map {shown} names layers that a teacher of {have} does not have",
-                where="compress, distill, hidden",
-                fix=f"name layers from 0 (embeddings) to {have}",
-            )
+        model, order = _loaded(checkpoint, task, labels, shown)
         data = encode(checkpoint, rows, task, max_length)
         lengths = data.lengths
         starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -151,3 +159,84 @@ class Teacher:
             states={name: np.memmap(scratch / f"{name}.f16", np.float16, "r", shape=shape) for name, shape in shapes.items()},
             starts=starts,
         )
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A frozen teacher in eval mode that is asked in every step, as its images are others each time."""
+
+    model: PreTrainedModel
+    task: Task
+    order: list[int] | slice
+    """Of its outputs, that of the student's labels."""
+    shown: list[int]
+    """Layers (0 for the embeddings) whose states a student is compared with."""
+    relation_layer: int | None
+
+    @property
+    def hidden_size(self) -> int:
+        """Of its hidden states."""
+        return int(self.model.config.hidden_size)
+
+    def answers(self, feed: Feed, windows: np.ndarray) -> Answers:
+        """What it says of the images of `feed`; it moves to their device."""
+        mask = feed["attention_mask"]
+        model = self.model.to(mask.device)
+        with torch.no_grad(), tapped(model, self.relation_layer) as parts:
+            given = model(**feed, output_hidden_states=bool(self.shown))
+            output = self.task.tensor(model, given, mask).float()[..., self.order]
+            states = {"hidden": [given.hidden_states[layer] for layer in self.shown], "relations": list(parts)}
+        return Answers(output, lambda name: torch.stack(states[name], dim=2)[mask.bool()].float())
+
+    @staticmethod
+    def prepare(
+        checkpoint: Path,
+        task: Task,
+        rows: Sequence[JsonObject],
+        labels: list[str],
+        max_length: int,
+        *,
+        shown: list[int],
+        relation_layer: int | None,
+        student: Encoded,
+    ) -> LiveTeacher:
+        """The teacher of `checkpoint`; arguments as those of `Teacher.prepare`.
+
+        Raises:
+            BadInput: teacher and student differ in labels, or read images otherwise; a layer that does not exist.
+        """
+        model, order = _loaded(checkpoint, task, labels, shown)
+        theirs, ours = encode(checkpoint, rows[:FIRST], task, max_length), student.windows[:FIRST]
+        for one, other in zip(theirs.windows, ours, strict=True):
+            assert one.pixels is not None and other.pixels is not None, "checked before anything runs"
+            if not np.array_equal(one.pixels.tensor(), other.pixels.tensor()):
+                raise BadInput(
+                    "teacher and student make other pixels of an image, and only the student's are changed",
+                    where=f"compress, distill ({checkpoint})",
+                    fix="leave `images` out, or name a teacher with the student's preprocessor_config.json",
+                )
+        return LiveTeacher(model.requires_grad_(False).eval(), task, order, shown, relation_layer)
+
+
+FIRST = 8
+"""Rows by which is seen whether two checkpoints read images alike."""
+
+
+def _loaded(checkpoint: Path, task: Task, labels: list[str], shown: list[int]) -> tuple[PreTrainedModel, list[int] | slice]:
+    """(a teacher, the order in which its outputs are those of `labels`).
+
+    Raises:
+        BadInput: other labels; a layer of `shown` that it does not have.
+    """
+    model = load(checkpoint, task.auto, head=task.head)
+    theirs = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    if task.named and sorted(theirs) != sorted(labels):
+        raise BadInput("teacher and student have different labels", where=f"compress, distill ({checkpoint})")
+    have = model.config.num_hidden_layers
+    if any(not 0 <= layer <= have for layer in shown):
+        raise BadInput(
+            f"layer map {shown} names layers that a teacher of {have} does not have",
+            where="compress, distill, hidden",
+            fix=f"name layers from 0 (embeddings) to {have}",
+        )
+    return model, [theirs.index(label) for label in labels] if task.named else slice(None)

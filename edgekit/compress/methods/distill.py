@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.compress.checks import absent_labels, absent_modules
 from edgekit.compress.distillation.layer_map import layer_map, map_faults
@@ -31,6 +33,11 @@ from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.models.heads import CLASSIFIER
 from edgekit.models.sentence import Dense
 from edgekit.runtime.jsontypes import JsonObject
+
+if TYPE_CHECKING:
+    from edgekit.compress.distillation.teacher import LiveTeacher, Teacher
+    from edgekit.tasks import Task
+    from edgekit.tasks.encode import Encoded
 
 __all__ = ["METHOD", "Settings", "run"]
 
@@ -67,7 +74,7 @@ def check(settings: Settings, context: StepContext) -> list[str]:
 def _image_faults(settings: Settings, context: StepContext) -> list[str]:
     """Settings that change texts, or matrices that an encoder of images keeps elsewhere."""
     if context.task.reads == "text":
-        return []
+        return [] if settings.images is None else [f"images: {context.recipe.task} reads text; leave it out"]
     asked = {
         "augment": settings.augment,
         "unlabelled": settings.unlabelled,
@@ -237,7 +244,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.compress.distillation.objective import LabelObjective, Objective
     from edgekit.compress.distillation.relations import heads_for
     from edgekit.compress.distillation.student import starting_student, teachers_of
-    from edgekit.compress.distillation.teacher import Teacher, depth_of
+    from edgekit.compress.distillation.teacher import depth_of
     from edgekit.compress.distillation.unlabelled import more_rows
     from edgekit.compress.pruning.masked_weights import adapt, kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
@@ -266,15 +273,16 @@ def run(work: Work, settings: Settings) -> JsonObject:
     pairs = layer_map(settings.hidden, layer_count(student), depth) if deep and not dynamic else []
     heads = heads_for(settings.relations, settings.relation_heads, student, load(checkpoints[0], task.auto)) if related else 0
     shown = list(range(1, depth + 1)) if dynamic else [theirs for _, theirs in pairs]
+    ask = partial(_teacher, work=work, settings=settings, task=task, rows=rows["train"], labels=labels, student=train)
+    related_layer = _relation_layer(settings, depth) if related else None
+    first = ask(checkpoints[0], work.scratch, shown, related_layer)
     teachers = [
-        Teacher.prepare(
-            checkpoint, task, rows["train"], labels, work.max_length, work.scratch / f"teacher-{number}" if number else work.scratch,
-            shown=[] if number else shown,
-            relation_layer=_relation_layer(settings, depth) if related and not number else None,
-            student=train, progress=work.progress,
-        )
-        for number, checkpoint in enumerate(checkpoints)
-    ]  # fmt: skip
+        first,
+        *(
+            ask(checkpoint, work.scratch / f"teacher-{number}", [], None)
+            for number, checkpoint in enumerate(checkpoints[1:], 1)
+        ),
+    ]
     projection = None
     if deep and teachers[0].hidden_size != student.config.hidden_size:
         torch.manual_seed(work.seed)
@@ -289,12 +297,29 @@ def run(work: Work, settings: Settings) -> JsonObject:
         student, train, loss, lambda model: quality_of(model, task, validation, rows["validation"], labels),
         Hyperparameters.of(settings),
         seed=work.seed, scratch=work.scratch / "epochs", progress=work.progress, label="distill", extra=projection,
-        after_step=zeros if fold is None else lambda: None,
+        after_step=zeros if fold is None else lambda: None, changes=settings.images,
     )  # fmt: skip
     if fold is not None:
         fold()
     save(student, work.out, tokenizer_files_from=folder)
     return {"parameters": parameters(student), "validation": history.best, "history": history.to_json()}
+
+
+def _teacher(
+    checkpoint: Path, scratch: Path, shown: list[int], relation_layer: int | None, *, work: Work, settings: Settings, task: Task,
+    rows: Sequence[JsonObject], labels: list[str], student: Encoded,
+) -> Teacher | LiveTeacher:  # fmt: skip
+    """A teacher: what it says of the training rows, or itself where these are changed in every step."""
+    from edgekit.compress.distillation.teacher import LiveTeacher, Teacher
+
+    if settings.images is not None:
+        return LiveTeacher.prepare(
+            checkpoint, task, rows, labels, work.max_length, shown=shown, relation_layer=relation_layer, student=student
+        )
+    return Teacher.prepare(
+        checkpoint, task, rows, labels, work.max_length, scratch,
+        shown=shown, relation_layer=relation_layer, student=student, progress=work.progress,
+    )  # fmt: skip
 
 
 def _a_student(model: ModelFacts) -> Ranges | None:
