@@ -43,16 +43,20 @@ def main() -> int:
     parser.add_argument("--gpus", default="", help="their numbers, such as 0,1; none for the CPU")
     parser.add_argument("--workers", type=int, default=7, help="processes a GPU")
     parser.add_argument(
-        "--tokens", type=int, default=1_750_000, help="of the training rows, by which the cost of every training is set"
+        "--tokens",
+        type=int,
+        default=1_200_000,
+        help="on which four of eight blocks are taught, by which the cost of every training is set",
     )
+    parser.add_argument("--rows", type=float, default=4.0, help="of how many times so many tokens there are training rows")
     parser.add_argument("--windows", type=int, default=10**6, help="of each text, at most")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     asked = parser.parse_args()
     started = time.time()
     model, state = (asked.models / asked.model).resolve(), asked.state.resolve()
-    rows = prepared(model, asked.data, state, asked.tokens, asked.windows)
+    rows = prepared(model, asked.data, state, round(asked.rows * asked.tokens), asked.windows)
     plan = Plan(
-        model, state, tuple(asked.seeds), rows["rows"], rows["tokens"], "bf16" if asked.gpus else "fp32",
+        model, state, tuple(asked.seeds), rows["rows"], rows["tokens"], asked.tokens, "bf16" if asked.gpus else "fp32",
         started + 60 * asked.minutes,
     )  # fmt: skip
     gpus = asked.gpus.split(",") if asked.gpus else [""]

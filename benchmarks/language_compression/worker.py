@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.language_compression.arms import ARMS, BASE, RATES, RECOVERIES, SHAPES, TRIED, Arm, Family
+from benchmarks.language_compression.arms import ADAPTERS, ARMS, BASE, RATES, RECOVERIES, SHAPES, Arm
 from benchmarks.language_compression.texts import LENGTH
 from edgekit.compress.method import Work
 from edgekit.compress.registry import find_method
 from edgekit.progress import silent
 
-__all__ = ["ORIGINAL", "WINDOWS", "Job", "Plan", "best_rate", "costs", "jobs_of", "scores", "work_off"]
+__all__ = ["ORIGINAL", "WINDOWS", "Job", "Plan", "costs", "jobs_of", "scores", "work_off"]
 
 TASK = "text-generation"
 WINDOWS, ORIGINAL = "windows.npz", "original.npz"
@@ -41,6 +41,8 @@ class Plan:
     """Training rows."""
     tokens: int
     """Tokens of them."""
+    taught: int
+    """Tokens on which the shape that sets the cost is taught by half teacher."""
     precision: str
     until: float
     """`time.time()` from which no job is begun that would take longer than others of its kind took."""
@@ -54,19 +56,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """One arm by one seed, or one learning rate that is tried."""
+    """One arm by one seed."""
 
     arm: Arm
     seed: int
-    rate: float | None = None
-    """The one that is tried."""
 
     @property
     def name(self) -> str:
         """Of its files."""
-        tried = "" if self.rate is None else f"-rate-{self.rate:g}"
-        plain = "".join(letter if letter.isalnum() else "-" for letter in f"{self.arm.name}-{self.seed}")
-        return plain + tried
+        return _slug(f"{self.arm.name}-{self.seed}")
 
     @property
     def kind(self) -> str | None:
@@ -75,28 +73,8 @@ class Job:
 
 
 def jobs_of(seeds: tuple[int, ...]) -> list[Job]:
-    """All there is to do, in order of worth: learning rates come after the shapes that they are tried on."""
-    first = seeds[0]
-    shapes = [arm for arm in ARMS if arm.recovery is None and arm.shape in TRIED.values()]
-    kinds = {"all weights": "half teacher", "adapters": "LoRA, labels"}
-    tried = [
-        Job(Arm(shape.shape, recovery), first, rate)
-        for shape in shapes
-        for kind, recovery in kinds.items()
-        for rate in RATES[kind]
-    ]
-    return [
-        *(Job(arm, first) for arm in shapes),
-        *tried,
-        *(Job(arm, seed) for arm in shapes for seed in seeds[1:]),
-        *(
-            Job(arm, seed)
-            for arm in ARMS
-            if arm not in shapes
-            for seed in seeds
-            if (arm, seed) not in {(job.arm, job.seed) for job in tried}
-        ),
-    ]
+    """All there is to do, in order of worth."""
+    return [Job(arm, seed) for arm in ARMS for seed in seeds]
 
 
 def work_off(plan: Plan) -> None:
@@ -121,12 +99,14 @@ def work_off(plan: Plan) -> None:
 
 
 def _ready(plan: Plan, job: Job) -> bool:
-    arm = job.arm
-    if arm.recovery is None:
+    """Whether the shape that it trains is there, and that which sets the cost."""
+    if job.arm.recovery is None:
         return True
-    if not (plan.state / "shapes" / f"{_slug(arm.shape)}-{job.seed}" / "config.json").is_file():
-        return False
-    return job.rate is not None or best_rate(plan, SHAPES[arm.shape].family, RECOVERIES[arm.recovery].kind) is not None
+    needed = (
+        plan.state / "shapes" / f"{_slug(BASE)}-{plan.seeds[0]}",
+        plan.state / "shapes" / f"{_slug(job.arm.shape)}-{job.seed}",
+    )
+    return all((folder / "config.json").is_file() for folder in needed)
 
 
 def _in_time(plan: Plan, job: Job) -> bool:
@@ -146,18 +126,6 @@ def _claimed(plan: Plan, job: Job) -> bool:
 def _results(plan: Plan) -> Iterator[dict[str, Any]]:
     for path in sorted(plan.folder("results").glob("*.json")):
         yield json.loads(path.read_text(encoding="utf-8"))
-
-
-def best_rate(plan: Plan, family: Family, kind: str) -> float | None:
-    """The learning rate of those tried that was best on the validation rows; None before all were."""
-    shape, recovery = TRIED[family], {"all weights": "half teacher", "adapters": "LoRA, labels"}[kind]
-    found = {}
-    for rate in RATES[kind]:
-        path = plan.folder("results") / f"{Job(Arm(shape, recovery), plan.seeds[0], rate).name}.json"
-        if not path.is_file():
-            return None
-        found[rate] = json.loads(path.read_text(encoding="utf-8"))["metrics"]["validation"]
-    return max(found, key=lambda rate: found[rate])
 
 
 def _slug(name: str) -> str:
@@ -183,6 +151,7 @@ def _do(plan: Plan, job: Job) -> None:
             metrics.append(_run(plan, step, source, out, scratch / f"scratch-{number}", job.seed))
             source = out
         shutil.copytree(source, kept.with_suffix(".part"), dirs_exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)  # of a process that was killed before it had written its result
         os.replace(kept.with_suffix(".part"), kept)
         facts |= {"steps": list(SHAPES[arm.shape].steps), "metrics": metrics[-1]}
     else:
@@ -213,13 +182,12 @@ def settings_of(plan: Plan, job: Job, shape: Path) -> dict[str, Any]:
     """The step that trains: as many rows, and passes over them, as the cost allows."""
     recovery = RECOVERIES[str(job.arm.recovery)]
     teacher, student = (costs(folder)["multiplications"] for folder in (plan.model, shape))
-    base = costs_of_base(plan)
-    most = plan.tokens * (3 * base + teacher)
+    most = plan.taught * (3 * costs_of_base(plan) + teacher)
     tokens = most / (recovery.student * student + recovery.teacher * teacher)
     length = sum(recovery.settings.get(name, 0) for name in ("prompt", "tokens")) or plan.tokens / plan.rows
     wanted = max(1, round(tokens / length))
     epochs = math.ceil(wanted / plan.rows)
-    rate = job.rate or best_rate(plan, SHAPES[job.arm.shape].family, recovery.kind)
+    rate = RATES[SHAPES[job.arm.shape].family] if recovery.kind == "all weights" else ADAPTERS
     return {
         "method": "distill-decoder", **recovery.settings, "rows": round(wanted / epochs), "epochs": epochs,
         "batch": BATCH[recovery.written], "learning_rate": rate, "precision": plan.precision,
