@@ -201,7 +201,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         }
 
     return Stage(
-        "quantize-decoder", title, run, version=4, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
+        "quantize-decoder", title, run, version=5, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
         inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration},
     )  # fmt: skip
 

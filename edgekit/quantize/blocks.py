@@ -63,15 +63,17 @@ def in_blocks(weight: np.ndarray, block: int) -> np.ndarray:
     return np.asarray(padded.reshape(columns, count, block))
 
 
-def best_scale(blocks: np.ndarray, bits: int) -> np.ndarray:
+def best_scale(blocks: np.ndarray, bits: int, worth: np.ndarray | None = None) -> np.ndarray:
     """float64 (out, blocks): of the candidates of each block of `blocks` (out, blocks, block) the best; negative where -8 stands for a
-    largest weight above zero."""
+    largest weight above zero. `worth` (block,): what the errors are multiplied by before they are squared."""
     best, scale = np.full(blocks.shape[:2], np.inf), np.zeros(blocks.shape[:2])
     for candidate in _candidates(blocks, bits):
         tried = candidate.astype(np.float32).astype(np.float64)
         error = rounded(blocks, tried, bits)
         error *= tried[:, :, None]
         error -= blocks
+        if worth is not None:
+            error *= worth
         lost = np.einsum("obk,obk->ob", error, error)
         scale = np.where(lost < best, tried, scale)
         best = np.minimum(lost, best)

@@ -22,7 +22,7 @@ from edgekit.onnx_graph.rewrite import replace
 from edgekit.progress import Progress, silent
 from edgekit.quantize.blocks import Blocks, quantize_blocks
 from edgekit.quantize.embedding import quantize_embeddings
-from edgekit.quantize.gptq import gptq, inverse_factor
+from edgekit.quantize.gptq import Curvature, curvature, gptq
 from edgekit.quantize.hqq import hqq
 from edgekit.quantize.kv_cache import quantize_cache
 from edgekit.quantize.shared_table import share_table
@@ -77,8 +77,8 @@ def _rounded(
     cores = own_cores()
     made: deque[tuple[LinearNode, Future[Blocks]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
-        for linear, factor in _with_factors(linears, settings, hessians):
-            made.append((linear, pool.submit(_round, linear, settings, factor)))
+        for linear, inputs in _with_inputs(linears, settings, hessians):
+            made.append((linear, pool.submit(_round, linear, settings, inputs)))
             if len(made) > cores:
                 first, blocks = made.popleft()
                 yield first, blocks.result()
@@ -86,22 +86,22 @@ def _rounded(
             yield first, blocks.result()
 
 
-def _with_factors(
+def _with_inputs(
     linears: Sequence[LinearNode], settings: WeightOnly, hessians: Hessians | None
-) -> Iterator[tuple[LinearNode, np.ndarray | None]]:
+) -> Iterator[tuple[LinearNode, Curvature | None]]:
     """Each of `linears` with what GPTQ rounds it by, which is found once for neighbours that read the same."""
-    known, factor = "", None
+    known, inputs = "", None
     for linear in linears:
         if settings.rounding == "gptq":
             assert hessians is not None, "gptq is given calibration rows"
             if (name := str(linear.node.inputs[0].name)) != known:
-                known, factor = name, inverse_factor(hessians(name))
-        yield linear, factor
+                known, inputs = name, curvature(hessians(name))
+        yield linear, inputs
 
 
-def _round(linear: LinearNode, settings: WeightOnly, factor: np.ndarray | None) -> Blocks:
-    if factor is not None:
-        return gptq(linear.weight, settings.bits, settings.block, factor)
+def _round(linear: LinearNode, settings: WeightOnly, inputs: Curvature | None) -> Blocks:
+    if inputs is not None:
+        return gptq(linear.weight, settings.bits, settings.block, inputs)
     rounding = hqq if settings.rounding == "hqq" else quantize_blocks
     return rounding(linear.weight, settings.bits, settings.block)
 

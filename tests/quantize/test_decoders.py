@@ -15,9 +15,10 @@ from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
 from edgekit.quantize import decoder, hessians
+from edgekit.quantize import gptq as quantize_gptq
 from edgekit.quantize.blocks import quantize_blocks
 from edgekit.quantize.decoder import quantize_decoder
-from edgekit.quantize.gptq import gptq, inverse_factor
+from edgekit.quantize.gptq import curvature, gptq
 from edgekit.quantize.hessians import hessians_of
 from edgekit.quantize.hqq import hqq
 from edgekit.runtime.generate.generation import Generation
@@ -87,21 +88,50 @@ def test_gptq_loses_less_of_the_output_than_rounding(rows: int) -> None:
     def lost(restored: np.ndarray) -> float:
         return float(np.linalg.norm(inputs @ (restored - weight)))
 
-    ours, plain = gptq(weight, 4, 16, inverse_factor(hessian)), quantize_blocks(weight, 4, 16)
+    ours, plain = gptq(weight, 4, 16, curvature(hessian)), quantize_blocks(weight, 4, 16)
     assert lost(ours.restored()) < 0.8 * lost(plain.restored())
     assert ours.values.min() >= -8 and ours.values.max() <= 7
 
 
-def test_gptq_without_correlation_is_rounding() -> None:
+def test_gptq_without_correlation_rounds_to_nearest() -> None:
     weight = np.random.default_rng(2).normal(size=(32, 8)).astype(np.float32)
-    ours, plain = gptq(weight, 8, 32, inverse_factor(np.eye(32))), quantize_blocks(weight, 8, 32)
-    assert np.array_equal(ours.values, plain.values) and np.allclose(ours.scale, plain.scale)
+    ours, plain = gptq(weight, 8, 32, curvature(np.eye(32))), quantize_blocks(weight, 8, 32)
+    assert np.abs(ours.restored() - weight).max() < 0.51 * np.abs(ours.scale).max()
+    assert np.linalg.norm(ours.restored() - weight) <= np.linalg.norm(plain.restored() - weight)
+
+
+@pytest.mark.parametrize(("rows", "bits"), [(64, 4), (50, 4), (64, 8)])
+def test_after_gptq_scales_are_least_squares_and_whole_numbers_gain_by_moving(
+    rows: int, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scales are what numpy's own least squares say; each round lowers the error, and an input that says nothing, or a block of zeros, stays."""
+    random = np.random.default_rng(5)
+    inputs = random.normal(size=(300, rows)) @ random.normal(size=(rows, rows))
+    inputs[:, 3] = 0
+    weight = random.normal(size=(rows, 12)).astype(np.float32)
+    weight[:16, 1] = 0
+    about = curvature(inputs.T @ inputs)
+    root = np.linalg.cholesky(about.hessian).T  # of the damped Hessian: |root d|^2 is what is lost
+    lost = []
+    for rounds in (0, 1, 2, 6):
+        monkeypatch.setattr(quantize_gptq, "ROUNDS", rounds)
+        made = gptq(weight, bits, 16, about)
+        lost.append(float(np.linalg.norm(root @ (made.restored() - weight))))
+        padded = np.pad(root, ((0, 0), (0, -rows % 16))).reshape(rows, -1, 16)
+        for column in range(12):
+            some = made.values[column].any(axis=1)
+            wanted = np.linalg.lstsq(
+                np.einsum("rbk,bk->rb", padded, made.values[column])[:, some], root @ weight[:, column], rcond=None
+            )[0]
+            assert np.allclose(made.scale[column][some], wanted, rtol=1e-4)
+        assert not made.values[1, 0].any() and np.isfinite(made.scale).all()
+    assert lost == sorted(lost, reverse=True) and (bits == 8 or lost[2] < 0.98 * lost[0])
 
 
 @pytest.mark.parametrize("hessian", [np.zeros((32, 32)), np.full((32, 32), np.nan)])
 def test_inputs_that_say_nothing(hessian: np.ndarray) -> None:
     with pytest.raises(BadInput, match="not finite or all zero"):
-        inverse_factor(hessian)
+        curvature(hessian)
 
 
 def test_no_texts(exported: Path, tmp_path: Path) -> None:
