@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,6 +125,13 @@ def run(
         str | None,
         typer.Option(metavar="N|auto", help="With --jsonl: cores that answer rows; default: all there are."),
     ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="TEXT is a folder of pictures, as a camera gives one each TIME (0.5s, 40ms): what is answered when, what missed.",
+        ),
+    ] = None,
     chat: Annotated[
         bool | None,
         typer.Option(
@@ -148,6 +155,20 @@ def run(
         "json_schema": json_schema, "regex": regex, "grammar": grammar, "choice": choice or None,
         "speculate": speculate,
     }  # fmt: skip
+    if every is not None:
+        _live(
+            bundle,
+            every,
+            text,
+            jsonl=jsonl,
+            workers=workers,
+            threads=threads,
+            top_k=top_k,
+            flags=flags,
+            prompt_name=prompt_name,
+            as_json=as_json,
+        )
+        return
     if jsonl or workers is not None:
         from edgekit.runtime.rows import check_flags, counter, run_rows
 
@@ -201,6 +222,30 @@ def run(
     line = processor(task).line
     emit(answers, as_json, [terminal_line(answer, line) for answer in answers])
     _tell_refusals(answers)
+
+
+def _live(
+    bundle: Path, every: str, text: Sequence[str] | None, *, jsonl: bool, workers: str | None, threads: str | None, top_k: int | None,
+    flags: Mapping[str, object], prompt_name: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Answer a folder of pictures as a camera would give them."""
+    from edgekit.runtime.generate.flags import given_flags
+    from edgekit.runtime.items import with_prompt
+    from edgekit.runtime.live import check_live_flags, parse_every, run_live
+    from edgekit.runtime.model import load
+    from edgekit.runtime.threads import parse_threads
+
+    seconds, path = parse_every(every), check_live_flags(jsonl=jsonl, workers=workers, texts=text)
+    model = load(bundle, threads=parse_threads(threads, written=True))
+    given_flags(flags, model.bundle.manifest.task)
+    with_prompt([], prompt_name, model.bundle.manifest.task)
+    try:
+        fault = run_live(model, path, seconds, top_k=top_k, as_json=as_json, out=sys.stdout)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    if fault is not None:
+        print(f"edgekit: {fault.text()}", file=sys.stderr)
+        raise typer.Exit(fault.exit_code)
 
 
 def _tell_refusals(answers: Sequence[JsonObject]) -> None:

@@ -54,6 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "--workers", metavar="N|auto", help="with --jsonl: cores that answer rows; default: all there are"
             )
+            command.add_argument(
+                "--every",
+                metavar="TIME",
+                help="a folder of pictures, as a camera gives one each TIME (0.5s, 40ms): what is answered when, what missed",
+            )
             command.add_argument("--prompt-name", help="embeddings: which of the model's prompts is put before the texts")
             add_flags(command)
         if verb in ("run", "serve", "bench"):
@@ -111,6 +116,8 @@ def _run(asked: argparse.Namespace) -> int:
     """Do what is asked and print what came of it; the exit code."""
     if asked.verb == "serve":
         return _serve(asked)
+    if asked.verb == "run" and asked.every is not None:
+        return _live(asked)
     if asked.verb == "run" and (asked.jsonl or asked.workers is not None):
         return _rows(asked)
     document, text = _do(asked)
@@ -171,6 +178,23 @@ def _rows(asked: argparse.Namespace) -> int:
     flags = given_flags(vars(asked), model.bundle.manifest.task)
     with counter(sys.stderr) as progress:
         fault = run_rows(model, flags, workers=workers, top_k=asked.top_k, prompt_name=asked.prompt_name, progress=progress)
+    if fault is None:
+        return 0
+    print(f"runner: {fault.text()}", file=sys.stderr)
+    return fault.exit_code
+
+
+def _live(asked: argparse.Namespace) -> int:
+    from edgekit.runtime.live import check_live_flags, parse_every, run_live
+    from edgekit.runtime.model import load
+    from edgekit.runtime.threads import parse_threads
+
+    seconds, path = parse_every(asked.every), check_live_flags(jsonl=asked.jsonl, workers=asked.workers, texts=asked.text)
+    model = load(asked.bundle, threads=parse_threads(asked.threads, written=True))
+    task = model.bundle.manifest.task
+    given_flags(vars(asked), task)
+    with_prompt([], asked.prompt_name, task)
+    fault = run_live(model, path, seconds, top_k=asked.top_k, as_json=asked.json, out=sys.stdout)
     if fault is None:
         return 0
     print(f"runner: {fault.text()}", file=sys.stderr)

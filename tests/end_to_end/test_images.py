@@ -24,6 +24,7 @@ from edgekit.pack.artifacts import make_artifacts
 from edgekit.plan.make import make_plan
 from edgekit.runtime.bench.lone import bench_bundle
 from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.main import main as runner
 from edgekit.runtime.model import load
 from tests.runtime.serve.serving import served
 from tests.short_measure import short_measure
@@ -187,3 +188,26 @@ def test_what_is_of_texts_yet_says_so(made: Made, ask: Any, said: str) -> None:
 def test_golden_inputs_are_images(made: Made) -> None:
     rows = json.loads((made.folder / "bundle" / "golden.json").read_text())["rows"]
     assert len(rows) >= 8 and all(Image.open(io.BytesIO(base64.b64decode(row["input"]))).size for row in rows)
+
+
+def test_a_folder_is_answered_as_a_camera(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(11)
+    files = {f"frame-{number}.png": write_png(picture(LABELS[number % 3], draw)) for number in (2, 10, 9)}
+    files["frame-3.png"] = b"no image"
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    assert runner(["run", str(made.folder), str(tmp_path), "--every", "60s", "--json"]) == 2
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["answered"], found["missed"], found["refused"], found["complete"]) == (3, 0, 1, True)
+    assert [(one["at_s"], one["file"]) for one in found["answers"]] == [
+        (60.0 * place, f"frame-{number}.png") for place, number in enumerate((2, 3, 9, 10))
+    ]
+    for one in found["answers"]:
+        wanted = made.bundle(files[one["file"]]) if one["file"] != "frame-3.png" else {"error": one["error"]}
+        assert {name: one[name] for name in wanted} == wanted and one["delay_ms"] > 0
+    assert "1 of 4 pictures that were tried cannot be used" in told.err and "60.0 s, frame-3.png" in told.err
+    (tmp_path / "frame-3.png").unlink()
+    assert runner(["run", str(made.folder), str(tmp_path), "--every", "1ms"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and lines[0].startswith("    0.000 s  frame-2.png  ") and "3 pictures, one every 0.001 s" in lines[3]

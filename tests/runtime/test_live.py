@@ -1,0 +1,125 @@
+"""What is answered of a stream when, by a clock that the test sets: what is missed, what is refused, which pictures there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.runtime.errors import BadInput
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.live import Moment, Tally, answers_in_time, check_live_flags, frames, parse_every
+from edgekit.runtime.main import main as runner
+from tests.device.loopback import make_bundle
+
+
+def played(costs: dict[int, float], *, every: float = 1.0, count: int = 6, usual: float = 0.1) -> list[JsonObject]:
+    """What becomes of `count` moments whose answers take `usual` seconds, and some other `costs`."""
+    now = [100.0]
+
+    def answer(item: int) -> JsonObject:
+        now[0] += costs.get(item, usual)
+        if item == 3:
+            raise BadInput("no picture")
+        return {"label": str(item)}
+
+    moments = [Moment(number * every, number, f"{number}.png") for number in range(count)]
+    return list(answers_in_time(moments, answer, lambda: now[0]))
+
+
+def test_each_is_answered_where_there_is_time() -> None:
+    found = played({})
+    assert found[2] == {"at_s": 2.0, "file": "2.png", "label": "2", "delay_ms": pytest.approx(100.0)}
+    assert found[3] == {"at_s": 3.0, "file": "3.png", "error": "no picture", "delay_ms": pytest.approx(100.0)}
+    assert [one["at_s"] for one in found] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] and not any("missed" in one for one in found)
+
+
+def test_the_newest_is_answered_where_there_is_not() -> None:
+    found = played({0: 2.5, 4: 99.0})
+    assert [number for number, one in enumerate(found) if "missed" in one] == [1], (
+        "2 came while 0 was answered, and is the newest then"
+    )
+    assert found[1] == {"at_s": 1.0, "file": "1.png", "missed": True}
+    assert found[2]["delay_ms"] == pytest.approx(600.0), "it waited half a second"
+    assert found[5]["label"] == "5" and found[5]["delay_ms"] == pytest.approx(98_100.0), "nothing newer comes after the last"
+    slow = played({}, usual=1.5, every=0.5, count=7)
+    assert [number for number, one in enumerate(slow) if "missed" not in one] == [0, 3, 6]
+
+
+def test_an_answer_that_ends_as_the_next_comes_leaves_it_in_time() -> None:
+    assert not any("missed" in one or one["delay_ms"] != pytest.approx(1000.0) for one in played({}, usual=1.0))
+
+
+def test_what_became_of_all_is_counted() -> None:
+    tally = Tally(1.0)
+    for made in played({0: 2.5}):
+        tally.add(made, keep=True)
+    document = tally.document()
+    assert (document["answered"], document["missed"], document["refused"], document["complete"]) == (4, 1, 1, False)
+    assert document["delay_ms"] == {"p50": pytest.approx(350.0), "largest": pytest.approx(2500.0)}
+    assert "6 pictures, one every 1 s: 4 answered, 1 missed, 1 refused" in tally.line() and "2500.0 at most" in tally.line()
+    refused = tally.refused()
+    assert refused is not None and refused.faults == ("3.0 s, 3.png: no picture",)
+    empty = Tally(1.0)
+    assert empty.document()["delay_ms"] is None and empty.line().endswith("0 answered, 0 missed") and empty.refused() is None
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("0.5s", 0.5), ("40ms", 0.04), ("2", 2.0), (".25 s", 0.25), ("1ms", 0.001), ("86400", 86_400.0)]
+)
+def test_times(written: str, seconds: float) -> None:
+    assert parse_every(written) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "s", "0", "0s", "-1", "1e3", "nan", "inf", "0.5ms", "2h", "1 2", "١s", "86401", "9" * 400, "1\n2s"]
+)
+def test_no_times(written: str) -> None:
+    with pytest.raises(BadInput, match="no time between pictures"):
+        parse_every(written)
+
+
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in (
+        "f10.png",
+        "f2.PNG",
+        "f1.jpeg",
+        "f01.jpeg",
+        ".f0.png",
+        "notes.txt",
+        "f3.png.part",
+        "²f.png",
+        "f" + "9" * 200 + ".gif",
+    ):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    found = frames(tmp_path, 0.5)
+    assert [one.name for one in found] == ["f01.jpeg", "f1.jpeg", "f2.PNG", "f10.png", "f" + "9" * 200 + ".gif", "²f.png"]
+    assert [one.at for one in found[:3]] == [0.0, 0.5, 1.0] and found[0].item == tmp_path / "f01.jpeg"
+
+
+def test_folders_without_pictures(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    for folder, said in (
+        (tmp_path, "no picture in it"), (tmp_path / "none", "No such file"), (tmp_path / "notes.txt", "is a file"), (Path("a\0b"), "null byte"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=said):
+            frames(folder, 1.0)
+
+
+def test_what_cannot_stand_beside_it() -> None:
+    assert check_live_flags(jsonl=False, workers=None, texts=["folder"]) == Path("folder")
+    for jsonl, workers, texts in (
+        (True, None, ["a"]),
+        (False, "2", ["a"]),
+        (False, None, []),
+        (False, None, None),
+        (False, None, ["a", "b"]),
+    ):
+        with pytest.raises(BadInput, match="--every"):
+            check_live_flags(jsonl=jsonl, workers=workers, texts=texts)
+
+
+def test_a_model_of_texts_has_no_camera(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner(["run", str(make_bundle(tmp_path / "result")), str(tmp_path), "--every", "1s"]) == 2
+    assert "a model for text-classification reads texts" in capsys.readouterr().err
