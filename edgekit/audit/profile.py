@@ -15,6 +15,7 @@ from edgekit.config.target import Target
 from edgekit.runtime.generate.graph import TYPES
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.providers.names import CPU, DISABLE_CPU_FALLBACK
+from edgekit.runtime.sound import INPUT_VALUES
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -81,13 +82,14 @@ def profiled_run(path: Path, folder: Path, target: Target, matmuls: Collection[s
 
 
 def _feed(session: InferenceSession, length: int) -> dict[str, np.ndarray]:
-    """Inputs of `length` tokens by name: an encoder's, an image, and what a decoder's graph takes beside ids, an empty cache with room for them."""
+    """Inputs of `length` tokens by name: an encoder's, an image or a sound, and what a decoder's graph takes beside ids, an empty cache with
+    room for them."""
     ids = np.arange(1, length + 1, dtype=np.int64)[None]
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     for item in session.get_inputs():
         if item.name.startswith("past."):
             feed[item.name] = np.zeros((1, item.shape[1], length, item.shape[3]), dtype=TYPES[item.type])
-        elif item.name == PIXEL_VALUES:
+        elif item.name in (PIXEL_VALUES, INPUT_VALUES):
             feed[item.name] = np.random.default_rng(length).normal(size=(1, *item.shape[1:])).astype(np.float32)
     feed["seqlens_k"] = np.array([length - 1], dtype=np.int32)
     feed["total_sequence_length"] = np.array(length, dtype=np.int32)

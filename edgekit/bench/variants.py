@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.runtime.bench.measured import TIMED
 from edgekit.runtime.bundle.names import MODEL, TOKENIZER
-from edgekit.runtime.reader import READER_FILES
+from edgekit.runtime.reader import READER_NAMES
 from edgekit.store import NOT_MADE, sha256_file
 
 __all__ = ["BUNDLE", "EAGER", "digests_of", "files_of", "is_eager", "seen_from_here", "specifications"]
@@ -65,9 +65,7 @@ def files_of(variant: dict[str, Any]) -> dict[str, Any]:
     model = Path(variant["folder"]) / _model(variant)
     beside = model.with_name(f"{model.name}.data")
     alone = model.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
-    both = alone + sum(
-        (model.parent / name).stat().st_size for name in READER_FILES.values() if (model.parent / name).is_file()
-    )
+    both = alone + sum((model.parent / name).stat().st_size for name in READER_NAMES if (model.parent / name).is_file())
     return {"file_mb": alone / 1e6, "total_mb": both / 1e6, "sha256": sha256_file(model)}
 
 
@@ -87,7 +85,7 @@ def _lacking(variant: dict[str, Any]) -> str | None:
         return "torch is not installed"
     folder = Path(variant["folder"])
     gone = [name for name in (_model(variant),) if not (folder / name).is_file()]
-    gone += [] if any((folder / name).is_file() for name in READER_FILES.values()) else [TOKENIZER]
+    gone += [] if any((folder / name).is_file() for name in READER_NAMES) else [TOKENIZER]
     return f"its files are gone: {', '.join(gone)} in {folder}" if gone else None
 
 

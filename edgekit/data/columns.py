@@ -11,6 +11,7 @@ from typing import SupportsFloat, cast
 
 from edgekit.data.images import image_value
 from edgekit.data.reading import LONGEST, Unread
+from edgekit.data.sounds import sound_value
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.processors.zero_shot_classification import template_fault
@@ -18,7 +19,7 @@ from edgekit.runtime.strict_json import strict_json
 
 __all__ = ["INPUTS", "identity", "usable_value"]
 
-INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages", "image")
+INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages", "image", "audio")
 """Columns that a model reads; the others hold the answer."""
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
@@ -203,4 +204,5 @@ def _answers(value: object) -> tuple[JsonValue, str | None]:
 _KINDS: dict[str, Callable[[object], tuple[JsonValue, str | None]]] = {
     "tokens": _words, "split": _words, "tags": _tags, "label": _label, "score": _number, "answers": _answers,
     "labels": _labels, "template": _template, "candidate": _label, "passages": _passages, "relevance": _relevance, "image": image_value,
+    "audio": sound_value,
 }  # fmt: skip

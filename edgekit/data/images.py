@@ -1,10 +1,10 @@
-"""Images in rows: bytes as the datasets library writes them, base64 text, or the path of a file beside the rows; kept as base64 text."""
+"""Images and sounds in rows: bytes as the datasets library writes them, base64 text, or the path of a file beside the rows; kept as base64 text."""
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from edgekit.runtime.files import read_file
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.pixels import LARGEST_FILE, readable
 
-__all__ = ["image_value", "with_files"]
+__all__ = ["FILES", "file_value", "image_value", "with_files"]
+
+FILES = ("image", "audio")
+"""Columns whose values may be paths of files."""
 
 LONGEST_PATH = 1000
 """Characters of a text that may be a path; the base64 text of the smallest image that is worth keeping is about as long."""
@@ -22,17 +25,22 @@ LONGEST_PATH = 1000
 
 def image_value(value: object) -> tuple[JsonValue, str | None]:
     """(the base64 text of an image's file, what is wrong with it or None)."""
+    return file_value(value, "image", readable)
+
+
+def file_value(value: object, what: str, readable: Callable[[str | bytes], bytes]) -> tuple[JsonValue, str | None]:
+    """(the base64 text of a file that holds `what`, whose bytes `readable` gives, what is wrong with it or None)."""
     if isinstance(value, dict):
         value = value.get("bytes")
         if value is None:
             return (
                 None,
-                "holds no bytes of an image; write the data set with its images inside (datasets: embed_external_files)",
+                f"holds no bytes of an {what}; write the data set with its {what}s inside (datasets: embed_external_files)",
             )
     if not isinstance(value, bytes | str):
         return (
             None,
-            f"is {'null' if value is None else type(value).__name__}, not an image: bytes of its file, their base64 text, or its path",
+            f"is {'null' if value is None else type(value).__name__}, not an {what}: bytes of its file, their base64 text, or its path",
         )
     try:
         return base64.b64encode(readable(value)).decode("ascii"), None
@@ -41,7 +49,7 @@ def image_value(value: object) -> tuple[JsonValue, str | None]:
 
 
 def with_files(records: Iterable[Record], column: str, folder: Path) -> Iterator[Record]:
-    """`records` with the bytes of the image in the place of its path in `column`, which is meant relative to `folder` and lies within it.
+    """`records` with the bytes of the file in the place of its path in `column`, which is meant relative to `folder` and lies within it.
 
     A record whose file cannot be used has its fault.
     """

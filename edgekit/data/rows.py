@@ -15,7 +15,7 @@ from edgekit.data.columns import usable_value
 from edgekit.data.form import Write
 from edgekit.data.formats import records
 from edgekit.data.forms import formed, forms
-from edgekit.data.images import with_files
+from edgekit.data.images import FILES, with_files
 from edgekit.data.labels import as_table
 from edgekit.data.likely import likely_columns
 from edgekit.data.reading import AS_NAMED, NO_ROWS, Record, Shape
@@ -77,8 +77,9 @@ def read_rows(
     names = [(rename or {}).get(column, column) for column in columns]
     names += [name for form in forms() if set(form.gives) <= set(columns) for name in form.beside]
     given = records(path, lines=lines, columns=names, shape=shape)
-    if "image" in columns:
-        given = with_files(given, (rename or {}).get("image", "image"), path.parent)
+    for column in FILES:
+        if column in columns:
+            given = with_files(given, (rename or {}).get(column, column), path.parent)
     return usable(given, columns, rename, absent, kinds, check, where=str(path))
 
 

@@ -13,7 +13,7 @@ from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
 from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS, IMAGES
+from edgekit.models.anatomy import ENCODERS, IMAGES, NO_TEXT
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
@@ -235,11 +235,12 @@ def _check_architecture(model: Given) -> None:
             where=str(model.folder),
             fix="use the config.json that was saved with them",
         )
-    if kind in IMAGES:
+    if kind in NO_TEXT:
+        what, task = ("images", "image-classification") if kind in IMAGES else ("sounds", "audio-classification")
         raise BadInput(
-            f"reads images (model_type = {kind!r} in config.json), which need a recipe: they are not seen from files here yet",
+            f"reads {what} (model_type = {kind!r} in config.json), which need a recipe: they are not seen from files here yet",
             where=str(model.folder),
-            fix='write one with task = "image-classification", id = the model\'s folder in [model], and train, validation and test in [data]',
+            fix=f'write one with task = "{task}", id = the model\'s folder in [model], and train, validation and test in [data]',
             see="no-task-fits",
         )
     if kind not in known:

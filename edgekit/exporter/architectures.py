@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 
 from optimum.exporters.base import ExporterConfig
 from optimum.exporters.tasks import TasksManager
-from optimum.utils import DummyTextInputGenerator, DummyVisionInputGenerator, NormalizedTextConfig, NormalizedVisionConfig
+from optimum.utils import (
+    DummyAudioInputGenerator,
+    DummyTextInputGenerator,
+    DummyVisionInputGenerator,
+    NormalizedTextConfig,
+    NormalizedVisionConfig,
+)
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS, IMAGES
+from edgekit.models.anatomy import ENCODERS, IMAGES, SOUNDS
 from edgekit.runtime.pixels import PIXEL_VALUES
+from edgekit.runtime.sound import INPUT_VALUES
 from edgekit.tasks import encoder_task
 
 if TYPE_CHECKING:
@@ -28,6 +35,8 @@ TASKS = {
 }
 IMAGE_TASKS = {"AutoModelForImageClassification": "image-classification"}
 """The same of encoders that read images."""
+SOUND_TASKS = {"AutoModelForAudioClassification": "audio-classification"}
+"""The same of encoders that read sounds."""
 """Class with the model's head -> optimum's name of the task that it is exported for; several of our tasks may share a head."""
 
 
@@ -64,16 +73,31 @@ class ImageConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
         return {PIXEL_VALUES: {0: "batch"}}
 
 
+class SoundConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
+    """An encoder of sounds of one length; the batch is a dynamic axis."""
+
+    NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
+    DUMMY_INPUT_GENERATOR_CLASSES = (DummyAudioInputGenerator,)
+    ATOL_FOR_VALIDATION = 1e-4
+
+    @property
+    def inputs(self) -> dict[str, dict[int, str]]:
+        """Input names with their dynamic axes."""
+        return {INPUT_VALUES: {0: "batch"}}
+
+
 register = TasksManager.create_register(BACKEND)
 for family in ENCODERS:
     register(family, *TASKS.values())(EncoderConfig)
 for family in IMAGES:
     register(family, *IMAGE_TASKS.values())(ImageConfig)
+for family in SOUNDS:
+    register(family, *SOUND_TASKS.values())(SoundConfig)
 
 
 def _named(task: str) -> str:
     """optimum's name of `task`."""
-    return {**TASKS, **IMAGE_TASKS}[encoder_task(task).auto]
+    return {**TASKS, **IMAGE_TASKS, **SOUND_TASKS}[encoder_task(task).auto]
 
 
 @cache
@@ -82,7 +106,7 @@ def supported(task: str) -> list[str]:
     return sorted(TasksManager.get_supported_model_type_for_task(_named(task), BACKEND))
 
 
-def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig | ImageConfig:
+def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig | ImageConfig | SoundConfig:
     """optimum's exporter configuration for a transformers model configuration.
 
     Raises:
@@ -95,5 +119,5 @@ def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig | Imag
             fix=f"use one of: {', '.join(supported(task))}",
         )
     constructors = TasksManager.get_supported_tasks_for_model_type(config.model_type, BACKEND, library_name="transformers")
-    exporter: EncoderConfig | ImageConfig = constructors[_named(task)](config)
+    exporter: EncoderConfig | ImageConfig | SoundConfig = constructors[_named(task)](config)
     return exporter

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import BadInput
 from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.jsontypes import JsonValue
-from edgekit.runtime.pixels import PIXEL_VALUES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -48,7 +47,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
 
     from edgekit.exporter.architectures import exporter_config
     from edgekit.exporter.fusions.fuse import fuse
-    from edgekit.exporter.parity import check_parity, pixel_feeds
+    from edgekit.exporter.parity import check_parity, feature_feeds
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
     from edgekit.models.positions import positions_of
@@ -70,7 +69,9 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     module = graph_of(kind, source).eval()
     names = input_names(checkpoint, pairs=kind.pairs)
     sample = (
-        pixel_feeds(source.config)[-1] if names == [PIXEL_VALUES] else _sample(source.config, names, min(SAMPLED, max_length))
+        feature_feeds(source.config, names[0])[-1]
+        if kind.reads != "text"
+        else _sample(source.config, names, min(SAMPLED, max_length))
     )
     model = to_onnx(module, sample, kind.output, max_length)
     ir.save(model, out / MODEL)
@@ -95,7 +96,7 @@ def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max
     """`module` as an ONNX model in memory, without the exporter's notes.
 
     `sample`: its inputs by name, in the order of its arguments, tensors or arrays: int64 (b, s) each, where both axes are dynamic, s up to
-    `max_length`; or float32 (b, channels, height, width), where the first one is.
+    `max_length`; or float32 (b, ...) of images and sounds, where the first one is.
     """
     import torch
 
@@ -111,9 +112,7 @@ def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max
             opset_version=OPSET,
             input_names=list(sample),
             output_names=[output],
-            dynamic_shapes={
-                name: {0: batch, 1: sequence} if given.ndim == 2 else {0: batch} for name, given in tensors.items()
-            },
+            dynamic_shapes=tuple({0: batch, 1: sequence} if given.ndim == 2 else {0: batch} for given in tensors.values()),
             verbose=False,
         )
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"

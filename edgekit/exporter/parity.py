@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig
 
-__all__ = ["check_parity", "pixel_feeds", "token_feeds"]
+__all__ = ["check_parity", "feature_feeds", "token_feeds"]
 
 Feed = dict[str, np.ndarray]
 
@@ -40,13 +40,18 @@ def token_feeds(config: PreTrainedConfig, max_length: int) -> Iterator[Feed]:
         yield {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
 
 
-def pixel_feeds(config: PreTrainedConfig) -> list[Feed]:
-    """Inputs of an encoder of images, float32 (b, channels, height, width): one image, and batches of them."""
-    generator, size = np.random.default_rng(0), config.image_size
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    return [
-        {PIXEL_VALUES: generator.normal(size=(batch, config.num_channels, *size)).astype(np.float32)} for batch in (1, 5, 2)
-    ]
+def feature_feeds(config: PreTrainedConfig, name: str) -> list[Feed]:
+    """Inputs of an encoder of images or sounds called `name`, float32 (b, ...): one, and batches of them."""
+    generator = np.random.default_rng(0)
+    return [{name: generator.normal(size=(batch, *_shape(config, name))).astype(np.float32)} for batch in (1, 5, 2)]
+
+
+def _shape(config: PreTrainedConfig, name: str) -> tuple[int, ...]:
+    """(channels, height, width) of an image, (frames, bins) of a sound's features."""
+    if name == PIXEL_VALUES:
+        size = config.image_size
+        return (config.num_channels, *((size, size) if isinstance(size, int) else tuple(size)))
+    return config.max_length, config.num_mel_bins
 
 
 def check_parity(
@@ -62,7 +67,7 @@ def check_parity(
     """
     import torch
 
-    feeds = pixel_feeds(config) if [*names] == [PIXEL_VALUES] else token_feeds(config, max_length)
+    feeds = token_feeds(config, max_length) if "input_ids" in names else feature_feeds(config, names[0])
     session = plain_session(path)
     worst, faults = 0.0, []
     for inputs in feeds:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = [
-    "ENCODERS", "IMAGES", "KNOWN", "REFUSED", "Anatomy", "anatomy_of", "anatomy_named", "head_size_of", "layers_of", "sum_readers",
+    "ENCODERS", "IMAGES", "KNOWN", "NO_TEXT", "REFUSED", "SOUNDS", "Anatomy", "anatomy_of", "anatomy_named", "head_size_of",
+    "layers_of", "sum_readers",
 ]  # fmt: skip
 
 
@@ -153,6 +154,10 @@ KNOWN = {
 """MiniLM checkpoints call themselves bert, or xlm-roberta; DeBERTa-v3 calls itself deberta-v2."""
 IMAGES = {"deit": _VIT, "vit": _VIT}
 """The same of encoders that read images."""
+SOUNDS = {"audio-spectrogram-transformer": _VIT}
+"""The same of encoders that read sounds."""
+NO_TEXT = {**IMAGES, **SOUNDS}
+"""Of both: a preprocessing in the place of a tokenizer."""
 REFUSED = {"albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself"}
 """Architectures that can be exported and quantized but not reshaped: why not."""
 ENCODERS = tuple(sorted({*KNOWN, *REFUSED}))
@@ -160,8 +165,8 @@ ENCODERS = tuple(sorted({*KNOWN, *REFUSED}))
 
 
 def anatomy_named(architecture: object) -> Anatomy | None:
-    """The anatomy of models of `architecture`, of texts or images; None where there is none."""
-    return KNOWN.get(str(architecture)) or IMAGES.get(str(architecture))
+    """The anatomy of models of `architecture`, of texts, images or sounds; None where there is none."""
+    return KNOWN.get(str(architecture)) or NO_TEXT.get(str(architecture))
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
@@ -177,7 +182,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         raise BadInput(
             f"the layers of architecture {kind!r} cannot be reshaped{why}",
             where="compress",
-            fix=f"use one of: {', '.join(sorted({*KNOWN, *IMAGES}))}",
+            fix=f"use one of: {', '.join(sorted({*KNOWN, *NO_TEXT}))}",
         )
     return found
 

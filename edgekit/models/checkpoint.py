@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.models.anatomy import ENCODERS, IMAGES, anatomy_named
+from edgekit.models.anatomy import ENCODERS, NO_TEXT, anatomy_named
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.embedding import NAME, load_embedding, save_embedding
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
-LABELLED = (CLASSIFIER, "AutoModelForTokenClassification", "AutoModelForImageClassification")
+LABELLED = (CLASSIFIER, "AutoModelForTokenClassification", "AutoModelForImageClassification", "AutoModelForAudioClassification")
 """Classes whose outputs have labels."""
 
 
@@ -65,7 +65,7 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
     folder = fetch_checkpoint(str(source), revision)
     raw, inner = check_files(folder), transformer_folder(folder)
     settings = inner / "tokenizer_config.json"
-    if raw.get("model_type") in IMAGES:
+    if raw.get("model_type") in NO_TEXT:
         return folder
     if vocabulary_of(inner) is not None:  # of a folder it is compared over the rows
         raise BadInput(f"no {TOKENIZER}, only {vocabulary_of(inner)}", where=str(source), fix=f"download it and {NO_TOKENIZER}")
@@ -92,7 +92,7 @@ def load(
 
     Raises:
         BadInput: unsafe files, an unknown architecture, tensors missing, left over or not finite, labels missing or duplicate.
-        NotPossibleHere: a hub id without a network, or an encoder of images with an older transformers.
+        NotPossibleHere: a hub id without a network, or an encoder of images or sounds with an older transformers.
     """
     import transformers
 
@@ -104,7 +104,7 @@ def load(
         raise BadInput(
             f"unknown architecture {raw.get('model_type')!r}",
             where=str(folder / "config.json"),
-            fix=f"use one that {auto} knows: {', '.join(sorted(known & {*ENCODERS, *IMAGES})) or 'none of the encoders here'}",
+            fix=f"use one that {auto} knows: {', '.join(sorted(known & {*ENCODERS, *NO_TEXT})) or 'none of the encoders here'}",
         )
     config = open_config(whole)
     config.return_dict = True
@@ -129,7 +129,7 @@ def load(
         if new_head is not None:
             torch.manual_seed(0)
         model = build_model(builder, config)
-    if raw["model_type"] in IMAGES and not hasattr(model.base_model, IMAGES[raw["model_type"]].layers):
+    if raw["model_type"] in NO_TEXT and not hasattr(model.base_model, NO_TEXT[raw["model_type"]].layers):
         raise NotPossibleHere(
             f"transformers {transformers.__version__} builds {raw['model_type']} of other modules",
             fix="pip install 'transformers>=5.17'",

@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from edgekit.models.anatomy import IMAGES, KNOWN, anatomy_named
+from edgekit.models.anatomy import KNOWN, NO_TEXT, anatomy_named
 from edgekit.models.declared import EMBEDDING, LAYER, POSITIONS
 from edgekit.models.tensor_names import named_now
 
@@ -19,8 +19,8 @@ WITHOUT_BIAS = ("modernbert",)
 """Encoders whose linear maps and normalisations may have no bias."""
 NO_POSITIONS = ("deberta-v2", "modernbert")
 """Encoders that may have no table of positions."""
-IMAGE_PARTS = ("patch_embeddings.projection.weight", "cls_token", "position_embeddings")
-"""Of an encoder of images, what its tensors are called."""
+PATCH_PARTS = ("patch_embeddings.projection.weight", "cls_token", "position_embeddings")
+"""Of an encoder of patches, of images or sounds, what its tensors are called."""
 NORM = re.compile(r"(?:^|\.)embeddings\.(?:LayerNorm|norm)\.(?:weight|bias)$")
 BIASED = re.compile(
     r"(?:^|\.)(?:(?:layer|layers)\.\d+\..*|embeddings\.LayerNorm|(?:pooler\.|pre_)?(?:dense|classifier)(?:\.dense|\.out_proj)?|qa_outputs)$"
@@ -48,8 +48,8 @@ def tensor_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, 
         faults += _table_faults(architecture, shapes)
         if architecture not in WITHOUT_BIAS:
             faults += _bias_faults(shapes)
-    if architecture in IMAGES:
-        faults += [f"no {what}" for what in IMAGE_PARTS if not any(what in name for name in shapes)]
+    if architecture in NO_TEXT:
+        faults += [f"no {what}" for what in PATCH_PARTS if not any(what in name for name in shapes)]
     return faults
 
 

@@ -31,6 +31,8 @@ LARGEST_SIZES = {
     **dict.fromkeys(("num_hidden_groups", "inner_group_num"), 100),
     **dict.fromkeys(("patch_size", "pooler_output_size", "encoder_stride"), 1 << 16),
     "num_channels": 64,
+    **dict.fromkeys(("frequency_stride", "time_stride", "num_mel_bins"), 1 << 12),
+    "max_length": 1 << 20,
     "num_labels": MOST_LABELS,
 }
 """Sizes, which are whole numbers from 1 on -> far beyond the largest published model; what its tensors say is compared besides."""

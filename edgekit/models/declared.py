@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from edgekit.models.anatomy import IMAGES, KNOWN
+from edgekit.models.anatomy import KNOWN, NO_TEXT
 from edgekit.models.tensor_names import named_now
 
 __all__ = ["number_format_faults", "size_faults"]
@@ -29,7 +29,7 @@ DOWN: Mapping[str, tuple[str, int]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma", "gemma2", "gemma3_text"), (r"mlp\.down_proj", 1)),
     "gpt2": (r"mlp\.c_proj", 0), "gpt_neox": (r"mlp\.dense_4h_to_h", 1), "opt": (r"fc2", 1), "phi": (r"mlp\.fc2", 1),
     "albert": (r"ffn_output", 1),
-    **{name: (re.escape(anatomy.down), 1) for name, anatomy in {**KNOWN, **IMAGES}.items()},
+    **{name: (re.escape(anatomy.down), 1) for name, anatomy in {**KNOWN, **NO_TEXT}.items()},
 }  # fmt: skip
 """Architecture -> (path from a layer to the linear map from the intermediate size back to the hidden size, axis of its inputs)."""
 

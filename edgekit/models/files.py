@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import IMAGES
+from edgekit.models.anatomy import IMAGES, NO_TEXT, SOUNDS
 from edgekit.models.complete import tensor_faults
 from edgekit.models.configuration import config_faults
 from edgekit.models.declared import FLOATS, number_format_faults, size_faults
@@ -20,6 +20,7 @@ from edgekit.models.shards import INDEX, WHOLE, few, no_weights, tensor_shapes, 
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, PREPROCESSOR
 from edgekit.runtime.files import open_file
 from edgekit.runtime.pixels import PIXEL_VALUES
+from edgekit.runtime.sound import INPUT_VALUES
 
 __all__ = [
     "ADAPTED", "ADAPTER", "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SHAPES",
@@ -34,8 +35,8 @@ SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "
 """What a SentencePiece model is called by ALBERT and T5, XLM-RoBERTa, Llama, and DeBERTa."""
 NO_TOKENIZER = "write one into the folder: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
 """What to do where a folder has no tokenizer.json."""
-NO_PREPROCESSOR = "write one into the folder: transformers.AutoImageProcessor.from_pretrained(ORIGINAL).save_pretrained(folder)"
-"""What to do where a folder of a model of images does not say how it reads them."""
+NO_PREPROCESSOR = "write one into the folder: transformers.{}.from_pretrained(ORIGINAL).save_pretrained(folder)"
+"""What to do where a folder of a model of images or sounds does not say how it reads them, by transformers' class."""
 GENERATION_FILES = (CHAT_TEMPLATE, "generation_config.json")
 """Files that a decoder's folder may have besides: how chat turns are written, and which tokens end an answer."""
 ADDITIONAL_TEMPLATES = "additional_chat_templates"
@@ -117,9 +118,16 @@ def check_files(folder: Path) -> dict[str, Any]:
             "its configuration and its weights do not belong together", where=str(folder), faults=few(faults),
             fix="use the config.json and the weights that were saved together",
         )  # fmt: skip
-    if config.get("model_type") in IMAGES:
+    if config.get("model_type") in NO_TEXT:
         if not (folder / PREPROCESSOR).is_file():
-            raise BadInput(f"no {PREPROCESSOR}, which says how images become numbers", where=str(folder), fix=NO_PREPROCESSOR)
+            what, reader = (
+                ("images", "AutoImageProcessor") if config["model_type"] in IMAGES else ("sounds", "AutoFeatureExtractor")
+            )
+            raise BadInput(
+                f"no {PREPROCESSOR}, which says how {what} become numbers",
+                where=str(folder),
+                fix=NO_PREPROCESSOR.format(reader),
+            )
     elif not (folder / TOKENIZER).is_file() and vocabulary_of(folder) is None:
         raise BadInput(f"no {TOKENIZER}, and no vocabulary that transformers makes one of", where=str(folder), fix=NO_TOKENIZER)
     return config
@@ -209,7 +217,7 @@ def _refuse_quantized(folder: Path, config: Mapping[str, object]) -> None:
 
 
 def input_names(folder: Path, *, pairs: bool) -> list[str]:
-    """Inputs of the graph of checkpoint `folder`: of a model of images their pixel values; `token_type_ids`
+    """Inputs of the graph of checkpoint `folder`: of a model of images their pixel values, of sounds what is read of them; `token_type_ids`
     only where texts come in pairs, the model has several types, and its tokenizer gives them (`model_input_names` of tokenizer_config.json).
 
     Texts come in pairs where the task says so (`pairs`), or the checkpoint itself (`text_pairs` in its configuration).
@@ -220,6 +228,8 @@ def input_names(folder: Path, *, pairs: bool) -> list[str]:
     config = read_json(folder / "config.json")
     if config.get("model_type") in IMAGES:
         return [PIXEL_VALUES]
+    if config.get("model_type") in SOUNDS:
+        return [INPUT_VALUES]
     path = folder / "tokenizer_config.json"
     named = (read_json(path) if path.is_file() else {}).get("model_input_names")
     if isinstance(named, list) and "token_type_ids" not in named:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
+from edgekit.models.preprocessing import settle_pixels
 from edgekit.models.sentence import transformer_folder, with_lower_case
 from edgekit.models.slow_tokenizer import check_conversion
+from edgekit.models.sounds import settle_sound
 from edgekit.models.tokens import cuts_left, token_ids, with_side
 from edgekit.models.view import view
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["settle"]
+__all__ = ["settle", "settle_reader"]
 
 PROBES = (
     "Hello World, isn't it 3.5% of $1,000.00?", "HÉLLO élan naïve Ångström Straße İstanbul ﬁne", "你好世界 こんにちは 안녕하세요 привет мир",
@@ -32,6 +34,15 @@ PROBES = (
 
 MOST_TOKENS = 40_000
 """Tokens of a vocabulary that are tried, evenly over all."""
+
+
+def settle_reader(reads: Literal["image", "sound"], source: Path, out: Path) -> None:
+    """Write `out`/preprocessor_config.json as transformers reads images or sounds by folder `source`, in full.
+
+    Raises:
+        BadInput, NotPossibleHere: as `settle_pixels` and `settle_sound`.
+    """
+    (settle_pixels if reads == "image" else settle_sound)(source, out)
 
 
 def settle(

@@ -20,7 +20,7 @@ EARLIER_VIT = tuple(
         (r"(layers\.\d+\.)output\.dense\.", r"\1mlp.fc2."),
     )
 )
-EARLIER = {"deit": EARLIER_VIT, "vit": EARLIER_VIT}
+EARLIER = dict.fromkeys(("audio-spectrogram-transformer", "deit", "vit"), EARLIER_VIT)
 """By architecture: names in files of before transformers renamed the modules -> what they are now."""
 
 PRETRAINING_HEADS = (

@@ -138,6 +138,7 @@ def make_artifacts(
                 versions=manifest.tools,
                 chat=manifest.has_template,
                 image=manifest.image is not None,
+                sound=manifest.sound is not None,
             )
         sums = "".join(f"{_sha256(work / name)}  {name}\n" for name in _names(work))
         (work / SUMS).write_text(sums, encoding="utf-8")

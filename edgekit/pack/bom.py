@@ -86,6 +86,10 @@ def _card(manifest: Manifest) -> dict[str, Any]:
     target, image = manifest.target, manifest.image
     limit = (
         f"Reads at most {manifest.max_length} tokens of a text."
+        if manifest.reads == "text"
+        else f"Reads at most {manifest.sound.seconds:g} seconds of a sound, at {manifest.sound.sampling_rate:,} samples a second."
+        if manifest.sound is not None
+        else "Reads images."
         if image is None
         else f"Reads images as {image.width} x {image.height} pixels, whatever size they have."
     )

@@ -13,6 +13,7 @@ from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.pixels import PILLOW
 from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.sound import SOUND_LIBRARIES
 
 __all__ = ["write_card"]
 
@@ -31,7 +32,12 @@ IN_BROWSERS = (
 )
 CHAT = f"Conversations are written by a template, which needs jinja2 beside numpy, onnxruntime and tokenizers: `pip install '{JINJA}'`."
 IMAGE = f"Image files need Pillow beside numpy, onnxruntime and tokenizers: `pip install '{PILLOW}'`. Arrays of the model's size need nothing more."
+SOUND = (
+    "FLAC files, and files of another sampling rate than the model's, need soundfile and soxr beside numpy, onnxruntime and tokenizers: "
+    "`pip install '{}' '{}'`. WAV files and samples at its own rate need nothing more."
+).format(*SOUND_LIBRARIES)
 EXAMPLES = {
+    "audio-classification": "sound.wav",
     "image-classification": "photo.jpg",
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
     "zero-shot-classification": """'{"text": "your text", "labels": ["one label", "another"]}'""",
@@ -89,14 +95,13 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "",
         *([CHAT, ""] if manifest.has_template else []),
         *([IMAGE, ""] if manifest.image is not None else []),
+        *([SOUND, ""] if manifest.sound is not None else []),
         "## Limits",
         "",
         _limit(manifest),
         *_embeddings(manifest),
         *(
-            [
-                f"- It answers with {len(manifest.labels)} labels, whatever the {'image' if manifest.image is not None else 'text'} is about."
-            ]
+            [f"- It answers with {len(manifest.labels)} labels, whatever the {manifest.reads} is about."]
             if manifest.labels and processor(manifest.task).decided
             else []
         ),
@@ -180,6 +185,8 @@ def _limit(manifest: Manifest) -> str:
         return (
             f"- Images are brought to {manifest.image.width} x {manifest.image.height} pixels first, whatever size they have."
         )
+    if (sound := manifest.sound) is not None:
+        return f"- Of a sound {sound.seconds:g} seconds at most are read, at {sound.sampling_rate:,} samples a second; others are resampled first."
     longest = manifest.max_length
     if (generation := manifest.generation) is not None:
         float_bytes = 4 if manifest.target.provider == CPU else 2

@@ -18,7 +18,8 @@ from edgekit.runtime.bundle.verify import said
 from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.session import open_session
-from edgekit.runtime.reader import reader_in
+from edgekit.runtime.reader import Reads, reader_in
+from edgekit.runtime.sound import read_sound
 
 __all__ = ["COUNT", "make_golden", "make_golden_texts", "tolerance"]
 
@@ -59,7 +60,8 @@ def make_golden(
     model: Path, reader_file: Path, task: str, items: list[Any], asked: Asked, *, max_length: int, provider: str,
     config: dict[str, str] | None = None, prompts: Prompts | None = None, shown: Sequence[Collection[str]] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """The document `golden.json`: odd texts or images, then inputs spread evenly over the lengths that occur, 32 in all, then one of each label.
+    """The document `golden.json`: odd texts, images or sounds, then inputs spread evenly over the lengths that occur, 32 in all, then one of each
+    label.
 
     `shown`: the labels of the row of each item. Of each label that rows show there is an input of such a row, as far as
     `MOST_LABEL_NUMBERS` goes: the first of its shortest `TRIES` to which the model answers it, so that a label exchanged for another
@@ -72,7 +74,7 @@ def make_golden(
     """
     by_length = sorted({_text(item): item for item in items}.items(), key=lambda pair: (len(pair[0]), pair[0]))
     first = by_length[0][1]
-    strange: list[Any] = odd_images() if processor(task).reads == "image" else [*ODD]
+    strange: list[Any] = _strange(processor(task).reads, reader_file)
     odd: list[Any] = [{**first, list(first)[-1]: text} for text in ODD] if isinstance(first, dict) else strange
     spread = [by_length[index][1] for index in np.linspace(0, len(by_length) - 1, COUNT - len(odd)).astype(int)]
     session = open_session(model, provider=provider, config=config)
@@ -104,11 +106,26 @@ def make_golden(
     return {"rows": [row.document for row in (*found, *_of_labels(asked.labels, _by_label(items, shown), found, replayed))]}
 
 
+def _strange(reads: Reads, reader_file: Path) -> list[str]:
+    """Odd inputs of each kind."""
+    if reads == "image":
+        return odd_images()
+    return odd_sounds(reader_file) if reads == "sound" else [*ODD]
+
+
 def odd_images() -> list[str]:
     """Made images in several sizes, modes and kinds of files, as base64 text."""
     from edgekit.models.preprocessing import made_images
 
     made = sorted(made_images(), key=len)
+    return [base64.b64encode(data).decode("ascii") for data in made[: len(ODD)]]
+
+
+def odd_sounds(reader_file: Path) -> list[str]:
+    """WAV files of made sounds at the rate that `reader_file` says, which a device reads without any library, as base64 text."""
+    from edgekit.models.sounds import plain_sounds
+
+    made = sorted(plain_sounds(read_sound(reader_file).settings.sampling_rate), key=len)
     return [base64.b64encode(data).decode("ascii") for data in made[: len(ODD)]]
 
 

@@ -20,6 +20,7 @@ from edgekit.runtime.bundle.manifest import (
     Golden,
     ImageFacts,
     Manifest,
+    SoundFacts,
     Source,
     TargetFacts,
     TensorFacts,
@@ -39,6 +40,7 @@ from edgekit.runtime.processors.multi_label_classification import USUAL
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.providers.names import AUTO, CPU
 from edgekit.runtime.reader import READER_FILES
+from edgekit.runtime.sound import read_sound
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import labels_of
 
@@ -70,6 +72,7 @@ class Answering(TypedDict):
     labels: tuple[str, ...]
     tokenizer: TokenizerFacts | None
     image: ImageFacts | None
+    sound: SoundFacts | None
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     vocabulary: int
@@ -88,9 +91,14 @@ def answering(
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     pad_id, axes = max(0, config.get("pad_token_id") or 0), ("batch", "sequence")  # -1 says that there is none
     inputs, image = tuple(TensorFacts(name, "int64", axes) for name in input_names(checkpoint, pairs=task.pairs)), None
+    sound = None
     if task.reads == "image":
         shape = read_pixels(checkpoint / PREPROCESSOR).shape
         inputs, image = (TensorFacts(PIXEL_VALUES, "float32", ("batch", *shape)),), ImageFacts(PREPROCESSOR, *shape[1:])
+    if task.reads == "sound":
+        hearing = read_sound(checkpoint / PREPROCESSOR).settings
+        inputs = (TensorFacts(hearing.input_name, "float32", ("batch", *(hearing.shape or ("samples",)))),)
+        sound = SoundFacts(PREPROCESSOR, hearing.sampling_rate, hearing.most_seconds)
     size = config["vocab_size"] if generation is not None else output_size
     threads = session.threads.encoder if generation is None else session.threads.decoder
     return {
@@ -98,12 +106,13 @@ def answering(
         "task": recipe.task,
         "labels": tuple(labels_of(checkpoint)) if task.named else (),
         "tokenizer": None
-        if image is not None
+        if task.reads != "text"
         else TokenizerFacts(TOKENIZER, recipe.model.max_length, pad_id, _token(checkpoint, pad_id)),
         "image": image,
+        "sound": sound,
         "inputs": inputs,
         "outputs": (TensorFacts(task.output, "float32", (*(axes if task.per_token else axes[:1]), size)),),
-        "vocabulary": config["vocab_size"] if image is None else 0,
+        "vocabulary": config["vocab_size"] if task.reads == "text" else 0,
         "opset": OPSET,
         "onnxruntime": Versions(min=OLDEST_RUNTIME, max=metadata.version("onnxruntime")),
         "generation": generation,

@@ -17,6 +17,7 @@ from edgekit.runtime.children import finish, start
 from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.pixels import PILLOW
 from edgekit.runtime.providers.names import CPU
+from edgekit.runtime.sound import SOUND_LIBRARIES
 
 __all__ = ["check_wheelhouse", "write_wheelhouse"]
 
@@ -43,13 +44,20 @@ def check_wheelhouse(python: str, arch: str, provider: str) -> None:
 
 
 def write_wheelhouse(
-    out: Path, *, python: str, arch: str, versions: Mapping[str, str], chat: bool = False, image: bool = False
+    out: Path,
+    *,
+    python: str,
+    arch: str,
+    versions: Mapping[str, str],
+    chat: bool = False,
+    image: bool = False,
+    sound: bool = False,
 ) -> int:
     """Fetch wheels of the runtime's packages and all they need into `out`, and write its requirements.txt with hashes.
 
     `versions` pins those packages it names: what the bundle was made and verified with. pip reads environment markers by the
     Python that runs it, so needs that differ between Python versions are this Python's. `chat`: what chat templates need too; `image`: what
-    image files do.
+    image files do; `sound`: what sound files do.
     Returns how many wheels there are.
 
     Raises:
@@ -59,6 +67,7 @@ def write_wheelhouse(
     pins = [f"{package}=={versions[package]}" if package in versions else package for package in PACKAGES]
     pins += [JINJA] if chat else []
     pins += [PILLOW] if image else []
+    pins += SOUND_LIBRARIES if sound else ()
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:",
         "--implementation", "cp", "--python-version", python, "--abi", f"cp{python.replace('.', '')}", "--abi", "abi3", "--abi", "none",

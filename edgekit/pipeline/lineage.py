@@ -16,7 +16,7 @@ from edgekit.plan.plan import BASELINE, EVIDENCE, Plan, TargetPlan, Variant
 from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.reader import READER_FILES
+from edgekit.runtime.reader import READER_NAMES
 from edgekit.store import NOT_MADE, Artifact, remove
 from edgekit.tasks import Task, find_task
 from edgekit.tasks.encode import labels_of, prompts_of
@@ -102,7 +102,7 @@ def _link_files(variant: Variant, artifacts: Mapping[str, Artifact], folder: Pat
     folder.mkdir(parents=True)
     model, checkpoint = artifacts[variant.model.key].path, artifacts[variant.checkpoint.key].path
     files = [model / MODEL, *(path for path in (model / MODEL_DATA, model / GENERATION) if path.is_file())]
-    files += [checkpoint / name for name in READER_FILES.values() if (checkpoint / name).is_file()]
+    files += [checkpoint / name for name in READER_NAMES if (checkpoint / name).is_file()]
     for path in files:
         (folder / path.name).symlink_to(_seen_from(folder, path))
     return folder

@@ -10,7 +10,7 @@ from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_ro
 from edgekit.config.recipe import Calibration, Recipe
 from edgekit.config.target import WASM, Target
 from edgekit.host import Host
-from edgekit.models.anatomy import ENCODERS, IMAGES
+from edgekit.models.anatomy import ENCODERS, IMAGES, SOUNDS
 from edgekit.models.complete import missing_parts
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
@@ -29,6 +29,7 @@ __all__ = ["ENCODER"]
 HEAD_MODULES = {
     CLASSIFIER: ("classifier",), "AutoModelForTokenClassification": ("classifier",),
     "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"), "AutoModelForImageClassification": ("classifier",),
+    "AutoModelForAudioClassification": ("classifier",),
 }  # fmt: skip
 """transformers' class -> names of which its head has one, in every family here; a class without a head is not listed."""
 
@@ -96,7 +97,9 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
     if tables and not task.supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
-    read, kind = ([*IMAGES], "of images of ") if task.reads == "image" else ([*ENCODERS], "of ")
+    read, kind = {"image": ([*IMAGES], "of images of "), "sound": ([*SOUNDS], "of sounds of "), "text": ([*ENCODERS], "of ")}[
+        task.reads
+    ]
     if original.architecture is not None and original.architecture not in read:
         faults.append(
             f'model: config.json, model_type = "{original.architecture}": no encoder {kind}this architecture is known here; use one of '
@@ -117,8 +120,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         missing = missing_parts(original.architecture, original.modules)
         faults += [f"model: its weights have no {part}, which is a part of its head" for part in missing]
     faults += [f"model: {fault}" for fault in original.unread]
-    if task.reads == "image":
-        faults += _image_faults(recipe, targets)
+    if task.reads != "text":
+        faults += _faults_without_text(recipe, targets, f"{task.reads}s")
     positions = original.positions
     if positions is not None and recipe.model.max_length > positions:
         faults.append(f"model, max_length: {recipe.model.max_length} tokens, but the model has positions for {positions}")
@@ -159,17 +162,17 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     return faults
 
 
-def _image_faults(recipe: Recipe, targets: Sequence[Target]) -> list[str]:
-    """What a recipe asks of a model of images that is of texts, or not made yet."""
+def _faults_without_text(recipe: Recipe, targets: Sequence[Target], what: str) -> list[str]:
+    """What a recipe asks of a model of images or sounds (`what`) that is of texts, or not made yet."""
     faults = []
     if recipe.model.new is not None:
-        faults.append("model, new: only encoders of texts are built from nothing; name a model of images with `id`")
+        faults.append(f"model, new: only encoders of texts are built from nothing; name a model of {what} with `id`")
     if recipe.data.unlabelled is not None:
-        faults.append("data, unlabelled: texts, which a model of images does not read; leave it out")
+        faults.append(f"data, unlabelled: texts, which a model of {what} does not read; leave it out")
     if "max_length" in recipe.model.model_fields_set:
-        faults.append("model, max_length: images have no tokens that could be cut; leave it out")
+        faults.append(f"model, max_length: {what} have no tokens that could be cut; leave it out")
     faults += [
-        f"{target.name}: bundles of images are for CPUs yet; choose such a target"
+        f"{target.name}: bundles of {what} are for CPUs yet; choose such a target"
         for target in targets
         if target.provider != CPU or target.arch == "wasm32"
     ]

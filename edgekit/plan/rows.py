@@ -29,7 +29,7 @@ def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
     Raises:
         BadInput: what is there is no tokenizer.
     """
-    path = None if source is None or find_task(recipe.task).reads == "image" else transformer_folder(Path(source)) / TOKENIZER
+    path = None if source is None or find_task(recipe.task).reads != "text" else transformer_folder(Path(source)) / TOKENIZER
     if path is None or not path.is_file():
         return None
     tokenise, task = load_tokeniser(path, recipe.model.max_length), find_task(recipe.task)

@@ -217,8 +217,7 @@ def original_stage(
         from edgekit.models.checkpoint import load, parameters, save
         from edgekit.models.conversations import settle_conversations
         from edgekit.models.embedding import embedding_of
-        from edgekit.models.preprocessing import settle_pixels
-        from edgekit.models.settle import settle
+        from edgekit.models.settle import settle, settle_reader
         from edgekit.tasks.encode import texts_in
         from edgekit.train.supervised import mark_pairs
 
@@ -228,8 +227,8 @@ def original_stage(
         folder = Path(original.config.name_or_path)
         mark_pairs(original.config, pairs)
         save(original, context.out, tokenizer_files_from=folder)
-        if task.reads == "image":
-            settle_pixels(folder, context.out)
+        if task.reads != "text":
+            settle_reader(task.reads, folder, context.out)
             return {"parameters": parameters(original)}
         encoder = find_task(recipe.task).kind == "encoder"
         lower_case = encoder and embedding_of(original).sentence.lower_case

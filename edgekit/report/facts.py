@@ -18,7 +18,7 @@ from edgekit.runtime.bench.words import GRAPH, TEXT, in_engine
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Agreement
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.reader import READER_FILES
+from edgekit.runtime.reader import READER_NAMES
 from edgekit.store import NOT_MADE
 
 __all__ = ["Facts", "find_folder", "read_facts"]
@@ -26,7 +26,7 @@ __all__ = ["Facts", "find_folder", "read_facts"]
 BASELINES = ("eager-fp32", "ort-fp32", "ort-int8-stock")
 
 
-SHIPPED = (MODEL, MODEL_DATA, *READER_FILES.values())
+SHIPPED = (MODEL, MODEL_DATA, *READER_NAMES)
 """Files of a bundle whose sizes are stated together: the model, and what reads its inputs."""
 
 
@@ -274,7 +274,7 @@ def _sizes(folder: Path, file: str) -> tuple[float | None, float | None]:
     """MB of the model, and of model and tokenizer, where the files are still there."""
     try:
         model = (folder / file).stat().st_size
-        readers = sum((folder / name).stat().st_size for name in READER_FILES.values() if (folder / name).is_file())
+        readers = sum((folder / name).stat().st_size for name in READER_NAMES if (folder / name).is_file())
         beside = folder / f"{file}.data"
         model += beside.stat().st_size if beside.exists() else 0
     except OSError:

@@ -71,16 +71,14 @@ def read_texts() -> list[str]:
 
 def read_items(texts: list[str], *, reads: Reads = "text", fix: str | None = None) -> list[Any]:
     """Inputs from text: what begins with {" is read as a JSON object, for inputs of several parts; all else is text, or where a model
-    `reads` images the path of one.
+    `reads` images or sounds the path of one.
 
     `fix` is what a refusal says to do.
 
     Raises:
         BadInput: such a text that is no JSON object.
     """
-    return [
-        _object(text, fix) if text.lstrip().startswith('{"') else Path(text) if reads == "image" else text for text in texts
-    ]
+    return [_object(text, fix) if text.lstrip().startswith('{"') else text if reads == "text" else Path(text) for text in texts]
 
 
 @contextmanager
@@ -130,7 +128,9 @@ def terminal_line(answer: JsonObject, line: Callable[[JsonObject], str]) -> str:
     """The line of a terminal for an answer, which its task's `line` shows: with a word where the input was cut, and for a refused input why."""
     if "error" in answer:
         return first_line(answer)
-    return line(answer) + ("  (the text is longer than the model reads, and was cut)" if answer.get("truncated") else "")
+    cut = "  (the input is longer than the model reads, and was cut)" if answer.get("truncated") else ""
+    rate = f"  (resampled from {answer['resampled_from']} Hz)" if "resampled_from" in answer else ""
+    return line(answer) + cut + rate
 
 
 def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:

@@ -41,7 +41,7 @@ __all__ = ["Model", "checked", "load", "opened", "threads_for"]
 SESSION_SIZE = 2
 """Times the size of the model's file that a session takes, about: weights are laid out anew for the chip."""
 ALONE = (str, bytes, dict, Path)
-"""Types of one input, beside arrays of images; all else is several."""
+"""Types of one input, beside arrays of images and sounds; all else is several."""
 IMAGE_AXES = 3
 TRIED = 8
 """Golden inputs that are answered to find out how many threads are fastest."""
@@ -52,7 +52,7 @@ ROOM = 64
 
 @dataclass(frozen=True)
 class Model:
-    """Call it with an input (a text, an object for tasks that read several, or an image) for an answer, with a list for a list of answers."""
+    """Call it with an input (a text, an object for tasks that read several, an image or a sound) for an answer, with a list for a list of answers."""
 
     bundle: Bundle
     session: Any
@@ -208,7 +208,9 @@ class Model:
         """The answer to `item` from the outputs of its windows."""
         assert isinstance(asked, int), "a number of labels, of all but language models"
         answer = processor(self.bundle.manifest.task).answer(outputs, windows, self.asked(item, asked))
-        return {**answer, "truncated": True} if any(one.truncated for one in windows) else answer
+        answer = {**answer, "truncated": True} if any(one.truncated for one in windows) else answer
+        rate = next((one.sound.resampled for one in windows if one.sound is not None), None)
+        return answer if rate is None else {**answer, "resampled_from": rate}
 
     def _windows(self, item: Any) -> list[Window]:
         """The windows of `item`, whose ids can be looked up."""
@@ -219,7 +221,7 @@ class Model:
     def _check(self, windows: list[Window]) -> None:
         manifest = self.bundle.manifest
         for one in windows:
-            if one.pixels is None:
+            if one.pixels is None and one.sound is None:
                 check_ids(one.ids[None], manifest.vocabulary, manifest.max_length)
 
     def _run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -244,8 +246,11 @@ class Model:
 
 
 def one_input(items: object) -> bool:
-    """Whether `items` is one input: a text, an object, or an image, which an array of three axes is."""
-    return isinstance(items, ALONE) or (isinstance(items, np.ndarray) and items.ndim == IMAGE_AXES and items.dtype.kind in "uf")
+    """Whether `items` is one input: a text, an object, an image, which an array of three axes is, or a sound, an array of one."""
+    if not isinstance(items, np.ndarray):
+        return isinstance(items, ALONE)
+    sound = items.ndim == 1 and (items.dtype.kind == "f" or items.dtype == np.int16)
+    return sound or (items.ndim == IMAGE_AXES and items.dtype.kind in "uf")
 
 
 def several(items: object) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""What makes windows of a bundle's inputs: a tokenizer for texts, a preprocessing for images."""
+"""What makes windows of a bundle's inputs: a tokenizer for texts, a preprocessing for images and sounds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Literal, TypeAlias
 from edgekit.runtime.bundle.names import PREPROCESSOR, TOKENIZER
 from edgekit.runtime.pixels import PixelReader, read_pixels
 from edgekit.runtime.prompts import Prompts
+from edgekit.runtime.sound import SoundReader, read_sound
 from edgekit.runtime.tokenise import Tokeniser, load_tokeniser
 
-__all__ = ["READER_FILES", "Reader", "Reads", "reader_in"]
+__all__ = ["READER_FILES", "READER_NAMES", "Reader", "Reads", "reader_in"]
 
-Reader: TypeAlias = Tokeniser | PixelReader
-Reads: TypeAlias = Literal["text", "image"]
-READER_FILES: Mapping[Reads, str] = MappingProxyType({"text": TOKENIZER, "image": PREPROCESSOR})
+Reader: TypeAlias = Tokeniser | PixelReader | SoundReader
+Reads: TypeAlias = Literal["text", "image", "sound"]
+READER_FILES: Mapping[Reads, str] = MappingProxyType({"text": TOKENIZER, "image": PREPROCESSOR, "sound": PREPROCESSOR})
 """What a model reads -> the file of a bundle or checkpoint that says how."""
+READER_NAMES = tuple(dict.fromkeys(READER_FILES.values()))
 
 
 def reader_in(
@@ -31,4 +33,6 @@ def reader_in(
     """
     if reads == "image":
         return read_pixels(folder / PREPROCESSOR)
+    if reads == "sound":
+        return read_sound(folder / PREPROCESSOR)
     return load_tokeniser(folder / TOKENIZER, max_length, segments=segments, pairs=pairs, left=left, prompts=prompts)

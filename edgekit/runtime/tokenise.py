@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.pixels import PIXEL_VALUES, Pixels
 from edgekit.runtime.prompts import Prompts
+from edgekit.runtime.sound import Sound
 from edgekit.runtime.wordpiece import WordPieces, word_pieces
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ NO_OFFSETS, NO_WORDS = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.in
 
 @dataclass(frozen=True)
 class Window:
-    """What one run of the model reads: token ids of one stretch of text, or the pixels of an image."""
+    """What one run of the model reads: token ids of one stretch of text, the pixels of an image, or what is read of a sound."""
 
     ids: np.ndarray
-    """int64 (length,): token ids with the model's special tokens; (0,) for an image."""
+    """int64 (length,): token ids with the model's special tokens; (0,) for an image or a sound."""
     types: np.ndarray | None
     """int64 (length,): 0 for the first text, 1 for the second; None where the model has no such input."""
     offsets: np.ndarray = field(default_factory=lambda: NO_OFFSETS)
@@ -57,18 +58,23 @@ class Window:
     ready: int = 0
     """How many ready-made words it was made of; 0 for a text."""
     pixels: Pixels | None = None
-    """Of an image; None of a text."""
+    """Of an image; None of all else."""
+    sound: Sound | None = None
+    """Of a sound; None of all else."""
 
     @property
     def size(self) -> int:
-        """Tokens, or the numbers of an image."""
-        return len(self.ids) if self.pixels is None else self.pixels.values.size
+        """Tokens, or the numbers of an image or a sound."""
+        other = self.pixels or self.sound
+        return len(self.ids) if other is None else other.values.size
 
     def feed(self) -> dict[str, np.ndarray]:
         """Session inputs: of a text int64 (1, length) each, where the mask of ones is a part of one array that all share and nobody may change;
-        of an image float32 (1, channels, height, width)."""
+        of an image float32 (1, channels, height, width), of a sound float32 (1, frames, bins), (1, bins, frames) or (1, samples)."""
         if self.pixels is not None:
             return {PIXEL_VALUES: self.pixels.tensor()[None]}
+        if self.sound is not None:
+            return {self.sound.name: self.sound.tensor()[None]}
         ids = self.ids[None]
         count = ids.shape[1]
         feed = {"input_ids": ids, "attention_mask": MASK[:, :count] if count <= MASK.shape[1] else np.ones_like(ids)}

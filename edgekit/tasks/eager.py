@@ -27,13 +27,14 @@ def eager_predictor(task: str, folder: Path, threads: int) -> tuple[list[str], C
     kind = encoder_task(task)
     model = graph_of(kind, load(folder, kind.auto))
     model.eval()
+    names = input_names(folder, pairs=kind.pairs)
 
     def predict(feed: dict[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
-            output = model(**{name: torch.from_numpy(array) for name, array in feed.items()})
+            output = model(*(torch.from_numpy(feed[name]) for name in names))
         return np.asarray(output.numpy())
 
-    return input_names(folder, pairs=kind.pairs), predict
+    return names, predict
 
 
 def eager_reader(folder: Path, threads: int) -> Callable[[np.ndarray, int], int]:

@@ -1,4 +1,4 @@
-"""Rows as windows of token ids or pixels, made by the code that runs on a device too, and gathered in batches of similar length."""
+"""Rows as windows of token ids, pixels or sounds, made by the code that runs on a device too, and gathered in batches of similar length."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +17,13 @@ from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
 from edgekit.models.preprocessing import positions_read
 from edgekit.models.sentence import Sentence, read_sentence
+from edgekit.models.sounds import frames_read
 from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.processors import processor
 from edgekit.runtime.prompts import Prompts
-from edgekit.runtime.reader import Reader, reader_in
+from edgekit.runtime.reader import Reader, Reads, reader_in
 from edgekit.runtime.tokenise import Window
 from edgekit.tasks.task import EncoderTask, Task
 
@@ -42,6 +44,10 @@ __all__ = [
     "texts_of",
 ]
 
+POSITIONS: Mapping[Reads, Callable[[Mapping[str, object]], int]] = MappingProxyType(
+    {"text": lambda config: 0, "image": positions_read, "sound": frames_read}
+)
+"""What a model reads -> the positions of one input in a model of a configuration, where all have as many."""
 NONE = -1
 """Label of what has none; losses ignore it."""
 
@@ -61,16 +67,16 @@ class Encoded:
     similarity: str = "cosine"
     """How the model compares two embeddings."""
     positions: int = 0
-    """Of a model of images, positions of each: its patches, and the tokens beside them."""
+    """Of a model of images or of sounds of one length, positions of each: its patches, and the tokens beside them."""
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each window, or positions of an image."""
-        return [len(window.ids) if window.pixels is None else self.positions for window in self.windows]
+        """Tokens of each window, or positions of an image or a sound."""
+        return [self.positions or len(window.ids) for window in self.windows]
 
     def feed(self, chosen: np.ndarray, change: Callable[[np.ndarray], np.ndarray] | None = None) -> dict[str, torch.Tensor]:
         """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there; of images float32
-        (b, channels, height, width), with a mask of ones for their positions.
+        (b, channels, height, width), and of sounds what each window's `feed` gives, with a mask of ones for their positions.
 
         `change`: images of files, (b, channels, height, width) uint8, -> the same in another state, before they are normalised.
         """
@@ -78,6 +84,11 @@ class Encoded:
 
         picked = [self.windows[index] for index in chosen]
         images = [window.pixels for window in picked if window.pixels is not None]
+        if picked[0].sound is not None:
+            feeds = [window.feed() for window in picked]
+            every = torch.ones(len(picked), self.positions, dtype=torch.int64)
+            values = {name: torch.from_numpy(np.concatenate([feed[name] for feed in feeds])) for name in feeds[0]}
+            return {**values, "attention_mask": every}
         if images:
             if change is None:
                 made = np.stack([image.tensor() for image in images])
@@ -159,14 +170,14 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
         labels,
         max(0, config.get("pad_token_id") or 0),
         _sentence_of(folder, task).similarity,
-        positions_read(config) if task.reads == "image" else 0,
+        POSITIONS[task.reads](config),
     )
 
 
 def reader_of(folder: Path, task: Task, max_length: int) -> Reader:
     """What reads inputs of `task` for checkpoint `folder`, of texts cut at `max_length` tokens."""
-    if task.reads == "image":
-        return reader_in(folder, "image", max_length)
+    if task.reads != "text":
+        return reader_in(folder, task.reads, max_length)
     segments = "token_type_ids" in input_names(folder, pairs=task.pairs)
     path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     left = cuts_left(read_json(path), read_json(settings) if settings.is_file() else {})

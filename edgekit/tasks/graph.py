@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import ModelOutput
 
-__all__ = ["Graph", "PixelGraph", "graph_of"]
+__all__ = ["FeatureGraph", "Graph", "graph_of"]
 
 
 class Graph(torch.nn.Module):
@@ -36,22 +36,23 @@ class Graph(torch.nn.Module):
         return self.tensor(self.model, output, attention_mask)
 
 
-class PixelGraph(torch.nn.Module):
-    """pixel_values, float32 (b, channels, height, width) -> the task's output."""
+class FeatureGraph(torch.nn.Module):
+    """What is read of images or sounds, one input that `name` says, float32 (b, ...) -> the task's output."""
 
     def __init__(
-        self, model: PreTrainedModel, tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor]
+        self, model: PreTrainedModel, tensor: Callable[[PreTrainedModel, ModelOutput, torch.Tensor], torch.Tensor], name: str
     ) -> None:
         super().__init__()
         self.model = model
         self.tensor = tensor
+        self.name = name
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.tensor(self.model, self.model(pixel_values=pixel_values), pixel_values)
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.tensor(self.model, self.model(**{self.name: values}), values)
 
 
-def graph_of(task: EncoderTask, model: PreTrainedModel) -> Graph | PixelGraph:
+def graph_of(task: EncoderTask, model: PreTrainedModel) -> Graph | FeatureGraph:
     """`model` as the module that is exported for `task`."""
-    if task.reads == "image":
-        return PixelGraph(model, task.tensor)
+    if task.reads != "text":
+        return FeatureGraph(model, task.tensor, model.main_input_name)
     return Graph(model, task.tensor)

@@ -72,16 +72,17 @@ def check(settings: Settings, context: StepContext) -> list[str]:
 
 
 def _image_faults(settings: Settings, context: StepContext) -> list[str]:
-    """Settings that change texts, or matrices that an encoder of images keeps elsewhere."""
+    """Settings that change texts, or matrices that an encoder of images or sounds keeps elsewhere."""
     if context.task.reads == "text":
         return [] if settings.images is None else [f"images: {context.recipe.task} reads text; leave it out"]
     asked = {
         "augment": settings.augment,
+        "images": settings.images if context.task.reads == "sound" else None,
         "unlabelled": settings.unlabelled,
         "fill_model": settings.fill_model,
         "width": settings.width,
     }
-    return [f"{name}: not for images yet; leave it out" for name, value in asked.items() if value]
+    return [f"{name}: not for {context.task.reads}s yet; leave it out" for name, value in asked.items() if value]
 
 
 def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
@@ -343,7 +344,8 @@ def _untrained(settings: Settings) -> Sequence[MethodSettings] | None:
 
 
 METHOD = Method(
-    name=NAME, version=3, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=3, settings=Settings, serves=("encoder",), reads=("text", "image", "sound"),
+    run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
     search={"student": _a_student, "recovery": _recovery},
     untrained=_untrained,

@@ -195,7 +195,7 @@ def _structure(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=2, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform,
+    name=NAME, version=2, settings=Settings, serves=("encoder",), reads=("text", "image", "sound"), run=run, check=check, transform=transform,
     instead="drop-blocks or prune-width",
     search={"structure": _structure},
 )  # fmt: skip

@@ -10,6 +10,7 @@ from edgekit.runtime.bundle.known import is_known, remember
 from edgekit.runtime.bundle.open import Bundle
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.pixels import read_pixels
+from edgekit.runtime.sound import read_sound
 
 __all__ = ["check_contents"]
 
@@ -33,7 +34,15 @@ def check_contents(bundle: Bundle) -> None:
     check_graph_file(folder / manifest.variant.file, manifest)
     if manifest.draft is not None:
         check_graph_file(folder / manifest.draft.file, manifest.of_draft)
-    if manifest.image is None:
+    if manifest.sound is not None:
+        hearing = read_sound(folder / manifest.sound.file).settings
+        if (hearing.sampling_rate, hearing.most_seconds) != (manifest.sound.sampling_rate, manifest.sound.seconds):
+            raise BadInput(
+                "reads sounds of another rate or length than its manifest says",
+                where=str(folder / manifest.sound.file),
+                fix="export the bundle again",
+            )
+    elif manifest.image is None:
         check_tokenizer_file(folder / manifest.text.file, manifest)
     elif read_pixels(folder / manifest.image.file).shape[1:] != (manifest.image.height, manifest.image.width):
         raise BadInput(

@@ -24,7 +24,8 @@ from edgekit.runtime.reader import Reads
 from edgekit.runtime.records import OMITTED, as_json, matching, read_record, within
 
 __all__ = [
-    "Asset", "Calibration", "DraftFacts", "Embeddings", "Golden", "ImageFacts", "Manifest", "Source", "TargetFacts", "TensorFacts", "TokenizerFacts",
+    "Asset", "Calibration", "DraftFacts", "Embeddings", "Golden", "ImageFacts", "Manifest", "SoundFacts", "Source",
+    "TargetFacts", "TensorFacts", "TokenizerFacts",
     "Variant", "Versions",
 ]  # fmt: skip
 
@@ -87,6 +88,17 @@ class ImageFacts:
     height: int = field(metadata=within(1, 8192))
     """Pixels that the model reads, whatever size an image has."""
     width: int = field(metadata=within(1, 8192))
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """How a sound becomes what the model reads."""
+
+    file: str
+    sampling_rate: int = field(metadata=within(2_000, 384_000))
+    """Samples a second that the model reads, whatever a file has."""
+    seconds: float = field(metadata=within(0.0, 600.0))
+    """Of a sound, what the model reads at most."""
 
 
 @dataclass(frozen=True)
@@ -181,11 +193,11 @@ class Manifest:
     """Names of the outputs, in order; empty for tasks whose outputs have none."""
     target: TargetFacts
     tokenizer: TokenizerFacts | None
-    """None of a model that reads images."""
+    """None of a model that reads images or sounds."""
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     vocabulary: int = field(metadata=within(0, 10_000_000))
-    """Rows of the embedding: token ids are below it; 0 of a model that reads images."""
+    """Rows of the embedding: token ids are below it; 0 of a model that reads images or sounds."""
     opset: int
     onnxruntime: Versions
     source: Source
@@ -202,7 +214,9 @@ class Manifest:
     agreement: Agreement | None = field(default=None, metadata=OMITTED)
     """None where no library answers for such a model, and in bundles of releases before 0.2."""
     image: ImageFacts | None = field(default=None, metadata=OMITTED)
-    """None of a model that reads texts."""
+    """None of a model that reads something else."""
+    sound: SoundFacts | None = field(default=None, metadata=OMITTED)
+    """None of a model that reads something else."""
     generation: Generation | None = field(default=None, metadata=OMITTED)
     """What a language model's answers need; None for every other task."""
     threshold: float | None = field(default=None, metadata={**OMITTED, **within(0.0, 1.0)})
@@ -232,16 +246,16 @@ class Manifest:
     @property
     def reads(self) -> Reads:
         """What its inputs are."""
-        return "text" if self.image is None else "image"
+        return "image" if self.image is not None else "sound" if self.sound is not None else "text"
 
     @property
     def reader_file(self) -> str:
         """The file that says how its inputs are read."""
-        return self.text.file if self.image is None else self.image.file
+        return (self.image or self.sound or self.text).file
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest input; 0 of a model that reads images."""
+        """Tokens of the longest input; 0 of a model that reads images or sounds."""
         return 0 if self.tokenizer is None else self.tokenizer.max_length
 
     @property
@@ -364,13 +378,13 @@ def _variant(components: dict[str, Any], target: object, faults: list[str]) -> d
 def _contradictions(manifest: Manifest) -> Iterator[str]:
     """What is out of range, or at odds with another field."""
     golden = manifest.golden
-    if (manifest.tokenizer is None) == (manifest.image is None):
-        yield "edgekit.tokenizer, edgekit.image: not one of them, which says how inputs are read"
+    if [manifest.tokenizer, manifest.image, manifest.sound].count(None) != 2:
+        yield "edgekit.tokenizer, edgekit.image, edgekit.sound: not one of them, which says how inputs are read"
         return
     if (manifest.vocabulary == 0) != (manifest.tokenizer is None):
-        yield f"edgekit.vocabulary: {manifest.vocabulary}, which is for images alone 0"
-    if manifest.image is not None and (manifest.generation, manifest.embeddings) != (None, None):
-        yield "edgekit.image: of a task that reads texts"
+        yield f"edgekit.vocabulary: {manifest.vocabulary}, which is for images and sounds alone 0"
+    if manifest.reads != "text" and (manifest.generation, manifest.embeddings) != (None, None):
+        yield f"edgekit.{manifest.reads}: of a task that reads texts"
     folded = Counter(name.casefold() for name in manifest.assets)
     for name in manifest.assets:
         if not SAFE_NAME.fullmatch(name) or name in (MANIFEST, MANIFEST_DIGEST) or folded[name.casefold()] > 1:
