@@ -14,6 +14,7 @@ import edgekit
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.host import detect
+from edgekit.pack.conversations import CONVERSATIONS
 from edgekit.pack.manifest import bundled, generation_of
 from edgekit.pack.runner import runtime_digest
 from edgekit.plan.decoder import BESIDE
@@ -77,6 +78,8 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         if "draft" in context.inputs:
             files |= move_weights(context.inputs["draft"] / MODEL, context.scratch, (DRAFT, DRAFT_DATA))
         texts = {"golden.json": json.dumps(golden, ensure_ascii=False) + "\n", "README.md": write_card(manifest, audit)}
+        if (talks := _conversations(graph)) is not None:
+            texts[CONVERSATIONS] = json.dumps(talks, ensure_ascii=False) + "\n"
         write_bundle(folder, manifest, files=files, texts=texts)
         check_contents(open_bundle(folder))  # what is shipped must pass what opens it
         write_archive(folder, context.out / "bundle.tar.gz")
@@ -87,7 +90,7 @@ def pack_stage(plan: Plan, item: TargetPlan, host: HostFacts) -> Stage:
         "pack",
         f"pack the bundle for {target.name}",
         run,
-        version=6,
+        version=7,
         settings=PackSettings(plan.name, plan.published, edgekit.__version__, runtime_digest(), host),
         inputs={
             "model": last.model, "checkpoint": last.checkpoint, "rows": plan.rows, "audit": item.audit, "calibration": item.calibration,
@@ -121,6 +124,16 @@ def _golden(
         max_length=recipe.model.max_length, provider=provider, config=target.stand_in if provider != target.provider else None,
         prompts=prompts_of(checkpoint, task), shown=[shown for _, shown in asked],
     )  # fmt: skip
+
+
+def _conversations(graph: Path) -> JsonObject | None:
+    """Conversations as the chat template in the folder `graph` writes them; None where there is none, or jinja2 is missing."""
+    from edgekit.pack.conversations import written_conversations
+
+    generation = generation_of(graph)
+    if generation is None or generation.chat_template is None or generation.special_tokens is None:
+        return None
+    return written_conversations(graph / generation.chat_template, generation.special_tokens)
 
 
 def _manifest(plan: Plan, item: TargetPlan, context: Context, golden: dict[str, Any]) -> Manifest:

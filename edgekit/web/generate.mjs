@@ -3,6 +3,7 @@
  * the same draws from the same seed (numpy's PCG64), text given as soon as its characters are complete.
  */
 
+import { chat, messagesOf } from "./chat.mjs";
 import { BadInput, CheckFailed } from "./errors.mjs";
 import { checked } from "./tokenise.mjs";
 
@@ -49,11 +50,12 @@ export function parseSampling(given) {
 }
 
 /**
- * A decoder's session with its tokenizer. `alone`: runs one piece of work at a time; `failed`: what a fault of ONNX Runtime is in words.
+ * A decoder's session with its tokenizer. `alone`: runs one piece of work at a time; `failed`: what a fault of ONNX Runtime is in words; `template`:
+ * {file, source, proof, jinja} of a bundle with a chat template, see `chat`.
  * The graph takes the cache as inputs past.N.key and past.N.value and gives it back as present.N.key and present.N.value; between two runs its
  * tensors stay ONNX Runtime's, untouched.
  */
-export function languageModel({ session, ort, facts, encoding, alone, failed }) {
+export function languageModel({ session, ort, facts, encoding, alone, failed, template }) {
   const { generation } = facts;
   const { tokenizer, document } = encoding;
   const inputs = Object.fromEntries(session().inputMetadata.map((one) => [one.name, one]));
@@ -66,6 +68,10 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
   const known = new Map(tokenizer.get_vocab());
   const tokens = Math.min([...known.values()].reduce((most, id) => Math.max(most, id), -1) + 1, vocabulary);
   const special = new Map((document.added_tokens ?? []).filter((token) => token.special).map((token) => [token.id, token.content]));
+  const ends = { bos_token: generation.bos, eos_token: generation.eos[0] };
+  const named = Object.entries(ends).filter(([, id]) => Number.isInteger(id)).map(([name, id]) => [name, tokenizer.id_to_token(id)]);
+  const tokensOfTemplate = generation.special_tokens ?? Object.fromEntries(named);
+  const talk = template === null ? null : chat({ ...template, tokens: tokensOfTemplate, special: [...special.values()] });
   const decode = (ids) => {
     const plain = ids.filter((id) => !special.has(id));
     return plain.length ? tokenizer.decode(plain, { clean_up_tokenization_spaces: false }) : "";
@@ -105,13 +111,20 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     return Array.from({ length: keep }, (_, row) => found.logits.data.subarray(row * vocabulary, (row + 1) * vocabulary));
   }
 
-  function encode(prompt) {
-    if (typeof prompt !== "string") {
-      throw new BadInput("a prompt must be a text", { fix: "conversations by a chat template are the Python runtime's: render the prompt, and give it as a text" });
-    }
-    const ids = encoding.encode(checked(prompt)).map((token) => token.id);
+  /** Ids of a text that is gone on with, or, where `special` is false, of a conversation as the template wrote it. */
+  function encode(prompt, special = true) {
+    const ids = encoding.encode(special ? checked(prompt) : prompt, null, { special }).map((token) => token.id);
     if (!ids.length) throw new BadInput("the prompt is empty: no tokens are left of it", { fix: "give at least one word" });
     return inside(ids);
+  }
+
+  /** Ids of the prompt in an input: {messages: [...]}, or a text, which is a user's message where there is a chat template, unless `asChat` is false. */
+  async function prompted(item, asChat) {
+    const messages = messagesOf(item);
+    if (messages === null && (talk === null ? asChat !== true : asChat === false)) return encode(item);
+    if (talk === null) throw new BadInput("this model has no chat template", { fix: "give a text" });
+    if (messages !== null && asChat === false) throw new BadInput("chat: false is for texts, and this is a conversation", { fix: "leave it out" });
+    return encode(await talk.write(messages ?? [{ role: "user", content: checked(item) }]), false);
   }
 
   function inside(ids) {
@@ -142,14 +155,17 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
   }
 
   /** The answer to a prompt, a piece a token: {text, token, ended}; the last one, and only it, says why the answer ended. */
-  async function* stream(prompt, given = {}) {
+  async function* stream(prompt, { chat: asChat, ...given } = {}) {
     const settings = parseSampling(given);
-    const ids = encode(prompt);
+    yield* continued(await prompted(prompt, asChat), settings);
+  }
+
+  async function* continued(ids, settings) {
     fits(ids, 1);
     const wanted = ids.length + settings.max_new_tokens;
     const limit = Math.min(wanted, generation.context);
-    const named = [...special].filter(([, name]) => settings.stop.includes(name)).map(([id]) => id);
-    const ends = new Set([...generation.eos, ...settings.stop_token_ids, ...named]);
+    const stopping = [...special].filter(([, name]) => settings.stop.includes(name)).map(([id]) => id);
+    const ends = new Set([...generation.eos, ...settings.stop_token_ids, ...stopping]);
     const choose = sampler({ ...settings, repetition_penalty: settings.repetition_penalty ?? generation.repetition_penalty ?? null }, ids, tokens);
     const text = detokeniser(ids), stops = stopTexts(settings.stop);
     const cache = emptyCache(roomFor(limit));
@@ -183,14 +199,15 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
   }
 
   /** The whole answer: {text, ended, prompt_tokens, new_tokens}. */
-  async function run(prompt, settings = {}) {
+  async function run(prompt, { chat: asChat, ...given } = {}) {
+    const settings = parseSampling(given), ids = await prompted(prompt, asChat);
     const parts = [];
     let ended = null;
-    for await (const piece of stream(prompt, settings)) {
+    for await (const piece of continued(ids, settings)) {
       parts.push(piece.text);
       ended = piece.ended;
     }
-    return { text: parts.join(""), ended, prompt_tokens: encode(prompt).length, new_tokens: parts.length };
+    return { text: parts.join(""), ended, prompt_tokens: ids.length, new_tokens: parts.length };
   }
 
   /** What makes tokens without an end, for benchmarks: (ids, tokens that a new cache must hold, or 0 to go on with the last one) -> the likeliest token. */
@@ -235,6 +252,7 @@ export function languageModel({ session, ort, facts, encoding, alone, failed }) 
     run,
     stream,
     stepper,
+    talk,
     context: generation.context,
     encode,
     decode,

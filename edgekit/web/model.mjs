@@ -5,6 +5,8 @@ import { TASKS, said } from "./tasks.mjs";
 import { encoder, tokeniser } from "./tokenise.mjs";
 
 export const GENERATION = "text-generation";
+/** Golden inputs that are replayed before a model is computed by WebGPU. */
+const PROBED = 2;
 const ON_NODE = typeof process === "object" && Boolean(process.versions?.node);
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
@@ -18,11 +20,14 @@ export function parsed(bytes, name) {
 
 export const variantOf = (manifest) => Object.values(manifest?.components?.model?.variants ?? {})[0];
 
-/** The model of {manifest, digest, files: {name: bytes}, notes}. `libraries`: {ort, tokenizers, provider}; `threads`: undefined for the bundle's own number. */
-export async function opened({ manifest, digest, files, notes }, { ort, tokenizers, provider = "cpu" }, threads) {
+/**
+ * The model of {manifest, digest, files: {name: bytes}, notes}. `libraries`: {ort, tokenizers, provider, jinja: gives the library of chat templates};
+ * `threads`: undefined for the bundle's own number.
+ */
+export async function opened({ manifest, digest, files, notes }, { ort, tokenizers, provider = "cpu", jinja }, threads) {
   const facts = manifest.edgekit, variant = variantOf(manifest);
-  const count = usableThreads(threads ?? (variant.session_options.intra_op_num_threads || 1), provider === "wasm", notes);
-  if (provider === "wasm") ort.env.wasm.numThreads = count;
+  const count = usableThreads(threads ?? (variant.session_options.intra_op_num_threads || 1), provider !== "cpu", notes);
+  if (provider !== "cpu") ort.env.wasm.numThreads = count;
   let session;
   try {
     session = await ort.InferenceSession.create(files[variant.file], {
@@ -92,7 +97,12 @@ export async function opened({ manifest, digest, files, notes }, { ort, tokenize
   let language = null;
   if (facts.task === GENERATION) {
     const { languageModel } = await import("./generate.mjs");
-    language = languageModel({ session: open, ort, facts, encoding, alone, failed: sessionFault });
+    const { CONVERSATIONS } = await import("./chat.mjs");
+    const file = facts.generation.chat_template ?? null;
+    if (file !== null && !(file in files)) throw new BadInput("the chat template is missing", { where: file });
+    const proof = CONVERSATIONS in files ? parsed(files[CONVERSATIONS], CONVERSATIONS) : null;
+    const template = file === null ? null : { file, source: utf8.decode(files[file]), proof, jinja };
+    language = languageModel({ session: open, ort, facts, encoding, alone, failed: sessionFault, template });
   }
   const task = language === null ? TASKS[facts.task] : { prepare: (_, item) => language.windows(item), answer: language.answer };
 
@@ -102,7 +112,7 @@ export async function opened({ manifest, digest, files, notes }, { ort, tokenize
 
   /**
    * The answer to one input: a text, or an object for tasks that read several. `top_k`: how many labels, or spans, it lists. Of a language model
-   * the settings are those of sampling.
+   * the settings are those of sampling, and `chat`: false, that a text is gone on with where there is a chat template.
    */
   async function run(item, settings = {}) {
     if (language !== null) return language.run(item, settings);
@@ -115,38 +125,63 @@ export async function opened({ manifest, digest, files, notes }, { ort, tokenize
     return windows.some((window) => window.truncated) ? { ...answer, truncated: true } : answer;
   }
 
-  /** Replay the golden inputs: their token ids, their outputs within the bundle's tolerance, and their answers where those leave no doubt. */
-  async function verify() {
+  function goldenRows() {
     const { rows } = parsed(files[facts.golden.file], facts.golden.file);
     if (rows?.length !== facts.golden.count) throw new CheckFailed(`${rows?.length} golden inputs instead of ${facts.golden.count}`, { where: facts.golden.file });
-    const faults = [];
+    return rows;
+  }
+
+  /** What is wrong with a golden input here, null where nothing is, and how far its outputs are from the stored ones. */
+  async function replayed(row) {
+    const windows = task.prepare(tokenise, row.input);
+    if (JSON.stringify(windows.map((window) => window.ids)) !== JSON.stringify(row.input_ids)) {
+      return { fault: "other tokens than where the bundle was made", difference: 0, single: 0 };
+    }
+    const found = await outputs(windows);
+    const [difference, single] = differences(found, row.outputs, windows.length);
+    const answer = task.answer(found, windows, asked(row.input, 1));
+    let fault = null;
+    if (!(difference <= facts.golden.tolerance)) {
+      fault = `its outputs differ by ${difference.toPrecision(3)}, more than ${facts.golden.tolerance}`;
+    } else if (row.margin !== null && row.margin > 2 * single && JSON.stringify(said(answer)) !== JSON.stringify(row.answer)) {
+      fault = `answers ${JSON.stringify(said(answer))} instead of ${JSON.stringify(row.answer)}`;
+    }
+    return { fault, difference, single };
+  }
+
+  /**
+   * Replay the golden inputs: their token ids, their outputs within the bundle's tolerance, and their answers where those leave no doubt; of a bundle with
+   * a chat template its conversations as well, which must be written letter by letter as where it was made.
+   */
+  async function verify() {
+    const faults = [], rows = goldenRows();
     let worst = 0, largest = 0;
     for (const [number, row] of rows.entries()) {
-      const windows = task.prepare(tokenise, row.input);
-      if (JSON.stringify(windows.map((window) => window.ids)) !== JSON.stringify(row.input_ids)) {
-        faults.push(`input ${number}: other tokens than where the bundle was made`);
-        continue;
-      }
-      const found = await outputs(windows);
-      const [difference, single] = differences(found, row.outputs, windows.length);
+      const { fault, difference, single } = await replayed(row);
       [worst, largest] = [Math.max(worst, difference), Math.max(largest, single)];
-      const answer = task.answer(found, windows, asked(row.input, 1));
-      if (!(difference <= facts.golden.tolerance)) {
-        faults.push(`input ${number}: its outputs differ by ${difference.toPrecision(3)}, more than ${facts.golden.tolerance}`);
-      } else if (row.margin !== null && row.margin > 2 * single && JSON.stringify(said(answer)) !== JSON.stringify(row.answer)) {
-        faults.push(`input ${number}: answers ${JSON.stringify(said(answer))} instead of ${JSON.stringify(row.answer)}`);
-      }
+      if (fault !== null) faults.push(`input ${number}: ${fault}`);
     }
     if (faults.length) throw new CheckFailed(`${faults.length} of ${rows.length} golden inputs are not right`, { faults });
+    const conversations = await language?.talk?.verify() ?? 0;
     return {
-      bundle: manifest.name, digest, files: Object.keys(manifest.assets).length, golden: rows.length,
+      bundle: manifest.name, digest, files: Object.keys(manifest.assets).length, golden: rows.length, ...(conversations ? { conversations } : {}),
       difference: worst, largest_difference: largest, tolerance: facts.golden.tolerance, ok: true,
     };
   }
 
+  if (provider === "webgpu") { // a graph that was taken may yet have a kernel that lacks an input, or computes something else
+    for (const row of goldenRows().slice(0, PROBED)) {
+      const { fault } = await replayed(row);
+      if (fault !== null) throw new CheckFailed(`a golden input is not right: ${fault}`);
+    }
+  }
   return {
     manifest, digest, notes, task: facts.task, run, verify,
-    /** Of a language model: the answer to a text, a piece a token, {text, token, ended}. */
+    /** What computes: "webgpu", "wasm", or "cpu", the ONNX Runtime that was given. */
+    provider,
+    /** Whether texts are messages of a user, and {messages: [...]} is read: of a language model with a chat template. */
+    chat: Boolean(language?.talk),
+    /** Of a language model: the answer to a text or a conversation, a piece a token, {text, token, ended}. */
     stream(prompt, settings = {}) {
       if (language === null) throw new BadInput(`stream is for language models, and this is ${facts.task}`, { fix: "call run" });
       return language.stream(prompt, settings);
@@ -190,6 +225,9 @@ function sessionFault(fault) {
   }
   if (/memory|allocat|bad_alloc/i.test(message) || fault instanceof RangeError) {
     return new NotPossibleHere(`not enough memory for this model: ${message}`, { fix: "close other pages, or use a smaller model" });
+  }
+  if (/webgpu|GPUDevice|GPUBuffer|device (is |was )?lost/i.test(message)) {
+    return new NotPossibleHere(`WebGPU gave up: ${message}`, { fix: 'load it again, without provider: "webgpu"' });
   }
   return new CheckFailed(`ONNX Runtime cannot run it: ${message}`);
 }

@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from edgekit.runtime.bundle.open import Bundle
-from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_files
+from edgekit.web.vendor import MODULES, fetch_vendor, needed_files, runner_folder
 
 __all__ = ["HEADERS", "PAGE", "write_page"]
 
@@ -43,7 +43,7 @@ def write_page(bundle: Bundle, folder: Path) -> None:
         shutil.copyfile(source / "page" / name, folder / name)
     for name in MODULES:
         shutil.copyfile(source / name, folder / "runner" / name)
-    for name in vendored_files():
+    for name in needed_files(chat=bundle.manifest.has_template):
         shutil.copyfile(vendor / name, folder / "runner" / "vendor" / name)
     for name in bundle.manifest.files:
         shutil.copyfile(bundle.folder / name, folder / "bundle" / name)

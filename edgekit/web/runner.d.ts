@@ -15,6 +15,8 @@ export interface Vendored {
   readonly release: string;
   readonly path: string;
   readonly sha256: string;
+  /** What it is for, where not every bundle needs it. */
+  readonly part?: "webgpu" | "chat";
 }
 /** What is loaded from elsewhere, by file name. */
 export const VENDOR: Readonly<Record<string, Vendored>>;
@@ -26,7 +28,9 @@ export interface Options {
   threads?: number;
   progress?: (bytes: number, all: number) => void;
   /** Modules in the place of those in `vendor`: another ONNX Runtime with the interface of onnxruntime-common, which then computes. */
-  libraries?: { ort: unknown; tokenizers: unknown };
+  libraries?: { ort: unknown; tokenizers: unknown; jinja?: unknown };
+  /** What computes. Default: "wasm". Where WebGPU cannot be had, or does not take the model, `notes` says why, and `provider` of the model is "wasm". */
+  provider?: "wasm" | "webgpu";
 }
 
 export type Input =
@@ -76,7 +80,16 @@ export interface Sampling {
   stop?: string | readonly string[];
   stop_token_ids?: readonly number[];
   logit_bias?: Readonly<Record<string, number>>;
+  /** false: a text is gone on with as it is, also where there is a chat template. */
+  chat?: boolean;
 }
+export interface Message {
+  role: string;
+  content: string;
+  name?: string;
+}
+/** A text, which is a user's message where the bundle has a chat template and `chat` is not false, or a conversation. */
+export type Prompt = string | { messages: readonly Message[] };
 export interface Piece {
   text: string;
   token: number;
@@ -106,6 +119,8 @@ export interface Verified {
   digest: string;
   files: number;
   golden: number;
+  /** Of a bundle with a chat template: conversations that are written here as where it was made. */
+  conversations?: number;
   difference: number;
   largest_difference: number;
   tolerance: number;
@@ -135,11 +150,15 @@ export interface Model {
   readonly manifest: Readonly<Record<string, unknown>>;
   readonly digest: string;
   readonly task: string;
-  /** What a person should know of this load, such as threads that could not be had. */
+  /** What computes; "cpu" is the ONNX Runtime that was given as `libraries`. */
+  readonly provider: "wasm" | "webgpu" | "cpu";
+  /** What a person should know of this load, such as threads, or WebGPU, that could not be had. */
   readonly notes: readonly string[];
   run(input: Input, settings?: { top_k?: number }): Promise<Answer>;
-  run(prompt: string, settings?: Sampling): Promise<Generated>;
-  stream(prompt: string, settings?: Sampling): AsyncGenerator<Piece, void, void>;
+  run(prompt: Prompt, settings?: Sampling): Promise<Generated>;
+  /** Whether texts are messages of a user, and conversations are read. */
+  readonly chat: boolean;
+  stream(prompt: Prompt, settings?: Sampling): AsyncGenerator<Piece, void, void>;
   verify(): Promise<Verified>;
   windows(input: Input): Window[];
   /** The graph's first output for each window; of a language model the log-probabilities of a text's tokens. */
@@ -154,4 +173,4 @@ export interface Model {
 export function load(place: string | URL | Readonly<Record<string, Uint8Array>>, options?: Options): Promise<Model>;
 
 /** Fetch and check ONNX Runtime and the tokenizers library ahead of the first `load`, which does it otherwise. */
-export function loadLibraries(vendor?: string | URL): Promise<unknown>;
+export function loadLibraries(vendor?: string | URL, provider?: "wasm" | "webgpu"): Promise<unknown>;

@@ -7,7 +7,8 @@
  *   await model.run("turn the lights on");   // {label: "device_on", score: 0.99}
  *   await model.verify();                     // golden inputs, within the bundle's tolerance
  *
- * ONNX Runtime (WebAssembly) and the tokenizers library lie in the folder `vendor` beside this file, or in node_modules, in the releases below.
+ * ONNX Runtime (WebAssembly), the tokenizers library and, for conversations, the one of chat templates lie in the folder `vendor` beside this file, or
+ * in node_modules, in the releases below.
  */
 
 import { BadInput, CheckFailed, EdgekitError, NotPossibleHere } from "./errors.mjs";
@@ -22,6 +23,14 @@ const LARGEST_MANIFEST = 4_000_000;
 /** Bytes of all files: WebAssembly has 4 GB for the files, the session and what it computes. */
 const LARGEST_BUNDLE = 2 ** 31;
 const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+const OPTIONS = ["vendor", "threads", "progress", "provider", "libraries"];
+/** Files of `VENDOR` that ONNX Runtime is made of: its module and its WebAssembly. The one for WebGPU computes what that does not take in WebAssembly. */
+const ORT = {
+  wasm: ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"],
+  webgpu: ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"],
+};
+const TOKENIZERS = "tokenizers.min.mjs", JINJA = "jinja.mjs";
+const INSTEAD = "WebAssembly instead of WebGPU";
 const ON_NODE = typeof process === "object" && Boolean(process.versions?.node);
 /** A module of one function that uses a 128-bit vector: valid where SIMD is. */
 const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11]);
@@ -30,21 +39,65 @@ const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123
  * The bundle at `place`, hashed and opened: a folder (a URL, in Node a path as well), or an object of {file name: Uint8Array}.
  *
  * `options`: {vendor: where ONNX Runtime and the tokenizers library lie, threads: how many (default: the bundle's own), progress: called with
- * (bytes so far, bytes in all) while files are read, libraries: {ort, tokenizers}, modules in the place of those in `vendor`, such as
- * onnxruntime-react-native or onnxruntime-node, which need no WebAssembly}.
+ * (bytes so far, bytes in all) while files are read, provider: "wasm" (the default) or "webgpu", in whose place there is WebAssembly, and a word in
+ * `notes`, where this browser or this model does without it, libraries: {ort, tokenizers, jinja}, modules in the place of those in `vendor`, such as
+ * onnxruntime-react-native or onnxruntime-node, which need no WebAssembly; jinja for conversations alone}.
  */
 export async function load(place, options = {}) {
-  const unknown = Object.keys(options).filter((name) => !["vendor", "threads", "progress", "libraries"].includes(name));
-  if (unknown.length) throw new BadInput(`unknown option ${unknown[0]}`, { fix: "vendor, threads, progress and libraries are known" });
+  const unknown = Object.keys(options).filter((name) => !OPTIONS.includes(name));
+  if (unknown.length) throw new BadInput(`unknown option ${unknown[0]}`, { fix: `known are ${OPTIONS.join(", ")}` });
   const given = options.libraries;
   if (given !== undefined && !(given?.ort?.InferenceSession && given.tokenizers?.Tokenizer)) {
     throw new BadInput("libraries: not {ort, tokenizers}", { fix: "give the modules of ONNX Runtime and of @huggingface/tokenizers" });
   }
+  if (options.provider !== undefined && (given !== undefined || !(options.provider in ORT))) {
+    const fix = `give ${Object.keys(ORT).map((name) => JSON.stringify(name)).join(" or ")}; with libraries leave it out, whose ONNX Runtime has its own`;
+    throw new BadInput(`provider: ${JSON.stringify(options.provider)} cannot be had`, { fix });
+  }
   checkMachine(given === undefined);
-  const libraries = given === undefined ? loadLibraries(options.vendor) : Promise.resolve(given);
+  const notes = [], { vendor, threads, progress } = options;
+  const libraries = given !== undefined ? Promise.resolve(given) : options.provider === "webgpu" ? withWebGpu(vendor, notes) : loadLibraries(vendor);
   libraries.catch(() => {}); // its fault is told below, once the bundle is known to be whole
-  const bundle = await openBundle(place, options.progress);
-  return opened(bundle, await libraries, options.threads);
+  const bundle = await openBundle(place, progress), found = await libraries;
+  const jinja = () => (given === undefined ? loadJinja(vendor) : given.jinja);
+  const open = (chosen) => opened({ ...bundle, notes: [...bundle.notes, ...notes] }, { ...chosen, jinja }, threads);
+  try {
+    return await open(found);
+  } catch (fault) {
+    if (found.provider !== "webgpu") throw fault;
+    notes.push(`${INSTEAD}, which does not take this model: ${fault.what ?? fault.message}`);
+    return open(await loadLibraries(vendor));
+  }
+}
+
+/** ONNX Runtime for WebGPU, or, with the reason in `notes`, the one for WebAssembly. */
+async function withWebGpu(vendor, notes) {
+  const lacking = await lacksWebGpu(notes);
+  if (lacking !== null) {
+    notes.push(`${INSTEAD}: ${lacking}`);
+    return loadLibraries(vendor);
+  }
+  try {
+    return await loadLibraries(vendor, "webgpu");
+  } catch (fault) {
+    if (fault instanceof CheckFailed) throw fault;
+    notes.push(`${INSTEAD}: ${fault.where ? `${fault.where}: ` : ""}${fault.what ?? fault.message}`);
+    return loadLibraries(vendor);
+  }
+}
+
+/** Why this browser has no WebGPU; null where it has. */
+async function lacksWebGpu(notes) {
+  const { gpu } = globalThis.navigator ?? {};
+  if (!gpu) return ON_NODE ? "Node has none" : "this browser has none, or has it switched off";
+  try {
+    const adapter = await gpu.requestAdapter();
+    if (adapter === null) return "this browser offers no graphics processor to it";
+    if (adapter.info?.isFallbackAdapter) notes.push(`WebGPU without a graphics processor: ${adapter.info.architecture || "software"} computes in its place, slower than WebAssembly`);
+    return null;
+  } catch (fault) {
+    return `this browser refuses it: ${fault.message}`;
+  }
 }
 
 /** Refuse what cannot run the model, in words. */
@@ -176,20 +229,36 @@ function checkManifest(manifest) {
 
 // --- libraries ---
 
-let libraries = null;
+const libraries = {};
 
-/** ONNX Runtime and the tokenizers library, each file of which is what `VENDOR` says; loaded once for all bundles. */
-export function loadLibraries(vendor) {
-  libraries ??= importLibraries(vendor).catch((fault) => {
-    libraries = null;
+/** What `work` gives, done once for all bundles, and again after it failed. */
+function once(name, work) {
+  libraries[name] ??= work().catch((fault) => {
+    delete libraries[name];
     throw fault;
   });
-  return libraries;
+  return libraries[name];
 }
 
-async function importLibraries(vendor) {
-  const places = Object.fromEntries(await Promise.all(Object.keys(VENDOR).map(async (file) => [file, await vendorUrl(file, vendor)])));
-  const files = Object.fromEntries(await Promise.all(Object.keys(VENDOR).map(async (file) => {
+/** ONNX Runtime for `provider` and the tokenizers library, each file of which is what `VENDOR` says; loaded once for all bundles. */
+export const loadLibraries = (vendor, provider = "wasm") => once(provider, () => importLibraries(vendor, provider));
+
+/** The library of chat templates. */
+const loadJinja = (vendor) => once(JINJA, async () => import((await checkedFiles([JINJA], vendor)).places[JINJA].href));
+
+async function importLibraries(vendor, provider) {
+  const [module, wasm] = ORT[provider];
+  const { places, files } = await checkedFiles([module, wasm, TOKENIZERS], vendor);
+  const [ort, tokenizers] = await Promise.all([import(places[module].href), import(places[TOKENIZERS].href)]);
+  ort.env.wasm.wasmBinary = files[wasm];
+  ort.env.logLevel = "error";
+  return { ort, tokenizers, provider };
+}
+
+/** {places: URLs, files: bytes} of `names`, by name. */
+async function checkedFiles(names, vendor) {
+  const places = Object.fromEntries(await Promise.all(names.map(async (file) => [file, await vendorUrl(file, vendor)])));
+  const files = Object.fromEntries(await Promise.all(names.map(async (file) => {
     const bytes = await readUrl(places[file], file);
     const found = await sha256(bytes);
     const wanted = VENDOR[file].sha256;
@@ -198,10 +267,7 @@ async function importLibraries(vendor) {
     }
     return [file, bytes];
   })));
-  const [ort, tokenizers] = await Promise.all([import(places["ort.wasm.bundle.min.mjs"].href), import(places["tokenizers.min.mjs"].href)]);
-  ort.env.wasm.wasmBinary = files["ort-wasm-simd-threaded.wasm"];
-  ort.env.logLevel = "error";
-  return { ort, tokenizers, provider: "wasm" };
+  return { places, files };
 }
 
 /** Where a file of `VENDOR` lies: in `vendor`, beside this module, or in node_modules. */

@@ -1,4 +1,5 @@
-"""The modules of the runner, and what it loads from npm's packages: ONNX Runtime and the tokenizers library, in the releases of vendor.mjs."""
+"""The modules of the runner, and what it loads from npm's packages: ONNX Runtime, the tokenizers library and the one of chat templates, in the
+releases of vendor.mjs."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ __all__ = [
     "Vendored",
     "fetch_vendor",
     "is_there",
+    "needed_files",
     "npm_install",
     "releases",
     "runner_folder",
@@ -36,6 +38,7 @@ MODULES = (
     "errors.mjs",
     "tasks.mjs",
     "generate.mjs",
+    "chat.mjs",
     "tokenise.mjs",
     "text.mjs",
     "vendor.mjs",
@@ -55,6 +58,8 @@ class Vendored:
     path: str
     """Within the package."""
     sha256: str
+    part: str | None = None
+    """What it is for: "webgpu", or "chat" of bundles with a chat template; None: every bundle needs it."""
 
 
 def runner_folder() -> Path:
@@ -64,10 +69,16 @@ def runner_folder() -> Path:
 
 @cache
 def vendored_files() -> dict[str, Vendored]:
-    """What the runner loads from elsewhere, by the file's name."""
+    """All that the runner may load from elsewhere, by the file's name."""
     text = (runner_folder() / "vendor.mjs").read_text(encoding="utf-8")
     table = json.loads(text.partition("VENDOR =")[2].strip().removesuffix(";"))
     return {name: Vendored(**entry) for name, entry in table.items()}
+
+
+def needed_files(*, chat: bool, webgpu: bool = False) -> list[str]:
+    """Names of those that a page needs: of a bundle with a chat template (`chat`), and with WebGPU."""
+    parts = {None, *(["chat"] if chat else []), *(["webgpu"] if webgpu else [])}
+    return [name for name, one in vendored_files().items() if one.part in parts]
 
 
 def releases() -> list[str]:

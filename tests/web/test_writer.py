@@ -32,7 +32,7 @@ ASKS: list[tuple[str, dict[str, Any]]] = [
 ]
 WRONG: list[tuple[Any, dict[str, Any]]] = [
     ("", {}),
-    ({"messages": []}, {}),
+    (7, {}),
     ("a b", {"temperature": -1, "tempo": 2}),
     ("word " * 5000, {}),
 ]
@@ -77,6 +77,6 @@ def test_answers_are_those_of_python(found: Any, bundle: Path) -> None:
 
 
 def test_wrong_prompts_and_settings_are_refused_in_words(found: Any) -> None:
-    words = ["empty", "must be a text", "tempo: unknown", "context"]
+    words = ["empty", "must be a string", "tempo: unknown", "context"]
     texts = [refusal["text"] for refusal in found["wrong"]]
     assert [word for word, text in zip(words, texts, strict=True) if word not in text] == []

@@ -51,9 +51,11 @@ class Template:
             "edgekit.runtime.generate.render", "chat templates", f"pip install '{JINJA}', or do without (--raw)", LONGEST_REPLY
         )
 
-    def render(self, messages: Sequence[Message], *, answered: bool = True, tools: Tools | None = None) -> str:
+    def render(
+        self, messages: Sequence[Message], *, answered: bool = True, tools: Tools | None = None, now: str | None = None
+    ) -> str:
         """The prompt of `messages`, ending where the assistant's answer begins; where none is to follow (`answered`), with the last message.
-        `tools`: those that the answer may call.
+        `tools`: those that the answer may call; `now`: the time that the template is told (ISO 8601), usually the clock's.
 
         Raises:
             BadInput: messages that cannot be used, or a template that fails, does not end, or takes too much memory.
@@ -70,7 +72,7 @@ class Template:
         reply = self.child.ask(
             {
                 "source": self.source, "messages": [*messages], "tokens": dict(self.tokens), "answered": answered,
-                "tools": documents,
+                "tools": documents, "now": now,
             },
             SECONDS,
         )  # fmt: skip

@@ -29,10 +29,11 @@ OLDEST = (3, 1, 6)
 
 
 def render(
-    source: str, messages: list[dict[str, Any]], tokens: dict[str, str], answered: bool = True, tools: list[Any] | None = None
-) -> str:
+    source: str, messages: list[dict[str, Any]], tokens: dict[str, str], answered: bool = True, tools: list[Any] | None = None,
+    now: str | None = None,
+) -> str:  # fmt: skip
     """The prompt that template `source` makes of `messages`, with the names that transformers gives to templates. `answered`: an answer of
-    the assistant is to follow; `tools`: those that it may call.
+    the assistant is to follow; `tools`: those that it may call; `now`: the local time (ISO 8601), where it is not to be the clock's.
 
     Raises:
         jinja2.TemplateError: the template is wrong, refuses the messages, or tries to escape the sandbox.
@@ -40,7 +41,15 @@ def render(
     """
     parts: list[str] = []
     room = LONGEST_PROMPT
-    given = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": answered, **tokens}
+    given: dict[str, Any] = {
+        "messages": messages,
+        "tools": tools,
+        "documents": None,
+        "add_generation_prompt": answered,
+        **tokens,
+    }
+    if now is not None:
+        given["strftime_now"] = datetime.fromisoformat(now).strftime
     for part in _compiled(source).generate(**given):
         room -= len(part)
         if room < 0:
