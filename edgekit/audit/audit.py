@@ -172,8 +172,8 @@ def _notes(
         notes.append("attention scores and their weighted sums multiply activations with activations; they stay in float32")
     if findings.weight_only and isinstance(target.quantize, WeightOnly):
         notes.append(
-            f"{findings.weight_only} MatMuls store their weights in {target.quantize.bits} bits and take float32 activations: they are no "
-            "integer MatMuls, and the graph carries float32 throughout"
+            f"{findings.weight_only} MatMuls store their weights in {target.quantize.bits} bits{_raised(target.quantize)} and take float32 "
+            "activations: they are no integer MatMuls, and the graph carries float32 throughout"
             + (
                 "; at accuracy_level 4 the CPU kernel rounds activations to 8 bits inside, block by block"
                 if seen is None
@@ -188,6 +188,10 @@ def _notes(
     if findings.kept_float:
         notes.append(f"kept in float32 on purpose, for quality: {', '.join(findings.kept_float)}")
     return notes
+
+
+def _raised(quantize: WeightOnly) -> str:
+    return "" if quantize.eight_bits is None else f", {quantize.eight_bits:.0%} of them in 8,"
 
 
 def _is_mixed(target: Target) -> bool:
@@ -247,7 +251,7 @@ def _requirements(findings: _Findings, target: Target, ran: Counter[str], writte
     done = findings.integer if few_bits is None else findings.weight_only
     share = done / total if total else float(kept > 0)
     left = ", ".join(f"{fallback['node']} ({fallback['why']})" for fallback in findings.fallbacks)
-    wanted = "in integer kernels" if few_bits is None else f"read {few_bits.bits}-bit weights"
+    wanted = "in integer kernels" if few_bits is None else f"read {few_bits.bits}-bit weights{_raised(few_bits).rstrip(',')}"
     items = [
         (
             f"at least {least:.0%} of constant-weight MatMuls {wanted}",

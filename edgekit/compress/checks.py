@@ -34,7 +34,9 @@ def rounded_otherwise(block: int, context: StepContext) -> list[str]:
     faults = [] if context.last else ["later steps would change the weights that it has rounded; put it last, once"]
     for target in context.targets:
         quantize = context.quantize(target)
-        if not isinstance(quantize, WeightOnly) or (quantize.bits, quantize.block, quantize.rounding) != (4, block, "clip"):
+        if not isinstance(quantize, WeightOnly) or (
+            quantize.bits, quantize.block, quantize.rounding, quantize.eight_bits
+        ) != (4, block, "clip", None):  # fmt: skip
             faults.append(
                 f"{target.name} does not round the weights as this step does; write a [quantize] table with "
                 f'format = "int4-weights" and block = {block}'

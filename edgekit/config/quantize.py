@@ -87,12 +87,21 @@ class WeightOnly(_Scheme):
     """How weights are rounded: each block's best clipping, HQQ's zero points, or GPTQ on calibration rows."""
     embeddings: Literal["int8", "int4", "float32"] = "int8"
     """Storage of the embedding tables; a language model's head that is its embedding transposed reads the same table."""
+    eight_bits: float | None = Field(None, gt=0, lt=1)
+    """Share of a language model's weights that gets 8 bits where all others get 4: those that cost most for their size, each rounded alone,
+    by how far next tokens move on calibration rows. None: none."""
     cache: Literal["float32", "float16", "int8"] = "float32"
     """Storage of a language model's keys and values; int8 by scales from calibration rows."""
     correct_bias: bool = False
     """Take the mean error of rounded weights, over calibration rows, off the biases."""
     mixed: bool = False
     """Leave the most sensitive MatMuls in float32 until the quality floor holds on validation rows."""
+
+    @model_validator(mode="after")
+    def _eight_is_more_than_four(self) -> WeightOnly:
+        if self.eight_bits is not None and self.format != "int4-weights":
+            raise ValueError('eight_bits is the share of the weights that "int4-weights" leaves in 8 bits; leave it out')
+        return self
 
     @property
     def bits(self) -> Literal[4, 8]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.config.quantize import Float16, Float32, Quantize, WeightOnly
 from edgekit.config.recipe import Recipe
@@ -22,6 +23,9 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU, CUDA
 from edgekit.store import Context, KeyPart, Stage
 from edgekit.tasks import decoder_task
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["BESIDE", "DECODER", "DEFAULT", "draft_stage", "number_format"]
 
@@ -149,6 +153,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
     quantize = number_format(recipe, target)
     assert isinstance(quantize, WeightOnly | Float16 | Float32), "the plan's check takes no other format for a language model"
     rounding, cache = (quantize.rounding, quantize.cache) if isinstance(quantize, WeightOnly) else (None, "float32")
+    raised = isinstance(quantize, WeightOnly) and quantize.eight_bits is not None
     settings = QuantizeSettings(quantize, recipe.task, recipe.model.max_length)
     on_gpu = target.provider != CPU
     reads: dict[str, KeyPart] = {"provider": target.provider} if on_gpu else {}
@@ -162,7 +167,8 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         from edgekit.tasks.encode import encode, read_split
 
         source, hessians, ranges = context.inputs["exported"], None, None
-        if rounding == "gptq" or cache == "int8" or on_gpu:
+        texts: list[np.ndarray] = []
+        if rounding == "gptq" or cache == "int8" or on_gpu or raised:
             rows = read_split(context.inputs["calibration"], "calibration")
             data = encode(context.inputs["checkpoint"], rows, decoder_task(settings.task), settings.max_length)
             texts = [window.ids for window in data.windows]
@@ -173,7 +179,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
             assert not isinstance(quantize, Float32), "the plan's check takes none on a GPU"
             largest = check_range(source, texts, context.scratch / "range")
             counts = decoder_for_gpu(
-                source, context.out, context.scratch, quantize, hessians=hessians, progress=context.progress
+                source, context.out, context.scratch, quantize, hessians=hessians, texts=texts, progress=context.progress
             )
             metrics = {"largest": largest, **counts}
         elif isinstance(quantize, Float32):
@@ -183,8 +189,9 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         else:
             assert isinstance(quantize, WeightOnly), "no CPU target takes float16"
             metrics = quantize_decoder(
-                source, context.out, quantize, hessians=hessians, cache=ranges, progress=context.progress
-            )
+                source, context.out, quantize, hessians=hessians, cache=ranges, texts=texts,
+                scratch=context.scratch / "sensitivity", progress=context.progress,
+            )  # fmt: skip
         for name in (GENERATION, CHAT_TEMPLATE):
             if (source / name).is_file():
                 shutil.copyfile(source / name, context.out / name)

@@ -84,6 +84,9 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     task, faults = encoder_task(recipe.task), []
     if isinstance(recipe.quantize, WeightOnly) and recipe.quantize.cache != "float32":
         faults.append(f'quantize, cache = "{recipe.quantize.cache}": only a language model has a cache; leave it out')
+    chosen = [recipe.quantize, *(target.chosen(recipe.quantize) for target in targets)]
+    if any(isinstance(one, WeightOnly) and one.eight_bits is not None for one in chosen):
+        faults.append("quantize, eight_bits: chosen by the next tokens of a language model; leave it out")
     known = {
         *task.columns,
         *task.optional,

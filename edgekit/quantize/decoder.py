@@ -7,7 +7,7 @@ looked up (`shared_table`); where that stays in float32 or does not fit the bloc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from edgekit.quantize.embedding import quantize_embeddings
 from edgekit.quantize.gptq import Curvature, curvature, gptq
 from edgekit.quantize.hqq import hqq
 from edgekit.quantize.kv_cache import quantize_cache
+from edgekit.quantize.sensitivity import costliest, divergences
 from edgekit.quantize.shared_table import share_table
 from edgekit.quantize.weight_only import block_matmul, block_weight
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.providers.session import own_cores
 
 __all__ = ["quantize_decoder", "untie"]
@@ -43,22 +45,36 @@ def quantize_decoder(
     *,
     hessians: Hessians | None = None,
     cache: Mapping[str, np.ndarray] | None = None,
+    texts: Sequence[np.ndarray] = (),
+    scratch: Path | None = None,
     progress: Progress = silent,
-) -> dict[str, int]:
-    """Write the weight-only form of the decoder in folder `source` to folder `out`; returns counts of what was changed.
+) -> JsonObject:
+    """Write the weight-only form of the decoder in folder `source` to folder `out`; returns counts of what was changed, and the names of the
+    layers in 8 bits where others have 4.
 
-    `cache`: the ranges of keys and values, for a cache in int8.
+    `cache`: the ranges of keys and values, for a cache in int8. `texts`, token ids int64 (tokens,) each, and a folder `scratch`: for `eight_bits`.
     """
     model = ir.load(source / MODEL)
     graph = model.graph
     shared = share_table(graph, settings)
     untie(graph)
     linears = linear_nodes(graph)
-    for number, (linear, blocks) in enumerate(_rounded(linears, settings, hessians)):
+    made = _rounded(linears, settings, hessians)
+    raised: list[str] = []
+    if settings.eight_bits is not None:
+        assert scratch is not None, "what deserves 8 bits is found in a folder of its own"
+        kept = {linear.name: (linear, blocks) for linear, blocks in made}
+        raised = _raised(
+            source, {name: blocks for name, (_, blocks) in kept.items()}, settings.eight_bits, texts, scratch, progress
+        )
+        better = settings.model_copy(update={"format": "int8-weights", "eight_bits": None})
+        kept |= {linear.name: (linear, blocks) for linear, blocks in _rounded(_named(linears, raised), better, hessians)}
+        made = iter(kept.values())
+    for number, (linear, blocks) in enumerate(made):
         progress(number, len(linears), f"quantize: {linear.name}")
         add = bias_add(linear.node)
         old = [linear.node] if add is None else [linear.node, add[0]]
-        weight = block_weight(graph, linear.name, blocks, settings.bits)
+        weight = block_weight(graph, linear.name, blocks, 8 if linear.name in raised else settings.bits)
         block_matmul(graph, old, linear.name, weight, settings.accuracy_level, None if add is None else add[1])
     embeddings = quantize_embeddings(graph, settings.embeddings)
     layers = 0
@@ -67,7 +83,23 @@ def quantize_decoder(
         layers = quantize_cache(graph, cache)
     RemoveUnusedNodesPass()(model)
     ir.save(model, out / MODEL, external_data=MODEL_DATA, size_threshold_bytes=4096)
-    return {"matmul": len(linears) + shared, "embedding": embeddings + shared, "cache": layers}
+    counts: JsonObject = {"matmul": len(linears) + shared, "embedding": embeddings + shared, "cache": layers}
+    return counts if settings.eight_bits is None else {**counts, "eight_bits": list[JsonValue](raised)}
+
+
+def _raised(
+    source: Path, made: Mapping[str, Blocks], share: float, texts: Sequence[np.ndarray], scratch: Path, progress: Progress
+) -> list[str]:
+    """Names of the layers that get 8 bits."""
+    # a head that was tied to its table until now is none of the file's linear layers: what it costs is not measured
+    names = {linear.name for linear in linear_nodes(ir.load(source / MODEL).graph)}
+    chosen = {name: blocks for name, blocks in made.items() if name in names}
+    cost = divergences(source, texts, {name: blocks.restored for name, blocks in chosen.items()}, scratch, progress)
+    return costliest(cost, {name: blocks.rows * len(blocks.values) for name, blocks in chosen.items()}, share)
+
+
+def _named(linears: Sequence[LinearNode], names: Collection[str]) -> list[LinearNode]:
+    return [linear for linear in linears if linear.name in names]
 
 
 def _rounded(

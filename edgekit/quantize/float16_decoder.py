@@ -7,6 +7,7 @@ input is called `start` and given as a negative number instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgekit.progress import Progress, silent
 from edgekit.quantize.decoder import Hessians, quantize_decoder
 from edgekit.quantize.float16_range import LARGEST
 from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
+from edgekit.runtime.jsontypes import JsonObject
 
 __all__ = ["decoder_for_gpu", "decoder_to_float16"]
 
@@ -29,8 +31,9 @@ def decoder_for_gpu(
     settings: WeightOnly | Float16,
     *,
     hessians: Hessians | None = None,
+    texts: Sequence[np.ndarray] = (),
     progress: Progress = silent,
-) -> dict[str, int]:
+) -> JsonObject:
     """Write the decoder in folder `source` to folder `out` as a GPU takes it: weights as `settings` says, all else in float16.
 
     Returns counts of what was changed.
@@ -38,11 +41,13 @@ def decoder_for_gpu(
     Raises:
         CheckFailed: a weight that float16 cannot hold.
     """
-    counts: dict[str, int] = {}
+    counts: JsonObject = {}
     if isinstance(settings, WeightOnly):
         rounded = scratch / "rounded"
         rounded.mkdir(parents=True, exist_ok=True)
-        counts = quantize_decoder(source, rounded, settings, hessians=hessians, progress=progress)
+        counts = quantize_decoder(
+            source, rounded, settings, hessians=hessians, texts=texts, scratch=scratch / "sensitivity", progress=progress
+        )
         source = rounded
     return {**counts, **decoder_to_float16(source, out)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,14 +45,20 @@ def observer(model: ir.Model, names: Sequence[str]) -> Callable[[Feed], list[np.
     return run
 
 
-def decoder_feed(session: InferenceSession, ids: np.ndarray, *, keep: int) -> Feed:
-    """Inputs of a decoder's float32 graph for one text, token ids int64 (n,), with an empty cache: logits of the last `keep` positions."""
+def decoder_feed(
+    session: InferenceSession, ids: np.ndarray, *, keep: int, given: Mapping[str, np.ndarray] | None = None
+) -> Feed:
+    """Inputs of a decoder's float32 graph for one text, token ids int64 (n,), with an empty cache: logits of the last `keep` positions.
+
+    `given`: what else the graph takes, by name.
+    """
     count = len(ids)
     feed: Feed = {
         "input_ids": ids[None],
         "seqlens_k": np.array([count - 1], dtype=np.int32),
         "total_sequence_length": np.array(count, dtype=np.int32),
         "keep": np.array([keep]),
+        **(given or {}),
     }
     inputs = session.get_inputs()
     for item in inputs:

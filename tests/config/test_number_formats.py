@@ -56,6 +56,8 @@ def test_each_format_is_read_into_its_record(table: dict[str, object], kind: typ
         ({"mode": "measure", "mixed": True}, 'set mode = "dynamic" or "static"'),
         ({"format": "int8-weights", "block": 16}, "32"),
         ({"smooth": 1.2}, "less than or equal to 1"),
+        ({"format": "int8-weights", "eight_bits": 0.2}, 'the share of the weights that "int4-weights" leaves in 8 bits'),
+        ({"format": "int4-weights", "eight_bits": 1.0}, "less than 1"),
         ({"format": "int9"}, "quantize: unknown format 'int9'; did you mean 'int8'? (known: int8, int8-weights, int4-weights, float16"),
         ({"format": "int4-weights", "roundin": "gptq"}, "quantize.roundin: unknown key; did you mean 'rounding'?"),
         ({"smoth": 0.5}, "quantize.smoth: unknown key; did you mean 'smooth'?"),

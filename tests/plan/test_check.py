@@ -176,6 +176,11 @@ def test_only_a_language_model_has_a_cache() -> None:
     )
     wide = WeightOnly(format="int8-weights")
     assert not any("cache" in fault for fault in faults_in(asked.model_copy(update={"quantize": wide})))
+    raised = WeightOnly(format="int4-weights", eight_bits=0.2)
+    assert any(
+        "quantize, eight_bits: chosen by the next tokens" in fault
+        for fault in faults_in(asked.model_copy(update={"quantize": raised}))
+    )
 
 
 LLAMA = ModelFacts(architecture="llama", layers=8, hidden_size=64, intermediate_size=96, vocabulary={"a": 0, "b": 1})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from edgekit.config.quantize import WeightOnly
@@ -14,6 +15,8 @@ from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.decoder_graph import write_graph
 from edgekit.models.decoders import describe
+from edgekit.onnx_graph.linear import linear_nodes
+from edgekit.progress import silent
 from edgekit.quantize import decoder, hessians
 from edgekit.quantize import gptq as quantize_gptq
 from edgekit.quantize.blocks import quantize_blocks
@@ -21,6 +24,7 @@ from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.gptq import curvature, gptq
 from edgekit.quantize.hessians import hessians_of
 from edgekit.quantize.hqq import hqq
+from edgekit.quantize.sensitivity import costliest, divergences
 from edgekit.runtime.generate.generation import Generation
 from edgekit.runtime.generate.graph import check_graph
 from edgekit.runtime.providers.session import open_session
@@ -126,6 +130,66 @@ def test_after_gptq_scales_are_least_squares_and_whole_numbers_gain_by_moving(
             assert np.allclose(made.scale[column][some], wanted, rtol=1e-4)
         assert not made.values[1, 0].any() and np.isfinite(made.scale).all()
     assert lost == sorted(lost, reverse=True) and (bits == 8 or lost[2] < 0.98 * lost[0])
+
+
+def test_what_moves_next_tokens_most_for_its_size_gets_8_bits(exported: Path, tmp_path: Path) -> None:
+    errors, sizes = [], []
+    for share in (None, 0.3, 0.99):
+        out = tmp_path / str(share)
+        out.mkdir()
+        settings = WeightOnly(format="int4-weights", eight_bits=share)
+        made = quantize_decoder(exported, out, settings, texts=[IDS[0]], scratch=tmp_path / "scratch")
+        nodes = [
+            node
+            for node in onnx.load(str(out / "model.onnx"), load_external_data=False).graph.node
+            if node.op_type == "MatMulNBits"
+        ]
+        bits = {node.name: next(item.i for item in node.attribute if item.name == "bits") for node in nodes}
+        raised = {name for name, count in bits.items() if count == 8}
+        assert ("eight_bits" in made) == (share is not None)
+        stated = {f"{name}.int8" for name in made.get("eight_bits", ())}
+        assert stated == raised or raised - stated == {"head.int8"}  # a head that is its table, in 8 bits in any case
+        sizes.append((out / "model.onnx.data").stat().st_size)
+        errors.append(float(np.linalg.norm(logits(out) - logits(exported))))
+    assert errors == sorted(errors, reverse=True) and sizes == sorted(sizes)
+    with pytest.raises(BadInput, match="no calibration rows"):
+        quantize_decoder(exported, tmp_path, settings, texts=[], scratch=tmp_path / "scratch")
+
+
+def test_a_weights_divergence_is_what_transformers_says(exported: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(exported / "model", dtype=torch.float32).requires_grad_(False)
+    held = {}
+    for linear in linear_nodes(ir.load(exported / "model.onnx").graph):
+        for parameter in (one for one in model.parameters() if one.ndim == 2):
+            for turned in (False, True):
+                if _same(parameter.T if turned else parameter, linear.weight):
+                    held[linear.name] = parameter, turned, quantize_blocks(linear.weight, 4, 32).restored()
+    assert len(held) >= 4  # what is one product of several modules is none of them
+    found = divergences(exported, [IDS[0]], {name: lambda it=it: it for name, (_, _, it) in held.items()}, tmp_path, silent)
+    ids = torch.from_numpy(IDS)
+    whole = model(ids).logits[0].double().log_softmax(-1)
+    for name, (parameter, turned, new) in held.items():
+        before = parameter.clone()
+        parameter.copy_(torch.from_numpy(new.T if turned else new))
+        mine = model(ids).logits[0].double().log_softmax(-1)
+        parameter.copy_(before)
+        wanted = float((whole.exp() * (whole - mine)).sum(-1).mean())
+        assert wanted > 0 and found[name] == pytest.approx(wanted, rel=2e-2, abs=1e-7)
+
+
+def _same(parameter: object, weight: np.ndarray) -> bool:
+    held = np.asarray(parameter.detach())
+    return held.shape == weight.shape and np.array_equal(held, weight)
+
+
+def test_those_that_cost_most_for_their_size_come_first() -> None:
+    cost, sizes = {"a": 1.0, "b": 3.0, "c": 2.0, "d": 0.1}, {"a": 10, "b": 60, "c": 20, "d": 10}
+    assert costliest(cost, sizes, 0.3) == ["a", "c"]
+    assert costliest(cost, sizes, 0.45) == ["a", "c", "d"]  # b does not fit, which d does
+    assert costliest(cost, sizes, 0.05) == []
 
 
 @pytest.mark.parametrize("hessian", [np.zeros((32, 32)), np.full((32, 32), np.nan)])
