@@ -32,6 +32,7 @@ __all__ = [
     "Precision",
     "Recipe",
     "RowSource",
+    "SHORTEST_INPUT",
     "Temperature",
     "TrainingSettings",
     "UNASKED_LENGTH",
@@ -97,8 +98,8 @@ class Finetune(Strict):
     precision: Precision = "fp32"
 
 
-UNASKED_LENGTH, LONGEST_INPUT = 128, 8192
-"""Tokens at which inputs are cut where neither the recipe nor the model's files say it, and those that a recipe may ask for."""
+SHORTEST_INPUT, UNASKED_LENGTH, LONGEST_INPUT = 8, 128, 8192
+"""Tokens at which inputs are cut: the fewest that a recipe may ask for, where neither it nor the model's files say it, and the most."""
 
 
 class Model(Strict):
@@ -112,7 +113,7 @@ class Model(Strict):
     """Train the original model here, from random weights."""
     finetune: Finetune | None = None
     """Put a new head on the encoder `id` and train it here; for a model that was not trained for the task."""
-    max_length: int = Field(UNASKED_LENGTH, ge=8, le=LONGEST_INPUT)
+    max_length: int = Field(UNASKED_LENGTH, ge=SHORTEST_INPUT, le=LONGEST_INPUT)
     """Longest input in tokens; longer text is truncated, as it was in training. Without it, what the files of the model `id` say, at most 512
     of an encoder and 2048 of a language model; 128 where they do not say or a model is trained from nothing."""
     licence: str = "unknown"

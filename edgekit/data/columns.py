@@ -17,7 +17,7 @@ from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.processors.zero_shot_classification import template_fault
 from edgekit.runtime.strict_json import strict_json
 
-__all__ = ["INPUTS", "identity", "usable_value"]
+__all__ = ["INPUTS", "NAMES", "identity", "usable_value"]
 
 INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages", "image", "audio")
 """Columns that a model reads; the others hold the answer."""

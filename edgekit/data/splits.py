@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 from edgekit.config.recipe import TEXTS, Split
-from edgekit.data.columns import INPUTS, identity, usable_value
+from edgekit.data.columns import INPUTS, NAMES, identity, usable_value
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
 from edgekit.data.form import Form
 from edgekit.data.formats import notes_on, quickly_read, records
@@ -218,6 +218,8 @@ def _checked(
         notes += told(renamed)
         for row in (row for split in SPLITS for row in read[split]):
             row[named] = _renamed(row[named], {one.label: one.name for one in renamed})
+        if kinds.get(named) == "labels":
+            _check_some_apply([_labels(row[named]) for split in SPLITS for row in read[split]], known)
     elif sources.labels:
         raise BadInput("rows of this task have no labels", where="data, labels", fix="leave the table out")
     if "candidate" in kinds.values():
@@ -248,6 +250,17 @@ def _checked(
                 check_labels(labels, known, where=f"data, {split}", fix=_say_labels(every, known, sources.labels))
     record |= {"notes": list(notes)} | ({"labels_read_as": said} if said else {})
     return read, record
+
+
+def _check_some_apply(rows: Sequence[Sequence[str]], known: Sequence[str] | None) -> None:
+    """Raises BadInput where every row has all labels that there are: [1, 0], a 0 or 1 for each of two labels, reads as the labels 1 and 0."""
+    every = {label for labels in rows for label in labels} if known is None else set(known)
+    if len(every) > 1 and all(set(labels) == every for labels in rows):
+        raise BadInput(
+            f"every row has all labels, {few(sorted(every))}, as rows with a 0 or 1 for each label are read",
+            where="data, label",
+            fix=NAMES,
+        )
 
 
 def _one_label(label: str, known: Sequence[str] | None, named: str) -> str:

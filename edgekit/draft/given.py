@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit.errors import BadInput
 from edgekit.models.adapter import facts_of_adapter, read_adapter, tokenizer_folder
+from edgekit.models.cross_encoder import is_cross_encoder
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
 from edgekit.models.files import read_json
 from edgekit.models.hub import is_hub_id, no_such_folder
@@ -37,7 +38,7 @@ class Given:
     weights: Path
     """Folder of its weights; of an adapter the base's."""
     sentences: bool
-    """Whether it is a sentence-transformers folder."""
+    """Whether it is a folder of sentence-transformers for embeddings."""
 
 
 def given(name: str) -> Given:
@@ -51,7 +52,7 @@ def given(name: str) -> Given:
     if (adapter := read_adapter(folder, Path.cwd())) is not None:
         kind = ADAPTED.get(str(adapter.settings.get("task_type")))
         inner = transformer_folder(adapter.base)
-        sentences = any((place / MODULES).is_file() for place in (folder, adapter.base))
+        sentences = any(map(_of_sentences, (folder, adapter.base)))
         return Given(
             folder,
             facts_of_adapter(adapter),
@@ -61,7 +62,11 @@ def given(name: str) -> Given:
             sentences,
         )
     inner = transformer_folder(folder)
-    return Given(folder, facts_of_checkpoint(str(folder)), _architectures(inner), inner, inner, (folder / MODULES).is_file())
+    return Given(folder, facts_of_checkpoint(str(folder)), _architectures(inner), inner, inner, _of_sentences(folder))
+
+
+def _of_sentences(folder: Path) -> bool:
+    return (folder / MODULES).is_file() and not is_cross_encoder(folder)
 
 
 def _architectures(folder: Path) -> tuple[str, ...]:

@@ -78,6 +78,8 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     names = task_names() if wanted is None else [find_task(wanted).name]
     found: list[Candidate] = []
     lacks: list[str] = []
+    meant: list[str] = []
+    """Why the model is not for tasks of which the rows have all columns by their own names."""
     missing: dict[str, tuple[str, ...]] = {}
     unclear: list[Unclear] = []
     for name in names:
@@ -91,6 +93,8 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
             faults = facts.head.faults(task.head)
             if faults:
                 lacks.append(f"{name}: {faults[0]}")
+                if len(task.columns) > len(LABELLED_TEXT) and _by_name(task, rows, said):
+                    meant.append(f"{name}: {faults[0]}")
                 continue
         try:
             if (formed := _in_a_form(task, rows, said)) is not None and not finetune:
@@ -129,6 +133,12 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     if unclear and not any(whole):
         raise unclear[0]
     found = [one for one in found if one.answers == "rows"] or _by_labels(found, facts, shown)
+    if meant and answers is None and all(one.answers == "original" for one in found):
+        raise BadInput(
+            "the rows are those of a task that this model is not for", where=str(model.folder), faults=meant,
+            fix="give the rows of its task; where the original's own answers to one text a row are to be right, say so: --answers original",
+            see="no-task-fits",
+        )  # fmt: skip
     if not found:
         raise BadInput(
             "no task fits this model and these rows",
@@ -168,6 +178,13 @@ def _in_a_form(task: Task, rows: Table, said: Said) -> tuple[Form, Fit] | None:
             if isinstance(fit, Fit) and form.find(rows[0], fit.columns) is not None:
                 return form, fit
     return None
+
+
+def _by_name(task: Task, rows: Table, said: Said) -> bool:
+    """Whether the rows have all columns of a task under their own names, or in one of the forms that say the same."""
+    names = {column: said.columns.get(column, column) for column in task.columns}
+    there = there_in(rows)
+    return all(name in there for name in names.values()) or form_of(rows[0], names) is not None
 
 
 def _which(rows: Table, missing: tuple[str, ...]) -> str:

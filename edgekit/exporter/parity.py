@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.errors import CheckFailed
+from edgekit.errors import BadInput, CheckFailed
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.providers.session import plain_session
 
@@ -63,6 +63,7 @@ def check_parity(
     Where each token has an output (`per_token`), those of padding do not count.
 
     Raises:
+        BadInput: PyTorch itself cannot run the model, as where config.json asks for another size than a tensor has.
         CheckFailed: the difference exceeds `tolerance`, or an output is not finite.
     """
     import torch
@@ -72,8 +73,15 @@ def check_parity(
     worst, faults = 0.0, []
     for inputs in feeds:
         feed = {name: inputs[name] for name in names}
-        with torch.inference_mode():
-            expected = module(*(torch.from_numpy(array) for array in feed.values())).numpy()
+        try:
+            with torch.inference_mode():
+                expected = module(*(torch.from_numpy(array) for array in feed.values())).numpy()
+        except (IndexError, RuntimeError, ValueError) as fault:
+            raise BadInput(
+                f"transformers fails on an input of {feed[names[0]].shape[1]} tokens: {type(fault).__name__}: {str(fault)[:200]}",
+                where=config.name_or_path,
+                fix="correct config.json, which must belong to the weights, or ask for a shorter max_length",
+            ) from None
         actual = session.run(None, feed)[0]
         counted = inputs["attention_mask"].astype(bool) if per_token else slice(None)
         finite = actual.shape == expected.shape and np.isfinite(actual).all()

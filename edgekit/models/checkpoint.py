@@ -108,6 +108,7 @@ def load(
         )
     config = open_config(whole)
     config.return_dict = True
+    config.id2label = {number: str(name) for number, name in config.id2label.items()}  # files may name outputs by numbers
     if new_head:
         config.id2label = dict(enumerate(new_head))
         config.label2id = {label: number for number, label in enumerate(new_head)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgekit.errors import BadInput
 from edgekit.models.documents import read_document
 
-__all__ = ["CrossEncoder", "cross_encoder_of"]
+__all__ = ["CrossEncoder", "cross_encoder_of", "is_cross_encoder"]
 
 MODULES, TRANSFORMER, SETTINGS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 
@@ -41,6 +41,13 @@ def cross_encoder_of(config: Mapping[str, object], folder: Path | None) -> Cross
     )
     activation, decided = next(((str(value), key) for value, key in stated if value is not None), (None, ""))
     return CrossEncoder(activation, decided, tuple(_left_out(settings, folder)))
+
+
+def is_cross_encoder(folder: Path) -> bool:
+    """Whether sentence-transformers' CrossEncoder saved `folder`: from release 5.4 on such a folder has a modules.json, as those of embeddings
+    have."""
+    task = _read(folder, TRANSFORMER).get("transformer_task")
+    return _read(folder, SETTINGS).get("model_type") == "CrossEncoder" or task == "sequence-classification"
 
 
 def _left_out(settings: Mapping[str, object], folder: Path | None) -> list[str]:

@@ -203,6 +203,10 @@ def _unread(config: Mapping[str, object], tokenizer: Mapping[str, object]) -> tu
         faults.append(
             "config.json, chunk_size_feed_forward: with it transformers reads texts of some lengths alone; write 0, which gives the same"
         )
+    if config.get("model_type") == "deberta-v2" and config.get("conv_kernel_size"):
+        faults.append(
+            "config.json, conv_kernel_size: a convolution beside the first layer, as in deberta-v2-xlarge, is not computed; use a model without it"
+        )
     if tokenizer.get("split_special_tokens") is True:
         faults.append(
             "tokenizer_config.json, split_special_tokens: special tokens in a text are cut as text, which a bundle's tokenizer does not; take it out"

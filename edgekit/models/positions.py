@@ -30,7 +30,7 @@ def positions_of(config: Mapping[str, object] | PreTrainedConfig) -> int | None:
     short = short_positions(config)
     if short is not None:
         return short
-    positions = _field(config, "max_position_embeddings")
+    positions = _field(config, "max_position_embeddings") or _field(config, "n_positions")  # GPT-2's own name
     return positions - (first_position(config) or 0) if isinstance(positions, int) else None
 
 

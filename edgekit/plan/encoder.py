@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_rows
-from edgekit.config.recipe import Calibration, Recipe
+from edgekit.config.recipe import SHORTEST_INPUT, Calibration, Recipe
 from edgekit.config.target import WASM, Target
 from edgekit.host import Host
 from edgekit.models.anatomy import ENCODERS, IMAGES, SOUNDS
@@ -133,10 +133,8 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         longest = original.sentence.longest
         decided = f"sentence-transformers cuts this model's texts to {{}} ({original.sentence.settings}, max_seq_length)"
     if longest is not None and recipe.model.max_length > longest:
-        faults.append(
-            f"model, max_length: {recipe.model.max_length} tokens, but {decided.format(longest)}; ask for {longest} or fewer, or correct "
-            "the file"
-        )
+        asks = f"ask for {longest} or fewer, or correct the file" if longest >= SHORTEST_INPUT else "correct the file"
+        faults.append(f"model, max_length: {recipe.model.max_length} tokens, but {decided.format(longest)}; {asks}")
     if original.cuts_left and task.per_token and task.named:
         faults.append(
             "model: its tokenizer cuts the beginning of a long text off (tokenizer_config.json, truncation_side), and tags are of words "

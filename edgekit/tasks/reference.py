@@ -61,12 +61,16 @@ class Reference:
 
 
 def open_pipeline(task: str, folder: Path, **options: Any) -> Any:
-    """transformers' pipeline of `task` over the checkpoint in `folder`, in float32 on the CPU."""
+    """transformers' pipeline of `task` over the checkpoint in `folder`, in float32 on the CPU; outputs that its files name by numbers have
+    those as texts."""
     import torch
     from transformers import pipeline
 
     model: Any = str(folder)
-    return pipeline(task, model=model, tokenizer=model, device="cpu", dtype=torch.float32, trust_remote_code=False, **options)
+    opened = pipeline(task, model=model, tokenizer=model, device="cpu", dtype=torch.float32, trust_remote_code=False, **options)
+    names = opened.model.config.id2label
+    opened.model.config.id2label = {number: str(name) for number, name in names.items()}
+    return opened
 
 
 def without_space(text: str, start: int, end: int) -> tuple[int, int]:

@@ -118,6 +118,16 @@ def test_swapped_labels_are_seen(bundle: Callable[[], Path], tiny_model: Path) -
     assert 1 <= len(raised.value.faults) <= 5 and "the library" in raised.value.faults[0]
 
 
+def test_outputs_named_by_numbers_are_texts(bundle: Callable[[], Path], tiny_model: Path, tmp_path: Path) -> None:
+    folder, theirs = bundle(), Path(shutil.copytree(tiny_model, tmp_path / "theirs"))
+    for place, kind in ((folder, str), (theirs, int)):
+        config = json.loads((place / CONFIG).read_text())
+        config["id2label"] = {number: kind(number) for number in config["id2label"]}
+        (place / CONFIG).write_text(json.dumps(config))
+    rewrite_manifest(folder, lambda document: document["edgekit"].update(labels=["0", "1", "2", "3"]))
+    assert compare(load(folder), theirs)["inputs"] == 34
+
+
 def test_another_limit_is_seen(bundle: Callable[[], Path], tiny_model: Path) -> None:
     folder = bundle()
     rewrite_manifest(folder, lambda document: document["edgekit"]["tokenizer"].update(max_length=16))

@@ -21,7 +21,7 @@ COLUMNS = ("text", "label")
 TRAIN = [("lamp on", "on"), ("lamp off", "off"), ("fan on", "on"), ("fan off", "off")]
 VALIDATION = [("heater on", "on"), ("heater off", "off")]
 TEST = [("oven on", "on"), ("oven off", "off")]
-Pairs = list[tuple[str, str]]
+Pairs = list[tuple[str, Any]]
 
 
 def source(folder: Path, train: Pairs = TRAIN, validation: Pairs = VALIDATION, test: Pairs = TEST, **more: Any) -> Sources:
@@ -106,6 +106,19 @@ def test_label_that_training_never_shows(tmp_path: Path) -> None:
         made(tmp_path, source(tmp_path / "in", test=[*TEST, ("oven dim", "onn"), ("fan dim", "onn")]))
     assert caught.value.where == "data, test"
     assert caught.value.faults == ("'onn' in rows 3, 4, perhaps 'on'",)
+
+
+@pytest.mark.parametrize("known", [("a", "b"), None])
+def test_a_0_or_1_for_each_of_two_labels_is_no_list_of_labels(tmp_path: Path, known: tuple[str, ...] | None) -> None:
+    def prepared(lists: list[list[Any]], name: str) -> dict[str, Any]:
+        rows = [(text, lists[number % len(lists)]) for number, (text, _) in enumerate([*TRAIN, *VALIDATION, *TEST])]
+        sources = source(tmp_path / "in", rows[:4], rows[4:6], rows[6:], labels={"0": "a", "1": "b"})
+        (tmp_path / name).mkdir()
+        return prepare(sources, COLUMNS, tmp_path / name, kinds={"label": "labels"}, known=known)
+
+    with pytest.raises(BadInput, match="every row has all labels, 'a', 'b'"):
+        prepared([[1, 0], [0, 1]], "hot")
+    assert prepared([[0], [0, 1]], "lists")["labels"] == ["a", "b"]
 
 
 def test_labels_known_names_labels_rows_and_neighbours() -> None:

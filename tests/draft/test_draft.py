@@ -559,6 +559,21 @@ def test_rows_of_rerankers_as_they_come(tmp_path: Path, draws: Any) -> None:
     assert seen(made)["task"] == "text-regression", "where no query has several passages there is nothing to put in order"
 
 
+def test_a_cross_encoder_as_its_library_saves_it_is_no_model_of_embeddings(tmp_path: Path, draws: Any) -> None:
+    model = made_model(tmp_path / "m", ["LABEL_0"])
+    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    (model / "modules.json").write_text(json.dumps([module]))
+    said = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity", "prompts": {"q": "Query: "}}
+    (model / "config_sentence_transformers.json").write_text(json.dumps(said))
+    rows = [{"query": sentence(draws), "passages": [sentence(draws), sentence(draws)], "relevance": [1, 0]} for _ in range(40)]
+    data = str(written(tmp_path / "a.jsonl", rows))
+    assert seen(draft(Asked(str(model), data), tmp_path))["task"] == "text-ranking"
+    (model / "config_sentence_transformers.json").write_text(json.dumps({**said, "default_prompt_name": "q"}))
+    with pytest.raises(BadInput, match="the rows are those of a task that this model is not for") as refused:
+        draft(Asked(str(model), data), tmp_path)
+    assert "default_prompt_name" in refused.value.faults[0]
+
+
 def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
     from edgekit.data.sources import sources_of
     from edgekit.plan.recipes import load_recipe

@@ -88,6 +88,16 @@ def test_a_difference_from_eager_fails_with_the_shapes(tiny_model: Path, tiny_ex
     assert "batch 5, sequence 32" in fault.value.text() or "batch 5" in fault.value.text()
 
 
+def test_a_model_that_pytorch_cannot_run_is_refused_with_its_words(tiny_model: Path, tiny_export: Path) -> None:
+    model = load(tiny_model)
+    module = graph_of(encoder_task("text-classification"), model)
+    model.bert.embeddings.position_embeddings.weight.data = model.bert.embeddings.position_embeddings.weight.data[:4]
+    with pytest.raises(BadInput, match="transformers fails on an input of 11 tokens: IndexError"):
+        check_parity(
+            module, tiny_export / "fused.onnx", ("input_ids", "attention_mask"), model.config, 32, 1e-4, per_token=False
+        )
+
+
 @pytest.mark.parametrize("task", [name for name in task_names() if find_task(name).kind == "encoder"])
 def test_every_task_has_architectures(task: str) -> None:
     assert {"image": "vit", "sound": "audio-spectrogram-transformer", "text": "bert"}[find_task(task).reads] in supported(task)

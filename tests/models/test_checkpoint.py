@@ -91,6 +91,12 @@ def test_labels_out_of_order_or_double(copy: Path, labels: dict[str, str]) -> No
         load(copy)
 
 
+def test_outputs_named_by_numbers(copy: Path) -> None:
+    names = {str(number): number for number in range(len(json.loads((copy / "config.json").read_text())["id2label"]))}
+    edit(copy, id2label=names)
+    assert load(copy).config.id2label == {number: str(number) for number in names.values()}
+
+
 def test_a_model_without_labels(copy: Path) -> None:
     edit(copy, id2label={})
     with pytest.raises(BadInput, match="names no labels"):

@@ -40,6 +40,17 @@ def test_it_is_the_model_that_transformers_loads_before_and_after(family: str, t
     assert all((tmp_path / "saved" / name).is_file() for name in ("chat_template.jinja", "generation_config.json"))
 
 
+def test_gemma3_caps_no_attention_whatever_its_file_says(tmp_path: Path) -> None:
+    source = checkpoint("gemma3", tmp_path / "model", attn_logit_softcapping=0.01)
+    model = load(source, CAUSAL)
+    with torch.no_grad():
+        capped = model(input_ids=IDS).logits
+        for layer in model.model.layers:
+            layer.self_attn.attn_logit_softcapping = None
+        assert torch.equal(capped, model(input_ids=IDS).logits), "transformers follows it now"
+    assert [layer.attention.softcap for layer in describe(source).layers] == [0.0, 0.0]
+
+
 def test_the_first_gpt2_has_no_head_and_its_masks_beside_its_weights(tmp_path: Path) -> None:
     source = checkpoint("gpt2", tmp_path / "model")
     whole = load(source, CAUSAL)

@@ -110,6 +110,8 @@ def test_settings_of_generate_that_a_bundle_does_not_have(settings: dict[str, An
         ("config.json", {"is_decoder": True}, "is_decoder"),
         ("config.json", {"chunk_size_feed_forward": 4}, "write 0"),
         ("config.json", {"pad_token_id": 9, "vocab_size": 9}, "pad_token_id: 9"),
+        ("config.json", {"model_type": "deberta-v2", "conv_kernel_size": 3}, "conv_kernel_size"),
+        ("config.json", {"model_type": "deberta-v2", "conv_kernel_size": 0}, None),
         ("tokenizer_config.json", {"split_special_tokens": True}, "split_special_tokens"),
         ("config.json", {"is_decoder": False, "pad_token_id": -1, "vocab_size": 9}, None),
     ],

@@ -18,6 +18,7 @@ from edgekit.models.positions import first_position, positions_of
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 3}, 4, 510),
         ({"model_type": "xlm-roberta", "max_position_embeddings": 514}, 2, 512),
         ({"model_type": "mpnet", "max_position_embeddings": 514, "pad_token_id": 3}, 2, 512),
+        ({"model_type": "gpt2", "n_positions": 1024}, None, 1024),
     ],
     ids=str,
 )

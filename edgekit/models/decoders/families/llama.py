@@ -111,7 +111,9 @@ def _attention(config: PreTrainedConfig, weights: Weights, name: str, kind: str,
         scale=float((scalar or size) ** -0.5),
         rotary=table,
         window=int(config.sliding_window) if windowed else None,
-        softcap=float(getattr(config, "attn_logit_softcapping", None) or 0.0),
+        softcap=0.0
+        if gemma
+        else float(getattr(config, "attn_logit_softcapping", None) or 0.0),  # Gemma 3's files may say one, its modules cap none
         q_norm=rms_norm(weights, f"{name}.q_norm", epsilon, minus_one=gemma) if normed else None,
         k_norm=rms_norm(weights, f"{name}.k_norm", epsilon, minus_one=gemma) if normed else None,
     )
