@@ -22,8 +22,7 @@ from edgekit.tasks.decoders.text_generation import mean_probability
 
 HERE = Path(__file__).resolve().parent
 SEED = 7
-COMMAND = "python -m benchmarks.language_compression.compare"
-SCORED = "Perplexity is on the validation documents that learning rates are chosen by."
+COMMAND = "python -m benchmarks.language_compression.compare --minutes 15 --gpus 0 --workers 5"
 
 
 def main() -> int:
@@ -31,8 +30,9 @@ def main() -> int:
     parser.add_argument("packed", type=Path)
     parser.add_argument("--machine", default="one NVIDIA H200, shared with other work", help="what it was made on")
     parser.add_argument("--command", default=COMMAND, help="what it was made by")
-    parser.add_argument("--cost-tokens", type=int, help="on which half teacher was taught; by default all that rows have")
-    parser.add_argument("--scored", default=SCORED, help="what the perplexities of trained models are on, in a sentence")
+    parser.add_argument(
+        "--cost-tokens", type=int, default=1_200_000, help="on which four of eight blocks were taught by half teacher"
+    )
     asked = parser.parse_args()
     with tarfile.open(asked.packed) as archive:
         found = [json.load(archive.extractfile(one)) for one in archive.getmembers() if one.name.endswith(".json")]  # type: ignore[arg-type]
@@ -45,8 +45,7 @@ def main() -> int:
         "command": asked.command,
         "machine": asked.machine,
         "rows": original["rows"],
-        "cost_tokens": asked.cost_tokens or original["rows"]["tokens"],
-        "scored": asked.scored,
+        "cost_tokens": asked.cost_tokens,
         "original": {**_told([original], original), "parameters": original["parameters"], "multiplications": original["multiplications"]},
         "shapes": [
             {"shape": shape, "steps": runs[0]["steps"], "seeds": sorted(one["seed"] for one in runs)}
@@ -56,12 +55,11 @@ def main() -> int:
             if recovery is None
         ],
         "trained": [
-            {"shape": shape, "recovery": recovery, "seed": one["seed"], "step": one["steps"][-1], "seconds": one["seconds"]}
-            | {"before": 1 / one["metrics"]["start"], "after": 1 / one["metrics"]["validation"]}
-            | (_told([one], original) if "scores" in one else {})
+            {"shape": shape, "recovery": recovery, "step": runs[0]["steps"][-1], "seeds": sorted(one["seed"] for one in runs)}
+            | {"seconds": sorted(one["seconds"] for one in runs)}
+            | _told(runs, original)
             for (shape, recovery), runs in sorted(arms.items(), key=lambda item: (item[0][0], item[0][1] or ""))
             if recovery is not None
-            for one in sorted(runs, key=lambda run: (run["seed"], run["steps"][-1]["learning_rate"]))
         ],
     }  # fmt: skip
     write_results(HERE / "results.json", document)

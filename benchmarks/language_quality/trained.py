@@ -16,6 +16,7 @@ import hashlib
 import json
 import lzma
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ def _formats() -> Iterator[tuple[str, WeightOnly]]:
         for block in BLOCKS:
             yield f"INT4, {title}, blocks of {block}", WeightOnly(format="int4-weights", rounding=rounding, block=block)
     gptq = WeightOnly(format="int4-weights", rounding="gptq")
+    for block in BLOCKS[::2]:
+        for share in (0.1, 0.3, 0.5):
+            settings = WeightOnly(format="int4-weights", rounding="gptq", block=block, eight_bits=share)
+            yield f"INT4, GPTQ, blocks of {block}, {share:.0%} in INT8", settings
     yield "INT4, GPTQ, blocks of 32, float32 products", gptq.model_copy(update={"accuracy_level": 0})
     yield "INT4, GPTQ, blocks of 32, cache in INT8", gptq.model_copy(update={"cache": "int8"})
     yield "INT4, GPTQ, blocks of 32, embeddings in INT4", gptq.model_copy(update={"embeddings": "int4"})
@@ -186,7 +191,17 @@ def make_all(checkpoint: Path, rows: Callable[[], list[np.ndarray]], show: Show)
                 if settings.rounding == "gptq" and not sums:
                     sums |= _all_sums(whole, ids, out / "scratch")
                 ranges = cache_ranges(whole / MODEL, ids) if settings.cache == "int8" else None
-                quantize_decoder(whole, out, settings, hessians=sums.__getitem__, cache=ranges, progress=progress)
+                quantize_decoder(
+                    whole,
+                    out,
+                    settings,
+                    hessians=sums.__getitem__,
+                    cache=ranges,
+                    texts=ids,
+                    scratch=out / "sensitivity",
+                    progress=progress,
+                )
+                shutil.rmtree(out / "sensitivity", ignore_errors=True)
                 stated = json.loads((whole / GENERATION).read_text(encoding="utf-8"))
                 cache = {} if settings.cache == "float32" else {"cache": settings.cache}
                 (out / GENERATION).write_text(json.dumps(stated | cache), encoding="utf-8")
