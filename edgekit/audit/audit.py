@@ -35,6 +35,8 @@ INTEGER = {
     # operator -> MatMuls of an activation with a constant weight that one node computes
     "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1, "MatMulInteger": 1, "QLinearMatMul": 1, "QGemm": 1, "QAttention": 3,
 }  # fmt: skip
+MOVES = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that put numbers elsewhere and leave them as they are: an image is rounded first, and its bytes are cut into patches."""
 WEIGHT_ONLY = "MatMulNBits"
 """MatMuls of float32 activations with weights in 8 or 4 bits."""
 FLOAT = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Attention"}
@@ -232,12 +234,22 @@ def _is_stray(
 ) -> bool:
     """A quantization step that no integer kernel gains by."""
     if node.op_type in {"QuantizeLinear", "DynamicQuantizeLinear"}:
-        readers = [other for other in nodes if node.output[0] in other.input]
+        readers = _readers(node, nodes)
         return not readers or not all(other.op_type in INTEGER for other in readers)
     if node.op_type == "DequantizeLinear":
         producer = producers.get(node.input[0])
         return node.input[0] in constants or producer is None or producer.op_type not in {"Gather", "QLinearMatMul", "QGemm"}
     return False
+
+
+def _readers(node: NodeProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """The nodes that read what `node` gives, of those that only move it their readers; one that moves it to the graph's output is its own."""
+    found = []
+    for other in nodes:
+        if node.output[0] in other.input:
+            behind = _readers(other, nodes) if other.op_type in MOVES else []
+            found += behind or [other]
+    return found
 
 
 def _requirements(findings: _Findings, target: Target, ran: Counter[str], written: ModelProto) -> list[Requirement]:

@@ -395,7 +395,7 @@ def audit_stage(target: Target, quantize: Quantize, quantized: Stage, host: Host
         }
 
     return Stage(
-        "audit", "audit what the runtime executes", run, version=2, settings=AuditSettings(quantize, host, kernels),
+        "audit", "audit what the runtime executes", run, version=3, settings=AuditSettings(quantize, host, kernels),
         inputs={"quantized": quantized}, tools=("onnxruntime", "onnx"),
         target_fields={"name": target.name, "arch": target.arch, "isa": [*target.isa, *target.isa_any], "provider": target.provider,
                        "audit": target.audit, "session": target.session},

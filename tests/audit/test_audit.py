@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import NotRequired, get_origin, get_type_hints
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.audit.audit import audit
 from edgekit.audit.document import AuditDocument, require
@@ -88,3 +91,34 @@ def test_what_holds_raises_nothing_and_what_does_not_is_named(tiny_export: Path,
     with pytest.raises(CheckFailed, match="target x86-vnni asks for") as fault:
         require(document)
     assert "at most 0 pigs: 2: a, b" in fault.value.text() and fault.value.text().count("\n  - ") == 1
+
+
+@pytest.mark.parametrize("reader", ["MatMul", "Relu"])
+def test_bytes_that_are_moved_before_they_are_multiplied_are_no_strays(reader: str, tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.arange(-12, 12, dtype=np.int8).reshape(4, 6), "w")
+    numbers = {"s": np.float32(0.02), "z": np.uint8(128), "wz": np.int8(0), "shape": np.array([1, 3, 4])}
+    constants = [weight, *(numpy_helper.from_array(number, name) for name, number in numbers.items())]
+    nodes = [
+        helper.make_node("Transpose", ["pixel_values"], ["turned"], perm=[0, 2, 1]), helper.make_node("Reshape", ["turned", "shape"], ["cut"]),
+        helper.make_node("QuantizeLinear", ["cut", "s", "z"], ["q"], "rounded"), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+    ]  # fmt: skip
+    if reader == "MatMul":
+        nodes += [
+            helper.make_node("DequantizeLinear", ["w", "s", "wz"], ["wd"]),
+            helper.make_node("MatMul", ["d", "wd"], ["m"]),
+        ]
+        nodes += [
+            helper.make_node("QuantizeLinear", ["m", "s", "z"], ["mq"]),
+            helper.make_node("DequantizeLinear", ["mq", "s", "z"], ["y"]),
+        ]
+    else:
+        nodes.append(helper.make_node("Relu", ["d"], ["y"]))
+    graph = helper.make_graph(
+        nodes, "moved", [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [1, 2, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], constants,
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(tmp_path / "model.onnx")
+    )
+    document = audit(tmp_path / "model.onnx", VNNI, host_isa=ISA, host_arch="x86_64")
+    assert (document["matmuls_integer"], document["stray_qdq"]) == ((1, 0) if reader == "MatMul" else (0, 2))
