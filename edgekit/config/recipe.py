@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from edgekit.config.quantize import RecipeQuantize
 from edgekit.config.shipped import shipped_names
+from edgekit.config.sounds import NewSound, SoundChanges
 from edgekit.config.toml import Strict, Whole
 
 __all__ = [
@@ -64,7 +65,7 @@ Alpha = Annotated[
 
 class NewModel(Strict):
     """A model trained from random weights, with a vocabulary learned from the training rows: a BERT with WordPiece, or for
-    text-generation a Llama with byte-level BPE."""
+    text-generation a Llama with byte-level BPE; for audio-classification, without a vocabulary, an Audio Spectrogram Transformer."""
 
     layers: int = Field(4, ge=1, le=48)
     """Transformer layers."""
@@ -76,6 +77,10 @@ class NewModel(Strict):
     """Intermediate size of each layer's feed-forward block."""
     vocabulary: int = Field(3000, ge=200, le=200_000)
     """Largest number of tokens in the vocabulary."""
+    sound: NewSound | None = None
+    """What a model of sounds reads."""
+    changes: SoundChanges | None = None
+    """How training sounds are changed."""
     epochs: Epochs = 10
     learning_rate: LearningRate = 8e-4
     batch: Batch = 64

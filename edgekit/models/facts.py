@@ -45,6 +45,7 @@ BERT_LINEARS = (
     "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "intermediate.dense",
     "output.dense",
 )  # fmt: skip
+AST_LINEARS = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,20 @@ def facts_of_checkpoint(checkpoint: str, over: Mapping[str, tuple[int, ...]] = M
 
 
 def facts_of_new(new: NewModel, *, decoder: bool) -> ModelFacts:
-    """Facts of the model that a [model.new] table asks for: a Llama where it is to be a `decoder`, else a BERT."""
+    """Facts of the model that a [model.new] table asks for: a Llama where it is to be a `decoder`, an AST where it reads sounds, else a BERT."""
+    if new.sound is not None:
+        linears = [
+            f"audio_spectrogram_transformer.layers.{layer}.{name}" for layer in range(new.layers) for name in AST_LINEARS
+        ]
+        return ModelFacts(
+            architecture="audio-spectrogram-transformer",
+            layers=new.layers,
+            hidden_size=new.width,
+            heads=new.heads,
+            kv_heads=new.heads,
+            intermediate_size=new.neurons,
+            modules=(*linears, "classifier.dense"),
+        )
     layers = [f"bert.encoder.layer.{layer}.{name}" for layer in range(new.layers) for name in BERT_LINEARS]
     return ModelFacts(
         architecture="llama" if decoder else "bert",

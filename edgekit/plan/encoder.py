@@ -123,6 +123,10 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         missing = missing_parts(original.architecture, original.modules)
         faults += [f"model: its weights have no {part}, which is a part of its head" for part in missing]
     faults += [f"model: {fault}" for fault in original.unread]
+    if task.reads != "sound" and recipe.model.new is not None and (recipe.model.new.sound or recipe.model.new.changes):
+        faults.append(
+            f"model, new: sound and changes are of models of sounds, and {recipe.task} reads {task.reads}s; leave them out"
+        )
     if task.reads != "text":
         faults += _faults_without_text(recipe, targets, f"{task.reads}s")
     positions = original.positions
@@ -166,8 +170,10 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
 def _faults_without_text(recipe: Recipe, targets: Sequence[Target], what: str) -> list[str]:
     """What a recipe asks of a model of images or sounds (`what`) that is of texts, or not made yet."""
     faults = []
-    if recipe.model.new is not None:
-        faults.append(f"model, new: only encoders of texts are built from nothing; name a model of {what} with `id`")
+    if recipe.model.new is not None and encoder_task(recipe.task).reads != "sound":
+        faults.append(f"model, new: only encoders of texts and sounds are built from nothing; name a model of {what} with `id`")
+    elif recipe.model.new is not None and recipe.model.new.sound is None:
+        faults.append("model, new: does not say what it reads; give a table [model.new.sound], which may be empty")
     if recipe.data.unlabelled is not None:
         faults.append(f"data, unlabelled: texts, which a model of {what} does not read; leave it out")
     if "max_length" in recipe.model.model_fields_set:

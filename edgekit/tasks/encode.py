@@ -78,7 +78,8 @@ class Encoded:
         """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there; of images float32
         (b, channels, height, width), and of sounds what each window's `feed` gives, with a mask of ones for their positions.
 
-        `change`: images of files, (b, channels, height, width) uint8, -> the same in another state, before they are normalised.
+        `change`: images of files, (b, channels, height, width) uint8, -> the same in another state, before they are normalised; features of
+        sounds, (b, frames, bins), in another state.
         """
         import torch
 
@@ -87,8 +88,9 @@ class Encoded:
         if picked[0].sound is not None:
             feeds = [window.feed() for window in picked]
             every = torch.ones(len(picked), self.positions, dtype=torch.int64)
-            values = {name: torch.from_numpy(np.concatenate([feed[name] for feed in feeds])) for name in feeds[0]}
-            return {**values, "attention_mask": every}
+            values = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+            tensors = {name: torch.from_numpy(array if change is None else change(array)) for name, array in values.items()}
+            return {**tensors, "attention_mask": every}
         if images:
             if change is None:
                 made = np.stack([image.tensor() for image in images])

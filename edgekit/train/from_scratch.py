@@ -1,4 +1,4 @@
-"""What a small model is trained from: a vocabulary learned from its training texts, and a BERT or Llama of random weights."""
+"""What a small model is trained from: a vocabulary learned from its training texts, and a BERT, Llama or AST of random weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.config.recipe import NewModel
+from edgekit.config.sounds import NewSound
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.sound import AST, KALDI_FRAME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["learn_bpe", "learn_wordpiece", "new_bert", "new_llama"]
+__all__ = ["learn_bpe", "learn_wordpiece", "new_ast", "new_bert", "new_hearing", "new_llama"]
 
 LETTERS = "".join(map(chr, range(33, 127)))
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -102,6 +105,35 @@ def new_bert(
         ),
     )
     return getattr(transformers, auto).from_config(config)
+
+
+def new_ast(new: NewModel, sound: NewSound, labels: Sequence[str]) -> PreTrainedModel:
+    """An ASTForAudioClassification of random weights; draws from torch's generator."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(
+        hidden_size=new.width,
+        num_hidden_layers=new.layers,
+        num_attention_heads=new.heads,
+        intermediate_size=new.neurons,
+        patch_size=sound.patch,
+        frequency_stride=sound.frequency_stride,
+        time_stride=sound.time_stride,
+        max_length=sound.frames,
+        num_mel_bins=sound.bins,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
+    return ASTForAudioClassification(config)
+
+
+def new_hearing(sound: NewSound, mean: float, deviation: float) -> JsonObject:
+    """preprocessor_config.json of a model that reads `sound`, whose features of training rows have this mean and deviation."""
+    return {
+        "feature_extractor_type": AST, "sampling_rate": sound.sampling_rate, "feature_size": 1, "padding_value": 0.0,
+        "return_attention_mask": False, "fewest_samples": KALDI_FRAME, "num_mel_bins": sound.bins, "max_length": sound.frames,
+        "do_normalize": True, "mean": mean, "std": deviation,
+    }  # fmt: skip
 
 
 def new_llama(new: NewModel, vocabulary: int, max_length: int) -> PreTrainedModel:

@@ -28,12 +28,14 @@ from safetensors.torch import load_file, save_file
 
 from edgekit.config.images import ImageChanges
 from edgekit.config.recipe import TrainingSettings
+from edgekit.config.sounds import SoundChanges
 from edgekit.models.device import Feed, feed_to
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import sync
 from edgekit.tasks.encode import Encoded, batches
 from edgekit.train.image_changes import changed
+from edgekit.train.sound_changes import changed_sounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -138,7 +140,7 @@ def fit(
     before_step: Callable[[int, int], None] = lambda step, total: None,
     after_step: Callable[[], None] = lambda: None,
     may_be_best: Callable[[], bool] = lambda: True,
-    changes: ImageChanges | None = None,
+    changes: ImageChanges | SoundChanges | None = None,
 ) -> History:
     """Train `model` in place and leave it with the weights of its best epoch, in eval mode, on the CPU.
 
@@ -149,7 +151,7 @@ def fit(
     `before_step` is called with the number of each step and of all steps before that step is taken, `after_step` whenever the
     weights have changed. An epoch after which `may_be_best` is false cannot be the best; after the last epoch it must be true.
 
-    `changes`: how training images are changed, by the seed and the number of the step alone.
+    `changes`: how training images or sounds are changed, by the seed and the number of the step alone.
     """
     accelerator = Accelerator()
     whole = _Step(model, extra, loss)
@@ -176,7 +178,9 @@ def fit(
             before_step(epoch * per_epoch + step, total)
             for group in optimizer.param_groups[: len(groups)]:
                 group["lr"] = _learning_rate(plan, epoch * per_epoch + step, total)
-            feed = feed_to(train.feed(windows, _change(changes, (seed, epoch * per_epoch + step, rank))), accelerator.device)
+            feed = feed_to(
+                train.feed(windows, _change(changes, train, (seed, epoch * per_epoch + step, rank))), accelerator.device
+            )
             with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
                 value = prepared(feed, windows)
             value = value if share == 1 else value * share
@@ -209,8 +213,14 @@ def fit(
     return history
 
 
-def _change(changes: ImageChanges | None, seed: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
-    """What is done to the images of one step."""
+def _change(
+    changes: ImageChanges | SoundChanges | None, train: Encoded, seed: tuple[int, ...]
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What is done to the images or sounds of one step."""
+    if isinstance(changes, SoundChanges):
+        sound = train.windows[0].sound
+        assert sound is not None, "refused for other tasks by the plan"
+        return lambda features: changed_sounds(features, changes, sound.silence, seed)
     return None if changes is None else lambda pixels: changed(pixels, changes, seed)
 
 

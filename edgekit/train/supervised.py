@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.config.recipe import Finetune, NewModel
+from edgekit.config.sounds import NewSound, SoundChanges
 from edgekit.data.splits import RECORD
 from edgekit.errors import BadInput
 from edgekit.models.heads import CLASSIFIER, ONE_OUTPUT
@@ -42,6 +43,8 @@ def train_from_scratch(
     from edgekit.train.loop import Hyperparameters
 
     kind = _supervised(task, "new")
+    if new.sound is not None:
+        return _train_hearing(rows, out, scratch, kind, new, new.sound, max_length, seed, progress)
     texts = [text for row in read_split(rows, "train") for item in kind.items(row) for text in texts_of(item)]
     learn = learn_bpe if kind.kind == "decoder" else learn_wordpiece
     vocabulary = learn(texts, new.vocabulary, scratch)
@@ -56,6 +59,38 @@ def train_from_scratch(
     save(model, scratch / "start", tokenizer_files_from=scratch)
     plan = Hyperparameters(new.epochs, new.batch, new.learning_rate)
     return _train_on_labels(model, kind, scratch / "start", rows, out, scratch, plan, max_length, seed, progress)
+
+
+def _train_hearing(
+    rows: Path,
+    out: Path,
+    scratch: Path,
+    kind: Task,
+    new: NewModel,
+    sound: NewSound,
+    max_length: int,
+    seed: int,
+    progress: Progress,
+) -> JsonObject:
+    """Train an AST from random weights, whose features are normalised by what the training rows have, padding included."""
+    import numpy as np
+    import torch
+
+    from edgekit.models.checkpoint import save
+    from edgekit.models.sounds import write_hearing
+    from edgekit.train.from_scratch import new_ast, new_hearing
+    from edgekit.train.loop import Hyperparameters
+
+    torch.manual_seed(seed)
+    start = scratch / "start"
+    model = new_ast(new, sound, labels_in(rows))
+    save(model, start, tokenizer_files_from=scratch)
+    write_hearing(start, new_hearing(sound, 0.0, 0.5))  # features as they are
+    windows = encode(start, read_split(rows, "train"), kind, max_length).windows
+    features = np.stack([window.sound.tensor() for window in windows if window.sound is not None])
+    write_hearing(start, new_hearing(sound, float(features.mean()), float(features.std())))
+    plan = Hyperparameters(new.epochs, new.batch, new.learning_rate)
+    return _train_on_labels(model, kind, start, rows, out, scratch, plan, max_length, seed, progress, new.changes)
 
 
 def finetune(
@@ -120,7 +155,7 @@ def _supervised(task: str, table: str) -> Task:
 
 def _train_on_labels(
     model: PreTrainedModel, task: Task, start: Path, rows: Path, out: Path, scratch: Path, plan: Hyperparameters, max_length: int,
-    seed: int, progress: Progress,
+    seed: int, progress: Progress, changes: SoundChanges | None = None,
 ) -> JsonObject:  # fmt: skip
     """Train `model`, whose tokenizer and labels are those of checkpoint `start`, and write it to `out`."""
     from edgekit.models.checkpoint import parameters, save
@@ -138,7 +173,7 @@ def _train_on_labels(
 
     history = fit(
         model, train, loss, lambda model: quality_of(model, task, validation, data["validation"], labels), plan,
-        seed=seed, scratch=scratch / "epochs", progress=progress, label="train",
+        seed=seed, scratch=scratch / "epochs", progress=progress, label="train", changes=changes,
     )  # fmt: skip
     save(model, out, tokenizer_files_from=start)
     return {"parameters": parameters(model), "validation": history.best, "history": history.to_json()}

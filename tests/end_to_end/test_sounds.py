@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import pipeline
+from transformers import ASTFeatureExtractor, pipeline
 from transformers.audio_utils import load_audio
 
 from edgekit.differ.bundle import open_side
@@ -161,3 +161,64 @@ def test_golden_inputs_are_sounds_that_need_no_library(made: Made, monkeypatch: 
     for library in ("soundfile", "soxr"):
         monkeypatch.setitem(sys.modules, library, None)
     assert verify(made.folder)["ok"]
+
+
+NEW = """schema = 1
+task = "audio-classification"
+[model.new]
+layers = 1
+width = 16
+heads = 2
+neurons = 32
+epochs = 2
+batch = 8
+[model.new.sound]
+sampling_rate = 8000
+frames = 24
+bins = 16
+patch = 16
+time_stride = 4
+frequency_stride = 16
+[model.new.changes]
+shift = 2
+noise = 0.1
+"""
+
+
+def test_a_model_is_trained_from_nothing(made: Made, tmp_path: Path) -> None:
+    folder = made.folder.parents[1]
+    for name in ("train.jsonl", "validation.csv", "test.parquet", "sounds"):
+        (tmp_path / name).symlink_to(folder / name)
+    path = tmp_path / "new.toml"
+    path.write_text(NEW + DATA)
+    new = export(path)
+    hearing = json.loads((new.folder / "bundle" / "preprocessor_config.json").read_text())
+    features = []
+    for line in (folder / "train.jsonl").read_text().splitlines():
+        extractor = ASTFeatureExtractor(sampling_rate=RATE, num_mel_bins=16, max_length=24, do_normalize=False)
+        data = f"data:audio/wav;base64,{json.loads(line)['audio']}"
+        features.append(
+            extractor(load_audio(data, sampling_rate=RATE, backend="soundfile"), sampling_rate=RATE)["input_values"][0]
+        )
+    assert (hearing["mean"], hearing["std"]) == pytest.approx((np.mean(features), np.std(features)), rel=1e-4)
+    assert new.bundle.bundle.manifest.labels == LABELS and verify(new.folder)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ('schema = 1\ntask = "audio-classification"\n[model.new]\nlayers = 1\n' + DATA, "give a table [model.new.sound]"),
+        (
+            'schema = 1\ntask = "text-classification"\n[model.new]\nlayers = 1\n[model.new.sound]\n' + DATA,
+            "are of models of sounds",
+        ),
+    ],
+)
+def test_a_new_model_says_what_it_reads(made: Made, tmp_path: Path, recipe: str, said: str) -> None:
+    folder = made.folder.parents[1]
+    for name in ("train.jsonl", "validation.csv", "test.parquet", "sounds"):
+        (tmp_path / name).symlink_to(folder / name)
+    (tmp_path / "new.toml").write_text(recipe)
+    with pytest.raises(BadInput) as fault:
+        make_plan(str(tmp_path / "new.toml"), ["x86-vnni"], detect())
+    assert said in fault.value.text()
