@@ -129,7 +129,7 @@ def run(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="TEXT is a folder of pictures, as a camera gives one each TIME (0.5s, 40ms): what is answered when, what missed.",
+            help="TEXT is a folder of pictures, or a sound file, as a camera or microphone goes on: an answer each TIME (0.5s, 40ms).",
         ),
     ] = None,
     chat: Annotated[
@@ -228,7 +228,7 @@ def _live(
     bundle: Path, every: str, text: Sequence[str] | None, *, jsonl: bool, workers: str | None, threads: str | None, top_k: int | None,
     flags: Mapping[str, object], prompt_name: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Answer a folder of pictures as a camera would give them."""
+    """Answer a folder of pictures, or a sound file, as a camera or a microphone would give it."""
     from edgekit.runtime.generate.flags import given_flags
     from edgekit.runtime.items import with_prompt
     from edgekit.runtime.live import check_live_flags, parse_every, run_live

@@ -1,9 +1,11 @@
-"""`run --every`: what a device would answer to a camera as it goes on, a picture after another, without waiting for them.
+"""`run --every`: what a device would answer to a camera or a microphone as it goes on, without waiting for it.
 
 Pictures are the image files of a folder, in the order of their names and the numbers in them; the first is there at 0 s, each further one `every`
 seconds later. The clock of the stream is made of these times and of how long each answer really took here, from the file on: while an answer
 takes longer than until the next picture, the device goes on with the newest one, and those before it are missed, as with a camera whose buffer
 holds one picture. The first picture is answered once before the stream begins, as a device that runs has answered others.
+
+Of a sound file the model is given, every so many seconds, the newest stretch of what has been heard until then, as long as it reads.
 """
 
 from __future__ import annotations
@@ -22,24 +24,28 @@ from statistics import median
 from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.files import read_file
 from edgekit.runtime.items import terminal_line
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.many import attempted
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.shown import visible
+from edgekit.runtime.sound import LARGEST_SOUND, SoundReader, decoded
 
-__all__ = ["Moment", "answers_in_time", "check_live_flags", "frames", "parse_every", "run_live"]
+__all__ = ["Moment", "answers_in_time", "check_live_flags", "frames", "heard", "parse_every", "run_live"]
 
 SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0}
 LEAST, MOST = 0.001, 86_400.0
-"""Seconds between two pictures."""
+"""Seconds between two inputs."""
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Of files that are pictures; all others are passed over."""
 MOST_FRAMES = 1_000_000
+LONGEST_STREAM = 3600.0
+"""Seconds of a sound file."""
 TOLD = 20
-"""Faults that the end names; every picture has its own line."""
-NO_ROWS = "--every: pictures come from a folder, one at a time"
+"""Faults that the end names; every input has its own line."""
+NO_ROWS = "--every: pictures come from a folder, sounds from a file, one at a time"
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def parse_every(written: str) -> float:
     seconds = float(found[1]) * SECONDS[found[2]] if found else math.nan
     if not LEAST <= seconds <= MOST:
         raise BadInput(
-            f"{written[:40]!r} is no time between pictures", where="--every", fix="give seconds from 0.001 on, as 0.5s or 40ms"
+            f"{written[:40]!r} is no time between inputs", where="--every", fix="give seconds from 0.001 on, as 0.5s or 40ms"
         )
     return seconds
 
@@ -78,7 +84,7 @@ def check_live_flags(*, jsonl: bool, workers: str | None, texts: Sequence[str] |
     if jsonl or workers is not None:
         raise BadInput(NO_ROWS, fix="leave --jsonl and --workers out")
     if not texts or len(texts) != 1:
-        raise BadInput(f"--every: {len(texts or ())} inputs", fix="name one folder of pictures")
+        raise BadInput(f"--every: {len(texts or ())} inputs", fix="name one folder of pictures, or one sound file")
     return Path(texts[0])
 
 
@@ -104,6 +110,33 @@ def frames(folder: Path, every: float) -> list[Moment]:
     if len(names) > MOST_FRAMES:
         raise BadInput(f"more than {MOST_FRAMES:,} pictures", where=str(folder), fix="share them out to several folders")
     return [Moment(number * every, folder / name, name) for number, name in enumerate(sorted(names, key=_by_numbers))]
+
+
+def heard(path: Path, every: float, reader: SoundReader) -> list[Moment]:
+    """What a microphone has heard of the sound file `path`, every so many seconds: the newest samples, as many as the model reads, from where
+    there are enough for an answer.
+
+    Raises:
+        BadInput: no such file, one beyond the limits, or one that ends before there is anything to answer.
+    """
+    samples, rate, cut = decoded(read_file(path, LARGEST_SOUND), LONGEST_STREAM)
+    if cut:
+        raise BadInput(f"a sound of more than {LONGEST_STREAM:,.0f} seconds", where=str(path), fix="cut it")
+    hearing = reader.settings
+    window, fewest = int(hearing.most_seconds * rate), math.ceil(hearing.fewest_samples * rate / hearing.sampling_rate)
+    ends = [round(number * every * rate) for number in range(1, min(int(len(samples) / (every * rate)), MOST_FRAMES + 1) + 1)]
+    ends = [end for end in ends if end >= fewest]
+    if not ends:
+        raise BadInput(
+            f"ends after {len(samples) / rate:.3g} s, before there is anything to answer",
+            where=str(path),
+            fix="give a longer sound",
+        )
+    if len(ends) > MOST_FRAMES:
+        raise BadInput(f"more than {MOST_FRAMES:,} answers", where=str(path), fix="give a longer time with --every")
+    return [
+        Moment(end / rate, {"array": samples[max(0, end - window) : end], "sampling_rate": rate}, path.name) for end in ends
+    ]
 
 
 def _by_numbers(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -147,26 +180,28 @@ def _settled(
 
 
 def run_live(model: Model, path: Path, every: float, *, top_k: int | None, as_json: bool, out: TextIO) -> BadInput | None:
-    """Answer the pictures of the folder `path` on `out`, a line each as it is answered, or as one JSON document; what is returned says which of
-    them could not be used.
+    """Answer the pictures of the folder `path`, or the sound of the file, on `out`, a line each as it is answered, or as one JSON document; what is
+    returned says which of them could not be used.
 
     Raises:
         BadInput: another kind of model, or no such folder.
         KeyboardInterrupt: after what was answered has been written.
     """
     task = model.bundle.manifest.task
-    if processor(task).reads != "image":
+    if processor(task).reads == "text":
         raise BadInput(
-            f"--every: a stream of pictures, and a model for {task} reads {processor(task).reads}s", fix="leave --every out"
+            f"--every: a stream of pictures or of sound, and a model for {task} reads {processor(task).reads}s",
+            fix="leave --every out",
         )
-    line, moments = processor(task).line, frames(path, every)
+    line = processor(task).line
+    moments = heard(path, every, model.reader) if isinstance(model.reader, SoundReader) else frames(path, every)
     model.asks(top_k)  # what cannot be asked of this model is told once
 
     def answer(item: Any) -> JsonObject:
         made: JsonObject = model(item, top_k=top_k)
         return made
 
-    tally = Tally(every)
+    tally = Tally(every, "stretches of sound" if isinstance(model.reader, SoundReader) else "pictures")
     attempted(answer, moments[0].item)
     stopped: KeyboardInterrupt | None = None
     try:
@@ -190,6 +225,7 @@ class Tally:
     """What became of the inputs so far."""
 
     every: float
+    what: str = "pictures"
     answers: list[JsonObject] = field(default_factory=list)
     """Those that are kept for a document."""
     delays: array[float] = field(default_factory=lambda: array("d"))
@@ -227,13 +263,11 @@ class Tally:
     def line(self) -> str:
         """What a terminal shows at the end."""
         count = len(self.delays) + self.refusals + self.missed
-        told = f"{count:,} pictures, one every {self.every:g} s: {len(self.delays):,} answered, {self.missed:,} missed"
+        told = f"{count:,} {self.what}, one every {self.every:g} s: {len(self.delays):,} answered, {self.missed:,} missed"
         told += f", {self.refusals:,} refused" if self.refusals else ""
         if not self.delays:
             return told
-        return (
-            f"{told}; an answer comes {median(self.delays):.1f} ms after its picture (median), {max(self.delays):.1f} at most"
-        )
+        return f"{told}; an answer comes {median(self.delays):.1f} ms after its input (median), {max(self.delays):.1f} at most"
 
     def refused(self) -> BadInput | None:
         """What is to be said at the end where inputs could not be used."""
@@ -241,7 +275,7 @@ class Tally:
             return None
         more = [f"and {self.refusals - TOLD:,} more"] if self.refusals > TOLD else []
         return BadInput(
-            f"{self.refusals:,} of {self.refusals + len(self.delays):,} pictures that were tried cannot be used",
+            f"{self.refusals:,} of {self.refusals + len(self.delays):,} {self.what} that were tried cannot be used",
             faults=self.faults + more,
         )
 

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "--every",
                 metavar="TIME",
-                help="a folder of pictures, as a camera gives one each TIME (0.5s, 40ms): what is answered when, what missed",
+                help="a folder of pictures, or a sound file, as a camera or microphone goes on: an answer each TIME (0.5s, 40ms)",
             )
             command.add_argument("--prompt-name", help="embeddings: which of the model's prompts is put before the texts")
             add_flags(command)

@@ -21,6 +21,7 @@ from edgekit.models.sounds import made_sounds, write_wav
 from edgekit.pack.artifacts import make_artifacts
 from edgekit.plan.make import make_plan
 from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.main import main as runner
 from tests.runtime.serve.serving import served
 from tests.tiny_heads import Made, export
 from tests.tiny_images import as_text
@@ -153,6 +154,21 @@ def test_what_is_of_texts_yet_says_so(made: Made, ask: Any, said: str) -> None:
     with pytest.raises(BadInput) as fault:
         ask(made.folder)
     assert said in fault.value.text()
+
+
+def test_a_file_is_answered_as_a_microphone(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = np.concatenate([noise("low", np.random.default_rng(number))[:2400] for number in range(4)])
+    data = write_wav(samples, RATE)
+    (tmp_path / "heard.wav").write_bytes(data)
+    assert runner(["run", str(made.folder), str(tmp_path / "heard.wav"), "--every", "500ms", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answered"], found["missed"], found["refused"]) == (2, 0, 0)
+    whole = np.frombuffer(data[44:], dtype="<i2")
+    for one, end in zip(found["answers"], (4000, 8000), strict=True):
+        wanted = made.bundle(whole[max(0, end - 4080) : end])
+        assert one["at_s"] == end / RATE and {name: one[name] for name in wanted} == wanted
+    assert runner(["run", str(made.folder), str(tmp_path / "heard.wav"), "--every", "500ms"]) == 0
+    assert "2 stretches of sound, one every 0.5 s: 2 answered" in capsys.readouterr().out
 
 
 def test_golden_inputs_are_sounds_that_need_no_library(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.runtime.live import Moment, Tally, answers_in_time, check_live_flags, frames, parse_every
+from edgekit.runtime.live import Moment, Tally, answers_in_time, check_live_flags, frames, heard, parse_every
 from edgekit.runtime.main import main as runner
+from edgekit.runtime.sound import Hearing, SoundReader
 from tests.device.loopback import make_bundle
 
 
@@ -75,7 +78,7 @@ def test_times(written: str, seconds: float) -> None:
     "written", ["", "s", "0", "0s", "-1", "1e3", "nan", "inf", "0.5ms", "2h", "1 2", "١s", "86401", "9" * 400, "1\n2s"]
 )
 def test_no_times(written: str) -> None:
-    with pytest.raises(BadInput, match="no time between pictures"):
+    with pytest.raises(BadInput, match="no time between inputs"):
         parse_every(written)
 
 
@@ -105,6 +108,32 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(BadInput, match=said):
             frames(folder, 1.0)
+
+
+def test_a_microphone_gives_the_newest_stretch(tmp_path: Path) -> None:
+    hearing = Hearing(
+        "ASTFeatureExtractor", sampling_rate=8000, feature_size=1, padding_value=0.0, return_attention_mask=False, fewest_samples=400,
+        num_mel_bins=16, max_length=24,
+    )  # fmt: skip
+    samples = np.arange(16_000) / 32768
+    path, reader = tmp_path / "ramp.wav", SoundReader(hearing)
+    for rate in (8000, 4000):
+        path.write_bytes(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 32_000, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", 32_000)
+                         + (samples * 32768).astype("<i2").tobytes())  # fmt: skip
+        found = heard(path, 0.25, reader)
+        assert [one.at for one in found] == [0.25 * number for number in range(1, 16_000 * 4 // rate + 1)]
+        for one in found:
+            end, window = round(one.at * rate), int(0.51 * rate)
+            assert np.array_equal(one.item["array"], samples[max(0, end - window) : end].astype(np.float32))
+            assert one.item["sampling_rate"] == rate and not reader.sound(one.item).truncated
+    assert heard(path, 0.01, reader)[0].at == 0.05, "as soon as there are enough samples for an answer"
+    for every, said in ((5.0, "ends after 4 s"), (86_400.0, "before there is anything")):
+        with pytest.raises(BadInput, match=said):
+            heard(path, every, reader)
+    for other, said in ((tmp_path, "folder"), (tmp_path / "none.wav", "no such file")):
+        with pytest.raises(BadInput) as fault:
+            heard(other, 1.0, reader)
+        assert said in fault.value.text()
 
 
 def test_what_cannot_stand_beside_it() -> None:
