@@ -243,16 +243,18 @@ def _check_no_labels(chosen: Candidate, facts: ModelFacts, rows: Rows, asked: As
 
 
 def _labelled_text(rows: Table, name: str, known: Sequence[str]) -> str | None:
-    """The first text of a column, where a label of the model begins or ends each, with a mark and no space between, or as fastText has it."""
-    labels, first = {label.casefold() for label in known}, None
-    for row in rows:
+    """The first text of a column, where a label of the model, or the number of one, begins or ends each, with a mark and no space between, or
+    as fastText has it; the first line may be a header."""
+    labels, first = {label.casefold() for label in (*known, *map(str, range(len(known))))}, None
+    for place, row in enumerate(rows):
         text = as_text(row.get(name)).casefold()
         parts = [text.removeprefix("__label__").partition(" ")[0]] if text.startswith("__label__") else []
         for mark in MARKS:
             parts += [text.partition(mark)[0], text.rpartition(mark)[2]] if mark in text else []
-        if not any(part.strip() in labels for part in parts):
+        if any(part.strip().strip("\"'") in labels for part in parts):
+            first = first or as_text(row.get(name))
+        elif place:
             return None
-        first = first or as_text(row.get(name))
     return first
 
 

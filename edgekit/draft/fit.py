@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -180,6 +181,8 @@ def fit_columns(
     if missing:
         return tuple(missing)
     labels, why, unknown = _meant(found, kinds, rows, known, said.labels)
+    if labels and not said.labels:
+        _check_names_beside(rows, found, free(), labels, known or ())
     return Fit(found, reasons, labels, why, unknown)
 
 
@@ -219,6 +222,31 @@ def _meant(
             meaning = meaning_of(labels, known, said)
             return meaning.table, meaning.reason or "as you said", meaning.unknown
     return {}, "", ()
+
+
+def _check_names_beside(
+    rows: Table, found: Mapping[str, str], free: Mapping[str, object], meant: Mapping[str, str], known: Sequence[str]
+) -> None:
+    """Raises BadInput where a column of the model's labels beside one of numbers says that these are `meant` otherwise."""
+    numbers = next((name for name in found.values() if {*(labels_in(row.get(name) for row in rows) or ())} == {*meant}), None)
+    for name in free if numbers is not None else ():
+        if not are_labels(labels_in(row.get(name) for row in rows), known):
+            continue
+        pairs = {(_one_label(row.get(numbers)), _one_label(row.get(name))) for row in rows}
+        if len(pairs) == len({number for number, _ in pairs}) == len({label for _, label in pairs}) and any(
+            meant.get(number) != label for number, label in pairs
+        ):
+            number, label = min(pair for pair in pairs if meant.get(pair[0]) != pair[1])
+            raise BadInput(
+                f"column {numbers!r} has {number} where {name!r} has {label!r}, and output {number} of the model is {meant.get(number)!r}",
+                where="the rows",
+                fix=f"say which is meant: --column label={shlex.quote(name)}, or the numbers by --label {shlex.quote(f'{number}={label}')} and so on",
+            )
+
+
+def _one_label(value: object) -> str:
+    """A label as `labels_in` has it."""
+    return next(iter(labels_in([value]) or ()), "")
 
 
 def _two(rows: Table, there: Mapping[str, object]) -> tuple[str, str] | None:

@@ -33,6 +33,8 @@ SPLIT = Seen(
     "70 / 15 / 15 %",
     "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
 )
+SAVED = ("dataset_dict.json", "state.json")
+"""Files that save_to_disk of the library datasets writes beside its Arrow files."""
 HEAD = 200
 """Lines of a file that say whether it is what its name says."""
 SHOWN = 6
@@ -179,6 +181,12 @@ def _places(folder: Path) -> dict[str, str]:
     Raises:
         BadInput: none, or files of several kinds that no name tells apart.
     """
+    if any((folder / name).is_file() for name in SAVED):
+        raise BadInput(
+            "a data set as datasets' save_to_disk writes it, which is not read",
+            where=str(folder),
+            fix=f"write it as Parquet, a file for each split: datasets.load_from_disk({str(folder)!r}) has to_parquet, as has each split of it",
+        )
     inner = folder / "data"  # where data sets of the hub have them
     files = _data_files(folder) or (_data_files(inner) if inner.is_dir() else [])
     if not files:

@@ -405,6 +405,23 @@ def test_numbers_are_those_of_the_models_outputs_and_said(tmp_path: Path) -> Non
         draft(Asked(str(model), str(tmp_path / "r.jsonl"), labels={"0": "best"}), tmp_path)
 
 
+def test_names_beside_numbers_say_what_these_are(tmp_path: Path) -> None:
+    names = ["negative", "neutral", "positive"]
+    model = made_model(tmp_path / "m", names)
+    for order, fits in ((names, True), (names[::-1], False)):
+        rows = [{"text": f"a film {number}", "label": number % 3, "label_text": order[number % 3]} for number in range(60)]
+        asked = Asked(str(model), str(written(tmp_path / "r.jsonl", rows)))
+        if fits:
+            assert seen(draft(asked, tmp_path))["data.labels"] == "0: negative, 1: neutral, 2: positive"
+            continue
+        with pytest.raises(
+            BadInput, match="column 'label' has 0 where 'label_text' has 'positive', and output 0 of the model is 'neg"
+        ):
+            draft(asked, tmp_path)
+        named = draft(Asked(str(model), str(tmp_path / "r.jsonl"), columns={"label": "label_text"}), tmp_path)
+        assert 'columns = { label = "label_text" }' in named.text and "labels" not in named.text
+
+
 def test_numbered_tags_are_the_models_and_no_row_is_named_that_is_none(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForTokenClassification
 

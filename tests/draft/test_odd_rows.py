@@ -259,10 +259,11 @@ def test_a_link_in_a_circle_is_no_file(models: dict[str, Path], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "line"),
     [("r.txt", "__label__{label} {text}"), ("r.txt", "{label}\t{text}"), ("r.txt", "{text};{label}"), ("r.csv", "{text}^{label}"),
-     ("r.csv", "{text}::{label}"), ("r.csv", "{text}   {label}")],
+     ("r.csv", "{text}::{label}"), ("r.csv", "{text}   {label}"), ("h.txt", '"{text}","{label}"'), ("h.txt", "{number},{text}")],
 )  # fmt: skip
 def test_labels_within_texts_are_no_reason_to_do_without(name: str, line: str, models: dict[str, Path], tmp_path: Path) -> None:
-    given = [{"text": "text", "label": "label"}] * (name == "r.csv") + rows(SENTIMENT)
+    given = [{"text": "text", "label": "label", "number": "label"}] * (name != "r.txt")
+    given += [{**row, "number": str(SENTIMENT.index(row["label"]))} for row in rows(SENTIMENT)]
     (tmp_path / name).write_text("".join(line.format(**row) + "\n" for row in given))
     assert "hold labels of the model beside them" in refused(models["sentiment"], tmp_path / name)
     assert seen(drafted(models["sentiment"], tmp_path / name, answers="original"))["data.answers"] == "original"

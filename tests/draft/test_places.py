@@ -84,6 +84,7 @@ def test_a_document_with_a_list_for_each_split(tmp_path: Path) -> None:
     [
         ([], "no data files"),
         (["README.md"], "no data files"),
+        (["data-00000-of-00001.arrow", "state.json", "dataset_info.json"], "as datasets. save_to_disk writes it"),
         (["train.jsonl", "more.jsonl"], "which files are for training"),
         (["test.jsonl", "validation.jsonl"], "which files are for training"),
         (["a.jsonl", "b.txt"], "of several kinds"),
