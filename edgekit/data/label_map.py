@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,14 @@ def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str])
             faults.append(f"{label!r} may be {' or '.join(map(repr, names))}")
             several.append(label)
         elif names:
-            renamed.append(Renamed(label, names[0], "apart from case and white space"))
+            plain = " ".join(label.split()).casefold() == " ".join(names[0].split()).casefold()
+            renamed.append(
+                Renamed(
+                    label,
+                    names[0],
+                    "apart from case and white space" if plain else "the same letters in another form of Unicode",
+                )
+            )
         elif numbered and number is not None and number < len(known):
             renamed.append(Renamed(label, known[number], "by the number of the output"))
     if faults:
@@ -116,8 +124,8 @@ def _one_spelling(labels: Sequence[str]) -> list[Renamed]:
 
 
 def _key(label: str) -> object:
-    """The same for labels that are one number, or true or false, or the same text but for white space."""
-    text = " ".join(label.split())
+    """The same for labels that are one number, or true or false, or the same text but for white space and forms of Unicode."""
+    text = " ".join(unicodedata.normalize("NFC", label).split())
     match = NUMBER.fullmatch(text)
     if match and not text.startswith("LABEL_") and (match[1] == "0" or not match[1].startswith("0")):
         return int(match[1])
@@ -134,4 +142,4 @@ def _number(label: str, outputs: int = 0) -> int | None:
 
 
 def _folded(label: str) -> str:
-    return " ".join(label.split()).casefold()
+    return " ".join(unicodedata.normalize("NFC", label).split()).casefold()

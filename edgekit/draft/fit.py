@@ -229,8 +229,8 @@ def _check_names_beside(
 ) -> None:
     """Raises BadInput where a column of the model's labels beside one of numbers says that these are `meant` otherwise."""
     numbers = next((name for name in found.values() if {*(labels_in(row.get(name) for row in rows) or ())} == {*meant}), None)
-    for name in free if numbers is not None else ():
-        if not are_labels(labels_in(row.get(name) for row in rows), known):
+    for name in free:
+        if numbers is None or not are_labels(labels_in(row.get(name) for row in rows), known):
             continue
         pairs = {(_one_label(row.get(numbers)), _one_label(row.get(name))) for row in rows}
         if len(pairs) == len({number for number, _ in pairs}) == len({label for _, label in pairs}) and any(

@@ -31,6 +31,8 @@ NAMES = ("NEGATIVE", "POSITIVE")
         (["very  good", "bad"], ("Bad", "very good"), {"very  good": "very good", "bad": "Bad"}),
         (["NEGATIVE", "positive"], NAMES, {"positive": "POSITIVE"}),
         (["us", "US"], ("us", "US"), {}),
+        (["e\u0301te\u0301", "b"], ("\u00e9t\u00e9", "b"), {"e\u0301te\u0301": "\u00e9t\u00e9"}),
+        (["e\u0301t", "\u00e9t", "b"], None, {"e\u0301t": "\u00e9t"}),
         # What could be any output stays, and is refused with its rows: numbers of outputs with names, numbers beyond them, other names.
         (["0", "1"], NAMES, {}),
         (["1", "2"], PLAIN, {"1": "LABEL_1"}),
@@ -39,7 +41,7 @@ NAMES = ("NEGATIVE", "POSITIVE")
         (["0"], ("LABEL_1", "LABEL_0"), {}),
     ],
 )
-def test_labels_that_can_mean_one_name(found: list[str], known: tuple[str, ...], wanted: dict[str, str]) -> None:
+def test_labels_that_can_mean_one_name(found: list[str], known: tuple[str, ...] | None, wanted: dict[str, str]) -> None:
     assert {one.label: one.name for one in renamed_labels(found, {}, known)} == wanted
 
 
