@@ -35,8 +35,8 @@ INTEGER = {
     # operator -> MatMuls of an activation with a constant weight that one node computes
     "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1, "MatMulInteger": 1, "QLinearMatMul": 1, "QGemm": 1, "QAttention": 3,
 }  # fmt: skip
-MOVES = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-"""Operators that put numbers elsewhere and leave them as they are: an image is rounded first, and its bytes are cut into patches."""
+MOVES = {"Flatten", "Gather", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that put numbers elsewhere and leave them as they are: an image or a sound is rounded first, and its bytes are cut into patches."""
 WEIGHT_ONLY = "MatMulNBits"
 """MatMuls of float32 activations with weights in 8 or 4 bits."""
 FLOAT = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Attention"}
@@ -247,7 +247,7 @@ def _readers(node: NodeProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
     found = []
     for other in nodes:
         if node.output[0] in other.input:
-            behind = _readers(other, nodes) if other.op_type in MOVES else []
+            behind = _readers(other, nodes) if other.op_type in MOVES and other.input[0] == node.output[0] else []
             found += behind or [other]
     return found
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgekit.audit.audit import audit
 from edgekit.config.quantize import Int8
+from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.exporter.encoder import FUSED, export
 from edgekit.models.anatomy import SOUNDS
@@ -19,6 +21,7 @@ from edgekit.models.files import check_files, digest
 from edgekit.models.shapes import cut, keep_layers, shapes_of
 from edgekit.models.sounds import frames_read, settle_sound
 from edgekit.runtime.providers.session import plain_session
+from tests.audit.test_audit import ISA
 from tests.models.test_image_encoders import older
 from tests.tiny_sounds import BINS, FAMILIES, FRAMES, made_model
 
@@ -46,7 +49,7 @@ def test_a_cut_model_is_stored_and_exported(tmp_path: Path) -> None:
     assert frames_read(json.loads((tmp_path / "cut" / "config.json").read_text())) == 2 + 2 * 3
 
 
-@pytest.mark.parametrize(("stride", "form"), [(5, "static"), (8, "dynamic")])
+@pytest.mark.parametrize(("stride", "form"), [(5, "static"), (8, "static"), (5, "dynamic")])
 def test_every_matmul_is_quantized(stride: int, form: str, tmp_path: Path) -> None:
     """Patches that overlap are gathered, so that they are a MatMul too."""
     import onnx_ir as ir
@@ -78,6 +81,12 @@ def test_every_matmul_is_quantized(stride: int, form: str, tmp_path: Path) -> No
         assert (counts["attention"], counts["matmul"]) == (2, 2 * 3 + 2)
     found = plain_session(ir.to_proto(model).SerializeToString()).run(None, feeds[0])[0]
     assert abs(found - wanted).max() < 0.2 * abs(wanted).max()
+    ir.save(model, tmp_path / "model.onnx")
+    target = load_target("x86-vnni")
+    document = audit(
+        tmp_path / "model.onnx", target.model_copy(update={"quantize": settings}), host_isa=ISA, host_arch="x86_64"
+    )
+    assert (document["stray_qdq"], document["matmuls_integer"]) == (0, 2 * 6 + 2)
 
 
 def test_names_of_before_are_read(tmp_path: Path) -> None:
