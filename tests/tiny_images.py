@@ -17,25 +17,66 @@ from PIL import Image
 __all__ = ["FAMILIES", "LABELS", "as_text", "made_model", "picture", "rows_of", "write_png"]
 
 LABELS = ("dark", "green", "red")
-FAMILIES = ("deit", "vit")
 SIDE = 12
+_CLASSIC = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": SIDE,
+    "patch_size": 4,
+}
+_DINOV2 = {**{key: value for key, value in _CLASSIC.items() if key != "intermediate_size"}, "mlp_ratio": 2}
+_BEIT = {**_CLASSIC, "use_relative_position_bias": True}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "beit": ("BeitForImageClassification", _BEIT),
+    "clip": ("CLIPForImageClassification", {"vision_config": _CLASSIC}),
+    "data2vec-vision": ("Data2VecVisionForImageClassification", _BEIT),
+    "deit": ("DeiTForImageClassification", _CLASSIC),
+    "dinov2": ("Dinov2ForImageClassification", _DINOV2),
+    "dinov2_with_registers": ("Dinov2WithRegistersForImageClassification", _DINOV2),
+    "ijepa": ("IJepaForImageClassification", _CLASSIC),
+    "siglip": ("SiglipForImageClassification", {"vision_config": _CLASSIC}),
+    "swin": (
+        "SwinForImageClassification",
+        {
+            "image_size": 16,
+            "patch_size": 2,
+            "embed_dim": 16,
+            "depths": [2, 1],
+            "num_heads": [2, 4],
+            "window_size": 4,
+            "mlp_ratio": 2.0,
+        },
+    ),
+    "vit": ("ViTForImageClassification", _CLASSIC),
+    "vit_msn": ("ViTMSNForImageClassification", _CLASSIC),
+}
+"""Family -> the class of a classifier of it, and its tiny configuration."""
 
 
-def made_model(folder: Path, family: str = "vit", *, layers: int = 2, **preprocessing: Any) -> Path:
-    """A model of two layers that reads 12 x 12 pixels in patches of 4 x 4, and its image processor."""
+def made_model(
+    folder: Path, family: str = "vit", *, layers: int = 2, architecture: str | None = None, **preprocessing: Any
+) -> Path:
+    """A model of two layers that reads 12 x 12 pixels in patches of 4 x 4 (Swin: 16 x 16 of 2 x 2), and its image processor."""
     torch.manual_seed(0)
+    kind, sizes = FAMILIES[family]
+    changed = {key: {**part, "num_hidden_layers": layers} for key, part in sizes.items() if key == "vision_config"}
+    changed |= {"num_hidden_layers": layers} if "num_hidden_layers" in sizes else {}
     config = transformers.AutoConfig.for_model(
-        family, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, image_size=SIDE, patch_size=4,
-        id2label=dict(enumerate(LABELS)), label2id={label: number for number, label in enumerate(LABELS)},
+        family, **{**sizes, **changed}, id2label=dict(enumerate(LABELS)), label2id={label: number for number, label in enumerate(LABELS)},
     )  # fmt: skip
-    config.architectures = [{"deit": "DeiT", "vit": "ViT"}[family] + "ForImageClassification"]
+    config.architectures = [architecture or kind]
     model = transformers.AutoModelForImageClassification.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
-        for parameter in model.base_model.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-        model.classifier.weight *= 30
+        for name, parameter in model.named_parameters():
+            if "classifier" not in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+            elif name.endswith("weight"):
+                parameter *= 30
     model.save_pretrained(folder)
-    given = {"size": {"height": SIDE, "width": SIDE}, "resample": 3, "do_center_crop": False, **preprocessing}
+    side = sizes.get("image_size", SIDE)
+    given = {"size": {"height": side, "width": side}, "resample": 3, "do_center_crop": False, **preprocessing}
     transformers.ViTImageProcessorPil(**given).save_pretrained(folder)
     return folder
 

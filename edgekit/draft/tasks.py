@@ -13,10 +13,11 @@ from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
 from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS, IMAGES, NO_TEXT
+from edgekit.models.anatomy import ENCODERS, NOT_OF_TEXTS
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
+from edgekit.models.image_families import IMAGE_FAMILIES
 from edgekit.runtime.tags import read_scheme, scheme_fault
 from edgekit.tasks import Task, find_task, task_names
 from edgekit.tasks.task import Alone
@@ -252,8 +253,8 @@ def _check_architecture(model: Given) -> None:
             where=str(model.folder),
             fix="use the config.json that was saved with them",
         )
-    if kind in NO_TEXT:
-        what, task = ("images", "image-classification") if kind in IMAGES else ("sounds", "audio-classification")
+    if kind in NOT_OF_TEXTS:
+        what, task = ("images", "image-classification") if kind in IMAGE_FAMILIES else ("sounds", "audio-classification")
         raise BadInput(
             f"reads {what} (model_type = {kind!r} in config.json), which need a recipe: they are not seen from files here yet",
             where=str(model.folder),

@@ -16,7 +16,8 @@ from optimum.utils import (
 )
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS, IMAGES, SOUNDS
+from edgekit.models.anatomy import ENCODERS, SOUNDS
+from edgekit.models.image_families import IMAGE_FAMILIES
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.sound import INPUT_VALUES
 from edgekit.tasks import encoder_task
@@ -89,7 +90,7 @@ class SoundConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
 register = TasksManager.create_register(BACKEND)
 for family in ENCODERS:
     register(family, *TASKS.values())(EncoderConfig)
-for family in IMAGES:
+for family in IMAGE_FAMILIES:
     register(family, *IMAGE_TASKS.values())(ImageConfig)
 for family in SOUNDS:
     register(family, *SOUND_TASKS.values())(SoundConfig)

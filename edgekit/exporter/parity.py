@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
+from edgekit.models.image_families import size_read
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.providers.session import plain_session
 
@@ -49,8 +50,7 @@ def feature_feeds(config: PreTrainedConfig, name: str) -> list[Feed]:
 def _shape(config: PreTrainedConfig, name: str) -> tuple[int, ...]:
     """(channels, height, width) of an image, (frames, bins) of a sound's features."""
     if name == PIXEL_VALUES:
-        size = config.image_size
-        return (config.num_channels, *((size, size) if isinstance(size, int) else tuple(size)))
+        return (getattr(config, "vision_config", config).num_channels, *size_read(config.to_dict()))
     return config.max_length, config.num_mel_bins
 
 

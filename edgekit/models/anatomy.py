@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = [
-    "ENCODERS", "IMAGES", "KNOWN", "NO_TEXT", "REFUSED", "SOUNDS", "Anatomy", "anatomy_of", "anatomy_named", "head_size_of",
+    "ENCODERS", "IMAGES", "KNOWN", "NOT_OF_TEXTS", "NO_TEXT", "REFUSED", "SOUNDS", "Anatomy", "anatomy_of", "anatomy_named", "head_size_of",
     "layers_of", "sum_readers",
 ]  # fmt: skip
 
@@ -152,15 +152,51 @@ KNOWN = {
     "xlm-roberta": _BERT,
 }
 """MiniLM checkpoints call themselves bert, or xlm-roberta; DeBERTa-v3 calls itself deberta-v2."""
-IMAGES = {"deit": _VIT, "vit": _VIT}
+_DINOV2 = replace(_VIT, layers="encoder.layer", attention_norm="norm2", input_norm="norm1")
+_SIGLIP = Anatomy(
+    layers="vision_model.encoder.layers",
+    attention="self_attn",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    attention_out="self_attn.out_proj",
+    up="mlp.fc1",
+    down="mlp.fc2",
+    attention_norm="layer_norm2",
+    output_norm="",
+    input_norm="layer_norm1",
+    first_norm=True,
+    final_norm="vision_model.post_layernorm",
+    heads="num_heads",
+    head_size="head_dim",
+    all_heads=None,
+)
+IMAGES = {
+    "deit": _VIT,
+    "dinov2": _DINOV2,
+    "dinov2_with_registers": _DINOV2,
+    "ijepa": _VIT,
+    "siglip": _SIGLIP,
+    "vit": _VIT,
+    "vit_msn": _VIT,
+}
 """The same of encoders that read images."""
 SOUNDS = {"audio-spectrogram-transformer": _VIT}
 """The same of encoders that read sounds."""
 NO_TEXT = {**IMAGES, **SOUNDS}
 """Of both: a preprocessing in the place of a tokenizer."""
-REFUSED = {"albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself"}
+_BIASED = "each of its layers has a bias of positions with an entry for every head, which is not cut here"
+REFUSED = {
+    "albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself",
+    "beit": _BIASED,
+    "clip": "what reads its last layer is no normalisation of all its positions",
+    "data2vec-vision": _BIASED,
+    "swin": "its layers are stages of different sizes, whose windows have a bias with an entry for every head",
+}
 """Architectures that can be exported and quantized but not reshaped: why not."""
-ENCODERS = tuple(sorted({*KNOWN, *REFUSED}))
+NOT_OF_TEXTS = frozenset({*NO_TEXT, *REFUSED} - {"albert"})
+"""`model_type` of every encoder of images or sounds that is served."""
+ENCODERS = tuple(sorted({*KNOWN, "albert"}))
 """`model_type` of every encoder of texts that is served."""
 
 

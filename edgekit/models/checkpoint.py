@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgekit.errors import BadInput, NotPossibleHere
-from edgekit.models.anatomy import ENCODERS, NO_TEXT, anatomy_named
+from edgekit.models.anatomy import ENCODERS, NO_TEXT, NOT_OF_TEXTS, anatomy_named
 from edgekit.models.decoders import decoder_types
 from edgekit.models.decoders.weights import BUFFERS
 from edgekit.models.embedding import NAME, load_embedding, save_embedding
@@ -33,6 +34,7 @@ from edgekit.models.files import (
 )
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, labels_fault, mark_activation, mark_head
 from edgekit.models.hub import fetch_checkpoint
+from edgekit.models.image_families import IMAGE_FAMILIES, is_of_images
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "parameters", "resolve", "save"]
 
+NO_WEIGHTS = ("position_ids", "relative_position_index")
+"""Ends of names of tensors that count positions, which modules do by themselves."""
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification", "AutoModelForImageClassification", "AutoModelForAudioClassification")
 """Classes whose outputs have labels."""
 
@@ -65,7 +69,7 @@ def resolve(source: str | Path, revision: str | None = None) -> Path:
     folder = fetch_checkpoint(str(source), revision)
     raw, inner = check_files(folder), transformer_folder(folder)
     settings = inner / "tokenizer_config.json"
-    if raw.get("model_type") in NO_TEXT:
+    if raw.get("model_type") in NOT_OF_TEXTS:
         return folder
     if vocabulary_of(inner) is not None:  # of a folder it is compared over the rows
         raise BadInput(f"no {TOKENIZER}, only {vocabulary_of(inner)}", where=str(source), fix=f"download it and {NO_TOKENIZER}")
@@ -104,7 +108,7 @@ def load(
         raise BadInput(
             f"unknown architecture {raw.get('model_type')!r}",
             where=str(folder / "config.json"),
-            fix=f"use one that {auto} knows: {', '.join(sorted(known & {*ENCODERS, *NO_TEXT})) or 'none of the encoders here'}",
+            fix=f"use one that {auto} knows: {', '.join(sorted(known & {*ENCODERS, *NOT_OF_TEXTS})) or 'none of the encoders here'}",
         )
     config = open_config(whole)
     config.return_dict = True
@@ -125,12 +129,14 @@ def load(
     sentence, faults = read_sentence(whole) if auto == "AutoModel" else (None, ())
     if faults:
         raise BadInput("embeddings would differ from sentence-transformers' own", where=str(whole), faults=list(faults))
+    if is_of_images(raw) and IMAGE_FAMILIES[raw["model_type"]].biased:
+        config._attn_implementation = "eager"
     kept = build_sizes(config, str(folder / "config.json"))
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
         model = build_model(builder, config)
-    if raw["model_type"] in NO_TEXT and not hasattr(model.base_model, NO_TEXT[raw["model_type"]].layers):
+    if raw["model_type"] in NO_TEXT and not _has(model.base_model, NO_TEXT[raw["model_type"]].layers):
         raise NotPossibleHere(
             f"transformers {transformers.__version__} builds {raw['model_type']} of other modules",
             fix="pip install 'transformers>=5.17'",
@@ -146,6 +152,14 @@ def load(
         load_embedding(model, sentence, whole)
     model.config.name_or_path = str(folder)
     return model.eval()
+
+
+def _has(module: torch.nn.Module, path: str) -> bool:
+    try:
+        attrgetter(path)(module)
+    except AttributeError:
+        return False
+    return True
 
 
 def _check_head(found: Head, wanted: HeadKind, config: PreTrainedConfig, folder: Path) -> None:
@@ -245,7 +259,7 @@ def _fill(model: PreTrainedModel, tensors: Tensors, *, fresh: bool) -> None:
     """
     base, state = model.base_model_prefix, model.state_dict()
     architecture = model.config.model_type
-    stored_as = {named_now(name, architecture): name for name in tensors.shapes if not name.endswith("position_ids")}
+    stored_as = {named_now(name, architecture): name for name in tensors.shapes if not name.endswith(NO_WEIGHTS)}
     if architecture in decoder_types():
         if not any(name.startswith(f"{base}.") for name in stored_as):  # saved without its head, as the first GPT-2 was
             stored_as = {f"{base}.{name}" if f"{base}.{name}" in state else name: stored for name, stored in stored_as.items()}

@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from edgekit.models.anatomy import KNOWN, NO_TEXT, anatomy_named
+from edgekit.models.anatomy import KNOWN, SOUNDS, anatomy_named
 from edgekit.models.declared import EMBEDDING, LAYER, POSITIONS
 from edgekit.models.tensor_names import named_now
 
@@ -20,7 +20,7 @@ WITHOUT_BIAS = ("modernbert",)
 NO_POSITIONS = ("deberta-v2", "modernbert")
 """Encoders that may have no table of positions."""
 PATCH_PARTS = ("patch_embeddings.projection.weight", "cls_token", "position_embeddings")
-"""Of an encoder of patches, of images or sounds, what its tensors are called."""
+"""Of an encoder of sounds, what its tensors are called; of images: `models/image_families.py`."""
 NORM = re.compile(r"(?:^|\.)embeddings\.(?:LayerNorm|norm)\.(?:weight|bias)$")
 BIASED = re.compile(
     r"(?:^|\.)(?:(?:layer|layers)\.\d+\..*|embeddings\.LayerNorm|(?:pooler\.|pre_)?(?:dense|classifier)(?:\.dense|\.out_proj)?|qa_outputs)$"
@@ -43,12 +43,12 @@ def tensor_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, 
     """
     architecture = str(config.get("model_type"))
     shapes = {named_now(name, architecture): shape for name, shape in stored.items()}
-    faults = _layer_faults(architecture, shapes, cut=cut)
+    faults = [] if architecture == "swin" else _layer_faults(architecture, shapes, cut=cut)  # stages differ
     if architecture in KNOWN:
         faults += _table_faults(architecture, shapes)
         if architecture not in WITHOUT_BIAS:
             faults += _bias_faults(shapes)
-    if architecture in NO_TEXT:
+    if architecture in SOUNDS:
         faults += [f"no {what}" for what in PATCH_PARTS if not any(what in name for name in shapes)]
     return faults
 

@@ -29,14 +29,15 @@ LARGEST_SIZES = {
     **dict.fromkeys(("num_attention_heads", "n_heads", "n_head", "num_key_value_heads"), 1 << 12),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "original_max_position_embeddings"), 1 << 26),
     **dict.fromkeys(("num_hidden_groups", "inner_group_num"), 100),
-    **dict.fromkeys(("patch_size", "pooler_output_size", "encoder_stride"), 1 << 16),
+    **dict.fromkeys(("embed_dim", "patch_size", "pooler_output_size", "projection_dim", "encoder_stride"), 1 << 16),
+    "num_register_tokens": 1 << 12,
     "num_channels": 64,
     **dict.fromkeys(("frequency_stride", "time_stride", "num_mel_bins"), 1 << 12),
     "max_length": 1 << 20,
     "num_labels": MOST_LABELS,
 }
 """Sizes, which are whole numbers from 1 on -> far beyond the largest published model; what its tensors say is compared besides."""
-NO_SIZE = ("head_dim", "n_inner", "num_key_value_heads", "pooler_output_size", "word_embed_proj_dim")
+NO_SIZE = ("head_dim", "n_inner", "num_key_value_heads", "pooler_output_size", "projection_dim", "word_embed_proj_dim")
 """Sizes that may be null: they follow from others."""
 LARGEST_NUMBER = 1e15
 MOST_SIDE = 8192
@@ -46,27 +47,33 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "id": ("bos_token_id", "cls_token_id", "pad_token_id", "sep_token_id", "sparse_pred_ignore_index", "max_relative_positions",
         "position_buckets"),
     "count": (
-        "attention_head_size", "chunk_size_feed_forward", "conv_groups", "conv_kernel_size", "global_attn_every_n_layers", "local_attention",
+        "attention_head_size", "auxiliary_channels", "auxiliary_num_convs",
+        "chunk_size_feed_forward", "conv_groups", "conv_kernel_size", "global_attn_every_n_layers", "local_attention",
         "max_window_layers", "no_rope_layer_interval", "pooler_hidden_size", "pretraining_tp", "relative_attention_num_buckets",
-        "sliding_window", "sliding_window_pattern", "task_type_vocab_size", "type_vocab_size",
+        "semantic_loss_ignore_index",
+        "sliding_window", "sliding_window_pattern", "task_type_vocab_size", "type_vocab_size", "window_size",
     ),
     "share": (
         "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "classifier_dropout_prob", "cls_dropout",
-        "dropout", "embd_pdrop", "embedding_dropout", "hidden_dropout", "hidden_dropout_prob", "layerdrop", "mlp_dropout",
+        "drop_path_rate", "dropout", "embd_pdrop", "embedding_dropout", "hidden_dropout", "hidden_dropout_prob", "layerdrop", "mlp_dropout",
         "partial_rotary_factor", "pooler_dropout", "qa_dropout", "resid_pdrop", "rotary_pct", "seq_classif_dropout",
         "summary_first_dropout", "summary_last_dropout",
     ),
     "number": (
-        "attn_logit_softcapping", "final_logit_softcapping", "global_rope_theta", "init_std", "initializer_cutoff_factor",
-        "initializer_range", "layer_norm_eps", "layer_norm_epsilon", "local_rope_theta", "norm_eps", "query_pre_attn_scalar",
+        "attn_logit_softcapping", "auxiliary_loss_weight", "final_logit_softcapping", "global_rope_theta", "init_std", "initializer_cutoff_factor",
+        "initializer_factor", "initializer_range", "layer_norm_eps", "layer_norm_epsilon", "layer_scale_init_value", "layerscale_value",
+        "logit_scale_init_value", "mlp_ratio", "local_rope_theta", "norm_eps", "query_pre_attn_scalar",
         "rms_norm_eps", "rope_local_base_freq", "rope_theta", "rotary_emb_base",
     ),
     "flag": (
-        "_remove_final_layer_norm", "add_cross_attention", "attention_bias", "classifier_bias", "decoder_bias", "deterministic_flash_attn",
+        "_remove_final_layer_norm", "add_cross_attention", "add_fpn", "apply_layernorm",
+        "attention_bias", "classifier_bias", "decoder_bias", "deterministic_flash_attn",
         "do_layer_norm_before", "enable_bias", "is_decoder", "is_encoder_decoder", "layer_norm_elementwise_affine", "legacy", "mlp_bias",
         "norm_bias", "output_attentions", "output_hidden_states", "position_biased_input", "qk_layernorm", "qkv_bias", "relative_attention",
-        "reorder_and_upcast_attn", "return_dict", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "share_att_key",
+        "reorder_and_upcast_attn", "reshape_hidden_states", "return_dict", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "share_att_key",
         "sinusoidal_pos_embds", "sparse_prediction", "summary_proj_to_labels", "summary_use_proj", "text_pairs", "tie_word_embeddings",
+        "use_absolute_embeddings", "use_absolute_position_embeddings", "use_auxiliary_head", "auxiliary_concat_input",
+        "use_mask_token", "use_mean_pooling", "use_relative_position_bias", "use_shared_relative_position_bias", "use_swiglu_ffn", "vision_use_head",
         "use_bidirectional_attention", "use_cache", "use_parallel_residual", "use_sliding_window", "use_task_id",
     ),
     "activation": (
@@ -79,11 +86,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "summary_type",
     ),
     "words": ("architectures", "layer_types", "pos_att_type"),
-    "numbers": ("eos_token_id", "no_rope_layers"),
+    "numbers": ("depths", "eos_token_id", "no_rope_layers", "num_heads", "pool_scales"),
     "labels": ("id2label",),
     "label numbers": ("label2id",),
     "sides": ("image_size",),
     "tree": ("built", "rope_parameters", "rope_scaling"),
+    "part": ("text_config", "vision_config"),
     "functions": ("sbert_ce_default_activation_function", "sentence_transformers"),
 }  # fmt: skip
 KEYS: Mapping[str, str] = {key: kind for kind, keys in KINDS.items() for key in keys}
@@ -95,6 +103,8 @@ RECORDS = frozenset({
     "transformers.js_config", "transformers_version", "unsloth_version",
 })  # fmt: skip
 """Keys that nothing follows: records of releases and of training. Weights are read in float32, whatever `dtype` says."""
+BACKBONE = ("out_features", "out_indices", "stage_names")
+"""Keys of which layers a backbone shows, which no model here is; of one whose layers were cut they name some that are gone."""
 CODE = {
     "auto_map": "it names code of its own",
     "trust_remote_code": "whether code is trusted is not a file's to say",
@@ -153,9 +163,10 @@ def config_faults(config: Mapping[str, object]) -> list[str]:
 def passed_on(config: Mapping[str, object], reserved: Collection[str]) -> dict[str, object]:
     """What transformers is given of a sound configuration. `reserved`: names that its class has."""
     return {
-        key: value
+        key: passed_on(value, reserved) if KEYS.get(key) == "part" and isinstance(value, dict) else value
         for key, value in config.items()
-        if key in KEYS or (not _ours(key, reserved) and (_plain(value) or _plain_list(value) or value == {}))
+        if key not in BACKBONE
+        and (key in KEYS or (not _ours(key, reserved) and (_plain(value) or _plain_list(value) or value == {})))
     }
 
 
@@ -181,6 +192,8 @@ def _fault(key: str, value: object) -> str | None:
         return attention_fault(key, value)
     if key in KEYS:
         check, wanted = CHECKS[KEYS[key]]
+        if KEYS[key] == "part" and isinstance(value, dict):
+            return next(iter(config_faults(value)), None)
         if (value is None and (key in NO_SIZE or KEYS[key] != "size") and key != "model_type") or check(key, value):
             return None
         wanted = wanted if KEYS[key] != "size" else f"a whole number from 1 to {LARGEST_SIZES[key]:,}"
@@ -294,5 +307,6 @@ CHECKS: Mapping[str, tuple[Callable[[str, object], bool], str]] = {
     "label numbers": (_label_numbers, f"an object of at most {MOST_LABELS:,} labels and numbers"),
     "sides": (_sides, f"a whole number from 1 to {MOST_SIDE:,}, or two of them"),
     "tree": (_tree, "an object of numbers and words"),
+    "part": (lambda key, value: isinstance(value, dict), "an object"),
     "functions": (_functions, "the name of a function, or an object of them"),
 }

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from edgekit.models.anatomy import KNOWN, NO_TEXT
+from edgekit.models.image_families import image_faults, vision_of
 from edgekit.models.tensor_names import named_now
 
 __all__ = ["number_format_faults", "size_faults"]
@@ -17,12 +18,14 @@ __all__ = ["number_format_faults", "size_faults"]
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights that are read."""
 CONSTANTS = re.compile(
-    r"(position_ids|token_type_ids|position_planes|attn\.bias|attn\.masked_bias|attention\.bias|attention\.masked_bias|num_batches_tracked)$"
+    r"(position_ids|token_type_ids|position_planes|attn\.bias|attn\.masked_bias|attention\.bias|attention\.masked_bias|num_batches_tracked|relative_position_index)$"
 )
 """Tensors that may hold whole numbers: they are no weights."""
 EMBEDDING = re.compile(r"(?:^|\.)(?:embeddings\.word_embeddings|embeddings\.tok_embeddings|embed_tokens|wte|embed_in)\.weight$")
 POSITIONS = re.compile(r"(?:^|\.)(?:embeddings\.position_embeddings|wpe|embed_positions)\.weight$")
 LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h)\.(\d+)\.")
+TEXT_TOWER = "text_model."
+"""What the tensors of CLIP's and SigLIP's other tower begin with."""
 OPT_OFFSET = 2
 """Rows that OPT's table of positions has beyond its positions (transformers, OPTLearnedPositionalEmbedding)."""
 DOWN: Mapping[str, tuple[str, int]] = {
@@ -42,12 +45,14 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
     faults = []
     shapes = {named_now(name, str(config.get("model_type"))): shape for name, shape in stored.items()}
 
+    stated = vision_of(config)
+
     def compare(key: str, found: int | None, what: str) -> None:
-        declared = config.get(key)
+        declared = stated.get(key)
         if type(declared) is int and found is not None and declared != found:
             faults.append(f"{key} = {declared:,}, but {what} {found:,}")
 
-    names = _names(config)
+    names = _names(stated)
     table = _first(shapes, EMBEDDING)
     if table is not None:
         width = (
@@ -63,8 +68,8 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
     if positions is not None:
         extra = OPT_OFFSET if config.get("model_type") == "opt" else 0
         compare(names["positions"], positions[1][0] - extra, f"the positions of {positions[0]} are")
-    layers = {int(found[1]) for name in shapes if (found := LAYER.search(name))}
-    if layers and config.get("model_type") != "albert":
+    layers = {int(found[1]) for name in shapes if (found := LAYER.search(name)) and not name.startswith(TEXT_TOWER)}
+    if layers and config.get("model_type") not in ("albert", "swin"):
         compare(names["layers"], max(layers) + 1, "the layers whose tensors are there are")
     architecture = config.get("model_type")
     if not cut and isinstance(architecture, str) and architecture in DOWN:
@@ -73,8 +78,7 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
         if down is not None:
             compare(names["intermediate"], down[1][axis], f"the inputs of {down[0]} are")
             compare(names["hidden"], down[1][1 - axis], f"the outputs of {down[0]} are")
-    faults += _label_faults(config, shapes)
-    return faults
+    return faults + image_faults(config, shapes, cut=cut) + _label_faults(config, shapes)
 
 
 def number_format_faults(kinds: Mapping[str, str]) -> list[str]:

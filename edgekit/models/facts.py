@@ -17,6 +17,7 @@ from edgekit.models.documents import read_document
 from edgekit.models.ends import SETTINGS, ends_of, generation_faults
 from edgekit.models.files import LEGACY_TOKENS, TOKENIZER_FILES, read_json, vocabulary_of
 from edgekit.models.heads import Head, head_of, labels_fault
+from edgekit.models.image_families import vision_of
 from edgekit.models.positions import positions_of, short_positions
 from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
@@ -130,7 +131,8 @@ def facts_of_checkpoint(checkpoint: str, over: Mapping[str, tuple[int, ...]] = M
     sentence, sentence_faults = read_sentence(folder)
     folder = transformer_folder(folder)
     config, shapes = _document(folder / "config.json"), _layer_shapes(folder)
-    size = {name: next((config[key] for key in keys if type(config.get(key)) is int), None) for name, keys in SIZES.items()}
+    sizes = vision_of(config)
+    size = {name: next((sizes[key] for key in keys if type(sizes.get(key)) is int), None) for name, keys in SIZES.items()}
     size_asked = dict(size)
     if shapes:  # written beside a checkpoint whose layers may have been cut; the configuration states the uncut sizes
         heads, neurons = (max(sizes) for sizes in zip(*shapes, strict=True))

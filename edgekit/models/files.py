@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import IMAGES, NO_TEXT, SOUNDS
+from edgekit.models.anatomy import NOT_OF_TEXTS, SOUNDS
 from edgekit.models.complete import tensor_faults
 from edgekit.models.configuration import config_faults
 from edgekit.models.declared import FLOATS, number_format_faults, size_faults
 from edgekit.models.documents import check_size, read_document
 from edgekit.models.finite import hash_and_look
+from edgekit.models.image_families import is_of_images, unserved_images
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
 from edgekit.models.shards import INDEX, WHOLE, few, no_weights, tensor_shapes, tensor_types, weight_files
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, PREPROCESSOR
@@ -118,11 +119,9 @@ def check_files(folder: Path) -> dict[str, Any]:
             "its configuration and its weights do not belong together", where=str(folder), faults=few(faults),
             fix="use the config.json and the weights that were saved together",
         )  # fmt: skip
-    if config.get("model_type") in NO_TEXT:
+    if config.get("model_type") in NOT_OF_TEXTS:
         if not (folder / PREPROCESSOR).is_file():
-            what, reader = (
-                ("images", "AutoImageProcessor") if config["model_type"] in IMAGES else ("sounds", "AutoFeatureExtractor")
-            )
+            what, reader = ("images", "AutoImageProcessor") if is_of_images(config) else ("sounds", "AutoFeatureExtractor")
             raise BadInput(
                 f"no {PREPROCESSOR}, which says how {what} become numbers",
                 where=str(folder),
@@ -146,7 +145,7 @@ def sound_config(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_unsound(config: Mapping[str, object], folder: Path) -> None:
-    if faults := config_faults(config):
+    if faults := config_faults(config) + unserved_images(config):
         raise BadInput(
             "a configuration that no model here can have", where=str(folder / "config.json"), faults=few(faults),
             fix="correct it, or use the config.json that was saved with these weights",
@@ -226,7 +225,7 @@ def input_names(folder: Path, *, pairs: bool) -> list[str]:
         BadInput: no readable configuration.
     """
     config = read_json(folder / "config.json")
-    if config.get("model_type") in IMAGES:
+    if is_of_images(config):
         return [PIXEL_VALUES]
     if config.get("model_type") in SOUNDS:
         return [INPUT_VALUES]

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.models.files import read_json
+from edgekit.models.image_families import IMAGE_FAMILIES, size_read
 from edgekit.models.view import view
 from edgekit.runtime.bundle.names import PREPROCESSOR
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.pixels import read_pixels
 
-__all__ = ["made_images", "positions_read", "read_size", "settle_pixels"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["fit_positions", "made_images", "settle_pixels"]
 
 TOLERANCE = 1e-4
 """Largest distance of a pixel value from transformers'; they are of the order of 1."""
 SIZES = ((32, 32), (45, 97), (300, 211), (7, 5), (1, 1), (512, 640))
 """(height, width) of made images: square, wide, tall, tiny, larger than most models read."""
-EXTRA_TOKENS = {"vit": 1, "deit": 2}
-"""Tokens of a model of images beside its patches."""
 
 
 def made_images(seed: int = 0) -> list[bytes]:
@@ -65,27 +66,6 @@ def made_images(seed: int = 0) -> list[bytes]:
     return found
 
 
-def read_size(folder: Path) -> tuple[int, int]:
-    """(height, width) of the images that the model in checkpoint `folder` reads.
-
-    Raises:
-        BadInput: its configuration does not say.
-    """
-    size = read_json(folder / "config.json").get("image_size")
-    found = [size, size] if type(size) is int else size
-    if not isinstance(found, list) or len(found) != 2 or not all(type(one) is int and one > 0 for one in found):
-        raise BadInput("image_size is neither a whole number nor two of them", where=str(folder / "config.json"))
-    return found[0], found[1]
-
-
-def positions_read(config: Mapping[str, object]) -> int:
-    """Positions of one image in a model with configuration `config`: its patches, and the tokens beside them."""
-    image: Any = config["image_size"]
-    patch: Any = config["patch_size"]
-    height, width = image if isinstance(image, list) else (image, image)
-    return int((height // patch) * (width // patch) + EXTRA_TOKENS[str(config["model_type"])])
-
-
 def settle_pixels(source: Path, out: Path) -> None:
     """Write `out`/preprocessor_config.json as transformers' AutoImageProcessor of folder `source` reads images, in full.
 
@@ -94,17 +74,11 @@ def settle_pixels(source: Path, out: Path) -> None:
         NotPossibleHere: Pillow is not installed.
     """
     theirs = _theirs(source)
-    document: dict[str, JsonValue] = {
-        "image_processor_type": type(theirs).__name__.removesuffix("Pil"),
-        **{name: bool(getattr(theirs, name, None)) for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize")},
-        "size": _size(theirs.size), "resample": int(theirs.resample or 0),
-        "rescale_factor": float(theirs.rescale_factor or 0), "image_mean": _three(theirs.image_mean), "image_std": _three(theirs.image_std),
-    }  # fmt: skip
-    if document["do_center_crop"]:
-        document["crop_size"] = _size(theirs.crop_size)
+    document = _settings(theirs)
     where = source / PREPROCESSOR
     (out / PREPROCESSOR).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    reader, size = read_pixels(out / PREPROCESSOR), read_size(source)
+    reader, home = read_pixels(out / PREPROCESSOR), out if (out / "config.json").is_file() else source
+    size = size_read(read_json(home / "config.json"))
     if reader.shape[1:] != size:
         raise BadInput(
             f"makes images of {reader.shape[2]} x {reader.shape[1]} pixels, and the model reads {size[1]} x {size[0]} (config.json, image_size)",
@@ -117,6 +91,37 @@ def settle_pixels(source: Path, out: Path) -> None:
             "here, so that something of it is not known here",
             where=str(where), fix="use a model whose images are resized, cropped, rescaled and normalised, and nothing else",
         )  # fmt: skip
+
+
+def fit_positions(model: PreTrainedModel, source: Path) -> None:
+    """Bring the table of positions to the size that images of checkpoint `source` are made, as transformers does in each run, for families
+    that read images of any size; DINOv2 was trained on 518 pixels and is given 224.
+
+    Raises:
+        BadInput: its image processor cannot be loaded or makes images of another shape than square.
+    """
+    family = IMAGE_FAMILIES[model.config.model_type]
+    if not family.interpolated:
+        return
+    settings = _settings(_theirs(source))
+    last: Any = settings["crop_size"] if settings["do_center_crop"] else settings["size"]
+    height, width = last.get("height"), last.get("width")
+    if height is None or (height, width) == size_read(model.config.to_dict()):
+        return
+    if height != width:
+        raise BadInput(
+            f"images of {width} x {height} pixels, and the positions of {model.config.model_type} are fitted to square ones here",
+            where=str(source / PREPROCESSOR), fix="crop images to a square there (crop_size)",
+        )  # fmt: skip
+    import torch
+
+    embeddings: Any = model.base_model.embeddings
+    side = height // model.config.patch_size
+    with torch.no_grad():
+        patches = torch.zeros(1, side * side + len(family.tokens), model.config.hidden_size)
+        table = embeddings.interpolate_pos_encoding(patches, height, width)
+    embeddings.position_embeddings = torch.nn.Parameter(table.clone())
+    model.config.image_size = height
 
 
 def _theirs(source: Path) -> Any:
@@ -137,6 +142,19 @@ def _theirs(source: Path) -> Any:
             raise BadInput(
                 f"transformers' AutoImageProcessor cannot load it: {said}", where=str(source / PREPROCESSOR)
             ) from None
+
+
+def _settings(theirs: Any) -> dict[str, JsonValue]:
+    """Everything that decides pixel values, of transformers' image processor."""
+    document: dict[str, JsonValue] = {
+        "image_processor_type": type(theirs).__name__.removesuffix("Pil"),
+        **{name: bool(getattr(theirs, name, None)) for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize")},
+        "size": _size(theirs.size), "resample": int(theirs.resample or 0),
+        "rescale_factor": float(theirs.rescale_factor or 0), "image_mean": _three(theirs.image_mean), "image_std": _three(theirs.image_std),
+    }  # fmt: skip
+    if document["do_center_crop"]:
+        document["crop_size"] = _size(theirs.crop_size)
+    return document
 
 
 def _read_by(processor: Any, data: bytes) -> np.ndarray:

@@ -97,7 +97,7 @@ def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     if order[0] > 0 and anatomy.input_norm and not anatomy.first_norm:
         _become_first(kept[0], anatomy)
     _put(model.base_model, anatomy.layers, kept)
-    model.config.num_hidden_layers = len(kept)
+    getattr(model.config, "vision_config", model.config).num_hidden_layers = len(kept)
     kinds = getattr(model.config, "layer_types", None)
     if kinds is not None:
         model.config.layer_types = [kinds[index] for index in order]

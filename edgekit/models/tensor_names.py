@@ -20,7 +20,33 @@ EARLIER_VIT = tuple(
         (r"(layers\.\d+\.)output\.dense\.", r"\1mlp.fc2."),
     )
 )
-EARLIER = dict.fromkeys(("audio-spectrogram-transformer", "deit", "vit"), EARLIER_VIT)
+EARLIER_BEIT = (
+    (re.compile(r"(^|\.)encoder\.relative_position_bias\."), r"\1shared_position_bias."),
+    (re.compile(r"attention\.attention\.relative_position_bias\."), "relative_position_bias."),
+    *EARLIER_VIT,
+)
+EARLIER_SWIN = (
+    (re.compile(r"attention\.self\.(query|key|value)\."), lambda found: f"attention.{found[1][0]}_proj."),
+    (
+        re.compile(r"attention\.self\.relative_position_bias_table"),
+        "attention.relative_position_bias.relative_position_bias_table",
+    ),
+    (re.compile(r"attention\.output\.dense\."), "attention.o_proj."),
+    (re.compile(r"(blocks\.\d+\.)intermediate\.dense\."), r"\1mlp.fc1."),
+    (re.compile(r"(blocks\.\d+\.)output\.dense\."), r"\1mlp.fc2."),
+)
+EARLIER_DINOV2 = (
+    (
+        re.compile(r"(layer\.\d+\.)attention\.attention\.(query|key|value)\."),
+        lambda found: f"{found[1]}attention.{found[2][0]}_proj.",
+    ),
+    (re.compile(r"(layer\.\d+\.)attention\.output\.dense\."), r"\1attention.o_proj."),
+)
+EARLIER = {
+    "audio-spectrogram-transformer": EARLIER_VIT,
+    "beit": EARLIER_BEIT, "deit": EARLIER_VIT, "dinov2": EARLIER_DINOV2, "dinov2_with_registers": EARLIER_DINOV2, "ijepa": EARLIER_VIT,
+    "swin": EARLIER_SWIN, "vit": EARLIER_VIT, "vit_msn": ((re.compile(r"^(embeddings|encoder|layernorm)\."), r"vit.\1."), *EARLIER_VIT),
+}  # fmt: skip
 """By architecture: names in files of before transformers renamed the modules -> what they are now."""
 
 PRETRAINING_HEADS = (

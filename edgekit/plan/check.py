@@ -11,6 +11,7 @@ from edgekit.compress.registry import find_method, methods, methods_for
 from edgekit.config.recipe import TEXTS, MethodSettings, Recipe
 from edgekit.config.target import Target
 from edgekit.host import Host
+from edgekit.models.anatomy import REFUSED
 from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.files import NO_TOKENIZER
@@ -131,11 +132,21 @@ def _step_faults(
             ]
         elif recipe.data.without_labels and find_task(recipe.task).supervised:
             step = ['learns from labels, and data, answers = "original" says that rows have none; give rows with labels']
+        elif model.architecture in REFUSED and _shape(model) != _shape(along[number]):
+            kept = (
+                f"changes the shape of layers, and those of {model.architecture} keep theirs, as {REFUSED[model.architecture]}"
+            )
+            step = [f"{kept}; leave it out, or its sizes"]
         else:
             context = StepContext(recipe, targets, model, original, dense, checkpoints, number, pairs, alone)
             step = _checkpoint_faults(method, settings, context) + method.check(settings, context)
         faults += [f"compress {number}, {method.name}: {fault}" for fault in step]
     return faults
+
+
+def _shape(model: ModelFacts) -> tuple[object, ...]:
+    """What is known of the shape of a model's layers."""
+    return model.layers, model.hidden_size, model.heads, model.intermediate_size, model.uniform, model.pruned
 
 
 def _serves_other(method: Method[MethodSettings], kind: Kind) -> str:

@@ -10,10 +10,11 @@ from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_ro
 from edgekit.config.recipe import SHORTEST_INPUT, Calibration, Recipe
 from edgekit.config.target import WASM, Target
 from edgekit.host import Host
-from edgekit.models.anatomy import ENCODERS, IMAGES, SOUNDS
+from edgekit.models.anatomy import ENCODERS, SOUNDS
 from edgekit.models.complete import missing_parts
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
+from edgekit.models.image_families import IMAGE_FAMILIES
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
@@ -28,7 +29,7 @@ __all__ = ["ENCODER"]
 
 HEAD_MODULES = {
     CLASSIFIER: ("classifier",), "AutoModelForTokenClassification": ("classifier",),
-    "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"), "AutoModelForImageClassification": ("classifier",),
+    "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"), "AutoModelForImageClassification": ("classifier", "cls_classifier"),
     "AutoModelForAudioClassification": ("classifier",),
 }  # fmt: skip
 """transformers' class -> names of which its head has one, in every family here; a class without a head is not listed."""
@@ -100,9 +101,11 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     tables = [table for table in ("new", "finetune") if getattr(recipe.model, table) is not None]
     if tables and not task.supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
-    read, kind = {"image": ([*IMAGES], "of images of "), "sound": ([*SOUNDS], "of sounds of "), "text": ([*ENCODERS], "of ")}[
-        task.reads
-    ]
+    read, kind = {
+        "image": ([*IMAGE_FAMILIES], "of images of "),
+        "sound": ([*SOUNDS], "of sounds of "),
+        "text": ([*ENCODERS], "of "),
+    }[task.reads]
     if original.architecture is not None and original.architecture not in read:
         faults.append(
             f'model: config.json, model_type = "{original.architecture}": no encoder {kind}this architecture is known here; use one of '

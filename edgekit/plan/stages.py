@@ -217,6 +217,7 @@ def original_stage(
         from edgekit.models.checkpoint import load, parameters, save
         from edgekit.models.conversations import settle_conversations
         from edgekit.models.embedding import embedding_of
+        from edgekit.models.preprocessing import fit_positions
         from edgekit.models.settle import settle, settle_reader
         from edgekit.tasks.encode import texts_in
         from edgekit.train.supervised import mark_pairs
@@ -226,6 +227,8 @@ def original_stage(
         original = load(context.inputs.get("merged") or source, task.auto, revision=model.revision, head=task.head)
         folder = Path(original.config.name_or_path)
         mark_pairs(original.config, pairs)
+        if task.reads == "image":
+            fit_positions(original, folder)
         save(original, context.out, tokenizer_files_from=folder)
         if task.reads != "text":
             settle_reader(task.reads, folder, context.out)

@@ -15,7 +15,7 @@ from edgekit.data.columns import INPUTS
 from edgekit.data.sources import SPLITS
 from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
-from edgekit.models.preprocessing import positions_read
+from edgekit.models.image_families import positions_read
 from edgekit.models.sentence import Sentence, read_sentence
 from edgekit.models.sounds import frames_read
 from edgekit.models.tokens import cuts_left

@@ -103,12 +103,15 @@ def finetune(
         BadInput: the task's rows do not say what to learn, or the encoder cannot be used.
     """
     from edgekit.models.checkpoint import load, save
+    from edgekit.models.preprocessing import fit_positions
     from edgekit.models.settle import settle, settle_reader
     from edgekit.train.loop import Hyperparameters
 
     kind = _supervised(task, "finetune")
     model = load(source, kind.auto, new_head=outputs_in(rows, kind) or [], head=kind.head)
     mark_pairs(model.config, pairs_in(rows))
+    if kind.reads == "image":
+        fit_positions(model, Path(model.config.name_or_path))
     save(model, scratch / "start", tokenizer_files_from=Path(model.config.name_or_path))
     if kind.reads != "text":
         settle_reader(kind.reads, Path(model.config.name_or_path), scratch / "start")

@@ -29,6 +29,7 @@ from edgekit.compress.methods import prune_structured
 from edgekit.config.recipe import MethodSettings
 from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.errors import BadInput
+from edgekit.models.anatomy import REFUSED
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.models.heads import CLASSIFIER
 from edgekit.models.sentence import Dense
@@ -82,7 +83,13 @@ def _image_faults(settings: Settings, context: StepContext) -> list[str]:
         "fill_model": settings.fill_model,
         "width": settings.width,
     }
-    return [f"{name}: not for {context.task.reads}s yet; leave it out" for name, value in asked.items() if value]
+    faults = [f"{name}: not for {context.task.reads}s yet; leave it out" for name, value in asked.items() if value]
+    kind = context.model.architecture
+    if kind in REFUSED and settings.relations != "none":
+        faults.append(f'relations = "{settings.relations}": not of {kind}, as {REFUSED[kind]}; leave it out')
+    if kind == "swin" and settings.hidden != "none":
+        faults.append('hidden: the layers of swin are stages whose hidden states have different sizes; set hidden = "none"')
+    return faults
 
 
 def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:

@@ -13,7 +13,7 @@ __all__ = ["patches_as_matmul"]
 
 
 def patches_as_matmul(model: ir.Model) -> int:
-    """Replace Conv, Reshape and Transpose to (b, patches, hidden) by one MatMul and its bias.
+    """Replace Conv, Reshape and Transpose to (b, patches, hidden) by one MatMul and its bias, where it has one.
 
     Patches that overlap, or leave out an edge, are gathered, others reshaped.
     """
@@ -22,8 +22,10 @@ def patches_as_matmul(model: ir.Model) -> int:
         flat = sole_reader(node, "Reshape")
         turned = sole_reader(flat, "Transpose")
         image, weight = node.inputs[0], array_of(node.inputs[1])
-        bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
-        if turned is None or image is None or image.shape is None or weight is None or weight.ndim != 4 or bias is None:
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if turned is None or image is None or image.shape is None or weight is None or weight.ndim != 4:
+            continue
+        if bias is not None and array_of(bias) is None:
             continue
         options, sides = attributes(node), image.shape[1:]
         kernel = weight.shape[2:]
@@ -56,8 +58,9 @@ def patches_as_matmul(model: ir.Model) -> int:
         columns = weight.reshape(weight.shape[0], -1).T
         product = ir.node("MatMul", [rows.outputs[0], add_initializer(graph, f"{node.inputs[1].name}", columns)], name=name)
         product.outputs[0].type, product.outputs[0].shape = turned.outputs[0].type, turned.outputs[0].shape
-        added = ir.node("Add", [product.outputs[0], node.inputs[2]], name=f"{name}.bias")
-        replace(graph, [node, flat, turned], [*parts, product, added], added.outputs[0])
+        new = [*parts, product]
+        new += [] if bias is None else [ir.node("Add", [product.outputs[0], bias], name=f"{name}.bias")]
+        replace(graph, [node, flat, turned], new, new[-1].outputs[0])
         count += 1
     return count
 

@@ -1,4 +1,4 @@
-"""Attention without padding in the form that every quantizer here knows: three projections and MultiHeadAttention.
+"""Attention without padding, perhaps with a bias of positions, in the form that every quantizer here knows: three projections and MultiHeadAttention.
 
 onnxscript packs the projections of a model without a padding mask, one of images, into one Attention, whose weights no quantizer of MatMuls sees.
 """
@@ -20,7 +20,7 @@ WEIGHT, BIAS, KEY_PADDING, PAST, ADDITIVE = 1, 2, 3, 4, 5
 
 
 def separate_attention(model: ir.Model) -> int:
-    """Take each Attention apart whose mask, if it has one, hides nothing."""
+    """Take each Attention apart; of its mask what hides nothing is left out, and a bias stays."""
     graph, count = model.graph, 0
     for node in [item for item in graph if item.op_type == "Attention" and item.domain == MICROSOFT]:
         inputs = [*node.inputs, *[None] * (ADDITIVE + 1 - len(node.inputs))]
@@ -31,9 +31,11 @@ def separate_attention(model: ir.Model) -> int:
             _weights(inputs[WEIGHT], len(biases) // 3),
             [int(size) for size in options.get("qkv_hidden_sizes", [len(biases) // 3] * 3)],
         )
-        if weights is None or sizes != [weight.shape[1] for weight, _ in weights] or not _hides_nothing(inputs[ADDITIVE]):
+        if weights is None or sizes != [weight.shape[1] for weight, _ in weights]:
             continue
-        name, new, parts = str(node.name or node.outputs[0].name), [], []
+        additive = _added(inputs[ADDITIVE])
+        name, new = str(node.name or node.outputs[0].name), []
+        parts: list[ir.Value | None] = []
         for (weight, called), bias in zip(weights, np.split(biases, np.cumsum(sizes)[:-1]), strict=True):
             product = ir.node("MatMul", [inputs[0], add_initializer(graph, called, weight)], name=f"{name}.{called}")
             added = ir.node(
@@ -44,6 +46,8 @@ def separate_attention(model: ir.Model) -> int:
             new += [product, added]
             parts.append(added.outputs[0])
         kept = {key: options[key] for key in ("num_heads", "scale") if options.get(key)}
+        if additive is not None:
+            parts += [None, None, additive]
         new.append(ir.node("MultiHeadAttention", parts, kept, domain=MICROSOFT, name=name))
         replace(graph, [node], new, new[-1].outputs[0])
         count += 1
@@ -63,6 +67,18 @@ def _weights(value: ir.Value | None, size: int) -> list[tuple[np.ndarray, str]] 
     found = [(array_of(one), str(one.name)) for one in joined.inputs if one is not None]
     sound = [(weight, name) for weight, name in found if weight is not None and weight.ndim == 2]
     return sound if len(sound) == 3 and all(weight.shape[1] == size for weight, _ in sound) else None
+
+
+def _added(mask: ir.Value | None) -> ir.Value | None:
+    """What an additive mask adds, (1 or b, 1 or heads, s, s); None for nothing. Of a sum with a mask that hides nothing the other part."""
+    if _hides_nothing(mask):
+        return None
+    total = producer_of(mask, "Add")
+    if total is not None:
+        for one, other in (total.inputs, reversed(total.inputs)):
+            if _hides_nothing(one):
+                return other
+    return mask
 
 
 def _hides_nothing(mask: ir.Value | None) -> bool:
