@@ -20,7 +20,7 @@ from edgekit.web.chromium import browser, served
 from edgekit.web.engines import engine_releases, find_node
 from edgekit.web.vendor import fetch_vendor, releases, runner_folder
 
-__all__ = ["Seen", "run_in_engine"]
+__all__ = ["Seen", "events_of", "run_in_engine"]
 
 MINUTES = 5
 SCRIPT = """
@@ -58,7 +58,7 @@ def run_in_engine(model: Path, feeds: Sequence[Mapping[str, np.ndarray]], *, pro
     with temporary_folder("audit") as folder:
         text, outputs = (_in_node if engine == NODE else _in_chromium)(folder, vendor, model, beside, job)
     package = next(name for name in releases() if name.startswith("onnxruntime-web@")).replace("@", " ")
-    return Seen(f"{package} in {engine} {engines.get(engine, '')}".strip(), _events(text) if profile else [], outputs)
+    return Seen(f"{package} in {engine} {engines.get(engine, '')}".strip(), events_of(text) if profile else [], outputs)
 
 
 def _tensor(array: np.ndarray) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _tensor(array: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _events(text: str) -> list[dict[str, Any]]:
+def events_of(text: str) -> list[dict[str, Any]]:
     """Runs of kernels in a profile, which is printed as a list, a line an event, among whatever else is printed."""
     every: list[dict[str, Any]] = []
     for line in text.splitlines():

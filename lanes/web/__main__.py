@@ -26,14 +26,19 @@ from edgekit.web.engines import find_node
 from edgekit.web.page import HEADERS
 from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_files
 from lanes.bundles import CASES, OTHER_TASKS, make_bundles
+from lanes.web.chat import TALKS, answers_of, chat_faults, with_template
 from lanes.web.compared import Here, faults_of, here, jobs_of
+from lanes.web.other_tokenizers import MAKERS, with_tokenizer
 from lanes.web.page import page_faults
 from lanes.web.texts import COUNT
 from lanes.web.transformers_js import fetch_package, golden_faults
+from lanes.web.webgpu import webgpu_faults
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "benchmarks" / "lanes" / "web.json"
 TARGET = "web-wasm"
+CHAT = "text-generation"
+"""The language model that gets a chat template; the other one goes on with texts alone."""
 MINUTES = 10
 
 
@@ -81,19 +86,26 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
     }
     cells, faults = [], list[str]()
     with tempfile.TemporaryDirectory(prefix="edgekit-web-") as scratch:
+        bundles[CHAT] = with_template(bundles[CHAT], Path(scratch) / CHAT)
+        for case, make in MAKERS.items():
+            name = f"{case}, {make.__name__.replace('_', ' ')}"
+            bundles[name] = with_tokenizer(bundles[case], Path(scratch) / name)
         site = _site(Path(scratch) / "site", vendor, bundles)
         python = {case: here(bundle, count) for case, bundle in bundles.items()}
+        talks = {CHAT: [*TALKS]}
+        said = answers_of(bundles[CHAT])
 
         def compared(case: str, where: str, every: list[Here], answers: dict[str, Any]) -> None:
             manifest = open_bundle(bundles[case]).manifest
             wrong, figures = faults_of(every, answers, manifest.golden.tolerance, generates=manifest.generation is not None)
+            wrong += chat_faults(said if case in talks else [], answers["talks"])
             faults.extend(f"{case}, {where}: {fault}" for fault in wrong[:5])
             cells.append({"case": case, "where": where, **figures})
             say(f"{case}, {where}: {len(wrong)} of {len(every)} differ")
 
         for case, every in python.items():
             jobs = site / "jobs" / f"{case}.json"
-            jobs.write_text(json.dumps(jobs_of(every)), encoding="utf-8")
+            jobs.write_text(json.dumps({"jobs": jobs_of(every), "talks": talks.get(case, [])}), encoding="utf-8")
             own = [str(HERE / "node.mjs"), str(runner_folder()), str(vendor), str(bundles[case])]
             command = [node, *own, str(jobs), f"{scratch}/out.json"]
             ended = finish(start(command, stderr=subprocess.PIPE), seconds=60 * MINUTES)
@@ -113,17 +125,28 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
                     tab = running.tab(url)
                     for case, every in python.items():
                         asks = f"fetch('{url}jobs/{case}.json').then((response) => response.json())"
-                        call = f"compare('{url}runner/', '{url}bundles/{case}/', {{ threads: {threads} }}, await {asks})"
-                        work = f"import('{url}answers.mjs').then(async ({{ compare }}) => JSON.stringify(await {call}))"
+                        call = f"compare('{url}runner/', '{url}bundles/{case}/', {{ threads: {threads} }}, given.jobs, given.talks)"
+                        work = (
+                            f"import('{url}answers.mjs').then(async ({{ compare }}) => {{ const given = await {asks};"
+                            f" return JSON.stringify(await {call}); }})"
+                        )
                         answers = json.loads(tab.run(work, seconds=60 * MINUTES))
                         compared(case, where, every, answers)
                         faults += [f"{case}, {where}: {note}" for note in answers["notes"]]
             first, other = list(bundles.values())[:2]
-            faults += [f"the page: {fault}" for fault in page_faults(Path(scratch) / "page", first, other, running)]
+            faults += [
+                f"the page: {fault}" for fault in page_faults(Path(scratch) / "page", first, other, bundles[CHAT], running)
+            ]
+            say("the page")
+            with served(site) as url:
+                wrong, webgpu = webgpu_faults(url, running)
+            faults += [f"WebGPU: {fault}" for fault in wrong]
+            say("WebGPU")
     if faults:
         raise CheckFailed("not what Python makes of it", faults=faults)
     return {
         "schema_version": 1, "lane": "web", "target": TARGET, "node": _version(node), "chromium": _version(chromium), "cells": cells,
+        "webgpu": webgpu,
         "packages": sorted({f"{one.package}@{one.release}" for one in vendored_files().values()}),
     }  # fmt: skip
 
@@ -134,6 +157,7 @@ def _site(folder: Path, vendor: Path, bundles: dict[str, Path]) -> Path:
     for name in MODULES:
         shutil.copyfile(runner_folder() / name, folder / "runner" / name)
     shutil.copyfile(HERE / "answers.mjs", folder / "answers.mjs")
+    shutil.copyfile(runner_folder() / "measuring" / "kernels.mjs", folder / "kernels.mjs")
     for case, bundle in bundles.items():
         shutil.copytree(bundle, folder / "bundles" / case)
     (folder / "jobs").mkdir()

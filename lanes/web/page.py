@@ -23,9 +23,10 @@ LACKING = {"delete globalThis.WebAssembly": "WebAssembly is not there", "WebAsse
 """What is taken from a browser -> what the page must say then."""
 
 
-def page_faults(folder: Path, bundle: Path, other: Path, running: Browser) -> list[str]:
-    """What is wrong with the page of `bundle`, which is written into `folder`; `other`: the bundle of a later version of it."""
-    for name, source in (("first", bundle), ("second", other)):
+def page_faults(folder: Path, bundle: Path, other: Path, chat: Path, running: Browser) -> list[str]:
+    """What is wrong with the page of `bundle`, which is written into `folder`; `other`: the bundle of a later version of it, `chat`: one that answers
+    conversations."""
+    for name, source in (("first", bundle), ("second", other), ("chat", chat)):
         (folder / name).mkdir(parents=True)
         write_page(open_bundle(source), folder / name)
     later = (folder / "first" / "worker.js").stat().st_mtime + 10  # to the second, as servers tell when a file was changed
@@ -33,6 +34,7 @@ def page_faults(folder: Path, bundle: Path, other: Path, running: Browser) -> li
     page = folder / "first"
     return [
         *_used(page, running.tab()),
+        *_talked(folder / "chat", running.tab()),
         *_newer_version(folder, running),
         *_closed(page, running),
         *_policies(page, running),
@@ -78,6 +80,28 @@ def _used(page: Path, tab: Tab) -> list[str]:
             faults.append("a bit changed in the model is not told")
     path.write_bytes(whole)
     return faults
+
+
+def _talked(page: Path, tab: Tab) -> list[str]:
+    """Two messages and their answers are one conversation, which can be begun anew."""
+    with served(page) as url:
+        if fault := _shown(tab, url):
+            return [f"of a conversation: {fault}"]
+        for number, text in enumerate(("hi", "on")):
+            tab.run(f"document.querySelector('textarea').value = '{text}'; document.getElementById('send').click()")
+            tab.wait(
+                f"document.querySelectorAll('.talk li').length === {2 * number + 2} && !document.getElementById('send').disabled"
+            )
+            if fault := tab.run(FAULT):
+                return [f"of a conversation: {fault}"]
+        roles = tab.run("[...document.querySelectorAll('.talk li')].map((item) => item.className).join(' ')")
+        tab.run("document.getElementById('renew').click()")
+        left = tab.run("document.querySelectorAll('.talk li').length")
+    return (
+        []
+        if roles == "user assistant user assistant" and not left
+        else [f"of a conversation: it shows {roles!r}, and then {left}"]
+    )
 
 
 def _newer_version(folder: Path, running: Browser) -> list[str]:

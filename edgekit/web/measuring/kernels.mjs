@@ -1,6 +1,6 @@
 /**
  * The first output of a graph for each of `feeds`, {name: {type, dims, data}}, in a page or in Node. With `profile`, ONNX Runtime prints what it ran.
- * `vendor`, `model`: URLs; `data`: {name in the graph: URL} of weights in other files.
+ * `vendor`, `model`: URLs; `data`: {name in the graph: URL} of weights in other files; `provider`: "wasm", or "webgpu" in a page that has it.
  */
 
 async function bytesOf(url) {
@@ -14,13 +14,18 @@ const ARRAYS = {
   int64: { from: (values) => BigInt64Array.from(values, BigInt) },
 };
 
-export async function ran({ vendor, model, data, feeds, profile }) {
-  const ort = await import(`${vendor}ort.wasm.bundle.min.mjs`);
-  ort.env.wasm.wasmBinary ??= await bytesOf(`${vendor}ort-wasm-simd-threaded.wasm`);
+const ORT = {
+  wasm: ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"], webgpu: ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"],
+};
+
+export async function ran({ vendor, model, data, feeds, profile, provider = "wasm" }) {
+  const [module, wasm] = ORT[provider];
+  const ort = await import(`${vendor}${module}`);
+  ort.env.wasm.wasmBinary ??= await bytesOf(`${vendor}${wasm}`);
   Object.assign(ort.env, { logLevel: "error" });
   ort.env.wasm.numThreads = 1;
   const session = await ort.InferenceSession.create(await bytesOf(model), {
-    executionProviders: ["wasm"], graphOptimizationLevel: "all", enableProfiling: profile,
+    executionProviders: [provider], graphOptimizationLevel: "all", enableProfiling: profile,
     externalData: await Promise.all(Object.entries(data).map(async ([path, url]) => ({ path, data: await bytesOf(url) }))),
   });
   const outputs = [];

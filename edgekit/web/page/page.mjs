@@ -15,6 +15,9 @@ const FIELDS = {
 };
 /** Characters of the first field of an example. */
 const LONGEST_EXAMPLE = 200;
+/** Tokens of an answer, and the share of a model's context that one may take. */
+const MOST_TOKENS = 128, MOST_SHARE = 0.25;
+const CHAT = [["text", "Your message", 3]];
 const ONE = [["text", "Text", 3]], PAIR = [["text", "First text", 2], ["text_pair", "Second text", 2]];
 const TITLES = {
   "text-classification": "Says which label a text has.", "multi-label-classification": "Says which labels apply to a text.",
@@ -157,10 +160,10 @@ async function begin() {
   const threads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
   const model = await load("./bundle/", { threads, progress: (done, all) => { at("progress").value = all ? done / all : 1; } });
   const { task, manifest } = model;
-  const fields = FIELDS[task] ?? (JSON.parse(new TextDecoder().decode(model.file("config.json") ?? new TextEncoder().encode("{}"))).text_pairs ? PAIR : ONE);
+  const fields = (model.chat ? CHAT : FIELDS[task]) ?? (JSON.parse(new TextDecoder().decode(model.file("config.json") ?? new TextEncoder().encode("{}"))).text_pairs ? PAIR : ONE);
   document.title = manifest.name;
   at("name").textContent = manifest.name;
-  at("task").textContent = `${TITLES[task]} Nothing that is typed leaves this device.`;
+  at("task").textContent = `${model.chat ? "Answers what you write." : TITLES[task]} Nothing that is typed leaves this device.`;
   for (const [name, label, lines] of fields) {
     const field = element(lines === 1 ? "input" : "textarea", { id: `field-${name}`, name, required: true, ...(lines === 1 ? { type: "text" } : { rows: lines }) });
     at("fields").append(element("label", { htmlFor: field.id, text: label }), field);
@@ -196,25 +199,51 @@ async function begin() {
     return [[...SHOWN[task](answer, typeof input === "string" ? { text: input } : input), ...cut], taken];
   }
 
-  let stopped = false;
+  let stopped = false, talk = [];
+  /** What a conversation shows of a message; of the assistant's, what is still to come. */
+  const spoken = ({ role, content }, ...more) => element("li", { className: role }, element("small", { text: role === "user" ? "You" : "Answer" }), element("p", { className: "shown", text: content }, ...more));
   async function generated({ text }) {
-    const shown = element("span"), begun = performance.now();
-    at("answer").replaceChildren(element("p", { className: "shown" }, element("span", { className: "hint", text }), shown));
+    const shown = element("span"), begun = performance.now(), said = { role: "user", content: text };
+    const before = [...at("answer").childNodes];
+    const most = Math.max(1, Math.min(MOST_TOKENS, Math.floor(MOST_SHARE * manifest.edgekit.generation.context)));
+    const asked = model.chat ? [...talk, said] : null;
+    at("answer").replaceChildren(model.chat
+      ? element("ol", { className: "talk" }, ...asked.map((message) => spoken(message)), spoken({ role: "assistant", content: "" }, shown))
+      : element("p", { className: "shown" }, element("span", { className: "hint", text }), shown));
     at("answer").setAttribute("aria-busy", "true");
     [stopped, at("stop").hidden] = [false, false];
+    at("time").textContent = "";
     let count = 0;
-    for await (const piece of model.stream(text, { max_new_tokens: 128 })) {
-      shown.textContent += piece.text;
-      count++;
-      if (stopped) break;
-      if (count % 4 === 0) await new Promise((done) => setTimeout(done)); // lets the page draw
+    try {
+      for await (const piece of model.stream(model.chat ? { messages: asked } : text, { max_new_tokens: most })) {
+        shown.textContent += piece.text;
+        count++;
+        if (stopped) break;
+        if (count % 4 === 0) await new Promise((done) => setTimeout(done)); // lets the page draw
+      }
+    } catch (fault) {
+      at("answer").replaceChildren(...before);
+      throw fault;
+    } finally {
+      at("answer").removeAttribute("aria-busy");
+    }
+    if (model.chat) {
+      talk = [...asked, { role: "assistant", content: shown.textContent }];
+      at("renew").hidden = false;
+      at("field-text").value = "";
     }
     at("stop").hidden = true;
-    at("answer").removeAttribute("aria-busy");
     const seconds = (performance.now() - begun) / 1000;
     at("time").textContent = `${count} tokens in ${seconds.toFixed(2)} s, ${(count / seconds).toFixed(0)} a second`;
   }
 
+  at("renew").addEventListener("click", () => {
+    talk = [];
+    at("renew").hidden = true;
+    at("answer").replaceChildren(element("p", { className: "hint", text: "None yet." }));
+    at("time").textContent = "";
+    at("field-text").focus();
+  });
   at("stop").addEventListener("click", () => { stopped = true; });
   at("input").addEventListener("submit", async (event) => {
     event.preventDefault();
