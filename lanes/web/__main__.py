@@ -28,7 +28,7 @@ from edgekit.web.vendor import MODULES, fetch_vendor, runner_folder, vendored_fi
 from lanes.bundles import CASES, OTHER_TASKS, make_bundles
 from lanes.web.chat import TALKS, answers_of, chat_faults, with_template
 from lanes.web.compared import Here, faults_of, here, jobs_of
-from lanes.web.other_tokenizers import MAKERS, with_tokenizer
+from lanes.web.other_tokenizers import CASE, MAKERS, with_tokenizer
 from lanes.web.page import page_faults
 from lanes.web.texts import COUNT
 from lanes.web.transformers_js import fetch_package, golden_faults
@@ -87,9 +87,8 @@ def _lane(build: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]
     cells, faults = [], list[str]()
     with tempfile.TemporaryDirectory(prefix="edgekit-web-") as scratch:
         bundles[CHAT] = with_template(bundles[CHAT], Path(scratch) / CHAT)
-        for case, make in MAKERS.items():
-            name = f"{case}, {make.__name__.replace('_', ' ')}"
-            bundles[name] = with_tokenizer(bundles[case], Path(scratch) / name)
+        for kind, make in MAKERS.items():
+            bundles[f"{CASE}, {kind}"] = with_tokenizer(bundles[CASE], Path(scratch) / kind, make)
         site = _site(Path(scratch) / "site", vendor, bundles)
         python = {case: here(bundle, count) for case, bundle in bundles.items()}
         talks = {CHAT: [*TALKS]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from edgekit.runtime.providers.names import CPU
 from edgekit.tasks import find_task
 from lanes.rows import SPLITS, rows_of
 
-__all__ = ["MAKERS", "with_tokenizer"]
+__all__ = ["CASE", "MAKERS", "with_tokenizer"]
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 PAIR = processors.TemplateProcessing(
@@ -87,19 +88,20 @@ def _framed(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-MAKERS = {"token-classification": sentence_pieces, "question-answering": bytes_pairs}
-"""The lane's bundle -> the tokenizer that a second one like it has: both tasks answer with places in the text."""
+CASE = "token-classification"
+"""The lane's bundle that is made again with each of MAKERS: its answers are places in the text, and it refuses few of the texts."""
+MAKERS: dict[str, Callable[[list[str], int], Tokenizer]] = {"sentence pieces": sentence_pieces, "bytes": bytes_pairs}
 
 
-def with_tokenizer(bundle: Path, folder: Path) -> Path:
-    """The `bundle` of a task of MAKERS in the new `folder`, with that tokenizer."""
+def with_tokenizer(bundle: Path, folder: Path, make: Callable[[list[str], int], Tokenizer]) -> Path:
+    """The encoder's `bundle` in the new `folder`, with a tokenizer that `make` makes of the lane's rows, no larger than its vocabulary."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
     rows = rows_of(manifest.task)
     task = find_task(manifest.task)
     items = [item for row in rows[SPLITS["test"]] for item in task.items(row)]
     texts = [" ".join(map(str, row[name] if isinstance(row[name], list) else [row[name]])) for row in rows for name in row]
-    tokenizer = MAKERS[manifest.task](texts, manifest.vocabulary)
+    tokenizer = make(texts, manifest.vocabulary)
     folder.mkdir()
     tokenizer.save(str(folder / manifest.text.file))
     golden = make_golden(
