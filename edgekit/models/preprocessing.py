@@ -28,6 +28,9 @@ __all__ = ["fit_positions", "made_images", "settle_pixels"]
 
 TOLERANCE = 1e-4
 """Largest distance of a pixel value from transformers'; they are of the order of 1."""
+SIDES = ("height", "width", "shortest_edge")
+"""What a size may say."""
+RESIZED = "use a model whose images are resized, cropped, rescaled and normalised, and nothing else"
 SIZES = ((32, 32), (45, 97), (300, 211), (7, 5), (1, 1), (512, 640))
 """(height, width) of made images: square, wide, tall, tiny, larger than most models read."""
 
@@ -53,6 +56,8 @@ def made_images(seed: int = 0) -> list[bytes]:
     base = Image.fromarray(noisy).resize((60, 44))
     for mode in ("L", "LA", "P", "1"):
         add(base.convert(mode))
+    for mode, value in (("P", 3), ("L", base.convert("L").getpixel((5, 5)))):
+        add(base.quantize(16) if mode == "P" else base.convert(mode), transparency=value)
     clear = base.convert("RGBA")
     clear.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 60).astype(np.uint8), (44, 1))))
     add(clear)
@@ -76,6 +81,8 @@ def settle_pixels(source: Path, out: Path) -> None:
     theirs = _theirs(source)
     document = _settings(theirs)
     where = source / PREPROCESSOR
+    if faults := _unknown(theirs):
+        raise BadInput("images are read in a way that is not known here", where=str(where), faults=faults, fix=RESIZED)
     (out / PREPROCESSOR).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     reader, home = read_pixels(out / PREPROCESSOR), out if (out / "config.json").is_file() else source
     size = size_read(read_json(home / "config.json"))
@@ -89,7 +96,7 @@ def settle_pixels(source: Path, out: Path) -> None:
         raise BadInput(
             f"transformers' {document['image_processor_type']} makes pixel values that differ by {worst:.2g} from those of the same settings "
             "here, so that something of it is not known here",
-            where=str(where), fix="use a model whose images are resized, cropped, rescaled and normalised, and nothing else",
+            where=str(where), fix=RESIZED,
         )  # fmt: skip
 
 
@@ -152,6 +159,8 @@ def _settings(theirs: Any) -> dict[str, JsonValue]:
         "size": _size(theirs.size), "resample": int(theirs.resample or 0),
         "rescale_factor": float(theirs.rescale_factor or 0), "image_mean": _three(theirs.image_mean), "image_std": _three(theirs.image_std),
     }  # fmt: skip
+    if getattr(theirs, "do_convert_rgb", None):
+        document["do_convert_rgb"] = True
     if document["do_center_crop"]:
         document["crop_size"] = _size(theirs.crop_size)
     return document
@@ -171,10 +180,25 @@ def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
 
 
+def _unknown(theirs: Any) -> list[str]:
+    """Settings of transformers' image processor that nothing here does."""
+    size = {} if theirs.size is None else dict(theirs.size)
+    faults = [
+        f"size, {name}: only height and width, or shortest_edge, are known"
+        for name in size
+        if name not in SIDES and size[name] is not None
+    ]
+    if getattr(theirs, "crop_pct", None) is not None and (size.get("shortest_edge") or 384) < 384:
+        faults.append(
+            "crop_pct: images would have different sizes before they are cropped; write size and crop_size in its place"
+        )
+    return faults
+
+
 def _size(size: Any) -> JsonObject:
     """The sides that are said."""
     given = {} if size is None else dict(size)
-    return {name: given[name] for name in ("height", "width", "shortest_edge") if given.get(name) is not None}
+    return {name: given[name] for name in SIDES if given.get(name) is not None}
 
 
 def _three(numbers: Any) -> list[float]:

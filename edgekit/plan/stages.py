@@ -255,7 +255,11 @@ def original_stage(
         "original",
         "load and check the original",
         load,
-        version=3 if find_task(recipe.task).kind == "decoder" or find_task(recipe.task).auto == "AutoModel" else 2,
+        version=3
+        if find_task(recipe.task).kind == "decoder"
+        or find_task(recipe.task).auto == "AutoModel"
+        or find_task(recipe.task).reads == "image"
+        else 2,
         settings=settings,
         inputs={**({"rows": rows} if vocabulary_alone else {}), **from_merged},  # rows: what its conversion is compared on
         external=external,

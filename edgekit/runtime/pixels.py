@@ -97,6 +97,8 @@ class Preprocessing:
     image_mean: tuple[float, ...]
     image_std: tuple[float, ...]
     crop_size: Size = field(default_factory=lambda: Size())
+    do_convert_rgb: bool = False
+    """Whether one colour of a file that stands for transparency is shown white, as transformers' convert_to_rgb does; not where it is False."""
 
     def faults(self) -> list[str]:
         """What is at odds within it."""
@@ -184,7 +186,7 @@ class PixelReader:
             ):
                 raise BadInput(f"an array of shape {list(array.shape)} is no image", fix=WANTED)
         else:
-            array = np.asarray(_decoded(_bytes_of(item)))
+            array = np.asarray(_decoded(_bytes_of(item), white=self.settings.do_convert_rgb))
         return Pixels(np.ascontiguousarray(self._sized(array).transpose(2, 0, 1)), *self.normal)
 
     def _ready(self, array: np.ndarray) -> np.ndarray:
@@ -276,7 +278,7 @@ def _bytes_of(item: object) -> bytes:
     return data
 
 
-def _decoded(data: bytes) -> Image:
+def _decoded(data: bytes, *, white: bool = False) -> Image:
     """An image file as upright RGB, as transformers' pipelines read one (`load_image`): of several colours or depths, what Pillow makes of it.
 
     Raises:
@@ -296,7 +298,14 @@ def _decoded(data: bytes) -> Image:
                     )
                 if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo with its preview
                     raise BadInput(f"{image.n_frames} images in one file", fix="give one image, a frame or page of it")
-                return ImageOps.exif_transpose(image).convert("RGB")
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                if not white or upright.info.get("transparency") is None:
+                    return upright
+                clear = upright.convert("RGBA")  # the colour of a palette or of grey that the file calls transparent
+                shown: Image = pillow.alpha_composite(pillow.new("RGBA", clear.size, (255, 255, 255, 255)), clear).convert(
+                    "RGB"
+                )
+                return shown
     except BadInput:
         raise
     except UnidentifiedImageError:

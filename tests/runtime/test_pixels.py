@@ -32,6 +32,18 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         "ViTImageProcessorPil",
         {"size": {"height": 16, "width": 16}, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 0.5]},
     ),
+    "beit": ("BeitImageProcessorPil", {"size": {"height": 24, "width": 24}, "do_reduce_labels": True}),
+    "beit cropped": (
+        "BeitImageProcessorPil",
+        {"size": {"height": 32, "width": 32}, "do_center_crop": True, "crop_size": {"height": 24, "width": 24}},
+    ),
+    "dinov2": ("BitImageProcessorPil", {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}),
+    "clip": ("CLIPImageProcessorPil", {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}),
+    "clip, modes left": (
+        "CLIPImageProcessorPil",
+        {"size": {"shortest_edge": 20}, "crop_size": {"height": 28, "width": 28}, "do_convert_rgb": False},
+    ),
+    "siglip": ("SiglipImageProcessorPil", {"size": {"height": 24, "width": 24}}),
     "raw": ("ViTImageProcessorPil", {"size": {"height": 8, "width": 8}, "do_normalize": False, "rescale_factor": 0.5}),
 }
 
@@ -48,6 +60,33 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> PixelReader:
     return reader_of(tmp_path_factory.mktemp("reader"))
 
 
+def odd_files() -> list[bytes]:
+    """Files that made images do not have: lines, turns by metadata, and modes of TIFF and WebP."""
+    draw, found = np.random.default_rng(7), []
+
+    def add(image: Image.Image, kind: str = "PNG", **options: Any) -> None:
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        found.append(file.getvalue())
+
+    for height, width in ((1, 4000), (4000, 1), (2, 3), (27, 29), (28, 28), (600, 40)):
+        add(Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)))
+    base = Image.fromarray(draw.integers(0, 256, (37, 53, 3), dtype=np.uint8))
+    for turn in range(2, 9):
+        metadata = Image.Exif()
+        metadata[0x0112] = turn
+        add(base, "JPEG", exif=metadata)
+    add(base.quantize(16), transparency=bytes([0, 99, 255]))
+    add(base, transparency=base.getpixel((4, 4)))
+    add(base.convert("RGBA"), "WEBP", lossless=True)
+    for mode in ("LAB", "YCbCr", "CMYK"):
+        add(base.convert(mode), "TIFF")
+    add(Image.fromarray(draw.integers(0, 65536, (37, 53)).astype(np.uint16)), "TIFF")
+    add(Image.fromarray(draw.random((37, 53)).astype(np.float32)), "TIFF")
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # Pillow's, of the reference
 @pytest.mark.parametrize("name", SETTINGS)
 def test_pixel_values_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     kind, settings = SETTINGS[name]
@@ -60,12 +99,33 @@ def test_pixel_values_are_those_of_transformers(name: str, tmp_path: Path) -> No
     out.mkdir()
     settle_pixels(tmp_path, out)  # compares made images itself; these are others
     ours = read_pixels(out / "preprocessor_config.json")
-    for data in made_images(seed=5):
+    for data in [*made_images(seed=5), *odd_files()]:
         with Image.open(io.BytesIO(data)) as image:
             wanted = theirs(load_image(image), return_tensors="np")["pixel_values"][0]
         assert np.abs(ours.pixels(data).tensor() - wanted).max() < 1e-4
     again = transformers.AutoImageProcessor.from_pretrained(out, backend="pil")
     assert np.allclose(again(load_image(image), return_tensors="np")["pixel_values"][0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 28}, "crop_pct": 0.875}, "different sizes"),
+        ("CLIPImageProcessorPil", {"size": {"shortest_edge": 28, "longest_edge": 40}}, "longest_edge"),
+        ("SiglipImageProcessorPil", {"size": {"height": 16, "width": 16}, "do_pad": True}, None),
+    ],
+)
+def test_settings_that_are_not_known_are_refused(kind: str, settings: dict[str, Any], said: str | None, tmp_path: Path) -> None:
+    theirs = getattr(transformers, kind)(**settings)
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "image_size": 16, "patch_size": 1}))
+    (tmp_path / "out").mkdir()
+    if said is None:  # it changes nothing of one image
+        settle_pixels(tmp_path, tmp_path / "out")
+        return
+    with pytest.raises(BadInput) as fault:
+        settle_pixels(tmp_path, tmp_path / "out")
+    assert said in fault.value.text()
 
 
 def test_real_files(shared: Path, tmp_path: Path) -> None:
