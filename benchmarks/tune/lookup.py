@@ -20,7 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.pages import write_results
-from benchmarks.tune.page import HERE, write_page
+from benchmarks.tune.page import HERE, hypervolume, write_page
 from edgekit.config.search import Choice
 from edgekit.draft.proven import PROVEN, Proven
 from edgekit.tuner import study as tuner_study
@@ -28,7 +28,7 @@ from edgekit.tuner.front import Sampler, Values
 from edgekit.tuner.study import STARTUP, claim, open_study, suggest
 from edgekit.tuner.workers import at_work
 
-__all__ = ["cells_of", "hypervolume", "main"]
+__all__ = ["cells_of", "main"]
 
 GRID = HERE.parent / "methods" / "results"
 TASKS = ("squad", "stsb")
@@ -72,22 +72,6 @@ def cells_of(task: str) -> dict[str, dict[str, Values]]:
         )
         found.setdefault(family, {})[name] = (quality, cost, size)
     return found
-
-
-def hypervolume(values: Sequence[Values]) -> float:
-    """The volume that these points leave worse than themselves, of the cube from the worst of all to the best of all."""
-    points = sorted(((1 - quality, cost, size) for quality, cost, size in values), key=lambda one: one[2])
-    total = 0.0
-    for number, (_, _, low) in enumerate(points):
-        high = points[number + 1][2] if number + 1 < len(points) else 1.0
-        area, left = 0.0, 1.0
-        for lost, cost in sorted({(one[0], one[1]) for one in points[: number + 1]}, key=lambda one: one[1]):
-            # strips of rising cost: each point covers what no cheaper one had covered
-            if lost < left:
-                area += (left - lost) * (1 - cost)
-                left = lost
-        total += area * (high - low)
-    return total
 
 
 def run(

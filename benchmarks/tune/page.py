@@ -1,14 +1,20 @@
-"""README.md of this folder, made from lookup.json and fronts/: `python -m benchmarks.tune.page`."""
+"""README.md of this folder, from its JSON files, samplers.json and workers.json if they are there: `python -m benchmarks.tune.page`."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.pages import row
+from edgekit.report.format import plural
+from edgekit.tuner.front import Values
 
-__all__ = ["HERE", "write_page"]
+__all__ = ["HERE", "hypervolume", "sampled", "side_by_side", "write_page"]
 
 HERE = Path(__file__).parent
 
@@ -21,8 +27,8 @@ HEAD = """# How good the search of `edgekit tune` is
 |---|---|
 | clinc150, stsb, wnut17, squad from the plain model, at 1.5 times the recipe's compute: as good in all | **not reached**: {as_good} of 4, below |
 | three data sets that no recipe was tuned on: 4 times off-the-shelf INT8 for a point at most | **not reached**, below |
-| the hypervolume of random draws in at most half the trials, two tasks | **not reached** on recorded recipes, below; on trainings not measured |
-| two workers against one, trials an hour | not measured: no machine with idle cores was there |
+| the hypervolume of random draws in at most half the trials, two tasks | {sampled} |
+| two workers against one, trials an hour | {workers} |
 | distillation on two GPUs against one | not measured: one GPU was there; on two CPU processes it is (tests/train/test_spread.py) |
 | a study killed 20 times at random ends with the trials of one that was not | yes: [kills.json](kills.json) |
 
@@ -63,7 +69,7 @@ $ {command}
 Nothing is trained. A draw is a cell of the [grid of methods](../methods/README.md): its family of steps first, its settings then. It comes
 to what was recorded of it: quality on test rows, milliseconds from text to answer (their logarithm), megabytes, each from the worst to the
 best of the task's cells. The volume is what a front dominates, as a share of what the front of all cells does. A recipe that is drawn again
-costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds. Optuna {optuna}.
+costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds. Optuna {optuna}. It was run while values were still drawn in groups.
 
 """
 TAIL = """
@@ -79,10 +85,14 @@ values.
 def write_page(results: Path, out: Path) -> None:
     """Write the page of the results in `results`, and of the fronts."""
     document = json.loads(results.read_text(encoding="utf-8"))
+    studies, workers = (_read(results.with_name(f"{name}.json")) for name in ("samplers", "workers"))
+    read = None if studies is None else sampled(studies)
+    beside = None if workers is None else side_by_side(workers)
     found = {name: json.loads((FRONTS / f"{name}.json").read_text(encoding="utf-8")) for name in (*SHIPPED, *OTHERS)}
     head = HEAD.format(
         **{name: document[name] for name in ("command", "seeds", "optuna")},
         as_good=sum(_as_good(found[name]) for name in SHIPPED), note=found[SHIPPED[0]]["note"],
+        sampled=_sampled_in_short(read), workers=_workers_in_short(beside),
         fronts="\n".join(_fronts(name, found[name]) for name in SHIPPED), others="\n".join(_fronts(name, found[name]) for name in OTHERS),
     )  # fmt: skip
     lines = [head]
@@ -94,7 +104,205 @@ def write_page(results: Path, out: Path) -> None:
             f"|---|{'---:|' * (len(at) + 1)}",
             *(_way(way, one, at) for way, one in task["ways"].items()), "",
         ]  # fmt: skip
-    out.write_text("\n".join(lines).rstrip("\n") + "\n" + TAIL.format(verdict=_verdict(document["tasks"])), encoding="utf-8")
+    text = "\n".join(lines).rstrip("\n") + "\n" + TAIL.format(verdict=_verdict(document["tasks"]))
+    modelled = json.loads(results.with_name("modelled.json").read_text(encoding="utf-8"))
+    for title, document, body in (
+        ("The sampler against random draws, over a formula", modelled, _modelled_lines(modelled)),
+        ("The sampler against random draws, on trainings", studies, read and _sampled_lines(read)),
+        ("Two workers beside one", workers, workers and beside and _workers_lines(workers, beside)),
+    ):
+        if document is not None and body:
+            text += "\n".join([f"\n## {title}\n", "```console", f"$ {document['command']}", "```\n", *body, ""])
+    out.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def hypervolume(values: Sequence[Values]) -> float:
+    """The volume that these points leave worse than themselves, of the cube from the worst of all to the best of all."""
+    points = sorted(((1 - quality, cost, size) for quality, cost, size in values), key=lambda one: one[2])
+    total = 0.0
+    for number, (_, _, low) in enumerate(points):
+        high = points[number + 1][2] if number + 1 < len(points) else 1.0
+        area, left = 0.0, 1.0
+        for lost, cost in sorted({(one[0], one[1]) for one in points[: number + 1]}, key=lambda one: one[1]):
+            # strips of rising cost: each point covers what no cheaper one had covered
+            if lost < left:
+                area += (left - lost) * (1 - cost)
+                left = lost
+        total += area * (high - low)
+    return total
+
+
+def sampled(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Task -> how far each sampler came, as the median of its seeds after each trial that cost something, up to as many as every study has.
+
+    Quality, the logarithm of the multiplications and size go from 0 to 1 between the worst and the best of the task's trials. A recipe that was
+    refused, or that was tried before, is no trial; one that was stopped early is, and adds nothing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for task in sorted({name.rsplit("-", 2)[0] for name in document["studies"]}):
+        studies = {
+            tuple(name.rsplit("-", 2)[1:]): [trial for trial in trials if _cost_something(trial)]
+            for name, trials in document["studies"].items()
+            if name.rsplit("-", 2)[0] == task
+        }
+        every = [_figures(trial) for trials in studies.values() for trial in trials if trial["values"]]
+        if not every:
+            continue
+        ends = [(min(figures), max(figures)) for figures in zip(*every, strict=True)]
+        whole = hypervolume([_scaled(one, ends) for one in every])
+        count = min(map(len, studies.values()))
+        curves: dict[str, list[list[float]]] = {}
+        for (sampler, _), trials in sorted(studies.items()):
+            values = [_scaled(_figures(trial), ends) if trial["values"] else None for trial in trials[:count]]
+            volumes = [hypervolume([one for one in values[:number] if one is not None]) for number in range(1, count + 1)]
+            curves.setdefault(sampler, []).append([volume / whole if whole else 1.0 for volume in volumes])
+        middle = {sampler: [median(at) for at in zip(*several, strict=True)] for sampler, several in curves.items()}
+        goal = middle["random"][-1] if count and "random" in middle else None
+        found[task] = {
+            "trials": count, "seeds": max(map(len, curves.values())), "middle": middle, "goal": goal,
+            "to_goal": {
+                sampler: None if goal is None else next((number for number, share in enumerate(curve, 1) if share >= goal), None)
+                for sampler, curve in middle.items()
+            },
+        }  # fmt: skip
+    return found
+
+
+def _cost_something(trial: Mapping[str, Any]) -> bool:
+    said = trial["said"]
+    return "refused" not in said and "same_as" not in said
+
+
+def _figures(trial: Mapping[str, Any]) -> Values:
+    quality, cost, size = trial["values"]
+    return quality, math.log(cost), size
+
+
+def _scaled(figures: Values, ends: Sequence[tuple[float, float]]) -> Values:
+    quality, cost, size = (
+        (one - low) / (high - low) if high > low else 0.0 for one, (low, high) in zip(figures, ends, strict=True)
+    )
+    return quality, cost, size
+
+
+def _in_half(one: Mapping[str, Any]) -> bool:
+    reached = one["to_goal"].get("tpe")
+    return reached is not None and one["to_goal"]["random"] is not None and 2 * reached <= one["to_goal"]["random"]
+
+
+def _sampled_in_short(read: Mapping[str, Mapping[str, Any]] | None) -> str:
+    if not read:
+        return "**not reached** on recorded recipes; over a formula yes; on trainings not measured"
+    reached = sum(map(_in_half, read.values()))
+    said = f"on trainings {'yes' if reached == len(read) else 'reached'} for {reached} of {plural(len(read), 'task')}, below"
+    return said if reached == len(read) else f"**{said}**"
+
+
+def _sampled_lines(read: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "Real trainings on the first rows of data sets that no recipe was tuned on; nothing is timed, so that cost is multiplications. The volume is",
+        "what a front dominates, as a share of what the front of all trials of the task does; quality, the logarithm of the multiplications and size",
+        "each from the worst to the best of the task's trials. Medians of seeds. What was refused or tried before is no trial.\n",
+    ]
+    for task, one in read.items():
+        at = sorted({number for number in (5, 10, 15, 20, 30, 40, 60, one["trials"]) if 0 < number <= one["trials"]})
+        goal = "" if one["goal"] is None else f"trials to random draws' {one['goal']:.1%}"
+        lines += [
+            f"### {task}: {plural(one['trials'], 'trial')}, {plural(one['seeds'], 'seed')}\n",
+            row(["", *(f"after {number}" for number in at), goal]), f"|---|{'---:|' * (len(at) + 1)}",
+            *(
+                row([{"random": "random draws", "tpe": "tpe, as `edgekit tune` does"}.get(sampler, sampler),
+                     *(f"{curve[number - 1]:.1%}" for number in at), str(one["to_goal"][sampler] or "not reached")])
+                for sampler, curve in one["middle"].items()
+            ), "",
+        ]  # fmt: skip
+    return lines
+
+
+def _modelled_lines(document: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "The space is that of MiniLM from the plain model, chains and ranges and all; what a recipe comes to is a formula of assumed numbers",
+        f"([modelled.py](modelled.py)), of two kinds. Medians of {document['seeds']} seeds of the volume, as a share of the cube.",
+        "That each value is drawn by itself, and not those of a chain in groups, was chosen by these figures.\n",
+    ]
+    for task, ways in document["tasks"].items():
+        at = [number for number in (5, 10, 15, 20, 24) if number <= document["recipes"]]
+        goal = ways["random draws"][-1]
+        lines += [
+            f"### {task}\n",
+            row(["", *(f"after {number} recipes" for number in at), f"recipes to random draws' {goal:.1%}"]),
+            f"|---|{'---:|' * (len(at) + 1)}",
+            *(
+                row([way, *(f"{curve[number - 1]:.1%}" for number in at),
+                     str(next((number for number, share in enumerate(curve, 1) if share >= goal), "not reached"))])
+                for way, curve in ways.items()
+            ), "",
+        ]  # fmt: skip
+    return lines
+
+
+def side_by_side(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What one worker and two came to; None where one of the two studies has no trial.
+
+    `counts`: trials until the first of both studies ended, after `minutes`. `alike`: how many recipes both trained for as long,
+    `alike_times`: twice the seconds that one worker took for these, by the seconds of the two's. `first`: how many recipes both came to the
+    end of, `first_times`: how many times as soon two workers did.
+    """
+    one, two = (
+        {trial["number"]: trial for trial in document["studies"][name] if _cost_something(trial)}
+        for name in ("one", "first of two")
+    )
+    if not one or not two:
+        return None
+    began = min(_at(trial["began"]) for trial in (*one.values(), *two.values()))
+    until = min(max(_at(trial["ended"]) for trial in study.values()) for study in (one, two))
+    both = [number for number in sorted(one) if number in two and one[number]["drawn"] == two[number]["drawn"]]
+    alike = [number for number in both if len(_rungs(one[number])) == len(_rungs(two[number]))]
+    seconds = [sum(study[number]["said"]["seconds"] for number in alike) for study in (one, two)]
+    waits = [max((_at(study[number]["ended"]) for number in both), default=began) - began for study in (one, two)]
+    return {
+        "counts": [sum(_at(trial["ended"]) <= until for trial in study.values()) for study in (one, two)],
+        "minutes": (until - began).total_seconds() / 60,
+        "alike": len(alike), "alike_times": 2 * seconds[0] / seconds[1] if alike else None,
+        "first": len(both), "first_times": waits[0] / waits[1] if both else None,
+    }  # fmt: skip
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _rungs(trial: Mapping[str, Any]) -> Sequence[Any]:
+    rungs: Sequence[Any] = trial["said"].get("rungs", ())
+    return rungs
+
+
+def _workers_in_short(beside: Mapping[str, Any] | None) -> str:
+    if beside is None or beside["alike_times"] is None:
+        return "not measured: no machine with idle cores was there"
+    return f"{'yes' if beside['alike_times'] >= 1.8 else '**not reached**'}: {beside['alike_times']:.2f} times on the same trials, below"
+
+
+def _workers_lines(document: Mapping[str, Any], beside: Mapping[str, Any]) -> list[str]:
+    one, two = beside["counts"]
+    first, alike = plural(beside["first"], "recipe"), beside["alike"]
+    lines = [
+        f"The first {document['rows']:,} training rows of `{document['task']}`, recipes drawn at random by their number alone: both",
+        "studies try the same; a core and a build folder for each worker, and a store that the two share; other jobs used the machine. In the same",
+        f"{beside['minutes']:.0f} minutes one worker came to the end of {plural(one, 'trial')} and two of {two}.",
+    ]
+    if beside["alike_times"] is not None:
+        lines += [
+            f"Recipes cost unlike much, so that this says little: of the {first} that both tried, {alike} were trained",
+            f"for as long in both, which two workers do {beside['alike_times']:.2f} times as fast. All {beside['first']} were done",
+            f"{beside['first_times']:.2f} times as soon: whether a trial goes on is decided by those that had ended before it, which are fewer where",
+            "two begin at once, so that two workers train some in full that one worker stops.",
+        ]
+    return lines
 
 
 def _verdict(tasks: dict[str, Any]) -> str:

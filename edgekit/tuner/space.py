@@ -38,7 +38,7 @@ Draw: TypeAlias = Callable[[str, Range], Value]
 Chain: TypeAlias = Sequence[MethodSettings]
 """Compression steps, in order."""
 CHAIN, WRITTEN, DRAWN = "chain", "as written", "drawn"
-"""Whether the steps are those of the recipe that was given, or are drawn."""
+"""Whether the steps are those of the recipe that was given, where it has any, or are drawn."""
 NOTHING = "nothing"
 """No step in a place."""
 QUANTIZE: TypeAdapter[Quantize] = TypeAdapter(Quantize)
@@ -65,7 +65,8 @@ class Space:
         kept: dict[str, JsonValue] = {f"{place}.{method}": dict(said) for (place, method), said in self.kept.items()}
         return {
             "places": places, "kept": kept, "quantize": self.quantize.model_dump(mode="json"), "drawn": _as_json(self.quantize.search),
-            "written": list(self.written), "versions": {name: find_method(name).version for name in sorted(_named(self))},
+            "written": list(self.written), WRITTEN: bool(self.written),
+            "versions": {name: find_method(name).version for name in sorted(_named(self))},
         }  # fmt: skip
 
 
@@ -121,10 +122,11 @@ def place_steps(space: Space, chain: Chain) -> dict[Place, MethodSettings] | Non
 def values_of(space: Space, chain: Chain | None) -> dict[str, Value] | None:
     """What has to be drawn for `chain`, in the target's own number format; None where it cannot be; without a chain, for the recipe's own
     steps as they are written."""
-    values: dict[str, Value] = {CHAIN: WRITTEN if chain is None else DRAWN}
+    values: dict[str, Value] = {CHAIN: WRITTEN if chain is None else DRAWN} if space.written else {}
     values |= {f"quantize.{name}": getattr(space.quantize, name) for name in space.quantize.search}
-    if chain is None:
+    if chain is None and space.written:
         return values
+    chain = chain or ()
     places = place_steps(space, chain)
     if places is None:
         return None
@@ -142,8 +144,10 @@ def drawn_recipe(space: Space, recipe: Recipe, draw: Draw) -> Recipe:
     Raises:
         ValueError: values that a method's settings, or the number format, refuse together.
     """
-    chain = draw(CHAIN, Choice((WRITTEN, DRAWN)))
-    said = list(space.written) if chain == WRITTEN else list(_drawn_steps(space, draw))
+    as_written = (
+        bool(space.written) and draw(CHAIN, Choice((WRITTEN, DRAWN))) == WRITTEN
+    )  # no step is drawn often enough as no step
+    said = list(space.written) if as_written else list(_drawn_steps(space, draw))
     steps = [find_method(str(step["method"])).settings.model_validate(step) for step in said]
     quantize = recipe.quantize if not space.quantize.search else QUANTIZE.validate_python(
         {

@@ -290,8 +290,9 @@ def _sampler(kind: Sampler, seed: int, index: int) -> BaseSampler:
     if kind == "nsga2":
         return samplers.NSGAIISampler(seed=own, population_size=POPULATION)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`, which is what chains of different steps need
-        return samplers.TPESampler(seed=own, n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True)
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `constant_liar`
+        # each value by itself: as groups, values of few trials each are drawn at random for long (`benchmarks/tune`)
+        return samplers.TPESampler(seed=own, n_startup_trials=STARTUP, constant_liar=True)
 
 
 def suggest(trial: Trial) -> Callable[[str, Range], Value]:

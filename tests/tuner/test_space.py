@@ -56,6 +56,19 @@ def test_the_shipped_recipe_lies_in_the_space_around_it(name: str) -> None:
     assert drawn_recipe(space, recipe, lambda name, one: written[name]).compress == recipe.compress
 
 
+def test_of_a_recipe_without_steps_every_draw_is_of_steps() -> None:
+    """Half of the draws would be its own steps, none, of which there is nothing to learn."""
+    _, _, recipe = load_recipe("clinc150")
+    bare = recipe.model_copy(update={"compress": []})
+    space = space_of(bare, MINILM, Int8(), [], kind="encoder", bf16=False)
+    names: list[str] = []
+    drawn_recipe(space, bare, lambda name, one: names.append(name) or at_random(1)(name, one))  # type: ignore[func-returns-value, operator]
+    assert "chain" not in names and {"student", "structure", "recovery", "tokens", "rounding"} <= set(names)
+    values = values_of(space, None)
+    assert values is not None and values == values_of(space, ())
+    assert drawn_recipe(space, bare, lambda name, one: values[name]).compress == []
+
+
 def test_proven_chains_are_where_a_search_starts() -> None:
     space, _, _ = around("stsb")
     placed = [place_steps(space, chain) for chain in _starts(MINILM, bf16=False)]
