@@ -93,6 +93,21 @@ def unserved_images(config: Mapping[str, Any]) -> list[str]:
         return [
             "use_swiglu_ffn: gated neurons, which layers of images here do not have; use a model without them (small, base or large)"
         ]
+    return _padding_faults(config) if kind == "swin" else []
+
+
+def _padding_faults(config: Mapping[str, Any]) -> list[str]:
+    """Stages of a Swin whose windows do not divide what they read, which transformers pads and no bundle does."""
+    window, patch, depths = config.get("window_size", 7), config.get("patch_size", 4), config.get("depths", [2, 2, 6, 2])
+    if not all(type(one) is int and one > 0 for one in (window, patch)) or not isinstance(depths, list):
+        return ["window_size, patch_size and depths: not two whole numbers and a list of them"]
+    for side in size_read(config):
+        for stage in range(len(depths)):
+            step = patch << stage
+            if side % step or (side // step) % min(window, side // step):
+                where = f"the {side} / {step} positions of stage {stage + 1}"
+                how = "which transformers pads and no graph here does; use a model whose windows divide its image, as 224 pixels and windows of 7"
+                return [f"image_size: windows of {window} do not divide {where}, {how}"]
     return []
 
 

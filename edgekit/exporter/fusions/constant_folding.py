@@ -8,7 +8,7 @@ from onnxscript import optimizer
 
 from edgekit.onnx_graph.initializers import add_initializer, array_of
 
-__all__ = ["fold_constant_norms", "fold_constants"]
+__all__ = ["drop_empty_pads", "fold_constant_norms", "fold_constants"]
 
 LARGEST = 2**24
 """Numbers of a constant that folding may read or make: a position projection of DeBERTa-v2-xxlarge has 512 x 1536."""
@@ -28,6 +28,19 @@ def fold_constant_norms(model: ir.Model) -> int:
         normalised = (exact - exact.mean(axis=-1, keepdims=True)) / deviation * scale + bias
         folded = add_initializer(model.graph, f"{node.name}.folded", normalised.astype(np.float32))
         node.outputs[0].replace_all_uses_with(folded)
+        count += 1
+    return count
+
+
+def drop_empty_pads(model: ir.Model) -> int:
+    """Remove each Pad whose amounts are constants of 0, as Swin has where its windows divide the image."""
+    count = 0
+    for node in [item for item in model.graph if item.op_type == "Pad" and len(item.inputs) > 1]:
+        amounts, padded = array_of(node.inputs[1]), node.inputs[0]
+        if amounts is None or amounts.any() or padded is None:
+            continue
+        node.outputs[0].replace_all_uses_with(padded)
+        model.graph.remove(node, safe=True)
         count += 1
     return count
 

@@ -18,7 +18,7 @@ from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
 from edgekit.exporter.fusions.biased_attention import fuse_biased_attention
-from edgekit.exporter.fusions.constant_folding import fold_constant_norms, fold_constants
+from edgekit.exporter.fusions.constant_folding import drop_empty_pads, fold_constant_norms, fold_constants
 from edgekit.exporter.fusions.embedding_lookups import fold_token_types, slice_positions
 from edgekit.exporter.fusions.image_patches import patches_as_matmul
 from edgekit.exporter.fusions.padding_mask import mask_as_key_padding
@@ -39,6 +39,7 @@ def fusion_passes(max_length: int) -> list[Pass]:
     return [
         Pass("fold-constant-norms", fold_constant_norms),
         Pass("fold-constants", fold_constants),
+        Pass("drop-empty-pads", drop_empty_pads),
         Pass("patches-as-matmul", patches_as_matmul),
         Pass("onnxruntime-fusions", onnxruntime_fusions),
         Pass("separate-attention", separate_attention),
