@@ -69,7 +69,7 @@ $ {command}
 Nothing is trained. A draw is a cell of the [grid of methods](../methods/README.md): its family of steps first, its settings then. It comes
 to what was recorded of it: quality on test rows, milliseconds from text to answer (their logarithm), megabytes, each from the worst to the
 best of the task's cells. The volume is what a front dominates, as a share of what the front of all cells does. A recipe that is drawn again
-costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds. Optuna {optuna}. It was run while values were still drawn in groups.
+costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds. Optuna {optuna}.
 
 """
 TAIL = """
