@@ -2,8 +2,9 @@
 
     python -m benchmarks.images.times build/cifar10-x86-vnni --rounds 400
 
-It takes the folders that `edgekit export` made of the recipes here, writes times.json, and README.md from it. One thread; each round asks every
-contender about the same image, in another order; preprocessing is the runtime's for all but PyTorch, which has transformers'.
+It takes the folders that `edgekit export` made of the recipes here, that of cifar10 first, writes times.json, and README.md from it. One thread; each
+round asks every contender about the same image, in another order; preprocessing is the runtime's for all but PyTorch, which has transformers'.
+Results of recipes that differ in their seed alone are trainings of one: the first is timed, and quality is the mean.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import base64
 import hashlib
 import io
 import json
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -41,9 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--note", action="append", default=[], help="what the page says below the table; again for more")
     asked = parser.parse_args()
     if asked.results:
-        document = measured(asked.results, asked.rounds)
+        document = {**measured(asked.results, asked.rounds), "notes": asked.note}
         (HERE / "times.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (HERE / "README.md").write_text(page(json.loads((HERE / "times.json").read_text(encoding="utf-8"))), encoding="utf-8")
 
@@ -53,10 +54,9 @@ def measured(results: list[Path], rounds: int) -> dict[str, Any]:
     lineage = json.loads((results[0] / "lineage.json").read_text(encoding="utf-8"))
     contenders: dict[str, Answer] = {name: answer_of(results[0], name, lineage) for name in NAMES}
     facts: dict[str, dict[str, Any]] = {name: facts_of(results[0], name) for name in NAMES}
-    for result in results:
-        name = result.name
-        model = load(result / "bundle", threads=1)
-        contenders[name], facts[name] = model, facts_of(result, "bundle")
+    for first, *others in trainings(results):
+        contenders[first.name] = load(first / "bundle", threads=1)
+        facts[first.name] = {**facts_of(first, "bundle"), "trainings": [training_of(result) for result in (first, *others)]}
     rows = [json.loads(line) for line in (results[0] / lineage["rows"]).read_text(encoding="utf-8").splitlines()[:200]]
     files = [base64.b64decode(row["image"]) for row in rows]
     order = np.random.default_rng(0)
@@ -69,11 +69,27 @@ def measured(results: list[Path], rounds: int) -> dict[str, Any]:
                 times[name].append((perf_counter() - begun) * 1000)
     host = detect()
     return {
-        "command": f"python -m benchmarks.images.times {shlex.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.images.times {' '.join(f'build/{result.name}' for result in results)} --rounds {rounds}",
         "machine": {"isa": sorted(host.isa), "cores": host.cores_usable, "onnxruntime": host.onnxruntime},
         "rounds": rounds,
         "contenders": {name: {**facts[name], **spread(times[name])} for name in contenders},
     }
+
+
+def trainings(results: list[Path]) -> list[list[Path]]:
+    """The results, those of recipes that differ in their seed and name alone together, in their order."""
+    groups: dict[str, list[Path]] = {}
+    for result in results:
+        recipe = json.loads((result / "lineage.json").read_text(encoding="utf-8"))["recipe"]
+        groups.setdefault(json.dumps({**recipe, "seed": None, "name": None}, sort_keys=True), []).append(result)
+    return list(groups.values())
+
+
+def training_of(result: Path) -> dict[str, Any]:
+    """Seed and accuracy of one."""
+    lineage = json.loads((result / "lineage.json").read_text(encoding="utf-8"))
+    quality = lineage["variants"]["bundle"]["quality"]
+    return {"seed": lineage["recipe"]["seed"], "accuracy": quality["value"], "difference": quality["difference"]}
 
 
 def answer_of(result: Path, name: str, lineage: dict[str, Any]) -> Answer:
@@ -133,17 +149,35 @@ def page(document: dict[str, Any]) -> str:
         f"{document['rounds']} rounds in one process, in which every",
         f"contender answers the same image, one thread. Accuracy is of all {document['contenders']['ort-fp32']['n']:,} test rows.",
         "",
-        "| contender | file to answer, median (quartiles) | against PyTorch | against off-the-shelf INT8 | accuracy | points (95%) | model |",
+        "| contender | file to answer, median (quartiles) | to PyTorch | to off-the-shelf INT8 | accuracy | points (95%, or of all seeds) | model |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, one in document["contenders"].items():
-        low, high = (100 * end for end in one["ci95"])
-        change = f"{100 * one['difference']:+.2f} ({low:+.2f} to {high:+.2f})" if one["difference"] or high else ""
+        accuracy, change = quality_shown(one)
         lines.append(
             f"| {NAMES.get(name, f'**bundle of `{name}`**')} | {one['p50_ms']:.2f} ms ({one['p25_ms']:.2f} to {one['p75_ms']:.2f}) | "
-            f"{eager / one['p50_ms']:.2f}x | {stock / one['p50_ms']:.2f}x | {100 * one['accuracy']:.2f}% | {change} | {one['mb']:.1f} MB |"
+            f"{eager / one['p50_ms']:.2f}x | {stock / one['p50_ms']:.2f}x | {accuracy} | {change} | {one['mb']:.1f} MB |"
         )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *notes(document), ""])
+
+
+def quality_shown(one: dict[str, Any]) -> tuple[str, str]:
+    """Accuracy and its change, of several trainings their mean with the lowest and the highest."""
+    several = one.get("trainings", [])
+    if len(several) > 1:
+        values, changes = ([100 * training[name] for training in several] for name in ("accuracy", "difference"))
+        return (
+            f"{fmean(values):.2f}% ({min(values):.2f} to {max(values):.2f}, {len(several)} seeds)",
+            f"{fmean(changes):+.2f} ({min(changes):+.2f} to {max(changes):+.2f})",
+        )
+    low, high = (100 * end for end in one["ci95"])
+    change = f"{100 * one['difference']:+.2f} ({low:+.2f} to {high:+.2f})" if one["difference"] or high else ""
+    return f"{100 * one['accuracy']:.2f}%", change
+
+
+def notes(document: dict[str, Any]) -> list[str]:
+    """What has to be known of how the bundles came to be."""
+    return ["", *(f"- {note}" for note in document["notes"])] if document.get("notes") else []
 
 
 if __name__ == "__main__":

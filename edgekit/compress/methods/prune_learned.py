@@ -75,7 +75,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
     task = encoder_task(work.task)
     model = load(work.source, task.auto)
-    model.get_input_embeddings().weight.requires_grad_(False)
+    model.get_input_embeddings().requires_grad_(False)
     labels = labels_of(work.source) if task.named else []
     rows = {split: read_split(work.rows, split) for split in ("train", "validation")}
     train, validation = (encode(work.source, rows[split], task, work.max_length) for split in ("train", "validation"))
@@ -110,7 +110,7 @@ def _structure(model: ModelFacts) -> Ranges:
 
 
 METHOD = Method(
-    name=NAME, version=4, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform, spread=True,
+    name=NAME, version=4, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform, spread=True,
     instead="prune-width",
     search={"structure": _structure},
 )  # fmt: skip

@@ -210,5 +210,12 @@ def _set(module: torch.nn.Linear | Conv1D, weight: np.ndarray) -> None:
 
 
 METHOD = Method(
-    name=NAME, version=1, settings=Settings, serves=("encoder", "decoder"), run=run, check=check, transform=transform
+    name=NAME,
+    version=1,
+    settings=Settings,
+    serves=("encoder", "decoder"),
+    reads=("text", "image"),
+    run=run,
+    check=check,
+    transform=transform,
 )

@@ -17,11 +17,12 @@ from edgekit.compress.distillation.teacher import LiveTeacher
 from edgekit.compress.method import StepContext, Work
 from edgekit.compress.methods import distill
 from edgekit.compress.methods.distill import Settings
+from edgekit.compress.registry import find_method
 from edgekit.config.images import ImageChanges
 from edgekit.config.recipe import Recipe
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
-from edgekit.models.shapes import layer_count
+from edgekit.models.shapes import layer_count, shapes_of
 from edgekit.tasks import find_task
 from edgekit.tasks.encode import encode, read_split
 from edgekit.train import image_changes, loop
@@ -130,3 +131,43 @@ def test_what_cannot_be_is_said_before_anything_runs() -> None:
         {"schema": 1, "task": "text-classification", "model": {"id": "x"}, "data": {"builtin": "intents"}}
     )
     assert any("images: text-classification reads text" in fault for fault in distill.check(SHORT, StepContext(recipe=recipe)))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"method": "prune-learned", "keep": 0.6, "epochs": 2, "batch": 8, "multiple_of": 8},
+        {
+            "method": "prune-gradual",
+            "what": "structures",
+            "sparsity": 0.5,
+            "epochs": 2,
+            "steps": 2,
+            "rows": 16,
+            "multiple_of": 8,
+            "batch": 8,
+        },
+        {"method": "prune-gradual", "what": "weights", "sparsity": 0.5, "epochs": 2, "steps": 2, "batch": 8, "lora": 2},
+        {"method": "prune-unstructured", "sparsity": 0.5, "rows": 16},
+    ],
+    ids=lambda asked: f"{asked['method']} {asked.get('what', '')}",
+)
+def test_other_methods_prune_encoders_of_images(made: tuple[Path, Path], tmp_path: Path, asked: dict[str, Any]) -> None:
+    method = find_method(asked["method"])
+    assert "image" in method.reads
+    work = fresh(made, tmp_path)
+    method.run(work, method.settings.model_validate(asked))
+    before, after = (load(folder, TASK.auto) for folder in (made[0], work.out))
+    if asked["method"] == "prune-unstructured" or asked.get("what") == "weights":
+        zeros, total = (
+            sum(measure(module.weight) for module in after.base_model.layers.modules() if isinstance(module, torch.nn.Linear))
+            for measure in (lambda weight: int((weight == 0).sum()), torch.numel)
+        )
+        assert zeros / total == pytest.approx(0.5, abs=0.02)
+    else:
+        assert sum(shape.heads + shape.neurons for shape in shapes_of(after)) < sum(
+            shape.heads + shape.neurons for shape in shapes_of(before)
+        )
+    pixels = encode(made[0], read_split(made[1], "test"), TASK, 128).feed(np.arange(3))["pixel_values"]
+    with torch.no_grad():
+        assert torch.isfinite(after(pixel_values=pixels).logits).all()
