@@ -64,10 +64,11 @@ was not made for, where a change below zero is no gain.
 
 BEFORE = [
     "",
-    "Measured before an embedding and its head were one table and before 4 bits had all sixteen numbers: files are 8 to 12% smaller since, and",
-    "formats in 4 bits, whose head has 8 bits now, lose less than these tables say.",
+    "GPTQ chooses its scales otherwise since, by the error that later weights cannot take up; its rows are of the choice before.",
 ]
-"""What is said of figures that were made with files of another form."""
+"""What is said of figures that were made before."""
+BUSY = 2.0
+"""Load from which times are of a machine that others used."""
 
 
 def write_page(out: Path) -> None:
@@ -84,7 +85,17 @@ def page(trained: dict[str, Any], small: dict[str, Any]) -> str:
             name: trained["timing"][name] for name in ("rounds", "prompt")
         },
     )  # fmt: skip
-    lines = [*([] if trained.get("tables") == "shared" else BEFORE), *_trained(trained), ""]
+    load = trained["timing"].get("load", 0.0)
+    busy = [
+        "",
+        f"**Times were taken on a busy machine (load {load:.0f}): they are no claims, and not to be read one against another.**",
+    ]
+    lines = [
+        *([] if trained.get("scales") == "by what is left" else BEFORE),
+        *(busy if load > BUSY else []),
+        *_trained(trained),
+        "",
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in trained["versions"].items())
     return head + "\n".join(lines) + f"\n{trained['machine']['chip']}; {versions}.\n" + _small(small)
 

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import lzma
+import os
 import platform
 import shutil
 import time
@@ -120,8 +121,8 @@ def main() -> None:
         "command": f"python -m benchmarks.language_quality.trained --wikipedia {asked.wikipedia} --wikitext {asked.wikitext}",
         "machine": {"chip": chip(), "arch": platform.machine()},
         "versions": versions(), "seed": SEED, "context": CONTEXT, "calibration_windows": CALIBRATION,
-        "tables": "shared",
-        "timing": {"threads": 1, "prompt": PROMPT, "tokens": TOKENS, "rounds": ROUNDS},
+        "scales": "by what is left",
+        "timing": {"threads": 1, "prompt": PROMPT, "tokens": TOKENS, "rounds": ROUNDS, "load": os.getloadavg()[0]},
         "texts": {text.name: {"sha256": text.sha256, "windows": len(text.windows), "of": text.every} for text in texts},
         "results": [result(name, folder, texts, found, times[name]) for name, folder in folders.items()],
     }  # fmt: skip
