@@ -64,7 +64,9 @@ was not made for, where a change below zero is no gain.
 
 BEFORE = [
     "",
-    "GPTQ chooses its scales otherwise since, by the error that later weights cannot take up; its rows are of the choice before.",
+    "GPTQ chooses its scales otherwise since, by the error that later weights cannot take up; its rows are of the choice before. On 32 windows each,",
+    "blocks of 32, perplexity is since +0.70% (0.50 to 0.91) on Wikipedia, where the choice before has +0.57% (0.33 to 0.83) on these, and on",
+    "Wikitext-2 +1.8% (1.5 to 2.2), where that has +3.0% (2.6 to 3.5).",
 ]
 """What is said of figures that were made before."""
 BUSY = 2.0
