@@ -104,7 +104,7 @@ def test_a_model_without_labels(copy: Path) -> None:
 
 
 def test_the_message_names_architectures_that_would_do(copy: Path) -> None:
-    edit(copy, model_type="swin")
+    edit(copy, model_type="convnext")
     with pytest.raises(BadInput) as fault:
         load(copy)
     assert "bert, " in fault.value.text()

@@ -93,5 +93,5 @@ def test_a_line_says_that_its_text_was_cut_or_why_it_was_refused() -> None:
         return str(answer["label"])
 
     assert terminal_line({"label": "on"}, line) == "on"
-    assert terminal_line({"label": "on", "truncated": True}, line).startswith("on  (the text is longer")
+    assert terminal_line({"label": "on", "truncated": True}, line).startswith("on  (the input is longer")
     assert terminal_line({"error": "is empty\nfix: write something"}, line) == "(is empty)"

@@ -69,7 +69,7 @@ def reads_one_token(model: PreTrainedModel, task: EncoderTask, feed: Feed) -> bo
         with torch.enable_grad(), on_fastest_device(model) as device:
             there = feed_to(feed, device)
             output = task.tensor(model, model(**there), there["attention_mask"])
-            weights = torch.rand(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
+            weights = torch.rand(output.shape, generator=torch.Generator().manual_seed(0)).to(device)
             (gradient,) = torch.autograd.grad((output * weights).sum(), seen[0])
     finally:
         handle.remove()
