@@ -6,6 +6,8 @@ a file whole says how large such a file may be.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 import os
 import stat
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["cache_folder", "check_file", "check_name", "open_file", "read_file", "read_utf8"]
+__all__ = ["cache_folder", "check_file", "check_name", "given_file", "open_file", "read_file", "read_utf8"]
 
 MOST_BESIDE = 1000
 """Files of a folder that are compared with one that is not there."""
@@ -91,6 +93,36 @@ def read_file(path: str | Path, most: int, *, fix: str | None = None) -> bytes:
         raise BadInput("cannot be read without waiting", where=str(path))
     if len(data) > most:
         raise _too_large(path, most)
+    return data
+
+
+def given_file(item: object, what: str, most: int, *, wanted: str, smaller: str) -> bytes:
+    """The bytes of a file that is given by its path, as bytes, or as base64 text, with or without data: before it.
+
+    `what`: the kind of file with its article, as "an image". `wanted` and `smaller`: what to do about what is no such file, and about one of more
+    than `most` bytes.
+
+    Raises:
+        BadInput: nothing of these, text that is no base64, an empty file, or one that is too large.
+    """
+    if isinstance(item, Path):
+        return read_file(item, most)
+    if isinstance(item, str):
+        text = item.partition(",")[2] if item.startswith("data:") else item
+        if len(text) > most * 4 // 3 + 4:
+            raise BadInput(f"{what} of more than {most:,} bytes", fix=smaller)
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadInput(f"text that is no base64: {item[:40]!r}", fix=wanted) from None
+    elif isinstance(item, bytes):
+        data = item
+    else:
+        raise BadInput(f"{type(item).__name__} is no {what.partition(' ')[2]}", fix=wanted)
+    if not data:
+        raise BadInput(f"the {what.partition(' ')[2]} is empty", fix=wanted)
+    if len(data) > most:
+        raise BadInput(f"{what} of more than {most:,} bytes", fix=smaller)
     return data
 
 

@@ -6,19 +6,17 @@ transformers; an array that needs neither needs no Pillow. What a file may unpac
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.files import read_file
+from edgekit.runtime.files import given_file
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.records import read_record, within
 from edgekit.runtime.strict_json import read_json
@@ -255,27 +253,8 @@ def readable(item: str | bytes) -> bytes:
     return data
 
 
-def _bytes_of(item: object) -> bytes:
-    """The bytes of an image's file."""
-    if isinstance(item, Path):
-        return read_file(item, LARGEST_FILE)
-    if isinstance(item, str):
-        text = item.partition(",")[2] if item.startswith("data:") else item
-        if len(text) > LARGEST_FILE * 4 // 3 + 4:
-            raise BadInput(f"an image of more than {LARGEST_FILE:,} bytes", fix="make it smaller")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise BadInput(f"text that is no base64: {item[:40]!r}", fix=WANTED) from None
-    elif isinstance(item, bytes):
-        data = item
-    else:
-        raise BadInput(f"{type(item).__name__} is no image", fix=WANTED)
-    if not data:
-        raise BadInput("the image is empty", fix=WANTED)
-    if len(data) > LARGEST_FILE:
-        raise BadInput(f"an image of more than {LARGEST_FILE:,} bytes", fix="make it smaller")
-    return data
+_bytes_of = partial(given_file, what="an image", most=LARGEST_FILE, wanted=WANTED, smaller="make it smaller")
+"""The bytes of an image's file."""
 
 
 def _decoded(data: bytes, *, white: bool = False) -> Image:

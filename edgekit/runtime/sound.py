@@ -9,21 +9,19 @@ Shapes: n samples, t frames, m mel bins.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import math
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
-from edgekit.runtime.files import read_file
+from edgekit.runtime.files import given_file
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.records import read_record, within
 from edgekit.runtime.strict_json import read_json
@@ -555,27 +553,8 @@ def _resampled(samples: np.ndarray, came: int, rate: int) -> np.ndarray:
     return np.pad(found, (0, max(0, count - len(found))))[:count]
 
 
-def _bytes_of(item: object) -> bytes:
-    """The bytes of a sound's file."""
-    if isinstance(item, Path):
-        return read_file(item, LARGEST_SOUND)
-    if isinstance(item, str):
-        text = item.partition(",")[2] if item.startswith("data:") else item
-        if len(text) > LARGEST_SOUND * 4 // 3 + 4:
-            raise BadInput(f"a sound of more than {LARGEST_SOUND:,} bytes", fix="cut it")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise BadInput(f"text that is no base64: {item[:40]!r}", fix=WANTED) from None
-    elif isinstance(item, bytes):
-        data = item
-    else:
-        raise BadInput(f"{type(item).__name__} is no sound", fix=WANTED)
-    if not data:
-        raise BadInput("the sound is empty", fix=WANTED)
-    if len(data) > LARGEST_SOUND:
-        raise BadInput(f"a sound of more than {LARGEST_SOUND:,} bytes", fix="cut it")
-    return data
+_bytes_of = partial(given_file, what="a sound", most=LARGEST_SOUND, wanted=WANTED, smaller="cut it")
+"""The bytes of a sound's file."""
 
 
 def _library(name: Literal["soundfile", "soxr"]) -> Any:
