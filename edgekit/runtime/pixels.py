@@ -17,9 +17,9 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.files import given_file
+from edgekit.runtime.preprocessor import read_preprocessor
 from edgekit.runtime.prompts import Prompts
-from edgekit.runtime.records import read_record, within
-from edgekit.runtime.strict_json import read_json
+from edgekit.runtime.records import within
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,7 +50,6 @@ MOST_SIDE = 8192
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Kinds of files, as Pillow calls them; each further one is code that reads what strangers wrote."""
 CHANNELS = 3
-SETTINGS_LARGEST = 64 * 1024
 WANTED = "give an image's file as bytes, as base64 text or as a Path, or an array: uint8 (height, width, 3), or float32 (3, height, width) made ready"
 
 
@@ -234,12 +233,7 @@ def read_pixels(path: Path) -> PixelReader:
     Raises:
         BadInput: not such a file as edgekit writes.
     """
-    faults: list[str] = []
-    settings = read_record(Preprocessing, read_json(path, most=SETTINGS_LARGEST), "", faults)
-    faults += [] if settings is None else settings.faults()
-    if faults or settings is None:
-        raise BadInput("not how images are read", where=str(path), faults=faults[:20], fix="export the bundle again")
-    return PixelReader(settings)
+    return PixelReader(read_preprocessor(path, Preprocessing, "images"))
 
 
 def readable(item: str | bytes) -> bytes:

@@ -22,9 +22,9 @@ import numpy as np
 
 from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.files import given_file
+from edgekit.runtime.preprocessor import read_preprocessor
 from edgekit.runtime.prompts import Prompts
-from edgekit.runtime.records import read_record, within
-from edgekit.runtime.strict_json import read_json
+from edgekit.runtime.records import within
 
 __all__ = [
     "AST",
@@ -60,7 +60,6 @@ BLOCK = 65_536
 MARGIN_SECONDS = 0.1
 """Decoded beyond what the model reads, as resampling looks ahead."""
 FRAMES_TOGETHER = 64
-SETTINGS_LARGEST = 64 * 1024
 KALDI_FRAME, KALDI_HOP, KALDI_FFT, KALDI_FLOOR = 400, 160, 512, 1.192092955078125e-07
 """Samples of a window, between windows and of its transform, and the least energy (transformers, ASTFeatureExtractor)."""
 PREEMPHASIS, LOWEST_HERTZ = 0.97, 20.0
@@ -380,12 +379,7 @@ def read_sound(path: Path) -> SoundReader:
     Raises:
         BadInput: not such a file as edgekit writes.
     """
-    faults: list[str] = []
-    settings = read_record(Hearing, read_json(path, most=SETTINGS_LARGEST), "", faults)
-    faults += [] if settings is None else settings.faults()
-    if faults or settings is None:
-        raise BadInput("not how sounds are read", where=str(path), faults=faults[:20], fix="export the bundle again")
-    return SoundReader(settings)
+    return SoundReader(read_preprocessor(path, Hearing, "sounds"))
 
 
 def audible(item: str | bytes) -> bytes:
