@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,7 @@ class TextScores:
 def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress = silent) -> TextScores:
     """Every row of `rows` (JSON lines) scored, and the first ones continued, by the language model in folder `model`.
 
+    As many windows are scored at once as there are cores, each by one thread: threads that share a run wait for one another.
     A text longer than the context is scored in windows of the context's length, each without what comes before it. A text of a
     single token is counted and left out.
 
@@ -117,13 +119,14 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     from edgekit.bench.greedy import continued
     from edgekit.runtime.generate.generation import parse_generation
     from edgekit.runtime.generate.model import language_model
-    from edgekit.runtime.tokenise import checked
+    from edgekit.runtime.tokenise import checked, read_tokenizer
 
     test_rows = _read(rows)
     generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), str(model / GENERATION))
-    session = open_session(model / MODEL, threads=own_cores())
-    language = language_model(session, generation, checkpoint / "tokenizer.json")
-    encoded = [np.asarray(language.tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in test_rows]
+    tokenizer = read_tokenizer(checkpoint / "tokenizer.json")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    encoded = [np.asarray(tokenizer.encode(checked(row["text"])).ids, dtype=np.int64) for row in test_rows]
     texts = [ids for ids in encoded if len(ids) > 1]
     skipped = len(encoded) - len(texts)
     if not texts:
@@ -132,19 +135,25 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
             where=str(rows),
             fix="give longer texts as test rows",
         )
-    evidence, predicted = [], []
-    for number, ids in enumerate(texts):
-        if number % 10 == 0:
-            progress(number, len(texts), f"score: {number:,} of {len(texts):,}")
-        scored = [language.forced(window) for window in windows(ids, generation.context, generation.bos)]
-        log_probabilities = np.concatenate([of_window for of_window, _ in scored])
-        evidence.append([float(log_probabilities.sum()), float(len(log_probabilities))])
-        predicted += [likeliest for _, likeliest in scored]
+    parts = [(number, part) for number, ids in enumerate(texts) for part in windows(ids, generation.context, generation.bos)]
+    one_by_one = generation.cache == "float16"  # a graph for a GPU, whose runs are one at a time
+    workers = 1 if one_by_one else min(own_cores(), len(parts))
+    session = open_session(model / MODEL, threads=own_cores() // workers)
+    language = language_model(session, generation, checkpoint / "tokenizer.json")
+    evidence, predicted = np.zeros((len(texts), 2)), []
+    pool = ThreadPoolExecutor(workers)
+    try:
+        scored = pool.map(language.forced, [part for _, part in parts])
+        for done, ((number, _), (log_probabilities, likeliest)) in enumerate(zip(parts, scored, strict=True)):
+            if done % 10 == 0:
+                progress(done, len(parts), f"score: {done:,} of {len(parts):,}")
+            evidence[number] += log_probabilities.sum(), len(log_probabilities)
+            predicted.append(likeliest)
+    finally:
+        pool.shutdown(cancel_futures=True)
     continuations = continued(language, texts, progress)
     progress(len(texts), len(texts), f"scored; {skipped:,} of fewer than two tokens left out" if skipped else "scored")
-    return TextScores(
-        np.asarray(evidence, dtype=np.float64), np.concatenate(predicted).astype(np.int32), continuations, skipped
-    )
+    return TextScores(evidence, np.concatenate(predicted).astype(np.int32), continuations, skipped)
 
 
 def windows(ids: np.ndarray, context: int, bos: int | None) -> list[np.ndarray]:

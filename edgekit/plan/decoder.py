@@ -208,7 +208,7 @@ def quantize_stage(shared: Shared, target: Target, exported: Exported, title: st
         }
 
     return Stage(
-        "quantize-decoder", title, run, version=5, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
+        "quantize-decoder", title, run, version=6, settings=settings, target_fields=reads, tools=LOWERING_TOOLS,
         inputs={"checkpoint": exported.checkpoint, "exported": exported.graph, "calibration": shared.calibration},
     )  # fmt: skip
 
@@ -267,7 +267,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         return {"quality": quality, "perplexity": 1 / quality, "n": len(scores.evidence), "skipped": scores.skipped}
 
     return Stage(
-        "score-decoder" if split == "test" else "score-decoder-validation", title, run, version=2, settings=settings,
+        "score-decoder" if split == "test" else "score-decoder-validation", title, run, version=3, settings=settings,
         inputs={"checkpoint": checkpoint, "model": model, "rows": shared.rows}, tools=("onnxruntime", "tokenizers"),
     )  # fmt: skip
 

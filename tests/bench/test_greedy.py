@@ -70,7 +70,7 @@ def test_windows_leave_out_a_last_one_of_one_id() -> None:
     assert [len(part) for part in windows(np.array([5]), 8, 1)] == [1]
 
 
-def test_a_real_model_agrees_with_itself_and_less_with_a_spoilt_one(tmp_path: Path) -> None:
+def test_a_real_model_agrees_with_itself_and_less_with_a_spoilt_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = checkpoint("llama, tied", tmp_path / "model")
     exported, coarse = tmp_path / "exported", tmp_path / "coarse"
     exported.mkdir()
@@ -86,6 +86,11 @@ def test_a_real_model_agrees_with_itself_and_less_with_a_spoilt_one(tmp_path: Pa
     assert whole.evidence[:, 1].tolist() == [4, 29, 31 + 31 + 25, 11]  # 90 ids are read as 32, 32 and 26
     assert len(whole.predicted) == whole.evidence[:, 1].sum() and whole.continued.shape == (4, 16)
     assert wanted(source, texts) == (whole.predicted.tolist(), whole.continued[0].tolist())
+    for cores in (1, 3):  # windows at once, and threads of each
+        monkeypatch.setattr("edgekit.bench.score.own_cores", lambda cores=cores: cores)
+        again = score_texts(exported, source, rows)
+        np.testing.assert_allclose(again.evidence, whole.evidence, rtol=1e-6)
+        assert again.predicted.tolist() == whole.predicted.tolist()
     kept = keep(tmp_path / "whole", whole)
     assert agreement(kept, kept, "evidence.npy", 1)["agreement"]["value"] == 1.0
     spoilt = score_texts(coarse, source, rows)

@@ -30,7 +30,7 @@ run of the same shape, which gives the same bits, whatever an earlier prompt has
 and 356 ms in blocks of 64, 128, 256 and 512 with weights in 8 bits, and 478, 428, 403 and 529 ms in float32 (measured: 12 layers x 768,
 one thread)."""
 CHUNK = 512
-"""Tokens that one run reads where texts are scored, and of a prompt on a GPU, where a run costs more."""
+"""Tokens that one run reads on a GPU, where a run costs more."""
 NO_POSITION = ("cos_cache dimension", "out of data bounds")
 """Parts of ONNX Runtime's message for a position beyond the graph's tables; ids are checked before."""
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}

@@ -16,7 +16,7 @@ from edgekit.runtime.generate.calls import CallReader, joined
 from edgekit.runtime.generate.chat import Conversation, Message, Template, load_template
 from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.generation import Generation
-from edgekit.runtime.generate.graph import CHUNK, Graph, check_graph
+from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.generate.speculate import Reader, Speculation
@@ -184,7 +184,7 @@ class LanguageModel:
         if len(ids) < 2:
             raise BadInput("one token has none before it that could predict it", fix="give at least two tokens")
         cache = self.graph.empty(1, len(ids))
-        step = max(1, min(CHUNK, SCORE_BYTES // (4 * self.graph.vocabulary)))
+        step = max(1, min(self.graph.block, SCORE_BYTES // (4 * self.graph.vocabulary)))
         values, likeliest = [], np.empty(len(ids) - 1, dtype=np.int64)
         for start in range(0, len(ids) - 1, step):
             read = ids[start : min(start + step, len(ids) - 1)]
@@ -387,7 +387,6 @@ def _last(rows: Sequence[Row]) -> np.ndarray:
 
 
 def _log_probability(logits: np.ndarray, token: int) -> float:
-    """Logarithm of the softmax of `logits` at `token`, computed in float64."""
-    scores = logits.astype(np.float64)
-    top = scores.max()
-    return float(scores[token] - top - np.log(np.exp(scores - top).sum()))
+    """Logarithm of the softmax of float32 `logits` at `token`: exponentials in float32, as the logits are, summed in float64."""
+    top = logits.max()
+    return float(np.float64(logits[token]) - np.float64(top) - np.log(np.exp(logits - top).sum(dtype=np.float64)))
