@@ -19,7 +19,7 @@ import numpy as np
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.files import read_file
 
-__all__ = ["LARGEST", "read_json", "strict_json"]
+__all__ = ["LARGEST", "check_structure", "read_json", "strict_json"]
 
 LARGEST = 4_000_000
 """Bytes of a document at most, where its reader names no other limit."""
@@ -56,7 +56,7 @@ def strict_json(
         text = data.decode("utf-8")
         if text.startswith("\ufeff"):
             raise ValueError("it begins with a mark of byte order (BOM)")
-        _check_structure(data, deepest)
+        check_structure(data, deepest)
         long = len(data) > longest_integer and b"0" * (longest_integer + 1) in data.translate(_DIGITS)
         value = (_decoder(partial(_short, longest_integer)) if long else _DECODER).decode(text)
         if b"\\ud" in data or b"\\uD" in data:
@@ -84,8 +84,12 @@ def read_json(
     return strict_json(read_file(path, most, fix=fix), str(path), most=most, deepest=deepest, longest_integer=longest_integer)
 
 
-def _check_structure(data: bytes, deepest: int) -> None:
-    """Bound nesting and counts of values without parsing: of what stands outside strings only marks are looked at."""
+def check_structure(data: bytes, deepest: int) -> None:
+    """Bound nesting and counts of values without parsing: of what stands outside strings only marks are looked at.
+
+    Raises:
+        ValueError: more of them.
+    """
     if len(data) <= SHORT and data.count(b"[") + data.count(b"{") <= deepest:
         return
     bare = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data

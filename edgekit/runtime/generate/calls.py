@@ -92,8 +92,8 @@ class CallReader:
         self._begun = 0
         self._held = ""
         self._state = "text" if auto else "head"
-        self._first = {form.open + form.head(name): name for name in names}
-        self._next = {form.after + form.between + form.head(name): name for name in names}
+        self._first = {name: form.begins(name) for name in names}
+        self._next = {name: form.follows(name) for name in names}
         self._mark = (form.open or form.head("\0")).split("\0")[0]
         self._scanner: JsonScanner | GemmaScanner = JsonScanner()
 
@@ -151,10 +151,9 @@ class CallReader:
         text, self._held = self._held[:start], self._held[start:]
         return [Said(text)] if text else []
 
-    def _head(self, heads: dict[str, str]) -> list[Event] | None:
-        for head, name in heads.items():
-            found = re.match(re.escape(head).replace(r"\{id\}", "[a-zA-Z0-9]{9}"), self._held)
-            if found is not None:
+    def _head(self, heads: dict[str, re.Pattern[str]]) -> list[Event] | None:
+        for name, head in heads.items():
+            if (found := head.match(self._held)) is not None:
                 self._held, self._state = self._held[found.end() :], "arguments"
                 self._scanner = JsonScanner() if self.form.quote is None else GemmaScanner(self.form.quote)
                 self._begun += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.files import read_utf8
 from edgekit.runtime.generate.child import Child
 from edgekit.runtime.generate.render import LONGEST_PROMPT, OLDEST, SECONDS
-from edgekit.runtime.generate.tools import Tools, format_of, read_calls, with_tools_in_system
+from edgekit.runtime.generate.tools import Format, Tools, format_of, other_form, read_calls, with_tools_in_system
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
 __all__ = ["JINJA", "Conversation", "Message", "Template", "checked_messages", "lacking", "load_template"]
@@ -27,6 +27,14 @@ LARGEST_TEMPLATE = 512_000
 """Bytes; the largest real ones have some 30,000."""
 MOST_MESSAGES = 10_000
 MOST_CHARACTERS = 4_000_000
+LONG = 24
+"""Characters of a message that do not stand in a prompt by chance."""
+NAMES = ("edgekit_one", "edgekit_two")
+CALLED: tuple[JsonObject, ...] = tuple(
+    {"id": f"abcdefgh{number}", "type": "function", "function": {"name": name, "arguments": {"a": "b"}}}
+    for number, name in enumerate(NAMES)
+)
+"""Calls by which it is tried how a template writes them."""
 LONGEST_REPLY = 12 * LONGEST_PROMPT + 1000
 """Bytes; JSON needs up to 12 for a character."""
 
@@ -50,6 +58,61 @@ class Template:
         self.child = Child(
             "edgekit.runtime.generate.render", "chat templates", f"pip install '{JINJA}', or do without (--raw)", LONGEST_REPLY
         )
+        self._form: Format | None = None
+
+    def form(self) -> Format:
+        """The form that it writes calls of tools in.
+
+        Raises:
+            BadInput: it reads no tools, or writes calls in another form than those that are known.
+            NotPossibleHere: as `render`.
+        """
+        if self._form is None:
+            form = format_of(self.source)
+            self._form = form if form.in_system else self._tried(form)
+        return self._form
+
+    def _tried(self, form: Format) -> Format:
+        """`form`, of which markers in the template speak, as calls of the history are written: perhaps of one call at a time."""
+        for count in (1,) if form.single else (1, 2):
+            answers = [{"role": "tool", "tool_call_id": str(one["id"]), "content": "c"} for one in CALLED[:count]]
+            asked: Message = {"role": "assistant", "content": "", "tool_calls": [*CALLED[:count]]}
+            try:
+                told = self.render([{"role": "user", "content": "a"}, asked, *answers])
+            except BadInput:  # it refuses such a history, and may be right about one call all the same
+                return form if count == 1 else replace(form, single=True)
+            if NAMES[0] not in told:  # it passes over calls
+                return form
+            if form.begins(NAMES[0]).search(told) is None:
+                raise other_form(self.source)
+            if count == 2 and form.goes_on(NAMES[1]).search(told) is None:
+                return replace(form, single=True)
+        return form
+
+    def left_out(self, messages: Sequence[Message], prompt: str, tools: Tools | None = None) -> int | None:
+        """The number of the first of `messages` that `prompt`, rendered of them, does not tell, among those that are neither the user's nor the
+        assistant's: many templates pass over a role that they do not know, or over a system message that is not the first. None: all are told.
+
+        Raises:
+            NotPossibleHere: as `render`.
+        """
+        doubtful = []
+        for number, message in enumerate(messages):
+            text = str(message["content"]).strip()
+            if text and message["role"] not in ("user", "assistant") and (len(text) < LONG or text not in prompt):
+                doubtful.append(number)
+        if not doubtful:
+            return None
+        marks = {number: f"edgekit{number:05d}told" for number in doubtful}
+        marked = [
+            {**message, "content": f"{message['content']} {marks[number]}"} if number in marks else message
+            for number, message in enumerate(messages)
+        ]
+        try:
+            told = self.render(marked, tools=tools).lower()
+        except BadInput:  # one that reads what messages say
+            return None
+        return next((number for number in doubtful if marks[number] not in told), None)
 
     def render(
         self, messages: Sequence[Message], *, answered: bool = True, tools: Tools | None = None, now: str | None = None

@@ -12,6 +12,7 @@ from typing import Literal
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.endless import ENDLESS, endless
+from edgekit.runtime.generate.exact import check_depth, exact
 from edgekit.runtime.strict_json import strict_json
 
 __all__ = ["KINDS", "LONGEST", "MOST_CHOICES", "Constraint", "parse_constraint"]
@@ -57,10 +58,14 @@ def parse_constraint(given: Mapping[str, object], faults: list[str]) -> Constrai
             what = "nothing fits false" if value is False else f"{type(value).__name__} is no JSON Schema"
             faults.append(f"{kind}: {what}; give an object")
             return None
-        if (pointer := endless(value)) is not None:
-            faults.append(f"{kind}: {ENDLESS.format(pointer=pointer)}")
+        try:
+            check_depth(value)
+            if (pointer := endless(value)) is not None:
+                raise BadInput(ENDLESS.format(pointer=pointer))
+            value = json.dumps({} if value is True else exact(value), ensure_ascii=False)
+        except BadInput as fault:
+            faults.append(f"{kind}: {fault.what}")
             return None
-        value = json.dumps({} if value is True else value, ensure_ascii=False)
     elif kind == "choice":
         if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_CHOICES or len({*map(str, value)}) < len(value):
             faults.append(f"{kind}: not a list of 1 to {MOST_CHOICES:,} different texts")

@@ -36,6 +36,14 @@ LONGEST_REPLY = 100_000
 LONGEST_FAULT = 600
 """Characters of llguidance's message."""
 REMOTE = re.compile(r"Resource '([^']{0,300})' is not present")
+TOLD: dict[str, tuple[str, str]] = {
+    "oneOf constraints are not supported": (
+        "more than one part of its oneOf might fit",
+        "write anyOf, or parts that differ in their type or in a required property with a const",
+    ),
+    "forced bytes: got": ("it asks for the name of a control token, which no answer holds", "leave that name out"),
+}
+"""What stands in a message of llguidance -> (what that means here, what to do)."""
 NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "grammar": "grammar", "choice": "list of choices"}
 
 
@@ -204,5 +212,8 @@ def _unusable(constraint: Constraint, fault: str) -> BadInput:
             f"{what}: it names another document, {remote[1]!r}, which is never fetched", where=constraint.kind,
             fix="put what it names into $defs of the schema",
         )  # fmt: skip
+    for part, (meaning, fix) in TOLD.items():
+        if part in fault:
+            return BadInput(f"{what}: {meaning}", where=constraint.kind, fix=fix)
     told = fault.replace("\n<non-verbose/>", "").strip()[:LONGEST_FAULT]
     return BadInput(f"{what}: {told}", where=constraint.kind, fix="give another or a simpler one")

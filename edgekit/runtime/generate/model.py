@@ -20,7 +20,7 @@ from edgekit.runtime.generate.graph import Graph, check_graph
 from edgekit.runtime.generate.guide import Guides
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.generate.speculate import Reader, Speculation
-from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, parse_tools, texts_in
+from edgekit.runtime.generate.tools import Tools, constraint_of, parse_tools, texts_in
 from edgekit.runtime.providers.cuda import Replayed
 from edgekit.runtime.providers.session import Session
 from edgekit.runtime.tokenise import checked, encoded, read_tokenizer
@@ -87,9 +87,14 @@ class LanguageModel:
         if self.template is None:
             raise BadInput("this model has no chat template", fix="give a text (--raw)")
         prompt = self.template.render(talk.messages, tools=talk.tools)
+        if (number := self.template.left_out(talk.messages, prompt, talk.tools)) is not None:
+            role = str(talk.messages[number]["role"])
+            what = f"this model's chat template leaves {role[:40]!r} messages out, so that the model would not read message {number}"
+            where = "as the first message, of the role 'system'" if role == "developer" or (role == "system" and number) else ""
+            raise BadInput(what, fix=f"say it {where or 'in a message of the user'}")
         special = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
         parts: list[tuple[str, object]] = [
-            (f"message {number}", [message["content"], message.get("tool_calls", [])])
+            (f"message {number}", [message["role"], message.get("name", ""), message["content"], message.get("tool_calls", [])])
             for number, message in enumerate(talk.messages)
         ]
         parts += [("tools", [*talk.tools.documents])] if talk.tools is not None else []
@@ -103,10 +108,11 @@ class LanguageModel:
 
         Raises:
             BadInput: a template that reads no tools, or another form of calls than those that are known; arguments that cannot be kept.
+            NotPossibleHere: the template cannot be rendered here.
         """
         if self.template is None:
             raise BadInput("this model has no chat template", where="tools", fix="leave them out")
-        form = format_of(self.template.source)
+        form = self.template.form()
         return constraint_of(tools, form, self.tokenizer), CallReader(form, tools.callable, auto=tools.choice == "auto")
 
     def stream(self, prompt: Prompt | Ids, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:

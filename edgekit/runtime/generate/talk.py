@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
 from edgekit.runtime.generate.answer import Answer
 from edgekit.runtime.generate.chat import JINJA, Message, checked_messages, lacking
@@ -155,10 +153,7 @@ class Talk:
             raise BadInput("without a chat template there is no system message", fix="begin the text with it")
         before, self.system = self.system, None if text is None else {"role": "system", "content": text}
         try:
-            told = self.model.encode(self._with([], "."))
-            if self.system is not None and np.array_equal(told, self.model.encode([{"role": "user", "content": "."}])):
-                what = "this model's chat template leaves system messages out, so that the model would not read it"
-                raise BadInput(what, fix="say it in your next message")
+            self.model.encode(self._with([], "."))
         except BadInput:
             self.system = before
             raise

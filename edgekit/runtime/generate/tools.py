@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.endless import ENDLESS, endless
+from edgekit.runtime.generate.exact import check_depth, exact
 from edgekit.runtime.generate.gemma_arguments import argument_rules
 from edgekit.runtime.generate.trial import JSON_FORM, STRICT
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -30,6 +31,7 @@ __all__ = [
     "Tools",
     "constraint_of",
     "format_of",
+    "other_form",
     "parse_tools",
     "read_calls",
     "texts_in",
@@ -83,10 +85,27 @@ class Format:
     def head(self, name: str) -> str:
         return self.before.replace("{name}", name)
 
+    def begins(self, name: str) -> re.Pattern[str]:
+        """The first call, of a tool, up to its arguments."""
+        return _beginning(self.open + self.head(name))
+
+    def goes_on(self, name: str) -> re.Pattern[str]:
+        """A further call likewise, from what parts it from the one before."""
+        return _beginning(self.between + self.head(name))
+
+    def follows(self, name: str) -> re.Pattern[str]:
+        """A further call likewise, from the arguments of the one before on."""
+        return _beginning(self.after + self.between + self.head(name))
+
     def written(self, calls: Sequence[JsonObject]) -> str:
         """`calls`, of the history, as text."""
         texts = [self.head(str(one["name"])) + json.dumps(one["arguments"], ensure_ascii=False) + self.after for one in calls]
         return self.open + self.between.join(texts) + self.close
+
+
+def _beginning(text: str) -> re.Pattern[str]:
+    """`text` with the brace that arguments begin with: a name may begin with another's, and in some forms nothing else ends it."""
+    return re.compile(re.escape(text).replace(r"\{id\}", "[a-zA-Z0-9]{9}") + r"(?=\{)")
 
 
 HERMES = Format("Qwen and Hermes", '<tool_call>\n{"name": "{name}", "arguments": ', "}\n</tool_call>", between="\n")
@@ -126,12 +145,18 @@ def format_of(source: str, where: Literal["tools", "messages"] = "tools") -> For
         return Format("Phi", CALL, "}", "<|tool_call|>[", ", ", "]<|/tool_call|>", in_system=True)
     if "<|start_header_id|>" in text and '"parameters": ' in text:
         return LLAMA
-    unknown = [name for marker, name in UNKNOWN.items() if marker in text]
+    unknown = any(marker in text for marker in UNKNOWN)
     if "<tool_call>" in text and '"arguments": ' in text and not unknown:
         return HERMES
-    raise BadInput(
+    raise other_form(text, where)
+
+
+def other_form(source: str, where: Literal["tools", "messages"] = "tools") -> BadInput:
+    """The refusal of a template that writes calls in a form that is not known here."""
+    unknown = [name for marker, name in UNKNOWN.items() if marker in source]
+    return BadInput(
         f"this model's chat template writes calls of tools in {unknown[0] if unknown else 'a form that is not known here'}", where=where,
-        fix=f"{leave_out}; known are the forms of Llama 3, Qwen and Hermes, Mistral, Gemma and Phi",
+        fix=f"{LEAVE_OUT[where]}; known are the forms of Llama 3, Qwen and Hermes, Mistral, Gemma and Phi",
     )  # fmt: skip
 
 
@@ -169,7 +194,12 @@ def constraint_of(tools: Tools, form: Format, tokenizer: Tokenizer) -> Constrain
     lines = []
     for number, (name, schema) in enumerate(tools.callable.items()):
         if form.quote is None:
-            arguments = "%json " + json.dumps({**schema, "x-guidance": {**JSON_FORM, **STRICT}})
+            try:
+                kept = exact(schema)
+            except BadInput as fault:
+                raise BadInput(f"tool {name!r}: {fault.what}", where="tools") from None
+            assert isinstance(kept, dict), "as the schema is"
+            arguments = "%json " + json.dumps({**kept, "x-guidance": {**JSON_FORM, **STRICT}})
         else:
             arguments = f"arguments_{number}"
             lines += argument_rules(schema, arguments, rules.literal(form.quote), f"tool {name!r}")
@@ -177,7 +207,6 @@ def constraint_of(tools: Tools, form: Format, tokenizer: Tokenizer) -> Constrain
     lines.append("call: " + " | ".join(f"call_{number}" for number in range(len(tools.callable))))
     several = "" if form.single or not tools.parallel else f"({rules.literal(form.between)} call)*"
     lines.append(f"calls: {rules.literal(form.open)} call {several} {rules.literal(form.close)}")
-    lines.append(r"TEXT: /(.|\n)+/")
     if tools.choice != "auto":
         lines.append("start: calls")
     elif form is LLAMA:
@@ -262,13 +291,16 @@ class _Rules:
         return " ".join(words)
 
     def after_text(self, form: Format) -> list[str]:
-        """Rules of an answer of text, of calls, or of text and then calls."""
+        """Rules of an answer of text, of calls, or of text and then calls. No text spells by other tokens what calls begin with: whoever reads the
+        answer would take it for a call, of any name and with any arguments."""
         mark = (form.open or form.head("\0")).split("\0")[0]
         begin = self._split.match(mark) if self._split else None
         if begin is not None:  # a token, which no text holds
             others = [number for number in self._plain if number != self._ids[begin[0]]]
-            either = " | ".join(["TEXT", *(f"<[{number}]>" for number in others)])
-            return [f"text: ({either})+", "start: text calls | calls | text |"]
+            some = " | ".join(f"<[{number}]>" for number in others)
+            lines = [f"TEXT: /(?s:.+)/ & ~(/(?s:.*)/ {json.dumps(begin[0], ensure_ascii=False)} /(?s:.*)/)"]
+            lines.append(f"text: TEXT | (TEXT? ({some}))+ TEXT?" if others else "text: TEXT")
+            return [*lines, "start: text calls | calls | text |"]
         rest = "calls" if form.open else "call"
         raise BadInput(
             f"the tokenizer has no token {mark!r}, by which this model's template begins {rest}", where="tools",
@@ -300,12 +332,21 @@ def _documents(given: object, faults: list[str]) -> list[JsonObject]:
             faults.append(f"{where}.function.description: not a text")
         elif not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
             faults.append(f"{where}.function.parameters: not the schema of an object")
-        elif (pointer := endless(parameters)) is not None:
-            faults.append(f"{where}.function.parameters: {ENDLESS.format(pointer=pointer)}")
+        elif (fault := _unusable(parameters)) is not None:
+            faults.append(f"{where}.function.parameters: {fault}")
         else:
             written: JsonObject = {"name": name, "description": description, "parameters": _schema(parameters)}
             found[name] = {"type": "function", "function": written}
     return list(found.values())
+
+
+def _unusable(schema: JsonObject) -> str | None:
+    """Why nothing can be held to `schema`, as far as it is told before it is compiled."""
+    try:
+        check_depth(schema)
+    except BadInput as fault:
+        return fault.what
+    return None if (pointer := endless(schema)) is None else ENDLESS.format(pointer=pointer)
 
 
 def _schema(parameters: JsonValue | Mapping[str, object]) -> JsonObject:

@@ -248,7 +248,7 @@ class App:
         context, batch = language.generation.context, self.limits.batch
         completion = text.parse_chat(document, name, context, batch) if chat else text.parse_completion(document, name, batch)
         self.worker.check_room()
-        await _compiled(language, text.form_of(language, completion), completion.form)
+        await _compiled(language, await asyncio.to_thread(text.form_of, language, completion), completion.form)
         prompts = await asyncio.to_thread(text.prepare, language, completion)
         work = self._counted(text.generate(language, completion, prompts, self.stream))
         job = self.worker.submit(work, whole=not completion.stream)

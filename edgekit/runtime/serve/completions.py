@@ -157,7 +157,7 @@ def form_of(language: LanguageModel, request: CompletionRequest) -> Constraint |
     """What the answers must be: of the form that was asked for, or text and calls of tools.
 
     Raises:
-        Refusal: 400 where the model's template writes no calls that are known, or arguments cannot be kept.
+        Refusal: 400 where the model's template writes no calls that are known, or arguments cannot be kept; 501 as `prepare`.
     """
     if request.tools is None:
         return request.sampling.constraint
@@ -165,6 +165,8 @@ def form_of(language: LanguageModel, request: CompletionRequest) -> Constraint |
         return language.calls(request.tools)[0]
     except BadInput as fault:
         raise Refusal(400, fault.what, where="tools", fix=fault.fix) from None
+    except NotPossibleHere as fault:
+        raise _not_rendered(fault) from None
 
 
 def prepare(language: LanguageModel, request: CompletionRequest) -> list[Ids]:
@@ -223,9 +225,14 @@ def _refusing(language: LanguageModel, request: CompletionRequest, number: int) 
 def _prepared(language: LanguageModel, prompt: Prompt) -> Ids:
     try:
         return language.prepare(prompt)
-    except NotPossibleHere as fault:  # of a conversation alone: the machine lacks what renders its template
-        fix = f"have the server's owner pip install '{JINJA}', or send a prompt to /v1/completions"
-        raise Refusal(501, fault.what, where="messages", fix=fix) from None
+    except NotPossibleHere as fault:  # of a conversation alone
+        raise _not_rendered(fault) from None
+
+
+def _not_rendered(fault: NotPossibleHere) -> Refusal:
+    """The machine lacks what renders the model's chat template."""
+    fix = f"have the server's owner pip install '{JINJA}', or send a prompt to /v1/completions"
+    return Refusal(501, fault.what, where="messages", fix=fix)
 
 
 def document(request: CompletionRequest, pieces: list[PromptPiece]) -> JsonObject:

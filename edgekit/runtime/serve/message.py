@@ -13,9 +13,12 @@ from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.stream import Stream
+from edgekit.runtime.strict_json import check_structure
 
 __all__ = ["Refusal", "Request", "Response", "check_names", "json_response", "parse_json", "read_body"]
 
+DEEPEST = 200
+"""Lists and objects within one another in a request, at most."""
 LINGER = 16
 """Times the body's limit that are read and discarded before a refusal."""
 MOST_FAULTS, LONGEST_NAME = 20, 60
@@ -73,11 +76,11 @@ def parse_json(data: bytes, where: str = "body") -> dict[str, object]:
         Refusal: 400 where it is not UTF-8, not JSON, not an object, nested too deeply, or has duplicate keys, NaN or Infinity.
     """
     try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        text = data.decode("utf-8")
+        check_structure(data, DEEPEST)
+        document = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except UnicodeDecodeError as fault:
         raise Refusal(400, f"not valid UTF-8: {fault}", where=where, fix="send JSON in UTF-8") from None
-    except RecursionError:
-        raise Refusal(400, "JSON that is nested too deeply", where=where) from None
     except ValueError as fault:
         raise Refusal(400, f"not sound JSON: {fault}", where=where, fix="send one JSON object") from None
     if not isinstance(document, dict):

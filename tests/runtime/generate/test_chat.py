@@ -184,3 +184,27 @@ def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(NotPossibleHere, match="did not start"):
         Template(CHAT, TOKENS).render(TALK)
+
+
+KNOWN_ROLES = (
+    "{% for m in messages %}{% if m.role == 'user' or m.role == 'assistant' or (m.role == 'system' and loop.first) %}"
+    "[{{ m.content | tojson }}]{% elif m.role == 'tool' %}{{ m.content | upper }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("roles", "left_out"),
+    [
+        (("system", "user"), None),
+        (("developer", "user"), 0),
+        (("user", "assistant", "system", "user"), 2),
+        (("user", "tool"), None),
+        (("narrator", "developer"), 0),
+    ],
+)
+@pytest.mark.parametrize("content", ["a", 'quoted "é" and long enough', "e"])
+def test_messages_that_a_template_leaves_out_are_noticed(roles: tuple[str, ...], left_out: int | None, content: str) -> None:
+    """Whatever else stands in the prompt, and however the template writes what messages say."""
+    template = Template(KNOWN_ROLES, {})
+    messages = [{"role": role, "content": content} for role in roles]
+    assert template.left_out(messages, template.render(messages)) == left_out

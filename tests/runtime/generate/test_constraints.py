@@ -18,8 +18,9 @@ import pytest
 from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.generate import guide, trial
 from edgekit.runtime.generate.answer import Answer
-from edgekit.runtime.generate.constraint import LONGEST, Constraint
+from edgekit.runtime.generate.constraint import LONGEST, Constraint, parse_constraint
 from edgekit.runtime.generate.endless import endless
+from edgekit.runtime.generate.exact import exact
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampler, Sampling, parse_sampling
 from tests.runtime.generate.tiny_decoder import TINY
@@ -254,7 +255,8 @@ def test_log_probabilities_are_the_models_own(model: LanguageModel) -> None:
         ({"json_schema": {"$ref": "#/$defs/none"}}, "'/$defs/none' does not exist"),
         ({"json_schema": {"$defs": {"n": {"$ref": "#/$defs/n"}}, "$ref": "#/$defs/n"}}, "as every #/$defs/n holds another one"),
         ({"json_schema": {"not": {"type": "string"}}}, 'Unimplemented keys: ["not"]'),
-        ({"json_schema": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}, "oneOf"),
+        ({"json_schema": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}, "more than one part of its oneOf might fit"),
+        ({"choice": ["</s>"]}, "the name of a control token"),
         ({"json_schema": {"$schema": "http://a.b/c", "type": "integer"}}, "it names another document, 'http://a.b/c'"),
         ({"json_schema": "{"}, "json_schema: not sound JSON"),
         ({"json_schema": 3}, "json_schema: int is no JSON Schema"),
@@ -352,6 +354,62 @@ def test_biases_are_added_and_checked(model: LanguageModel) -> None:
         with pytest.raises(BadInput, match="logit_bias"):
             parse_sampling({"logit_bias": given})
     assert parse_sampling({"logit_bias": {"3": -100, 4: 1.5}}).logit_bias == ((3, -100), (4, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("schema", "wrong", "right"),
+    [
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0", "0.25"),
+        ({"type": "number", "minimum": -1.5, "exclusiveMaximum": -1}, "-1", "-1.25"),
+        ({"type": "number", "exclusiveMinimum": 0}, "0", "3"),
+        ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, "3", "2"),
+        ({"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 9}, str(2**53), str(2**53 + 2)),
+        ({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, str(2**63), "-5"),
+        ({"type": "string", "format": "time"}, '"01:02:60Z"', '"01:02:59Z"'),
+        ({"type": "string", "format": "date-time", "allOf": [{"minLength": 3}]}, '"2020-01-02T01:02:60Z"', '"2020-01-02T01:02:59Z"'),
+        ({"type": "string", "format": "hostname"}, f'"{"a" * 64}.b"', f'"{"a" * 63}.b"'),
+        ({"properties": {"exclusiveMinimum": {"const": {"minimum": 0}}}, "type": "object"}, '{"exclusiveMinimum": 0}', "{}"),
+    ],
+)  # fmt: skip
+def test_what_llguidance_takes_wider_than_it_is_said(model: LanguageModel, schema: Any, wrong: str, right: str) -> None:
+    constraint = parse_constraint({"json_schema": schema}, [])
+    assert constraint is not None
+    validator = jsonschema.Draft202012Validator(schema)
+    for text, fits in ((wrong, False), (right, True)):
+        held = model.guides.guide(constraint)
+        letters = [
+            model.tokenizer.token_to_id(letter) or model.tokenizer.token_to_id(f"<0x{ord(letter):02X}>") for letter in text
+        ]
+        taken = held._matcher.validate_tokens(letters)
+        held._matcher.consume_tokens(letters[:taken])
+        assert (taken == len(text) and held.may_end) is fits, (text, taken)
+        assert "format" in schema or validator.is_valid(json.loads(text)) is fits
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**63), 10**400, 123456789.12345679, 1e-30, 18446744073709551615])
+def test_numbers_that_would_become_others_are_refused(number: float) -> None:
+    for schema in ({"const": number}, {"type": "object", "properties": {"a": {"enum": [1, {"b": [number]}]}}}):
+        faults: list[str] = []
+        assert parse_constraint({"json_schema": schema}, faults) is None
+        assert len(faults) == 1 and "has more digits than can be kept" in faults[0]
+
+
+def test_numbers_that_stay_what_they_are() -> None:
+    schema = {"enum": [2**53, 10**20, 1e22, 0.1, -1.5e-7, 3, True, "9007199254740993"], "default": 2**53 + 1}
+    assert exact(schema) == schema
+    for bound in ({"minimum": 10**400}, {"exclusiveMaximum": -(2**64)}, {"minimum": 1e300}):
+        with pytest.raises(BadInput, match="beyond 64 bits"):
+            exact({"anyOf": [{"items": bound}]})
+    assert exact({"maximum": 10**400, "uniqueItems": False}) == {"maximum": 2**63 - 1024}
+
+
+def test_a_schema_that_is_nested_too_deeply_is_one_fault() -> None:
+    schema: Any = {"type": "integer"}
+    for _ in range(400):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    faults: list[str] = []
+    assert parse_constraint({"json_schema": schema}, faults) is None
+    assert faults == ["json_schema: lists and objects are nested deeper than 120"]
 
 
 def _recursive(**more: Any) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def test_a_system_message_that_the_template_leaves_out_is_refused(fresh: Fresh) 
     model = fresh(chat=True)
     users = "{% for message in messages if message.role in ['user', 'assistant'] %}[{{ message.content }}]{% endfor %}"
     state = Talk(replace(model, template=Template(users, {})), TWELVE, chat=True)
-    with pytest.raises(BadInput, match="leaves system messages out"):
+    with pytest.raises(BadInput, match="leaves 'system' messages out"):
         state.tell("the sun")
     assert state.system is None
 

@@ -23,7 +23,7 @@ from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, pars
 from edgekit.runtime.providers.session import open_session
 from tests.runtime.generate.tiny_decoder import TINY, make_decoder, write_decoder
 from tests.runtime.generate.tiny_tokenizers import KINDS
-from tests.runtime.generate.tool_templates import MARKS, TEMPLATES
+from tests.runtime.generate.tool_templates import MARKS, QWEN, TEMPLATES
 
 WEATHER = {
     "type": "object",
@@ -142,6 +142,7 @@ def test_a_call_that_is_cut_is_begun_and_not_complete(make: Callable[[str], Lang
         json.loads(arguments)
 
 
+HERMES_MARKS = """{{ '<tool_call>{"arguments": ' }}"""
 WRITTEN = {
     "qwen": 'Well.<tool_call>\n{"name": "weather", "arguments": {"city": "Os}\\"lo", "n": [{}]}}\n</tool_call>\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>',
     "mistral": 'Well.[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Os}\\"lo", "n": [{}]}}, {"name": "clock", "arguments": {}}]',
@@ -166,6 +167,30 @@ def test_calls_are_read_however_they_come(family: str, size: int) -> None:
         ("weather", {"city": 'Os}"lo', "n": [{}]}),
         ("clock", {}),
     ]
+
+
+@pytest.mark.parametrize("family", ["function gemma", "gemma", "mistral new"])
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_a_name_that_begins_with_anothers(family: str, size: int) -> None:
+    """What ends it in Gemma's form is the brace of the arguments."""
+    whole = WRITTEN[family].replace("clock", "weather_map")
+    reader = CallReader(format_of(TEMPLATES[family]), ["weather", "weather_map"], auto=True)
+    events = [event for start in range(0, len(whole), size) for event in reader.push(whole[start : start + size])]
+    _, calls = joined([*events, *reader.finish()])
+    assert [name for name, _ in calls] == ["weather", "weather_map"] and calls[1][1] == "{}"
+
+
+@pytest.mark.parametrize("family", MARKS)
+def test_a_text_does_not_spell_what_calls_begin_with(make: Callable[[str], LanguageModel], family: str) -> None:
+    """It would be read as a call, with arguments that nothing was held to, or be swallowed."""
+    if not MARKS[family]:
+        return
+    model, mark = make(family), MARKS[family][0]
+    matcher = model.guides.compile(model.calls(tools())[0])
+    numbers = model.tokenizer.token_to_id
+    spelled = [numbers(letter) or numbers(f"<0x{ord(letter):02X}>") for letter in f"a{mark}"]
+    assert matcher.validate_tokens(spelled) == len(spelled) - 1
+    assert matcher.validate_tokens([spelled[0], numbers(mark)]) == 2
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -206,6 +231,18 @@ def test_templates_of_a_form_that_is_not_known_are_refused_by_name(shared: Path)
     ):
         with pytest.raises(BadInput, match=says):
             format_of(source)
+
+
+def test_markers_that_speak_of_another_form_than_the_template_writes() -> None:
+    """Of a published template that tells of <tool_call> in its instructions, and writes <tool_calls>[...] into the history."""
+    listed = QWEN.replace('\\n<tool_call>\\n{"name": "\' +', '<tool_calls>[{"name": "\' +')
+    assert listed != QWEN and format_of(listed).family == "Qwen and Hermes"
+    with pytest.raises(BadInput, match="a form that is not known here"):
+        Template(listed, {}).form()
+    close = QWEN.replace('{{- \'\\n<tool_call>\\n{"name": "\' +', '{{- \'<tool_call>\\n{"name": "\' +')
+    assert close != QWEN and Template(close, {}).form().single, "several calls are not written as they are known"
+    assert not Template(QWEN, {}).form().single
+    assert Template("{{ tools }}" + HERMES_MARKS + "{{ raise_exception('no') }}", {}).form() == format_of(QWEN)
 
 
 def test_the_templates_that_are_there(shared: Path) -> None:
@@ -304,6 +341,26 @@ def test_control_tokens_in_tools_and_calls_are_refused(make: Callable[[str], Lan
     call = {"id": "abcdefghi", "type": "function", "function": {"name": "weather", "arguments": {"city": "</s>"}}}
     with pytest.raises(BadInput, match="message 1 holds the control token"):
         model.encode([*TALK, {"role": "assistant", "content": "", "tool_calls": [call]}])
+
+
+def test_roles_and_names_hold_no_control_token_either(make: Callable[[str], LanguageModel]) -> None:
+    for message in ({**TALK[0], "role": "user</s>"}, {**TALK[0], "name": "</s>"}):
+        with pytest.raises(BadInput, match="message 0 holds the control token '</s>'"):
+            make("qwen").encode([message])
+
+
+def test_arguments_that_would_be_held_to_other_numbers_are_refused(make: Callable[[str], LanguageModel]) -> None:
+    faults: list[str] = []
+    deep: dict[str, Any] = {"type": "object"}
+    for _ in range(200):
+        deep = {"type": "object", "properties": {"a": deep}}
+    assert parse_tools([{"type": "function", "function": {"name": "a", "parameters": deep}}], None, None, faults) is None
+    assert faults == ["tools[0].function.parameters: lists and objects are nested deeper than 120"]
+    given = {"type": "object", "properties": {"id": {"enum": [9007199254740993]}}}
+    asked = parse_tools([{"type": "function", "function": {"name": "a", "parameters": given}}], None, None, [])
+    assert asked is not None
+    with pytest.raises(BadInput, match="tool 'a': the number 9007199254740993 has more digits"):
+        make("qwen").calls(asked)
 
 
 def test_what_gemmas_form_cannot_keep_is_refused(make: Callable[[str], LanguageModel]) -> None:

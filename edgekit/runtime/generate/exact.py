@@ -1,0 +1,127 @@
+"""JSON schemas put so that llguidance keeps them to the letter: what it would take wider is said more narrowly, what it cannot keep is told.
+
+Measured with llguidance 1.9.1, against jsonschema: numbers are float64 to it, and are written with the shortest digits, so that 9007199254740993
+becomes 9007199254740992; {"exclusiveMinimum": 0, "maximum": 0.5} lets "0" through; a `time` may have 60 seconds at any hour, and a label of
+a `hostname` any length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+from edgekit.runtime.errors import BadInput
+
+__all__ = ["DEEPEST", "check_depth", "exact"]
+
+DEEPEST = 120
+"""Lists and objects within one another in a schema, at most: llguidance reads no more than some 128."""
+PLAIN = 2**53
+"""Whole numbers up to here are float64 as they are."""
+LARGEST = 2**63 - 1024
+"""The largest float64 below 2**63, beyond which llguidance's whole numbers do not go."""
+DIGITS, POWER = 15, 22
+"""Digits, and power of ten, of decimals that float64 gives back by any sound way of reading."""
+NARROW = 1e-9
+"""What is added to a bound that is excluded."""
+PATTERNS = {
+    "time": "^..:..:[0-5]",
+    "date-time": "^.{14}..:[0-5]",
+    "hostname": "^[^.]{1,63}([.][^.]{1,63})*$",
+}
+"""Formats -> what llguidance's own expressions of them leave out."""
+BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
+"""Keywords with objects of schemas; those of VALUES hold values, and all others schemas, lists of them, or neither."""
+VALUES = ("const", "enum", "default", "examples")
+
+
+def check_depth(schema: object) -> None:
+    """Raises:
+    BadInput: more than DEEPEST lists and objects are within one another.
+    """
+    level, depth = [schema], 0
+    while level:
+        inner = [one for one in level if isinstance(one, dict | list)]
+        level = [part for one in inner for part in (one.values() if isinstance(one, dict) else one)]
+        depth += bool(inner)
+        if depth > DEEPEST:
+            raise BadInput(f"lists and objects are nested deeper than {DEEPEST}")
+
+
+def exact(schema: object) -> object:
+    """`schema`, no deeper than DEEPEST, as it is to be given to llguidance: what fits that fits `schema` too.
+
+    Raises:
+        BadInput: a number that would become another.
+    """
+    if isinstance(schema, list):
+        return [exact(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found: dict[str, object] = {}
+    for key, value in schema.items():
+        if key in BY_NAME and isinstance(value, dict):
+            found[key] = {name: exact(one) for name, one in value.items()}
+        elif key in VALUES:
+            found[key] = value
+        else:
+            found[key] = exact(value)
+    for number in (number for key in ("const", "enum") for number in _numbers(schema.get(key))):
+        if not _kept(number):
+            what = f"the number {str(number)[:40]} has more digits than can be kept"
+            raise BadInput(f"{what}; make it a text, or give it at most {DIGITS}")
+    for key, narrower in BOUNDS.items():
+        bound = schema.get(key)
+        if isinstance(bound, int | float) and not isinstance(bound, bool):
+            found[key] = narrower(bound)
+    if found.get("uniqueItems") is False:
+        del found["uniqueItems"]
+    pattern = PATTERNS.get(str(schema.get("format")))
+    if pattern is not None:
+        others = found.get("allOf", [])
+        found["allOf"] = [*(others if isinstance(others, list) else [others]), {"pattern": pattern}]
+    return found
+
+
+def _numbers(value: object) -> Iterator[int | float]:
+    """All numbers in a JSON value."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def _kept(number: float) -> bool:
+    """Whether `number` is the same after it was float64, and was written."""
+    if isinstance(number, int) and abs(number) <= PLAIN:
+        return True
+    _, digits, power = Decimal(str(number)).normalize().as_tuple()
+    return len(digits) <= DIGITS and isinstance(power, int) and abs(power) <= POWER
+
+
+def _lowest(bound: float) -> float:
+    """A `minimum` that is float64, no less than `bound`."""
+    if abs(bound) <= PLAIN:
+        return bound
+    if bound > LARGEST:
+        raise BadInput("a bound leaves numbers beyond 64 bits alone, which cannot be kept to")
+    bound = max(bound, -LARGEST)
+    near = float(bound)
+    return int(near if int(near) >= bound else math.nextafter(near, math.inf))
+
+
+def _above(bound: float) -> float:
+    """An `exclusiveMinimum` likewise; of a small whole number a little more, as llguidance may take that number for one above it."""
+    if abs(bound) > PLAIN:
+        return _lowest(int(bound) + 1)
+    return bound + NARROW if float(bound).is_integer() else bound
+
+
+BOUNDS: dict[str, Callable[[float], float]] = {
+    "minimum": _lowest,
+    "exclusiveMinimum": _above,
+    "maximum": lambda bound: -_lowest(-bound),
+    "exclusiveMaximum": lambda bound: -_above(-bound),
+}
