@@ -16,7 +16,7 @@ from typing import Any
 from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
 from edgekit.progress import Show
-from lanes.bundles import CASES, make_bundles
+from lanes.bundles import CASES, WITHOUT_TEXT, make_bundles
 from lanes.emulator import EmulatedCPU, ended_well, run, stop
 from lanes.userland import Place, Say
 
@@ -54,7 +54,7 @@ ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
 
 def make(build: Path, show: Show) -> dict[tuple[str, str], Path]:
     """The bundles: every case for the integer targets, one for bfloat16."""
-    return make_bundles(build, TARGETS, show) | make_bundles(build, [BF16], show, CASES[:1])
+    return make_bundles(build, TARGETS, show, (*CASES, *WITHOUT_TEXT)) | make_bundles(build, [BF16], show, CASES[:1])
 
 
 def cpus(qemu: Place, root: Place) -> list[EmulatedCPU]:

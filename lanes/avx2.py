@@ -18,7 +18,7 @@ from edgekit.config.target import load_target
 from edgekit.errors import CheckFailed
 from edgekit.host import detect
 from edgekit.progress import Show
-from lanes.bundles import CASES, Case, make_bundles
+from lanes.bundles import CASES, WITHOUT_TEXT, Case, make_bundles
 from lanes.emulator import EmulatedCPU, ended_well, run
 from lanes.userland import Place, Say
 
@@ -36,7 +36,7 @@ def haswell(qemu: Place) -> EmulatedCPU:
 
 def make(build: Path, show: Show) -> dict[tuple[str, str], Path]:
     """The bundles: every case for `x86-avx2`, and the extreme classifier for both targets."""
-    places = make_bundles(build, [TARGET], show, CASES)
+    places = make_bundles(build, [TARGET], show, (*CASES, *WITHOUT_TEXT))
     return places | make_bundles(build, [TARGET, UNPROTECTED], show, [EXTREME], known=places)
 
 

@@ -16,12 +16,16 @@ from edgekit.config.recipe import recipe_names
 from edgekit.config.target import target_names
 from edgekit.pipeline.run import run_recipe
 from edgekit.progress import Show
+from lanes.pictures import make_model
 from lanes.rows import SPLITS, rows_of
+from lanes.sounds import HEARD
 
-__all__ = ["CASES", "OTHER_TASKS", "Case", "make_bundles", "real_bundles"]
+__all__ = ["CASES", "OTHER_TASKS", "WITHOUT_TEXT", "Case", "make_bundles", "real_bundles"]
 
 ENCODER = "layers = 2\nwidth = 72\nheads = 4\nneurons = 104\nvocabulary = 300\nepochs = 4\nlearning_rate = 3e-3\nbatch = 16\n"
 DECODER = "layers = 2\nwidth = 96\nheads = 3\nneurons = 160\nvocabulary = 300\nepochs = 2\nlearning_rate = 3e-3\nbatch = 16\n"
+HEARER = "layers = 2\nwidth = 72\nheads = 4\nneurons = 104\nepochs = 4\nlearning_rate = 3e-3\nbatch = 16\n"
+"""The encoder of sounds, which has no vocabulary."""
 
 
 SHIFT = 2.0
@@ -53,6 +57,13 @@ CASES = (
     Case("text-generation", "text-generation"),
     Case("text-generation-int4", "text-generation", quantize='format = "int4-weights"\n'),
 )
+
+WITHOUT_TEXT = (
+    Case("image-classification", "image-classification"),
+    Case("image-classification-static", "image-classification", quantize='mode = "static"\n'),
+    Case("audio-classification", "audio-classification"),
+)
+"""Images and sounds, which browsers do not read yet."""
 
 
 OTHER_TASKS = (
@@ -88,6 +99,10 @@ def make_bundles(
         for split, which in SPLITS.items():
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[which]), encoding="utf-8")
         model = f"[model.new]\n{DECODER if case.task == 'text-generation' else ENCODER}"
+        if case.task == "image-classification":
+            model = f'id = "{make_model(folder / "model").resolve()}"\n'
+        if case.task == "audio-classification":
+            model = f"[model.new]\n{HEARER}[model.new.sound]\n{HEARD}"
         if case.encoder_of:
             source = _trained({**(known or {}), **places}[case.encoder_of, targets[0]])
             if case.extreme:
@@ -120,7 +135,8 @@ def _recipe(case: Case, model: str, target: str) -> str:
     if "static" in quantize and target == "x86-avx2":  # a recipe's table stands for the whole of the target's
         quantize += "reduce_range = true\n"
     splits = "".join(f'{split} = "{split}.jsonl"\n' for split in SPLITS)
-    return f'schema = 1\ntask = "{case.task}"\n[model]\nmax_length = 48\n{model}[data]\n{splits}' + (
+    length = "" if case.task in {one.task for one in WITHOUT_TEXT} else "max_length = 48\n"
+    return f'schema = 1\ntask = "{case.task}"\n[model]\n{length}{model}[data]\n{splits}' + (
         f"[quantize]\n{quantize}" if quantize else ""
     )
 

@@ -1,6 +1,6 @@
 """What runs inside the emulated CPU: `python inside.py RUNNER BUNDLE...` prints one JSON line a bundle.
 
-It needs what a device has: Python, numpy, onnxruntime, tokenizers and the runner. Each bundle is verified by the runner's own
+It needs what a device has: Python, numpy, onnxruntime, tokenizers, Pillow for images, and the runner. Each bundle is verified by the runner's own
 code, in one process for all of them, as an emulated interpreter takes seconds to start; then a profiled session tells which
 kernels ran, on the inputs of the bundle's own audit.
 """
@@ -57,6 +57,8 @@ def kernels(folder: Path) -> dict[str, int]:
             for item in session.get_inputs():
                 if item.name.startswith("past."):
                     feed[item.name] = np.zeros((1, item.shape[1], length, item.shape[3]), dtype=np.float32)
+                elif item.name in ("pixel_values", "input_values"):  # of an image or a sound
+                    feed[item.name] = np.random.default_rng(length).normal(size=(1, *item.shape[1:])).astype(np.float32)
             session.run(None, {item.name: feed[item.name] for item in session.get_inputs()})
         profile = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     ran = (event for event in profile if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"))

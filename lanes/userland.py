@@ -1,4 +1,4 @@
-"""What a lane runs on: qemu-user as static binaries, and an aarch64 Python with numpy, onnxruntime and tokenizers.
+"""What a lane runs on: qemu-user as static binaries, and an aarch64 Python with numpy, onnxruntime, tokenizers and Pillow.
 
 Both lie below `build/lanes/`. A folder there is whole or absent: it is filled under another name, its record is written last, and
 one rename brings it in place. The record names every package with its sha256; another wish makes another folder.
@@ -29,7 +29,7 @@ QEMU_SUITE = "trixie"
 QEMU = ("qemu-aarch64", "qemu-x86_64")
 ARM_SUITE = "bookworm"
 ARM_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6")
-WHEELS = ("numpy", "onnxruntime", "tokenizers")
+WHEELS = ("numpy", "onnxruntime", "tokenizers", "pillow")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 RECORD = "record.json"
 
@@ -63,7 +63,7 @@ def emulators(lanes: Path, say: Say) -> Place:
 
 
 def arm_root(lanes: Path, say: Say) -> Place:
-    """The folder with an aarch64 Debian root (`root/`) and the device's three packages (`site/`), in this environment's versions.
+    """The folder with an aarch64 Debian root (`root/`) and the device's packages (`site/`), in this environment's versions.
 
     Raises:
         NotPossibleHere: not x86-64 Debian, or packages or wheels cannot be had.

@@ -116,7 +116,16 @@ def test_instructions_must_be_the_cpus() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["text-classification", "token-classification", "question-answering", "feature-extraction", "text-generation"]
+    "task",
+    [
+        "text-classification",
+        "token-classification",
+        "question-answering",
+        "feature-extraction",
+        "text-generation",
+        "image-classification",
+        "audio-classification",
+    ],
 )
 def test_rows_are_distinct_and_split(task: str) -> None:
     rows = [json.dumps(row, sort_keys=True) for row in rows_of(task)]
