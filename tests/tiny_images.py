@@ -14,7 +14,7 @@ import torch
 import transformers
 from PIL import Image
 
-__all__ = ["FAMILIES", "LABELS", "as_text", "made_model", "picture", "rows_of", "write_png"]
+__all__ = ["EMBEDDERS", "FAMILIES", "LABELS", "as_text", "made_embedder", "made_model", "picture", "rows_of", "write_png"]
 
 LABELS = ("dark", "green", "red")
 SIDE = 12
@@ -53,6 +53,39 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "vit_msn": ("ViTMSNForImageClassification", _CLASSIC),
 }
 """Family -> the class of a classifier of it, and its tiny configuration."""
+_TEXTS = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 80, "vocab_size": 60}
+_CLIP = {"vision_config": _CLASSIC, "text_config": {**_TEXTS, "bos_token_id": 1, "eos_token_id": 2}, "projection_dim": 20}
+EMBEDDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "beit": ("BeitModel", _BEIT),
+    "clip": ("CLIPModel", _CLIP),
+    "clip tower": ("CLIPVisionModel", _CLASSIC),
+    "clip tower with its projection": ("CLIPVisionModelWithProjection", {**_CLASSIC, "projection_dim": 20}),
+    "deit": ("DeiTModel", _CLASSIC),
+    "dinov2": ("Dinov2Model", _DINOV2),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", _DINOV2),
+    "siglip": ("SiglipModel", {"vision_config": _CLASSIC, "text_config": {**_TEXTS, "bos_token_id": 1, "eos_token_id": 2}}),
+    "siglip tower": ("SiglipVisionModel", _CLASSIC),
+    "swin": ("SwinModel", FAMILIES["swin"][1]),
+    "vit": ("ViTModel", _CLASSIC),
+    "vit with labels": ("ViTForImageClassification", _CLASSIC),
+    "vit_msn": ("ViTMSNModel", _CLASSIC),
+}
+"""What gives embeddings of images -> its class, and its tiny configuration; models of images and texts have layers of both."""
+
+
+def made_embedder(folder: Path, kind: str) -> Path:
+    """A model of two layers that reads 12 x 12 pixels (Swin: 16 x 16) and gives embeddings, as transformers writes it, and its image processor."""
+    torch.manual_seed(0)
+    name, sizes = EMBEDDERS[kind]
+    built = getattr(transformers, name)
+    model = built(built.config_class(**sizes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    side = sizes.get("image_size", SIDE)
+    transformers.ViTImageProcessorPil(size={"height": side, "width": side}, resample=3).save_pretrained(folder)
+    return folder
 
 
 def made_model(

@@ -17,7 +17,7 @@ from optimum.utils import (
 
 from edgekit.errors import BadInput
 from edgekit.models.anatomy import ENCODERS, SOUNDS
-from edgekit.models.image_families import IMAGE_FAMILIES
+from edgekit.models.image_families import IMAGE_FAMILIES, families_for
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.sound import INPUT_VALUES
 from edgekit.tasks import encoder_task
@@ -34,7 +34,7 @@ TASKS = {
     "AutoModelForQuestionAnswering": "question-answering",
     "AutoModel": "feature-extraction",
 }
-IMAGE_TASKS = {"AutoModelForImageClassification": "image-classification"}
+IMAGE_TASKS = {"AutoModelForImageClassification": "image-classification", "AutoModel": "feature-extraction"}
 """The same of encoders that read images."""
 SOUND_TASKS = {"AutoModelForAudioClassification": "audio-classification"}
 """The same of encoders that read sounds."""
@@ -90,21 +90,28 @@ class SoundConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
 register = TasksManager.create_register(BACKEND)
 for family in ENCODERS:
     register(family, *TASKS.values())(EncoderConfig)
-for family in IMAGE_FAMILIES:
-    register(family, *IMAGE_TASKS.values())(ImageConfig)
+for auto, named in IMAGE_TASKS.items():
+    for family in families_for(auto):
+        register(family, named)(ImageConfig)
 for family in SOUNDS:
     register(family, *SOUND_TASKS.values())(SoundConfig)
 
 
+FAMILIES = {"text": (TASKS, [*ENCODERS]), "image": (IMAGE_TASKS, [*IMAGE_FAMILIES]), "sound": (SOUND_TASKS, [*SOUNDS])}
+"""What a task reads -> optimum's names of such tasks, and the architectures that read it."""
+
+
 def _named(task: str) -> str:
     """optimum's name of `task`."""
-    return {**TASKS, **IMAGE_TASKS, **SOUND_TASKS}[encoder_task(task).auto]
+    kind = encoder_task(task)
+    return FAMILIES[kind.reads][0][kind.auto]
 
 
 @cache
 def supported(task: str) -> list[str]:
     """Model types that can be exported for the encoders' task `task`."""
-    return sorted(TasksManager.get_supported_model_type_for_task(_named(task), BACKEND))
+    known = TasksManager.get_supported_model_type_for_task(_named(task), BACKEND)
+    return sorted({*known} & {*FAMILIES[encoder_task(task).reads][1]})
 
 
 def exporter_config(config: PreTrainedConfig, task: str) -> EncoderConfig | ImageConfig | SoundConfig:

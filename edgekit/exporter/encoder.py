@@ -48,6 +48,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     from edgekit.exporter.architectures import exporter_config
     from edgekit.exporter.fusions.fuse import fuse
     from edgekit.exporter.parity import check_parity, feature_feeds
+    from edgekit.exporter.probe_attention import with_plain_heads
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
     from edgekit.models.positions import positions_of
@@ -66,7 +67,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
             where="model, max_length",
             fix=f"ask for {limit} or fewer",
         )
-    module = graph_of(kind, source).eval()
+    module = graph_of(kind, with_plain_heads(source)).eval()
     names = input_names(checkpoint, pairs=kind.pairs)
     sample = (
         feature_feeds(source.config, names[0])[-1]

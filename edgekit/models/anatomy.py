@@ -171,12 +171,14 @@ _SIGLIP = Anatomy(
     head_size="head_dim",
     all_heads=None,
 )
+_SIGLIP_TOWER = replace(_SIGLIP, layers="encoder.layers", final_norm="post_layernorm")
 IMAGES = {
     "deit": _VIT,
     "dinov2": _DINOV2,
     "dinov2_with_registers": _DINOV2,
     "ijepa": _VIT,
     "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP_TOWER,
     "vit": _VIT,
     "vit_msn": _VIT,
 }
@@ -186,10 +188,12 @@ SOUNDS = {"audio-spectrogram-transformer": _VIT}
 NO_TEXT = {**IMAGES, **SOUNDS}
 """Of both: a preprocessing in the place of a tokenizer."""
 _BIASED = "each of its layers has a bias of positions with an entry for every head, which is not cut here"
+_UNNORMALISED = "what reads its last layer is no normalisation of all its positions"
 REFUSED = {
     "albert": "all its layers are one set of weights, so that no layer can be cut or removed by itself",
     "beit": _BIASED,
-    "clip": "what reads its last layer is no normalisation of all its positions",
+    "clip": _UNNORMALISED,
+    "clip_vision_model": _UNNORMALISED,
     "data2vec-vision": _BIASED,
     "swin": "its layers are stages of different sizes, whose windows have a bias with an entry for every head",
 }

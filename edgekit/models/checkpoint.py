@@ -34,7 +34,8 @@ from edgekit.models.files import (
 )
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, labels_fault, mark_activation, mark_head
 from edgekit.models.hub import fetch_checkpoint
-from edgekit.models.image_families import IMAGE_FAMILIES, is_of_images
+from edgekit.models.image_families import IMAGE_FAMILIES, TOWERS, embedding_faults, is_of_images
+from edgekit.models.image_tower import pools, tensors_of_tower, tower_of, without_mask
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -129,27 +130,35 @@ def load(
     sentence, faults = read_sentence(whole) if auto == "AutoModel" else (None, ())
     if faults:
         raise BadInput("embeddings would differ from sentence-transformers' own", where=str(whole), faults=list(faults))
-    if is_of_images(raw) and IMAGE_FAMILIES[raw["model_type"]].biased:
+    tensors, images = open_tensors(folder), is_of_images(raw)
+    if images and auto == "AutoModel":
+        if faults := tuple(embedding_faults(raw)):
+            raise BadInput("no model of images that gives embeddings", where=str(folder), faults=list(faults))
+        config, builder = tower_of(config, tensors.shapes)
+    if images and IMAGE_FAMILIES[raw["model_type"]].biased:
         config._attn_implementation = "eager"
     kept = build_sizes(config, str(folder / "config.json"))
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
             torch.manual_seed(0)
         model = build_model(builder, config)
-    if raw["model_type"] in NO_TEXT and not _has(model.base_model, NO_TEXT[raw["model_type"]].layers):
+    kind = model.config.model_type
+    if kind in NO_TEXT and not _has(model.base_model, NO_TEXT[kind].layers):
         raise NotPossibleHere(
-            f"transformers {transformers.__version__} builds {raw['model_type']} of other modules",
+            f"transformers {transformers.__version__} builds {kind} of other modules",
             fix="pip install 'transformers>=5.17'",
         )
-    if auto == "AutoModel" and getattr(model, "pooler", None) is not None:
-        model.pooler = None  # embeddings are pooled from token states; this one was for next-sentence prediction
+    if auto == "AutoModel" and getattr(model, "pooler", None) is not None and not (images and pools(model, tensors.shapes)):
+        model.pooler = None  # of texts, embeddings are pooled from token states; this one was for next-sentence prediction
     if (folder / SHAPES).is_file():
         resize(model, _read_shapes(folder / SHAPES))
     if kept is not None:
         narrow(model, kept)
-    _fill(model, open_tensors(folder), fresh=new_head is not None)
+    _fill(model, tensors, fresh=new_head is not None)
     if sentence is not None:
         load_embedding(model, sentence, whole)
+    if images:
+        without_mask(model)
     model.config.name_or_path = str(folder)
     return model.eval()
 
@@ -196,7 +205,10 @@ def save(model: PreTrainedModel, folder: Path, *, tokenizer_files_from: Path) ->
     if anatomy_named(model.config.model_type) is not None:
         shapes = [asdict(shape) for shape in shapes_of(model)]
         (folder / SHAPES).write_text(json.dumps({"schema_version": 1, "layers": shapes}, indent=1) + "\n", encoding="utf-8")
-    for name in (*TOKENIZER_FILES, *GENERATION_FILES, PREPROCESSOR):
+    of_texts = (
+        () if is_of_images(model.config.to_dict()) else (*TOKENIZER_FILES, *GENERATION_FILES)
+    )  # which CLIP's folder has too
+    for name in (*of_texts, PREPROCESSOR):
         if (tokenizer_files_from / name).is_file():
             shutil.copyfile(tokenizer_files_from / name, folder / name)
     _say_side(folder)
@@ -264,6 +276,8 @@ def _fill(model: PreTrainedModel, tensors: Tensors, *, fresh: bool) -> None:
         if not any(name.startswith(f"{base}.") for name in stored_as):  # saved without its head, as the first GPT-2 was
             stored_as = {f"{base}.{name}" if f"{base}.{name}" in state else name: stored for name, stored in stored_as.items()}
         stored_as = {name: stored for name, stored in stored_as.items() if name in state or not BUFFERS.search(name)}
+    if architecture in TOWERS.values():
+        stored_as = tensors_of_tower(stored_as, state)
     bare = not any(name.startswith(f"{base}.") for name in state)
     if bare:  # an encoder without a head, which may have been saved with one
         prefix = f"{base}."

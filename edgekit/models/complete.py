@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from edgekit.models.anatomy import KNOWN, SOUNDS, anatomy_named
 from edgekit.models.declared import EMBEDDING, LAYER, POSITIONS
+from edgekit.models.image_families import TEXT_TOWER, TOWERS
 from edgekit.models.tensor_names import named_now
 
 __all__ = ["head_fault", "missing_parts", "tensor_faults"]
@@ -43,6 +44,8 @@ def tensor_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, 
     """
     architecture = str(config.get("model_type"))
     shapes = {named_now(name, architecture): shape for name, shape in stored.items()}
+    if architecture in TOWERS:  # whose tower of texts is not read
+        shapes = {name: shape for name, shape in shapes.items() if not name.startswith(TEXT_TOWER)}
     faults = [] if architecture == "swin" else _layer_faults(architecture, shapes, cut=cut)  # stages differ
     if architecture in KNOWN:
         faults += _table_faults(architecture, shapes)

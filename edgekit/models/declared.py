@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from edgekit.models.anatomy import KNOWN, NO_TEXT
-from edgekit.models.image_families import image_faults, vision_of
+from edgekit.models.image_families import TEXT_TOWER, TOWERS, image_faults, vision_of
 from edgekit.models.tensor_names import named_now
 
 __all__ = ["number_format_faults", "size_faults"]
@@ -24,8 +24,6 @@ CONSTANTS = re.compile(
 EMBEDDING = re.compile(r"(?:^|\.)(?:embeddings\.word_embeddings|embeddings\.tok_embeddings|embed_tokens|wte|embed_in)\.weight$")
 POSITIONS = re.compile(r"(?:^|\.)(?:embeddings\.position_embeddings|wpe|embed_positions)\.weight$")
 LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h)\.(\d+)\.")
-TEXT_TOWER = "text_model."
-"""What the tensors of CLIP's and SigLIP's other tower begin with."""
 OPT_OFFSET = 2
 """Rows that OPT's table of positions has beyond its positions (transformers, OPTLearnedPositionalEmbedding)."""
 DOWN: Mapping[str, tuple[str, int]] = {
@@ -43,7 +41,10 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
     `cut`: its layers have shapes of their own (`edgekit.json`), which are compared when they are built.
     """
     faults = []
-    shapes = {named_now(name, str(config.get("model_type"))): shape for name, shape in stored.items()}
+    kind = str(config.get("model_type"))
+    shapes = {
+        named_now(name, kind): shape for name, shape in stored.items() if kind not in TOWERS or not name.startswith(TEXT_TOWER)
+    }
 
     stated = vision_of(config)
 
@@ -68,7 +69,7 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
     if positions is not None:
         extra = OPT_OFFSET if config.get("model_type") == "opt" else 0
         compare(names["positions"], positions[1][0] - extra, f"the positions of {positions[0]} are")
-    layers = {int(found[1]) for name in shapes if (found := LAYER.search(name)) and not name.startswith(TEXT_TOWER)}
+    layers = {int(found[1]) for name in shapes if (found := LAYER.search(name))}
     if layers and config.get("model_type") not in ("albert", "swin"):
         compare(names["layers"], max(layers) + 1, "the layers whose tensors are there are")
     architecture = config.get("model_type")

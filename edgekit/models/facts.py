@@ -17,7 +17,7 @@ from edgekit.models.documents import read_document
 from edgekit.models.ends import SETTINGS, ends_of, generation_faults
 from edgekit.models.files import LEGACY_TOKENS, TOKENIZER_FILES, read_json, vocabulary_of
 from edgekit.models.heads import Head, head_of, labels_fault
-from edgekit.models.image_families import vision_of
+from edgekit.models.image_families import embedding_faults, is_of_images, vision_of
 from edgekit.models.positions import positions_of, short_positions
 from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
@@ -107,6 +107,8 @@ class ModelFacts:
     """What sentence-transformers makes of it; None for a model of no such folder."""
     sentence_faults: tuple[str, ...] = ()
     """What sentence-transformers computes of it and the graph does not."""
+    embedding_faults: tuple[str, ...] = ()
+    """Why a model of images gives no embedding of an image."""
     modules: tuple[str, ...] | None = None
     """Paths of the modules that have a weight matrix."""
     fills_masks: bool | None = None
@@ -143,6 +145,8 @@ def facts_of_checkpoint(checkpoint: str, over: Mapping[str, tuple[int, ...]] = M
     if (numbered := numbered_tokens(folder)) is not None:
         document = {"model": {"vocab": numbered}}
     named = _document(folder / "tokenizer_config.json")
+    if is_of_images(config):  # CLIP's folder has the tokenizer of its texts as well, which nothing here reads
+        document, named = {}, {}
     model = document.get("model")
     kind, vocabulary = (model.get("type"), model.get("vocab")) if isinstance(model, dict) else (None, None)
     tensors = _tensors(folder)
@@ -176,6 +180,7 @@ def facts_of_checkpoint(checkpoint: str, over: Mapping[str, tuple[int, ...]] = M
         head=head_of(config, folder) if isinstance(architecture, str) else None,
         sentence=sentence,
         sentence_faults=sentence_faults,
+        embedding_faults=tuple(embedding_faults(config)),
         modules=None if matrices is None else tuple(name.removesuffix(".weight") for name in matrices),
         fills_masks=None if tensors is None else any(name.startswith(MASK_HEADS) for name in tensors),
     )

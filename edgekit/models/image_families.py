@@ -8,7 +8,11 @@ from typing import Any
 
 __all__ = [
     "IMAGE_FAMILIES",
+    "TEXT_TOWER",
+    "TOWERS",
     "ImageFamily",
+    "embedding_faults",
+    "families_for",
     "image_faults",
     "is_of_images",
     "patches_of",
@@ -43,20 +47,32 @@ class ImageFamily:
 
 _VIT = ImageFamily()
 _BEIT = replace(_VIT, always=False, biased=True)
+_CLIP = ImageFamily(
+    "embeddings.patch_embedding.weight", "embeddings.position_embedding.weight", ("embeddings.class_embedding",), patch=32
+)
+_SIGLIP = ImageFamily("embeddings.patch_embedding.weight", "embeddings.position_embedding.weight", ())
 IMAGE_FAMILIES: Mapping[str, ImageFamily] = {
     "beit": _BEIT,
-    "clip": ImageFamily("embeddings.patch_embedding.weight", "embeddings.position_embedding.weight", ("embeddings.class_embedding",), patch=32),
+    "clip": _CLIP,
+    "clip_vision_model": _CLIP,
     "data2vec-vision": _BEIT,
     "deit": replace(_VIT, tokens=("embeddings.cls_token", "embeddings.distillation_token")),
     "dinov2": replace(_VIT, patch=14, interpolated=True),
     "dinov2_with_registers": replace(_VIT, registers=True, patch=14, interpolated=True),
     "ijepa": replace(_VIT, tokens=()),
-    "siglip": ImageFamily("embeddings.patch_embedding.weight", "embeddings.position_embedding.weight", ()),
+    "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP,
     "swin": replace(_VIT, tokens=(), always=False, patch=4, biased=True),
     "vit": _VIT,
     "vit_msn": _VIT,
 }  # fmt: skip
 """`model_type` -> the family; of CLIP and SigLIP their image tower."""
+TOWERS: Mapping[str, str] = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+"""Models of images and texts -> what transformers calls their image tower alone, which makes embeddings of images and has no labels."""
+TEXT_TOWER = "text_model."
+"""What the tensors of CLIP's and SigLIP's other tower begin with."""
+UNPOOLED = ("data2vec-vision", "ijepa")
+"""Families that answer with labels, and of which transformers gives no embedding of a whole image."""
 OTHERS: Mapping[str, str] = {
     "siglip2": "it reads images of any size as a list of patches, with a mask; use a SigLIP model, or a SigLIP 2 one of a fixed size, whose "
     'model_type is "siglip"',
@@ -64,6 +80,25 @@ OTHERS: Mapping[str, str] = {
     "dinov3_vit": "its positions are rotations of both axes, which no graph here has; use a DINOv2 model",
 }
 """Families that are known by name and not served: why, and what to use."""
+
+
+def families_for(auto: str) -> list[str]:
+    """`model_type` of the models that transformers' class `auto` builds for a task of images."""
+    without = UNPOOLED if auto == "AutoModel" else TOWERS.values()
+    return [family for family in IMAGE_FAMILIES if family not in without]
+
+
+def embedding_faults(config: Mapping[str, Any]) -> list[str]:
+    """Why a model of images gives no embedding of an image that transformers would give."""
+    kind = str(config.get("model_type"))
+    if kind in UNPOOLED:
+        why = "transformers' model of it gives no embedding of a whole image (pooler_output), and none of its tokens is trained to be one"
+        return [f'config.json, model_type = "{kind}": {why}; use one of {", ".join(families_for("AutoModel"))}']
+    if kind in ("siglip", TOWERS["siglip"]) and vision_of(config).get("vision_use_head") is False:
+        return [
+            "config.json, vision_use_head: without the head that pools its patches it gives no embedding; use a model that has it"
+        ]
+    return []
 
 
 def is_of_images(config: Mapping[str, object]) -> bool:

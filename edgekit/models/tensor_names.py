@@ -45,7 +45,7 @@ EARLIER_DINOV2 = (
 EARLIER = {
     "audio-spectrogram-transformer": EARLIER_VIT,
     "beit": EARLIER_BEIT, "deit": EARLIER_VIT, "dinov2": EARLIER_DINOV2, "dinov2_with_registers": EARLIER_DINOV2, "ijepa": EARLIER_VIT,
-    "swin": EARLIER_SWIN, "vit": EARLIER_VIT, "vit_msn": ((re.compile(r"^(embeddings|encoder|layernorm)\."), r"vit.\1."), *EARLIER_VIT),
+    "swin": EARLIER_SWIN, "vit": EARLIER_VIT, "vit_msn": ((re.compile(r"^(embeddings|encoder|layernorm|layers)\."), r"vit.\1."), *EARLIER_VIT),
 }  # fmt: skip
 """By architecture: names in files of before transformers renamed the modules -> what they are now."""
 

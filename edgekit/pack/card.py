@@ -39,6 +39,7 @@ SOUND = (
 EXAMPLES = {
     "audio-classification": "sound.wav",
     "image-classification": "photo.jpg",
+    "image-feature-extraction": "photo.jpg",
     "question-answering": """'{"question": "your question", "context": "your text"}'""",
     "zero-shot-classification": """'{"text": "your text", "labels": ["one label", "another"]}'""",
     "text-ranking": """'{"query": "your question", "passages": ["your text", "another text"]}'""",

@@ -14,7 +14,7 @@ from edgekit.models.anatomy import ENCODERS, SOUNDS
 from edgekit.models.complete import missing_parts
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
-from edgekit.models.image_families import IMAGE_FAMILIES
+from edgekit.models.image_families import families_for
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
@@ -102,11 +102,15 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     if tables and not task.supervised:
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
     read, kind = {
-        "image": ([*IMAGE_FAMILIES], "of images of "),
+        "image": (families_for(task.auto), "of images of "),
         "sound": ([*SOUNDS], "of sounds of "),
         "text": ([*ENCODERS], "of "),
     }[task.reads]
-    if original.architecture is not None and original.architecture not in read:
+    if (
+        original.architecture is not None
+        and original.architecture not in read
+        and not (task.auto == "AutoModel" and original.embedding_faults)
+    ):
         faults.append(
             f'model: config.json, model_type = "{original.architecture}": no encoder {kind}this architecture is known here; use one of '
             f"{', '.join(read)}"
@@ -151,6 +155,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         faults += [f"model: {fault}" for fault in original.head.faults(task.head)]
     if task.auto == "AutoModel":
         faults += [f"model: {fault}" for fault in original.sentence_faults]
+        faults += [f"model: {fault}" for fault in original.embedding_faults]
     faults += [f"model: {fault}" for fault in original.unreadable]
     if not tables and task.named and original.labels_fault is not None:
         faults.append(f"model: config.json, {original.labels_fault}")

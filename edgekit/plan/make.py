@@ -79,7 +79,8 @@ def plan_of(name: str, path: Path, recipe: Recipe, targets: list[Target], host: 
     task = find_task(recipe.task)
     sources = sources_of(recipe.data, path.parent, recipe.seed, lines=task.kind == "encoder", here=public_files(recipe))
     without = task.alone
-    alone = without is not None and (sources.without_labels or (without.seen and texts_alone(sources, task.columns)))
+    always = without is not None and without.seen and without.columns == task.columns  # there are no rows with an answer
+    alone = without is not None and (sources.without_labels or always or (without.seen and texts_alone(sources, task.columns)))
     wanted, kinds = (without.columns, without.kinds) if without is not None and alone else (task.columns, task.kinds)
     columns = columns_there(sources, wanted, task.optional)
     pairs = "text_pair" in columns

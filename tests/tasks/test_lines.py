@@ -93,6 +93,7 @@ def test_every_task_has_its_line() -> None:
         "text-regression": "tests/end_to_end/test_one_logit.py",
         "text-generation": "tests/end_to_end/test_text_generation.py",
         "image-classification": "tests/end_to_end/test_images.py",
+        "image-feature-extraction": "tests/end_to_end/test_image_features.py",
         "audio-classification": "tests/end_to_end/test_sounds.py",
     }
     assert set(LINES) == set(task_names()) - set(elsewhere)

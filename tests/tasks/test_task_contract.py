@@ -31,6 +31,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "feature-extraction": {"sentence1": "a", "sentence2": "b", "score": 0.5},
     "text-generation": {"text": "a b"},
     "image-classification": {"image": "aW1hZ2U=", "label": "O"},
+    "image-feature-extraction": {"image": "aW1hZ2U=", "embedding": [0.6, 0.8]},
     "audio-classification": {"audio": "c291bmQ=", "label": "O"},
 }
 WINDOW = Window(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgekit.runtime.jsontypes import JsonObject, JsonValue
     from edgekit.runtime.tokenise import Window
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "answer", "cosine_to_original", "vector_difference"]
 
 
 Compare: TypeAlias = "Callable[[np.ndarray, np.ndarray], float]"
@@ -56,12 +56,23 @@ def evidence(
     if "embedding" not in row:
         first, second = (output[0].astype(np.float64) for output in outputs)
         return [compare(first, second), cast("float", row["score"])]
-    embedding, original = outputs[0][0].astype(np.float64), np.asarray(row["embedding"], dtype=np.float64)
+    return cosine_to_original(
+        outputs[0][0], row, fix="keep the size of the original's embeddings, or give rows of sentence1, sentence2 and score"
+    )
+
+
+def cosine_to_original(output: np.ndarray, row: JsonObject, fix: str) -> list[float]:
+    """The cosine between an embedding (k,) and the original's of the same input, which stands in the row.
+
+    Raises:
+        BadInput: the original's embedding has another size; `fix` says what to do.
+    """
+    embedding, original = output.astype(np.float64), np.asarray(row["embedding"], dtype=np.float64)
     if embedding.shape != original.shape:
         raise BadInput(
             f"an embedding of {len(embedding)} numbers has no cosine to the original's of {len(original)}",
-            where="quality of texts alone",
-            fix="keep the size of the original's embeddings, or give rows of sentence1, sentence2 and score",
+            where="quality without labels",
+            fix=fix,
         )
     return [1.0 if np.array_equal(embedding, original) else _cosine(embedding, original)]  # a vector of zeros has no direction
 
