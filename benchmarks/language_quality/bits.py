@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CONTEXT, SEED = 512, 7
 TABLE = "the table"
+STEPS = 200
+"""Of AutoRound, in each layer: its own default."""
+WIKIPEDIA, WIKITEXT = "Wikipedia, training", "Wikitext-2, validation"
 
 
 @dataclass(frozen=True)
@@ -62,27 +66,38 @@ class Way:
     """Ends of names of the weights that get 8 bits."""
     share: float | None = None
     """Of the blocks' weights, how much gets 8 bits: those that cost most for their size, each rounded alone."""
+    read: str = WIKIPEDIA
+    """The text that is calibrated on."""
+    library: str | None = None
+    """The package whose weights these are, as it leaves them ("auto_round"), or that scales them before they are clipped ("llmcompressor",
+    AWQ); a way whose package is not there is left out."""
 
 
 BEST = Way("best", weighed=True, rounds=4)
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+SHARES_OF_8 = (0.1, 0.2, 0.3, 0.5, 0.7, 0.05, 0.4)
 WAYS = (
     Way("8 bits", bits=8, gptq=False),
     Way("8 bits, blocks of 128", bits=8, block=128, gptq=False),
     Way("clip", gptq=False),
     Way("GPTQ"),
-    Way("GPTQ, weighed scales", weighed=True),
-    Way("GPTQ, 4 rounds after", rounds=4),
     replace(BEST, name="GPTQ, weighed scales, 4 rounds after"),
-    Way("GPTQ, by size", ordered=True),
-    Way("GPTQ, following", followed=True),
+    *(replace(BEST, name=f"all, {share:.0%} in 8 bits", share=share) for share in SHARES_OF_8),
+    replace(BEST, name="all, calibrated on Wikitext-2", read=WIKITEXT),
+    replace(BEST, name="all, blocks of 128", block=128),
+    *(replace(BEST, name=f"all, blocks of 128, {share:.0%} in 8 bits", block=128, share=share) for share in SHARES_OF_8[:5]),
+    Way("AWQ, clipped", gptq=False, library="llmcompressor"),
+    Way("AutoRound, 200 steps", gptq=False, library="auto_round"),
+    *(replace(BEST, name=f"all, {kind} in 8 bits", eight=(kind,)) for kind in reversed(KINDS)),
+    *(replace(BEST, name=f"all, layer {layer} in 8 bits", eight=(f"layers.{layer}.",)) for layer in range(8)),
     replace(BEST, name="all, 512 windows", rows=512),
     replace(BEST, name="all, following", followed=True),
-    *(replace(BEST, name=f"all, {share:.0%} in 8 bits", share=share) for share in (0.1, 0.2, 0.3, 0.5, 0.05, 0.4, 0.7)),
-    *(replace(BEST, name=f"all, {kind} in 8 bits", eight=(kind,)) for kind in reversed(KINDS)),
-    *(replace(BEST, name=f"all, blocks of {block}", block=block) for block in (64, 128)),
-    *(replace(BEST, name=f"all, blocks of 128, {share:.0%} in 8 bits", block=128, share=share) for share in (0.1, 0.2, 0.3, 0.5)),
-    replace(BEST, name="all, following, 512 windows, 20% in 8 bits", followed=True, rows=512, share=0.2),
+    Way("GPTQ, weighed scales", weighed=True),
+    Way("GPTQ, 4 rounds after", rounds=4),
+    Way("GPTQ, by size", ordered=True),
+    Way("GPTQ, following", followed=True),
+    Way("GPTQ, calibrated on Wikitext-2", read=WIKITEXT),
+    replace(BEST, name="all, blocks of 64", block=64),
     replace(BEST, name="all, following, 512 windows", followed=True, rows=512),
     Way("GPTQ, damping 0.001", damping=0.001),
     Way("GPTQ, damping 0.1", damping=0.1),
@@ -91,7 +106,6 @@ WAYS = (
     replace(BEST, name="all, by size", ordered=True),
     replace(BEST, name="all, 16 rounds", rounds=16),
     replace(BEST, name="all, 2048 windows", rows=2048),
-    *(replace(BEST, name=f"all, layer {layer} in 8 bits", eight=(f"layers.{layer}.",)) for layer in range(8)),
 )  # fmt: skip
 """In order of worth."""
 
@@ -114,8 +128,16 @@ def main() -> int:
     for way in WAYS:
         if way.name in ways or (asked.only and way.name not in asked.only) or time.time() > until:
             continue
+        if way.library is not None and find_spec(way.library) is None:
+            continue
         started = time.time()
-        sizes = study.round(way)
+        try:
+            sizes = study.round(way)
+        except Exception as fault:  # a package's own, of any kind; the other ways go on
+            if way.library is None:
+                raise
+            print(way.name, type(fault).__name__, fault, flush=True)
+            continue
         scores = study.scores()
         ways[way.name] = {
             "bits_a_weight": sizes, "texts": {name: told(base[name], scores[name]) for name in base},
@@ -153,16 +175,26 @@ class Study:
             ids for text in _lines(data / "wikipedia" / "train.jsonl.xz") if len(ids := tokenizer.encode(text).ids) >= CONTEXT
         )
         rows = np.asarray([ids[:CONTEXT] for ids in islice(train, max(way.rows for way in WAYS) + 32)])
-        self.rows, self.judged = (torch.from_numpy(part).to(self.device) for part in (rows[32:], rows[:32]))
+        other = (data / "wikitext2" / "valid.txt").read_text(encoding="utf-8")
+        beside = _windows(tokenizer, iter([other]))
+        drawn = np.random.default_rng(SEED).permutation(len(beside))
+        read = {WIKIPEDIA: rows[32:], WIKITEXT: beside[drawn]}
+        self.rows = {name: torch.from_numpy(part).to(self.device) for name, part in read.items()}
+        self.judged = torch.from_numpy(rows[:32]).to(self.device)
+        self.checkpoint = checkpoint
         self.model: PreTrainedModel = load(checkpoint, "AutoModelForCausalLM").to(self.device).requires_grad_(False)
         self.layers = [list(layer.values()) for layer in layer_linears(blocks_of(self.model))]
         names = {id(module): name for name, module in self.model.named_modules()}
         self.modules = {names[id(module)]: module for layer in self.layers for module in layer}
         self.whole = {name: module.weight.clone() for name, module in self.modules.items()}
         self.table = self.model.get_input_embeddings().weight
+        self.plain = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.plain_table = self.table.clone()
-        self.sums: dict[int, dict[str, torch.Tensor]] = {}
+        self.sums: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
         self.clipped: dict[tuple[str, int, int], torch.Tensor] = {}
+        self.made_by: Way | None = None
+        self.made: dict[str, torch.Tensor] = {}
+        """Weights as the last way, without regard to what gets 8 bits, rounded them."""
         self.alone: dict[str, float] = {}
         """Divergence of the model's next tokens where one weight alone is rounded."""
         self.wanted = self._logits(self.judged).log_softmax(dim=-1)
@@ -197,8 +229,7 @@ class Study:
 
     def restore(self) -> None:
         """All weights as they were, the table in 8 bits."""
-        for name, module in self.modules.items():
-            module.weight.copy_(self.whole[name])
+        self.model.load_state_dict(self.plain)
         self.table.copy_(self._clipped(TABLE, self.plain_table, 8, 32))
 
     def _clipped(self, name: str, weight: torch.Tensor, bits: int, block: int) -> torch.Tensor:
@@ -214,11 +245,14 @@ class Study:
         if way.share is not None and not self.alone:
             self._find_alone()
         self.restore()
+        if way.library is not None:
+            self._by_library(way)
+            return 4 + 32 / way.block
         eight = self._eight(way)
-        sums = {} if way.followed else self._sums(way.rows)
+        sums = {} if way.followed else self._sums(way.read, way.rows)
         for layer in range(len(self.layers)):
             if way.followed and way.gptq:
-                sums = self._summed(way.rows, layer)
+                sums = self._summed(way.read, way.rows, layer)
             for name, module in self.modules.items():
                 if module in self.layers[layer]:
                     module.weight.copy_(self._rounded(name, way, 8 if name in eight else way.bits, sums))
@@ -240,7 +274,7 @@ class Study:
     def _find_alone(self) -> None:
         self.restore()
         nothing = self.divergence()
-        sums = self._sums(BEST.rows)
+        sums = self._sums(BEST.read, BEST.rows)
         for name, module in self.modules.items():
             module.weight.copy_(self._rounded(name, BEST, 4, sums))
             self.alone[name] = self.divergence() - nothing
@@ -250,21 +284,40 @@ class Study:
         weight = self.whole[name]
         if bits == 8 or not way.gptq:
             return self._clipped(name, weight, bits, way.block)
-        return gptq(weight.double(), sums[name], way).to(weight)
+        alone = replace(way, name="", share=None, eight=())
+        if alone != self.made_by:  # ways that differ in what gets 8 bits stand beside one another
+            self.made_by, self.made = alone, {}
+        if name not in self.made or way.followed:
+            self.made[name] = gptq(weight.double(), sums[name], way).to(weight)
+        return self.made[name]
 
-    def _sums(self, rows: int) -> dict[str, torch.Tensor]:
-        if rows not in self.sums:
+    def _by_library(self, way: Way) -> None:
+        """Put in place what a package makes of the weights, in a copy of the model, from the calibration windows."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        windows = self.rows[way.read][: way.rows]
+        copy: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.checkpoint, dtype=torch.float32)
+        found = (auto_rounded if way.library == "auto_round" else awq_scaled)(copy, self.checkpoint, windows, way.block)
+        for name, value in found.items():
+            place = self.model.get_parameter(name)
+            rounds = name.removesuffix(".weight") in self.modules
+            clipped = quantize_blocks(value.float().cpu().numpy().T, way.bits, way.block).restored().T if rounds else value
+            place.copy_(torch.as_tensor(np.ascontiguousarray(clipped)) if rounds else value)
+
+    def _sums(self, read: str, rows: int) -> dict[str, torch.Tensor]:
+        if (read, rows) not in self.sums:
             self.restore_whole()
-            self.sums = {rows: self._summed(rows, None)}
+            self.sums = {(read, rows): self._summed(read, rows, None)}
             self.restore()
-        return self.sums[rows]
+        return self.sums[read, rows]
 
     def restore_whole(self) -> None:
         """All weights as they were, the table too."""
         self.restore()
         self.table.copy_(self.plain_table)
 
-    def _summed(self, rows: int, layer: int | None) -> dict[str, torch.Tensor]:
+    def _summed(self, read: str, rows: int, layer: int | None) -> dict[str, torch.Tensor]:
         """Sums of x x' of what each weight, or those of one layer, reads."""
         import torch
 
@@ -280,11 +333,56 @@ class Study:
         chosen = [(name, module) for name, module in self.modules.items() if layer is None or module in self.layers[layer]]
         hooks = [module.register_forward_pre_hook(keep(name)) for name, module in chosen]
         with torch.inference_mode():
-            for start in range(0, min(rows, len(self.rows)), 16):
-                self.model(input_ids=self.rows[start : min(start + 16, rows)], use_cache=False, logits_to_keep=1)
+            windows = self.rows[read][:rows]
+            for start in range(0, len(windows), 16):
+                self.model(input_ids=windows[start : start + 16], use_cache=False, logits_to_keep=1)
         for hook in hooks:
             hook.remove()
         return sums
+
+
+def auto_rounded(model: PreTrainedModel, checkpoint: Path, windows: torch.Tensor, block: int) -> dict[str, torch.Tensor]:
+    """Name -> weight, which is whole numbers times scales, by AutoRound's own package as the method `auto-round` calls it."""
+    from auto_round import AutoRound
+    from transformers import AutoTokenizer
+
+    from edgekit.compress.quantization.fake_blocks import fake_blocks
+
+    rounded, _ = AutoRound(
+        model, AutoTokenizer.from_pretrained(checkpoint), scheme="W4A16", group_size=block, iters=STEPS, nsamples=len(windows),
+        seqlen=CONTEXT, batch_size=8, dataset=[window[None].cpu() for window in windows], seed=SEED,
+        device_map=windows.device.type, enable_torch_compile=False,
+    ).quantize()  # fmt: skip
+    found = {f"{name}.weight": module for name, module in rounded.named_modules() if getattr(module, "scale", None) is not None}
+    return {
+        name: fake_blocks(module.weight.float().cpu(), module.scale.float().cpu().reshape(len(module.weight), -1), block)
+        for name, module in found.items()
+    }
+
+
+def awq_scaled(model: PreTrainedModel, checkpoint: Path, windows: torch.Tensor, block: int) -> dict[str, torch.Tensor]:
+    """Name -> weight of linear layers and norms with AWQ's scales folded into them (Lin et al. 2023, arXiv 2306.00978), by llmcompressor."""
+    from datasets import Dataset
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    if windows.device.type == "cpu":
+        IntermediatesCache.pin_memory = lambda self, batch: (
+            None
+        )  # which llmcompressor 0.14 does on machines without an accelerator too
+    ids = windows.cpu().tolist()
+    weights = {
+        "num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": block, "dynamic": False,
+    }  # fmt: skip
+    scheme = {"group_0": {"targets": ["Linear"], "weights": weights}}
+    oneshot(
+        model=model.to(windows.device), dataset=Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * CONTEXT] * len(ids)}),
+        recipe=[AWQModifier(), QuantizationModifier(ignore=["lm_head"], config_groups=scheme)], max_seq_length=CONTEXT,
+        num_calibration_samples=len(ids),
+    )  # fmt: skip
+    return {name: value for name, value in model.named_parameters() if ".layers." in name and name.endswith(".weight")}
 
 
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, way: Way) -> torch.Tensor:
@@ -376,8 +474,12 @@ def texts_of(tokenizer: Tokenizer, data: Path, windows: int) -> Iterator[tuple[s
         ("Wikipedia, validation", _lines(data / "wikipedia" / "validation.jsonl.xz")),
         ("Wikitext-2, test", iter([wikitext])),
     ):
-        ids = np.concatenate([np.asarray([*tokenizer.encode(text).ids, 0], dtype=np.int64) for text in texts])
-        yield name, ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)[:windows]
+        yield name, _windows(tokenizer, texts)[:windows]
+
+
+def _windows(tokenizer: Tokenizer, texts: Iterator[str]) -> np.ndarray:
+    ids = np.concatenate([np.asarray([*tokenizer.encode(text).ids, 0], dtype=np.int64) for text in texts])
+    return np.asarray(ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT))
 
 
 def _lines(path: Path) -> Iterator[str]:
