@@ -204,6 +204,10 @@ def _describe(error: ErrorDetails, model: type[BaseModel], lines: _Lines) -> str
         return f"{prefix}: unknown {_bare(context['discriminator'])} {context['tag']!r}{hint} (known: {', '.join(known)})"
     if error["type"] == "union_tag_not_found":
         return f"{prefix}: a table with a key `{_bare(context['discriminator'])}` is needed here"
+    if error["type"] == "model_type":
+        name = next((part for part in reversed(place.path) if isinstance(part, str)), "")
+        several = f", once: write [{name}] for [[{name}]]" if isinstance(error["input"], list) else ""
+        return f"{prefix}: a table is needed here{several}"
     message = error["msg"].removeprefix("Value error, ")
     given = error["input"]
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""

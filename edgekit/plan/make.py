@@ -135,11 +135,8 @@ def plan_of(name: str, path: Path, recipe: Recipe, targets: list[Target], host: 
     shared = Shared(recipe, rows, calibration_stage(recipe, rows), host)
     plans = [_target_plan(shared, lowering, target, chain) for target in targets]
     if recipe.draft is not None:
-        name = recipe.draft.id
-        small = [
-            draft_stage(shared, target, locations[name], chain[-1].checkpoint, checkpoints[name].positions)
-            for target in targets
-        ]
+        place, positions = locations[recipe.draft.id], checkpoints[recipe.draft.id].positions
+        small = [draft_stage(shared, target, place, chain[-1].checkpoint, positions) for target in targets]
         plans = [replace(item, draft=stage) for item, stage in zip(plans, small, strict=True)]
     return Plan(
         name,

@@ -74,6 +74,11 @@ def test_no_silent_conversion(tmp_path: Path) -> None:
     [
         ("schema = ", "not valid TOML"),
         ("", "required, but missing"),
+        (
+            GOOD + '[[draft]]\nid = "a"\n[[draft]]\nid = "b"\n',
+            "draft: a table is needed here, once: write [draft] for [[draft]]",
+        ),
+        ('draft = "a"\n' + GOOD, "draft: a table is needed here"),
         (GOOD.replace('builtin = "intents"', 'train = "a.jsonl"'), "test, validation missing"),
         (GOOD.replace('builtin = "intents"', 'builtin = "intents"\ntrain = "a.jsonl"'), "not both"),
         (GOOD.replace('id = "somewhere/model"', ""), "not both and not neither"),

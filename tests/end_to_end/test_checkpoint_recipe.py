@@ -52,6 +52,7 @@ def test_a_tied_model_in_shards(tmp_path: Path) -> None:
     (tmp_path / "tied.toml").write_text(RECIPE)
     with short_measure(processes=1):
         made = ek.export(str(tmp_path / "tied.toml"), target="x86-avx2", build=tmp_path / "build").path
+    assert made == tmp_path / "build" / "tied-x86-avx2", "the recipe's name, not the draft's"
     assert verify(made / "bundle")["ok"]
     _check_draft(made / "bundle")
     _check_guesses(made)

@@ -73,6 +73,8 @@ def exact(schema: object) -> object:
             raise BadInput(f"{what}; make it a text, or give it at most {DIGITS}")
     for key, narrower in BOUNDS.items():
         bound = schema.get(key)
+        if schema.get("exclusive" + key.capitalize()) is True:  # as draft 4 has it
+            narrower = BOUNDS["exclusive" + key.capitalize()]
         if isinstance(bound, int | float) and not isinstance(bound, bool):
             found[key] = narrower(bound)
     if found.get("uniqueItems") is False:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import importlib.util
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Collection
 from threading import Lock
@@ -29,8 +30,10 @@ __all__ = ["LLGUIDANCE", "Guide", "Guides"]
 
 LLGUIDANCE = "llguidance>=1.9"
 """What it takes beside what every bundle does, as pip reads it."""
-KEPT = 32
-"""Compiled constraints, the latest ones."""
+KEPT = 128
+"""Compiled constraints, the latest ones: more than a server's queue holds, so that none is compiled again by the thread that runs the model."""
+REMEMBERED = 60.0
+"""Seconds for which it is known that a constraint cannot be used."""
 LETTERS = codecs.getincrementaldecoder("utf-8")
 LONGEST_REPLY = 100_000
 LONGEST_FAULT = 600
@@ -40,6 +43,10 @@ TOLD: dict[str, tuple[str, str]] = {
     "oneOf constraints are not supported": (
         "more than one part of its oneOf might fit",
         "write anyOf, or parts that differ in their type or in a required property with a const",
+    ),
+    "Current row has": (
+        "it leaves more open at one place than can be kept up with for each token",
+        "have fewer properties or alternatives, or make properties required",
     ),
     "forced bytes: got": ("it asks for the name of a control token, which no answer holds", "leave that name out"),
 }
@@ -59,6 +66,8 @@ class Guides:
         self._child = Child("edgekit.runtime.generate.trial", "grammars", self._fix, LONGEST_REPLY)
         self._known: LLTokenizer | None = None
         self._kept: OrderedDict[Constraint, LLMatcher] = OrderedDict()
+        self._refused: OrderedDict[Constraint, tuple[float, BadInput]] = OrderedDict()
+        """When it was found out, and why."""
         self._lock, self._compiling = Lock(), Lock()
         renew_in_children(self)
 
@@ -78,15 +87,34 @@ class Guides:
         with self._compiling:  # one at a time; answers whose constraint is there do not wait for it
             if (found := self._copy(constraint)) is not None:
                 return found
-            made = self._compiled(constraint)
+            try:
+                made = self._compiled(constraint)
+            except BadInput as fault:
+                with self._lock:
+                    self._refused[constraint] = time.monotonic(), fault
+                    if len(self._refused) > KEPT:
+                        self._refused.popitem(last=False)
+                raise
         with self._lock:
             self._kept[constraint] = made
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return made.deep_copy()
 
+    def known(self, constraint: Constraint) -> bool:
+        """Whether `compile` takes no time."""
+        with self._lock:
+            return constraint in self._kept or self._fault(constraint) is not None
+
+    def _fault(self, constraint: Constraint) -> BadInput | None:
+        """Why it was refused, not long ago."""
+        found, fault = self._refused.get(constraint, (0.0, None))
+        return fault if time.monotonic() - found < REMEMBERED else None
+
     def _copy(self, constraint: Constraint) -> LLMatcher | None:
         with self._lock:
+            if (fault := self._fault(constraint)) is not None:
+                raise BadInput(fault.what, where=fault.where, fix=fault.fix)
             if constraint not in self._kept:
                 return None
             self._kept.move_to_end(constraint)

@@ -20,6 +20,7 @@ __all__ = ["SETTINGS", "Sampler", "Sampling", "kept_tokens", "parse_sampling"]
 MOST_STOPS, LONGEST_STOP = 16, 256
 MOST_STOP_IDS, LARGEST_ID = 64, 10_000_000
 MOST_BIASED, LARGEST_BIAS = 1024, 100.0
+LONGEST_SHOWN = 80
 RANGES: dict[str, tuple[type, float, float]] = {
     "temperature": (float, 0.0, 100.0),
     "top_k": (int, 0, 10_000_000),
@@ -77,7 +78,7 @@ class Sampling:
             if not whole or not low <= value <= high or (name == "top_p" and value == 0):
                 ends = [f"{end:,}" if kind is int else f"{end:g}" for end in (low, high)]
                 span = f"above 0, up to {ends[1]}" if name == "top_p" else f"from {ends[0]} to {ends[1]}"
-                faults.append(f"{name}: {value!r} is not a {'whole ' if kind is int else ''}number {span}")
+                faults.append(f"{name}: {_shown(value)} is not a {'whole ' if kind is int else ''}number {span}")
         if type(self.stop) is not tuple or len(self.stop) > MOST_STOPS:
             faults.append(f"stop: not at most {MOST_STOPS} texts")
         elif not all(isinstance(text, str) and 0 < len(text) <= LONGEST_STOP for text in self.stop):
@@ -86,7 +87,7 @@ class Sampling:
         if type(ids) is not tuple or len(ids) > MOST_STOP_IDS:
             faults.append(f"stop_token_ids: not at most {MOST_STOP_IDS} token ids")
         elif bad := [number for number in ids if type(number) is not int or not 0 <= number <= LARGEST_ID]:
-            faults.append(f"stop_token_ids: {bad[0]!r} is not a token id; give whole numbers from 0")
+            faults.append(f"stop_token_ids: {_shown(bad[0])} is not a token id; give whole numbers from 0")
         elif len(set(ids)) < len(ids):
             twice = next(number for number in ids if ids.count(number) > 1)
             faults.append(f"stop_token_ids: {twice} is given twice; give each once")
@@ -94,7 +95,9 @@ class Sampling:
         if type(biased) is not tuple or len(biased) > MOST_BIASED:
             faults.append(f"logit_bias: not at most {MOST_BIASED:,} token ids with a number each")
         elif wrong := [pair for pair in biased if not _is_bias(pair)]:
-            faults.append(f"logit_bias: {wrong[0]!r} is not a token id and a number from -{LARGEST_BIAS:g} to {LARGEST_BIAS:g}")
+            faults.append(
+                f"logit_bias: {_shown(wrong[0])} is not a token id and a number from -{LARGEST_BIAS:g} to {LARGEST_BIAS:g}"
+            )
         elif len({number for number, _ in biased}) < len(biased):
             faults.append("logit_bias: holds a token id twice")
         if faults:
@@ -212,6 +215,12 @@ def kept_tokens(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.
         enough = probabilities >= sampling.min_p * probabilities.max()
         kept, probabilities = kept[enough], probabilities[enough] / probabilities[enough].sum()
     return kept, probabilities
+
+
+def _shown(value: object) -> str:
+    """`value`, of which a message repeats no more than a line."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _is_bias(pair: object) -> bool:

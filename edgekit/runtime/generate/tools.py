@@ -325,9 +325,10 @@ def _documents(given: object, faults: list[str]) -> list[JsonObject]:
         name, description, parameters = known.get("name"), known.get("description", ""), known.get("parameters", {})
         if unknown := sorted({*tool} - {"type", "function"}) + sorted({*known} - {"name", "description", "parameters"}):
             faults.append(f"{where}: {unknown[0][:40]!r} is unknown")
-        elif not isinstance(name, str) or NAME.fullmatch(name) is None or name in found:
-            what = "names two tools" if name in found else "is no name: 1 to 64 letters, digits, _ and -"
-            faults.append(f"{where}.function.name: {str(name)[:70]!r} {what}")
+        elif not isinstance(name, str) or NAME.fullmatch(name) is None:
+            faults.append(f"{where}.function.name: {str(name)[:70]!r} is no name: 1 to 64 letters, digits, _ and -")
+        elif name in found:
+            faults.append(f"{where}.function.name: {name!r} names two tools")
         elif not isinstance(description, str):
             faults.append(f"{where}.function.description: not a text")
         elif not isinstance(parameters, dict) or parameters.get("type", "object") != "object":

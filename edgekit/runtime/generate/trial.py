@@ -32,11 +32,12 @@ STRICT: JsonCompileOptions = {"lenient": False, "coerce_one_of": False}
 
 
 def limits() -> LLParserLimits:
-    """llguidance's limits, of what a token's mask may take above all."""
+    """llguidance's limits, of what a token's mask may take above all: 40 ms where an object may have any of 1,500 properties next."""
     from llguidance import LLParserLimits
 
     return LLParserLimits(
-        initial_lexer_fuel=500_000, max_lexer_states=50_000, max_grammar_size=200_000, precompute_large_lexemes=False, verbose_errors=False
+        max_items_in_row=6_000, initial_lexer_fuel=500_000, max_lexer_states=50_000, max_grammar_size=200_000,
+        precompute_large_lexemes=False, verbose_errors=False,
     )  # fmt: skip
 
 
@@ -53,9 +54,8 @@ def source(kind: str, text: str) -> str:
     if kind == "regex":
         return LLMatcher.grammar_from_regex(text)
     if kind == "choice":
-        return LLMatcher.grammar_from_lark(
-            "start: " + " | ".join(json.dumps(one, ensure_ascii=False) for one in json.loads(text))
-        )
+        texts = " | ".join(json.dumps(one, ensure_ascii=False) for one in json.loads(text))
+        return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {texts}")  # as rules there could be 2,000 at most
     return LLMatcher.grammar_from_lark(text)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from edgekit import __version__
 from edgekit.runtime.errors import BadInput, EdgekitError, NotPossibleHere
@@ -34,6 +35,8 @@ from edgekit.runtime.serve.worker import Steps, Worker, out_of_order
 
 __all__ = ["App"]
 
+FORMS, FORM_SECONDS = 8, 10
+"""Most new forms of answers that wait to be compiled, and the seconds after which there may be room."""
 Handler = Callable[[Request], Awaitable[Response]]
 Route = tuple[str, str, Handler]
 """(name in the metrics, GET or POST, the function that answers)."""
@@ -56,6 +59,8 @@ class App:
         self.metrics = Metrics()
         self.worker = Worker(limits.queue, limits.step_seconds)
         self.draining = False
+        self._compiling, self._forms = asyncio.Lock(), 0
+        """Held while a form is compiled; and how many wait for that."""
         self._model: Model | None = None
         self.stream: Streams
         """Of the language model, if it is one."""
@@ -219,7 +224,7 @@ class App:
             work = steps(model, infer.items, place=infer.place, top_k=infer.top_k)
         else:
             self.worker.check_room()
-            await _compiled(model.language, infer.sampling.constraint, "parameters")
+            await self._compiled(model.language, infer.sampling.constraint, "parameters")
             prompts = await asyncio.to_thread(prepare, model.language, infer.items, infer.place)
             work = generated(prompts, infer.sampling, infer.place, self.stream)
         answers, _ = await self._answers(work)
@@ -248,7 +253,7 @@ class App:
         context, batch = language.generation.context, self.limits.batch
         completion = text.parse_chat(document, name, context, batch) if chat else text.parse_completion(document, name, batch)
         self.worker.check_room()
-        await _compiled(language, await asyncio.to_thread(text.form_of, language, completion), completion.form)
+        await self._compiled(language, await asyncio.to_thread(text.form_of, language, completion), completion.form)
         prompts = await asyncio.to_thread(text.prepare, language, completion)
         work = self._counted(text.generate(language, completion, prompts, self.stream))
         job = self.worker.submit(work, whole=not completion.stream)
@@ -267,6 +272,41 @@ class App:
 
         stream = Stream(text.events(completion, first, job), job, last)
         return Response(200, stream, "text/event-stream", {"cache-control": "no-cache"})
+
+    async def _compiled(self, language: LanguageModel, constraint: Constraint | None, where: str) -> None:
+        """Compile what the answer's form asks for, one form at a time, in a thread: neither the event loop nor the model waits for it, nor
+        requests without a new form.
+
+        Raises:
+            Refusal: 400 where it cannot be used, 501 where this machine lacks what it takes, 503 where too many others wait; `where` names the field.
+        """
+        if constraint is None:
+            return
+        try:
+            if language.guides.known(constraint):
+                await asyncio.to_thread(language.guides.compile, constraint)
+                return
+            if self._forms >= FORMS:
+                what, fix = f"{FORMS} new forms of answers wait to be compiled", f"ask again in {FORM_SECONDS} s"
+                raise Refusal(503, what, where=where, fix=fix, headers={"retry-after": str(FORM_SECONDS)})
+            self._forms += 1
+            try:
+                await self._compiling.acquire()
+            finally:
+                self._forms -= 1
+            made = asyncio.ensure_future(asyncio.to_thread(language.guides.compile, constraint))
+            made.add_done_callback(self._was_compiled)  # not before: a client who leaves does not make the thread stop
+            await asyncio.shield(made)
+        except BadInput as fault:
+            raise Refusal(400, fault.what, where=where, fix=fault.fix) from None
+        except NotPossibleHere as fault:
+            raise Refusal(501, fault.what, where=where, fix=f"have the server's owner {fault.fix}") from None
+
+    def _was_compiled(self, made: asyncio.Future[Any]) -> None:
+        """Let the next form be compiled."""
+        self._compiling.release()
+        if not made.cancelled():
+            made.exception()  # seen, even where nobody waits for it any more
 
     async def _answers(self, work: Steps[ItemAnswer]) -> tuple[list[JsonObject], int]:
         """(answers, tokens read in all) of `work`, done by the worker."""
@@ -292,22 +332,6 @@ class App:
                         accepted=int(made.piece.accepted),
                     )  # fmt: skip
                 yield made
-
-
-async def _compiled(language: LanguageModel, constraint: Constraint | None, where: str) -> None:
-    """Compile what the answer's form asks for, in a thread of its own: neither the event loop nor the model waits for it.
-
-    Raises:
-        Refusal: 400 where it cannot be used, 501 where this machine lacks what it takes; `where` names the field.
-    """
-    if constraint is None:
-        return
-    try:
-        await asyncio.to_thread(language.guides.compile, constraint)
-    except BadInput as fault:
-        raise Refusal(400, fault.what, where=where, fix=fault.fix) from None
-    except NotPossibleHere as fault:
-        raise Refusal(501, fault.what, where=where, fix=f"have the server's owner {fault.fix}") from None
 
 
 def _no_route(path: str, name: str, task: str) -> Refusal:

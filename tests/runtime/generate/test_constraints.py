@@ -76,6 +76,7 @@ SCHEMAS: dict[str, Any] = {
     "keys": {"type": "object", "patternProperties": {"^k[0-9]$": {"type": "integer"}}, "additionalProperties": False},
     "multiple": {"type": "integer", "multipleOf": 7},
 }
+DRAFT_4 = "http://json-schema.org/draft-04/schema#"
 REGEXES = (r"[a-c]{2,5}x?", r"\d{1,3}(\.\d{2})?", r"(yes|no|maybe)!", r"[^a-z]{3}", r" the (inn|hat)\.", r"(he|she) said\n")
 GRAMMARS = {
     'start: "a" (B | "c")*\nB: /b{2}/': r"a(bb|c)*",
@@ -129,6 +130,24 @@ def test_every_finished_answer_is_of_the_grammar(model: LanguageModel, grammar: 
 def test_an_answer_is_one_of_the_choices(model: LanguageModel, choice: list[str]) -> None:
     found = answers(model, choice=choice)
     assert {answer.text for answer in found} <= {*choice} and {answer.ended for answer in found} == {"stop"}
+
+
+def test_as_many_choices_as_may_be_given(model: LanguageModel) -> None:
+    choice = [f"{number * 7919 % 100_003} inn" for number in range(10_000)]
+    assert {answer.text for answer in answers(model, choice=choice)[:4]} < {*choice}
+
+
+def test_an_object_of_many_properties(model: LanguageModel) -> None:
+    schema = {
+        "type": "object",
+        "properties": {f"k{number}": {"enum": [1]} for number in range(1200)},
+        "additionalProperties": False,
+    }
+    answer = model.generate("the", parse_sampling({"json_schema": schema, "max_new_tokens": 60}))
+    assert re.match(r'\{("k\d+": 1|\})', answer.text), answer.text
+    schema["properties"] |= {f"l{number}": {"enum": [1]} for number in range(1200)}
+    with pytest.raises(BadInput, match="more open at one place than can be kept up with"):
+        model.generate("the", parse_sampling({"json_schema": schema, "max_new_tokens": 60}))
 
 
 def test_a_text_in_a_conversation_keeps_the_space_that_an_expression_wants(fresh: Fresh) -> None:
@@ -326,6 +345,26 @@ def test_compiled_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) ->
     assert len(made) == 3
 
 
+def test_what_was_refused_is_known_for_a_while(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Constraint] = []
+    real = guide.Guides._compiled
+
+    def compiled(guides: guide.Guides, constraint: Constraint) -> Any:
+        tried.append(constraint)
+        return real(guides, constraint)
+
+    monkeypatch.setattr(guide.Guides, "_compiled", compiled)
+    for _ in range(3):
+        with pytest.raises(BadInput, match="unclosed group") as told:
+            model.generate("the", parse_sampling({"regex": "(once"}))
+        assert told.value.fix
+    assert len(tried) == 1 and model.guides.known(tried[0])
+    monkeypatch.setattr(guide, "REMEMBERED", 0.0)
+    with pytest.raises(BadInput, match="unclosed group"):
+        model.generate("the", parse_sampling({"regex": "(once"}))
+    assert len(tried) == 2 and not model.guides.known(tried[0])
+
+
 def test_without_llguidance_it_says_what_to_install(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guide.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotPossibleHere, match="need llguidance") as told:
@@ -362,6 +401,7 @@ def test_biases_are_added_and_checked(model: LanguageModel) -> None:
         ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0", "0.25"),
         ({"type": "number", "minimum": -1.5, "exclusiveMaximum": -1}, "-1", "-1.25"),
         ({"type": "number", "exclusiveMinimum": 0}, "0", "3"),
+        ({"$schema": DRAFT_4, "type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 0.5}, "0", "0.25"),
         ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, "3", "2"),
         ({"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 9}, str(2**53), str(2**53 + 2)),
         ({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, str(2**63), "-5"),
@@ -374,7 +414,7 @@ def test_biases_are_added_and_checked(model: LanguageModel) -> None:
 def test_what_llguidance_takes_wider_than_it_is_said(model: LanguageModel, schema: Any, wrong: str, right: str) -> None:
     constraint = parse_constraint({"json_schema": schema}, [])
     assert constraint is not None
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
     for text, fits in ((wrong, False), (right, True)):
         held = model.guides.guide(constraint)
         letters = [

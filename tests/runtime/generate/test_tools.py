@@ -270,6 +270,8 @@ def test_the_real_template_of_qwen(shared: Path) -> None:
         ([{"type": "function"}], None, None, 'tools[0]: not {"type": "function"'),
         ([{"type": "web_search"}], None, None, "tools[0]: not"),
         ([{"type": "function", "function": {"name": "a b"}}], None, None, "'a b' is no name"),
+        ([{"type": "function", "function": {"name": ["a"]}}], None, None, "is no name"),
+        ([{"type": "function", "function": {"name": {}}}], None, None, "is no name"),
         ([GIVEN[2], GIVEN[2]], None, None, "'clock' names two tools"),
         ([{"type": "function", "function": {"name": "a", "parameters": []}}], None, None, "not the schema of an object"),
         ([{"type": "function", "function": {"name": "a", "parameters": {"type": "string"}}}], None, None, "not the schema of an object"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jsonschema
@@ -13,8 +16,10 @@ import pytest
 from edgekit.runtime.generate import guide
 from edgekit.runtime.generate.sample import parse_sampling
 from edgekit.runtime.generate.token_bytes import token_bytes
+from edgekit.runtime.serve import app
 from tests.runtime.generate.tiny_tokenizers import KINDS, TEXTS
 from tests.runtime.serve.serving import Server
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 SCHEMA: dict[str, Any] = {
@@ -215,3 +220,41 @@ def test_bytes_of_tokens_are_those_of_the_text(kind: str) -> None:
         if kind != "metaspace" and tokenizer.token_to_id("<unk>") not in ids:
             assert b"".join(token_bytes(tokenizer, one) for one in ids).decode().strip() == text.strip()
     assert token_bytes(tokenizer, tokenizer.token_to_id("</s>")) == b"</s>" and token_bytes(tokenizer, 10**6) == b""
+
+
+def test_forms_that_take_long_hold_up_nobody_else(writing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are compiled one at a time, in one thread; those whose clients leave are not; and some wait at most."""
+    language, begun, free = writing.app.model.language, threading.Event(), threading.Event()
+    assert language is not None
+    real, made = language.guides._compiled, list[str]()
+
+    def compiled(constraint: Any) -> Any:
+        begun.set()
+        assert free.wait(PATIENCE_SECONDS)
+        made.append(constraint.text)
+        return real(constraint)
+
+    known = {"model": writing.name, "prompt": "the", "max_tokens": 3, "guided_regex": "[ab]{2}"}
+    assert writing.ask("POST", "/v1/completions", known)[0] == 200
+    monkeypatch.setattr(language.guides, "_compiled", compiled)
+    with ThreadPoolExecutor(8) as pool:
+        slow = [
+            pool.submit(writing.ask, "POST", "/v1/completions", {**known, "guided_regex": f"[ab]{{{n}}}"})
+            for n in range(10, 16)
+        ]
+        assert begun.wait(PATIENCE_SECONDS)
+        wait_for(lambda: writing.app._forms == 5)
+        left = json.dumps({**known, "guided_regex": "c"}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(left)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", writing.port)) as client:
+            client.sendall(head.encode() + left)
+            wait_for(lambda: writing.app._forms == 6)
+        wait_for(lambda: writing.app._forms == 5)
+        for asked in (known, {**known, "guided_regex": None}):
+            assert writing.ask("POST", "/v1/completions", asked)[0] == 200, "who asks for no new form does not wait"
+        monkeypatch.setattr(app, "FORMS", 5)
+        status, headers, found = writing.ask("POST", "/v1/completions", {**known, "guided_regex": "d"})
+        assert (status, headers["retry-after"]) == (503, "10") and "5 new forms of answers wait" in found["error"]["message"]
+        free.set()
+        assert {one.result()[0] for one in slow} == {200}
+    assert len(made) == 6 and "c" not in made and writing.app._forms == 0
