@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -20,8 +21,12 @@ from edgekit.bench.variants import seen_from_here
 from edgekit.config.target import load_target
 from edgekit.host import detect
 from edgekit.pack.bundle import write_manifest
+from edgekit.pipeline import execute
+from edgekit.store import produce
+from tests.command_line import edgekit
 from tests.conftest import PYTHONPATH
 from tests.report.made_up import write_result
+from tests.short_measure import short_measure
 from tests.waiting import files_at, wait_for
 
 HERE = "x86-avx2" if detect().arch == "x86_64" else "arm64-neon"
@@ -65,13 +70,6 @@ max_size_mb = 5.0
 """
 
 
-def edgekit(*arguments: str, cwd: Path, program: tuple[str, str] = ("-m", "edgekit")) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *program, *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=cwd,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
-    )  # fmt: skip
-
-
 def recipe_in(folder: Path) -> str:
     """The recipe, with one file by its whole path, as some write it."""
     return RECIPE.replace('"train.jsonl"', f'"{folder}/train.jsonl"')
@@ -90,35 +88,26 @@ def place(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-WATCHED = """
-import json, sys
-from pathlib import Path
-from edgekit.cli.app import main
-from edgekit.pipeline import execute
-from tests.short_measure import short_measure
-
-produce, made = execute.produce, {}
-
-def watched(*arguments):
-    artifact = produce(*arguments)
-    made[str(artifact.path)] = artifact.path.stat().st_mtime_ns
-    return artifact
-
-execute.produce = watched
-try:
-    with short_measure(processes=2):
-        main()
-finally:
-    touched = [folder for folder, mtime_ns in made.items() if Path(folder).stat().st_mtime_ns != mtime_ns]
-    Path("watched.json").write_text(json.dumps({"made": list(made), "touched": touched}))
-"""
-"""edgekit's command line, which leaves the store's folders that this run made, and those that changed after they were finished."""
+@pytest.fixture(scope="module")
+def watched() -> dict[str, list[str]]:
+    """The store's folders that the run of `result` `made`, and those it `touched` after they were finished."""
+    return {}
 
 
 @pytest.fixture(scope="module")
-def result(place: Path) -> Path:
-    done = edgekit("export", "small.toml", "--target", HERE, "--target", THERE, cwd=place, program=("-c", WATCHED))
+def result(place: Path, watched: dict[str, list[str]]) -> Path:
+    made: dict[Path, int] = {}
+
+    def watching(*arguments: Any) -> Any:
+        artifact = produce(*arguments)
+        made[artifact.path.resolve()] = artifact.path.stat().st_mtime_ns
+        return artifact
+
+    with patch.object(execute, "produce", watching), short_measure(processes=1):
+        done = edgekit("export", "small.toml", "--target", HERE, "--target", THERE, cwd=place)
     assert done.returncode == 0, done.stderr
+    watched["made"] = [str(folder) for folder in made]
+    watched["touched"] = [str(folder) for folder, mtime_ns in made.items() if folder.stat().st_mtime_ns != mtime_ns]
     return place / "build" / f"small-{HERE}"
 
 
@@ -163,9 +152,8 @@ def test_what_is_not_the_bundle_is_not_measured(result: Path, place: Path, tmp_p
     assert done.returncode == 1 and words in done.stderr, done.stderr
 
 
-def test_no_stage_writes_where_another_left_its_result(result: Path, place: Path) -> None:
+def test_no_stage_writes_where_another_left_its_result(result: Path, watched: dict[str, list[str]]) -> None:
     """Runs side by side read each other's results: a file that comes and goes there makes a result look corrupt to the others."""
-    watched = json.loads((place / "watched.json").read_text())
     assert len(watched["made"]) > 10
     assert watched["touched"] == []
 
@@ -383,19 +371,16 @@ def test_a_corrupt_store_entry_is_named_and_made_again(result: Path, place: Path
 
 
 def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place: Path, tmp_path: Path) -> None:
-    """Kill the run in the stage after the second and in that after the sixth, then let it finish: the bundle has the same bytes."""
+    """Kill the run in the stage after the fifth, then let it finish: the bundle has the same bytes. tests/kills kills at any moment."""
     for split in ("train", "validation", "test"):
         shutil.copy(place / f"{split}.jsonl", tmp_path)
     (tmp_path / "small.toml").write_text(recipe_in(tmp_path))
     command = [sys.executable, "-m", "edgekit", "export", "small.toml", "--target", HERE, "--no-bench"]
-    for stages in (2, 6):
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL
-        )
-        wait_for(lambda: process.poll() is not None or len(files_at(f"{tmp_path}/build/store/*/*/stage.json")) >= stages)  # noqa: B023
-        assert process.poll() is None, "it ended before it was killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL)
+    wait_for(lambda: process.poll() is not None or len(files_at(f"{tmp_path}/build/store/*/*/stage.json")) >= 5)
+    assert process.poll() is None, "it ended before it was killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     done = edgekit(*command[3:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sums(tmp_path / "build" / f"small-{HERE}" / "bundle") == sums(result / "bundle")

@@ -1,4 +1,4 @@
-"""Run by test_spread.py, alone or under `accelerate launch`: compress the model in a folder once for each step, given as JSON."""
+"""Run by test_spread.py, alone or by two processes together: compress a model once for each step, given as JSON with its `source`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from edgekit.compress.method import Work
 from edgekit.compress.registry import find_method
 
 
-def main(source: Path, rows: Path, out: Path, steps: list[str]) -> None:
+def main(rows: Path, out: Path, steps: list[str]) -> None:
+    """Write what each step makes to out/process-*/<number of the step>."""
     folder = out / f"process-{Accelerator().process_index}"
     for number, step in enumerate(map(json.loads, steps)):
+        source = Path(step.pop("source"))
         made, scratch = folder / str(number), folder / f"scratch-{number}"
         made.mkdir(parents=True)
         scratch.mkdir()
@@ -27,4 +29,4 @@ def main(source: Path, rows: Path, out: Path, steps: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), sys.argv[4:])
+    main(*map(Path, sys.argv[1:3]), sys.argv[3:])
