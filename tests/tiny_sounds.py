@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,28 +20,64 @@ from tests.tiny_images import as_text
 __all__ = ["FAMILIES", "LABELS", "RATE", "made_model", "noise", "rows_of"]
 
 LABELS = ("high", "hiss", "low")
-FAMILIES = ("audio-spectrogram-transformer",)
+FAMILIES = ("audio-spectrogram-transformer", "hubert", "wav2vec2", "wavlm", "whisper")
+CLASSES = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
+"""Of those that read samples, transformers' name."""
 RATE = 8000
 BINS, FRAMES = 16, 24
 
 
-def made_model(folder: Path, family: str = FAMILIES[0], *, layers: int = 2, stride: int = 8, **preprocessing: Any) -> Path:
-    """An AST of two layers that reads 24 frames of 16 bins in patches of 8 x 8, half a second at 8 kHz, and its feature extractor."""
+def made_model(
+    folder: Path, family: str = FAMILIES[0], *, layers: int = 2, stride: int = 8, norm: str = "group", head: str = "ForSequenceClassification",
+    options: Mapping[str, Any] = MappingProxyType({}), **preprocessing: Any,
+) -> Path:  # fmt: skip
+    """A model of two layers with random weights at 8 kHz, and its feature extractor.
+
+    An AST reads 24 frames of 16 bins in patches of 8 x 8, half a second; Whisper's encoder one second at 16 kHz in 100 frames; the others samples,
+    by two convolutions with group or layer `norm`, the latter with layers that normalise first. `options`: of the configuration.
+    """
     torch.manual_seed(0)
-    config = transformers.ASTConfig(
-        hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, patch_size=8, frequency_stride=stride,
-        time_stride=stride, max_length=FRAMES, num_mel_bins=BINS, id2label=dict(enumerate(LABELS)),
-        label2id={label: number for number, label in enumerate(LABELS)},
-    )  # fmt: skip
+    named = {"id2label": dict(enumerate(LABELS)), "label2id": {label: number for number, label in enumerate(LABELS)}}
+    if family == FAMILIES[0]:
+        config = transformers.ASTConfig(
+            hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, patch_size=8, frequency_stride=stride,
+            time_stride=stride, max_length=FRAMES, num_mel_bins=BINS, **named, **options,
+        )  # fmt: skip
+        model = transformers.ASTForAudioClassification(config)
+        extractor = transformers.ASTFeatureExtractor(**{
+            "sampling_rate": RATE, "num_mel_bins": BINS, "max_length": FRAMES, "mean": -5.0, "std": 3.0, **preprocessing,
+        })  # fmt: skip
+    elif family == "whisper":
+        config = transformers.WhisperConfig(
+            d_model=32, encoder_layers=layers, encoder_attention_heads=4, encoder_ffn_dim=64, decoder_layers=1, decoder_attention_heads=4,
+            decoder_ffn_dim=64, num_mel_bins=BINS, max_source_positions=50, classifier_proj_size=16, vocab_size=100, pad_token_id=0,
+            **named, **options,
+        )  # fmt: skip
+        model = transformers.WhisperForAudioClassification(config)
+        extractor = transformers.WhisperFeatureExtractor(**{
+            "feature_size": BINS, "sampling_rate": 2 * RATE, "chunk_length": 1, **preprocessing,
+        })  # fmt: skip
+    else:
+        buckets = {"num_buckets": 32, "max_bucket_distance": 64} if family == "wavlm" else {}
+        config = getattr(transformers, f"{CLASSES[family]}Config")(
+            hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, conv_dim=(16, 24), conv_kernel=(10, 8),
+            conv_stride=(5, 8), num_feat_extract_layers=2, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, classifier_proj_size=16,
+            feat_extract_norm=norm, do_stable_layer_norm=norm == "layer", use_weighted_layer_sum=norm == "layer", **buckets, **named, **options,
+        )  # fmt: skip
+        model = getattr(transformers, f"{CLASSES[family]}{head}")(config)
+        extractor = transformers.Wav2Vec2FeatureExtractor(**{
+            "sampling_rate": RATE, "return_attention_mask": norm == "layer", **preprocessing,
+        })  # fmt: skip
     assert config.model_type == family
-    model = transformers.ASTForAudioClassification(config).eval()
+    model.eval()
     with torch.no_grad():
-        for parameter in model.base_model.parameters():
+        for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-        model.classifier.dense.weight *= 10
+        last = getattr(model, "lm_head", getattr(model, "classifier", None))
+        if last is not None:  # a model without a head has none
+            getattr(last, "dense", last).weight *= 10
     model.save_pretrained(folder)
-    given = {"sampling_rate": RATE, "num_mel_bins": BINS, "max_length": FRAMES, "mean": -5.0, "std": 3.0, **preprocessing}
-    transformers.ASTFeatureExtractor(**given).save_pretrained(folder)
+    extractor.save_pretrained(folder)
     return folder
 
 

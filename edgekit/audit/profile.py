@@ -15,7 +15,7 @@ from edgekit.config.target import Target
 from edgekit.runtime.generate.graph import TYPES
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.providers.names import CPU, DISABLE_CPU_FALLBACK
-from edgekit.runtime.sound import INPUT_VALUES
+from edgekit.runtime.sound import INPUT_FEATURES, INPUT_VALUES
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -25,6 +25,10 @@ __all__ = ["ProfiledRun", "profiled_run"]
 
 LENGTHS = (2, 5, 8)
 """Tokens of the inputs that are run; the least `max_length` of a recipe is 8."""
+
+
+SAMPLES = 4000
+"""Of a sound in the place of each token."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,9 @@ def _feed(session: InferenceSession, length: int) -> dict[str, np.ndarray]:
     for item in session.get_inputs():
         if item.name.startswith("past."):
             feed[item.name] = np.zeros((1, item.shape[1], length, item.shape[3]), dtype=TYPES[item.type])
-        elif item.name in (PIXEL_VALUES, INPUT_VALUES):
-            feed[item.name] = np.random.default_rng(length).normal(size=(1, *item.shape[1:])).astype(np.float32)
+        elif item.name in (PIXEL_VALUES, INPUT_FEATURES, INPUT_VALUES):
+            shape = (1, *(size if isinstance(size, int) else length * SAMPLES for size in item.shape[1:]))
+            feed[item.name] = np.random.default_rng(length).normal(size=shape).astype(np.float32)
     feed["seqlens_k"] = np.array([length - 1], dtype=np.int32)
     feed["total_sequence_length"] = np.array(length, dtype=np.int32)
     feed["keep"], feed["start"] = np.array([1]), np.array([-1])

@@ -16,10 +16,10 @@ from optimum.utils import (
 )
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import ENCODERS, SOUNDS
+from edgekit.models.anatomy import ENCODERS
 from edgekit.models.image_families import IMAGE_FAMILIES, families_for
+from edgekit.models.sound_families import SOUND_FAMILIES, reads_samples
 from edgekit.runtime.pixels import PIXEL_VALUES
-from edgekit.runtime.sound import INPUT_VALUES
 from edgekit.tasks import encoder_task
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ImageConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
 
 
 class SoundConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
-    """An encoder of sounds of one length; the batch is a dynamic axis."""
+    """An encoder of sounds: the batch is a dynamic axis, and so are the samples of one that reads them."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
     DUMMY_INPUT_GENERATOR_CLASSES = (DummyAudioInputGenerator,)
@@ -84,7 +84,8 @@ class SoundConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
         """Input names with their dynamic axes."""
-        return {INPUT_VALUES: {0: "batch"}}
+        name = SOUND_FAMILIES[self._config.model_type].input_name
+        return {name: {0: "batch", 1: "samples"} if reads_samples(self._config.to_dict()) else {0: "batch"}}
 
 
 register = TasksManager.create_register(BACKEND)
@@ -93,11 +94,11 @@ for family in ENCODERS:
 for auto, named in IMAGE_TASKS.items():
     for family in families_for(auto):
         register(family, named)(ImageConfig)
-for family in SOUNDS:
+for family in SOUND_FAMILIES:
     register(family, *SOUND_TASKS.values())(SoundConfig)
 
 
-FAMILIES = {"text": (TASKS, [*ENCODERS]), "image": (IMAGE_TASKS, [*IMAGE_FAMILIES]), "sound": (SOUND_TASKS, [*SOUNDS])}
+FAMILIES = {"text": (TASKS, [*ENCODERS]), "image": (IMAGE_TASKS, [*IMAGE_FAMILIES]), "sound": (SOUND_TASKS, [*SOUND_FAMILIES])}
 """What a task reads -> optimum's names of such tasks, and the architectures that read it."""
 
 

@@ -30,6 +30,8 @@ OPSET = 20
 FUSED = "fused.onnx"
 SAMPLED = 9
 """Tokens of the input that the exporter traces, fewer where the longest input has fewer."""
+FEWEST = 2
+"""Tokens of the shortest input."""
 LARGEST = 1_900_000_000
 """Bytes of weights above which a single protobuf file (2 GiB) cannot hold the model."""
 
@@ -52,6 +54,9 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     from edgekit.models.checkpoint import load, parameters
     from edgekit.models.files import input_names
     from edgekit.models.positions import positions_of
+    from edgekit.models.sound_families import fewest_samples, frames_of, reads_samples
+    from edgekit.runtime.bundle.names import PREPROCESSOR
+    from edgekit.runtime.sound import LONGEST_SECONDS, read_sound
     from edgekit.tasks import encoder_task
     from edgekit.tasks.graph import graph_of
 
@@ -60,7 +65,10 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     tolerance = float(exporter_config(source.config, task).ATOL_FOR_VALIDATION)
     if parameters(source) * 4 > LARGEST:
         raise BadInput("the float32 weights do not fit a single ONNX file of 2 GiB", where=str(checkpoint))
-    limit = positions_of(source.config)
+    limit, fewest = positions_of(source.config), FEWEST
+    if reads_samples(config := source.config.to_dict()):
+        rate = read_sound(checkpoint / PREPROCESSOR).settings.sampling_rate
+        max_length, fewest = frames_of(config, int(LONGEST_SECONDS * rate)), fewest_samples(config)
     if limit is not None and max_length > limit:
         raise BadInput(
             f"max_length = {max_length}, but the model has positions for {limit} tokens",
@@ -74,7 +82,7 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
         if kind.reads != "text"
         else _sample(source.config, names, min(SAMPLED, max_length))
     )
-    model = to_onnx(module, sample, kind.output, max_length)
+    model = to_onnx(module, sample, kind.output, max_length, fewest)
     ir.save(model, out / MODEL)
     fusions = fuse(model, max_length)
     ir.save(model, out / FUSED)
@@ -93,17 +101,19 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     }
 
 
-def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max_length: int) -> ir.Model:
+def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max_length: int, fewest: int = FEWEST) -> ir.Model:
     """`module` as an ONNX model in memory, without the exporter's notes.
 
     `sample`: its inputs by name, in the order of its arguments, tensors or arrays: int64 (b, s) each, where both axes are dynamic, s up to
-    `max_length`; or float32 (b, ...) of images and sounds, where the first one is.
+    `max_length`; float32 (b, n) samples, where both are too, n from `fewest` on; or float32 (b, ...) of images and features of sounds, where the
+    first one is.
     """
     import torch
 
     from edgekit.onnx_graph.metadata import drop_metadata
 
-    batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=2, max=max_length)
+    batch, sequence = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("sequence", min=FEWEST, max=max_length)
+    samples = torch.export.Dim("samples", min=fewest)
     tensors = {name: torch.as_tensor(given) for name, given in sample.items()}
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -113,7 +123,10 @@ def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max
             opset_version=OPSET,
             input_names=list(sample),
             output_names=[output],
-            dynamic_shapes=tuple({0: batch, 1: sequence} if given.ndim == 2 else {0: batch} for given in tensors.values()),
+            dynamic_shapes=tuple(
+                {0: batch} if given.ndim > 2 else {0: batch, 1: samples if given.is_floating_point() else sequence}
+                for given in tensors.values()
+            ),
             verbose=False,
         )
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"

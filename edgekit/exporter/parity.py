@@ -10,8 +10,10 @@ import numpy as np
 
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.models.image_families import size_read
+from edgekit.models.sound_families import fewest_samples, reads_samples
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.providers.session import plain_session
+from edgekit.runtime.sound import INPUT_FEATURES
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["check_parity", "feature_feeds", "token_feeds"]
 
 Feed = dict[str, np.ndarray]
+SOUNDS = ((1, 1, 0), (1, 500, 3), (5, 7, 1), (2, 33, 5))
+"""(sounds in a batch, frames of each, samples beyond these): one frame, ten seconds of the published models, batches."""
 
 
 def token_feeds(config: PreTrainedConfig, max_length: int) -> Iterator[Feed]:
@@ -42,15 +46,20 @@ def token_feeds(config: PreTrainedConfig, max_length: int) -> Iterator[Feed]:
 
 
 def feature_feeds(config: PreTrainedConfig, name: str) -> list[Feed]:
-    """Inputs of an encoder of images or sounds called `name`, float32 (b, ...): one, and batches of them."""
+    """Inputs of an encoder of images or sounds called `name`, float32 (b, ...): one, and batches of them; of samples the shortest and a long one."""
     generator = np.random.default_rng(0)
+    if reads_samples(config.to_dict()):
+        sizes = [(batch, fewest_samples(config.to_dict(), frames) + more) for batch, frames, more in SOUNDS]
+        return [{name: generator.normal(size=size).astype(np.float32)} for size in sizes]
     return [{name: generator.normal(size=(batch, *_shape(config, name))).astype(np.float32)} for batch in (1, 5, 2)]
 
 
 def _shape(config: PreTrainedConfig, name: str) -> tuple[int, ...]:
-    """(channels, height, width) of an image, (frames, bins) of a sound's features."""
+    """(channels, height, width) of an image, (frames, bins) or (bins, frames) of a sound's features."""
     if name == PIXEL_VALUES:
         return (getattr(config, "vision_config", config).num_channels, *size_read(config.to_dict()))
+    if name == INPUT_FEATURES:
+        return config.num_mel_bins, 2 * config.max_source_positions  # its second convolution halves them
     return config.max_length, config.num_mel_bins
 
 

@@ -183,8 +183,52 @@ IMAGES = {
     "vit_msn": _VIT,
 }
 """The same of encoders that read images."""
-SOUNDS = {"audio-spectrogram-transformer": _VIT}
+_WAV2VEC2 = Anatomy(
+    layers="encoder.layers",
+    attention="attention",
+    query="attention.q_proj",
+    key="attention.k_proj",
+    value="attention.v_proj",
+    attention_out="attention.out_proj",
+    up="feed_forward.intermediate_dense",
+    down="feed_forward.output_dense",
+    attention_norm="layer_norm",
+    output_norm="final_layer_norm",
+    heads="num_heads",
+    head_size="head_dim",
+    all_heads=None,
+)
+_WAV2VEC2_STABLE = replace(
+    _WAV2VEC2,
+    attention_norm="final_layer_norm",
+    output_norm="",
+    input_norm="layer_norm",
+    first_norm=True,
+    final_norm="encoder.layer_norm",
+)
+"""Of a configuration with `do_stable_layer_norm`: it normalises before a block."""
+_WHISPER = Anatomy(
+    layers="encoder.layers",
+    attention="self_attn",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    attention_out="self_attn.out_proj",
+    up="fc1",
+    down="fc2",
+    attention_norm="final_layer_norm",
+    output_norm="",
+    input_norm="self_attn_layer_norm",
+    first_norm=True,
+    final_norm="encoder.layer_norm",
+    heads="num_heads",
+    head_size="head_dim",
+    all_heads=None,
+)
+SOUNDS = {"audio-spectrogram-transformer": _VIT, "hubert": _WAV2VEC2, "wav2vec2": _WAV2VEC2, "whisper": _WHISPER}
 """The same of encoders that read sounds."""
+STABLE = {"hubert": _WAV2VEC2_STABLE, "wav2vec2": _WAV2VEC2_STABLE}
+"""The same of those whose configuration says that they normalise before a block."""
 NO_TEXT = {**IMAGES, **SOUNDS}
 """Of both: a preprocessing in the place of a tokenizer."""
 _BIASED = "each of its layers has a bias of positions with an entry for every head, which is not cut here"
@@ -196,6 +240,7 @@ REFUSED = {
     "clip_vision_model": _UNNORMALISED,
     "data2vec-vision": _BIASED,
     "swin": "its layers are stages of different sizes, whose windows have a bias with an entry for every head",
+    "wavlm": _BIASED,
 }
 """Architectures that can be exported and quantized but not reshaped: why not."""
 NOT_OF_TEXTS = frozenset({*NO_TEXT, *REFUSED} - {"albert"})
@@ -217,6 +262,8 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """
     kind = model.config.model_type
     found = anatomy_named(kind)
+    if getattr(model.config, "do_stable_layer_norm", False):
+        found = STABLE.get(kind, found)
     if found is None:
         why = f": {REFUSED[kind]}" if kind in REFUSED else " yet"
         raise BadInput(

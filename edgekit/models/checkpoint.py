@@ -32,6 +32,7 @@ from edgekit.models.files import (
     read_json,
     vocabulary_of,
 )
+from edgekit.models.frame_mask import mask_by_frames
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, labels_fault, mark_activation, mark_head
 from edgekit.models.hub import fetch_checkpoint
 from edgekit.models.image_families import IMAGE_FAMILIES, TOWERS, embedding_faults, is_of_images
@@ -40,6 +41,7 @@ from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
 from edgekit.models.shards import Tensors, open_tensors
+from edgekit.models.sound_families import is_of_sounds, reads_samples
 from edgekit.models.tensor_names import PRETRAINING_HEADS, RENAMED, named_now
 from edgekit.models.tokens import cuts_left, token_ids, with_side
 from edgekit.models.view import build_model, open_config
@@ -54,6 +56,8 @@ NO_WEIGHTS = ("position_ids", "relative_position_index")
 """Ends of names of tensors that count positions, which modules do by themselves."""
 LABELLED = (CLASSIFIER, "AutoModelForTokenClassification", "AutoModelForImageClassification", "AutoModelForAudioClassification")
 """Classes whose outputs have labels."""
+OF_TRAINING = "masked_spec_embed"
+"""End of the name of what some models of sounds put in the place of frames that are hidden at random while they are trained."""
 
 
 def resolve(source: str | Path, revision: str | None = None) -> Path:
@@ -137,6 +141,8 @@ def load(
         config, builder = tower_of(config, tensors.shapes)
     if images and IMAGE_FAMILIES[raw["model_type"]].biased:
         config._attn_implementation = "eager"
+    if is_of_sounds(raw):  # nothing is hidden or left out at random here, where numpy would draw it without a seed
+        config.mask_time_prob = config.mask_feature_prob = config.layerdrop = 0.0
     kept = build_sizes(config, str(folder / "config.json"))
     with torch.random.fork_rng(devices=[], enabled=new_head is not None):
         if new_head is not None:
@@ -150,6 +156,8 @@ def load(
         )
     if auto == "AutoModel" and getattr(model, "pooler", None) is not None and not (images and pools(model, tensors.shapes)):
         model.pooler = None  # of texts, embeddings are pooled from token states; this one was for next-sentence prediction
+    if reads_samples(raw):
+        mask_by_frames(model)
     if (folder / SHAPES).is_file():
         resize(model, _read_shapes(folder / SHAPES))
     if kept is not None:
@@ -271,7 +279,9 @@ def _fill(model: PreTrainedModel, tensors: Tensors, *, fresh: bool) -> None:
     """
     base, state = model.base_model_prefix, model.state_dict()
     architecture = model.config.model_type
-    stored_as = {named_now(name, architecture): name for name in tensors.shapes if not name.endswith(NO_WEIGHTS)}
+    stored_as = {
+        named_now(name, architecture): name for name in tensors.shapes if not name.endswith((*NO_WEIGHTS, OF_TRAINING))
+    }
     if architecture in decoder_types():
         if not any(name.startswith(f"{base}.") for name in stored_as):  # saved without its head, as the first GPT-2 was
             stored_as = {f"{base}.{name}" if f"{base}.{name}" in state else name: stored for name, stored in stored_as.items()}

@@ -9,9 +9,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from edgekit.models.anatomy import KNOWN, SOUNDS, anatomy_named
+from edgekit.models.anatomy import KNOWN, anatomy_named
 from edgekit.models.declared import EMBEDDING, LAYER, POSITIONS
 from edgekit.models.image_families import TEXT_TOWER, TOWERS
+from edgekit.models.sound_families import SOUND_FAMILIES
 from edgekit.models.tensor_names import named_now
 
 __all__ = ["head_fault", "missing_parts", "tensor_faults"]
@@ -20,8 +21,8 @@ WITHOUT_BIAS = ("modernbert",)
 """Encoders whose linear maps and normalisations may have no bias."""
 NO_POSITIONS = ("deberta-v2", "modernbert")
 """Encoders that may have no table of positions."""
-PATCH_PARTS = ("patch_embeddings.projection.weight", "cls_token", "position_embeddings")
-"""Of an encoder of sounds, what its tensors are called; of images: `models/image_families.py`."""
+OF_FIRST = "attention.rel_attn_embed."
+"""Of a layer, what the first alone has: WavLM's table of relative positions, which all layers read."""
 NORM = re.compile(r"(?:^|\.)embeddings\.(?:LayerNorm|norm)\.(?:weight|bias)$")
 BIASED = re.compile(
     r"(?:^|\.)(?:(?:layer|layers)\.\d+\..*|embeddings\.LayerNorm|(?:pooler\.|pre_)?(?:dense|classifier)(?:\.dense|\.out_proj)?|qa_outputs)$"
@@ -51,8 +52,8 @@ def tensor_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, 
         faults += _table_faults(architecture, shapes)
         if architecture not in WITHOUT_BIAS:
             faults += _bias_faults(shapes)
-    if architecture in SOUNDS:
-        faults += [f"no {what}" for what in PATCH_PARTS if not any(what in name for name in shapes)]
+    if (family := SOUND_FAMILIES.get(architecture)) is not None:
+        faults += [f"no {what}" for what in family.parts if not any(what in name for name in shapes)]
     return faults
 
 
@@ -75,7 +76,9 @@ def _layer_faults(architecture: str, shapes: Mapping[str, tuple[int, ...]], *, c
             faults += [
                 f"missing tensor {stack}{number}.{part}"
                 for part in needed
-                if part not in own and not (number == 0 and first and part.startswith(first))
+                if part not in own
+                and not (number == 0 and first and part.startswith(first))
+                and not (number > 0 and part.startswith(OF_FIRST))
             ]
         for part in needed if not cut else ():
             counts = Counter(own[part] for own in each.values() if part in own)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from edgekit.models.anatomy import KNOWN, NO_TEXT
 from edgekit.models.image_families import TEXT_TOWER, TOWERS, image_faults, vision_of
+from edgekit.models.sound_families import sound_faults
 from edgekit.models.tensor_names import named_now
 
 __all__ = ["number_format_faults", "size_faults"]
@@ -79,7 +80,7 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
         if down is not None:
             compare(names["intermediate"], down[1][axis], f"the inputs of {down[0]} are")
             compare(names["hidden"], down[1][1 - axis], f"the outputs of {down[0]} are")
-    return faults + image_faults(config, shapes, cut=cut) + _label_faults(config, shapes)
+    return faults + image_faults(config, shapes, cut=cut) + sound_faults(config, shapes) + _label_faults(config, shapes)
 
 
 def number_format_faults(kinds: Mapping[str, str]) -> list[str]:
@@ -104,10 +105,10 @@ def _label_faults(config: Mapping[str, object], shapes: Mapping[str, tuple[int, 
 def _names(config: Mapping[str, object]) -> dict[str, str]:
     """What this configuration calls its sizes; DistilBERT, GPT-2 and OPT have names of their own."""
     known = {
-        "hidden": ("hidden_size", "dim", "n_embd"),
-        "layers": ("num_hidden_layers", "n_layers", "n_layer"),
+        "hidden": ("hidden_size", "dim", "n_embd", "d_model"),
+        "layers": ("num_hidden_layers", "n_layers", "n_layer", "encoder_layers"),
         "positions": ("max_position_embeddings", "n_positions"),
-        "intermediate": ("intermediate_size", "hidden_dim", "ffn_dim", "n_inner"),
+        "intermediate": ("intermediate_size", "hidden_dim", "ffn_dim", "n_inner", "encoder_ffn_dim"),
     }
     return {size: next((key for key in keys if key in config), keys[0]) for size, keys in known.items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import NOT_OF_TEXTS, SOUNDS
+from edgekit.models.anatomy import NOT_OF_TEXTS
 from edgekit.models.complete import tensor_faults
 from edgekit.models.configuration import config_faults
 from edgekit.models.declared import FLOATS, number_format_faults, size_faults
@@ -18,10 +18,10 @@ from edgekit.models.finite import hash_and_look
 from edgekit.models.image_families import is_of_images, unserved_images
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
 from edgekit.models.shards import INDEX, WHOLE, few, no_weights, tensor_shapes, tensor_types, weight_files
+from edgekit.models.sound_families import SOUND_FAMILIES, unserved_sounds
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, PREPROCESSOR
 from edgekit.runtime.files import open_file
 from edgekit.runtime.pixels import PIXEL_VALUES
-from edgekit.runtime.sound import INPUT_VALUES
 
 __all__ = [
     "ADAPTED", "ADAPTER", "ADDITIONAL_TEMPLATES", "GENERATION_FILES", "LEGACY_TOKENS", "MERGES", "MODEL_FILES", "NO_TOKENIZER", "SHAPES",
@@ -145,7 +145,7 @@ def sound_config(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_unsound(config: Mapping[str, object], folder: Path) -> None:
-    if faults := config_faults(config) + unserved_images(config):
+    if faults := config_faults(config) + unserved_images(config) + unserved_sounds(config):
         raise BadInput(
             "a configuration that no model here can have", where=str(folder / "config.json"), faults=few(faults),
             fix="correct it, or use the config.json that was saved with these weights",
@@ -227,8 +227,8 @@ def input_names(folder: Path, *, pairs: bool) -> list[str]:
     config = read_json(folder / "config.json")
     if is_of_images(config):
         return [PIXEL_VALUES]
-    if config.get("model_type") in SOUNDS:
-        return [INPUT_VALUES]
+    if (family := SOUND_FAMILIES.get(str(config.get("model_type")))) is not None:
+        return [family.input_name]
     path = folder / "tokenizer_config.json"
     named = (read_json(path) if path.is_file() else {}).get("model_input_names")
     if isinstance(named, list) and "token_type_ids" not in named:

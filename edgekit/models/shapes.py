@@ -19,7 +19,7 @@ from edgekit.models.anatomy import Anatomy, anatomy_of, head_size_of, layers_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["LayerShape", "cut", "keep_layers", "layer_count", "resize", "shapes_of"]
+__all__ = ["LayerShape", "cut", "input_module", "keep_layers", "layer_count", "resize", "shapes_of"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class BiasOnly(torch.nn.Module):
         return bias.expand(*inputs.shape[:-1], self.out_features)
 
 
+def input_module(model: PreTrainedModel) -> torch.nn.Module:
+    """What a model reads its inputs with: its table of token embeddings, the embedding of patches, or the convolutions over samples."""
+    convolutions = getattr(model.base_model, "feature_extractor", None)
+    if isinstance(convolutions, torch.nn.Module):
+        return convolutions
+    table: torch.nn.Module = model.get_input_embeddings()
+    return table
+
+
 def layer_count(model: PreTrainedModel) -> int:
     """How many encoder layers the model has."""
     return len(layers_of(model))
@@ -97,6 +106,9 @@ def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     if order[0] > 0 and anatomy.input_norm and not anatomy.first_norm:
         _become_first(kept[0], anatomy)
     _put(model.base_model, anatomy.layers, kept)
+    weights = getattr(model, "layer_weights", None)
+    if weights is not None:  # a head that reads the sum of what enters the first layer and of what each gives
+        model.layer_weights = torch.nn.Parameter(weights.data[[0, *(index + 1 for index in order)]].clone())
     getattr(model.config, "vision_config", model.config).num_hidden_layers = len(kept)
     kinds = getattr(model.config, "layer_types", None)
     if kinds is not None:

@@ -18,21 +18,18 @@ import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
+from edgekit.models.sound_families import SOUND_FAMILIES, fewest_samples, reads_samples
 from edgekit.models.view import view
 from edgekit.runtime.bundle.names import PREPROCESSOR
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
-from edgekit.runtime.sound import AST, KALDI_FRAME, WAV2VEC2, WHISPER, Hearing, SoundReader, read_sound
+from edgekit.runtime.sound import AST, WAV2VEC2, WHISPER, Hearing, SoundReader, read_sound
 
-__all__ = ["EXTRACTORS", "frames_read", "made_sounds", "plain_sounds", "settle_sound", "write_hearing", "write_wav"]
+__all__ = ["made_sounds", "plain_sounds", "settle_sound", "write_hearing", "write_wav"]
 
 TOLERANCE = 1e-4
 """Largest distance of a feature from transformers'; they are of the order of 1."""
-EXTRACTORS = {"audio-spectrogram-transformer": AST}
-"""Architecture -> transformers' class that reads its sounds."""
 FEWEST = 1000
 """Samples of a made sound."""
-EXTRA_TOKENS = 2
-"""Tokens of an AST beside its patches."""
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     AST: ("do_normalize", "num_mel_bins", "max_length", "mean", "std"),
     WHISPER: ("n_fft", "hop_length", "chunk_length"),
@@ -83,17 +80,6 @@ def made_sounds(rate: int = 16_000, seed: int = 0) -> list[bytes]:
     return [*plain_sounds(rate, seed), *others, flac.getvalue()]
 
 
-def frames_read(config: Mapping[str, object]) -> int:
-    """Positions of one sound in a model with configuration `config`: the patches of its features, and the tokens beside them."""
-    numbers: dict[str, Any] = dict(config)
-    patch = numbers["patch_size"]
-    high, wide = (
-        (numbers[size] - patch) // numbers[stride] + 1
-        for size, stride in (("num_mel_bins", "frequency_stride"), ("max_length", "time_stride"))
-    )
-    return int(high * wide) + EXTRA_TOKENS
-
-
 def settle_sound(source: Path, out: Path) -> None:
     """Write `out`/preprocessor_config.json as transformers' AutoFeatureExtractor of folder `source` reads sounds, in full.
 
@@ -103,7 +89,7 @@ def settle_sound(source: Path, out: Path) -> None:
     """
     theirs, config, where = _theirs(source), read_json(source / "config.json"), source / PREPROCESSOR
     kind: str = type(theirs).__name__
-    wanted = EXTRACTORS[str(config["model_type"])]
+    wanted = SOUND_FAMILIES[str(config["model_type"])].extractor
     if kind != wanted:
         fault = f"reads sounds by {kind}, and this architecture by {wanted}"
         raise BadInput(fault, where=str(where), fix="use the file that was saved with the weights")
@@ -117,7 +103,7 @@ def settle_sound(source: Path, out: Path) -> None:
         "feature_size": int(theirs.feature_size),
         "padding_value": float(theirs.padding_value),
         "return_attention_mask": bool(theirs.return_attention_mask),
-        "fewest_samples": _fewest(config),
+        "fewest_samples": fewest_samples(config),
         **{name: getattr(theirs, name) for name in SETTINGS[kind]},
     }
     write_hearing(out, document)
@@ -138,19 +124,28 @@ def write_hearing(out: Path, document: JsonObject) -> None:
     (out / PREPROCESSOR).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _fewest(config: Mapping[str, object]) -> int:
-    """Samples that a sound needs so that a model with configuration `config` answers."""
-    return KALDI_FRAME
-
-
-def _size_fault(hearing: Hearing, config: Mapping[str, object]) -> str | None:
+def _size_fault(hearing: Hearing, config: Mapping[str, Any]) -> str | None:
     """Why sounds would have another size than the model reads; None where they have it."""
-    sizes = {"num_mel_bins": hearing.num_mel_bins, "max_length": hearing.max_length}
-    other = [
-        f"{name} = {size:,}, and the model reads {config.get(name)!r}"
-        for name, size in sizes.items()
-        if config.get(name) != size
-    ]
+    if reads_samples(config):
+        return None
+    if hearing.feature_extractor_type == WHISPER:
+        frames = 2 * config.get("max_source_positions", 1500)  # the second convolution halves them
+        sizes = {
+            "feature_size": (hearing.feature_size, config.get("num_mel_bins", 80)),
+            "chunk_length": ((hearing.shape or (0, 0))[1], frames),
+        }
+        said = {"feature_size": "mel bins", "chunk_length": "frames"}
+        other = [
+            f"{name} makes {had:,} {said[name]}, and the model reads {read!r}"
+            for name, (had, read) in sizes.items()
+            if had != read
+        ]
+    else:
+        sizes = {
+            "num_mel_bins": (hearing.num_mel_bins, config.get("num_mel_bins")),
+            "max_length": (hearing.max_length, config.get("max_length")),
+        }
+        other = [f"{name} = {had:,}, and the model reads {read!r}" for name, (had, read) in sizes.items() if had != read]
     return f"{'; '.join(other)} (config.json)" if other else None
 
 

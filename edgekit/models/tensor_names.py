@@ -42,9 +42,14 @@ EARLIER_DINOV2 = (
     ),
     (re.compile(r"(layer\.\d+\.)attention\.output\.dense\."), r"\1attention.o_proj."),
 )
+EARLIER_WEIGHT_NORM = (
+    (re.compile(r"(pos_conv_embed\.conv\.)weight_g$"), r"\1parametrizations.weight.original0"),
+    (re.compile(r"(pos_conv_embed\.conv\.)weight_v$"), r"\1parametrizations.weight.original1"),
+)
 EARLIER = {
     "audio-spectrogram-transformer": EARLIER_VIT,
-    "beit": EARLIER_BEIT, "deit": EARLIER_VIT, "dinov2": EARLIER_DINOV2, "dinov2_with_registers": EARLIER_DINOV2, "ijepa": EARLIER_VIT,
+    "beit": EARLIER_BEIT, "deit": EARLIER_VIT, "dinov2": EARLIER_DINOV2, "dinov2_with_registers": EARLIER_DINOV2, "hubert": EARLIER_WEIGHT_NORM,
+    "ijepa": EARLIER_VIT, "wav2vec2": EARLIER_WEIGHT_NORM, "wavlm": EARLIER_WEIGHT_NORM,
     "swin": EARLIER_SWIN, "vit": EARLIER_VIT, "vit_msn": ((re.compile(r"^(embeddings|encoder|layernorm|layers)\."), r"vit.\1."), *EARLIER_VIT),
 }  # fmt: skip
 """By architecture: names in files of before transformers renamed the modules -> what they are now."""
@@ -52,6 +57,7 @@ EARLIER = {
 PRETRAINING_HEADS = (
     "cls.", "lm_head.", "lm_predictions.", "mask_predictions.", "predictions.", "sop_classifier.", "discriminator_predictions.",
     "generator_predictions.", "generator_lm_head.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.",
+    "quantizer.", "project_hid.", "project_q.",
 )  # fmt: skip
 """What tensors of heads begin with that an encoder was pretrained with; transformers leaves them out of a model that has none."""
 

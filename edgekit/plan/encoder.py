@@ -10,11 +10,12 @@ from edgekit.config.quantize import Bfloat16, Quantize, WeightOnly, chosen_by_ro
 from edgekit.config.recipe import SHORTEST_INPUT, Calibration, Recipe
 from edgekit.config.target import WASM, Target
 from edgekit.host import Host
-from edgekit.models.anatomy import ENCODERS, SOUNDS
+from edgekit.models.anatomy import ENCODERS
 from edgekit.models.complete import missing_parts
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
 from edgekit.models.image_families import families_for
+from edgekit.models.sound_families import SOUND_FAMILIES
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
@@ -103,7 +104,7 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         faults.append(f"model, {tables[0]}: rows of {recipe.task} do not say what to learn; name a trained model with `id`")
     read, kind = {
         "image": (families_for(task.auto), "of images of "),
-        "sound": ([*SOUNDS], "of sounds of "),
+        "sound": ([*SOUND_FAMILIES], "of sounds of "),
         "text": ([*ENCODERS], "of "),
     }[task.reads]
     if (
@@ -133,6 +134,15 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
     if task.reads != "sound" and recipe.model.new is not None and (recipe.model.new.sound or recipe.model.new.changes):
         faults.append(
             f"model, new: sound and changes are of models of sounds, and {recipe.task} reads {task.reads}s; leave them out"
+        )
+    if task.reads == "sound" and not tables and original.head is not None and original.head.kind != "classes":
+        faults.append(
+            f"model: {original.head.decided}: of models of sounds, heads are served whose labels exclude one another (a softmax); write problem_type "
+            "where the model was trained so"
+        )
+    if original.architecture == "whisper" and recipe.model.finetune is not None:
+        faults.append(
+            "model, finetune: not of whisper yet, whose encoder has no name of its own among the tensors; name a trained model with `id`"
         )
     if task.reads != "text":
         faults += _faults_without_text(recipe, targets, f"{task.reads}s")

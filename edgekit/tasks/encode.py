@@ -17,13 +17,14 @@ from edgekit.errors import BadInput
 from edgekit.models.files import input_names, read_json
 from edgekit.models.image_families import positions_read
 from edgekit.models.sentence import Sentence, read_sentence
-from edgekit.models.sounds import frames_read
+from edgekit.models.sound_families import frames_of, frames_read, reads_samples
 from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.processors import processor
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.reader import Reader, Reads, reader_in
+from edgekit.runtime.sound import INPUT_VALUES
 from edgekit.runtime.tokenise import Window
 from edgekit.tasks.task import EncoderTask, Task
 
@@ -68,15 +69,24 @@ class Encoded:
     """How the model compares two embeddings."""
     positions: int = 0
     """Of a model of images or of sounds of one length, positions of each: its patches, and the tokens beside them."""
+    frames: Sequence[int] = ()
+    """Of a model of sounds of any length, frames of each window; empty of others."""
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each window, or positions of an image or a sound."""
-        return [self.positions or len(window.ids) for window in self.windows]
+        return [*self.frames] or [self.positions or len(window.ids) for window in self.windows]
+
+    @property
+    def largest_batch(self) -> int | None:
+        """How many windows at most have the outputs that each has alone: one of sounds of any length, whose padding some models see; None
+        where there is no limit."""
+        return 1 if self.frames else None
 
     def feed(self, chosen: np.ndarray, change: Callable[[np.ndarray], np.ndarray] | None = None) -> dict[str, torch.Tensor]:
         """Model inputs of the windows numbered `chosen`, int64 (b, longest) each, padded on the right and masked there; of images float32
-        (b, channels, height, width), and of sounds what each window's `feed` gives, with a mask of ones for their positions.
+        (b, channels, height, width), and of sounds what each window's `feed` gives, with a mask of ones for their positions; of samples padded
+        with silence, with a mask of the frames.
 
         `change`: images of files, (b, channels, height, width) uint8, -> the same in another state, before they are normalised; features of
         sounds, (b, frames, bins), in another state.
@@ -85,6 +95,10 @@ class Encoded:
 
         picked = [self.windows[index] for index in chosen]
         images = [window.pixels for window in picked if window.pixels is not None]
+        if self.frames:
+            return self._samples(
+                [window.sound.values for window in picked if window.sound is not None], [self.frames[index] for index in chosen]
+            )
         if picked[0].sound is not None:
             feeds = [window.feed() for window in picked]
             every = torch.ones(len(picked), self.positions, dtype=torch.int64)
@@ -111,6 +125,16 @@ class Encoded:
         if picked[0].types is not None:
             arrays["token_type_ids"] = types
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    @staticmethod
+    def _samples(sounds: Sequence[np.ndarray], frames: Sequence[int]) -> dict[str, torch.Tensor]:
+        import torch
+
+        values = np.zeros((len(sounds), max(map(len, sounds))), dtype=np.float32)
+        for row, samples in enumerate(sounds):
+            values[row, : len(samples)] = samples
+        mask = (np.arange(max(frames)) < np.asarray(frames)[:, None]).astype(np.int64)
+        return {INPUT_VALUES: torch.from_numpy(values), "attention_mask": torch.from_numpy(mask)}
 
     def wanted(self, chosen: np.ndarray) -> torch.Tensor:
         """Labels of the windows numbered `chosen`, (b,), (b, 2), (b, k), or (b, longest) with -1 for padding."""
@@ -173,6 +197,9 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
         max(0, config.get("pad_token_id") or 0),
         _sentence_of(folder, task).similarity,
         POSITIONS[task.reads](config),
+        [frames_of(config, window.sound.values.size) for window in windows if window.sound is not None]
+        if reads_samples(config)
+        else (),
     )
 
 

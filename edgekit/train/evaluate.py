@@ -31,7 +31,7 @@ def outputs_of(model: PreTrainedModel, task: Task, data: Encoded, batch: int = 6
     model.eval()
     lengths = data.lengths
     with torch.inference_mode():
-        for windows in batches(lengths, batch, None):
+        for windows in batches(lengths, data.largest_batch or batch, None):
             feed = feed_to(data.feed(windows), device)
             output = task.tensor(model, model(**feed), feed["attention_mask"]).float().cpu().numpy()
             for row, window in enumerate(windows):

@@ -22,6 +22,7 @@ from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import facts_of_checkpoint
 from edgekit.models.files import check_files
 from edgekit.models.image_families import IMAGE_FAMILIES
+from edgekit.models.sound_families import SOUND_FAMILIES
 from edgekit.models.view import open_config, view
 from tests.conftest import PYTHONPATH
 from tests.matrix.made import decoder, encoder
@@ -63,7 +64,7 @@ def edit(folder: Path, **changes: Any) -> None:
 
 def test_every_setting_of_transformers_classes_is_known() -> None:
     fields: set[str] = set()
-    for architecture in (*ENCODERS, *IMAGE_FAMILIES, *decoder_types()):
+    for architecture in (*ENCODERS, *IMAGE_FAMILIES, *SOUND_FAMILIES, *decoder_types()):
         kind = transformers.CONFIG_MAPPING[architecture]
         fields |= {field.name for field in dataclasses.fields(kind)}
     assert fields - set(KEYS) <= {"dtype", "transformers_version", "_out_features", "_out_indices", "out_indices"}

@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.compress.distillation.settings import Settings, starting_layers
 from edgekit.compress.method import Work
 from edgekit.compress.pruning.importance import importance_of, largest
+from edgekit.models.anatomy import REFUSED
 from edgekit.models.checkpoint import load, resolve, save
 from edgekit.models.narrow import narrow
 from edgekit.models.sentence import MODULES
@@ -52,6 +53,8 @@ def starting_student(work: Work, settings: Settings, task: Task) -> Student:
         folder = other_checkpoint(work, settings.student, task, "student")
         return Student(load(folder, task.auto, head=task.head), folder, None)
     model, kept = load(work.source, task.auto), None
+    if model.config.model_type in REFUSED:  # whose shape the plan has seen that nothing asks to change
+        return Student(model, work.source, kept)
     layers = starting_layers(settings, layer_count(model))
     if settings.narrows:
         kept = _cut_to(model, work, settings, task)

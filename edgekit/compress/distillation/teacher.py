@@ -15,6 +15,7 @@ from edgekit.compress.distillation.relations import tapped
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
 from edgekit.models.device import Feed, feed_to, on_fastest_device
+from edgekit.models.facts import SIZES
 from edgekit.models.files import read_json
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
@@ -31,7 +32,7 @@ __all__ = ["Answers", "LiveTeacher", "Teacher", "depth_of"]
 def depth_of(checkpoint: Path) -> int:
     """Number of layers of a checkpoint."""
     config = read_json(checkpoint / "config.json")
-    return int(config.get("num_hidden_layers") or config["n_layers"])
+    return int(next(config[name] for name in SIZES["layers"] if config.get(name)))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Teacher:
             states = {name: np.memmap(scratch / f"{name}.f16", np.float16, "w+", shape=shape) for name, shape in shapes.items()}
             seen = 0
             with on_fastest_device(model) as device, torch.inference_mode(), tapped(model, relation_layer) as parts:
-                for batch in batches(lengths, 64, None):
+                for batch in batches(lengths, data.largest_batch or 64, None):
                     feed = feed_to(data.feed(batch), device)
                     given = model(**feed, output_hidden_states=bool(shown))
                     output = task.tensor(model, given, feed["attention_mask"]).cpu().numpy()[..., order]

@@ -33,6 +33,7 @@ from edgekit.models.anatomy import REFUSED
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.models.heads import CLASSIFIER
 from edgekit.models.sentence import Dense
+from edgekit.models.sound_families import SOUND_FAMILIES
 from edgekit.runtime.jsontypes import JsonObject
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _image_faults(settings: Settings, context: StepContext) -> list[str]:
     kind = context.model.architecture
     if kind in REFUSED and settings.relations != "none":
         faults.append(f'relations = "{settings.relations}": not of {kind}, as {REFUSED[kind]}; leave it out')
+    if kind in SOUND_FAMILIES and kind in REFUSED and settings.hidden != "none":
+        faults.append(f'hidden = "{settings.hidden}": not of {kind}, as {REFUSED[kind]}; set hidden = "none"')
     if kind == "swin" and settings.hidden != "none":
         faults.append('hidden: the layers of swin are stages whose hidden states have different sizes; set hidden = "none"')
     return faults
@@ -256,7 +259,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     from edgekit.compress.distillation.unlabelled import more_rows
     from edgekit.compress.pruning.masked_weights import adapt, kept_zeros
     from edgekit.models.checkpoint import load, parameters, save
-    from edgekit.models.shapes import layer_count
+    from edgekit.models.shapes import input_module, layer_count
     from edgekit.tasks import find_task
     from edgekit.tasks.encode import encode, labels_of, read_split
     from edgekit.train.evaluate import quality_of
@@ -272,7 +275,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     rows["train"] += more_rows(work, settings, rows["train"])
     train, validation = (encode(folder, rows[split], task, work.max_length) for split in ("train", "validation"))
     checkpoints = teachers_of(work, settings, task)
-    student.get_input_embeddings().requires_grad_(start.kept is not None)
+    input_module(student).requires_grad_(start.kept is not None)
     zeros = kept_zeros(student)
     deep = settings.hidden != "none" and settings.hidden_weight > 0
     related = settings.relations != "none" and settings.relations_weight > 0

@@ -20,6 +20,7 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 from edgekit.exporter.fusions.biased_attention import fuse_biased_attention
 from edgekit.exporter.fusions.constant_folding import drop_empty_pads, fold_constant_norms, fold_constants
 from edgekit.exporter.fusions.embedding_lookups import fold_token_types, slice_positions
+from edgekit.exporter.fusions.idle_shapes import drop_idle_shapes
 from edgekit.exporter.fusions.image_patches import patches_as_matmul
 from edgekit.exporter.fusions.padding_mask import mask_as_key_padding
 from edgekit.exporter.fusions.relative_positions import look_up_distances
@@ -27,6 +28,7 @@ from edgekit.exporter.fusions.rotary_attention import fuse_rotary_embeddings
 from edgekit.exporter.fusions.selected_token import choose_token_early
 from edgekit.exporter.fusions.separate_attention import separate_attention
 from edgekit.exporter.fusions.skip_layer_norm import fuse_skip_layer_norms
+from edgekit.exporter.fusions.sound_convolutions import drop_full_mask, sound_convolutions_as_matmul
 from edgekit.onnx_graph.metadata import drop_metadata
 from edgekit.onnx_graph.operators import MICROSOFT
 from edgekit.onnx_graph.passes import Pass, run_passes
@@ -41,7 +43,10 @@ def fusion_passes(max_length: int) -> list[Pass]:
         Pass("fold-constants", fold_constants),
         Pass("drop-empty-pads", drop_empty_pads),
         Pass("patches-as-matmul", patches_as_matmul),
+        Pass("sound-convolutions-as-matmul", sound_convolutions_as_matmul),
         Pass("onnxruntime-fusions", onnxruntime_fusions),
+        Pass("drop-full-mask", drop_full_mask),
+        Pass("drop-idle-shapes", drop_idle_shapes),
         Pass("separate-attention", separate_attention),
         Pass("biased-attention", fuse_biased_attention),
         Pass("rotary-embeddings", partial(fuse_rotary_embeddings, max_length=max_length)),

@@ -23,11 +23,11 @@ OPSETS: Mapping[str, range] = {"": range(17, 24), MICROSOFT: range(1, 2)}
 """Versions of each domain whose operators a graph may use."""
 OPERATORS: Mapping[str, frozenset[str]] = {
     "": frozenset({
-        "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Cos", "CumSum", "DequantizeLinear", "Div",
+        "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Conv", "Cos", "CumSum", "DequantizeLinear", "Div",
         "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp", "Expand", "Floor", "Gather", "GatherElements",
-        "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "HardSwish", "Identity", "IsNaN",
+        "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "HardSwish", "Identity", "InstanceNormalization", "IsNaN",
         "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "MatMul", "MatMulInteger", "Max", "Min",
-        "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2",
+        "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2",
         "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Sign",
         "SimplifiedLayerNormalization", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
         "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
@@ -39,8 +39,10 @@ OPERATORS: Mapping[str, frozenset[str]] = {
     }),
 }  # fmt: skip
 """By domain; tests hold every graph that the suite exports against it."""
-SIZED = {"Range": (0, 1, 2), "Expand": (1,), "Tile": (1,)}
+SIZED = {"Range": (0, 1, 2), "Expand": (1,), "Pad": (1,), "Tile": (1,)}
 """Operators that make more values than they read, and their inputs that say how many."""
+MOST_PADDING = 2**12
+"""Numbers that a convolution puts at either end of an axis, which it reads beside its input; else it makes no more than its weights do."""
 LARGEST_SIZE = 2**24
 """Of one axis, where the graph's constants say it."""
 MOST_NODES = 20_000
@@ -183,6 +185,8 @@ def _size_faults(graph: GraphFile) -> Iterator[str]:
         giver.update(dict.fromkeys(node.outputs, node))
         if node.operator != "Shape" and not by_value.isdisjoint(node.inputs):
             by_value.update(node.outputs)
+        if node.operator == "Conv" and any(not 0 <= one <= MOST_PADDING for one in node.lists.get("pads", ())):
+            yield f"node {node.name!r} (Conv): pads by more than {MOST_PADDING:,}"
         if node.operator in SIZED:
             sized.append((node, [node.inputs[index] for index in SIZED[node.operator] if index < len(node.inputs)]))
     by_value.discard("")

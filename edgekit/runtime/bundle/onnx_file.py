@@ -77,6 +77,8 @@ class Node:
     name: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
     """Its attributes that are one number."""
+    lists: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Its attributes that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ NODE: Mapping[int, Kind] = {
 }  # fmt: skip
 ATTRIBUTE: Mapping[int, Kind] = {
     1: ("name", BYTES, False), 2: ("float", FIXED32, False), 3: ("int", VARINT, False), 4: ("", BYTES, False), 7: ("", BYTES, True),
-    8: ("", BYTES, True), 13: ("", BYTES, False), 20: ("type", VARINT, False),
+    8: ("ints", BYTES, True), 13: ("", BYTES, False), 20: ("type", VARINT, False),
 }  # fmt: skip
 TENSOR: Mapping[int, Kind] = {
     1: ("dims", BYTES, True), 2: ("dtype", VARINT, False), 4: ("floats", BYTES, False), 5: ("int32s", BYTES, False),
@@ -197,6 +199,7 @@ class _Reader:
     def node(self, span: Span) -> Node:
         found = self.message(span, "node", NODE)
         numbers: dict[str, float] = {}
+        lists: dict[str, tuple[int, ...]] = {}
         for one in found.get("attribute", ()):
             attribute = self.message(one, "attribute", ATTRIBUTE)
             name = self.text(attribute.get("name"))
@@ -206,6 +209,9 @@ class _Reader:
                 numbers[name] = _signed(attribute["int"])
             elif "float" in attribute:
                 (numbers[name],) = struct.unpack("<f", self.data[slice(*attribute["float"])])
+            elif "ints" in attribute:
+                each = ([part] if isinstance(part, int) else self.varints(part, FEW) for part in attribute["ints"])
+                lists[name] = tuple(_signed(value) for values in each for value in values)
         return Node(
             self.text(found.get("domain")),
             self.text(found.get("operator")),
@@ -213,6 +219,7 @@ class _Reader:
             tuple(self.text(one) for one in found.get("output", ())),
             self.text(found.get("name")),
             numbers,
+            lists,
         )
 
     def value(self, span: Span) -> Value:
@@ -320,7 +327,7 @@ class _Reader:
                 if name:
                     found[name] = item
             elif name:
-                if wire != wanted and name != "dims":
+                if wire != wanted and (wire != VARINT or name not in ("dims", "ints")):
                     raise _Refused(f"{kind} with field {number} of wire type {wire}")
                 found.setdefault(name, []).append(item)
         return found
