@@ -28,6 +28,8 @@ from edgekit.runtime.providers.session import open_session
 
 HERE = Path(__file__).parent
 ROUNDS, WARM = 400, 20
+FILES = 200
+"""Test rows that are asked about."""
 NAMES = {
     "eager-fp32": "PyTorch eager fp32, transformers' image processor",
     "ort-fp32": "ONNX Runtime fp32",
@@ -49,16 +51,28 @@ def main() -> None:
     (HERE / "README.md").write_text(page(json.loads((HERE / "times.json").read_text(encoding="utf-8"))), encoding="utf-8")
 
 
-def measured(results: list[Path], rounds: int) -> dict[str, Any]:
-    """Milliseconds of every contender, and what the lineage says of its quality and size."""
+def measured(
+    results: list[Path],
+    rounds: int,
+    module: str = "images",
+    column: str = "image",
+    original: Callable[[Path], Answer] | None = None,
+) -> dict[str, Any]:
+    """Milliseconds of every contender, and what the lineage says of its quality and size.
+
+    `module`: that of `benchmarks` in the command; `column`: where a row has the bytes of its file, in base64; `original`: folder -> how
+    transformers answers a file with its checkpoint, by default an image's.
+    """
     lineage = json.loads((results[0] / "lineage.json").read_text(encoding="utf-8"))
-    contenders: dict[str, Answer] = {name: answer_of(results[0], name, lineage) for name in NAMES}
+    eager = results[0] / lineage["variants"]["eager-fp32"]["folder"]
+    contenders: dict[str, Answer] = {"eager-fp32": (original or by_transformers)(eager)}
+    contenders |= {name: answer_of(results[0], lineage["variants"][name]["folder"]) for name in NAMES if name != "eager-fp32"}
     facts: dict[str, dict[str, Any]] = {name: facts_of(results[0], name) for name in NAMES}
     for first, *others in trainings(results):
         contenders[first.name] = load(first / "bundle", threads=1)
         facts[first.name] = {**facts_of(first, "bundle"), "trainings": [training_of(result) for result in (first, *others)]}
-    rows = [json.loads(line) for line in (results[0] / lineage["rows"]).read_text(encoding="utf-8").splitlines()[:200]]
-    files = [base64.b64decode(row["image"]) for row in rows]
+    rows = [json.loads(line) for line in (results[0] / lineage["rows"]).read_text(encoding="utf-8").splitlines()[:FILES]]
+    files = [base64.b64decode(row[column]) for row in rows]
     order = np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(WARM + rounds):
@@ -69,7 +83,7 @@ def measured(results: list[Path], rounds: int) -> dict[str, Any]:
                 times[name].append((perf_counter() - begun) * 1000)
     host = detect()
     return {
-        "command": f"python -m benchmarks.images.times {' '.join(f'build/{result.name}' for result in results)} --rounds {rounds}",
+        "command": f"python -m benchmarks.{module}.times {' '.join(f'build/{result.name}' for result in results)} --rounds {rounds}",
         "machine": {"isa": sorted(host.isa), "cores": host.cores_usable, "onnxruntime": host.onnxruntime},
         "rounds": rounds,
         "contenders": {name: {**facts[name], **spread(times[name])} for name in contenders},
@@ -92,27 +106,28 @@ def training_of(result: Path) -> dict[str, Any]:
     return {"seed": lineage["recipe"]["seed"], "accuracy": quality["value"], "difference": quality["difference"]}
 
 
-def answer_of(result: Path, name: str, lineage: dict[str, Any]) -> Answer:
-    """How one variant of a result answers the bytes of an image's file."""
-    variant = lineage["variants"][name]
-    folder = result / variant["folder"]
-    if name == "eager-fp32":
-        import torch
-        from PIL import Image
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
-        from transformers.image_utils import load_image
+def by_transformers(folder: Path) -> Answer:
+    """How transformers answers the bytes of an image's file with the checkpoint in `folder`, in float32 on one thread."""
+    import torch
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+    from transformers.image_utils import load_image
 
-        torch.set_num_threads(1)
-        reader = AutoImageProcessor.from_pretrained(folder, backend="pil")
-        network = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    torch.set_num_threads(1)
+    reader = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    network = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
-        def ask(data: bytes) -> Any:
-            with Image.open(io.BytesIO(data)) as image, torch.inference_mode():
-                return network(**reader(load_image(image), return_tensors="pt")).logits.softmax(-1).max(-1)
+    def ask(data: bytes) -> Any:
+        with Image.open(io.BytesIO(data)) as image, torch.inference_mode():
+            return network(**reader(load_image(image), return_tensors="pt")).logits.softmax(-1).max(-1)
 
-        return ask
+    return ask
+
+
+def answer_of(result: Path, folder: str) -> Answer:
+    """How the graph in `folder` of a result answers the bytes of a file, with the bundle's reader before it."""
     model = load(result / "bundle", threads=1)
-    session = open_session(folder / "model.onnx", threads=1)
+    session = open_session(result / folder / "model.onnx", threads=1)
     return type(model)(model.bundle, session, model.reader)
 
 
@@ -152,13 +167,19 @@ def page(document: dict[str, Any]) -> str:
         "| contender | file to answer, median (quartiles) | to PyTorch | to off-the-shelf INT8 | accuracy | points (95%, or of all seeds) | model |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, one in document["contenders"].items():
-        accuracy, change = quality_shown(one)
-        lines.append(
-            f"| {NAMES.get(name, f'**bundle of `{name}`**')} | {one['p50_ms']:.2f} ms ({one['p25_ms']:.2f} to {one['p75_ms']:.2f}) | "
-            f"{eager / one['p50_ms']:.2f}x | {stock / one['p50_ms']:.2f}x | {accuracy} | {change} | {one['mb']:.1f} MB |"
-        )
-    return "\n".join([*lines, *notes(document), ""])
+    return "\n".join(
+        [*lines, *(line_of(document, name, stock, eager) for name in document["contenders"]), *notes(document), ""]
+    )
+
+
+def line_of(document: dict[str, Any], name: str, stock: float, eager: float) -> str:
+    """A contender's line of the table."""
+    one = document["contenders"][name]
+    accuracy, change = quality_shown(one)
+    return (
+        f"| {NAMES.get(name, f'**bundle of `{name}`**')} | {one['p50_ms']:.2f} ms ({one['p25_ms']:.2f} to {one['p75_ms']:.2f}) | "
+        f"{eager / one['p50_ms']:.2f}x | {stock / one['p50_ms']:.2f}x | {accuracy} | {change} | {one['mb']:.1f} MB |"
+    )
 
 
 def quality_shown(one: dict[str, Any]) -> tuple[str, str]:

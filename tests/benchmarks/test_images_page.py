@@ -1,18 +1,24 @@
-"""The page of images is written from its committed result."""
+"""The pages of images and of sounds are written from their committed results."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
-from benchmarks.images.times import HERE, page, quality_shown, training_of, trainings
+import pytest
+
+from benchmarks.images import times as images
+from benchmarks.images.times import quality_shown, training_of, trainings
+from benchmarks.sounds import times as sounds
 
 
-def test_the_page_is_of_the_result() -> None:
-    document = json.loads((HERE / "times.json").read_text())
-    assert (HERE / "README.md").read_text() == page(document), "run python -m benchmarks.images.times"
+@pytest.mark.parametrize("times", [images, sounds])
+def test_the_page_is_of_the_result(times: ModuleType) -> None:
+    document = json.loads((times.HERE / "times.json").read_text())
+    assert (times.HERE / "README.md").read_text() == times.page(document), f"run python -m {times.__name__}"
     document["contenders"]["ort-fp32"]["p50_ms"] += 10
-    assert page(document) != (HERE / "README.md").read_text()
+    assert times.page(document) != (times.HERE / "README.md").read_text()
 
 
 def test_trainings_are_shown_as_their_mean_and_range(tmp_path: Path) -> None:
