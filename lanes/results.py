@@ -16,7 +16,7 @@ SCHEMA = 1
 HEAD = """# Bundles on instruction sets that are not here
 
 Written by `make test-arm64 RECORD=1` and `make test-avx2 RECORD=1` into [results.json](results.json), which holds every figure of
-this page. Each lane makes a small bundle of every task by the recipes' own way and verifies it with the runner on CPUs
+this page. Each lane makes a small bundle of every task whose graph is another by the recipes' own way and verifies it with the runner on CPUs
 that qemu-user emulates: right results and the choice of kernels are real, times of a model are not and none is reported.
 
 A golden input passes where its outputs are within the bundle's tolerance, a share of the outputs' own spread that the target

@@ -16,8 +16,8 @@ from edgekit.runtime.pixels import LARGEST_FILE, readable
 
 __all__ = ["FILES", "file_value", "image_value", "with_files"]
 
-FILES = ("image", "audio")
-"""Columns whose values may be paths of files."""
+FILES = {"image": "images", "audio": "sounds"}
+"""Columns whose values may be paths of files -> what these are."""
 
 LONGEST_PATH = 1000
 """Characters of a text that may be a path; the base64 text of the smallest image that is worth keeping is about as long."""

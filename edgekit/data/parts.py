@@ -1,6 +1,6 @@
 """A source of rows as its files: one, or those whose names match a pattern, such as parts/train-*.parquet or photos/*/*.jpg.
 
-They come in the order of their names.
+They come in the order of their names; hidden files, whose names begin with a dot, are none of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def files_of(source: str) -> list[Path]:
     folder, pattern = path.parent, path.name
     if "*" in folder.name:  # a folder for each label, of images
         folder, pattern = folder.parent, f"{folder.name}/{pattern}"
-    found = sorted(one for one in folder.glob(pattern) if one.is_file())
+    found = sorted(one for one in folder.glob(pattern) if one.name[0] != "." and one.parent.name[:1] != "." and one.is_file())
     if not found or len(found) > MOST:
         raise BadInput(
             f"{len(found):,} files match, more than {MOST:,}" if found else "no file matches",

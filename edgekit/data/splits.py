@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import partition
 from edgekit.data.reading import most_unpacked
-from edgekit.data.rows import GROUP, Row, RowCheck, read_rows
+from edgekit.data.rows import GROUP, MOST_FAULTS, Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.files import open_file
@@ -354,8 +355,29 @@ def _rows_at(
         )
     if place.on_hub:
         return read_hub(place.name, split, columns, names, absent, kinds, check)
-    parts = (read_rows(path, columns, names, absent, kinds, check, lines=lines, shape=place.shape) for path in place.files)
-    return [row for rows in parts for row in rows]
+    rows, wrong = list[Row](), list[BadInput]()
+    for path in place.files:
+        try:
+            rows += read_rows(path, columns, names, absent, kinds, check, lines=lines, shape=place.shape)
+        except BadInput as fault:
+            wrong.append(fault)
+    if len(wrong) > 1:  # as of images, of which each is a file
+        shown = [f"{os.path.relpath(str(fault.where), _home(place.name))}: {fault.what}" for fault in wrong[:MOST_FAULTS]]
+        more = [f"and {len(wrong) - MOST_FAULTS:,} more"] if len(wrong) > MOST_FAULTS else []
+        raise BadInput(
+            f"{len(wrong):,} of {len(place.files):,} files cannot be used",
+            where=place.name,
+            faults=[*shown, *more],
+            fix=wrong[0].fix,
+        )
+    if wrong:
+        raise wrong[0]
+    return rows
+
+
+def _home(pattern: str) -> str:
+    """The folder that a pattern is of."""
+    return next(str(folder) for folder in Path(pattern).parents if "*" not in str(folder))
 
 
 def _of_text(row: Row, columns: tuple[str, ...], kinds: Mapping[str, str]) -> Row:

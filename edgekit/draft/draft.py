@@ -30,7 +30,10 @@ from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
+from edgekit.models.files import read_json
+from edgekit.models.image_families import TEXT_TOWER, positions_read
 from edgekit.models.shards import tensor_shapes
+from edgekit.models.sound_families import frames_read
 from edgekit.plan.facts import known_length, most_length
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.jsontypes import JsonValue
@@ -47,6 +50,8 @@ MOST_LABELS = 10
 """Labels that are shown."""
 MARKS = ("\t", ";", "|", "^", ",", ":", "  ")
 """What may stand between a text and its label in one line."""
+A_SECOND = 50
+"""Positions of a second of sound, which stands for one of a model that reads any length (Wav2Vec2)."""
 WORDS = 0.75
 """Words a token, about."""
 HEAD = "# Drafted by edgekit, which writes over it as long as nobody edits it. To run it: edgekit export THIS_FILE. Draft "
@@ -117,19 +122,20 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     length = asked.max_length
     if length is not None:
         said.append(Seen("model.max_length", str(length), "as you said"))
-    elif rows is not None and task.kind == "encoder":
+    elif rows is not None and task.kind == "encoder" and task.reads == "text":
         unasked, most = known_length(task, facts), most_length(task, facts)
         found = length_of(model.tokenizer, table, columns, unasked=unasked, most=most)
         if found is not None:
             length = found.tokens if found.written else None
             said.append(found.seen)
-    if rows is not None and (direction := direction_of(table, columns, cuts_left=facts.cuts_left)) is not None:
+    of_texts = rows is not None and task.reads == "text"
+    if of_texts and (direction := direction_of(table, columns, cuts_left=facts.cuts_left)) is not None:
         said.append(direction)
     if asked.group is not None:
         said.append(Seen("data.split.group", asked.group, "as you said: rows with the same value there stay in one split"))
     said.append(_shipped(task) if rows is None else rows.split)
     steps: list[dict[str, JsonValue]] = []
-    work, machine = _workload(model.weights, rows, columns), measured_machine()
+    work, machine = _workload(model.weights, rows, columns, task), measured_machine()
     training = work.training(EPOCHS, machine.flops) if chosen.finetune else 0.0
     if asked.budget.chooses:
         proven, why = choose(asked.budget, task, work)
@@ -218,6 +224,7 @@ def _check_no_labels(chosen: Candidate, facts: ModelFacts, rows: Rows, asked: As
             if (
                 facts.labels is not None
                 and task.named
+                and task.reads == "text"
                 and (text := _labelled_text(rows.looked_at, name, facts.labels)) is not None
             ):
                 faults.append(
@@ -320,7 +327,7 @@ def _not_read(chosen: Candidate, table: Table, group: str | None) -> list[Seen]:
     left = {name: value for name, value in there.items() if name not in {*columns.values(), *parts.values(), group}}
     texts, said = text_columns(table, left)[:MOST_LABELS], []
     reads = [column for column in columns if column in INPUTS]
-    for name in texts if chosen.form is None and reads else ():
+    for name in texts if chosen.form is None and reads and task.reads == "text" else ():
         beside = next((column for column in task.optional if column in INPUTS and column not in columns), None)
         why = f"has texts too, and {task.name} reads {' and '.join(repr(columns[column]) for column in reads)}; to have it read instead: "
         why += Choice(name, "", (("--column", reads[0], name),)).options
@@ -431,15 +438,22 @@ def is_unedited(text: str) -> bool:
     return head.startswith(HEAD) and text == _signed(rest)
 
 
-def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str]) -> Workload:
-    """What has to be computed, by the weights' headers and by words of the rows, of which a token is about three quarters."""
-    shapes = tensor_shapes(model)
+def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str], task: Task) -> Workload:
+    """What has to be computed, by the weights' headers and by words of the rows, of which a token is about three quarters, or by the positions
+    of an image or a sound."""
+    shapes = {
+        name: shape for name, shape in tensor_shapes(model).items() if task.reads == "text" or not name.startswith(TEXT_TOWER)
+    }
     weights = {name: math.prod(shape) for name, shape in shapes.items()}
     inner = sum(size for name, size in weights.items() if "embedding" not in name)
     megabytes = 4 * sum(weights.values()) / 1e6
     if rows is None:
         texts = [text["text"] for text in every_text()]
         return Workload(0, _tokens(texts), inner, megabytes, scored=len(texts))
+    if task.reads != "text":
+        read = {"image": positions_read, "sound": frames_read}[task.reads]
+        positions = read(read_json(model / "config.json")) or A_SECOND
+        return Workload(rows.trained, positions, inner, megabytes, scored=rows.tested)
     tokens = _tokens([" ".join(as_text(row.get(name)) for name in columns.values() or row) for row in rows.looked_at])
     return Workload(rows.trained, tokens, inner, megabytes, scored=rows.tested)
 
@@ -460,7 +474,8 @@ def _model(name: str, folder: Path | None) -> list[str]:
 def _near(name: str, folder: Path | None) -> str:
     """A path as seen from `folder` where it lies near, else from the root; a hub id stays."""
     path = Path(name)
-    if not path.exists() and not ("*" in path.name and path.parent.is_dir()):
+    pattern = "*" in path.name and (path.parent.is_dir() or ("*" in path.parent.name and path.parent.parent.is_dir()))
+    if not path.exists() and not pattern:
         return name
     if folder is None:
         return os.path.realpath(path)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from edgekit.data.columns import usable_value
+from edgekit.data.images import FILES
 from edgekit.data.likely import likely_columns
 from edgekit.draft.labels import LABELS, are_labels, labels_in, meaning_of
 from edgekit.draft.seen import Choice, Unclear
@@ -122,6 +123,16 @@ def fit_columns(
     for column in wanted:
         if column not in found and column in there and usable_value(kind(column), there[column])[1] is None:
             take({column: column}, "by its name")
+    for column in wanted:
+        if column not in found and kind(column) in FILES:
+            holding = [name for name, value in free().items() if usable_value(kind(column), value)[1] is None]
+            if len(holding) > 1:
+                choices = [
+                    Choice(name, f"such as {few_values([rows[0].get(name)])}", (("--column", column, name),))
+                    for name in holding
+                ]
+                raise Unclear(f"several columns could be the {column}", choices)
+            take(dict.fromkeys([column] if holding else [], *holding), f"its values are {FILES[kind(column)]}")
     open_labels = [column for column in wanted if column not in found and kind(column) in LABELS]
     if open_labels and (several := _one_hot(rows, free(), known or ())):
         raise _a_column_each(several)
@@ -188,7 +199,8 @@ def fit_columns(
 
 def few_values(values: Iterable[object]) -> str:
     """The first different values of a column."""
-    return ", ".join(map(repr, list(dict.fromkeys(str(value)[:SHOWN] for value in values))[:3]))
+    shown = dict.fromkeys("a file" if isinstance(value, bytes | dict) else repr(str(value)[:SHOWN]) for value in values)
+    return ", ".join([*shown][:3])
 
 
 def described(rows: Table) -> list[str]:

@@ -18,6 +18,7 @@ from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, NO_ROWS, PACKINGS, Record, Shape, read_lines
 from edgekit.data.sources import SPLITS
 from edgekit.draft.fit import Table
+from edgekit.draft.held_files import class_folders, held_in, is_held, pattern_of, rows_of_files, standing_in
 from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
@@ -33,8 +34,15 @@ SPLIT = Seen(
     "70 / 15 / 15 %",
     "one file, split by the seed: each label in its share, the same text in one split; give rows that the model was not trained on",
 )
+SPLIT_FILES = Seen(
+    "data.split",
+    "70 / 15 / 15 %",
+    "no folder of a split, so by the seed: each label in its share, the same file in one split; give those that the model was not trained on",
+)
 SAVED = ("dataset_dict.json", "state.json")
 """Files that save_to_disk of the library datasets writes beside its Arrow files."""
+NOTES = re.compile(r"(?i)(?:readme|licen[cs]e|source|citation|notice|copying)[^.]*\.txt$")
+"""Names of texts about a data set, which are none of it where there are other files."""
 HEAD = 200
 """Lines of a file that say whether it is what its name says."""
 SHOWN = 6
@@ -102,7 +110,7 @@ def read_for_draft(data: str) -> Rows:
         )
     folder = Path(data)
     if folder.is_dir():
-        return _read({key: (source, None) for key, source in _places(folder).items()}, "by the names of the files")
+        return _read({key: (source, None) for key, source in _places(folder).items()}, "by the names of its files or folders")
     splits = _splits_of(folder)
     return _read({key: (data, shape) for key, shape in splits.items()} or {"file": (data, None)}, "by the names of the lists")
 
@@ -113,11 +121,17 @@ def _read(places: Mapping[str, tuple[str, Shape | None]], named: str) -> Rows:
     counts: dict[str, int] = {}
     found: dict[str, Place] = {}
     doubled: dict[str, None] = {}
+    files_alone = True
     for key, (source, known) in places.items():
+        if known is None and (made := rows_of_files(source)) is not None:
+            every += made[:READ]
+            counts[key], found[key] = len(made), Place(source)
+            continue
+        files_alone = False
         files = files_of(source)
         shape = known or _shape_of(files[0])
         unsound: list[Record] = []
-        sound = _sound((one for file in files for one in records(file, lines=True, shape=shape)), unsound)
+        sound = _sound((one for file in files for one in _light(file, shape)), unsound)
         taken = list(itertools.islice(sound, READ))
         if not taken and unsound:
             raise BadInput(f"no row can be used: {unsound[0].fault}", where=f"{source}:{unsound[0].line}")
@@ -127,7 +141,21 @@ def _read(places: Mapping[str, tuple[str, Shape | None]], named: str) -> Rows:
         doubled |= dict.fromkeys(name for one in taken for name in one.duplicates)
         counts[key] = len(taken) + sum(1 for _ in sound)
         found[key] = Place(source, {name: value for name, value in shape.document().items() if value})
-    return Rows(every, sum(counts.values()), *_shares(counts, named), found, tuple(doubled))
+    return Rows(every, sum(counts.values()), *_shares(counts, named, files=files_alone), found, tuple(doubled))
+
+
+def _light(file: Path, shape: Shape) -> Iterator[Record]:
+    """The records of a file; of images and sounds in them that of the first sound record, which stands for all."""
+    given, begun = records(file, lines=True, shape=shape), list[Record]()
+    for record in given:
+        begun.append(record)
+        if record.fault is None:
+            break
+    held = held_in(begun[-1], file.parent) if begun else {}
+    if not held:
+        return itertools.chain(begun, given)
+    others = [name for name in begun[-1].values if name not in held]
+    return standing_in(records(file, lines=True, columns=others, shape=shape), held)
 
 
 def _sound(given: Iterable[Record], unsound: list[Record]) -> Iterator[Record]:
@@ -157,11 +185,12 @@ def _read_hub(source: str) -> Rows:
     return Rows(every, sum(counts.values()), *_shares(counts, "as the data set has them"), dict.fromkeys(counts, Place(source)))
 
 
-def _shares(counts: Mapping[str, int], named: str) -> tuple[int, int, Seen]:
-    """(rows to train on, rows to score, how they come to be three splits), of the rows of each key; `named`: what says which is which."""
+def _shares(counts: Mapping[str, int], named: str, *, files: bool = False) -> tuple[int, int, Seen]:
+    """(rows to train on, rows to score, how they come to be three splits), of the rows of each key; `named`: what says which is which.
+    `files`: whether rows are files themselves."""
     if "file" in counts:
         trained = round(TRAINED * counts["file"])
-        return trained, (counts["file"] - trained) // 2, SPLIT
+        return trained, (counts["file"] - trained) // 2, SPLIT_FILES if files else SPLIT
     shown = " / ".join(f"{counts[split]:,}" for split in SPLITS if split in counts)
     drawn = next((split for split in SPLITS if split not in counts), None)
     if drawn is None:
@@ -188,7 +217,14 @@ def _places(folder: Path) -> dict[str, str]:
             fix=f"write it as Parquet, a file for each split: datasets.load_from_disk({str(folder)!r}) has to_parquet, as has each split of it",
         )
     inner = folder / "data"  # where data sets of the hub have them
+    for home in (folder, *([inner] if inner.is_dir() else [])):
+        if by_label := class_folders(home, NAMED):
+            return by_label
     files = _data_files(folder) or (_data_files(inner) if inner.is_dir() else [])
+    tables = [path for path in files if not is_held(path)]
+    if files and not tables:  # rows that are files themselves, of which no name tells a split
+        return {"file": pattern_of(files, files[0].parent)}
+    files = [path for path in tables if not NOTES.match(path.name)] or tables  # a table may name the others
     if not files:
         fix = f"name a file, or put files of one kind there: {', '.join(endings())}"
         inner_folders = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*.txt")))[:SHOWN]

@@ -18,6 +18,7 @@ from edgekit.models.decoders import decoder_types
 from edgekit.models.facts import ModelFacts
 from edgekit.models.heads import CLASSIFIER
 from edgekit.models.image_families import IMAGE_FAMILIES
+from edgekit.runtime.reader import Reads
 from edgekit.runtime.tags import read_scheme, scheme_fault
 from edgekit.tasks import Task, find_task, task_names
 from edgekit.tasks.task import Alone
@@ -30,11 +31,16 @@ CLASSES = {
     "ForQuestionAnswering": "AutoModelForQuestionAnswering",
     "ForCausalLM": "AutoModelForCausalLM",
     "LMHeadModel": "AutoModelForCausalLM",
+    "ForImageClassification": "AutoModelForImageClassification",
+    "ForImageClassificationWithTeacher": "AutoModelForImageClassification",
+    "ForAudioClassification": "AutoModelForAudioClassification",
 }
 """End of the name of a transformers class -> the one that tasks name."""
 LABELLED_TEXT = ("text", "label")
 TRAINABLE = ("text-classification", "token-classification", "question-answering")
 """Tasks whose head may be trained here, on an encoder without one (`finetune`)."""
+SAID = ("image-classification",)
+"""Those that may be trained on one whose embeddings are a task by themselves, where the user says so."""
 Answers = Literal["rows", "original"]
 """As [data] has it."""
 HEAD_MODULES = {
@@ -76,7 +82,10 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     facts = model.facts
     autos, shown = _classes(model)
     _check_architecture(model)
-    names = task_names() if wanted is None else [find_task(wanted).name]
+    reads = _reads(model)
+    if wanted == "image-feature-extraction" and reads == "image":
+        autos = {"AutoModel"}  # every model of images is asked for what its labels are made of
+    names = [name for name in task_names() if find_task(name).reads == reads] if wanted is None else [find_task(wanted).name]
     found: list[Candidate] = []
     lacks: list[str] = []
     meant: list[str] = []
@@ -85,8 +94,8 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
     unclear: list[Unclear] = []
     for name in names:
         task = find_task(name)
-        finetune = autos == {"AutoModel"} and name in TRAINABLE
-        if task.auto not in autos and not finetune:
+        finetune = autos == {"AutoModel"} and (name in TRAINABLE if reads == "text" else wanted in SAID) and task.reads == reads
+        if task.reads != reads or (task.auto not in autos and not finetune):
             if wanted is not None:
                 lacks.append(f"{name}: the model is {shown}")
             continue
@@ -211,6 +220,13 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
     facts = model.facts
     autos, shown = _classes(model)
     _check_architecture(model)
+    if (reads := _reads(model)) != "text":
+        raise BadInput(
+            f"a model of {reads}s is asked about {reads}s, which no data that edgekit ships has",
+            where=str(model.folder),
+            fix="give some, --data FOLDER, which holds a folder for each label, or those of train, validation and test",
+            see="no-task-fits",
+        )
     needs: list[str] = []
     found: list[Candidate] = []
     for name in task_names() if wanted is None else [find_task(wanted).name]:
@@ -253,15 +269,7 @@ def _check_architecture(model: Given) -> None:
             where=str(model.folder),
             fix="use the config.json that was saved with them",
         )
-    if kind in NOT_OF_TEXTS:
-        what, task = ("images", "image-classification") if kind in IMAGE_FAMILIES else ("sounds", "audio-classification")
-        raise BadInput(
-            f"reads {what} (model_type = {kind!r} in config.json), which need a recipe: they are not seen from files here yet",
-            where=str(model.folder),
-            fix=f'write one with task = "{task}", id = the model\'s folder in [model], and train, validation and test in [data]',
-            see="no-task-fits",
-        )
-    if kind not in known:
+    if kind not in known | NOT_OF_TEXTS:
         raise BadInput(
             f"no task is for a model of this kind ({_shown(model) or 'model'}, model_type = {kind!r} in config.json)",
             where=str(model.folder),
@@ -279,10 +287,22 @@ def _classes(model: Given) -> tuple[set[str], str]:
         return {"AutoModelForCausalLM"}, _shown(model) or f"of the family {facts.architecture}"
     by_name = {auto for name in model.architectures for end, auto in CLASSES.items() if name.endswith(end)}
     modules = {module.partition(".")[0] for module in facts.modules or ()}
+    if (reads := _reads(model)) != "text":
+        labelled = {"image": "AutoModelForImageClassification", "sound": "AutoModelForAudioClassification"}[reads]
+        head = bool(modules & {"classifier", "cls_classifier"})
+        called = _shown(model) or f"a {facts.architecture} with{'' if head else 'out'} a classifier"
+        return by_name or {labelled if head else "AutoModel"}, called
     by_weights = {auto for module, autos in HEAD_MODULES.items() if module in modules for auto in autos}
     if by_name or not by_weights:
         return by_name or {"AutoModel"}, architecture
     return by_weights, f"{architecture} with the head {', '.join(sorted(modules & set(HEAD_MODULES)))}"
+
+
+def _reads(model: Given) -> Reads:
+    """What the model reads."""
+    if model.facts.architecture not in NOT_OF_TEXTS:
+        return "text"
+    return "image" if model.facts.architecture in IMAGE_FAMILIES else "sound"
 
 
 def _shown(model: Given) -> str:

@@ -1,0 +1,253 @@
+"""The one line for images and sounds: class folders, files of splits, columns that hold files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from edgekit.draft.draft import Asked, Draft, draft
+from edgekit.draft.seen import Unclear
+from edgekit.errors import BadInput
+from edgekit.host import detect
+from edgekit.models.sounds import write_wav
+from edgekit.plan.make import make_plan
+from tests import tiny_sounds
+from tests.tiny_images import LABELS, made_embedder, made_model, picture, write_png
+
+DRAW = np.random.default_rng(5)
+SPLITS = {"train": 6, "validation": 3, "test": 3}
+
+
+def put(folder: Path, count: int, ending: str = ".png", labels: tuple[str, ...] = LABELS) -> Path:
+    """`count` images of each label in a folder of it."""
+    for label in labels:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            (folder / label / f"{number}{ending}").write_bytes(write_png(picture(label if label in LABELS else "red", DRAW)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_model(tmp_path_factory.mktemp("made") / "tiny-vit")
+
+
+def drafted(model: Path, data: Path | str, home: Path, **said: Any) -> tuple[dict[str, Any], Draft]:
+    """The recipe, as a document, and the draft."""
+    made = draft(Asked(str(model), str(data), **said), home)
+    return tomllib.loads(made.text), made
+
+
+def planned(made: Draft, home: Path) -> None:
+    """The plan takes the draft."""
+    (home / "r.toml").write_text(made.text)
+    make_plan(str(home / "r.toml"), ["x86-vnni"], detect())
+
+
+def test_a_folder_for_each_label_is_split_by_the_seed(model: Path, tmp_path: Path) -> None:
+    put(tmp_path / "photos", 8)
+    for other in ("README.md", ".DS_Store", "dark/.DS_Store"):
+        (tmp_path / "photos" / other).write_text("of no row")
+    recipe, made = drafted(model, tmp_path / "photos", tmp_path)
+    assert (recipe["task"], recipe["data"]) == ("image-classification", {"file": "photos/*/*.png"})
+    assert any(one.setting == "data.split" and "no folder of a split" in one.reason for one in made.seen)
+    planned(made, tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("training", "val", "testing")])
+def test_folders_of_splits_are_found_by_their_names(names: tuple[str, ...], model: Path, tmp_path: Path) -> None:
+    for name, (split, count) in zip(names, SPLITS.items(), strict=True):
+        put(tmp_path / "photos" / name, count, ".jpg" if split == "test" else ".png")
+    recipe, made = drafted(model, tmp_path / "photos", tmp_path)
+    endings = {"train": "*.png", "validation": "*.png", "test": "*.jpg"}
+    assert recipe["data"] == {split: f"photos/{name}/*/{endings[split]}" for name, split in zip(names, SPLITS, strict=True)}
+    assert "18 / 9 / 9" in {one.value for one in made.seen}
+    planned(made, tmp_path)
+
+
+def test_a_label_may_be_called_as_a_split_is(tmp_path: Path) -> None:
+    labels = ("test", "train", "tram")
+    folder = made_model(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    for label in labels:
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "photos" / label / f"{number}.png").write_bytes(write_png(picture("red", DRAW)))
+    recipe, made = drafted(folder, tmp_path / "photos", tmp_path)
+    assert recipe["data"] == {"file": "photos/*/*.png"}
+    planned(made, tmp_path)
+
+
+def test_files_of_several_endings_are_one_pattern(model: Path, tmp_path: Path) -> None:
+    put(put(tmp_path / "photos", 4, ".PNG"), 4, ".jpeg")
+    recipe, made = drafted(model, tmp_path / "photos", tmp_path)
+    assert recipe["data"] == {"file": "photos/*/*.*"}
+    planned(made, tmp_path)
+
+
+def test_a_flat_folder_has_no_labels(model: Path, tmp_path: Path) -> None:
+    put(tmp_path, 16, labels=("red",))
+    recipe, made = drafted(model, tmp_path / "red", tmp_path)
+    assert recipe["data"] == {"file": "red/*.png", "answers": "original"}
+    planned(made, tmp_path)
+
+
+def rows() -> list[dict[str, Any]]:
+    return [{"picture": write_png(picture(label, DRAW)), "kind": label} for label in LABELS * 8]
+
+
+def as_parquet(folder: Path) -> Path:
+    held = [{"img": {"bytes": row["picture"], "path": None}, "label": row["kind"], "note": "a b c"} for row in rows()]
+    parquet.write_table(pyarrow.Table.from_pylist(held), folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+def as_lines(folder: Path) -> Path:
+    held = [{"picture": base64.b64encode(row["picture"]).decode(), "kind": row["kind"]} for row in rows()]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    return folder / "rows.jsonl"
+
+
+def as_metadata(folder: Path) -> Path:
+    """As imagefolder of datasets has it: a table that names the files beside it, in one folder with a text about them."""
+    home = folder / "photos"
+    home.mkdir()
+    lines = ["file_name,label"]
+    for number, row in enumerate(rows()):
+        (home / f"{number}.png").write_bytes(row["picture"])
+        lines.append(f"{number}.png,{row['kind']}")
+    (home / "metadata.csv").write_text("\n".join(lines) + "\n")
+    (home / "LICENSE.txt").write_text("nobody's")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("write", "columns"),
+    [
+        (as_parquet, {"image": "img"}),
+        (as_lines, {"image": "picture", "label": "kind"}),
+        (as_metadata, {"image": "file_name"}),
+    ],
+)
+def test_the_column_of_images_is_seen_by_what_it_holds(
+    write: Any, columns: dict[str, str], model: Path, tmp_path: Path
+) -> None:
+    recipe, made = drafted(model, write(tmp_path), tmp_path)
+    assert recipe["task"] == "image-classification" and recipe["data"]["columns"] == columns
+    planned(made, tmp_path)
+
+
+def test_several_columns_of_images_are_a_question(model: Path, tmp_path: Path) -> None:
+    held = [{"left": row["picture"], "right": row["picture"], "label": row["kind"]} for row in rows()]
+    parquet.write_table(pyarrow.Table.from_pylist(held), tmp_path / "rows.parquet")
+    with pytest.raises(Unclear) as question:
+        drafted(model, tmp_path / "rows.parquet", tmp_path)
+    assert [choice.options for choice in question.value.choices] == ["--column image=left", "--column image=right"]
+
+
+def test_embeddings_are_what_a_model_without_labels_is_for(model: Path, tmp_path: Path) -> None:
+    put(tmp_path / "photos", 8)
+    clip = made_embedder(tmp_path / "clip", "clip")
+    for folder, said in ((clip, {}), (model, {"task": "image-feature-extraction"})):
+        recipe, made = drafted(folder, tmp_path / "photos", tmp_path, **said)
+        assert recipe["task"] == "image-feature-extraction" and recipe["data"] == {"file": "photos/*/*.png"}
+        planned(made, tmp_path)
+
+
+def test_labels_that_are_not_the_models_are_told(model: Path, tmp_path: Path) -> None:
+    put(tmp_path / "photos", 6, labels=("dark", "verdant", "red"))
+    with pytest.raises(Unclear) as question:
+        drafted(model, tmp_path / "photos", tmp_path)
+    assert "--label verdant=green" in {choice.options for choice in question.value.choices}
+    recipe, _ = drafted(model, tmp_path / "photos", tmp_path, labels={"verdant": "green"})
+    assert recipe["data"]["labels"] == {"verdant": "green"}
+
+
+def test_sounds_are_the_same(tmp_path: Path) -> None:
+    model = tiny_sounds.made_model(tmp_path / "ast")
+    for label in tiny_sounds.LABELS:
+        (tmp_path / "heard" / label).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "heard" / label / f"{number}.wav").write_bytes(write_wav(tiny_sounds.noise(label, DRAW), 8000))
+    recipe, made = drafted(model, tmp_path / "heard", tmp_path)
+    assert (recipe["task"], recipe["data"]) == ("audio-classification", {"file": "heard/*/*.wav"})
+    planned(made, tmp_path)
+
+
+def broken(home: Path) -> None:
+    put(home, 2)
+    (home / "dark" / "notes.txt").write_text("dark ones")
+    (home / "loose.png").write_bytes(b"")
+    (home / "red" / "more").mkdir()
+    (home / "red" / "more" / "a.png").write_bytes(b"")
+
+
+def several(home: Path) -> None:
+    for name in ("train", "training", "other"):
+        put(home / name, 1)
+
+
+def untrained(home: Path) -> None:
+    put(home / "test", 1)
+    put(home / "val", 1)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (broken, ("dark/notes.txt: neither an image", "loose.png: beside", "red/more: a folder within")),
+        (several, ("other: no folder of a split", "train, training: several folders for train")),
+        (untrained, ("no folder to train on, only val, test",)),
+    ],
+)
+def test_all_faults_of_folders_are_told_at_once(write: Any, said: tuple[str, ...], model: Path, tmp_path: Path) -> None:
+    write(tmp_path / "photos")
+    with pytest.raises(BadInput) as fault:
+        drafted(model, tmp_path / "photos", tmp_path)
+    assert all(one in fault.value.text() for one in said)
+
+
+def test_files_that_are_no_images_are_told_at_once(model: Path, tmp_path: Path) -> None:
+    put(tmp_path / "photos", 8)
+    for name in ("dark/1.png", "green/0.png", "red/2.png"):
+        (tmp_path / "photos" / name).write_bytes(b"no image")
+    _, made = drafted(model, tmp_path / "photos", tmp_path)
+    with pytest.raises(BadInput) as fault:
+        planned(made, tmp_path)
+    assert "3 of 24 files cannot be used" in fault.value.text()
+    assert all(f"{name}:1: 'image' no image" in fault.value.text() for name in ("dark/1.png", "green/0.png", "red/2.png"))
+
+
+def test_a_folder_of_files_none_of_which_can_be_used(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "red").mkdir(parents=True)
+    (tmp_path / "photos" / "red" / "1.png").write_bytes(b"no image")
+    with pytest.raises(BadInput, match="no image or sound that can be used") as fault:
+        drafted(model, tmp_path / "photos", tmp_path)
+    assert "1.png: no image of a kind that is read here" in fault.value.text()
+
+
+def test_images_are_not_read_to_be_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.data.formats import image
+
+    put(tmp_path / "photos", 8)
+    read: list[Path] = []
+    monkeypatch.setattr(image, "read_bytes", lambda path, packing: read.append(path) or path.read_bytes())
+    drafted(model, tmp_path / "photos", tmp_path)
+    assert len(read) == 1
+
+
+def test_rows_of_texts_are_no_images(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("text,label\n" + "a b c,red\nd e f,dark\n" * 4)
+    with pytest.raises(BadInput, match="no task fits") as fault:
+        drafted(model, tmp_path / "r.csv", tmp_path)
+    assert "image-classification: no column of the rows could be its image" in fault.value.text()
