@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,11 +17,15 @@ from edgekit.runtime.bundle.names import GENERATION, MODEL
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.providers.session import open_session, own_cores
+from edgekit.runtime.tokenise import Window
 from edgekit.tasks import EncoderTask, encoder_task
 from edgekit.tasks.encode import Encoded, encode, labels_of, score_of
 from edgekit.tasks.threshold import best_threshold, shifted
 
 __all__ = ["TextScores", "choose_threshold", "score", "score_texts", "windows"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def score(
@@ -76,19 +82,37 @@ def _answered(
     labels = labels_of(checkpoint) if kind.named else []
     test_rows = _read(rows)
     data = encode(checkpoint, test_rows, kind, max_length)
-    session = open_session(model, provider=provider, threads=own_cores(), config=config)
+    workers = own_cores() if provider == CPU else 1
+    session = open_session(model, provider=provider, config=config)
     inputs = {item.name for item in session.get_inputs()}
+
+    def answer(window: Window) -> np.ndarray:
+        output: np.ndarray = session.run(None, {name: value for name, value in window.feed().items() if name in inputs})[0]
+        return output
+
     outputs = []
-    for number, window in enumerate(data.windows):
+    for number, output in enumerate(side_by_side(answer, data.windows, workers)):
         if number % 100 == 0:
             progress(number, len(data.windows), f"score: {number:,} of {len(data.windows):,}")
-        outputs.append(session.run(None, {name: value for name, value in window.feed().items() if name in inputs})[0])
-        if not np.isfinite(outputs[-1]).all():
+        if not np.isfinite(output).all():
             raise CheckFailed(
                 f"the model answers window {number + 1} of the {rows.stem} rows with NaN or Inf", where=str(model)
             )
+        outputs.append(output)
     progress(len(data.windows), len(data.windows), "scored")
     return kind, labels, data, test_rows, outputs
+
+
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """`work` of each of `items`, in their order, by so many threads, which stop where the iteration does.
+
+    Each thread runs the session by itself: threads that share the run of one row wait for one another, and burn the other cores' time.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -141,16 +165,12 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     session = open_session(model / MODEL, threads=own_cores() // workers)
     language = language_model(session, generation, checkpoint / "tokenizer.json")
     evidence, predicted = np.zeros((len(texts), 2)), []
-    pool = ThreadPoolExecutor(workers)
-    try:
-        scored = pool.map(language.forced, [part for _, part in parts])
-        for done, ((number, _), (log_probabilities, likeliest)) in enumerate(zip(parts, scored, strict=True)):
-            if done % 10 == 0:
-                progress(done, len(parts), f"score: {done:,} of {len(parts):,}")
-            evidence[number] += log_probabilities.sum(), len(log_probabilities)
-            predicted.append(likeliest)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    scored = side_by_side(language.forced, [part for _, part in parts], workers)
+    for done, ((number, _), (log_probabilities, likeliest)) in enumerate(zip(parts, scored, strict=True)):
+        if done % 10 == 0:
+            progress(done, len(parts), f"score: {done:,} of {len(parts):,}")
+        evidence[number] += log_probabilities.sum(), len(log_probabilities)
+        predicted.append(likeliest)
     continuations = continued(language, texts, progress)
     progress(len(texts), len(texts), f"scored; {skipped:,} of fewer than two tokens left out" if skipped else "scored")
     return TextScores(evidence, np.concatenate(predicted).astype(np.int32), continuations, skipped)
