@@ -30,14 +30,17 @@ def check_output_file(path: Path, asked: str) -> None:
     """
     where = f"{asked} {path}"
     _refuse_name(path, where)
-    if path.is_dir():
-        raise BadInput("is a folder, and a file is written", where=where, fix="name a file in it")
-    if path.exists() and not path.is_file():
-        raise BadInput("is no plain file", where=where, fix="name a file in a folder that is there")
-    if not path.parent.is_dir():
-        if path.parent.exists():
-            raise BadInput(f"{path.parent.name} is no folder", where=where, fix="name a file in a folder that is there")
-        raise BadInput("there is no such folder for it", where=where, fix=f"make the folder {path.parent} first")
+    try:
+        if path.is_dir():
+            raise BadInput("is a folder, and a file is written", where=where, fix="name a file in it")
+        if path.exists() and not path.is_file():
+            raise BadInput("is no plain file", where=where, fix="name a file in a folder that is there")
+        if not path.parent.is_dir():
+            if path.parent.exists():
+                raise BadInput(f"{path.parent.name} is no folder", where=where, fix="name a file in a folder that is there")
+            raise BadInput("there is no such folder for it", where=where, fix=f"make the folder {path.parent} first")
+    except OSError as fault:  # a name that is too long
+        raise cannot_write(fault, where) from None
     _try(path.parent, where)
 
 
@@ -50,7 +53,10 @@ def check_output_folder(path: Path, asked: str) -> None:
     """
     where = f"{asked} {path}"
     _refuse_name(path, where)
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
+    try:
+        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
+    except OSError as fault:
+        raise cannot_write(fault, where) from None
     if not there.is_dir():
         raise BadInput(f"{there} is no folder, and results are written into one", where=where, fix="name a folder")
     _try(there, where)
@@ -123,11 +129,14 @@ def cannot_write(fault: OSError, where: str) -> EdgekitError:
     said = f"cannot be written: {fault.strerror or fault}"
     if fault.errno in FULL:
         return NotPossibleHere(said, where=where, fix="free some space there, or name a folder on another disk")
-    return BadInput(said, where=where, fix="name a folder that can be written")
+    shorter = fault.errno == errno.ENAMETOOLONG
+    return BadInput(said, where=where, fix="give a shorter name" if shorter else "name a folder that can be written")
 
 
 def _refuse_name(path: Path, where: str) -> None:
     check_name(path, where)
+    if "\0" in str(path):
+        raise BadInput("holds a null character, which no path has", where=where.replace("\0", "\\0"), fix="leave it out")
     if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
         raise BadInput(
             "~ stands for a home folder in a shell alone, and none has replaced it here", where=where,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,12 @@ def test_numbers_that_no_benchmark_can_have(tmp_path: Path, wrong: dict[str, flo
     asked = {"threads": None, "processes": 1, "seconds": 1.0, "seed": 7, "out": None}
     with pytest.raises(BadInput, match=name):
         bench_bundle(tmp_path / "no bundle", **asked | wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("check", [check_output_file, check_output_folder])
+def test_names_that_no_file_can_have(check: Callable[[Path, str], None], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be written: File name too long") as told:
+        check(tmp_path / ("a" * 300), "--out")
+    assert told.value.fix == "give a shorter name"
+    with pytest.raises(BadInput, match="holds a null character"):
+        check(tmp_path / "a\0b", "--out")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Call", "Ids", "Likely", "Piece", "Row", "whole"]
 
+LEAST_LIKELY = -9999.0
+"""Logarithm that stands for that of 0, which JSON cannot write; OpenAI's API tells it so."""
 MOST_CERTAIN = 64
 """Tokens that one run reads without a choice."""
 
@@ -220,5 +222,6 @@ def _likely(logits: np.ndarray | None, token: int, most: int, tokens: int) -> Li
     scores = logits.astype(np.float64)
     scores -= scores.max()
     scores -= np.log(np.exp(scores).sum())
+    scores = np.maximum(scores, LEAST_LIKELY)
     best = np.argsort(-scores[:tokens], kind="stable")[:most]
     return Likely(float(scores[token]), tuple((int(number), float(scores[number])) for number in best))

@@ -19,6 +19,8 @@ __all__ = ["Detokeniser", "Stops"]
 BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 NEAR = 8
 """Tokens of a prompt that its answer is decoded with."""
+MOST_HELD = 16
+"""Tokens that are held back until it is looked whether some of them can no longer change: a character has four bytes at most."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -47,9 +49,20 @@ class Detokeniser:
             return ""
         text = self._text()
         if text.endswith(UNKNOWN):
-            return ""
+            return self._settled() if len(self._held) > MOST_HELD else ""
         self._before, self._held = self._held, []
         return text
+
+    def _settled(self) -> str:
+        """Of tokens that are no characters, and go on for long, the text before the last one, where that is sure to begin anew."""
+        *first, last = self._held
+        text, rest = self.tokenizer.decode(first), self.tokenizer.decode([last])
+        if text + rest != self.tokenizer.decode(self._held):
+            return ""
+        self._held = first
+        given = self._text()
+        self._before, self._held = first, [last]
+        return given
 
     def finish(self) -> str:
         """The text that was held back, after the last token."""

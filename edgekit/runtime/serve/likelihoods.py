@@ -27,6 +27,10 @@ class Told(NamedTuple):
     def text(self) -> str:
         return self.data.decode("utf-8", "replace")
 
+    @property
+    def name(self) -> str:
+        return _name(self.data)
+
 
 def told(piece: Piece, tokenizer: Tokenizer) -> Told | None:
     """What `piece` tells of its token, if anything."""
@@ -54,10 +58,18 @@ def completion_logprobs(tokens: Sequence[Told], start: int) -> JsonObject:
     for one in tokens:
         offsets.append(start)
         start += len(one.text)
-    most: list[JsonValue] = [{data.decode("utf-8", "replace"): value for data, value in one.most} for one in tokens]
+    most: list[JsonValue] = [{_name(data): value for data, value in one.most} for one in tokens]
     return {
-        "tokens": [one.text for one in tokens],
+        "tokens": [one.name for one in tokens],
         "token_logprobs": [one.logprob for one in tokens],
         "top_logprobs": most if any(one.most for one in tokens) else None,
         "text_offset": offsets,
     }
+
+
+def _name(data: bytes) -> str:
+    """A token as completions tell it: its text, or the bytes of one that is none, as OpenAI writes them, so that no two have one name."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{number:02x}" for number in data)

@@ -53,6 +53,19 @@ def test_bytes_of_characters_cut_and_mixed(tokenizer: Any, seed: int) -> None:
         assert "".join(pieces(tokenizer, ids)) == tokenizer.decode(ids)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_no_character_for_long_is_given_as_it_comes(seed: int) -> None:
+    """A model that says the same half of a character without end: what is sure is told, and no token is decoded with all before it."""
+    tokenizer, generator = KINDS["byte_level"](), np.random.default_rng(seed)
+    half = [
+        tokenizer.get_vocab()[letter] for letter in "ðŁĻâĤÃ"
+    ]  # bytes F0 9F 99 E2 82 C3, of which some orders begin a character
+    ids = [half[index] for index in generator.integers(0, len(half) if seed else 1, 200)] + tokenizer.encode("é the 🙂").ids
+    found = pieces(tokenizer, ids)
+    assert "".join(found) == tokenizer.decode(ids)
+    assert max(len(piece) for piece in found) < 40 and sum(len(piece) > 0 for piece in found[:150]) >= 5
+
+
 def test_an_answer_goes_on_with_its_prompt(tokenizer: Any) -> None:
     """The space between prompt and answer is the answer's."""
     ids = tokenizer.encode("Once upon a time there was", add_special_tokens=False).ids

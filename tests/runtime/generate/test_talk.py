@@ -278,6 +278,9 @@ def test_what_is_no_conversation_is_not_overwritten(fresh: Fresh, tmp_path: Path
         with pytest.raises(BadInput, match=says):
             state.save(tmp_path / place)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    for name in ("a" * 300, "a" * 250, "\0"):  # the temporary file beside it has a longer one
+        with pytest.raises(BadInput):
+            state.save(tmp_path / name)
     with pytest.raises(BadInput, match="needs a chat template"):
         (tmp_path / "told.json").write_text('[{"role": "system", "content": "a"}]')
         Talk(state.model, TWELVE, chat=False).load(tmp_path / "told.json")

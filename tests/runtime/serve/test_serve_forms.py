@@ -17,6 +17,7 @@ from edgekit.runtime.generate import guide
 from edgekit.runtime.generate.sample import parse_sampling
 from edgekit.runtime.generate.token_bytes import token_bytes
 from edgekit.runtime.serve import app
+from edgekit.runtime.serve.likelihoods import Told, completion_logprobs
 from tests.runtime.generate.tiny_tokenizers import KINDS, TEXTS
 from tests.runtime.serve.serving import Server
 from tests.waiting import PATIENCE_SECONDS, wait_for
@@ -210,6 +211,14 @@ def test_log_probabilities_of_a_completion(writing: Server) -> None:
         assert [value for part in parts if part for value in part[name]] == told[name]
     _, _, plain = writing.ask("POST", TEXT, {**asked, "logprobs": 0})
     assert plain["choices"][0]["logprobs"]["top_logprobs"] is None
+
+
+def test_tokens_that_are_no_text_have_names_of_their_own() -> None:
+    """As OpenAI's API writes them; by the same name one would take the other's place."""
+    token = Told(b"\xe2\x80", -1.0, ((b"\xe2\x80", -1.0), (b"\xe2", -2.0), (b"a", -3.0)))
+    told = completion_logprobs([token, token], 0)
+    assert told["tokens"] == [r"bytes:\xe2\x80"] * 2 and told["text_offset"] == [0, 1]
+    assert told["top_logprobs"] == [{r"bytes:\xe2\x80": -1.0, r"bytes:\xe2": -2.0, "a": -3.0}] * 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
