@@ -61,8 +61,10 @@ def quality_limit(recipe: object) -> str:
     if data.get("builtin") == TEXTS:
         return "texts that edgekit ships, which are not yours and have no labels; on yours more or less may be lost"
     if data.get("answers") == "original":
-        return "the recipe's own test rows, which have no labels: nothing says that the original is right; other text may fare worse"
-    return "the recipe's own test rows; other text may fare worse"
+        return (
+            "the recipe's own test rows, which have no labels: nothing says that the original is right; others may fare worse"
+        )
+    return "the recipe's own test rows; others may fare worse"
 
 
 def _data(recipe: object) -> Mapping[str, object]:

@@ -289,9 +289,12 @@ def _classes(model: Given) -> tuple[set[str], str]:
     modules = {module.partition(".")[0] for module in facts.modules or ()}
     if (reads := _reads(model)) != "text":
         labelled = {"image": "AutoModelForImageClassification", "sound": "AutoModelForAudioClassification"}[reads]
-        head = bool(modules & {"classifier", "cls_classifier"})
-        called = _shown(model) or f"a {facts.architecture} with{'' if head else 'out'} a classifier"
-        return by_name or {labelled if head else "AutoModel"}, called
+        head = bool(by_name & {labelled, CLASSIFIER})  # Wav2Vec2's class that hears labels is called as those of texts are
+        if not model.architectures:
+            head = bool(modules & {"classifier", "cls_classifier"})
+        return {labelled if head else "AutoModel"}, _shown(
+            model
+        ) or f"a {facts.architecture} with{'' if head else 'out'} a classifier"
     by_weights = {auto for module, autos in HEAD_MODULES.items() if module in modules for auto in autos}
     if by_name or not by_weights:
         return by_name or {"AutoModel"}, architecture

@@ -49,6 +49,7 @@ EXAMPLES = {
 def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
     """Markdown with Hugging Face front matter, from the manifest and the audit. No times: they are a machine's."""
     quality, target = manifest.quality, manifest.target
+    article = "An" if manifest.task.startswith(("a", "i")) else "A"
     steps = safe(", ".join(manifest.steps)) or "no compression"
     fallbacks, counted = len(audit["fallbacks"]), audit.get("counted", "run in integer kernels")
     lines = [
@@ -63,7 +64,7 @@ def write_card(manifest: Manifest, audit: dict[str, Any]) -> str:
         "",
         f"# {safe(manifest.name)}",
         "",
-        f"A {manifest.task} model for {safe(target.name)} ({safe(target.arch)}), made by edgekit {manifest.version}.",
+        f"{article} {manifest.task} model for {safe(target.name)} ({safe(target.arch)}), made by edgekit {manifest.version}.",
         "",
         "## How it was made",
         "",

@@ -173,8 +173,17 @@ def test_labels_that_are_not_the_models_are_told(model: Path, tmp_path: Path) ->
     assert recipe["data"]["labels"] == {"verdant": "green"}
 
 
-def test_sounds_are_the_same(tmp_path: Path) -> None:
-    model = tiny_sounds.made_model(tmp_path / "ast")
+def test_a_head_is_trained_where_that_is_asked_for(tmp_path: Path) -> None:
+    put(tmp_path / "photos", 8)
+    vit = made_embedder(tmp_path / "vit", "vit")
+    recipe, made = drafted(vit, tmp_path / "photos", tmp_path, task="image-classification")
+    assert recipe["task"] == "image-classification" and recipe["model"] == {"id": "vit", "finetune": {}}
+    planned(made, tmp_path)
+
+
+@pytest.mark.parametrize("family", tiny_sounds.FAMILIES)
+def test_sounds_are_the_same(family: str, tmp_path: Path) -> None:
+    model = tiny_sounds.made_model(tmp_path / "heard by", family)
     for label in tiny_sounds.LABELS:
         (tmp_path / "heard" / label).mkdir(parents=True)
         for number in range(6):
