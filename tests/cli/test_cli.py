@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgekit.cli.app import main
+from tests import command_line
 from tests.conftest import PYTHONPATH
 
 
@@ -29,8 +30,9 @@ def edgekit(*arguments: str, stdin: bytes | None = None, **environment: str) -> 
 
 
 def document(*arguments: str) -> Any:
-    done = edgekit(*arguments, "--json")
-    assert done.returncode == 0, done.stderr.decode()
+    """What a command prints with --json; in this process, as `refusal`."""
+    done = command_line.edgekit(*arguments, "--json", cwd=Path.cwd())
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -78,7 +80,7 @@ def test_doctor_names_a_best_target() -> None:
 
 @pytest.mark.parametrize("what", ["recipe", "target"])
 def test_schemas_describe_every_field(what: str) -> None:
-    done = edgekit("schema", what)
+    done = command_line.edgekit("schema", what, cwd=Path.cwd())
     schema = json.loads(done.stdout)
     assert schema["additionalProperties"] is False
     assert "schema" in schema["properties"]
@@ -157,15 +159,16 @@ def test_bad_rows(tmp_path: Path, splits: dict[str, list[Any]], says: str, refus
 def test_overlap_is_refused_where_asked(tmp_path: Path) -> None:
     same = [{"text": f"same {number}", "label": "ab"[number % 2]} for number in range(4)]
     rows(tmp_path, train=[*same, {"text": "other", "label": "a"}], test=same)
-    done = edgekit("export", str(recipe(tmp_path, 'on_overlap = "refuse"\n')), "--build", str(tmp_path / "build"))
+    arguments = ["export", str(recipe(tmp_path, 'on_overlap = "refuse"\n')), "--build", str(tmp_path / "build")]
+    done = command_line.edgekit(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert b"same 0" in done.stderr
+    assert "same 0" in done.stderr
 
 
 def test_missing_data_files_are_named_by_the_plan(tmp_path: Path) -> None:
-    done = edgekit("plan", str(recipe(tmp_path)))
+    done = command_line.edgekit("plan", str(recipe(tmp_path)), cwd=tmp_path)
     assert done.returncode == 2
-    assert all(f"{split}.jsonl" in done.stderr.decode() for split in ("train", "validation", "test"))
+    assert all(f"{split}.jsonl" in done.stderr for split in ("train", "validation", "test"))
 
 
 @pytest.mark.parametrize(

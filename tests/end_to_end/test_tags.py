@@ -86,7 +86,7 @@ def encoder(folder: Path) -> None:
 
 MODELS = {
     "places": 'id = "encoder"\nfinetune = {epochs = 12, batch = 16, learning_rate = 3e-3}\n',
-    "speech": "[model.new]\nlayers = 2\nwidth = 32\nheads = 4\nneurons = 64\nvocabulary = 200\nepochs = 12\nlearning_rate = 3e-3\nbatch = 16\n",
+    "speech": "[model.new]\nlayers = 1\nwidth = 32\nheads = 4\nneurons = 64\nvocabulary = 200\nepochs = 12\nlearning_rate = 3e-3\nbatch = 16\n",
 }
 STEPS = {
     "places": '[[compress]]\nmethod = "distill"\nlayers = 1\nepochs = 4\nbatch = 16\nlearning_rate = 3e-3\n',

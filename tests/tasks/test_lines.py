@@ -53,7 +53,7 @@ def paired() -> list[dict[str, Any]]:
     return rows
 
 
-NEW = "[model.new]\nlayers = 3\nwidth = 32\nheads = 4\nneurons = 64\nvocabulary = 400\nepochs = 12\nlearning_rate = 3e-3\nbatch = 8\n"
+NEW = "[model.new]\nlayers = 2\nwidth = 32\nheads = 4\nneurons = 64\nvocabulary = 400\nepochs = 12\nlearning_rate = 3e-3\nbatch = 8\n"
 LINES: dict[str, tuple[Any, str, Any, Any]] = {
     "token-classification": (tagged, NEW, "turn on the red lamp in the dining room", "entities"),
     "question-answering": (asked, NEW, {"question": "what colour is the lamp ?", "context": "the lamp is red ."}, "text"),
@@ -76,7 +76,7 @@ def made(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pyt
     (folder / "line.toml").write_text(
         f'schema = 1\ntask = "{task}"\n[model]\nmax_length = {24 if "tiny" in model else 48}\n{model}'
         '[data]\ntrain = "train.jsonl"\nvalidation = "validation.jsonl"\ntest = "test.jsonl"\n'
-        '[[compress]]\nmethod = "distill"\nlayers = 2\nepochs = 6\nbatch = 8\nlearning_rate = 5e-3\naugment = 1\n'
+        '[[compress]]\nmethod = "distill"\nlayers = 1\nepochs = 6\nbatch = 8\nlearning_rate = 5e-3\naugment = 1\n'
         '[[compress]]\nmethod = "prune-structured"\nkeep = 0.8\nmultiple_of = 8\n'
         '[[compress]]\nmethod = "prune-vocabulary"\n'
     )
