@@ -23,18 +23,21 @@ LABELS = ("high", "hiss", "low")
 FAMILIES = ("audio-spectrogram-transformer", "hubert", "wav2vec2", "wavlm", "whisper")
 CLASSES = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}
 """Of those that read samples, transformers' name."""
+LETTERS = ("<unk>", "|", "E", "T", "A", "'", "<s>", "<pad>")
+"""Of a CTC head; its blank is the last one."""
 RATE = 8000
 BINS, FRAMES = 16, 24
 
 
 def made_model(
     folder: Path, family: str = FAMILIES[0], *, layers: int = 2, stride: int = 8, norm: str = "group", head: str = "ForSequenceClassification",
-    options: Mapping[str, Any] = MappingProxyType({}), **preprocessing: Any,
+    options: Mapping[str, Any] = MappingProxyType({}), spelling: Mapping[str, Any] = MappingProxyType({}), **preprocessing: Any,
 ) -> Path:  # fmt: skip
     """A model of two layers with random weights at 8 kHz, and its feature extractor.
 
     An AST reads 24 frames of 16 bins in patches of 8 x 8, half a second; Whisper's encoder one second at 16 kHz in 100 frames; the others samples,
-    by two convolutions with group or layer `norm`, the latter with layers that normalise first. `options`: of the configuration.
+    by two convolutions with group or layer `norm`, the latter with layers that normalise first. `options`: of the configuration;
+    `spelling`: of the tokenizer of a CTC head.
     """
     torch.manual_seed(0)
     named = {"id2label": dict(enumerate(LABELS)), "label2id": {label: number for number, label in enumerate(LABELS)}}
@@ -58,6 +61,12 @@ def made_model(
             "feature_size": BINS, "sampling_rate": 2 * RATE, "chunk_length": 1, **preprocessing,
         })  # fmt: skip
     else:
+        if head == "ForCTC":
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "vocab.json").write_text(json.dumps({letter: number for number, letter in enumerate(LETTERS)}))
+            spelled = {"bos_token": "<s>", "eos_token": "<s>", **spelling}
+            transformers.Wav2Vec2CTCTokenizer(folder / "vocab.json", **spelled).save_pretrained(folder)
+            named = {"vocab_size": len(LETTERS), "pad_token_id": len(LETTERS) - 1, "bos_token_id": 6, "eos_token_id": 6}
         buckets = {"num_buckets": 32, "max_bucket_distance": 64} if family == "wavlm" else {}
         config = getattr(transformers, f"{CLASSES[family]}Config")(
             hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, conv_dim=(16, 24), conv_kernel=(10, 8),

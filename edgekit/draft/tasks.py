@@ -34,6 +34,7 @@ CLASSES = {
     "ForImageClassification": "AutoModelForImageClassification",
     "ForImageClassificationWithTeacher": "AutoModelForImageClassification",
     "ForAudioClassification": "AutoModelForAudioClassification",
+    "ForCTC": "AutoModelForCTC",
 }
 """End of the name of a transformers class -> the one that tasks name."""
 LABELLED_TEXT = ("text", "label")

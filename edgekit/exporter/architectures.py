@@ -36,7 +36,7 @@ TASKS = {
 }
 IMAGE_TASKS = {"AutoModelForImageClassification": "image-classification", "AutoModel": "feature-extraction"}
 """The same of encoders that read images."""
-SOUND_TASKS = {"AutoModelForAudioClassification": "audio-classification"}
+SOUND_TASKS = {"AutoModelForAudioClassification": "audio-classification", "AutoModelForCTC": "automatic-speech-recognition"}
 """The same of encoders that read sounds."""
 """Class with the model's head -> optimum's name of the task that it is exported for; several of our tasks may share a head."""
 
@@ -95,7 +95,8 @@ for auto, named in IMAGE_TASKS.items():
     for family in families_for(auto):
         register(family, named)(ImageConfig)
 for family in SOUND_FAMILIES:
-    register(family, *SOUND_TASKS.values())(SoundConfig)
+    heads = SOUND_TASKS if reads_samples({"model_type": family}) else ["AutoModelForAudioClassification"]
+    register(family, *(SOUND_TASKS[auto] for auto in heads))(SoundConfig)
 
 
 FAMILIES = {"text": (TASKS, [*ENCODERS]), "image": (IMAGE_TASKS, [*IMAGE_FAMILIES]), "sound": (SOUND_TASKS, [*SOUND_FAMILIES])}

@@ -92,7 +92,7 @@ def check_parity(
                 fix="correct config.json, which must belong to the weights, or ask for a shorter max_length",
             ) from None
         actual = session.run(None, feed)[0]
-        counted = inputs["attention_mask"].astype(bool) if per_token else slice(None)
+        counted = inputs["attention_mask"].astype(bool) if per_token and "attention_mask" in inputs else slice(None)
         finite = actual.shape == expected.shape and np.isfinite(actual).all()
         difference = float(np.abs(actual[counted] - expected[counted]).max()) if finite else float("inf")
         worst = max(worst, difference)

@@ -22,6 +22,7 @@ from edgekit.models.positions import positions_of, short_positions
 from edgekit.models.sentence import Sentence, read_sentence, transformer_folder
 from edgekit.models.shards import tensor_shapes
 from edgekit.models.slow_tokenizer import numbered_tokens
+from edgekit.models.spelling import spelling_faults
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
 
 __all__ = ["HEADS", "SIZES", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
@@ -159,7 +160,7 @@ def facts_of_checkpoint(checkpoint: str, over: Mapping[str, tuple[int, ...]] = M
         heads=size["heads"],
         kv_heads=size["kv_heads"],
         intermediate_size=size["intermediate_size"],
-        unread=_unread(config, named),
+        unread=(*_unread(config, named), *spelling_faults(folder, config)),
         uniform=len(set(shapes)) <= 1,
         own_form="built" in config or bool(set(shapes) - {(size_asked["heads"], size_asked["intermediate_size"])}),
         positions=positions_of(config),

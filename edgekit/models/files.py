@@ -18,7 +18,7 @@ from edgekit.models.finite import hash_and_look
 from edgekit.models.image_families import is_of_images, unserved_images
 from edgekit.models.sentence import POOLING, sentence_files, transformer_folder
 from edgekit.models.shards import INDEX, WHOLE, few, no_weights, tensor_shapes, tensor_types, weight_files
-from edgekit.models.sound_families import SOUND_FAMILIES, unserved_sounds
+from edgekit.models.sound_families import SOUND_FAMILIES, is_of_sounds, unserved_sounds
 from edgekit.runtime.bundle.names import CHAT_TEMPLATE, PREPROCESSOR
 from edgekit.runtime.files import open_file
 from edgekit.runtime.pixels import PIXEL_VALUES
@@ -251,6 +251,7 @@ def digest(folder: Path) -> str:
         folder / POOLING,
         *sentence_files(folder),
         *templates,
+        *([inner / VOCAB_JSON] if is_of_sounds(config) else []),
         *([] if vocabulary_of(inner) is None else [inner / name for name in (VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)]),
     ]
     return digest_files(folder, files, tensor_faults(config, tensor_shapes(inner), cut=(inner / SHAPES).is_file()))

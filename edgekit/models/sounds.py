@@ -19,9 +19,11 @@ import numpy as np
 from edgekit.errors import BadInput
 from edgekit.models.files import read_json
 from edgekit.models.sound_families import SOUND_FAMILIES, fewest_samples, reads_samples
+from edgekit.models.spelling import is_ctc, spelling_of
 from edgekit.models.view import view
 from edgekit.runtime.bundle.names import PREPROCESSOR
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.records import as_json
 from edgekit.runtime.sound import AST, WAV2VEC2, WHISPER, Hearing, SoundReader, read_sound
 
 __all__ = ["made_sounds", "plain_sounds", "settle_sound", "write_hearing", "write_wav"]
@@ -81,7 +83,8 @@ def made_sounds(rate: int = 16_000, seed: int = 0) -> list[bytes]:
 
 
 def settle_sound(source: Path, out: Path) -> None:
-    """Write `out`/preprocessor_config.json as transformers' AutoFeatureExtractor of folder `source` reads sounds, in full.
+    """Write `out`/preprocessor_config.json as transformers' AutoFeatureExtractor of folder `source` reads sounds, in full, and as its tokenizer
+    writes what a CTC head says.
 
     Raises:
         BadInput: transformers cannot load it, it is of another class than the architecture's, or reads made sounds otherwise than the
@@ -106,6 +109,8 @@ def settle_sound(source: Path, out: Path) -> None:
         "fewest_samples": fewest_samples(config),
         **{name: getattr(theirs, name) for name in SETTINGS[kind]},
     }
+    if is_ctc(config):
+        document["spelling"] = as_json(spelling_of(source, config))
     write_hearing(out, document)
     reader = read_sound(out / PREPROCESSOR)
     if sizes := _size_fault(reader.settings, config):

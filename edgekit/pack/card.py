@@ -38,6 +38,7 @@ SOUND = (
 ).format(*SOUND_LIBRARIES)
 EXAMPLES = {
     "audio-classification": "sound.wav",
+    "automatic-speech-recognition": "speech.wav",
     "image-classification": "photo.jpg",
     "image-feature-extraction": "photo.jpg",
     "question-answering": """'{"question": "your question", "context": "your text"}'""",

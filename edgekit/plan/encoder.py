@@ -31,7 +31,7 @@ __all__ = ["ENCODER"]
 HEAD_MODULES = {
     CLASSIFIER: ("classifier",), "AutoModelForTokenClassification": ("classifier",),
     "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"), "AutoModelForImageClassification": ("classifier", "cls_classifier"),
-    "AutoModelForAudioClassification": ("classifier",),
+    "AutoModelForAudioClassification": ("classifier",), "AutoModelForCTC": ("lm_head",),
 }  # fmt: skip
 """transformers' class -> names of which its head has one, in every family here; a class without a head is not listed."""
 
@@ -140,6 +140,11 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
             f"model: {original.head.decided}: of models of sounds, heads are served whose labels exclude one another (a softmax); write problem_type "
             "where the model was trained so"
         )
+    if task.auto == "AutoModelForCTC":
+        faults += [
+            f"model, {table}: a CTC head needs a vocabulary, which rows do not say; name a trained model with `id`"
+            for table in tables
+        ]
     if original.architecture == "whisper" and recipe.model.finetune is not None:
         faults.append(
             "model, finetune: not of whisper yet, whose encoder has no name of its own among the tensors; name a trained model with `id`"

@@ -11,7 +11,7 @@ from edgekit.runtime.strict_json import read_json
 
 __all__ = ["read_preprocessor"]
 
-LARGEST = 64 * 1024
+LARGEST = 1024 * 1024
 
 
 class _Settings(Protocol):

@@ -24,7 +24,8 @@ from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.files import given_file
 from edgekit.runtime.preprocessor import read_preprocessor
 from edgekit.runtime.prompts import Prompts
-from edgekit.runtime.records import within
+from edgekit.runtime.records import OMITTED, within
+from edgekit.runtime.spelling import Spelling
 
 __all__ = [
     "AST",
@@ -103,6 +104,8 @@ class Hearing:
     hop_length: int = field(default=0, metadata=within(0, 65_536))
     chunk_length: int = field(default=0, metadata=within(0, 600))
     """Seconds that Whisper reads."""
+    spelling: Spelling | None = field(default=None, metadata=OMITTED)
+    """Of a CTC head, how its outputs are written; None of others."""
 
     def faults(self) -> list[str]:
         """What is at odds within it."""
@@ -116,7 +119,7 @@ class Hearing:
                 found.append("sampling_rate, chunk_length: longer than any model reads")
         if self.padding_value != 0:
             found.append("padding_value: not 0, which silence is")
-        return found
+        return found + ([] if self.spelling is None else [f"spelling.{fault}" for fault in self.spelling.faults()])
 
     @property
     def input_name(self) -> str:

@@ -13,6 +13,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed
 from edgekit.runtime.pixels import PIXEL_VALUES, Pixels
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.sound import Sound
+from edgekit.runtime.spelling import Spelling
 from edgekit.runtime.wordpiece import WordPieces, word_pieces
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Window:
     """Of an image; None of all else."""
     sound: Sound | None = None
     """Of a sound; None of all else."""
+    spelling: Spelling | None = None
+    """How what a CTC head says of the sound is written; None of all else."""
 
     @property
     def size(self) -> int:

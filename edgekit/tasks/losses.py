@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "draw_class", "draw_direction", "draw_labels", "draw_number", "draw_relevance", "draw_span", "hard_class", "hard_direction",
-    "hard_labels", "hard_number", "hard_relevance", "hard_span", "has_label", "soft_class", "soft_direction", "soft_labels",
-    "soft_number", "soft_span",
+    "draw_class", "draw_direction", "draw_frames", "draw_labels", "draw_number", "draw_relevance", "draw_span", "hard_class", "hard_ctc",
+    "hard_direction",    "hard_labels", "hard_number", "hard_relevance", "hard_span", "has_label", "soft_class", "soft_direction", "soft_frames",
+    "soft_labels",    "soft_number", "soft_span",
 ]  # fmt: skip
 
 UNIT = 1e-3
 """Largest difference from 1 of the squared length of a vector of length 1, in any number format."""
+EVERY_FRAME = -2
+"""What stands before labels of a CTC head that are of every frame."""
 MASKED_LOGIT = -1e4
 """Logit of a padded position: its probability is 0 in float32."""
 
@@ -57,6 +59,36 @@ def draw_class(output: torch.Tensor, mask: torch.Tensor, generator: torch.Genera
     probabilities = torch.softmax(output, dim=-1)
     drawn = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)[:, 0].reshape(output.shape[:-1])
     return drawn if output.ndim == 2 else torch.where(mask.bool(), drawn, -1)
+
+
+def hard_ctc(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Minus the log-probability of each window's text over all alignments, divided by its tokens (Graves et al. 2006); 0 where it has more
+    tokens than frames. `labels` (b, 1 + n): the blank's number, then the text's, -1 after them; or `EVERY_FRAME`, then a token for each frame."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+
+    if bool((labels[:, 0] == EVERY_FRAME).all()):
+        return hard_class(output, torch.where(mask.bool(), labels[:, 1:], -1), mask)
+    wanted, each = labels[:, 1:].clamp(min=0), F.log_softmax(output, dim=-1).transpose(0, 1)
+    counts = (labels[:, 1:] >= 0).sum(dim=1)
+    lost = F.ctc_loss(each, wanted, mask.sum(dim=1), counts, blank=int(labels[0, 0]), reduction="none", zero_infinity=True)
+    return lost / counts.clamp(min=1)
+
+
+def soft_frames(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """T^2 KL(teacher / T || student / T), mean over the real frames."""
+    real = mask.bool()
+    return temperature**2 * _divergence(student[real] / temperature, teacher[real] / temperature)
+
+
+def draw_frames(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A token for each real frame, each from its own softmax, as CTC takes frames to be independent; behind `EVERY_FRAME`."""
+    import torch
+
+    drawn = draw_class(output, mask, generator)
+    return torch.cat([torch.full_like(drawn[:, :1], EVERY_FRAME), drawn], dim=1)
 
 
 def hard_labels(output: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -133,9 +133,8 @@ def test_a_model_of_every_task(tokenise: Tokeniser, tmp_path: Path, task: str) -
 def test_inputs_of_all_tasks_on_one_tokenizer(tokenise: Tokeniser) -> None:
     """Texts, words, pairs and windows at once: what one needs of the tokenizer is nothing that another finds changed."""
     found = [file.name.replace("_", "-") for file in pkgutil.iter_modules(processors_package.__path__)]
-    assert set(TASKS) | {"text-generation", "image-classification", "image-feature-extraction", "audio-classification"} == set(
-        found
-    )
+    without_text = {"image-classification", "image-feature-extraction", "audio-classification", "automatic-speech-recognition"}
+    assert set(TASKS) | {"text-generation"} | without_text == set(found)
     items: list[tuple[str, Any]] = []
     for task in found:
         if task in TASKS:

@@ -95,6 +95,7 @@ def test_every_task_has_its_line() -> None:
         "image-classification": "tests/end_to_end/test_images.py",
         "image-feature-extraction": "tests/end_to_end/test_image_features.py",
         "audio-classification": "tests/end_to_end/test_sounds.py",
+        "automatic-speech-recognition": "tests/end_to_end/test_transcripts.py",
     }
     assert set(LINES) == set(task_names()) - set(elsewhere)
 

@@ -15,6 +15,7 @@ import transformers
 import edgekit.tasks
 from edgekit.errors import BadInput
 from edgekit.runtime.processors import processor
+from edgekit.runtime.spelling import Spelling
 from edgekit.runtime.tokenise import Window
 from edgekit.tasks import DecoderTask, EncoderTask, decoder_task, encoder_task, find_task, task_names
 
@@ -33,6 +34,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "image-classification": {"image": "aW1hZ2U=", "label": "O"},
     "image-feature-extraction": {"image": "aW1hZ2U=", "embedding": [0.6, 0.8]},
     "audio-classification": {"audio": "c291bmQ=", "label": "O"},
+    "automatic-speech-recognition": {"audio": "c291bmQ=", "text": "a"},
 }
 WINDOW = Window(
     ids=np.array([1, 2, 3, 4]),
@@ -40,6 +42,7 @@ WINDOW = Window(
     offsets=np.array([[0, 0], [0, 1], [2, 3], [0, 0]]),
     words=np.array([-1, 0, 1, -1]),
     text="a b",
+    spelling=Spelling(("-", "a"), "-", "?", None),
 )
 MASK = torch.ones(1, 4, dtype=torch.int64)
 
