@@ -83,8 +83,8 @@ class Answer:
     tokens: tuple[int, ...]
     """With the end token, if one ended it."""
     ended: str
-    """"stop" (an end or stop token, a stop text, or a constraint that nothing can be added to), "length" (max_new_tokens), "context" (the
-    context is full) or "interrupted"."""
+    """"stop" (an end or stop token, a stop text, or a constraint that nothing can be added to), "length" (max_new_tokens, or a stop text within
+    the call of a tool), "context" (the context is full) or "interrupted"."""
     prompt_tokens: int
     likely: tuple[Likely, ...] | None = None
     """Of each token, where that was asked for."""

@@ -97,6 +97,11 @@ class CallReader:
         self._mark = (form.open or form.head("\0")).split("\0")[0]
         self._scanner: JsonScanner | GemmaScanner = JsonScanner()
 
+    @property
+    def cut(self) -> bool:
+        """Whether the answer so far ends within a call."""
+        return self._state == "arguments" or (self._state == "head" and bool(self._held))
+
     def push(self, text: str) -> list[Event]:
         """What is certain with `text`."""
         self._held += text
@@ -107,8 +112,10 @@ class CallReader:
 
     def finish(self) -> list[Event]:
         """What was held back, after the last piece: the beginning of a mark that did not come is text."""
+        if self._state not in ("text", "plain"):
+            return []
         rest, self._held = self._held, ""
-        return [Said(rest)] if rest and self._state in ("text", "plain") else []
+        return [Said(rest)] if rest else []
 
     def _step(self) -> list[Event] | None:
         """What the held text gives next; None where more must come first."""

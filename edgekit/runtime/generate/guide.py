@@ -138,7 +138,7 @@ class Guides:
         known = self._known = self._known or self._read()
         reply = self._child.ask({"kind": constraint.kind, "text": constraint.text}, SECONDS)
         if reply is None:
-            raise _unusable(constraint, f"compiling it did not end within {SECONDS:g} s")
+            raise _unusable(constraint, f"compiling it did not end within {SECONDS:g} s, or broke down")
         if "fault" in reply:
             raise _unusable(constraint, reply["fault"])
         matcher = LLMatcher(known, source(constraint.kind, constraint.text), log_level=0, limits=limits())

@@ -166,7 +166,8 @@ class LanguageModel:
             return answer
         _, reader = self.calls(prompt.tools)
         text, calls = joined([*reader.push(answer.text), *reader.finish()])
-        return replace(answer, text=text, calls=tuple(Call(name, arguments) for name, arguments in calls))
+        ended = "length" if reader.cut and answer.ended == "stop" else answer.ended  # a stop text that stands in a call cuts it
+        return replace(answer, text=text, ended=ended, calls=tuple(Call(name, arguments) for name, arguments in calls))
 
     def score(self, ids: np.ndarray) -> np.ndarray:
         """Natural logarithm of the probability of each of `ids` int64 (n,) after the first, float64 (n - 1,), given those before.

@@ -204,6 +204,10 @@ def generate(
                     events: list[Event] = [Said(piece.text)] if reader is None else reader.push(piece.text)
                     events += reader.finish() if reader is not None and piece.ended else []
                     called = reader is not None and reader.complete > 0
+                    if (
+                        reader is not None and reader.cut and piece.ended == "stop"
+                    ):  # by a stop text, and no call is complete that is cut
+                        piece = replace(piece, ended="length")
                     choice, count = number * request.n + sample, len(prompt.ids)
                     yield PromptPiece(number, choice, piece, count, likely, tuple(events), called)
 

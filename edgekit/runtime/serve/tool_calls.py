@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from edgekit.runtime.generate.calls import Begun, Event, More, Said
@@ -44,5 +45,5 @@ def deltas(events: Sequence[Event], request: str, choice: int) -> list[JsonObjec
 
 
 def _id(request: str, choice: int, number: int) -> str:
-    """Nine letters or digits, which Mistral's templates demand."""
-    return f"{request[-4:]}{choice:02x}{number:03x}"
+    """Nine letters or digits, which Mistral's templates demand; of many calls in one conversation no two are likely to be the same."""
+    return hashlib.sha256(f"{request} {choice} {number}".encode()).hexdigest()[:9]

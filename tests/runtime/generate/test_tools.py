@@ -143,6 +143,22 @@ def test_a_call_that_is_cut_is_begun_and_not_complete(make: Callable[[str], Lang
 
 
 HERMES_MARKS = """{{ '<tool_call>{"arguments": ' }}"""
+
+
+def test_a_stop_text_within_a_call_is_no_end_of_it(make: Callable[[str], LanguageModel]) -> None:
+    item: dict[str, Any] = {
+        "messages": TALK,
+        "tools": GIVEN,
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    }
+    model = replace(make("mistral"), template=Template("[TOOL_CALLS][{{ tools | default([], true) | length }}", {}))
+    answer = model.answer(item, Sampling(max_new_tokens=90, stop=('"city',)))
+    assert (answer.ended, [(call.name, call.arguments) for call in answer.calls]) == ("length", [("weather", "{")])
+    item |= {"tool_choice": {"type": "function", "function": {"name": "clock"}}, "parallel_tool_calls": False}
+    assert model.answer(item, Sampling(max_new_tokens=90, stop=("clo",))).ended == "length"
+    assert model.answer(item, Sampling(max_new_tokens=90, stop=("}]",))).ended == "stop"
+
+
 WRITTEN = {
     "qwen": 'Well.<tool_call>\n{"name": "weather", "arguments": {"city": "Os}\\"lo", "n": [{}]}}\n</tool_call>\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>',
     "mistral": 'Well.[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Os}\\"lo", "n": [{}]}}, {"name": "clock", "arguments": {}}]',

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
 import pytest
 
+from edgekit.runtime.generate.calls import Begun
+from edgekit.runtime.serve.tool_calls import deltas
 from tests.runtime.generate.test_tools import GIVEN, SCHEMAS
 from tests.runtime.serve.serving import Server
 from tests.runtime.serve.test_serve_forms import CHAT, chunks
@@ -70,6 +73,35 @@ def test_a_call_that_is_cut_is_said(calling: Server) -> None:
     assert choice["finish_reason"] == "length" and choice["message"]["tool_calls"][0]["function"]["name"] == "light"
     _, data = ask(calling, tool_choice=named, max_tokens=40, stream=True)
     assert chunks(data)[-1]["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("stop", ["Oslo", "Rome", "tool_call", "name", "city", "clock"])
+def test_a_stop_text_within_a_call_cuts_it(calling: Server, stop: str) -> None:
+    """It is said as the token limit is: whoever reads that the answer stopped would take what is there for a whole call."""
+    for required in ("weather", "clock"):
+        fields = {
+            "tool_choice": {"type": "function", "function": {"name": required}},
+            "parallel_tool_calls": False,
+            "stop": [stop],
+        }
+        _, found = ask(calling, temperature=0, **fields)
+        (choice,) = found["choices"]
+        calls = choice["message"].get("tool_calls", [])
+        if choice["finish_reason"] == "tool_calls":
+            assert stop not in str(calls) and json.loads(calls[0]["function"]["arguments"]) is not None
+        else:
+            assert choice["finish_reason"] == "length"
+        _, data = ask(calling, temperature=0, stream=True, **fields)
+        assert chunks(data)[-1]["choices"][0]["finish_reason"] == choice["finish_reason"]
+
+
+def test_calls_of_one_conversation_have_ids_of_their_own() -> None:
+    ids = {
+        deltas([Begun(number, "a")], f"chatcmpl-{request:024x}", 300)[0]["tool_calls"][0]["id"]
+        for number in range(20)
+        for request in range(200)
+    }  # type: ignore[index, call-overload]
+    assert len(ids) == 4000 and all(re.fullmatch("[a-z0-9]{9}", one) for one in ids)
 
 
 def test_text_where_no_call_comes(calling: Server) -> None:
