@@ -1,8 +1,8 @@
 """JSON schemas put so that llguidance keeps them to the letter: what it would take wider is said more narrowly, what it cannot keep is told.
 
 Measured with llguidance 1.9.1, against jsonschema: numbers are float64 to it, and are written with the shortest digits, so that 9007199254740993
-becomes 9007199254740992; {"exclusiveMinimum": 0, "maximum": 0.5} lets "0" through; a `time` may have 60 seconds at any hour, and a label of
-a `hostname` any length.
+becomes 9007199254740992; {"exclusiveMinimum": 0, "maximum": 0.5} lets "0" through; a year may have a 29th of February or not, a `time` 60
+seconds at any hour, a label of a `hostname` any length; and an object counts a name that comes twice as two.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ DIGITS, POWER = 15, 22
 """Digits, and power of ten, of decimals that float64 gives back by any sound way of reading."""
 NARROW = 1e-9
 """What is added to a bound that is excluded."""
+LEAP = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
+"""Years with a 29th of February."""
+DATE = f"^({LEAP}-02-29|[0-9]{{4}}-(0[13-9]|1[0-2])|[0-9]{{4}}-02-([01]|2[0-8]))"
 PATTERNS = {
+    "date": DATE,
     "time": "^..:..:[0-5]",
-    "date-time": "^.{14}..:[0-5]",
+    "date-time": f"{DATE}[0-9-]*[Tt ]..:..:[0-5]",
     "hostname": "^[^.]{1,63}([.][^.]{1,63})*$",
 }
 """Formats -> what llguidance's own expressions of them leave out."""
@@ -71,6 +75,11 @@ def exact(schema: object) -> object:
         if not _kept(number):
             what = f"the number {str(number)[:40]} has more digits than can be kept"
             raise BadInput(f"{what}; make it a text, or give it at most {DIGITS}")
+    least, required = schema.get("minProperties"), schema.get("required")
+    if isinstance(least, int) and least > 1 + len({*map(str, required)} if isinstance(required, list) else ()):
+        raise BadInput(
+            "minProperties cannot be kept beyond one more than is required, as a name may come twice; require what there must be"
+        )
     for key, narrower in BOUNDS.items():
         bound = schema.get(key)
         if schema.get("exclusive" + key.capitalize()) is True:  # as draft 4 has it

@@ -32,6 +32,8 @@ LLGUIDANCE = "llguidance>=1.9"
 """What it takes beside what every bundle does, as pip reads it."""
 KEPT = 128
 """Compiled constraints, the latest ones: more than a server's queue holds, so that none is compiled again by the thread that runs the model."""
+SLOW, HEAVY = 0.2, 4
+"""Seconds of compiling from which on one counts as so many: those that take long take some megabytes as well."""
 REMEMBERED = 60.0
 """Seconds for which it is known that a constraint cannot be used."""
 LETTERS = codecs.getincrementaldecoder("utf-8")
@@ -48,6 +50,8 @@ TOLD: dict[str, tuple[str, str]] = {
         "it leaves more open at one place than can be kept up with for each token",
         "have fewer properties or alternatives, or make properties required",
     ),
+    "NoExtension": ("nothing fits what must come next", "leave out what contradicts itself"),
+    "Too many items": ("what must come next has no end, or is too much work", "allow an end there, or ask for less"),
     "forced bytes: got": ("it asks for the name of a control token, which no answer holds", "leave that name out"),
 }
 """What stands in a message of llguidance -> (what that means here, what to do)."""
@@ -66,6 +70,7 @@ class Guides:
         self._child = Child("edgekit.runtime.generate.trial", "grammars", self._fix, LONGEST_REPLY)
         self._known: LLTokenizer | None = None
         self._kept: OrderedDict[Constraint, LLMatcher] = OrderedDict()
+        self._weights: dict[Constraint, int] = {}
         self._refused: OrderedDict[Constraint, tuple[float, BadInput]] = OrderedDict()
         """When it was found out, and why."""
         self._lock, self._compiling = Lock(), Lock()
@@ -87,6 +92,7 @@ class Guides:
         with self._compiling:  # one at a time; answers whose constraint is there do not wait for it
             if (found := self._copy(constraint)) is not None:
                 return found
+            start = time.monotonic()
             try:
                 made = self._compiled(constraint)
             except BadInput as fault:
@@ -97,8 +103,9 @@ class Guides:
                 raise
         with self._lock:
             self._kept[constraint] = made
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            self._weights[constraint] = HEAVY if time.monotonic() - start > SLOW else 1
+            while sum(self._weights.values()) > KEPT and len(self._kept) > 1:
+                del self._weights[self._kept.popitem(last=False)[0]]
             return made.deep_copy()
 
     def known(self, constraint: Constraint) -> bool:

@@ -289,6 +289,8 @@ def test_log_probabilities_are_the_models_own(model: LanguageModel) -> None:
         ({"grammar": "start: other"}, 'unknown name: "other"'),
         ({"grammar": 'x: "a"'}, "no start rule"),
         ({"grammar": "start: T0\n" + "".join(f"T{n}: T{n + 1} T{n + 1}\n" for n in range(60)) + 'T60: "a"'}, "too big"),
+        ({"json_schema": {"type": "object", "minProperties": 3, "required": ["a"]}}, "as a name may come twice"),
+        ({"json_schema": {"type": "array", "items": {"const": 1}, "minItems": 1_000_000}}, "what must come next has no end, or is too much"),
         ({"choice": []}, "choice: not a list of 1 to 10,000 different texts"),
         ({"choice": ["a", "a"]}, "different texts"),
         ({"choice": ["a", ""]}, "choice: holds something else than texts, or an empty one"),
@@ -339,6 +341,7 @@ def test_compiled_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) ->
         model.generate("the", parse_sampling({"choice": ["once", "inn"]}))
     assert len(made) == 1
     monkeypatch.setattr(model.guides, "_kept", OrderedDict())
+    monkeypatch.setattr(model.guides, "_weights", {})
     monkeypatch.setattr(guide, "KEPT", 1)
     model.generate("the", parse_sampling({"choice": ["hat"]}))
     model.generate("the", parse_sampling({"choice": ["once", "inn"]}))
@@ -405,6 +408,9 @@ def test_biases_are_added_and_checked(model: LanguageModel) -> None:
         ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, "3", "2"),
         ({"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 9}, str(2**53), str(2**53 + 2)),
         ({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, str(2**63), "-5"),
+        ({"type": "string", "format": "date"}, '"2023-02-29"', '"2024-02-29"'),
+        ({"type": "string", "format": "date"}, '"1900-02-29"', '"2000-02-28"'),
+        ({"type": "string", "format": "date-time"}, '"2023-02-29T01:02:03Z"', '"2023-12-29T01:02:03.5+01:00"'),
         ({"type": "string", "format": "time"}, '"01:02:60Z"', '"01:02:59Z"'),
         ({"type": "string", "format": "date-time", "allOf": [{"minLength": 3}]}, '"2020-01-02T01:02:60Z"', '"2020-01-02T01:02:59Z"'),
         ({"type": "string", "format": "hostname"}, f'"{"a" * 64}.b"', f'"{"a" * 63}.b"'),
