@@ -289,6 +289,8 @@ def _classes(model: Given) -> tuple[set[str], str]:
     by_name = {auto for name in model.architectures for end, auto in CLASSES.items() if name.endswith(end)}
     modules = {module.partition(".")[0] for module in facts.modules or ()}
     if (reads := _reads(model)) != "text":
+        if "AutoModelForCTC" in by_name:
+            return {"AutoModelForCTC"}, architecture
         labelled = {"image": "AutoModelForImageClassification", "sound": "AutoModelForAudioClassification"}[reads]
         head = bool(by_name & {labelled, CLASSIFIER})  # Wav2Vec2's class that hears labels is called as those of texts are
         if not model.architectures:

@@ -193,6 +193,21 @@ def test_sounds_are_the_same(family: str, tmp_path: Path) -> None:
     planned(made, tmp_path)
 
 
+def test_speech_is_written(tmp_path: Path) -> None:
+    model = tiny_sounds.made_model(tmp_path / "hears", "wav2vec2", head="ForCTC", layers=1)
+    rows = [
+        {
+            "audio": base64.b64encode(write_wav(tiny_sounds.noise("low", DRAW), 8000)).decode(),
+            "text": f"TEA AT {'TEA ' * number}",
+        }
+        for number in range(12)
+    ]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe, made = drafted(model, tmp_path / "said.jsonl", tmp_path)
+    assert (recipe["task"], recipe["data"]) == ("automatic-speech-recognition", {"file": "said.jsonl"})
+    planned(made, tmp_path)
+
+
 def broken(home: Path) -> None:
     put(home, 2)
     (home / "dark" / "notes.txt").write_text("dark ones")

@@ -11,8 +11,20 @@ import pytest
 from transformers import pipeline
 from transformers.audio_utils import load_audio
 
+from edgekit.audit.audit import audit
+from edgekit.config.quantize import Int8
+from edgekit.config.recipe import Calibration
+from edgekit.config.target import load_target
+from edgekit.exporter.encoder import FUSED
 from edgekit.models.sounds import made_sounds
+from edgekit.onnx_graph.rewrite import save, tidy
+from edgekit.progress import silent
+from edgekit.quantize.static import activation_ranges, quantize_static
+from edgekit.quantize.unfuse import unfuse
 from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.providers.session import plain_session
+from edgekit.runtime.sound import SoundReader
+from tests.audit.test_audit import ISA
 from tests.tiny_heads import Made, export
 from tests.tiny_images import as_text
 from tests.tiny_sounds import LABELS, RATE, made_model, rows_of
@@ -74,3 +86,25 @@ def test_the_bundle_is_whole_and_its_matmuls_are_of_integers(made: Made) -> None
     assert manifest.sound is not None and manifest.agreement is not None
     audit = json.loads((made.folder / "bundle" / "audit.json").read_text())
     assert audit["ok"] and not audit["fallbacks"] and audit["matmuls_integer"] == audit["matmuls_constant"]
+
+
+def test_static_ranges_leave_nothing_in_float(made: Made, tmp_path: Path) -> None:
+    """The same graph with ranges of activations that are set beforehand, as some targets ask for."""
+    import onnx_ir as ir
+
+    (fused,) = made.folder.parent.glob(f"store/export/*/{FUSED}")
+    model = ir.load(fused)
+    unfuse(model)
+    tidy(model, microsoft=True)
+    reader, name = made.bundle.reader, model.graph.inputs[0].name
+    assert isinstance(reader, SoundReader) and name is not None
+    feeds = [{name: reader.sound(data).tensor()[None]} for data in made_sounds(RATE, seed=3)[:3]]
+    wanted = made.original.session.run(None, feeds[0])[0]
+    settings = Int8(format="int8", mode="static")
+    counts = quantize_static(model, settings, activation_ranges(model, feeds, "minmax", Calibration().memory_mb, silent))
+    save(model, tmp_path / "model.onnx", microsoft=True)
+    found = plain_session(tmp_path / "model.onnx").run(None, feeds[0])[0]
+    assert np.abs(found - wanted).max() < 0.3 * max(1, np.abs(wanted).max())
+    target = load_target("x86-vnni").model_copy(update={"quantize": settings})
+    document = audit(tmp_path / "model.onnx", target, host_isa=ISA, host_arch="x86_64")
+    assert (document["stray_qdq"], document["fallbacks"]) == (0, []) and document["matmuls_integer"] == counts["matmul"]

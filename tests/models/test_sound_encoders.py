@@ -49,8 +49,18 @@ def test_a_cut_model_is_stored_and_exported(tmp_path: Path) -> None:
     assert frames_read(json.loads((tmp_path / "cut" / "config.json").read_text())) == 2 + 2 * 3
 
 
-@pytest.mark.parametrize(("stride", "form"), [(5, "static"), (8, "static"), (5, "dynamic")])
-def test_every_matmul_is_quantized(stride: int, form: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=[5, 8])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fused graph of an AST whose patches overlap, and of one whose patches do not."""
+    folder = made_model(tmp_path_factory.mktemp("made") / "model", stride=request.param)
+    settle_sound(folder, folder)
+    (folder / "onnx").mkdir()
+    export(folder, folder / "onnx", task="audio-classification", max_length=128)
+    return folder / "onnx" / FUSED
+
+
+@pytest.mark.parametrize("form", ["static", "dynamic"])
+def test_every_matmul_is_quantized(exported: Path, form: str, tmp_path: Path) -> None:
     """Patches that overlap are gathered, so that they are a MatMul too."""
     import onnx_ir as ir
 
@@ -61,13 +71,9 @@ def test_every_matmul_is_quantized(stride: int, form: str, tmp_path: Path) -> No
     from edgekit.quantize.static import activation_ranges, quantize_static
     from edgekit.quantize.unfuse import unfuse
 
-    folder = made_model(tmp_path / "model", stride=stride)
-    settle_sound(folder, folder)
-    (tmp_path / "onnx").mkdir()
-    export(folder, tmp_path / "onnx", task="audio-classification", max_length=128)
     feeds = [{"input_values": SOUND[:1].numpy()}]
-    wanted = plain_session(tmp_path / "onnx" / FUSED).run(None, feeds[0])[0]
-    model = ir.load(tmp_path / "onnx" / FUSED)
+    wanted = plain_session(exported).run(None, feeds[0])[0]
+    model = ir.load(exported)
     assert all(node.op_type != "Conv" for node in model.graph)
     unfuse(model)
     tidy(model, microsoft=True)
