@@ -36,7 +36,7 @@ from edgekit.models.frame_mask import mask_by_frames
 from edgekit.models.heads import CLASSIFIER, Head, HeadKind, head_of, labels_fault, mark_activation, mark_head
 from edgekit.models.hub import fetch_checkpoint
 from edgekit.models.image_families import IMAGE_FAMILIES, TOWERS, embedding_faults, is_of_images
-from edgekit.models.image_tower import pools, tensors_of_tower, tower_of, without_mask
+from edgekit.models.image_tower import pools, tensors_of_tower, tower_of, with_own_indices, without_mask
 from edgekit.models.narrow import build_sizes, narrow
 from edgekit.models.sentence import read_sentence, transformer_folder
 from edgekit.models.shapes import LayerShape, resize, shapes_of
@@ -167,6 +167,7 @@ def load(
         load_embedding(model, sentence, whole)
     if images:
         without_mask(model)
+        with_own_indices(model)
     model.config.name_or_path = str(folder)
     return model.eval()
 

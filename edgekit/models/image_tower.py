@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
     from transformers.modeling_outputs import ModelOutput
 
-__all__ = ["image_embedding", "pools", "tensors_of_tower", "tower_of", "without_mask"]
+__all__ = ["image_embedding", "pools", "tensors_of_tower", "tower_of", "with_own_indices", "without_mask"]
 
 TOWER, PROJECTION = "vision_model.", "visual_projection."
 """What the tensors of an image tower begin with in files, and those of CLIP's map into the space that it shares with texts."""
@@ -47,6 +47,19 @@ def without_mask(model: PreTrainedModel) -> None:
 
     if model.config.model_type in TOWERS.values():
         model.register_forward_pre_hook(dropped, with_kwargs=True)
+
+
+def with_own_indices(model: PreTrainedModel) -> None:
+    """Have BEiT's biases of positions copy the indices that transformers keeps for all models of a process: those that a run without gradients
+    made first could not be trained with."""
+
+    def copied(kept: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda window: kept(window).clone()
+
+    for module in model.modules():
+        kept = getattr(module, "generate_relative_position_index", None)
+        if kept is not None:
+            module.generate_relative_position_index = copied(kept)
 
 
 def pools(model: PreTrainedModel, stored: Collection[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import Anatomy, anatomy_of, head_size_of, layers_of
+from edgekit.models.anatomy import REFUSED, Anatomy, anatomy_of, head_size_of, layers_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,7 +76,9 @@ def input_module(model: PreTrainedModel) -> torch.nn.Module:
 
 
 def layer_count(model: PreTrainedModel) -> int:
-    """How many encoder layers the model has."""
+    """How many encoder layers the model has; of one whose layers are not reshaped here, by its configuration."""
+    if model.config.model_type in REFUSED:
+        return int(getattr(model.config, "vision_config", model.config).num_hidden_layers)
     return len(layers_of(model))
 
 

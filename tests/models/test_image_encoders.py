@@ -15,6 +15,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from edgekit.compress.distillation.teacher import depth_of
 from edgekit.config.quantize import Int8
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.exporter.encoder import FUSED, export
@@ -23,7 +24,8 @@ from edgekit.models.checkpoint import load, save
 from edgekit.models.files import check_files, digest
 from edgekit.models.image_families import IMAGE_FAMILIES, TOWERS, positions_read
 from edgekit.models.preprocessing import fit_positions, made_images, settle_pixels
-from edgekit.models.shapes import cut, keep_layers, shapes_of
+from edgekit.models.shapes import cut, keep_layers, layer_count, shapes_of
+from edgekit.models.sound_families import SOUND_FAMILIES
 from edgekit.models.tensor_names import named_now
 from edgekit.runtime.bundle.graph import OPERATORS
 from edgekit.runtime.pixels import read_pixels
@@ -55,7 +57,7 @@ def older(name: str) -> str:
 
 def test_every_family_is_tried() -> None:
     assert sorted({*IMAGE_FAMILIES} - {*TOWERS.values()}) == sorted(FAMILIES)
-    assert sorted(IMAGE_FAMILIES) == sorted({*IMAGES, *REFUSED} - {*ENCODERS})
+    assert sorted(IMAGE_FAMILIES) == sorted({*IMAGES, *REFUSED} - {*ENCODERS, *SOUND_FAMILIES})
 
 
 @pytest.mark.parametrize("family", sorted({*IMAGES} & {*FAMILIES}))
@@ -98,6 +100,20 @@ def test_positions_are_those_that_the_model_has(family: str, tmp_path: Path) -> 
     model = load(made_model(tmp_path / "model", family), AUTO)
     states = model(IMAGE, output_hidden_states=True).hidden_states
     assert {state.shape[1] for state in states} == {positions_read(model.config.to_dict())} == {9 + BESIDE[family]}
+
+
+@pytest.mark.parametrize("family", ["beit", "clip", "siglip", "swin", "vit"])
+def test_a_model_that_was_asked_without_gradients_is_trained(family: str, tmp_path: Path) -> None:
+    """transformers keeps BEiT's indices of positions for all models of a process, and CLIP's and SigLIP's sizes are within those of their tower."""
+    model = load(made_model(tmp_path / "model", family), AUTO)
+    pixels = torch.zeros(1, 3, 16, 16) if family == "swin" else IMAGE
+    with torch.inference_mode():
+        model(pixels)
+    again = load(tmp_path / "model", AUTO).train()
+    again(pixels).logits.sum().backward()
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in again.parameters())
+    if family != "swin":
+        assert layer_count(again) == depth_of(tmp_path / "model") == 2
 
 
 MATMULS = {"swin": 21}

@@ -17,6 +17,7 @@ from edgekit.models.checkpoint import load
 from edgekit.models.device import Feed, feed_to, on_fastest_device
 from edgekit.models.facts import SIZES
 from edgekit.models.files import read_json
+from edgekit.models.image_families import vision_of
 from edgekit.progress import Progress
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.store import sync
@@ -31,7 +32,7 @@ __all__ = ["Answers", "LiveTeacher", "Teacher", "depth_of"]
 
 def depth_of(checkpoint: Path) -> int:
     """Number of layers of a checkpoint."""
-    config = read_json(checkpoint / "config.json")
+    config = vision_of(read_json(checkpoint / "config.json"))
     return int(next(config[name] for name in SIZES["layers"] if config.get(name)))
 
 
