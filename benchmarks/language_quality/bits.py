@@ -145,7 +145,8 @@ def main() -> int:
         }  # fmt: skip
         print(way.name, ways[way.name], flush=True)
         document |= {
-            "machine": study.machine, "alone": study.alone, "windows": {name: len(scores) for name, scores in base.items()},
+            "command": "python -m benchmarks.language_quality.bits", "machine": study.machine,
+            "alone": study.alone, "windows": {name: len(scores) for name, scores in base.items()},
             "perplexity": {name: 1 / mean_probability(scores) for name, scores in base.items()},
         }  # fmt: skip
         write_results(path, document)

@@ -19,7 +19,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,7 +134,7 @@ def main() -> None:
 def of_wikipedia(tokenizer: Tokenizer, data: Path, windows: int) -> Texts:
     """So many windows of the validation documents."""
     path = data / "wikipedia" / "validation.jsonl.xz"
-    return _texts("Wikipedia, validation", path, _joined(tokenizer, _documents(path)), windows, tuple(VARIANTS))
+    return _texts("Wikipedia, validation", path, _joined(tokenizer, documents(path)), windows, tuple(VARIANTS))
 
 
 def of_wikitext(tokenizer: Tokenizer, data: Path, windows: int) -> Texts:
@@ -145,7 +146,7 @@ def of_wikitext(tokenizer: Tokenizer, data: Path, windows: int) -> Texts:
 def calibration(tokenizer: Tokenizer, data: Path) -> list[np.ndarray]:
     """Windows of training text, one a document."""
     found = []
-    for text in _documents(data / "wikipedia" / "train.jsonl.xz"):
+    for text in documents(data / "wikipedia" / "train.jsonl.xz"):
         ids = tokenizer.encode(text).ids
         if len(ids) >= CONTEXT:
             found.append(np.asarray(ids[:CONTEXT], dtype=np.int64))
@@ -154,7 +155,7 @@ def calibration(tokenizer: Tokenizer, data: Path) -> list[np.ndarray]:
     return found
 
 
-def _documents(path: Path) -> Iterator[str]:
+def documents(path: Path) -> Iterator[str]:
     with lzma.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             yield str(json.loads(line)["text"])
@@ -171,13 +172,15 @@ def _texts(name: str, path: Path, ids: np.ndarray, windows: int, variants: tuple
     return Texts(name, sha256_file(path), drawn, len(whole), variants)
 
 
-def make_all(checkpoint: Path, rows: Callable[[], list[np.ndarray]], show: Show) -> dict[str, Path]:
-    """The folder of each variant's graph, made where it is not there for the same model, settings and calibration."""
+def make_all(
+    checkpoint: Path, rows: Callable[[], list[np.ndarray]], show: Show, variants: Mapping[str, WeightOnly | None] | None = None
+) -> dict[str, Path]:
+    """The folder of each variant's graph, made where it is not there for the same model, settings and calibration. `variants`: None for all."""
     ids: list[np.ndarray] = []
     sums: dict[str, np.ndarray] = {}
     folders = {}
     whole = BUILD / FLOAT
-    for name, settings in VARIANTS.items():
+    for name, settings in (VARIANTS if variants is None else variants).items():
         out = folders[name] = BUILD / name.replace(",", "").replace(" ", "-").lower()
         key = {"checkpoint": digest(checkpoint), "settings": settings and settings.model_dump(), "calibration": CALIBRATION}
         if _known(out, key):
@@ -190,7 +193,7 @@ def make_all(checkpoint: Path, rows: Callable[[], list[np.ndarray]], show: Show)
             else:
                 ids = ids or rows()
                 if settings.rounding == "gptq" and not sums:
-                    sums |= _all_sums(whole, ids, out / "scratch")
+                    sums |= all_sums(whole, ids, out / "scratch")
                 ranges = cache_ranges(whole / MODEL, ids) if settings.cache == "int8" else None
                 quantize_decoder(
                     whole,
@@ -210,7 +213,7 @@ def make_all(checkpoint: Path, rows: Callable[[], list[np.ndarray]], show: Show)
     return folders
 
 
-def _all_sums(whole: Path, ids: list[np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
+def all_sums(whole: Path, ids: list[np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
     """Every sum that GPTQ asks for, kept, as several variants ask for the same."""
     import onnx_ir as ir
 
@@ -238,6 +241,12 @@ def opened(folder: Path, checkpoint: Path, threads: int) -> LanguageModel:
     return language_model(open_session(folder / MODEL, threads=threads), generation, checkpoint / "tokenizer.json")
 
 
+def each_window(language: LanguageModel, windows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`forced` of each of `windows` (n, 512), in their order; as many at once as there are cores."""
+    with ThreadPoolExecutor(own_cores()) as pool:
+        yield from pool.map(language.forced, list(windows))
+
+
 def scored(folder: Path, checkpoint: Path, text: Texts, progress: Any) -> Path:
     """The folder of a variant's scores of the windows of `text`; those that are there already are kept."""
     out = folder / f"score-{text.name.split(',')[0].lower()}"
@@ -249,11 +258,10 @@ def scored(folder: Path, checkpoint: Path, text: Texts, progress: Any) -> Path:
     wanted = text.windows[len(evidence) :]
     if not len(wanted):
         return out
-    language = opened(folder, checkpoint, own_cores())
+    language = opened(folder, checkpoint, 1)
     sums, likeliest = [], []
-    for number, ids in enumerate(wanted):
+    for number, (values, tokens) in enumerate(each_window(language, wanted)):
         progress(number, len(wanted), f"window {number} of {len(wanted)}")
-        values, tokens = language.forced(ids)
         sums.append([float(values.sum()), float(len(values))])
         likeliest.append(tokens.astype(np.int32))
     np.save(out / EVIDENCE, np.concatenate([evidence, np.asarray(sums)]))
