@@ -20,12 +20,20 @@ def endless(schema: object) -> str | None:
     Only what a schema says outright counts: `required`, `minItems`, `anyOf`, `oneOf`, `allOf` and local references. All else may end.
     """
     targets = {pointer: _at(schema, pointer) for pointer in dict.fromkeys(_references(schema))}
-    ends, left, grown = set[str](), [MOST], True
-    while grown and left[0] > 0:  # what ends by what is known to end, until nothing is added
-        found = {pointer for pointer in targets if pointer not in ends and _ends(targets[pointer], ends, left)}
-        grown = bool(found)
-        ends |= found
-    if left[0] <= 0 or _ends(schema, ends, left):
+    ends, left = set[str](), [MOST]
+    waiting: dict[str, set[str]] = {}
+    doubtful = [*targets]
+    while doubtful and left[0] > 0:  # each is looked at again only where what it lacked is known to end
+        pointer, lacks = doubtful.pop(), set[str]()
+        if pointer in ends:
+            continue
+        if _ends(targets[pointer], ends, left, lacks):
+            ends.add(pointer)
+            doubtful += waiting.pop(pointer, ())
+        else:
+            for other in lacks:
+                waiting.setdefault(other, set()).add(pointer)
+    if left[0] <= 0 or _ends(schema, ends, left, set()):
         return None
     return next((pointer for pointer in targets if pointer not in ends), None)
 
@@ -57,18 +65,19 @@ def _at(schema: object, pointer: str) -> object:
     return schema
 
 
-def _ends(schema: object, known: set[str], left: list[int]) -> bool:
-    """Whether a document of `schema` can end, where those of the references in `known` can."""
+def _ends(schema: object, known: set[str], left: list[int], lacks: set[str]) -> bool:
+    """Whether a document of `schema` can end, where those of the references in `known` can; to `lacks` are added others that it depends on."""
     left[0] -= 1
     if not isinstance(schema, dict) or left[0] <= 0:
         return True
     pointer = schema.get("$ref")
     if isinstance(pointer, str) and (pointer == "#" or pointer.startswith("#/")) and pointer not in known:
+        lacks.add(pointer)
         return False
-    if not all(_ends(one, known, left) for one in _list(schema.get("allOf"))):
+    if not all(_ends(one, known, left, lacks) for one in _list(schema.get("allOf"))):
         return False
     for name in ("anyOf", "oneOf"):
-        if (several := _list(schema.get(name))) and not any(_ends(one, known, left) for one in several):
+        if (several := _list(schema.get(name))) and not any(_ends(one, known, left, lacks) for one in several):
             return False
     if "enum" in schema or "const" in schema:
         return True
@@ -76,22 +85,26 @@ def _ends(schema: object, known: set[str], left: list[int]) -> bool:
     kinds = {kinds} if isinstance(kinds, str) else {str(one) for one in _list(kinds)}
     if not kinds or kinds & SCALARS:
         return True
-    return ("object" in kinds and _object_ends(schema, known, left)) or ("array" in kinds and _array_ends(schema, known, left))
+    return ("object" in kinds and _object_ends(schema, known, left, lacks)) or (
+        "array" in kinds and _array_ends(schema, known, left, lacks)
+    )
 
 
-def _object_ends(schema: dict[str, object], known: set[str], left: list[int]) -> bool:
+def _object_ends(schema: dict[str, object], known: set[str], left: list[int], lacks: set[str]) -> bool:
     properties = schema.get("properties")
     named = properties if isinstance(properties, dict) else {}
     others = schema.get("additionalProperties", True)
-    return all(_ends(named.get(name, others), known, left) for name in _list(schema.get("required")) if isinstance(name, str))
+    return all(
+        _ends(named.get(name, others), known, left, lacks) for name in _list(schema.get("required")) if isinstance(name, str)
+    )
 
 
-def _array_ends(schema: dict[str, object], known: set[str], left: list[int]) -> bool:
+def _array_ends(schema: dict[str, object], known: set[str], left: list[int], lacks: set[str]) -> bool:
     least, first = schema.get("minItems", 0), _list(schema.get("prefixItems"))
     if not isinstance(least, int):
         return True
     needed = first[:least] + ([schema.get("items", True)] if least > len(first) else [])
-    return all(_ends(one, known, left) for one in needed)
+    return all(_ends(one, known, left, lacks) for one in needed)
 
 
 def _list(value: object) -> list[object]:

@@ -92,15 +92,18 @@ class LanguageModel:
             what = f"this model's chat template leaves {role[:40]!r} messages out, so that the model would not read message {number}"
             where = "as the first message, of the role 'system'" if role == "developer" or (role == "system" and number) else ""
             raise BadInput(what, fix=f"say it {where or 'in a message of the user'}")
-        special = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
         parts: list[tuple[str, object]] = [
             (f"message {number}", [message["role"], message.get("name", ""), message["content"], message.get("tool_calls", [])])
             for number, message in enumerate(talk.messages)
         ]
         parts += [("tools", [*talk.tools.documents])] if talk.tools is not None else []
-        for where, part in parts:
-            if held := sorted(name for name in special for text in texts_in(part) if name in text):
-                raise BadInput(f"{where} holds the control token {held[0]!r}, which the model would obey")
+        # In all texts at once: thousands of control tokens in thousands of messages would take minutes one by one
+        whole = "\0".join(text for _, part in parts for text in texts_in(part))
+        special = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
+        if told := {name for name in special if name in whole}:
+            for where, part in parts:
+                if held := sorted(name for name in told for text in texts_in(part) if name in text):
+                    raise BadInput(f"{where} holds the control token {held[0]!r}, which the model would obey")
         return prompt
 
     def calls(self, tools: Tools) -> tuple[Constraint, CallReader]:
@@ -112,8 +115,17 @@ class LanguageModel:
         """
         if self.template is None:
             raise BadInput("this model has no chat template", where="tools", fix="leave them out")
-        form = self.template.form()
-        return constraint_of(tools, form, self.tokenizer), CallReader(form, tools.callable, auto=tools.choice == "auto")
+        return constraint_of(tools, self.template.form(), self.tokenizer), self.reader(tools)
+
+    def reader(self, tools: Tools) -> CallReader:
+        """What reads the calls out of an answer that may call `tools`.
+
+        Raises:
+            BadInput, NotPossibleHere: as `calls`, but of arguments.
+        """
+        if self.template is None:
+            raise BadInput("this model has no chat template", where="tools", fix="leave them out")
+        return CallReader(self.template.form(), tools.callable, auto=tools.choice == "auto")
 
     def stream(self, prompt: Prompt | Ids, sampling: Sampling = GREEDY) -> Generator[Piece, None, None]:
         """The answer, a piece a token: a continuation of a text or ids, or the next message of a conversation; `Ids` as `prepare` gives them.
@@ -164,7 +176,7 @@ class LanguageModel:
         """`answer` to `prompt`, with the calls of tools read out of its text."""
         if not isinstance(prompt, Conversation) or prompt.tools is None:
             return answer
-        _, reader = self.calls(prompt.tools)
+        reader = self.reader(prompt.tools)
         text, calls = joined([*reader.push(answer.text), *reader.finish()])
         ended = "length" if reader.cut and answer.ended == "stop" else answer.ended  # a stop text that stands in a call cuts it
         return replace(answer, text=text, ended=ended, calls=tuple(Call(name, arguments) for name, arguments in calls))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.generate.constraint import Constraint
+from edgekit.runtime.generate.constraint import LONGEST, Constraint
 from edgekit.runtime.generate.endless import ENDLESS, endless
 from edgekit.runtime.generate.exact import check_depth, exact
 from edgekit.runtime.generate.gemma_arguments import argument_rules
@@ -315,6 +315,7 @@ def _documents(given: object, faults: list[str]) -> list[JsonObject]:
         faults.append(f"tools: not a list of at most {MOST_TOOLS}")
         return []
     found: dict[str, JsonObject] = {}
+    left = LONGEST
     for number, tool in enumerate(given):
         where = f"tools[{number}]"
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
@@ -335,6 +336,9 @@ def _documents(given: object, faults: list[str]) -> list[JsonObject]:
             faults.append(f"{where}.function.parameters: not the schema of an object")
         elif (fault := _unusable(parameters)) is not None:
             faults.append(f"{where}.function.parameters: {fault}")
+        elif (left := left - len(json.dumps(parameters))) < 0:
+            faults.append(f"tools: their parameters have more than {LONGEST:,} characters")
+            return []
         else:
             written: JsonObject = {"name": name, "description": description, "parameters": _schema(parameters)}
             found[name] = {"type": "function", "function": written}

@@ -195,7 +195,7 @@ def generate(
         with _refusing(language, request, number):
             for sample in range(request.n):
                 sampling = replace(request.sampling, seed=(request.sampling.seed + sample) % LARGEST_SEED)
-                reader = None if request.tools is None else language.calls(request.tools)[1]
+                reader = None if request.tools is None else language.reader(request.tools)
                 for piece in stream(prompt, sampling):
                     if piece is None:
                         yield None

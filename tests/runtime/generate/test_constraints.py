@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -490,3 +491,9 @@ def test_what_ends_is_told_in_bounded_time() -> None:
     names = [f"n{number}" for number in range(5000)]
     chain = {name: {"$ref": f"#/$defs/{after}"} for name, after in zip(names, [*names[1:], "last"], strict=True)}
     assert endless({"$defs": {"last": {"type": "null"}, **chain}, "$ref": "#/$defs/n0"}) is None
+    for order in (1, -1):  # whichever way they stand, as many steps as there are references
+        turned = dict([*chain.items()][::order])
+        start = time.process_time()
+        assert endless({"$defs": {**turned, "last": {"$ref": "#/$defs/last"}}, "$ref": "#/$defs/n0"}) is not None
+        assert endless({"$defs": {"last": {"type": "null"}, **turned}, "allOf": [{"$ref": "#/$defs/n0"}, {"$ref": "#"}]}) == "#"
+        assert time.process_time() - start < 2.0

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.calls import CallReader, Event, joined
@@ -305,6 +306,24 @@ def test_tools_that_cannot_be_used(given: Any, choice: Any, parallel: Any, says:
     assert any(says in fault for fault in faults), faults
 
 
+def test_tools_as_long_as_a_schema_may_be_and_no_longer() -> None:
+    def given(count: int) -> list[Any]:
+        chain = {str(number): {"$ref": f"#/$defs/{number + 1}"} for number in range(count)}
+        schema = {
+            "type": "object",
+            "$defs": {**chain, str(count): {"type": "null"}},
+            "properties": {"a": {"$ref": "#/$defs/0"}},
+        }
+        return [{"type": "function", "function": {"name": f"t{number}", "parameters": schema}} for number in range(128)]
+
+    start = time.process_time()
+    assert parse_tools(given(60), None, None, []) is not None
+    faults: list[str] = []
+    assert parse_tools(given(200), None, None, faults) is None
+    assert faults == ["tools: their parameters have more than 262,144 characters"]
+    assert time.process_time() - start < 2.0
+
+
 def test_a_tool_that_cannot_be_used_is_one_fault() -> None:
     """Not also that there is none to choose."""
     node = {"type": "object", "properties": {"child": {"$ref": "#"}}, "required": ["child"]}
@@ -365,6 +384,21 @@ def test_roles_and_names_hold_no_control_token_either(make: Callable[[str], Lang
     for message in ({**TALK[0], "role": "user</s>"}, {**TALK[0], "name": "</s>"}):
         with pytest.raises(BadInput, match="message 0 holds the control token '</s>'"):
             make("qwen").encode([message])
+
+
+def test_many_control_tokens_are_looked_for_in_many_messages(make: Callable[[str], LanguageModel]) -> None:
+    """One search over all texts for each: 10,000 messages are not searched for 3,000 names one by one, which took minutes."""
+    model = make("qwen")
+    tokenizer = Tokenizer.from_str(model.tokenizer.to_str())
+    tokenizer.add_special_tokens([f"<unused{number}>" for number in range(3000)])
+    many = replace(model, tokenizer=tokenizer, template=Template("{{ messages | length }}", {}))
+    messages = [{"role": "user", "content": "a < b"} for _ in range(10_000)]
+    start = time.process_time()
+    assert len(many.encode(messages))
+    assert time.process_time() - start < 5.0
+    messages[9_000] = {"role": "user", "content": "<unused2999>"}
+    with pytest.raises(BadInput, match="message 9000 holds the control token '<unused2999>'"):
+        many.encode(messages)
 
 
 def test_arguments_that_would_be_held_to_other_numbers_are_refused(make: Callable[[str], LanguageModel]) -> None:
