@@ -84,7 +84,8 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     )
     model = to_onnx(module, sample, kind.output, max_length, fewest)
     ir.save(model, out / MODEL)
-    fusions = fuse(model, max_length)
+    with _quiet_exporter():
+        fusions = fuse(model, max_length)
     ir.save(model, out / FUSED)
     difference_plain, difference_fused = (
         check_parity(module, out / name, names, source.config, max_length, tolerance, per_token=kind.per_token)

@@ -34,6 +34,8 @@ TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json")
 VOCAB_TXT, VOCAB_JSON, MERGES = "vocab.txt", "vocab.json", "merges.txt"
 SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model")
 """What a SentencePiece model is called by ALBERT and T5, XLM-RoBERTa, Llama, and DeBERTa."""
+PROCESSOR = "processor_config.json"
+"""Where transformers 5 keeps a feature extractor's settings where it is saved as a part of a processor, as speech models' are."""
 NO_TOKENIZER = "write one into the folder: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
 """What to do where a folder has no tokenizer.json."""
 NO_PREPROCESSOR = "write one into the folder: transformers.{}.from_pretrained(ORIGINAL).save_pretrained(folder)"
@@ -67,7 +69,7 @@ PACKED = (
     ".weight_scale_inv",
 )
 """What the names of tensors end in where weights are quantized already: GPTQ and AWQ, bitsandbytes, compressed-tensors, fp8."""
-LIBRARIES_READ = (*MODEL_FILES, ADAPTER, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)
+LIBRARIES_READ = (*MODEL_FILES, PROCESSOR, ADAPTER, WHOLE, INDEX, VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)
 """Files of a checkpoint's folder that transformers, tokenizers or safetensors open by themselves."""
 
 
@@ -120,7 +122,7 @@ def check_files(folder: Path) -> dict[str, Any]:
             fix="use the config.json and the weights that were saved together",
         )  # fmt: skip
     if config.get("model_type") in NOT_OF_TEXTS:
-        if not (folder / PREPROCESSOR).is_file():
+        if not (folder / PREPROCESSOR).is_file() and not (is_of_sounds(config) and _within_processor(folder)):
             what, reader = ("images", "AutoImageProcessor") if is_of_images(config) else ("sounds", "AutoFeatureExtractor")
             raise BadInput(
                 f"no {PREPROCESSOR}, which says how {what} become numbers",
@@ -130,6 +132,12 @@ def check_files(folder: Path) -> dict[str, Any]:
     elif not (folder / TOKENIZER).is_file() and vocabulary_of(folder) is None:
         raise BadInput(f"no {TOKENIZER}, and no vocabulary that transformers makes one of", where=str(folder), fix=NO_TOKENIZER)
     return config
+
+
+def _within_processor(folder: Path) -> bool:
+    """Whether the settings of a feature extractor stand in those of a processor."""
+    path = folder / PROCESSOR
+    return path.is_file() and isinstance(read_json(path).get("feature_extractor"), dict)
 
 
 def sound_config(folder: Path) -> dict[str, Any]:
@@ -251,7 +259,7 @@ def digest(folder: Path) -> str:
         folder / POOLING,
         *sentence_files(folder),
         *templates,
-        *([inner / VOCAB_JSON] if is_of_sounds(config) else []),
+        *([inner / VOCAB_JSON, inner / PROCESSOR] if is_of_sounds(config) else []),
         *([] if vocabulary_of(inner) is None else [inner / name for name in (VOCAB_TXT, VOCAB_JSON, MERGES, *SENTENCEPIECE)]),
     ]
     return digest_files(folder, files, tensor_faults(config, tensor_shapes(inner), cut=(inner / SHAPES).is_file()))

@@ -252,3 +252,27 @@ def test_a_head_with_missing_parts_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="missing tensor projector"):
         load(folder, AUTO)
     assert load(folder, AUTO, new_head=[*LABELS, "none"]).classifier.out_features == 4
+
+
+def test_settings_within_a_processor_are_read(tmp_path: Path) -> None:
+    """transformers 5 saves a processor's feature extractor so, and writes no file of its own for it."""
+    import transformers
+
+    folder = made_model(tmp_path / "model", "wav2vec2", head="ForCTC", layers=1)
+    settle_sound(folder, tmp_path)
+    wanted, before = (tmp_path / "preprocessor_config.json").read_text(), digest(folder)
+    processor = transformers.Wav2Vec2Processor.from_pretrained(folder)
+    (folder / "preprocessor_config.json").unlink()
+    processor.save_pretrained(folder)
+    assert not (folder / "preprocessor_config.json").is_file() and check_files(folder) and digest(folder) != before
+    settle_sound(folder, tmp_path)
+    assert (tmp_path / "preprocessor_config.json").read_text() == wanted
+
+
+@pytest.mark.parametrize("head", ["Model", "ForPreTraining", "ForCTC"])
+def test_a_new_head_is_put_on_any_of_them(head: str, tmp_path: Path) -> None:
+    folder = made_model(tmp_path / "model", "wav2vec2", head=head, layers=1)
+    state, model = load_file(folder / "model.safetensors"), load(folder, AUTO, new_head=LABELS)
+    name = "encoder.layers.0.attention.q_proj.weight"
+    stored = next(value for key, value in state.items() if key.endswith(name))
+    assert torch.equal(model.wav2vec2.encoder.layers[0].attention.q_proj.weight, stored) and model.classifier.out_features == 3
