@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +20,12 @@ from edgekit.runtime.wordpiece import WordPieces, word_pieces
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["FEWEST_READ", "Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
+__all__ = ["FEWEST_READ", "PARALLELISM", "Tokeniser", "Window", "checked", "encoded", "load_tokeniser", "read_tokenizer"]
 
+PARALLELISM = "TOKENIZERS_PARALLELISM"
+"""What tells the tokenizers library, by "false", to make no threads of its own."""
+LONG = 20_000
+"""Characters of a text that takes so long that other threads are let run meanwhile."""
 LONGEST_TEXT = 4_000_000
 """Characters; a longer text is a mistake or an attack."""
 CHARACTERS_A_TOKEN = 64
@@ -362,6 +367,11 @@ def encoded(tokenizer: Tokenizer, *texts: Any, **settings: bool) -> Encoding:
         CheckFailed: it fails on them, which a sound tokenizer does on no text.
     """
     try:
+        # A batch alone lets other threads of Python run meanwhile, seconds for a megabyte
+        long = isinstance(texts[0], str) and len(texts[0]) > LONG and os.environ.get(PARALLELISM) == "false"
+        if long and len(texts) == 1 and tokenizer.padding is None:
+            (found,) = tokenizer.encode_batch([*texts], **settings)
+            return found
         return tokenizer.encode(*texts, **settings)
     except BaseException as fault:
         if not _of_library(fault):

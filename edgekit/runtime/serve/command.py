@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import ipaddress
+import os
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ from edgekit.runtime.serve.authority import canonical
 from edgekit.runtime.serve.last_resort import last_resort
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.threads import Threads
+from edgekit.runtime.tokenise import PARALLELISM
 
 __all__ = ["Running", "Transport", "listen", "serve_bundle", "unanswered", "verified"]
 
@@ -52,6 +54,7 @@ def serve_bundle(
         BadInput, CheckFailed, NotPossibleHere: the port is not available, or the bundle is not sound or not for this machine.
     """
     limits = limits or Limits()
+    os.environ.setdefault(PARALLELISM, "false")  # one long prompt is then read beside all else, without threads of its own
     listener = listen(host, port)
     app = App(
         limits,

@@ -394,3 +394,27 @@ def test_every_kind_of_tokenizer(decoder: TinyDecoder, session: Any, tmp_path: P
     for seed in range(10):
         answer = model.generate(np.array(prompt), Sampling(temperature=3.0, seed=seed, max_new_tokens=60))
         assert tokenizer.decode([*prompt, *answer.tokens]) == tokenizer.decode(prompt) + answer.text
+
+
+def test_a_long_prompt_is_read_beside_other_threads(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same tokens: where a server has said that the tokenizer makes no threads of its own."""
+    text = "the inn 🙂 " * 3000
+    alone = model.tokenizer.encode(text).ids
+    asked: list[int] = []
+    real = type(model.tokenizer).encode_batch
+
+    class Noted:
+        """The tokenizer, which notes batches."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(model.tokenizer, name)
+
+        def encode_batch(self, texts: list[str], **settings: bool) -> object:
+            asked.append(len(texts))
+            return real(model.tokenizer, texts, **settings)
+
+    noted = replace(model, tokenizer=Noted())  # type: ignore[arg-type]
+    for value, batches in (("true", []), ("false", [1])):
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", value)
+        assert noted.encode(text).tolist() == alone and asked == batches
+    assert noted.encode("the inn").tolist() == model.encode("the inn").tolist() and asked == [1]
