@@ -37,7 +37,7 @@ task = "text-classification"
 max_length = 32
 licence = "apache-2.0"
 [model.new]
-layers = 3
+layers = 2
 width = 32
 heads = 4
 neurons = 64
@@ -53,7 +53,7 @@ test = "test.jsonl"
 rows = 32
 [[compress]]
 method = "distill"
-layers = 2
+layers = 1
 epochs = 4
 batch = 8
 learning_rate = 3e-3

@@ -24,7 +24,7 @@ CORPUS = [
 LONGEST = 24
 VOCABULARY = 300
 SMALL: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64,
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64,
 }  # fmt: skip
 RELATIVE: dict[str, Any] = {
     "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
@@ -32,7 +32,7 @@ RELATIVE: dict[str, Any] = {
 }  # fmt: skip
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("wordpiece", {}),
-    "distilbert": ("wordpiece", {"dim": 32, "n_layers": 1, "n_heads": 4, "hidden_dim": 48}),
+    "distilbert": ("wordpiece", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
     "electra": ("wordpiece", {"embedding_size": 16}),
     "mpnet": ("mpnet", {}),
     "roberta": ("bytes", {"type_vocab_size": 1}),
@@ -42,13 +42,10 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ernie": ("wordpiece", {"use_task_id": True}),
     "deberta-v2": ("deberta", RELATIVE),
     "albert": ("albert", {"embedding_size": 16}),
-    "modernbert": (
-        "modernbert",
-        {"num_hidden_layers": 2, "local_attention": 8, "layer_types": ["full_attention", "sliding_attention"]},
-    ),
+    "modernbert": ("modernbert", {"local_attention": 8, "layer_types": ["full_attention", "sliding_attention"]}),
 }
 """model_type -> (kind of tokenizer, settings)."""
-BASE: dict[str, Any] = {**SMALL, "num_hidden_layers": 2, "num_key_value_heads": 2}
+BASE: dict[str, Any] = {**SMALL, "num_key_value_heads": 2}
 TABLE: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 WIDE: dict[str, Any] = {**BASE, "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {

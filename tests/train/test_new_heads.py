@@ -33,7 +33,8 @@ def labelled(task: str, text: str) -> dict[str, Any]:
 
 def rows_of(task: str, folder: Path) -> Path:
     draw = np.random.default_rng(1)
-    write_rows(folder, [labelled(task, sentence(draw, 3)) for _ in range(500)], count=30)
+    count = 160 if task == "text-ranking" else 300  # one of its rows is several pairs
+    write_rows(folder, [labelled(task, sentence(draw, 3)) for _ in range(count)], count=30)
     kind, rows = encoder_task(task), folder / "rows"
     rows.mkdir()
     prepare(Sources(*(Place(str(folder / f"{split}.jsonl")) for split in SPLITS)), kind.columns, rows, (), kind.kinds)
@@ -50,7 +51,8 @@ def test_a_new_head_learns_and_says_what_it_is(tmp_path: Path, task: str, kind: 
     tuned, new, scratch = tmp_path / "tuned", tmp_path / "new", tmp_path / "scratch"
     scratch.mkdir()
     finetune(source, rows, tuned, tmp_path / "other", settings=Finetune(epochs=1, batch=16), **given)
-    model = NewModel(layers=1, width=32, heads=2, neurons=64, vocabulary=200, epochs=12, learning_rate=5e-3, batch=8)
+    epochs = 12 if kind == "labels" and outputs > 1 else 4
+    model = NewModel(layers=1, width=32, heads=2, neurons=64, vocabulary=200, epochs=epochs, learning_rate=5e-3, batch=8)
     history = train_from_scratch(rows, new, scratch, new=model, **given)
     quality = history["history"]["quality"]  # type: ignore[index, call-overload]
     assert history["validation"] >= quality[0] and history["validation"] > 0.5, "it learns"
