@@ -141,12 +141,12 @@ def test_as_many_choices_as_may_be_given(model: LanguageModel) -> None:
 def test_an_object_of_many_properties(model: LanguageModel) -> None:
     schema = {
         "type": "object",
-        "properties": {f"k{number}": {"enum": [1]} for number in range(1200)},
+        "properties": {f"k{number}": {"enum": [1]} for number in range(600)},
         "additionalProperties": False,
     }
     answer = model.generate("the", parse_sampling({"json_schema": schema, "max_new_tokens": 60}))
     assert re.match(r'\{("k\d+": 1|\})', answer.text), answer.text
-    schema["properties"] |= {f"l{number}": {"enum": [1]} for number in range(1200)}
+    schema["properties"] |= {f"l{number}": {"enum": [1]} for number in range(1000)}
     with pytest.raises(BadInput, match="more open at one place than can be kept up with"):
         model.generate("the", parse_sampling({"json_schema": schema, "max_new_tokens": 60}))
 
