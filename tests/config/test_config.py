@@ -140,6 +140,7 @@ def test_task_names_are_optimums() -> None:
     from optimum.exporters.tasks import TasksManager
 
     own = {
+        "image-feature-extraction",
         "multi-label-classification",
         "text-ranking",
         "text-regression",
