@@ -24,6 +24,7 @@ from edgekit.draft.labels import guessed, what_labels_mean
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 from edgekit.pipeline.explain import explain
+from tests import command_line
 from tests.conftest import PYTHONPATH, tiny_rows
 from tests.tiny_heads import made_model, sentence
 
@@ -332,16 +333,18 @@ def test_the_plan_reads_no_row_again(tiny_model: Path, tmp_path: Path, monkeypat
 
 def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model: Path, tmp_path: Path) -> None:
     written(tmp_path / "my tickets.jsonl", ROWS)
-    done = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--json", cwd=tmp_path)
+    done = command_line.edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     recipe = tmp_path / json.loads(done.stdout)["recipe"]
     assert recipe.name == f"{tiny_model.name}-my-tickets.toml"
-    assert edgekit("plan", recipe.name, cwd=tmp_path).returncode == 0
-    changed = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--lose", "2%", cwd=tmp_path)
+    assert command_line.edgekit("plan", recipe.name, cwd=tmp_path).returncode == 0
+    changed = command_line.edgekit(
+        "init", "--model", str(tiny_model), "--data", "my tickets.jsonl", "--lose", "2%", cwd=tmp_path
+    )
     assert changed.returncode == 0 and "max_quality_drop = 0.02" in recipe.read_text(), "nobody has edited it"
     mine = recipe.read_text().replace("0.02", "0.03")
     recipe.write_text(mine)
-    again = edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", cwd=tmp_path)
+    again = command_line.edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", cwd=tmp_path)
     assert again.returncode == 2 and "is there already" in again.stderr and recipe.read_text() == mine
 
 
@@ -370,7 +373,7 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
 )  # fmt: skip
 def test_options_that_cannot_be_used(options: list[str], says: str, tiny_model: Path, tmp_path: Path) -> None:
     written(tmp_path / "t.jsonl", ROWS)
-    done = edgekit(
+    done = command_line.edgekit(
         "export", *(str(tiny_model) if option == "MODEL" else option for option in options), "--dry-run", cwd=tmp_path
     )
     assert done.returncode == 2 and says in done.stderr, done.stderr[-1500:]
