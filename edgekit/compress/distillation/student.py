@@ -53,7 +53,8 @@ def starting_student(work: Work, settings: Settings, task: Task) -> Student:
         folder = other_checkpoint(work, settings.student, task, "student")
         return Student(load(folder, task.auto, head=task.head), folder, None)
     model, kept = load(work.source, task.auto), None
-    if model.config.model_type in REFUSED:  # whose shape the plan has seen that nothing asks to change
+    asked = settings.narrows or settings.layers is not None or settings.take is not None
+    if model.config.model_type in REFUSED and not asked:  # its layers cannot be cut, and need not be
         return Student(model, work.source, kept)
     layers = starting_layers(settings, layer_count(model))
     if settings.narrows:
