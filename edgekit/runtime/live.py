@@ -5,7 +5,7 @@ seconds later. The clock of the stream is made of these times and of how long ea
 takes longer than until the next picture, the device goes on with the newest one, and those before it are missed, as with a camera whose buffer
 holds one picture. The first picture is answered once before the stream begins, as a device that runs has answered others.
 
-Of a sound file the model is given, every so many seconds, the newest stretch of what has been heard until then, as long as it reads.
+Of a sound file the model is given, every so many seconds and at its end, the newest stretch of what has been heard until then, as long as it reads.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def frames(folder: Path, every: float) -> list[Moment]:
 
 
 def heard(path: Path, every: float, reader: SoundReader) -> list[Moment]:
-    """What a microphone has heard of the sound file `path`, every so many seconds: the newest samples, as many as the model reads, from where
-    there are enough for an answer.
+    """What a microphone has heard of the sound file `path`, every so many seconds and at its end: the newest samples, as many as the model reads,
+    from where there are enough for an answer.
 
     Raises:
         BadInput: no such file, one beyond the limits, or one that ends before there is anything to answer.
@@ -125,7 +125,7 @@ def heard(path: Path, every: float, reader: SoundReader) -> list[Moment]:
     hearing = reader.settings
     window, fewest = int(hearing.most_seconds * rate), math.ceil(hearing.fewest_samples * rate / hearing.sampling_rate)
     ends = [round(number * every * rate) for number in range(1, min(int(len(samples) / (every * rate)), MOST_FRAMES + 1) + 1)]
-    ends = [end for end in ends if end >= fewest]
+    ends = [end for end in (*(end for end in ends if end < len(samples)), len(samples)) if end >= fewest]
     if not ends:
         raise BadInput(
             f"ends after {len(samples) / rate:.3g} s, before there is anything to answer",
@@ -201,7 +201,9 @@ def run_live(model: Model, path: Path, every: float, *, top_k: int | None, as_js
         made: JsonObject = model(item, top_k=top_k)
         return made
 
-    tally = Tally(every, "stretches of sound" if isinstance(model.reader, SoundReader) else "pictures")
+    tally = Tally(every)
+    if isinstance(model.reader, SoundReader):
+        tally = Tally(every, "stretches of sound", moments[-1].at, model.reader.settings.most_seconds)
     attempted(answer, moments[0].item)
     stopped: KeyboardInterrupt | None = None
     try:
@@ -226,6 +228,10 @@ class Tally:
 
     every: float
     what: str = "pictures"
+    end: float | None = None
+    """Seconds after which a sound ends, where the last answer is due; None of pictures."""
+    longest: float = math.inf
+    """Seconds of sound that the model reads for one answer."""
     answers: list[JsonObject] = field(default_factory=list)
     """Those that are kept for a document."""
     delays: array[float] = field(default_factory=lambda: array("d"))
@@ -263,7 +269,10 @@ class Tally:
     def line(self) -> str:
         """What a terminal shows at the end."""
         count = len(self.delays) + self.refusals + self.missed
-        told = f"{count:,} {self.what}, one every {self.every:g} s: {len(self.delays):,} answered, {self.missed:,} missed"
+        told = f"{count:,} {self.what}, one every {self.every:g} s"
+        told += f" and one at the end, {self.end:.3f} s" if self.complete and self.end is not None else ""
+        told += f", of each the newest {self.longest:.3g} s" if self.longest < self.every else ""
+        told += f": {len(self.delays):,} answered, {self.missed:,} missed"
         told += f", {self.refusals:,} refused" if self.refusals else ""
         if not self.delays:
             return told

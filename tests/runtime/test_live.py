@@ -63,6 +63,9 @@ def test_what_became_of_all_is_counted() -> None:
     assert "6 pictures, one every 1 s: 4 answered, 1 missed, 1 refused" in tally.line() and "2500.0 at most" in tally.line()
     refused = tally.refused()
     assert refused is not None and refused.faults == ("3.0 s, 3.png: no picture",)
+    whole = Tally(30.0, "stretches of sound", end=75.0, longest=10.24, complete=True)
+    assert whole.line().startswith("0 stretches of sound, one every 30 s and one at the end, 75.000 s, of each the newest 10.2 s: 0 answered")
+    assert "at the end" not in Tally(30.0, "stretches of sound", end=75.0).line(), "it was not reached"
     empty = Tally(1.0)
     assert empty.document()["delay_ms"] is None and empty.line().endswith("0 answered, 0 missed") and empty.refused() is None
 
@@ -127,9 +130,13 @@ def test_a_microphone_gives_the_newest_stretch(tmp_path: Path) -> None:
             assert np.array_equal(one.item["array"], samples[max(0, end - window) : end].astype(np.float32))
             assert one.item["sampling_rate"] == rate and not reader.sound(one.item).truncated
     assert heard(path, 0.01, reader)[0].at == 0.05, "as soon as there are enough samples for an answer"
-    for every, said in ((5.0, "ends after 4 s"), (86_400.0, "before there is anything")):
-        with pytest.raises(BadInput, match=said):
-            heard(path, every, reader)
+    for every, ends in ((0.3, 14), (3.0, 2), (5.0, 1), (86_400.0, 1)):
+        found = heard(path, every, reader)
+        assert len(found) == ends and found[-1].at == 4.0, "the end of the file is heard"
+        assert np.array_equal(found[-1].item["array"], samples[-int(0.51 * 4000) :].astype(np.float32))
+    path.write_bytes(path.read_bytes()[:40] + struct.pack("<I", 398) + path.read_bytes()[44 : 44 + 398])
+    with pytest.raises(BadInput, match=r"ends after 0.0498 s, before there is anything"):
+        heard(path, 1.0, reader)
     for other, said in ((tmp_path, "folder"), (tmp_path / "none.wav", "no such file")):
         with pytest.raises(BadInput) as fault:
             heard(other, 1.0, reader)
