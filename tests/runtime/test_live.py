@@ -64,7 +64,9 @@ def test_what_became_of_all_is_counted() -> None:
     refused = tally.refused()
     assert refused is not None and refused.faults == ("3.0 s, 3.png: no picture",)
     whole = Tally(30.0, "stretches of sound", end=75.0, longest=10.24, complete=True)
-    assert whole.line().startswith("0 stretches of sound, one every 30 s and one at the end, 75.000 s, of each the newest 10.2 s: 0 answered")
+    assert whole.line().startswith(
+        "0 stretches of sound, one every 30 s and one at the end, 75.000 s, of each the newest 10.2 s: 0 answered"
+    )
     assert "at the end" not in Tally(30.0, "stretches of sound", end=75.0).line(), "it was not reached"
     empty = Tally(1.0)
     assert empty.document()["delay_ms"] is None and empty.line().endswith("0 answered, 0 missed") and empty.refused() is None
