@@ -160,7 +160,7 @@ def init(
         raise BadInput("a recipe's file ends in .toml", where=str(path), fix=f"--out {path.name}.toml")
     check_output_folder(path.parent, "--out")
     made = drafted(asked, path.parent, ask=not as_json)
-    write_recipe(made, path)
+    write_recipe(made, path, "--out OTHER.toml")
     document = {"recipe": str(path), "seen": [vars(one) for one in made.seen]}
     emit(document, as_json, [*shown(made), f"written to {path}", f"next: edgekit plan {path}, then edgekit export {path}"])
 
@@ -272,13 +272,14 @@ def recipe_name(asked: Asked, name: str | None = None) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
 
 
-def write_recipe(made: Draft, path: Path) -> None:
-    """Write a draft, over an earlier one that nobody has edited; any other file in its place is somebody's work, and stays.
+def write_recipe(made: Draft, path: Path, elsewhere: str) -> None:
+    """Write a draft, over an earlier one of the same model, rows and task that nobody has edited; any other file in its place is somebody's
+    work, and stays. `elsewhere`: what on the command line has it written to another place.
 
     Raises:
         BadInput: there is one.
     """
-    from edgekit.draft import is_unedited
+    from edgekit.draft import is_unedited, told_apart
     from edgekit.runtime.files import read_utf8
     from edgekit.runtime.outputs import write_atomically
 
@@ -287,6 +288,13 @@ def write_recipe(made: Draft, path: Path) -> None:
             "is there already, and is no draft, or one that somebody has edited",
             where=str(path),
             fix="use it as it is (edgekit export), move it, or name another file",
+        )
+    if path.exists() and (differ := told_apart(read_utf8(path, LARGEST), made.text)):
+        raise BadInput(
+            "is the draft of another line, whose recipe and result this one would overwrite",
+            where=str(path),
+            faults=differ,
+            fix=f"keep both: {elsewhere}; or delete that file, where this one is to take its place",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, made.text)

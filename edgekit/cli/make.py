@@ -130,7 +130,7 @@ def _drafted(
     check_output_folder(build, "--build")
     path = build / f"{name}.toml"
     made = drafted(asked, path.parent, ask=not as_json)
-    write_recipe(made, path)
+    write_recipe(made, path, "--name NAME")
     if not as_json:
         emit(None, False, [*shown(made), f"the recipe: {path}"])
     return str(path)

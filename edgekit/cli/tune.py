@@ -148,7 +148,7 @@ def _around(recipe: str | None, model: str, data: str | None, options: Options, 
     asked = asked_of(model, data, options)
     path = build / f"{recipe_name(asked)}.toml"
     made = drafted(asked, path.parent, ask=not as_json)
-    write_recipe(made, path)
+    write_recipe(made, path, "--build FOLDER")
     if not as_json:
         emit(None, False, [*shown(made), f"the recipe: {path}"])
     return str(path)

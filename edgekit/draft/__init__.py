@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgekit.draft.draft import Asked, Draft, draft, is_unedited
+from edgekit.draft.draft import Asked, Draft, draft, is_unedited, told_apart
 from edgekit.draft.proven import Budget
 from edgekit.draft.seen import Choice, Seen, Unclear
 
-__all__ = ["Asked", "Budget", "Choice", "Draft", "Seen", "Unclear", "draft", "is_unedited"]
+__all__ = ["Asked", "Budget", "Choice", "Draft", "Seen", "Unclear", "draft", "is_unedited", "told_apart"]

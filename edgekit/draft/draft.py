@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from edgekit.config.recipe import TEXTS, Finetune
 from edgekit.config.toml import parse, toml_string
 from edgekit.data.columns import INPUTS, usable_value
 from edgekit.data.labels import as_table, few
+from edgekit.data.sources import SPLITS
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
 from edgekit.draft.duration import about, line_seconds, measured_machine
@@ -40,7 +42,7 @@ from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks import find_task, task_names
 from edgekit.tasks.task import AGREEMENT, Task
 
-__all__ = ["Asked", "Draft", "draft", "is_unedited"]
+__all__ = ["Asked", "Draft", "draft", "is_unedited", "told_apart"]
 
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Instruction sets that train faster in bfloat16."""
@@ -438,6 +440,25 @@ def is_unedited(text: str) -> bool:
     return head.startswith(HEAD) and text == _signed(rest)
 
 
+def told_apart(there: str, new: str) -> list[str]:
+    """How the drafts `there` and `new`, as files in the same folder, differ in the model, the rows or the task; none where they are of one line
+    whose other options may have changed."""
+    one, other = (_asked_in(text) for text in (there, new))
+    return [f"{name}: there {one[name]}, here {other[name]}" for name in one if one[name] != other[name]]
+
+
+def _asked_in(text: str) -> dict[str, str]:
+    """What a draft is of: model, rows and task, for people."""
+    read = tomllib.loads(text)
+    model, data = read["model"], read["data"]
+    rows = {key: data[key] for key in ("builtin", "file", *SPLITS) if key in data}
+    return {
+        "model": "@".join(str(model[key]) for key in ("id", "revision") if key in model),
+        "rows": ", ".join(dict.fromkeys(str(one["path"] if isinstance(one, dict) else one) for one in rows.values())),
+        "task": str(read["task"]),
+    }
+
+
 def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str], task: Task) -> Workload:
     """What has to be computed, by the weights' headers and by words of the rows, of which a token is about three quarters, or by the positions
     of an image or a sound."""
@@ -485,6 +506,4 @@ def _near(name: str, folder: Path | None) -> str:
 
 def _check(text: str) -> None:
     """The recipe is one that the parser takes: a fault here is a fault of what the user said."""
-    import tomllib
-
     parse(tomllib.loads(text), recipe_model(), where="the drafted recipe", text=text)

@@ -15,11 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
-from edgekit.cli.drafting import chosen, unwritten
+from edgekit.cli.drafting import chosen, unwritten, write_recipe
 from edgekit.data import formats
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
-from edgekit.draft import Asked, Draft, Unclear, draft
+from edgekit.draft import Asked, Budget, Draft, Unclear, draft, told_apart
 from edgekit.draft.labels import guessed, what_labels_mean
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
@@ -346,6 +346,33 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
     recipe.write_text(mine)
     again = command_line.edgekit("init", "--model", str(tiny_model), "--data", "my tickets.jsonl", cwd=tmp_path)
     assert again.returncode == 2 and "is there already" in again.stderr and recipe.read_text() == mine
+
+
+def test_another_line_of_the_same_name_overwrites_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    """`--data photos` and `--data q/photos` are called alike; the very same line, also with another budget, goes on."""
+    (tmp_path / "q").mkdir()
+    first, second = (written(tmp_path / name / "tickets.jsonl", ROWS) for name in ("", "q"))
+    path = tmp_path / "tickets.toml"
+
+    def again(data: Path, **said: Any) -> str:
+        write_recipe(draft(Asked(str(tiny_model), str(data), **said), tmp_path), path, "--name NAME")
+        return path.read_text()
+
+    there = again(first)
+    assert again(first) == there and "[accept]" in again(first, budget=Budget(lose=0.02))
+    there = path.read_text()
+    with pytest.raises(BadInput) as fault:
+        again(second)
+    assert fault.value.faults == ("rows: there tickets.jsonl, here q/tickets.jsonl",) and "--name NAME" in str(fault.value.fix)
+    assert path.read_text() == there
+    assert told_apart(there, there.replace('task = "text-classification"', 'task = "embeddings"')) == [
+        "task: there text-classification, here embeddings"
+    ]
+    assert told_apart(there, there.replace(tiny_model.name, "other"))[0].startswith("model: there ")
+    done = command_line.edgekit(
+        "export", "--model", str(tiny_model), "--data", str(second), "--build", ".", "--name", "tickets", cwd=tmp_path
+    )
+    assert done.returncode == 2 and "--name NAME" in done.stderr and path.read_text() == there
 
 
 @pytest.mark.parametrize(
