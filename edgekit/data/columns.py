@@ -17,10 +17,10 @@ from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.processors.zero_shot_classification import template_fault
 from edgekit.runtime.strict_json import strict_json
 
-__all__ = ["INPUTS", "NAMES", "identity", "usable_value"]
+__all__ = ["INPUTS", "NAMES", "identity", "inputs_of", "usable_value"]
 
 INPUTS = ("text", "text_pair", "tokens", "sentence1", "sentence2", "question", "context", "query", "passages", "image", "audio")
-"""Columns that a model reads; the others hold the answer."""
+"""Columns that a model reads; the others hold the answer, as `text` does beside `audio`."""
 SEPARATORS = set(",;|")
 """What several labels in one text may be separated by."""
 NUMBER = re.compile(
@@ -45,8 +45,13 @@ def usable_value(kind: str, value: object) -> tuple[JsonValue, str | None]:
 
 def identity(row: Mapping[str, JsonValue]) -> str:
     """The input of a row as one text: its input columns, one after the other."""
-    parts = [row[column] for column in INPUTS if column in row]
+    parts = [row[column] for column in inputs_of(row)]
     return " ".join([" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in parts])
+
+
+def inputs_of(row: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """The columns of a row that a model reads."""
+    return ("audio",) if "audio" in row else tuple(column for column in INPUTS if column in row)
 
 
 def _text(value: object) -> tuple[JsonValue, str | None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from edgekit.data.columns import identity
+from edgekit.data.columns import identity, inputs_of
+from edgekit.data.images import FILES
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonObject
 
@@ -23,12 +24,17 @@ def fold(text: str) -> str:
 
 
 def overlap(one: Sequence[JsonObject], other: Sequence[JsonObject]) -> list[tuple[int, int, str]]:
-    """(row in `one`, first such row in `other`, text as in `one`) of every shared input; rows count from 1."""
+    """(row in `one`, first such row in `other`, text as in `one`) of every shared input; rows count from 1. The text of a file, as of
+    an image, is left empty."""
     first: dict[str, int] = {}
     for number, row in enumerate(other, 1):
         first.setdefault(fold(identity(row)), number)
-    pairs = ((number, first.get(fold(identity(row))), identity(row)) for number, row in enumerate(one, 1))
-    return [(number, match, text) for number, match, text in pairs if match is not None]
+    pairs = ((number, first.get(fold(identity(row))), row) for number, row in enumerate(one, 1))
+    return [
+        (number, match, "" if FILES.keys() & {*inputs_of(row)} else identity(row))
+        for number, match, row in pairs
+        if match is not None
+    ]
 
 
 def check_disjoint(
@@ -51,7 +57,9 @@ def overlap_fault(shared: Sequence[tuple[int, int, str]], names: tuple[str, str]
         f"{rows} of {names[0]} {'is' if len(shared) == 1 else 'are'} also in {names[1]}",
         where="data",
         faults=[
-            f"{names[0]} row {number}, {names[1]} row {match}: {text[:SHOWN]!r}" + ("..." if len(text) > SHOWN else "")
+            f"{names[0]} row {number}, {names[1]} row {match}"
+            + (f": {text[:SHOWN]!r}" if text else "")
+            + ("..." if len(text) > SHOWN else "")
             for number, match, text in shared[:EXAMPLES]
         ],
         fix=fix,

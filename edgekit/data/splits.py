@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 from edgekit.config.recipe import TEXTS, Split
-from edgekit.data.columns import INPUTS, NAMES, identity, usable_value
+from edgekit.data.columns import NAMES, identity, usable_value
 from edgekit.data.disjoint import check_disjoint, fold, overlap, overlap_fault
+from edgekit.data.doubts import answer_of, counted, doubt, doubts_of
 from edgekit.data.form import Form
 from edgekit.data.formats import notes_on, quickly_read, records
 from edgekit.data.forms import form_of
@@ -37,7 +38,7 @@ __all__ = [
     "contents_digest",
 ]  # fmt: skip
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
@@ -151,7 +152,8 @@ def prepare(
 
     Of duplicate training rows the first is kept. Training rows whose text is also in validation or test are dropped too, or
     refused where `sources.on_overlap` is "refuse". Texts are compared after `fold`. Evaluation rows are never touched, but for labels
-    that become names of the model's outputs. The same source gives the same bytes.
+    that become names of the model's outputs. The same source gives the same bytes. The record's `notes` are what people are told;
+    its `doubts` are those of them that make figures doubtful: rows that stand in two splits, or under two labels.
 
     `absent`: columns of the task that these rows are without, and that none of them may have. `kinds`: column -> the kind of its values,
     where its name does not say it. `known`: names of the outputs of the recipe's model; None where the training rows name them. `check`: what is
@@ -203,7 +205,7 @@ def _checked(
     check: RowCheck | None,
 ) -> tuple[dict[str, list[Row]], dict[str, JsonValue]]:
     """(rows of every split and the unlabelled ones, the record but for what is written); raises as `prepare` does."""
-    read = _read(sources, columns, absent, kinds, check)
+    read, doubts = _read(sources, columns, absent, kinds, check)
     for split in SPLITS:
         _check_size(split, len(read[split]))
     notes, named = (
@@ -232,7 +234,13 @@ def _checked(
                     raise BadInput(fault, where=f"data, {split}, row {number}")
     unlabelled = _unlabelled(sources, read)
     train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
-    _check_size("train", len(train), "once duplicates and rows of the other splits are gone")
+    doubts += doubts_of(read, removed, labelled=named is not None)
+    _check_size("train", len(train), "once duplicates and rows of the other splits are gone", doubts)
+    notes += doubts
+    if removed["train"]:
+        notes += [
+            f"{counted(removed['train'], read['train'], 'train')} were taken out because an earlier row of train is the same"
+        ]
     read |= {"train": train, UNLABELLED: unlabelled}
     record: dict[str, JsonValue] = {"source": sources.document(), "columns": list(columns), "duplicates_removed": removed}
     if named is not None:
@@ -249,7 +257,7 @@ def _checked(
             else:
                 every = [label for several in labels for label in several]
                 check_labels(labels, known, where=f"data, {split}", fix=_say_labels(every, known, sources.labels))
-    record |= {"notes": list(notes)} | ({"labels_read_as": said} if said else {})
+    record |= {"notes": list(notes), "doubts": list(doubts)} | ({"labels_read_as": said} if said else {})
     return read, record
 
 
@@ -319,27 +327,30 @@ def _write(folder: Path, split: str, rows: Sequence[Row], *, sort_keys: bool) ->
 
 def _read(
     sources: Sources, columns: tuple[str, ...], absent: tuple[str, ...], kinds: Mapping[str, str], check: RowCheck | None
-) -> dict[str, list[Row]]:
+) -> tuple[dict[str, list[Row]], list[str]]:
+    """(the rows of each split, what is told of those that were left out)."""
     if sources.builtin:
         made = _corpus(sources.builtin).generate(sources.seed, sources.rows)
-        return {split: [_of_text(row, columns, kinds) for row in rows] for split, rows in made.items()}
+        return {split: [_of_text(row, columns, kinds) for row in rows] for split, rows in made.items()}, []
     names = dict(sources.columns)
     if sources.split is not None:
         drawn = _partitioned(sources, sources.split, columns, absent, kinds, check)
         if sources.file is not None:
-            return drawn
+            return drawn, []
         (given,) = set(SPLITS) - set(drawn)
         place = sources.of(given)
         assert place is not None, "the recipe names two of three"
         there = _rows_at(place, given, columns, names, absent, kinds, check, lines=sources.lines)
         known = {fold(identity(row)) for row in there}
         other = next(split for split in drawn if split != "train")
-        return {**drawn, other: [row for row in drawn[other] if fold(identity(row)) not in known], given: there}
+        kept = [row for row in drawn[other] if fold(identity(row)) not in known]
+        left = doubt(len(drawn[other]) - len(kept), drawn[other], other, f"were taken out because they stand in {given} too")
+        return {**drawn, other: kept, given: there}, left
     return {
         split: _rows_at(place, split, columns, names, absent, kinds, check, lines=sources.lines)
         for split, place in ((split, sources.of(split)) for split in SPLITS)
         if place is not None
-    }
+    }, []
 
 
 def _rows_at(
@@ -436,9 +447,9 @@ def _clean_training(read: dict[str, list[Row]], *, refuse: bool) -> tuple[list[R
         elif text in evaluated["validation"]:
             removed["train_in_validation"] += 1
         elif text in first:
-            removed["train" if first[text] == _answer(row) else "train_other_label"] += 1
+            removed["train" if first[text] == answer_of(row) else "train_other_label"] += 1
         else:
-            first[text] = _answer(row)
+            first[text] = answer_of(row)
             kept.append(row)
     return kept, removed
 
@@ -448,17 +459,13 @@ def _labels(value: JsonValue) -> list[str]:
     return list(map(str, value)) if isinstance(value, list) else [str(value)]
 
 
-def _answer(row: Row) -> Row:
-    """The answer of a row: its columns that a model does not read."""
-    return {column: value for column, value in row.items() if column not in INPUTS}
-
-
-def _check_size(split: str, rows: int, when: str = "") -> None:
+def _check_size(split: str, rows: int, when: str = "", faults: Sequence[str] = ()) -> None:
     if rows < FEWEST:
         count = "no rows" if rows == 0 else "one row"
         raise BadInput(
             f"the {split} split has {count}" + (f" {when}" if when else ""),
             where=f"data, {split}",
+            faults=faults,
             fix=f"give it {FEWEST} rows or more",
         )
 

@@ -147,7 +147,7 @@ def rows_stage(
 
             names = facts_of_checkpoint(str(resolve(hub, recipe.model.revision))).labels
         record = prepare(sources, columns, context.out, absent, kinds, names, reader)
-        return {"splits": record["splits"], "notes": record["notes"]}
+        return {"splits": record["splits"], "notes": record["notes"], "doubts": record["doubts"]}
 
     return Stage(
         "rows", "read and check the rows", run,

@@ -295,6 +295,7 @@ def _stage(node: Fields) -> Stage:
         parameters,
         size,
         metrics.maybe_number("times_differ", above=-1e-9),
+        metrics.texts("doubts") if metrics.has("doubts") else (),
     )
 
 

@@ -78,6 +78,8 @@ class Stage:
     bytes: int | None
     times_differ: float | None = None
     """How far apart the two measurements of block times lie that a pruning step chose by, as a share."""
+    doubts: tuple[str, ...] = ()
+    """What it found of rows that makes figures doubtful."""
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,7 @@ def cautions(facts: Facts) -> list[Caution]:
         text = f"Audited and scored with the kernels of {stand_in}: this machine has not the target's provider."
         found.append(Caution(False, text))
     for stage in facts.stages:
+        found += [Caution(False, f"{doubt[:1].upper()}{doubt[1:]}.") for doubt in stage.doubts]
         if stage.times_differ is not None and stage.times_differ > BUSY:
             text = (
                 f"{stage.title.removeprefix('compress ')} chose what to cut by block times that differed by {100 * stage.times_differ:.0f}% "

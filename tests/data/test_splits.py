@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from edgekit.data.disjoint import fold
 from edgekit.data.sources import Place, Sources
 from edgekit.data.splits import check_disjoint, check_labels, prepare, source_digest
 from edgekit.errors import BadInput
+from tests.tiny_images import as_text, write_png
+from tests.tiny_sounds import write_wav
 
 COLUMNS = ("text", "label")
 TRAIN = [("lamp on", "on"), ("lamp off", "off"), ("fan on", "on"), ("fan off", "off")]
@@ -72,6 +75,67 @@ def test_doubles_and_overlap_leave_training_only(tmp_path: Path) -> None:
     record = made(tmp_path, source(tmp_path / "in", train, [*VALIDATION, VALIDATION[0]]))
     assert record["duplicates_removed"] == {"train": 1, "train_other_label": 1, "train_in_validation": 1, "train_in_test": 1}
     assert {split: entry["rows"] for split, entry in record["splits"].items()} == {"train": 4, "validation": 3, "test": 2}
+
+
+FILED = {
+    "text": [f"text {number}" for number in range(60)],
+    "image": [as_text(write_png(np.full((2, 2, 3), 4 * number, np.uint8))) for number in range(60)],
+    "audio": [as_text(write_wav(np.full(40, number / 100), 8000)) for number in range(60)],
+}
+NO_MODEL = "are the same as another under another label: no model is right on both"
+
+
+@pytest.mark.parametrize(("column", "answer"), [("text", "label"), ("image", "label"), ("audio", "label"), ("audio", "text")])
+def test_rows_that_stand_in_two_splits_are_told(column: str, answer: str, tmp_path: Path) -> None:
+    """Of texts, images and sounds, and of speech, whose text is its answer."""
+
+    def told(name: str, train: range, validation: range, test: range, **more: Any) -> dict[str, Any]:
+        for split, numbers in (("train", train), ("validation", validation), ("test", test)):
+            rows = ({column: FILED[column][number], answer: "ab"[number % 2]} for number in numbers)
+            (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        places = {split: Place(str(tmp_path / f"{split}.jsonl")) for split in ("train", "validation", "test")}
+        (tmp_path / name).mkdir()
+        return prepare(Sources(**places, **more), (column, answer), tmp_path / name)
+
+    assert told("apart", range(20), range(20, 40), range(40, 60))["notes"] == []
+    few = told("few", range(21), range(20, 41), range(40, 60))["doubts"]
+    assert few == [
+        "1 of 21 rows of train were taken out because they stand in validation too",
+        "1 of 21 rows of validation stand in test too and were kept: what is chosen on validation rows is then chosen on test rows",
+    ]
+    many = told("many", range(40), range(40, 60), range(36))
+    assert many["doubts"] == ["warning: 36 of 40 rows of train were taken out because they stand in test too"]
+    assert set(many["doubts"]) <= set(many["notes"]) and many["splits"]["train"]["rows"] == 4
+    same = told("same", range(20), range(20, 40), range(20, 40))["doubts"]
+    assert [text[:58] for text in same] == ["warning: 20 of 20 rows of validation stand in test too and"]
+    with pytest.raises(BadInput, match="1 row of train is also in test") as caught:
+        told("refused", range(21), range(40, 60), range(20, 40), on_overlap="refuse")
+    assert caught.value.faults == ("train row 21, test row 1" + (f": {FILED['text'][20]!r}" if column == "text" else ""),)
+    with pytest.raises(BadInput, match="has no rows once") as caught:
+        told("none", range(20), range(20, 40), range(20))
+    assert caught.value.faults == ("warning: 20 of 20 rows of train were taken out because they stand in test too",)
+
+
+def test_the_same_input_under_two_labels_is_told(tmp_path: Path) -> None:
+    test = [*((f"test {number}", "on") for number in range(20)), ("TEST 3", "off")]
+    record = made(tmp_path, source(tmp_path / "in", [*TRAIN, ("Lamp on", "off"), TRAIN[0]], [*VALIDATION, VALIDATION[0]], test))
+    assert record["doubts"] == [
+        "warning: 1 of 6 rows of train were taken out because an earlier row is the same under another label",
+        f"2 of 21 rows of test {NO_MODEL}",
+    ]
+    assert record["notes"] == [
+        *record["doubts"],
+        "1 of 6 rows of train were taken out because an earlier row of train is the same",
+    ]
+
+
+def test_several_labels_in_another_order_are_the_same(tmp_path: Path) -> None:
+    one, other, third = ["on", "off"], ["off", "on"], ["on"]
+    sources = source(
+        tmp_path / "in", [(text, [label]) for text, label in TRAIN], test=[("oven", one), ("oven", other), ("x", third)]
+    )
+    (tmp_path / "out").mkdir()
+    assert prepare(sources, COLUMNS, tmp_path / "out", kinds={"label": "labels"})["doubts"] == []
 
 
 def test_overlap_can_be_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.errors import BadInput
 from edgekit.report.facts import read_facts
+from edgekit.report.markdown import render_markdown
 from edgekit.report.verdicts import budgets, cautions, speedup
 from tests.report.made_up import write_result
 
@@ -55,6 +56,13 @@ def test_budgets_are_judged_by_the_found_figure(folder: Path) -> None:
         "max_quality_drop": True, "min_speedup": True, "max_size_mb": False, "max_latency_ms": False,
     }  # fmt: skip
     assert any(item.grave and "Budget not met: model and tokenizer, median latency" in item.text for item in cautions(facts))
+
+
+def test_rows_that_stand_in_two_splits_stand_above_the_figures(folder: Path) -> None:
+    doubt = "warning: 36 of 40 rows of train were taken out because they stand in test too"
+    change(folder / "lineage.json", lambda document: document["stages"][0]["metrics"].update(doubts=[doubt]))
+    shown = render_markdown(read_facts(folder)).split("## ")[0]
+    assert "> Warning: 36 of 40 rows of train were taken out because they stand in test too" in shown
 
 
 def test_without_a_measurement_the_reason_is_given(tmp_path: Path) -> None:
