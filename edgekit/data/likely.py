@@ -13,7 +13,21 @@ __all__ = ["OFTEN", "likely_columns"]
 NEAR = 0.5
 """Likeness of two names from which one may be the other, as difflib counts it."""
 OFTEN = {
-    "text": ("sentence", "utterance", "content", "review", "comment", "document", "body", "message", "tweet", "query", "input"),
+    "text": (
+        "sentence",
+        "utterance",
+        "content",
+        "review",
+        "comment",
+        "document",
+        "body",
+        "message",
+        "tweet",
+        "query",
+        "input",
+        "transcription",
+        "transcript",
+    ),
     "text_pair": ("text2", "sentence2", "hypothesis", "answer"),
     "tokens": ("words", "word", "token"),
     "sentence1": ("text1", "premise", "anchor"),

@@ -17,6 +17,7 @@ from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, NO_ROWS, PACKINGS, Record, Shape, read_lines
 from edgekit.data.sources import SPLITS
+from edgekit.draft.file_tables import tables_of_files
 from edgekit.draft.fit import Table
 from edgekit.draft.held_files import class_folders, held_in, is_held, pattern_of, rows_of_files, standing_in
 from edgekit.draft.seen import Seen
@@ -217,6 +218,9 @@ def _places(folder: Path) -> dict[str, str]:
             fix=f"write it as Parquet, a file for each split: datasets.load_from_disk({str(folder)!r}) has to_parquet, as has each split of it",
         )
     inner = folder / "data"  # where data sets of the hub have them
+    for home in (folder, *([inner] if inner.is_dir() else [])):
+        if by_table := tables_of_files(home, NAMED, lambda path: records(path, shape=_shape_of(path))):
+            return by_table
     for home in (folder, *([inner] if inner.is_dir() else [])):
         if by_label := class_folders(home, NAMED):
             return by_label

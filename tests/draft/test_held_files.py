@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from edgekit.draft.draft import Asked, Draft, draft
+from edgekit.draft.rows import read_for_draft
 from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
 from edgekit.host import detect
@@ -131,6 +132,75 @@ def as_metadata(folder: Path) -> Path:
     return home
 
 
+def with_clips(folder: Path, *homes: str) -> Path:
+    """Ten sounds in each of these folders."""
+    for home in homes:
+        (folder / home).mkdir(parents=True, exist_ok=True)
+        for number in range(10):
+            (folder / home / f"a{number}.wav").write_bytes(write_wav(np.zeros(80, np.float32), 8000))
+    return folder
+
+
+def table(path: Path, form: str, column: str = "file_name", text: str = "transcription") -> None:
+    """A table of ten rows, `form` with the number of each."""
+    mark = "\t" if path.suffix == ".tsv" else ","
+    rows = [[column, text], *([form.format(number), "abc"[number % 3]] for number in range(10))]
+    path.write_text("".join(f"{mark.join(row)}\n" for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("tables", "homes", "found"),
+    [
+        ({"metadata.csv": "clips/a{}.wav"}, ["clips"], {"file": "metadata.csv"}),
+        ({"train.csv": "clips/a{}.wav"}, ["clips"], {"file": "train.csv"}),
+        ({"validated.tsv": "clips/a{}.wav", "more.tsv": "{}"}, ["clips"], {"file": "validated.tsv"}),
+        ({"labels.csv": "images/a/a{}.wav"}, ["images/a"], {"file": "labels.csv"}),
+        ({"train.csv": "clips/a{}.wav", "test.csv": "clips/a{}.wav"}, ["clips"], {"train": "train.csv", "test": "test.csv"}),
+        (
+            {"train/metadata.csv": "a{}.wav", "test/metadata.csv": "a{}.wav"},
+            ["train", "test"],
+            {"train": "train/metadata.csv", "test": "test/metadata.csv"},
+        ),
+        ({"classes.csv": "{}"}, ["high", "low"], {"file": "*/*.wav"}),
+    ],
+)
+def test_a_table_that_names_the_files_says_what_they_are(
+    tables: dict[str, str], homes: list[str], found: dict[str, str], tmp_path: Path
+) -> None:
+    """And the folders that they lie in say nothing then; a table of other things leaves folders of labels as they are."""
+    with_clips(tmp_path, *homes)
+    for name, form in tables.items():
+        table(tmp_path / name, form)
+    rows = read_for_draft(str(tmp_path))
+    assert {key: place.path for key, place in rows.places.items()} == {key: str(tmp_path / name) for key, name in found.items()}
+    assert ("transcription" in rows.every[0]) == ("*/*.wav" not in found.values())
+
+
+@pytest.mark.parametrize(
+    ("tables", "homes", "says"),
+    [
+        ({"a.csv": "clips/a{}.wav", "b.jsonl": "", "c.tsv": "clips/a{}.wav"}, ["clips"], ("a.csv", "c.tsv", "--data ")),
+        ({"train.tsv": "clips/a{}.wav", "validated.tsv": "clips/a{}.wav", "test.tsv": "clips/a{}.wav", "other.tsv": "clips/a{}.wav"}, ["clips"],
+         ("other.tsv",)),
+        ({"train.csv": "a{}.wav"}, ["clips"], ("'a0.wav'", "as in clips/a0.wav")),
+        ({"metadata.csv": "a{}"}, ["wavs"], ("'a0'", "as in wavs/a0.wav")),
+        ({"train.csv": "/data/clips/a{}.wav"}, ["clips"], ("'/data/clips/a0.wav'", "as in clips/a0.wav")),
+        ({"all.csv": "train/a{0}.wav,x\ntest/a{0}.wav"}, ["train", "test"], ("train, test",)),
+        ({"train/metadata.csv": "a{}.wav", "more/metadata.csv": "a{}.wav"}, ["train", "more"], ("more/metadata.csv", "--data ")),
+    ],
+)  # fmt: skip
+def test_tables_of_which_none_is_plainly_meant_are_told(
+    tables: dict[str, str], homes: list[str], says: tuple[str, ...], tmp_path: Path
+) -> None:
+    with_clips(tmp_path, *homes)
+    for name, form in tables.items():
+        table(tmp_path / name, form)
+    with pytest.raises(BadInput) as fault:
+        read_for_draft(str(tmp_path))
+    told = " ".join([fault.value.what, *fault.value.faults, str(fault.value.fix)])
+    assert all(part in told for part in says), told
+
+
 @pytest.mark.parametrize(
     ("write", "columns"),
     [
@@ -198,13 +268,16 @@ def test_speech_is_written(tmp_path: Path) -> None:
     rows = [
         {
             "audio": base64.b64encode(write_wav(tiny_sounds.noise("low", DRAW), 8000)).decode(),
-            "text": f"TEA AT {'TEA ' * number}",
+            "transcription": "TEA" * (number + 1),  # one word each, which is known for a text by its name alone
         }
         for number in range(12)
     ]
     (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe, made = drafted(model, tmp_path / "said.jsonl", tmp_path)
-    assert (recipe["task"], recipe["data"]) == ("automatic-speech-recognition", {"file": "said.jsonl"})
+    assert (recipe["task"], recipe["data"]) == (
+        "automatic-speech-recognition",
+        {"file": "said.jsonl", "columns": {"text": "transcription"}},
+    )
     planned(made, tmp_path)
 
 
