@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -263,7 +264,10 @@ def serve(
         str, typer.Option(metavar="ADDRESS", help="Address to listen at; only this machine reaches the default.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0: any that is free.")] = 8000,
-    max_body: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Of a request.")] = 1_048_576,
+    max_body: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="BYTES", help="Of a request. Default: 1048576; of images and sounds 16777216."),
+    ] = None,
     max_batch: Annotated[int, typer.Option(min=1, metavar="N", help="Texts in a request.")] = 64,
     max_queue: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that wait for the model.")] = 64,
     max_together: Annotated[
@@ -305,9 +309,9 @@ def serve(
             fix="pip install 'edgekit[serve]', or use the bundle's own runner.pyz serve",
             see="something-is-not-installed",
         ) from None
-    limits = Limits(
-        body=max_body, batch=max_batch, queue=max_queue, together=max_together, cache=max_cache, step_seconds=max_run
-    )
+    limits = Limits(batch=max_batch, queue=max_queue, together=max_together, cache=max_cache, step_seconds=max_run)
+    if max_body is not None:
+        limits = replace(limits, body=max_body, file_body=max_body)
     cut = serve_bundle(
         bundle,
         transport,

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
         if verb == "serve":
             command.add_argument("--host", default="127.0.0.1", help="only this machine reaches the default")
             command.add_argument("--port", type=int, default=8000, help="0: any that is free")
-            command.add_argument("--max-body", type=int, default=1_048_576, help="bytes of a request")
+            command.add_argument(
+                "--max-body", type=int, help="bytes of a request; default: 1048576, of images and sounds 16777216"
+            )
             command.add_argument("--max-batch", type=int, default=64, help="texts in a request")
             command.add_argument("--max-queue", type=int, default=64, help="requests that wait")
             command.add_argument(
@@ -151,9 +154,10 @@ def _serve(asked: argparse.Namespace) -> int:
     from edgekit.runtime.threads import parse_threads
 
     limits = Limits(
-        body=asked.max_body, batch=asked.max_batch, queue=asked.max_queue, together=asked.max_together, cache=asked.max_cache,
-        step_seconds=asked.max_run,
+        batch=asked.max_batch, queue=asked.max_queue, together=asked.max_together, cache=asked.max_cache, step_seconds=asked.max_run
     )  # fmt: skip
+    if asked.max_body is not None:
+        limits = replace(limits, body=asked.max_body, file_body=asked.max_body)
     cut = serve_bundle(
         asked.bundle, serve, host=asked.host, port=asked.port, limits=limits, prefix_cache=asked.prefix_cache,
         threads=parse_threads(asked.threads, written=True), speculate=parse_speculate(asked.speculate),

@@ -63,15 +63,16 @@ def asgi(app: App) -> Callable[[Message, Receive, Send], Awaitable[None]]:
 
 async def _answer(app: App, connection: _Connection, head: Head, receive: Receive, send: Send) -> None:
     try:
-        body = await read_body(_reader(receive), head.length, app.limits)
+        body = await read_body(_reader(receive), head.length, app.bodies)
     except Refusal as refusal:
         await _send(app, connection, app.refuse(head.path, refusal), send)
         return
-    connection.wait_for_answer(interim=head.chunks)
     try:
+        connection.wait_for_answer(interim=head.chunks)
         response = await app.respond(Request(head.method, head.path, head.headers, body))
     finally:
         connection.wait_for_answer(interim=False)
+        app.bodies.held -= len(body)
     await _send(app, connection, response, send)
 
 

@@ -19,12 +19,13 @@ from edgekit.runtime.generate.constraint import Constraint
 from edgekit.runtime.generate.model import LanguageModel
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.model import Model
+from edgekit.runtime.processors import processor
 from edgekit.runtime.serve import completions as text
 from edgekit.runtime.serve.embeddings import embedding_document, parse_embeddings, sizes_of
 from edgekit.runtime.serve.guard import check_request, refused
 from edgekit.runtime.serve.inference import VERSION, answer_response, model_metadata, parse_infer
 from edgekit.runtime.serve.limits import Limits
-from edgekit.runtime.serve.message import Refusal, Request, Response, json_response, parse_json
+from edgekit.runtime.serve.message import Bodies, Refusal, Request, Response, json_response, parse_json
 from edgekit.runtime.serve.metrics import KIND, Metrics
 from edgekit.runtime.serve.openapi import openapi
 from edgekit.runtime.serve.rerank import RERANK_V1, RERANK_V2, parse_rerank, rerank_document
@@ -56,6 +57,7 @@ class App:
         self.limits = limits
         self.local = local
         self.names = frozenset(names)
+        self.bodies = Bodies(limits)
         self.metrics = Metrics()
         self.worker = Worker(limits.queue, limits.step_seconds)
         self.draining = False
@@ -88,6 +90,7 @@ class App:
                 self.one_by_one, self.stream = found, model.language.stream
             else:
                 self.worker.together, self.stream = found, found.stream
+        self.bodies.reads = processor(model.bundle.manifest.task).reads
         self._routes = self._routes_of(model)
         self._model = model
 

@@ -11,10 +11,14 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a server; worst-case memory for bodies is `connections` times `body` bytes."""
+    """The limits of a server."""
 
     body: int = 1_048_576
-    """Bytes of a request's body; more: 413."""
+    """Bytes of a request's body, where the bundle reads texts; more: 413."""
+    file_body: int = 16_777_216
+    """The same where it reads images or sounds, of whose files base64 makes a third more."""
+    bodies: int = 268_435_456
+    """Bytes of all bodies that are held at once, one of any size that may be sent in any case; more: 503."""
     batch: int = 64
     """Texts in one request; more: 413."""
     queue: int = 64

@@ -11,16 +11,24 @@ from typing import Never
 
 from edgekit.runtime.errors import EdgekitError
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.reader import Reads
 from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.serve.stream import Stream
 from edgekit.runtime.strict_json import check_structure
 
-__all__ = ["Refusal", "Request", "Response", "check_names", "json_response", "parse_json", "read_body"]
+__all__ = ["Bodies", "Refusal", "Request", "Response", "check_names", "json_response", "parse_json", "read_body"]
 
 DEEPEST = 200
 """Lists and objects within one another in a request, at most."""
 LINGER = 16
 """Times the body's limit that are read and discarded before a refusal."""
+SMALLER: dict[Reads | None, str] = {
+    None: "send less",
+    "text": "send fewer or shorter texts",
+    "image": "send fewer or smaller images, or their bytes in a binary tensor, a quarter less than base64",
+    "sound": "send fewer or shorter sounds, or their bytes in a binary tensor, a quarter less than base64",
+}
+"""What to do about a body that is too large, by what the model reads."""
 MOST_FAULTS, LONGEST_NAME = 20, 60
 """Unknown names that an answer lists, and characters of each."""
 
@@ -35,6 +43,30 @@ class Request:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes = b""
+
+
+@dataclass
+class Bodies:
+    """The bodies of requests that are being read or answered, of all connections."""
+
+    limits: Limits
+    reads: Reads | None = None
+    """What the model reads; None while there is none."""
+    held: int = 0
+    """Bytes of them."""
+
+    @property
+    def largest(self) -> int:
+        """Bytes of one; before it is known what the model reads as many as it might."""
+        if self.reads is None:
+            return max(self.limits.body, self.limits.file_body)
+        return self.limits.body if self.reads == "text" else self.limits.file_body
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for `size` bytes more, which are held then."""
+        room = self.held + size <= max(self.limits.bodies, self.largest)
+        self.held += size if room else 0
+        return room
 
 
 @dataclass(frozen=True)
@@ -105,40 +137,52 @@ def check_names(given: Collection[str], known: Collection[str], where: str) -> N
     raise Refusal(400, "fields that nothing here reads", where=where, faults=faults, fix="leave them out")
 
 
-async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, limits: Limits) -> bytes:
-    """The body: all parts that `read` gives until an empty one. `declared`: the value of Content-Length.
+async def read_body(read: Callable[[], Awaitable[bytes]], declared: int | None, bodies: Bodies) -> bytes:
+    """The body: all parts that `read` gives until an empty one, counted in `bodies`, which the caller takes its length off again in the end.
+    `declared`: the value of Content-Length.
 
     Raises:
-        Refusal: 413 where it is larger than the limit, 408 where it comes too slowly.
+        Refusal: 413 where it is larger than the limit, 408 where it comes too slowly, 503 where too much is held already.
     """
-    body = bytearray()
-    size = 0
-    too_large = declared is not None and declared > limits.body
+    limits, largest = bodies.limits, bodies.largest
+    body, size = bytearray(), 0
+    refusal = _too_large(declared, bodies) if declared is not None and declared > largest else None
     try:
-        async with asyncio.timeout(limits.linger_seconds if too_large else limits.body_seconds) as timer:
+        async with asyncio.timeout(limits.body_seconds if refusal is None else limits.linger_seconds) as timer:
             while part := await read():
                 size += len(part)
-                if size > limits.body and not too_large:
-                    too_large = True
-                    timer.reschedule(asyncio.get_running_loop().time() + limits.linger_seconds)
-                if size > LINGER * limits.body:
-                    break
-                if too_large:
+                if refusal is None:
+                    if size > largest:
+                        refusal = _too_large(declared, bodies)
+                    elif not bodies.take(len(part)):
+                        what = f"the bodies of all requests are {bodies.held:,} bytes already"
+                        refusal = Refusal(503, what, fix="ask again in 1 s", headers={"retry-after": "1"}, close=True)
+                    else:
+                        body += part
+                        continue
+                    bodies.held -= len(body)
                     body.clear()
-                else:
-                    body += part
+                    timer.reschedule(asyncio.get_running_loop().time() + limits.linger_seconds)
+                if size > LINGER * largest:
+                    break
     except TimeoutError:
-        if not too_large:
-            raise Refusal(
+        if refusal is None:
+            refusal = Refusal(
                 408, f"the body did not come within {limits.body_seconds:g} s", where="body", fix="send it faster", close=True
-            ) from None
-    if too_large:
-        size_text = f"a body of {declared:,} bytes" if declared is not None else "the body"
-        raise Refusal(
-            413, f"{size_text} is larger than {limits.body:,} bytes", where="body", close=True,
-            fix="send fewer or shorter texts, or start the server with a larger --max-body",
-        )  # fmt: skip
+            )
+            bodies.held -= len(body)
+    except BaseException:  # the client has left, or sent chunks that are none
+        bodies.held -= len(body)
+        raise
+    if refusal is not None:
+        raise refusal from None
     return bytes(body)
+
+
+def _too_large(declared: int | None, bodies: Bodies) -> Refusal:
+    size = f"a body of {declared:,} bytes" if declared is not None else "the body"
+    fix = f"{SMALLER[bodies.reads]}, or start the server with a larger --max-body"
+    return Refusal(413, f"{size} is larger than {bodies.largest:,} bytes", where="body", close=True, fix=fix)
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -114,10 +114,11 @@ class _Connection(asyncio.Protocol):
             if head is None:
                 return False
             self.busy, self._path = True, head.path
-            limits = self.app.limits
-            body = self._wire.whole() if (head.length or 0) <= limits.body else None
+            bodies, held = self.app.bodies, 0
+            body = self._wire.whole() if (head.length or 0) <= bodies.largest else None
             if body is None:
-                body = await read_body(self._wire.read, head.length, limits)
+                body = await read_body(self._wire.read, head.length, bodies)
+                held = len(body)
         except Refusal as refusal:
             await self._write(self.app.refuse(self._path, refusal), close=True)
             return False
@@ -128,6 +129,7 @@ class _Connection(asyncio.Protocol):
             response = await self.app.respond(Request(head.method, head.path, head.headers, body))
         finally:
             self._interim = False
+            bodies.held -= held
         close = head.close or response.close or self.app.draining
         await self._write(response, close=close, chunked=head.chunks)
         self.busy = False

@@ -18,7 +18,7 @@ from edgekit.runtime.serve.authority import Authority, is_local, parse_authority
 from edgekit.runtime.serve.command import listen
 from edgekit.runtime.serve.door import OTHERS, REFUSED, affordable
 from edgekit.runtime.serve.limits import Limits
-from edgekit.runtime.serve.message import Refusal, read_body
+from edgekit.runtime.serve.message import Bodies, Refusal, read_body
 from edgekit.runtime.serve.wire import Wire, head_end
 from tests.runtime.serve.serving import LIMITS, Server, served
 from tests.runtime.serve.test_serve_abuse import INFER, TEXT
@@ -146,6 +146,7 @@ def test_hosts_are_parsed() -> None:
 def test_a_body_in_chunks_is_counted_as_it_arrives() -> None:
     """Of a chunk that is said to be of gigabytes, and of a million chunks of one byte, no more than the limit is ever kept."""
     limits = Limits(body=300_000, linger_seconds=0.2)
+    bodies = Bodies(limits, "text")
 
     class Transport:
         paused = False
@@ -174,7 +175,7 @@ def test_a_body_in_chunks_is_counted_as_it_arrives() -> None:
         sends = asyncio.ensure_future(send())
         try:
             with pytest.raises(Refusal, match="larger than 300,000 bytes"):
-                await read_body(wire.read, None, limits)
+                await read_body(wire.read, None, bodies)
         finally:
             sends.cancel()
         return tracemalloc.get_traced_memory()
@@ -185,7 +186,55 @@ def test_a_body_in_chunks_is_counted_as_it_arrives() -> None:
             _, peak = asyncio.run(read(part, first))
         finally:
             tracemalloc.stop()
-        assert peak < 3 * limits.body
+        assert peak < 3 * limits.body and not bodies.held
+
+
+def body(bodies: Bodies, *parts: bytes, declared: int | None = None, fault: type[BaseException] | None = None) -> bytes:
+    """What `read_body` makes of `parts`; after them the body ends, or there is a `fault`."""
+    given = iter(parts)
+
+    async def read() -> bytes:
+        part = next(given, b"")
+        if not part and fault is not None:
+            raise fault
+        return part
+
+    return asyncio.run(read_body(read, declared, bodies))
+
+
+def test_the_largest_body_follows_what_the_model_reads() -> None:
+    limits = Limits(body=10, file_body=100, linger_seconds=0.1)
+    for reads, most, words in (
+        ("text", 10, "shorter texts"),
+        ("image", 100, "smaller images"),
+        ("sound", 100, "shorter sounds"),
+        (None, 100, "less"),
+    ):
+        bodies = Bodies(limits, reads)  # type: ignore[arg-type]
+        assert body(bodies, b"x" * most) == b"x" * most and bodies.held == most, "it is held until it is answered"
+        bodies.held = 0
+        for declared in (None, most + 1):
+            with pytest.raises(Refusal, match=f"larger than {most} bytes") as refusal:
+                body(bodies, b"x" * most, b"x", declared=declared)
+            assert refusal.value.status == 413 and words in str(refusal.value.fault.fix) and not bodies.held
+
+
+def test_all_bodies_together_have_a_bound() -> None:
+    bodies = Bodies(Limits(body=10, bodies=25, linger_seconds=0.1), "text")
+    for _ in range(2):
+        assert body(bodies, b"x" * 5, b"y" * 5)
+    with pytest.raises(Refusal, match="20 bytes already") as refusal:
+        body(bodies, b"x" * 6, b"y" * 2)
+    assert refusal.value.status == 503 and refusal.value.headers["retry-after"] == "1" and bodies.held == 20
+    with pytest.raises(Refusal, match="25 bytes already"):
+        body(bodies, b"x" * 5, b"y")
+    assert body(bodies, b"x" * 5) == b"x" * 5, "there is room for so many"
+    bodies.held = 0
+    for fault in (ConnectionResetError, asyncio.CancelledError):
+        with pytest.raises(fault):
+            body(bodies, b"x" * 5, fault=fault)
+        assert not bodies.held, "a client who leaves holds nothing"
+    assert len(body(Bodies(Limits(body=30, bodies=25), "text"), b"x" * 30)) == 30, "one of any size that may be sent"
 
 
 def test_heads_of_any_length_are_refused_in_bounds() -> None:
