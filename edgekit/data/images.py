@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.data.reading import Record
 from edgekit.errors import BadInput
-from edgekit.runtime.files import read_file
+from edgekit.runtime.files import LONGEST_PATH, is_path, read_file
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.runtime.pixels import LARGEST_FILE, readable
 
@@ -18,9 +18,6 @@ __all__ = ["FILES", "file_value", "image_value", "with_files"]
 
 FILES = {"image": "images", "audio": "sounds"}
 """Columns whose values may be paths of files -> what these are."""
-
-LONGEST_PATH = 1000
-"""Characters of a text that may be a path; the base64 text of the smallest image that is worth keeping is about as long."""
 
 
 def image_value(value: object) -> tuple[JsonValue, str | None]:
@@ -69,7 +66,10 @@ def with_files(records: Iterable[Record], column: str, folder: Path) -> Iterator
         if not Path(place).is_relative_to(home):
             yield replace(record, fault=f"{column!r} names a file outside the folder of its rows: {value[:60]!r}; put it there")
         elif not os.path.exists(place):  # noqa: PTH110 - a text too long for a name is none of a file
-            yield record  # base64 of a small image, or no such file: which of them, reading it tells
+            if is_path(value):
+                yield replace(record, fault=f"{column!r} names a file that is not there: {value[:60]!r}, below {home}")
+            else:
+                yield record  # base64 of a small image, or no file: which of them, reading it tells
         else:
             try:
                 yield replace(record, values={**record.values, column: read_file(place, LARGEST_FILE)})

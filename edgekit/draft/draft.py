@@ -105,7 +105,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     if rows is None:
         found_tasks = without_rows(model, asked.task)
     else:
-        found_tasks = candidates(model, table, Said(asked.columns, asked.labels), asked.task, asked.answers)
+        found_tasks = candidates(model, table, Said(asked.columns, asked.labels), asked.task, asked.answers, rows.unheld)
     chosen = _one(found_tasks, asked)
     _check_chosen(chosen, facts, rows, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from edgekit.data.images import LONGEST_PATH
 from edgekit.data.reading import Record
 from edgekit.draft.held_files import is_held
 from edgekit.errors import BadInput
+from edgekit.runtime.files import LONGEST_PATH
 
 __all__ = ["tables_of_files"]
 

@@ -17,7 +17,7 @@ from edgekit.data.parts import files_of
 from edgekit.data.reading import Record
 from edgekit.errors import BadInput
 
-__all__ = ["class_folders", "held_in", "is_held", "pattern_of", "rows_of_files", "standing_in"]
+__all__ = ["class_folders", "held_in", "is_held", "pattern_of", "rows_of_files", "standing_in", "unheld_in"]
 
 KINDS = {"image": image.FORMAT.endings, "audio": sound.FORMAT.endings}
 """Column -> endings of the files that it holds."""
@@ -163,6 +163,13 @@ def held_in(first: Record, folder: Path) -> dict[str, object]:
         if any(usable_value(column, value)[1] is None for column in FILES):
             held[name] = value
     return held
+
+
+def unheld_in(first: Record, folder: Path) -> dict[str, str]:
+    """Columns of `first`, a record of rows in `folder`, that name an image or a sound which cannot be read -> why."""
+    named = {name for name, value in first.values.items() if isinstance(value, str) and is_held(Path(value))}
+    tried = {name: next(with_files([first], name, folder)) for name in named}
+    return {name: record.fault for name, record in tried.items() if record.fault is not None}
 
 
 def standing_in(given: Iterator[Record], held: Mapping[str, object]) -> Iterator[Record]:

@@ -19,7 +19,7 @@ from edgekit.data.reading import AS_NAMED, NO_ROWS, PACKINGS, Record, Shape, rea
 from edgekit.data.sources import SPLITS
 from edgekit.draft.file_tables import tables_of_files
 from edgekit.draft.fit import Table
-from edgekit.draft.held_files import class_folders, held_in, is_held, pattern_of, rows_of_files, standing_in
+from edgekit.draft.held_files import class_folders, held_in, is_held, pattern_of, rows_of_files, standing_in, unheld_in
 from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
@@ -86,6 +86,8 @@ class Rows:
     """Key of [data] -> where these rows lie."""
     doubled: tuple[str, ...] = ()
     """Names that several columns have, none of which can be read."""
+    unheld: Mapping[str, str] = field(default_factory=dict)
+    """Column that names an image or a sound in the first row -> why it cannot be read."""
 
     @property
     def looked_at(self) -> Table:
@@ -122,6 +124,7 @@ def _read(places: Mapping[str, tuple[str, Shape | None]], named: str) -> Rows:
     counts: dict[str, int] = {}
     found: dict[str, Place] = {}
     doubled: dict[str, None] = {}
+    unheld: dict[str, str] = {}
     files_alone = True
     for key, (source, known) in places.items():
         if known is None and (made := rows_of_files(source)) is not None:
@@ -139,10 +142,11 @@ def _read(places: Mapping[str, tuple[str, Shape | None]], named: str) -> Rows:
         if not taken:
             raise BadInput("holds no rows", where=source, fix=NO_ROWS)
         every += [one.values for one in taken]
+        unheld |= unheld_in(taken[0], files[0].parent)
         doubled |= dict.fromkeys(name for one in taken for name in one.duplicates)
         counts[key] = len(taken) + sum(1 for _ in sound)
         found[key] = Place(source, {name: value for name, value in shape.document().items() if value})
-    return Rows(every, sum(counts.values()), *_shares(counts, named, files=files_alone), found, tuple(doubled))
+    return Rows(every, sum(counts.values()), *_shares(counts, named, files=files_alone), found, tuple(doubled), unheld)
 
 
 def _light(file: Path, shape: Shape) -> Iterator[Record]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 from edgekit.data.form import Form
 from edgekit.data.forms import form_of, forms
+from edgekit.data.images import FILES
 from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns, there_in
 from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
@@ -72,7 +75,14 @@ class Candidate:
         return len(self.fit.columns) if self.form is None else len(self.form.gives)
 
 
-def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answers: Answers | None = None) -> list[Candidate]:
+def candidates(
+    model: Given,
+    rows: Table,
+    said: Said,
+    wanted: str | None,
+    answers: Answers | None = None,
+    unheld: Mapping[str, str] = MappingProxyType({}),
+) -> list[Candidate]:
     """The tasks that fit the model and the rows, the likeliest first; of `wanted` alone where the user said a task. `answers`: who says what
     is right, where the user said it.
 
@@ -159,6 +169,7 @@ def candidates(model: Given, rows: Table, said: Said, wanted: str | None, answer
                     f"{name}: no column of the rows could be its {' or its '.join(columns)}"
                     for name, columns in missing.items()
                 ),
+                *(unheld.values() if any(column in FILES for columns in missing.values() for column in columns) else ()),
                 *([] if missing else lacks),  # what the head is not for says nothing where there is a task that it is for
                 *(f"the rows have {column}" for column in described(rows)),
             ],

@@ -10,16 +10,25 @@ import base64
 import binascii
 import io
 import os
+import re
 import stat
 from itertools import islice
 from pathlib import Path
 
 from edgekit.runtime.errors import BadInput
 
-__all__ = ["cache_folder", "check_file", "check_name", "given_file", "open_file", "read_file", "read_utf8"]
+__all__ = [
+    "LONGEST_PATH", "cache_folder", "check_file", "check_name", "given_file", "is_path", "open_file", "read_file", "read_utf8",
+]  # fmt: skip
 
 MOST_BESIDE = 1000
 """Files of a folder that are compared with one that is not there."""
+ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+"""A file's ending, such as .png."""
+BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]*=*[\r\n]*")
+"""What base64 text is made of, whole or cut off."""
+LONGEST_PATH = 1000
+"""Characters of a text that may be a path; the base64 text of the smallest image that is worth keeping is about as long."""
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """O_NONBLOCK: opening what became a pipe since it was looked at does not wait for a writer."""
 KINDS = (
@@ -114,7 +123,8 @@ def given_file(item: object, what: str, most: int, *, wanted: str, smaller: str)
         try:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise BadInput(f"text that is no base64: {item[:40]!r}", fix=wanted) from None
+            told = "a path, which is not read here, and no base64" if is_path(item) else "text that is no base64"
+            raise BadInput(f"{told}: {item[:40]!r}", fix=wanted) from None
     elif isinstance(item, bytes):
         data = item
     else:
@@ -124,6 +134,12 @@ def given_file(item: object, what: str, most: int, *, wanted: str, smaller: str)
     if len(data) > most:
         raise BadInput(f"{what} of more than {most:,} bytes", fix=smaller)
     return data
+
+
+def is_path(text: str) -> bool:
+    """Whether a text that names no file here was meant to: it has a file's ending or a slash, and what base64 has not."""
+    told = ENDING.search(text) is not None or "/" in text or "\\" in text
+    return told and len(text) <= LONGEST_PATH and not text.startswith("data:") and BASE64.fullmatch(text) is None
 
 
 def read_utf8(path: str | Path, most: int, *, fix: str | None = None) -> str:

@@ -39,7 +39,9 @@ def test_a_folder_for_each_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("../secret.png", "outside the folder"), ("/etc/hostname", "outside the folder"), ("none.png", "no base64"),
+        ("../secret.png", "outside the folder"), ("/etc/hostname", "outside the folder"),
+        ("none.png", "'image' names a file that is not there: 'none.png', below /"), ("a/b c", "a file that is not there"),
+        ("no file", "no base64"),
         ("text.txt", "no image of a kind"), ("", "is empty"), (5, "is int, not an image"), (None, "is null, not an image"),
         ({"path": "a.png", "bytes": None}, "holds no bytes"), (as_text(PNG[:60]), "not a readable image"),
     ],

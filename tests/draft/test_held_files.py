@@ -281,6 +281,23 @@ def test_speech_is_written(tmp_path: Path) -> None:
     planned(made, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("{away}/a0.wav", "'audio' names a file outside the folder of its rows"),
+        ("b0.wav", "'audio' names a file that is not there: 'b0.wav', below {home}"),
+    ],
+)
+def test_why_a_named_file_is_not_read(place: str, says: str, tmp_path: Path) -> None:
+    model = tiny_sounds.made_model(tmp_path / "hears", "wav2vec2", head="ForCTC", layers=1)
+    away, home = with_clips(tmp_path, "away") / "away", tmp_path / "rows"
+    home.mkdir()
+    table(home / "said.csv", place.format(away=away), "audio")
+    with pytest.raises(BadInput) as fault:
+        drafted(model, home / "said.csv", tmp_path)
+    assert says.format(home=home) in " ".join(fault.value.faults), fault.value.faults
+
+
 def broken(home: Path) -> None:
     put(home, 2)
     (home / "dark" / "notes.txt").write_text("dark ones")
