@@ -111,6 +111,10 @@ def test_an_answer_is_the_same_by_every_way_in(made: Made, tmp_path: Path) -> No
     assert ran.returncode == 2 and "no such file" in ran.stderr
     assert json.loads(ran.stdout)[0] == wanted
     with served(made.folder, "plain") as server:
+        both = [as_text(data), as_text(write_wav(np.tile(noise("low", np.random.default_rng(9), 16_000), 2)[:16_000], 16_000))]
+        status, found = server.infer([], inputs=[{"name": "audio", "datatype": "BYTES", "shape": [2], "data": both}])
+        told = {one["name"]: one["data"] for one in found["outputs"]}
+        assert told["resampled_from"] == [0, 16_000] and told["truncated"] == [False, True]
         status, found = server.infer([], inputs=[{"name": "audio", "datatype": "BYTES", "shape": [1], "data": [as_text(data)]}])
         assert status == 200 and found["outputs"][0]["data"] == [wanted["label"]]
         status, found = server.infer([], inputs=[{"name": "audio", "datatype": "BYTES", "shape": [1], "data": ["no base64"]}])

@@ -66,6 +66,11 @@ class Output(Generic[A_contra]):
 TRUNCATED: Output[Mapping[str, object]] = Output("truncated", "BOOL", 1, lambda answer: bool(answer.get("truncated")))
 """Output of every task whose texts are cut at the model's limit."""
 
+RESAMPLED: Output[Mapping[str, object]] = Output(
+    "resampled_from", "INT64", 1, lambda answer: int(str(answer.get("resampled_from", 0)))
+)
+"""Output of every task of sounds: the sampling rate that one came with, 0 where that is the model's own."""
+
 
 def one_text(pairs: bool | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names of texts that an input must have, names of those that it may have): "text"."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.runtime.processors import TRUNCATED, Output, Processor
+from edgekit.runtime.processors import RESAMPLED, TRUNCATED, Output, Processor
 from edgekit.runtime.processors.text_classification import Classification, answer, line
 from edgekit.runtime.sound import SoundReader
 from edgekit.runtime.tokenise import NO_WORDS, Window
@@ -28,6 +28,7 @@ PROCESSOR: Processor[Classification] = Processor(
         Output("label", "BYTES", 2, lambda answer: [item["label"] for item in answer.get("scores", [answer])]),
         Output("score", "FP32", 2, lambda answer: [item["score"] for item in answer.get("scores", [answer])]),
         TRUNCATED,
+        RESAMPLED,
     ),
     texts=lambda pairs: (("audio",), ()),
     lists="best",

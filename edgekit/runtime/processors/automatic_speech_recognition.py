@@ -8,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 
 from edgekit.runtime.errors import BadInput, CheckFailed
-from edgekit.runtime.processors import TRUNCATED, Asked, Output, Processor, audio_classification, finite
+from edgekit.runtime.processors import RESAMPLED, TRUNCATED, Asked, Output, Processor, audio_classification, finite
 from edgekit.runtime.sound import SoundReader
 from edgekit.runtime.tokenise import Window
 
@@ -58,7 +58,7 @@ PROCESSOR: Processor[Transcript] = Processor(
     prepare,
     answer,
     lambda answer: answer["text"],
-    outputs=(Output("text", "BYTES", 1, lambda answer: answer["text"]), TRUNCATED),
+    outputs=(Output("text", "BYTES", 1, lambda answer: answer["text"]), TRUNCATED, RESAMPLED),
     texts=lambda pairs: (("audio",), ()),
     decided=False,
     reads="sound",

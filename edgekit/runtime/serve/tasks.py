@@ -190,5 +190,7 @@ def _answer(model: Model, item: object, top_k: int) -> Steps[ItemAnswer]:
         outputs += model.outputs([window])
         yield None
     answer = task.answer(outputs, windows, model.asked(item, top_k))
-    truncated = any(window.truncated for window in windows)
-    yield ItemAnswer({**answer, "truncated": truncated}, sum(len(window.ids) for window in windows), 0)
+    told: JsonObject = {**answer, "truncated": any(window.truncated for window in windows)}
+    rate = next((window.sound.resampled for window in windows if window.sound is not None), None)
+    told = told if rate is None else {**told, "resampled_from": rate}
+    yield ItemAnswer(told, sum(len(window.ids) for window in windows), 0)
