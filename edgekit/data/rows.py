@@ -36,6 +36,8 @@ class RowCheck:
     """What is wrong with a row for it, beginning with its column; None where nothing is."""
     write: Write | None = None
     """How it writes conversations; None where it has no chat template."""
+    told: Callable[[Sequence[Row]], list[str]] | None = None
+    """What is told of all rows together; raises BadInput where they cannot be used."""
 
 
 GROUP = "group"

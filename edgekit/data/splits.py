@@ -212,6 +212,8 @@ def _checked(
         _notes(sources, columns),
         next((column for column in ("label", "tags") if column in columns and kinds.get(column, column) in NAMED), None),
     )
+    if check is not None and check.told is not None:
+        doubts += check.told([row for split in SPLITS for row in read[split]])
     said: JsonValue = {}
     if named is not None:
         renamed = renamed_labels(

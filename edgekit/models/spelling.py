@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgekit.models.view import view
 from edgekit.runtime.bundle.names import PREPROCESSOR
 from edgekit.runtime.spelling import Spelling
 
-__all__ = ["is_ctc", "spelling_faults", "spelling_of"]
+__all__ = ["is_ctc", "spelling_faults", "spelling_of", "told_of_texts", "vocabulary_spelling"]
 
 TOKENIZER = "Wav2Vec2CTCTokenizer"
 """transformers' class."""
@@ -23,6 +24,12 @@ SAID = (SETTINGS, PREPROCESSOR, "processor_config.json")
 """Files that may name the class that reads and writes for the model (`processor_class`)."""
 BEAMS = "WithLM"
 """End of the name of the class that chooses texts by a language model."""
+DELIMITER = "|"
+"""What stands between words, whichever token a file names: so transformers 5.17 loads it."""
+MOST_UNKNOWN = 0.5
+"""Share of the letters of all texts that may be none of the model's."""
+NAMED = 12
+"""Letters that are named."""
 PROBES = 64
 """Sequences of numbers that are written both ways."""
 
@@ -97,6 +104,56 @@ def spelling_of(source: Path, config: Mapping[str, Any]) -> Spelling:
                 where=where, fix="something of its settings is not known here; please report it with the tokenizer's files",
             )  # fmt: skip
     return spelling
+
+
+def vocabulary_spelling(folder: Path) -> Spelling | None:
+    """The letters and settings of the CTC tokenizer in `folder`, by its files alone; None where they do not say."""
+    vocabulary, settings = _settings(folder / VOCABULARY), _settings(folder / SETTINGS)
+    if not vocabulary or not all(type(number) is int for number in vocabulary.values()):
+        return None
+
+    def token(name: str, otherwise: str) -> str:
+        said = settings.get(name, otherwise)
+        said = said.get("content") if isinstance(said, Mapping) else said
+        return said if isinstance(said, str) else otherwise
+
+    return Spelling(
+        tokens=tuple(sorted(vocabulary, key=lambda name: vocabulary[name])),
+        blank=token("pad_token", "<pad>"),
+        unknown=token("unk_token", "<unk>"),
+        delimiter=DELIMITER if settings.get("word_delimiter_token", DELIMITER) is not None else None,
+        space=token("replace_word_delimiter_char", " "),
+        lower_case=bool(settings.get("do_lower_case", False)),
+    )
+
+
+def told_of_texts(spelling: Spelling, texts: Sequence[str]) -> list[str]:
+    """What is told of `texts`, what is said in all rows, that a model of this `spelling` cannot write.
+
+    Raises:
+        BadInput: it writes none of them whole, or less than half of their letters.
+    """
+    missing = [spelling.unwritten(text) for text in texts]
+    rows, letters = sum(map(bool, missing)), Counter(letter for several in missing for letter in several)
+    if not rows:
+        return []
+    total = sum(1 for text in texts for letter in text if not letter.isspace())
+    named = ", ".join(repr(letter) for letter, _ in letters.most_common(NAMED)) + (
+        f" and {len(letters) - NAMED:,} more" if len(letters) > NAMED else ""
+    )
+    what = f"the model's vocabulary has not the letters {named} of the texts: {rows:,} of {len(texts):,} rows cannot be written whole"
+    capitals, small = (
+        any(change(letter) != letter and spelling.writes(change(letter)) for letter in letters)
+        for change in (str.upper, str.lower)
+    )
+    asks = ["write them in capitals"] * capitals + ["write them in small letters"] * small
+    if any(not spelling.writes(letter.upper()) and not spelling.writes(letter.lower()) for letter in letters):
+        asks.append("take out or spell out what it has no letter for, such as marks and digits")
+    fix = ", ".join(asks)
+    if rows == len(texts) or letters.total() > MOST_UNKNOWN * total:
+        share = f"{letters.total():,} of {total:,} letters are none of its own"
+        raise BadInput(f"{what}, and {share}", where="data, text", fix=fix)
+    return [f"warning: {what}, and what it cannot write counts as wrong; {fix}"]
 
 
 def _settings(path: Path) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ from edgekit.plan.needs import needs_of, public_files
 from edgekit.plan.plan import BASELINE, BUNDLE, STOCK, Exported, Lowering, Plan, Shared, TargetPlan, Variant, host_facts
 from edgekit.plan.published import published
 from edgekit.plan.recipes import load_recipe
-from edgekit.plan.rows import row_check
+from edgekit.plan.rows import CTC, row_check
 from edgekit.plan.source import source_faults, source_of
 from edgekit.plan.stages import (
     absent_columns,
@@ -98,7 +98,7 @@ def plan_of(name: str, path: Path, recipe: Recipe, targets: list[Target], host: 
     written = any(form.conversations for form in forms_there(sources, columns).values())
     rows = rows_stage(
         recipe, columns, kinds, sources, digest, known, source.model if own_head and known is None else None, check,
-        writer=(source.model, str(source.digest)) if written and source.model is not None else None,
+        writer=(source.model, str(source.digest)) if (written or task.auto == CTC) and source.model is not None else None,
     )  # fmt: skip
     merged = None if source.adapter is None else merge_stage(recipe, source.adapter, str(source.digest))
     original = original_stage(

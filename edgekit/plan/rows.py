@@ -1,10 +1,11 @@
-"""Rows beside the model that will read them, as its tokenizer tells: what is never cut has to fit within the limit."""
+"""Rows beside the model that will read them, as its tokenizer tells: what is never cut has to fit within the limit, and what is said in speech
+has to be of letters that it writes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,17 @@ from edgekit.errors import BadInput
 from edgekit.models.conversations import written_template
 from edgekit.models.files import TOKENIZER
 from edgekit.models.sentence import transformer_folder
+from edgekit.models.spelling import told_of_texts, vocabulary_spelling
 from edgekit.runtime.generate.chat import Message
 from edgekit.runtime.processors import processor
+from edgekit.runtime.spelling import Spelling
 from edgekit.runtime.tokenise import encoded, load_tokeniser, read_tokenizer
 from edgekit.tasks import find_task
 
-__all__ = ["row_check"]
+__all__ = ["CTC", "row_check"]
+
+CTC = "AutoModelForCTC"
+"""transformers' class of models whose files say how their outputs are written."""
 
 
 def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
@@ -29,6 +35,9 @@ def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
     Raises:
         BadInput: what is there is no tokenizer.
     """
+    if source is not None and find_task(recipe.task).auto == CTC:
+        spelling = vocabulary_spelling(Path(source))
+        return None if spelling is None else RowCheck(lambda row: None, told=partial(_texts_told, spelling))
     path = None if source is None or find_task(recipe.task).reads != "text" else transformer_folder(Path(source)) / TOKENIZER
     if path is None or not path.is_file():
         return None
@@ -52,6 +61,10 @@ def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
         return None
 
     return RowCheck(check, None if source is None or task.kind == "encoder" else _writer(Path(source), path))
+
+
+def _texts_told(spelling: Spelling, rows: Sequence[Row]) -> list[str]:
+    return told_of_texts(spelling, [str(row["text"]) for row in rows])
 
 
 def _writer(folder: Path, tokenizer: Path) -> Write | None:

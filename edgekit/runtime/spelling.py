@@ -75,9 +75,8 @@ class Spelling:
     def encoded(self, text: str) -> list[int]:
         """Numbers of the tokens of `text`: tokens of several letters where they stand in it, else its letters; unknown ones as `unknown`, or left
         out where the vocabulary has no such token."""
-        pieces = [piece for piece in self._several.split(text) if piece] if self._several is not None else [text]
         tokens: list[str] = []
-        for piece in pieces:
+        for piece in self._pieces(text):
             if len(piece) > 1 and piece in self.numbers:
                 tokens.append(piece)
             else:
@@ -86,6 +85,21 @@ class Spelling:
         other = self.numbers.get(self.unknown)
         found = [self.numbers.get(token, other) for token in tokens]
         return [number for number in found if number is not None]
+
+    def unwritten(self, text: str) -> list[str]:
+        """The letters of `text`, in order, that `text` of no numbers holds; white space aside."""
+        pieces = (piece for piece in self._pieces(text) if len(piece) == 1 or piece not in self.numbers)
+        return [letter for piece in pieces for letter in piece if not letter.isspace() and not self.writes(letter)]
+
+    def writes(self, letter: str) -> bool:
+        """Whether `letter` is written for some number."""
+        token = letter.upper() if self.lower_case else letter
+        written = self.space if token == self.delimiter else token.lower() if self.lower_case else token
+        return token in self.numbers and written == letter
+
+    def _pieces(self, text: str) -> list[str]:
+        """`text`, cut at tokens of several letters."""
+        return [piece for piece in self._several.split(text) if piece] if self._several is not None else [text]
 
     @cached_property
     def _several(self) -> re.Pattern[str] | None:

@@ -12,12 +12,16 @@ import torch
 from transformers import Wav2Vec2CTCTokenizer
 
 from edgekit.errors import BadInput
-from edgekit.models.spelling import spelling_of
+from edgekit.host import detect
+from edgekit.models.sounds import write_wav
+from edgekit.models.spelling import spelling_of, told_of_texts, vocabulary_spelling
+from edgekit.plan.make import make_plan
 from edgekit.runtime.spelling import Spelling
 from edgekit.runtime.tokenise import NO_WORDS, Window
 from edgekit.tasks.encoders.automatic_speech_recognition import TASK, edits, labels
 from edgekit.tasks.losses import draw_frames, hard_ctc
-from tests.tiny_sounds import LETTERS, made_model
+from tests.tiny_images import as_text
+from tests.tiny_sounds import LETTERS, RATE, made_model
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "as published": {},
@@ -87,6 +91,56 @@ def test_the_loss_is_torchs_and_padding_does_not_count() -> None:
     assert hard_ctc(output, torch.tensor([[4, *[1] * 9], [4, *[1] * 9]]), mask).tolist() == [0, 0], "more tokens than frames"
     drawn = draw_frames(output, mask, torch.Generator().manual_seed(0))
     assert (drawn[1, 7:] == -1).all() and (hard_ctc(output, drawn, mask) > 0).all()
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_letters_that_come_back_are_those_that_are_written(settings: dict[str, Any], tmp_path: Path) -> None:
+    """By the files alone, as transformers' tokenizer gives a letter back that it has encoded."""
+    full, theirs = both(tmp_path, settings, len(VOCABULARY) + 3)
+    light = vocabulary_spelling(tmp_path)
+    assert light is not None and set(light.tokens) <= set(full.tokens)
+    for letter in "EeTtoN|_'.3ßẞäİ<":
+        back = theirs.decode(theirs(letter)["input_ids"], skip_special_tokens=False)
+        assert light.writes(letter) == full.writes(letter) == (back == letter), letter
+        assert light.unwritten(f"{letter} {letter}") == ([] if back == letter else [letter] * 2)
+    assert light.unwritten("ch") == [], "one token"
+
+
+def test_texts_that_the_model_cannot_write_are_told_or_refused() -> None:
+    spelling = Spelling(("<pad>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "<pad>", "<unk>", "|")
+    assert told_of_texts(spelling, ["I SAID NINE", "TEN"]) == []
+    (told,) = told_of_texts(spelling, ["I SAID NINE 3 TIMES.", "TEN", "NINE"])
+    assert "has not the letters '3', '.' of the texts: 1 of 3 rows" in told and told.endswith(
+        "take out or spell out what it has no letter for, such as marks and digits"
+    )
+    assert "capitals" not in told
+    for texts, what in (
+        (["I said nine 3 times.", "ten", "TEN"], "2 of 3 rows cannot be written whole, and 18 of 22 letters"),
+        (["TEN.", "NINE."], "2 of 2 rows cannot be written whole, and 2 of 9 letters"),
+    ):
+        with pytest.raises(BadInput, match=what) as caught:
+            told_of_texts(spelling, texts)
+        assert str(caught.value.fix).startswith("write them in capitals") == ("ten" in texts)
+
+
+def test_texts_are_refused_with_the_plan(tmp_path: Path) -> None:
+    made_model(tmp_path / "model", "wav2vec2", head="ForCTC", layers=1)
+    data = ""
+    for split in ("train", "validation", "test"):
+        sounds = [as_text(write_wav(np.full(4000, 0.05 * len(split) + 0.01 * number), RATE)) for number in range(2)]
+        rows = [{"audio": sound, "text": text} for sound, text in zip(sounds, ("tea", "at a tee"), strict=True)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data += f'{split} = "{split}.jsonl"\n'
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'schema = 1\ntask = "automatic-speech-recognition"\n[model]\nid = "model"\n[data]\n{data}')
+    with pytest.raises(BadInput, match="6 of 6 rows cannot be written whole") as caught:
+        make_plan(str(recipe), ["x86-vnni"], detect())
+    assert caught.value.fix == "write them in capitals"
+    for split in ("train", "validation", "test"):
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text(path.read_text().replace('"tea"', '"TEA"').replace("at a tee", "AT A TEE."))
+    plan = make_plan(str(recipe), ["x86-vnni"], detect())
+    assert len(plan.notes) == 1 and "letters '.' of the texts: 3 of 6 rows" in plan.notes[0]
 
 
 def test_texts_that_the_model_cannot_write_are_refused(tmp_path: Path) -> None:
