@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from edgekit.data.form import Form
 from edgekit.data.forms import form_of, forms
 from edgekit.data.images import FILES
+from edgekit.data.labels import few
 from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns, there_in
 from edgekit.draft.given import Given
 from edgekit.draft.labels import LABELS
@@ -161,6 +162,7 @@ def candidates(
             see="no-task-fits",
         )  # fmt: skip
     if not found:
+        others = wanted and _others(model, wanted, lambda: candidates(model, rows, said, None, answers, unheld))
         raise BadInput(
             "no task fits this model and these rows",
             where=str(model.folder),
@@ -173,7 +175,7 @@ def candidates(
                 *([] if missing else lacks),  # what the head is not for says nothing where there is a task that it is for
                 *(f"the rows have {column}" for column in described(rows)),
             ],
-            fix=_which(rows, min(missing.values(), key=len, default=())),
+            fix=_which(rows, min(missing.values(), key=len, default=()), others),
             see="no-task-fits",
         )
     return _likeliest(found, facts, rows, said, sentences=model.sentences)
@@ -209,18 +211,51 @@ def _by_name(task: Task, rows: Table, said: Said) -> bool:
     return all(name in there for name in names.values()) or form_of(rows[0], names) is not None
 
 
-def _which(rows: Table, missing: tuple[str, ...]) -> str:
-    """What to say of the columns that are missing, with the file's own names where they may be meant."""
+def _which(rows: Table, missing: tuple[str, ...], others: str | None) -> str:
+    """What to say of the columns that are missing, with the file's own names where they may be meant. `others`: what to say in the place of
+    the task that was said; None where none was.
+    """
     there = there_in(rows)
     texts = text_columns(rows, there)
     labels = [name for name in categories(rows, there) if name not in texts]
     guesses = {"text": texts[:1], "tokens": texts[:1], "label": labels[:1]}
     options = [_quoted("--column", f"{column}={next(iter(guesses.get(column, [])), 'NAME')}") for column in missing]
-    return f"say which column is which, as in {' '.join(options)}, or the task (--task)" if options else "say the task (--task)"
+    instead = others or ("or the task (--task)" if options else "say the task (--task)")
+    return f"say which column is which, as in {' '.join(options)}{'; or ' if others else ', '}{instead}" if options else instead
 
 
 def _quoted(option: str, value: str) -> str:
     return f"{option} {shlex.quote(value)}"
+
+
+def _files_of(autos: set[str]) -> str:
+    """What rows a model of images or sounds wants."""
+    if "AutoModelForCTC" in autos:
+        return "give some, --data FILE: a table of files and of what is said in them, such as audio,text and a line for each, clips/1.wav,hello"
+    if autos == {"AutoModel"}:
+        return "give some, --data FOLDER, which holds them"
+    return "give some, --data FOLDER, which holds a folder for each label, or those of train, validation and test"
+
+
+def _others(model: Given, wanted: str, find: Callable[[], list[Candidate]]) -> str:
+    """What to say in the place of the task `wanted`, which does not fit. `find`: the tasks that do."""
+    try:
+        fit = [one.task.name for one in find()]
+    except Unclear as question:
+        fit = [value for choice in question.choices for option, _, value in choice.says if option == "--task"]
+    except BadInput:
+        fit = []
+    if fit:
+        return f"leave --task out, or say what fits: {' or '.join(f'--task {name}' for name in fit)}"
+    autos, head = _classes(model)[0], model.facts.head
+    known = [task for name in task_names() if (task := find_task(name)).auto in autos and task.reads == _reads(model)]
+    for_it = [
+        task.name
+        for task in known
+        if task.auto != CLASSIFIER or head is None or not head.faults(task.head)
+        if task.name != wanted
+    ]
+    return f"leave --task out{f', as the model is for {few(for_it)}' if for_it else ''}"
 
 
 def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
@@ -236,7 +271,7 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
         raise BadInput(
             f"a model of {reads}s is asked about {reads}s, which no data that edgekit ships has",
             where=str(model.folder),
-            fix="give some, --data FOLDER, which holds a folder for each label, or those of train, validation and test",
+            fix=_files_of(autos),
             see="no-task-fits",
         )
     needs: list[str] = []
@@ -257,7 +292,8 @@ def without_rows(model: Given, wanted: str | None) -> list[Candidate]:
     if pairs or not found:
         raise BadInput(
             "texts alone ask nothing of this model", where=str(model.folder), faults=needs,
-            fix="give rows in one file, --data FILE" + (f", or say that single texts are meant: --task {found[0].task.name}" if found else ""),
+            fix="give rows in one file, --data FILE" + (f", or say that single texts are meant: --task {found[0].task.name}" if found else "")
+            + (f"; or {_others(model, wanted, lambda: without_rows(model, None))}" if wanted is not None else ""),
             see="no-task-fits",
         )  # fmt: skip
     return found

@@ -348,6 +348,20 @@ def test_init_writes_a_recipe_that_is_planned_and_never_over_anothers(tiny_model
     assert again.returncode == 2 and "is there already" in again.stderr and recipe.read_text() == mine
 
 
+def test_a_task_that_does_not_fit_is_told_with_those_that_do(tiny_model: Path, tmp_path: Path) -> None:
+    rows = written(tmp_path / "rows.jsonl", ROWS)
+    pairs = written(tmp_path / "pairs.jsonl", [{"number": number} for number in range(9)])
+    for data, wanted, says in (
+        (rows, "token-classification", "leave --task out, or say what fits: --task text-classification"),
+        (rows, "text-ranking", "leave --task out, or say what fits: --task text-classification"),
+        (None, "token-classification", "; or leave --task out, or say what fits: --task text-classification"),
+        (pairs, "token-classification", "leave --task out, as the model is for 'text-classification'"),
+    ):
+        with pytest.raises(BadInput) as fault:
+            draft(Asked(str(tiny_model), None if data is None else str(data), task=wanted), tmp_path)
+        assert says in str(fault.value.fix), fault.value.fix
+
+
 def test_another_line_of_the_same_name_overwrites_nothing(tiny_model: Path, tmp_path: Path) -> None:
     """`--data photos` and `--data q/photos` are called alike; the very same line, also with another budget, goes on."""
     (tmp_path / "q").mkdir()

@@ -274,6 +274,9 @@ def test_speech_is_written(tmp_path: Path) -> None:
     ]
     (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe, made = drafted(model, tmp_path / "said.jsonl", tmp_path)
+    with pytest.raises(BadInput) as fault:
+        draft(Asked(str(model)), tmp_path)
+    assert "--data FILE: a table of files and of what is said" in str(fault.value.fix) and "label" not in str(fault.value.fix)
     assert (recipe["task"], recipe["data"]) == (
         "automatic-speech-recognition",
         {"file": "said.jsonl", "columns": {"text": "transcription"}},
