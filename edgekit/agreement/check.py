@@ -41,7 +41,8 @@ def check_agreement(
 ) -> JsonObject:
     """Ask `model` and the library of the checkpoint in `folder` about `ROWS` of `rows` and about made texts.
 
-    `longest`: tokens that inputs are cut at. `pairs`: whether inputs are pairs of texts.
+    `rows`: of the test split, in order; images and sounds are named by their numbers in errors. `longest`: tokens that inputs are cut at.
+    `pairs`: whether inputs are pairs of texts.
 
     Returns the library's name, how many inputs were compared, how many the bundle refuses, and the largest distance.
 
@@ -50,6 +51,12 @@ def check_agreement(
     """
     reference = task.reference
     assert reference is not None, "a plan has this stage where there is a reference"
+    files = [] if task.reads == "text" else [(number, item) for number, row in enumerate(rows, 1) for item in task.items(row)]
+    names = {str(item): f"{task.reads} of row {number} of test" for number, item in reversed(files)}
+
+    def named(item: JsonValue) -> str:
+        return shown(item) if task.reads == "text" else names.get(str(item), f"a made {task.reads}")
+
     asked = [*spread([item for row in rows for item in task.items(row)]), *reference.inputs(made_texts(longest), pairs)]
     largest, refused, faults = 0.0, 0, []
     with quiet(), view(folder) as seen:
@@ -61,11 +68,11 @@ def check_agreement(
             except BadInput:  # a text of which the tokenizer keeps nothing, or that does not fit: said, and no answer
                 refused += 1
                 continue
-            theirs = _asked(ask, item, reference.title)
+            theirs = _asked(ask, item, reference.title, named(item))
             distance = reference.difference(ours, theirs)
             largest = max(largest, distance)
             if not distance <= TOLERANCE:
-                faults.append(f"{shown(item)}: {shown(ours)}; the library: {shown(theirs)}")
+                faults.append(f"{named(item)}: {shown(ours)}; the library: {shown(theirs)}")
     progress(len(asked), len(asked), "compared")
     if faults:
         raise CheckFailed(
@@ -78,8 +85,8 @@ def check_agreement(
     return {"reference": reference.title, "inputs": len(asked) - refused, "refused": refused, "largest": largest}
 
 
-def _asked(ask: Ask, item: JsonValue, title: str) -> object:
-    """The library's answer.
+def _asked(ask: Ask, item: JsonValue, title: str, name: str) -> object:
+    """The library's answer. `name`: what the item is called.
 
     Raises:
         CheckFailed: it fails on this input, which the bundle answers.
@@ -88,7 +95,7 @@ def _asked(ask: Ask, item: JsonValue, title: str) -> object:
         return ask(item)
     except Exception as fault:  # a library's own, of any kind
         raise CheckFailed(
-            f"{title} fails on {shown(item)}, which the bundle answers: {type(fault).__name__}: {str(fault)[:200]}",
+            f"{title} fails on {name}, which the bundle answers: {type(fault).__name__}: {str(fault)[:200]}",
             fix="look at what the model's files ask for; its own library cannot answer with them",
         ) from fault
 

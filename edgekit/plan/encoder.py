@@ -28,6 +28,8 @@ from edgekit.tasks import encoder_task
 __all__ = ["ENCODER"]
 
 
+SOFTMAX = ("AutoModelForImageClassification", "AutoModelForAudioClassification")
+"""transformers' classes of which heads are served whose labels exclude one another, alone."""
 HEAD_MODULES = {
     CLASSIFIER: ("classifier",), "AutoModelForTokenClassification": ("classifier",),
     "AutoModelForQuestionAnswering": ("qa_outputs", "classifier"), "AutoModelForImageClassification": ("classifier", "cls_classifier"),
@@ -135,10 +137,14 @@ def faults_of(recipe: Recipe, targets: Sequence[Target], original: ModelFacts, h
         faults.append(
             f"model, new: sound and changes are of models of sounds, and {recipe.task} reads {task.reads}s; leave them out"
         )
-    if task.reads == "sound" and not tables and original.head is not None and original.head.kind != "classes":
+    if not tables and task.auto in SOFTMAX and original.head is not None and original.head.kind != "classes":
+        asks = (
+            "use one of two labels or more"
+            if original.head.outputs == 1
+            else 'write problem_type = "single_label_classification" where the model was trained so'
+        )
         faults.append(
-            f"model: {original.head.decided}: of models of sounds, heads are served whose labels exclude one another (a softmax); write problem_type "
-            "where the model was trained so"
+            f"model: {original.head.decided}: of models of {task.reads}s, heads are served whose labels exclude one another (a softmax); {asks}"
         )
     if task.auto == "AutoModelForCTC":
         faults += [

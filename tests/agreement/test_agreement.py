@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from edgekit.pack.manifest import pack_for_comparison
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.bundle.names import CONFIG, MODEL
 from edgekit.runtime.model import Model, load
-from edgekit.tasks import find_task, task_names
+from edgekit.tasks import encoder_task, find_task, task_names
 from edgekit.tasks.encoders.question_answering import Spans, span_difference
-from edgekit.tasks.reference import label_difference
+from edgekit.tasks.reference import Reference, label_difference
 from tests.tiny_manifest import rewrite_manifest
 
 INFINITE = float("inf")
@@ -141,3 +142,29 @@ def test_a_tokenizer_that_keeps_capitals_is_seen(bundle: Callable[[], Path], tin
     (theirs / "tokenizer_config.json").write_text(json.dumps(settings))
     with pytest.raises(CheckFailed, match="The Cat Runs"):
         compare(load(bundle()), theirs)
+
+
+@pytest.mark.parametrize(("name", "what"), [("image-classification", "image"), ("audio-classification", "audio")])
+def test_images_and_sounds_are_named_by_their_rows(name: str, what: str, tmp_path: Path) -> None:
+    def refused(item: object) -> object:
+        raise ValueError("no such thing")
+
+    task = encoder_task(name)
+    rows: list[Any] = [{what: letter * 400, "label": "a"} for letter in "bab"]
+    told = Reference(
+        "the library",
+        lambda folder, longest: lambda item: 1.0,
+        lambda ours, theirs: 1.0,
+        lambda model, item: 2.0,
+        lambda *_: ["c" * 400],
+    )
+    (tmp_path / "config.json").write_text("{}")
+    asked: Any = {"longest": 0, "pairs": False}
+    kind = {"image": "image", "audio": "sound"}[what]
+    with pytest.raises(CheckFailed) as caught:
+        check_agreement(cast("Model", None), tmp_path, replace(task, reference=told), rows, **asked)
+    names = [fault.split(": ")[0] for fault in caught.value.faults]
+    assert names == [f"{kind} of row {number} of test" for number in (1, 2, 1)] + [f"a made {kind}"]
+    failing = replace(told, open=lambda folder, longest: refused)
+    with pytest.raises(CheckFailed, match=f"the library fails on {kind} of row 1 of test, which the bundle answers"):
+        check_agreement(cast("Model", None), tmp_path, replace(task, reference=failing), rows, **asked)

@@ -374,3 +374,32 @@ def test_inputs_are_as_long_as_the_model_says(
     found, note = own_length(written, original_facts(written, str(tmp_path)))
     assert found.model.max_length == length
     assert (note is None) == (found is written) and (note is None or f"max_length = {length}" in note)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"problem_type": "multi_label_classification"}, 'problem_type = "multi_label_classification": of models of'),
+        ({"problem_type": "regression"}, 'problem_type = "regression": of models of'),
+        ({"id2label": {"0": "cat"}}, "id2label (one label): of models of"),
+        (
+            {"problem_type": "single_label_classification", "id2label": {"0": "cat"}},
+            "exclude one another (a softmax); use one of two labels or more",
+        ),
+        ({"problem_type": "single_label_classification"}, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("task", "family"), [("image-classification", "vit"), ("audio-classification", "audio-spectrogram-transformer")]
+)
+def test_heads_of_images_and_sounds_that_are_no_softmax_are_refused(
+    task: str, family: str, more: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family, "id2label": {"0": "cat", "1": "dog"}, **more}))
+    named = recipe(task).model.model_copy(update={"id": str(tmp_path), "new": None})
+    found = [
+        fault for fault in faults_in(recipe(task).model_copy(update={"model": named}), str(tmp_path)) if "(a softmax)" in fault
+    ]
+    assert len(found) == bool(says) and all(says in fault for fault in found)
+    finetuned = recipe(task).model_copy(update={"model": named.model_copy(update={"finetune": Finetune()})})
+    assert not [fault for fault in faults_in(finetuned, str(tmp_path)) if "(a softmax)" in fault]
