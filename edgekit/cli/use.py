@@ -219,7 +219,7 @@ def run(
         )
         return made
 
-    answers = list(answered(list(text) if text else read_texts(), answer))
+    answers = list(answered(list(text) if text else read_texts(), answer, reads=processor(task).reads))
     line = processor(task).line
     emit(answers, as_json, [terminal_line(answer, line) for answer in answers])
     _tell_refusals(answers)

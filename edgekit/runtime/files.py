@@ -115,8 +115,8 @@ def given_file(item: object, what: str, most: int, *, wanted: str, smaller: str)
         BadInput: nothing of these, text that is no base64, an empty file, or one that is too large.
     """
     if isinstance(item, Path):
-        return read_file(item, most)
-    if isinstance(item, str):
+        data = read_file(item, most)
+    elif isinstance(item, str):
         text = item.partition(",")[2] if item.startswith("data:") else item
         if len(text) > most * 4 // 3 + 4:
             raise BadInput(f"{what} of more than {most:,} bytes", fix=smaller)
@@ -130,7 +130,11 @@ def given_file(item: object, what: str, most: int, *, wanted: str, smaller: str)
     else:
         raise BadInput(f"{type(item).__name__} is no {what.partition(' ')[2]}", fix=wanted)
     if not data:
-        raise BadInput(f"the {what.partition(' ')[2]} is empty", fix=wanted)
+        raise BadInput(
+            f"the {what.partition(' ')[2]} is empty: 0 bytes",
+            where=str(item) if isinstance(item, Path) else None,
+            fix="give the whole file",
+        )
     if len(data) > most:
         raise BadInput(f"{what} of more than {most:,} bytes", fix=smaller)
     return data

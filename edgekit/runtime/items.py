@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgekit.runtime.errors import BadInput
+from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.reader import Reads
 
@@ -78,7 +78,7 @@ def read_items(texts: list[str], *, reads: Reads = "text", fix: str | None = Non
     Raises:
         BadInput: such a text that is no JSON object.
     """
-    return [_object(text, fix) if text.lstrip().startswith('{"') else text if reads == "text" else Path(text) for text in texts]
+    return [_object(text, fix) if _is_object(text) else text if reads == "text" else Path(text) for text in texts]
 
 
 @contextmanager
@@ -94,21 +94,35 @@ def numbered(number: int, count: int | None) -> Iterator[None]:
         raise BadInput(fault.what, where=where, fix=fault.fix, faults=fault.faults) from None
 
 
-def answered(texts: Sequence[str], answer: Callable[[str], JsonObject]) -> Iterator[JsonObject]:
-    """The answer to each of `texts`; of one that cannot be used, where there are others, {"error"} with its number.
+@contextmanager
+def _of_file(file: str | None) -> Iterator[None]:
+    """Around the work on a `file`; None: on what is none. A fault names it."""
+    try:
+        yield
+    except (BadInput, NotPossibleHere) as fault:
+        if file is None:
+            raise
+        where = file if fault.where in (None, file, str(Path(file))) else f"{file}, {fault.where}"
+        raise type(fault)(fault.what, where=where, fix=fault.fix, faults=fault.faults, see=fault.see) from None
+
+
+def answered(texts: Sequence[str], answer: Callable[[str], JsonObject], *, reads: Reads = "text") -> Iterator[JsonObject]:
+    """The answer to each of `texts`; of one that cannot be used, where there are others, {"error"} with its number. Where a model `reads`
+    images or sounds texts are names of files, which every fault says, and of several files every answer, as "file".
 
     Raises:
         BadInput: one alone that cannot be used.
     """
     for number, text in enumerate(texts):
+        file = None if reads == "text" or _is_object(text) else text
         try:
-            with numbered(number, len(texts)):
+            with numbered(number, len(texts)), _of_file(file):
                 made = answer(text)
         except BadInput as fault:
             if len(texts) == 1:
                 raise
             made = {"error": fault.text()}
-        yield made
+        yield made if file is None or len(texts) == 1 else {"file": file, **made}
 
 
 def refusals(answers: Sequence[JsonObject]) -> BadInput | None:
@@ -125,12 +139,14 @@ def first_line(answer: JsonObject) -> str:
 
 
 def terminal_line(answer: JsonObject, line: Callable[[JsonObject], str]) -> str:
-    """The line of a terminal for an answer, which its task's `line` shows: with a word where the input was cut, and for a refused input why."""
+    """The line of a terminal for an answer, which its task's `line` shows: after the name of its file, if it has one, with a word where the input
+    was cut, and for a refused input why."""
+    file = f"{answer['file']}  " if "file" in answer else ""
     if "error" in answer:
-        return first_line(answer)
+        return file + first_line(answer)
     cut = "  (the input is longer than the model reads, and was cut)" if answer.get("truncated") else ""
     rate = f"  (resampled from {answer['resampled_from']} Hz)" if "resampled_from" in answer else ""
-    return line(answer) + cut + rate
+    return file + line(answer) + cut + rate
 
 
 def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:
@@ -146,6 +162,10 @@ def with_prompt(items: list[Any], name: str | None, task: str) -> list[Any]:
     if not all(isinstance(item, str) for item in items):
         raise BadInput("--prompt-name beside an object, which names its own", fix="leave it out, or give texts alone")
     return [{"text": item, "prompt_name": name} for item in items]
+
+
+def _is_object(text: str) -> bool:
+    return text.lstrip().startswith('{"')
 
 
 def _object(text: str, fix: str | None) -> dict[str, Any]:

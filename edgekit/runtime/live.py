@@ -24,14 +24,13 @@ from statistics import median
 from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.files import read_file
 from edgekit.runtime.items import terminal_line
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.many import attempted
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.shown import visible
-from edgekit.runtime.sound import LARGEST_SOUND, SoundReader, decoded
+from edgekit.runtime.sound import SoundReader, decoded, sound_file
 
 __all__ = ["Moment", "answers_in_time", "check_live_flags", "frames", "heard", "parse_every", "run_live"]
 
@@ -119,7 +118,10 @@ def heard(path: Path, every: float, reader: SoundReader) -> list[Moment]:
     Raises:
         BadInput: no such file, one beyond the limits, or one that ends before there is anything to answer.
     """
-    samples, rate, cut = decoded(read_file(path, LARGEST_SOUND), LONGEST_STREAM)
+    try:
+        samples, rate, cut = decoded(sound_file(path), LONGEST_STREAM)
+    except BadInput as fault:
+        raise BadInput(fault.what, where=str(path), fix=fault.fix, faults=fault.faults) from None
     if cut:
         raise BadInput(f"a sound of more than {LONGEST_STREAM:,.0f} seconds", where=str(path), fix="cut it")
     hearing = reader.settings
@@ -291,6 +293,6 @@ class Tally:
 
 def _shown(made: JsonObject, line: Callable[[JsonObject], str]) -> str:
     """The line of a terminal for one of `answers_in_time`."""
-    what = "(missed: a newer one was there first)" if "missed" in made else terminal_line(made, line)
+    what = f"{made['file']}  (missed: a newer one was there first)" if "missed" in made else terminal_line(made, line)
     delay = "" if "missed" in made else f"  {made['delay_ms']:.1f} ms"
-    return f"{made['at_s']:>9.3f} s  {made['file']}  {what}{delay}"
+    return f"{made['at_s']:>9.3f} s  {what}{delay}"

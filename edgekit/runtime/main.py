@@ -231,7 +231,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
                 with_prompt(read_items([text], reads=processor(task).reads), asked.prompt_name, task)[0], top_k=asked.top_k
             )
 
-        answers = list(answered(asked.text or read_texts(), answer))
+        answers = list(answered(asked.text or read_texts(), answer, reads=processor(task).reads))
         line = processor(task).line
         return answers, "\n".join(terminal_line(answer, line) for answer in answers)
     if asked.verb == "verify":

@@ -43,6 +43,7 @@ __all__ = [
     "audible",
     "decoded",
     "read_sound",
+    "sound_file",
 ]
 
 INPUT_VALUES, INPUT_FEATURES = "input_values", "input_features"
@@ -236,7 +237,7 @@ class SoundReader:
             samples, came = self._checked(item["array"], item["sampling_rate"])
             cut = False
         else:
-            samples, came, cut = decoded(_bytes_of(item), self._limit)
+            samples, came, cut = decoded(sound_file(item), self._limit)
         if not np.isfinite(samples).all():
             raise BadInput("the sound holds NaN or Inf", fix="give finite samples")
         if came != rate:
@@ -391,7 +392,7 @@ def audible(item: str | bytes) -> bytes:
     Raises:
         BadInput, NotPossibleHere: as `SoundReader.sound`.
     """
-    data = _bytes_of(item)
+    data = sound_file(item)
     samples, _, _ = decoded(data, LONGEST_SECONDS)
     if not np.isfinite(samples).all():
         raise BadInput("the sound holds NaN or Inf", fix="give finite samples")
@@ -531,7 +532,7 @@ def _check_sound(channels: int, rate: int) -> None:
 
 def _check_length(count: int, rate: int, limit: float | None) -> None:
     if count < 1:
-        raise BadInput("the sound is empty", fix=WANTED)
+        raise BadInput("the sound is empty: its file has no samples", fix="give a file with sound in it")
     if limit is None and count > LONGEST_SECONDS * rate:
         raise _too_long(count / rate)
 
@@ -550,7 +551,7 @@ def _resampled(samples: np.ndarray, came: int, rate: int) -> np.ndarray:
     return np.pad(found, (0, max(0, count - len(found))))[:count]
 
 
-_bytes_of = partial(given_file, what="a sound", most=LARGEST_SOUND, wanted=WANTED, smaller="cut it")
+sound_file = partial(given_file, what="a sound", most=LARGEST_SOUND, wanted=WANTED, smaller="cut it")
 """The bytes of a sound's file."""
 
 

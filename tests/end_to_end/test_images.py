@@ -114,7 +114,7 @@ def test_an_answer_is_the_same_by_every_way_in(made: Made, tmp_path: Path) -> No
     ]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2 and "no such file" in ran.stderr
-    assert json.loads(ran.stdout)[0] == wanted
+    assert json.loads(ran.stdout)[0] == {"file": "image.png", **wanted}
     with served(made.folder, "plain") as server:
         status, found = server.infer([], inputs=[{"name": "image", "datatype": "BYTES", "shape": [1], "data": [as_text(data)]}])
         assert status == 200 and found["outputs"][0]["data"] == [wanted["label"]]

@@ -109,7 +109,7 @@ def test_an_answer_is_the_same_by_every_way_in(made: Made, tmp_path: Path) -> No
     ]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2 and "no such file" in ran.stderr
-    assert json.loads(ran.stdout)[0] == wanted
+    assert json.loads(ran.stdout)[0] == {"file": "sound.wav", **wanted}
     with served(made.folder, "plain") as server:
         both = [as_text(data), as_text(write_wav(np.tile(noise("low", np.random.default_rng(9), 16_000), 2)[:16_000], 16_000))]
         status, found = server.infer([], inputs=[{"name": "audio", "datatype": "BYTES", "shape": [2], "data": both}])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.runtime.errors import BadInput
+from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.items import answered, numbered, read_items, read_texts, split_lines, terminal_line
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.tokenise import checked
@@ -86,6 +86,31 @@ def test_standard_input_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="more than 1,000 bytes"):
         read_texts()
     assert stream.buffer.tell() == 1001
+
+
+def test_a_file_is_named_in_its_answer_and_in_every_fault() -> None:
+    def answer(text: str) -> JsonObject:
+        if text.endswith("no.png"):
+            raise BadInput("no such file", where="no.png")
+        if text == "lib.flac":
+            raise NotPossibleHere("soundfile is not installed", see="something-is-not-installed")
+        if text == "bad.png":
+            raise BadInput("no image", fix="give one")
+        return {"label": "a"}
+
+    found = list(answered(["a.png", "bad.png", "./no.png", '{"image": "R0lG"}'], answer, reads="image"))
+    assert found[0] == {"file": "a.png", "label": "a"} and found[3] == {"label": "a"}
+    assert found[1] == {"file": "bad.png", "error": "item 2 of 4, bad.png: no image\n  fix: give one"}
+    assert found[2]["file"] == "./no.png" and str(found[2]["error"]).startswith("item 3 of 4, ./no.png: no such file")
+    assert list(answered(["a.png"], answer, reads="image")) == [{"label": "a"}], "one alone is what it was"
+    assert "file" not in next(answered(["a.png", "b.png"], answer)), "a text is no file"
+    for file, kind in (("bad.png", BadInput), ("lib.flac", NotPossibleHere)):
+        with pytest.raises(kind) as fault:
+            list(answered([file], answer, reads="sound"))
+        assert fault.value.where == file
+    assert fault.value.see == "something-is-not-installed"
+    assert terminal_line(found[0], lambda answer: str(answer["label"])) == "a.png  a"
+    assert terminal_line(found[1], str) == "bad.png  (item 2 of 4, bad.png: no image)"
 
 
 def test_a_line_says_that_its_text_was_cut_or_why_it_was_refused() -> None:

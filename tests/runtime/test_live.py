@@ -139,6 +139,12 @@ def test_a_microphone_gives_the_newest_stretch(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40] + struct.pack("<I", 398) + path.read_bytes()[44 : 44 + 398])
     with pytest.raises(BadInput, match=r"ends after 0.0498 s, before there is anything"):
         heard(path, 1.0, reader)
+    (tmp_path / "nothing.wav").touch()
+    (tmp_path / "text.wav").write_text("no sound")
+    for name, said in (("nothing.wav", "the sound is empty: 0 bytes"), ("text.wav", "no sound of a kind")):
+        with pytest.raises(BadInput) as fault:
+            heard(tmp_path / name, 1.0, reader)
+        assert fault.value.text().startswith(f"{tmp_path / name}: {said}")
     for other, said in ((tmp_path, "folder"), (tmp_path / "none.wav", "no such file")):
         with pytest.raises(BadInput) as fault:
             heard(other, 1.0, reader)

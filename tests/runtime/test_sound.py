@@ -242,6 +242,14 @@ def test_what_is_no_sound_is_refused(name: str, reader: SoundReader) -> None:
     assert said in fault.value.text()
 
 
+def test_a_file_of_nothing_is_told_the_same_by_every_way_in(reader: SoundReader, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    for item in (b"", "", tmp_path / "empty.wav"):
+        with pytest.raises(BadInput, match="the sound is empty: 0 bytes") as fault:
+            reader.sound(item)
+        assert fault.value.where == (str(item) if isinstance(item, Path) else None)
+
+
 def test_silence_and_streams_are_sounds(reader: SoundReader) -> None:
     assert np.isfinite(reader.sound(np.zeros(4000, dtype=np.float32)).tensor()).all()
     ours, _ = both("Wav2Vec2")
