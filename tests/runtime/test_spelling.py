@@ -16,6 +16,7 @@ from edgekit.host import detect
 from edgekit.models.sounds import write_wav
 from edgekit.models.spelling import spelling_of, told_of_texts, vocabulary_spelling
 from edgekit.plan.make import make_plan
+from edgekit.runtime.bench.statistics import paired_difference
 from edgekit.runtime.spelling import Spelling
 from edgekit.runtime.tokenise import NO_WORDS, Window
 from edgekit.tasks.encoders.automatic_speech_recognition import TASK, edits, labels
@@ -75,7 +76,10 @@ def test_word_errors_are_those_that_are_known() -> None:
     evidence = np.array([[1.0, 4.0, 2.0, 20.0], [2.0, 2.0, 3.0, 5.0]])
     assert TASK.reduce(evidence) == pytest.approx(1 - 3 / 6)
     assert TASK.beside["word error rate"](evidence) == 0.5 and TASK.beside["character error rate"](evidence) == 0.2
-    assert TASK.reduce(np.array([[5.0, 2.0, 0.0, 0.0]])) == 0
+    assert TASK.reduce(np.array([[5.0, 2.0, 0.0, 0.0]])) == pytest.approx(1 - 2.5), "a word error rate of 250%"
+    worse, better = np.array([[5.0, 2.0, 0.0, 0.0]] * 30), np.array([[4.0, 2.0, 0.0, 0.0]] * 30)
+    found = paired_difference(worse, better, 0, TASK.reduce)
+    assert found["difference"] == pytest.approx(0.5) and found["ci95"] == pytest.approx([0.5, 0.5])
 
 
 def test_the_loss_is_torchs_and_padding_does_not_count() -> None:
