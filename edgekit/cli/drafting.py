@@ -289,7 +289,7 @@ def write_recipe(made: Draft, path: Path, elsewhere: str) -> None:
             where=str(path),
             fix="use it as it is (edgekit export), move it, or name another file",
         )
-    if path.exists() and (differ := told_apart(read_utf8(path, LARGEST), made.text)):
+    if path.exists() and (differ := told_apart(read_utf8(path, LARGEST), made, path.parent)):
         raise BadInput(
             "is the draft of another line, whose recipe and result this one would overwrite",
             where=str(path),

@@ -26,7 +26,7 @@ from edgekit.draft.given import given
 from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of, what_labels_mean
 from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
-from edgekit.draft.rows import Rows, read_for_draft
+from edgekit.draft.rows import NAMED, Rows, read_for_draft
 from edgekit.draft.seen import Choice, Seen, Unclear
 from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
@@ -87,6 +87,8 @@ class Draft:
     text: str
     """Its file."""
     seen: tuple[Seen, ...]
+    data: str | None = None
+    """The rows that were asked for."""
 
 
 def draft(asked: Asked, folder: Path | None) -> Draft:
@@ -151,7 +153,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     )
     text = _toml(asked, rows, chosen, labels, length, steps, folder)
     _check(text)
-    return Draft(text, tuple(said))
+    return Draft(text, tuple(said), asked.data)
 
 
 def _check_said(asked: Asked, rows: Rows | None) -> None:
@@ -440,23 +442,35 @@ def is_unedited(text: str) -> bool:
     return head.startswith(HEAD) and text == _signed(rest)
 
 
-def told_apart(there: str, new: str) -> list[str]:
-    """How the drafts `there` and `new`, as files in the same folder, differ in the model, the rows or the task; none where they are of one line
-    whose other options may have changed."""
-    one, other = (_asked_in(text) for text in (there, new))
-    return [f"{name}: there {one[name]}, here {other[name]}" for name in one if one[name] != other[name]]
+def told_apart(there: str, made: Draft, folder: Path) -> list[str]:
+    """How the draft `there`, a file in `folder` as `made` is to be, differs from it in the model, the rows or the task; none where they are of
+    one line whose other options, or the files of whose folder of rows, may have changed."""
+    (one, sources), (other, _) = (_asked_in(text) for text in (there, made.text))
+    differ = [name for name in one if one[name] != other[name]]
+    if made.data is not None and Path(made.data).is_dir() and all(_lies_in(Path(made.data), folder / one) for one in sources):
+        differ = [name for name in differ if name != "rows"]
+    return [f"{name}: there {one[name]}, here {other[name]}" for name in differ]
 
 
-def _asked_in(text: str) -> dict[str, str]:
-    """What a draft is of: model, rows and task, for people."""
+def _asked_in(text: str) -> tuple[dict[str, str], list[str]]:
+    """(what a draft is of: model, rows and task, for people; its sources of rows)."""
     read = tomllib.loads(text)
     model, data = read["model"], read["data"]
-    rows = {key: data[key] for key in ("builtin", "file", *SPLITS) if key in data}
+    rows = [data[key] for key in ("builtin", "file", *SPLITS) if key in data]
+    sources = [*dict.fromkeys(str(one["path"] if isinstance(one, dict) else one) for one in rows)]
     return {
         "model": "@".join(str(model[key]) for key in ("id", "revision") if key in model),
-        "rows": ", ".join(dict.fromkeys(str(one["path"] if isinstance(one, dict) else one) for one in rows.values())),
+        "rows": ", ".join(sources),
         "task": str(read["task"]),
-    }
+    }, sources
+
+
+def _lies_in(home: Path, source: Path) -> bool:
+    """Whether a folder of rows may have given the source, a path or pattern: in it, in its folders of labels or splits, or in data/ there."""
+    root = os.path.realpath(home)
+    parts = Path(os.path.relpath(os.path.realpath(source), root)).parts
+    within = len(parts) == 1 or parts[0] in ("*", "data") or any(words.match(parts[0]) for words in NAMED.values())
+    return parts[0] != ".." and within
 
 
 def _workload(model: Path, rows: Rows | None, columns: Mapping[str, str], task: Task) -> Workload:

@@ -24,7 +24,7 @@ from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["Rows", "read_for_draft"]
+__all__ = ["NAMED", "Rows", "read_for_draft"]
 
 LOOKED_AT = 5000
 """Rows that columns are found in: of a longer file, rows at even distances, as many files are sorted by label."""

@@ -379,10 +379,11 @@ def test_another_line_of_the_same_name_overwrites_nothing(tiny_model: Path, tmp_
         again(second)
     assert fault.value.faults == ("rows: there tickets.jsonl, here q/tickets.jsonl",) and "--name NAME" in str(fault.value.fix)
     assert path.read_text() == there
-    assert told_apart(there, there.replace('task = "text-classification"', 'task = "embeddings"')) == [
-        "task: there text-classification, here embeddings"
-    ]
-    assert told_apart(there, there.replace(tiny_model.name, "other"))[0].startswith("model: there ")
+    for old, new, says in (
+        ('task = "text-classification"', 'task = "embeddings"', "task: there text-classification, here embeddings"),
+        (tiny_model.name, "other", "model: there "),
+    ):
+        assert told_apart(there, Draft(there.replace(old, new), (), str(first)), tmp_path)[0].startswith(says)
     done = command_line.edgekit(
         "export", "--model", str(tiny_model), "--data", str(second), "--build", ".", "--name", "tickets", cwd=tmp_path
     )

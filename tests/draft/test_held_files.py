@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from edgekit.draft.draft import Asked, Draft, draft
+from edgekit.draft.draft import Asked, Draft, draft, told_apart
 from edgekit.draft.rows import read_for_draft
 from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
@@ -94,6 +94,19 @@ def test_files_of_several_endings_are_one_pattern(model: Path, tmp_path: Path) -
     recipe, made = drafted(model, tmp_path / "photos", tmp_path)
     assert recipe["data"] == {"file": "photos/*/*.*"}
     planned(made, tmp_path)
+
+
+def test_a_folder_of_rows_that_has_grown_is_the_same_one(model: Path, tmp_path: Path) -> None:
+    """And not another one of its name, nor one that it lies in."""
+    put(tmp_path / "photos", 4)
+    _, there = drafted(model, tmp_path / "photos", tmp_path)
+    put(tmp_path / "photos", 4, ".jpg")
+    _, grown = drafted(model, tmp_path / "photos", tmp_path)
+    assert there.text != grown.text and told_apart(there.text, grown, tmp_path) == []
+    _, other = drafted(model, put(tmp_path / "q" / "photos", 4), tmp_path)
+    _, inner = drafted(model, put(tmp_path / "photos" / "photos" / "photos", 4), tmp_path)
+    for one, two in ((there, other), (other, there), (there, inner), (inner, there)):
+        assert [fault[:11] for fault in told_apart(one.text, two, tmp_path)] == ["rows: there"]
 
 
 def test_a_flat_folder_has_no_labels(model: Path, tmp_path: Path) -> None:
