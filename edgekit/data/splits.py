@@ -24,6 +24,7 @@ from edgekit.data.hub import parse_hub, read_hub
 from edgekit.data.label_map import by_number, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import partition
+from edgekit.data.parts import left_aside
 from edgekit.data.reading import most_unpacked
 from edgekit.data.rows import GROUP, MOST_FAULTS, Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Place, Sources
@@ -316,6 +317,8 @@ def _notes(sources: Sources, columns: tuple[str, ...]) -> list[str]:
         return []
     places = [place for place in sources.every() if place.here]
     told = [f"{place.title}: {note}" for place in places for path in place.files for note in notes_on(path, place.shape)]
+    read = {path for place in places for path in place.files}
+    told += [f"{Path(place.name).parent.parent.name}: {note}" for place in places for note in left_aside(place.name, read)]
     told += [f"{title}: {form.title}" for title, form in forms_there(sources, columns).items()]
     return list(dict.fromkeys([*(f"{place.title}: {place.stands_in}" for place in places if place.stands_in), *told]))
 

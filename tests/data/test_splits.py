@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.config.recipe import Split
 from edgekit.data.disjoint import fold
 from edgekit.data.sources import Place, Sources
 from edgekit.data.splits import check_disjoint, check_labels, prepare, source_digest
@@ -127,6 +129,23 @@ def test_the_same_input_under_two_labels_is_told(tmp_path: Path) -> None:
         *record["doubts"],
         "1 of 6 rows of train were taken out because an earlier row of train is the same",
     ]
+
+
+def test_what_stands_beside_folders_of_labels_is_told(tmp_path: Path) -> None:
+    for number, label in enumerate(["cat", "dog"] * 20):
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / label / f"{number}.png").write_bytes(base64.b64decode(FILED["image"][number]))
+    sources = Sources(file=Place(str(tmp_path / "photos" / "*" / "*.png")), split=Split(), seed=7)
+    for name, said in (
+        ("whole", []),
+        ("more", ["photos: no file of *.png in 'cow', so that there is no such label",
+                  "photos: beside the folders of labels, not read: 'README.txt', 'labels.csv'"]),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        assert prepare(sources, ("image", "label"), tmp_path / name)["notes"] == said
+        (tmp_path / "photos" / "cow").mkdir(exist_ok=True)
+        for beside in ("labels.csv", "README.txt", ".hidden"):
+            (tmp_path / "photos" / beside).write_text("x")
 
 
 def test_several_labels_in_another_order_are_the_same(tmp_path: Path) -> None:
