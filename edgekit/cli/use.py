@@ -61,7 +61,8 @@ def run(
     text: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TEXT", help="Texts, or image files, or JSON objects for tasks that read several; none: standard input."
+            metavar="TEXT",
+            help="Texts, or image or sound files, or JSON objects for tasks that read several; none: standard input.",
         ),
     ] = None,
     top_k: Annotated[
@@ -142,7 +143,7 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer texts with a bundle; a language model without any at a terminal: converse."""
+    """Answer texts, images or sounds with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags, parse_speculate
     from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, terminal_line, with_prompt
     from edgekit.runtime.model import load
@@ -219,7 +220,7 @@ def run(
         )
         return made
 
-    answers = list(answered(list(text) if text else read_texts(), answer, reads=processor(task).reads))
+    answers = list(answered(list(text) if text else read_texts(processor(task).reads), answer, reads=processor(task).reads))
     line = processor(task).line
     emit(answers, as_json, [terminal_line(answer, line) for answer in answers])
     _tell_refusals(answers)

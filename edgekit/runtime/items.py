@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Sequence
@@ -45,13 +46,15 @@ def split_lines(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def read_texts() -> list[str]:
-    """The lines of standard input that are not blank. Bytes that are not UTF-8 come as lone surrogates, so that their line alone is refused.
+def read_texts(reads: Reads = "text") -> list[str]:
+    """The lines of standard input that are not blank, names of files where a model `reads` images or sounds. Bytes that are not UTF-8 come as
+    lone surrogates, so that their line alone is refused.
 
     Raises:
-        BadInput: standard input is closed, holds no text, is UTF-16, or does not end.
+        BadInput: standard input is closed, holds no text, is UTF-16, or does not end, or holds a file where it is to hold names.
     """
-    fix = "give texts as arguments or as lines of standard input"
+    given = "texts" if reads == "text" else f"names of {reads} files"
+    fix = f"give {given} as arguments or as lines of standard input"
     if sys.stdin is None:
         raise BadInput("no text given, and standard input is closed", fix=fix)
     try:
@@ -60,6 +63,10 @@ def read_texts() -> list[str]:
             raise BadInput(f"more than {LARGEST:,} bytes", where="standard input", fix="give it in several runs")
         if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
             raise BadInput("is UTF-16", where="standard input", fix="turn it into UTF-8, as in iconv -f UTF-16 -t UTF-8")
+        if reads != "text" and b"\0" in data:
+            raise BadInput(
+                f"holds bytes of a file, where names of {reads} files are read, one a line", where="standard input", fix=fix
+            )
         lines = split_lines(data.decode("utf-8-sig", errors="surrogateescape"))
     except OSError as fault:
         raise BadInput(f"cannot be read: {fault.strerror}", where="standard input", fix=fix) from None
@@ -106,6 +113,20 @@ def _of_file(file: str | None) -> Iterator[None]:
         raise type(fault)(fault.what, where=where, fix=fault.fix, faults=fault.faults, see=fault.see) from None
 
 
+def _check_no_folder(file: str | None, reads: Reads) -> None:
+    """Refuse a folder, in whose place its files are to be named.
+
+    Raises:
+        BadInput: `file` is one.
+    """
+    if file is None or not os.path.isdir(file):  # noqa: PTH112 - never raises
+        return
+    fix = f"name its files, as {Path(file) / '*'}"
+    if reads == "image":
+        fix += ", or add --every 0.5s for answers as a camera would be given them"
+    raise BadInput("is a folder, not a file", where=file, fix=fix)
+
+
 def answered(texts: Sequence[str], answer: Callable[[str], JsonObject], *, reads: Reads = "text") -> Iterator[JsonObject]:
     """The answer to each of `texts`; of one that cannot be used, where there are others, {"error"} with its number. Where a model `reads`
     images or sounds texts are names of files, which every fault says, and of several files every answer, as "file".
@@ -117,6 +138,7 @@ def answered(texts: Sequence[str], answer: Callable[[str], JsonObject], *, reads
         file = None if reads == "text" or _is_object(text) else text
         try:
             with numbered(number, len(texts)), _of_file(file):
+                _check_no_folder(file, reads)
                 made = answer(text)
         except BadInput as fault:
             if len(texts) == 1:

@@ -105,7 +105,11 @@ def frames(folder: Path, every: float) -> list[Moment]:
         raise BadInput(f"no folder that can be read: {what}", where=str(folder), fix="name a folder of pictures") from None
     names = [name for name in names if not name.startswith(".")]
     if not names:
-        raise BadInput("no picture in it", where=str(folder), fix=f"name a folder with files of {', '.join(ENDINGS)}")
+        raise BadInput(
+            "no picture in it; folders within it are not read",
+            where=str(folder),
+            fix=f"name a folder with files of {', '.join(ENDINGS)}",
+        )
     if len(names) > MOST_FRAMES:
         raise BadInput(f"more than {MOST_FRAMES:,} pictures", where=str(folder), fix="share them out to several folders")
     return [Moment(number * every, folder / name, name) for number, name in enumerate(sorted(names, key=_by_numbers))]

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, text in (
-        ("run", "answer texts"),
+        ("run", "answer texts, images or sounds"),
         ("verify", "hash files, replay golden inputs"),
         ("bench", "measure"),
         ("info", "show"),
@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument(
                 "text",
                 nargs="*",
-                help='texts, image files, or objects such as \'{"question": ..., "context": ...}\' or \'{"words": ["we", "went"]}\'; without any, '
+                help='texts, image or sound files, or objects such as \'{"question": ..., "context": ...}\' or '
+                '\'{"words": ["we", "went"]}\'; without any, '
                 "lines of standard input",
             )
             command.add_argument(
@@ -231,7 +232,7 @@ def _do(asked: argparse.Namespace) -> tuple[Any, str]:
                 with_prompt(read_items([text], reads=processor(task).reads), asked.prompt_name, task)[0], top_k=asked.top_k
             )
 
-        answers = list(answered(asked.text or read_texts(), answer, reads=processor(task).reads))
+        answers = list(answered(asked.text or read_texts(processor(task).reads), answer, reads=processor(task).reads))
         line = processor(task).line
         return answers, "\n".join(terminal_line(answer, line) for answer in answers)
     if asked.verb == "verify":

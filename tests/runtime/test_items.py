@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,24 @@ def test_a_line_that_is_not_utf8_is_refused_alone(monkeypatch: pytest.MonkeyPatc
     first, second, third = answered(read_texts(), answer)
     assert (first, third) == ({"text": "one"}, {"text": "three"})
     assert "item 2 of 3" in str(second["error"]) and "not UTF-8: byte 0xe9 behind 3 characters" in str(second["error"])
+
+
+def test_standard_input_holds_names_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_on_stdin(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", monkeypatch)
+    with pytest.raises(BadInput, match="standard input: holds bytes of a file, where names of image files are read"):
+        read_texts("image")
+    given_on_stdin(b"a.wav\nb.wav\n", monkeypatch)
+    assert read_texts("sound") == ["a.wav", "b.wav"]
+    given_on_stdin(b"a\0b", monkeypatch)
+    assert read_texts() == ["a\0b"], "a text may hold it"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    for reads, said in (("image", "--every 0.5s"), ("sound", f"name its files, as {tmp_path}/*")):
+        with pytest.raises(BadInput, match="is a folder, not a file") as fault:
+            list(answered([str(tmp_path)], lambda text: {}, reads=reads))  # type: ignore[arg-type]
+        assert fault.value.where == str(tmp_path) and said in str(fault.value.fix)
+    assert list(answered([str(tmp_path)], lambda text: {"text": text})) == [{"text": str(tmp_path)}], "a text may be its name"
 
 
 def test_json_and_text() -> None:

@@ -109,7 +109,8 @@ def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 def test_folders_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     for folder, said in (
-        (tmp_path, "no picture in it"), (tmp_path / "none", "No such file"), (tmp_path / "notes.txt", "is a file"), (Path("a\0b"), "null byte"),
+        (tmp_path, "folders within it are not read"),
+        (tmp_path / "none", "No such file"), (tmp_path / "notes.txt", "is a file"), (Path("a\0b"), "null byte"),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=said):
             frames(folder, 1.0)

@@ -100,12 +100,21 @@ def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
         names = {name: f"--{name.replace('_', '-')}" for name in FLAGS} | FURTHER
         given = ", ".join(OFF[name] if flags[name] is False else names[name] for name in flags)
         raise BadInput(f"{given}: only for language models, and this is {task}", fix="leave it out")
+    if values.get("top_k") is not None and not ranks(task):
+        raise BadInput(f"--top-k: only for tasks that rank labels or answers, and this is {task}", fix="leave it out")
     flags.pop("prefix_cache", None)
     flags.pop("speculate", None)
     for name in FILES:
         if name in flags:
             flags[name] = _read(str(flags[name]))
     return flags if values.get("top_k") is None else {**flags, "top_k": values["top_k"]}
+
+
+def ranks(task: str) -> bool:
+    """Whether how many are listed, or drawn from, can be asked of `task`."""
+    from edgekit.runtime.processors import processor  # here alone: every call of the command line imports this module
+
+    return task in ("text-generation", "question-answering") or processor(task).lists != "nothing"
 
 
 def _read(path: str) -> str:

@@ -347,7 +347,9 @@ def _no_route(path: str, name: str, task: str) -> Refusal:
     if base == "v2" and rest.startswith("versions/") and version not in ("", VERSION):
         fix = f"leave it out, or ask /v2/models/{name}/versions/{VERSION}"
         return Refusal(404, f"no such version of {name}: {version[:60]!r}", where=path[:100], fix=fix)
-    return Refusal(404, f"no such route; {name} is a {task} bundle", where=path[:100], fix="see /openapi.json for the routes")
+    return Refusal(
+        404, f"no such route; {name} is a bundle for {task}", where=path[:100], fix="see /openapi.json for the routes"
+    )
 
 
 def _check_model(document: dict[str, object], model: Model) -> None:

@@ -78,7 +78,7 @@ def openapi(model: Model, limits: Limits, *, any_dimensions: bool = False) -> Js
         )
         if model.language.template is not None:
             paths["/v1/chat/completions"] = _post("The next message.", _chat(model), made, faults="openai", more=streams)
-    about = {"title": name, "version": __version__, "description": f"A {task} bundle, served by edgekit."}
+    about = {"title": name, "version": __version__, "description": f"A bundle for {task}, served by edgekit."}
     return {"openapi": "3.1.0", "info": about, "paths": paths}
 
 

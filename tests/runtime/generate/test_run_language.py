@@ -185,7 +185,17 @@ def test_both_command_lines_take_the_same_flags(tiny_bundle: Path) -> None:
 
 
 def test_flags_of_other_tasks() -> None:
-    assert given_flags({"top_k": 3, "seed": None, "chat": None}, "text-classification") == {"top_k": 3}
+    for task in (
+        "text-classification",
+        "question-answering",
+        "image-classification",
+        "audio-classification",
+        "text-generation",
+    ):
+        assert given_flags({"top_k": 3, "seed": None, "chat": None}, task) == {"top_k": 3}
+    for task in ("automatic-speech-recognition", "feature-extraction", "text-ranking"):
+        with pytest.raises(BadInput, match=f"--top-k: only for tasks that rank labels or answers, and this is {task}"):
+            given_flags({"top_k": 3}, task)
     with pytest.raises(BadInput, match="--seed, --raw: only for language models, and this is text-classification"):
         given_flags({"seed": 1, "chat": False}, "text-classification")
     with pytest.raises(BadInput, match="--stop-token-id, --no-prefix-cache: only for language models"):
