@@ -40,15 +40,26 @@ Answer = Callable[[bytes], Any]
 
 def main() -> None:
     """Measure, and write both files."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    written(__doc__, HERE, ROUNDS, measured, page)
+
+
+def written(
+    about: str,
+    here: Path,
+    rounds: int,
+    measure: Callable[[list[Path], int], dict[str, Any]],
+    show: Callable[[dict[str, Any]], str],
+) -> None:
+    """The command line that times results, if any are named, and writes times.json and README.md in `here`."""
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("results", nargs="*", type=Path)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--note", action="append", default=[], help="what the page says below the table; again for more")
     asked = parser.parse_args()
     if asked.results:
-        document = {**measured(asked.results, asked.rounds), "notes": asked.note}
-        (HERE / "times.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (HERE / "README.md").write_text(page(json.loads((HERE / "times.json").read_text(encoding="utf-8"))), encoding="utf-8")
+        document = {**measure(asked.results, asked.rounds), "notes": asked.note}
+        (here / "times.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (here / "README.md").write_text(show(json.loads((here / "times.json").read_text(encoding="utf-8"))), encoding="utf-8")
 
 
 def measured(

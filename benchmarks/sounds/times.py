@@ -8,7 +8,6 @@ README.md from it. One thread; features are the runtime's for all but PyTorch, w
 
 from __future__ import annotations
 
-import argparse
 import base64
 import io
 import json
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.images.times import FILES, NAMES, Answer, measured, notes, quality_shown
+from benchmarks.images.times import FILES, NAMES, Answer, measured, notes, quality_shown, written
 from edgekit.runtime.sound import decoded
 
 HERE = Path(__file__).parent
@@ -25,19 +24,12 @@ ROUNDS = 1000
 
 def main() -> None:
     """Measure, and write both files."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", nargs="*", type=Path)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--note", action="append", default=[], help="what the page says below the table; again for more")
-    asked = parser.parse_args()
-    if asked.results:
-        document = {
-            **measured(asked.results, asked.rounds, "sounds", "audio", by_transformers),
-            "seconds": fmean(seconds_of(asked.results[0])),
-            "notes": asked.note,
-        }
-        (HERE / "times.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (HERE / "README.md").write_text(page(json.loads((HERE / "times.json").read_text(encoding="utf-8"))), encoding="utf-8")
+    written(__doc__, HERE, ROUNDS, heard, page)
+
+
+def heard(results: list[Path], rounds: int) -> dict[str, Any]:
+    """Milliseconds of every contender, and how long the recordings are on average."""
+    return {**measured(results, rounds, "sounds", "audio", by_transformers), "seconds": fmean(seconds_of(results[0]))}
 
 
 def seconds_of(result: Path) -> list[float]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from edgekit.data.columns import identity, inputs_of
-from edgekit.data.disjoint import fold
+from edgekit.data.columns import inputs_of
 from edgekit.data.rows import Row
 
 __all__ = ["answer_of", "counted", "doubt", "doubts_of"]
@@ -16,9 +15,11 @@ MANY = 0.1
 SAME = "are the same as another under another"
 
 
-def doubts_of(read: Mapping[str, Sequence[Row]], removed: Mapping[str, int], *, labelled: bool) -> list[str]:
-    """What is told of the rows of the three splits, as they were read. `removed`: how many were taken out of train, by reason; `labelled`:
-    whether answers are names of labels."""
+def doubts_of(
+    read: Mapping[str, Sequence[Row]], folded: Mapping[str, Sequence[str]], removed: Mapping[str, int], *, labelled: bool
+) -> list[str]:
+    """What is told of the rows of the three splits, as they were read. `folded`: the inputs of validation and test rows, as they are
+    compared; `removed`: how many were taken out of train, by reason; `labelled`: whether answers are names of labels."""
     train, answer = read["train"], "label" if labelled else "answer"
     told = doubt(removed["train_in_test"], train, "train", "were taken out because they stand in test too")
     told += doubt(removed["train_in_validation"], train, "train", "were taken out because they stand in validation too")
@@ -28,13 +29,12 @@ def doubts_of(read: Mapping[str, Sequence[Row]], removed: Mapping[str, int], *, 
         "train",
         f"were taken out because an earlier row is the same under another {answer}",
     )
-    same = {split: [fold(identity(row)) for row in read[split]] for split in ("validation", "test")}
-    tested = set(same["test"])
+    tested = set(folded["test"])
     told += doubt(
-        sum(text in tested for text in same["validation"]), read["validation"], "validation",
+        sum(text in tested for text in folded["validation"]), read["validation"], "validation",
         "stand in test too and were kept: what is chosen on validation rows is then chosen on test rows",
     )  # fmt: skip
-    for split, texts in same.items():
+    for split, texts in folded.items():
         answers: dict[str, set[str]] = {}
         for text, row in zip(texts, read[split], strict=True):
             answers.setdefault(text, set()).add(_comparable(row))

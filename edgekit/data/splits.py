@@ -236,8 +236,9 @@ def _checked(
                 if check is not None and (fault := check.fault(row)) is not None:  # with the labels of other rows
                     raise BadInput(fault, where=f"data, {split}, row {number}")
     unlabelled = _unlabelled(sources, read)
-    train, removed = _clean_training(read, refuse=sources.on_overlap == "refuse")
-    doubts += doubts_of(read, removed, labelled=named is not None)
+    folded = {split: [fold(identity(row)) for row in read[split]] for split in ("validation", "test")}
+    train, removed = _clean_training(read, folded, refuse=sources.on_overlap == "refuse")
+    doubts += doubts_of(read, folded, removed, labelled=named is not None)
     _check_size("train", len(train), "once duplicates and rows of the other splits are gone", doubts)
     notes += doubts
     if removed["train"]:
@@ -436,10 +437,12 @@ def _unlabelled(sources: Sources, read: dict[str, list[Row]]) -> list[Row]:
     return [row for text, row in once.items() if text not in known]
 
 
-def _clean_training(read: dict[str, list[Row]], *, refuse: bool) -> tuple[list[Row], dict[str, int]]:
-    """Training rows without duplicates and without rows of the other splits; how many were removed, and why."""
+def _clean_training(
+    read: dict[str, list[Row]], folded: Mapping[str, Sequence[str]], *, refuse: bool
+) -> tuple[list[Row], dict[str, int]]:
+    """Training rows without duplicates and without rows of the other splits, whose inputs are `folded`; how many were removed, and why."""
     removed = {"train": 0, "train_other_label": 0, "train_in_validation": 0, "train_in_test": 0}
-    evaluated = {split: {fold(identity(row)) for row in read[split]} for split in ("validation", "test")}
+    evaluated = {split: set(texts) for split, texts in folded.items()}
     for split in evaluated if refuse else ():
         if shared := overlap(read["train"], read[split]):
             raise overlap_fault(shared, ("train", split), fix='remove them, or set on_overlap = "drop"')

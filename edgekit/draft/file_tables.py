@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from edgekit.data.reading import Record
-from edgekit.draft.held_files import is_held
+from edgekit.draft.held_files import folders_in, is_held
 from edgekit.errors import BadInput
 from edgekit.runtime.files import LONGEST_PATH
 
@@ -38,7 +38,7 @@ def tables_of_files(home: Path, splits: Mapping[str, re.Pattern[str]], read: Rea
         BadInput: several tables, of which no name says which is meant; one for files of several splits; one that names files otherwise than by
             their paths below its own folder.
     """
-    inner = sorted(path for path in home.iterdir() if path.is_dir() and path.name[0] != ".")
+    inner = folders_in(home)
     if not any(map(_in_it, inner)):
         return {}
     if own := _naming(home, read):

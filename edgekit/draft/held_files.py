@@ -17,7 +17,7 @@ from edgekit.data.parts import files_of
 from edgekit.data.reading import Record
 from edgekit.errors import BadInput
 
-__all__ = ["class_folders", "held_in", "is_held", "pattern_of", "rows_of_files", "standing_in", "unheld_in"]
+__all__ = ["class_folders", "folders_in", "held_in", "is_held", "pattern_of", "rows_of_files", "standing_in", "unheld_in"]
 
 KINDS = {"image": image.FORMAT.endings, "audio": sound.FORMAT.endings}
 """Column -> endings of the files that it holds."""
@@ -49,7 +49,7 @@ def class_folders(home: Path, splits: Mapping[str, re.Pattern[str]]) -> dict[str
         BadInput: files of other kinds among them, folders within those of labels, a split that several folders, or none to train on, are
             of; all at once.
     """
-    inner = _folders(home)
+    inner = folders_in(home)
     named = {key: [one for one in inner if words.match(one.name) and _holds_classes(one)] for key, words in splits.items()}
     of_splits = [folder for folders in named.values() for folder in folders]
     if not of_splits:
@@ -94,8 +94,8 @@ def _faults(home: Path) -> list[str]:
     faults += [f"{_shown(path, home)}: beside the folders of labels" for path in _files(home) if is_held(path)]
     faults += [
         f"{_shown(inner, home)}: a folder within that of a label"
-        for folder in _folders(home)
-        for inner in _folders(folder)
+        for folder in folders_in(home)
+        for inner in folders_in(folder)
         if any(path.is_file() for path in inner.rglob("*"))
     ]
     return faults
@@ -112,10 +112,11 @@ def _unclear(home: Path, faults: list[str]) -> BadInput:
 
 
 def _in_folders(home: Path) -> list[Path]:
-    return [path for folder in _folders(home) for path in _files(folder)]
+    return [path for folder in folders_in(home) for path in _files(folder)]
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in `folder`, but for hidden ones, by name."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 

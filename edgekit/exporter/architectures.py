@@ -34,11 +34,11 @@ TASKS = {
     "AutoModelForQuestionAnswering": "question-answering",
     "AutoModel": "feature-extraction",
 }
+"""Class with the model's head -> optimum's name of the task that it is exported for; several of our tasks may share a head."""
 IMAGE_TASKS = {"AutoModelForImageClassification": "image-classification", "AutoModel": "feature-extraction"}
 """The same of encoders that read images."""
 SOUND_TASKS = {"AutoModelForAudioClassification": "audio-classification", "AutoModelForCTC": "automatic-speech-recognition"}
 """The same of encoders that read sounds."""
-"""Class with the model's head -> optimum's name of the task that it is exported for; several of our tasks may share a head."""
 
 
 class EncoderConfig(ExporterConfig):  # type: ignore[misc]  # optimum has no types

@@ -207,24 +207,15 @@ _WAV2VEC2_STABLE = replace(
     final_norm="encoder.layer_norm",
 )
 """Of a configuration with `do_stable_layer_norm`: it normalises before a block."""
-_WHISPER = Anatomy(
-    layers="encoder.layers",
-    attention="self_attn",
-    query="self_attn.q_proj",
-    key="self_attn.k_proj",
-    value="self_attn.v_proj",
-    attention_out="self_attn.out_proj",
+_WHISPER = replace(
+    _SIGLIP_TOWER,
     up="fc1",
     down="fc2",
     attention_norm="final_layer_norm",
-    output_norm="",
     input_norm="self_attn_layer_norm",
-    first_norm=True,
     final_norm="encoder.layer_norm",
-    heads="num_heads",
-    head_size="head_dim",
-    all_heads=None,
 )
+"""Layers and attention are called as in SigLIP's tower."""
 SOUNDS = {"audio-spectrogram-transformer": _VIT, "hubert": _WAV2VEC2, "wav2vec2": _WAV2VEC2, "whisper": _WHISPER}
 """The same of encoders that read sounds."""
 STABLE = {"hubert": _WAV2VEC2_STABLE, "wav2vec2": _WAV2VEC2_STABLE}

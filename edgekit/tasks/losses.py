@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "draw_class", "draw_direction", "draw_frames", "draw_labels", "draw_number", "draw_relevance", "draw_span", "hard_class", "hard_ctc",
-    "hard_direction",    "hard_labels", "hard_number", "hard_relevance", "hard_span", "has_label", "soft_class", "soft_direction", "soft_frames",
-    "soft_labels",    "soft_number", "soft_span",
+    "hard_direction", "hard_labels", "hard_number", "hard_relevance", "hard_span", "has_label", "soft_class", "soft_direction", "soft_frames",
+    "soft_labels", "soft_number", "soft_span",
 ]  # fmt: skip
 
 UNIT = 1e-3

@@ -18,39 +18,20 @@ from edgekit.models.preprocessing import made_images
 from edgekit.plan.make import make_plan
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.main import main as runner
+from tests.line_of_files import distilled_and_pruned, recipe
 from tests.runtime.serve.serving import served
 from tests.tiny_heads import Made, export
 from tests.tiny_images import as_text, made_embedder, made_model, picture, rows_of, write_png
 
-DATA = '[data]\ntrain = "train.jsonl"\nvalidation = "validation.csv"\ntest = "test.parquet"\n'
-STEPS = """[[compress]]
-method = "distill"
-layers = 1
-epochs = 1
-batch = 8
-images = { flip = true, crop = 1 }
-[[compress]]
-method = "prune-oneshot"
-keep = 0.6
-rows = 16
-trials = 2
-search_rows = 8
-multiple_of = 8
-"""
-
-
-def recipe(folder: Path, more: str = "") -> Path:
-    """A recipe for the checkpoint `model` and the rows beside it, whose labels nobody reads."""
-    path = folder / "tiny.toml"
-    path.write_text(f'schema = 1\ntask = "image-feature-extraction"\n[model]\nid = "model"\n{DATA}{more}')
-    return path
+TASK = "image-feature-extraction"
+STEPS = distilled_and_pruned("images = { flip = true, crop = 1 }\n")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = rows_of(tmp_path_factory.mktemp("features"))
     made_embedder(folder / "model", "siglip")
-    return export(recipe(folder, STEPS))
+    return export(recipe(folder, TASK, STEPS))
 
 
 def test_embeddings_are_what_get_image_features_gives(made: Made) -> None:
@@ -96,7 +77,7 @@ def test_an_embedding_is_the_same_by_every_way_in(made: Made, tmp_path: Path, ca
 def planned(folder: Path, model: Path, more: str = "") -> None:
     rows_of(folder)
     (folder / "model").symlink_to(model)
-    make_plan(str(recipe(folder, more)), ["x86-vnni"], detect())
+    make_plan(str(recipe(folder, TASK, more)), ["x86-vnni"], detect())
 
 
 def test_a_folder_of_clip_with_its_texts_is_no_model_of_long_texts(tmp_path: Path) -> None:

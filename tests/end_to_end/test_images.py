@@ -26,40 +26,21 @@ from edgekit.runtime.bench.lone import bench_bundle
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.main import main as runner
 from edgekit.runtime.model import load
+from tests.line_of_files import distilled_and_pruned, recipe
 from tests.runtime.serve.serving import served
 from tests.short_measure import short_measure
 from tests.tiny_heads import Made, export
 from tests.tiny_images import LABELS, as_text, made_model, picture, rows_of, write_png
 
-DATA = '[data]\ntrain = "train.jsonl"\nvalidation = "validation.csv"\ntest = "test.parquet"\n'
-STEPS = """[[compress]]
-method = "distill"
-layers = 1
-epochs = 1
-batch = 8
-images = { flip = true, crop = 1 }
-[[compress]]
-method = "prune-oneshot"
-keep = 0.6
-rows = 16
-trials = 2
-search_rows = 8
-multiple_of = 8
-"""
-
-
-def recipe(folder: Path, more: str = "") -> Path:
-    """A recipe for the checkpoint `model` and the rows beside it."""
-    path = folder / "tiny.toml"
-    path.write_text(f'schema = 1\ntask = "image-classification"\n[model]\nid = "model"\n{DATA}{more}')
-    return path
+TASK = "image-classification"
+STEPS = distilled_and_pruned("images = { flip = true, crop = 1 }\n")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = rows_of(tmp_path_factory.mktemp("images"))
     made_model(folder / "model")
-    return export(recipe(folder, STEPS))
+    return export(recipe(folder, TASK, STEPS))
 
 
 def test_scores_are_the_pipelines(made: Made) -> None:
@@ -153,7 +134,7 @@ def test_what_cannot_serve_images_is_refused_by_name(made: Made, tmp_path: Path,
     for name in ("model", "train.jsonl", "validation.csv", "test.parquet", "photos"):
         (tmp_path / name).symlink_to(folder / name)
     with pytest.raises(BadInput) as fault:
-        make_plan(str(recipe(tmp_path, more)), ["x86-vnni"], detect())
+        make_plan(str(recipe(tmp_path, TASK, more)), ["x86-vnni"], detect())
     assert said in fault.value.text()
 
 
@@ -163,7 +144,7 @@ def test_a_model_of_texts_is_no_model_of_images(made: Made, tiny_model: Path, tm
         (tmp_path / name).symlink_to(folder / name)
     (tmp_path / "model").symlink_to(tiny_model)
     with pytest.raises(BadInput, match="no encoder of images of this architecture"):
-        make_plan(str(recipe(tmp_path)), ["x86-vnni"], detect())
+        make_plan(str(recipe(tmp_path, TASK)), ["x86-vnni"], detect())
 
 
 def test_targets_that_cannot_run_them_yet_are_named(made: Made) -> None:

@@ -25,11 +25,11 @@ from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.providers.session import plain_session
 from edgekit.runtime.sound import SoundReader
 from tests.audit.test_audit import ISA
+from tests.line_of_files import recipe
 from tests.tiny_heads import Made, export
 from tests.tiny_images import as_text
 from tests.tiny_sounds import LABELS, RATE, made_model, rows_of
 
-DATA = '[data]\ntrain = "train.jsonl"\nvalidation = "validation.csv"\ntest = "test.parquet"\n'
 STEPS = """[[compress]]
 method = "distill"
 layers = 1
@@ -47,9 +47,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = rows_of(tmp_path_factory.mktemp("sounds"), (6, 4, 4))
     norm, layers, steps = MODELS[request.param]
     made_model(folder / "model", request.param, norm=norm, layers=layers)
-    path = folder / "tiny.toml"
-    path.write_text(f'schema = 1\ntask = "audio-classification"\n[model]\nid = "model"\n{DATA}{steps}')
-    return export(path)
+    return export(recipe(folder, "audio-classification", steps))
 
 
 def pipeline_scores(folder: Path, sounds: list[bytes]) -> list[dict[str, float]]:

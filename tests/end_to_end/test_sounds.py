@@ -22,39 +22,21 @@ from edgekit.pack.artifacts import make_artifacts
 from edgekit.plan.make import make_plan
 from edgekit.runtime.bundle.verify import verify
 from edgekit.runtime.main import main as runner
+from tests.line_of_files import DATA, distilled_and_pruned, recipe
 from tests.runtime.serve.serving import served
 from tests.tiny_heads import Made, export
 from tests.tiny_images import as_text
 from tests.tiny_sounds import LABELS, RATE, flac, made_model, noise, rows_of
 
-DATA = '[data]\ntrain = "train.jsonl"\nvalidation = "validation.csv"\ntest = "test.parquet"\n'
-STEPS = """[[compress]]
-method = "distill"
-layers = 1
-epochs = 1
-batch = 8
-[[compress]]
-method = "prune-oneshot"
-keep = 0.6
-rows = 16
-trials = 2
-search_rows = 8
-multiple_of = 8
-"""
-
-
-def recipe(folder: Path, more: str = "") -> Path:
-    """A recipe for the checkpoint `model` and the rows beside it."""
-    path = folder / "tiny.toml"
-    path.write_text(f'schema = 1\ntask = "audio-classification"\n[model]\nid = "model"\n{DATA}{more}')
-    return path
+TASK = "audio-classification"
+STEPS = distilled_and_pruned()
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = rows_of(tmp_path_factory.mktemp("sounds"))
     made_model(folder / "model")
-    return export(recipe(folder, STEPS))
+    return export(recipe(folder, TASK, STEPS))
 
 
 def test_scores_are_the_pipelines(made: Made) -> None:
@@ -137,7 +119,7 @@ def test_what_cannot_serve_sounds_is_refused_by_name(made: Made, tmp_path: Path,
     for name in ("model", "train.jsonl", "validation.csv", "test.parquet", "sounds"):
         (tmp_path / name).symlink_to(folder / name)
     with pytest.raises(BadInput) as fault:
-        make_plan(str(recipe(tmp_path, more)), ["x86-vnni"], detect())
+        make_plan(str(recipe(tmp_path, TASK, more)), ["x86-vnni"], detect())
     assert said in fault.value.text()
 
 
