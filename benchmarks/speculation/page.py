@@ -31,6 +31,7 @@ code-28m has the same shape and was trained from nothing on Python's standard li
 11.8 on files that it never saw). The 60 prompts are of 20 modules that it never saw: stretches to be continued, stretches with a name exchanged, and
 stretches whose definitions are to be named. {document["model"]}; threads {document["threads"]}, rounds {document["rounds"]}, load
 {load["before"]} before and {load["after"]} after.
+[A script](code_model.py) trains one like it, of the library of the Python that runs it; the one measured here was made before there was that script.
 [The numbers](code.json). Regenerate with
 
     {command_today(document["command"])}
