@@ -301,7 +301,7 @@ class Study:
         copy: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.checkpoint, dtype=torch.float32)
         found = (auto_rounded if way.library == "auto_round" else awq_scaled)(copy, self.checkpoint, windows, way.block)
         for name, value in found.items():
-            place = self.model.get_parameter(name)
+            place, value = self.model.get_parameter(name), value.detach()
             rounds = name.removesuffix(".weight") in self.modules
             clipped = quantize_blocks(value.float().cpu().numpy().T, way.bits, way.block).restored().T if rounds else value
             place.copy_(torch.as_tensor(np.ascontiguousarray(clipped)) if rounds else value)

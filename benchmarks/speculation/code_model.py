@@ -1,11 +1,11 @@
 """The model of code that lookup is measured on: wiki-28m's shape, trained from nothing on Python's own standard library.
 
-    python -m benchmarks.speculation.code_model [--shape ../shared/models/wiki-28m] [--out build/code-28m] [--passes 7] [--minutes 8]
+    python -m benchmarks.speculation.code_model [--shape ../shared/models/wiki-28m] [--library FOLDER] [--out build/code-28m]
     python -m benchmarks.speculation.compare --code build/code-28m
 
-Texts are the library's files of the Python that runs this, its tests too where they are installed, without the 20 modules that prompts are made of
-(`texts.MODULES`), on which it is scored. A tokenizer of 8,192 byte pairs is learned from the same files. On an NVIDIA H200 it takes minutes, on a CPU
-hours: `--passes 0.01` shows that it runs. Where the minutes end first, it is left as it is then.
+Texts are the files of `--library`, or those of the library of the Python that runs this, its tests too where they are installed, without the 20
+modules that prompts are made of (`texts.MODULES`), on which it is scored. A tokenizer of 8,192 byte pairs is learned from the same files. On an
+NVIDIA H200 it takes minutes, on a CPU hours: `--passes 0.01` shows that it runs. Where the minutes end first, it is left as it is then.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ def main() -> int:
     parser.add_argument(
         "--shape", type=Path, default=ROOT / "../shared/models/wiki-28m", help="folder whose config.json it has"
     )
+    parser.add_argument("--library", type=Path, default=Path(sysconfig.get_path("stdlib")), help="folder of Python's library")
     parser.add_argument("--out", type=Path, default=ROOT / "build/code-28m")
     parser.add_argument("--passes", type=float, default=7.0, help="over all files")
     parser.add_argument("--minutes", type=float, default=30.0, help="of training, at most")
     parser.add_argument("--batch", type=int, default=16, help=f"windows of {LENGTH} tokens a step")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    train, held = files()
+    train, held = files(asked.library)
     config = json.loads((asked.shape / "config.json").read_text(encoding="utf-8"))
     tokenizer = learned(train, config["vocab_size"])
     tokenizer.save(str(asked.out / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "bos_token": END}
     (asked.out / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     facts = trained(config, joined(tokenizer, train), joined(tokenizer, held), asked.out, asked)
-    facts = {"python": sys.version.split()[0], "files": len(train), **facts}
+    facts = {"files": len(train), **facts}
     (asked.out / "made.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     print(facts, flush=True)
     return 0
 
 
-def files() -> tuple[list[str], list[str]]:
+def files(root: Path) -> tuple[list[str], list[str]]:
     """(texts to train on, those of the modules that prompts are made of)."""
-    root = Path(sysconfig.get_path("stdlib"))
     train, held = list[str](), list[str]()
     for path in sorted(root.rglob("*.py")):
         place = path.relative_to(root)
