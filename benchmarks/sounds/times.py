@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.images.times import FILES, NAMES, Answer, measured, notes, quality_shown, written
-from edgekit.runtime.sound import decoded
+from edgekit.runtime.waveform import decoded
 
 HERE = Path(__file__).parent
 ROUNDS = 1000

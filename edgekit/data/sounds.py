@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.data.images import file_value
 from edgekit.runtime.jsontypes import JsonValue
-from edgekit.runtime.sound import audible
+from edgekit.runtime.waveform import audible
 
 __all__ = ["sound_value"]
 

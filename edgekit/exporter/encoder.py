@@ -56,7 +56,8 @@ def export(checkpoint: Path, out: Path, *, task: str, max_length: int) -> dict[s
     from edgekit.models.positions import positions_of
     from edgekit.models.sound_families import fewest_samples, frames_of, reads_samples
     from edgekit.runtime.bundle.names import PREPROCESSOR
-    from edgekit.runtime.sound import LONGEST_SECONDS, read_sound
+    from edgekit.runtime.sound import read_sound
+    from edgekit.runtime.waveform import LONGEST_SECONDS
     from edgekit.tasks import encoder_task
     from edgekit.tasks.graph import graph_of
 

@@ -13,7 +13,7 @@ from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.pixels import PILLOW
 from edgekit.runtime.processors import processor
 from edgekit.runtime.providers.names import CPU
-from edgekit.runtime.sound import SOUND_LIBRARIES
+from edgekit.runtime.waveform import SOUND_LIBRARIES
 
 __all__ = ["write_card"]
 

@@ -17,7 +17,7 @@ from edgekit.runtime.children import finish, start
 from edgekit.runtime.generate.chat import JINJA
 from edgekit.runtime.pixels import PILLOW
 from edgekit.runtime.providers.names import CPU
-from edgekit.runtime.sound import SOUND_LIBRARIES
+from edgekit.runtime.waveform import SOUND_LIBRARIES
 
 __all__ = ["check_wheelhouse", "write_wheelhouse"]
 

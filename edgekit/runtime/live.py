@@ -30,7 +30,8 @@ from edgekit.runtime.many import attempted
 from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.shown import visible
-from edgekit.runtime.sound import SoundReader, decoded, sound_file
+from edgekit.runtime.sound import SoundReader
+from edgekit.runtime.waveform import decoded, sound_file
 
 __all__ = ["Moment", "answers_in_time", "check_live_flags", "frames", "heard", "parse_every", "run_live"]
 
