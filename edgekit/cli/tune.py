@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ from edgekit.cli.drafting import (
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import BUILD, Build, Json, Store
 from edgekit.errors import BadInput
-from edgekit.tuner.front import Sampler
+from edgekit.tuner.front import out_of_bounds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from edgekit.tuner.results import Found
 
 __all__ = ["tune"]
-
-MOST_MINUTES = 527_040
-"""Of a search: a year."""
-MOST_TRIALS = 1_000_000
 
 
 def tune(
@@ -117,7 +113,8 @@ def tune(
     of_rows = Options(task, column, label, answers, group, max_length, None, None, None)
     wanted = budget_of(replace(of_rows, faster=faster, smaller=smaller, lose=lose))
     budget = Bounds(wanted.lose, wanted.faster, wanted.smaller)
-    _check(minutes, trials, sampler)
+    if faults := out_of_bounds(minutes, trials, sampler, "--"):
+        raise BadInput("options that cannot be used", faults=faults)
     if model is not None:
         chosen = _around(recipe, model, data, of_rows, build, as_json=as_json)
     elif said := [*(["--data"] if data is not None else []), *of_rows.any]:
@@ -129,16 +126,6 @@ def tune(
     emit(found.document, as_json, _found(found))
     if not found.kept and not found.document["waiting"]:
         raise typer.Exit(1)
-
-
-def _check(minutes: float | None, trials: int | None, sampler: str) -> None:
-    faults = (
-        [] if minutes is None or 0 < minutes <= MOST_MINUTES else [f"--minutes {minutes:g}: above 0, up to {MOST_MINUTES:,}"]
-    )
-    faults += [] if trials is None or 0 < trials <= MOST_TRIALS else [f"--trials {trials}: from 1 to {MOST_TRIALS:,}"]
-    faults += [] if sampler in get_args(Sampler) else [f"--sampler {sampler}: write {', '.join(get_args(Sampler))}"]
-    if faults:
-        raise BadInput("options that cannot be used", faults=faults)
 
 
 def _around(recipe: str | None, model: str, data: str | None, options: Options, build: Path, *, as_json: bool) -> str:

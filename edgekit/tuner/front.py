@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-__all__ = ["Bounds", "Sampler", "Values", "dominates", "front"]
+__all__ = ["Bounds", "Sampler", "Values", "dominates", "front", "out_of_bounds"]
 
 Sampler: TypeAlias = Literal["tpe", "nsga2", "random"]
 """How the next values are drawn: by what did well (tree-structured Parzen estimators), by crossing what did well, or at random."""
 Values: TypeAlias = tuple[float, float, float]
 """Quality, which is to be high; cost and size, which are to be low."""
+
+
+MOST_MINUTES = 527_040
+"""Of a search: a year."""
+MOST_TRIALS = 1_000_000
+
+
+def out_of_bounds(minutes: float | None, trials: int | None, sampler: str, dashes: str = "") -> list[str]:
+    """What of a search's limits cannot be used, in words; `dashes` stand before the name of each."""
+    faults = []
+    if minutes is not None and not (_is_number(minutes) and 0 < minutes <= MOST_MINUTES):
+        faults.append(f"{dashes}minutes {_written(minutes)}: above 0, up to {MOST_MINUTES:,}")
+    if trials is not None and not (type(trials) is int and 0 < trials <= MOST_TRIALS):
+        faults.append(f"{dashes}trials {_written(trials)}: from 1 to {MOST_TRIALS:,}")
+    if sampler not in get_args(Sampler):
+        faults.append(f"{dashes}sampler {_written(sampler)}: write {', '.join(get_args(Sampler))}")
+    return faults
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -39,6 +65,17 @@ class Bounds:
     """Times as fast as ONNX Runtime fp32 of the original, from text to answer."""
     smaller: float | None = None
     """Megabytes (10^6 bytes) of model and tokenizer at most."""
+
+    def faults(self) -> list[str]:
+        """What of it cannot be asked for, in words."""
+        said = [
+            f"{name} {_written(value)}: a number above 0"
+            for name, value in (("faster", self.faster), ("smaller", self.smaller))
+            if value is not None and not (_is_number(value) and 0 < value < math.inf)
+        ]
+        if self.lose is not None and not (_is_number(self.lose) and 0 <= self.lose <= 1):
+            said.append(f"lose {_written(self.lose)}: a share from 0 to 1, as in 0.01")
+        return said
 
     def over(self, lost: float, times: float | None, size_mb: float) -> dict[str, float]:
         """How far each bound is from being kept, as a share of it; 0 or less where it is."""

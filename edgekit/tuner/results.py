@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from edgekit.tuner.run import (
     outline,
     values_in,
 )
-from edgekit.tuner.study import FAILED
+from edgekit.tuner.study import FAILED, answering
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -95,12 +96,15 @@ class Found:
 def finish(searched: Searched) -> Found:
     """Make the points of the front, read their quality on test rows, and write study.json, the page and a recipe for each."""
     given, folder = searched.given, searched.folder
-    made = [] if searched.waiting else [_point(searched, trial, number) for number, trial in enumerate(_chosen(searched), 1)]
+    chosen = [] if searched.waiting else _chosen(searched)
+    if chosen:  # said before they are read: a kill amid that leaves none that was read and is not counted
+        with answering(searched.at):
+            read = {*searched.study.user_attrs.get(TESTED, ()), *(trial.number for trial in chosen)}
+            searched.study.set_user_attr(TESTED, sorted(read))
+    made = [_point(searched, trial, number) for number, trial in enumerate(chosen, 1)]
     if made:
-        for stale in set(folder.glob(f"{given.name}-point-*.toml")) - {point.recipe for point in made}:
+        for stale in set(folder.glob(f"{escape(given.name)}-point-*.toml")) - {point.recipe for point in made}:
             stale.unlink()
-        read = {*searched.study.user_attrs.get(TESTED, ()), *(point.trial for point in made)}
-        searched.study.set_user_attr(TESTED, sorted(read))
     document = study_document(searched, made)
     write_atomically(folder / STUDY, json.dumps(document, indent=1) + "\n")
     from edgekit.tuner.page import render_study
@@ -135,7 +139,9 @@ def _nearest(searched: Searched) -> list[str]:
     trained = [(trial, searched.over(trial)) for trial in searched.complete]
     untrained = [(trial, _foreseen_over(searched, trial)) for trial in searched.trials if UNTRAINED in trial.user_attrs]
     if not trained and not untrained:
-        return ["no trial came to its end; give more time"]
+        failed = [trial.user_attrs[FAILED] for trial in searched.trials if FAILED in trial.user_attrs]
+        said = f": {len(failed)} failed, the last with {failed[-1]}" if failed else "; give more time"
+        return [f"no trial came to its end{said}"]
     if any(all(share <= 0 for share in over.values()) for _, over in trained):
         return []
     trial, over = min(trained or untrained, key=lambda one: sum(max(0.0, share) for share in one[1].values()))

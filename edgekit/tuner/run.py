@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from edgekit.config.target import best_target, load_target
 from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
 from edgekit.draft.proven import PROVEN
-from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.errors import BadInput, EdgekitError, NotPossibleHere
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.facts import original_facts
@@ -44,6 +45,7 @@ from edgekit.tuner.trial import (
     foresee,
     keeps_up,
     measure,
+    of_this_recipe,
     original_of,
     recipe_key,
     run_rung,
@@ -64,6 +66,9 @@ FEW_ROWS = 400
 """Validation rows below which it is said how far their order may be believed: a share of them has a standard error of up to 1 / (2 sqrt(rows))."""
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
+MOST_FAILED = 10
+"""Likewise trials that failed."""
+MOST_REASONS = 3
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
 KEY, FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, SAME = (
     "key", "foreseen", "rungs", "measured", "seconds", "refused", "untrained", "stopped", "same_as",
@@ -108,6 +113,8 @@ class Searched:
     """Whether other workers are still at it."""
     sampler: Sampler
     study: Study
+    at: str
+    """Where the study lies, as messages show it."""
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -167,28 +174,29 @@ def search(asked: Asked, show: Show) -> Searched:
     study = open_study(
         asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
     )
+    at = str(folder) if asked.storage is None else without_password(asked.storage)
     with (
-        answering(str(folder) if asked.storage is None else without_password(asked.storage)),
+        answering(at),
         at_work(study, folder, shared=asked.storage is not None) as worker,
     ):
         original = original_of(given)
         _check_rows(original, bounds, path)
         stop = _Stop(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
         _say_what_counts(given, original, bounds, show)
-        refused = 0
+        in_vain: list[str] = []
         while not stop.reached():
             claimed = claim(study, worker, seed, asked.sampler, values)
-            refused = 0 if _run(study, claimed, given, original, space, bounds, stop) else refused + 1
-            if refused >= MOST_REFUSED:
+            why = _run(study, claimed, given, original, space, bounds, stop)
+            in_vain = [*in_vain, why] if why else []
+            if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
                 raise BadInput(
-                    f"the last {refused} draws cannot work, each for a reason of its own",
-                    where=str(folder),
-                    fix="see study.json",
-                )
+                    f"of the last {len(in_vain)} recipes that were drawn none works", where=str(folder),
+                    faults=[f"{why} ({times} of them)" for why, times in Counter(in_vain).most_common(MOST_REASONS)],
+                    fix="search around a recipe that `edgekit export` makes; where what is said above is mended, the same command goes on",
+                )  # fmt: skip
+        waiting = stop.others_at_work()
         trials = finished(study)
-        waiting = any(not trial.state.is_finished() and not worker.has_left(trial.user_attrs.get(WORKER), trial.number)
-                      for trial in study.get_trials(deepcopy=False))  # fmt: skip
-    return Searched(given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study)
+    return Searched(given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study, at)
 
 
 class _Stop:
@@ -221,6 +229,14 @@ class _Stop:
             time.sleep(WAIT_SECONDS)  # until the others count on, or are gone and leave their trials to this one
         return False
 
+    def others_at_work(self) -> bool:
+        """Whether others are at trials; waits until each that has one gave a sign, or is gone."""
+        while taken := self._taken():
+            if all(self.worker.is_there(name) for name in taken):
+                return True
+            time.sleep(WAIT_SECONDS)
+        return False
+
     def _taken(self) -> list[str | None]:
         """The workers of trials that are being run by others, who are not gone as far as it is known."""
         last = [tries[-1] for tries in attempts(self.study.get_trials(deepcopy=False)).values()]
@@ -228,8 +244,8 @@ class _Stop:
         return [name for name, number in running if not self.worker.has_left(name, number)]
 
 
-def _run(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> bool:
-    """Run one trial to its end; returns False where it cannot work. One that is interrupted is given back."""
+def _run(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> str:
+    """Run one trial to its end; returns why it cannot work or failed, else "". One that is interrupted is given back."""
     try:
         return _tried(study, claimed, given, original, space, bounds, stop)
     except BaseException:
@@ -241,7 +257,7 @@ def _run(study: Study, claimed: Claimed, given: Given, original: Original, space
         raise
 
 
-def _tried(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> bool:
+def _tried(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> str:
     from optuna.trial import TrialState
 
     trial, began = claimed.trial, time.monotonic()
@@ -256,7 +272,7 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
         given.plan(recipe)
     except (ValidationError, BadInput) as fault:
         end(TrialState.PRUNED, {REFUSED: _words(fault)})
-        return False
+        return f"{REFUSED}: {_words(fault)}"
     key = hashlib.sha256(recipe_key(recipe).encode()).hexdigest()[:16]
     trial.set_user_attr(KEY, key)
     others = [one for one in finished(study) if one.number != trial.number]
@@ -271,7 +287,7 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
             name: twin.user_attrs[name] for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED) if name in twin.user_attrs
         }
         end(twin.state, {**copied, SAME: twin.number}, values_in(twin) if twin.state == TrialState.COMPLETE else None)
-        return True
+        return ""
     title = f"trial {claimed.index + 1}: {outline(recipe)}"
     given.show.line(title)
     foreseen = foresee(given, original, recipe, bounds)
@@ -284,27 +300,29 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
             why = " and ".join({"smaller": "too large", "faster": "too slow"}[name] for name in broken)
             end(TrialState.PRUNED, {UNTRAINED: f"its shapes are {why}, whatever it is taught"})
             given.show.line(f"  not trained: {foreseen.size_mb:.2f} MB{_speed(foreseen)}, {why} whatever it is taught")
-            return True
+            return ""
     rungs: list[JsonObject] = []
     for share, short in rungs_of(recipe):
         left = stop.seconds_left()
         if rungs and left is not None and left < 3 * float(str(rungs[-1]["new_seconds"])):
             end(TrialState.PRUNED, {STOPPED: "no time was left to train it for longer"})
-            return True
+            return ""
         try:
             rung, model, checkpoint = run_rung(given, original, share, short)
-        except (BadInput, CheckFailed) as fault:
+            found = measure(given, original, model, checkpoint) if share == 1 and given.timed else None
+        except Exception as fault:
+            if not of_this_recipe(fault):
+                raise
             end(TrialState.FAIL, {FAILED: _words(fault)})
             given.show.line(f"  failed: {_words(fault)}")
-            return True
+            return f"{FAILED}: {_words(fault)}"
         rungs.append(rung.document())
         trial.set_user_attr(RUNGS, rungs)
         trial.set_user_attr(SECONDS, time.monotonic() - began)
         if share < 1 and not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())]):
             end(TrialState.PRUNED, {STOPPED: f"others do better after {share:.0%} of its training"})
             given.show.line(f"  stopped after {share:.0%} of its training, at {rung.quality:.2%}")
-            return True
-    found = measure(given, original, model, checkpoint) if given.timed else None
+            return ""
     cost = rung.multiplications if found is None else 1 / found["times"]
     over = bounds.over(original.quality - rung.quality, None if found is None else found["times"], rung.size_mb)
     values = (rung.quality, cost, rung.size_mb)
@@ -312,7 +330,7 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
         trial.set_constraint(name, share)
     end(TrialState.COMPLETE, {} if found is None else {MEASURED: found}, values)
     given.show.line(f"  {_figures(given, original, values)}{_best(study, given, original, bounds)}{_left(stop)}")
-    return True
+    return ""
 
 
 def outline(recipe: Recipe) -> str:
@@ -364,10 +382,12 @@ def _left(stop: _Stop) -> str:
     return f"; {', '.join(parts)}"
 
 
-def _words(fault: ValidationError | BadInput | CheckFailed) -> str:
+def _words(fault: Exception) -> str:
     if isinstance(fault, ValidationError):
         return "; ".join(one["msg"] for one in fault.errors())
-    return "; ".join([fault.what, *fault.faults])
+    if isinstance(fault, EdgekitError):
+        return "; ".join([fault.what, *fault.faults])
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
 
 
 def _bounds(asked: Bounds, recipe: Recipe) -> Bounds:
@@ -409,8 +429,8 @@ def _begun_with(space: Space, recipe: Recipe, starts: Sequence[Chain]) -> list[d
 
 
 def _check_rows(original: Original, bounds: Bounds, path: Path) -> None:
-    """Rows too few to tell what may be lost."""
-    if bounds.lose is None or original.rows * bounds.lose >= 1:
+    """Rows too few to tell what may be lost; that nothing is, any number of them tells as far as it goes."""
+    if not bounds.lose or original.rows * bounds.lose >= 1:
         return
     raise BadInput(
         f"{original.rows} validation rows cannot tell whether {bounds.lose:.2%} are lost: one row is {1 / original.rows:.1%}", where=str(path),
@@ -441,6 +461,8 @@ def _identity(given: Given, plan: Plan, space: Space, bounds: Bounds, sampler: S
     return {
         "original": plan.original.key, "rows": plan.rows.key, "target": given.target.name, "timed": given.timed,
         "timed on": None if given.device is None else given.device.shown(), "sampler": sampler, "seed": seed,
+        "longest text": given.recipe.model.max_length, "calibration": given.recipe.calibration.model_dump(mode="json"),
+        "settings of the target": given.target.model_dump(mode="json", exclude={"title", "rank"}),
         "space": hashlib.sha256(json.dumps(space.document(), sort_keys=True).encode()).hexdigest(),
         "budget": [bounds.lose, bounds.faster, bounds.smaller],
         **{f"version of {tool}": metadata.version(tool) for tool in TOOLS}, "version of edgekit": edgekit.__version__,

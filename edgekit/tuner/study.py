@@ -54,6 +54,8 @@ STARTUP = 5
 """Trials before the first that is drawn by what came of others; with ten, ten trials are no better than draws at random (`benchmarks/tune`)."""
 POPULATION = 20
 """Of a generation of nsga2."""
+DIGEST, SHOWN_OF_DIGEST = 64, 8
+"""Hexadecimal digits of a sha256, and those that tell two apart for people."""
 ANSWER_SECONDS = 10
 SAID_SECONDS = 5.0
 """Within which whoever makes a study says what it is."""
@@ -146,12 +148,13 @@ def answering(where: str) -> Iterator[None]:
 
 def _storage(url: str | None, folder: Path) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
+    from sqlalchemy.engine import URL
 
     from edgekit.tuner.journal import Journal
 
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{folder.resolve() / 'study.db'}"
+        url = URL.create("sqlite", database=str(folder.resolve() / "study.db")).render_as_string()  # of any name of a folder
     if "://" not in url:
         path = Path(url)
         if path.is_dir() or not path.parent.is_dir():
@@ -180,15 +183,20 @@ def _differing(known: object, identity: JsonObject, at: str = "") -> list[str]:
     """What of `identity` is not what is `known`, in words."""
     if not isinstance(known, Mapping):
         return [f"{at or 'it'}: says nothing that edgekit wrote"]
-    return [
-        f"{name}: there {_short(known.get(name))}, here {_short(identity.get(name))}"
-        for name in sorted({*known, *identity})
-        if known.get(name) != identity.get(name)
-    ]
+    said = []
+    for name in sorted({*known, *identity}):
+        there, here = known.get(name), identity.get(name)
+        if there != here and isinstance(here, Mapping) and isinstance(there, Mapping):
+            said += _differing(there, here, f"{at}{name}, ")
+        elif there != here:
+            said.append(f"{at}{name}: there {_short(there)}, here {_short(here)}")
+    return said
 
 
 def _short(value: object) -> str:
     text = str(value)
+    if isinstance(value, str) and len(value) == DIGEST and not value.strip("0123456789abcdef"):
+        return value[:SHOWN_OF_DIGEST]
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

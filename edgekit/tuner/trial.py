@@ -15,7 +15,7 @@ from typing import Any
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.device.inventory import Device
-from edgekit.errors import BadInput, CheckFailed
+from edgekit.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.host import Host
 from edgekit.models.files import TOKENIZER
 from edgekit.onnx_graph.cost import constant_multiplications
@@ -47,6 +47,7 @@ __all__ = [
     "foresee",
     "keeps_up",
     "measure",
+    "of_this_recipe",
     "original_of",
     "recipe_key",
     "rungs_of",
@@ -162,6 +163,12 @@ class Foreseen:
         }
 
 
+def of_this_recipe(fault: Exception) -> bool:
+    """Whether a fault is one recipe's own, so that another one may work and the same one fails again: else it is this machine's, its disk's
+    or a device's."""
+    return isinstance(fault, BadInput | CheckFailed) or not isinstance(fault, EdgekitError | OSError)
+
+
 def foresee(given: Given, original: Original, recipe: Recipe, bounds: Bounds) -> Foreseen | None:
     """What shapes alone say of a recipe; None where no bound is asked that they could break, or training decides them."""
     timed = given.timed and bounds.faster is not None
@@ -171,9 +178,11 @@ def foresee(given: Given, original: Original, recipe: Recipe, bounds: Bounds) ->
     try:
         _, item = given.plan(shaped)
         made = _made(given, original, item, item.variants[BUNDLE].model)
-    except (BadInput, CheckFailed):  # what is wrong with it is said where it is trained
-        return None
-    found = measure(given, original, made.model, made.checkpoint) if timed else None
+        found = measure(given, original, made.model, made.checkpoint) if timed else None
+    except Exception as fault:
+        if not of_this_recipe(fault):
+            raise
+        return None  # what is wrong with it is said where it is trained
     return Foreseen(made.size_mb, made.multiplications, found)
 
 

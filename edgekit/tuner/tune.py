@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgekit.errors import BadInput
 from edgekit.progress import Show
 from edgekit.runtime.arguments import a_path
-from edgekit.tuner.front import Bounds
+from edgekit.tuner.front import Bounds, out_of_bounds
 from edgekit.tuner.on_device import device_of
 from edgekit.tuner.results import Found, finish
 from edgekit.tuner.run import Asked, search
@@ -35,8 +36,11 @@ def tune(
     machine that trials are timed on.
     `lose`: share of 1 of the metric that may be lost; `faster`: times as fast as ONNX Runtime fp32 of the original; `smaller`: megabytes.
     """
+    bounds = Bounds(lose, faster, smaller)
+    if faults := [*out_of_bounds(minutes, trials, "tpe"), *bounds.faults()]:
+        raise BadInput("a search that cannot be made", faults=faults)
     asked = Asked(
-        str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), Bounds(lose, faster, smaller), minutes,
+        str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), bounds, minutes,
         trials, storage, store=store, device=device_of(device, None if inventory is None else a_path(inventory, "inventory")),
     )  # fmt: skip
     return finish(search(asked, Show(silent=True)))

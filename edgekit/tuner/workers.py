@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -106,7 +106,8 @@ def _beat(study: Study, name: str, stop: threading.Event) -> None:
     count = 0
     while True:
         count += 1
-        study.set_user_attr(BEAT + name, f"{os.getpid()} {count}")
+        with suppress(Exception):  # a storage that does not answer now may at the next beat; for good, whoever searches says it
+            study.set_user_attr(BEAT + name, f"{os.getpid()} {count}")
         if stop.wait(BEAT_SECONDS):
             return
 
@@ -123,10 +124,14 @@ def _lock(folder: Path, slot: int) -> TextIO | None:
 
 
 def _place(folder: Path, slot: int) -> str:
+    """A name of `folder` that a copy of it does not keep: the lock of its first slot is another file there."""
     path = folder / "workers" / "place"
-    while not path.is_file():
+    file = str((folder / "workers" / "1.lock").stat().st_ino)
+    while True:
+        name, _, of = path.read_text(encoding="utf-8").partition(" ") if path.is_file() else ("", "", "")
+        if name and of == file:
+            return name
         if slot == 1:
-            write_atomically(path, uuid.uuid4().hex[:12])
+            write_atomically(path, f"{uuid.uuid4().hex[:12]} {file}")
         else:
             time.sleep(0.05)  # whoever holds the first slot is about to write it
-    return path.read_text(encoding="utf-8")

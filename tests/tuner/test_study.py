@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,13 +16,19 @@ import pytest
 from optuna.storages import JournalStorage
 from sqlalchemy.exc import OperationalError
 
-from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.config.target import load_target
+from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.progress import Show
+from edgekit.tuner import run, workers
 from edgekit.tuner import study as study_module
 from edgekit.tuner.journal import Journal
 from edgekit.tuner.results import importances
 from edgekit.tuner.study import AGAIN, TAKEN, answering, claim, finished, give_back, given_back, open_study
+from edgekit.tuner.trial import Given
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
+from tests.tuner import pretend
+from tests.waiting import PATIENCE_SECONDS
 
 
 def test_a_search_that_is_killed_tries_the_same_as_one_that_is_not(tmp_path: Path) -> None:
@@ -87,6 +94,111 @@ def test_a_worker_elsewhere_is_gone_once_its_count_stands_still(tmp_path: Path, 
             now[0] = moment
             study.set_user_attr("beat elsewhere/1", count)
             assert worker.has_left("elsewhere/1", 0) == gone, moment
+
+
+def test_a_worker_whose_storage_does_not_answer_once_gives_signs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the others take it for gone, and run its trial a second time beside it."""
+    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+    study, asked, again = opened(tmp_path / "here"), list[str](), threading.Event()
+    told = study.set_user_attr
+
+    def tell(name: str, value: str) -> None:
+        asked.append(name)
+        if len(asked) == 1:
+            raise OperationalError("update", {}, Exception("server closed the connection unexpectedly"))
+        told(name, value)
+        again.set()
+
+    monkeypatch.setattr(study, "set_user_attr", tell)
+    with at_work(study, tmp_path / "here", shared=True) as worker:
+        assert again.wait(PATIENCE_SECONDS)
+    assert f"beat {worker.name}" in study.user_attrs
+
+
+def test_a_copied_build_folder_is_another_worker(tmp_path: Path) -> None:
+    """Two machines, one with a copy of the other's folder: each would take the other's trial for one of its own earlier life."""
+    study = opened(tmp_path / "one")
+    with at_work(study, tmp_path / "one", shared=False):
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+        with at_work(study, tmp_path / "one", shared=False) as second, at_work(study, tmp_path / "two", shared=False) as copied:
+            assert second.place != copied.place
+    (tmp_path / "one").rename(tmp_path / "moved")
+    with at_work(study, tmp_path / "moved", shared=False) as moved:
+        assert moved.place == second.place, "it is still the folder that its trials were begun in"
+
+
+@pytest.mark.parametrize("sign", [None, "elsewhere/1"])
+def test_the_end_waits_for_a_sign_of_whoever_has_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str | None
+) -> None:
+    """By --minutes too: one that was killed elsewhere was waited for by each later start anew, and no point was ever made."""
+    monkeypatch.setattr(workers, "GONE_SECONDS", 0.3)
+    monkeypatch.setattr(run, "WAIT_SECONDS", 0.05)
+    study = opened(tmp_path / "here")
+    with at_work(study, tmp_path / "here", shared=True) as worker:
+        ended = run._Stop(study, worker, None, 0.0)
+        study.enqueue_trial({"a": 1})  # given back, and nobody's yet
+        assert ended.reached() and not ended.others_at_work()
+        trial = study.ask()
+        if sign is not None:
+            trial.set_user_attr("worker", sign)
+        assert not ended.others_at_work(), "it is gone"
+        counted = [0]
+
+        def count(seconds: float) -> None:
+            counted[0] += 1
+            study.set_user_attr("beat elsewhere/1", counted[0])
+
+        if sign is not None:
+            worker.seen.clear()
+            monkeypatch.setattr(run.time, "sleep", count)
+            assert ended.others_at_work() and counted[0] <= 2, "it counts on"
+
+
+@pytest.mark.parametrize("name", ["what?x=1", "a%20b", "{x}", "a#b & c", "Ünï 日本"])
+def test_a_folder_of_any_name_has_its_study_in_it(tmp_path: Path, name: str) -> None:
+    opened(tmp_path / name).set_user_attr("said", True)
+    assert (tmp_path / name / "study.db").stat().st_size and [path.name for path in tmp_path.iterdir()] == [name]
+    assert opened(tmp_path / name).user_attrs["said"]
+
+
+def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command would begin with it again, and end there each time."""
+    for name in ("original_of", "run_rung", "foresee", "measure"):
+        monkeypatch.setattr(run, name, getattr(run, name))  # as it is, once the test is over
+    monkeypatch.setattr(Given, "timed", Given.timed)
+    monkeypatch.setattr(run, "MOST_FAILED", 3)
+    pretend.pretend(tmp_path)
+    pretended, faults = run.run_rung, list[Exception]([RuntimeError("singular\n matrix"), CheckFailed("no parity")])
+
+    def run_rung(given: Any, original: Any, share: float, recipe: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return pretended(given, original, share, recipe)
+
+    monkeypatch.setattr(run, "run_rung", run_rung)
+    found = run.search(pretend.asked(tmp_path, 3), Show(silent=True))
+    failed = [trial.user_attrs["failed"] for trial in found.trials if trial.state.name == "FAIL"]
+    assert failed == ["no parity", "RuntimeError: singular matrix"] and len(found.complete) >= 1
+    faults += [NotPossibleHere("no space left")]
+    with pytest.raises(NotPossibleHere, match="no space left"):
+        run.search(pretend.asked(tmp_path, 4), Show(silent=True))
+    assert given_back(found.study.get_trials()[-1]), "of this machine: tried again"
+    faults += [RuntimeError("the same each time")] * 5
+    with pytest.raises(BadInput, match="none works") as fault:
+        run.search(pretend.asked(tmp_path, 9), Show(silent=True))
+    assert any("the same each time" in one for one in fault.value.faults) and len(faults) == 2
+
+
+def test_what_a_study_is_of_is_told_setting_by_setting(tmp_path: Path) -> None:
+    target = load_target("x86-vnni").model_dump(mode="json")
+    opened(tmp_path / "study", target=target, original="0" * 64, calibration={"rows": 8, "method": "mse"})
+    other = {**target, "session": {**target["session"], "memory_mb": 1}}
+    with pytest.raises(BadInput, match="another study") as fault:
+        opened(tmp_path / "study", target=other, original="1" * 64, calibration={"rows": 16, "method": "mse"})
+    assert list(fault.value.faults) == [
+        "calibration, rows: there 8, here 16", "original: there 00000000, here 11111111", "target, session, memory_mb: there None, here 1",
+    ]  # fmt: skip
 
 
 def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -185,6 +297,8 @@ def test_a_journal_that_becomes_shorter_under_a_worker_is_said(tmp_path: Path) -
         ("sqlite://", BadInput, "gone with this worker"),
         ("mysql://tuner:secret@127.0.0.1:1/x", NotPossibleHere, "driver for mysql is not installed"),
         ("postgresql://tuner:secret@host:port/x", BadInput, "no storage of a study"),
+        ("postgresql://tuner:a/secret@127.0.0.1:1/x", NotPossibleHere, "does not answer"),
+        ("postgresql://tuner@127.0.0.1:1/x?sslpassword=secret", NotPossibleHere, "does not answer"),
     ],
 )
 def test_storages_that_are_none(tmp_path: Path, url: str, error: type[Exception], words: str) -> None:

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import edgekit
 from edgekit.cli.app import app
 from edgekit.config.target import load_target
+from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.pipeline.run import run_recipe
 from edgekit.plan.facts import original_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
 from edgekit.tuner import run, trial
+from edgekit.tuner.front import Bounds
 from edgekit.tuner.page import render_study
 from edgekit.tuner.space import drawn_recipe, space_of
 from edgekit.tuner.trial import Given, Original, measure
@@ -113,10 +116,14 @@ def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path) -> None:
 
 
 def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
+    few = shutil.copy(recipe, recipe.with_name("few.toml"))
     done = CliRunner().invoke(
-        app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(recipe.parent / "few"), "--lose", "1%", "--trials", "1"]
+        app, ["tune", str(few), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--lose", "1%", "--trials", "1"]
     )
     assert "20 validation rows cannot tell whether 1.00% are lost" in str(done.exception)
+    run._check_rows(
+        Original(1.0, 20, 1.0, 1, tmp_path, tmp_path, tmp_path), Bounds(lose=0.0), tmp_path
+    )  # none of them may be lost
 
 
 @pytest.mark.parametrize(
@@ -134,6 +141,21 @@ def test_options_that_cannot_be_used(arguments: list[str], words: str, tmp_path:
     done = CliRunner().invoke(app, ["tune", *arguments, "--build", str(tmp_path)])
     fault: Any = done.exception
     assert words in "\n".join([str(fault), *getattr(fault, "faults", ())])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"lose": "1%"}, "lose 1%: a share from 0 to 1"),
+        ({"lose": -0.1, "faster": 0}, "faster 0: a number above 0; lose -0.1: a share"),
+        ({"smaller": float("nan"), "trials": 0}, "trials 0: from 1 to 1,000,000; smaller nan: a number above 0"),
+        ({"minutes": -1.0, "trials": 2.5}, "minutes -1: above 0, up to 527,040; trials 2.5: from 1"),
+    ],
+)
+def test_what_cannot_be_asked_for_from_python(asked: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as fault:
+        edgekit.tune("intents", "x86-vnni", tmp_path, **asked)
+    assert words in "; ".join(fault.value.faults)
 
 
 def test_a_trial_is_measured_beside_the_original(
