@@ -10,8 +10,9 @@ from edgekit.data.reading import Record
 
 __all__ = ["Form", "Write"]
 
-Write: TypeAlias = Callable[[object], tuple[str | None, str | None]]
-"""A conversation, as [{"role", "content"}], -> (the text that the model reads, what is wrong or None)."""
+Write: TypeAlias = Callable[[object, Mapping[str, object]], tuple[str | None, str | None]]
+"""(a conversation, as [{"role", "content"}] with what else its messages hold, what else of the row a template may read by its name) -> (the text
+that the model reads, what is wrong or None)."""
 
 
 @dataclass(frozen=True)

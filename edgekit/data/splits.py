@@ -39,7 +39,7 @@ __all__ = [
     "contents_digest",
 ]  # fmt: skip
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""

@@ -4,6 +4,7 @@ has to be of letters that it writes."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -27,6 +28,13 @@ __all__ = ["CTC", "row_check"]
 
 CTC = "AutoModelForCTC"
 """transformers' class of models whose files say how their outputs are written."""
+KEPT = ("role", "content", "name")
+"""What is read of a message of a row."""
+CALLS = ("tool_calls", "function_call")
+"""What a message of a row says beside its content, whether or not a template names it."""
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "tool_plan")
+"""What it says where a template names it; other keys are notes about it."""
+AS_TEXT = "write such rows as texts yourself, in a column `text` (transformers: tokenizer.apply_chat_template)"
 
 
 def row_check(recipe: Recipe, source: str | None) -> RowCheck | None:
@@ -74,12 +82,21 @@ def _writer(folder: Path, tokenizer: Path) -> Write | None:
         return None
     added = encoded(read_tokenizer(tokenizer), "").tokens[:1]
 
-    def write(messages: object) -> tuple[str | None, str | None]:
-        said = cast("list[Message]", messages)
+    named = set(re.findall(r"\w+", template.source))
+
+    def write(messages: object, beside: Mapping[str, object]) -> tuple[str | None, str | None]:
+        said = [{**message} for message in cast("list[Message]", messages)]
+        unread = [f"the row has {name!r}" for name in beside if name in named]
+        for number, message in enumerate(said):
+            for name in [name for name in message if name not in KEPT]:
+                del message[name]
+                unread += [f"message {number} has {name!r}"] if name in CALLS or (name in THOUGHTS and name in named) else []
+        if unread:
+            return None, f"{unread[0]}, which the chat template may write and edgekit does not; {AS_TEXT}"
         try:
-            text = template.render(said, answered=bool(said) and said[-1]["role"] != "assistant")
+            text = template.prompt(said, answered=bool(said) and said[-1]["role"] != "assistant")
         except BadInput as fault:
-            return None, fault.what
+            return None, "; ".join([fault.what, *fault.faults, *([fault.fix] if fault.fix else [])])
         begins = template.tokens.get("bos_token", "")
         return text.removeprefix(begins) if begins and [begins] == added else text, None
 

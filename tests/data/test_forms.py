@@ -27,7 +27,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def written(messages: Any) -> tuple[str | None, str | None]:
+def written(messages: Any, beside: Any) -> tuple[str | None, str | None]:
     """As a template would."""
     if messages[0]["role"] == "assistant":
         return None, "begins with an answer"
@@ -95,6 +95,21 @@ def test_conversations_are_written_as_the_model_has_them(tmp_path: Path) -> None
     assert "line 3: 'messages': begins with an answer" in fault.value.text()
     with pytest.raises(BadInput, match="has no chat template"):
         read_rows(faulty, ("text",))
+
+
+def test_what_stands_beside_messages_is_part_of_the_conversation(tmp_path: Path) -> None:
+    """A system message in a column of its own (LLaMA-Factory), roles in capitals, calls without content, tools as JSON in a text."""
+    talk = [{"from": "Human", "value": "hi"}, {"from": "Assistant", "value": None, "tool_calls": [1], "function_call": None}]
+    row = {"conversations": talk, "system": "be brief", "tools": '[{"name": "f"}]'}
+    seen: list[Any] = []
+    check = RowCheck(lambda row: None, lambda *said: seen.append(said) or ("a text", None))  # type: ignore[func-returns-value]
+    assert read_rows(lines(tmp_path / "r.jsonl", [row]), ("text",), check=check) == [{"text": "a text"}]
+    messages, beside = seen[0]
+    assert messages[0] == {"role": "system", "content": "be brief"} and messages[1] == {"role": "user", "content": "hi"}
+    assert messages[2] == {"role": "assistant", "content": "", "tool_calls": [1]} and beside == {"tools": row["tools"]}
+    twice = {"messages": [{"role": "system", "content": "be long"}, {"role": "user", "content": "hi"}], "system": "be brief"}
+    with pytest.raises(BadInput, match="two system messages"):
+        read_rows(lines(tmp_path / "r.jsonl", [twice]), ("text",), check=check)
 
 
 def test_prompts_and_completions_follow_each_other_or_become_messages(tmp_path: Path) -> None:

@@ -656,9 +656,28 @@ def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
     _, _, recipe = load_recipe(str(tmp_path / "r.toml"))
     check = row_check(recipe, str(model))
     assert check is not None and check.write is not None and sources_of(recipe.data, tmp_path, 7).file is not None
-    text, fault = check.write(said)
+    text, fault = check.write(said, {})
     assert fault is None and text is not None and text.endswith("[user] once upon a time\n[assistant] there was\n")
-    assert check.write(said[:1])[0] == text.replace(" there was\n", "")
+    assert check.write(said[:1], {})[0] == text.replace(" there was\n", "")
+    assert check.write([{**said[0], "id": 7}, said[1]], {"documents": ["x"]}) == (text, None), "notes that no template reads"
+    asked = template.replace("{{ m.content }}", "{{ m.reasoning_content }}{{ m.content }}{{ tools }}{{ m.id }}")
+    brief = [{"role": "developer", "content": "be brief"}, *said]
+    for changed, row, beside, fault in (
+        (
+            template.replace("in messages", "in messages if m.role in ['user', 'assistant']"),
+            brief,
+            {},
+            "leaves 'developer' messages out",
+        ),
+        (template, [said[0], {**said[1], "tool_calls": [{}]}], {}, "message 1 has 'tool_calls'"),
+        (asked, [said[0], {**said[1], "reasoning_content": "hm"}], {}, "message 1 has 'reasoning_content'"),
+        (asked, said, {"tools": [{}]}, "the row has 'tools'"),
+    ):
+        (model / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": changed}))
+        check = row_check(recipe, str(model))
+        assert check is not None and check.write is not None
+        written_as, told = check.write(row, beside)
+        assert written_as is None and told is not None and fault in told
 
 
 @pytest.mark.parametrize(

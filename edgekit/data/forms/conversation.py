@@ -14,17 +14,15 @@ PAIRS = (
     ("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response"), ("input", "output"),
     ("question", "answer"),
 )  # fmt: skip
+NAMES = ("role", "content", "from", "value")
 INPUT, SYSTEM = "input", "system"
 """What goes with an instruction, and what comes before the first message, if the rows have them."""
-ROLES = {
-    "human": "user",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "ai": "assistant",
-    "model": "assistant",
-    "chatgpt": "assistant",
-}
-"""What ShareGPT's rows and others call a role -> what templates call it."""
+BESIDE = ("tools", "documents", "chat_template_kwargs")
+"""Columns that chat templates are given beside the messages, by transformers and those who train with it."""
+ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")} | {
+    "human": "user", "gpt": "assistant", "bot": "assistant", "ai": "assistant", "model": "assistant", "chatgpt": "assistant",
+}  # fmt: skip
+"""What ShareGPT's rows and others call a role, in small letters -> what templates call it."""
 
 
 def find(values: Mapping[str, object], names: Mapping[str, str]) -> dict[str, str] | None:
@@ -33,7 +31,7 @@ def find(values: Mapping[str, object], names: Mapping[str, str]) -> dict[str, st
         return None
     name = next((name for name in LISTS if isinstance(values.get(name), list)), None)
     if name is not None:
-        return {"messages": name}
+        return {"messages": name, **({SYSTEM: SYSTEM} if SYSTEM in values else {})}
     for prompt, completion in PAIRS:
         if prompt in values and completion in values:
             more = {part: part for part in (INPUT, SYSTEM) if part in values and part not in (prompt, completion)}
@@ -65,10 +63,17 @@ def _text(values: Mapping[str, object], found: Mapping[str, str], write: Write |
                 None,
                 f"{name!r}: the model has no chat template, which says how messages are written; write them as texts yourself, in a column `text`",
             )
-        return _named(write(messages), name)
+        system = values.get(found.get(SYSTEM, ""))
+        told: dict[str, object] = {"role": "system", "content": system}
+        if isinstance(system, str) and system.strip() and messages[0] != told:
+            if messages[0]["role"] == "system":
+                return None, f"has two system messages, the first of {name!r} and that in {SYSTEM!r}"
+            messages = [told, *messages]
+        return _named(write(messages, _beside(values)), name)
     prompt, completion = values.get(found["prompt"]), values.get(found["completion"])
     if isinstance(prompt, list) and isinstance(completion, list):
-        return _text({"messages": [*prompt, *completion]}, {"messages": "messages"}, write)
+        whole = {**values, "messages": [*prompt, *completion]}
+        return _text(whole, {**found, "messages": "messages"}, write)
     for part, value in (("prompt", prompt), ("completion", completion)):
         if not isinstance(value, str) or not value.strip():
             return None, f"{found[part]!r} is no text"
@@ -78,10 +83,14 @@ def _text(values: Mapping[str, object], found: Mapping[str, str], write: Write |
     system = values.get(found.get(SYSTEM, ""))
     before = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
     if write is None:
-        told = [str(message["content"]) for message in before]
-        return _joined([*told, *asked, str(completion)]), None
+        return _joined([*(str(message["content"]) for message in before), *asked, str(completion)]), None
     said = [{"role": "user", "content": "\n\n".join(asked)}, {"role": "assistant", "content": str(completion)}]
-    return _named(write([*before, *said]), found["prompt"])
+    return _named(write([*before, *said], _beside(values)), found["prompt"])
+
+
+def _beside(values: Mapping[str, object]) -> dict[str, object]:
+    """What else of a row a template may read, where there is some of it; lists as data sets hold them, perhaps as JSON."""
+    return {name: values[name] for name in BESIDE if values.get(name) not in (None, "", [], {}, "[]", "{}")}
 
 
 def _named(written: tuple[str | None, str | None], name: str) -> tuple[str | None, str | None]:
@@ -89,16 +98,17 @@ def _named(written: tuple[str | None, str | None], name: str) -> tuple[str | Non
     return text, None if fault is None else f"{name!r}: {fault}"
 
 
-def _messages(value: object) -> list[dict[str, str]] | None:
-    """Messages as templates have them: of role and content, or of from and value as ShareGPT has them."""
+def _messages(value: object) -> list[dict[str, object]] | None:
+    """Messages as templates have them: of role and content, or of from and value as ShareGPT has them, and what else is said in them."""
     if not isinstance(value, list) or not value or not all(isinstance(message, dict) for message in value):
         return None
     read_as = []
     for message in value:
         role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
-        if not isinstance(role, str) or not isinstance(content, str):
+        more = {name: said for name, said in message.items() if name not in NAMES and said not in (None, "", [], {})}
+        if not isinstance(role, str) or not isinstance("" if content is None and more else content, str):
             return None
-        read_as.append({"role": ROLES.get(role.casefold(), role), "content": content})
+        read_as.append({**more, "role": ROLES.get(role.casefold(), role), "content": content or ""})
     return read_as
 
 

@@ -89,7 +89,22 @@ class Template:
                 return replace(form, single=True)
         return form
 
-    def left_out(self, messages: Sequence[Message], prompt: str, tools: Tools | None = None) -> int | None:
+    def prompt(self, messages: Sequence[Message], *, answered: bool = True, tools: Tools | None = None) -> str:
+        """As `render`, of messages of which none is left out.
+
+        Raises:
+            BadInput: as `render`; the template leaves a message out.
+            NotPossibleHere: as `render`.
+        """
+        prompt = self.render(messages, answered=answered, tools=tools)
+        if (number := self._left_out(messages, prompt, answered, tools)) is not None:
+            role = str(messages[number]["role"])
+            what = f"this model's chat template leaves {role[:40]!r} messages out, so that the model would not read message {number}"
+            where = "as the first message, of the role 'system'" if role == "developer" or (role == "system" and number) else ""
+            raise BadInput(what, fix=f"say it {where or 'in a message of the user'}")
+        return prompt
+
+    def _left_out(self, messages: Sequence[Message], prompt: str, answered: bool, tools: Tools | None) -> int | None:
         """The number of the first of `messages` that `prompt`, rendered of them, does not tell, among those that are neither the user's nor the
         assistant's: many templates pass over a role that they do not know, or over a system message that is not the first. None: all are told.
 
@@ -109,7 +124,7 @@ class Template:
             for number, message in enumerate(messages)
         ]
         try:
-            told = self.render(marked, tools=tools).lower()
+            told = self.render(marked, answered=answered, tools=tools).lower()
         except BadInput:  # one that reads what messages say
             return None
         return next((number for number in doubtful if marks[number] not in told), None)

@@ -86,12 +86,7 @@ class LanguageModel:
     def _rendered(self, talk: Conversation) -> str:
         if self.template is None:
             raise BadInput("this model has no chat template", fix="give a text (--raw)")
-        prompt = self.template.render(talk.messages, tools=talk.tools)
-        if (number := self.template.left_out(talk.messages, prompt, talk.tools)) is not None:
-            role = str(talk.messages[number]["role"])
-            what = f"this model's chat template leaves {role[:40]!r} messages out, so that the model would not read message {number}"
-            where = "as the first message, of the role 'system'" if role == "developer" or (role == "system" and number) else ""
-            raise BadInput(what, fix=f"say it {where or 'in a message of the user'}")
+        prompt = self.template.prompt(talk.messages, tools=talk.tools)
         parts: list[tuple[str, object]] = [
             (f"message {number}", [message["role"], message.get("name", ""), message["content"], message.get("tool_calls", [])])
             for number, message in enumerate(talk.messages)
