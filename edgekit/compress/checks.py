@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from edgekit.compress.method import StepContext
 from edgekit.config.quantize import WeightOnly
 from edgekit.config.recipe import MethodSettings
+from edgekit.models.anatomy import REFUSED
+from edgekit.models.facts import ModelFacts
 from edgekit.models.module_paths import absent_endings
 
-__all__ = ["absent_labels", "absent_modules", "nothing_removed", "rounded_otherwise", "too_many_layers"]
+__all__ = ["absent_labels", "absent_modules", "nothing_removed", "rounded_otherwise", "too_many_layers", "unlisted_layers"]
 
 
 def nothing_removed(setting: str, asked: int | None, have: int | None, *, of: str) -> list[str]:
@@ -58,4 +60,13 @@ def absent_modules(targets: Sequence[str] | None, modules: Sequence[str] | None)
     return [
         f"lora_targets: no module {target!r} in the model; nearest: {', '.join(nearest) or 'none'}"
         for target, nearest in absent_endings(targets, modules).items()
+    ]
+
+
+def unlisted_layers(model: ModelFacts, fix: str) -> list[str]:
+    """An architecture whose layers a method does not find, though it would leave their shape; `fix`: what to do instead."""
+    if model.architecture not in REFUSED:
+        return []
+    return [
+        f"finds a model's layers by the names that its family gives them, and those of {model.architecture} are not listed yet; {fix}"
     ]

@@ -146,7 +146,7 @@ def _step_faults(
 
 def _shape(model: ModelFacts) -> tuple[object, ...]:
     """What is known of the shape of a model's layers."""
-    return model.layers, model.hidden_size, model.heads, model.intermediate_size, model.uniform, model.pruned
+    return model.layers, model.hidden_size, model.heads, model.intermediate_size, model.uniform
 
 
 def _serves_other(method: Method[MethodSettings], kind: Kind) -> str:

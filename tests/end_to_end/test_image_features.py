@@ -97,6 +97,7 @@ def test_a_folder_of_clip_with_its_texts_is_no_model_of_long_texts(tmp_path: Pat
         ("vit", '[[compress]]\nmethod = "distill"\nwidth = 16\n', "width: not for images yet"),
         ("vit", '[[compress]]\nmethod = "quantize-aware"\n', "serves models that read texts, not images"),
         ("clip", '[[compress]]\nmethod = "prune-structured"\nkeep = 0.5\n', "those of clip keep theirs"),
+        ("clip", '[[compress]]\nmethod = "prune-unstructured"\nsparsity = 0.5\n', "those of clip are not listed yet"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(model: str, more: str, said: str, tiny_model: Path, tmp_path: Path) -> None:

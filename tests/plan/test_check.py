@@ -116,6 +116,24 @@ def test_what_the_model_or_the_task_does_not_have(task: str, step: dict[str, Any
     assert any(re.search(text, fault) for fault in faults_in(recipe(task, step)))
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"method": "prune-unstructured", "sparsity": 0.5},
+        {"method": "prune-gradual", "sparsity": 0.5},
+        {"method": "quantize-aware"},
+        {**DISTILL, "lora": 2},
+    ],
+    ids=lambda step: str(step["method"]),
+)
+def test_layers_that_would_keep_their_shape_and_are_not_found(step: dict[str, Any], tmp_path: Path) -> None:
+    """ALBERT's, as CLIP's: the run ended with what cannot be cut, once the model was loaded."""
+    (tmp_path / "config.json").write_text('{"model_type": "albert"}')
+    asked = recipe("text-classification", step)
+    asked = asked.model_copy(update={"model": asked.model.model_copy(update={"new": None, "id": "m"})})
+    assert any("those of albert are not listed yet" in fault for fault in faults_in(asked, str(tmp_path)))
+
+
 def test_modules_and_vocabulary_of_a_model_on_disk(tmp_path: Path) -> None:
     name = "deberta.encoder.layer.0.attention.self.query_proj.weight"
     save_file(

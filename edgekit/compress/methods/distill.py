@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.compress.checks import absent_labels, absent_modules
+from edgekit.compress.checks import absent_labels, absent_modules, unlisted_layers
 from edgekit.compress.distillation.layer_map import layer_map, map_faults
 from edgekit.compress.distillation.settings import Settings, layer_faults
 from edgekit.compress.method import Method, StepContext, Work
@@ -69,6 +69,8 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     faults += _size_faults(settings, start, student, teachers[0], context)
     faults += _sentence_faults(settings, start, context)
     faults += absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, start.modules)
+    if settings.lora is not None and settings.lora_targets is None:
+        faults += unlisted_layers(start, "name the modules that get adapters (lora_targets), or leave `lora` out")
     faults += _token_faults(settings, start, teachers, context) + _image_faults(settings, context)
     return faults + _unlabelled_faults(settings, context) + _checkpoint_faults(settings, context)
 

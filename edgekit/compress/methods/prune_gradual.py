@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.compress.checks import absent_labels, absent_modules
+from edgekit.compress.checks import absent_labels, absent_modules, unlisted_layers
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.compress.methods.prune_unstructured import SPEED
 from edgekit.config.recipe import Alpha, Temperature, TrainingSettings
@@ -79,8 +79,9 @@ class Settings(TrainingSettings):
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:
-    """Hard labels that rows do not have, and modules for adapters that the model does not have."""
-    return absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, context.model.modules)
+    """Hard labels that rows do not have, modules for adapters that the model does not have, and layers that are not found."""
+    faults = absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, context.model.modules)
+    return faults + unlisted_layers(context.model, "leave it out")
 
 
 def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from edgekit.compress.checks import unlisted_layers
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.recipe import MethodSettings
 from edgekit.errors import BadInput
@@ -75,11 +76,12 @@ class Settings(MethodSettings):
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:
-    """A pattern whose groups do not fit into the inputs of the model's layers."""
+    """Layers that are not found, and a pattern whose groups do not fit into their inputs."""
     from edgekit.compress.pruning.sparse import parse_pattern
 
-    if settings.pattern is None:
-        return []
+    unlisted = unlisted_layers(context.model, "leave it out")
+    if settings.pattern is None or unlisted:
+        return unlisted
     pattern, model = parse_pattern(settings.pattern), context.model
     sizes = {"hidden size": model.hidden_size, "intermediate size": model.intermediate_size if model.uniform else None}
     wrong = [f"{name} of {size}" for name, size in sizes.items() if size is not None and not pattern.divides(size)]

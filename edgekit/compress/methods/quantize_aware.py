@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from edgekit.compress.checks import absent_labels
+from edgekit.compress.checks import absent_labels, unlisted_layers
 from edgekit.compress.method import Method, StepContext, Work
 from edgekit.config.quantize import Int8
 from edgekit.config.recipe import Alpha, Batch, Epochs, LearningRate, MethodSettings, Temperature
@@ -39,8 +39,8 @@ class Settings(MethodSettings):
 
 
 def check(settings: Settings, context: StepContext) -> list[str]:
-    """Learned ranges that a later step would outdate or that a target does not use, and hard labels that rows do not have."""
-    faults = absent_labels(settings, settings.alpha, context)
+    """Learned ranges that a later step would outdate or that a target does not use, labels that rows do not have, layers that are not found."""
+    faults = absent_labels(settings, settings.alpha, context) + unlisted_layers(context.model, "leave it out")
     if not context.last:
         faults.append("later steps would change what its ranges fit; put it last, once")
     for target in context.targets:
