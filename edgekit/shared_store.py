@@ -16,17 +16,17 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from edgekit.config.address import without_password
-from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.errors import BadInput, CheckFailed, EdgekitError, NotPossibleHere
 from edgekit.progress import Progress
 from edgekit.runtime.bundle.manifest import Asset
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -55,8 +55,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """Of a protocol, for its library. `use_listings_cache`: what others put there is seen. `known_hosts`: of the user; without it, sshfs would trust
 whoever answers."""
-TREES = (("botocore.exceptions", ("BotoCoreError", "ClientError")), ("asyncssh", ("Error",)))
-"""Libraries whose errors are no OSError."""
+FLAT = ("s3", "s3a", "gs", "gcs", "abfs", "az")
+"""Where names alone make folders: to make one there would make a bucket that is not there, as of a slip of the pen."""
+PATTERNS = "?*["
+"""What libraries take for more than a part of a name, but in folders of this machine."""
 EXTRAS = {"s3": "store-s3", "ssh": "store"}
 
 
@@ -85,19 +87,20 @@ class SharedStore:
 
     address: str
     """As messages show it."""
+    connect: Callable[[], tuple[AbstractFileSystem, str]]
+    """Gives a new connection, and the store's folder there."""
     system: AbstractFileSystem
     root: str
+    flat: bool
+    """Whether names alone make folders there."""
     there: set[str] = field(default_factory=set)
     """Stages of which it is known that their results are there."""
     spoiled: set[str] = field(default_factory=set)
     """Stages whose results there are not what was written, and are to be written again."""
     silent_since: float | None = None
     """When it stopped answering, by this machine's clock."""
-
-    @property
-    def asked(self) -> bool:
-        """Whether it is asked now, and not left alone because it did not answer a moment ago."""
-        return self.silent_since is None or time.monotonic() - self.silent_since > ASKED_AGAIN_SECONDS
+    refused_since: float | None = None
+    """Likewise when it took nothing, though it may give: one that may be read alone."""
 
     def take(self, build: Path, stage: Stage, progress: Progress) -> tuple[Artifact | None, str | None]:
         """(the stage's result, taken into the store of `build`; None where it is not there or could not be had, why it could not).
@@ -105,15 +108,17 @@ class SharedStore:
         Raises:
             NotPossibleHere: the disk here is full.
         """
-        if not self.asked:
+        if not _asked(self.silent_since):
             return None, None
         listed = self._list(stage)
         try:
+            if self.silent_since is not None:
+                self.system, _ = self.connect()  # a connection that was lost is not found again by itself
             data = self._read(listed, LARGEST_LIST)
         except FileNotFoundError:
-            self._answered()
+            self.silent_since = None
             return None, None
-        except faults() as fault:
+        except Exception as fault:  # whatever a library raises, work goes on here
             return None, self._silent(fault)
         try:
             artifact = take_in(
@@ -123,23 +128,32 @@ class SharedStore:
             self.spoiled.add(stage.key)
             self.there.discard(stage.key)
             return None, f"what {self.address} has of it is not what was written ({_words(fault)}); it is made again"
-        except faults() as fault:
+        except EdgekitError:
+            raise
+        except Exception as fault:
             return None, self._silent(fault)
-        self._answered()
+        self.silent_since = None
         self.there.add(stage.key)
         return artifact, None
 
     def give(self, stage: Stage, artifact: Artifact, progress: Progress) -> str | None:
         """Put a result there where none is; returns in words why that could not be done, where it could not."""
-        if stage.key in self.there or not self.asked:
+        if stage.key in self.there or not _asked(self.silent_since) or not _asked(self.refused_since):
             return None
         listed, spoiled = self._list(stage), stage.key in self.spoiled
         try:
+            if self.refused_since is not None:
+                self.system, _ = self.connect()
             if spoiled or not self.system.exists(listed):
                 self._put(listed, artifact.path, progress, anew=spoiled)
-        except faults() as fault:
-            return self._silent(fault)
-        self._answered()
+        except Exception as fault:
+            said, self.refused_since = self.refused_since is not None, time.monotonic()
+            return (
+                None
+                if said
+                else f"{self.address} takes nothing ({_words(fault)}): what is made here stays here, and it is asked again later"
+            )
+        self.refused_since = None
         self.there.add(stage.key)
         self.spoiled.discard(stage.key)
         return None
@@ -205,7 +219,7 @@ class SharedStore:
     def _upload(self, source: Path | bytes, target: str) -> None:
         """Whole under its name, or not at all."""
         part = f"{self.root}/{PARTS}/{uuid.uuid4().hex}"
-        for path in (part, target):
+        for path in () if self.flat else (part, target):
             self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:
             if isinstance(source, bytes):
@@ -214,7 +228,7 @@ class SharedStore:
                 self.system.put_file(str(source), part)
             self.system.mv(part, target)
         except BaseException:
-            with suppress(*faults()):
+            with suppress(Exception):
                 self.system.rm_file(part)
             raise
 
@@ -226,7 +240,7 @@ class SharedStore:
         with self.system.open(path, "rb") as file:
             return bytes(file.read(most + 1))
 
-    def _silent(self, fault: BaseException) -> str | None:
+    def _silent(self, fault: Exception) -> str | None:
         """Leave it alone for a while; what to say, where this was not said yet."""
         said, self.silent_since = self.silent_since is not None, time.monotonic()
         return (
@@ -234,9 +248,6 @@ class SharedStore:
             if said
             else f"{self.address} does not answer ({_words(fault)}): work goes on here without it, and it is asked again later"
         )
-
-    def _answered(self) -> None:
-        self.silent_since = None
 
 
 def open_shared(address: str) -> SharedStore:
@@ -251,6 +262,16 @@ def open_shared(address: str) -> SharedStore:
         raise BadInput(
             "no address of a store", where=shown, fix="give s3://BUCKET/FOLDER, ssh://USER@HOST/FOLDER or file:///FOLDER"
         )
+    here, rest = kind in ("file", "local"), address.partition("://")[2]
+    if here and not rest.startswith("/"):
+        raise BadInput(
+            f"a folder of this machine begins with /, and {rest} is one of wherever a command is started", where=shown,
+            fix=f"give {kind}:///FOLDER, with three",
+        )  # fmt: skip
+    if not here and (odd := sorted(set(rest) & set(PATTERNS))):
+        raise BadInput(
+            f"{' '.join(odd)} in its name would be read as a pattern or an option", where=shown, fix="name another folder"
+        )
     try:
         fsspec = importlib.import_module("fsspec")
         core = importlib.import_module("fsspec.core")
@@ -259,8 +280,9 @@ def open_shared(address: str) -> SharedStore:
     if kind not in fsspec.available_protocols():
         raise BadInput(f"no store of this kind: {kind}", where=shown, fix="give s3://…, ssh://… or file:///…")
     try:
-        system, root = core.url_to_fs(address, skip_instance_cache=True, **OPTIONS.get(kind, {}))
-        shared = SharedStore(shown, system, root.rstrip("/"))
+        connect = partial(core.url_to_fs, address, skip_instance_cache=True, **OPTIONS.get(kind, {}))
+        system, root = connect()
+        shared = SharedStore(shown, connect, system, root.rstrip("/"), kind in FLAT)
         try:
             mark = shared._read(f"{shared.root}/{MARK}", CHUNK)
         except FileNotFoundError:
@@ -279,7 +301,7 @@ def open_shared(address: str) -> SharedStore:
         ) from None
     except ValueError as fault:
         raise BadInput(f"no address of a store: {fault}", where=shown) from None
-    except faults() as fault:
+    except Exception as fault:  # whatever a library raises
         raise NotPossibleHere(
             f"the shared store does not answer: {_words(fault)}", where=shown,
             fix="see that this address can be reached and written to from here; without --store this machine makes everything itself",
@@ -299,11 +321,10 @@ def _parse(data: bytes, kind: type[Any], name: str) -> Any:
     return record
 
 
-def faults() -> tuple[type[BaseException], ...]:
-    """What fsspec and its backends raise where a store does not answer, or refuses."""
-    own = (getattr(sys.modules[module], name) for module, names in TREES if module in sys.modules for name in names)
-    return (OSError, *own)
+def _asked(since: float | None) -> bool:
+    """Whether it is asked now, and not left alone because it did not answer a moment ago."""
+    return since is None or time.monotonic() - since > ASKED_AGAIN_SECONDS
 
 
-def _words(fault: BaseException) -> str:
+def _words(fault: Exception) -> str:
     return (str(fault).splitlines() or [type(fault).__name__])[0][:200] or type(fault).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import logging
@@ -198,13 +199,57 @@ def test_a_store_that_goes_away_stops_nothing(tmp_path: Path, at: str, monkeypat
         patch.setattr(shared.system, at, gone)
         said = made_on(tmp_path / "one", shared, stages)
     assert made == ["first", "second", "third"] and not list(root.rglob("parts/*"))
-    assert sum("does not answer (the other side is gone)" in line for line in said.lines) == 1, "it is said once"
+    assert sum("(the other side is gone)" in line for line in said.lines) == 1, "it is said once"
     made_on(tmp_path / "one", shared, stages)
     assert not list(root.glob("stages/*")), "it is left alone for a while"
     now[0] = shared_store.ASKED_AGAIN_SECONDS + 1
     made_on(tmp_path / "one", shared, stages)
     made_on(tmp_path / "two", open_shared(f"file://{root}"), stages)
     assert len(made) == 3, "what was made meanwhile is there"
+
+
+def test_a_store_that_may_be_read_alone_gives_all_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, made = f"file://{tmp_path}/shared", list[str]()
+    mine, theirs = counted(made, "mine"), [counted(made, name) for name in ("one", "two")]
+    made_on(tmp_path / "one", open_shared(address), theirs)
+    shared = open_shared(address)
+
+    def refused(*given: Any, **named: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for name in ("makedirs", "put_file", "pipe_file", "mv"):
+        monkeypatch.setattr(shared.system, name, refused)
+    said = made_on(tmp_path / "two", shared, [mine, *theirs])
+    assert made == ["one", "two", "mine"] and sum("takes nothing" in line for line in said.lines) == 1, said.lines
+
+
+def test_a_connection_that_was_lost_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sshfs keeps a connection that is gone, and would not answer for as long as a search takes."""
+    address, made, now = f"file://{tmp_path}/shared", list[str](), [0.0]
+    monkeypatch.setattr("edgekit.shared_store.time.monotonic", lambda: now[0])
+    made_on(tmp_path / "one", open_shared(address), [counted(made)])
+    shared = open_shared(address)
+    lost = shared.system
+
+    def gone(*given: Any, **named: Any) -> Any:
+        raise RuntimeError("Connection not open")  # no OSError: libraries have errors of their own
+
+    monkeypatch.setattr(lost, "open", gone)
+    assert "does not answer (Connection not open)" in str(shared.take(tmp_path / "two", counted(made), quiet)[1])
+    now[0] = shared_store.ASKED_AGAIN_SECONDS + 1
+    assert shared.take(tmp_path / "two", counted(made), quiet)[0] is not None and shared.system is not lost
+
+
+def test_a_bucket_that_is_not_there_is_not_made(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "ENDPOINT_URL": s3,
+        "ACCESS_KEY_ID": "of",
+        "SECRET_ACCESS_KEY": "nobody",
+        "DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with pytest.raises(NotPossibleHere, match="bucket does not exist"):
+        open_shared("s3://stagess/folder")
 
 
 def test_a_kill_amid_an_upload_leaves_nothing_that_is_taken(tmp_path: Path) -> None:
@@ -289,6 +334,10 @@ def test_a_run_in_progress_keeps_what_it_has(tmp_path: Path) -> None:
         ("file://", BadInput, "no address of a store"),
         ("nothing://bucket", BadInput, "no store of this kind: nothing"),
         ("file:///proc/nothing/shared", NotPossibleHere, "does not answer"),
+        ("file://mnt/shared", BadInput, "begins with /, and mnt/shared is one of wherever"),
+        ("s3://bucket/a?b", BadInput, r"\? in its name"),
+        ("ssh://host/x[1]*", BadInput, r"\* \[ in its name"),
+        ("reference://x", NotPossibleHere, "does not answer"),
     ],
 )
 def test_addresses_of_no_store(address: str, error: type[Exception], words: str) -> None:
