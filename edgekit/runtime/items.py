@@ -21,6 +21,7 @@ __all__ = [
     "first_line",
     "terminal_line",
     "numbered",
+    "of_file",
     "read_items",
     "read_texts",
     "refusals",
@@ -54,9 +55,10 @@ def read_texts(reads: Reads = "text") -> list[str]:
         BadInput: standard input is closed, holds no text, is UTF-16, or does not end, or holds a file where it is to hold names.
     """
     given = "texts" if reads == "text" else f"names of {reads} files"
+    nothing = "no text given" if reads == "text" else f"no {reads} file is named"
     fix = f"give {given} as arguments or as lines of standard input"
     if sys.stdin is None:
-        raise BadInput("no text given, and standard input is closed", fix=fix)
+        raise BadInput(f"{nothing}, and standard input is closed", fix=fix)
     try:
         data = sys.stdin.buffer.read(LARGEST + 1)
         if len(data) > LARGEST:
@@ -72,7 +74,7 @@ def read_texts(reads: Reads = "text") -> list[str]:
         raise BadInput(f"cannot be read: {fault.strerror}", where="standard input", fix=fix) from None
     texts = [line for line in lines if line.strip()]
     if not texts:
-        raise BadInput("no text given", where="standard input", fix=fix)
+        raise BadInput(nothing, where="standard input", fix=fix)
     return texts
 
 
@@ -102,7 +104,7 @@ def numbered(number: int, count: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _of_file(file: str | None) -> Iterator[None]:
+def of_file(file: str | None) -> Iterator[None]:
     """Around the work on a `file`; None: on what is none. A fault names it."""
     try:
         yield
@@ -137,7 +139,7 @@ def answered(texts: Sequence[str], answer: Callable[[str], JsonObject], *, reads
     for number, text in enumerate(texts):
         file = None if reads == "text" or _is_object(text) else text
         try:
-            with numbered(number, len(texts)), _of_file(file):
+            with numbered(number, len(texts)), of_file(file):
                 _check_no_folder(file, reads)
                 made = answer(text)
         except BadInput as fault:

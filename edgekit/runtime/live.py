@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any, TextIO
 
 from edgekit.runtime.errors import BadInput
-from edgekit.runtime.items import terminal_line
+from edgekit.runtime.items import of_file, terminal_line
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.many import attempted
 from edgekit.runtime.model import Model
@@ -123,10 +123,8 @@ def heard(path: Path, every: float, reader: SoundReader) -> list[Moment]:
     Raises:
         BadInput: no such file, one beyond the limits, or one that ends before there is anything to answer.
     """
-    try:
+    with of_file(str(path)):
         samples, rate, cut = decoded(sound_file(path), LONGEST_STREAM)
-    except BadInput as fault:
-        raise BadInput(fault.what, where=str(path), fix=fault.fix, faults=fault.faults) from None
     if cut:
         raise BadInput(f"a sound of more than {LONGEST_STREAM:,.0f} seconds", where=str(path), fix="cut it")
     hearing = reader.settings

@@ -91,7 +91,7 @@ class Model:
         asked, workers = self.asks(top_k, sampling), parse_threads(workers, name="workers")
         if one_input(items):
             return self._answer(items, asked)
-        answers, given = [], several(items)
+        answers, given = [], self._several(items)
         count = _length(given)
         with closing(self.answers(given, asked, workers)) as found:
             for number, answer in enumerate(found):
@@ -100,7 +100,7 @@ class Model:
                         raise answer
                 answers.append(answer)
         if not answers and self.language is None:
-            raise BadInput("no text given")
+            raise BadInput(f"no {self.bundle.manifest.reads} given")
         return answers
 
     def each(
@@ -115,7 +115,7 @@ class Model:
             BadInput: an argument that cannot be used.
         """
         asked = self.asks(top_k, sampling)
-        found = self.answers(several(items), asked, workers)
+        found = self.answers(self._several(items), asked, workers)
 
         def answers() -> Iterator[dict[str, Any]]:
             with closing(found):
@@ -123,6 +123,19 @@ class Model:
                     yield {"error": answer.text()} if isinstance(answer, EdgekitError) else dict(answer)
 
         return answers()
+
+    def _several(self, items: object) -> Iterable[Any]:
+        """`items`, where they are several inputs.
+
+        Raises:
+            BadInput: as `several`; an array whose rows may be the channels of one sound, (channels, n) or (n, channels), or a sound each.
+        """
+        if self.bundle.manifest.reads == "sound" and isinstance(items, np.ndarray) and items.ndim > 1:
+            raise BadInput(
+                f"an array of shape {list(items.shape)} may be one sound of several channels, or several sounds",
+                fix="give the mean of the channels (array.mean(axis=...)) for one sound, or a list of arrays (n,) for several",
+            )
+        return several(items)
 
     def answers(
         self, items: Iterable[Any], asked: int | Sampling, workers: Threads

@@ -233,7 +233,9 @@ class SoundReader:
                 if isinstance(array, np.ndarray)
                 else type(array).__name__
             )
-            raise BadInput(f"{what} is no sound", fix=WANTED)
+            channels = isinstance(array, np.ndarray) and array.ndim == 2
+            fix = "give the mean of its channels (array.mean(axis=...)), as samples (n,)" if channels else WANTED
+            raise BadInput(f"{what} is no sound", fix=fix)
         if type(rate) is not int or not RATES[0] <= rate <= RATES[1]:
             raise BadInput(f"sampling_rate: {rate!r} is not a whole number from {RATES[0]:,} to {RATES[1]:,}", fix=WANTED)
         if not array.size:

@@ -77,6 +77,12 @@ def test_the_text_is_printed_and_served(made: Made, tmp_path: Path, capsys: pyte
         given = [{"name": "audio", "datatype": "BYTES", "shape": [1], "data": [as_text(data)]}]
         status, found = server.infer([], inputs=given)
         assert status == 200, found
+        for wrong, said in (
+            ({"shape": [2]}, "1 sounds, but the shape"),
+            ({"data": "speech"}, "no list of sounds as base64 text"),
+        ):
+            status_of_wrong, refused = server.infer([], inputs=[{**given[0], **wrong}])
+            assert status_of_wrong == 400 and said in str(refused), refused
         assert (status, found["outputs"][0]["name"], found["outputs"][0]["data"]) == (200, "text", [wanted])
 
 
@@ -85,6 +91,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "less than a frame": (np.zeros(44, dtype=np.float32), "shorter than what the model reads"),
     "NaN": (np.full(4000, np.nan, dtype=np.float32), "NaN or Inf"),
     "two axes": ({"array": np.zeros((2, 4000), dtype=np.float32), "sampling_rate": RATE}, "[2, 4000]"),
+    "two axes alone": (np.zeros((2, 4000), dtype=np.float32), "one sound of several channels, or several sounds"),
+    "two axes, as soundfile has them": (
+        np.zeros((4000, 2), dtype=np.float32),
+        "one sound of several channels, or several sounds",
+    ),
     "over a minute": (np.zeros(61 * RATE, dtype=np.float32), "at most 60"),
 }
 

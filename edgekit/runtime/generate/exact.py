@@ -2,7 +2,7 @@
 
 Measured with llguidance 1.9.1, against jsonschema: numbers are float64 to it, and are written with the shortest digits, so that 9007199254740993
 becomes 9007199254740992; {"exclusiveMinimum": 0, "maximum": 0.5} lets "0" through; a year may have a 29th of February or not, a `time` 60
-seconds at any hour, a label of a `hostname` any length; and an object counts a name that comes twice as two.
+seconds at any hour, a `hostname` and its labels any length; and an object counts a name that comes twice as two.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ PATTERNS = {
     "date-time": f"{DATE}[0-9-]*[Tt ]..:..:[0-5]",
     "hostname": "^[^.]{1,63}([.][^.]{1,63})*$",
 }
+LONGEST_HOSTNAME = 253
+"""Characters (RFC 1035, section 2.3.4, without the dot at the end)."""
 """Formats -> what llguidance's own expressions of them leave out."""
 BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
 """Keywords with objects of schemas; those of VALUES hold values, and all others schemas, lists of them, or neither."""
@@ -91,7 +93,8 @@ def exact(schema: object) -> object:
     pattern = PATTERNS.get(str(schema.get("format")))
     if pattern is not None:
         others = found.get("allOf", [])
-        found["allOf"] = [*(others if isinstance(others, list) else [others]), {"pattern": pattern}]
+        longest = [{"maxLength": LONGEST_HOSTNAME}] if schema["format"] == "hostname" else []
+        found["allOf"] = [*(others if isinstance(others, list) else [others]), {"pattern": pattern}, *longest]
     return found
 
 

@@ -16,7 +16,7 @@ from edgekit.runtime.model import Model
 from edgekit.runtime.processors import processor
 from edgekit.runtime.serve.message import Refusal, Request, Response, check_names, json_response, parse_json
 from edgekit.runtime.serve.tasks import Input, columns, inputs_of, items_of, outputs_of
-from edgekit.runtime.serve.tensors import read_texts, write_columns
+from edgekit.runtime.serve.tensors import read_inputs, write_columns
 
 __all__ = ["HEADER", "VERSION", "InferRequest", "answer_response", "model_metadata", "parse_infer"]
 
@@ -70,10 +70,10 @@ def model_metadata(model: Model) -> JsonObject:
 
 
 def parse_infer(request: Request, model: Model, batch: int) -> InferRequest:
-    """The inference that `request` asks `model` for, of at most `batch` texts.
+    """The inference that `request` asks `model` for, of at most `batch` items.
 
     Raises:
-        Refusal: 400 where anything in it cannot be used, 413 where it holds too many texts.
+        Refusal: 400 where anything in it cannot be used, 413 where it holds too many.
     """
     body = memoryview(request.body)
     size = len(body)
@@ -126,7 +126,8 @@ def answer_response(model: Model, request: InferRequest, answers: Sequence[JsonO
 
 
 def _inputs(given: object, model: Model, batch: int, blob: memoryview) -> dict[str, list[str | bytes]]:
-    """The texts of each input tensor, the same number each, in the task's order."""
+    """The texts, images or sounds of each input tensor, the same number each, in the task's order."""
+    reads = processor(model.bundle.manifest.task).reads
     needed, optional = _names(given, inputs_of(model))
     if not isinstance(given, list) or not given:
         raise Refusal(400, "no input tensors", where="inputs", fix=f"send {', '.join(needed)}")
@@ -134,17 +135,17 @@ def _inputs(given: object, model: Model, batch: int, blob: memoryview) -> dict[s
         raise Refusal(400, f"{len(given)} tensors; the model reads {', '.join(needed + optional)}", where="inputs")
     found: dict[str, list[str | bytes]] = {}
     for number, tensor in enumerate(given):
-        name, texts, taken = read_texts(tensor, f"inputs[{number}]", batch, blob)
+        name, items, taken = read_inputs(tensor, f"inputs[{number}]", batch, blob, reads)
         blob = blob[taken:]
         if name not in needed + optional or name in found:
             what = "is a duplicate" if name in found else f"is no input; the model reads {', '.join(needed + optional)}"
             raise Refusal(400, f"{name[:60]!r} {what}", where=f"inputs[{number}].name")
-        found[name] = texts
+        found[name] = items
     missing = [name for name in needed if name not in found]
     if missing:
         raise Refusal(400, f"missing: {', '.join(missing)}", where="inputs", fix=f"send {', '.join(needed)}")
-    if len({len(texts) for texts in found.values()}) > 1:
-        raise Refusal(400, "inputs of different numbers of texts", where="inputs")
+    if len({len(items) for items in found.values()}) > 1:
+        raise Refusal(400, f"inputs of different numbers of {reads}s", where="inputs")
     if len(blob):
         raise Refusal(400, f"{len(blob)} bytes of binary data belong to no input", where="body")
     return {name: found[name] for name in needed + optional if name in found}

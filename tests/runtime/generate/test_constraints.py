@@ -415,6 +415,7 @@ def test_biases_are_added_and_checked(model: LanguageModel) -> None:
         ({"type": "string", "format": "time"}, '"01:02:60Z"', '"01:02:59Z"'),
         ({"type": "string", "format": "date-time", "allOf": [{"minLength": 3}]}, '"2020-01-02T01:02:60Z"', '"2020-01-02T01:02:59Z"'),
         ({"type": "string", "format": "hostname"}, f'"{"a" * 64}.b"', f'"{"a" * 63}.b"'),
+        ({"type": "string", "format": "hostname"}, f'"{"abc." * 63}de"', f'"{"abc." * 63}d"'),
         ({"properties": {"exclusiveMinimum": {"const": {"minimum": 0}}}, "type": "object"}, '{"exclusiveMinimum": 0}', "{}"),
     ],
 )  # fmt: skip
