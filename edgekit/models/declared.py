@@ -14,8 +14,17 @@ from edgekit.models.image_families import TEXT_TOWER, TOWERS, image_faults, visi
 from edgekit.models.sound_families import sound_faults
 from edgekit.models.tensor_names import named_now
 
-__all__ = ["number_format_faults", "size_faults"]
+__all__ = ["SIZES", "number_format_faults", "size_faults"]
 
+SIZES: Mapping[str, tuple[str, ...]] = {
+    "layers": ("num_hidden_layers", "n_layers", "n_layer", "encoder_layers"),
+    "hidden_size": ("hidden_size", "dim", "n_embd", "d_model"),
+    "intermediate_size": ("intermediate_size", "hidden_dim", "n_inner", "ffn_dim", "encoder_ffn_dim"),
+    "heads": ("num_attention_heads", "n_heads", "n_head", "encoder_attention_heads"),
+    "kv_heads": ("num_key_value_heads", "num_attention_heads", "n_heads", "n_head", "encoder_attention_heads"),
+    "positions": ("max_position_embeddings", "n_positions"),
+}
+"""A size, as `ModelFacts` has it -> what configurations call it; DistilBERT, GPT-2, OPT and Whisper have names of their own."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights that are read."""
 CONSTANTS = re.compile(
@@ -54,7 +63,7 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
         if type(declared) is int and found is not None and declared != found:
             faults.append(f"{key} = {declared:,}, but {what} {found:,}")
 
-    names = _names(stated)
+    names = {size: next((key for key in keys if key in stated), keys[0]) for size, keys in SIZES.items()}
     table = _first(shapes, EMBEDDING)
     if table is not None:
         width = (
@@ -62,7 +71,7 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
             if "embedding_size" in config
             else "word_embed_proj_dim"
             if "word_embed_proj_dim" in config
-            else names["hidden"]
+            else names["hidden_size"]
         )
         compare("vocab_size", table[1][0], f"the rows of {table[0]} are")
         compare(width, table[1][1], f"the columns of {table[0]} are")
@@ -78,8 +87,8 @@ def size_faults(config: Mapping[str, object], stored: Mapping[str, tuple[int, ..
         path, axis = DOWN[architecture]
         down = _first(shapes, re.compile(rf"(?:\d+|albert_layers\.\d+)\.{path}\.weight$"))
         if down is not None:
-            compare(names["intermediate"], down[1][axis], f"the inputs of {down[0]} are")
-            compare(names["hidden"], down[1][1 - axis], f"the outputs of {down[0]} are")
+            compare(names["intermediate_size"], down[1][axis], f"the inputs of {down[0]} are")
+            compare(names["hidden_size"], down[1][1 - axis], f"the outputs of {down[0]} are")
     return faults + image_faults(config, shapes, cut=cut) + sound_faults(config, shapes) + _label_faults(config, shapes)
 
 
@@ -100,17 +109,6 @@ def _label_faults(config: Mapping[str, object], shapes: Mapping[str, tuple[int, 
         return []
     most = max((max(shape, default=0) for shape in shapes.values()), default=count)
     return [f"{count:,} labels, and no tensor has so many rows"] if count > most else []
-
-
-def _names(config: Mapping[str, object]) -> dict[str, str]:
-    """What this configuration calls its sizes; DistilBERT, GPT-2 and OPT have names of their own."""
-    known = {
-        "hidden": ("hidden_size", "dim", "n_embd", "d_model"),
-        "layers": ("num_hidden_layers", "n_layers", "n_layer", "encoder_layers"),
-        "positions": ("max_position_embeddings", "n_positions"),
-        "intermediate": ("intermediate_size", "hidden_dim", "ffn_dim", "n_inner", "encoder_ffn_dim"),
-    }
-    return {size: next((key for key in keys if key in config), keys[0]) for size, keys in known.items()}
 
 
 def _first(shapes: Mapping[str, tuple[int, ...]], pattern: re.Pattern[str]) -> tuple[str, tuple[int, ...]] | None:

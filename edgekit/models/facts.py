@@ -12,6 +12,7 @@ from edgekit.config.recipe import NewModel
 from edgekit.errors import BadInput
 from edgekit.models.complete import head_fault
 from edgekit.models.conversations import template_fault
+from edgekit.models.declared import SIZES
 from edgekit.models.decoders import decoder_types, unserved
 from edgekit.models.documents import read_document
 from edgekit.models.ends import SETTINGS, ends_of, generation_faults
@@ -25,16 +26,8 @@ from edgekit.models.slow_tokenizer import numbered_tokens
 from edgekit.models.spelling import spelling_faults
 from edgekit.models.tokens import TokenIds, cuts_left, longest_of, token_ids
 
-__all__ = ["HEADS", "SIZES", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
+__all__ = ["HEADS", "ModelFacts", "cut_to", "facts_of_checkpoint", "facts_of_new"]
 
-SIZES = {
-    "layers": ("num_hidden_layers", "n_layers", "n_layer", "encoder_layers"),
-    "hidden_size": ("hidden_size", "dim", "n_embd", "d_model"),
-    "intermediate_size": ("intermediate_size", "hidden_dim", "n_inner", "ffn_dim", "encoder_ffn_dim"),
-    "heads": ("num_attention_heads", "n_heads", "n_head", "encoder_attention_heads"),
-    "kv_heads": ("num_key_value_heads", "num_attention_heads", "n_heads", "n_head", "encoder_attention_heads"),
-}
-"""Field of `ModelFacts` -> what configurations call it; DistilBERT, GPT-2, OPT and Whisper have names of their own."""
 MASK_HEADS = (
     "cls.predictions.", "lm_predictions.", "lm_head.", "vocab_transform.", "generator_predictions.", "predictions.", "decoder.",
 )  # fmt: skip

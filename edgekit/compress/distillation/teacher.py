@@ -14,8 +14,8 @@ import torch
 from edgekit.compress.distillation.relations import tapped
 from edgekit.errors import BadInput
 from edgekit.models.checkpoint import load
+from edgekit.models.declared import SIZES
 from edgekit.models.device import Feed, feed_to, on_fastest_device
-from edgekit.models.facts import SIZES
 from edgekit.models.files import read_json
 from edgekit.models.image_families import vision_of
 from edgekit.progress import Progress
