@@ -1,10 +1,10 @@
 """What `edgekit tune` finds from the plain model, beside the shipped recipe made in the same place: `python -m benchmarks.tune.fronts NAME`.
 
-The plain model is the recipe without its steps. Workers search while another process exports the shipped recipe, each on cores of its
-own; then points of two fronts are made in full and read on test rows: of the trials that ended within 1.5 times the seconds that the
-shipped recipe took, all workers' seconds counted, and of all trials. In the end the original, off-the-shelf INT8, the shipped recipe's
-model and the points are timed in turns in one run. What is there is written after each step, so that a run that is cut short says what
-it found until then.
+The plain model is the recipe without its steps. Workers search; then the shipped recipe is exported into the same store, so that a
+stage that both need is made once and counts for both; then points of two fronts are made in full and read on test rows: of the
+trials that ended within 1.5 times the seconds that the shipped recipe took, all workers' seconds counted, and of all trials. In the end
+the original, off-the-shelf INT8, the shipped recipe's model and the points are timed in turns in one run. What is there is written after
+each step, so that a run that is cut short says what it found until then.
 
 A recipe that no shipped one stands beside is searched alone (`--alone`), and its points stand beside off-the-shelf INT8.
 """
@@ -53,8 +53,8 @@ COMPUTE = 1.5
 POINTS = 3
 """Of each front, that are made in full."""
 SHIPPED, ALL, WITHIN = "shipped", "all", "within"
-LONG = 1000.0
-"""Minutes of a worker, which is ended from outside: a trial that it is at is given back."""
+LONG, MANY = 1000.0, 10_000
+"""Minutes, or trials, of a worker, which is ended from outside: a trial that it is at is given back."""
 MARGIN = 20
 """Seconds before the end at which whatever still runs is left."""
 
@@ -74,7 +74,7 @@ def main() -> None:
     chosen = parser.parse_args()
     plain = _plain(chosen.name, chosen.place)
     if chosen.worker:
-        search(_asked(plain, chosen.place, chosen.target, minutes=LONG), Show())
+        search(_asked(plain, chosen.place, chosen.target, trials=MANY), Show())
     else:
         _everything(chosen, plain)
 
@@ -107,7 +107,11 @@ def _everything(chosen: argparse.Namespace, plain: Path) -> None:
 "command": f"python -m benchmarks.tune.fronts {Path(chosen.name).stem} --minutes {chosen.minutes:g} --workers {chosen.workers}{alone}",
         "machine": machine(),
     }  # fmt: skip
-    shipped = None
+    worker = ["-m", "benchmarks.tune.fronts", chosen.name, "--place", str(place), "--out", str(chosen.out), "--minutes", "0"]
+    worker += ["--target", chosen.target, "--worker", *(["--alone"] if chosen.alone else [])]
+    workers = [start(worker, pairs[number % len(pairs)], place / f"worker-{number}.log") for number in range(chosen.workers)]
+    wait(workers, stop_search)
+    end(workers)
     if not chosen.alone:
         export = [
             "-m",
@@ -118,18 +122,9 @@ def _everything(chosen: argparse.Namespace, plain: Path) -> None:
             chosen.target,
             "--no-bench",
             "--build",
-            str(place / SHIPPED),
+            str(place / "tune"),
         ]
         shipped = start(export, pairs[0], place / "shipped.log")
-    worker = ["-m", "benchmarks.tune.fronts", chosen.name, "--place", str(place), "--out", str(chosen.out), "--minutes", "0"]
-    worker += ["--target", chosen.target, "--worker", *(["--alone"] if chosen.alone else [])]
-    first = 0 if chosen.alone else 1
-    workers = [
-        start(worker, pairs[(first + number) % len(pairs)], place / f"worker-{number}.log") for number in range(chosen.workers)
-    ]
-    wait(workers, stop_search)
-    end(workers)
-    if shipped is not None:
         wait([shipped], until - 60)
         end([shipped])
         document["shipped_exit"] = shipped.returncode
@@ -178,7 +173,7 @@ def end(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _shipped_seconds(place: Path, name: str, target: str) -> float | None:
     """What the stages of the shipped recipe took, whenever they ran; None where it was not made."""
-    path = place / SHIPPED / f"{name}-{target}" / LINEAGE
+    path = place / "tune" / f"{name}-{target}" / LINEAGE
     return sum(stage["seconds"] for stage in json.loads(path.read_text(encoding="utf-8"))["stages"]) if path.is_file() else None
 
 
@@ -248,7 +243,7 @@ def _points(
                  "validation": {"quality": quality, "cost": cost, "size_mb": size}}  # fmt: skip
         found.append(point | (_result(str(path), place / "tune", chosen.target) if child.returncode in (0, 1) else {}))
     if document.get("shipped_exit") in (0, 1):
-        document[SHIPPED] = _result(chosen.name, place / SHIPPED, chosen.target)
+        document[SHIPPED] = _result(chosen.name, place / "tune", chosen.target)
     return found
 
 
@@ -288,14 +283,14 @@ def _timed(
     ):
         variants[name] = _models(given, load_recipe(str(path)), place / "tune", BUNDLE)
     if SHIPPED in document:
-        variants[SHIPPED] = _models(given, load_recipe(chosen.name), place / SHIPPED, BUNDLE)
+        variants[SHIPPED] = _models(given, load_recipe(chosen.name), place / "tune", BUNDLE)
     if not variants:
         return {"not_timed": "no point was made"}
     first = next((place / f"{given.name}-trial-{one['trial']}.toml" for one in document["points"] if "test" in one), None)
-    of, where = (load_recipe(chosen.name), place / SHIPPED) if first is None else (load_recipe(str(first)), place / "tune")
+    of = load_recipe(chosen.name if first is None else str(first))
     for name in (BASELINE, STOCK):
         try:
-            variants[name] = _models(given, of, where, name)
+            variants[name] = _models(given, of, place / "tune", name)
         except EdgekitError as fault:
             document[f"without_{name}"] = str(fault)
     seconds = max(10.0, until - time.monotonic())

@@ -128,7 +128,7 @@ def run(make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     bare = load_recipe("clinc150")[2].model_copy(update={"compress": []})
-    starts = _starts(MINILM, bf16=False)
+    starts = _starts(MINILM, bare.task, bf16=False)
     space = space_of(bare, MINILM, Int8(), starts, kind="encoder", bf16=False)
     fixed: Sequence[Mapping[str, Value]] = _begun_with(space, bare, starts) if chains else ()
     storage = optuna.storages.InMemoryStorage()

@@ -6,7 +6,7 @@ The figures are those of `benchmarks/methods`, of a MiniLM of 6 layers and 384 d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.draft.seen import Seen
@@ -14,7 +14,7 @@ from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 from edgekit.tasks import Task
 
-__all__ = ["PROVEN", "Budget", "Figures", "Proven", "Workload", "choose"]
+__all__ = ["FULL", "PROVEN", "Budget", "Figures", "Proven", "Workload", "choose", "full_steps"]
 
 MEASURED = {
     "text-classification": "clinc150",
@@ -105,6 +105,51 @@ PROVEN = (
     ),
 )  # fmt: skip
 """From the least work to the most."""
+FULL: Mapping[str, Sequence[Mapping[str, JsonValue]]] = {
+    "text-classification": (
+        {"method": "distill", "layers": 1 / 3, "augment": 2, "unlabelled": 13000, "epochs": 8, "learning_rate": 6e-4, "precision": "bf16"},
+        {"method": "prune-structured", "keep": 0.5},
+        {"method": "distill", "augment": 2, "unlabelled": 13000, "epochs": 4, "learning_rate": 3e-4, "precision": "bf16"},
+        {"method": "prune-vocabulary", "size": 24000 / 30522, "rows": 8000 / 30522},
+    ),
+    "feature-extraction": (
+        {"method": "distill", "layers": 1 / 2, "augment": 2, "epochs": 5, "learning_rate": 5e-4, "precision": "fp32"},
+        {"method": "prune-structured", "keep": 0.65},
+        {"method": "distill", "augment": 2, "epochs": 4, "learning_rate": 5e-4, "precision": "fp32"},
+    ),
+    "token-classification": (
+        {"method": "prune-oneshot", "speedup": 2.0},
+        {"method": "distill", "augment": 4, "unlabelled": 21000, "epochs": 4, "learning_rate": 2e-4, "precision": "bf16"},
+    ),
+    "question-answering": (
+        {"method": "prune-oneshot", "speedup": 2.0},
+        {"method": "distill", "batch": 16, "epochs": 3, "learning_rate": 2e-4, "precision": "bf16"},
+    ),
+}  # fmt: skip
+"""Task -> the steps that came furthest on its data set, trained in full (`benchmarks/results`): layers, pieces and rows of the embedding as shares of
+the model's, `unlabelled` where there are such texts."""
+OF_LAYERS, OF_PIECES = ("layers",), ("size", "rows")
+"""What of these is a share."""
+
+
+def full_steps(task: str, layers: int | None, pieces: int | None, precision: str, *, texts: bool) -> list[dict[str, JsonValue]]:
+    """The steps of FULL for a model of so many layers and pieces; none where the task was not measured.
+
+    `precision`: what this machine trains fastest with, where bfloat16 was proven. `texts`: whether there are texts without labels.
+    """
+    made: list[dict[str, JsonValue]] = []
+    for said in FULL.get(task, ()):
+        step = {name: value for name, value in said.items() if texts or name != "unlabelled"}
+        if step.get("precision") == "bf16":
+            step["precision"] = precision
+        of = dict.fromkeys(OF_LAYERS, layers or 6) | dict.fromkeys(OF_PIECES, pieces or 0)
+        made.append(
+            step
+            | {name: max(1, round(share * of[name])) for name, share in step.items() if name in of and isinstance(share, float)}
+        )
+    return made
+
+
 FURTHEST = {"text-classification": Figures(22.82, 1.09, 0.074)}
 """What all steps of the shipped recipe did on the data set of a task ("all steps of the recipe" in `benchmarks/methods`). No budget chooses
 them: they learn from more texts than rows have."""

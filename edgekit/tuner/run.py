@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import edgekit
+from edgekit.compress.registry import find_method
 from edgekit.config.address import without_password
-from edgekit.config.recipe import Recipe
+from edgekit.config.recipe import MethodSettings, Recipe
+from edgekit.config.search import Choice
 from edgekit.config.target import best_target, load_target
 from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
-from edgekit.draft.proven import PROVEN
+from edgekit.draft.proven import PROVEN, full_steps
 from edgekit.errors import BadInput, EdgekitError, NotPossibleHere
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
@@ -43,7 +45,9 @@ from edgekit.tuner.trial import (
     Given,
     Original,
     foresee,
+    is_trained,
     keeps_up,
+    longer,
     measure,
     of_this_recipe,
     original_of,
@@ -167,7 +171,7 @@ def search(asked: Asked, show: Show) -> Searched:
     folder = asked.build / f"{name}-{target.name}-study"
     check_output_folder(asked.build, "--build")
     facts, bf16 = _facts(given), bool(BF16 & host.isa)
-    starts = _starts(facts, bf16=bf16)
+    starts = _starts_of(given, facts, bf16=bf16)
     space = space_of(recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", bf16=bf16)
     values = _begun_with(space, recipe, starts)
     seed = recipe.seed if asked.seed is None else asked.seed
@@ -186,7 +190,7 @@ def search(asked: Asked, show: Show) -> Searched:
         in_vain: list[str] = []
         while not stop.reached():
             claimed = claim(study, worker, seed, asked.sampler, values)
-            why = _run(study, claimed, given, original, space, bounds, stop)
+            why = _run(study, claimed, given, original, space, bounds, stop, proven=claimed.index < len(values))
             in_vain = [*in_vain, why] if why else []
             if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
                 raise BadInput(
@@ -244,10 +248,12 @@ class _Stop:
         return [name for name, number in running if not self.worker.has_left(name, number)]
 
 
-def _run(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> str:
+def _run(
+    study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop, *, proven: bool
+) -> str:
     """Run one trial to its end; returns why it cannot work or failed, else "". One that is interrupted is given back."""
     try:
-        return _tried(study, claimed, given, original, space, bounds, stop)
+        return _tried(study, claimed, given, original, space, bounds, stop, proven=proven)
     except BaseException:
         with (
             suppress(NotPossibleHere),
@@ -257,7 +263,9 @@ def _run(study: Study, claimed: Claimed, given: Given, original: Original, space
         raise
 
 
-def _tried(study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop) -> str:
+def _tried(
+    study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop, *, proven: bool
+) -> str:
     from optuna.trial import TrialState
 
     trial, began = claimed.trial, time.monotonic()
@@ -302,9 +310,16 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
             given.show.line(f"  not trained: {foreseen.size_mb:.2f} MB{_speed(foreseen)}, {why} whatever it is taught")
             return ""
     rungs: list[JsonObject] = []
-    for share, short in rungs_of(recipe):
+    lengths = rungs_of(recipe)
+    if proven:  # nobody has to find out whether it is worth its training, but for whether there is time for it
+        lengths = lengths[-1:] if stop.seconds_left() is None or is_trained(given, recipe) else [*lengths[:-1][:1], lengths[-1]]
+    for share, short in lengths:
         left = stop.seconds_left()
-        if rungs and left is not None and left < 3 * float(str(rungs[-1]["new_seconds"])):
+        if (
+            rungs
+            and left is not None
+            and left < float(str(rungs[-1]["new_seconds"])) * (longer(lengths[0][1], short) if proven else 3)
+        ):
             end(TrialState.PRUNED, {STOPPED: "no time was left to train it for longer"})
             return ""
         try:
@@ -319,7 +334,11 @@ def _tried(study: Study, claimed: Claimed, given: Given, original: Original, spa
         rungs.append(rung.document())
         trial.set_user_attr(RUNGS, rungs)
         trial.set_user_attr(SECONDS, time.monotonic() - began)
-        if share < 1 and not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())]):
+        if (
+            share < 1
+            and not proven
+            and not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())])
+        ):
             end(TrialState.PRUNED, {STOPPED: f"others do better after {share:.0%} of its training"})
             given.show.line(f"  stopped after {share:.0%} of its training, at {rung.quality:.2%}")
             return ""
@@ -405,26 +424,57 @@ def _facts(given: Given) -> ModelFacts:
     return original_facts(given.recipe, source.model, source.adapter)
 
 
-def _starts(facts: ModelFacts, *, bf16: bool) -> list[Chain]:
-    """Chains that were measured on several tasks (`benchmarks/methods`), from the most work to the least: what is taught afterwards is worth more
-    than what is not, and is what a search of little time should have seen (`benchmarks/tune`)."""
-    from edgekit.compress.registry import find_method
-
+def _starts(facts: ModelFacts, task: str, *, bf16: bool, texts: bool = False) -> list[Chain]:
+    """Chains that were measured: what came furthest on this task, in full, then those of several tasks (`benchmarks/methods`) from the most work
+    to the least: what is taught afterwards is worth more than what is not, and is what a search of little time should have seen
+    (`benchmarks/tune`). Steps that nothing offers for this model are left out."""
+    precision, pieces = "bf16" if bf16 else "fp32", None if facts.vocabulary is None else len(facts.vocabulary)
+    said = [
+        full_steps(task, facts.layers, pieces, precision, texts=texts),
+        *(proven.steps(facts.layers, precision) for proven in reversed(PROVEN)),
+    ]
     return [
-        [
-            find_method(str(step["method"])).settings.model_validate(step)
-            for step in proven.steps(facts.layers, "bf16" if bf16 else "fp32")
-        ]
-        for proven in reversed(PROVEN)
+        [step for one in steps if (step := _offered(one, facts)) is not None] for steps in said if steps or steps is not said[0]
     ]
 
 
+def _offered(said: JsonObject, facts: ModelFacts) -> MethodSettings | None:
+    method = find_method(str(said["method"]))
+    if all(search(facts) is None for search in method.search.values()):
+        return None
+    try:
+        settings: MethodSettings = method.settings.model_validate(said)
+    except ValidationError:  # a share of so few pieces that there would be fewer than a vocabulary may have
+        return None
+    return settings
+
+
+def _starts_of(given: Given, facts: ModelFacts, *, bf16: bool) -> list[Chain]:
+    """The chains for a recipe: with its texts without labels, where its task can use them."""
+    recipe = given.recipe
+    if recipe.data.unlabelled is not None:
+        starts = _starts(facts, recipe.task, bf16=bf16, texts=True)
+        with suppress(BadInput):
+            given.plan(recipe.model_copy(update={"compress": list(starts[0])}))
+            return starts
+    return _starts(facts, recipe.task, bf16=bf16)
+
+
 def _begun_with(space: Space, recipe: Recipe, starts: Sequence[Chain]) -> list[dict[str, Value]]:
-    """What is drawn first: the recipe as it is written, its steps as they can be drawn, and the chains of `starts`; no recipe twice."""
+    """What is tried first, in full: the recipe as it is written and its steps as they can be drawn, where it has steps; the first of `starts`, in
+    the target's number format and in each other one, which costs no training; the other chains. No recipe twice."""
+    own = [values_of(space, None), values_of(space, recipe.compress)] if recipe.compress else []
+    first, *others = [values_of(space, chain) for chain in starts]
+    formats = [
+        {**first, f"quantize.{name}": value}
+        for name, one in space.quantize.search.items() if first is not None and isinstance(one, Choice)
+        for value in one.values
+    ]  # fmt: skip
     found: dict[str, dict[str, Value]] = {}
-    for drawn in (values_of(space, None), *(values_of(space, chain) for chain in (recipe.compress, *starts))):
-        if drawn is not None:
-            found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
+    for drawn in (*own, first, *formats, *others):
+        with suppress(ValidationError):  # a number format of values that do not go together
+            if drawn is not None:
+                found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
     return list(found.values())
 
 

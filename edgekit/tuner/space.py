@@ -51,7 +51,8 @@ class Space:
     places: Mapping[Place, Mapping[str, Ranges]]
     """For each place of a chain the methods that may stand there, with their ranges."""
     kept: Mapping[tuple[Place, str], JsonObject]
-    """Settings that are not drawn, of a method in a place: what the recipe says, or what this machine trains fastest with."""
+    """Settings that are not drawn, of a method in a place: what the recipe says, else the first chain that a search starts with, else what this
+    machine trains fastest with."""
     quantize: Quantize
     """The number format; what it declares to be searched is drawn."""
     written: tuple[JsonObject, ...]
@@ -89,7 +90,10 @@ def space_of(
     written = tuple(_said(step) for step in recipe.compress)
     space = Space(places, kept, quantize, written)
     own = place_steps(space, recipe.compress)
-    for place, step in (own or {}).items():
+    for place, step in (
+        *(one for chain in reversed(starts) for one in (place_steps(space, chain) or {}).items()),
+        *(own or {}).items(),
+    ):
         drawn = {"method", *places[place][step.method]}
         kept[place, step.method] = {name: value for name, value in _said(step).items() if name not in drawn}
     for chain in (recipe.compress, *starts):

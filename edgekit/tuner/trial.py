@@ -33,7 +33,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import AUTO
 from edgekit.runtime.temporary import temporary_folder
 from edgekit.shared_store import SharedStore
-from edgekit.store import Stage
+from edgekit.store import Stage, find
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, dominates
 from edgekit.tuner.on_device import Figures, ratio_there, time_model
@@ -45,7 +45,9 @@ __all__ = [
     "Original",
     "Rung",
     "foresee",
+    "is_trained",
     "keeps_up",
+    "longer",
     "measure",
     "of_this_recipe",
     "original_of",
@@ -229,6 +231,18 @@ def rungs_of(recipe: Recipe) -> list[tuple[float, Recipe]]:
         short = shortened(recipe, share)
         found.setdefault(recipe_key(short), (float(share), short))
     return list(reversed(found.values()))
+
+
+def longer(short: Recipe, whole: Recipe) -> float:
+    """How many times as long as `short` the same recipe trains."""
+    epochs = [sum(getattr(step, "epochs", 0) for step in recipe.compress) for recipe in (short, whole)]
+    return epochs[1] / epochs[0] if epochs[0] else 1.0
+
+
+def is_trained(given: Given, recipe: Recipe) -> bool:
+    """Whether all that a recipe trains lies in this build folder."""
+    _, item = given.plan(recipe)
+    return find(given.build, item.variants[BUNDLE].checkpoint)[0] is not None
 
 
 def recipe_key(recipe: Recipe) -> str:

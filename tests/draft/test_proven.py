@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.draft.proven import FURTHEST, PROVEN, Budget, Proven, Workload, choose
+from edgekit.draft.proven import FULL, FURTHEST, MEASURED, PROVEN, Budget, Proven, Workload, choose, full_steps
 from edgekit.errors import BadInput
 from edgekit.tasks import find_task
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "methods" / "results"
+SHIPPED = RESULTS.parents[1] / "results"
 WORK = Workload(rows=10_000, tokens=12, parameters=10_600_000, megabytes=91.8)
 
 
@@ -28,6 +29,14 @@ def test_figures_are_those_that_were_measured(proven: Proven) -> None:
         for step, measured in zip(proven.steps(6, "bf16"), timed["compress"], strict=True):
             assert step["method"] == measured["method"]
             assert all(step[name] == value for name, value in measured.items() if name in step)
+
+
+@pytest.mark.parametrize("task", FULL)
+def test_full_chains_are_those_that_were_measured(task: str) -> None:
+    measured = json.loads((SHIPPED / f"{MEASURED[task]}-x86-vnni.json").read_text())["recipe"]["compress"]
+    steps = full_steps(task, 6, 30522, "bf16", texts=True)
+    assert [step["method"] for step in steps] == [step["method"] for step in measured]
+    assert all({name: there[name] for name in step} == step for step, there in zip(steps, measured, strict=True))
 
 
 def test_what_the_shipped_recipe_did_is_what_was_measured_and_is_told() -> None:
