@@ -1,6 +1,6 @@
 """What `edgekit tune` finds from the plain model, beside the shipped recipe made in the same place: `python -m benchmarks.tune.fronts NAME`.
 
-The plain model is the recipe without its steps. Workers search; then the shipped recipe is exported into the same store, so that a
+The plain model is the recipe without its steps. Workers search; the shipped recipe is exported into the same store, so that a
 stage that both need is made once and counts for both; then points of two fronts are made in full and read on test rows: of the
 trials that ended within 1.5 times the seconds that the shipped recipe took, all workers' seconds counted, and of all trials. In the end
 the original, off-the-shelf INT8, the shipped recipe's model and the points are timed in turns in one run. What is there is written after
@@ -26,6 +26,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.pages import write_results
+from edgekit.config.target import load_target
 from edgekit.host import detect
 from edgekit.pipeline.folder import LINEAGE
 from edgekit.pipeline.run import run_recipe
@@ -40,7 +41,7 @@ from edgekit.store import find
 from edgekit.tuner.front import Bounds, front
 from edgekit.tuner.results import recipe_text, study_document, test_of
 from edgekit.tuner.run import SECONDS, Asked, Searched, search, values_in
-from edgekit.tuner.trial import Given, side_by_side
+from edgekit.tuner.trial import Given, is_trained, side_by_side
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -110,24 +111,23 @@ def _everything(chosen: argparse.Namespace, plain: Path) -> None:
     worker = ["-m", "benchmarks.tune.fronts", chosen.name, "--place", str(place), "--out", str(chosen.out), "--minutes", "0"]
     worker += ["--target", chosen.target, "--worker", *(["--alone"] if chosen.alone else [])]
     workers = [start(worker, pairs[number % len(pairs)], place / f"worker-{number}.log") for number in range(chosen.workers)]
-    wait(workers, stop_search)
+    export = ["-m", "edgekit", "export", chosen.name, "--target", chosen.target, "--no-bench", "--build", str(place / "tune")]
+    made: list[subprocess.Popen[bytes]] = []
+
+    def ship(*, now: bool = False) -> None:
+        """Export the shipped recipe once what it trains is there, on the last core beside the search."""
+        if not chosen.alone and not made and (now or is_trained(shipped, shipped.recipe)):
+            made.append(start(export, pairs[-1], place / "shipped.log"))
+
+    title, path, recipe = load_recipe(chosen.name)
+    shipped = Given(title, path, recipe, load_target(chosen.target), detect(), place / "tune", Show(silent=True))
+    wait(workers, stop_search, ship)
     end(workers)
     if not chosen.alone:
-        export = [
-            "-m",
-            "edgekit",
-            "export",
-            chosen.name,
-            "--target",
-            chosen.target,
-            "--no-bench",
-            "--build",
-            str(place / "tune"),
-        ]
-        shipped = start(export, pairs[0], place / "shipped.log")
-        wait([shipped], until - 60)
-        end([shipped])
-        document["shipped_exit"] = shipped.returncode
+        ship(now=True)
+        wait(made, until - 90)
+        end(made)
+        document["shipped_exit"] = made[0].returncode
     searched = search(_asked(plain, place, chosen.target, trials=0), Show(silent=True))
     took = None if chosen.alone else _shipped_seconds(place, plain.stem, chosen.target)
     document |= {"study": study_document(searched, []), "fronts": _fronts(searched, took)}
