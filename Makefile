@@ -13,6 +13,8 @@ TARGETS = $(foreach name,$(TARGET),--target $(name))
 
 # Threads that wait in a loop make training 10 to 20 times slower where cores are shared.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Tests and lanes start hundreds of processes: what Python compiles is kept, also where whoever calls asks for the contrary.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What recipes fetch is looked up there first. A checkout beside ../shared, whose machines reach no public server, makes its own.
 # Only the verbs that fetch see it.

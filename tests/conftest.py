@@ -20,6 +20,7 @@ os.environ.setdefault(
 KNOWN = tempfile.TemporaryDirectory(prefix="edgekit-known-")
 os.environ["EDGEKIT_KNOWN"] = KNOWN.name  # nor does anything that tests make stay in the user's cache
 os.environ.pop("EDGEKIT_MIRROR", None)  # nor is anything looked up in a mirror that whoever runs them has
+os.environ.setdefault("SYMPY_CACHE_SIZE", "100000")  # torch's exporter asks for the same shapes again and again
 settings.register_profile("any clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any clock")
 
@@ -41,12 +42,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The table of operators that torch's exporter makes anew for each export, always the same one, is made once: a sixth of an export."""
+    """What costs every test a little is done once.
+
+    The table of operators that torch's exporter makes anew for each export, always the same one, is a sixth of an export. Two threads over
+    tensors this small take a fifth more time of the cores than one, which another process of the tests then has not; what a test starts
+    has the threads that users have. A look for cycles among all that was imported takes half a second.
+    """
     if "torch" in sys.modules:
+        import torch
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+        torch.set_num_threads(1)
         made = functools.cache(ONNXRegistry.from_torchlib)
         ONNXRegistry.from_torchlib = staticmethod(made)  # type: ignore[method-assign, assignment]
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
