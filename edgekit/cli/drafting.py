@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "Options", "TaskName",
-    "asked_of", "budget_of", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
+    "asked_of", "budget_of", "check_place", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
 QUESTIONS = 5
@@ -273,7 +273,16 @@ def recipe_name(asked: Asked, name: str | None = None) -> str:
 
 
 def write_recipe(made: Draft, path: Path, elsewhere: str) -> None:
-    """Write a draft, over an earlier one of the same model, rows and task that nobody has edited; any other file in its place is somebody's
+    """Write a draft where `check_place` lets it be; raises as that does."""
+    from edgekit.runtime.outputs import write_atomically
+
+    check_place(made, path, elsewhere)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, made.text)
+
+
+def check_place(made: Draft, path: Path, elsewhere: str) -> None:
+    """A draft may take the place of an earlier one of the same model, rows and task that nobody has edited; any other file there is somebody's
     work, and stays. `elsewhere`: what on the command line has it written to another place.
 
     Raises:
@@ -281,7 +290,6 @@ def write_recipe(made: Draft, path: Path, elsewhere: str) -> None:
     """
     from edgekit.draft import is_unedited, told_apart
     from edgekit.runtime.files import read_utf8
-    from edgekit.runtime.outputs import write_atomically
 
     if path.exists() and not (path.is_file() and is_unedited(read_utf8(path, LARGEST))):
         raise BadInput(
@@ -296,8 +304,6 @@ def write_recipe(made: Draft, path: Path, elsewhere: str) -> None:
             faults=differ,
             fix=f"keep both: {elsewhere}; or delete that file, where this one is to take its place",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, made.text)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from edgekit.cli.drafting import (
     Smaller,
     TaskName,
     asked_of,
+    check_place,
     drafted,
     recipe_name,
     shown,
@@ -123,6 +124,7 @@ def _drafted(
         from edgekit.pipeline.explain import explain
 
         with unwritten(asked, name, ask=not as_json) as (made, path):
+            check_place(made, build / f"{name}.toml", "--name NAME")
             explanation = explain(str(path), target or [], build, as_if=build / f"{name}.toml")
         document = {"recipe": made.text, "seen": [vars(one) for one in made.seen], "plan": explanation}
         emit(document, as_json, [*shown(made), "", *made.text.splitlines(), "", *_outline(explanation)])

@@ -445,24 +445,31 @@ def is_unedited(text: str) -> bool:
 def told_apart(there: str, made: Draft, folder: Path) -> list[str]:
     """How the draft `there`, a file in `folder` as `made` is to be, differs from it in the model, the rows or the task; none where they are of
     one line whose other options, or the files of whose folder of rows, may have changed."""
-    (one, sources), (other, _) = (_asked_in(text) for text in (there, made.text))
+    (one, sources), (other, _) = (_asked_in(text, folder) for text in (there, made.text))
     differ = [name for name in one if one[name] != other[name]]
     if made.data is not None and Path(made.data).is_dir() and all(_lies_in(Path(made.data), folder / one) for one in sources):
         differ = [name for name in differ if name != "rows"]
     return [f"{name}: there {one[name]}, here {other[name]}" for name in differ]
 
 
-def _asked_in(text: str) -> tuple[dict[str, str], list[str]]:
-    """(what a draft is of: model, rows and task, for people; its sources of rows)."""
+def _asked_in(text: str, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """(what a draft is of: model, rows and task, for people; its sources of rows), with paths as a draft in `folder` has them."""
     read = tomllib.loads(text)
     model, data = read["model"], read["data"]
     rows = [data[key] for key in ("builtin", "file", *SPLITS) if key in data]
-    sources = [*dict.fromkeys(str(one["path"] if isinstance(one, dict) else one) for one in rows)]
+    sources = [*dict.fromkeys(_seen_from(folder, str(one["path"] if isinstance(one, dict) else one)) for one in rows)]
     return {
-        "model": "@".join(str(model[key]) for key in ("id", "revision") if key in model),
+        "model": "@".join([_seen_from(folder, model["id"]), *([model["revision"]] if "revision" in model else [])]),
         "rows": ", ".join(sources),
         "task": str(read["task"]),
     }, sources
+
+
+def _seen_from(folder: Path, written: str) -> str:
+    """What a draft in `folder` calls a path that a draft there, or one that holds anywhere, has `written`; anything else as it is."""
+    whole = str(folder / written)
+    near = _near(whole, folder)
+    return written if near == whole else near
 
 
 def _lies_in(home: Path, source: Path) -> bool:

@@ -384,10 +384,23 @@ def test_another_line_of_the_same_name_overwrites_nothing(tiny_model: Path, tmp_
         (tiny_model.name, "other", "model: there "),
     ):
         assert told_apart(there, Draft(there.replace(old, new), (), str(first)), tmp_path)[0].startswith(says)
-    done = command_line.edgekit(
-        "export", "--model", str(tiny_model), "--data", str(second), "--build", ".", "--name", "tickets", cwd=tmp_path
-    )
-    assert done.returncode == 2 and "--name NAME" in done.stderr and path.read_text() == there
+    for more in ([], ["--dry-run"]):
+        done = command_line.edgekit(
+            "export",
+            "--model",
+            str(tiny_model),
+            "--data",
+            str(second),
+            "--build",
+            ".",
+            "--name",
+            "tickets",
+            *more,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 2 and "--name NAME" in done.stderr and path.read_text() == there
+    anywhere = draft(Asked(str(tiny_model), str(first)), None)
+    assert anywhere.text != there and told_apart(there, anywhere, tmp_path) == [], "a dry run's paths hold anywhere"
 
 
 @pytest.mark.parametrize(
