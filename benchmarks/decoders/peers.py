@@ -216,10 +216,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    document = measure(asked.rounds, asked.threads)
-    write_results(HERE / "results.json", document)
-    (HERE / "README.md").write_text(page(document))
-    print(page(document))
+    write_measured(HERE, measure(asked.rounds, asked.threads))
+
+
+def write_measured(folder: Path, document: dict[str, Any]) -> None:
+    """results.json and README.md in `folder`; what benchmarks.decoders.kernels has added to the first stays."""
+    path = folder / "results.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_results(path, {**document, **({"where": before["where"]} if "where" in before else {})})
+    text = page(json.loads(path.read_text(encoding="utf-8")))  # names sorted, as they are kept
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.decoders.page import page
+from benchmarks.decoders.peers import write_measured
 from benchmarks.language_compression.page import page as compression_page
 from benchmarks.language_distillation.page import write_page
 from benchmarks.speculation.page import page as speculation_page
@@ -20,6 +21,14 @@ def test_beside_its_peers() -> None:
     text = page(json.loads((folder / "results.json").read_text(encoding="utf-8")))
     assert text == (folder / "README.md").read_text(encoding="utf-8")
     assert "## Where the time of a token goes" in text and "MatMulNBits, vocabulary" in text
+
+
+def test_measuring_peers_again_keeps_the_kernels(tmp_path: Path) -> None:
+    folder = BENCHMARKS / "decoders"
+    document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    shutil.copyfile(folder / "results.json", tmp_path / "results.json")
+    write_measured(tmp_path, {name: part for name, part in document.items() if name != "where"})
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_speculation() -> None:
