@@ -281,12 +281,13 @@ class Reader:
         shared = self._share()
         if shared is None:
             return self._one()
-        self._guess = guess
-        start = time.thread_time()
-        self._ahead = self._run(shared, [self._ids[-1], *self._guess], len(self._ids) - 1)
-        self._kind.spend(1 - self._known.timed(1 + len(guess), time.thread_time() - start))
+        self._guess, width, start = guess, 1 + len(guess), time.thread_time()
+        first_here = shared.rows(width).binding is None  # which maps pages and plans memory, once
+        self._ahead = self._run(shared, [self._ids[-1], *guess], len(self._ids) - 1)
+        seconds = time.thread_time() - start
+        self._kind.spend(1 - (self._known.cost(width) if first_here else self._known.timed(width, seconds)))
         self._earn()
-        self._row, self.drafted = 0, len(self._guess)
+        self._row, self.drafted = 0, len(guess)
         first: np.ndarray = self._ahead[0]
         return first
 
@@ -323,11 +324,12 @@ class Reader:
             except NotPossibleHere as fault:
                 self._known.fault = fault.what
                 return None
-            start = time.thread_time()
-            one = self._shared.rows(1)
+            start, one = time.thread_time(), self._shared.rows(1)
+            used = one.binding is not None  # the first time its pages are mapped, once
             one.take(0, self.cache, 0, int(self.cache.lengths[0]))
             self.cache = one
-            self._kind.spend(-self._known.in_runs(time.thread_time() - start))
+            if used:
+                self._kind.spend(-self._known.in_runs(time.thread_time() - start))
         return self._shared if self._shared.width > 1 else None  # a forked child's is its own, and of one row
 
     def _guesses(self) -> tuple[list[int], Kind]:

@@ -267,6 +267,19 @@ def test_losses_are_bounded(fresh: Fresh, guessing: Callable[[Guess], None], mon
     assert 0 < drafted <= speculate.LEAST + speculate.SHARE * tokens + 2 * max(WIDTHS) + proofs
 
 
+def test_memory_whose_pages_are_mapped_ends_no_guesses(
+    fresh: Fresh, guessing: Callable[[Guess], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is done once; copying a prompt into memory that is there is a loss of every answer."""
+    model, prompt = fresh(), "the inn"
+    guessing(right(model, LONG, prompt))
+    model = replace(model, speculation=Speculation(model.graph))
+    monkeypatch.setattr(Speculation, "cost", lambda self, width: 0.5)
+    monkeypatch.setattr(Speculation, "in_runs", lambda self, seconds: 50.0)
+    first, second = (model.generate(prompt, LONG) for _ in range(2))
+    assert first == second and first.drafted > 10 > second.drafted > 0
+
+
 def test_the_clock_of_a_busy_machine() -> None:
     """A run that another process interrupted moves the mean little; the first of each width, which warms up, not at all."""
     speculation = Speculation.__new__(Speculation)
