@@ -145,7 +145,7 @@ def _records(table: datasets.Dataset, class_label: type[datasets.ClassLabel]) ->
     """Rows with the names of numbered labels, alone or in lists, in place of their numbers."""
     known = {}
     for column, feature in table.features.items():
-        inner = getattr(feature, "feature", feature)  # of a list of labels
+        inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)  # of a list of labels
         if isinstance(inner, class_label):
             known[column] = inner.names
     for number, row in enumerate(table, 1):

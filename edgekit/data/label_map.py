@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from edgekit.data.labels import as_table, few
 from edgekit.errors import BadInput
 
-__all__ = ["Renamed", "by_number", "renamed_labels", "told"]
+__all__ = ["Renamed", "by_number", "doubtful_labels", "renamed_labels", "told"]
 
 NUMBER = re.compile(r"(?:LABEL_)?(\d+)(?:\.0+)?")
 """A label that is the number of an output: as transformers names outputs without a name, or as tables write numbers."""
+MISSING = frozenset({"nan", "na", "n/a", "<na>", "null", "none", "nat"})
+"""What libraries write where there is no value, in small letters."""
 SWITCH = {"false": 0, "true": 1}
 WHERE = "data, labels"
+SHOWN = 5
+"""Labels, or pairs of them, that a line names."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,25 @@ def told(renamed: Sequence[Renamed]) -> list[str]:
     reasons = dict.fromkeys(one.why for one in renamed)
     pairs = {why: [f"{one.label!r} as {one.name!r}" for one in renamed if one.why == why] for why in reasons}
     return [f"labels of the rows are read, {why}: {', '.join(shown)}" for why, shown in pairs.items()]
+
+
+def doubtful_labels(labels: Sequence[str]) -> list[str]:
+    """What is told of the labels that are to name a new head's outputs, as they name a class each: some that are the same but for case, or that
+    a library writes for no label at all."""
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(set(labels)):
+        spellings.setdefault(_folded(label), []).append(label)
+    alike = [" and ".join(map(repr, several)) for several in spellings.values() if len(several) > 1]
+    missing = [repr(label) for folded, several in spellings.items() if folded in MISSING for label in several]
+    told = []
+    if alike:
+        same = "; where they are one label, write so under [data.labels]"
+        told.append(f"warning: labels that are the same but for case are told apart: {', '.join(alike[:SHOWN])}{same}")
+    if missing:
+        told.append(
+            f"warning: {', '.join(missing[:SHOWN])} counts as a label, and may stand for none; take such rows out where it does"
+        )
+    return told
 
 
 def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> list[Renamed]:

@@ -21,7 +21,7 @@ from edgekit.data.form import Form
 from edgekit.data.formats import notes_on, quickly_read, records
 from edgekit.data.forms import form_of
 from edgekit.data.hub import parse_hub, read_hub
-from edgekit.data.label_map import by_number, renamed_labels, told
+from edgekit.data.label_map import by_number, doubtful_labels, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import partition
 from edgekit.data.parts import left_aside
@@ -224,6 +224,8 @@ def _checked(
         notes += told(renamed)
         for row in (row for split in SPLITS for row in read[split]):
             row[named] = _renamed(row[named], {one.label: one.name for one in renamed})
+        if known is None:
+            doubts += doubtful_labels([label for row in read["train"] for label in _labels(row[named])])
         if kinds.get(named) == "labels":
             _check_some_apply([_labels(row[named]) for split in SPLITS for row in read[split]], known)
     elif sources.labels:

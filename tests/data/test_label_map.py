@@ -103,6 +103,18 @@ def test_a_class_that_the_model_knows_need_not_be_trained_on(tmp_path: Path) -> 
         look(given, ("text", "label"), (), {}, None)
 
 
+def test_a_new_heads_classes_that_may_be_one_or_none_are_told(tmp_path: Path) -> None:
+    labels = ["On", "on", "off", "nan"]
+    given = sources(tmp_path, dict.fromkeys(("train", "validation", "test"), labels))
+    case, missing = look(given, ("text", "label"), (), {}, None) or []
+    assert case.startswith("warning: labels that are the same but for case are told apart: 'On' and 'on'; where they are one")
+    assert missing.startswith("warning: 'nan' counts as a label")
+    assert look(replace(given, labels={"On": "on", "nan": "off"}), ("text", "label"), (), {}, None) == [
+        "labels of the rows are read, as the recipe says: 'On' as 'on', 'nan' as 'off'"
+    ]
+    assert look(given, ("text", "label"), (), {}, ("On", "on", "off", "nan")) == [], "names of the model's own outputs"
+
+
 def test_labels_that_the_model_does_not_have_are_named_on_both_sides(tmp_path: Path) -> None:
     given = sources(tmp_path, {"train": [0, 1], "validation": [0, 0], "test": [1, 1]})
     with pytest.raises(BadInput) as caught:

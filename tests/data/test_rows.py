@@ -233,6 +233,8 @@ def test_rows_that_cannot_be_ranked(tmp_path: Path, change: dict[str, Any], says
 
 def test_class_labels_of_parquet_become_names(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
+    from pyarrow import parquet
+
     labels = datasets.ClassLabel(names=["off", "on"])
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": labels, "tokens": [datasets.Value("string")], "tags": [labels]}
@@ -244,6 +246,12 @@ def test_class_labels_of_parquet_become_names(tmp_path: Path) -> None:
     assert [row["tags"] for row in read_rows(path, ("tokens", "tags"))] == [["off"], ["on", "off"]]
     datasets.Dataset.from_dict({**rows, "label": [1, -1]}, features=features).to_parquet(str(path))
     assert "'label' is null" in refused(path, path.read_bytes()).what
+    table = parquet.read_table(path)
+    said = json.loads(table.schema.metadata[b"huggingface"])
+    for name in ("tokens", "tags"):  # lists, as datasets before 4 writes them: no column had names then
+        said["info"]["features"][name] = [said["info"]["features"][name]["feature"]]
+    parquet.write_table(table.slice(0, 1).replace_schema_metadata({"huggingface": json.dumps(said)}), path)
+    assert [(row["label"], row["tags"]) for row in read_rows(path, ("text", "label", "tags"))] == [("on", ["off"])]
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])

@@ -153,11 +153,18 @@ def _is_text(kind: pyarrow.DataType) -> bool:
 def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
     """Column -> names of its numbered labels, as the `datasets` library writes them into a schema ("ClassLabel", alone or in a list)."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        inner = {name: feature.get("feature", feature) for name, feature in features.items()}
-        return {name: list(map(str, kind["names"])) for name, kind in inner.items() if kind.get("_type") == "ClassLabel"}
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"].items()
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
+    inner = {
+        name: feature[0] if isinstance(feature, list) and feature else feature for name, feature in features
+    }  # datasets before 4
+    inner = {name: kind.get("feature", kind) for name, kind in inner.items() if isinstance(kind, dict)}
+    return {
+        name: list(map(str, kind["names"]))
+        for name, kind in inner.items()
+        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and isinstance(kind.get("names"), list)
+    }
 
 
 FORMAT = Format((".parquet",), records, some=some)
