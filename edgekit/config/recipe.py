@@ -142,9 +142,14 @@ class Split(Strict):
     """Share of the rows that are scored and never trained on."""
     group: str | None = None
     """Name of a column in the file; rows with the same value there (a customer, a document) stay in one split."""
+    column: str | None = None
+    """Name of a column in the `file` that says which split each row is of: train, validation (or valid, val, dev, eval) or test. One of the last
+    two that no row names is drawn from the training rows."""
 
     @model_validator(mode="after")
     def _some_left(self) -> Split:
+        if self.column is not None and self.group is not None:
+            raise ValueError("give either `column`, which says each row's split, or `group`")
         if self.validation + self.test >= 1:
             raise ValueError("validation and test leave no rows to train on; together they must be below 1")
         return self
@@ -288,6 +293,8 @@ class Data(Strict):
         drawn = len(files) == 2 and "train" in files
         if self.file is None and not drawn and "split" in self.model_fields_set:
             raise ValueError("`split` says how `file` is split, which is not given")
+        if self.file is None and self.split.column is not None:
+            raise ValueError("split, column: of the rows of `file`, which is not given")
         if self.builtin and self.labels:
             raise ValueError("a built-in corpus has labels of its own; leave `labels` out")
         if not self.builtin and not self.file and len(files) < 3 and not drawn:

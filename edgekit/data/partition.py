@@ -11,12 +11,15 @@ from edgekit.config.recipe import Split
 from edgekit.data.columns import identity
 from edgekit.data.disjoint import fold
 from edgekit.data.rows import Row
+from edgekit.data.sources import split_named
 from edgekit.errors import BadInput
 
-__all__ = ["partition"]
+__all__ = ["as_named", "partition"]
 
 STRATA = ("label", "labels", "tags")
 """Columns whose names of labels tell rows apart that every split should have its share of."""
+MOST_NAMED = 10
+"""Values of a column of splits that a message tells."""
 FEWEST = 2
 """Rows that every split must have."""
 
@@ -58,6 +61,30 @@ def partition(
     if few:
         raise _too_few(rows, few, len(units), len(strata), math.ceil(FEWEST / min(shares.values())), grouped=groups is not None)
     return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test") if name in taken}
+
+
+def as_named(rows: Sequence[Row], names: Sequence[str], column: str) -> dict[str, list[Row]]:
+    """`rows` by the split that the column names, a value a row of `names`; only splits that some row is of.
+
+    Raises:
+        BadInput: a value that names no split, or no row of train, or of train alone.
+    """
+    found: dict[str, list[Row]] = {}
+    odd: Counter[str] = Counter()
+    for row, name in zip(rows, names, strict=True):
+        if (split := split_named(name)) is None:
+            odd[name] += 1
+        else:
+            found.setdefault(split, []).append(row)
+    where = f"data, split, column {column!r}"
+    if odd:
+        shown = [f"{name[:60]!r}: of {count:,} row{'s' * (count > 1)}" for name, count in odd.most_common(MOST_NAMED)]
+        fix = "write train, validation or test, or leave `column` out, and the rows are split by the seed"
+        raise BadInput("names splits that are none", where=where, faults=shown, fix=fix)
+    if "train" not in found or len(found) == 1:
+        fix = "give rows of train, and of validation or test, or leave `column` out, and the rows are split by the seed"
+        raise BadInput(f"all rows are of {' and '.join(sorted(found))}", where=where, fix=fix)
+    return found
 
 
 def _too_few(rows: Sequence[Row], few: list[str], units: int, labels: int, needed: int, *, grouped: bool) -> BadInput:

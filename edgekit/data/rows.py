@@ -22,7 +22,7 @@ from edgekit.data.reading import AS_NAMED, NO_ROWS, Record, Shape
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["GROUP", "MOST_FAULTS", "Row", "RowCheck", "read_rows", "usable"]
+__all__ = ["OF_SPLITS", "MOST_FAULTS", "Row", "RowCheck", "read_rows", "usable"]
 
 Row: TypeAlias = dict[str, JsonValue]
 """Column of a task -> its value, checked: text, a number, a list of words, or answers."""
@@ -40,8 +40,8 @@ class RowCheck:
     """What is told of all rows together; raises BadInput where they cannot be used."""
 
 
-GROUP = "group"
-"""What the column of groups is called while rows are split."""
+OF_SPLITS = ("group", "column")
+"""Columns of [data.split], which no task has: what they are called there, and in rows while these are split."""
 MOST_FAULTS = 10
 """Different faults of one file that are reported together."""
 MOST_BAD = 10_000
@@ -162,9 +162,9 @@ def _check_columns(
     free = dict(islice(((name, value) for name, value in record.values.items() if name not in names.values()), MOST_LIKELY))
     likely = likely_columns(missing, free, kinds)
     said = {column: name for column, name in names.items() if name != column and column not in missing}
-    tables = [as_table("columns", {**said, **{one: likely.get(one, "NAME") for one in missing if one != GROUP}})]
-    if GROUP in missing:  # a column of [data.split], which no task has
-        tables = [*(tables if len(missing) > 1 else []), f"split = {{ group = {toml_string(likely.get(GROUP, 'NAME'))} }}"]
+    tables = [as_table("columns", {**said, **{one: likely.get(one, "NAME") for one in missing if one not in OF_SPLITS}})]
+    for one in set(OF_SPLITS) & set(missing):
+        tables = [*(tables if len(missing) > 1 else []), f"split = {{ {one} = {toml_string(likely.get(one, 'NAME'))} }}"]
     found = ", ".join(map(repr, there[:MOST_NAMES])) + (
         f" and {len(there) - MOST_NAMES:,} more" if len(there) > MOST_NAMES else ""
     )

@@ -15,9 +15,15 @@ from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Shape
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["SPLITS", "Place", "Sources", "sources_of"]
+__all__ = ["SPLITS", "Place", "Sources", "sources_of", "split_named"]
 
 SPLITS = ("train", "validation", "test")
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What rows call a split, in small letters -> the split."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +130,20 @@ class Sources:
             split: "" if place is None else place.document() for split, place in zip(SPLITS, map(self.of, SPLITS), strict=True)
         }
         if self.file is not None and self.split is not None:
-            given = {"file": self.file.document(), "split": self.split.model_dump(), "seed": self.seed}
+            given = {"file": self.file.document(), "split": self.split.model_dump(exclude_none=True), "seed": self.seed}
         elif self.split is not None:
-            given |= {"split": self.split.model_dump(), "seed": self.seed}
+            given |= {"split": self.split.model_dump(exclude_none=True), "seed": self.seed}
         given |= {"unlabelled": [place.document() for place in self.unlabelled]} if self.unlabelled else {}
         given |= {"answers": "original"} if self.without_labels else {}
         given |= {"columns": dict(self.columns)} if self.columns else {}
         given |= {"labels": dict(self.labels)} if self.labels else {}
         given |= {"lines": True} if self.lines and any(map(_of_lines, self.every())) else {}
         return given | {"on_overlap": self.on_overlap}
+
+
+def split_named(value: object) -> str | None:
+    """The split that a value of a column names; None where it names none."""
+    return WORDS.get(value.strip().casefold()) if isinstance(value, str) else None
 
 
 def sources_of(

@@ -23,10 +23,10 @@ from edgekit.data.forms import form_of
 from edgekit.data.hub import parse_hub, read_hub
 from edgekit.data.label_map import by_number, doubtful_labels, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
-from edgekit.data.partition import partition
+from edgekit.data.partition import as_named, partition
 from edgekit.data.parts import left_aside
 from edgekit.data.reading import most_unpacked
-from edgekit.data.rows import GROUP, MOST_FAULTS, Row, RowCheck, read_rows
+from edgekit.data.rows import MOST_FAULTS, OF_SPLITS, Row, RowCheck, read_rows
 from edgekit.data.sources import SPLITS, Place, Sources
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.files import open_file
@@ -343,12 +343,17 @@ def _read(
     names = dict(sources.columns)
     if sources.split is not None:
         drawn = _partitioned(sources, sources.split, columns, absent, kinds, check)
-        if sources.file is not None:
+        if len(drawn) == len(SPLITS):
             return drawn, []
-        (given,) = set(SPLITS) - set(drawn)
-        place = sources.of(given)
-        assert place is not None, "the recipe names two of three"
-        there = _rows_at(place, given, columns, names, absent, kinds, check, lines=sources.lines)
+        if sources.file is not None:  # a column names two of three
+            (given,) = set(drawn) - {"train"}
+            there = drawn[given]
+            drawn = partition(drawn["train"], sources.split, sources.seed, without=[given])
+        else:
+            (given,) = set(SPLITS) - set(drawn)
+            place = sources.of(given)
+            assert place is not None, "the recipe names two of three"
+            there = _rows_at(place, given, columns, names, absent, kinds, check, lines=sources.lines)
         known = {fold(identity(row)) for row in there}
         other = next(split for split in drawn if split != "train")
         kept = [row for row in drawn[other] if fold(identity(row)) not in known]
@@ -415,15 +420,17 @@ def _partitioned(
     kinds: Mapping[str, str],
     check: RowCheck | None,
 ) -> dict[str, list[Row]]:
-    """The rows of one file, split, or the training rows and the split that is drawn from them. A column of groups is read beside those of
-    the task, and left out of the rows."""
+    """The rows of one file, split, or as a column names two or three splits, or the training rows and the split that is drawn from them. A
+    column of groups or of splits is read beside those of the task, and left out of the rows."""
     names = dict(sources.columns)
-    if split.group is not None:
-        columns, names, kinds = (*columns, GROUP), {**names, GROUP: split.group}, {**kinds, GROUP: "label"}
+    said = {one: name for one in OF_SPLITS if (name := getattr(split, one)) is not None}
+    columns, names, kinds = (*columns, *said), {**names, **said}, {**kinds, **dict.fromkeys(said, "label")}
     place = sources.file or sources.train
     assert place is not None, "what is split is a file"
     rows = _rows_at(place, "train", columns, names, absent, kinds, check, lines=sources.lines)
-    groups = None if split.group is None else [str(row.pop(GROUP)) for row in rows]
+    if split.column is not None:
+        return as_named(rows, [str(row.pop("column")) for row in rows], split.column)
+    groups = None if split.group is None else [str(row.pop("group")) for row in rows]
     given = [name for name in ("validation", "test") if sources.file is None and sources.of(name) is not None]
     return partition(rows, split, sources.seed, groups, without=given)
 

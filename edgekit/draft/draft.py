@@ -104,11 +104,18 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     rows = None if asked.data is None else read_for_draft(asked.data)
     table = () if rows is None else rows.looked_at
     _check_said(asked, rows)
+    of_splits = None if rows is None or asked.group is not None else rows.split_column
+    if rows is not None and of_splits is not None and of_splits not in asked.columns.values():
+        table = rows.without(of_splits)
     if rows is None:
         found_tasks = without_rows(model, asked.task)
     else:
         found_tasks = candidates(model, table, Said(asked.columns, asked.labels), asked.task, asked.answers, rows.unheld)
     chosen = _one(found_tasks, asked)
+    if of_splits in asked.columns.values() or (chosen.form is not None and not chosen.form.conversations):
+        of_splits = None  # read as something else, or gone once rows are gathered
+    if rows is not None and of_splits is not None:
+        rows = rows.as_named(of_splits)
     _check_chosen(chosen, facts, rows, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
@@ -151,7 +158,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     said.append(
         Seen("time", about(seconds + training), f"from here to the measured bundle, at the speed of this machine now{of_it}")
     )
-    text = _toml(asked, rows, chosen, labels, length, steps, folder)
+    text = _toml(asked, rows, chosen, labels, length, steps, folder, of_splits)
     _check(text)
     return Draft(text, tuple(said), asked.data)
 
@@ -391,6 +398,7 @@ def _toml(
     length: int | None,
     steps: list[dict[str, JsonValue]],
     folder: Path | None,
+    of_splits: str | None,
 ) -> str:
     """The recipe as a file."""
     lines = [
@@ -413,6 +421,8 @@ def _toml(
         lines.append('answers = "original"')
     if asked.group is not None:
         lines.append(f"split = {{ group = {toml_string(asked.group)} }}")
+    if of_splits is not None:
+        lines.append(f"split = {{ column = {toml_string(of_splits)} }}")
     for step in steps:
         lines += ["", "[[compress]]", *(f"{name} = {json.dumps(value)}" for name, value in step.items())]
     budget = {"max_quality_drop": asked.budget.lose, "min_speedup": asked.budget.faster, "max_size_mb": asked.budget.smaller}

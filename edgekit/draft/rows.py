@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.data.formats import endings, records
@@ -16,7 +17,7 @@ from edgekit.data.formats.squad import articles_of
 from edgekit.data.hub import hub_records, on_hub
 from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, NO_ROWS, PACKINGS, Record, Shape, read_lines
-from edgekit.data.sources import SPLITS
+from edgekit.data.sources import SPLITS, split_named
 from edgekit.draft.file_tables import tables_of_files
 from edgekit.draft.fit import Table
 from edgekit.draft.held_files import class_folders, held_in, is_held, pattern_of, rows_of_files, standing_in, unheld_in
@@ -88,6 +89,27 @@ class Rows:
     """Names that several columns have, none of which can be read."""
     unheld: Mapping[str, str] = field(default_factory=dict)
     """Column that names an image or a sound in the first row -> why it cannot be read."""
+
+    @property
+    def split_column(self) -> str | None:
+        """The column of one file, whose every value names a split, of train and of another at least; None where there is none, or several."""
+        if set(self.places) != {"file"} or self.split is SPLIT_FILES:
+            return None
+        first = [name for name, value in self.every[0].items() if split_named(value) is not None]
+        said = {name: {split_named(row.get(name)) for row in self.every} for name in first}
+        found = [name for name, splits in said.items() if None not in splits and "train" in splits and len(splits) > 1]
+        return found[0] if len(found) == 1 else None
+
+    def without(self, column: str) -> Table:
+        """Those that columns are found in, without one."""
+        return [{name: value for name, value in row.items() if name != column} for row in self.looked_at]
+
+    def as_named(self, column: str) -> Rows:
+        """The same, split as a column says."""
+        counted = Counter(split_named(row[column]) for row in self.every)
+        counts = {split: round(counted[split] * self.count / len(self.every)) for split in SPLITS if split in counted}
+        trained, tested, seen = _shares(counts, f"as the column {column!r} says")
+        return replace(self, trained=trained, tested=tested, split=seen)
 
     @property
     def looked_at(self) -> Table:

@@ -22,6 +22,7 @@ from edgekit.data.splits import look, prepare, source_digest
 from edgekit.errors import BadInput
 
 SPLIT = Split()
+SHARES = ("train", "validation", "test")
 words = st.text(alphabet="abAB ", min_size=1, max_size=4).filter(str.strip)
 
 
@@ -117,6 +118,34 @@ def test_a_column_of_groups_that_is_not_there(tmp_path: Path) -> None:
     assert 'write split = { group = "NAME" } in [data]' in str(fault.value.fix) and "columns = {" not in str(fault.value.fix)
 
 
+def test_a_column_says_which_split_a_row_is_of(tmp_path: Path) -> None:
+    """As tables of many data sets do; what no row is of is drawn from the training rows, without those that stand in another split."""
+    rows = [{"text": f"text {number % 95}", "label": "ab"[number % 2], "part": "Train"} for number in range(100)]
+    for number, row in enumerate(rows):
+        row["part"] = "Train" if number < 60 else " dev" if number < 80 else "test"
+    sources = Sources(file=Place(str(tmp_path / "r.jsonl")), split=Split(column="part"))
+
+    def made(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / "out").mkdir(exist_ok=True)
+        prepare(sources, ("text", "label"), tmp_path / "out")
+        read = {split: map(json.loads, (tmp_path / f"out/{split}.jsonl").read_text().splitlines()) for split in SHARES}
+        return {split: [row["text"] for row in rows if set(row) == {"text", "label"}] for split, rows in read.items()}
+
+    found = made(rows)
+    assert found["validation"] == [f"text {number}" for number in range(60, 80)] and len(found["test"]) == 20
+    assert found["train"] == [f"text {number}" for number in range(5, 60)], "texts 0 to 4 stand in test too"
+    drawn = made([row for row in rows if row["part"] != "test"])
+    assert drawn["validation"] == found["validation"] and 5 < len(drawn["test"]) < 12
+    assert sorted(drawn["train"] + drawn["test"]) == sorted(f"text {number}" for number in range(60))
+    for changed, says in (({"part": "2"}, "names splits that are none"), ({"part": "train"}, "all rows are of train")):
+        with pytest.raises(BadInput, match=says):
+            made([{**row, **changed} for row in rows])
+    with pytest.raises(BadInput, match="no column 'part'") as fault:
+        made([{"text": row["text"], "label": row["label"]} for row in rows])
+    assert 'write split = { column = "NAME" } in [data]' in str(fault.value.fix)
+
+
 @pytest.mark.parametrize(
     ("table", "says"),
     [
@@ -125,6 +154,8 @@ def test_a_column_of_groups_that_is_not_there(tmp_path: Path) -> None:
         ('train = "a"\nvalidation = "b"\ntest = "c"\nsplit = { test = 0.2 }', "`split` says how `file` is split"),
         ('file = "a.csv"\nsplit = { test = 0.6, validation = 0.4 }', "leave no rows to train on"),
         ('file = "a.csv"\nsplit = { test = 0 }', "greater than 0"),
+        ('file = "a.csv"\nsplit = { column = "x", group = "y" }', "give either `column`, which says each row's split, or `group`"),
+        ('train = "a"\ntest = "c"\nsplit = { column = "x" }', "of the rows of `file`, which is not given"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_split(table: str, says: str) -> None:

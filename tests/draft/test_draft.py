@@ -83,6 +83,20 @@ def test_columns_by_name_and_labels_by_what_the_model_knows(
     )
 
 
+def test_a_column_of_splits_is_seen(tiny_model: Path, tmp_path: Path) -> None:
+    for words, value in (
+        (("train", "dev", "test"), "30 / 10 / 10"),
+        (("train", "test"), "40 / 10"),
+        (("train", "fold"), "70 / 15 / 15 %"),
+    ):
+        rows = [{**row, "set": words[max(0, number - 20) // 10 % len(words)]} for number, row in enumerate(ROWS[:50])]
+        made = draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", rows))), tmp_path)
+        by_column = "fold" not in words
+        assert ('split = { column = "set" }' in made.text) == by_column
+        assert seen(made)["data, splits" if by_column else "data.split"] == value
+        assert (seen(made)["column text"], seen(made)["column label"]) == ("text", "label")
+
+
 @pytest.mark.parametrize(
     ("positions", "words", "wanted", "reason"),
     [
