@@ -6,14 +6,20 @@ known as such. A line that a killed worker, or a full disk, left unfinished at t
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import random
+import time
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
+from optuna.exceptions import StorageInternalError
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from edgekit.errors import BadInput
 
@@ -21,6 +27,8 @@ __all__ = ["Journal"]
 
 WRITER, BEFORE, SUM = "worker_id", "before", "sum"
 """Who wrote a line, as Optuna calls it, how many lines it had written before, and the beginning of the sha256 of the line without this."""
+LEFT_SECONDS = 30.0
+"""How long a writer may need, at the very most."""
 FIX = "bring the whole file back, from a copy; for another search use another --build, or another --storage"
 
 
@@ -29,8 +37,10 @@ class Journal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lock = JournalFileSymlinkLock(str(path))
-        self.file = JournalFileBackend(str(path), self.lock)
+        try:
+            self.file = JournalFileBackend(str(path))
+        except OSError as fault:
+            raise StorageInternalError(str(fault)) from fault
         self.written: dict[str, int] = {}
         """Writer -> its lines among those that were read."""
         self.own: dict[str, int] = {}
@@ -45,6 +55,7 @@ class Journal(BaseJournalBackend):
 
         Raises:
             BadInput: lines are missing, or are none of a journal.
+            StorageInternalError: the file cannot be read.
         """
         try:
             for number, line in enumerate(self.file.read_logs(log_number_from), log_number_from):
@@ -52,6 +63,8 @@ class Journal(BaseJournalBackend):
                 yield line
         except ValueError as fault:
             raise BadInput(f"no storage of a study of edgekit: {fault}", where=str(self.path), fix=FIX) from None
+        except OSError as fault:
+            raise StorageInternalError(str(fault)) from fault
 
     def _check(self, number: int, line: object) -> None:
         if number < self.checked:
@@ -74,29 +87,71 @@ class Journal(BaseJournalBackend):
 
         Raises:
             BadInput: the file is shorter than it was.
-            OSError: the disk is full.
+            StorageInternalError: the disk is full, or the file is gone.
         """
+        try:
+            self._append(logs)
+        except OSError as fault:
+            raise StorageInternalError(str(fault)) from fault
+
+    def _append(self, logs: list[dict[str, Any]]) -> None:
         own, lines = dict(self.own), []
         for log in logs:
             before = own.get(log[WRITER], 0)
             own[log[WRITER]] = before + 1
             line = {**log, BEFORE: before}
             lines.append(_text({**line, SUM: _sum(_text(line))}) + "\n")
-        self.lock.acquire()
-        try:
-            with self.path.open("r+b") as file:
-                end = _whole(file)
-                if end < self.size:
-                    raise BadInput("the journal is shorter than it was: it was cut", where=str(self.path), fix=FIX)
-                file.truncate(end)
-                file.seek(end)
-                file.write("".join(lines).encode())
-                file.flush()
-                os.fsync(file.fileno())
-                self.size = file.tell()
-        finally:
-            self.lock.release()
+        with _locked(self.path), self.path.open("r+b") as file:
+            with suppress(OSError):  # where the disk knows such locks, whatever became of the link
+                fcntl.flock(file, fcntl.LOCK_EX)
+            end = _whole(file)
+            if end < self.size:
+                raise BadInput("the journal is shorter than it was: it was cut", where=str(self.path), fix=FIX)
+            file.truncate(end)
+            file.seek(end)
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+            self.size = file.tell()
         self.own = own
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time, on disks of any kind: whoever made the link beside the journal. A link that stood still for `LEFT_SECONDS`, by the
+    clock of whoever waits, was left by a worker that was killed.
+
+    Optuna's own lock leads to the journal, and is waited for without end by whoever sees the journal at another path.
+    """
+    link, own = path.with_name(f"{path.name}.lock"), uuid.uuid4().hex
+    seen, since, pause = "", time.monotonic(), 0.001
+    patience = LEFT_SECONDS * random.uniform(1, 1.2)  # of several that wait, one finds it left before the others do
+    while True:
+        try:
+            link.symlink_to(own)
+            break
+        except FileExistsError:
+            held = _held(link)
+            if held != seen:
+                seen, since = held, time.monotonic()
+            elif held and time.monotonic() - since > patience:
+                link.unlink(missing_ok=True)
+                continue
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
+    try:
+        yield
+    finally:
+        if _held(link) == own:
+            link.unlink(missing_ok=True)
+
+
+def _held(link: Path) -> str:
+    """Who made the link; "" where there is none any more."""
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _text(line: Mapping[str, Any]) -> str:

@@ -59,12 +59,17 @@ DIGEST, SHOWN_OF_DIGEST = 64, 8
 ANSWER_SECONDS = 10
 SAID_SECONDS = 5.0
 """Within which whoever makes a study says what it is."""
-SERVERS = {
-    "sqlite": ("timeout", 60, ""),
-    "postgresql": ("connect_timeout", ANSWER_SECONDS, "psycopg[binary]"),
-    "mysql": ("connect_timeout", ANSWER_SECONDS, "mysqlclient"),
-}
-"""Kind of database -> what its driver calls the longest wait, seconds of it, the driver."""
+SERVERS: Mapping[str, tuple[Mapping[str, int], str]] = {
+    "sqlite": ({"timeout": 60}, ""),
+    "postgresql": (
+        {
+            "connect_timeout": ANSWER_SECONDS, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
+        },
+        "psycopg[binary]",
+    ),
+    "mysql": ({"connect_timeout": ANSWER_SECONDS}, "mysqlclient"),
+}  # fmt: skip
+"""Kind of database -> how long its driver waits, as this one calls it, for an answer and for a machine that is gone; the driver."""
 DIRECTIONS: Sequence[Literal["minimize", "maximize"]] = ("maximize", "minimize", "minimize")
 """Of quality, cost and size."""
 
@@ -140,8 +145,9 @@ def answering(where: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as fault:
+        why = str(fault.__cause__ or fault)  # Optuna's own words are of invalid data, whatever the reason is
         raise NotPossibleHere(
-            f"the study's storage does not answer: {str(fault).splitlines()[0][:200]}", where=where,
+            f"the study's storage does not answer: {why.splitlines()[0][:200]}", where=where,
             fix="see that it runs, that its disk has room, and that this address reaches it; the same command goes on then",
         ) from None  # fmt: skip
 
@@ -157,7 +163,7 @@ def _storage(url: str | None, folder: Path) -> BaseStorage:
         url = URL.create("sqlite", database=str(folder.resolve() / "study.db")).render_as_string()  # of any name of a folder
     if "://" not in url:
         path = Path(url)
-        if path.is_dir() or not path.parent.is_dir():
+        if url.partition(":")[0] in SERVERS or (path.exists() and not path.is_file()) or not path.parent.is_dir():
             raise BadInput(
                 "no file for a journal", where=url, fix="name a file in a folder that is there, or give a database's address"
             )
@@ -168,9 +174,9 @@ def _storage(url: str | None, folder: Path) -> BaseStorage:
             f"no storage of this kind: {kind}" if kind not in SERVERS else "a storage that nobody else sees, and that is gone with this worker",
             where=without_password(url), fix="give postgresql://…, mysql://…, sqlite:///FILE or the path of a journal",
         )  # fmt: skip
-    option, seconds, driver = SERVERS[kind]
-    try:
-        return RDBStorage(url, engine_kwargs={"connect_args": {option: seconds}})
+    waits, driver = SERVERS[kind]
+    try:  # a training takes hours, in which a server may be started anew: a connection is tried before it is used
+        return RDBStorage(url, engine_kwargs={"connect_args": dict(waits), "pool_pre_ping": kind != "sqlite"})
     except ImportError as fault:
         raise NotPossibleHere(
             f"the driver for {kind} is not installed: {str(fault).splitlines()[0]}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -49,7 +50,7 @@ def running_postgres(programs: Path) -> Iterator[str]:
                 time.sleep(0.05)
             yield f"postgresql://tuner@/postgres?host={folder}"
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # with connections or without
             server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,24 @@ def test_two_workers_share_a_study_and_the_one_that_is_left_goes_on(tmp_path: Pa
     owners = Counter(found["owners"])
     assert len(owners) == 2 and found["given_back"] == 1, "the killed one had a trial, which the other one has now"
     assert found["runs"] == len(set(found["keys"])), "each recipe was run once"
+
+
+@pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed (Debian: postgresql)")
+def test_a_database_that_was_started_anew_while_a_trial_ran(tmp_path: Path) -> None:
+    import psycopg
+
+    assert PROGRAMS is not None
+    with running_postgres(PROGRAMS) as url:
+        study = open_study(url, tmp_path, "one", {})
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname is not null"
+            )
+        study.set_user_attr("said", True)
+        assert study.user_attrs["said"]
+        database: Any = study._storage
+        database.remove_session()
+        database._backend.engine.dispose()
 
 
 def test_a_database_that_does_not_answer(tmp_path: Path) -> None:

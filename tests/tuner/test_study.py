@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -19,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.progress import Show
-from edgekit.tuner import run, workers
+from edgekit.tuner import journal, run, workers
 from edgekit.tuner import study as study_module
 from edgekit.tuner.journal import Journal
 from edgekit.tuner.results import importances
@@ -280,6 +281,42 @@ def test_the_unfinished_last_line_of_a_killed_worker_is_taken_off(tmp_path: Path
         assert path.read_bytes().startswith(whole + b"{") and len(journalled(path, 0).trials) == 5
 
 
+def test_a_lock_that_a_killed_worker_left_beside_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it leads to: a journal may be seen at one path here, and at another one on the next machine."""
+    monkeypatch.setattr(journal, "LEFT_SECONDS", 0.2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shared").mkdir()
+    study, link = journalled(Path("shared/journal")), tmp_path / "shared" / "journal.lock"
+    link.symlink_to("shared/journal")
+    study.add_trial(optuna.trial.create_trial(values=[9, 2, 3]))
+    assert not link.is_symlink() and len(journalled(tmp_path / "shared" / "journal", 0).trials) == 5
+
+
+def test_writers_of_one_journal_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.touch()
+    with journal._locked(path):
+        writer = threading.Thread(target=journalled, args=(path, 0))
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive() and not path.read_bytes()
+    writer.join(PATIENCE_SECONDS)
+    assert path.read_bytes()
+
+
+@pytest.mark.parametrize("fault", ["full", "gone"])
+def test_a_journal_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    study = journalled(tmp_path / "journal")
+    if fault == "gone":
+        (tmp_path / "journal").unlink()
+    else:
+        monkeypatch.setattr(
+            journal.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+        )
+    with pytest.raises(NotPossibleHere, match=r"No space left on device|No such file"), answering("here"):
+        study.add_trial(optuna.trial.create_trial(values=[9, 2, 3]))
+
+
 def test_a_journal_that_becomes_shorter_under_a_worker_is_said(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     study = journalled(path)
@@ -295,6 +332,9 @@ def test_a_journal_that_becomes_shorter_under_a_worker_is_said(tmp_path: Path) -
         ("no/such/folder/study.log", BadInput, "no file for a journal"),
         ("sqlite:////proc/nothing/study.db", NotPossibleHere, "does not answer"),
         ("sqlite://", BadInput, "gone with this worker"),
+        ("sqlite:study.db", BadInput, "no file for a journal"),
+        ("/dev/null", BadInput, "no file for a journal"),
+        ("/proc/journal", NotPossibleHere, "does not answer"),
         ("mysql://tuner:secret@127.0.0.1:1/x", NotPossibleHere, "driver for mysql is not installed"),
         ("postgresql://tuner:secret@host:port/x", BadInput, "no storage of a study"),
         ("postgresql://tuner:a/secret@127.0.0.1:1/x", NotPossibleHere, "does not answer"),
