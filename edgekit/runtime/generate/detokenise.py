@@ -37,15 +37,18 @@ class Detokeniser:
         self._before: list[int] = list(before[-NEAR:])
         """Tokens whose text has been given; decoded before the next ones, which then do not start a text."""
         self._held: list[int] = []
-        if self._before and (self._byte(self._before[-1]) or tokenizer.decode(self._before).endswith(UNKNOWN)):
+        if self._before and (
+            _is_byte(tokenizer.id_to_token(self._before[-1])) or tokenizer.decode(self._before).endswith(UNKNOWN)
+        ):
             self._before = []  # it ends within a character
 
     def push(self, token: int) -> str:
         """The text that is complete with `token`; empty for special tokens and within a character or a run of byte tokens."""
-        if token in self.special or self.tokenizer.id_to_token(token) is None:
+        name = self.tokenizer.id_to_token(token)
+        if name is None or token in self.special:
             return ""
         self._held.append(token)
-        if self._byte(token):
+        if _is_byte(name):
             return ""
         text = self._text()
         if text.endswith(UNKNOWN):
@@ -70,12 +73,13 @@ class Detokeniser:
         self._before, self._held = self._before + self._held, []
         return text
 
-    def _byte(self, token: int) -> bool:
-        return BYTE.fullmatch(self.tokenizer.id_to_token(token) or "") is not None
-
     def _text(self) -> str:
         known = self.tokenizer.decode(self._before) if self._before else ""
         return str(self.tokenizer.decode(self._before + self._held))[len(known) :]
+
+
+def _is_byte(name: str | None) -> bool:
+    return name is not None and BYTE.fullmatch(name) is not None
 
 
 class Stops:
@@ -94,6 +98,8 @@ class Stops:
         `hidden`: characters after it that stop texts are looked for in but that are no part of the answer, as the name of a special token
         (transformers' `stop_strings` are looked for in them too).
         """
+        if not self.stops:
+            return text
         self._held += text + hidden
         self._shown += [True] * len(text) + [False] * len(hidden)
         # The first one to be complete if characters came one by one: boundaries of pieces must not matter.
@@ -101,7 +107,7 @@ class Stops:
         if ends:
             self.found = True
             return self._give(min(ends)[1], drop=True)
-        longest = max((len(stop) for stop in self.stops), default=1) - 1
+        longest = max(len(stop) for stop in self.stops) - 1
         start = max(0, len(self._held) - longest)
         for index in range(start, len(self._held)):
             if any(stop.startswith(self._held[index:]) for stop in self.stops):

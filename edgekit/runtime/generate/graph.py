@@ -65,7 +65,7 @@ class Graph:
         check_ids(ids, self.vocabulary, self.context)
         rows, count = ids.shape
         after = cache.lengths + count
-        most = int(after.max())
+        most = max(after.tolist())
         if most > cache.capacity:
             raise BadInput(f"{most} tokens do not fit in a cache of {cache.capacity}")
         if rows != len(cache.lengths) or (rows > 1 and count > 1):

@@ -9,6 +9,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -164,9 +165,10 @@ class Sampler:
         Raises:
             CheckFailed: NaN or Inf in the logits.
         """
-        logits = logits[: self.tokens]
+        given = logits = logits[: self.tokens]
         sampling = self.sampling
-        if not np.isfinite(logits.max()):  # the maximum shows NaN and Inf; single -Inf may be intended
+        likeliest = int(logits.argmax())  # NaN where there is one; single -Inf may be intended
+        if not math.isfinite(logits[likeliest]):
             raise CheckFailed("the model gave NaN or Inf instead of logits")
         if sampling.repetition_penalty not in (None, 1.0):
             scores = logits[self._seen]
@@ -179,7 +181,7 @@ class Sampler:
         if allowed is not None:
             logits = logits[allowed]
         if sampling.temperature == 0:
-            chosen = int(logits.argmax())
+            chosen = likeliest if logits is given else int(logits.argmax())
         else:
             kept, probabilities = kept_tokens(logits, sampling)
             bounds = np.cumsum(probabilities)
@@ -195,14 +197,15 @@ def kept_tokens(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.
 
     Of equal logits at the limit of top-k all are kept; of equal ones at the limit of top-p the lower ids are.
     """
-    kept = np.arange(len(logits))
+    kept = _all_ids(len(logits))
     if 0 < sampling.top_k < len(logits):
         kept = np.flatnonzero(logits >= np.partition(logits, -sampling.top_k)[-sampling.top_k])
         logits = logits[kept]
     scores = logits.astype(np.float64)
     scores -= scores.max()
-    with np.errstate(over="ignore"):  # a temperature near 0 leaves the most probable token alone
-        scores /= sampling.temperature
+    if sampling.temperature != 1.0:
+        with np.errstate(over="ignore"):  # a temperature near 0 leaves the most probable token alone
+            scores /= sampling.temperature
     probabilities = _softmax(scores)
     if sampling.top_p < 1.0:
         # Tokens below this bound never belong to top-p: together they have less than 1 - top_p. 0.99: rounding.
@@ -234,6 +237,14 @@ def _is_bias(pair: object) -> bool:
 def _number(key: object) -> object:
     """The number that a key of a JSON object writes; all else as it is."""
     return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 12 else key
+
+
+@lru_cache(maxsize=4)
+def _all_ids(count: int) -> np.ndarray:
+    """0 to `count` - 1, not to be written."""
+    ids = np.arange(count)
+    ids.flags.writeable = False
+    return ids
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ WIDTHS = (2, 3, 4, 6, 8)
 """Rows of a run. A width has kernels of its own, so each is proved and timed by itself."""
 GUESSED_COST = 0.35
 """Of each further row, as a share of the first one's time, before it was timed (measured: 0.1 to 0.4, INT4 and INT8, 1 and 2 threads)."""
-WORTH = 1.08
+WORTH = 1.04
 """Tokens a run of several rows must be expected to give, in those of runs of one that take as long."""
 UNKNOWN, WEIGHT = 0.3, 2.0
 """How often a guess is right with the fewest tokens in common before any was compared, and how many comparisons that counts as."""
@@ -49,6 +49,8 @@ MEMORY = 0.97
 """What remains of a comparison's weight with each that follows."""
 SHARE, LEAST, MOST = 0.005, 4.0, 10.0
 """Most time that guesses of one kind may lose, as a share of what all tokens take, and in tokens at the beginning and after a good time."""
+EACH_TIMED = 4
+"""Runs of one token, of which one is timed, as asking the clock twice costs a thousandth of a small model's."""
 TO_READ = 4
 """Tokens of a prompt that the small model may have to read for each one that is still to be said."""
 SINK = 11
@@ -132,6 +134,11 @@ class Speculation:
         counts: JsonObject = {"drafted": answer.drafted, "accepted": answer.accepted}
         return counts if self.fault is None else {**counts, "off": self.fault}
 
+    @property
+    def clocked(self) -> bool:
+        """Whether it is known what a run of one takes."""
+        return self._seconds[1].value > 0
+
     def cost(self, width: int) -> float:
         """Time of a run of `width` rows, in runs of one."""
         guessed = 1 + GUESSED_COST * (width - 1)
@@ -152,7 +159,7 @@ class Speculation:
 
     def ready(self, kind: Kind) -> bool:
         """Whether a run of several rows may be made now, with guesses of this kind."""
-        return self.fault is None and kind.balance > 0 and self._seconds[1].value > 0
+        return self.fault is None and kind.balance > 0 and self.clocked
 
     def forget_slow(self) -> None:
         """Let widths that were slow be tried again in time: another process may have been at work."""
@@ -197,7 +204,7 @@ class Reader:
         self._drafter = Drafter(known.draft, ids, limit) if known.draft is not None and known.draft.reads(ids) else None
         self._begin = len(ids)
         """Where the ids begin that were read by runs of one token each."""
-        self._looked, self._sure = known.drawn if drawn else known.likeliest
+        self._kinds = self._looked, self._sure = known.drawn if drawn else known.likeliest
         self._looked_here, self._sure_here = self._looked.odds.of_others(), self._sure.odds.of_others()
         self._shared: SharedCache | None = None
         self._guess: list[int] = []
@@ -248,8 +255,9 @@ class Reader:
 
     def _earn(self) -> None:
         """Of every token a share may be lost."""
-        for kind in (self._looked, self._sure):
-            kind.spend(SHARE)
+        for kind in self._kinds:
+            if kind.balance < MOST:
+                kind.spend(SHARE)
 
     def read(self, tokens: np.ndarray, keep: int) -> np.ndarray:
         """As `Graph.run` of `tokens` int64 (1, n), the last id and those that are certain to be added next, on top of all ids before it."""
@@ -268,12 +276,15 @@ class Reader:
             self._drafter.close()
 
     def _one(self) -> np.ndarray:
-        start = time.thread_time()
-        logits: np.ndarray = self._known.graph.run(np.array([self._ids[-1:]]), self.cache)[0, 0]
-        self._known.timed(1, time.thread_time() - start)
+        known, tokens, read = self._known, np.array([self._ids[-1:]]), len(self._ids) - self._begin
         self._earn()
-        if (len(self._ids) - self._begin) % 64 == 0:
-            self._known.forget_slow()
+        timed = read % EACH_TIMED == 0 or not known.clocked
+        start = time.thread_time() if timed else 0.0
+        logits: np.ndarray = known.graph.run(tokens, self.cache)[0, 0]
+        if timed:
+            known.timed(1, time.thread_time() - start)
+        if read % 64 == 0:
+            known.forget_slow()
         return logits
 
     def _wide(self, guess: list[int]) -> np.ndarray:
