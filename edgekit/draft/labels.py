@@ -21,6 +21,12 @@ NEAR = 0.75
 """Similarity from which a name is guessed; "pos" and "oos" have 0.67."""
 
 
+ORDERS = (
+    ("neg", "neu", "pos"), ("entail", "neu", "contra"), ("entail", "no"), ("no", "yes"), ("false", "true"), ("ham", "spam"),
+)  # fmt: skip
+"""How names of outputs begin that data sets number in this order: GLUE, SNLI, MNLI and XNLI, tweet_eval, financial_phrasebank, sms_spam. Models
+may count otherwise: roberta-large-mnli from CONTRADICTION, finbert from positive."""
+NEGATED = re.compile(r"(?:not|non|no)[\W_]+")
 MOST_ASKED, MOST_OUTPUTS = 3, 12
 """Labels that are asked for one by one, and outputs of a model that are offered for each."""
 
@@ -52,7 +58,8 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     """What `labels` mean to a model with outputs called `known`; `said`: what the user said of some of them.
 
     Whole numbers are the numbers of outputs, in which datasets' ClassLabel and transformers' `label2id` count alike, where none of them is a
-    name, nor stands in a name at another place: 1 to 4 of a model with "1 star" to "5 stars" may mean either.
+    name, nor stands in a name at another place: 1 to 4 of a model with "1 star" to "5 stars" may mean either, and so may 0 to 2 of one with
+    "positive", "negative", "neutral", which no data set numbers so.
 
     Raises:
         BadInput: the user said a name that the model does not have.
@@ -75,7 +82,8 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     except BadInput:  # several names are meant; the plan says so
         read_anyway = {}
     unknown = [label for label in left if read_anyway.get(label, label) not in known]
-    numbers = by_number(unknown, known) if unknown and unknown == left and not _counted_otherwise(unknown, known) else None
+    counted = _counted_otherwise(unknown, known) or _in_another_order(known)
+    numbers = by_number(unknown, known) if unknown and unknown == left and not counted else None
     if numbers:
         in_order = dict(sorted((table | numbers).items(), key=lambda item: known.index(item[1])))
         return Meaning(
@@ -94,6 +102,16 @@ def _counted_otherwise(labels: Sequence[str], known: Sequence[str]) -> bool:
             first.setdefault(numbers.pop(), name)
     inside = {label: first.get(label.strip().removesuffix(".0")) for label in labels}
     return None not in inside.values() and any(by_number([label], known) != {label: name} for label, name in inside.items())
+
+
+def _in_another_order(known: Sequence[str]) -> bool:
+    """Whether names of outputs are such as data sets number, in another order than these do; a name and its negation are numbered from that."""
+    names = [name.strip().casefold() for name in known]
+    for order in ORDERS:
+        places = [place for name in names for place, begun in enumerate(order) if name.startswith(begun)]
+        if len(names) == len(places) == len(set(places)):
+            return places != sorted(places)
+    return len(names) == 2 and NEGATED.sub("", names[1], count=1) == names[0] != names[1]
 
 
 def are_labels(labels: Sequence[str] | None, known: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ from edgekit.data import formats
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
 from edgekit.draft import Asked, Budget, Draft, Unclear, draft, told_apart
-from edgekit.draft.labels import guessed, what_labels_mean
+from edgekit.draft.labels import guessed, meaning_of, what_labels_mean
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 from edgekit.pipeline.explain import explain
@@ -705,6 +705,22 @@ def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
         assert check is not None and check.write is not None
         written_as, told = check.write(row, beside)
         assert written_as is None and told is not None and fault in told
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        (("negative", "neutral", "positive"), False), (("POSITIVE", "NEGATIVE", "NEUTRAL"), True), (("NEG", "POS"), False),
+        (("CONTRADICTION", "NEUTRAL", "ENTAILMENT"), True), (("entailment", "neutral", "contradiction"), False),
+        (("entailment", "not_entailment"), False), (("not_entailment", "entailment"), True), (("yes", "no"), True),
+        (("not-hate", "hate"), False), (("hate", "not-hate"), True), (("sport", "politics", "film"), False),
+    ],
+)  # fmt: skip
+def test_numbers_of_names_that_data_sets_number_otherwise_are_asked_for(known: tuple[str, ...], asked: bool) -> None:
+    """0 of MNLI is entailment, and output 0 of roberta-large-mnli contradiction: it was scored with both the wrong way round."""
+    found = meaning_of([str(number) for number in range(len(known))], known, {})
+    assert bool(found.unknown) == asked and bool(found.table) != asked
+    assert meaning_of(["0", "1"], ("POSITIVE", "NEGATIVE"), {"0": "NEGATIVE"}).table == {"1": "POSITIVE", "0": "NEGATIVE"}
 
 
 @pytest.mark.parametrize(
