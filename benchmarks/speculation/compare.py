@@ -77,9 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=Path, default=ROOT / "../shared/models", help="folder that holds wiki-28m")
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data", help="folder that holds squad and wikipedia")
-    parser.add_argument(
-        "--code", type=Path, help="folder of a checkpoint that was trained on code: measured instead of wiki-28m"
-    )
+    parser.add_argument("--code", type=Path, help="folder of code_model.py's checkpoint: measured instead of wiki-28m")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
@@ -119,6 +117,8 @@ def main() -> int:
         ]
         + [summary(name, rows) for name, rows in found.items()],
     }
+    if asked.code is not None:
+        document["made"] = json.loads((asked.code / "made.json").read_text(encoding="utf-8"))
     write_results(HERE / (RESULTS if asked.code is None else CODE), document)
     write_page()
     return 0

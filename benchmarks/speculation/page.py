@@ -22,16 +22,22 @@ def page(document: dict[str, Any], code: dict[str, Any], drafted: dict[str, Any]
 
 
 def _code(document: dict[str, Any]) -> str:
-    load = document["load"]
+    load, made = document["load"], document["made"]
     table = "".join(f"{row(_cells(one))}\n" for one in document["sets"])
+    text = f"{made['passes']:.0f} passes of {made['tokens_of_text'] / 1e6:.1f} million tokens"
+    script = (
+        f"[A script](code_model.py) trained it in {made['seconds'] / 60:.0f} minutes of one {made['machine']}."
+        if "machine" in made
+        else "[A script](code_model.py) trains one like it; the one measured here was made before there was that script."
+    )
     return f"""
 ## A model of code
 
-code-28m has the same shape and was trained from nothing on Python's standard library, seven passes of 7 million tokens, on a GPU (perplexity
-11.8 on files that it never saw). The 60 prompts are of 20 modules that it never saw: stretches to be continued, stretches with a name exchanged, and
-stretches whose definitions are to be named. {document["model"]}; threads {document["threads"]}, rounds {document["rounds"]}, load
-{load["before"]} before and {load["after"]} after.
-[A script](code_model.py) trains one like it, of the library of the Python that runs it; the one measured here was made before there was that script.
+code-28m has the same shape and was trained from nothing on Python's standard library, {text}, on a GPU (perplexity
+{made["perplexity_unseen"]:.1f} on files that it never saw). The 60 prompts are of 20 modules that it never saw: stretches to be continued,
+stretches with a name exchanged, and stretches whose definitions are to be named. {document["model"]};
+threads {document["threads"]}, rounds {document["rounds"]}, load {load["before"]} before and {load["after"]} after.
+{script}
 [The numbers](code.json). Regenerate with
 
     {command_today(document["command"])}
