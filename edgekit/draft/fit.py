@@ -154,6 +154,9 @@ def fit_columns(
             take({column: named[0]}, "its values are the model's labels")
         elif not named and len(numbered) == 1:
             take({column: numbered[0]}, "its values are numbers of the model's outputs")
+    for column in open_labels:
+        if column not in found and len(rivals := _called_labels(rows, free(), kind(column), known)) > 1:
+            raise _several(column, rivals, rows, known)
     if set(SCORED) <= set(wanted) and not found and (scored := _scored(rows, free())) is not None:
         take(scored, "two columns of texts and one of numbers")
     for column, name in likely_columns({column: column for column in wanted if column not in found}, free(), kinds).items():
@@ -181,13 +184,7 @@ def fit_columns(
             missing.append(column)
             continue
         if kind(column) in ("label", "score") and len(names) > 1:
-            choices = [
-                Choice(name, f"such as {few_values(row.get(name) for row in rows)}", (("--column", column, name),))
-                for name in names
-            ]
-            if kind(column) == "label" and known is not None:
-                choices.append(Choice("none", "the original's own answers are right", (("--answers", "", "original"),)))
-            raise Unclear(f"several columns could be the {column}", choices)
+            raise _several(column, names, rows, known if kind(column) == "label" else None)
         take({column: names[0]}, reason)
     if missing:
         return tuple(missing)
@@ -195,6 +192,31 @@ def fit_columns(
     if labels and not said.labels:
         _check_names_beside(rows, found, free(), labels, known or ())
     return Fit(found, reasons, labels, why, unknown)
+
+
+def _several(column: str, names: Sequence[str], rows: Table, known: Sequence[str] | None) -> Unclear:
+    """The question which of `names` is a column; none of them may be a label of a model with outputs called `known`."""
+    choices = [
+        Choice(name, f"such as {few_values(row.get(name) for row in rows)}", (("--column", column, name),)) for name in names
+    ]
+    if known is not None:
+        choices.append(Choice("none", "the original's own answers are right", (("--answers", "", "original"),)))
+    return Unclear(f"several columns could be the {column}", choices)
+
+
+def _called_labels(rows: Table, free: Mapping[str, object], kind: str, known: Sequence[str] | None) -> list[str]:
+    """Columns that are called labels of something, as label-coarse and label-fine, and hold such: of a model with outputs called `known`, those
+    that may be its own, where some are. Of two that say the same, as label_id and label_name, the first."""
+    called = [name for name in free if {"label", "labels"} & set(re.split("[^a-z]+", name.casefold()))]
+    held = {name: labels_in((row.get(name) for row in rows), kind) or [] for name in called}
+    named = [name for name in called if 1 < len(held[name]) < len(rows)]
+    own = [name for name in named if not meaning_of(held[name], known or (), {}).unknown]
+    several: list[str] = []
+    for name in own or named:
+        pairs = [{(str(row.get(one)), str(row.get(name))) for row in rows} for one in several]
+        if all(len(both) > max(len({one for one, _ in both}), len({other for _, other in both})) for both in pairs):
+            several.append(name)
+    return several
 
 
 def few_values(values: Iterable[object]) -> str:

@@ -707,6 +707,21 @@ def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
         assert written_as is None and told is not None and fault in told
 
 
+def test_several_columns_that_are_called_labels_are_asked_for(tmp_path: Path) -> None:
+    """TREC's label-coarse and label-fine, gold and predicted labels: the name nearest to `label` was taken. Names of the numbers are no other."""
+    model = made_model(tmp_path / "m", ["a", "b", "c"])
+
+    def made(**columns: int) -> Draft:
+        rows = [{"text": f"ada {number} bob", **{name: number % of for name, of in columns.items()}} for number in range(40)]
+        return draft(Asked(str(model), str(written(tmp_path / "rows.jsonl", rows))), tmp_path)
+
+    with pytest.raises(Unclear, match="several columns could be the label") as question:
+        made(**{"label-coarse": 3, "label-fine": 2})
+    assert [choice.value for choice in question.value.choices] == ["label-coarse", "label-fine", "none"]
+    assert seen(made(**{"label-coarse": 3, "label-fine": 9}))["column label"] == "label-coarse", "the model has three outputs"
+    assert seen(made(label_id=3, label_number=3))["column label"] == "label_id"
+
+
 @pytest.mark.parametrize(
     ("known", "asked"),
     [
