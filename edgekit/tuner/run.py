@@ -19,7 +19,6 @@ import edgekit
 from edgekit.compress.registry import find_method
 from edgekit.config.address import without_password
 from edgekit.config.recipe import MethodSettings, Recipe
-from edgekit.config.search import Choice
 from edgekit.config.target import best_target, load_target
 from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
@@ -461,20 +460,14 @@ def _starts_of(given: Given, facts: ModelFacts, *, bf16: bool) -> list[Chain]:
 
 
 def _begun_with(space: Space, recipe: Recipe, starts: Sequence[Chain]) -> list[dict[str, Value]]:
-    """What is tried first, in full: the recipe as it is written and its steps as they can be drawn, where it has steps; the first of `starts`, in
-    the target's number format and in each other one, which costs no training; the other chains. No recipe twice."""
+    """What is tried first, in full: the recipe as it is written and its steps as they can be drawn, where it has steps; then `starts`. No recipe
+    twice. One chain in every number format, though it costs no training, is not among them: the sampler then draws little else
+    (`benchmarks/tune/modelled.py`)."""
     own = [values_of(space, None), values_of(space, recipe.compress)] if recipe.compress else []
-    first, *others = [values_of(space, chain) for chain in starts]
-    formats = [
-        {**first, f"quantize.{name}": value}
-        for name, one in space.quantize.search.items() if first is not None and isinstance(one, Choice)
-        for value in one.values
-    ]  # fmt: skip
     found: dict[str, dict[str, Value]] = {}
-    for drawn in (*own, first, *formats, *others):
-        with suppress(ValidationError):  # a number format of values that do not go together
-            if drawn is not None:
-                found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
+    for drawn in (*own, *(values_of(space, chain) for chain in starts)):
+        if drawn is not None:
+            found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
     return list(found.values())
 
 

@@ -81,15 +81,15 @@ def test_proven_chains_are_where_a_search_starts() -> None:
 
 @pytest.mark.parametrize("name", ["clinc150", "stsb", "squad", "wnut17"])
 def test_from_the_plain_model_a_search_begins_with_what_came_furthest_on_its_task(name: str) -> None:
-    """Steps that were measured, with the settings that no search draws; then the same in other number formats, which trains nothing."""
+    """Steps that were measured, with the settings that no search draws; then what came far on several tasks."""
     _, _, shipped = load_recipe(name)
     bare = shipped.model_copy(update={"compress": []})
     starts = _starts(MINILM, bare.task, bf16=True, texts=bare.data.unlabelled is not None)
     space = space_of(bare, MINILM, Int8(), starts, kind="encoder", bf16=True)
     begun = [drawn_recipe(space, bare, lambda one, _, of=values: of[one]) for values in _begun_with(space, bare, starts)]
     assert [step.model_dump() for step in begun[0].compress] == [step.model_dump() for step in shipped.compress]
-    assert [one.compress for one in begun[1:5]] == [begun[0].compress] * 4 and begun[-1].compress == []
-    assert len({recipe_key(one) for one in begun}) == len(begun) == 9
+    assert begun[1].compress != begun[0].compress and begun[-1].compress == []
+    assert len({recipe_key(one) for one in begun}) == len(begun) == 5
 
 
 def test_what_a_model_has_not_is_left_out_of_what_a_search_begins_with() -> None:
