@@ -9,8 +9,17 @@ import typer
 
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import Json
+from edgekit.errors import BadInput
+from edgekit.runtime.bundle.names import MANIFEST
+from edgekit.runtime.outputs import check_output_file
 
 __all__ = ["diff"]
+
+
+def _bundles(*paths: Path | None) -> set[Path]:
+    """The folders of the bundles that are named by themselves, or by the folder above."""
+    folders = [folder for path in paths if path is not None for folder in (path, path / "bundle")]
+    return {folder.resolve() for folder in folders if (folder / MANIFEST).is_file()}
 
 
 def diff(
@@ -33,6 +42,10 @@ def diff(
     from edgekit.differ.show import document, shown
     from edgekit.progress import Show
 
+    if page is not None:
+        check_output_file(page, "--page")
+        if page.resolve().parent in _bundles(first, second):
+            raise BadInput("lies in a bundle, of which nothing is changed", where=f"--page {page}", fix="name a file elsewhere")
     show = Show(silent=as_json)
     with show.stage("diff") as progress:
         found = compare(first, second, progress=progress)

@@ -306,15 +306,15 @@ def rows_of(side: BundleSide) -> list[Row]:
     return [found[number] for number in sorted(set(np.linspace(0, len(found) - 1, min(MOST_ROWS, len(found))).astype(int)))]
 
 
-def token_rows(rows: list[Row], source: Tokenizer, other: Tokenizer) -> list[Row | None]:
-    """`rows` in the ids of another tokenizer, by the tokens themselves; None where it has not one of them."""
+def token_rows(rows: list[Row], source: Tokenizer, other: Tokenizer, vocabulary: int) -> list[Row | None]:
+    """`rows` in the ids of another tokenizer, by the tokens themselves; None where it has not one of them, or its model of so many tokens has not."""
     known = {
         number: other.token_to_id(source.id_to_token(number) or "") for number in {int(i) for row in rows for i in row.ids}
     }
     found: list[Row | None] = []
     for row in rows:
         ids = [known[int(number)] for number in row.ids]
-        whole = [number for number in ids if number is not None]
+        whole = [number for number in ids if number is not None and number < vocabulary]
         found.append(Row(np.asarray(whole, dtype=np.int64), row.types, row.text) if len(whole) == len(ids) else None)
     return found
 

@@ -55,15 +55,30 @@ class CheckpointSide:
     layers: int
     tokenizer: Tokenizer
 
+    @property
+    def vocabulary(self) -> int:
+        """Rows of its embedding."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
     def values(self, row: Row) -> dict[Part, np.ndarray]:
-        """What leaves each part for `row`, float32 (tokens, channels)."""
+        """What leaves each part for `row`, float32 (tokens, channels).
+
+        Raises:
+            BadInput: transformers cannot run it.
+        """
         from edgekit.models.quiet import quiet
         from edgekit.tasks.task import EncoderTask
 
-        with quiet(), _recorded(self.model, decodes=self.task.kind == "decoder") as record:
-            if isinstance(self.task, EncoderTask):
-                return _encoder_values(self.model, self.task, row, record, self.layers)
-            return _decoder_values(self.model, row, record)
+        try:
+            with quiet(), _recorded(self.model, decodes=self.task.kind == "decoder") as record:
+                if isinstance(self.task, EncoderTask):
+                    return _encoder_values(self.model, self.task, row, record, self.layers)
+                return _decoder_values(self.model, row, record)
+        except (IndexError, RuntimeError, ValueError) as fault:
+            raise BadInput(
+                f"transformers cannot run it on {len(row.ids):,} tokens of a golden input: {str(fault)[:200]}", where=str(self.folder),
+                fix="name the checkpoint that the bundle was made of, or another one that reads texts as long as its",
+            ) from None  # fmt: skip
 
     def embedded(self, row: Row) -> np.ndarray | None:
         """What leaves the embeddings for `row`, float32 (n, channels); nothing behind them is run."""

@@ -18,6 +18,7 @@ from edgekit.differ.row import PADDING, padded
 from edgekit.differ.vocabulary import rows_off, whole_vocabulary
 from edgekit.errors import BadInput
 from edgekit.progress import Progress, silent
+from edgekit.runtime.arguments import a_path
 
 __all__ = ["Difference", "against", "diff"]
 
@@ -71,7 +72,7 @@ def diff(first: str | Path, second: str | Path | None = None, *, progress: Progr
         BadInput: two models of different tasks, no bundle among them, no golden input that both can read, or files that cannot be used.
         CheckFailed, NotPossibleHere: as `edgekit.load`.
     """
-    reference_path, other_path = sides(Path(first), None if second is None else Path(second))
+    reference_path, other_path = sides(a_path(first, "first"), None if second is None else a_path(second, "second"))
     side = open_side(other_path)
     return against(open_reference(reference_path, side), side, other_path, progress=progress)
 
@@ -84,7 +85,7 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
         CheckFailed: ONNX Runtime fails.
     """
     rows = rows_of(side)
-    theirs = token_rows(rows, side.tokenizer, reference.tokenizer)
+    theirs = token_rows(rows, side.tokenizer, reference.tokenizer, reference.vocabulary)
     pairs = [(row, other) for row, other in zip(rows, theirs, strict=True) if other is not None]
     if not pairs:
         raise BadInput(
@@ -114,7 +115,8 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
     if off and not any(one.part == Part("embeddings") for one in verdicts):
         named = ", ".join(repr(token) for token in off[:WORST_ROWS])
         more = f" and {len(off) - WORST_ROWS:,} more" if len(off) > WORST_ROWS else ""
-        verdicts.insert(0, Verdict(Part("embeddings"), f"{len(off):,} tokens have another vector: {named}{more}"))
+        counted = "1 token has" if len(off) == 1 else f"{len(off):,} tokens have"
+        verdicts.insert(0, Verdict(Part("embeddings"), f"{counted} another vector: {named}{more}"))
     return Difference(
         reference=reference.title, other=str(side.bundle.place), reference_kind=reference.kind, inputs=len(pairs), left_out=len(rows) - len(pairs),
         tolerance=tolerance, rounds=rules.rounds, parts=tuple(parts), verdicts=tuple(verdicts), token_rows=tuple(off), notes=tuple(notes),

@@ -78,6 +78,8 @@ def _why(one: PartError, others: float, usual: float, rules: Rules, *, peers: bo
 
 def share(value: float) -> str:
     """A share as a percentage of two or three figures."""
+    if not np.isfinite(value):
+        return "n/a"
     percent = value * 100
     if percent == 0 or percent >= 9.95:
         return f"{percent:,.0f}%"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import edgekit
 from edgekit.differ.compare import Difference
+from edgekit.differ.comparing import Compared
 from edgekit.differ.judge import share
 from edgekit.differ.parts import KINDS, MEANINGS, Part
 from edgekit.differ.show import explained, grid, headline
@@ -53,14 +55,20 @@ def _badges(found: Difference) -> list[tuple[str, str]]:
 
 def _picture(found: Difference) -> str:
     """Own error and error so far of every part, in the order in which data passes them; "" where there are too few."""
-    parts = [one for one in found.parts if one.own is not None and one.so_far is not None]
+    parts = _drawn(found)
     return inline_svg(lambda colours: _draw(found, colours), "diff") if len(parts) > 2 else ""
+
+
+def _drawn(found: Difference) -> list[Compared]:
+    """The parts that have both errors, as finite numbers."""
+    both = [one for one in found.parts if one.own is not None and one.so_far is not None]
+    return [one for one in both if one.own and one.so_far and isfinite(one.own.error) and isfinite(one.so_far.error)]
 
 
 def _draw(found: Difference, colours: dict[str, str]) -> Figure:
     from matplotlib.figure import Figure
 
-    parts = [one for one in found.parts if one.own is not None and one.so_far is not None]
+    parts = _drawn(found)
     out = {verdict.part for verdict in found.verdicts}
     figure = Figure(figsize=(10.4, 3.6))
     axes = figure.add_axes((0.075, 0.19, 0.905, 0.76))

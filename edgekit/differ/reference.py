@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.differ.around import beside_bundle, beside_labels
 from edgekit.differ.bundle import BundleSide, embedded, embeddings_alone, open_side, values
 from edgekit.differ.checkpoint import CheckpointSide, is_checkpoint, open_checkpoint
 from edgekit.differ.row import Row, Values
@@ -32,6 +33,8 @@ class Reference:
     layers: int | None
     tokenizer: Any
     rounds: bool
+    vocabulary: int
+    """Rows of its embedding."""
     embedded: Callable[[Row], np.ndarray | None]
     """What leaves its embeddings."""
     notes: tuple[str, ...] = ()
@@ -107,9 +110,11 @@ def open_reference(path: Path, side: BundleSide) -> Reference:
                 fix="name the checkpoint that the bundle was made of, or another one of its architecture",
             )  # fmt: skip
         checkpoint: CheckpointSide = open_checkpoint(path, task)
+        labels = tuple(str(name) for _, name in sorted((checkpoint.model.config.id2label or {}).items()))
         return Reference(
-            str(path), "checkpoint", checkpoint.values, checkpoint.layers, checkpoint.tokenizer, False, checkpoint.embedded
-        )
+            str(path), "checkpoint", checkpoint.values, checkpoint.layers, checkpoint.tokenizer, False, checkpoint.vocabulary, checkpoint.embedded,
+            tuple(beside_labels(side.bundle.manifest.labels, labels)),
+        )  # fmt: skip
     other = open_side(path)
     if other.bundle.manifest.task != side.bundle.manifest.task:
         raise BadInput(
@@ -119,5 +124,6 @@ def open_reference(path: Path, side: BundleSide) -> Reference:
     alone = embeddings_alone(other)
     return Reference(
         str(other.bundle.place), "bundle", lambda row: values(other, row), other.layers, other.tokenizer, other.rounds,
-        lambda row: None if alone is None else embedded(other, alone, row), other.notes,
+        other.bundle.manifest.vocabulary, lambda row: None if alone is None else embedded(other, alone, row),
+        (*other.notes, *beside_bundle(side, other)),
     )  # fmt: skip

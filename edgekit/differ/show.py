@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from math import isfinite
+from typing import TYPE_CHECKING, cast
 
 from edgekit.differ.compare import Difference
 from edgekit.differ.comparing import Compared
@@ -58,7 +59,12 @@ def explained(found: Difference) -> list[str]:
     if output.so_far is not None:
         changed, asked = found.answers
         told = f"; {changed:,} of {asked:,} have their largest number at another place" if found.ranked else ""
-        said.append(f"The outputs differ by {share(output.so_far.error)} of their spread{told}.")
+        differ = (
+            f"differ by {share(output.so_far.error)} of their spread"
+            if isfinite(output.so_far.error)
+            else "are no finite numbers"
+        )
+        said.append(f"The outputs {differ}{told}.")
     if found.left_out:
         said.append(f"{found.left_out} golden inputs are left out: they have tokens that the reference has not.")
     if apart := [one for one in found.parts if one.why_not]:
@@ -147,7 +153,7 @@ def shown(found: Difference) -> list[RenderableType]:
 def document(found: Difference) -> JsonObject:
     """All of it, as JSON has it."""
     first = found.first
-    return {
+    whole = {
         "schema_version": 1,
         "reference": found.reference,
         "reference_kind": found.reference_kind,
@@ -170,6 +176,16 @@ def document(found: Difference) -> JsonObject:
         ],
         "notes": list(found.notes),
     }  # fmt: skip
+    return cast("JsonObject", _finite(whole))
+
+
+def _finite(value: object) -> object:
+    """`value` with null for a number that JSON has none for."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _verdict(one: Verdict) -> JsonObject:

@@ -46,7 +46,8 @@ def whole_vocabulary(side: BundleSide, reference: Reference) -> list[tuple[Row, 
         for token, number in sorted(side.tokenizer.get_vocab().items(), key=lambda item: item[1])
         if number < side.bundle.manifest.vocabulary
     ]
-    ids = np.asarray([(ours, theirs) for ours, theirs in known if theirs is not None], dtype=np.int64).reshape(-1, 2)
+    both = [(ours, theirs) for ours, theirs in known if theirs is not None and theirs < reference.vocabulary]
+    ids = np.asarray(both, dtype=np.int64).reshape(-1, 2)
     length = min(READ, side.bundle.manifest.text.max_length)
     types = np.zeros(length, dtype=np.int64) if side.bundle.manifest.segments else None
     pieces = [ids[start : start + length] for start in range(0, len(ids), length)]

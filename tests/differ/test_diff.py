@@ -23,7 +23,7 @@ from edgekit.differ.errors import Sums
 from edgekit.differ.layers import match_layers
 from edgekit.differ.page import render_page
 from edgekit.differ.parts import KINDS, Part, in_order
-from edgekit.differ.show import explained, headline
+from edgekit.differ.show import document, explained, headline
 from edgekit.errors import BadInput
 from edgekit.quantize.float16 import to_bfloat16, to_float16
 from edgekit.quantize.float16_decoder import decoder_to_float16
@@ -263,6 +263,65 @@ def test_what_is_outside_is_escaped(tiny: Subject, sound: Path) -> None:
     assert "<b>" not in render_page(replace(diff(tiny.checkpoint, sound), other="/x/<b>bold", notes=("<b>",)))
 
 
+def test_what_stands_around_two_equal_graphs_is_said(tiny: Subject, sound: Path, tmp_path: Path) -> None:
+    """Labels in another order, a tokenizer that does not lower case: no part leaves the tolerance, and answers are others all the same."""
+    labels, tokens = (shutil.copytree(sound, tmp_path / name) for name in ("labels", "tokens"))
+    config = json.loads((labels / "config.json").read_text())
+    names = list(reversed(config["id2label"].values()))
+    config |= {
+        "id2label": {str(at): name for at, name in enumerate(names)},
+        "label2id": {name: at for at, name in enumerate(names)},
+    }
+    (labels / "config.json").write_text(json.dumps(config))
+    rewrite_manifest(labels, lambda manifest: manifest["edgekit"]["labels"].reverse())
+    reader = json.loads((tokens / "tokenizer.json").read_text())
+    reader["normalizer"] = None
+    (tokens / "tokenizer.json").write_text(json.dumps(reader))
+    rewrite_manifest(tokens)
+    for reference, other in ((sound, labels), (tiny.checkpoint, labels)):
+        found = diff(reference, other)
+        assert found.first is None and "output 0 is 'paint', and of the reference 'ask'" in found.notes[0]
+    found = diff(tokens, sound)
+    assert found.first is None and "tokenizers cut" in found.notes[0] and "golden inputs into other tokens" in found.notes[0]
+    assert diff(sound, sound).notes == () and diff(tiny.checkpoint, sound).notes == ()
+
+
+def test_numbers_that_are_none_are_told_and_written_as_json_has_them(tiny: Subject, sound: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(bundled(tiny, tmp_path / "exact", rounds=False), tmp_path / "broken")
+    model = ir.load(broken / MODEL)
+    value = next(one for one in model.graph.initializers.values() if one.const_value and one.const_value.shape == [32])
+    assert value.const_value is not None
+    value.const_value = ir.tensor(np.full(32, np.nan, dtype=np.float32), name=value.name)
+    ir.save(model, broken / MODEL)
+    rewrite_manifest(broken)
+    found = diff(sound, broken)
+    assert (
+        found.first is not None
+        and "not finite" in found.first.why
+        and any("no finite numbers" in line for line in explained(found))
+    )
+    assert "NaN" not in json.dumps(document(found), allow_nan=False) and "not finite" in render_page(found)
+
+
+def test_tokens_and_lengths_that_a_checkpoint_has_not(tiny: Subject, sound: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny.checkpoint, tmp_path / "other")
+    vocabulary = json.loads((other / "tokenizer.json").read_text())
+    words = vocabulary["model"]["vocab"]
+    words[next(word for word in TEXTS[0].split() if word in words)] = 500  # of 200 rows
+    (other / "tokenizer.json").write_text(json.dumps(vocabulary))
+    assert diff(other, sound).left_out > 0
+    config = json.loads((tiny.checkpoint / "config.json").read_text())
+    short = shutil.copytree(tiny.checkpoint, tmp_path / "short")
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(short / "model.safetensors")
+    name = next(name for name in weights if "position_embeddings" in name)
+    save_file({**weights, name: weights[name][:4].clone()}, short / "model.safetensors", {"format": "pt"})
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4}))
+    with pytest.raises(BadInput, match=r"transformers cannot run it on \d+ tokens"):
+        diff(short, sound)
+
+
 def test_what_cannot_be_compared_is_refused_in_one_message(
     tiny: Subject, sound: Path, language: Subject, tmp_path: Path
 ) -> None:
@@ -285,3 +344,8 @@ def test_what_cannot_be_compared_is_refused_in_one_message(
     assert "model.onnx" in refused(tiny.checkpoint, broken)
     done = CliRunner().invoke(app, ["diff", str(tiny.checkpoint), str(tiny.checkpoint)])
     assert isinstance(done.exception, BadInput) and done.exception.exit_code == 2
+    for page, words in (("no/such/page.html", "--page"), (".", "is a folder"), ("sound/manifest.json", "lies in a bundle")):
+        shutil.copytree(sound, tmp_path / "sound", dirs_exist_ok=True)
+        done = CliRunner().invoke(app, ["diff", str(tiny.checkpoint), str(tmp_path / "sound"), "--page", str(tmp_path / page)])
+        assert isinstance(done.exception, BadInput) and words in done.exception.text()
+    assert "is not a path" in refused(5, sound)  # type: ignore[arg-type]
