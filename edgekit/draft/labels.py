@@ -23,9 +23,10 @@ NEAR = 0.75
 
 ORDERS = (
     ("neg", "neu", "pos"), ("entail", "neu", "contra"), ("entail", "no"), ("no", "yes"), ("false", "true"), ("ham", "spam"),
+    ("o", "b-per", "i-per", "b-org", "i-org", "b-loc", "i-loc", "b-misc", "i-misc"),
 )  # fmt: skip
-"""How names of outputs begin that data sets number in this order: GLUE, SNLI, MNLI and XNLI, tweet_eval, financial_phrasebank, sms_spam. Models
-may count otherwise: roberta-large-mnli from CONTRADICTION, finbert from positive."""
+"""How names of outputs begin that data sets number in this order: GLUE, SNLI, MNLI and XNLI, tweet_eval, financial_phrasebank, sms_spam, conll2003.
+Models may count otherwise: roberta-large-mnli from CONTRADICTION, finbert from positive, bert-base-NER with B-MISC after O."""
 NEGATED = re.compile(r"(?:not|non|no)[\W_]+")
 MOST_ASKED, MOST_OUTPUTS = 3, 12
 """Labels that are asked for one by one, and outputs of a model that are offered for each."""
@@ -82,7 +83,7 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     except BadInput:  # several names are meant; the plan says so
         read_anyway = {}
     unknown = [label for label in left if read_anyway.get(label, label) not in known]
-    counted = _counted_otherwise(unknown, known) or _in_another_order(known)
+    counted = _counted_otherwise(unknown, known) or [*_as_data_sets_number(known)] != [*known]
     numbers = by_number(unknown, known) if unknown and unknown == left and not counted else None
     if numbers:
         in_order = dict(sorted((table | numbers).items(), key=lambda item: known.index(item[1])))
@@ -104,14 +105,15 @@ def _counted_otherwise(labels: Sequence[str], known: Sequence[str]) -> bool:
     return None not in inside.values() and any(by_number([label], known) != {label: name} for label, name in inside.items())
 
 
-def _in_another_order(known: Sequence[str]) -> bool:
-    """Whether names of outputs are such as data sets number, in another order than these do; a name and its negation are numbered from that."""
+def _as_data_sets_number(known: Sequence[str]) -> Sequence[str]:
+    """Names of outputs in the order that data sets number such names in, a name's negation before it; `known` itself where nothing says so."""
     names = [name.strip().casefold() for name in known]
     for order in ORDERS:
         places = [place for name in names for place, begun in enumerate(order) if name.startswith(begun)]
         if len(names) == len(places) == len(set(places)):
-            return places != sorted(places)
-    return len(names) == 2 and NEGATED.sub("", names[1], count=1) == names[0] != names[1]
+            return [name for _, name in sorted(zip(places, known, strict=True))]
+    negated = len(names) == 2 and NEGATED.sub("", names[1], count=1) == names[0] != names[1]
+    return known[::-1] if negated else known
 
 
 def are_labels(labels: Sequence[str] | None, known: Sequence[str]) -> bool:
@@ -142,7 +144,10 @@ def what_labels_mean(unknown: Sequence[str], left: Sequence[str]) -> list[Choice
     """
     guesses = guessed(unknown, left)
     orders: list[tuple[Mapping[str, str], str]] = []
-    if len(set(guesses.values()) - {"NAME"}) == len(unknown):
+    usual = _as_data_sets_number(left)
+    if [*usual] != [*left] and len(unknown) == len(left) and (numbers := by_number(unknown, usual)):
+        orders = [(numbers, "as data sets number them"), (by_number(unknown, left) or {}, "in the order of config.json")]
+    elif len(set(guesses.values()) - {"NAME"}) == len(unknown):
         orders = [(guesses, "by their likeness")]
     elif len(unknown) == len(left) and (len(unknown) == 2 or len(unknown) > MOST_ASKED):
         alphabet = sorted(unknown)

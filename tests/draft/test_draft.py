@@ -728,6 +728,7 @@ def test_several_columns_that_are_called_labels_are_asked_for(tmp_path: Path) ->
         (("negative", "neutral", "positive"), False), (("POSITIVE", "NEGATIVE", "NEUTRAL"), True), (("NEG", "POS"), False),
         (("CONTRADICTION", "NEUTRAL", "ENTAILMENT"), True), (("entailment", "neutral", "contradiction"), False),
         (("entailment", "not_entailment"), False), (("not_entailment", "entailment"), True), (("yes", "no"), True),
+        (("O", "B-MISC", "I-MISC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"), True),
         (("not-hate", "hate"), False), (("hate", "not-hate"), True), (("sport", "politics", "film"), False),
     ],
 )  # fmt: skip
@@ -735,6 +736,13 @@ def test_numbers_of_names_that_data_sets_number_otherwise_are_asked_for(known: t
     """0 of MNLI is entailment, and output 0 of roberta-large-mnli contradiction: it was scored with both the wrong way round."""
     found = meaning_of([str(number) for number in range(len(known))], known, {})
     assert bool(found.unknown) == asked and bool(found.table) != asked
+    if asked:
+        usual, stated, _ = what_labels_mean(found.unknown, known)
+        assert (usual.what, stated.what) == (
+            "as data sets number them",
+            "in the order of config.json",
+        ) and usual.says != stated.says
+        assert [name for _, _, name in stated.says] == [*known]
     assert meaning_of(["0", "1"], ("POSITIVE", "NEGATIVE"), {"0": "NEGATIVE"}).table == {"1": "POSITIVE", "0": "NEGATIVE"}
 
 
