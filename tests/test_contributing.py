@@ -21,7 +21,7 @@ task = "answer-selection"
 [model]
 max_length = 48
 [model.new]
-layers = 2
+layers = 1
 width = 32
 heads = 4
 neurons = 64

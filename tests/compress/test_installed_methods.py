@@ -72,7 +72,7 @@ task = "text-classification"
 [model]
 max_length = 32
 [model.new]
-layers = 2
+layers = 1
 width = 32
 heads = 4
 neurons = 64
@@ -87,7 +87,7 @@ test = "test.jsonl"
 rows = 32
 [[compress]]
 method = "round-weights"
-layer = 1
+layer = 0
 """
 
 
@@ -131,14 +131,14 @@ def test_it_is_listed_and_in_the_schema(place: Path) -> None:
 
 def test_its_faults_are_told_when_the_plan_is_made(place: Path) -> None:
     (place / "wrong.toml").write_text(
-        RECIPE.replace("layer = 1", "layer = 2") + '[[compress]]\nmethod = "distill"\nlayers = 9\n'
+        RECIPE.replace("layer = 0", "layer = 1") + '[[compress]]\nmethod = "distill"\nlayers = 9\n'
     )
     done = edgekit(place, "plan", "wrong.toml", "--target", TARGET)
     said = " ".join(done.stderr.split())
     assert done.returncode == 2
-    assert "compress 1, round-weights: layer = 2 is no layer of a model of 2" in said
-    assert "compress 2, distill: a student of 9 layers cannot start from a model of 2" in said
-    (place / "wrong.toml").write_text(RECIPE.replace("layer = 1", 'layr = 1\n[[compress]]\nmethod = "round-weight"'))
+    assert "compress 1, round-weights: layer = 1 is no layer of a model of 1" in said
+    assert "compress 2, distill: a student of 9 layers cannot start from a model of 1" in said
+    (place / "wrong.toml").write_text(RECIPE.replace("layer = 0", 'layr = 0\n[[compress]]\nmethod = "round-weight"'))
     said = " ".join(edgekit(place, "plan", "wrong.toml", "--target", TARGET).stderr.split())
     assert "did you mean 'layer'?" in said and "did you mean 'round-weights'?" in said
 

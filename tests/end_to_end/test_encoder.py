@@ -376,7 +376,9 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(result: Path, place:
         shutil.copy(place / f"{split}.jsonl", tmp_path)
     (tmp_path / "small.toml").write_text(recipe_in(tmp_path))
     command = [sys.executable, "-m", "edgekit", "export", "small.toml", "--target", HERE, "--no-bench"]
-    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL)
+    threads = {"OMP_NUM_THREADS": "1"}  # as many as torch has in this process
+    environment = {**os.environ, **threads, "PYTHONPATH": PYTHONPATH}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     wait_for(lambda: process.poll() is not None or len(files_at(f"{tmp_path}/build/store/*/*/stage.json")) >= 5)
     assert process.poll() is None, "it ended before it was killed"
     process.send_signal(signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,18 @@ def trained(
     return beside, history, steps
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def train(tiny_model: Path, tiny_artifact: Path) -> Encoded:
     return encode(tiny_model, read_split(tiny_artifact, "train"), find_task("text-classification"), 32)
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_model: Path, train: Encoded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that is killed in its third epoch."""
+    scratch = tmp_path_factory.mktemp("killed")
+    with pytest.raises(Killed):
+        trained(load(tiny_model), train, scratch, stop_at=12)
+    return scratch
 
 
 def test_a_group_follows_its_own_rate_in_its_own_direction(tiny_model: Path, train: Encoded, tmp_path: Path) -> None:
@@ -94,26 +104,27 @@ def test_training_ends_after_epochs_without_a_better_one(tiny_model: Path, train
         assert (history.quality, history.best_epoch) == ([0.5, 0.7, 0.6, 0.65], 2)
 
 
-def test_a_killed_run_resumes_what_stands_beside_the_model_too(tiny_model: Path, train: Encoded, tmp_path: Path) -> None:
-    models = [load(tiny_model) for _ in range(3)]
+def test_a_killed_run_resumes_what_stands_beside_the_model_too(
+    tiny_model: Path, train: Encoded, killed: Path, tmp_path: Path
+) -> None:
+    models = [load(tiny_model) for _ in range(2)]
     whole, _, _ = trained(models[0], train, tmp_path / "whole")
-    with pytest.raises(Killed):
-        trained(models[1], train, tmp_path / "killed", stop_at=12)
-    resumed, history, steps = trained(models[2], train, tmp_path / "killed")
+    resumed, history, steps = trained(models[1], train, shutil.copytree(killed, tmp_path / "killed"))
     assert steps == [10, 11, 12, 13, 14] and len(history.quality) == 3
-    for one, other in ((models[0], models[2]), (whole, resumed)):
+    for one, other in ((models[0], models[1]), (whole, resumed)):
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("torn", ["state.json", "epoch-1.safetensors", "best.safetensors"])
 @pytest.mark.parametrize("left", [None, 0, 50])
-def test_what_is_torn_is_made_again(tiny_model: Path, train: Encoded, tmp_path: Path, torn: str, left: int | None) -> None:
+def test_what_is_torn_is_made_again(
+    tiny_model: Path, train: Encoded, killed: Path, tmp_path: Path, torn: str, left: int | None
+) -> None:
     """The power went while it was written: bytes that are left of it, or nothing of it."""
-    with pytest.raises(Killed):
-        trained(load(tiny_model), train, tmp_path, stop_at=12)
-    path = tmp_path / torn
+    scratch = shutil.copytree(killed, tmp_path / "scratch")
+    path = scratch / torn
     path.unlink() if left is None else path.write_bytes(path.read_bytes()[:left])
     if torn == "state.json" and left == 50:
         path.write_text('{"quality": [1.0], "best": 0}')  # of an epoch whose weights are not there
-    _, history, steps = trained(load(tiny_model), train, tmp_path)
+    _, history, steps = trained(load(tiny_model), train, scratch)
     assert steps == list(range(15)) and len(history.quality) == 3
