@@ -81,7 +81,6 @@ def _writer(folder: Path, tokenizer: Path) -> Write | None:
     if template is None:
         return None
     added = encoded(read_tokenizer(tokenizer), "").tokens[:1]
-
     named = set(re.findall(r"\w+", template.source))
 
     def write(messages: object, beside: Mapping[str, object]) -> tuple[str | None, str | None]:
