@@ -145,6 +145,8 @@ class Method(Generic[S]):
     search: Mapping[Place, Search] = field(default_factory=dict)
     """Where in a chain a search may put it, and what it may draw there. Settings that are not drawn keep their defaults. Empty: a search
     leaves the method out."""
+    of_texts: tuple[str, ...] = ()
+    """What of `search` changes texts, and is not drawn where others are read."""
     untrained: Callable[[S], Sequence[MethodSettings] | None] | None = None
     """Of a method that trains: the steps that leave a model of the same shapes without training, by which a search knows size and
     speed before anything is trained; None where training decides the shapes."""

@@ -49,7 +49,8 @@ def _badges(study: Any) -> list[tuple[str, str]]:
     if not study["points"]:
         return [("quiet", "no point was made yet")]
     return [
-        ("good", f"{kept} of {len(study['points'])} points keep the budget") if kept else ("bad", "no point keeps the budget")
+        ("good", f"{kept} of {len(study['points'])} points keep the budget") if kept else ("bad", "no point keeps the budget"),
+        *([("quiet", "speed was not timed")] if study["budget"]["faster"] is not None and not study["timed"] else []),
     ]
 
 
@@ -63,6 +64,7 @@ def _cautions(study: Any) -> list[str]:
     if not study["timed"]:
         said.append(
             f"This machine is not {study['target']}: nothing was timed, and cost is the share of the original's multiplications."
+            + (" Whether a point is as fast as was asked for is not known." if study["budget"]["faster"] is not None else "")
         )
     if study["device"] is not None:
         said.append(
@@ -127,7 +129,8 @@ def points_grid(study: Any) -> Grid:
     for number, point in enumerate(study["points"], 1):
         test, times = point["test"], point["test"].get("times")
         lost, low, high = (0.0 - 100 * end for end in (test["difference"], *reversed(test["ci95"])))  # 0 - x: never -0
-        verdict = Cell("missed", "; ".join(point["missed"]), "bad") if point["missed"] else Cell("kept", tone="good")
+        unknown = "but for speed, which was not timed" if study["budget"]["faster"] is not None and not study["timed"] else ""
+        verdict = Cell("missed", "; ".join(point["missed"]), "bad") if point["missed"] else Cell("kept", unknown, "good")
         rows.append(
             (
                 Cell(str(number), point["recipe"]), Cell(f"{100 * test['value']:.2f}", f"{test['n']:,} rows"),

@@ -227,8 +227,9 @@ def recipe_text(recipe: Recipe, relative_to: Path, folder: Path, bounds: Bounds)
 
     def moved(name: str) -> str:
         path = relative_to / name
-        glob = "*" in path.name and path.parent.is_dir()
-        return os.path.relpath(path.resolve(), folder.resolve()) if path.exists() or glob else name
+        first = next((at for at, part in enumerate(path.parts) if "*" in part and not path.exists()), len(path.parts))
+        there = Path(*path.parts[:first])  # the part of it that is no pattern
+        return str(Path(os.path.relpath(there.resolve(), folder.resolve()), *path.parts[first:])) if there.exists() else name
 
     document = recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
     model, data = document["model"], document["data"]

@@ -171,7 +171,9 @@ def search(asked: Asked, show: Show) -> Searched:
     check_output_folder(asked.build, "--build")
     facts, bf16 = _facts(given), bool(BF16 & host.isa)
     starts = _starts_of(given, facts, bf16=bf16)
-    space = space_of(recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", bf16=bf16)
+    space = space_of(
+        recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", reads=find_task(recipe.task).reads, bf16=bf16
+    )
     values = _begun_with(space, recipe, starts)
     seed = recipe.seed if asked.seed is None else asked.seed
     study = open_study(
@@ -251,8 +253,13 @@ def _run(
     study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop, *, proven: bool
 ) -> str:
     """Run one trial to its end; returns why it cannot work or failed, else "". One that is interrupted is given back."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
     try:
         return _tried(study, claimed, given, original, space, bounds, stop, proven=proven)
+    except UpdateFinishedTrialError:  # as after a machine slept, or a storage was out of reach
+        given.show.line("  given up: no sign of this worker was seen for a while, and the trial was given to whoever asks next")
+        return ""
     except BaseException:
         with (
             suppress(NotPossibleHere),
@@ -272,7 +279,7 @@ def _tried(
     def end(state: TrialState, said: dict[str, Any], values: Values | None = None) -> None:
         for name, value in {**said, SECONDS: time.monotonic() - began}.items():
             trial.set_user_attr(name, value)
-        study.tell(trial, values, state=state)
+        study.tell(trial, values, state=state, skip_if_finished=True)
 
     try:
         recipe = drawn_recipe(space, given.recipe, suggest(trial))
@@ -497,6 +504,10 @@ def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Sho
             "stand in either order"
         )
     show.line(f"  budget: {', '.join(asked) or 'none, so that the whole front is searched'}")
+    if bounds.faster is not None and not given.timed:
+        show.line(
+            f"  {bounds.faster:g} times as fast as fp32 is not looked at, as nothing is timed: name a machine that can (--device)"
+        )
 
 
 def _identity(given: Given, plan: Plan, space: Space, bounds: Bounds, sampler: Sampler, seed: int) -> JsonObject:

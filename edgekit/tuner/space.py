@@ -15,6 +15,7 @@ from edgekit.config.recipe import MethodSettings, Recipe, TrainingSettings
 from edgekit.config.search import Choice, Range, Ranges
 from edgekit.models.facts import ModelFacts
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
+from edgekit.runtime.reader import Reads
 from edgekit.tasks import Kind
 
 __all__ = [
@@ -72,20 +73,24 @@ class Space:
 
 
 def space_of(
-    recipe: Recipe, original: ModelFacts, quantize: Quantize, starts: Sequence[Chain], *, kind: Kind, bf16: bool
+    recipe: Recipe, original: ModelFacts, quantize: Quantize, starts: Sequence[Chain], *, kind: Kind, reads: Reads, bf16: bool
 ) -> Space:
     """The space around `recipe`, for a model of which `original` is known and the number format `quantize`.
 
-    `starts`: chains that have to lie in it, for which ranges are widened. `bf16`: this machine trains faster in bfloat16.
+    `starts`: chains that have to lie in it, for which ranges are widened. `reads`: what the task's inputs are. `bf16`: this machine trains
+    faster in bfloat16.
     """
     places: dict[Place, dict[str, Ranges]] = {}
     kept: dict[tuple[Place, str], JsonObject] = {}
     for place in PLACES:
         for name, method in methods().items():
             search = method.search.get(place)
-            ranges = None if search is None or kind not in method.serves else search(original)
+            ranges = None if search is None or kind not in method.serves or reads not in method.reads else search(original)
             if ranges is not None:
-                places.setdefault(place, {})[name] = dict(ranges)
+                of_texts = method.of_texts if reads != "text" else ()
+                places.setdefault(place, {})[name] = {
+                    setting: one for setting, one in ranges.items() if setting not in of_texts
+                }
                 kept[place, name] = {"precision": "bf16"} if bf16 and issubclass(method.settings, TrainingSettings) else {}
     written = tuple(_said(step) for step in recipe.compress)
     space = Space(places, kept, quantize, written)

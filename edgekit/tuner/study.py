@@ -8,11 +8,13 @@ before it and on what came of those, and on nothing else: a study of one worker 
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,14 +177,29 @@ def _storage(url: str | None, folder: Path) -> BaseStorage:
             where=without_password(url), fix="give postgresql://…, mysql://…, sqlite:///FILE or the path of a journal",
         )  # fmt: skip
     waits, driver = SERVERS[kind]
+    make = partial(RDBStorage, url, engine_kwargs={"connect_args": dict(waits), "pool_pre_ping": kind != "sqlite"})
     try:  # a training takes hours, in which a server may be started anew: a connection is tried before it is used
-        return RDBStorage(url, engine_kwargs={"connect_args": dict(waits), "pool_pre_ping": kind != "sqlite"})
+        return _made_by_one(make)
     except ImportError as fault:
         raise NotPossibleHere(
             f"the driver for {kind} is not installed: {str(fault).splitlines()[0]}",
             where=without_password(url),
             fix=f'pip install "{driver}"',
         ) from None
+
+
+def _made_by_one(make: Callable[[], BaseStorage]) -> BaseStorage:
+    """What `make` makes; of workers that come to an empty database at once one makes its tables, and the others look again."""
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+    until = time.monotonic() + SAID_SECONDS
+    while True:
+        try:
+            return make()
+        except SQLAlchemyError as fault:
+            if not (isinstance(fault, IntegrityError) or "already exists" in str(fault)) or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.05, 0.5))
 
 
 def _differing(known: object, identity: JsonObject, at: str = "") -> list[str]:

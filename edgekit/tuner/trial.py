@@ -17,7 +17,6 @@ from edgekit.config.target import Target
 from edgekit.device.inventory import Device
 from edgekit.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.host import Host
-from edgekit.models.files import TOKENIZER
 from edgekit.onnx_graph.cost import constant_multiplications
 from edgekit.pipeline.execute import Finished, run_stages
 from edgekit.plan.make import plan_of
@@ -31,6 +30,7 @@ from edgekit.runtime.bundle.names import MODEL, MODEL_DATA
 from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.providers.names import AUTO
+from edgekit.runtime.reader import READER_NAMES
 from edgekit.runtime.temporary import temporary_folder
 from edgekit.shared_store import SharedStore
 from edgekit.store import Stage, find
@@ -324,7 +324,7 @@ def _there(given: Given, data: Path, model: Path, checkpoint: Path) -> Figures |
 
 def _one_folder(folder: Path, model: Path, checkpoint: Path) -> Path:
     folder.mkdir()
-    for path in (*(model / name for name in (MODEL, MODEL_DATA)), checkpoint / TOKENIZER):
+    for path in (*(model / name for name in (MODEL, MODEL_DATA)), *(checkpoint / name for name in READER_NAMES)):
         if path.is_file():
             (folder / path.name).symlink_to(path.resolve())
     return folder
@@ -337,7 +337,7 @@ def _prompt(checkpoint: Path, given: Given) -> str:
 
 
 def _megabytes(model: Path, checkpoint: Path) -> float:
-    files = [*(model / name for name in (MODEL, MODEL_DATA)), checkpoint / TOKENIZER]
+    files = [*(model / name for name in (MODEL, MODEL_DATA)), *(checkpoint / name for name in READER_NAMES)]
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
 
 

@@ -16,6 +16,7 @@ from edgekit.config.search import Choice, Range, Reals
 from edgekit.config.toml import load_toml
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.recipes import load_recipe, recipe_model
+from edgekit.runtime.reader import Reads
 from edgekit.tuner.front import Bounds, dominates, front
 from edgekit.tuner.results import recipe_text
 from edgekit.tuner.run import _begun_with, _starts
@@ -30,7 +31,11 @@ MINILM = ModelFacts(
 
 def around(name: str) -> tuple[Space, Recipe, Path]:
     _, path, recipe = load_recipe(name)
-    return space_of(recipe, MINILM, Int8(), _starts(MINILM, recipe.task, bf16=False), kind="encoder", bf16=False), recipe, path
+    return (
+        space_of(recipe, MINILM, Int8(), _starts(MINILM, recipe.task, bf16=False), kind="encoder", reads="text", bf16=False),
+        recipe,
+        path,
+    )
 
 
 def at_random(seed: int) -> object:
@@ -61,7 +66,7 @@ def test_of_a_recipe_without_steps_every_draw_is_of_steps() -> None:
     """Half of the draws would be its own steps, none, of which there is nothing to learn."""
     _, _, recipe = load_recipe("clinc150")
     bare = recipe.model_copy(update={"compress": []})
-    space = space_of(bare, MINILM, Int8(), [], kind="encoder", bf16=False)
+    space = space_of(bare, MINILM, Int8(), [], kind="encoder", reads="text", bf16=False)
     names: list[str] = []
     drawn_recipe(space, bare, lambda name, one: names.append(name) or at_random(1)(name, one))  # type: ignore[func-returns-value, operator]
     assert "chain" not in names and {"student", "structure", "recovery", "tokens", "rounding"} <= set(names)
@@ -85,7 +90,7 @@ def test_from_the_plain_model_a_search_begins_with_what_came_furthest_on_its_tas
     _, _, shipped = load_recipe(name)
     bare = shipped.model_copy(update={"compress": []})
     starts = _starts(MINILM, bare.task, bf16=True, texts=bare.data.unlabelled is not None)
-    space = space_of(bare, MINILM, Int8(), starts, kind="encoder", bf16=True)
+    space = space_of(bare, MINILM, Int8(), starts, kind="encoder", reads="text", bf16=True)
     begun = [drawn_recipe(space, bare, lambda one, _, of=values: of[one]) for values in _begun_with(space, bare, starts)]
     assert [step.model_dump() for step in begun[0].compress] == [step.model_dump() for step in shipped.compress]
     assert begun[1].compress != begun[0].compress and begun[-1].compress == []
@@ -131,6 +136,15 @@ def test_a_recipe_in_another_folder_finds_its_files(tmp_path: Path) -> None:
     )
 
 
+def test_a_pattern_of_files_in_folders_is_found_from_another_folder(tmp_path: Path) -> None:
+    """As the recipe of a folder of images names them: the points of a search could not be made."""
+    (tmp_path / "images" / "cats").mkdir(parents=True)
+    recipe = recipe_model().model_validate(
+        {"schema": 1, "task": "image-classification", "model": {"id": "hub/name"}, "data": {"file": "images/*/*.png"}}
+    )
+    assert 'file = "../images/*/*.png"' in recipe_text(recipe, tmp_path, tmp_path / "study", Bounds())
+
+
 def test_a_student_is_not_taken_for_recovery() -> None:
     space, recipe, _ = around("clinc150")
     placed = place_steps(space, recipe.compress)
@@ -170,7 +184,7 @@ def test_fronts() -> None:
 
 
 def test_nothing_is_offered_that_the_model_has_not() -> None:
-    space = space_of(load_recipe("intents")[2], ModelFacts(layers=1), Int8(), [], kind="encoder", bf16=False)
+    space = space_of(load_recipe("intents")[2], ModelFacts(layers=1), Int8(), [], kind="encoder", reads="text", bf16=False)
     assert "tokens" not in space.places and "distill" not in space.places.get("student", {}) and NOTHING not in space.places
 
 
@@ -193,3 +207,16 @@ def test_steps_of_the_same_shapes_without_training(steps: list[dict[str, Any]], 
     chain = [find_method(step["method"]).settings.model_validate(step) for step in steps]
     shaped = untrained(load_recipe("intents")[2].model_copy(update={"compress": chain}))
     assert (None if shaped is None else [step.method for step in shaped.compress]) == left
+
+
+@pytest.mark.parametrize("reads", ["image", "sound"])
+def test_of_images_and_sounds_nothing_of_texts_is_drawn(reads: Reads) -> None:
+    """Each such draw would be refused by the plan."""
+    _, _, recipe = load_recipe("clinc150")
+    bare = recipe.model_copy(update={"compress": []})
+    space = space_of(
+        bare, ModelFacts(layers=4, vocabulary=MINILM.vocabulary), Int8(), [], kind="encoder", reads=reads, bf16=False
+    )
+    drawn = {method for offered in space.places.values() for method in offered}
+    assert "distill" in drawn and all(reads in find_method(method).reads for method in drawn)
+    assert not any("augment" in offered.get("distill", ()) for offered in space.places.values())

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import JournalStorage
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
@@ -170,11 +170,13 @@ def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, mon
     monkeypatch.setattr(Given, "timed", Given.timed)
     monkeypatch.setattr(run, "MOST_FAILED", 3)
     pretend.pretend(tmp_path)
-    pretended, faults = run.run_rung, list[Exception]([RuntimeError("singular\n matrix"), CheckFailed("no parity")])
+    pretended, faults = run.run_rung, list[Any]([RuntimeError("singular\n matrix"), CheckFailed("no parity")])
 
     def run_rung(given: Any, original: Any, share: float, recipe: Any) -> Any:
-        if faults:
+        if faults and isinstance(faults[-1], Exception):
             raise faults.pop()
+        if faults:
+            faults.pop()()
         return pretended(given, original, share, recipe)
 
     monkeypatch.setattr(run, "run_rung", run_rung)
@@ -185,10 +187,35 @@ def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, mon
     with pytest.raises(NotPossibleHere, match="no space left"):
         run.search(pretend.asked(tmp_path, 4), Show(silent=True))
     assert given_back(found.study.get_trials()[-1]), "of this machine: tried again"
+    taken = found.study.get_trials()[-1].number + 1
+    faults.append(lambda: give_back(found.study, taken))  # by another worker, while this machine slept
+    trials = run.search(pretend.asked(tmp_path, 4), Show(silent=True)).trials
+    assert len(trials) == 4 and taken not in [trial.number for trial in trials]
     faults += [RuntimeError("the same each time")] * 5
     with pytest.raises(BadInput, match="none works") as fault:
         run.search(pretend.asked(tmp_path, 9), Show(silent=True))
     assert any("the same each time" in one for one in fault.value.faults) and len(faults) == 2
+
+
+def test_workers_that_come_to_an_empty_database_at_once() -> None:
+    faults: list[Exception] = [
+        OperationalError("create", {}, sqlite3.OperationalError("database or disk is full")),
+        IntegrityError("create", {}, Exception("duplicate key value violates unique constraint")),
+        ProgrammingError("create", {}, Exception('relation "studies" already exists')),
+    ]
+
+    def make() -> Any:
+        if len(faults) > 1:
+            raise faults.pop()
+        return "made"
+
+    assert study_module._made_by_one(make) == "made"
+
+    def full() -> Any:
+        raise faults[0]
+
+    with pytest.raises(OperationalError):
+        study_module._made_by_one(full)
 
 
 def test_what_a_study_is_of_is_told_setting_by_setting(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def test_a_search_begins_with_no_recipe_twice(recipe: Path) -> None:
     _, _, loaded = load_recipe(str(recipe))
     facts = original_facts(loaded, loaded.model.id)
     starts = run._starts(facts, loaded.task, bf16=False)
-    space = space_of(loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, kind="encoder", bf16=False)
+    space = space_of(
+        loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, kind="encoder", reads="text", bf16=False
+    )
     drawn = run._begun_with(space, loaded, [*starts, *starts])
     steps = [[step.method for step in drawn_recipe(space, loaded, lambda name, one, of=of: of[name]).compress] for of in drawn]
     assert steps[0] == ["distill", "prune-structured", "distill"], "what came furthest"
@@ -184,6 +186,11 @@ def test_a_page_of_a_search_that_found_nothing() -> None:
         ],
     }  # fmt: skip
     page = render_study(study)
+    untimed = {**study, "timed": False, "points": [{
+        "trial": 0, "recipe": "one-point-1.toml", "steps": "none", "missed": [], "in_budget": True, "validation": {"size_mb": 3.0},
+        "test": {"value": 0.9, "n": 200, "difference": 0.0, "ci95": [0.0, 0.0]},
+    }]}  # fmt: skip
+    assert "speed was not timed" in render_study(untimed) and "but for speed, which was not timed" in render_study(untimed)
     assert (
         "what binds is speed" in page and "&lt;b&gt;" in page and "<b>" not in page and "as trial 1" in page and "<svg" in page
     )

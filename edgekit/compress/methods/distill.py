@@ -359,6 +359,6 @@ METHOD = Method(
     name=NAME, version=3, settings=Settings, serves=("encoder",), reads=("text", "image", "sound"),
     run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
-    search={"student": _a_student, "recovery": _recovery},
+    search={"student": _a_student, "recovery": _recovery}, of_texts=("augment",),
     untrained=_untrained,
 )  # fmt: skip
