@@ -74,7 +74,7 @@ def measured(asked: argparse.Namespace, number_format: NumberFormat) -> dict[str
     source = asked.models / "wiki-28m"
     assert (source / "tokenizer.json").read_bytes() == (asked.draft / "tokenizer.json").read_bytes(), "one vocabulary"
     plain, fault = model_of(source, number_format, asked.threads)
-    small, _ = model_of(asked.draft, "int4-weights", asked.threads)
+    small, _ = model_of(asked.draft, "int4-weights", 1)  # as a bundle's is opened
     speculation = Speculation(plain.graph, fault, Draft(small.graph, plain.tokens))
     sides = (plain, replace(plain, prefixes=Prefixes(), speculation=speculation))
     prompts, draw, found = free(asked.data / "wikipedia/validation.jsonl.xz"), random.Random(7), {}

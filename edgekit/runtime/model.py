@@ -386,15 +386,15 @@ def _session(bundle: Bundle, threads: int) -> Session:
     return open_session(bundle.folder / variant.file, provider=variant.provider, threads=threads, config=variant.config)
 
 
-def _draft(bundle: Bundle, model: LanguageModel, threads: int, *, prefix_cache: bool) -> Draft:
-    """The bundle's small model, which guesses what `model` says."""
+def _draft(bundle: Bundle, model: LanguageModel, *, prefix_cache: bool) -> Draft:
+    """The bundle's small model, which guesses what `model` says, on one thread: it is too small for two to meet, and those of the larger one wait."""
     from edgekit.runtime.generate.cache import PREFIX_BYTES
     from edgekit.runtime.generate.draft import Draft
     from edgekit.runtime.generate.graph import check_graph
 
     facts, variant = bundle.manifest.draft, bundle.manifest.variant
     assert facts is not None, "asked of a bundle with a draft"
-    session = open_session(bundle.folder / facts.file, provider=variant.provider, threads=threads, config=variant.config)
+    session = open_session(bundle.folder / facts.file, provider=variant.provider, threads=1, config=variant.config)
     graph = check_graph(session, facts.generation)
     if graph.vocabulary < model.tokens:
         what = f"the draft's vocabulary of {graph.vocabulary} is less than the model's {model.tokens} tokens"
@@ -421,7 +421,7 @@ def _language(bundle: Bundle, session: Any, threads: int, *, prefix_cache: bool,
         from edgekit.runtime.bundle.onnx_file import read_graph
 
         file = read_graph(bundle.folder / manifest.variant.file)
-        draft = _draft(bundle, model, threads, prefix_cache=prefix_cache) if manifest.draft is not None else None
+        draft = _draft(bundle, model, prefix_cache=prefix_cache) if manifest.draft is not None else None
         model = replace(model, speculation=Speculation(model.graph, unlike_alone(file, model.graph), draft))
     tokenise = Tokeniser(model.tokenizer, manifest.max_length, segments=False, cuts=False)
     return Model(bundle, session, tokenise, model, threads)

@@ -79,6 +79,7 @@ def _check_draft(bundle: Path) -> None:
     asked = ek.load(bundle), ek.load(bundle, speculate="off")
     speculation = asked[0].language.speculation
     assert speculation is not None and speculation.draft is not None and asked[1].language.speculation is None
+    assert speculation.draft.graph.session.get_session_options().intra_op_num_threads == 1
     with pytest.raises(BadInput, match="not a graph that a bundle can hold"):  # one of two layers, where the draft has one
         check_graph_file(bundle / "model.onnx", read_manifest(bundle)[0].of_draft)
     spoilt = bundle.with_name("spoilt")
