@@ -421,3 +421,22 @@ def test_heads_of_images_and_sounds_that_are_no_softmax_are_refused(
     assert len(found) == bool(says) and all(says in fault for fault in found)
     finetuned = recipe(task).model_copy(update={"model": named.model_copy(update={"finetune": Finetune()})})
     assert not [fault for fault in faults_in(finetuned, str(tmp_path)) if "(a softmax)" in fault]
+
+
+def test_a_head_of_a_model_named_by_its_hub_id_is_refused_as_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.fetch.mirror import write_index
+    from edgekit.plan.source import source_of
+
+    folder = tmp_path / f"mirror/models/owner/vit@{'0' * 40}"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "vit", "problem_type": "regression", "id2label": {"0": "a", "1": "b"}}')
+    write_index(tmp_path / "mirror")
+    monkeypatch.setenv("EDGEKIT_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setattr("edgekit.models.files.digest", lambda folder: "of no weights")
+    asked = recipe("image-classification")
+    asked = asked.model_copy(update={"model": asked.model.model_copy(update={"id": "owner/vit", "new": None})})
+    facts = original_facts(asked, source_of(asked, tmp_path / "r.toml").model)
+    assert any(
+        'problem_type = "regression": of models of' in fault
+        for fault in faults_of(asked, [load_target("x86-vnni")], facts, checkpoints={})
+    )
