@@ -28,6 +28,7 @@ from benchmarks.pages import write_results
 from benchmarks.speculation.page import page
 from benchmarks.speculation.texts import Asked, coding, free, quoting
 from edgekit.config.quantize import WeightOnly
+from edgekit.config.target import load_target
 from edgekit.exporter.decoder import export_decoder
 from edgekit.progress import silent
 from edgekit.quantize.decoder import quantize_decoder
@@ -46,6 +47,8 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "speculation"
 RESULTS, CODE, DRAFTED = "results.json", "code.json", "drafted.json"
 CONTEXT, TOKENS = 1024, 96
+TARGET = "x86-vnni"
+"""Whose bundles open their sessions so: threads spin within a run and sleep between runs. Those of two sessions that spin on fight for the cores."""
 DRAWS = 2000
 """Bootstrap resamples, over prompts."""
 SETS: dict[str, tuple[str, Sampling | None]] = {
@@ -149,7 +152,7 @@ def model_of(source: Path, number_format: NumberFormat, threads: int) -> tuple[L
         quantize_decoder(whole, folder, WeightOnly(format=number_format))
         (folder / GENERATION).write_text((whole / GENERATION).read_text())
     generation = replace(parse_generation(json.loads((folder / GENERATION).read_text())), eos=())
-    session = open_session(folder / MODEL, threads=threads)
+    session = open_session(folder / MODEL, threads=threads, config=load_target(TARGET).session.config)
     model = language_model(session, generation, source / "tokenizer.json")
     return model, unlike_alone(read_graph(folder / MODEL), model.graph)
 
