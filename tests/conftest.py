@@ -24,7 +24,7 @@ os.environ.setdefault("SYMPY_CACHE_SIZE", "100000")  # torch's exporter asks for
 settings.register_profile("any clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any clock")
 
-gc.set_threshold(10_000)  # as edgekit's command line: beside torch's many objects each look for cycles takes long
+gc.set_threshold(10_000, 10, 50)  # beside torch's many objects each look for cycles takes long, and one at all of them most
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
