@@ -77,24 +77,25 @@ MEMBERS: dict[str, bytes] = {
 }
 TARFILE = "not a readable bundle archive: invalid offset"
 """What newer versions of tarfile say themselves of a size below nought."""
-OTHERWISE: dict[str, tuple[bytes, str]] = {
-    "claims a terabyte": (gzip.compress(headers(member("bundle/a", size=1 << 40))), "unpacks to more"),
-    "inflates": (gzip.compress(headers(member("bundle/a", size=80 << 20)) + bytes(80 << 20) + END), "unpacks to more"),
-    "inflates after the end": (gzip.compress(headers(member("bundle/a")) + bytes(80 << 20)), "unpacks to more"),
-    "data after the end": (gzip.compress(headers(member("bundle/a")) + END + b"x"), "after the end"),
-    "huge long name": (gzip.compress(headers(member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1 << 33))), "impossible size"),
-    "huge pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=1 << 33))), "impossible size"),
-    "negative pax header": (gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=-1024)) + END), f"impossible size|{TARFILE}"),
-    "chain of pax headers": (gzip.compress(chain(*[tarfile.XHDTYPE] * 2000) + END), "more than 4 extension headers"),
-    "chain of global headers": (gzip.compress(chain(*[tarfile.XGLTYPE] * 2000) + END), "more than 4 extension headers"),
-    "chain of long names": (gzip.compress(chain(*[tarfile.GNUTYPE_LONGNAME] * 2000) + END), "more than 4 extension headers"),
-    "chain of long links": (gzip.compress(chain(*[tarfile.GNUTYPE_LONGLINK] * 2000) + END), "more than 4 extension headers"),
+OTHERWISE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "claims a terabyte": (lambda: gzip.compress(headers(member("bundle/a", size=1 << 40))), "unpacks to more"),
+    "inflates": (lambda: gzip.compress(headers(member("bundle/a", size=80 << 20)) + bytes(80 << 20) + END), "unpacks to more"),
+    "inflates after the end": (lambda: gzip.compress(headers(member("bundle/a")) + bytes(80 << 20)), "unpacks to more"),
+    "data after the end": (lambda: gzip.compress(headers(member("bundle/a")) + END + b"x"), "after the end"),
+    "huge long name": (lambda: gzip.compress(headers(member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1 << 33))), "impossible size"),
+    "huge pax header": (lambda: gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=1 << 33))), "impossible size"),
+    "negative pax header": (lambda: gzip.compress(headers(member("pax", tarfile.XHDTYPE, size=-1024)) + END), f"impossible size|{TARFILE}"),
+    "chain of pax headers": (lambda: gzip.compress(chain(*[tarfile.XHDTYPE] * 2000) + END), "more than 4 extension headers"),
+    "chain of global headers": (lambda: gzip.compress(chain(*[tarfile.XGLTYPE] * 2000) + END), "more than 4 extension headers"),
+    "chain of long names": (lambda: gzip.compress(chain(*[tarfile.GNUTYPE_LONGNAME] * 2000) + END), "more than 4 extension headers"),
+    "chain of long links": (lambda: gzip.compress(chain(*[tarfile.GNUTYPE_LONGLINK] * 2000) + END), "more than 4 extension headers"),
     "chain of all of them": (
-        gzip.compress(chain(*[tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.SOLARIS_XHDTYPE] * 2) + END), "more than 4 extension headers",
+        lambda: gzip.compress(chain(*[tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.SOLARIS_XHDTYPE] * 2) + END),
+        "more than 4 extension headers",
     ),
-    "chain of old sparse files": (gzip.compress(sparse() * 2000 + END), "no bundle has"),
-    "not gzip": (b"not an archive", "not a readable"),
-    "empty": (b"", "not a readable"),
+    "chain of old sparse files": (lambda: gzip.compress(sparse() * 2000 + END), "no bundle has"),
+    "not gzip": (lambda: b"not an archive", "not a readable"),
+    "empty": (lambda: b"", "not a readable"),
 }  # fmt: skip
 
 
@@ -111,8 +112,8 @@ def test_members_that_no_bundle_has(tmp_path: Path, attack: str) -> None:
 @pytest.mark.parametrize("attack", OTHERWISE)
 def test_archives_that_are_no_archive_or_a_bomb(tmp_path: Path, attack: str) -> None:
     (tmp_path / "in").mkdir()
-    data, message = OTHERWISE[attack]
-    (tmp_path / "evil.tar.gz").write_bytes(data)
+    make, message = OTHERWISE[attack]
+    (tmp_path / "evil.tar.gz").write_bytes(make())
     with pytest.raises(BadInput, match=message):
         unpack(tmp_path / "evil.tar.gz", tmp_path / "in")
     assert sum(path.stat().st_size for path in (tmp_path / "in").iterdir()) < 1024
