@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgekit.models.sound_families import SOUND_FAMILIES
 from edgekit.plan.plan import EVIDENCE, Exported, HostFacts, Lowering, Shared, Split, host_facts
 from edgekit.plan.stages import LOWERING_TOOLS, TORCH
 from edgekit.runtime.bundle.names import MODEL
-from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.providers.names import CPU, TENSORRT
 from edgekit.runtime.tags import scheme_fault
 from edgekit.store import NOT_MADE, Context, KeyPart, Stage, metrics_of
@@ -36,6 +37,7 @@ HEAD_MODULES = {
     "AutoModelForAudioClassification": ("classifier",), "AutoModelForCTC": ("lm_head",),
 }  # fmt: skip
 """transformers' class -> names of which its head has one, in every family here; a class without a head is not listed."""
+STOCK_INT8 = "stock-int8"
 
 
 @dataclass(frozen=True)
@@ -306,7 +308,7 @@ def stock_stage(exported: Stage) -> Stage:
         return stock_int8(context.inputs["exported"] / MODEL, context.out)
 
     return Stage(
-        "stock-int8", "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
+        STOCK_INT8, "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
     )
 
 
@@ -317,6 +319,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
     """
     recipe = shared.recipe
     bf16 = target is not None and number_format(recipe, target).format == "bf16"
+    of_original = split == "test" and target is None and model.name != STOCK_INT8
     settings = ScoreSettings(
         recipe.task, recipe.model.max_length, target.provider if target and bf16 else CPU, target.stand_in if target else {},
         host_facts(shared.host),
@@ -325,6 +328,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
     def run(context: Context) -> JsonObject:
         import numpy as np
 
+        from edgekit.bench.doubts import label_doubts
         from edgekit.bench.score import choose_threshold, score
 
         if not (context.inputs["model"] / MODEL).is_file():
@@ -341,8 +345,13 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
             provider=settings.provider, config=config, threshold=threshold, progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, evidence, allow_pickle=False)
-        metrics = {"quality": task.reduce(evidence), "n": len(evidence)}
-        metrics |= {} if threshold is None else {"threshold": threshold}
+        metrics: dict[str, JsonValue] = {"quality": task.reduce(evidence), "n": len(evidence)}
+        if of_original and task.metric == "accuracy" and "label" in task.columns:
+            with (rows / f"{split}.jsonl").open(encoding="utf-8") as file:
+                labels = [str(json.loads(line)["label"]) for line in file]
+            metrics["doubts"] = [*label_doubts(evidence.reshape(len(labels), -1)[:, 0], labels)]
+        if threshold is not None:
+            metrics["threshold"] = threshold
         return metrics if settings.provider == CPU else {**metrics, "provider": settings.provider}
 
     return Stage(
