@@ -207,4 +207,8 @@ def test_messages_that_a_template_leaves_out_are_noticed(roles: tuple[str, ...],
     """Whatever else stands in the prompt, and however the template writes what messages say."""
     template = Template(KNOWN_ROLES, {})
     messages = [{"role": role, "content": content} for role in roles]
-    assert template.left_out(messages, template.render(messages)) == left_out
+    if left_out is None:
+        assert template.prompt(messages) == template.render(messages)
+        return
+    with pytest.raises(BadInput, match=f"leaves '{roles[left_out]}' messages out.*not read message {left_out}"):
+        template.prompt(messages)
