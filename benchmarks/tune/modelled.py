@@ -27,8 +27,8 @@ from edgekit.models.facts import ModelFacts
 from edgekit.plan.recipes import load_recipe
 from edgekit.tuner import study as tuner_study
 from edgekit.tuner.front import Values
-from edgekit.tuner.run import _begun_with, _starts
 from edgekit.tuner.space import Value, drawn_recipe, space_of
+from edgekit.tuner.starts import begun_with, measured_chains
 from edgekit.tuner.study import DIRECTIONS, FIXED, STARTUP, suggest
 from edgekit.tuner.trial import recipe_key
 
@@ -128,9 +128,9 @@ def run(make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     bare = load_recipe("clinc150")[2].model_copy(update={"compress": []})
-    starts = _starts(MINILM, bare.task, bf16=False)
+    starts = measured_chains(MINILM, bare.task, bf16=False)
     space = space_of(bare, MINILM, Int8(), starts, kind="encoder", reads="text", bf16=False)
-    fixed: Sequence[Mapping[str, Value]] = _begun_with(space, bare, starts) if chains else ()
+    fixed: Sequence[Mapping[str, Value]] = begun_with(space, bare, starts) if chains else ()
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, directions=DIRECTIONS)
     seen: dict[str, Values] = {}

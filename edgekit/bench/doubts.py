@@ -28,7 +28,8 @@ def label_doubts(right: np.ndarray, labels: Sequence[str]) -> list[str]:
     counts = Counter(labels)
     if len(labels) < FEWEST_ROWS or len(counts) < 2:
         return found
-    shares = {label: float(right[[one == label for one in labels]].mean()) for label in counts}
+    said = Counter(label for label, one in zip(labels, right, strict=True) if one)
+    shares = {label: said[label] / count for label, count in counts.items()}
     (commonest, most), accuracy = counts.most_common(1)[0], float(right.mean())
     share = most / len(labels)
     why = "its labels may be numbered or named otherwise than the rows', or it was trained on other rows (--label says which is which)"
@@ -38,9 +39,7 @@ def label_doubts(right: np.ndarray, labels: Sequence[str]) -> list[str]:
         )
     unknown = [label for label, count in counts.items() if count >= FEWEST_OF_LABEL and shares[label] <= UNKNOWN]
     if unknown and not found and max(shares.values()) >= KNOWN:
-        named = ", ".join(
-            f"{label!r} ({round(shares[label] * counts[label])} of {counts[label]:,})" for label in unknown[:MOST_NAMED]
-        )
+        named = ", ".join(f"{label!r} ({said[label]:,} of {counts[label]:,})" for label in unknown[:MOST_NAMED])
         more = f" and {len(unknown) - MOST_NAMED} labels more" if len(unknown) > MOST_NAMED else ""
         found.append(f"the original is right on hardly any row with the label {named}{more}: {why}")
     return found

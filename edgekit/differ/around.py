@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from edgekit.differ.bundle import BundleSide
@@ -28,7 +29,8 @@ def beside_bundle(side: BundleSide, other: BundleSide) -> list[str]:
         said.append(f"a label is given from {one.threshold:g} on, and by the reference from {two.threshold:g}")
     if one.text.max_length != two.text.max_length:
         said.append(f"texts are cut at {one.text.max_length:,} tokens, and by the reference at {two.text.max_length:,}")
-    cut = [golden.input for golden in side.golden if _tokens(side, golden.input) != _tokens(other, golden.input)]
+    ours, theirs = _tokens(side), _tokens(other)
+    cut = [golden.input for golden in side.golden if ours(golden.input) != theirs(golden.input)]
     if cut:
         text = (cut[0] if isinstance(cut[0], str) else json.dumps(cut[0], ensure_ascii=False))[:60]
         said.append(
@@ -46,16 +48,18 @@ def _labels(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str:
     return f"the labels are others: output {at} is {names[0]}, and of the reference {names[1]}, so that equal outputs are other answers"
 
 
-def _tokens(side: BundleSide, item: Any) -> list[list[str | None]]:
-    """What a bundle cuts an input into."""
+def _tokens(side: BundleSide) -> Callable[[Any], list[list[str | None]]]:
+    """What cuts an input into a bundle's tokens."""
     if side.decodes:
-        return [list(side.tokenizer.encode(item, add_special_tokens=False).tokens)] if isinstance(item, str) else []
+        return lambda item: (
+            [list(side.tokenizer.encode(item, add_special_tokens=False).tokens)] if isinstance(item, str) else []
+        )
     manifest = side.bundle.manifest
+    prepare = processor(manifest.task).prepare
     tokenise = load_tokeniser(
         side.bundle.folder / manifest.text.file, manifest.text.max_length, segments=manifest.segments,
         pairs=side.bundle.config.text_pairs, prompts=manifest.prompts,
     )  # fmt: skip
-    return [
-        [side.tokenizer.id_to_token(int(number)) for number in window.ids]
-        for window in processor(manifest.task).prepare(tokenise, item)
+    return lambda item: [
+        [side.tokenizer.id_to_token(int(number)) for number in window.ids] for window in prepare(tokenise, item)
     ]

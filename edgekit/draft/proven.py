@@ -137,12 +137,12 @@ def full_steps(task: str, layers: int | None, pieces: int | None, precision: str
 
     `precision`: what this machine trains fastest with, where bfloat16 was proven. `texts`: whether there are texts without labels.
     """
+    of = dict.fromkeys(OF_LAYERS, layers or 6) | dict.fromkeys(OF_PIECES, pieces or 0)
     made: list[dict[str, JsonValue]] = []
     for said in FULL.get(task, ()):
         step = {name: value for name, value in said.items() if texts or name != "unlabelled"}
         if step.get("precision") == "bf16":
             step["precision"] = precision
-        of = dict.fromkeys(OF_LAYERS, layers or 6) | dict.fromkeys(OF_PIECES, pieces or 0)
         made.append(
             step
             | {name: max(1, round(share * of[name])) for name, share in step.items() if name in of and isinstance(share, float)}

@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import edgekit
-from edgekit.compress.registry import find_method
 from edgekit.config.address import without_password
-from edgekit.config.recipe import MethodSettings, Recipe
+from edgekit.config.recipe import Recipe
 from edgekit.config.target import best_target, load_target
 from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
-from edgekit.draft.proven import PROVEN, full_steps
 from edgekit.errors import BadInput, EdgekitError, NotPossibleHere
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
@@ -37,7 +35,8 @@ from edgekit.runtime.outputs import check_output_folder
 from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds, Sampler, Values, front
-from edgekit.tuner.space import Chain, Space, Value, drawn_recipe, space_of, values_of
+from edgekit.tuner.space import Space, drawn_recipe, space_of
+from edgekit.tuner.starts import begun_with, starts_of
 from edgekit.tuner.study import FAILED, WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
 from edgekit.tuner.trial import (
     Foreseen,
@@ -170,11 +169,11 @@ def search(asked: Asked, show: Show) -> Searched:
     folder = asked.build / f"{name}-{target.name}-study"
     check_output_folder(asked.build, "--build")
     facts, bf16 = _facts(given), bool(BF16 & host.isa)
-    starts = _starts_of(given, facts, bf16=bf16)
+    starts = starts_of(given, facts, bf16=bf16)
     space = space_of(
         recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", reads=find_task(recipe.task).reads, bf16=bf16
     )
-    values = _begun_with(space, recipe, starts)
+    values = begun_with(space, recipe, starts)
     seed = recipe.seed if asked.seed is None else asked.seed
     study = open_study(
         asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
@@ -428,54 +427,6 @@ def _bounds(asked: Bounds, recipe: Recipe) -> Bounds:
 def _facts(given: Given) -> ModelFacts:
     source = source_of(given.recipe, given.path)
     return original_facts(given.recipe, source.model, source.adapter)
-
-
-def _starts(facts: ModelFacts, task: str, *, bf16: bool, texts: bool = False) -> list[Chain]:
-    """Chains that were measured: what came furthest on this task, in full, then those of several tasks (`benchmarks/methods`) from the most work
-    to the least: what is taught afterwards is worth more than what is not, and is what a search of little time should have seen
-    (`benchmarks/tune`). Steps that nothing offers for this model are left out."""
-    precision, pieces = "bf16" if bf16 else "fp32", None if facts.vocabulary is None else len(facts.vocabulary)
-    said = [
-        full_steps(task, facts.layers, pieces, precision, texts=texts),
-        *(proven.steps(facts.layers, precision) for proven in reversed(PROVEN)),
-    ]
-    return [
-        [step for one in steps if (step := _offered(one, facts)) is not None] for steps in said if steps or steps is not said[0]
-    ]
-
-
-def _offered(said: JsonObject, facts: ModelFacts) -> MethodSettings | None:
-    method = find_method(str(said["method"]))
-    if all(search(facts) is None for search in method.search.values()):
-        return None
-    try:
-        settings: MethodSettings = method.settings.model_validate(said)
-    except ValidationError:  # a share of so few pieces that there would be fewer than a vocabulary may have
-        return None
-    return settings
-
-
-def _starts_of(given: Given, facts: ModelFacts, *, bf16: bool) -> list[Chain]:
-    """The chains for a recipe: with its texts without labels, where its task can use them."""
-    recipe = given.recipe
-    if recipe.data.unlabelled is not None:
-        starts = _starts(facts, recipe.task, bf16=bf16, texts=True)
-        with suppress(BadInput):
-            given.plan(recipe.model_copy(update={"compress": list(starts[0])}))
-            return starts
-    return _starts(facts, recipe.task, bf16=bf16)
-
-
-def _begun_with(space: Space, recipe: Recipe, starts: Sequence[Chain]) -> list[dict[str, Value]]:
-    """What is tried first, in full: the recipe as it is written and its steps as they can be drawn, where it has steps; then `starts`. No recipe
-    twice. One chain in every number format, though it costs no training, is not among them: the sampler then draws little else
-    (`benchmarks/tune/modelled.py`)."""
-    own = [values_of(space, None), values_of(space, recipe.compress)] if recipe.compress else []
-    found: dict[str, dict[str, Value]] = {}
-    for drawn in (*own, *(values_of(space, chain) for chain in starts)):
-        if drawn is not None:
-            found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
-    return list(found.values())
 
 
 def _check_rows(original: Original, bounds: Bounds, path: Path) -> None:

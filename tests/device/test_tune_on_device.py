@@ -50,7 +50,7 @@ def test_a_trial_is_timed_on_the_device(
 
 
 def test_points_are_timed_there_too(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgekit.tuner.run._starts", lambda *_, **__: [[]])  # no step, which trains nothing
+    monkeypatch.setattr("edgekit.tuner.run.starts_of", lambda *_, **__: [[]])  # no step, which trains nothing
     asked = Asked(str(given.path), "x86-avx2", given.build, Bounds(faster=1000.0), trials=1, device=given.device)
     found = finish(search(asked, SILENT))
     (point,) = found.points

@@ -19,8 +19,8 @@ from edgekit.plan.recipes import load_recipe, recipe_model
 from edgekit.runtime.reader import Reads
 from edgekit.tuner.front import Bounds, dominates, front
 from edgekit.tuner.results import recipe_text
-from edgekit.tuner.run import _begun_with, _starts
 from edgekit.tuner.space import NOTHING, Space, Value, drawn_recipe, place_steps, shortened, space_of, untrained, values_of
+from edgekit.tuner.starts import begun_with, measured_chains
 from edgekit.tuner.trial import Rung, keeps_up, recipe_key, rungs_of
 
 MINILM = ModelFacts(
@@ -32,7 +32,9 @@ MINILM = ModelFacts(
 def around(name: str) -> tuple[Space, Recipe, Path]:
     _, path, recipe = load_recipe(name)
     return (
-        space_of(recipe, MINILM, Int8(), _starts(MINILM, recipe.task, bf16=False), kind="encoder", reads="text", bf16=False),
+        space_of(
+            recipe, MINILM, Int8(), measured_chains(MINILM, recipe.task, bf16=False), kind="encoder", reads="text", bf16=False
+        ),
         recipe,
         path,
     )
@@ -77,7 +79,7 @@ def test_of_a_recipe_without_steps_every_draw_is_of_steps() -> None:
 
 def test_proven_chains_are_where_a_search_starts() -> None:
     space, recipe, _ = around("stsb")
-    placed = [place_steps(space, chain) for chain in _starts(MINILM, recipe.task, bf16=False)]
+    placed = [place_steps(space, chain) for chain in measured_chains(MINILM, recipe.task, bf16=False)]
     assert [None if one is None else {place: step.method for place, step in one.items()} for one in placed] == [
         {"student": "distill", "structure": "prune-structured", "recovery": "distill"},
         {"student": "distill"}, {"structure": "prune-oneshot", "recovery": "distill"}, {"structure": "prune-oneshot"}, {},
@@ -89,9 +91,9 @@ def test_from_the_plain_model_a_search_begins_with_what_came_furthest_on_its_tas
     """Steps that were measured, with the settings that no search draws; then what came far on several tasks."""
     _, _, shipped = load_recipe(name)
     bare = shipped.model_copy(update={"compress": []})
-    starts = _starts(MINILM, bare.task, bf16=True, texts=bare.data.unlabelled is not None)
+    starts = measured_chains(MINILM, bare.task, bf16=True, texts=bare.data.unlabelled is not None)
     space = space_of(bare, MINILM, Int8(), starts, kind="encoder", reads="text", bf16=True)
-    begun = [drawn_recipe(space, bare, lambda one, _, of=values: of[one]) for values in _begun_with(space, bare, starts)]
+    begun = [drawn_recipe(space, bare, lambda one, _, of=values: of[one]) for values in begun_with(space, bare, starts)]
     assert [step.model_dump() for step in begun[0].compress] == [step.model_dump() for step in shipped.compress]
     assert begun[1].compress != begun[0].compress and begun[-1].compress == []
     assert len({recipe_key(one) for one in begun}) == len(begun) == 5
@@ -99,10 +101,10 @@ def test_from_the_plain_model_a_search_begins_with_what_came_furthest_on_its_tas
 
 def test_what_a_model_has_not_is_left_out_of_what_a_search_begins_with() -> None:
     other = replace(MINILM, tokenizer="BPE", layers=12)
-    chain = _starts(other, "text-classification", bf16=False)[0]
+    chain = measured_chains(other, "text-classification", bf16=False)[0]
     assert [step.method for step in chain] == ["distill", "prune-structured", "distill"]
     assert chain[0].model_dump()["layers"] == 4 and not chain[0].model_dump()["unlabelled"], "no text without labels"
-    assert _starts(MINILM, "text-regression", bf16=False) == _starts(MINILM, "stsb", bf16=False), (
+    assert measured_chains(MINILM, "text-regression", bf16=False) == measured_chains(MINILM, "stsb", bf16=False), (
         "nothing was measured on its task"
     )
 

@@ -24,6 +24,7 @@ from edgekit.tuner import run, trial
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.page import render_study
 from edgekit.tuner.space import drawn_recipe, space_of
+from edgekit.tuner.starts import begun_with, measured_chains
 from edgekit.tuner.trial import Given, Original, measure
 
 ELSEWHERE = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
@@ -48,8 +49,8 @@ def tuned(recipe: Path, *more: str) -> Any:
 
 
 def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = run._begun_with
-    monkeypatch.setattr(run, "_begun_with", lambda *given: begun(*given)[-1:] * 2)  # one recipe twice, as a draw may be
+    begun = run.begun_with
+    monkeypatch.setattr(run, "begun_with", lambda *given: begun(*given)[-1:] * 2)  # one recipe twice, as a draw may be
     done = tuned(recipe, "--trials", "2", "--lose", "50%")
     assert done.exit_code == 0
     study = json.loads(done.stdout)
@@ -81,11 +82,11 @@ def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pyte
 def test_a_search_begins_with_no_recipe_twice(recipe: Path) -> None:
     _, _, loaded = load_recipe(str(recipe))
     facts = original_facts(loaded, loaded.model.id)
-    starts = run._starts(facts, loaded.task, bf16=False)
+    starts = measured_chains(facts, loaded.task, bf16=False)
     space = space_of(
         loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, kind="encoder", reads="text", bf16=False
     )
-    drawn = run._begun_with(space, loaded, [*starts, *starts])
+    drawn = begun_with(space, loaded, [*starts, *starts])
     steps = [[step.method for step in drawn_recipe(space, loaded, lambda name, one, of=of: of[name]).compress] for of in drawn]
     assert steps[0] == ["distill", "prune-structured", "distill"], "what came furthest"
     assert steps[1] == ["distill"] and steps[-2] == ["prune-oneshot"], "from the most work to the least"

@@ -34,9 +34,9 @@ PATTERNS = {
     "date-time": f"{DATE}[0-9-]*[Tt ]..:..:[0-5]",
     "hostname": "^[^.]{1,63}([.][^.]{1,63})*$",
 }
+"""Formats -> what llguidance's own expressions of them leave out."""
 LONGEST_HOSTNAME = 253
 """Characters (RFC 1035, section 2.3.4, without the dot at the end)."""
-"""Formats -> what llguidance's own expressions of them leave out."""
 BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
 """Keywords with objects of schemas; those of VALUES hold values, and all others schemas, lists of them, or neither."""
 VALUES = ("const", "enum", "default", "examples")
