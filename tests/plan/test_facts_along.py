@@ -27,6 +27,7 @@ STRUCTURED: Step = {"method": "prune-structured", "rows": 32, "multiple_of": 8}
 BLOCKS: Step = {"method": "drop-blocks", "rows": 8}
 NARROW: Step = {"method": "prune-width", "rows": 8}
 VOCABULARY: Step = {"method": "prune-vocabulary", "min_count": 30}
+ROWS: Step = {"method": "prune-vocabulary", "size": 500, "rows": 100}
 PLAIN = {"hidden": "none"}
 
 ENCODER_CHAINS: list[list[Step]] = [
@@ -34,6 +35,7 @@ ENCODER_CHAINS: list[list[Step]] = [
     [{**DISTILL, "heads": 2, "neurons": 40}, {"method": "prune-unstructured", "pattern": "2:4", "how": "magnitude"}],
     [{**DISTILL, "width": 24, "layers": 1}, VOCABULARY, {**DISTILL, **PLAIN}],
     [{**STRUCTURED, "layers": 2}, VOCABULARY, VOCABULARY],
+    [{**STRUCTURED, "layers": 2}, ROWS, DISTILL],
     [{**STRUCTURED, "keep": 0.4, "layers": 2}, {**DISTILL, "layers": 1}],
     [{**STRUCTURED, "keep": 0.7}, {**DISTILL, "heads": 1, "neurons": 8, "hidden": "none"}],
     [{"method": "prune-oneshot", "keep": 0.5, "rows": 32, "trials": 0, "multiple_of": 8}],

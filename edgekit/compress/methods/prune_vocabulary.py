@@ -47,7 +47,8 @@ class Settings(MethodSettings):
     """Continuation tokens (##...) of up to this many characters are always kept."""
     size: int | None = Field(None, ge=100)
     """Fill up to this many tokens with the others of lowest id: learned vocabularies number frequent tokens first, so words that
-    training lacks but the world uses keep their own embedding."""
+    training lacks but the world uses keep their own embedding. As many as there are, or more, leave every token as it is: with `rows`
+    only the embedding shrinks, and a step that compares tokens with a teacher's may follow and teach back what that cost."""
     rows: int | None = Field(None, ge=100)
     """Distinct embedding rows to keep, chosen like tokens; every other token shares the nearest row (Euclidean distance)."""
 
@@ -64,38 +65,53 @@ def _unfit(tokenizer: str | None) -> list[str]:
 
 
 def transform(settings: Settings, model: ModelFacts, checkpoints: Mapping[str, ModelFacts]) -> ModelFacts:
-    """A model of other tokens. It does not count as pruned: its layers are whole."""
+    """A model of other tokens, but where all are kept. It does not count as pruned: its layers are whole."""
+    known = model.vocabulary
+    if known is not None and _keeps_all(settings, len(known)) and set(known.values()) == set(range(len(known))):
+        return model
     return replace(model, vocabulary=None, token_changes=(*model.token_changes, NAME))
 
 
-def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], settings: Settings) -> list[str]:
-    """Pieces to keep of a WordPiece `tokenizer.json`, in the order of their old ids.
+def _keeps_all(settings: Settings, tokens: int) -> bool:
+    """Whether a vocabulary of so many tokens, without those that were added to it, stays whole."""
+    return settings.size is not None and settings.size >= tokens
 
-    Specials, single characters (digits among them), continuations up to the set length, and what was used often enough.
-    """
+
+def _tokens_of(document: dict[str, Any]) -> dict[str, int]:
+    """Token -> id of a `tokenizer.json`: those of its model, and those that somebody added beyond them."""
     vocabulary: dict[str, int] = document["model"]["vocab"]
+    return vocabulary | {token["content"]: token["id"] for token in document["added_tokens"]}
+
+
+def kept_pieces(document: dict[str, Any], used: Iterable[tuple[str, int]], settings: Settings) -> list[str]:
+    """Tokens to keep of a WordPiece `tokenizer.json`, in the order of their old ids.
+
+    Specials and whatever else was added, single characters (digits among them), continuations up to the set length, and what was used
+    often enough; all, BERT's reserved ones among them, where `size` leaves room for all.
+    """
+    tokens = _tokens_of(document)
     prefix = document["model"]["continuing_subword_prefix"]
-    specials = {token["content"] for token in document["added_tokens"]} | {document["model"]["unk_token"]}
-    wanted = {piece for piece, count in used if count >= settings.min_count} | specials
+    added = {token["content"] for token in document["added_tokens"]} | {document["model"]["unk_token"]}
+    wanted = {piece for piece, count in used if count >= settings.min_count} | added
 
     def safe(piece: str) -> bool:
         if piece.startswith(prefix) and len(piece) > len(prefix):
             return len(piece) - len(prefix) <= settings.continuation_length
         return len(piece) == 1
 
-    kept = {piece for piece in vocabulary if piece in wanted or safe(piece)}
-    others = [
-        piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece not in kept and not UNUSED.match(piece)
-    ]
+    if _keeps_all(settings, len(document["model"]["vocab"])):
+        return sorted(tokens, key=tokens.__getitem__)
+    kept = {piece for piece in tokens if piece in wanted or safe(piece)}
+    others = [piece for piece in sorted(tokens, key=tokens.__getitem__) if piece not in kept and not UNUSED.match(piece)]
     kept.update(others[: max(0, (settings.size or 0) - len(kept))])
-    return sorted(kept, key=vocabulary.__getitem__)
+    return sorted(kept, key=tokens.__getitem__)
 
 
 def shrink_tokenizer(document: dict[str, Any], pieces: list[str]) -> dict[str, Any]:
-    """A copy of a WordPiece `tokenizer.json` document with `pieces` as its whole vocabulary, renumbered from 0."""
+    """A copy of a WordPiece `tokenizer.json` document with `pieces` as all of its tokens, renumbered from 0."""
     ids = {piece: number for number, piece in enumerate(pieces)}
     small: dict[str, Any] = json.loads(json.dumps(document))
-    small["model"]["vocab"] = ids
+    small["model"]["vocab"] = {piece: number for piece, number in ids.items() if piece in document["model"]["vocab"]}
     small["added_tokens"] = [{**token, "id": ids[token["content"]]} for token in small["added_tokens"]]
     small["truncation"], small["padding"] = small["truncation"] if cuts_left(small, {}) else None, None
     post = small.get("post_processor") or {}
@@ -151,7 +167,8 @@ def run(work: Work, settings: Settings) -> JsonObject:
 
     model = load(work.source, task.auto)
     old = model.get_input_embeddings()
-    rows = torch.tensor([document["model"]["vocab"][piece] for piece in pieces])
+    numbers = _tokens_of(document)
+    rows = torch.tensor([numbers[piece] for piece in pieces])
     embedding = torch.nn.Embedding(len(pieces), old.embedding_dim)
     embedding.weight.data.copy_(old.weight.data[rows])
     sharing = _share(embedding.weight.data, [number for number, piece in enumerate(pieces) if piece in own])
@@ -167,7 +184,7 @@ def run(work: Work, settings: Settings) -> JsonObject:
     _write(work.out / "tokenizer.json", small)
     return {
         "parameters": parameters(model),
-        "vocabulary": {"before": len(document["model"]["vocab"]), "after": len(pieces)},
+        "vocabulary": {"before": len(numbers), "after": len(pieces)},
         "pieces_sharing_a_row": sharing,
         "rows_cut_differently": changed,
     }
@@ -198,7 +215,7 @@ def _tokens(model: ModelFacts) -> Ranges | None:
 
 
 METHOD = Method(
-    name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
+    name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
     why="a language model has to be able to say every token",
     search={"tokens": _tokens},
 )  # fmt: skip

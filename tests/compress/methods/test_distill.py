@@ -177,6 +177,44 @@ def test_the_pruned_vocabulary_cuts_the_corpus_alike_and_knows_every_letter(work
             assert torch.allclose(logits[0], logits[1], atol=1e-6)
 
 
+def test_tokens_that_somebody_added_stay(work: Work, tiny_model: Path, tmp_path: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer
+
+    folder = tmp_path / "more"
+    model = load(tiny_model)
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("<url>", normalized=False), AddedToken("new york")])
+    model.resize_token_embeddings(
+        tokenizer.get_vocab_size() + 6, mean_resizing=False
+    )  # rows to a multiple of 8, as people have them
+    save(model, folder, tokenizer_files_from=tiny_model)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    made = prune_vocabulary.run(replace(work, source=folder), prune_vocabulary.Settings(method="prune-vocabulary"))
+    assert made["vocabulary"]["after"] < made["vocabulary"]["before"] == tokenizer.get_vocab_size()
+    after = Tokenizer.from_file(str(work.out / "tokenizer.json"))
+    text = "a trip to new york by <url>"
+    assert after.encode(text).tokens == tokenizer.encode(text).tokens and "<url>" in after.encode(text).tokens
+    tables = [load(of).get_input_embeddings().weight.data for of in (folder, work.out)]
+    for old, new in zip(tokenizer.encode(text).ids, after.encode(text).ids, strict=True):
+        assert torch.equal(tables[0][old], tables[1][new])
+
+
+def test_rows_alone_are_shared_and_what_that_cost_is_taught_back(work: Work, tiny_model: Path, tmp_path: Path) -> None:
+    """With room for all tokens their ids stay, so that a teacher's tokens can be compared; the rows stay shared in training."""
+    (tmp_path / "shared").mkdir()
+    asked = prune_vocabulary.Settings(method="prune-vocabulary", size=500, rows=100)
+    made = prune_vocabulary.run(replace(work, out=tmp_path / "shared"), asked)
+    assert made["vocabulary"]["after"] == made["vocabulary"]["before"] and made["pieces_sharing_a_row"] > 0
+    documents = [json.loads((folder / "tokenizer.json").read_text()) for folder in (tiny_model, tmp_path / "shared")]
+    assert documents[0]["model"] == documents[1]["model"] and documents[0]["added_tokens"] == documents[1]["added_tokens"]
+    distill.run(replace(work, source=tmp_path / "shared"), SHORT)
+    own = [
+        len(np.unique(load(folder).get_input_embeddings().weight.data.numpy(), axis=0))
+        for folder in (tmp_path / "shared", work.out)
+    ]
+    assert own[0] == own[1] == made["vocabulary"]["after"] - made["pieces_sharing_a_row"]
+
+
 def test_only_wordpiece_is_pruned(work: Work, tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bpe"
     save(load(tiny_model), folder, tokenizer_files_from=tiny_model)
