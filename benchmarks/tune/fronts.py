@@ -40,8 +40,9 @@ from edgekit.runtime.bench.words import TEXT
 from edgekit.runtime.errors import EdgekitError
 from edgekit.store import find
 from edgekit.tuner.front import Bounds, front
+from edgekit.tuner.records import SECONDS, values_in
 from edgekit.tuner.results import recipe_text, study_document, test_of
-from edgekit.tuner.run import SECONDS, Asked, Searched, search, values_in
+from edgekit.tuner.run import Asked, Searched, search
 from edgekit.tuner.trial import Given, is_trained, side_by_side
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from benchmarks.tune.fronts import LONG, TARGET, end, machine, start, wait
 from edgekit.progress import Show
 from edgekit.runtime.outputs import write_atomically
 from edgekit.tuner.journal import Journal
-from edgekit.tuner.run import KEY, Asked, search
-from edgekit.tuner.study import WORKER, finished
+from edgekit.tuner.records import KEY, WORKER, finished
+from edgekit.tuner.run import Asked, search
 
 PARTS = {"train": 1, "validation": 4, "test": 10}
 """Split -> the training rows for each of its rows."""

@@ -132,12 +132,20 @@ def _around(recipe: str | None, model: str, data: str | None, options: Options, 
     """The recipe of model and rows without any step, which is what is searched around."""
     if recipe is not None:
         raise BadInput("give either a recipe, or --model, and --data where there are rows", fix=f"edgekit tune {recipe}")
+    from edgekit.draft import TIME, kinds_of
+    from edgekit.tuner.run import of_language_models
+
     asked = asked_of(model, data, options)
+    if kinds_of(asked.model, asked.task) == {"decoder"}:  # before its rows are read
+        raise of_language_models(
+            "this is a language model" if asked.task is None else f"{asked.task} is of a language model", model
+        )
     path = build / f"{recipe_name(asked)}.toml"
     made = drafted(asked, path.parent, ask=not as_json)
     write_recipe(made, path, "--build FOLDER")
     if not as_json:
-        emit(None, False, [*shown(made), f"the recipe: {path}"])
+        of_search = replace(made, seen=tuple(one for one in made.seen if one.setting != TIME))  # which is an export's
+        emit(None, False, [*shown(of_search), f"the recipe: {path}"])
     return str(path)
 
 

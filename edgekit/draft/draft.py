@@ -27,7 +27,7 @@ from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning
 from edgekit.draft.lengths import length_of
 from edgekit.draft.proven import Budget, Workload, choose
 from edgekit.draft.rows import NAMED, Rows, read_for_draft
-from edgekit.draft.seen import Choice, Seen, Unclear
+from edgekit.draft.seen import TIME, Choice, Seen, Unclear
 from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
 from edgekit.host import detect
@@ -156,7 +156,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     seconds = line_seconds(task.kind, work, machine)
     of_it = f", {about(training)} of it to train and to compress, which a GPU does faster" if training else ""
     said.append(
-        Seen("time", about(seconds + training), f"from here to the measured bundle, at the speed of this machine now{of_it}")
+        Seen(TIME, about(seconds + training), f"from here to the measured bundle, at the speed of this machine now{of_it}")
     )
     text = _toml(asked, rows, chosen, labels, length, steps, folder, of_splits)
     _check(text)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from edgekit.errors import BadInput
 
-__all__ = ["Choice", "Seen", "Unclear"]
+__all__ = ["TIME", "Choice", "Seen", "Unclear"]
+
+TIME = "time"
+"""The setting of a line that says how long an export takes."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from edgekit.data.forms import form_of, forms
 from edgekit.data.images import FILES
 from edgekit.data.labels import few
 from edgekit.draft.fit import Fit, Said, Table, categories, described, fit_columns, text_columns, there_in
-from edgekit.draft.given import Given
+from edgekit.draft.given import Given, given
 from edgekit.draft.labels import LABELS
 from edgekit.draft.seen import Unclear
 from edgekit.errors import BadInput
@@ -24,10 +24,10 @@ from edgekit.models.heads import CLASSIFIER
 from edgekit.models.image_families import IMAGE_FAMILIES
 from edgekit.runtime.reader import Reads
 from edgekit.runtime.tags import read_scheme, scheme_fault
-from edgekit.tasks import Task, find_task, task_names
+from edgekit.tasks import Kind, Task, find_task, task_names
 from edgekit.tasks.task import Alone
 
-__all__ = ["Answers", "Candidate", "candidates", "without_rows"]
+__all__ = ["Answers", "Candidate", "candidates", "kinds_of", "without_rows"]
 
 CLASSES = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
@@ -74,6 +74,18 @@ class Candidate:
     def width(self) -> int:
         """Columns that a row has for the task."""
         return len(self.fit.columns) if self.form is None else len(self.form.gives)
+
+
+def kinds_of(name: str, wanted: str | None) -> set[Kind]:
+    """The kinds of tasks that the model called `name` may be for, as its files alone say, or that of the task `wanted`: no rows are read.
+
+    Raises:
+        BadInput, NotPossibleHere: as `given` does; an unknown task.
+    """
+    if wanted is not None:
+        return {find_task(wanted).kind}
+    autos, _ = _classes(given(name))
+    return {find_task(task).kind for task in task_names() if find_task(task).auto in autos}
 
 
 def candidates(

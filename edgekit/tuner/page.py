@@ -153,17 +153,17 @@ def _trials(study: Any) -> Grid:
         Column("trial", right=False), Column("quality", "%, validation"), Column("cost", "share of the original's"), Column("size", "MB"),
         Column("time", "s"), Column("came to", right=False), Column("steps", right=False, narrow=False),
     )  # fmt: skip
-    rows = []
+    rows, ordinals = [], {trial["number"]: trial["ordinal"] for trial in study["trials"]}
     for trial in study["trials"]:
         last: JsonObject = trial["rungs"][-1] if trial.get("rungs") else trial.get("foreseen", {})
         complete = trial["state"] == "complete"
         quality, size = trial.get("quality", last.get("quality")), trial.get("size_mb", last.get("size_mb"))
         why = str(trial.get("untrained") or trial.get("stopped") or trial.get("failed") or trial.get("refused") or "")
         tone: Tone = "" if complete else "quiet"
-        again = f"as trial {trial['same_as'] + 1}" if "same_as" in trial else ""
+        again = f"as trial {ordinals[trial['same_as']]}" if "same_as" in trial else ""
         rows.append(
             (
-                Cell(str(trial["number"] + 1)), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", tone=tone),
+                Cell(str(trial["ordinal"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", tone=tone),
                 Cell(f"{trial['cost']:.3f}") if complete else NOTHING, NOTHING if size is None else Cell(f"{size:.2f}", tone=tone),
                 Cell(f"{trial.get('seconds', 0):.0f}"),
                 Cell("its end" if complete else trial["state"], "; ".join(filter(None, [again, why])), tone),

@@ -25,7 +25,8 @@ from edgekit.runtime.strict_json import read_json
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.on_device import ratio_there, time_bundle
-from edgekit.tuner.run import (
+from edgekit.tuner.records import (
+    FAILED,
     FORESEEN,
     MEASURED,
     REFUSED,
@@ -34,11 +35,12 @@ from edgekit.tuner.run import (
     SECONDS,
     STOPPED,
     UNTRAINED,
-    Searched,
-    outline,
+    ordinals,
     values_in,
 )
-from edgekit.tuner.study import FAILED, answering
+from edgekit.tuner.run import Searched
+from edgekit.tuner.study import answering
+from edgekit.tuner.words import outline
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -153,7 +155,7 @@ def _nearest(searched: Searched) -> list[str]:
     nearest = "the nearest" if trained else "the nearest, whose quality nobody knows,"
     return [
         f"nothing keeps the budget: what binds is {each}{left_out}",
-        f"{nearest} is trial {trial.number + 1}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
+        f"{nearest} is trial {ordinals(searched.study)[trial.number]}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
     ]
 
 
@@ -273,7 +275,8 @@ def _moved_rows(source: Any, moved: Any) -> Any:
 def study_document(searched: Searched, points: list[Point]) -> JsonObject:
     """The study for machines."""
     given, original = searched.given, searched.original
-    trials: list[JsonValue] = [_trial(searched, trial) for trial in searched.trials]
+    at = ordinals(searched.study)
+    trials: list[JsonValue] = [{"ordinal": at[trial.number], **_trial(searched, trial)} for trial in searched.trials]
     front = {trial.number for trial in searched.front}
     counts = Counter(_state(trial) for trial in searched.trials)
     looked_at = sum(RUNGS in trial.user_attrs and SAME not in trial.user_attrs for trial in searched.trials)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 import edgekit
 from edgekit.config.address import without_password
@@ -21,7 +17,7 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.target import best_target, load_target
 from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
-from edgekit.errors import BadInput, EdgekitError, NotPossibleHere
+from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.facts import original_facts
@@ -29,41 +25,29 @@ from edgekit.plan.needs import fetch, needs_of
 from edgekit.plan.plan import Plan
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.source import source_of
-from edgekit.progress import Show, spent
+from edgekit.progress import Show
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_folder
 from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
-from edgekit.tuner.front import Bounds, Sampler, Values, front
+from edgekit.tuner.attempt import Ongoing, attempt
+from edgekit.tuner.front import Bounds, Sampler, front
+from edgekit.tuner.records import FAILED, finished, values_in
 from edgekit.tuner.space import Space, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, starts_of
-from edgekit.tuner.study import FAILED, WORKER, Claimed, answering, attempts, claim, finished, give_back, open_study, suggest
-from edgekit.tuner.trial import (
-    Foreseen,
-    Given,
-    Original,
-    foresee,
-    is_trained,
-    keeps_up,
-    longer,
-    measure,
-    of_this_recipe,
-    original_of,
-    recipe_key,
-    run_rung,
-    rungs_of,
-)
-from edgekit.tuner.workers import Worker, at_work
+from edgekit.tuner.study import answering, claim, open_study
+from edgekit.tuner.trial import Given, Original, original_of
+from edgekit.tuner.until import Until
+from edgekit.tuner.workers import at_work
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["Asked", "Searched", "search"]
+__all__ = ["Asked", "Searched", "of_language_models", "search"]
 
 MINUTES = 60.0
 """Where neither a time nor a number of trials is asked for."""
-WAIT_SECONDS = 0.5
 FEW_ROWS = 400
 """Validation rows below which it is said how far their order may be believed: a share of them has a standard error of up to 1 / (2 sqrt(rows))."""
 MOST_REFUSED = 300
@@ -72,10 +56,6 @@ MOST_FAILED = 10
 """Likewise trials that failed."""
 MOST_REASONS = 3
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
-KEY, FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, SAME = (
-    "key", "foreseen", "rungs", "measured", "seconds", "refused", "untrained", "stopped", "same_as",
-)  # fmt: skip
-"""What a trial says of itself in the study."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +119,6 @@ class Searched:
         return drawn_recipe(self.space, self.given.recipe, lambda name, one: trial.params[name])
 
 
-def values_in(trial: FrozenTrial) -> Values:
-    """(quality, cost, size) of a complete trial."""
-    quality, cost, size = trial.values
-    return quality, cost, size
-
-
 def search(asked: Asked, show: Show) -> Searched:
     """Search, or go on searching, as long as is asked for.
 
@@ -155,16 +129,13 @@ def search(asked: Asked, show: Show) -> Searched:
     host = detect()
     shared = None if asked.store is None else open_shared(asked.store)
     name, path, recipe = load_recipe(asked.recipe)
+    if find_task(recipe.task).kind != "encoder":
+        raise of_language_models(f"{recipe.task} is of a language model", str(path))
     fetch(needs_of(recipe, path.parent), show)
     target = load_target(asked.target or best_target(host).name)
     given = Given(name, path, recipe, target, host, asked.build, show, shared, asked.device)
     plan, _ = given.plan(recipe)
     given, recipe = replace(given, recipe=plan.recipe), plan.recipe  # with the length that the model's files say
-    if find_task(recipe.task).kind != "encoder":
-        raise BadInput(
-            f"a search is for encoders, and {recipe.task} is of a language model", where=str(path),
-            fix="choose its number format with `edgekit export`, which measures it ([quantize] format)",
-        )  # fmt: skip
     bounds = _bounds(asked.bounds, recipe)
     folder = asked.build / f"{name}-{target.name}-study"
     check_output_folder(asked.build, "--build")
@@ -185,12 +156,13 @@ def search(asked: Asked, show: Show) -> Searched:
     ):
         original = original_of(given)
         _check_rows(original, bounds, path)
-        stop = _Stop(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
+        until = Until(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
         _say_what_counts(given, original, bounds, show)
+        ongoing = Ongoing(study, given, original, space, bounds, until)
         in_vain: list[str] = []
-        while not stop.reached():
+        while not until.reached():
             claimed = claim(study, worker, seed, asked.sampler, values)
-            why = _run(study, claimed, given, original, space, bounds, stop, proven=claimed.index < len(values))
+            why = attempt(ongoing, claimed, proven=claimed.index < len(values))
             in_vain = [*in_vain, why] if why else []
             if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
                 raise BadInput(
@@ -198,220 +170,17 @@ def search(asked: Asked, show: Show) -> Searched:
                     faults=[f"{why} ({times} of them)" for why, times in Counter(in_vain).most_common(MOST_REASONS)],
                     fix="search around a recipe that `edgekit export` makes; where what is said above is mended, the same command goes on",
                 )  # fmt: skip
-        waiting = stop.others_at_work()
+        waiting = until.others_at_work()
         trials = finished(study)
     return Searched(given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study, at)
 
 
-class _Stop:
-    """When to stop: after so many trials of the whole study, or so much time of this worker."""
-
-    def __init__(self, study: Study, worker: Worker, trials: int | None, minutes: float | None) -> None:
-        self.study, self.worker, self.trials, self.minutes = study, worker, trials, minutes
-        tries = study.get_trials(deepcopy=False)
-        self.before = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in tries if trial.user_attrs.get(WORKER) == worker.name)
-        self.began = time.monotonic()
-
-    def seconds_left(self) -> float | None:
-        """None where no time is asked for."""
-        return None if self.minutes is None else 60 * self.minutes - self.before - (time.monotonic() - self.began)
-
-    def done(self) -> int:
-        """Trials that came to an end, but for those that could not work."""
-        return sum(REFUSED not in trial.user_attrs for trial in finished(self.study))
-
-    def reached(self) -> bool:
-        """Whether it is time."""
-        left = self.seconds_left()
-        if left is not None and left <= 0:
-            return True
-        if self.trials is None:
-            return False
-        while self.done() + len(taken := self._taken()) >= self.trials:
-            if all(self.worker.is_there(name) for name in taken):
-                return True
-            time.sleep(WAIT_SECONDS)  # until the others count on, or are gone and leave their trials to this one
-        return False
-
-    def others_at_work(self) -> bool:
-        """Whether others are at trials; waits until each that has one gave a sign, or is gone."""
-        while taken := self._taken():
-            if all(self.worker.is_there(name) for name in taken):
-                return True
-            time.sleep(WAIT_SECONDS)
-        return False
-
-    def _taken(self) -> list[str | None]:
-        """The workers of trials that are being run by others, who are not gone as far as it is known."""
-        last = [tries[-1] for tries in attempts(self.study.get_trials(deepcopy=False)).values()]
-        running = [(trial.user_attrs.get(WORKER), trial.number) for trial in last if trial.state.name == "RUNNING"]
-        return [name for name, number in running if not self.worker.has_left(name, number)]
-
-
-def _run(
-    study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop, *, proven: bool
-) -> str:
-    """Run one trial to its end; returns why it cannot work or failed, else "". One that is interrupted is given back."""
-    from optuna.exceptions import UpdateFinishedTrialError
-
-    try:
-        return _tried(study, claimed, given, original, space, bounds, stop, proven=proven)
-    except UpdateFinishedTrialError:  # as after a machine slept, or a storage was out of reach
-        given.show.line("  given up: no sign of this worker was seen for a while, and the trial was given to whoever asks next")
-        return ""
-    except BaseException:
-        with (
-            suppress(NotPossibleHere),
-            answering(""),
-        ):  # a storage that is gone: the trial is given back when this worker is here again
-            give_back(study, claimed.trial.number)
-        raise
-
-
-def _tried(
-    study: Study, claimed: Claimed, given: Given, original: Original, space: Space, bounds: Bounds, stop: _Stop, *, proven: bool
-) -> str:
-    from optuna.trial import TrialState
-
-    trial, began = claimed.trial, time.monotonic()
-
-    def end(state: TrialState, said: dict[str, Any], values: Values | None = None) -> None:
-        for name, value in {**said, SECONDS: time.monotonic() - began}.items():
-            trial.set_user_attr(name, value)
-        study.tell(trial, values, state=state, skip_if_finished=True)
-
-    try:
-        recipe = drawn_recipe(space, given.recipe, suggest(trial))
-        given.plan(recipe)
-    except (ValidationError, BadInput) as fault:
-        end(TrialState.PRUNED, {REFUSED: _words(fault)})
-        return f"{REFUSED}: {_words(fault)}"
-    key = hashlib.sha256(recipe_key(recipe).encode()).hexdigest()[:16]
-    trial.set_user_attr(KEY, key)
-    others = [one for one in finished(study) if one.number != trial.number]
-    twin = next(
-        (one for one in others if one.user_attrs.get(KEY) == key and one.state in (TrialState.COMPLETE, TrialState.PRUNED)),
-        None,
-    )
-    if twin is not None:
-        for name, value in twin.constraints.items():
-            trial.set_constraint(name, value)
-        copied = {
-            name: twin.user_attrs[name] for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED) if name in twin.user_attrs
-        }
-        end(twin.state, {**copied, SAME: twin.number}, values_in(twin) if twin.state == TrialState.COMPLETE else None)
-        return ""
-    title = f"trial {claimed.index + 1}: {outline(recipe)}"
-    given.show.line(title)
-    foreseen = foresee(given, original, recipe, bounds)
-    if foreseen is not None:
-        trial.set_user_attr(FORESEEN, foreseen.document())
-        broken = {name: share for name, share in foreseen.over(bounds).items() if share > 0}
-        if broken:
-            for name, share in broken.items():
-                trial.set_constraint(name, share)
-            why = " and ".join({"smaller": "too large", "faster": "too slow"}[name] for name in broken)
-            end(TrialState.PRUNED, {UNTRAINED: f"its shapes are {why}, whatever it is taught"})
-            given.show.line(f"  not trained: {foreseen.size_mb:.2f} MB{_speed(foreseen)}, {why} whatever it is taught")
-            return ""
-    rungs: list[JsonObject] = []
-    lengths = rungs_of(recipe)
-    if proven:  # nobody has to find out whether it is worth its training, but for whether there is time for it
-        lengths = lengths[-1:] if stop.seconds_left() is None or is_trained(given, recipe) else [*lengths[:-1][:1], lengths[-1]]
-    for share, short in lengths:
-        left = stop.seconds_left()
-        if (
-            rungs
-            and left is not None
-            and left < float(str(rungs[-1]["new_seconds"])) * (longer(lengths[0][1], short) if proven else 3)
-        ):
-            end(TrialState.PRUNED, {STOPPED: "no time was left to train it for longer"})
-            return ""
-        try:
-            rung, model, checkpoint = run_rung(given, original, share, short)
-            found = measure(given, original, model, checkpoint) if share == 1 and given.timed else None
-        except Exception as fault:
-            if not of_this_recipe(fault):
-                raise
-            end(TrialState.FAIL, {FAILED: _words(fault)})
-            given.show.line(f"  failed: {_words(fault)}")
-            return f"{FAILED}: {_words(fault)}"
-        rungs.append(rung.document())
-        trial.set_user_attr(RUNGS, rungs)
-        trial.set_user_attr(SECONDS, time.monotonic() - began)
-        if (
-            share < 1
-            and not proven
-            and not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())])
-        ):
-            end(TrialState.PRUNED, {STOPPED: f"others do better after {share:.0%} of its training"})
-            given.show.line(f"  stopped after {share:.0%} of its training, at {rung.quality:.2%}")
-            return ""
-    cost = rung.multiplications if found is None else 1 / found["times"]
-    over = bounds.over(original.quality - rung.quality, None if found is None else found["times"], rung.size_mb)
-    values = (rung.quality, cost, rung.size_mb)
-    for name, share in over.items():
-        trial.set_constraint(name, share)
-    end(TrialState.COMPLETE, {} if found is None else {MEASURED: found}, values)
-    given.show.line(f"  {_figures(given, original, values)}{_best(study, given, original, bounds)}{_left(stop)}")
-    return ""
-
-
-def outline(recipe: Recipe) -> str:
-    """A recipe's steps and number format in a line."""
-    steps = []
-    for step in recipe.compress:
-        said = step.model_dump(mode="json", exclude_unset=True, exclude={"method"})
-        steps.append(
-            f"{step.method} ({', '.join(f'{name} {_short(value)}' for name, value in said.items())})" if said else step.method
-        )
-    form = (
-        []
-        if recipe.quantize is None
-        else [f"{name} {_short(getattr(recipe.quantize, name))}" for name in recipe.quantize.search]
-    )
-    return "; ".join([*(steps or ["no step"]), *([", ".join(form)] if form else [])])
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _speed(foreseen: Foreseen) -> str:
-    return "" if foreseen.times is None else f", {foreseen.times['times']:.2f}x fp32"
-
-
-def _figures(given: Given, original: Original, values: Values) -> str:
-    quality, cost, size = values
-    speed = f"{1 / cost:.2f}x fp32" if given.timed else f"{cost:.0%} of the multiplications"
-    return f"{quality:.2%} ({100 * (quality - original.quality):+.2f}), {speed}, {size:.2f} MB"
-
-
-def _best(study: Study, given: Given, original: Original, bounds: Bounds) -> str:
-    """The fastest so far that keeps the budget."""
-    kept = [
-        values_in(trial)
-        for trial in finished(study)
-        if trial.state.name == "COMPLETE" and all(over <= 0 for over in trial.constraints.values())
-    ]
-    if not kept:
-        return "; none keeps the budget so far"
-    return f"; fastest in budget: {_figures(given, original, min(kept, key=lambda one: one[1]))}"
-
-
-def _left(stop: _Stop) -> str:
-    left = stop.seconds_left()
-    parts = [f"{stop.done()} of {stop.trials} trials"] if stop.trials is not None else []
-    parts += [f"{spent(max(0.0, left))} left"] if left is not None else []
-    return f"; {', '.join(parts)}"
-
-
-def _words(fault: Exception) -> str:
-    if isinstance(fault, ValidationError):
-        return "; ".join(one["msg"] for one in fault.errors())
-    if isinstance(fault, EdgekitError):
-        return "; ".join([fault.what, *fault.faults])
-    return f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
+def of_language_models(what: str, where: str) -> BadInput:
+    """The refusal of `what`."""
+    return BadInput(
+        f"a search is for encoders, and {what}", where=where,
+        fix="choose its number format with `edgekit export`, which measures it ([quantize] format)",
+    )  # fmt: skip
 
 
 def _bounds(asked: Bounds, recipe: Recipe) -> Bounds:

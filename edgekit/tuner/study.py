@@ -23,33 +23,20 @@ from edgekit.config.search import Choice, Integers, Range
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Sampler
+from edgekit.tuner.records import AGAIN, TAKEN, WORKER, attempts, given_back
 from edgekit.tuner.space import Value
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.study import Study
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import Trial
 
     from edgekit.tuner.workers import Worker
 
-__all__ = [
-    "AGAIN",
-    "FAILED",
-    "TAKEN",
-    "WORKER",
-    "Claimed",
-    "answering",
-    "attempts",
-    "claim",
-    "finished",
-    "give_back",
-    "given_back",
-    "open_study",
-    "suggest",
-]
+__all__ = ["Claimed", "answering", "claim", "give_back", "open_study", "suggest"]
 
-IDENTITY, WORKER, AGAIN, TAKEN, FAILED = "identity", "worker", "again", "taken", "failed"
+IDENTITY = "identity"
 FIXED = "fixed_params"
 """Where Optuna keeps values of a trial that are not to be drawn."""
 STARTUP = 5
@@ -221,26 +208,6 @@ def _short(value: object) -> str:
     if isinstance(value, str) and len(value) == DIGEST and not value.strip("0123456789abcdef"):
         return value[:SHOWN_OF_DIGEST]
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def attempts(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
-    """Number of each trial that was drawn -> all tries at it in order, of which the last one counts."""
-    found: dict[int, list[FrozenTrial]] = {}
-    for trial in trials:
-        if TAKEN not in trial.user_attrs:
-            found.setdefault(trial.user_attrs.get(AGAIN, trial.number), []).append(trial)
-    return found
-
-
-def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that came to an end, each once, in the order of drawing."""
-    last = [tries[-1] for _, tries in sorted(attempts(study.get_trials(deepcopy=False)).items())]
-    return [trial for trial in last if trial.state.is_finished() and not given_back(trial)]
-
-
-def given_back(trial: FrozenTrial) -> bool:
-    """Whether it ended because its worker was gone: one that failed by itself says why before it ends."""
-    return trial.state.name == "FAIL" and FAILED not in trial.user_attrs and TAKEN not in trial.user_attrs
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import Any
 from benchmarks.pages import write_results
 from edgekit.config.recipe import Recipe
 from edgekit.progress import Show
-from edgekit.tuner import run, workers
+from edgekit.tuner import attempt, run, workers
 from edgekit.tuner.front import Bounds
+from edgekit.tuner.records import given_back
 from edgekit.tuner.run import Asked, Searched, search
-from edgekit.tuner.study import given_back
 from edgekit.tuner.trial import Given, Original, Rung, recipe_key
 
 ORIGINAL = Original(0.95, 1000, 40.0, 1_000_000, Path(), Path(), Path())
@@ -50,9 +50,9 @@ def pretend(folder: Path) -> None:
         return rung, Path(), Path()
 
     run.original_of = lambda given: ORIGINAL  # type: ignore[assignment]
-    run.run_rung = run_rung
-    run.foresee = lambda given, original, recipe, bounds: None  # type: ignore[assignment]
-    run.measure = lambda given, original, model, checkpoint: {"times": 4.0, "ci95": [3.9, 4.1], "ms": 1.0}  # type: ignore[assignment]
+    attempt.run_rung = run_rung
+    attempt.foresee = lambda given, original, recipe, bounds: None  # type: ignore[assignment]
+    attempt.measure = lambda given, original, model, checkpoint: {"times": 4.0, "ci95": [3.9, 4.1], "ms": 1.0}  # type: ignore[assignment]
     Given.timed = False  # type: ignore[assignment,method-assign]
 
 
@@ -126,7 +126,7 @@ def shared(folder: Path, trials: int, storage: str) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         pretend(folder / "first")
-        run_rung, begun = run.run_rung, [0]
+        run_rung, begun = attempt.run_rung, [0]
 
         def killed_in_the_second(*given: Any) -> Any:
             begun[0] += given[2] == 1
@@ -134,7 +134,7 @@ def shared(folder: Path, trials: int, storage: str) -> dict[str, Any]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return run_rung(*given)
 
-        run.run_rung = killed_in_the_second
+        attempt.run_rung = killed_in_the_second
         search(asked(folder / "first", trials, storage=storage), Show(silent=True))
         os._exit(1)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])

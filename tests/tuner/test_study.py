@@ -20,11 +20,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.progress import Show
-from edgekit.tuner import journal, run, workers
+from edgekit.tuner import attempt, journal, run, until, workers
 from edgekit.tuner import study as study_module
 from edgekit.tuner.journal import Journal
+from edgekit.tuner.records import AGAIN, TAKEN, finished, given_back
 from edgekit.tuner.results import importances
-from edgekit.tuner.study import AGAIN, TAKEN, answering, claim, finished, give_back, given_back, open_study
+from edgekit.tuner.study import answering, claim, give_back, open_study
 from edgekit.tuner.trial import Given
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
@@ -134,10 +135,10 @@ def test_the_end_waits_for_a_sign_of_whoever_has_a_trial(
 ) -> None:
     """By --minutes too: one that was killed elsewhere was waited for by each later start anew, and no point was ever made."""
     monkeypatch.setattr(workers, "GONE_SECONDS", 0.3)
-    monkeypatch.setattr(run, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(until, "WAIT_SECONDS", 0.05)
     study = opened(tmp_path / "here")
     with at_work(study, tmp_path / "here", shared=True) as worker:
-        ended = run._Stop(study, worker, None, 0.0)
+        ended = until.Until(study, worker, None, 0.0)
         study.enqueue_trial({"a": 1})  # given back, and nobody's yet
         assert ended.reached() and not ended.others_at_work()
         trial = study.ask()
@@ -152,7 +153,7 @@ def test_the_end_waits_for_a_sign_of_whoever_has_a_trial(
 
         if sign is not None:
             worker.seen.clear()
-            monkeypatch.setattr(run.time, "sleep", count)
+            monkeypatch.setattr(until.time, "sleep", count)
             assert ended.others_at_work() and counted[0] <= 2, "it counts on"
 
 
@@ -165,12 +166,13 @@ def test_a_folder_of_any_name_has_its_study_in_it(tmp_path: Path, name: str) -> 
 
 def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same command would begin with it again, and end there each time."""
-    for name in ("original_of", "run_rung", "foresee", "measure"):
-        monkeypatch.setattr(run, name, getattr(run, name))  # as it is, once the test is over
+    monkeypatch.setattr(run, "original_of", run.original_of)  # as it is, once the test is over
+    for name in ("run_rung", "foresee", "measure"):
+        monkeypatch.setattr(attempt, name, getattr(attempt, name))
     monkeypatch.setattr(Given, "timed", Given.timed)
     monkeypatch.setattr(run, "MOST_FAILED", 3)
     pretend.pretend(tmp_path)
-    pretended, faults = run.run_rung, list[Any]([RuntimeError("singular\n matrix"), CheckFailed("no parity")])
+    pretended, faults = attempt.run_rung, list[Any]([RuntimeError("singular\n matrix"), CheckFailed("no parity")])
 
     def run_rung(given: Any, original: Any, share: float, recipe: Any) -> Any:
         if faults and isinstance(faults[-1], Exception):
@@ -179,7 +181,7 @@ def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, mon
             faults.pop()()
         return pretended(given, original, share, recipe)
 
-    monkeypatch.setattr(run, "run_rung", run_rung)
+    monkeypatch.setattr(attempt, "run_rung", run_rung)
     found = run.search(pretend.asked(tmp_path, 3), Show(silent=True))
     failed = [trial.user_attrs["failed"] for trial in found.trials if trial.state.name == "FAIL"]
     assert failed == ["no parity", "RuntimeError: singular matrix"] and len(found.complete) >= 1

@@ -139,9 +139,16 @@ def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
         (["intents", "--model", "m"], "either a recipe, or --model"),
         (["--data", "rows.csv"], "--data goes with --model"),
         (["reference-lm"], "a search is for encoders"),
+        (["--model", "LM", "--data", "no-such-file.csv"], "a search is for encoders, and this is a language model"),
+        (["--model", "LM", "--task", "text-generation"], "a search is for encoders, and text-generation is of"),
     ],
 )
 def test_options_that_cannot_be_used(arguments: list[str], words: str, tmp_path: Path) -> None:
+    if "LM" in arguments:  # before any row is looked at
+        model = tmp_path / "lm"
+        model.mkdir()
+        (model / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+        arguments = [str(model) if one == "LM" else one for one in arguments]
     done = CliRunner().invoke(app, ["tune", *arguments, "--build", str(tmp_path)])
     fault: Any = done.exception
     assert words in "\n".join([str(fault), *getattr(fault, "faults", ())])
@@ -181,9 +188,9 @@ def test_a_page_of_a_search_that_found_nothing() -> None:
         "metric": "accuracy", "importances": {}, "cost": "share of the time",
         "nearest": ["nothing keeps the budget: what binds is speed in 2 of 2 trials"],
         "trials": [
-            {"number": 0, "state": "complete", "steps": "<b>", "quality": 0.9, "cost": 0.5, "size_mb": 3.0, "seconds": 30.0, "rungs": rungs},
-            {"number": 1, "state": "complete", "steps": "none", "quality": 0.8, "cost": 0.6, "size_mb": 4.0, "seconds": 31.0, "same_as": 0},
-            {"number": 2, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
+            {"number": 0, "ordinal": 1, "steps": "<b>", "state": "complete", "quality": 0.9, "cost": 0.5, "size_mb": 3, "seconds": 9, "rungs": rungs},
+            {"number": 2, "ordinal": 2, "state": "complete", "steps": "", "quality": 0.8, "cost": 0.6, "size_mb": 4.0, "seconds": 31, "same_as": 0},
+            {"number": 4, "ordinal": 3, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
         ],
     }  # fmt: skip
     page = render_study(study)

@@ -1,0 +1,245 @@
+"""One trial, from its draw to what is written of it in the study: refused, the same as another one, left untrained, dropped, or measured."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from edgekit.config.recipe import Recipe
+from edgekit.errors import BadInput, NotPossibleHere
+from edgekit.progress import spent
+from edgekit.tuner.front import Bounds, Values
+from edgekit.tuner.records import (
+    FAILED,
+    FORESEEN,
+    KEY,
+    MEASURED,
+    REFUSED,
+    RUNGS,
+    SAME,
+    SECONDS,
+    STOPPED,
+    UNTRAINED,
+    finished,
+    ordinals,
+    values_in,
+)
+from edgekit.tuner.space import Space, drawn_recipe
+from edgekit.tuner.study import Claimed, answering, give_back, suggest
+from edgekit.tuner.trial import (
+    Given,
+    Original,
+    foresee,
+    is_trained,
+    keeps_up,
+    longer,
+    measure,
+    of_this_recipe,
+    recipe_key,
+    run_rung,
+    rungs_of,
+)
+from edgekit.tuner.until import Until
+from edgekit.tuner.words import epochs_of, fault, outline
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Ongoing", "attempt"]
+
+
+@dataclass(frozen=True)
+class Ongoing:
+    """What the trials of a search have in common."""
+
+    study: Study
+    given: Given
+    original: Original
+    space: Space
+    bounds: Bounds
+    until: Until
+
+
+@dataclass(frozen=True)
+class _End:
+    """What a trial came to."""
+
+    said: Mapping[str, Any]
+    """Attributes of the trial."""
+    values: Values | None = None
+    """Of one that was measured."""
+    over: Mapping[str, float] | None = None
+    """How far each bound is from being kept, where it is known."""
+
+    @property
+    def state(self) -> str:
+        """Optuna's name of it."""
+        return "COMPLETE" if self.values is not None else "FAIL" if FAILED in self.said else "PRUNED"
+
+    @property
+    def in_vain(self) -> str:
+        """Why it cannot work or failed; "" for any other end."""
+        return next((f"{name}: {self.said[name]}" for name in (REFUSED, FAILED) if name in self.said), "")
+
+
+def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> str:
+    """Run one trial to its end; returns why it cannot work or failed, else "". One that is interrupted is given back.
+
+    `proven`: it is among those that a search begins with, which are trained in full.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
+    began = time.monotonic()
+    try:
+        end = _end_of(search, claimed, began, proven=proven)
+        for name, share in (end.over or {}).items():
+            claimed.trial.set_constraint(name, share)
+        for name, value in {**end.said, SECONDS: time.monotonic() - began}.items():
+            claimed.trial.set_user_attr(name, value)
+        search.study.tell(claimed.trial, end.values, state=TrialState[end.state], skip_if_finished=True)
+    except UpdateFinishedTrialError:  # as after a machine slept, or a storage was out of reach
+        search.given.show.line(
+            "  given up: no sign of this worker was seen for a while, and the trial was given to whoever asks next"
+        )
+        return ""
+    except BaseException:
+        with (
+            suppress(NotPossibleHere),
+            answering(""),
+        ):  # a storage that is gone: the trial is given back when this worker is here again
+            give_back(search.study, claimed.trial.number)
+        raise
+    _tell(search, end)
+    return end.in_vain
+
+
+def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) -> _End:
+    """What the trial comes to; where it is told on the way is said to the study and shown at once."""
+    given, trial = search.given, claimed.trial
+    title = f"trial {claimed.index + 1}"
+    try:
+        recipe = drawn_recipe(search.space, given.recipe, suggest(trial))
+        given.plan(recipe)
+    except (ValidationError, BadInput) as raised:
+        given.show.line(f"{title}: refused before anything ran")
+        return _End({REFUSED: fault(raised)})
+    key = hashlib.sha256(recipe_key(recipe).encode()).hexdigest()[:16]
+    trial.set_user_attr(KEY, key)
+    others = [one for one in finished(search.study) if one.number != trial.number]
+    twin = next((one for one in others if one.user_attrs.get(KEY) == key and one.state.name in ("COMPLETE", "PRUNED")), None)
+    if twin is not None:
+        given.show.line(f"{title}: the same recipe as trial {ordinals(search.study)[twin.number]}, which counts for both")
+        copied = {
+            name: twin.user_attrs[name] for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED) if name in twin.user_attrs
+        }
+        values = values_in(twin) if twin.state.name == "COMPLETE" else None
+        return _End({**copied, SAME: twin.number}, values, twin.constraints)
+    given.show.line(f"{title}: {outline(recipe)}")
+    return _left_untrained(search, claimed, recipe) or _trained(search, claimed, recipe, others, began, proven=proven)
+
+
+def _left_untrained(search: Ongoing, claimed: Claimed, recipe: Recipe) -> _End | None:
+    """The end of a trial whose shapes alone miss the budget; None where they do not, or nothing can be told by them."""
+    given = search.given
+    foreseen = foresee(given, search.original, recipe, search.bounds)
+    if foreseen is None:
+        return None
+    claimed.trial.set_user_attr(FORESEEN, foreseen.document())
+    broken = {name: share for name, share in foreseen.over(search.bounds).items() if share > 0}
+    if not broken:
+        return None
+    why = " and ".join({"smaller": "too large", "faster": "too slow"}[name] for name in broken)
+    speed = "" if foreseen.times is None else f", {foreseen.times['times']:.2f}x fp32"
+    given.show.line(f"  not trained: {foreseen.size_mb:.2f} MB{speed}, {why} whatever it is taught")
+    return _End({UNTRAINED: f"its shapes are {why}, whatever it is taught"}, over=broken)
+
+
+def _trained(
+    search: Ongoing, claimed: Claimed, recipe: Recipe, others: list[FrozenTrial], began: float, *, proven: bool
+) -> _End:
+    """The end of a trial that is trained for longer and longer, as long as it keeps up with `others`."""
+    given, original, until, trial = search.given, search.original, search.until, claimed.trial
+    rungs: list[dict[str, Any]] = []
+    lengths = rungs_of(recipe)
+    if proven:  # nobody has to find out whether it is worth its training, but for whether there is time for it
+        lengths = (
+            lengths[-1:] if until.seconds_left() is None or is_trained(given, recipe) else [*lengths[:-1][:1], lengths[-1]]
+        )
+    for share, short in lengths:
+        left, so_far = until.seconds_left(), _epochs(short, recipe)
+        if rungs and left is not None:
+            needed = rungs[-1]["new_seconds"] * (longer(lengths[0][1], short) if proven else 3)
+            if left < needed:
+                why = f"no time was left to train it for longer: {spent(max(0.0, left))} of about {spent(needed)}"
+                given.show.line(f"  dropped: {why}")
+                return _End({STOPPED: why})
+        if share < 1:
+            given.show.line(f"  {'a first look' if not rungs else 'a longer look'}: {so_far}")
+        elif rungs:
+            given.show.line(f"  in full: {epochs_of(recipe)} epochs")
+        try:
+            rung, model, checkpoint = run_rung(given, original, share, short)
+            found = measure(given, original, model, checkpoint) if share == 1 and given.timed else None
+        except Exception as raised:
+            if not of_this_recipe(raised):
+                raise
+            return _End({FAILED: fault(raised)})
+        rungs.append(dict(rung.document()))
+        trial.set_user_attr(RUNGS, rungs)
+        trial.set_user_attr(SECONDS, time.monotonic() - began)
+        if share == 1 or proven:
+            continue
+        if not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())]):
+            given.show.line(
+                f"  dropped after {so_far}, at {rung.quality:.2%}: others do better after as much of their training"
+            )
+            return _End({STOPPED: f"others do better after {share:.0%} of its training"})
+    cost = rung.multiplications if found is None else 1 / found["times"]
+    over = search.bounds.over(original.quality - rung.quality, None if found is None else found["times"], rung.size_mb)
+    return _End({} if found is None else {MEASURED: found}, (rung.quality, cost, rung.size_mb), over)
+
+
+def _epochs(short: Recipe, whole: Recipe) -> str:
+    """How much of its training one of its looks is: the steps are trained for their share each, and for an epoch at least."""
+    return f"{epochs_of(short)} of {epochs_of(whole)} epochs"
+
+
+def _tell(search: Ongoing, end: _End) -> None:
+    show = search.given.show
+    if end.in_vain:
+        show.line(f"  {end.in_vain}")
+    elif end.values is not None and SAME not in end.said:
+        show.line(f"  {_figures(search, end.values)}{_best(search)}{_left(search.until)}")
+
+
+def _figures(search: Ongoing, values: Values) -> str:
+    quality, cost, size = values
+    speed = f"{1 / cost:.2f}x fp32" if search.given.timed else f"{cost:.0%} of the multiplications"
+    return f"{quality:.2%} ({100 * (quality - search.original.quality):+.2f}), {speed}, {size:.2f} MB"
+
+
+def _best(search: Ongoing) -> str:
+    """The fastest so far that keeps the budget."""
+    kept = [
+        values_in(trial)
+        for trial in finished(search.study)
+        if trial.state.name == "COMPLETE" and all(over <= 0 for over in trial.constraints.values())
+    ]
+    if not kept:
+        return "; none keeps the budget so far"
+    return f"; fastest in budget: {_figures(search, min(kept, key=lambda one: one[1]))}"
+
+
+def _left(until: Until) -> str:
+    left = until.seconds_left()
+    parts = [f"{until.done()} of {until.trials} trials"] if until.trials is not None else []
+    parts += [f"{spent(max(0.0, left))} left"] if left is not None else []
+    return f"; {', '.join(parts)}"
