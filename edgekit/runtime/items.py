@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgekit.runtime.errors import BadInput, NotPossibleHere
+from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.reader import Reads
 
 __all__ = [
     "answered",
     "at_terminal",
+    "cut_form",
+    "cut_forms",
     "first_line",
     "terminal_line",
     "numbered",
@@ -31,6 +33,9 @@ __all__ = [
 
 LARGEST = 256 * 1024**2
 """Bytes of standard input at most."""
+CUTS = {"length": "at the token limit", "context": "where the context is full", "stop": "at a stop text"}
+"""What ends an answer -> where that cuts one that was held to a form."""
+MORE = "--max-new-tokens gives more room; maxLength of a schema and {1,20} in an expression bound what may go on"
 
 
 def at_terminal(stream: TextIO | None) -> bool:
@@ -155,6 +160,23 @@ def refusals(answers: Sequence[JsonObject]) -> BadInput | None:
     if not faults:
         return None
     return BadInput(f"{len(faults)} of {len(answers)} inputs cannot be used; the others are answered", faults=faults)
+
+
+def cut_form(answer: JsonObject) -> str | None:
+    """Where the form that `answer` was held to, or its call of a tool, was cut; None where it is complete, or Ctrl-C ended it."""
+    return CUTS.get(str(answer.get("ended"))) if answer.get("complete") is False else None
+
+
+def cut_forms(answers: Sequence[JsonObject]) -> CheckFailed | None:
+    """What is to be said at the end of `answers` of which some were cut before their form was complete; None where none was."""
+    cuts = {number: cut for number, answer in enumerate(answers, 1) if (cut := cut_form(answer)) is not None}
+    if not cuts:
+        return None
+    if len(answers) == 1:
+        return CheckFailed(f"the answer was cut {cuts[1]}, before its form, or its call of a tool, was complete", fix=MORE)
+    faults = [f"answer {number}: cut {cut}" for number, cut in cuts.items()]
+    what = f"{len(cuts)} of {len(answers)} answers were cut before their form, or their call of a tool, was complete"
+    return CheckFailed(what, faults=faults, fix=MORE)
 
 
 def first_line(answer: JsonObject) -> str:

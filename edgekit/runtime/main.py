@@ -13,7 +13,7 @@ from typing import Any
 from edgekit.runtime.bench.words import scenario_words
 from edgekit.runtime.edge import at_edge
 from edgekit.runtime.generate.flags import SPECULATE, SPECULATE_HELP, add_flags, given_flags, parse_speculate
-from edgekit.runtime.items import answered, at_terminal, read_items, read_texts, refusals, terminal_line, with_prompt
+from edgekit.runtime.items import answered, at_terminal, cut_forms, read_items, read_texts, refusals, terminal_line, with_prompt
 from edgekit.runtime.records import as_json
 from edgekit.runtime.shown import visible
 
@@ -133,10 +133,12 @@ def _run(asked: argparse.Namespace) -> int:
     if asked.verb == "run" and document and document[-1].get("ended") == "interrupted":
         print("runner: interrupted", file=sys.stderr)
         return 130
-    if asked.verb == "run" and (refused := refusals(document)) is not None:
-        print(f"runner: {refused.text()}", file=sys.stderr)
-        return refused.exit_code
-    return 0
+    if asked.verb != "run":
+        return 0
+    faults = [fault for fault in (cut_forms(document), refusals(document)) if fault is not None]
+    for fault in faults:
+        print(f"runner: {fault.text()}", file=sys.stderr)
+    return faults[-1].exit_code if faults else 0
 
 
 def _parse(

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TextIO, TypeVar
 from edgekit.runtime.errors import BadInput, CheckFailed, EdgekitError
 from edgekit.runtime.generate.command import chat_and_sampling
 from edgekit.runtime.generate.model import as_prompt
-from edgekit.runtime.items import at_terminal, with_prompt
+from edgekit.runtime.items import at_terminal, cut_form, with_prompt
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.many import attempted, each_answered
 from edgekit.runtime.model import Model
@@ -153,13 +153,13 @@ def answer_rows(
     """Write the answer to each line of `source`, a text or an object as JSON, as a line of `out`, in their order.
 
     Blank lines are no rows. A row that cannot be used, or that the model fails on, has {"error"}; what is returned then says how many, which
-    and why. `answer` makes the answers of one of `workers` to several of what `input_of` gives; whether it `joins` some of them is for
-    `each_answered`. `progress` gets the bytes read, and all where that is known.
+    and why, and which answers were cut before their form was complete. `answer` makes the answers of one of `workers` to several of what
+    `input_of` gives; whether it `joins` some of them is for `each_answered`. `progress` gets the bytes read, and all where that is known.
 
     Raises:
         OSError: `source` cannot be read, or `out` not be written.
     """
-    count = failed = 0
+    count = failed = incomplete = 0
     faults: list[str] = []
     broken = False
     lines = Lines(source, before_waiting=out.flush)
@@ -184,6 +184,10 @@ def answer_rows(
                 if len(faults) < TOLD:
                     faults.append(f"row {count:,}: {found.text()}")
                 found = {"error": found.text()}
+            elif (cut := cut_form(found)) is not None:
+                incomplete += 1
+                if len(faults) < TOLD:
+                    faults.append(f"row {count:,}: cut {cut}, before its form, or a call of a tool, was complete")
             out.write(json.dumps(found) + "\n")
             if (now := time.monotonic()) - told > PROGRESS_SECONDS:
                 told = now
@@ -191,10 +195,12 @@ def answer_rows(
     out.flush()
     if not count:
         return BadInput("no rows given", where="standard input", fix="give a text or an object on each line, as JSON")
-    if not failed:
+    if not failed and not incomplete:
         return None
-    if failed > len(faults):
-        faults.append(f"and {failed - len(faults):,} more, which say so in their rows")
+    if failed + incomplete > len(faults):
+        faults.append(f"and {failed + incomplete - len(faults):,} more, which say so in their rows")
+    if not failed:
+        return CheckFailed(f"{incomplete:,} of {count:,} answers were cut before their form was complete", faults=faults)
     kind = CheckFailed if broken else BadInput
     return kind(f"{failed:,} of {count:,} rows have no answer; the others are answered", faults=faults)
 

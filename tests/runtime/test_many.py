@@ -213,6 +213,17 @@ def test_rows(classifier: Model, workers: int) -> None:
     assert isinstance(rows(classifier, b"\n \n")[1], BadInput)
 
 
+def test_rows_whose_form_was_cut(classifier: Model) -> None:
+    """Are answers, and the end says which."""
+    made = iter([{"text": "1", "ended": "length", "complete": False}, {"text": "12", "ended": "stop", "complete": True}, {}])
+    out = io.StringIO()
+    answer = each(lambda _, item: next(made))
+    fault = answer_rows([classifier], answer, parts_of(classifier), io.BytesIO(b'"a"\n' * 3), out, silent)
+    assert len(out.getvalue().splitlines()) == 3 and '"text": "1"' in out.getvalue()
+    assert isinstance(fault, CheckFailed) and fault.what == "1 of 3 answers were cut before their form was complete"
+    assert fault.faults == ("row 1: cut at the token limit, before its form, or a call of a tool, was complete",)
+
+
 def test_a_fault_of_the_model_is_a_check_that_failed(classifier: Model) -> None:
     def answer(worker: Model, item: object) -> dict[str, str]:
         raise CheckFailed("NaN")

@@ -64,6 +64,8 @@ class Piece:
     """Guesses that were read in the run that it is chosen by. How many a run reads depends on the clock; what it gives does not."""
     accepted: bool = field(default=False, compare=False)
     """Whether the token before it was such a guess, which saved a run."""
+    complete: bool | None = None
+    """Of the last piece of an answer that was held to a form: whether the answer's text is one of that form; None elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,15 @@ class Answer:
     """Those that saved a run each."""
     calls: tuple[Call, ...] = ()
     """Of tools; `text` is then what comes before them."""
+    complete: bool | None = None
+    """Whether the text is one of the form that it was held to, calls of tools too; not where it was cut. None: it was held to none."""
 
     def document(self) -> JsonObject:
         """As a JSON object, without what depends on the clock."""
         counts = {"prompt_tokens": self.prompt_tokens, "new_tokens": len(self.tokens)}
         calls: list[JsonValue] = [{"name": call.name, "arguments": call.arguments} for call in self.calls]
         said: JsonObject = {"text": self.text, "ended": self.ended, **counts, **({"tool_calls": calls} if calls else {})}
+        said = said if self.complete is None else {**said, "complete": self.complete}
         if self.likely is None:
             return said
         likely: list[JsonValue] = [
@@ -117,7 +122,8 @@ def whole(pieces: Sequence[Piece], prompt_tokens: int) -> Answer:
     drafted, accepted = sum(piece.drafted for piece in pieces), sum(piece.accepted for piece in pieces)
     text = "".join(piece.text for piece in pieces)
     told = likely if len(likely) == len(tokens) > 0 else None
-    return Answer(text, tokens, ended or "interrupted", prompt_tokens, told, drafted, accepted)
+    complete = pieces[-1].complete if pieces else None
+    return Answer(text, tokens, ended or "interrupted", prompt_tokens, told, drafted, accepted, complete=complete)
 
 
 class Row:
@@ -154,6 +160,8 @@ class Row:
         self._ends = frozenset((*generation.eos, *sampling.stop_token_ids, *named))
         self._most = sampling.logprobs
         constraint = prompt.constraint or sampling.constraint
+        self._guides, self._said = guides, ""
+        """The text so far, of an answer that is held to a form and may be cut by a stop text."""
         self._guide = guides.guide(constraint, self._ends) if constraint is not None else None
         self._certain = self._guide.certain() if self._guide is not None else []
 
@@ -184,11 +192,13 @@ class Row:
         else:
             text = self._stops.push(self._guide.text(token))
         if end or self._stops.found or (self._guide is not None and self._guide.complete):
-            return Piece(text + self._rest(), token, "stop", likely)
+            text += self._rest()
+            return Piece(text, token, "stop", likely, complete=self._complete(text))
         if len(self.ids) < self.limit:
+            self._said += text if self._guide is not None and self._stops.stops else ""
             return Piece(text, token, None, likely)
-        rest = self._rest()  # a stop text may be complete in what was held back
-        return Piece(text + rest, token, "stop" if self._stops.found else self._full, likely)
+        text += self._rest()  # a stop text may be complete in what was held back
+        return Piece(text, token, "stop" if self._stops.found else self._full, likely, complete=self._complete(text))
 
     def _next(self, logits: np.ndarray | None) -> tuple[int, bool]:
         """(the token, whether it ends the answer)."""
@@ -206,7 +216,14 @@ class Row:
 
     def interrupt(self) -> Piece:
         """End the answer here, with the text that was held back."""
-        return Piece(self._rest(), None, "interrupted")
+        text = self._rest()
+        return Piece(text, None, "interrupted", complete=self._complete(text))
+
+    def _complete(self, text: str) -> bool | None:
+        """Whether the answer, which ends with the piece `text`, is one of its form; None where it has none."""
+        if self._guide is None:
+            return None
+        return self._guides.fits(self._guide.constraint, self._said + text) if self._stops.found else self._guide.may_end
 
     def _rest(self) -> str:
         self.over = True

@@ -21,9 +21,9 @@ def run_language(
     """Answer `texts` one after another; None: a conversation at the terminal. In chat, a text may be the JSON of {"messages": [...]}.
 
     `flags`: fields of Sampling and `chat`, by name. Answers are printed while they are generated, without the last one's line end,
-    unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each, and "speculation" where there is one; Ctrl-C ends
-    the current answer, which is then the last one and has "ended": "interrupted". A prompt that cannot be used, where there are others,
-    has {"error"}.
+    unless `as_json`. Returns {"text", "ended", "prompt_tokens", "new_tokens"} of each, "complete" where it was held to a form, and
+    "speculation" where there is one; Ctrl-C ends the current answer, which is then the last one and has "ended": "interrupted". A prompt
+    that cannot be used, where there are others, has {"error"}.
 
     Raises:
         BadInput, CheckFailed: as `LanguageModel.stream`.

@@ -137,6 +137,13 @@ class Guides:
         assert self._known is not None, "made by `compile`"
         return Guide(constraint, matcher, self._known, self.tokens, self.ends, tuple(stops))
 
+    def fits(self, constraint: Constraint, text: str) -> bool:
+        """Whether `text` is one of the form `constraint`, which was compiled before."""
+        matcher = self.compile(constraint)
+        assert self._known is not None, "made by `compile`"
+        tokens = self._known.tokenize_str(text) if constraint.tokens else self._known.greedy_tokenize(text)
+        return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+
     def _compiled(self, constraint: Constraint) -> LLMatcher:
         if importlib.util.find_spec("llguidance") is None:
             raise NotPossibleHere("answers of a given form need llguidance, which is not installed", fix=self._fix)

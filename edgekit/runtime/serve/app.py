@@ -39,6 +39,16 @@ __all__ = ["App"]
 FORMS, FORM_SECONDS = 8, 10
 """Most new forms of answers that wait to be compiled, and the seconds after which there may be room."""
 Handler = Callable[[Request], Awaitable[Response]]
+EMBEDDINGS, COMPLETIONS, CHAT = "/v1/embeddings", "/v1/completions", "/v1/chat/completions"
+EMBEDS, RANKS, WRITES = "feature-extraction", "text-ranking", "text-generation"
+ASKED: dict[str, tuple[str, str, str]] = {
+    EMBEDS: (EMBEDDINGS, "a text", "input"),
+    RANKS: (RERANK_V1, "a query and passages", "query and documents"),
+    WRITES: (COMPLETIONS, "a prompt", "prompt"),
+}
+"""Task -> (the route that is its own, what is sent there, under which names)."""
+ELSEWHERE = {EMBEDDINGS: EMBEDS, RERANK_V1: RANKS, RERANK_V2: RANKS, COMPLETIONS: WRITES, CHAT: WRITES}
+"""Routes that only bundles of one task have -> that task."""
 Route = tuple[str, str, Handler]
 """(name in the metrics, GET or POST, the function that answers)."""
 
@@ -159,9 +169,9 @@ class App:
         """
         if path in self._always:
             return self._always[path]
-        manifest = self.model.bundle.manifest
+        model = self.model
         if path not in self._routes:
-            raise _no_route(path, manifest.name, manifest.task)
+            raise _no_route(path, model)
         return self._routes[path]
 
     def _routes_of(self, model: Model) -> dict[str, Route]:
@@ -176,14 +186,14 @@ class App:
             routes[base] = ("model", "GET", self._metadata)
             routes[f"{base}/ready"] = ("model_ready", "GET", self._ready)
             routes[f"{base}/infer"] = ("infer", "POST", self._infer)
-        if manifest.task == "feature-extraction":
-            routes["/v1/embeddings"] = ("embeddings", "POST", self._embeddings)
-        if manifest.task == "text-ranking":
+        if manifest.task == EMBEDS:
+            routes[EMBEDDINGS] = ("embeddings", "POST", self._embeddings)
+        if manifest.task == RANKS:
             routes[RERANK_V1] = routes[RERANK_V2] = ("rerank", "POST", self._rerank)
         if language is not None:
-            routes["/v1/completions"] = ("completions", "POST", partial(self._complete, chat=False))
+            routes[COMPLETIONS] = ("completions", "POST", partial(self._complete, chat=False))
         if language is not None and language.template is not None:
-            routes["/v1/chat/completions"] = ("chat", "POST", partial(self._complete, chat=True))
+            routes[CHAT] = ("chat", "POST", partial(self._complete, chat=True))
         return routes
 
     async def _live(self, request: Request) -> Response:
@@ -337,8 +347,9 @@ class App:
                 yield made
 
 
-def _no_route(path: str, name: str, task: str) -> Refusal:
-    """404 for `path`: another model, another version of it, or another route."""
+def _no_route(path: str, model: Model) -> Refusal:
+    """404 for `path`: another model, another version of it, a route that this bundle has not, or none that any has. Each says what to ask instead."""
+    name, task = model.bundle.manifest.name, model.bundle.manifest.task
     base, _, rest = path[1:].partition("/models/")
     asked, _, rest = rest.partition("/")
     if base in ("v1", "v2") and asked not in ("", name):
@@ -347,9 +358,13 @@ def _no_route(path: str, name: str, task: str) -> Refusal:
     if base == "v2" and rest.startswith("versions/") and version not in ("", VERSION):
         fix = f"leave it out, or ask /v2/models/{name}/versions/{VERSION}"
         return Refusal(404, f"no such version of {name}: {version[:60]!r}", where=path[:100], fix=fix)
-    return Refusal(
-        404, f"no such route; {name} is a bundle for {task}", where=path[:100], fix="see /openapi.json for the routes"
-    )
+    own, what, field = ASKED.get(task, (f"/v2/models/{name}/infer", "inputs", "inputs"))
+    fix = f"send {what} ({field}) to {own}; /openapi.json has all routes"
+    if path == CHAT and task == WRITES:
+        return Refusal(404, f"{name} has no chat template, by which a conversation would be written", where=path, fix=fix)
+    if path in ELSEWHERE:
+        return Refusal(404, f"{name} is a bundle for {task}; this route is for {ELSEWHERE[path]}", where=path, fix=fix)
+    return Refusal(404, f"no such route; {name} is a bundle for {task}", where=path[:100], fix=fix)
 
 
 def _check_model(document: dict[str, object], model: Model) -> None:

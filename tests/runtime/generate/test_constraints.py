@@ -160,8 +160,26 @@ def test_a_text_in_a_conversation_keeps_the_space_that_an_expression_wants(fresh
 def test_a_cut_answer_says_so(model: LanguageModel) -> None:
     answer = model.generate("the", parse_sampling({"json_schema": SCHEMAS["record"], "max_new_tokens": 5}))
     assert answer.ended == "length" and len(answer.tokens) == 5 and answer.text.startswith('{"n')
+    assert answer.complete is False and answer.document()["complete"] is False
     full = model.generate("the", parse_sampling({"grammar": 'start: "a"+ "b"', "max_new_tokens": 1000}))
     assert full.ended in ("context", "stop")
+
+
+def test_whether_an_answer_is_complete_is_told_of_its_text(model: LanguageModel) -> None:
+    """Not of how it ended: at the limit it may fit, and a stop text may cut it where it fits or where it does not."""
+    never_ends = {2: -100.0}
+    for asked, ended, complete in (
+        ({"regex": "[a-c]{2}", "max_new_tokens": 40}, "stop", True),
+        ({"regex": "[a-c]{2}", "max_new_tokens": 1}, "length", False),
+        ({"regex": "[a-c]{1,90}", "max_new_tokens": 3, "logit_bias": never_ends}, "length", True),
+        ({"regex": "[a-c]{2}-[0-9]", "stop": ["-"], "max_new_tokens": 40}, "stop", False),
+        ({"regex": "[a-c]{2}(-[0-9])?", "stop": ["-"], "max_new_tokens": 40, "logit_bias": never_ends}, "stop", True),
+        ({"max_new_tokens": 1}, "length", None),
+    ):
+        answer = model.generate("the", parse_sampling(asked))
+        assert (answer.ended, answer.complete) == (ended, complete), (asked, answer)
+    *_, last = model.stream("the", parse_sampling({"regex": "[a-c]{2}", "max_new_tokens": 1}))
+    assert last.complete is False
 
 
 def test_the_end_comes_only_where_the_form_is_complete(model: LanguageModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -158,6 +159,27 @@ def test_the_form_of_an_answer(tiny_bundle: Path, tmp_path: Path, capsys: pytest
     assert "an answer has one form" in capsys.readouterr().err
     assert main(["run", str(tiny_bundle), "a", "--json-schema", str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_a_form_that_was_cut_is_said(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By both command lines, with what there is of the answer; where others are refused, both are said."""
+    from typer.testing import CliRunner
+
+    from edgekit.cli.app import app
+
+    asked = ["run", str(tiny_bundle), "the inn", "--raw", "--regex", "[0-9]{9}", "--max-new-tokens", "3"]
+    assert main(asked) == 1
+    said = capsys.readouterr()
+    assert re.fullmatch("[0-9]{3}\n", said.out)
+    assert "runner: the answer was cut at the token limit, before its form" in said.err and "--max-new-tokens" in said.err
+    typed = CliRunner().invoke(app, asked)
+    assert (typed.exit_code, typed.stdout) == (1, said.out) and typed.stderr == said.err.replace("runner:", "edgekit:")
+    assert main([*asked, "a", "\ud800", "--json"]) == 2
+    said = capsys.readouterr()
+    assert [answer.get("complete") for answer in json.loads(said.out)] == [False, False, None]
+    assert "2 of 3 answers were cut" in said.err and "1 of 3 inputs cannot be used" in said.err
+    assert main([*asked, "--regex", "[0-9]{1,3}"]) == 0, "what fits as it is was cut nowhere"
+    assert capsys.readouterr().err == ""
 
 
 def test_both_command_lines_take_the_same_flags(tiny_bundle: Path) -> None:

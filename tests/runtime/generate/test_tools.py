@@ -454,8 +454,11 @@ def test_tools_in_python_and_on_the_command_line(make: Callable[[str], LanguageM
     model = replace(model, template=Template("[TOOL_CALLS][{{ tools | default([], true) | length }}", {}))
     answer = model.answer(item, Sampling(max_new_tokens=60))
     assert answer.document() | {"prompt_tokens": 0, "new_tokens": 0} == {
-        "text": "", "ended": "stop", "prompt_tokens": 0, "new_tokens": 0, "tool_calls": [{"name": "clock", "arguments": "{}"}]
+        "text": "", "ended": "stop", "complete": True, "prompt_tokens": 0, "new_tokens": 0,
+        "tool_calls": [{"name": "clock", "arguments": "{}"}],
     }  # fmt: skip
+    cut = model.answer(item, Sampling(max_new_tokens=6))
+    assert (cut.ended, cut.complete) == ("length", False)
     assert "tool_calls" not in model.answer({**item, "tool_choice": "none"}, Sampling(max_new_tokens=3)).document()
     with pytest.raises(BadInput, match="has no other form"):
         model.answer(item, parse_sampling({"regex": "a"}))

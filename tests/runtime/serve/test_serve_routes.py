@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import struct
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,10 @@ import pytest
 from edgekit.runtime.generate import chat
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import load
+from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.command import unanswered
-from tests.runtime.serve.serving import TEXTS, Server, served
+from edgekit.runtime.serve.message import Request
+from tests.runtime.serve.serving import LIMITS, TEXTS, Server, served
 
 
 def events(data: bytes) -> list[Any]:
@@ -268,12 +273,36 @@ def test_what_a_template_refuses_is_of_the_messages(writing: Server, monkeypatch
         ),
         ("/v2/models/tiny-text-classification/explain", "no such route", "/openapi.json"),
         ("/v2/models/", "no such route", "/openapi.json"),
+        (
+            "/v1/chat/completions",
+            "tiny-text-classification is a bundle for text-classification; this route is for text-generation",
+            "to /v2/models/tiny-text-classification/infer",
+        ),
+        ("/v1/embeddings", "this route is for feature-extraction", "to /v2/models/tiny-text-classification/infer"),
+        ("/v1/rerank", "this route is for text-ranking", "to /v2/models/tiny-text-classification/infer"),
+        ("/v1/audio/transcriptions", "no such route", "to /v2/models/tiny-text-classification/infer"),
     ],
 )
 def test_another_model_is_said_to_be_missing(classifying: Server, path: str, what: str, fix: str) -> None:
     status, _, found = classifying.ask("POST", path, {})
     said = found["error"] if path.startswith("/v2") else found["error"]["message"]
     assert status == 404 and what in said and fix in said
+
+
+def test_a_conversation_without_a_chat_template_is_told_which_route_works(writer: Path) -> None:
+    model, app = load(writer), App(replace(LIMITS, together=1))
+    assert model.language is not None
+    app.begin(replace(model, language=replace(model.language, template=None)))
+    headers = {"host": "localhost", "content-type": "application/json"}
+    asked = {"model": "tiny-text-generation", "messages": [{"role": "user", "content": "the end"}]}
+    found = asyncio.run(app.respond(Request("POST", "/v1/chat/completions", headers, json.dumps(asked).encode())))
+    assert isinstance(found.body, bytes)
+    said = json.loads(found.body)["error"]
+    assert found.status == 404 and said["code"] is None, "a client is not told that the model is missing"
+    assert (
+        "tiny-text-generation has no chat template" in said["message"]
+        and "send a prompt (prompt) to /v1/completions" in said["message"]
+    )
 
 
 def test_models_are_listed(writing: Server) -> None:
