@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -37,7 +38,7 @@ QUESTIONS = 5
 DRAFTED = "the drafted recipe"
 """What a message calls one that is not written."""
 LARGEST = 500_000
-"""Bytes of a recipe."""
+"""Bytes of a recipe, or of a file of labels."""
 WIDE = 40
 """Characters of a value from which it is not padded to."""
 OF_ROWS = ("--column", "--label", "--answers", "--group")
@@ -76,7 +77,7 @@ Labels = Annotated[
     typer.Option(
         "--label",
         metavar="LABEL=NAME",
-        help="Which of the model's labels one of the file's is, as in pos=positive; again for more.",
+        help="Which of the model's labels one of the file's is, as in pos=positive; again for more, or @FILE (written if it is not there).",
     ),
 ]
 Answers = Annotated[
@@ -177,7 +178,15 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     faults = [f"{option} is empty" for option, text in texts.items() if text is not None and not text.strip()]
     budget = _budget(options, faults)
     columns = _pairs(options.column, "--column", "COLUMN=NAME, as in text=utterance", faults)
-    labels = _pairs(options.label, "--label", "LABEL=NAME, as in pos=positive", faults)
+    files = [one for one in options.label or [] if one.startswith("@") and "=" not in one]
+    labels = _pairs(
+        [one for one in options.label or [] if one not in files], "--label", "LABEL=NAME, as in pos=positive", faults
+    )
+    missing = [one[1:] for one in files if not Path(one[1:]).exists()]
+    for name in (one[1:] for one in files if one[1:] not in missing):
+        labels = {**_labels_in(Path(name)), **labels}  # what the line says comes before what a file says
+    if len(missing) > 1:
+        faults.append(f"--label @{missing[0]} and --label @{missing[1]}: neither is there; name one file to be written")
     answers: Literal["rows", "original"] | None = None
     if options.answers in ("rows", "original"):
         answers = "original" if options.answers == "original" else "rows"
@@ -189,7 +198,8 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
         faults.append(f"--max-length {options.max_length}: from 8 to 8192 tokens")
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
-    return Asked(model, data, options.task, columns, labels, answers, options.group, options.max_length, budget)
+    to = missing[0] if missing else None
+    return Asked(model, data, options.task, columns, labels, answers, options.group, options.max_length, budget, to)
 
 
 def budget_of(options: Options) -> Budget:
@@ -221,6 +231,46 @@ def _pairs(given: list[str] | None, option: str, form: str, faults: list[str]) -
     return {before: after for before, _, after in pairs}
 
 
+def _labels_in(path: Path) -> dict[str, str]:
+    """What a file says of labels, a line each, as labels stand under [data.labels] of a recipe.
+
+    Raises:
+        BadInput: it cannot be read, or says something else.
+    """
+    import tomllib
+
+    from edgekit.runtime.files import read_utf8
+
+    form = 'write a line for each label, as in "pos" = "positive"'
+    try:
+        read = tomllib.loads(read_utf8(path, LARGEST))
+    except tomllib.TOMLDecodeError as fault:
+        raise BadInput(f"no file of labels: {fault}", where=str(path), fix=form) from None
+    if odd := [name for name, value in read.items() if not isinstance(value, str)]:
+        raise BadInput(f"{odd[0]!r} is no label with a name", where=str(path), fix=form)
+    return {name: str(value) for name, value in read.items()}
+
+
+def _write_labels(question: Unclear, asked: Asked, path: Path) -> BadInput:
+    """Write the labels that are open to a file, each with its likeliest name; what is told of it."""
+    from edgekit.data.labels import as_lines
+    from edgekit.runtime.outputs import write_atomically
+
+    check_output_folder(path.parent, "--label")
+    head = [
+        "# Label of the rows = name of the model's output. Write one of the model's for each NAME, and look at the others.",
+        "# The model has:",
+    ]
+    known = [f"#   {json.dumps(name, ensure_ascii=False)}" for name in question.known]
+    write_atomically(path, "\n".join([*head, *known, "", *as_lines({**asked.labels, **question.labels})]) + "\n")
+    open_yet = sum(name == "NAME" for name in question.labels.values())
+    return BadInput(
+        f"{question.why}: {len(question.labels)} labels were written here, {open_yet} of them with NAME, the others with the likest name",
+        where=str(path),
+        fix="write one of the model's names, which stand there too, for each NAME, look at the others, and give the same line again",
+    )
+
+
 def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
     """The draft; a person at a terminal is asked what the files leave open, a script is told which option says it."""
     from edgekit.draft import Unclear, draft
@@ -228,11 +278,20 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
     left = QUESTIONS if ask and _at_a_terminal() else 0
     while True:  # each answer settles a column, labels or the task, and is not asked for again
         try:
-            return draft(asked, folder)
+            made = draft(asked, folder)
         except Unclear as question:
-            if not left:
+            if question.labels and asked.labels_to is not None:
+                raise _write_labels(question, asked, Path(asked.labels_to)) from None
+            if not left or not question.choices:
                 raise _open(question) from None
             asked, left = _settled(asked, _answer(question)), left - 1
+        else:
+            if asked.labels_to is not None:
+                raise BadInput(
+                    "no such file, and no label is open, for which it would be written", where=asked.labels_to,
+                    fix="leave --label out, or correct the name",
+                )  # fmt: skip
+            return made
 
 
 def _settled(asked: Asked, choice: Choice) -> Asked:

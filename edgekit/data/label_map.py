@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekit.data.labels import as_table, few
+from edgekit.data.labels import LONGEST, as_table, few, joined, separated, spelled
 from edgekit.errors import BadInput
 
-__all__ = ["Renamed", "by_number", "doubtful_labels", "renamed_labels", "told"]
+__all__ = ["Renamed", "by_number", "doubtful_labels", "made_one", "renamed_labels", "told"]
 
 NUMBER = re.compile(r"(?:LABEL_)?(\d+)(?:\.0+)?")
 """A label that is the number of an output: as transformers names outputs without a name, or as tables write numbers."""
@@ -20,6 +21,9 @@ SWITCH = {"false": 0, "true": 1}
 WHERE = "data, labels"
 SHOWN = 5
 """Labels, or pairs of them, that a line names."""
+READ_AS = 10
+"""Labels whose names a line tells."""
+BRIDGED = "apart from case, blanks, hyphens and underscores"
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,42 @@ def told(renamed: Sequence[Renamed]) -> list[str]:
     """What was read as what, one line for each reason."""
     reasons = dict.fromkeys(one.why for one in renamed)
     pairs = {why: [f"{one.label!r} as {one.name!r}" for one in renamed if one.why == why] for why in reasons}
-    return [f"labels of the rows are read, {why}: {', '.join(shown)}" for why, shown in pairs.items()]
+    return [f"labels of the rows are read, {why}: {_first(shown, READ_AS)}" for why, shown in pairs.items()]
+
+
+def made_one(found: Mapping[str, int], renamed: Sequence[Renamed]) -> list[str]:
+    """What is told of labels that are not the same but for case and white space, and are read as one. `found`: label -> how often it is there."""
+    names = {one.label: one.name for one in renamed}
+    groups: dict[str, list[str]] = {}
+    for label in sorted(found):
+        groups.setdefault(names.get(label, label), []).append(label)
+    several = [(name, labels) for name, labels in groups.items() if len(set(map(spelled, labels))) > 1]
+    shown = [
+        f"{name!r} is {_first([f'{label!r} ({found[label]:,} times)' for label in labels], READ_AS)}"
+        for name, labels in several
+    ]
+    return [f"several labels of the rows are read as one, and not told apart: {_first(shown, SHOWN, '; ')}"] if shown else []
+
+
+def _first(shown: Sequence[str], most: int, mark: str = ", ") -> str:
+    """The first of them, and how many more there are."""
+    return mark.join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def doubtful_labels(labels: Sequence[str]) -> list[str]:
-    """What is told of the labels that are to name a new head's outputs, as they name a class each: some that are the same but for case, or that
-    a library writes for no label at all."""
+    """What is told of the labels that are to name a new head's outputs, as they name a class each: some that are the same but for case, blanks,
+    hyphens and underscores, or that a library writes for no label at all."""
     spellings: dict[str, list[str]] = {}
     for label in sorted(set(labels)):
-        spellings.setdefault(_folded(label), []).append(label)
+        spellings.setdefault(joined(label), []).append(label)
     alike = [" and ".join(map(repr, several)) for several in spellings.values() if len(several) > 1]
-    missing = [repr(label) for folded, several in spellings.items() if folded in MISSING for label in several]
+    missing = [repr(label) for several in spellings.values() for label in several if spelled(label) in MISSING]
     told = []
     if alike:
         same = "; where they are one label, write so under [data.labels]"
-        told.append(f"warning: labels that are the same but for case are told apart: {', '.join(alike[:SHOWN])}{same}")
+        told.append(
+            f"warning: labels that are the same but for case, blanks, hyphens and underscores are told apart: {', '.join(alike[:SHOWN])}{same}"
+        )
     if missing:
         told.append(
             f"warning: {', '.join(missing[:SHOWN])} counts as a label, and may stand for none; take such rows out where it does"
@@ -94,16 +119,19 @@ def doubtful_labels(labels: Sequence[str]) -> list[str]:
 
 
 def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> list[Renamed]:
-    """Labels that are a name of the model apart from case and white space, or the number of an output that has no other name."""
+    """Labels that are a name of the model apart from case and white space, or the number of an output that has no other name; and those that
+    are one apart from what separates its words, where no other label is that name and the label could be no other."""
     by_text: dict[str, list[str]] = {}
     for name in known:
-        by_text.setdefault(_folded(name), []).append(name)
+        by_text.setdefault(spelled(name), []).append(name)
     numbered = all(_number(name) == position for position, name in enumerate(known))
     renamed, faults, several = [], [], []
+    bridged = _bridges([label for label in labels if label not in known], known)
+    taken = Counter([*said.values(), *bridged.values(), *(label for label in labels if label in known)])
     for label in labels:
         if label in known:
             continue
-        names, number = by_text.get(_folded(label), []), _number(label, len(known))
+        names, number = by_text.get(spelled(label), []), _number(label, len(known))
         if len(names) > 1:
             faults.append(f"{label!r} may be {' or '.join(map(repr, names))}")
             several.append(label)
@@ -118,6 +146,8 @@ def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str])
             )
         elif numbered and number is not None and number < len(known):
             renamed.append(Renamed(label, known[number], "by the number of the output"))
+        elif label in bridged and taken[bridged[label]] == 1:
+            renamed.append(Renamed(label, bridged[label], BRIDGED))
     if faults:
         raise BadInput(
             "labels of the rows that may mean several of the model's",
@@ -126,6 +156,20 @@ def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str])
             fix=f"say which, as {as_table('labels', {**said, several[0]: 'NAME'})} in [data], with a name of the model for NAME",
         )
     return renamed
+
+
+def _bridges(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Label -> the only name that it is in the closest comparison in which it is any."""
+    bridged: dict[str, str] = {}
+    left = [label for label in labels if len(label) <= LONGEST]
+    for fold in (spelled, separated, joined):
+        names: dict[str, list[str]] = {}
+        for name in known:
+            names.setdefault(fold(name), []).append(name)
+        found = {label: names[folded] for label in left if (folded := fold(label)) in names}
+        bridged |= {label: one[0] for label, one in found.items() if len(one) == 1}
+        left = [label for label in left if label not in found]
+    return bridged
 
 
 def _one_spelling(labels: Sequence[str]) -> list[Renamed]:
@@ -162,7 +206,3 @@ def _number(label: str, outputs: int = 0) -> int | None:
     if match:
         return int(match[1])
     return SWITCH.get(text.casefold()) if outputs == len(SWITCH) else None
-
-
-def _folded(label: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", label).split()).casefold()

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from edgekit.data.form import Form
 from edgekit.data.formats import notes_on, quickly_read, records
 from edgekit.data.forms import form_of
 from edgekit.data.hub import parse_hub, read_hub
-from edgekit.data.label_map import by_number, doubtful_labels, renamed_labels, told
+from edgekit.data.label_map import by_number, doubtful_labels, made_one, renamed_labels, told
 from edgekit.data.labels import as_table, check_labels, few
 from edgekit.data.partition import as_named, partition
 from edgekit.data.parts import left_aside
@@ -39,7 +40,7 @@ __all__ = [
     "contents_digest",
 ]  # fmt: skip
 
-VERSION = 4
+VERSION = 5
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""
@@ -217,13 +218,13 @@ def _checked(
         doubts += check.told([row for split in SPLITS for row in read[split]])
     said: JsonValue = {}
     if named is not None:
-        renamed = renamed_labels(
-            (label for split in SPLITS for row in read[split] for label in _labels(row[named])), sources.labels, known
-        )
+        every = Counter(label for split in SPLITS for row in read[split] for label in _labels(row[named]))
+        renamed = renamed_labels(every, sources.labels, known)
+        doubts += made_one(every, renamed)
         said = {one.label: one.name for one in renamed}
         notes += told(renamed)
         for row in (row for split in SPLITS for row in read[split]):
-            row[named] = _renamed(row[named], {one.label: one.name for one in renamed})
+            row[named] = _renamed(row[named], {one.label: one.name for one in renamed}, once=kinds.get(named) == "labels")
         if known is None:
             doubts += doubtful_labels([label for row in read["train"] for label in _labels(row[named])])
         if kinds.get(named) == "labels":
@@ -261,8 +262,8 @@ def _checked(
             if known is None:
                 check_labels(labels, there, where=f"data, {split}", known_to="the training split")
             else:
-                every = [label for several in labels for label in several]
-                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(every, known, sources.labels))
+                of_split = [label for several in labels for label in several]
+                check_labels(labels, known, where=f"data, {split}", fix=_say_labels(of_split, known, sources.labels))
     record |= {"notes": list(notes), "doubts": list(doubts)} | ({"labels_read_as": said} if said else {})
     return read, record
 
@@ -307,10 +308,11 @@ def _say_labels(labels: Sequence[str], known: Sequence[str], said: Mapping[str, 
     )
 
 
-def _renamed(value: JsonValue, names: Mapping[str, str]) -> JsonValue:
-    """A label, or each of a list, by its name."""
+def _renamed(value: JsonValue, names: Mapping[str, str], *, once: bool = False) -> JsonValue:
+    """A label, or each of a list, by its name. `once`: a name that several of them have applies once."""
     if isinstance(value, list):
-        return [_renamed(label, names) for label in value]
+        by_name = [_renamed(label, names) for label in value]
+        return [*dict.fromkeys(map(str, by_name))] if once else by_name
     return names.get(str(value), value)
 
 

@@ -9,14 +9,14 @@ import os
 import shlex
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.config.recipe import TEXTS, Finetune
 from edgekit.config.toml import parse, toml_string
 from edgekit.data.columns import INPUTS, usable_value
-from edgekit.data.labels import as_table, few
+from edgekit.data.labels import as_lines, as_table, few
 from edgekit.data.sources import SPLITS
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
@@ -50,6 +50,8 @@ EPOCHS = Finetune().epochs
 """Of a new head, as a recipe has it that says nothing of them."""
 MOST_LABELS = 10
 """Labels that are shown."""
+IN_A_LINE = 4
+"""Labels that stand in one line of a recipe; more have a line each."""
 MARKS = ("\t", ";", "|", "^", ",", ":", "  ")
 """What may stand between a text and its label in one line."""
 A_SECOND = 50
@@ -78,6 +80,8 @@ class Asked:
     """Column whose values keep rows in one split."""
     max_length: int | None = None
     budget: Budget = field(default_factory=Budget)
+    labels_to: str | None = None
+    """A file that is not there, in which labels that are open are to be written."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,8 @@ def _labels(chosen: Candidate, rows: Rows, known: Sequence[str], asked: Asked) -
     """The table [data] labels: over all rows, as some of them may have labels that others have not.
 
     Raises:
-        BadInput: labels that the model does not have.
+        BadInput: a label that no row has.
+        Unclear: labels that the model does not have.
     """
     kinds, columns = chosen.task.kinds, chosen.fit.columns
     if chosen.finetune:
@@ -305,19 +310,34 @@ def _labels(chosen: Candidate, rows: Rows, known: Sequence[str], asked: Asked) -
         )
     meaning = meaning_of(every or list(chosen.fit.labels), known, asked.labels)
     if meaning.unknown:
-        name, guesses = columns[column], guessed(meaning.unknown[:MOST_LABELS], known)
-        options = " ".join(f"--label {shlex.quote(f'{label}={name}')}" for label, name in guesses.items())
-        told = BadInput(
-            f"labels in column {name!r} are not the model's",
-            where=str(asked.data),
-            faults=[f"the rows have {few(meaning.unknown)}", f"the model has {few(known)}"],
-            fix=f"say what each means, as in {options}; or which column is the label (--column {column}=NAME); or that none is, so that the "
-            "original's own answers are what the bundle is compared with (--answers original)",
+        raise _open_labels(
+            meaning.unknown, known, {*meaning.table.values(), *(every or ())}, column, columns[column], str(asked.data)
         )
-        used = {*meaning.table.values(), *(every or ())}
-        choices = what_labels_mean(meaning.unknown, [name for name in known if name not in used])
-        raise Unclear(f"what the labels in column {name!r} mean to the model is open", choices, told=told) if choices else told
     return dict(meaning.table)
+
+
+def _open_labels(unknown: Sequence[str], known: Sequence[str], used: Set[str], column: str, name: str, data: str) -> Unclear:
+    """The question what labels mean that the model does not have. `used`: names that others are; `column` of the task is `name` in the file."""
+    guesses = guessed(unknown, known, [one for one in known if one in used])
+    options = " ".join(f"--label {shlex.quote(f'{label}={meant}')}" for label, meant in [*guesses.items()][:MOST_LABELS])
+    fix = f"say what each means, as in {options}"
+    if len(guesses) > MOST_LABELS:
+        fix = (
+            f"say what each means, all {len(guesses)} in one file: with --label @labels.toml it is written for you to fill in where it is not "
+            f"there, a line each, as labels stand under [data.labels] of a recipe, such as {as_lines(guesses)[0]}"
+        )
+    told = BadInput(
+        f"labels in column {name!r} are not the model's",
+        where=data,
+        faults=[f"the rows have {few(unknown)}", f"the model has {few(known)}"],
+        fix=f"{fix}; or which column is the label (--column {column}=NAME); or that none is, so that the "
+        "original's own answers are what the bundle is compared with (--answers original)",
+        see="labels-unknown-to-the-model",
+    )
+    choices = what_labels_mean(unknown, [one for one in known if one not in used])
+    return Unclear(
+        f"what the labels in column {name!r} mean to the model is open", choices, told=told, labels=guesses, known=known
+    )
 
 
 def _shown_labels(labels: Mapping[str, str]) -> str:
@@ -415,7 +435,7 @@ def _toml(
     renamed = {column: name for column, name in chosen.fit.columns.items() if column != name}
     if renamed:
         lines.append("columns = { " + ", ".join(f"{column} = {toml_string(name)}" for column, name in renamed.items()) + " }")
-    if labels:
+    if 0 < len(labels) <= IN_A_LINE:
         lines.append(as_table("labels", labels))
     if chosen.answers == "original":
         lines.append('answers = "original"')
@@ -423,6 +443,8 @@ def _toml(
         lines.append(f"split = {{ group = {toml_string(asked.group)} }}")
     if of_splits is not None:
         lines.append(f"split = {{ column = {toml_string(of_splits)} }}")
+    if len(labels) > IN_A_LINE:
+        lines += ["", "[data.labels]", *as_lines(labels)]
     for step in steps:
         lines += ["", "[[compress]]", *(f"{name} = {json.dumps(value)}" for name, value in step.items())]
     budget = {"max_quality_drop": asked.budget.lose, "min_speedup": asked.budget.faster, "max_size_mb": asked.budget.smaller}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.data.columns import usable_value
 from edgekit.data.label_map import by_number, renamed_labels
-from edgekit.data.labels import LONGEST, few
+from edgekit.data.labels import LONGEST, few, joined, nearest, words_of
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 
@@ -17,8 +16,8 @@ __all__ = ["LABELS", "Meaning", "are_labels", "guessed", "labels_in", "meaning_o
 
 LABELS = ("label", "labels", "tags")
 """Kinds of values that name outputs."""
-NEAR = 0.75
-"""Similarity from which a name is guessed; "pos" and "oos" have 0.67."""
+NEAR, NEARER = 0.8, 0.04
+"""Similarity from which a name is guessed, and by how much it is nearer than the next; "next" and "text" have 0.75."""
 
 
 ORDERS = (
@@ -28,6 +27,10 @@ ORDERS = (
 """How names of outputs begin that data sets number in this order: GLUE, SNLI, MNLI and XNLI, tweet_eval, financial_phrasebank, sms_spam, conll2003.
 Models may count otherwise: roberta-large-mnli from CONTRADICTION, finbert from positive, bert-base-NER with B-MISC after O."""
 NEGATED = re.compile(r"(?:not|non|no)[\W_]+")
+SIGNED = re.compile(r"(?<![^\W_])-\d+|\d+")
+"""Numbers in a label, some below 0."""
+SHOWN = 5
+"""Names, or labels, that a message tells."""
 MOST_ASKED, MOST_OUTPUTS = 3, 12
 """Labels that are asked for one by one, and outputs of a model that are offered for each."""
 
@@ -68,8 +71,10 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     table = {label: name for label, name in said.items() if label in labels}
     if strangers := sorted(set(table.values()) - set(known)):
         raise BadInput(
-            f"the model has no {', no '.join(map(repr, strangers))}",
+            f"the model has no {', no '.join(map(repr, strangers[:SHOWN]))}"
+            + (f" and {len(strangers) - SHOWN} more of --label" if len(strangers) > SHOWN else ""),
             where="--label",
+            faults=[f"{label!r} is to be it" for label, name in table.items() if name == strangers[0]][:SHOWN],
             fix=f"write one of {few(known)} behind the =",
         )
     left = [label for label in labels if label not in table]
@@ -122,18 +127,38 @@ def are_labels(labels: Sequence[str] | None, known: Sequence[str]) -> bool:
     return meaning is not None and not meaning.unknown and not meaning.table
 
 
-def guessed(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """For each of `labels` the name that it may be short for, or like; NAME where none is near."""
-    folded = {re.sub(r"\W+", "", name.casefold()): name for name in known}
+def guessed(labels: Sequence[str], known: Sequence[str], used: Sequence[str] = ()) -> dict[str, str]:
+    """For each of `labels` the name that it may be short for, or like; NAME where none is near, or several are, as for a word of several names.
+
+    `used`: names of `known` that other labels are: such a label is one only by the same letters.
+    """
+    free = [name for name in known if name not in used]
+    by_letters: dict[str, list[str]] = {}
+    for name in known:
+        by_letters.setdefault(joined(name), []).append(name)
+    of_words = {name: words_of(name).split() for name in free}
     found = {}
     for label in labels:
-        text = re.sub(r"\W+", "", label.casefold())
-        begun = [
-            name for short, name in folded.items() if text and short and (short.startswith(text) or text.startswith(short))
-        ]
-        close = difflib.get_close_matches(text[:LONGEST], list(folded), n=1, cutoff=NEAR)
-        found[label] = begun[0] if len(begun) == 1 else folded[close[0]] if close else "NAME"
-    return found
+        same, words = by_letters.get(joined(label[:LONGEST]), []), words_of(label[:LONGEST]).split()
+        of_number = {name: others for name, others in of_words.items() if SIGNED.findall(label) == SIGNED.findall(name)}
+        begun = [name for name, others in of_number.items() if _short_for(words, others) or _short_for(others, words)]
+        if not begun and all(word.isdecimal() for word in words):  # 4 of "4 stars"
+            begun = [*of_number] if words else []
+        close = nearest(label, [name for name, others in of_number.items() if not _wider(words, others)], NEAR)
+        alone = len(close) == 1 or (len(close) > 1 and close[0][0] - close[1][0] >= NEARER)
+        names = same or begun or ([close[0][1]] if alone else [])
+        found[label] = names[0] if len(names) == 1 else "NAME"
+    return {label: name if [*found.values()].count(name) == 1 else "NAME" for label, name in found.items()}
+
+
+def _short_for(short: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether each word begins as the one in its place, as "neg" does "negative"; one word of several is no short form, but may be wider."""
+    return len(short) == len(words) > 0 and all(word.startswith(one) for one, word in zip(short, words, strict=True))
+
+
+def _wider(words: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one of both has all words of the other, and more."""
+    return set(words) != set(others) and (set(words) <= set(others) or set(others) <= set(words))
 
 
 def what_labels_mean(unknown: Sequence[str], left: Sequence[str]) -> list[Choice]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgekit.errors import BadInput
 
@@ -45,7 +46,17 @@ class Choice:
 class Unclear(Exception):
     """The files leave a setting open: a person is asked for it, a script says it."""
 
-    def __init__(self, why: str, choices: Sequence[Choice], *, told: BadInput | None = None) -> None:
+    def __init__(
+        self,
+        why: str,
+        choices: Sequence[Choice],
+        *,
+        told: BadInput | None = None,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        known: Sequence[str] = (),
+    ) -> None:
         super().__init__(why)
         self.why, self.choices, self.told = why, tuple(choices), told
-        """`told`: what a script is told; None: the choices."""
+        """`told`: what a script is told; None: the choices. There may be none of them."""
+        self.labels, self.known = labels, tuple(known)
+        """Labels whose meaning is open -> the name that each may be, or NAME; the names that the model has."""

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
-from edgekit.cli.drafting import chosen, unwritten, write_recipe
+from edgekit.cli.drafting import Options, asked_of, chosen, drafted, unwritten, write_recipe
 from edgekit.data import formats
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
@@ -506,9 +508,10 @@ def test_numbered_tags_are_the_models_and_no_row_is_named_that_is_none(tmp_path:
     assert 'labels = { "0" = "O", "1" = "B-person", "2" = "I-person" }' in made.text
     assert 'columns = { tags = "ner_tags" }' in made.text
     rows[30]["ner_tags"] = [0, 9, 9]
-    with pytest.raises(BadInput) as fault:
+    with pytest.raises(Unclear) as question:
         draft(Asked(str(folder), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
-    assert "'9'" in fault.value.text() and "--label 9=" in fault.value.text()
+    told = question.value.told
+    assert told is not None and "'9'" in told.text() and "--label 9=NAME" in told.text() and not question.value.choices
     check_labels([["a", "b"], ["b", "b", "c"]], ["a", "b", "c"])
     with pytest.raises(BadInput, match="'z' in row 2"):
         check_labels([["a"] * 50, ["b", "z", "z"]], ["a", "b"])
@@ -956,6 +959,55 @@ def test_every_choice_is_shown_as_typed() -> None:
 )
 def test_only_what_is_near_is_guessed(label: str, name: str) -> None:
     assert guessed([label], ["oos", "book_flight", "balance", "next_song"])[label] == name
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "wanted"),
+    [
+        (
+            ["next", "international"],
+            ["text", "international_visa"],
+            ["NAME", "NAME"],
+        ),  # coarse labels: like, and a word of a name
+        (["Balances", "balance!"], ["balance", "oos"], ["NAME", "NAME"]),  # one name for two
+        (["travl alert"], ["travel_alert", "travel_alerts"], ["NAME"]),
+        (["Travel Alrt", "intent 3"], ["travel_alert", "intent_1", "intent_2"], ["travel_alert", "NAME"]),
+        (["4", "neg"], ["4 stars", "5 stars", "negative"], ["4 stars", "negative"]),
+    ],
+)
+def test_a_name_that_is_one_of_several_or_for_several_is_not_guessed(
+    labels: list[str], known: list[str], wanted: list[str]
+) -> None:
+    assert guessed(labels, known) == dict(zip(labels, wanted, strict=True))
+
+
+def test_many_labels_are_said_in_a_file_which_is_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{kind}_{what}" for kind in ("book", "cancel", "find") for what in ("flight", "hotel", "table", "taxi")]
+    model, meant = made_model(tmp_path / "m", names), dict(zip("abcdefghijkl", names, strict=True))
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path / "r.jsonl", labelled([*meant] * 6, text="please do so"))
+    options = Options(None, None, None, None, None, None, None, None, None)
+    with pytest.raises(BadInput) as refused:
+        drafted(asked_of(str(model), str(path), options), tmp_path, ask=False)
+    assert "all 12 in one file: with --label @labels.toml" in refused.value.text()
+    asked = asked_of(str(model), str(path), replace(options, label=["@labels.toml", "a=book_flight"]))
+    with pytest.raises(BadInput, match="11 labels were written here, 11 of them with NAME"):
+        drafted(asked, tmp_path, ask=False)
+    text = (tmp_path / "labels.toml").read_text()
+    assert tomllib.loads(text) == {"a": "book_flight"} | dict.fromkeys([*meant][1:], "NAME") and '#   "find_taxi"' in text
+    with pytest.raises(BadInput, match="no 'NAME'"):
+        drafted(asked_of(str(model), str(path), replace(options, label=["@labels.toml"])), tmp_path, ask=False)
+    for label, name in meant.items():
+        text = text.replace(f'"{label}" = "NAME"', f'"{label}" = "{name}"')
+    (tmp_path / "labels.toml").write_text(text)
+    made = drafted(asked_of(str(model), str(path), replace(options, label=["@labels.toml"])), tmp_path, ask=False)
+    assert tomllib.loads(made.text)["data"]["labels"] == meant
+    assert '\n[data.labels]\n"a" = "book_flight"\n"b" = ' in made.text, "a line each"
+    with pytest.raises(BadInput, match="no such file, and no label is open"):
+        drafted(asked_of(str(model), str(path), replace(options, label=["@labels.toml", "@other.toml"])), tmp_path, ask=False)
+    (tmp_path / "odd.toml").write_text("a = 1\n")
+    with pytest.raises(BadInput, match="'a' is no label with a name"):
+        asked_of(str(model), str(path), replace(options, label=["@odd.toml"]))
 
 
 @pytest.mark.parametrize("more", [("ticket_id", "created"), ("created",), ("ticket_id",), ()])
