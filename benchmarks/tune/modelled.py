@@ -129,7 +129,7 @@ def run(make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: 
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     bare = load_recipe("clinc150")[2].model_copy(update={"compress": []})
     starts = measured_chains(MINILM, bare.task, bf16=False)
-    space = space_of(bare, MINILM, Int8(), starts, kind="encoder", reads="text", bf16=False)
+    space = space_of(bare, MINILM, Int8(), starts, bf16=False)
     fixed: Sequence[Mapping[str, Value]] = begun_with(space, bare, starts) if chains else ()
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, directions=DIRECTIONS)

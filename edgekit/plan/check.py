@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from edgekit.compress.method import Method, StepContext
 from edgekit.compress.registry import find_method, methods, methods_for
@@ -20,7 +21,7 @@ from edgekit.plan.kinds import lowering_of
 from edgekit.runtime.providers.names import CPU
 from edgekit.tasks import Kind, find_task
 
-__all__ = ["faults_of"]
+__all__ = ["faults_of", "kept_shape", "never"]
 
 KINDS: dict[Kind, str] = {"encoder": "encoders", "decoder": "language models"}
 
@@ -103,6 +104,21 @@ def _rows_faults(recipe: Recipe) -> list[str]:
     ]
 
 
+def never(method: Method[Any], recipe: Recipe) -> str | None:
+    """Why a method cannot stand in a recipe of this task and these rows, whatever it is set to; None where it may."""
+    task = find_task(recipe.task)
+    if task.kind not in method.serves:
+        return _serves_other(method, task.kind)
+    if task.reads not in method.reads:
+        others = ", ".join(name for name, one in methods().items() if task.kind in one.serves and task.reads in one.reads)
+        return f"serves models that read {' and '.join(method.reads)}s, not {task.reads}s; leave it out; the methods for {task.reads}s are {others}"
+    if recipe.data.builtin == TEXTS:
+        return "learns from rows or chooses by them, and the texts that are shipped are not yours; give rows (--data FILE)"
+    if recipe.data.without_labels and task.supervised:
+        return 'learns from labels, and data, answers = "original" says that rows have none; give rows with labels'
+    return None
+
+
 def _step_faults(
     recipe: Recipe,
     targets: list[Target],
@@ -113,35 +129,26 @@ def _step_faults(
     alone: bool,
 ) -> list[str]:
     """What is wrong with compression steps, each on the model as the steps before it leave it."""
-    kind = find_task(recipe.task).kind
     along = facts_along(recipe, original, checkpoints)
     faults = []
     for number, (settings, model) in enumerate(zip(recipe.compress, along, strict=False), 1):
         dense, method = along[before_pruning(along[:number])], find_method(settings.method)
-        reads = find_task(recipe.task).reads
-        if kind not in method.serves:
-            step = [_serves_other(method, kind)]
-        elif reads not in method.reads:
-            others = ", ".join(name for name, one in methods().items() if kind in one.serves and reads in one.reads)
-            step = [
-                f"serves models that read {' and '.join(method.reads)}s, not {reads}s; leave it out; the methods for {reads}s are {others}"
-            ]
-        elif recipe.data.builtin == TEXTS:
-            step = [
-                "learns from rows or chooses by them, and the texts that are shipped are not yours; give rows (--data FILE)"
-            ]
-        elif recipe.data.without_labels and find_task(recipe.task).supervised:
-            step = ['learns from labels, and data, answers = "original" says that rows have none; give rows with labels']
-        elif model.architecture in REFUSED and _shape(model) != _shape(along[number]):
-            kept = (
-                f"changes the shape of layers, and those of {model.architecture} keep theirs, as {REFUSED[model.architecture]}"
-            )
+        if (why := never(method, recipe)) is not None:
+            step = [why]
+        elif (kept := kept_shape(model)) is not None and _shape(model) != _shape(along[number]):
             step = [f"{kept}; leave it out, or its sizes"]
         else:
             context = StepContext(recipe, targets, model, original, dense, checkpoints, number, pairs, alone)
             step = _checkpoint_faults(method, settings, context) + method.check(settings, context)
         faults += [f"compress {number}, {method.name}: {fault}" for fault in step]
     return faults
+
+
+def kept_shape(model: ModelFacts) -> str | None:
+    """Why no step may change the shapes of a model's layers; None where one may."""
+    if model.architecture not in REFUSED:
+        return None
+    return f"changes the shape of layers, and those of {model.architecture} keep theirs, as {REFUSED[model.architecture]}"
 
 
 def _shape(model: ModelFacts) -> tuple[object, ...]:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["Ongoing", "attempt"]
+__all__ = ["End", "Ongoing", "attempt"]
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,13 @@ class Ongoing:
 
 
 @dataclass(frozen=True)
-class _End:
+class End:
     """What a trial came to."""
 
     said: Mapping[str, Any]
     """Attributes of the trial."""
     values: Values | None = None
     """Of one that was measured."""
-    over: Mapping[str, float] | None = None
-    """How far each bound is from being kept, where it is known."""
 
     @property
     def state(self) -> str:
@@ -84,13 +82,18 @@ class _End:
         return "COMPLETE" if self.values is not None else "FAIL" if FAILED in self.said else "PRUNED"
 
     @property
+    def again(self) -> bool:
+        """Whether it is a recipe that was tried before."""
+        return SAME in self.said
+
+    @property
     def in_vain(self) -> str:
         """Why it cannot work or failed; "" for any other end."""
         return next((f"{name}: {self.said[name]}" for name in (REFUSED, FAILED) if name in self.said), "")
 
 
-def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> str:
-    """Run one trial to its end; returns why it cannot work or failed, else "". One that is interrupted is given back.
+def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> End:
+    """Run one trial to its end, and say it to the study. One that is interrupted is given back.
 
     `proven`: it is among those that a search begins with, which are trained in full.
     """
@@ -100,8 +103,6 @@ def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> str:
     began = time.monotonic()
     try:
         end = _end_of(search, claimed, began, proven=proven)
-        for name, share in (end.over or {}).items():
-            claimed.trial.set_constraint(name, share)
         for name, value in {**end.said, SECONDS: time.monotonic() - began}.items():
             claimed.trial.set_user_attr(name, value)
         search.study.tell(claimed.trial, end.values, state=TrialState[end.state], skip_if_finished=True)
@@ -109,7 +110,7 @@ def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> str:
         search.given.show.line(
             "  given up: no sign of this worker was seen for a while, and the trial was given to whoever asks next"
         )
-        return ""
+        return End({})
     except BaseException:
         with (
             suppress(NotPossibleHere),
@@ -118,10 +119,10 @@ def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> str:
             give_back(search.study, claimed.trial.number)
         raise
     _tell(search, end)
-    return end.in_vain
+    return end
 
 
-def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) -> _End:
+def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) -> End:
     """What the trial comes to; where it is told on the way is said to the study and shown at once."""
     given, trial = search.given, claimed.trial
     title = f"trial {claimed.index + 1}"
@@ -130,7 +131,7 @@ def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) ->
         given.plan(recipe)
     except (ValidationError, BadInput) as raised:
         given.show.line(f"{title}: refused before anything ran")
-        return _End({REFUSED: fault(raised)})
+        return End({REFUSED: fault(raised)})
     key = hashlib.sha256(recipe_key(recipe).encode()).hexdigest()[:16]
     trial.set_user_attr(KEY, key)
     others = [one for one in finished(search.study) if one.number != trial.number]
@@ -141,30 +142,30 @@ def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) ->
             name: twin.user_attrs[name] for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED) if name in twin.user_attrs
         }
         values = values_in(twin) if twin.state.name == "COMPLETE" else None
-        return _End({**copied, SAME: twin.number}, values, twin.constraints)
+        return End({**copied, SAME: twin.number}, values)
     given.show.line(f"{title}: {outline(recipe)}")
     return _left_untrained(search, claimed, recipe) or _trained(search, claimed, recipe, others, began, proven=proven)
 
 
-def _left_untrained(search: Ongoing, claimed: Claimed, recipe: Recipe) -> _End | None:
+def _left_untrained(search: Ongoing, claimed: Claimed, recipe: Recipe) -> End | None:
     """The end of a trial whose shapes alone miss the budget; None where they do not, or nothing can be told by them."""
     given = search.given
     foreseen = foresee(given, search.original, recipe, search.bounds)
     if foreseen is None:
         return None
     claimed.trial.set_user_attr(FORESEEN, foreseen.document())
-    broken = {name: share for name, share in foreseen.over(search.bounds).items() if share > 0}
+    broken = [name for name, share in foreseen.over(search.bounds).items() if share > 0]
     if not broken:
         return None
     why = " and ".join({"smaller": "too large", "faster": "too slow"}[name] for name in broken)
     speed = "" if foreseen.times is None else f", {foreseen.times['times']:.2f}x fp32"
     given.show.line(f"  not trained: {foreseen.size_mb:.2f} MB{speed}, {why} whatever it is taught")
-    return _End({UNTRAINED: f"its shapes are {why}, whatever it is taught"}, over=broken)
+    return End({UNTRAINED: f"its shapes are {why}, whatever it is taught"})
 
 
 def _trained(
     search: Ongoing, claimed: Claimed, recipe: Recipe, others: list[FrozenTrial], began: float, *, proven: bool
-) -> _End:
+) -> End:
     """The end of a trial that is trained for longer and longer, as long as it keeps up with `others`."""
     given, original, until, trial = search.given, search.original, search.until, claimed.trial
     rungs: list[dict[str, Any]] = []
@@ -180,7 +181,7 @@ def _trained(
             if left < needed:
                 why = f"no time was left to train it for longer: {spent(max(0.0, left))} of about {spent(needed)}"
                 given.show.line(f"  dropped: {why}")
-                return _End({STOPPED: why})
+                return End({STOPPED: why})
         if share < 1:
             given.show.line(f"  {'a first look' if not rungs else 'a longer look'}: {so_far}")
         elif rungs:
@@ -191,7 +192,7 @@ def _trained(
         except Exception as raised:
             if not of_this_recipe(raised):
                 raise
-            return _End({FAILED: fault(raised)})
+            return End({FAILED: fault(raised)})
         rungs.append(dict(rung.document()))
         trial.set_user_attr(RUNGS, rungs)
         trial.set_user_attr(SECONDS, time.monotonic() - began)
@@ -201,10 +202,9 @@ def _trained(
             given.show.line(
                 f"  dropped after {so_far}, at {rung.quality:.2%}: others do better after as much of their training"
             )
-            return _End({STOPPED: f"others do better after {share:.0%} of its training"})
+            return End({STOPPED: f"others do better after {share:.0%} of its training"})
     cost = rung.multiplications if found is None else 1 / found["times"]
-    over = search.bounds.over(original.quality - rung.quality, None if found is None else found["times"], rung.size_mb)
-    return _End({} if found is None else {MEASURED: found}, (rung.quality, cost, rung.size_mb), over)
+    return End({} if found is None else {MEASURED: found}, (rung.quality, cost, rung.size_mb))
 
 
 def _epochs(short: Recipe, whole: Recipe) -> str:
@@ -212,11 +212,11 @@ def _epochs(short: Recipe, whole: Recipe) -> str:
     return f"{epochs_of(short)} of {epochs_of(whole)} epochs"
 
 
-def _tell(search: Ongoing, end: _End) -> None:
+def _tell(search: Ongoing, end: End) -> None:
     show = search.given.show
     if end.in_vain:
         show.line(f"  {end.in_vain}")
-    elif end.values is not None and SAME not in end.said:
+    elif end.values is not None and not end.again:
         show.line(f"  {_figures(search, end.values)}{_best(search)}{_left(search.until)}")
 
 

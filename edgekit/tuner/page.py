@@ -11,6 +11,8 @@ from edgekit.report.page import templates
 from edgekit.report.plots import dress
 from edgekit.report.svg import inline_svg
 from edgekit.runtime.jsontypes import JsonObject
+from edgekit.tuner.front import Bounds
+from edgekit.tuner.words import budget
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,10 +36,7 @@ def render_study(study: Any) -> str:
 
 
 def _headline(study: Any) -> str:
-    budget = study["budget"]
-    asked = [f"lose at most {budget['lose']:.2%}"] if budget["lose"] is not None else []
-    asked += [f"be {budget['faster']:g} times as fast as fp32"] if budget["faster"] is not None else []
-    asked += [f"take at most {budget['smaller']:g} MB"] if budget["smaller"] is not None else []
+    asked = budget(Bounds(**study["budget"]))
     return (
         f"{study['looked_at']} recipes were looked at in {spent(study['seconds'])}, to {', '.join(asked) or 'find the whole front'}; "
         f"{len(study['front'])} are on the front, and {len(study['points'])} were made in full."

@@ -37,7 +37,9 @@ from edgekit.tuner.space import Space, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, starts_of
 from edgekit.tuner.study import answering, claim, open_study
 from edgekit.tuner.trial import Given, Original, original_of
+from edgekit.tuner.under import put_under
 from edgekit.tuner.until import Until
+from edgekit.tuner.words import budget, count
 from edgekit.tuner.workers import at_work
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ FEW_ROWS = 400
 """Validation rows below which it is said how far their order may be believed: a share of them has a standard error of up to 1 / (2 sqrt(rows))."""
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
+MOST_AGAIN = 50
+"""Likewise recipes that had been tried."""
 MOST_FAILED = 10
 """Likewise trials that failed."""
 MOST_REASONS = 3
@@ -141,14 +145,10 @@ def search(asked: Asked, show: Show) -> Searched:
     check_output_folder(asked.build, "--build")
     facts, bf16 = _facts(given), bool(BF16 & host.isa)
     starts = starts_of(given, facts, bf16=bf16)
-    space = space_of(
-        recipe, facts, target.chosen(recipe.quantize), starts, kind="encoder", reads=find_task(recipe.task).reads, bf16=bf16
-    )
+    space = space_of(recipe, facts, target.chosen(recipe.quantize), starts, bf16=bf16)
     values = begun_with(space, recipe, starts)
     seed = recipe.seed if asked.seed is None else asked.seed
-    study = open_study(
-        asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, bounds, asked.sampler, seed)
-    )
+    study = open_study(asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, asked.sampler, seed))
     at = str(folder) if asked.storage is None else without_password(asked.storage)
     with (
         answering(at),
@@ -156,20 +156,32 @@ def search(asked: Asked, show: Show) -> Searched:
     ):
         original = original_of(given)
         _check_rows(original, bounds, path)
-        until = Until(study, worker, asked.trials, MINUTES if asked.minutes is None and asked.trials is None else asked.minutes)
+        minutes = MINUTES if asked.minutes is None and asked.trials is None else asked.minutes
+        until = Until(study, worker, asked.trials, minutes, None if space.formats is None else len(values))
         _say_what_counts(given, original, bounds, show)
+        before = put_under(study, bounds, original, timed=given.timed)
+        if before and before[-1] != bounds and (tried := finished(study)):
+            show.line(
+                f"  searched before to {', '.join(budget(before[-1])) or 'find the whole front'}: {count(len(tried), 'trial')} of that "
+                f"{'is' if len(tried) == 1 else 'are'} judged by this budget now"
+            )
         ongoing = Ongoing(study, given, original, space, bounds, until)
+        _say_what_is_drawn(space, show)
         in_vain: list[str] = []
-        while not until.reached():
+        again = 0
+        while again < MOST_AGAIN and not until.reached():
             claimed = claim(study, worker, seed, asked.sampler, values)
-            why = attempt(ongoing, claimed, proven=claimed.index < len(values))
-            in_vain = [*in_vain, why] if why else []
+            end = attempt(ongoing, claimed, proven=claimed.index < len(values))
+            again = again + 1 if end.again else 0
+            in_vain = [*in_vain, end.in_vain] if end.in_vain else []
             if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
                 raise BadInput(
                     f"of the last {len(in_vain)} recipes that were drawn none works", where=str(folder),
                     faults=[f"{why} ({times} of them)" for why, times in Counter(in_vain).most_common(MOST_REASONS)],
                     fix="search around a recipe that `edgekit export` makes; where what is said above is mended, the same command goes on",
                 )  # fmt: skip
+        if again == MOST_AGAIN:
+            show.line(f"  the last {again} draws were recipes that had been tried: there is hardly another one in this space")
         waiting = until.others_at_work()
         trials = finished(study)
     return Searched(given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study, at)
@@ -214,15 +226,13 @@ def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Sho
         "speed is measured here, from text to answer" if given.timed else
         f"this machine is not {given.target.name}, so that the search is by size and multiplications and nothing is timed (--device measures on one)"
     )  # fmt: skip
-    asked = [f"lose at most {bounds.lose:.2%}"] if bounds.lose is not None else []
-    asked += [f"{bounds.faster:g}x fp32"] if bounds.faster is not None and given.timed else []
-    asked += [f"{bounds.smaller:g} MB"] if bounds.smaller is not None else []
     show.line(f"  {how}; the original: {original.quality:.2%} on {original.rows:,} validation rows, {original.size_mb:.2f} MB")
     if original.rows < FEW_ROWS:
         show.line(
             f"  {original.rows} validation rows are few to choose among recipes by: two that differ by {2 / original.rows**0.5:.0%} may "
             "stand in either order"
         )
+    asked = budget(bounds if given.timed else replace(bounds, faster=None))
     show.line(f"  budget: {', '.join(asked) or 'none, so that the whole front is searched'}")
     if bounds.faster is not None and not given.timed:
         show.line(
@@ -230,7 +240,15 @@ def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Sho
         )
 
 
-def _identity(given: Given, plan: Plan, space: Space, bounds: Bounds, sampler: Sampler, seed: int) -> JsonObject:
+def _say_what_is_drawn(space: Space, show: Show) -> None:
+    """What is left out of the search, and why."""
+    for why, names in space.left_out.items():
+        show.line(f"  not tried: {', '.join(names)}, {'which' if len(names) == 1 else 'each of which'} {why}")
+    if space.formats is not None:
+        show.line(f"  no step can be tried: the search is through the {count(len(space.formats), 'number format')} alone")
+
+
+def _identity(given: Given, plan: Plan, space: Space, sampler: Sampler, seed: int) -> JsonObject:
     """What workers of one study have in common."""
     return {
         "original": plan.original.key, "rows": plan.rows.key, "target": given.target.name, "timed": given.timed,
@@ -238,6 +256,5 @@ def _identity(given: Given, plan: Plan, space: Space, bounds: Bounds, sampler: S
         "longest text": given.recipe.model.max_length, "calibration": given.recipe.calibration.model_dump(mode="json"),
         "settings of the target": given.target.model_dump(mode="json", exclude={"title", "rank"}),
         "space": hashlib.sha256(json.dumps(space.document(), sort_keys=True).encode()).hexdigest(),
-        "budget": [bounds.lose, bounds.faster, bounds.smaller],
         **{f"version of {tool}": metadata.version(tool) for tool in TOOLS}, "version of edgekit": edgekit.__version__,
     }  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
@@ -14,9 +15,9 @@ from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import MethodSettings, Recipe, TrainingSettings
 from edgekit.config.search import Choice, Range, Ranges
 from edgekit.models.facts import ModelFacts
+from edgekit.plan.check import kept_shape, never
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
-from edgekit.runtime.reader import Reads
-from edgekit.tasks import Kind
+from edgekit.tasks import find_task
 
 __all__ = [
     "DRAWN",
@@ -42,6 +43,8 @@ CHAIN, WRITTEN, DRAWN = "chain", "as written", "drawn"
 """Whether the steps are those of the recipe that was given, where it has any, or are drawn."""
 NOTHING = "nothing"
 """No step in a place."""
+RESHAPING: tuple[Place, ...] = ("student", "structure")
+"""Places of steps that change the shapes of layers."""
 QUANTIZE: TypeAdapter[Quantize] = TypeAdapter(Quantize)
 
 
@@ -58,6 +61,16 @@ class Space:
     """The number format; what it declares to be searched is drawn."""
     written: tuple[JsonObject, ...]
     """The steps of the recipe as it was given."""
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Why methods that serve such models are not drawn -> their names."""
+
+    @property
+    def formats(self) -> list[dict[str, Value]] | None:
+        """All that can be drawn, where that is a number format alone; None where there is more."""
+        ranges = {f"quantize.{name}": one for name, one in self.quantize.search.items()}
+        if self.places or self.written or not all(isinstance(one, Choice) for one in ranges.values()):
+            return None
+        return [dict(zip(ranges, values, strict=True)) for values in product(*(one.ends for one in ranges.values()))]
 
     def document(self) -> JsonObject:
         """The space as JSON: another space, another study."""
@@ -72,28 +85,31 @@ class Space:
         }  # fmt: skip
 
 
-def space_of(
-    recipe: Recipe, original: ModelFacts, quantize: Quantize, starts: Sequence[Chain], *, kind: Kind, reads: Reads, bf16: bool
-) -> Space:
+def space_of(recipe: Recipe, original: ModelFacts, quantize: Quantize, starts: Sequence[Chain], *, bf16: bool) -> Space:
     """The space around `recipe`, for a model of which `original` is known and the number format `quantize`.
 
-    `starts`: chains that have to lie in it, for which ranges are widened. `reads`: what the task's inputs are. `bf16`: this machine trains
-    faster in bfloat16.
+    `starts`: chains that have to lie in it, for which ranges are widened. `bf16`: this machine trains faster in bfloat16.
     """
     places: dict[Place, dict[str, Ranges]] = {}
     kept: dict[tuple[Place, str], JsonObject] = {}
+    left_out: dict[str, list[str]] = {}
+    task = find_task(recipe.task)
     for place in PLACES:
         for name, method in methods().items():
             search = method.search.get(place)
-            ranges = None if search is None or kind not in method.serves or reads not in method.reads else search(original)
-            if ranges is not None:
-                of_texts = method.of_texts if reads != "text" else ()
-                places.setdefault(place, {})[name] = {
-                    setting: one for setting, one in ranges.items() if setting not in of_texts
-                }
-                kept[place, name] = {"precision": "bf16"} if bf16 and issubclass(method.settings, TrainingSettings) else {}
+            serves = task.kind in method.serves and task.reads in method.reads
+            ranges = None if search is None or not serves else search(original)
+            if ranges is None:
+                continue
+            why = never(method, recipe) or (kept_shape(original) if place in RESHAPING else None)
+            if why is not None:
+                left_out.setdefault(why, []).append(name)
+                continue
+            of_texts = method.of_texts if task.reads != "text" else ()
+            places.setdefault(place, {})[name] = {setting: one for setting, one in ranges.items() if setting not in of_texts}
+            kept[place, name] = {"precision": "bf16"} if bf16 and issubclass(method.settings, TrainingSettings) else {}
     written = tuple(_said(step) for step in recipe.compress)
-    space = Space(places, kept, quantize, written)
+    space = Space(places, kept, quantize, written, {why: sorted(set(names)) for why, names in left_out.items()})
     own = place_steps(space, recipe.compress)
     for place, step in (
         *(one for chain in reversed(starts) for one in (place_steps(space, chain) or {}).items()),

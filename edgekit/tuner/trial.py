@@ -149,6 +149,11 @@ class Foreseen:
     times: Mapping[str, Any] | None
     """What `measure` found; None where nothing is timed, or no speed is asked for."""
 
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Foreseen:
+        """What `document` wrote."""
+        return cls(document["size_mb"], document["multiplications"], document.get("measured"))
+
     def over(self, bounds: Bounds) -> dict[str, float]:
         """How far size and speed are from being kept for certain, as a share of each; 0 or less where they may be."""
         found = {} if bounds.smaller is None else {"smaller": self.size_mb / (bounds.smaller * (1 + CERTAIN)) - 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.tuner.records import REFUSED, SECONDS, WORKER, attempts, finished
@@ -17,10 +18,13 @@ WAIT_SECONDS = 0.5
 
 
 class Until:
-    """When to stop: after so many trials of the whole study, or so much time of this worker."""
+    """When to stop: after so many trials of the whole study, so much time of this worker, or, where it is known how many recipes there are, after
+    all of them."""
 
-    def __init__(self, study: Study, worker: Worker, trials: int | None, minutes: float | None) -> None:
-        self.study, self.worker, self.trials, self.minutes = study, worker, trials, minutes
+    def __init__(
+        self, study: Study, worker: Worker, trials: int | None, minutes: float | None, all_of_them: int | None = None
+    ) -> None:
+        self.study, self.worker, self.trials, self.minutes, self.all_of_them = study, worker, trials, minutes, all_of_them
         tries = study.get_trials(deepcopy=False)
         self.before = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in tries if trial.user_attrs.get(WORKER) == worker.name)
         self.began = time.monotonic()
@@ -38,13 +42,17 @@ class Until:
         left = self.seconds_left()
         if left is not None and left <= 0:
             return True
-        if self.trials is None:
-            return False
-        while self.done() + len(taken := self._taken()) >= self.trials:
+        while self._enough(taken := self._taken()):
             if all(self.worker.is_there(name) for name in taken):
                 return True
             time.sleep(WAIT_SECONDS)  # until the others count on, or are gone and leave their trials to this one
         return False
+
+    def _enough(self, taken: Sequence[str | None]) -> bool:
+        """Whether no further trial has to be begun, once those that others have come to their end."""
+        if self.trials is not None and self.done() + len(taken) >= self.trials:
+            return True
+        return self.all_of_them is not None and len(finished(self.study)) + len(taken) >= self.all_of_them
 
     def others_at_work(self) -> bool:
         """Whether others are at trials; waits until each that has one gave a sign, or is gone."""

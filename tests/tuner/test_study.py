@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.progress import Show
 from edgekit.tuner import attempt, journal, run, until, workers
 from edgekit.tuner import study as study_module
+from edgekit.tuner.front import Bounds
 from edgekit.tuner.journal import Journal
 from edgekit.tuner.records import AGAIN, TAKEN, finished, given_back
 from edgekit.tuner.results import importances
+from edgekit.tuner.space import values_of
 from edgekit.tuner.study import answering, claim, give_back, open_study
-from edgekit.tuner.trial import Given
+from edgekit.tuner.trial import Foreseen, Given, Original
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
 from tests.tuner import pretend
@@ -164,14 +167,64 @@ def test_a_folder_of_any_name_has_its_study_in_it(tmp_path: Path, name: str) -> 
     assert opened(tmp_path / name).user_attrs["said"]
 
 
-def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same command would begin with it again, and end there each time."""
-    monkeypatch.setattr(run, "original_of", run.original_of)  # as it is, once the test is over
+@pytest.fixture
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are pretended in `tmp_path`, and are as they are once the test is over."""
+    monkeypatch.setattr(run, "original_of", run.original_of)
     for name in ("run_rung", "foresee", "measure"):
         monkeypatch.setattr(attempt, name, getattr(attempt, name))
     monkeypatch.setattr(Given, "timed", Given.timed)
-    monkeypatch.setattr(run, "MOST_FAILED", 3)
     pretend.pretend(tmp_path)
+
+
+def asked_under(folder: Path, trials: int, **bounds: float) -> run.Asked:
+    return replace(pretend.asked(folder, trials), bounds=Bounds(**bounds))
+
+
+@pytest.mark.usefixtures("pretended")
+def test_another_budget_is_asked_of_the_trials_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what the other one left untrained is tried, where this one leaves it open."""
+
+    def foresee(given: Given, original: Original, recipe: Any, bounds: Bounds) -> Foreseen | None:
+        size = pretend.pretended(1, recipe).size_mb
+        return None if bounds.smaller is None else Foreseen(size, size / 40, None)
+
+    monkeypatch.setattr(attempt, "foresee", foresee)
+    small = run.search(asked_under(tmp_path, 6, smaller=12.0), Show(silent=True))
+    left = [trial.number for trial in small.trials if "untrained" in trial.user_attrs]
+    assert left and len(small.trials) > len(left)
+    assert all(trial.constraints["smaller"] > 0 for trial in small.trials if trial.number in left)
+    known, tries = {trial.number: trial.values for trial in small.complete}, len(small.study.trials)
+
+    large = run.search(asked_under(tmp_path, 6, smaller=100.0, lose=0.001), Show())
+    said = capsys.readouterr().err
+    assert "searched before to" in said and f"take at most 12 MB: {len(small.trials) - len(left)} trials of that" in said
+    assert not any("untrained" in trial.user_attrs for trial in large.trials)
+    assert len(large.study.trials) == tries + len(left), "each of them was tried once more, and nothing else"
+    assert {trial.number: trial.values for trial in large.complete if trial.number in known} == known
+    assert all(trial.constraints["lose"] == large.over(trial)["lose"] for trial in large.complete)
+    runs = (tmp_path / pretend.RUNS).read_text().split()
+    assert len(runs) == len(set(runs)), "none was run twice"
+
+    again = run.search(asked_under(tmp_path, 6, smaller=12.0), Show(silent=True))
+    assert len(again.study.trials) == tries + len(left) and len(again.trials) == len(large.trials)
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_search_in_which_nothing_new_is_drawn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, and not once its hour is over."""
+    monkeypatch.setattr(run, "MOST_AGAIN", 3)
+    monkeypatch.setattr(run, "begun_with", lambda space, recipe, starts: [values_of(space, None)] * 9)
+    found = run.search(replace(pretend.asked(tmp_path, 1), trials=None, minutes=60), Show(silent=True))
+    assert len(found.trials) == 4 and len((tmp_path / pretend.RUNS).read_text().split()) == 1
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_trial_that_ends_in_an_error_of_its_own_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command would begin with it again, and end there each time."""
+    monkeypatch.setattr(run, "MOST_FAILED", 3)
     pretended, faults = attempt.run_rung, list[Any]([RuntimeError("singular\n matrix"), CheckFailed("no parity")])
 
     def run_rung(given: Any, original: Any, share: float, recipe: Any) -> Any:

@@ -23,6 +23,7 @@ from edgekit.progress import Show
 from edgekit.tuner import run, trial
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.page import render_study
+from edgekit.tuner.run import Asked, search
 from edgekit.tuner.space import drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, measured_chains
 from edgekit.tuner.trial import Given, Original, measure
@@ -73,19 +74,19 @@ def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pyte
     again = json.loads(tuned(recipe, "--trials", "2", "--lose", "50%").stdout)
     assert again["trials"] == study["trials"], "nothing is tried or measured again"
 
-    refused = CliRunner().invoke(
-        app, ["tune", str(recipe), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--lose", "1%"]
-    )
-    assert "another study" in str(refused.exception), "another budget"
+    done = tuned(recipe, "--trials", "2", "--lose", "40%", "--smaller", "0.001MB")
+    other = json.loads(done.stdout)
+    assert other["trials"] == study["trials"] and other["budget"]["lose"] == 0.4, "another budget is asked of the same trials"
+    assert done.exit_code == 1 and not other["points"][0]["in_budget"] and "what binds is size" in other["nearest"][0]
+    with pytest.raises(BadInput, match="another study"):
+        search(Asked(str(recipe), ELSEWHERE, recipe.parent / "build", seed=8), Show(silent=True))
 
 
 def test_a_search_begins_with_no_recipe_twice(recipe: Path) -> None:
     _, _, loaded = load_recipe(str(recipe))
     facts = original_facts(loaded, loaded.model.id)
     starts = measured_chains(facts, loaded.task, bf16=False)
-    space = space_of(
-        loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, kind="encoder", reads="text", bf16=False
-    )
+    space = space_of(loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, bf16=False)
     drawn = begun_with(space, loaded, [*starts, *starts])
     steps = [[step.method for step in drawn_recipe(space, loaded, lambda name, one, of=of: of[name]).compress] for of in drawn]
     assert steps[0] == ["distill", "prune-structured", "distill"], "what came furthest"
