@@ -12,7 +12,7 @@ from edgekit.differ.bundle import BundleSide, open_side, rows_of, token_rows
 from edgekit.differ.comparing import Compared, Comparing
 from edgekit.differ.judge import FLOAT32, Rules, Verdict, judge
 from edgekit.differ.layers import layer_map
-from edgekit.differ.parts import Part, in_order
+from edgekit.differ.parts import HEADINGS, Part, in_order
 from edgekit.differ.reference import Reference, open_reference, sides
 from edgekit.differ.row import PADDING, padded
 from edgekit.differ.vocabulary import rows_off, whole_vocabulary
@@ -56,6 +56,26 @@ class Difference:
     ranked: bool
     """Whether the largest number of an output is what it answers."""
 
+    decodes: bool
+    """Whether both are language models."""
+
+    @property
+    def outputs_compared(self) -> bool:
+        """Whether both have outputs of one shape."""
+        return any(one.part == Part("output") and one.so_far is not None for one in self.parts)
+
+    @property
+    def too_little(self) -> str:
+        """Why what was compared does not say that both agree; empty where it does: most inputs, and the outputs, or most parts of a language
+        model, whose vocabulary may have been pruned."""
+        compared = sum(one.so_far is not None for one in self.parts)
+        if self.inputs < self.left_out:
+            return f"{self.left_out} of {self.inputs + self.left_out} golden inputs have tokens that the reference has not"
+        if self.outputs_compared or (self.decodes and 2 * compared >= len(self.parts)):
+            return ""
+        why = next((one.why_not for one in self.parts if one.part == Part("output")), "")
+        return f"the outputs are not comparable ({why}), and {compared} of {len(self.parts)} parts are"
+
     @property
     def first(self) -> Verdict | None:
         """The first part that leaves the tolerance; None where none does."""
@@ -69,7 +89,8 @@ def diff(first: str | Path, second: str | Path | None = None, *, progress: Progr
     reference then. With one result folder alone the reference is the original that it was made of, as its lineage says.
 
     Raises:
-        BadInput: two models of different tasks, no bundle among them, no golden input that both can read, or files that cannot be used.
+        BadInput: two models of different tasks, no bundle among them, no golden input that both can read, no part that both have, or files that
+            cannot be used.
         CheckFailed, NotPossibleHere: as `edgekit.load`.
     """
     reference_path, other_path = sides(a_path(first, "first"), None if second is None else a_path(second, "second"))
@@ -81,7 +102,7 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
     """Where `side`, the bundle at `path`, parts from `reference`.
 
     Raises:
-        BadInput: no golden input that both can read.
+        BadInput: no golden input that both can read, or no part that both have.
         CheckFailed: ONNX Runtime fails.
     """
     rows = rows_of(side)
@@ -98,6 +119,13 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
     for number, (row, other) in enumerate(pairs):
         progress(number, len(pairs), f"diff: input {number + 1} of {len(pairs)}")
         comparing.add(row, other)
+    if not comparing.so_far:
+        whys = dict.fromkeys(f"{HEADINGS.get(part.kind, part.kind)}: {why}" for part, why in comparing.why_not.items())
+        raise BadInput(
+            f"nothing of both can be compared: no part of {side.bundle.place} has values like one there", where=reference.title,
+            faults=[*whys, *notes],
+            fix="compare it with the checkpoint that it was made of, or with a bundle of the same labels, vocabulary and hidden size",
+        )  # fmt: skip
     if comparing.cut is not None and not side.decodes:
         pad, other_pad = side.bundle.manifest.text, None
         other_pad = reference.tokenizer.token_to_id(pad.pad_token)
@@ -121,6 +149,7 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
         reference=reference.title, other=str(side.bundle.place), reference_kind=reference.kind, inputs=len(pairs), left_out=len(rows) - len(pairs),
         tolerance=tolerance, rounds=rules.rounds, parts=tuple(parts), verdicts=tuple(verdicts), token_rows=tuple(off), notes=tuple(notes),
         answers=comparing.answers(), ranked=side.decodes or (len(side.bundle.manifest.labels) > 1 and side.bundle.manifest.threshold is None),
+        decodes=side.decodes,
     )  # fmt: skip
 
 

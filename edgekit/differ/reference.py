@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,10 +78,17 @@ def _original_of(result: Path) -> Path:
     where = eager.get("folder") if isinstance(eager, dict) else None
     if not isinstance(where, str) or not (folder / where).is_dir():
         raise BadInput(
-            "the original that it was made of is not there any more", where=str(folder / str(where)),
+            "the original that it was made of is not there any more", where=str(_plain(folder / str(where))),
             fix="run `edgekit export` again, or name another checkpoint as the second argument",
         )  # fmt: skip
-    return folder / where
+    return _plain(folder / where)
+
+
+def _plain(path: Path) -> Path:
+    """`path` without steps up and links: as seen from here where it lies below, else from the root."""
+    real = os.path.realpath(path)
+    near = os.path.relpath(real)
+    return Path(real if near.startswith(os.pardir) else near)
 
 
 def lineage_beside(path: Path) -> tuple[dict[str, Any] | None, Path]:

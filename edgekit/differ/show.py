@@ -32,8 +32,14 @@ CAPTION = (
 
 def headline(found: Difference) -> str:
     """What was found, in a sentence."""
+    if found.first is None and found.too_little:
+        return f"Too little was compared to say that they agree: {found.too_little}."
     if found.first is None:
-        return "No part leaves the tolerance."
+        return (
+            "No part leaves the tolerance."
+            if found.outputs_compared
+            else "No part that was compared leaves the tolerance; the outputs were not."
+        )
     return f"{_capital(found.first.part.name)} is the first to leave the tolerance: {found.first.why}."
 
 
@@ -66,7 +72,8 @@ def explained(found: Difference) -> list[str]:
         )
         said.append(f"The outputs {differ}{told}.")
     if found.left_out:
-        said.append(f"{found.left_out} golden inputs are left out: they have tokens that the reference has not.")
+        counted = "1 golden input is" if found.left_out == 1 else f"{found.left_out} golden inputs are"
+        said.append(f"{counted} left out, of {found.inputs + found.left_out}, with tokens that the reference has not.")
     if apart := [one for one in found.parts if one.why_not]:
         whys = sorted({one.why_not for one in apart})
         said.append(f"Not compared: {_ranges(apart)} ({'; '.join(whys[:3])}).")
@@ -146,7 +153,7 @@ def _cell(one: Compared | None, out: set[Part]) -> Cell:
 
 def shown(found: Difference) -> list[RenderableType]:
     """For a terminal: what is held against what, the table, and what it says."""
-    against = f"{found.other}\nagainst {found.reference} ({found.reference_kind}), on {found.inputs} golden inputs"
+    against = f"{found.other}\nagainst {found.reference} ({found.reference_kind}), on {found.inputs} golden input{'s' * (found.inputs != 1)}"
     return [against, "", TerminalTable(grid(found)), "", headline(found), *explained(found)]
 
 
@@ -161,6 +168,7 @@ def document(found: Difference) -> JsonObject:
         "inputs": found.inputs,
         "left_out": found.left_out,
         "tolerance": found.tolerance,
+        "too_little": found.too_little or None,
         "first": None if first is None else _verdict(first),
         "leave_the_tolerance": [_verdict(one) for one in found.verdicts],
         "tokens_off": list(found.token_rows),

@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -320,6 +321,44 @@ def test_tokens_and_lengths_that_a_checkpoint_has_not(tiny: Subject, sound: Path
     (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4}))
     with pytest.raises(BadInput, match=r"transformers cannot run it on \d+ tokens"):
         diff(short, sound)
+
+
+def test_little_that_is_compared_says_nothing_and_nothing_is_refused(tiny: Subject, sound: Path, tmp_path: Path) -> None:
+    """A checkpoint of other widths ended with 0 and "No part leaves the tolerance", of which none had been compared."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from edgekit.models.checkpoint import save
+
+    def other(name: str, **differs: Any) -> Path:
+        config = BertConfig.from_pretrained(tiny.checkpoint, **differs)
+        save(BertForSequenceClassification(config), tmp_path / name, tokenizer_files_from=tiny.checkpoint)
+        return tmp_path / name
+
+    labels = len(json.loads((tiny.checkpoint / "config.json").read_text())["id2label"]) + 3
+    narrow = other("narrow", hidden_size=16, num_attention_heads=2, intermediate_size=24, num_labels=labels)
+    with pytest.raises(BadInput, match="nothing of both can be compared") as fault:
+        diff(narrow, sound)
+    assert any(f"channels beside {labels}" in one for one in fault.value.faults) and "channels beside 16" in fault.value.text()
+    found = diff(tiny.checkpoint, sound)
+    few = replace(found, inputs=1, left_out=29, verdicts=())
+    assert few.too_little.startswith("29 of 30 golden inputs") and headline(few).startswith("Too little was compared")
+    assert not found.too_little and document(found)["too_little"] is None and document(few)["too_little"]
+    parts = tuple(
+        replace(one, so_far=None, why_not="5 channels beside 8") if one.part == Part("output") else one for one in found.parts
+    )
+    without = replace(found, parts=parts, verdicts=())
+    assert "outputs are not comparable (5 channels beside 8)" in headline(without)
+    assert headline(replace(without, decodes=True)) == "No part that was compared leaves the tolerance; the outputs were not."
+    words = tmp_path / "words"
+    shutil.copytree(tiny.checkpoint, words)
+    tokenizer = json.loads((words / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    for number, word in enumerate(sorted({word for text in TEXTS for word in text.split() if word in vocabulary})[::2]):
+        vocabulary[word] = 500 + number  # of 200 rows
+    (words / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done = CliRunner().invoke(app, ["diff", str(words), str(sound), "--json"])
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1 and told["first"] is None and told["too_little"], "most inputs have tokens that it has not"
 
 
 def test_what_cannot_be_compared_is_refused_in_one_message(
