@@ -121,20 +121,24 @@ def all_spans(folder: Path, longest: int) -> Ask:
             question, context, truncation="only_second", max_length=longest, stride=min(STRIDE, longest // 4, room // 2),
             return_overflowing_tokens=True, return_offsets_mapping=True,
         )  # fmt: skip
+        by_length: dict[int, list[int]] = {}
+        for number, ids in enumerate(windows["input_ids"]):
+            by_length.setdefault(len(ids), []).append(number)
+        names = [name for name in tokenizer.model_input_names if name in windows]
         spans: dict[tuple[int, int], float] = {}
-        for number in range(len(windows["input_ids"])):
-            feed = {name: torch.tensor([windows[name][number]]) for name in tokenizer.model_input_names if name in windows}
+        for numbers in by_length.values():  # all but the last window are full: they are one run, and none is padded
             with torch.inference_mode():
-                output = model(**feed)
-            starts, ends = output.start_logits[0].double().numpy(), output.end_logits[0].double().numpy()
-            inside = [position for position, part in enumerate(windows.sequence_ids(number)) if part == 1]
-            offsets = windows["offset_mapping"][number]
-            for first in inside:
-                for last in inside:
-                    if first <= last < first + LONGEST_ANSWER:
-                        span = without_space(context, offsets[first][0], offsets[last][1])
-                        if span[0] < span[1]:
-                            spans[span] = max(spans.get(span, -np.inf), float(starts[first] + ends[last]))
+                output = model(**{name: torch.tensor([windows[name][number] for number in numbers]) for name in names})
+            logits = (tensor.double().numpy() for tensor in (output.start_logits, output.end_logits))
+            for number, starts, ends in zip(numbers, *logits, strict=True):
+                inside = [position for position, part in enumerate(windows.sequence_ids(number)) if part == 1]
+                offsets = windows["offset_mapping"][number]
+                for first in inside:
+                    for last in inside:
+                        if first <= last < first + LONGEST_ANSWER:
+                            span = without_space(context, offsets[first][0], offsets[last][1])
+                            if span[0] < span[1]:
+                                spans[span] = max(spans.get(span, -np.inf), float(starts[first] + ends[last]))
         return Spans(context, spans)
 
     return ask
