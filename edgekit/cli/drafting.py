@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgekit.draft import Asked, Budget, Choice, Draft, Unclear
 
 __all__ = [
-    "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "Options", "TaskName",
+    "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "NumberFormat", "Options", "TaskName",
     "asked_of", "budget_of", "check_place", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
@@ -114,6 +114,14 @@ Lose = Annotated[
         "--lose", metavar="SHARE", help="Budget: quality that may be lost, such as 1% (of a language model: perplexity)."
     ),
 ]
+NumberFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Of a language model's weights: int8-weights (as without it), or int4-weights, smaller and faster for some quality.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,7 @@ class Options:
     faster: str | None
     smaller: str | None
     lose: str | None
+    format: str | None = None
 
     @property
     def any(self) -> list[str]:
@@ -152,10 +161,13 @@ def init(
     faster: Faster = None,
     smaller: Smaller = None,
     lose: Lose = None,
+    number_format: NumberFormat = None,
     as_json: Json = False,
 ) -> None:
     """Write the recipe that a model and rows ask for; asks only what cannot be seen in them."""
-    asked = asked_of(model, data, Options(task, column, label, answers, group, max_length, faster, smaller, lose))
+    asked = asked_of(
+        model, data, Options(task, column, label, answers, group, max_length, faster, smaller, lose, number_format)
+    )
     path = out if out is not None else Path(f"{recipe_name(asked)}.toml")
     if path.suffix != ".toml":
         raise BadInput("a recipe's file ends in .toml", where=str(path), fix=f"--out {path.name}.toml")
@@ -172,7 +184,7 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     Raises:
         BadInput: an option that is not written as it should be; all of them at once.
     """
-    from edgekit.draft import Asked
+    from edgekit.draft import FORMATS, Asked
 
     texts = {"--model": model, "--data": data, "--task": options.task, "--answers": options.answers, "--group": options.group}
     faults = [f"{option} is empty" for option, text in texts.items() if text is not None and not text.strip()]
@@ -192,6 +204,9 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
         answers = "original" if options.answers == "original" else "rows"
     elif options.answers:
         faults.append(f"--answers {options.answers}: write rows or original")
+    if options.format is not None and options.format not in FORMATS:
+        near = next((name for name in FORMATS if name.startswith(options.format)), None)
+        faults.append(f"--format {options.format}: write {near or ' or '.join(FORMATS)}")
     if data is None and (of_rows := [name for name in options.any if name in OF_ROWS]):
         faults.append(f"{' and '.join(of_rows)} say something of rows, which --data names")
     if options.max_length is not None and not 8 <= options.max_length <= 8192:
@@ -199,7 +214,9 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
     to = missing[0] if missing else None
-    return Asked(model, data, options.task, columns, labels, answers, options.group, options.max_length, budget, to)
+    return Asked(
+        model, data, options.task, columns, labels, answers, options.group, options.max_length, budget, to, options.format
+    )
 
 
 def budget_of(options: Options) -> Budget:

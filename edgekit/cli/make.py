@@ -20,6 +20,7 @@ from edgekit.cli.drafting import (
     MaxLength,
     ModelSource,
     Name,
+    NumberFormat,
     Options,
     Smaller,
     TaskName,
@@ -68,6 +69,7 @@ def export(
     faster: Faster = None,
     smaller: Smaller = None,
     lose: Lose = None,
+    number_format: NumberFormat = None,
     name: Name = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the recipe and the plan; nothing is run or written.")
@@ -81,7 +83,7 @@ def export(
     from edgekit.progress import Show
     from edgekit.shared_store import open_shared
 
-    options = Options(task, column, label, answers, group, max_length, faster, smaller, lose)
+    options = Options(task, column, label, answers, group, max_length, faster, smaller, lose, number_format)
     chosen = recipe or "intents"
     if model is not None or data is not None:
         chosen = _drafted(recipe, model, data, options, name, target, build, dry_run=dry_run, as_json=as_json)
@@ -206,6 +208,7 @@ def _results(results: list[Result]) -> Iterator[RenderableType]:
             f"bundle   {result.bundle}",
             f"archive  {result.archive}",
             f"report   {result.report}",
+            *([] if result.checkpoint is None else [f"checkpoint  {result.checkpoint}"]),
         )
         yield from (f"NOT MET  {fault}" for fault in result.missed)
         if result.missed:

@@ -24,13 +24,16 @@ from edgekit.runtime.strict_json import read_json
 from edgekit.store import remove
 
 __all__ = [
-    "ARCHIVE", "BENCH", "LINEAGE", "MARKDOWN", "REPORT", "RUNNER", "alone", "check_results", "lay_out", "recipe_file", "result_folder", "target_file",
+    "ARCHIVE", "BENCH", "CHECKPOINT", "LINEAGE", "MARKDOWN", "REPORT", "RUNNER", "alone", "check_results", "lay_out", "point_to_checkpoint",
+    "recipe_file", "result_folder", "target_file",
 ]  # fmt: skip
 
 ARCHIVE, RUNNER = "bundle.tar.gz", "runner.pyz"
 LARGEST = 64_000_000
 """Bytes of a lineage at most."""
 LINEAGE, BENCH, REPORT, MARKDOWN = "lineage.json", "bench.json", "report.html", "report.md"
+CHECKPOINT = "checkpoint"
+"""A link to the checkpoint that a recipe's steps left, in the store, for another recipe to name."""
 
 
 def result_folder(plan: Plan, item: TargetPlan, build: Path) -> Path:
@@ -105,6 +108,19 @@ def lay_out(packed: Path, folder: Path) -> bool:
         put_in_place(fresh, target)
         remove(fresh)
     return changed
+
+
+def point_to_checkpoint(checkpoint: Path | None, folder: Path) -> None:
+    """Make the link `CHECKPOINT` in the result `folder` lead to the folder `checkpoint`; None: there is no such link."""
+    link, fresh = folder / CHECKPOINT, folder / f".{CHECKPOINT}.new"
+    if checkpoint is None:
+        if link.is_symlink():
+            link.unlink()
+        return
+    remove(fresh)
+    fresh.symlink_to(os.path.relpath(checkpoint.resolve(), folder.resolve()))
+    put_in_place(fresh, link)
+    remove(fresh)
 
 
 @contextmanager

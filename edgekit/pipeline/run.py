@@ -14,11 +14,13 @@ from edgekit.host import detect
 from edgekit.pipeline.execute import Finished, rank, run_stages
 from edgekit.pipeline.folder import (
     ARCHIVE,
+    CHECKPOINT,
     LINEAGE,
     REPORT,
     alone,
     check_results,
     lay_out,
+    point_to_checkpoint,
     recipe_file,
     result_folder,
     target_file,
@@ -48,7 +50,7 @@ class Result:
     """One target's outcome."""
 
     path: Path
-    """Result folder: bundle/, bundle.tar.gz, runner.pyz, lineage.json, bench.json, report.html, report.md."""
+    """Result folder: bundle/, bundle.tar.gz, runner.pyz, lineage.json, bench.json, report.html, report.md, checkpoint/ of a recipe with steps."""
     up_to_date: bool
     missed: list[str] = field(default_factory=list)
     """Budgets that were not met, in words."""
@@ -62,6 +64,11 @@ class Result:
     def archive(self) -> Path:
         """The bundle as one file."""
         return self.path / ARCHIVE
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """What the recipe's steps made of the model, for another recipe to name (a link into the store); None without steps."""
+        return self.path / CHECKPOINT if (self.path / CHECKPOINT).is_dir() else None
 
     @property
     def report(self) -> Path:
@@ -186,6 +193,7 @@ def _lay_out(
 ) -> Result:
     """What `_finish` does in the result folder."""
     changed = lay_out(packed, folder) or bool(finished.made_now)
+    point_to_checkpoint(finished.artifacts[plan.compressed[-1].key].path if plan.compressed else None, folder)
     if changed or not (folder / LINEAGE).is_file():
         lineage = lineage_of(plan, item, finished, folder)
         write_atomically(folder / RECIPE, recipe_file(plan, folder))

@@ -22,6 +22,7 @@ from edgekit.models.tokens import cuts_left
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.pixels import PIXEL_VALUES
 from edgekit.runtime.processors import processor
+from edgekit.runtime.processors.text_generation import TooShort
 from edgekit.runtime.prompts import Prompts
 from edgekit.runtime.reader import Reader, Reads, reader_in
 from edgekit.runtime.sound import INPUT_VALUES
@@ -157,10 +158,12 @@ def read_split(rows: Path, split: str) -> list[dict[str, JsonValue]]:
 def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int) -> Encoded:
     """The windows of `rows` by the tokenizer of checkpoint `folder`, truncated to `max_length` tokens, with their labels.
 
-    A row whose label is None has none: the teacher alone says what to learn from it.
+    A row whose label is None has none: the teacher alone says what to learn from it. A text of one token, of which a language model
+    can predict nothing, has no window.
 
     Raises:
-        BadInput: a row's label is not one of the model's, or all rows are written in another way than its labels.
+        BadInput: a row's label is not one of the model's, or all rows are written in another way than its labels; a language model's
+            rows are all too short.
     """
     config = read_json(folder / "config.json")
     reader = reader_of(folder, task, max_length)
@@ -170,6 +173,8 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
     for number, row in enumerate(rows, 1):
         try:
             inputs.append([prepare(reader, item) for item in task.items(row)])
+        except TooShort:
+            inputs.append([])
         except BadInput as bad:
             part = f", {bad.where}" if bad.where else ""
             raise BadInput(bad.what, where=f"data, row {number} of {len(rows)}{part}", fix=bad.fix, faults=bad.faults) from None
@@ -190,6 +195,8 @@ def encode(folder: Path, rows: Sequence[JsonObject], task: Task, max_length: int
             fix=f"write them as the model has them, {', '.join(map(repr, list(index)[:10]))}{', …' * (len(index) > 10)}, or train a new head",
         )
     windows = [window for inputs_of_row in inputs for windows_of_input in inputs_of_row for window in windows_of_input]
+    if rows and not windows and task.kind == "decoder":
+        raise BadInput("none of the texts has two tokens", where="data", fix="give longer ones")
     return Encoded(
         inputs,
         windows,

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from edgekit.cli.app import app
 from edgekit.cli.drafting import Options, asked_of, chosen, drafted, unwritten, write_recipe
+from edgekit.config.quantize import WeightOnly
 from edgekit.data import formats
 from edgekit.data.labels import check_labels
 from edgekit.data.partition import partition
@@ -26,6 +27,7 @@ from edgekit.draft.labels import guessed, meaning_of, what_labels_mean
 from edgekit.draft.seen import Choice
 from edgekit.errors import BadInput
 from edgekit.pipeline.explain import explain
+from edgekit.plan.decoder import DEFAULT
 from tests import command_line
 from tests.conftest import PYTHONPATH, tiny_rows
 from tests.tiny_heads import made_model, sentence
@@ -708,6 +710,25 @@ def test_rows_of_language_models_as_they_come(tmp_path: Path) -> None:
         assert check is not None and check.write is not None
         written_as, told = check.write(row, beside)
         assert written_as is None and told is not None and fault in told
+
+
+def test_the_number_format_of_a_language_model(tmp_path: Path) -> None:
+    """In the recipe whole, as edgekit rounds without a word; of an encoder refused, whose target says it."""
+    from edgekit.plan.recipes import load_recipe
+    from tests.tiny_decoders import checkpoint
+
+    model = checkpoint("llama", tmp_path / "m")
+    for asked, wanted in (("int4-weights", ("int4-weights", 32, "gptq")), ("int8-weights", ("int8-weights", 64, "clip"))):
+        made = draft(Asked(str(model), format=asked), tmp_path)
+        assert seen(made)["quantize.format"] == asked
+        (tmp_path / "r.toml").write_text(made.text)
+        quantize = load_recipe(str(tmp_path / "r.toml"))[2].quantize
+        assert isinstance(quantize, WeightOnly) and (quantize.format, quantize.block, quantize.rounding) == wanted
+        assert asked == "int4-weights" or quantize == DEFAULT
+    assert "quantize" not in draft(Asked(str(model)), tmp_path).text
+    classifier = made_model(tmp_path / "c", ["a", "b"])
+    with pytest.raises(BadInput, match="--format is for language models, and the task is text-classification"):
+        draft(Asked(str(classifier), format="int4-weights"), tmp_path)
 
 
 def test_several_columns_that_are_called_labels_are_asked_for(tmp_path: Path) -> None:

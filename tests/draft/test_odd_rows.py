@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,13 +242,25 @@ def test_of_several_architectures_the_rows_choose(models: dict[str, Path], tmp_p
 
 def test_options_that_say_nothing_are_told_all_at_once() -> None:
     options = Options(
-        task="", column=None, label=None, answers="", group=" ", max_length=None, faster=None, smaller="1kB", lose="1"
+        task="",
+        column=None,
+        label=None,
+        answers="",
+        group=" ",
+        max_length=None,
+        faster=None,
+        smaller="1kB",
+        lose="1",
+        format="int5",
     )
     with pytest.raises(BadInput) as refusal:
         asked_of("", "", options)
     told = refusal.value.text()
     assert all(f"{name} is empty" in told for name in ("--model", "--data", "--task", "--answers", "--group"))
     assert "--smaller 1kB: write a number above 0, as in 8MB, in megabytes" in told and "--lose 1: write a share" in told
+    assert "--format int5: write int8-weights or int4-weights" in told
+    with pytest.raises(BadInput, match="--format int4: write int4-weights"):
+        asked_of("m", None, replace(options, task=None, answers=None, group=None, smaller=None, lose=None, format="int4"))
 
 
 def test_a_link_in_a_circle_is_no_file(models: dict[str, Path], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.pipeline.folder import lay_out
+from edgekit.pipeline.folder import CHECKPOINT, lay_out, point_to_checkpoint
 
 
 @pytest.fixture
@@ -45,3 +45,20 @@ def test_what_differs_is_replaced_and_the_rest_is_left(packed: Path, tmp_path: P
         (result / "bundle.tar.gz").unlink()
     assert lay_out(packed, result)
     assert files(result) == files(packed) | {"bench.json": "{}"}
+
+
+def test_the_checkpoint_is_the_last_steps_and_goes_with_them(tmp_path: Path) -> None:
+    result, store = tmp_path / "build" / "recipe-target", tmp_path / "build" / "store"
+    result.mkdir(parents=True)
+    for key in ("one", "two"):
+        (store / key).mkdir(parents=True)
+        (store / key / "config.json").write_text(key)
+        point_to_checkpoint(store / key, result)
+        assert (result / CHECKPOINT / "config.json").read_text() == key
+    (tmp_path / "build").rename(tmp_path / "moved")
+    assert (tmp_path / "moved" / "recipe-target" / CHECKPOINT / "config.json").read_text() == "two", (
+        "the build folder can be moved"
+    )
+    (tmp_path / "moved").rename(tmp_path / "build")
+    point_to_checkpoint(None, result)
+    assert not [*result.iterdir()] and (store / "two" / "config.json").is_file(), "the link alone goes"

@@ -9,18 +9,23 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.processors import Asked, Output, Processor, finite
 from edgekit.runtime.tokenise import Tokeniser, Window
 
-__all__ = ["PROCESSOR", "answer", "line", "prepare"]
+__all__ = ["PROCESSOR", "TooShort", "answer", "line", "prepare"]
+
+
+class TooShort(BadInput):
+    """A text of one token, of which nothing can be predicted: no fault among many rows, which do without it."""
 
 
 def prepare(tokenise: Tokeniser, item: object) -> list[Window]:
     """One window for a text, whole.
 
     Raises:
-        BadInput: a text that cannot be used, or of one token, which has none before it.
+        BadInput: a text that cannot be used.
+        TooShort: a text of one token, which has none before it.
     """
     window = tokenise.text(item)
     if len(window.ids) < 2:
-        raise BadInput("a text of one token has none that could be predicted", fix="give at least two words")
+        raise TooShort("a text of one token has none that could be predicted", fix="give at least two words")
     return [window]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from edgekit.errors import BadInput
 from edgekit.models.decoders import describe
 from edgekit.plan.recipes import recipe_model
 from edgekit.runtime.bundle.verify import verify
+from edgekit.runtime.processors import processor
+from edgekit.tasks import find_task
+from edgekit.tasks.encode import encode, reader_of
 from tests.plan.faults import faults_in
 
 RECIPE = """schema = 1
@@ -130,8 +134,24 @@ def test_the_checkpoint_is_an_ordinary_one(made: Path) -> None:
     assert len(decoder.layers) == 2 and {layer.mlp.down.weight.shape for layer in decoder.layers} == {(32, 64)}
     zeros = [(decoder.layers[0].mlp.down.weight.read() == 0).mean() for decoder in (describe(third), describe(last))]
     assert zeros[0] == zeros[1] > 0.25
+    assert (made / "checkpoint").is_symlink() and (made / "checkpoint").resolve() == last.resolve(), (
+        "for another recipe to name"
+    )
     assert AutoModelForCausalLM.from_pretrained(last).config.num_hidden_layers == 2
     assert stages[lineage["chain"][4]]["metrics"]["validation"] > 0
+
+
+def test_a_text_of_one_token_is_left_out_of_what_is_learned_from(made: Path, tmp_path: Path) -> None:
+    """Where the tokenizer begins no text with a token of its own."""
+    task, checkpoint = find_task("text-generation"), shutil.copytree((made / "checkpoint").resolve(), tmp_path / "plain")
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text())
+    (checkpoint / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}))
+    data = encode(checkpoint, [{"text": "the list"}, {"text": "a"}, {"text": "a name"}], task, 64)
+    assert len(data.windows) == len(data.labels) == 2 and len(data.inputs) == 3
+    with pytest.raises(BadInput, match="none of the texts has two tokens"):
+        encode(checkpoint, [{"text": "a"}], task, 64)
+    with pytest.raises(BadInput, match="a text of one token has none that could be predicted"):
+        processor("text-generation").prepare(reader_of(checkpoint, task, 64), "a")
 
 
 def asked(task: str, *steps: dict[str, Any]) -> Any:
