@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gc
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +21,10 @@ os.environ.setdefault(
 )  # bundles that tests change are loaded without a child process; its own tests start one
 KNOWN = tempfile.TemporaryDirectory(prefix="edgekit-known-")
 os.environ["EDGEKIT_KNOWN"] = KNOWN.name  # nor does anything that tests make stay in the user's cache
+if "EDGEKIT_TESTS_RUN" not in os.environ:  # the processes of one run share what the first of them made, and that one removes it
+    RUN = tempfile.TemporaryDirectory(prefix="edgekit-tests-")
+    os.environ["EDGEKIT_TESTS_RUN"] = RUN.name
+SHARED = Path(os.environ["EDGEKIT_TESTS_RUN"])
 os.environ.pop("EDGEKIT_MIRROR", None)  # nor is anything looked up in a mirror that whoever runs them has
 os.environ.setdefault("SYMPY_CACHE_SIZE", "100000")  # torch's exporter asks for the same shapes again and again
 settings.register_profile("any clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,15 +52,21 @@ def pytest_collection_finish() -> None:
 
     The table of operators that torch's exporter makes anew for each export, always the same one, is a sixth of an export. Two threads over
     tensors this small take a fifth more time of the cores than one, which another process of the tests then has not; what a test starts
-    has the threads that users have. A look for cycles among all that was imported takes half a second.
+    has the threads that users have. A look for cycles among all that was imported takes half a second. No test pulls the plug: that files are
+    on the disk is not waited for.
     """
+    os.fsync = lambda handle: None
     if "torch" in sys.modules:
         import torch
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+        from edgekit.exporter import encoder
+        from tests.exports_once import made_once
+
         torch.set_num_threads(1)
         made = functools.cache(ONNXRegistry.from_torchlib)
         ONNXRegistry.from_torchlib = staticmethod(made)  # type: ignore[method-assign, assignment]
+        encoder.export = made_once(encoder.export, SHARED)
     gc.collect()
     gc.freeze()
 
@@ -120,11 +132,16 @@ def tiny_model(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
     folder = tmp_path_factory.mktemp("tiny-model")
     new = NewModel(layers=3, width=32, heads=4, neurons=64, vocabulary=200, epochs=24, learning_rate=3e-3, batch=8)
-    train_from_scratch(
-        tiny_artifact, folder, tmp_path_factory.mktemp("scratch"), task="text-classification", new=new,
-        max_length=32, seed=7, progress=lambda done, total, text: None,
-    )  # fmt: skip
-    return folder
+    with open(SHARED / "tiny-model.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made := SHARED / "tiny-model").is_dir():
+            (making := SHARED / "tiny-model.tmp").mkdir()
+            train_from_scratch(
+                tiny_artifact, making, tmp_path_factory.mktemp("scratch"), task="text-classification", new=new,
+                max_length=32, seed=7, progress=lambda done, total, text: None,
+            )  # fmt: skip
+            making.rename(made)
+    return shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")
