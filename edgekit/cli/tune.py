@@ -107,8 +107,8 @@ def tune(
     from edgekit.progress import Show
     from edgekit.tuner.front import Bounds
     from edgekit.tuner.on_device import device_of
-    from edgekit.tuner.results import finish
-    from edgekit.tuner.run import Asked, search
+    from edgekit.tuner.results import tuned
+    from edgekit.tuner.run import Asked
 
     of_rows = Options(task, column, label, answers, group, max_length, None, None, None)
     wanted = budget_of(replace(of_rows, faster=faster, smaller=smaller, lose=lose))
@@ -122,7 +122,7 @@ def tune(
     else:
         chosen = recipe or "intents"
     asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed, store, device_of(device, inventory))  # type: ignore[arg-type]  # checked above
-    found = finish(search(asked, Show(silent=as_json)))
+    found = tuned(asked, Show(silent=as_json))
     emit(found.document, as_json, _found(found))
     if not found.kept and not found.document["waiting"]:
         raise typer.Exit(1)

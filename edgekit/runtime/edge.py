@@ -21,6 +21,8 @@ from edgekit.runtime.temporary import NO_ROOM
 __all__ = ["TRACEBACK", "at_edge", "told"]
 
 TRACEBACK = "EDGEKIT_TRACEBACK"
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted, as of a shell's."""
 LONGEST = 300
 """Characters that are shown of a message that is not edgekit's own."""
 
@@ -39,12 +41,14 @@ def at_edge(
             code = work()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
+            if code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+                print(f"{program}: interrupted", file=sys.stderr)
         if sys.stdout is not None:
             sys.stdout.flush()  # what cannot be written is told here, and not after the end
         return code
     except (Interrupted, KeyboardInterrupt):
         print(f"{program}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except ReaderGone:
         return 0
     except BaseException as raised:

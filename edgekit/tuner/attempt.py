@@ -235,7 +235,8 @@ def _best(search: Ongoing) -> str:
     ]
     if not kept:
         return "; none keeps the budget so far"
-    return f"; fastest in budget: {_figures(search, min(kept, key=lambda one: one[1]))}"
+    which = "fastest so far" if search.bounds == Bounds() else "fastest in budget"
+    return f"; {which}: {_figures(search, min(kept, key=lambda one: one[1]))}"
 
 
 def _left(until: Until) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.progress import spent
-from edgekit.report.grid import NOTHING, Cell, Column, Grid, Tone
+from edgekit.report.grid import NOTHING, Cell, Column, Grid, Tone, filled
 from edgekit.report.page import templates
 from edgekit.report.plots import dress
 from edgekit.report.svg import inline_svg
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Bounds
-from edgekit.tuner.words import budget
+from edgekit.tuner.mattered import FEWEST_RESULTS
+from edgekit.tuner.words import budget, count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,45 +22,109 @@ __all__ = ["points_grid", "render_study"]
 
 LEAST_SHARE = 0.02
 """What matters less is not shown."""
+MANY_RESULTS = 30
+"""Below which what mattered is a hint."""
+
+
+NARROW = 3.0
+"""Times the least that the most may be where an axis is not logarithmic."""
+CAME_TO = {"refused": "refused", "untrained": "not trained", "failed": "failed", "stopped": "dropped"}
+"""State of a trial that did not come to its end -> what people are told."""
 
 
 def render_study(study: Any) -> str:
     """The whole page of what study.json holds. Every text from outside is escaped; the picture is edgekit's own SVG."""
     from markupsafe import Markup
 
-    complete = [trial for trial in study["trials"] if trial["state"] == "complete"]
+    complete = _different(study)
     picture = inline_svg(lambda colours: _draw(study, complete, colours), f"study {study['name']}") if len(complete) > 1 else ""
     return templates(Path(__file__).parent).get_template("study.html.j2").render(
         title=f"Search: {study['name']}", headline=_headline(study), badges=_badges(study), cautions=_cautions(study), picture=Markup(picture),
-        points=points_grid(study), trials=_trials(study), importances=_importances(study), timed=study["timed"],
+        points=points_grid(study), trials=_trials(study), importances=_importances(study), few=_few(study),
+        timed=study["timed"], asked=_asked(study),
     )  # fmt: skip
 
 
 def _headline(study: Any) -> str:
     asked = budget(Bounds(**study["budget"]))
-    return (
-        f"{study['looked_at']} recipes were looked at in {spent(study['seconds'])}, to {', '.join(asked) or 'find the whole front'}; "
-        f"{len(study['front'])} are on the front, and {len(study['points'])} were made in full."
-    )
+    looked_at, front, points = study["looked_at"], len(study["front"]), len(study["points"])
+    what = "No recipe was trained or measured yet"
+    if looked_at:
+        what = f"{count(looked_at, 'recipe')} {_were(looked_at)} looked at in {spent(study['seconds'])}"
+    came = f": {front} {_are(front)} on the front, and {points} {_were(points)} made in full" if front else ""
+    return f"{what}, to {', '.join(asked) or 'find the whole front'}{came}."
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _badges(study: Any) -> list[tuple[str, str]]:
-    kept = sum(point["in_budget"] and not point["missed"] for point in study["points"])
-    if not study["points"]:
+    points = study["points"]
+    if not points:
         return [("quiet", "no point was made yet")]
-    return [
-        ("good", f"{kept} of {len(study['points'])} points keep the budget") if kept else ("bad", "no point keeps the budget"),
-        *([("quiet", "speed was not timed")] if study["budget"]["faster"] is not None and not study["timed"] else []),
-    ]
+    kept = sum(_verdict(study, point).tone == "good" for point in points)
+    if not _asked(study):
+        judged = ("quiet", "no budget was asked for")
+    elif kept:
+        judged = (
+            "good",
+            "the one point keeps the budget"
+            if len(points) == 1
+            else f"{kept} of {len(points)} points {_keep(kept)} the budget",
+        )
+    else:
+        judged = ("bad", "no point keeps the budget")
+    return [judged, *([("quiet", "speed was not timed")] if _untimed(study) else [])]
+
+
+def _keep(number: int) -> str:
+    return "keeps" if number == 1 else "keep"
+
+
+def _asked(study: Any) -> bool:
+    """Whether there is a budget."""
+    return any(bound is not None for bound in study["budget"].values())
+
+
+def _untimed(study: Any) -> bool:
+    """Whether a speed was asked for that nobody knows."""
+    return study["budget"]["faster"] is not None and not study["timed"]
+
+
+def _verdict(study: Any, point: Any) -> Cell:
+    """Whether a point keeps the budget: on validation rows, by which it was chosen, and on test rows."""
+    if not _asked(study):
+        return NOTHING
+    found = point["validation"]
+    lost = study["original"]["quality"] - found["quality"]
+    over = Bounds(**study["budget"]).over(lost, found.get("times") if study["timed"] else None, found["size_mb"])
+    figures = {
+        "lose": f"{100 * lost:+.2f} points lost", "faster": f"{found.get('times') or 0:.2f} times fp32", "smaller": f"{found['size_mb']:.2f} MB",
+    }  # fmt: skip
+    binds = ", ".join(figures[name] for name, share in over.items() if share > 0)
+    chosen = [] if point["in_budget"] else [f"on validation rows {binds}"]
+    if missed := [*chosen, *point["missed"]]:
+        return Cell("missed", "; ".join(missed), "bad")
+    return Cell("kept", "but for speed, which was not timed" if _untimed(study) else "", "good")
 
 
 def _cautions(study: Any) -> list[str]:
-    original, said = study["original"], []
-    said.append(
-        f"Chosen by {original['rows']:,} validation rows, of which one is {1 / original['rows']:.2%}: the best of "
-        f"{study['looked_at']} looks better there than it is. Test rows were read for {len(study['tested'])} recipes in all, each once, "
-        "after the search; believe those figures, and their intervals."
-    )
+    original, looked_at, tested, said = study["original"], study["looked_at"], len(study["tested"]), []
+    if not study["over"]:
+        others = "Other workers are still at it; the one that ends last makes its points."
+        said.append(f"The search is not over. {others if study['waiting'] else 'The same command goes on with it.'}")
+    best = f": the best of {looked_at} looks better there than it is" if looked_at > 1 else ""
+    read = (
+        "No test row was read yet." if not tested else
+        f"Test rows were read for {count(tested, 'recipe')} in all, {'once' if tested == 1 else 'each once'}, after the search; believe "
+        f"{'that figure, and its interval' if tested == 1 else 'those figures, and their intervals'}."
+    )  # fmt: skip
+    said.append(f"Chosen by {original['rows']:,} validation rows, of which one is {1 / original['rows']:.2%}{best}. {read}")
     if not study["timed"]:
         said.append(
             f"This machine is not {study['target']}: nothing was timed, and cost is the share of the original's multiplications."
@@ -75,13 +140,18 @@ def _cautions(study: Any) -> list[str]:
 def _draw(study: Any, complete: list[Any], colours: dict[str, str]) -> Figure:
     """Quality against cost and against size; trials in grey, the front joined, points with a name."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10.4, 4.6))
     front = [trial for trial in complete if trial["number"] in study["front"]]
     named = {point["trial"]: str(number) for number, point in enumerate(study["points"], 1)}
     for number, (key, words) in enumerate((("cost", study["cost"]), ("size_mb", "size, MB"))):
         axes = figure.add_axes((0.07 + 0.49 * number, 0.13, 0.42, 0.83))
-        axes.set_xscale("log")
+        figures = [one[key] for one in complete]
+        if max(figures) > NARROW * min(figures):
+            axes.set_xscale("log")
+        else:  # whose labels would overlap on a logarithmic one
+            axes.xaxis.set_major_locator(MaxNLocator(6))
         dress(axes, colours)
         for trials, role, size in ((complete, "base", 26), (front, "chain", 44)):
             axes.scatter(
@@ -126,24 +196,24 @@ def points_grid(study: Any) -> Grid:
     )  # fmt: skip
     rows = []
     for number, point in enumerate(study["points"], 1):
-        test, times = point["test"], point["test"].get("times")
+        test, times, size = point["test"], point["test"].get("times"), point["validation"]["size_mb"]
         lost, low, high = (0.0 - 100 * end for end in (test["difference"], *reversed(test["ci95"])))  # 0 - x: never -0
-        unknown = "but for speed, which was not timed" if study["budget"]["faster"] is not None and not study["timed"] else ""
-        verdict = Cell("missed", "; ".join(point["missed"]), "bad") if point["missed"] else Cell("kept", unknown, "good")
         rows.append(
             (
                 Cell(str(number), point["recipe"]), Cell(f"{100 * test['value']:.2f}", f"{test['n']:,} rows"),
                 Cell(f"{lost:+.2f}", f"{low:+.2f} to {high:+.2f}"),
                 NOTHING if times is None else Cell(f"{times['value']:.2f}", f"{times['ci95'][0]:.2f} to {times['ci95'][1]:.2f}"),
-                Cell(f"{test['ms']:.3f}") if "ms" in test else NOTHING, Cell(f"{point['validation']['size_mb']:.2f}"), verdict, Cell(point["steps"]),
+                Cell(f"{test['ms']:.3f}") if "ms" in test else NOTHING, Cell(f"{size:.2f}"), _verdict(study, point),
+                Cell(point["steps"]),
             )
         )  # fmt: skip
-    return Grid(
-        "Points",
-        "The points of the front that were made in full, as any bundle is, read on test rows once.",
-        columns,
-        tuple(rows),
+    judged = (
+        " The budget has to be kept on the validation rows, by which a point was chosen, and on the test rows."
+        if _asked(study)
+        else ""
     )
+    caption = f"What was made in full, as any bundle is, and read on test rows once.{judged}"
+    return filled(Grid("Points", caption, columns, tuple(rows))) if rows else Grid("Points", caption, columns, ())
 
 
 def _trials(study: Any) -> Grid:
@@ -165,12 +235,27 @@ def _trials(study: Any) -> Grid:
                 Cell(str(trial["ordinal"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", tone=tone),
                 Cell(f"{trial['cost']:.3f}") if complete else NOTHING, NOTHING if size is None else Cell(f"{size:.2f}", tone=tone),
                 Cell(f"{trial.get('seconds', 0):.0f}"),
-                Cell("its end" if complete else trial["state"], "; ".join(filter(None, [again, why])), tone),
+                Cell("its end" if complete else CAME_TO[trial["state"]], "; ".join(filter(None, [again, why])), tone),
                 Cell(trial["steps"]),
             )
         )  # fmt: skip
-    caption = "Every trial in the order of drawing. Seconds are what this study spent on it; what it shares with others was made once."
+    caption = "Every trial, in the order in which they were drawn. Its time is what this study spent on it; what it shares with others was made once."
     return Grid("Trials", caption, columns, tuple(rows))
+
+
+def _different(study: Any) -> list[Any]:
+    """The recipes that came to their end, each once."""
+    return [trial for trial in study["trials"] if trial["state"] == "complete" and "same_as" not in trial]
+
+
+def _few(study: Any) -> str:
+    """Why it is not said what mattered."""
+    results = len(_different(study))
+    if study["importances"]:
+        return ""
+    if results < FEWEST_RESULTS:
+        return f"It is said from {FEWEST_RESULTS} different recipes on that came to their end; so far {results or 'none'} did."
+    return f"No value that was drawn sets the better of the {results} recipes apart that came to their end."
 
 
 def _importances(study: Any) -> Grid | None:
@@ -178,6 +263,7 @@ def _importances(study: Any) -> Grid | None:
     found = study["importances"]
     if not found:
         return None
+    results = len(_different(study))
     most = {name: max(shares.get(name, 0) for shares in found.values()) for shares in found.values() for name in shares}
     names = sorted((name for name, share in most.items() if share >= LEAST_SHARE), key=lambda name: -most[name])
     columns = (Column("drawn", right=False), Column("quality", "%"), Column("cost", "%"), Column("size", "%"))
@@ -185,11 +271,14 @@ def _importances(study: Any) -> Grid | None:
         (
             Cell(name),
             *(
-                Cell(f"{100 * found[key].get(name, 0):.0f}", share=found[key].get(name, 0))
+                Cell(f"{100 * found[key].get(name, 0):.0f}", share=found[key].get(name, 0)) if key in found else NOTHING
                 for key in ("quality", "cost", "size_mb")
             ),
         )
         for name in names
     )
-    caption = "PED-ANOVA (Watanabe et al. 2023) over complete trials: how far the better ones differ from all. Less than 2% is left out."
+    caption = (
+        f"PED-ANOVA (Watanabe et al. 2023) over the {results} recipes that came to their end: how far the better ones differ from all."
+        f"{' From so few it is a hint.' if results < MANY_RESULTS else ''} Less than {LEAST_SHARE:.0%} is left out."
+    )
     return Grid("What mattered", caption, columns, rows)

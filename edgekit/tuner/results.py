@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -18,12 +15,16 @@ from edgekit.config.toml import as_toml
 from edgekit.pipeline.folder import BENCH, LINEAGE
 from edgekit.pipeline.run import Result, run_recipe
 from edgekit.plan.plan import BASELINE, BUNDLE
+from edgekit.progress import Show
 from edgekit.runtime.bench.words import TEXT
+from edgekit.runtime.errors import EdgekitError, Interrupted
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.outputs import write_atomically
 from edgekit.runtime.strict_json import read_json
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds
+from edgekit.tuner.mattered import importances
+from edgekit.tuner.nearest import nearest, short_by
 from edgekit.tuner.on_device import ratio_there, time_bundle
 from edgekit.tuner.records import (
     FAILED,
@@ -38,21 +39,18 @@ from edgekit.tuner.records import (
     ordinals,
     values_in,
 )
-from edgekit.tuner.run import Searched
+from edgekit.tuner.run import Asked, Searched, search
 from edgekit.tuner.study import answering
 from edgekit.tuner.words import outline
 
 if TYPE_CHECKING:
-    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "importances", "recipe_text", "study_document", "test_of"]
+__all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "recipe_text", "study_document", "test_of", "tuned"]
 
 STUDY, PAGE = "study.json", "study.html"
 TESTED = "tested"
 """Trials whose test rows were ever read, in the study."""
-FEWEST_COMPLETE = 8
-"""Complete trials from which it is said what mattered."""
 MOST_POINTS = 6
 """Points that are made in full: what each costs is minutes, and a reader compares no more."""
 
@@ -95,33 +93,75 @@ class Found:
         return tuple(point for point in self.points if point.in_budget and not point.missed)
 
 
+def tuned(asked: Asked, show: Show) -> Found:
+    """Search as long as is asked for, then make the points of the front, read their quality on test rows, and write study.json, the page and a
+    recipe for each; on the way, and where it is interrupted, study.json and the page as far as they are.
+
+    Raises:
+        EdgekitError, KeyboardInterrupt, Interrupted: as `search` does; what was found and made is kept.
+    """
+    searched = search(asked, show, lambda so_far: _written(so_far, _earlier_points(so_far), over=False))
+    try:
+        return finish(searched)
+    except (KeyboardInterrupt, Interrupted):
+        show.line("  interrupted while the points were made: the search is over, and the same command makes the rest of them")
+        raise
+
+
 def finish(searched: Searched) -> Found:
-    """Make the points of the front, read their quality on test rows, and write study.json, the page and a recipe for each."""
+    """Make the points of a search that is over, unless other workers are still at it, and write what it leaves."""
     given, folder = searched.given, searched.folder
     chosen = [] if searched.waiting else _chosen(searched)
     if chosen:  # said before they are read: a kill amid that leaves none that was read and is not counted
         with answering(searched.at):
             read = {*searched.study.user_attrs.get(TESTED, ()), *(trial.number for trial in chosen)}
             searched.study.set_user_attr(TESTED, sorted(read))
-    made = [_point(searched, trial, number) for number, trial in enumerate(chosen, 1)]
+    made = []
+    for number, trial in enumerate(chosen, 1):
+        given.show.line(
+            f"point {number} of {len(chosen)}: trial {ordinals(searched.study)[trial.number]}, made in full and read on test rows"
+        )
+        made.append(_point(searched, trial, number))
     if made:
         for stale in set(folder.glob(f"{escape(given.name)}-point-*.toml")) - {point.recipe for point in made}:
             stale.unlink()
-    document = study_document(searched, made)
-    write_atomically(folder / STUDY, json.dumps(document, indent=1) + "\n")
-    from edgekit.tuner.page import render_study
-
-    write_atomically(folder / PAGE, render_study(document))
-    for line in _nearest(searched):
+    document = _written(searched, [_as_json(searched, point) for point in made], over=not searched.waiting)
+    for line in nearest(searched):
         given.show.line(f"  {line}")
     return Found(folder, tuple(made), document)
+
+
+def _written(searched: Searched, points: list[JsonObject], *, over: bool) -> JsonObject:
+    """Write study.json and the page; returns what the former holds."""
+    from edgekit.tuner.page import render_study
+
+    document = study_document(searched, points, over=over)
+    write_atomically(searched.folder / STUDY, json.dumps(document, indent=1) + "\n")
+    write_atomically(searched.folder / PAGE, render_study(document))
+    return document
+
+
+def _earlier_points(searched: Searched) -> list[JsonObject]:
+    """The points that the search left when it was over before, under the same budget: they are made, and stay until it is over again."""
+    try:
+        before: Any = read_json(searched.folder / STUDY, most=64_000_000)
+        return before["points"] if before["budget"] == vars(searched.bounds) else []
+    except (EdgekitError, OSError, KeyError, TypeError):
+        return []  # none yet, or none that can be read: they are made again
+
+
+def _as_json(searched: Searched, point: Point) -> JsonObject:
+    return {
+        "trial": point.trial, "recipe": point.recipe.name, "result": os.path.relpath(point.result, searched.folder), "steps": point.steps,
+        "validation": point.validation, "test": point.test, "in_budget": point.in_budget, "missed": list(point.missed),
+    }  # fmt: skip
 
 
 def _chosen(searched: Searched) -> list[FrozenTrial]:
     """Points of the front: those in budget, or the nearest one where none is; of many the best of each kind, and others between them."""
     kept = [trial for trial in searched.front if all(share <= 0 for share in searched.over(trial).values())]
     if not kept:
-        return sorted(searched.front, key=lambda trial: _short_by(searched, trial))[:1]
+        return sorted(searched.front, key=lambda trial: short_by(searched, trial))[:1]
     best = [
         max(kept, key=lambda one: one.values[0]),
         min(kept, key=lambda one: one.values[1]),
@@ -130,56 +170,6 @@ def _chosen(searched: Searched) -> list[FrozenTrial]:
     spread = [kept[round(step * (len(kept) - 1) / max(1, MOST_POINTS - 1))] for step in range(MOST_POINTS)]
     numbers = list(dict.fromkeys(trial.number for trial in (*best, *spread)))[:MOST_POINTS]
     return [trial for trial in kept if trial.number in numbers]
-
-
-def _short_by(searched: Searched, trial: FrozenTrial) -> float:
-    return sum(max(0.0, share) for share in searched.over(trial).values())
-
-
-def _nearest(searched: Searched) -> list[str]:
-    """Why nothing keeps the budget, in words; nothing where something does."""
-    trained = [(trial, searched.over(trial)) for trial in searched.complete]
-    untrained = [(trial, _foreseen_over(searched, trial)) for trial in searched.trials if UNTRAINED in trial.user_attrs]
-    if not trained and not untrained:
-        failed = [trial.user_attrs[FAILED] for trial in searched.trials if FAILED in trial.user_attrs]
-        said = f": {len(failed)} failed, the last with {failed[-1]}" if failed else "; give more time"
-        return [f"no trial came to its end{said}"]
-    if any(all(share <= 0 for share in over.values()) for _, over in trained):
-        return []
-    trial, over = min(trained or untrained, key=lambda one: sum(max(0.0, share) for share in one[1].values()))
-    binding = Counter(name for _, one in (*trained, *untrained) for name, share in one.items() if share > 0)
-    words = {"lose": "quality", "faster": "speed", "smaller": "size"}
-    count = len(trained) + len(untrained)
-    each = ", ".join(f"{words[name]} in {times} of {count} trials" for name, times in binding.most_common())
-    left_out = f"; {len(untrained)} were not trained, as no teaching changes their size and speed" if untrained else ""
-    nearest = "the nearest" if trained else "the nearest, whose quality nobody knows,"
-    return [
-        f"nothing keeps the budget: what binds is {each}{left_out}",
-        f"{nearest} is trial {ordinals(searched.study)[trial.number]}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
-    ]
-
-
-def _foreseen_over(searched: Searched, trial: FrozenTrial) -> dict[str, float]:
-    """How far size and speed of a recipe that was not trained are from the budget."""
-    said = trial.user_attrs[FORESEEN]
-    over = searched.bounds.over(0.0, said[MEASURED]["times"] if MEASURED in said else None, said["size_mb"])
-    return {name: share for name, share in over.items() if name != "lose"}
-
-
-def _asks(searched: Searched, trial: FrozenTrial, over: Mapping[str, float]) -> str:
-    """The options that it would keep, rounded so that it does keep them."""
-    if UNTRAINED in trial.user_attrs:
-        said = trial.user_attrs[FORESEEN]
-        quality, times, size = None, said[MEASURED]["times"] if MEASURED in said else None, said["size_mb"]
-    else:
-        quality, cost, size = values_in(trial)
-        times = 1 / cost
-    kept = {"smaller": f"--smaller {math.ceil(100 * size) / 100:.2f}MB"}
-    if quality is not None:
-        kept["lose"] = f"--lose {math.ceil(10_000 * max(0.0, searched.original.quality - quality)) / 100:.2f}%"
-    if times is not None:
-        kept["faster"] = f"--faster {math.floor(100 * times) / 100:.2f}x"
-    return " ".join(kept[name] for name in over)
 
 
 def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
@@ -272,8 +262,8 @@ def _moved_rows(source: Any, moved: Any) -> Any:
     return {**source, "path": moved(source["path"])} if source.get("path") else source
 
 
-def study_document(searched: Searched, points: list[Point]) -> JsonObject:
-    """The study for machines."""
+def study_document(searched: Searched, points: list[JsonObject], *, over: bool = True) -> JsonObject:
+    """The study for machines. `over`: the search is, and its points are made."""
     given, original = searched.given, searched.original
     at = ordinals(searched.study)
     trials: list[JsonValue] = [{"ordinal": at[trial.number], **_trial(searched, trial)} for trial in searched.trials]
@@ -288,16 +278,11 @@ def study_document(searched: Searched, points: list[Point]) -> JsonObject:
         "cost": "share of the time of ONNX Runtime fp32, from text to answer" if given.timed else "share of the multiplications",
         "budget": {"lose": searched.bounds.lose, "faster": searched.bounds.faster, "smaller": searched.bounds.smaller},
         "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},
-        "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts), "waiting": searched.waiting,
+        "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts), "over": over,
+        "waiting": searched.waiting,
         "seconds": sum(trial.user_attrs.get(SECONDS, 0.0) for trial in searched.trials),
-        "front": sorted(front), "trials": trials, "importances": importances(searched.study), "nearest": list(_nearest(searched)),
-        "points": [
-            {
-                "trial": point.trial, "recipe": point.recipe.name, "result": os.path.relpath(point.result, searched.folder), "steps": point.steps,
-                "validation": point.validation, "test": point.test, "in_budget": point.in_budget, "missed": list(point.missed),
-            }
-            for point in points
-        ],
+        "front": sorted(front), "trials": trials, "importances": importances(searched.study), "nearest": list(nearest(searched)),
+        "points": [*points],
     }  # fmt: skip
 
 
@@ -319,20 +304,3 @@ def _trial(searched: Searched, trial: FrozenTrial) -> JsonObject:
         "number": trial.number, "state": _state(trial), "drawn": dict(trial.params), **said, **values,
         "steps": "" if REFUSED in said else outline(searched.recipe(trial)),
     }  # fmt: skip
-
-
-def importances(study: Study) -> JsonObject:
-    """How much of what differs between complete trials each drawn value explains, for quality, cost and size; none of too few trials."""
-    import optuna
-
-    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < FEWEST_COMPLETE:
-        return {}
-    found: dict[str, JsonValue] = {}
-    for at, name in enumerate(("quality", "cost", "size_mb")):
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        sign = -1 if at == 0 else 1  # it asks what sets the lowest apart
-        wanted: Callable[[FrozenTrial], float] = lambda trial, at=at, sign=sign: sign * trial.values[at]  # type: ignore[misc]  # noqa: E731
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the lowest is what it looks for
-            found[name] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator, target=wanted))
-    return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,7 @@ from edgekit.plan.plan import Plan
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.source import source_of
 from edgekit.progress import Show
+from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_folder
 from edgekit.shared_store import open_shared
@@ -33,14 +35,14 @@ from edgekit.tasks import find_task
 from edgekit.tuner.attempt import Ongoing, attempt
 from edgekit.tuner.front import Bounds, Sampler, front
 from edgekit.tuner.records import FAILED, finished, values_in
-from edgekit.tuner.space import Space, drawn_recipe, space_of
+from edgekit.tuner.space import Space, Value, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, starts_of
 from edgekit.tuner.study import answering, claim, open_study
 from edgekit.tuner.trial import Given, Original, original_of
 from edgekit.tuner.under import put_under
 from edgekit.tuner.until import Until
 from edgekit.tuner.words import budget, count
-from edgekit.tuner.workers import at_work
+from edgekit.tuner.workers import Worker, at_work
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -59,6 +61,8 @@ MOST_AGAIN = 50
 MOST_FAILED = 10
 """Likewise trials that failed."""
 MOST_REASONS = 3
+PAGE_SECONDS = 60.0
+"""Between two writings of the page while the search goes on, at least."""
 TOOLS = ("torch", "transformers", "onnxruntime", "tokenizers", "optuna")
 
 
@@ -123,12 +127,12 @@ class Searched:
         return drawn_recipe(self.space, self.given.recipe, lambda name, one: trial.params[name])
 
 
-def search(asked: Asked, show: Show) -> Searched:
-    """Search, or go on searching, as long as is asked for.
+def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lambda searched: None) -> Searched:
+    """Search, or go on searching, as long as is asked for. `so_far` is told how far it is, between trials, and where it is interrupted.
 
     Raises:
         EdgekitError: any fault of input, storage or machine; what was found stays in the study.
-        KeyboardInterrupt: Ctrl-C; likewise.
+        KeyboardInterrupt, Interrupted: Ctrl-C; likewise.
     """
     host = detect()
     shared = None if asked.store is None else open_shared(asked.store)
@@ -154,6 +158,7 @@ def search(asked: Asked, show: Show) -> Searched:
         answering(at),
         at_work(study, folder, shared=asked.storage is not None) as worker,
     ):
+        _say_what_is_drawn(space, show)
         original = original_of(given)
         _check_rows(original, bounds, path)
         minutes = MINUTES if asked.minutes is None and asked.trials is None else asked.minutes
@@ -166,25 +171,57 @@ def search(asked: Asked, show: Show) -> Searched:
                 f"{'is' if len(tried) == 1 else 'are'} judged by this budget now"
             )
         ongoing = Ongoing(study, given, original, space, bounds, until)
-        _say_what_is_drawn(space, show)
-        in_vain: list[str] = []
-        again = 0
-        while again < MOST_AGAIN and not until.reached():
-            claimed = claim(study, worker, seed, asked.sampler, values)
-            end = attempt(ongoing, claimed, proven=claimed.index < len(values))
-            again = again + 1 if end.again else 0
-            in_vain = [*in_vain, end.in_vain] if end.in_vain else []
-            if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
-                raise BadInput(
-                    f"of the last {len(in_vain)} recipes that were drawn none works", where=str(folder),
-                    faults=[f"{why} ({times} of them)" for why, times in Counter(in_vain).most_common(MOST_REASONS)],
-                    fix="search around a recipe that `edgekit export` makes; where what is said above is mended, the same command goes on",
-                )  # fmt: skip
-        if again == MOST_AGAIN:
-            show.line(f"  the last {again} draws were recipes that had been tried: there is hardly another one in this space")
-        waiting = until.others_at_work()
-        trials = finished(study)
-    return Searched(given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study, at)
+
+        def as_it_stands(*, waiting: bool) -> Searched:
+            trials = finished(study)
+            return Searched(
+                given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study, at
+            )
+
+        try:
+            _trials(ongoing, worker, values, asked.sampler, seed, lambda: so_far(as_it_stands(waiting=False)))
+            return as_it_stands(waiting=until.others_at_work())
+        except (KeyboardInterrupt, Interrupted):
+            searched = as_it_stands(waiting=False)
+            so_far(searched)
+            kept = count(len(searched.trials), "trial")
+            show.line(
+                f"  interrupted: {kept} came to {'its' if kept == '1 trial' else 'their'} end and stay in the study, in {at}, with the page as far "
+                "as it is; what was cut off is tried again first, and the same command goes on"
+            )
+            raise
+
+
+def _trials(
+    search: Ongoing,
+    worker: Worker,
+    starts: Sequence[Mapping[str, Value]],
+    sampler: Sampler,
+    seed: int,
+    told: Callable[[], object],
+) -> None:
+    """One trial after the other until it is time, or nothing else is to be expected; `told` is called between them, not too often.
+
+    Raises:
+        BadInput: none works.
+    """
+    show, in_vain, again, last = search.given.show, list[str](), 0, time.monotonic()
+    while again < MOST_AGAIN and not search.until.reached():
+        claimed = claim(search.study, worker, seed, sampler, starts)
+        end = attempt(search, claimed, proven=claimed.index < len(starts))
+        again = again + 1 if end.again else 0
+        in_vain = [*in_vain, end.in_vain] if end.in_vain else []
+        if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
+            raise BadInput(
+                f"of the last {len(in_vain)} recipes that were drawn none works", where=str(worker.folder),
+                faults=[f"{why} ({times} of them)" for why, times in Counter(in_vain).most_common(MOST_REASONS)],
+                fix="search around a recipe that `edgekit export` makes; where what is said above is mended, the same command goes on",
+            )  # fmt: skip
+        if time.monotonic() - last > PAGE_SECONDS:
+            told()
+            last = time.monotonic()
+    if again == MOST_AGAIN:
+        show.line(f"  the last {again} draws were recipes that had been tried: there is hardly another one in this space")
 
 
 def of_language_models(what: str, where: str) -> BadInput:

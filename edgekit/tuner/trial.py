@@ -172,8 +172,8 @@ class Foreseen:
 
 def of_this_recipe(fault: Exception) -> bool:
     """Whether a fault is one recipe's own, so that another one may work and the same one fails again: else it is this machine's, its disk's
-    or a device's."""
-    return isinstance(fault, BadInput | CheckFailed) or not isinstance(fault, EdgekitError | OSError)
+    or a device's, or Ctrl-C amid a measurement."""
+    return isinstance(fault, BadInput | CheckFailed) or not isinstance(fault, EdgekitError | OSError | Interrupted)
 
 
 def foresee(given: Given, original: Original, recipe: Recipe, bounds: Bounds) -> Foreseen | None:

@@ -9,8 +9,8 @@ from edgekit.progress import Show
 from edgekit.runtime.arguments import a_path
 from edgekit.tuner.front import Bounds, out_of_bounds
 from edgekit.tuner.on_device import device_of
-from edgekit.tuner.results import Found, finish
-from edgekit.tuner.run import Asked, search
+from edgekit.tuner.results import Found, tuned
+from edgekit.tuner.run import Asked
 
 __all__ = ["tune"]
 
@@ -43,4 +43,4 @@ def tune(
         str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), bounds, minutes,
         trials, storage, store=store, device=device_of(device, None if inventory is None else a_path(inventory, "inventory")),
     )  # fmt: skip
-    return finish(search(asked, Show(silent=True)))
+    return tuned(asked, Show(silent=True))

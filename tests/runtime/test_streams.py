@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
 from edgekit.pack.runner import MAIN
 from tests.conftest import PYTHONPATH
@@ -91,3 +92,19 @@ def test_ctrl_c_while_modules_are_imported(
     with pytest.raises(SystemExit) as ended:
         main() if program == "edgekit" else exec(MAIN, {})
     assert ended.value.code == 130 and capsys.readouterr().err == f"{program}: interrupted\n"
+
+
+def test_ctrl_c_in_a_command_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Typer ends in silence there."""
+    from edgekit.cli import app
+
+    def doctor() -> None:
+        raise KeyboardInterrupt
+
+    interrupted = typer.Typer()
+    interrupted.command()(doctor)
+    monkeypatch.setattr(app, "app", interrupted)
+    monkeypatch.setattr(sys, "argv", ["edgekit"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 130 and capsys.readouterr().err == "edgekit: interrupted\n"

@@ -19,14 +19,15 @@ from optuna.storages import JournalStorage
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from edgekit.config.target import load_target
-from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
+from edgekit.errors import BadInput, CheckFailed, Interrupted, NotPossibleHere
+from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
-from edgekit.tuner import attempt, journal, run, until, workers
+from edgekit.tuner import attempt, journal, results, run, until, workers
 from edgekit.tuner import study as study_module
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.journal import Journal
+from edgekit.tuner.mattered import importances
 from edgekit.tuner.records import AGAIN, TAKEN, finished, given_back
-from edgekit.tuner.results import importances
 from edgekit.tuner.space import values_of
 from edgekit.tuner.study import answering, claim, give_back, open_study
 from edgekit.tuner.trial import Foreseen, Given, Original
@@ -210,6 +211,43 @@ def test_another_budget_is_asked_of_the_trials_that_are_there(
 
     again = run.search(asked_under(tmp_path, 6, smaller=12.0), Show(silent=True))
     assert len(again.study.trials) == tries + len(left) and len(again.trials) == len(large.trials)
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Interrupted])
+def test_an_interrupted_search_says_what_is_kept_and_writes_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], interruption: type[BaseException]
+) -> None:
+    """With the points that it had made before, under the same budget. Ctrl-C amid a measurement made a trial that failed."""
+    asked, run_rung, runs = pretend.asked(tmp_path, 3), attempt.run_rung, list[int]()
+    folder = tmp_path / "intents-x86-vnni-study"
+    folder.mkdir()
+    point = {"trial": 0, "recipe": "a.toml", "steps": "", "missed": [], "in_budget": True,
+             "validation": {"quality": 0.95, "cost": 1.0, "size_mb": 3.0, "times": None},
+             "test": {"value": 0.9, "n": 200, "difference": 0.0, "ci95": [0.0, 0.0]}}  # fmt: skip
+    asked_for = vars(run._bounds(asked.bounds, load_recipe("intents")[2]))
+    (folder / "study.json").write_text(json.dumps({"points": [point], "budget": asked_for}))
+
+    def interrupted(*given: Any) -> Any:
+        runs.append(1)
+        if len(runs) == 3:
+            raise interruption
+        return run_rung(*given)
+
+    monkeypatch.setattr(attempt, "run_rung", interrupted)
+    monkeypatch.setattr(run, "PAGE_SECONDS", 0.0)
+    monkeypatch.setattr(results, "finish", lambda searched: pytest.fail("it was not interrupted"))
+    for bounds, left in ((asked.bounds, [point]), (Bounds(lose=0.04, faster=2.0), [])):
+        with pytest.raises(interruption):
+            results.tuned(replace(asked, bounds=bounds), Show())
+        said = " ".join(capsys.readouterr().err.split())
+        document = json.loads((folder / "study.json").read_text())
+        assert f"interrupted: 2 trials came to their end and stay in the study, in {folder}" in said
+        assert "the same command goes on" in said and not document["over"] and document["points"] == left
+        assert "The search is not over. The same command goes on with it." in (folder / "study.html").read_text()
+        runs[:] = [1, 1]
+    runs.append(1)  # no further one
+    assert len(run.search(asked, Show(silent=True)).trials) == 3
 
 
 @pytest.mark.usefixtures("pretended")
@@ -465,15 +503,28 @@ def test_a_full_disk_amid_a_study_is_said_and_loses_nothing(tmp_path: Path, monk
     assert following.index == 1 and len(finished(study)) == 1
 
 
-def test_what_mattered() -> None:
-    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
-    assert importances(study) == {}
-    for number in range(30):
+def studied(results: int, *, alike: bool = False) -> Any:
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=7))
+    for number in range(results):
         trial = study.ask()
         quality, size = trial.suggest_float("quality", 0, 1), trial.suggest_float("size", 0, 1)
-        study.tell(trial, (quality, number, size))
-    found = importances(study)
+        study.tell(trial, (0.5, 1, 1) if alike else (quality, number, size))
+    return study
+
+
+def test_what_mattered() -> None:
+    found = importances(studied(30))
     assert found["quality"]["quality"] > found["quality"]["size"] and found["size_mb"]["size"] > found["size_mb"]["quality"]
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in found.values())
+
+
+def test_of_few_or_equal_results_nothing_mattered() -> None:
+    """Each value got an equal share, of one result too."""
+    assert importances(studied(0)) == importances(studied(7)) == importances(studied(30, alike=True)) == {}
+    study = studied(1)
+    for _ in range(20):
+        study.add_trial(optuna.trial.create_trial(values=[1, 2, 3], user_attrs={"same_as": 0}))
+    assert importances(study) == {}, "one recipe, however often it is drawn"
 
 
 def test_a_journal_is_shared(tmp_path: Path) -> None:

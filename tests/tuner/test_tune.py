@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -64,7 +65,7 @@ def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pyte
     assert point["test"]["n"] == 20 and point["in_budget"] and point["missed"] == [] and study["tested"] == [0]
     assert point["validation"]["size_mb"] == pytest.approx(first["size_mb"])
     page = (folder / "study.html").read_text()
-    assert f"is not {ELSEWHERE}" in page and "1 recipes were looked at" in page and "tiny-point-1.toml" in page
+    assert f"is not {ELSEWHERE}" in page and "1 recipe was looked at" in page and "tiny-point-1.toml" in page
 
     results = run_recipe(
         str(folder / point["recipe"]), [ELSEWHERE], recipe.parent / "build", measure=False, show=Show(silent=True)
@@ -107,7 +108,7 @@ def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path) -> None:
     assert done.exit_code == 1 and one["state"] == "untrained" and "rungs" not in one and study["points"] == []
     assert "too large" in one["untrained"] and study["looked_at"] == 0
     size = one["foreseen"]["size_mb"]
-    assert "what binds is size in 1 of 1 trials; 1 were not trained" in study["nearest"][0]
+    assert "what binds is size in 1 of 1 recipe; 1 was not trained" in study["nearest"][0]
     assert "whose quality nobody knows" in study["nearest"][1] and "distill" in study["nearest"][1]
     assert not list((recipe.parent / "build" / "store" / "distill").glob("*")), "nothing was trained"
 
@@ -181,25 +182,85 @@ def test_a_trial_is_measured_beside_the_original(
     assert found["times"] > 0 and found["ms"] > 0 and len(found["ci95"]) == 2
 
 
-def test_a_page_of_a_search_that_found_nothing() -> None:
-    rungs = [{"quality": 0.9, "size_mb": 3.0}]
-    study = {
-        "name": "one", "target": "x86-vnni", "timed": True, "device": None, "looked_at": 2, "seconds": 61.0, "front": [0], "points": [], "tested": [],
-        "budget": {"lose": 0.01, "faster": 90.0, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
-        "metric": "accuracy", "importances": {}, "cost": "share of the time",
-        "nearest": ["nothing keeps the budget: what binds is speed in 2 of 2 trials"],
-        "trials": [
-            {"number": 0, "ordinal": 1, "steps": "<b>", "state": "complete", "quality": 0.9, "cost": 0.5, "size_mb": 3, "seconds": 9, "rungs": rungs},
-            {"number": 2, "ordinal": 2, "state": "complete", "steps": "", "quality": 0.8, "cost": 0.6, "size_mb": 4.0, "seconds": 31, "same_as": 0},
-            {"number": 4, "ordinal": 3, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
-        ],
+def a_study(results: int, points: int = 0, **more: Any) -> Any:
+    """What study.json holds after as many results, of which as many are points."""
+    trials = [
+        {"number": 2 * at, "ordinal": at + 1, "state": "complete", "steps": f"step {at}", "quality": 0.9 - at / 100, "cost": 0.5 - at / 100,
+         "size_mb": 3.0 + at, "seconds": 30.0, "rungs": [{"quality": 0.9, "size_mb": 3.0}]}
+        for at in range(results)
+    ]  # fmt: skip
+    made = [
+        {"trial": 2 * at, "recipe": f"one-point-{at + 1}.toml", "steps": f"step {at}", "missed": [], "in_budget": True,
+         "validation": {"quality": 0.9 - at / 100, "cost": 0.5, "times": 2.0, "size_mb": 3.0 + at},
+         "test": {"value": 0.9, "n": 200, "difference": -0.012, "ci95": [-0.02, 0.0]}}
+        for at in range(points)
+    ]  # fmt: skip
+    return {
+        "name": "one", "target": "x86-vnni", "timed": True, "device": None, "looked_at": results, "seconds": 61.0, "waiting": False, "over": True,
+        "front": [trial["number"] for trial in trials], "points": made, "tested": [point["trial"] for point in made], "importances": {},
+        "budget": {"lose": 0.01, "faster": None, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
+        "metric": "accuracy", "cost": "share of the time", "nearest": [], "trials": trials, **more,
     }  # fmt: skip
-    page = render_study(study)
-    untimed = {**study, "timed": False, "points": [{
-        "trial": 0, "recipe": "one-point-1.toml", "steps": "none", "missed": [], "in_budget": True, "validation": {"size_mb": 3.0},
-        "test": {"value": 0.9, "n": 200, "difference": 0.0, "ci95": [0.0, 0.0]},
-    }]}  # fmt: skip
-    assert "speed was not timed" in render_study(untimed) and "but for speed, which was not timed" in render_study(untimed)
-    assert (
-        "what binds is speed" in page and "&lt;b&gt;" in page and "<b>" not in page and "as trial 1" in page and "<svg" in page
+
+
+def words_of(page: str) -> str:
+    """The text of a page."""
+    return html.unescape(" ".join(re.sub(r"<(svg|style).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL).split()))
+
+
+@pytest.mark.parametrize(
+    ("results", "points", "said"),
+    [
+        (0, 0, ["No recipe was trained or measured yet, to lose at most 1.00%.", "no point was made yet", "No test row was read yet.",
+                "so far none did"]),
+        (1, 1, ["1 recipe was looked at in 1 min 1 s, to lose at most 1.00%: 1 is on the front, and 1 was made in full.",
+                "the one point keeps the budget", "of which one is 0.50%. Test rows were read for 1 recipe in all, once, after the search",
+                "believe that figure, and its interval.", "so far 1 did"]),
+        (2, 2, ["2 recipes were looked at", "2 are on the front, and 2 were made in full", "2 of 2 points keep the budget",
+                "the best of 2 looks better there than it is. Test rows were read for 2 recipes in all, each once", "so far 2 did"]),
+        (30, 6, ["30 recipes were looked at", "6 of 6 points keep", "No value that was drawn sets the better of the 30 recipes apart"]),
+    ],
+)  # fmt: skip
+def test_each_sentence_of_a_page_by_how_many_results_there_are(results: int, points: int, said: list[str]) -> None:
+    page = words_of(render_study(a_study(results, points)))
+    for words in said:
+        assert words in page, page
+    assert not re.search(
+        r"\b1 (recipes|trials|points|are|were|keep)\b|\b(0|[2-9]|[1-9]\d+) (recipe|trial|is|was|keeps)\b", page
     )
+    assert "What mattered" in page and ("<svg" in render_study(a_study(results))) == (results > 1)
+
+
+def test_which_points_a_page_says_to_keep_the_budget() -> None:
+    """On validation rows, by which they were chosen, and on test rows: one that kept it on the latter alone was called kept."""
+    both, missed, by_chance, none = (a_study(2, 2) for _ in range(4))
+    missed["points"][0]["missed"] = ["accuracy lost: +1.20 points"]
+    for point in by_chance["points"]:
+        point |= {"in_budget": False, "validation": {**point["validation"], "quality": 0.87}}
+    none["budget"] = dict.fromkeys(none["budget"])
+    pages = [words_of(render_study(study)) for study in (both, missed, by_chance, none)]
+    assert "2 of 2 points keep the budget" in pages[0] and "missed" not in pages[0]
+    assert "1 of 2 points keeps the budget" in pages[1] and "missed accuracy lost: +1.20 points" in pages[1]
+    assert "no point keeps the budget" in pages[2] and pages[2].count("missed on validation rows +3.00 points lost") == 2
+    assert "no budget was asked for" in pages[3] and "kept" not in pages[3] and "plain lines" not in pages[3]
+    untimed = a_study(1, 1, timed=False, budget={"lose": None, "faster": 90.0, "smaller": None})
+    page = words_of(render_study(untimed))
+    assert "speed was not timed" in page and "kept but for speed, which was not timed" in page
+    assert "The search is not over. Other workers are still at it" in render_study(a_study(1, over=False, waiting=True))
+
+
+def test_a_page_names_whatever_a_trial_came_to() -> None:
+    study = a_study(2, nearest=["nothing keeps the budget: what binds is speed in 2 of 2 recipes"])
+    study["trials"][0]["steps"] = "<b>"
+    study["trials"] += [
+        {"number": 9, "ordinal": 3, "state": "complete", "steps": "", "quality": 0.9, "cost": 0.6, "size_mb": 4.0, "seconds": 1.0, "same_as": 2},
+        {"number": 10, "ordinal": 4, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
+        {"number": 11, "ordinal": 5, "state": "untrained", "untrained": "too large", "steps": "", "foreseen": {"size_mb": 9.0}},
+        {"number": 12, "ordinal": 6, "state": "stopped", "stopped": "others do better", "steps": ""},
+        {"number": 13, "ordinal": 7, "state": "failed", "failed": "no parity", "steps": ""},
+    ]  # fmt: skip
+    page = render_study(study)
+    assert "&lt;b&gt;" in page and "<b>" not in page and "what binds is speed" in page
+    page = words_of(page)
+    for said in ("as trial 2", "refused cannot work", "not trained too large", "dropped others do better", "failed no parity"):
+        assert said in page

@@ -1,0 +1,70 @@
+"""Why nothing keeps a budget, and what comes nearest to it, in words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from edgekit.tuner.records import FAILED, FORESEEN, MEASURED, SAME, UNTRAINED, ordinals, values_in
+from edgekit.tuner.run import Searched
+from edgekit.tuner.words import count, outline
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["nearest", "short_by"]
+
+
+def short_by(searched: Searched, trial: FrozenTrial) -> float:
+    return sum(max(0.0, share) for share in searched.over(trial).values())
+
+
+def nearest(searched: Searched) -> list[str]:
+    """Why nothing keeps the budget, in words; nothing where something does."""
+    recipes = [trial for trial in searched.trials if SAME not in trial.user_attrs]
+    trained = [(trial, searched.over(trial)) for trial in recipes if trial.state.name == "COMPLETE"]
+    untrained = [(trial, _foreseen_over(searched, trial)) for trial in recipes if UNTRAINED in trial.user_attrs]
+    if not trained and not untrained:
+        failed = [trial.user_attrs[FAILED] for trial in recipes if FAILED in trial.user_attrs]
+        said = f": {len(failed)} failed, the last with {failed[-1]}" if failed else "; give more time"
+        return [f"no trial came to its end{said}"]
+    if any(all(share <= 0 for share in over.values()) for _, over in trained):
+        return []
+    trial, over = min(trained or untrained, key=lambda one: sum(max(0.0, share) for share in one[1].values()))
+    binding = Counter(name for _, one in (*trained, *untrained) for name, share in one.items() if share > 0)
+    words = {"lose": "quality", "faster": "speed", "smaller": "size"}
+    tried = count(len(trained) + len(untrained), "recipe")
+    each = ", ".join(f"{words[name]} in {times} of {tried}" for name, times in binding.most_common())
+    left_out = "; 1 was not trained, as no teaching changes its size and speed" if len(untrained) == 1 else ""
+    if len(untrained) > 1:
+        left_out = f"; {len(untrained)} were not trained, as no teaching changes their size and speed"
+    which = "the nearest" if trained else "the nearest, whose quality nobody knows,"
+    return [
+        f"nothing keeps the budget: what binds is {each}{left_out}",
+        f"{which} is trial {ordinals(searched.study)[trial.number]}: {_asks(searched, trial, over)}; {outline(searched.recipe(trial))}",
+    ]
+
+
+def _foreseen_over(searched: Searched, trial: FrozenTrial) -> dict[str, float]:
+    """How far size and speed of a recipe that was not trained are from the budget."""
+    said = trial.user_attrs[FORESEEN]
+    over = searched.bounds.over(0.0, said[MEASURED]["times"] if MEASURED in said else None, said["size_mb"])
+    return {name: share for name, share in over.items() if name != "lose"}
+
+
+def _asks(searched: Searched, trial: FrozenTrial, over: Mapping[str, float]) -> str:
+    """The options that it would keep, rounded so that it does keep them."""
+    if UNTRAINED in trial.user_attrs:
+        said = trial.user_attrs[FORESEEN]
+        quality, times, size = None, said[MEASURED]["times"] if MEASURED in said else None, said["size_mb"]
+    else:
+        quality, cost, size = values_in(trial)
+        times = 1 / cost
+    kept = {"smaller": f"--smaller {math.ceil(100 * size) / 100:.2f}MB"}
+    if quality is not None:
+        kept["lose"] = f"--lose {math.ceil(10_000 * max(0.0, searched.original.quality - quality)) / 100:.2f}%"
+    if times is not None:
+        kept["faster"] = f"--faster {math.floor(100 * times) / 100:.2f}x"
+    return " ".join(kept[name] for name in over)
