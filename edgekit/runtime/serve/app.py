@@ -91,7 +91,7 @@ class App:
         """Be ready, with `model`, whose golden inputs have passed.
 
         Raises:
-            BadInput: a task that cannot be served.
+            BadInput: a task that cannot be served, or limits in which it cannot.
         """
         outputs_of(model.bundle.manifest.task)
         if model.language is not None:
@@ -358,7 +358,9 @@ def _no_route(path: str, model: Model) -> Refusal:
     if base == "v2" and rest.startswith("versions/") and version not in ("", VERSION):
         fix = f"leave it out, or ask /v2/models/{name}/versions/{VERSION}"
         return Refusal(404, f"no such version of {name}: {version[:60]!r}", where=path[:100], fix=fix)
-    own, what, field = ASKED.get(task, (f"/v2/models/{name}/infer", "inputs", "inputs"))
+    own, what, field = ASKED.get(task, (f"/v2/models/{name}/infer", "tensors", "inputs"))
+    if model.language is not None and model.language.template is not None:
+        own, what, field = CHAT, "a conversation", "messages"
     fix = f"send {what} ({field}) to {own}; /openapi.json has all routes"
     if path == CHAT and task == WRITES:
         return Refusal(404, f"{name} has no chat template, by which a conversation would be written", where=path, fix=fix)

@@ -273,9 +273,12 @@ async def events(request: CompletionRequest, first: PromptPiece, job: Job[Prompt
             yield event({**head, "choices": [_choice(made.choice, {"delta": {"role": "assistant", "content": ""}}, None)]})
         told = _logprobs(request, [made], start)
         contents: list[JsonObject] = [{"text": made.piece.text}]
+        silent = not made.piece.text
         if request.chat:
-            contents = [{"delta": delta} for delta in deltas(made.events, request.id, made.choice) or [{"content": ""}]]
-        if made is first or made.piece.text or made.piece.ended or made.likely is not None:
+            said = deltas(made.events, request.id, made.choice)
+            silent = silent or not said  # a token within the head of a call
+            contents = [{"delta": delta} for delta in said or [{"content": ""}]]
+        if made is first or not silent or made.piece.ended or made.likely is not None:
             for number, content in enumerate(contents):
                 finish = _finish(made) if number == len(contents) - 1 else None
                 yield event({**head, "choices": [_choice(made.choice, content, finish, told if number == 0 else None)]})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from edgekit.runtime.bundle.onnx_file import read_graph
-from edgekit.runtime.errors import NotPossibleHere
+from edgekit.runtime.errors import BadInput, NotPossibleHere
 from edgekit.runtime.generate.answer import Ids, Piece
 from edgekit.runtime.generate.batch import Batch, token_bytes
 from edgekit.runtime.generate.neighbours import unlike_beside
@@ -23,14 +23,20 @@ LEAST = 64
 
 
 def together(model: Model, limits: Limits) -> Batch | str:
-    """What answers several requests of a language model together, each as it would be alone; else why they are answered one after another."""
+    """What answers several requests of a language model together, each as it would be alone; else why they are answered one after another.
+
+    Raises:
+        BadInput: a bound on the memory of their cache that no answer of use keeps.
+    """
     language = model.language
     assert language is not None, "the caller checked it"
     if limits.together == 1:
         return "--max-together is 1"
-    tokens = limits.cache // token_bytes(language.graph)
+    size = token_bytes(language.graph)
+    tokens = limits.cache // size
     if tokens < LEAST:
-        return f"--max-cache has no room for {LEAST} tokens of {token_bytes(language.graph):,} bytes each"
+        what = f"{limits.cache:,} bytes have no room for the keys and values of {LEAST} tokens of {size:,} bytes each"
+        raise BadInput(what, where="--max-cache", fix=f"give {LEAST * size:,} or more, or --max-together 1")
     file = read_graph(model.bundle.folder / model.bundle.manifest.variant.file)
     if (fault := unlike_beside(file, language.graph)) is not None:
         return fault

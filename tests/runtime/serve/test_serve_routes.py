@@ -305,6 +305,11 @@ def test_a_conversation_without_a_chat_template_is_told_which_route_works(writer
     )
 
 
+def test_a_model_that_converses_is_asked_so(writing: Server) -> None:
+    status, _, found = writing.ask("POST", "/v1/responses", {})
+    assert status == 404 and "send a conversation (messages) to /v1/chat/completions" in found["error"]["message"]
+
+
 def test_models_are_listed(writing: Server) -> None:
     _, _, found = writing.ask("GET", "/v1/models")
     assert [one["id"] for one in found["data"]] == [writing.name]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate import neighbours
 from edgekit.runtime.generate.batch import Batch, token_bytes
 from edgekit.runtime.model import load
@@ -228,8 +229,11 @@ def test_where_neighbours_would_change_answers_there_are_none(writer: Path, tran
         assert (ready(server)["together"], ready(server)["one_by_one"]) == (1, "--max-together is 1")
         assert server.app.worker.together is None
         assert server.ask("POST", ROUTE, body(server.name, "a"))[0] == 200
-    with served(writer, transport, replace(ROOMY, cache=1000)) as server:
-        assert "--max-cache has no room for 64 tokens" in ready(server)["one_by_one"]
+    with pytest.raises(BadInput, match="--max-cache: 1,000 bytes have no room for the keys and values of 64 tokens") as refused:
+        App(replace(ROOMY, cache=1000)).begin(load(writer))
+    least = int(str(refused.value.fix).split()[1].replace(",", ""))
+    with served(writer, transport, replace(ROOMY, cache=least)) as server:
+        assert ready(server)["together"] == 8 and batch_of(server).tokens == 64
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours, "OVER_ALL_ROWS", ("MatMul",))
         with served(writer, transport, ROOMY) as server:

@@ -56,6 +56,9 @@ def test_calls_whole_and_streamed(calling: Server, seed: int) -> None:
     parts = [part["choices"][0] for part in chunks(data)]
     assert parts[-1]["finish_reason"] == choice["finish_reason"]
     assert sum("tool_calls" in part["delta"] for part in parts) >= 3, "arguments come in pieces"
+    assert all("tool_calls" in part["delta"] for part in parts[2:-1]), (
+        "tokens of a call's head say nothing yet, and are no parts"
+    )
 
 
 def test_a_named_tool_and_several_answers(calling: Server) -> None:
