@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answers", "Columns", "DataFile", "Faster", "Group", "Labels", "Lose", "MaxLength", "ModelSource", "Name", "NumberFormat", "Options", "TaskName",
-    "asked_of", "budget_of", "check_place", "drafted", "init", "recipe_name", "Smaller", "shown", "unwritten", "write_recipe",
+    "asked_of", "budget_of", "check_place", "drafted", "init", "recipe_name", "Smaller", "SplitColumn", "shown", "unwritten", "write_recipe",
 ]  # fmt: skip
 
 QUESTIONS = 5
@@ -41,8 +41,10 @@ LARGEST = 500_000
 """Bytes of a recipe, or of a file of labels."""
 WIDE = 40
 """Characters of a value from which it is not padded to."""
-OF_ROWS = ("--column", "--label", "--answers", "--group")
+OF_ROWS = ("--column", "--label", "--answers", "--group", "--split")
 """Options that say something of the rows."""
+MEANT = ("train", "validation", "test", "none")
+"""What a value of a column of splits may mean."""
 ModelSource = Annotated[
     str | None,
     typer.Option(
@@ -93,6 +95,14 @@ Name = Annotated[
 Group = Annotated[
     str | None, typer.Option("--group", metavar="NAME", help="Column whose equal values stay in one split, such as customer.")
 ]
+SplitColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        metavar="COLUMN|VALUE=SPLIT",
+        help="Column that says which split a row is of, or none; and what a value of it means, as in holdout=test.",
+    ),
+]
 MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="TOKENS", help="Of the longest input; longer ones are cut.")
 ]
@@ -138,6 +148,7 @@ class Options:
     smaller: str | None
     lose: str | None
     format: str | None = None
+    split: list[str] | None = None
 
     @property
     def any(self) -> list[str]:
@@ -157,6 +168,7 @@ def init(
     label: Labels = None,
     answers: Answers = None,
     group: Group = None,
+    split: SplitColumn = None,
     max_length: MaxLength = None,
     faster: Faster = None,
     smaller: Smaller = None,
@@ -166,7 +178,7 @@ def init(
 ) -> None:
     """Write the recipe that a model and rows ask for; asks only what cannot be seen in them."""
     asked = asked_of(
-        model, data, Options(task, column, label, answers, group, max_length, faster, smaller, lose, number_format)
+        model, data, Options(task, column, label, answers, group, max_length, faster, smaller, lose, number_format, split)
     )
     path = out if out is not None else Path(f"{recipe_name(asked)}.toml")
     if path.suffix != ".toml":
@@ -199,6 +211,17 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
         labels = {**_labels_in(Path(name)), **labels}  # what the line says comes before what a file says
     if len(missing) > 1:
         faults.append(f"--label @{missing[0]} and --label @{missing[1]}: neither is there; name one file to be written")
+    of_splits = [one for one in options.split or [] if "=" not in one]
+    splits = _pairs(
+        [one for one in options.split or [] if "=" in one], "--split", "COLUMN or VALUE=SPLIT, as in holdout=test", faults
+    )
+    faults += [f"--split {one}: empty" for one in of_splits if not one.strip()]
+    faults += [f"--split {' and --split '.join(of_splits)}: one column says it"] if len(of_splits) > 1 else []
+    faults += [
+        f"--split {value}={split}: write train, validation, test, or none, where its rows are left out"
+        for value, split in splits.items()
+        if split not in MEANT
+    ]
     answers: Literal["rows", "original"] | None = None
     if options.answers in ("rows", "original"):
         answers = "original" if options.answers == "original" else "rows"
@@ -214,9 +237,11 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
     to = missing[0] if missing else None
+    of_split = of_splits[0] if of_splits else None
     return Asked(
-        model, data, options.task, columns, labels, answers, options.group, options.max_length, budget, to, options.format
-    )
+        model, data, options.task, columns, labels, answers, options.group, options.max_length, budget,
+        split=of_split, splits=splits, labels_to=to, format=options.format,
+    )  # fmt: skip
 
 
 def budget_of(options: Options) -> Budget:
@@ -318,6 +343,10 @@ def _settled(asked: Asked, choice: Choice) -> Asked:
             asked = replace(asked, task=value)
         elif option == "--answers":
             asked = replace(asked, answers="original" if value == "original" else "rows", labels={})
+        elif option == "--split" and name:
+            asked = replace(asked, splits={**asked.splits, name: value})
+        elif option == "--split":
+            asked = replace(asked, split=value, splits={} if value == "none" else asked.splits)
         elif option == "--column":
             asked = replace(asked, columns={**asked.columns, name: value})
         else:

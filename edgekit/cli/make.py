@@ -23,6 +23,7 @@ from edgekit.cli.drafting import (
     NumberFormat,
     Options,
     Smaller,
+    SplitColumn,
     TaskName,
     asked_of,
     check_place,
@@ -65,6 +66,7 @@ def export(
     label: Labels = None,
     answers: Answers = None,
     group: Group = None,
+    split: SplitColumn = None,
     max_length: MaxLength = None,
     faster: Faster = None,
     smaller: Smaller = None,
@@ -83,7 +85,7 @@ def export(
     from edgekit.progress import Show
     from edgekit.shared_store import open_shared
 
-    options = Options(task, column, label, answers, group, max_length, faster, smaller, lose, number_format)
+    options = Options(task, column, label, answers, group, max_length, faster, smaller, lose, number_format, split)
     chosen = recipe or "intents"
     if model is not None or data is not None:
         chosen = _drafted(recipe, model, data, options, name, target, build, dry_run=dry_run, as_json=as_json)

@@ -22,6 +22,7 @@ from edgekit.cli.drafting import (
     ModelSource,
     Options,
     Smaller,
+    SplitColumn,
     TaskName,
     asked_of,
     budget_of,
@@ -100,6 +101,7 @@ def tune(
     label: Labels = None,
     answers: Answers = None,
     group: Group = None,
+    split: SplitColumn = None,
     max_length: MaxLength = None,
     as_json: Json = False,
 ) -> None:
@@ -110,7 +112,7 @@ def tune(
     from edgekit.tuner.results import tuned
     from edgekit.tuner.run import Asked
 
-    of_rows = Options(task, column, label, answers, group, max_length, None, None, None)
+    of_rows = Options(task, column, label, answers, group, max_length, None, None, None, split=split)
     wanted = budget_of(replace(of_rows, faster=faster, smaller=smaller, lose=lose))
     budget = Bounds(wanted.lose, wanted.faster, wanted.smaller)
     if faults := out_of_bounds(minutes, trials, sampler, "--"):

@@ -145,11 +145,15 @@ class Split(Strict):
     column: str | None = None
     """Name of a column in the `file` that says which split each row is of: train, validation (or valid, val, dev, eval) or test. One of the last
     two that no row names is drawn from the training rows."""
+    names: dict[str, Literal["train", "validation", "test", "none"]] | None = None
+    """What values of `column` mean that are no name of a split, as in { holdout = "test" }; rows of "none" are left out."""
 
     @model_validator(mode="after")
     def _some_left(self) -> Split:
         if self.column is not None and self.group is not None:
             raise ValueError("give either `column`, which says each row's split, or `group`")
+        if self.names and self.column is None:
+            raise ValueError("`names` says what values of `column` mean, which is not given")
         if self.validation + self.test >= 1:
             raise ValueError("validation and test leave no rows to train on; together they must be below 1")
         return self

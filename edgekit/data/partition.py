@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from edgekit.config.recipe import Split
 from edgekit.data.columns import identity
 from edgekit.data.disjoint import fold
+from edgekit.data.labels import as_table
 from edgekit.data.rows import Row
 from edgekit.data.sources import split_named
 from edgekit.errors import BadInput
@@ -63,8 +65,9 @@ def partition(
     return {name: [rows[number] for number in sorted(taken[name])] for name in ("train", "validation", "test") if name in taken}
 
 
-def as_named(rows: Sequence[Row], names: Sequence[str], column: str) -> dict[str, list[Row]]:
-    """`rows` by the split that the column names, a value a row of `names`; only splits that some row is of.
+def as_named(rows: Sequence[Row], names: Sequence[str], column: str, said: Mapping[str, str]) -> dict[str, list[Row]]:
+    """`rows` by the split that the column names, a value a row of `names`; only splits that some row is of, and `LEFT_OUT`. `said`: what values
+    mean that are no name of a split.
 
     Raises:
         BadInput: a value that names no split, or no row of train, or of train alone.
@@ -72,16 +75,18 @@ def as_named(rows: Sequence[Row], names: Sequence[str], column: str) -> dict[str
     found: dict[str, list[Row]] = {}
     odd: Counter[str] = Counter()
     for row, name in zip(rows, names, strict=True):
-        if (split := split_named(name)) is None:
+        if (split := split_named(name, said)) is None:
             odd[name] += 1
         else:
             found.setdefault(split, []).append(row)
     where = f"data, split, column {column!r}"
     if odd:
         shown = [f"{name[:60]!r}: of {count:,} row{'s' * (count > 1)}" for name, count in odd.most_common(MOST_NAMED)]
-        fix = "write train, validation or test, or leave `column` out, and the rows are split by the seed"
+        table = as_table("names", {**said, odd.most_common(1)[0][0][:60]: "test"})
+        fix = f"say what they mean, as in split = {{ column = {json.dumps(column, ensure_ascii=False)}, {table} }} in [data], where train, "
+        fix += "validation, test or none (rows that are left out) may stand, or leave `column` out, and the rows are split by the seed"
         raise BadInput("names splits that are none", where=where, faults=shown, fix=fix)
-    if "train" not in found or len(found) == 1:
+    if "train" not in found or not {"validation", "test"} & set(found):
         fix = "give rows of train, and of validation or test, or leave `column` out, and the rows are split by the seed"
         raise BadInput(f"all rows are of {' and '.join(sorted(found))}", where=where, fix=fix)
     return found

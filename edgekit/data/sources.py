@@ -15,15 +15,17 @@ from edgekit.data.parts import files_of
 from edgekit.data.reading import AS_NAMED, PACKINGS, Shape
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["SPLITS", "Place", "Sources", "sources_of", "split_named"]
+__all__ = ["LEFT_OUT", "SPLITS", "SPLIT_WORDS", "Place", "Sources", "sources_of", "split_named"]
 
 SPLITS = ("train", "validation", "test")
-WORDS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """What rows call a split, in small letters -> the split."""
+LEFT_OUT = "none"
+"""What a recipe says of a value whose rows are of no split."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,12 @@ class Sources:
         return given | {"on_overlap": self.on_overlap}
 
 
-def split_named(value: object) -> str | None:
-    """The split that a value of a column names; None where it names none."""
-    return WORDS.get(value.strip().casefold()) if isinstance(value, str) else None
+def split_named(value: object, said: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """The split that a value of a column names, or `LEFT_OUT`; None where it names none. `said`: what others mean."""
+    if not isinstance(value, str):
+        return None
+    word = value.strip().casefold()
+    return next((split for name, split in said.items() if name.strip().casefold() == word), SPLIT_WORDS.get(word))
 
 
 def sources_of(

@@ -28,7 +28,7 @@ from edgekit.data.partition import as_named, partition
 from edgekit.data.parts import left_aside
 from edgekit.data.reading import most_unpacked
 from edgekit.data.rows import MOST_FAULTS, OF_SPLITS, Row, RowCheck, read_rows
-from edgekit.data.sources import SPLITS, Place, Sources
+from edgekit.data.sources import LEFT_OUT, SPLITS, Place, Sources
 from edgekit.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.files import open_file
 from edgekit.runtime.jsontypes import JsonValue
@@ -345,8 +345,10 @@ def _read(
     names = dict(sources.columns)
     if sources.split is not None:
         drawn = _partitioned(sources, sources.split, columns, absent, kinds, check)
+        none, every = drawn.pop(LEFT_OUT, []), sum(map(len, drawn.values()))
+        of_none = [f"{len(none):,} of {len(none) + every:,} rows are left out: they are of no split"] if none else []
         if len(drawn) == len(SPLITS):
-            return drawn, []
+            return drawn, of_none
         if sources.file is not None:  # a column names two of three
             (given,) = set(drawn) - {"train"}
             there = drawn[given]
@@ -360,7 +362,7 @@ def _read(
         other = next(split for split in drawn if split != "train")
         kept = [row for row in drawn[other] if fold(identity(row)) not in known]
         left = doubt(len(drawn[other]) - len(kept), drawn[other], other, f"were taken out because they stand in {given} too")
-        return {**drawn, other: kept, given: there}, left
+        return {**drawn, other: kept, given: there}, [*of_none, *left]
     return {
         split: _rows_at(place, split, columns, names, absent, kinds, check, lines=sources.lines)
         for split, place in ((split, sources.of(split)) for split in SPLITS)
@@ -431,7 +433,7 @@ def _partitioned(
     assert place is not None, "what is split is a file"
     rows = _rows_at(place, "train", columns, names, absent, kinds, check, lines=sources.lines)
     if split.column is not None:
-        return as_named(rows, [str(row.pop("column")) for row in rows], split.column)
+        return as_named(rows, [str(row.pop("column")) for row in rows], split.column, split.names or {})
     groups = None if split.group is None else [str(row.pop("group")) for row in rows]
     given = [name for name in ("validation", "test") if sources.file is None and sources.of(name) is not None]
     return partition(rows, split, sources.seed, groups, without=given)

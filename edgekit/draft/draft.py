@@ -25,8 +25,9 @@ from edgekit.draft.fit import Said, Table, as_text, categories, few_values, text
 from edgekit.draft.given import given
 from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of, what_labels_mean
 from edgekit.draft.lengths import length_of
+from edgekit.draft.of_splits import NO_COLUMN, check_splits, split_column
 from edgekit.draft.proven import Budget, Workload, choose
-from edgekit.draft.rows import NAMED, Rows, read_for_draft
+from edgekit.draft.rows import CALLED, NAMED, Rows, read_for_draft
 from edgekit.draft.seen import TIME, Choice, Seen, Unclear
 from edgekit.draft.tasks import Answers, Candidate, candidates, without_rows
 from edgekit.errors import BadInput
@@ -91,6 +92,10 @@ class Asked:
     """Column whose values keep rows in one split."""
     max_length: int | None = None
     budget: Budget = field(default_factory=Budget)
+    split: str | None = None
+    """Column that says which split each row is of; "none": no column does."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """What a value of that column means: train, validation, test, or none, where its rows are left out."""
     labels_to: str | None = None
     """A file that is not there, in which labels that are open are to be written."""
     format: str | None = None
@@ -121,18 +126,21 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
     rows = None if asked.data is None else read_for_draft(asked.data)
     table = () if rows is None else rows.looked_at
     _check_said(asked, rows)
-    of_splits = None if rows is None or asked.group is not None else rows.split_column
-    if rows is not None and of_splits is not None and of_splits not in asked.columns.values():
+    of_splits = (
+        None if rows is None else split_column(rows, asked.split, {*asked.columns.values()}, grouped=asked.group is not None)
+    )
+    if rows is not None and of_splits is not None:
         table = rows.without(of_splits)
     if rows is None:
         found_tasks = without_rows(model, asked.task)
     else:
         found_tasks = candidates(model, table, Said(asked.columns, asked.labels), asked.task, asked.answers, rows.unheld)
     chosen = _one(found_tasks, asked)
-    if of_splits in asked.columns.values() or (chosen.form is not None and not chosen.form.conversations):
-        of_splits = None  # read as something else, or gone once rows are gathered
+    if chosen.form is not None and not chosen.form.conversations:
+        of_splits = None  # gone once rows are gathered
     if rows is not None and of_splits is not None:
-        rows = rows.as_named(of_splits)
+        check_splits(rows, of_splits, asked.splits, str(asked.data))
+        rows = rows.as_named(of_splits, asked.splits)
     _check_chosen(chosen, facts, rows, asked)
     task, said = chosen.task, [Seen("task", chosen.task.name, chosen.reason if asked.task is None else "as you said")]
     if chosen.finetune:
@@ -194,16 +202,28 @@ def _check_said(asked: Asked, rows: Rows | None) -> None:
     known = sorted({column for task in tasks for column in _columns_of(task)})
     named = {f"--column {column}={name}": name for column, name in asked.columns.items()}
     named |= {} if asked.group is None else {f"--group {asked.group}": asked.group}
+    named |= {} if asked.split in (None, NO_COLUMN) else {f"--split {asked.split}": str(asked.split)}
     faults = [
         f"{option}: " + ("several columns have this name" if name in rows.doubled else "no column has this name")
         for option, name in named.items()
         if name not in there
     ]
     faults += [
-        f"--column {column}={name}: no task reads a {column!r}; those that tasks read are {', '.join(known)}"
+        f"--column {column}={name}: "
+        + (
+            f"which split a row is of is said by --split {shlex.quote(name)}"
+            if column in ("split", "splits") or CALLED.fullmatch(name)
+            else f"no task reads a {column!r}; those that tasks read are {', '.join(known)}"
+        )
         for column, name in asked.columns.items()
         if column not in known
     ]
+    if (asked.split not in (None, NO_COLUMN) or asked.splits) and not rows.one_table:
+        faults.append("--split: of the rows of one table, and these are split by their files or folders")
+    elif (asked.split not in (None, NO_COLUMN) or asked.splits) and asked.group is not None:
+        faults.append(
+            "--split and --group: give either a column that says each row's split, or one whose equal values stay in one split"
+        )
     twice = [name for name, count in Counter(asked.columns.values()).items() if count > 1]
     faults += [f"column {name!r} is to be several of the task's" for name in twice]
     if faults:
@@ -460,7 +480,8 @@ def _toml(
     if asked.group is not None:
         lines.append(f"split = {{ group = {toml_string(asked.group)} }}")
     if of_splits is not None:
-        lines.append(f"split = {{ column = {toml_string(of_splits)} }}")
+        names = f", {as_table('names', asked.splits)}" if asked.splits else ""
+        lines.append(f"split = {{ column = {toml_string(of_splits)}{names} }}")
     if len(labels) > IN_A_LINE:
         lines += ["", "[data.labels]", *as_lines(labels)]
     for step in steps:

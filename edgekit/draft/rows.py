@@ -25,7 +25,7 @@ from edgekit.draft.seen import Seen
 from edgekit.errors import BadInput
 from edgekit.runtime.jsontypes import JsonValue
 
-__all__ = ["NAMED", "Rows", "read_for_draft"]
+__all__ = ["CALLED", "NAMED", "Rows", "read_for_draft"]
 
 LOOKED_AT = 5000
 """Rows that columns are found in: of a longer file, rows at even distances, as many files are sorted by label."""
@@ -56,6 +56,8 @@ NAMED = {
 """Split -> how the names of its files or lists begin, or a word in them."""
 DRAWN = 0.15
 """Share of the training rows that a split is which has no file, as [data.split] has it."""
+CALLED = re.compile(r"(?i)(?:.*[^a-z])?(?:split|subset|partition|set)(?:[^a-z].*)?|(?:data|dev|test)set")
+"""What columns of splits are called."""
 TRAINED = 0.7
 """Share of the rows of one file that is trained on."""
 
@@ -91,22 +93,35 @@ class Rows:
     """Column that names an image or a sound in the first row -> why it cannot be read."""
 
     @property
-    def split_column(self) -> str | None:
-        """The column of one file, whose every value names a split, of train and of another at least; None where there is none, or several."""
-        if set(self.places) != {"file"} or self.split is SPLIT_FILES:
-            return None
-        first = [name for name, value in self.every[0].items() if split_named(value) is not None]
-        said = {name: {split_named(row.get(name)) for row in self.every} for name in first}
-        found = [name for name, splits in said.items() if None not in splits and "train" in splits and len(splits) > 1]
-        return found[0] if len(found) == 1 else None
+    def one_table(self) -> bool:
+        """Whether rows are of one file, which a column of it may split."""
+        return set(self.places) == {"file"} and self.split is not SPLIT_FILES
+
+    @property
+    def split_columns(self) -> list[str]:
+        """The columns of one file whose values name splits: train and another, in most rows, or one of them in a column that is called so."""
+        if not self.one_table:
+            return []
+        found = []
+        for name in {name: None for row in self.looked_at for name, value in row.items() if split_named(value) is not None}:
+            splits = Counter(split_named(row.get(name)) for row in self.every)
+            known = {split for split in splits if split is not None}
+            most = 2 * splits[None] <= len(self.every)
+            if ("train" in known and len(known) > 1 and most) or (CALLED.fullmatch(name) and (len(known) > 1 or splits[None])):
+                found.append(name)
+        return found
+
+    def values_of(self, column: str) -> Counter[str]:
+        """What a column of splits holds, and how often."""
+        return Counter(str(row.get(column) if row.get(column) is not None else "").strip() for row in self.every)
 
     def without(self, column: str) -> Table:
         """Those that columns are found in, without one."""
         return [{name: value for name, value in row.items() if name != column} for row in self.looked_at]
 
-    def as_named(self, column: str) -> Rows:
-        """The same, split as a column says."""
-        counted = Counter(split_named(row[column]) for row in self.every)
+    def as_named(self, column: str, said: Mapping[str, str]) -> Rows:
+        """The same, split as a column says. `said`: what values mean that are no name of a split."""
+        counted = Counter(split_named(row.get(column), said) for row in self.every)
         counts = {split: round(counted[split] * self.count / len(self.every)) for split in SPLITS if split in counted}
         trained, tested, seen = _shares(counts, f"as the column {column!r} says")
         return replace(self, trained=trained, tested=tested, split=seen)

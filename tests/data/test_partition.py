@@ -6,6 +6,7 @@ import json
 import random
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,19 @@ def test_a_column_says_which_split_a_row_is_of(tmp_path: Path) -> None:
     for changed, says in (({"part": "2"}, "names splits that are none"), ({"part": "train"}, "all rows are of train")):
         with pytest.raises(BadInput, match=says):
             made([{**row, **changed} for row in rows])
+    held = [{**row, "part": {"test": "Holdout", " dev": "extra"}.get(row["part"], row["part"])} for row in rows]
+    with pytest.raises(BadInput, match="names splits that are none") as fault:
+        made(held)
+    assert sorted(fault.value.faults) == [
+        "'Holdout': of 20 rows",
+        "'extra': of 20 rows",
+    ] and 'names = { "extra" = "test" }' in str(fault.value.fix)
+    sources = replace(sources, split=Split(column="part", names={"holdout": "test", "extra": "none"}))
+    assert (told := made(held))["test"] == found["test"] and 5 < len(told["validation"]) < 12
+    assert (look(sources, ("text", "label"), (), {}, None) or [])[0] == "20 of 100 rows are left out: they are of no split"
+    with pytest.raises(ValueError, match="which is not given"):
+        Split(names={"holdout": "test"})
+    sources = replace(sources, split=Split(column="part"))
     with pytest.raises(BadInput, match="no column 'part'") as fault:
         made([{"text": row["text"], "label": row["label"]} for row in rows])
     assert 'write split = { column = "NAME" } in [data]' in str(fault.value.fix)

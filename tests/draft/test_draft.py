@@ -91,7 +91,7 @@ def test_a_column_of_splits_is_seen(tiny_model: Path, tmp_path: Path) -> None:
     for words, value in (
         (("train", "dev", "test"), "30 / 10 / 10"),
         (("train", "test"), "40 / 10"),
-        (("train", "fold"), "70 / 15 / 15 %"),
+        (("one", "fold"), "70 / 15 / 15 %"),
     ):
         rows = [{**row, "set": words[max(0, number - 20) // 10 % len(words)]} for number, row in enumerate(ROWS[:50])]
         made = draft(Asked(str(tiny_model), str(written(tmp_path / "rows.jsonl", rows))), tmp_path)
@@ -99,6 +99,50 @@ def test_a_column_of_splits_is_seen(tiny_model: Path, tmp_path: Path) -> None:
         assert ('split = { column = "set" }' in made.text) == by_column
         assert seen(made)["data, splits" if by_column else "data.split"] == value
         assert (seen(made)["column text"], seen(made)["column label"]) == ("text", "label")
+
+
+def test_a_split_that_nobody_knows_is_asked_for_and_what_is_offered_works(tiny_model: Path, tmp_path: Path) -> None:
+    """Such a column was passed over, and all rows were drawn anew without a word."""
+    few = ROWS[:60]
+    for names, offered in (
+        (("train", "dev", "holdout"), "--split holdout=test"),
+        (("holdout", "train", "test"), "--split holdout=validation"),
+    ):
+        path = written(tmp_path / "r.jsonl", [{**row, "split": names[number // 20]} for number, row in enumerate(few)])
+        with pytest.raises(Unclear) as question:
+            draft(Asked(str(tiny_model), str(path)), tmp_path)
+        told = question.value.told
+        assert (
+            told is not None
+            and "'holdout': 20 of 60 rows" in told.text()
+            and "validation (validation, valid, val, dev," in told.text()
+        )
+        assert question.value.choices[0].options == offered and offered in told.text()
+    for options, wanted in (
+        (["holdout=validation"], {"column": "split", "names": {"holdout": "validation"}}),
+        (["holdout=none", "split"], {"column": "split", "names": {"holdout": "none"}}),
+        (["none"], None),
+    ):
+        asked = asked_of(str(tiny_model), str(path), Options(*[None] * 9, split=options))
+        made = draft(asked, tmp_path)
+        assert tomllib.loads(made.text)["data"].get("split") == wanted
+    for options, said in (
+        (["holdot=test"], "no row has 'holdot' in column 'split'"), (["other"], "--split other: no column has this name"),
+        (["holdout=exam"], "write train, validation, test, or none"), (["a", "b"], "one column says it"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput) as fault:
+            draft(asked_of(str(tiny_model), str(path), Options(*[None] * 9, split=options)), tmp_path)
+        assert said in fault.value.text()
+    with pytest.raises(BadInput, match="options that do not fit") as fault:
+        draft(Asked(str(tiny_model), str(path), columns={"split": "split"}), tmp_path)
+    assert "is said by --split split" in fault.value.text()
+    rows = [
+        {**row, "split": "train" if number % 2 else "test", "subset": "test" if number % 3 else "train"}
+        for number, row in enumerate(few)
+    ]
+    with pytest.raises(Unclear, match="several columns say which split") as question:
+        draft(Asked(str(tiny_model), str(written(path, rows))), tmp_path)
+    assert [choice.options for choice in question.value.choices] == ["--split split", "--split subset", "--split none"]
 
 
 @pytest.mark.parametrize(
