@@ -22,7 +22,7 @@ from unittest.mock import patch
 from benchmarks.pages import write_results
 from benchmarks.tune.page import HERE, hypervolume, write_page
 from edgekit.config.search import Choice
-from edgekit.draft.proven import PROVEN, Proven
+from edgekit.draft.proven import PROVEN
 from edgekit.tuner import study as tuner_study
 from edgekit.tuner.front import Sampler, Values
 from edgekit.tuner.study import STARTUP, claim, open_study, suggest
@@ -33,16 +33,19 @@ __all__ = ["cells_of", "main"]
 GRID = HERE.parent / "methods" / "results"
 TASKS = ("squad", "stsb")
 OWN = "tpe after the proven chains, as `edgekit tune` does"
-WAYS: Mapping[str, tuple[Sampler, int, Sequence[Proven]]] = {
+FURTHEST = "all steps of the recipe"
+"""The cell of what came furthest on its task, with which a search begins."""
+CHAINS = tuple(one.cell for one in PROVEN)
+WAYS: Mapping[str, tuple[Sampler, int, Sequence[str]]] = {
     "random draws": ("random", STARTUP, ()),
     "tpe": ("tpe", STARTUP, ()),
-    OWN: ("tpe", STARTUP, tuple(reversed(PROVEN))),
-    "tpe after the proven chains, ten at random": ("tpe", 10, tuple(reversed(PROVEN))),
-    "tpe after the proven chains, from the least work to the most": ("tpe", STARTUP, PROVEN),
+    OWN: ("tpe", STARTUP, (FURTHEST, *reversed(CHAINS))),
+    "tpe after the proven chains, ten at random": ("tpe", 10, (FURTHEST, *reversed(CHAINS))),
+    "tpe after the proven chains, from the least work to the most": ("tpe", STARTUP, (*CHAINS, FURTHEST)),
     "tpe, ten at random": ("tpe", 10, ()),
     "nsga2, whose first 20 are at random": ("nsga2", STARTUP, ()),
 }
-"""Name -> (sampler, trials before the first that is drawn by what came of others, the chains that it begins with)."""
+"""Name -> (sampler, trials before the first that is drawn by what came of others, the cells that it begins with)."""
 AT = (5, 10, 15, 20)
 MOST_DRAWS = 10
 """Draws for each recipe that is to be looked at, after which nothing new is expected."""
@@ -115,9 +118,7 @@ def main() -> None:
         cells = cells_of(task)
         whole = hypervolume([values for members in cells.values() for values in members.values()])
         runs = {
-            way: [
-                run(cells, sampler, seed, chosen.recipes, startup, [one.cell for one in chains]) for seed in range(chosen.seeds)
-            ]
+            way: [run(cells, sampler, seed, chosen.recipes, startup, chains) for seed in range(chosen.seeds)]
             for way, (sampler, startup, chains) in WAYS.items()
         }
         curves = {way: [[volume / whole for volume in curve] for curve, _ in several] for way, several in runs.items()}

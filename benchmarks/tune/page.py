@@ -76,9 +76,10 @@ costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds. O
 TAIL = """
 Few settings stand in each of the many families, so that little can be learnt of one cell from another. Five are drawn at random before
 the first that is drawn by what came of others, where nothing else is said. Of what `edgekit tune` does: {verdict}. To draw five at
-random and not ten, and to try the proven chains from the most work to the least, is ahead on squad and about as far behind or less on stsb, so
-both are the default. The chains themselves cost volume: they are kept because a budget asks for one recipe that keeps it, not for a volume,
-and that is not measured here. It says nothing about the space that `edgekit tune` draws from, which has ranges where these have a handful of
+random and not ten is far ahead on squad and a little behind on stsb, to try the proven chains from the most work to the least is ahead on squad
+and the same on stsb, so both are the default. The chains, which begin with what came furthest on the task, are most of the front by themselves
+on stsb, and cost volume in the end on squad: they are kept because a budget asks for one recipe that keeps it, not for a volume, and that is not
+measured here. It says nothing about the space that `edgekit tune` draws from, which has ranges where these have a handful of
 values.
 """
 

@@ -22,7 +22,7 @@ from edgekit.tasks import EncoderTask, encoder_task
 from edgekit.tasks.encode import Encoded, encode, labels_of, score_of
 from edgekit.tasks.threshold import best_threshold, shifted
 
-__all__ = ["TextScores", "choose_threshold", "score", "score_texts", "windows"]
+__all__ = ["TextScores", "choose_threshold", "read_rows", "score", "score_texts", "windows"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 def score(
     model: Path,
     checkpoint: Path,
-    rows: Path,
+    rows: Sequence[JsonObject],
     *,
     task: str,
     max_length: int,
@@ -40,26 +40,26 @@ def score(
     threshold: float | None = None,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Evidence of each row of `rows` (JSON lines), float64 (rows, numbers), which the task reduces to its metric.
+    """Evidence of each of `rows`, float64 (rows, numbers), which the task reduces to its metric.
 
     `threshold`: the score from which a label applies, of a task that has one.
 
     Batch 1: dynamic INT8 computes one activation range a run, so a larger batch would give other outputs than what is timed.
 
     Raises:
-        BadInput: no rows, a label of a row is unknown to the model, or the file cannot be loaded.
+        BadInput: a label of a row is unknown to the model, or the file cannot be loaded.
         CheckFailed: the model answers NaN or Inf, which `argmax` would count as the first label.
     """
-    kind, labels, data, read, outputs = _answered(
+    kind, labels, data, outputs = _answered(
         model, checkpoint, rows, task=task, max_length=max_length, provider=provider, config=config, progress=progress
     )
     if threshold is not None:
         outputs = shifted(outputs, threshold)
-    return score_of(kind, outputs, data, read, labels)
+    return score_of(kind, outputs, data, list(rows), labels)
 
 
 def choose_threshold(
-    model: Path, checkpoint: Path, rows: Path, *, task: str, max_length: int, provider: str = CPU,
+    model: Path, checkpoint: Path, rows: Sequence[JsonObject], *, task: str, max_length: int, provider: str = CPU,
     config: dict[str, str] | None = None, progress: Progress = silent,
 ) -> float:  # fmt: skip
     """The score from which a label applies that makes the task's metric best on `rows`, which are not those it is judged by.
@@ -67,21 +67,20 @@ def choose_threshold(
     Raises:
         BadInput, CheckFailed: as `score`.
     """
-    kind, labels, data, read, outputs = _answered(
+    kind, labels, data, outputs = _answered(
         model, checkpoint, rows, task=task, max_length=max_length, provider=provider, config=config, progress=progress
     )
-    return best_threshold(kind, outputs, data, read, labels)[0]
+    return best_threshold(kind, outputs, data, list(rows), labels)[0]
 
 
 def _answered(
-    model: Path, checkpoint: Path, rows: Path, *, task: str, max_length: int, provider: str, config: dict[str, str] | None,
+    model: Path, checkpoint: Path, rows: Sequence[JsonObject], *, task: str, max_length: int, provider: str, config: dict[str, str] | None,
     progress: Progress,
-) -> tuple[EncoderTask, list[str], Encoded, list[JsonObject], list[np.ndarray]]:  # fmt: skip
-    """(task, label names, rows encoded, rows, the graph's output for each window)."""
+) -> tuple[EncoderTask, list[str], Encoded, list[np.ndarray]]:  # fmt: skip
+    """(task, label names, rows encoded, the graph's output for each window)."""
     kind = encoder_task(task)
     labels = labels_of(checkpoint) if kind.named else []
-    test_rows = _read(rows)
-    data = encode(checkpoint, test_rows, kind, max_length)
+    data = encode(checkpoint, list(rows), kind, max_length)
     workers = own_cores() if provider == CPU else 1
     session = open_session(model, provider=provider, config=config)
     inputs = {item.name for item in session.get_inputs()}
@@ -95,12 +94,10 @@ def _answered(
         if number % 100 == 0:
             progress(number, len(data.windows), f"score: {number:,} of {len(data.windows):,}")
         if not np.isfinite(output).all():
-            raise CheckFailed(
-                f"the model answers window {number + 1} of the {rows.stem} rows with NaN or Inf", where=str(model)
-            )
+            raise CheckFailed(f"the model answers window {number + 1} of the rows with NaN or Inf", where=str(model))
         outputs.append(output)
     progress(len(data.windows), len(data.windows), "scored")
-    return kind, labels, data, test_rows, outputs
+    return kind, labels, data, outputs
 
 
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
@@ -145,7 +142,7 @@ def score_texts(model: Path, checkpoint: Path, rows: Path, *, progress: Progress
     from edgekit.runtime.generate.model import language_model
     from edgekit.runtime.tokenise import checked, read_tokenizer
 
-    test_rows = _read(rows)
+    test_rows = read_rows(rows)
     generation = parse_generation(json.loads((model / GENERATION).read_text(encoding="utf-8")), str(model / GENERATION))
     tokenizer = read_tokenizer(checkpoint / "tokenizer.json")
     tokenizer.no_padding()
@@ -184,7 +181,7 @@ def windows(ids: np.ndarray, context: int, bos: int | None) -> list[np.ndarray]:
     return [part for number, part in enumerate(parts) if number == 0 or len(part) > 1]
 
 
-def _read(rows: Path) -> list[JsonObject]:
+def read_rows(rows: Path) -> list[JsonObject]:
     """The rows of a file of JSON lines.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -329,7 +328,7 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         import numpy as np
 
         from edgekit.bench.doubts import label_doubts
-        from edgekit.bench.score import choose_threshold, score
+        from edgekit.bench.score import choose_threshold, read_rows, score
 
         if not (context.inputs["model"] / MODEL).is_file():
             return {NOT_MADE: metrics_of(context.inputs["model"])[NOT_MADE]}
@@ -337,18 +336,18 @@ def score_stage(shared: Shared, checkpoint: Stage, model: Stage, target: Target 
         rows, config, threshold = context.inputs["rows"], dict(settings.session), None
         if task.thresholds:
             threshold = choose_threshold(
-                model, checkpoint, rows / "validation.jsonl", task=settings.task, max_length=settings.max_length,
+                model, checkpoint, read_rows(rows / "validation.jsonl"), task=settings.task, max_length=settings.max_length,
                 provider=settings.provider, config=config, progress=context.progress,
             )  # fmt: skip
+        scored = read_rows(rows / f"{split}.jsonl")
         evidence = score(
-            model, checkpoint, rows / f"{split}.jsonl", task=settings.task, max_length=settings.max_length,
+            model, checkpoint, scored, task=settings.task, max_length=settings.max_length,
             provider=settings.provider, config=config, threshold=threshold, progress=context.progress,
         )  # fmt: skip
         np.save(context.out / EVIDENCE, evidence, allow_pickle=False)
         metrics: dict[str, JsonValue] = {"quality": task.reduce(evidence), "n": len(evidence)}
         if of_original and task.metric == "accuracy" and "label" in task.columns:
-            with (rows / f"{split}.jsonl").open(encoding="utf-8") as file:
-                labels = [str(json.loads(line)["label"]) for line in file]
+            labels = [str(row["label"]) for row in scored]
             metrics["doubts"] = [*label_doubts(evidence.reshape(len(labels), -1)[:, 0], labels)]
         if threshold is not None:
             metrics["threshold"] = threshold

@@ -16,6 +16,7 @@ from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.progress import spent
 from edgekit.tuner.front import Bounds, Values
 from edgekit.tuner.records import (
+    AGAIN,
     FAILED,
     FORESEEN,
     KEY,
@@ -31,7 +32,7 @@ from edgekit.tuner.records import (
     values_in,
 )
 from edgekit.tuner.space import Space, drawn_recipe
-from edgekit.tuner.study import Claimed, answering, give_back, suggest
+from edgekit.tuner.study import Claimed, answering, deaths, give_back, keep_result, suggest
 from edgekit.tuner.trial import (
     Given,
     Original,
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = ["End", "Ongoing", "attempt"]
+
+
+MOST_DEATHS = 2
+"""Processes that a trial may end before it counts as one that failed."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +105,23 @@ def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> End:
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
-    began = time.monotonic()
+    began, end = time.monotonic(), None
     try:
         end = _end_of(search, claimed, began, proven=proven)
-        for name, value in {**end.said, SECONDS: time.monotonic() - began}.items():
+        said = {**end.said, SECONDS: time.monotonic() - began}
+        for name, value in said.items():
             claimed.trial.set_user_attr(name, value)
         search.study.tell(claimed.trial, end.values, state=TrialState[end.state], skip_if_finished=True)
     except UpdateFinishedTrialError:  # as after a machine slept, or a storage was out of reach
+        given_up = "  no sign of this worker was seen for a while, and the trial was given to whoever asks next"
+        if end is None:
+            search.given.show.line(f"{given_up}: given up")
+            return End({})
+        with answering(""):
+            kept = keep_result(search.study, claimed.trial.number, said, end.values, end.state)
         search.given.show.line(
-            "  given up: no sign of this worker was seen for a while, and the trial was given to whoever asks next"
+            f"{given_up}: {'its result counts, as the first one' if kept else 'another result was there before this one'}"
         )
-        return End({})
     except BaseException:
         with (
             suppress(NotPossibleHere),
@@ -126,6 +137,12 @@ def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) ->
     """What the trial comes to; where it is told on the way is said to the study and shown at once."""
     given, trial = search.given, claimed.trial
     title = f"trial {claimed.index + 1}"
+    died = deaths(search.study, trial.user_attrs.get(AGAIN, trial.number))
+    if len(died) >= MOST_DEATHS:
+        given.show.line(title)
+        return End({FAILED: f"the process {died[-1]} each time that it ran, {len(died)} times"})
+    if died:
+        given.show.line(f"{title} once more, as the process {died[-1]} while it ran")
     try:
         recipe = drawn_recipe(search.space, given.recipe, suggest(trial))
         given.plan(recipe)
@@ -194,9 +211,11 @@ def _trained(
                 raise
             return End({FAILED: fault(raised)})
         rungs.append(dict(rung.document()))
+        if share == 1:
+            continue  # said with its end
         trial.set_user_attr(RUNGS, rungs)
         trial.set_user_attr(SECONDS, time.monotonic() - began)
-        if share == 1 or proven:
+        if proven:
             continue
         if not keeps_up(rung, [one for other in others for one in other.user_attrs.get(RUNGS, ())]):
             given.show.line(
@@ -204,7 +223,7 @@ def _trained(
             )
             return End({STOPPED: f"others do better after {share:.0%} of its training"})
     cost = rung.multiplications if found is None else 1 / found["times"]
-    return End({} if found is None else {MEASURED: found}, (rung.quality, cost, rung.size_mb))
+    return End({RUNGS: rungs} | ({} if found is None else {MEASURED: found}), (rung.quality, cost, rung.size_mb))
 
 
 def _epochs(short: Recipe, whole: Recipe) -> str:

@@ -22,7 +22,7 @@ from edgekit.config.address import without_password
 from edgekit.config.search import Choice, Integers, Range
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
-from edgekit.tuner.front import Sampler
+from edgekit.tuner.front import Sampler, Values
 from edgekit.tuner.records import AGAIN, TAKEN, WORKER, attempts, given_back
 from edgekit.tuner.space import Value
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from edgekit.tuner.workers import Worker
 
-__all__ = ["Claimed", "answering", "claim", "give_back", "open_study", "suggest"]
+__all__ = ["Claimed", "answering", "claim", "deaths", "give_back", "keep_result", "open_study", "suggest"]
 
-IDENTITY = "identity"
+IDENTITY, DIED = "identity", "died in "
 FIXED = "fixed_params"
 """Where Optuna keeps values of a trial that are not to be drawn."""
 STARTUP = 5
@@ -223,6 +223,7 @@ def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Seq
     """The next trial: one that was given back, else one of `starts`, else what the sampler draws."""
     import optuna
 
+    _note_death(study, worker)
     while True:
         _give_back(study, worker)
         trials = study.get_trials(deepcopy=False)
@@ -233,7 +234,8 @@ def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Seq
         trial.set_user_attr(WORKER, worker.name)
         trials = study.get_trials(deepcopy=False)
         root = trial.user_attrs.get(AGAIN, trial.number)
-        if any(other.number < trial.number and not given_back(other) for other in attempts(trials)[root]):
+        others = [other for other in attempts(trials)[root] if other.number != trial.number and not given_back(other)]
+        if any(other.number < trial.number or other.state.is_finished() for other in others):
             trial.set_user_attr(TAKEN, True)  # another worker gave the same trial back at the same moment, and has it
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
@@ -267,6 +269,37 @@ def _give_back(study: Study, worker: Worker) -> None:
         last = tries[-1]
         if given_back(last):
             study.enqueue_trial({**last.system_attrs.get(FIXED, {}), **last.params}, user_attrs={AGAIN: root})
+
+
+def _note_death(study: Study, worker: Worker) -> None:
+    """Say of the trial that this worker's earlier life ended in, where the trial is what ended it, why."""
+    why, worker.died = worker.died, None
+    own = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(WORKER) == worker.name]
+    if why is not None and own and (own[-1].state.name == "RUNNING" or given_back(own[-1])):
+        root = own[-1].user_attrs.get(AGAIN, own[-1].number)
+        study.set_user_attr(f"{DIED}{root}", [*deaths(study, root), why])
+
+
+def deaths(study: Study, root: int) -> list[str]:
+    """Why processes ended while they ran the trial that was drawn as number `root`, one after the other."""
+    return list(study.user_attrs.get(f"{DIED}{root}", ()))
+
+
+def keep_result(study: Study, number: int, said: Mapping[str, Any], values: Values | None, state: str) -> bool:
+    """Add what a worker found of trial `number`, which was given to whoever asks next meanwhile; whether nobody's result was there yet."""
+    import optuna
+
+    trials = study.get_trials(deepcopy=False)
+    lost = next(trial for trial in trials if trial.number == number)
+    root = lost.user_attrs.get(AGAIN, number)
+    if any(other.state.is_finished() and not given_back(other) for other in attempts(trials)[root]):
+        return False
+    found = optuna.trial.create_trial(
+        state=optuna.trial.TrialState[state], values=values, params=lost.params, distributions=lost.distributions,
+        user_attrs={**lost.user_attrs, **said, AGAIN: root},
+    )  # fmt: skip
+    study.add_trial(found)
+    return True
 
 
 def give_back(study: Study, number: int) -> None:

@@ -6,6 +6,7 @@ the study; one whose count has stood still for a while, by the clock of whoever 
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import threading
@@ -27,6 +28,7 @@ __all__ = ["Worker", "at_work"]
 BEAT_SECONDS, GONE_SECONDS = 15.0, 90.0
 MOST = 1000
 BEAT = "beat "
+BOOT, COUNTERS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/vmstat")
 
 
 @dataclass
@@ -40,6 +42,8 @@ class Worker:
     slot: int
     shared: bool
     """Whether workers of other folders may be at the study."""
+    died: str | None = None
+    """What ended this worker's earlier life, where it ended by itself: it ran out of memory, or crashed."""
     seen: dict[str, tuple[object, float, bool]] = field(default_factory=dict)
     """What others were last seen at, when by this machine's clock, and whether they counted on since they were seen first."""
 
@@ -88,7 +92,12 @@ def at_work(study: Study, folder: Path, *, shared: bool) -> Iterator[Worker]:
     """This process at work in the study's `folder`; `shared`: the study lies elsewhere, where workers of other folders may be too."""
     (folder / "workers").mkdir(parents=True, exist_ok=True)
     slot, held = next((slot, held) for slot in range(1, MOST) if (held := _lock(folder, slot)) is not None)
-    worker = Worker(study, folder, _place(folder, slot), slot, shared)
+    life = folder / "workers" / f"{slot}.life"
+    worker = Worker(study, folder, _place(folder, slot), slot, shared, _ended_by_itself(life))
+    write_atomically(life, f"{_boot()} {_killed_for_memory()}\n")
+    crashes = None if faulthandler.is_enabled() else life.open("a")
+    if crashes is not None:
+        faulthandler.enable(crashes)
     stop = threading.Event()
     teller = threading.Thread(target=_beat, args=(study, worker.name, stop), name="beat", daemon=True)
     if shared:
@@ -99,7 +108,49 @@ def at_work(study: Study, folder: Path, *, shared: bool) -> Iterator[Worker]:
         stop.set()
         if shared:
             teller.join(timeout=BEAT_SECONDS)
+        if crashes is not None:
+            faulthandler.disable()
+            crashes.close()
+        life.unlink(missing_ok=True)
         held.close()
+
+
+def _ended_by_itself(life: Path) -> str | None:
+    """What ended the process that wrote `life` and did not take it away: None for a kill by somebody, or where nothing tells.
+
+    The kernel counts whom it kills for memory, on this machine since it was started; Python writes to the file what it crashes of.
+    """
+    if not life.is_file():
+        return None
+    born, *crash = life.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    boot, _, killed = born.partition(" ")
+    if fatal := [line for line in crash if line.startswith("Fatal Python error: ")]:
+        return f"crashed ({fatal[0].removeprefix('Fatal Python error: ')})"
+    now = _killed_for_memory()
+    if boot == _boot() and killed.isdecimal() and now is not None and now > int(killed):
+        return "ran out of memory"
+    return None
+
+
+def _boot() -> str:
+    """Which start of this machine it is; "" where nothing tells."""
+    with suppress(OSError):
+        return BOOT.read_text(encoding="ascii").strip()
+    return ""
+
+
+def _killed_for_memory() -> int | None:
+    """How many processes this machine's kernel has killed as there was no memory left; None where it does not say."""
+    with suppress(OSError):
+        return next(
+            (
+                int(line.split()[1])
+                for line in COUNTERS.read_text(encoding="ascii").splitlines()
+                if line.startswith("oom_kill ")
+            ),
+            None,
+        )
+    return None
 
 
 def _beat(study: Study, name: str, stop: threading.Event) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.bench.score import score
+from edgekit.bench.score import read_rows, score
 from edgekit.errors import BadInput, CheckFailed
 from tests.tiny_onnx import LABELS, WORDS, write_rows, write_variant
 
@@ -19,7 +19,7 @@ def variant(tmp_path: Path) -> Path:
 
 
 def scored(folder: Path, rows: Path) -> np.ndarray:
-    return score(folder / "model.onnx", folder, rows, task="text-classification", max_length=32)
+    return score(folder / "model.onnx", folder, read_rows(rows), task="text-classification", max_length=32)
 
 
 def test_each_row_is_right_or_wrong_as_the_model_says(variant: Path, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_progress_reaches_the_end(variant: Path, tmp_path: Path) -> None:
     said: list[tuple[float, float]] = []
     rows = write_rows(tmp_path / "rows.jsonl")
     progress = lambda done, total, text: said.append((done, total))  # noqa: E731
-    score(variant / "model.onnx", variant, rows, task="text-classification", max_length=32, progress=progress)
+    score(variant / "model.onnx", variant, read_rows(rows), task="text-classification", max_length=32, progress=progress)
     assert said[0] == (0, 30) and said[-1] == (30, 30)
 
 

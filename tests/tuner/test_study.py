@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import json
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -193,13 +196,13 @@ def test_another_budget_is_asked_of_the_trials_that_are_there(
         return None if bounds.smaller is None else Foreseen(size, size / 40, None)
 
     monkeypatch.setattr(attempt, "foresee", foresee)
-    small = run.search(asked_under(tmp_path, 6, smaller=12.0), Show(silent=True))
+    small = run.search(asked_under(tmp_path, 4, smaller=12.0), Show(silent=True))
     left = [trial.number for trial in small.trials if "untrained" in trial.user_attrs]
     assert left and len(small.trials) > len(left)
     assert all(trial.constraints["smaller"] > 0 for trial in small.trials if trial.number in left)
     known, tries = {trial.number: trial.values for trial in small.complete}, len(small.study.trials)
 
-    large = run.search(asked_under(tmp_path, 6, smaller=100.0, lose=0.001), Show())
+    large = run.search(asked_under(tmp_path, 4, smaller=100.0, lose=0.001), Show())
     said = capsys.readouterr().err
     assert "searched before to" in said and f"take at most 12 MB: {len(small.trials) - len(left)} trials of that" in said
     assert not any("untrained" in trial.user_attrs for trial in large.trials)
@@ -209,7 +212,7 @@ def test_another_budget_is_asked_of_the_trials_that_are_there(
     runs = (tmp_path / pretend.RUNS).read_text().split()
     assert len(runs) == len(set(runs)), "none was run twice"
 
-    again = run.search(asked_under(tmp_path, 6, smaller=12.0), Show(silent=True))
+    again = run.search(asked_under(tmp_path, 4, smaller=12.0), Show(silent=True))
     assert len(again.study.trials) == tries + len(left) and len(again.trials) == len(large.trials)
 
 
@@ -248,6 +251,82 @@ def test_an_interrupted_search_says_what_is_kept_and_writes_its_page(
         runs[:] = [1, 1]
     runs.append(1)  # no further one
     assert len(run.search(asked, Show(silent=True)).trials) == 3
+
+
+def searched_in_a_child(asked: run.Asked) -> int:
+    """The signal that ended it, 0 where it came to its end."""
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()  # pytest's
+        try:
+            run.search(asked, Show(silent=True))
+        finally:
+            os._exit(0)
+    return os.WTERMSIG(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize("cause", ["ran out of memory", "crashed (Aborted)", "was killed"])
+def test_a_trial_that_ends_its_own_process_twice_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cause: str
+) -> None:
+    """It was begun again at each start, for ever. A kill by somebody is no fault of the trial, however often it comes."""
+    counters, run_rung, asked = tmp_path / "vmstat", attempt.run_rung, pretend.asked(tmp_path, 2)
+    monkeypatch.setattr(workers, "COUNTERS", counters)
+    counters.write_text("pgfault 1\noom_kill 7\n")
+
+    def fatal(*given: Any) -> Any:
+        if (tmp_path / pretend.RUNS).is_file():
+            return run_rung(*given)
+        if cause == "ran out of memory":
+            counters.write_text(f"pgfault 1\noom_kill {int(counters.read_text().split()[-1]) + 1}\n")
+        return os.kill(os.getpid(), signal.SIGABRT if "Aborted" in cause else signal.SIGKILL)
+
+    monkeypatch.setattr(attempt, "run_rung", fatal)
+    assert searched_in_a_child(asked) and searched_in_a_child(asked)
+    monkeypatch.setattr(attempt, "run_rung", run_rung)
+    first = run.search(asked, Show()).trials[0]
+    said = capsys.readouterr().err
+    if cause == "was killed":
+        assert first.state.name == "COMPLETE" and "once more" not in said
+    else:
+        assert (
+            first.user_attrs["failed"] == f"the process {cause} each time that it ran, 2 times"
+            and first.user_attrs["failed"] in said
+        )
+    assert not list(tmp_path.glob("*-study/workers/*.life")), "a search that ends leaves none"
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize("others", ["waiting", "finished"])
+def test_a_result_of_a_trial_that_was_given_away_counts_where_it_is_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: str
+) -> None:
+    """As after a machine slept while it trained: hours of training were thrown away."""
+    run_rung, given_away = attempt.run_rung, list[int]()
+
+    def slept(*given: Any) -> Any:
+        found = run_rung(*given)
+        if not given_away:
+            given_away.append(1)
+            study = optuna.load_study(
+                study_name="intents-x86-vnni", storage=f"sqlite:///{tmp_path}/intents-x86-vnni-study/study.db"
+            )
+            give_back(study, 0)
+            first = study.get_trials()[0]
+            study.enqueue_trial({**first.system_attrs["fixed_params"], **first.params}, user_attrs={AGAIN: 0})
+            if others == "finished":
+                study.tell(study.ask(), (0.5, 0.5, 0.5))
+        return found
+
+    monkeypatch.setattr(attempt, "run_rung", slept)
+    found = run.search(pretend.asked(tmp_path, 2), Show(silent=True))
+    (first,) = (trial for trial in found.trials if trial.user_attrs.get(AGAIN, trial.number) == 0)
+    assert first.state.name == "COMPLETE" and (first.values == [0.5, 0.5, 0.5]) == (others == "finished")
+    runs = (tmp_path / pretend.RUNS).read_text().split()
+    assert len(found.trials) == 2 and len(runs) == len(set(runs)), "it is not run again"
+    if others != "finished":
+        assert first.user_attrs["rungs"] and first.params and first.user_attrs["key"] == runs[0]
 
 
 @pytest.mark.usefixtures("pretended")

@@ -108,7 +108,7 @@ def test_neurons_and_heads_that_do_most_are_the_ones_that_stay(work: Work, tmp_p
 
 def test_a_narrow_student_exports_and_quantizes(work: Work, tmp_path: Path) -> None:
     """The export itself compares its graphs with PyTorch."""
-    from edgekit.bench.score import score
+    from edgekit.bench.score import read_rows, score
     from edgekit.config.quantize import Int8
     from edgekit.exporter.encoder import export
     from edgekit.quantize.dynamic import quantize_dynamic
@@ -116,7 +116,9 @@ def test_a_narrow_student_exports_and_quantizes(work: Work, tmp_path: Path) -> N
     distill.run(work, settings(layers=2, width=23, heads=3, neurons=40))
     export(work.out, tmp_path, task="text-classification", max_length=32)
     rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
-    found = score(tmp_path / "int8.onnx", work.out, work.rows / "test.jsonl", task="text-classification", max_length=32)
+    found = score(
+        tmp_path / "int8.onnx", work.out, read_rows(work.rows / "test.jsonl"), task="text-classification", max_length=32
+    )
     assert found.mean() > 0.8
 
 
