@@ -207,8 +207,7 @@ def run(
             emit(replies, as_json, [""])
             whole = not replies or replies[-1].get("ended") != "interrupted"
         if not whole:
-            print("edgekit: interrupted", file=sys.stderr)
-            raise typer.Exit(130)
+            raise typer.Exit(130)  # which `at_edge` says
         cut = cut_forms(replies)
         if cut is not None:
             print(f"edgekit: {cut.text()}", file=sys.stderr)

@@ -84,6 +84,7 @@ def _check_models_folder(folder: Path) -> None:
     if any((folder / name).exists() for name in MODEL):
         return
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and any((path / name).is_file() for name in MODEL))
+    inner = [path for path in inner if [*path.glob("*.safetensors")]] or inner  # of a result its checkpoint, not its bundle
     if inner:
         newest = max(inner, key=lambda path: path.stat().st_mtime_ns)
         shown = ", ".join(path.name for path in inner[:SHOWN]) + (

@@ -97,6 +97,9 @@ def check_files(folder: Path) -> dict[str, Any]:
     folder = transformer_folder(folder)
     if (folder / ADAPTER).is_file():
         _refuse_adapter(folder)
+    inner = sorted(path.parent for path in folder.glob("*/config.json") if [*path.parent.glob("*.safetensors")])
+    if inner and not (folder / "config.json").exists():
+        raise BadInput(f"no model, but a folder of one: {inner[-1].name}", where=str(folder), fix=f"name {inner[-1]}")
     refuse_links_out(folder)
     for path in folder.iterdir():
         if path.name in LIBRARIES_READ or path.suffix == ".safetensors":

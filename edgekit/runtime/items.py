@@ -35,7 +35,13 @@ LARGEST = 256 * 1024**2
 """Bytes of standard input at most."""
 CUTS = {"length": "at the token limit", "context": "where the context is full", "stop": "at a stop text"}
 """What ends an answer -> where that cuts one that was held to a form."""
-MORE = "--max-new-tokens gives more room; maxLength of a schema and {1,20} in an expression bound what may go on"
+MORE = {
+    "length": "give more (--max-new-tokens)",
+    "context": "ask with a shorter prompt",
+    "stop": "leave that text out (--stop)",
+}
+"""The same -> what to do."""
+BOUND = "bound what may go on, by maxLength in a schema and {1,20} in an expression"
 
 
 def at_terminal(stream: TextIO | None) -> bool:
@@ -172,11 +178,12 @@ def cut_forms(answers: Sequence[JsonObject]) -> CheckFailed | None:
     cuts = {number: cut for number, answer in enumerate(answers, 1) if (cut := cut_form(answer)) is not None}
     if not cuts:
         return None
+    fix = "; ".join([*dict.fromkeys(MORE[str(answers[number - 1]["ended"])] for number in cuts), BOUND])
     if len(answers) == 1:
-        return CheckFailed(f"the answer was cut {cuts[1]}, before its form, or its call of a tool, was complete", fix=MORE)
+        return CheckFailed(f"the answer was cut {cuts[1]}, before its form, or its call of a tool, was complete", fix=fix)
     faults = [f"answer {number}: cut {cut}" for number, cut in cuts.items()]
     what = f"{len(cuts)} of {len(answers)} answers were cut before their form, or their call of a tool, was complete"
-    return CheckFailed(what, faults=faults, fix=MORE)
+    return CheckFailed(what, faults=faults, fix=fix)
 
 
 def first_line(answer: JsonObject) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from edgekit.draft.given import given
+from edgekit.errors import BadInput
+from edgekit.models.files import check_files
 from edgekit.pipeline.folder import CHECKPOINT, lay_out, point_to_checkpoint
 
 
@@ -60,5 +64,13 @@ def test_the_checkpoint_is_the_last_steps_and_goes_with_them(tmp_path: Path) -> 
         "the build folder can be moved"
     )
     (tmp_path / "moved").rename(tmp_path / "build")
+    (store / "two" / "model.safetensors").write_bytes(b"")
+    (result / "bundle").mkdir()
+    (result / "bundle" / "config.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"no model, but a folder of one: checkpoint\n  fix: name .*/recipe-target/checkpoint"):
+        check_files(result)
+    with pytest.raises(BadInput, match="no model, but folders of models: checkpoint\n"):
+        given(str(result))
+    shutil.rmtree(result / "bundle")
     point_to_checkpoint(None, result)
     assert not [*result.iterdir()] and (store / "two" / "config.json").is_file(), "the link alone goes"

@@ -172,6 +172,8 @@ def test_a_form_that_was_cut_is_said(tiny_bundle: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert re.fullmatch("[0-9]{3}\n", said.out)
     assert "runner: the answer was cut at the token limit, before its form" in said.err and "--max-new-tokens" in said.err
+    assert main([*asked[:-2], "--regex", "[0-9]{900}", "--max-new-tokens", "1000"]) == 1
+    assert "cut where the context is full" in (told := capsys.readouterr().err) and "a shorter prompt" in told
     typed = CliRunner().invoke(app, asked)
     assert (typed.exit_code, typed.stdout) == (1, said.out) and typed.stderr == said.err.replace("runner:", "edgekit:")
     assert main([*asked, "a", "\ud800", "--json"]) == 2
