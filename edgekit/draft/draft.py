@@ -21,7 +21,7 @@ from edgekit.data.sources import SPLITS
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
 from edgekit.draft.duration import about, line_seconds, measured_machine
-from edgekit.draft.fit import Said, Table, as_text, categories, few_values, text_columns, there_in
+from edgekit.draft.fit import Said, Table, as_text, categories, few_values, hold_labels, text_columns, there_in
 from edgekit.draft.given import given
 from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of, what_labels_mean
 from edgekit.draft.lengths import length_of
@@ -147,7 +147,7 @@ def draft(asked: Asked, folder: Path | None) -> Draft:
         said.append(Seen("model.finetune", f"{EPOCHS} epochs", chosen.reason))
     columns = chosen.fit.columns
     said += [Seen(f"column {column}", name, chosen.fit.reasons[column]) for column, name in columns.items()]
-    said += _not_read(chosen, table, asked.group)
+    said += _not_read(chosen, table, asked.group, facts.labels or ())
     if chosen.form is not None:
         said.append(Seen("rows", "become those of the task", chosen.form.title))
     labels = {} if rows is None else _labels(chosen, rows, facts.labels or (), asked)
@@ -384,8 +384,9 @@ def _shown_labels(labels: Mapping[str, str]) -> str:
     return ", ".join(shown[:MOST_LABELS]) + (f" and {len(shown) - MOST_LABELS} more" if len(shown) > MOST_LABELS else "")
 
 
-def _not_read(chosen: Candidate, table: Table, group: str | None) -> list[Seen]:
-    """The columns that the task takes nothing of, with what would have them read: each of texts alone, all others together."""
+def _not_read(chosen: Candidate, table: Table, group: str | None, known: Sequence[str]) -> list[Seen]:
+    """The columns that the task takes nothing of, with what would have them read: each of texts, or of labels of the model (`known`), alone, all
+    others together."""
     if not table:
         return []
     task, columns = chosen.task, chosen.fit.columns
@@ -403,6 +404,10 @@ def _not_read(chosen: Candidate, table: Table, group: str | None) -> list[Seen]:
         if beside is not None:
             why += f"; as the second text of a pair: {Choice(name, '', (('--column', beside, name),)).options}"
         said.append(Seen("not read", name, why))
+    column = next((column for column in columns if task.kinds.get(column, column) == "label"), "")
+    for name in hold_labels(table, left, known)[:MOST_LABELS] if column and not chosen.finetune and task.named else ():
+        why = f"holds labels of the model too, and {columns[column]!r} is read; to have it read instead: "
+        said.append(Seen("not read", name, why + Choice(name, "", (("--column", column, name),)).options))
     if others := [name for name in left if not any(one.value == name for one in said)]:
         shown = ", ".join(others[:MOST_LABELS]) + (
             f" and {len(others) - MOST_LABELS} more" if len(others) > MOST_LABELS else ""

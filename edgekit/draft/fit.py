@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from edgekit.data.columns import usable_value
 from edgekit.data.images import FILES
-from edgekit.data.likely import likely_columns
+from edgekit.data.labels import joined
+from edgekit.data.likely import OFTEN, likely_columns
 from edgekit.draft.labels import LABELS, are_labels, labels_in, meaning_of
 from edgekit.draft.seen import Choice, Unclear
 from edgekit.errors import BadInput
@@ -26,6 +27,7 @@ __all__ = [
     "described",
     "few_values",
     "fit_columns",
+    "hold_labels",
     "text_columns",
     "there_in",
 ]
@@ -44,6 +46,8 @@ DATE = re.compile(
     r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})(?:[T ,]\s*\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?"
 )
 """A date in figures, perhaps with a time, or a time alone."""
+NO_LABEL = {"", "-", "--", "?", "none", "n/a", "na", "nan", "null"}
+"""What stands for no label, in small letters."""
 SHOWN = 30
 """Characters of a value that are shown."""
 FEW = 0.2
@@ -150,8 +154,12 @@ def fit_columns(
             for name, labels in values.items()
             if labels is not None and len(labels) > 1 and meaning_of(labels, known or (), {}).reason is not None
         ]
-        if len(named) == 1:
-            take({column: named[0]}, "its values are the model's labels")
+        called = [name for name in named if name.casefold() in OFTEN.get(column, ())]
+        if len(rivals := _unequal(rows, called or named)) > 1:
+            raise _several(column, rivals, rows, known)
+        if named:
+            why = ", and it is called so, where others are labels of the model too" if called and len(named) > 1 else ""
+            take({column: rivals[0]}, f"its values are the model's labels{why}")
         elif not named and len(numbered) == 1:
             take({column: numbered[0]}, "its values are numbers of the model's outputs")
     for column in open_labels:
@@ -211,12 +219,29 @@ def _called_labels(rows: Table, free: Mapping[str, object], kind: str, known: Se
     held = {name: labels_in((row.get(name) for row in rows), kind) or [] for name in called}
     named = [name for name in called if 1 < len(held[name]) < len(rows)]
     own = [name for name in named if not meaning_of(held[name], known or (), {}).unknown]
+    return _different(rows, own or named)
+
+
+def _unequal(rows: Table, names: Sequence[str]) -> list[str]:
+    """Those of the columns that do not hold the same label in each row as one before."""
+    held = {name: [joined(str(row.get(name))) for row in rows] for name in names}
+    return [name for place, name in enumerate(names) if all(held[name] != held[one] for one in names[:place])]
+
+
+def _different(rows: Table, names: Sequence[str]) -> list[str]:
+    """Those of the columns that do not say the same as one before, each value for one of its own."""
     several: list[str] = []
-    for name in own or named:
+    for name in names:
         pairs = [{(str(row.get(one)), str(row.get(name))) for row in rows} for one in several]
         if all(len(both) > max(len({one for one, _ in both}), len({other for _, other in both})) for both in pairs):
             several.append(name)
     return several
+
+
+def hold_labels(rows: Table, names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Columns whose values are all a model's labels, but for marks that there is none."""
+    values = {name: [row.get(name) for row in rows if str(row.get(name)).strip().casefold() not in NO_LABEL] for name in names}
+    return [name for name, there in values.items() if 2 * len(there) >= len(rows) and are_labels(labels_in(there), known)]
 
 
 def few_values(values: Iterable[object]) -> str:

@@ -101,7 +101,12 @@ def _spent(stage: Stage | None) -> Cell:
 def _lowering(facts: Facts, variant: Variant) -> Stage | None:
     """The quantize stage that made `variant`; it bears the variant's title."""
     return next(
-        (stage for stage in facts.stages if stage.stage == "quantize" and stage.title.endswith(f": {variant.title}")), None
+        (
+            stage
+            for stage in facts.stages
+            if stage.stage in ("quantize", "quantize-decoder") and stage.title.endswith(f": {variant.title}")
+        ),
+        None,
     )
 
 

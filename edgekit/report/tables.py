@@ -187,15 +187,17 @@ def audit_grid(facts: Facts) -> Grid:
     )
     audit = facts.audit
     seen = (
-        "seen on the target's own kind of chip"
+        "this was seen on the target's own kind of chip"
         if audit.observed
-        else f"read on {audit.arch}: the kernels of the target itself were NOT observed"
+        else f"this was read on {audit.arch}: the kernels of the target itself were NOT observed"
     )
-    small = f"{audit.weight_only} unpack small weights inside their kernel, " if audit.weight_only else ""
-    kept = f"{len(audit.kept_float)} were kept in floating point for quality, " if audit.kept_float else ""
+    ways = [(audit.integer, audit.counted), (audit.weight_only, "unpack small weights inside their kernel")]
+    ways += [(len(audit.kept_float), "were kept in floating point for quality")]
+    counts = [f"{number} {way}" for number, way in ways if number] + [f"{len(audit.fallbacks)} fell back to floating point"]
     caption = (
-        f"{audit.integer} of {audit.constant} MatMuls with constant weights {audit.counted}; {small}{kept}{len(audit.fallbacks)} "
-        f"fell back to floating point, {plural(audit.stray_qdq, 'stray Quantize/Dequantize node')}, {plural(audit.casts, 'cast')}; {seen}."
+        f"Of {plural(audit.constant, 'multiplication')} by weights (MatMul), {', '.join(counts)}. "
+        f"Besides, {plural(audit.stray_qdq, 'conversion')} to or from integers around no integer kernel (stray Quantize and Dequantize nodes), and "
+        f"{plural(audit.casts, 'cast')} from one type of number to another. {seen[:1].upper()}{seen[1:]}."
     )
     fused = ", ".join(f"{number} {name}" for name, number in audit.fused.items()) or "none"
     note = (

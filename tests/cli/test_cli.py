@@ -108,6 +108,7 @@ BAD: list[tuple[list[str], str]] = [
     (["ls", "colours"], "cannot list"),
     (["schema", "colours"], "no schema of"),
     (["frobnicate"], "No such command"),
+    (["chat"], "Did you mean 'run'?"),
     (["export", "--colour"], "No such option"),
 ]
 
@@ -115,6 +116,13 @@ BAD: list[tuple[list[str], str]] = [
 @pytest.mark.parametrize(("arguments", "says"), BAD)
 def test_bad_usage_has_a_message_and_a_code(arguments: list[str], says: str, refusal: Callable[..., str]) -> None:
     assert says in refusal(*arguments)
+
+
+def test_words_that_are_no_command_lead_to_one_that_is() -> None:
+    from edgekit.cli.app import COMMANDS
+    from edgekit.cli.plain_help import MEANT
+
+    assert set(MEANT.values()) <= {*COMMANDS, "--version", "--help"} and not set(MEANT) & set(COMMANDS)
 
 
 def test_faults_are_json_where_json_is_asked_for() -> None:

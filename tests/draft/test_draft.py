@@ -614,6 +614,28 @@ def test_labels_that_are_many_are_asked_for_at_once_and_few_one_by_one() -> None
     assert what_labels_mean([*"abcdef"], ["one", "two"]) == [], "nothing that a choice could say"
 
 
+def test_of_two_columns_of_the_models_labels_one_is_asked_for_or_the_other_told(tmp_path: Path) -> None:
+    """Of `intent` and `predicted` the one was taken, and the other not told."""
+    model = made_model(tmp_path / "m", ["one", "two", "three"])
+    names = ["one", "two", "three"] * 20
+
+    def made(**columns: list[str]) -> Draft:
+        values = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows = [{"text": f"please do so {number}", **row} for number, row in enumerate(values)]
+        return draft(Asked(str(model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+
+    gaps = [name if number % 5 else "-" for number, name in enumerate(names[::-1])]
+    for first, other in (("intent", names[::-1]), ("label", gaps), ("annotator_a", gaps)):
+        told = made(**{first: names, "other": other})
+        assert seen(told)["column label"] == first
+        (why,) = (one.reason for one in told.seen if (one.setting, one.value) == ("not read", "other"))
+        assert f"{first!r} is read" in why and "--column label=other" in why
+    for columns in (("annotator_a", "annotator_b"), ("intent", "category")):
+        with pytest.raises(Unclear, match="several columns could be the label"):
+            made(**dict(zip(columns, (names, names[::-1]), strict=True)))
+    assert seen(made(annotator_a=names, annotator_b=names))["column label"] == "annotator_a", "they say the same"
+
+
 def test_columns_that_are_not_read_are_told_with_what_would_have_them_read(tiny_model: Path, tmp_path: Path) -> None:
     rows = [
         {**row, "title": "a light in the house of the owner and of all others", "id": number} for number, row in enumerate(ROWS)

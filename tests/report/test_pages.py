@@ -18,6 +18,7 @@ from rich.console import Console
 from edgekit.cli.app import app
 from edgekit.errors import BadInput
 from edgekit.pipeline.measure import bench_result
+from edgekit.report.chain import stages_grid
 from edgekit.report.commands import commands
 from edgekit.report.details import limits
 from edgekit.report.facts import Facts, read_facts
@@ -335,6 +336,17 @@ def test_of_a_recipe_without_steps_the_bundle_stands_once_and_says_what_it_is(tm
     assert facts.chain[0][1] == "bundle"
     assert "The recipe has no steps" in variants_grid(facts).caption
     assert "The recipe has no steps" not in variants_grid(read_facts(write_result(tmp_path / "stepped"))).caption
+
+
+@pytest.mark.parametrize("stage", ["quantize", "quantize-decoder"])
+def test_what_quantizing_took_is_told_of_language_models_too(stage: str, tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "plain")
+    lineage = json.loads((folder / "lineage.json").read_text())
+    for one in lineage["stages"]:
+        one["stage"] = stage if one["stage"] == "quantize" else one["stage"]
+    (folder / "lineage.json").write_text(json.dumps(lineage))
+    first = stages_grid(read_facts(folder)).rows[1]
+    assert first[0].main == "quantize, nothing else" and first[1].main == "0.30 s"
 
 
 def test_notes_of_the_audit_stand_in_the_terminal(tmp_path: Path) -> None:
