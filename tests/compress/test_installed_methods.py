@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from edgekit.compress.registry import methods
 from edgekit.errors import BadInput
 from edgekit.host import detect
+from edgekit.plan.recipes import recipe_model
+from tests import command_line
 from tests.conftest import PYTHONPATH
 
 TARGET = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
@@ -112,10 +115,10 @@ def place(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def edgekit(place: Path, *arguments: str, module: str = "edgekit") -> subprocess.CompletedProcess[str]:
+def edgekit(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(place / "site"), PYTHONPATH])
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=place,
+        [sys.executable, "-m", "edgekit", *arguments], capture_output=True, text=True, check=False, timeout=500, cwd=place,
         env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
 
@@ -143,8 +146,21 @@ def test_its_faults_are_told_when_the_plan_is_made(place: Path) -> None:
     assert "did you mean 'layer'?" in said and "did you mean 'round-weights'?" in said
 
 
+@pytest.fixture
+def installed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The package is found in this process too."""
+    monkeypatch.syspath_prepend(place / "site")
+    for known in (methods, recipe_model):
+        known.cache_clear()
+    yield
+    for known in (methods, recipe_model):
+        known.cache_clear()
+    sys.modules.pop("acme_rounding", None)
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_whole_recipe_runs_with_it(place: Path) -> None:
-    done = edgekit(place, "export", "small.toml", "--target", TARGET, module="tests.short_measure")
+    done = command_line.edgekit("export", "small.toml", "--target", TARGET, cwd=place)
     assert done.returncode == 0, done.stderr
     made = place / "build" / f"small-{TARGET}"
     stages = {one["stage"]: one for one in json.loads((made / "lineage.json").read_text())["stages"]}
