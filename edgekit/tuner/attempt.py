@@ -32,7 +32,8 @@ from edgekit.tuner.records import (
     values_in,
 )
 from edgekit.tuner.space import Space, drawn_recipe
-from edgekit.tuner.study import Claimed, answering, deaths, give_back, keep_result, suggest
+from edgekit.tuner.storage import answering
+from edgekit.tuner.study import Claimed, deaths, give_back, keep_result, suggest
 from edgekit.tuner.trial import (
     Given,
     Original,

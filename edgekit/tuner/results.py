@@ -40,7 +40,7 @@ from edgekit.tuner.records import (
     values_in,
 )
 from edgekit.tuner.run import Asked, Searched, search
-from edgekit.tuner.study import answering
+from edgekit.tuner.storage import answering
 from edgekit.tuner.words import outline
 
 if TYPE_CHECKING:

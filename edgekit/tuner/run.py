@@ -37,7 +37,8 @@ from edgekit.tuner.front import Bounds, Sampler, front
 from edgekit.tuner.records import FAILED, finished, values_in
 from edgekit.tuner.space import Space, Value, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, starts_of
-from edgekit.tuner.study import answering, claim, open_study
+from edgekit.tuner.storage import answering
+from edgekit.tuner.study import claim, open_study
 from edgekit.tuner.trial import Given, Original, original_of
 from edgekit.tuner.under import put_under
 from edgekit.tuner.until import Until

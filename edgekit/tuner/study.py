@@ -8,13 +8,11 @@ before it and on what came of those, and on nothing else: a study of one worker 
 from __future__ import annotations
 
 import hashlib
-import random
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +23,7 @@ from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Sampler, Values
 from edgekit.tuner.records import AGAIN, TAKEN, WORKER, attempts, given_back
 from edgekit.tuner.space import Value
+from edgekit.tuner.storage import answering, open_storage
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from edgekit.tuner.workers import Worker
 
-__all__ = ["Claimed", "answering", "claim", "deaths", "give_back", "keep_result", "open_study", "suggest"]
+__all__ = ["Claimed", "claim", "deaths", "give_back", "keep_result", "open_study", "suggest"]
 
 IDENTITY, DIED = "identity", "died in "
 FIXED = "fixed_params"
@@ -45,20 +44,8 @@ POPULATION = 20
 """Of a generation of nsga2."""
 DIGEST, SHOWN_OF_DIGEST = 64, 8
 """Hexadecimal digits of a sha256, and those that tell two apart for people."""
-ANSWER_SECONDS = 10
 SAID_SECONDS = 5.0
 """Within which whoever makes a study says what it is."""
-SERVERS: Mapping[str, tuple[Mapping[str, int], str]] = {
-    "sqlite": ({"timeout": 60}, ""),
-    "postgresql": (
-        {
-            "connect_timeout": ANSWER_SECONDS, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
-        },
-        "psycopg[binary]",
-    ),
-    "mysql": ({"connect_timeout": ANSWER_SECONDS}, "mysqlclient"),
-}  # fmt: skip
-"""Kind of database -> how long its driver waits, as this one calls it, for an answer and for a machine that is gone; the driver."""
 DIRECTIONS: Sequence[Literal["minimize", "maximize"]] = ("maximize", "minimize", "minimize")
 """Of quality, cost and size."""
 
@@ -79,7 +66,7 @@ def open_study(url: str | None, folder: Path, name: str, identity: JsonObject) -
     elsewhere = "for another search use another --build, or another --storage"
     try:
         with answering(where):
-            storage = _storage(url, folder)
+            storage = open_storage(url, folder)
             study, foreign = _begun(storage, name, identity)
             known = study.user_attrs.get(IDENTITY)
     except (ValueError, KeyError) as fault:
@@ -119,74 +106,6 @@ def _begun(storage: BaseStorage, name: str, identity: JsonObject) -> tuple[Study
             break
         time.sleep(0.05)
     return study, False
-
-
-@contextmanager
-def answering(where: str) -> Iterator[None]:
-    """Whatever a storage raises that does not answer, or whose disk is full, becomes a message; the study is as it was.
-
-    Raises:
-        NotPossibleHere: such a fault.
-    """
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError) as fault:
-        why = str(fault.__cause__ or fault)  # Optuna's own words are of invalid data, whatever the reason is
-        raise NotPossibleHere(
-            f"the study's storage does not answer: {why.splitlines()[0][:200]}", where=where,
-            fix="see that it runs, that its disk has room, and that this address reaches it; the same command goes on then",
-        ) from None  # fmt: skip
-
-
-def _storage(url: str | None, folder: Path) -> BaseStorage:
-    from optuna.storages import JournalStorage, RDBStorage
-    from sqlalchemy.engine import URL
-
-    from edgekit.tuner.journal import Journal
-
-    if url is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        url = URL.create("sqlite", database=str(folder.resolve() / "study.db")).render_as_string()  # of any name of a folder
-    if "://" not in url:
-        path = Path(url)
-        if url.partition(":")[0] in SERVERS or (path.exists() and not path.is_file()) or not path.parent.is_dir():
-            raise BadInput(
-                "no file for a journal", where=url, fix="name a file in a folder that is there, or give a database's address"
-            )
-        return JournalStorage(Journal(path))
-    kind = url.partition("://")[0].partition("+")[0]
-    if kind not in SERVERS or (kind == "sqlite" and not url.partition(":///")[2]):
-        raise BadInput(
-            f"no storage of this kind: {kind}" if kind not in SERVERS else "a storage that nobody else sees, and that is gone with this worker",
-            where=without_password(url), fix="give postgresql://…, mysql://…, sqlite:///FILE or the path of a journal",
-        )  # fmt: skip
-    waits, driver = SERVERS[kind]
-    make = partial(RDBStorage, url, engine_kwargs={"connect_args": dict(waits), "pool_pre_ping": kind != "sqlite"})
-    try:  # a training takes hours, in which a server may be started anew: a connection is tried before it is used
-        return _made_by_one(make)
-    except ImportError as fault:
-        raise NotPossibleHere(
-            f"the driver for {kind} is not installed: {str(fault).splitlines()[0]}",
-            where=without_password(url),
-            fix=f'pip install "{driver}"',
-        ) from None
-
-
-def _made_by_one(make: Callable[[], BaseStorage]) -> BaseStorage:
-    """What `make` makes; of workers that come to an empty database at once one makes its tables, and the others look again."""
-    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
-    until = time.monotonic() + SAID_SECONDS
-    while True:
-        try:
-            return make()
-        except SQLAlchemyError as fault:
-            if not (isinstance(fault, IntegrityError) or "already exists" in str(fault)) or time.monotonic() > until:
-                raise
-            time.sleep(random.uniform(0.05, 0.5))
 
 
 def _differing(known: object, identity: JsonObject, at: str = "") -> list[str]:

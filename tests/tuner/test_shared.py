@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 
 from edgekit.errors import NotPossibleHere
+from edgekit.tuner import storage
+from edgekit.tuner.storage import answering
 from edgekit.tuner.study import open_study
 from tests.conftest import ROOT
 from tests.tuner.postgres import postgres_folder, running_postgres
@@ -49,6 +53,42 @@ def test_a_database_that_was_started_anew_while_a_trial_ran(tmp_path: Path) -> N
         study.set_user_attr("said", True)
         assert study.user_attrs["said"]
         database: Any = study._storage
+        database.remove_session()
+        database._backend.engine.dispose()
+
+
+def stand(processes: list[int], still: signal.Signals) -> None:
+    """Stop processes where they are, or have them go on."""
+    for process in processes:
+        os.kill(process, still)
+
+
+@pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed (Debian: postgresql)")
+def test_a_database_that_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine acknowledges what is sent, and no answer comes: a worker waited for it without end."""
+    import psycopg
+
+    assert PROGRAMS is not None
+    with running_postgres(PROGRAMS) as url:
+        study = open_study(url, tmp_path, "one", {})
+        database: Any = study._storage
+        with psycopg.connect(url) as connection:
+            asked = "select pid from pg_stat_activity where datname is not null and pid <> pg_backend_pid()"
+            servers = [pid for (pid,) in connection.execute(asked)]
+        monkeypatch.setattr(storage, "REPLY_SECONDS", 0.3)
+        monkeypatch.setitem(storage.SERVERS["postgresql"][0], "connect_timeout", 2)  # type: ignore[arg-type]
+        try:
+            stand(servers, signal.SIGSTOP)
+            study.set_user_attr("said", True)
+            assert study.user_attrs["said"], "by another connection, where the server as a whole answers"
+            servers += [int((next(Path(url.partition("host=")[2]).glob("data/postmaster.pid"))).read_text().split()[0])]
+            with psycopg.connect(url) as connection:
+                servers += [pid for (pid,) in connection.execute(asked)]
+            stand(servers, signal.SIGSTOP)
+            with pytest.raises(NotPossibleHere, match="does not answer"), answering(url):
+                study.set_user_attr("said", False)
+        finally:
+            stand(servers, signal.SIGCONT)
         database.remove_session()
         database._backend.engine.dispose()
 

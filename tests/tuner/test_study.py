@@ -25,14 +25,15 @@ from edgekit.config.target import load_target
 from edgekit.errors import BadInput, CheckFailed, Interrupted, NotPossibleHere
 from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
-from edgekit.tuner import attempt, journal, results, run, until, workers
+from edgekit.tuner import attempt, journal, results, run, storage, until, workers
 from edgekit.tuner import study as study_module
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.journal import Journal
 from edgekit.tuner.mattered import importances
 from edgekit.tuner.records import AGAIN, TAKEN, finished, given_back
 from edgekit.tuner.space import values_of
-from edgekit.tuner.study import answering, claim, give_back, open_study
+from edgekit.tuner.storage import answering
+from edgekit.tuner.study import claim, give_back, open_study
 from edgekit.tuner.trial import Foreseen, Given, Original
 from edgekit.tuner.workers import at_work
 from tests.conftest import ROOT
@@ -381,13 +382,13 @@ def test_workers_that_come_to_an_empty_database_at_once() -> None:
             raise faults.pop()
         return "made"
 
-    assert study_module._made_by_one(make) == "made"
+    assert storage._made_by_one(make) == "made"
 
     def full() -> Any:
         raise faults[0]
 
     with pytest.raises(OperationalError):
-        study_module._made_by_one(full)
+        storage._made_by_one(full)
 
 
 def test_what_a_study_is_of_is_told_setting_by_setting(tmp_path: Path) -> None:
