@@ -16,12 +16,12 @@ from pathlib import Path
 from edgekit.config.recipe import TEXTS, Finetune
 from edgekit.config.toml import parse, toml_string
 from edgekit.data.columns import INPUTS, usable_value
-from edgekit.data.labels import as_lines, as_table, few
+from edgekit.data.labels import as_lines, as_table, few, spelled
 from edgekit.data.sources import SPLITS
 from edgekit.data.texts import every_text
 from edgekit.draft.direction import direction_of
 from edgekit.draft.duration import about, line_seconds, measured_machine
-from edgekit.draft.fit import Said, Table, as_text, categories, few_values, hold_labels, text_columns, there_in
+from edgekit.draft.fit import NO_LABEL, Said, Table, as_text, categories, few_values, hold_labels, text_columns, there_in
 from edgekit.draft.given import given
 from edgekit.draft.labels import LABELS, are_labels, guessed, labels_in, meaning_of, what_labels_mean
 from edgekit.draft.lengths import length_of
@@ -364,6 +364,9 @@ def _open_labels(unknown: Sequence[str], known: Sequence[str], used: Set[str], c
             f"say what each means, all {len(guesses)} in one file: with --label @labels.toml it is written for you to fill in where it is not "
             f"there, a line each, as labels stand under [data.labels] of a recipe, such as {as_lines(guesses)[0]}"
         )
+    gaps = [one for one in unknown if spelled(one) in NO_LABEL or (one == "-1" and len(unknown) == 1)]
+    if gaps:
+        fix = f"take the rows with {few(gaps)} out where that stands for no label; else {fix}"
     told = BadInput(
         f"labels in column {name!r} are not the model's",
         where=data,
@@ -372,7 +375,7 @@ def _open_labels(unknown: Sequence[str], known: Sequence[str], used: Set[str], c
         "original's own answers are what the bundle is compared with (--answers original)",
         see="labels-unknown-to-the-model",
     )
-    choices = what_labels_mean(unknown, [one for one in known if one not in used])
+    choices = [] if gaps else what_labels_mean(unknown, [one for one in known if one not in used])
     return Unclear(
         f"what the labels in column {name!r} mean to the model is open", choices, told=told, labels=guesses, known=known
     )

@@ -19,6 +19,7 @@ from edgekit.draft.seen import Choice, Unclear
 from edgekit.errors import BadInput
 
 __all__ = [
+    "NO_LABEL",
     "Fit",
     "Said",
     "Table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ ORDERS = (
 """How names of outputs begin that data sets number in this order: GLUE, SNLI, MNLI and XNLI, tweet_eval, financial_phrasebank, sms_spam, conll2003.
 Models may count otherwise: roberta-large-mnli from CONTRADICTION, finbert from positive, bert-base-NER with B-MISC after O."""
 NEGATED = re.compile(r"(?:not|non|no)[\W_]+")
+PLAIN = re.compile(r"(?i)(?:(?:label|class)[ _-]?)?\d+")
+"""Outputs without a name of their own."""
 SIGNED = re.compile(r"(?<![^\W_])-\d+|\d+")
 """Numbers in a label, some below 0."""
 SHOWN = 5
@@ -88,6 +91,8 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
     except BadInput:  # several names are meant; the plan says so
         read_anyway = {}
     unknown = [label for label in left if read_anyway.get(label, label) not in known]
+    if unknown and _from_one(left, known):  # then 1 of LABEL_0, LABEL_1 is the first, and not LABEL_1
+        unknown = left
     counted = _counted_otherwise(unknown, known) or [*_as_data_sets_number(known)] != [*known]
     numbers = by_number(unknown, known) if unknown and unknown == left and not counted else None
     if numbers:
@@ -132,13 +137,16 @@ def guessed(labels: Sequence[str], known: Sequence[str], used: Sequence[str] = (
 
     `used`: names of `known` that other labels are: such a label is one only by the same letters.
     """
+    if counted := _from_one(labels, known):
+        return counted
     free = [name for name in known if name not in used]
     by_letters: dict[str, list[str]] = {}
     for name in known:
         by_letters.setdefault(joined(name), []).append(name)
     of_words = {name: words_of(name).split() for name in free}
     found = {}
-    for label in labels:
+    before = _before(labels)
+    for label in (label.removeprefix(before) for label in labels):
         same, words = by_letters.get(joined(label[:LONGEST]), []), words_of(label[:LONGEST]).split()
         of_number = {name: others for name, others in of_words.items() if SIGNED.findall(label) == SIGNED.findall(name)}
         begun = [name for name, others in of_number.items() if _short_for(words, others) or _short_for(others, words)]
@@ -148,7 +156,28 @@ def guessed(labels: Sequence[str], known: Sequence[str], used: Sequence[str] = (
         alone = len(close) == 1 or (len(close) > 1 and close[0][0] - close[1][0] >= NEARER)
         names = same or begun or ([close[0][1]] if alone else [])
         found[label] = names[0] if len(names) == 1 else "NAME"
-    return {label: name if [*found.values()].count(name) == 1 else "NAME" for label, name in found.items()}
+    return {before + label: name if [*found.values()].count(name) == 1 else "NAME" for label, name in found.items()}
+
+
+def _from_one(labels: Sequence[str], known: Sequence[str]) -> dict[str, str] | None:
+    """Each of `labels` -> the output of its number, where outputs are counted from 1 to the last; None where they are not, or names say otherwise."""
+    numbers = {label: int(label) for label in labels if re.fullmatch("[0-9]{1,6}", label)}
+    named = any(map(re.compile(r"\d").search, known))
+    in_order = [int(re.sub(r"\D", "", name)) for name in known if PLAIN.fullmatch(name)]
+    if named and (len(in_order) < len(known) or in_order != sorted(in_order)):
+        return None
+    if not labels or len(numbers) < len(labels) or min(numbers.values()) < 1 or max(numbers.values()) != len(known):
+        return None
+    return {label: known[number - 1] for label, number in numbers.items()}
+
+
+def _before(labels: Sequence[str]) -> str:
+    """What stands before each of several labels, up to a mark, such as __label__ of fastText or the name of a column; "" where nothing does."""
+    alike = "".join(
+        letters[0] for letters in itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
+    )
+    mark = re.sub(r"[^\W_]*$", "", alike)
+    return mark if len(labels) > 1 and re.search(r"[^\W_]", mark) and mark[-1] not in "+-" else ""
 
 
 def _short_for(short: Sequence[str], words: Sequence[str]) -> bool:
@@ -174,7 +203,7 @@ def what_labels_mean(unknown: Sequence[str], left: Sequence[str]) -> list[Choice
         orders = [(numbers, "as data sets number them"), (by_number(unknown, left) or {}, "in the order of config.json")]
     elif len(set(guesses.values()) - {"NAME"}) == len(unknown):
         orders = [(guesses, "by their likeness")]
-    elif len(unknown) == len(left) and (len(unknown) == 2 or len(unknown) > MOST_ASKED):
+    elif len(unknown) == len(left) and (len(unknown) == 2 or (len(unknown) > MOST_ASKED and all(map(PLAIN.fullmatch, left)))):
         alphabet = sorted(unknown)
         orders = [(dict(zip(alphabet, left, strict=True)), "in the order of the alphabet, as labels are mostly numbered")]
         others = alphabet[::-1] if len(unknown) == 2 else list(unknown)

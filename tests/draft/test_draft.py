@@ -1060,12 +1060,35 @@ def test_only_what_is_near_is_guessed(label: str, name: str) -> None:
         (["travl alert"], ["travel_alert", "travel_alerts"], ["NAME"]),
         (["Travel Alrt", "intent 3"], ["travel_alert", "intent_1", "intent_2"], ["travel_alert", "NAME"]),
         (["4", "neg"], ["4 stars", "5 stars", "negative"], ["4 stars", "negative"]),
+        (["__label__neg", "__label__positive"], ["negative", "positive"], ["negative", "positive"]),
+        (["sentiment/negative", "sentiment/positive"], ["positive", "negative"], ["negative", "positive"]),
+        (["-1", "-2"], ["1", "2"], ["NAME", "NAME"]),
+        (["1", "3"], ["LABEL_0", "LABEL_1", "LABEL_2"], ["LABEL_0", "LABEL_2"]),  # counted from 1
+        (["1", "3"], ["3 stars", "2 stars", "1 star"], ["1 star", "3 stars"]),
     ],
 )
 def test_a_name_that_is_one_of_several_or_for_several_is_not_guessed(
     labels: list[str], known: list[str], wanted: list[str]
 ) -> None:
     assert guessed(labels, known) == dict(zip(labels, wanted, strict=True))
+
+
+def test_numbers_that_count_from_one_and_marks_of_no_label_are_asked_for(tmp_path: Path) -> None:
+    """1 was read as LABEL_1, the second, and LABEL_0 offered for 3; and an output of the model for the - of SNLI."""
+    for known in (["LABEL_0", "LABEL_1", "LABEL_2"], ["low", "middle", "high"]):
+        assert set(meaning_of(["3", "1", "2"], known, {}).unknown) == {"1", "2", "3"}
+        (first, *_) = what_labels_mean(["1", "2", "3"], known)
+        assert first.options == " ".join(f"--label {number}={name}" for number, name in enumerate(known, 1))
+    assert not meaning_of(["1", "2"], ["LABEL_0", "LABEL_1", "LABEL_2"], {}).unknown
+    model = made_model(tmp_path / "m", ["no", "yes"])
+    for mark, others in (("-", ["no", "yes"]), ("-1", ["no", "yes"]), ("N/A", ["No", "yes"])):
+        path = written(tmp_path / "r.jsonl", labelled([*others * 20, mark], text="the movie was good"))
+        with pytest.raises(Unclear) as question:
+            draft(Asked(str(model), str(path)), tmp_path)
+        assert question.value.told is not None and f"take the rows with {mark!r} out" in question.value.told.text()
+        assert not question.value.choices
+    german = ["wut", "angst", "freude", "liebe"]
+    assert what_labels_mean(german, ["anger", "fear", "joy", "love"]) == [], "names are no order of the alphabet"
 
 
 def test_many_labels_are_said_in_a_file_which_is_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
