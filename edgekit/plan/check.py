@@ -63,6 +63,9 @@ def _draft_faults(
         if target.provider != CPU
     ]
     draft, model = checkpoints[recipe.draft.id], facts_along(recipe, original, checkpoints)[-1]
+    if draft.checkpoint not in (None, recipe.draft.id) and not Path(str(draft.checkpoint)).is_dir():
+        missing = f"draft, id: no such model folder: {recipe.draft.id}; a folder is meant relative to the recipe; checkpoint/ of a result leads into "
+        return [*faults, missing + "the store, and comes again with the next run of its recipe"]
     faults += [f"draft, id: {fault}" for fault in (*draft.unreadable, *draft.unserved)]
     if draft.architecture is not None and draft.architecture not in decoder_types():
         faults.append(f"draft, id: no decoder of architecture {draft.architecture!r} is known here")

@@ -202,7 +202,8 @@ def answer_rows(
     if not failed:
         return CheckFailed(f"{incomplete:,} of {count:,} answers were cut before their form was complete", faults=faults)
     kind = CheckFailed if broken else BadInput
-    return kind(f"{failed:,} of {count:,} rows have no answer; the others are answered", faults=faults)
+    cuts = f", {incomplete:,} of them cut before their form was complete" if incomplete else ""
+    return kind(f"{failed:,} of {count:,} rows have no answer; the others are answered{cuts}", faults=faults)
 
 
 class Lines:

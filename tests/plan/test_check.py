@@ -21,7 +21,7 @@ from edgekit.data.splits import prepare
 from edgekit.errors import BadInput
 from edgekit.models.facts import ModelFacts, facts_of_checkpoint
 from edgekit.plan.check import faults_of
-from edgekit.plan.facts import original_facts, own_length
+from edgekit.plan.facts import checkpoint_facts, checkpoint_locations, original_facts, own_length
 from edgekit.plan.recipes import recipe_model
 from tests.plan.faults import faults_in
 
@@ -440,3 +440,19 @@ def test_a_head_of_a_model_named_by_its_hub_id_is_refused_as_early(tmp_path: Pat
         'problem_type = "regression": of models of' in fault
         for fault in faults_of(asked, [load_target("x86-vnni")], facts, checkpoints={})
     )
+
+
+def test_a_draft_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
+    """A result's checkpoint leads into the store, which may be deleted."""
+    asked = {"schema": 1, "task": "text-generation", "model": {"id": "m"}, "data": DATA, "draft": {"id": "a/b/checkpoint"}}
+    recipe = recipe_model().model_validate(asked)
+
+    def found() -> list[str]:
+        checkpoints = checkpoint_facts(checkpoint_locations(recipe, tmp_path / "r.toml"))
+        faults = faults_of(recipe, [load_target("x86-vnni")], LLAMA, checkpoints=checkpoints)
+        return [fault for fault in faults if "no such model folder" in fault]
+
+    (fault,) = found()
+    assert fault.startswith("draft, id: no such model folder: a/b/checkpoint; a folder is meant relative to the recipe")
+    (tmp_path / "a" / "b" / "checkpoint").mkdir(parents=True)
+    assert not found()

@@ -222,6 +222,9 @@ def test_rows_whose_form_was_cut(classifier: Model) -> None:
     assert len(out.getvalue().splitlines()) == 3 and '"text": "1"' in out.getvalue()
     assert isinstance(fault, CheckFailed) and fault.what == "1 of 3 answers were cut before their form was complete"
     assert fault.faults == ("row 1: cut at the token limit, before its form, or a call of a tool, was complete",)
+    made = iter([{"text": "1", "ended": "length", "complete": False}])
+    fault = answer_rows([classifier], answer, parts_of(classifier), io.BytesIO(b'"a"\n7\n'), io.StringIO(), silent)
+    assert isinstance(fault, BadInput) and "1 of 2 rows have no answer; the others are answered, 1 of them cut" in fault.what
 
 
 def test_a_fault_of_the_model_is_a_check_that_failed(classifier: Model) -> None:
