@@ -477,8 +477,9 @@ def _answer(question: Unclear) -> Choice:
     typer.echo(f"{question.why}:")
     for number, choice in enumerate(question.choices, 1):
         typer.echo(f"  {number}. {choice.value}: {choice.what}")
+    default = None if "NAME" in question.labels.values() else "1"  # of labels that are like nothing none is likelier
     while True:
-        answer = str(typer.prompt("which", default="1")).strip()
+        answer = str(typer.prompt("which", default=default)).strip()
         if (value := chosen(answer, [choice.value for choice in question.choices])) is not None:
             return next(choice for choice in question.choices if choice.value == value)
         typer.echo(f"a number from 1 to {len(question.choices)}, or a name from the list")

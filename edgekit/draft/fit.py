@@ -142,9 +142,9 @@ def fit_columns(
     if open_labels and (several := _one_hot(rows, free(), known or ())):
         raise _a_column_each(several)
     lists = [kind(column) for column in open_labels if kind(column) != "label"]
-    if lists and (joined := _joined(rows, free(), lists[0], known or ())) is not None:
+    if lists and (in_one := _joined(rows, free(), lists[0], known or ())) is not None:
         raise BadInput(
-            f"column {joined!r} holds several labels in one text, as in {few_values(row.get(joined) for row in rows)}", where="the rows",
+            f"column {in_one!r} holds several labels in one text, as in {few_values(row.get(in_one) for row in rows)}", where="the rows",
             fix="write the labels of each row as a JSON list, as in " + json.dumps([*(known or ())[:2]], ensure_ascii=False),
         )  # fmt: skip
     for column in open_labels if known is not None else ():
@@ -371,8 +371,8 @@ def _numbers(rows: Table, free: Mapping[str, object]) -> list[str]:
 def _one_hot(rows: Table, free: Mapping[str, object], known: Sequence[str]) -> list[str]:
     """Columns that hold 0 or 1 in every row, where there are three or more, or that hold numbers under names of the model's labels: a label
     each."""
-    folded = {name.casefold() for name in known}
-    named = [name for name in free if name.casefold() in folded and all(_is_number(row.get(name)) for row in rows)]
+    folded = set(map(joined, known))
+    named = [name for name in free if joined(name) in folded and all(_is_number(row.get(name)) for row in rows)]
     columns = [name for name in free if all(str(row.get(name)).strip() in BITS for row in rows)]
     return columns if len(columns) >= 3 else named if len(named) >= 2 else []
 

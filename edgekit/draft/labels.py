@@ -152,6 +152,8 @@ def guessed(labels: Sequence[str], known: Sequence[str], used: Sequence[str] = (
         begun = [name for name, others in of_number.items() if _short_for(words, others) or _short_for(others, words)]
         if not begun and all(word.isdecimal() for word in words):  # 4 of "4 stars"
             begun = [*of_number] if words else []
+        if not begun:  # PER-B of B-PER
+            begun = [name for name, others in of_number.items() if words and sorted(others) == sorted(words)]
         close = nearest(label, [name for name, others in of_number.items() if not _wider(words, others)], NEAR)
         alone = len(close) == 1 or (len(close) > 1 and close[0][0] - close[1][0] >= NEARER)
         names = same or begun or ([close[0][1]] if alone else [])
@@ -186,8 +188,10 @@ def _short_for(short: Sequence[str], words: Sequence[str]) -> bool:
 
 
 def _wider(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether one of both has all words of the other, and more."""
-    return set(words) != set(others) and (set(words) <= set(others) or set(others) <= set(words))
+    """Whether one of both has all words of the other, and more, or another letter alone: S-PER is no I-PER."""
+    letters = [{word for word in several if len(word) == 1} for several in (words, others)]
+    more = set(words) != set(others) and (set(words) <= set(others) or set(others) <= set(words))
+    return more or letters[0] != letters[1]
 
 
 def what_labels_mean(unknown: Sequence[str], left: Sequence[str]) -> list[Choice]:

@@ -259,6 +259,29 @@ def test_a_column_for_each_label_is_refused(tiny_model: Path, tmp_path: Path, dr
     with pytest.raises(BadInput, match="a column for each label") as fault:
         draft(Asked(str(tiny_model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
     assert '["money", "travel"]' in fault.value.text()
+    model = made_model(tmp_path / "m", ["credit card", "insurance_change"])
+    rows = [
+        {"sentence": sentence(draws), "credit_card": number % 2, "Insurance Change": 1 - number % 2} for number in range(40)
+    ]
+    with pytest.raises(BadInput, match="a column for each label"):
+        draft(Asked(str(model), str(written(tmp_path / "r.jsonl", rows))), tmp_path)
+
+
+def test_what_nothing_speaks_for_is_not_the_answer_of_who_presses_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.cli import drafting
+
+    given: list[str | None] = []
+
+    def prompt(text: str, *, default: str | None) -> str:
+        given.append(default)
+        return "2"
+
+    monkeypatch.setattr(drafting.typer, "prompt", prompt)
+    for guess in ("NAME", "B-PER"):
+        labels = {"PER": guess}
+        choices = [Choice(f"PER = {name}", "", (("--label", "PER", name),)) for name in ("B-PER", "I-PER")]
+        assert drafting._answer(Unclear("open", choices, labels=labels, known=("B-PER", "I-PER"))) is choices[1]
+    assert given == [None, "1"]
 
 
 def test_an_adapter_is_seen_with_its_base(tmp_path: Path, draws: Any) -> None:
@@ -1063,6 +1086,7 @@ def test_only_what_is_near_is_guessed(label: str, name: str) -> None:
         (["__label__neg", "__label__positive"], ["negative", "positive"], ["negative", "positive"]),
         (["sentiment/negative", "sentiment/positive"], ["positive", "negative"], ["negative", "positive"]),
         (["-1", "-2"], ["1", "2"], ["NAME", "NAME"]),
+        (["S-PER", "PER-B", "LOC"], ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], ["NAME", "B-PER", "NAME"]),
         (["1", "3"], ["LABEL_0", "LABEL_1", "LABEL_2"], ["LABEL_0", "LABEL_2"]),  # counted from 1
         (["1", "3"], ["3 stars", "2 stars", "1 star"], ["1 star", "3 stars"]),
     ],
