@@ -19,7 +19,7 @@ from edgekit.config.search import Ranges
 from edgekit.config.target import Target
 from edgekit.models.facts import ModelFacts
 from edgekit.progress import Progress
-from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.reader import Reads
 from edgekit.tasks import Kind, Task, find_task
 
@@ -147,6 +147,8 @@ class Method(Generic[S]):
     leaves the method out."""
     of_texts: tuple[str, ...] = ()
     """What of `search` changes texts, and is not drawn where others are read."""
+    number_format: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Settings of [quantize] without which it works in no recipe: a search that draws the method takes these, and draws the others."""
     untrained: Callable[[S], Sequence[MethodSettings] | None] | None = None
     """Of a method that trains: the steps that leave a model of the same shapes without training, by which a search knows size and
     speed before anything is trained; None where training decides the shapes."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
-from edgekit.compress.method import PLACES, Place
+from edgekit.compress.method import PLACES, Method, Place
 from edgekit.compress.registry import find_method, methods
 from edgekit.config.quantize import Quantize
 from edgekit.config.recipe import MethodSettings, Recipe, TrainingSettings
@@ -101,7 +101,11 @@ def space_of(recipe: Recipe, original: ModelFacts, quantize: Quantize, starts: S
             ranges = None if search is None or not serves else search(original)
             if ranges is None:
                 continue
-            why = never(method, recipe) or (kept_shape(original) if place in RESHAPING else None)
+            why = (
+                never(method, recipe)
+                or (kept_shape(original) if place in RESHAPING else None)
+                or _unformatted(method, quantize)
+            )
             if why is not None:
                 left_out.setdefault(why, []).append(name)
                 continue
@@ -122,6 +126,15 @@ def space_of(recipe: Recipe, original: ModelFacts, quantize: Quantize, starts: S
             ranges = places[place][step.method]
             places[place][step.method] = {name: _widened(one, getattr(step, name)) for name, one in ranges.items()}
     return space
+
+
+def _unformatted(method: Method[Any], quantize: Quantize) -> str | None:
+    """Why a method cannot stand before the number format `quantize`, whatever is drawn of it; None where it may."""
+    for name, wanted in method.number_format.items():
+        drawn = quantize.search.get(name)
+        if wanted not in (drawn.ends if drawn is not None else (getattr(quantize, name, None),)):
+            return f"needs a number format with {name} = {wanted!r} ([quantize])"
+    return None
 
 
 def place_steps(space: Space, chain: Chain) -> dict[Place, MethodSettings] | None:
@@ -174,10 +187,11 @@ def drawn_recipe(space: Space, recipe: Recipe, draw: Draw) -> Recipe:
     )  # no step is drawn often enough as no step
     said = list(space.written) if as_written else list(_drawn_steps(space, draw))
     steps = [find_method(str(step["method"])).settings.model_validate(step) for step in said]
+    taken = {name: wanted for step in said for name, wanted in find_method(str(step["method"])).number_format.items()}
     quantize = recipe.quantize if not space.quantize.search else QUANTIZE.validate_python(
         {
             **space.quantize.model_dump(mode="json", exclude={"accuracy_level"}),  # the target says it
-            **{name: draw(f"quantize.{name}", one) for name, one in space.quantize.search.items()},
+            **{name: taken[name] if name in taken else draw(f"quantize.{name}", one) for name, one in space.quantize.search.items()},
         }
     )  # fmt: skip
     return recipe.model_copy(update={"compress": steps, "quantize": quantize})

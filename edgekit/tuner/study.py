@@ -21,7 +21,7 @@ from edgekit.config.search import Choice, Integers, Range
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Sampler, Values
-from edgekit.tuner.records import AGAIN, TAKEN, WORKER, attempts, given_back
+from edgekit.tuner.records import AGAIN, SAME, TAKEN, WORKER, attempts, given_back
 from edgekit.tuner.space import Value
 from edgekit.tuner.storage import answering, open_storage
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.study import Study
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
     from edgekit.tuner.workers import Worker
 
@@ -40,6 +40,8 @@ FIXED = "fixed_params"
 """Where Optuna keeps values of a trial that are not to be drawn."""
 STARTUP = 5
 """Trials before the first that is drawn by what came of others; with ten, ten trials are no better than draws at random (`benchmarks/tune`)."""
+STUCK = 3
+"""Draws in a row that were recipes tried before, after which one is drawn at random, until there is a new one."""
 POPULATION = 20
 """Of a generation of nsga2."""
 DIGEST, SHOWN_OF_DIGEST = 64, 8
@@ -158,9 +160,16 @@ def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Seq
             trial.set_user_attr(TAKEN, True)  # another worker gave the same trial back at the same moment, and has it
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
-        index = sum(number < root for number in attempts(trials))
-        study.sampler = _sampler(sampler, seed, index)
+        before = [tries[-1] for number, tries in sorted(attempts(trials).items()) if number < root]
+        index = len(before)
+        study.sampler = _sampler("random" if _stuck(before) else sampler, seed, index)
         return Claimed(_asked_anew(study, trial, starts[index] if index < len(starts) else None), index)
+
+
+def _stuck(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the last of `trials` were recipes that had been tried: what did well is drawn again and again where it has few values."""
+    last = trials[-STUCK:]
+    return len(last) == STUCK and all(SAME in trial.user_attrs for trial in last)
 
 
 def _asked_anew(study: Study, trial: Trial, fixed: Mapping[str, Value] | None) -> Trial:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgekit.tuner.records import REFUSED, SECONDS, WORKER, attempts, finished
+from edgekit.tuner.records import REFUSED, SAME, SECONDS, WORKER, attempts, finished
 from edgekit.tuner.workers import Worker
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Until:
         return None if self.minutes is None else 60 * self.minutes - self.before - (time.monotonic() - self.began)
 
     def done(self) -> int:
-        """Trials that came to an end, but for those that could not work."""
-        return sum(REFUSED not in trial.user_attrs for trial in finished(self.study))
+        """Trials that came to an end, but for those that could not work, or were an earlier one again: they cost nothing."""
+        return sum(not {REFUSED, SAME} & set(trial.user_attrs) for trial in finished(self.study))
 
     def reached(self) -> bool:
         """Whether it is time."""

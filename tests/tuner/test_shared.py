@@ -33,10 +33,10 @@ def test_two_workers_share_a_study_and_the_one_that_is_left_goes_on(tmp_path: Pa
             check=True, cwd=ROOT, timeout=400,
         )  # fmt: skip
     found = json.loads(done.stdout)
-    assert found["finished"] == 8 and not found["waiting"]
+    assert found["finished"] >= found["runs"] == 8 and not found["waiting"]
     owners = Counter(found["owners"])
     assert len(owners) == 2 and found["given_back"] == 1, "the killed one had a trial, which the other one has now"
-    assert found["runs"] == len(set(found["keys"])), "each recipe was run once"
+    assert len(set(found["keys"])) == 8, "each recipe was run once"
 
 
 @pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed (Debian: postgresql)")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgekit.compress.registry import find_method
-from edgekit.config.quantize import Int8
+from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.config.recipe import Recipe
 from edgekit.config.search import Choice, Range, Reals
 from edgekit.config.toml import load_toml
@@ -240,3 +240,13 @@ def test_layers_that_keep_their_shape_are_drawn_no_step_that_changes_it() -> Non
     space = space_of(recipe, replace(MINILM, architecture="albert"), Int8(), [], bf16=False)
     assert not {"student", "structure"} & set(space.places) and "recovery" in space.places and space.formats is None
     assert [names for why, names in space.left_out.items() if "albert keep theirs" in why]
+
+
+def test_a_method_is_drawn_with_the_number_format_that_it_needs() -> None:
+    """Of 110 draws around a shipped recipe 70 were refused, as ranges that are learned are of static INT8 alone."""
+    space, recipe, _ = around("intents")
+    aware = [drawn for seed in range(60) if (drawn := drawn_recipe(space, recipe, at_random(seed))).compress  # type: ignore[arg-type]
+             and drawn.compress[-1].method == "quantize-aware"]  # fmt: skip
+    assert aware and all(isinstance(drawn.quantize, Int8) and drawn.quantize.mode == "static" for drawn in aware)
+    weights = space_of(recipe, MINILM, WeightOnly(format="int8-weights"), [], bf16=False)
+    assert "rounding" not in weights.places and ["quantize-aware"] in weights.left_out.values()

@@ -110,6 +110,6 @@ METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, spread=True,
     instead='[quantize] with rounding = "gptq"',
     why="its learned ranges are of activations, and a language model's stay float",
-    search={"rounding": _rounding},
+    search={"rounding": _rounding}, number_format={"format": "int8", "mode": "static"},
     untrained=lambda settings: [],
 )  # fmt: skip
