@@ -119,12 +119,16 @@ def doubtful_labels(labels: Sequence[str]) -> list[str]:
 
 
 def _meant(labels: Sequence[str], known: Sequence[str], said: Mapping[str, str]) -> list[Renamed]:
-    """Labels that are a name of the model apart from case and white space, or the number of an output that has no other name; and those that
-    are one apart from what separates its words, where no other label is that name and the label could be no other."""
+    """Labels that are a name of the model apart from case and white space, or the number of an output that has no other name, where all numbers
+    are (1 to 3 of LABEL_0 to LABEL_2 count from 1); and those that are one apart from what separates its words, where no other label is that name
+    and the label could be no other."""
     by_text: dict[str, list[str]] = {}
     for name in known:
         by_text.setdefault(spelled(name), []).append(name)
-    numbered = all(_number(name) == position for position, name in enumerate(known))
+    numbers = [
+        number for label in (*labels, *said) if label not in known and (number := _number(label, len(known))) is not None
+    ]
+    numbered = all(_number(name) == position for position, name in enumerate(known)) and max(numbers, default=0) < len(known)
     renamed, faults, several = [], [], []
     bridged = _bridges([label for label in labels if label not in known], known)
     taken = Counter([*said.values(), *bridged.values(), *(label for label in labels if label in known)])

@@ -40,7 +40,7 @@ __all__ = [
     "contents_digest",
 ]  # fmt: skip
 
-VERSION = 5
+VERSION = 6
 """Raise it when the same source would give other rows: it is part of `source_digest`."""
 UNLABELLED = "unlabelled"
 """More text for distillation: rows of one `text` each."""

@@ -87,7 +87,7 @@ def meaning_of(labels: Sequence[str], known: Sequence[str], said: Mapping[str, s
         table = dict(sorted((table | {strange[0]: free[0]}).items(), key=lambda item: known.index(item[1])))
         left.remove(strange[0])
     try:
-        read_anyway = {one.label: one.name for one in renamed_labels(left, {}, known)}
+        read_anyway = {one.label: one.name for one in renamed_labels(labels, table, known)}
     except BadInput:  # several names are meant; the plan says so
         read_anyway = {}
     unknown = [label for label in left if read_anyway.get(label, label) not in known]

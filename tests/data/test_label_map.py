@@ -54,7 +54,7 @@ NAMES = ("NEGATIVE", "POSITIVE")
         (["score -1", "1 0"], ("score_1", "10"), {}),
         # What could be any output stays, and is refused with its rows: numbers of outputs with names, numbers beyond them, other names.
         (["0", "1"], NAMES, {}),
-        (["1", "2"], PLAIN, {"1": "LABEL_1"}),
+        (["1", "2"], PLAIN, {}),
         (["true"], ("LABEL_0", "LABEL_1", "LABEL_2"), {}),
         (["neg", "-1"], PLAIN, {}),
         (["0"], ("LABEL_1", "LABEL_0"), {}),
@@ -73,6 +73,8 @@ def test_labels_that_may_mean_several_are_refused() -> None:
 def test_the_recipe_says_it_first() -> None:
     renamed = renamed_labels(["0", "1"], {"0": "POSITIVE", "1": "NEGATIVE"}, NAMES)
     assert told(renamed) == ["labels of the rows are read, as the recipe says: '0' as 'POSITIVE', '1' as 'NEGATIVE'"]
+    counted_from_one = renamed_labels(["1", "2", "3"], {"3": "LABEL_0"}, ("LABEL_0", "LABEL_1", "LABEL_2"))
+    assert [one.label for one in counted_from_one] == ["3"], "the others are not numbers of outputs beside it, and are refused"
     with pytest.raises(BadInput) as caught:
         renamed_labels(["0", "1"], {"2": "POSITIVE", "1": "good"}, NAMES)
     assert caught.value.faults == (
