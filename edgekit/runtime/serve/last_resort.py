@@ -14,6 +14,8 @@ __all__ = ["last_resort"]
 
 WATCH = """
 import os, select, signal, sys, time
+for one in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(one, signal.SIG_IGN)
 server, seconds = int(sys.argv[1]), float(sys.argv[2])
 until = None
 while until is None or time.monotonic() < until:
@@ -29,7 +31,8 @@ if os.getppid() == server:
     os.write(2, b"edgekit serve: the model does not return; the server is killed\\n")
     os.kill(server, signal.SIGKILL)
 """
-"""Program of a process of its own: told of each signal by Python's C handler, through a pipe, whoever holds the interpreter."""
+"""Program of a process of its own: told of each signal by Python's C handler, through a pipe, whoever holds the interpreter. Whoever ends the
+server's whole group, as systemd does, signals this process too, which goes on until the pipe is closed."""
 
 
 @contextmanager
@@ -40,12 +43,15 @@ def last_resort(seconds: float) -> Iterator[None]:
     command = [sys.executable, "-I", "-S", "-c", WATCH, str(os.getpid()), str(seconds)]
     try:
         watch = start(command, stdin=heard, stderr=None)
-    finally:
+    except BaseException:
         os.close(heard)
+        os.close(told)
+        raise
     before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
         os.close(told)
+        os.close(heard)  # not before: with nobody left to read, each signal would be a traceback
         watch.wait()

@@ -24,6 +24,7 @@ import pytest
 from edgekit.errors import NotPossibleHere
 from edgekit.pack.runner import write_runner
 from edgekit.runtime.serve.command import listen
+from tests.conftest import PYTHONPATH
 from tests.runtime.serve.serving import LIMITS, served
 from tests.tiny_manifest import rewrite_manifest
 from tests.waiting import PATIENCE_SECONDS, wait_for
@@ -221,3 +222,32 @@ def _listening(port: int) -> bool:
     """Whether a socket of this machine listens at `port`; trying to connect would leave a connection that is never served."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
+WATCHED = """
+import os, signal, sys, time
+from edgekit.runtime.serve.last_resort import last_resort
+signal.signal(signal.SIGTERM, lambda *_: None)
+with last_resort(60):
+    (child,) = map(int, open(f"/proc/self/task/{os.getpid()}/children").read().split())
+    def ignored():
+        return int(open(f"/proc/{child}/status").read().partition("SigIgn:")[2].split()[0], 16) >> (signal.SIGTERM - 1) & 1
+    while not ignored():
+        time.sleep(0.01)
+    os.kill(child, signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None, "told with the server, it goes on"
+    os.kill(child, signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").is_file(), reason="this kernel does not list children")
+def test_whoever_ends_the_whole_group_sees_no_traceback() -> None:
+    """systemd signals the process that watches the server as well."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
