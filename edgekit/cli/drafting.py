@@ -374,6 +374,9 @@ def recipe_name(asked: Asked, name: str | None = None) -> str:
         else asked.model.partition("@")[0].rpartition("/")[2]
     )
     stem = model if asked.data is None else f"{model}-{Path(os.path.realpath(asked.data)).name.partition('.')[0] or 'rows'}"
+    stem += (
+        "" if asked.format is None else f"-{asked.format}"
+    )  # beside the result of another format, which would be overwritten
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "rows"
 
 

@@ -41,7 +41,7 @@ MORE = {
     "stop": "leave that text out (--stop)",
 }
 """The same -> what to do."""
-BOUND = "bound what may go on, by maxLength in a schema and {1,20} in an expression"
+BOUND = "bound what may go on: maxLength and additionalProperties = false in a schema that holds not itself, {1,20} in an expression"
 
 
 def at_terminal(stream: TextIO | None) -> bool:

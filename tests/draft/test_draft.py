@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgekit.cli.app import app
-from edgekit.cli.drafting import Options, asked_of, chosen, drafted, unwritten, write_recipe
+from edgekit.cli.drafting import Options, asked_of, chosen, drafted, recipe_name, unwritten, write_recipe
 from edgekit.config.quantize import WeightOnly
 from edgekit.data import formats
 from edgekit.data.labels import check_labels
@@ -815,6 +815,7 @@ def test_the_number_format_of_a_language_model(tmp_path: Path) -> None:
         assert isinstance(quantize, WeightOnly) and (quantize.format, quantize.block, quantize.rounding) == wanted
         assert asked == "int4-weights" or quantize == DEFAULT
     assert "quantize" not in draft(Asked(str(model)), tmp_path).text
+    assert recipe_name(Asked("a/b", "r.txt", format="int4-weights")) == "b-r-int4-weights", "beside the result in 8 bits"
     classifier = made_model(tmp_path / "c", ["a", "b"])
     with pytest.raises(BadInput, match="--format is for language models, and the task is text-classification"):
         draft(Asked(str(classifier), format="int4-weights"), tmp_path)

@@ -36,6 +36,8 @@ CALLED: tuple[JsonObject, ...] = tuple(
 )
 """Calls by which it is tried how a template writes them."""
 LONGEST_REPLY = 12 * LONGEST_PROMPT + 1000
+ROLES = 12
+"""Of the first messages, in a fault of the template."""
 """Bytes; JSON needs up to 12 for a character."""
 
 
@@ -160,7 +162,13 @@ class Template:
                 fix="use another template, or no template (--raw)",
             )  # fmt: skip
         if "fault" in reply:
-            raise BadInput(f"the template cannot be rendered: {reply['fault']}", where=self.where)
+            roles = ", ".join(str(message["role"])[:20] for message in messages[:ROLES]) + (
+                ", …" if len(messages) > ROLES else ""
+            )
+            raise BadInput(
+                f"the template cannot be rendered: {reply['fault']} (the roles are {roles})", where=self.where,
+                fix="give messages of the roles and in the order that the template takes, or a text that goes in as it is (--raw)",
+            )  # fmt: skip
         try:
             reply["text"].encode()
         except UnicodeEncodeError:

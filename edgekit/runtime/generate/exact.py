@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from edgekit.runtime.errors import BadInput
+from edgekit.runtime.jsontypes import JsonObject, JsonValue
 
-__all__ = ["DEEPEST", "check_depth", "exact"]
+__all__ = ["DEEPEST", "check_depth", "closed", "exact"]
 
 DEEPEST = 120
 """Lists and objects within one another in a schema, at most: llguidance reads no more than some 128."""
@@ -53,6 +54,54 @@ def check_depth(schema: object) -> None:
         depth += bool(inner)
         if depth > DEEPEST:
             raise BadInput(f"lists and objects are nested deeper than {DEEPEST}")
+
+
+OPEN = {"additionalProperties", "patternProperties", "unevaluatedProperties"}
+"""Keywords that say what an object holds beside what it names."""
+TOGETHER = {"allOf", "not", "if", "then", "else", "dependentSchemas"}
+"""Keywords that hold one object to several schemas, of which each may name what another does not; so do those of BESIDE next to `properties`."""
+MIXED = "held to several schemas"
+BESIDE = {"$ref", "$dynamicRef", "anyOf", "oneOf"}
+
+
+def closed(schema: JsonObject) -> JsonObject:
+    """`schema`, no deeper than DEEPEST, whose objects hold what they name alone, but for those that say what else. It is as it was where an
+    object is held to several schemas."""
+    made = _closed(schema)
+    return schema if made is None else made
+
+
+def _closed(schema: JsonObject) -> JsonObject | None:
+    """None where an object is held to several schemas."""
+    if TOGETHER & schema.keys() or ("properties" in schema and BESIDE & schema.keys()):
+        return None
+    found: dict[str, JsonValue] = {}
+    for key, value in schema.items():
+        if key in VALUES:
+            found[key] = value
+        elif isinstance(value, dict) and key in BY_NAME:
+            inner = {name: _closed_in(one) for name, one in value.items()}
+            if MIXED in inner.values():
+                return None
+            found[key] = inner
+        elif isinstance(value, list):
+            several = [_closed_in(one) for one in value]
+            if MIXED in several:
+                return None
+            found[key] = several
+        elif (one := _closed_in(value)) == MIXED:
+            return None
+        else:
+            found[key] = one
+    return {**found, "additionalProperties": False} if "properties" in schema and not OPEN & schema.keys() else found
+
+
+def _closed_in(value: JsonValue) -> JsonValue:
+    """`value`, which is a schema where it is an object; `MIXED` where `_closed` gives None."""
+    if not isinstance(value, dict):
+        return value
+    made = _closed(value)
+    return MIXED if made is None else made
 
 
 def exact(schema: object) -> object:

@@ -106,7 +106,7 @@ def given_flags(values: Mapping[str, object], task: str) -> dict[str, object]:
     flags.pop("speculate", None)
     for name in FILES:
         if name in flags:
-            flags[name] = _read(str(flags[name]))
+            flags[name] = _read(str(flags[name]), as_json=name == "json_schema")
     return flags if values.get("top_k") is None else {**flags, "top_k": values["top_k"]}
 
 
@@ -117,10 +117,18 @@ def ranks(task: str) -> bool:
     return task in ("text-generation", "question-answering") or processor(task).lists != "nothing"
 
 
-def _read(path: str) -> str:
-    """The text of a file, which `parse_constraint` bounds; a megabyte of it at most."""
+def _read(path: str, *, as_json: bool) -> str:
+    """The text of a file, which `parse_constraint` bounds; a megabyte of it at most.
+
+    Raises:
+        BadInput: it cannot be read, or is no JSON where it is to be.
+    """
     from pathlib import Path
 
     from edgekit.runtime.files import read_utf8
+    from edgekit.runtime.strict_json import strict_json
 
-    return read_utf8(Path(path), 1_000_000)
+    text = read_utf8(Path(path), 1_000_000)
+    if as_json:
+        strict_json(text.encode(), path)
+    return text

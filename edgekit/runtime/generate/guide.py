@@ -257,5 +257,7 @@ def _unusable(constraint: Constraint, fault: str) -> BadInput:
     for part, (meaning, fix) in TOLD.items():
         if part in fault:
             return BadInput(f"{what}: {meaning}", where=constraint.kind, fix=fix)
+    if constraint.kind != "grammar":  # what llguidance made of it is no text of whoever asked
+        fault = fault.partition("\n   1 | start")[0]
     told = fault.replace("\n<non-verbose/>", "").strip()[:LONGEST_FAULT]
     return BadInput(f"{what}: {told}", where=constraint.kind, fix="give another or a simpler one")

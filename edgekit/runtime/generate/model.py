@@ -254,7 +254,9 @@ class LanguageModel:
         if len(ids) + room > self.generation.context:
             problem = "leave no room for an answer in" if len(ids) == self.generation.context else "are more than"
             raise BadInput(
-                f"the prompt's {len(ids)} tokens {problem} the context of {self.generation.context}", fix="shorten it"
+                f"the prompt's {len(ids)} tokens {problem} the context of {self.generation.context}",
+                fix=f"shorten it, to {self.generation.context - room} tokens at most"
+                + (", or fewer, for a longer answer" if room else ""),
             )
 
     def _pieces(self, prompts: list[Ids], sampling: Sampling) -> Generator[tuple[int, Piece], None, None]:

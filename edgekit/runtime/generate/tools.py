@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.constraint import LONGEST, Constraint
 from edgekit.runtime.generate.endless import ENDLESS, endless
-from edgekit.runtime.generate.exact import check_depth, exact
+from edgekit.runtime.generate.exact import check_depth, closed, exact
 from edgekit.runtime.generate.gemma_arguments import argument_rules
 from edgekit.runtime.generate.trial import JSON_FORM, STRICT
 from edgekit.runtime.jsontypes import JsonObject, JsonValue
@@ -185,7 +185,8 @@ def parse_tools(tools: object, choice: object, parallel: object, faults: list[st
 
 
 def constraint_of(tools: Tools, form: Format, tokenizer: Tokenizer) -> Constraint:
-    """What an answer must be that may, or must, call `tools` in `form`.
+    """What an answer must be that may, or must, call `tools` in `form`. Arguments are those alone that a schema names, as OpenAI's strict mode has
+    them, where it does not say what else there may be: small models go on naming others.
 
     Raises:
         BadInput: arguments that this form cannot be held to.
@@ -195,7 +196,7 @@ def constraint_of(tools: Tools, form: Format, tokenizer: Tokenizer) -> Constrain
     for number, (name, schema) in enumerate(tools.callable.items()):
         if form.quote is None:
             try:
-                kept = exact(schema)
+                kept = exact(closed(schema))
             except BadInput as fault:
                 raise BadInput(f"tool {name!r}: {fault.what}", where="tools") from None
             assert isinstance(kept, dict), "as the schema is"
@@ -301,10 +302,9 @@ class _Rules:
             lines = [f"TEXT: /(?s:.+)/ & ~(/(?s:.*)/ {json.dumps(begin[0], ensure_ascii=False)} /(?s:.*)/)"]
             lines.append(f"text: TEXT | (TEXT? ({some}))+ TEXT?" if others else "text: TEXT")
             return [*lines, "start: text calls | calls | text |"]
-        rest = "calls" if form.open else "call"
         raise BadInput(
-            f"the tokenizer has no token {mark!r}, by which this model's template begins {rest}", where="tools",
-            fix='send tool_choice "required", or leave the tools out',
+            f"the tokenizer has no token of its own for {mark.split(chr(10))[0]!r}, by which calls begin in this model's chat template: text and "
+            "calls cannot be told apart", where="tools", fix='send tool_choice "required" for a call, and "none" for text',
         )  # fmt: skip
 
 

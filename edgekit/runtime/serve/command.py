@@ -21,6 +21,7 @@ from edgekit.runtime.errors import BadInput, CheckFailed, NotPossibleHere
 from edgekit.runtime.forks import leave
 from edgekit.runtime.generate.chat import JINJA, lacking
 from edgekit.runtime.generate.flags import SPECULATE, Speculate
+from edgekit.runtime.generate.tools import Tools
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.serve.app import App
 from edgekit.runtime.serve.authority import canonical
@@ -29,7 +30,7 @@ from edgekit.runtime.serve.limits import Limits
 from edgekit.runtime.threads import Threads
 from edgekit.runtime.tokenise import PARALLELISM
 
-__all__ = ["Running", "Transport", "listen", "serve_bundle", "unanswered", "verified"]
+__all__ = ["Running", "Transport", "listen", "serve_bundle", "unanswered", "uncalled", "verified"]
 
 Transport = Callable[[App, socket.socket, asyncio.Event], Awaitable[int]]
 """Serves an app on a listening socket until told to stop; returns how many requests it aborted."""
@@ -37,6 +38,7 @@ POLL = 0.1
 """Seconds between two checks for a signal."""
 GRACE = 1.0
 """Seconds after those for shutting down, for the process to end by itself before it is killed."""
+ANY_TOOL = Tools(({"type": "function", "function": {"name": "a", "description": "", "parameters": {}}},), "auto", parallel=True)
 BACKLOG = 1024
 """Connections that the system keeps while the server is busy."""
 
@@ -95,6 +97,8 @@ def _serve(
             gc.freeze()  # what stays for good is not looked through again, which takes milliseconds within some request
             if (missing := unanswered(model)) is not None:
                 say(missing)
+            if (missing := uncalled(model)) is not None:
+                say(missing)
             if app.one_by_one is not None:
                 say(f"requests are answered one after another: {app.one_by_one}")
             say(f"ready: {model.bundle.manifest.name}, {golden} golden inputs replayed; Ctrl-C ends")
@@ -125,6 +129,18 @@ def unanswered(model: Model) -> str | None:
     if model.language is None or model.language.template is None or (what := lacking()) is None:
         return None
     return f"{what}: /v1/chat/completions answers 501 until you pip install '{JINJA}' and start again"
+
+
+def uncalled(model: Model) -> str | None:
+    """Why answers of `model` may not call tools where they like, with what to do; None where they may, and where the template reads no tools."""
+    language = model.language
+    if language is None or language.template is None or "tools" not in language.template.source or lacking() is not None:
+        return None
+    try:
+        language.calls(ANY_TOOL)
+    except (BadInput, NotPossibleHere) as fault:
+        return f"requests with tools are refused where tool_choice is auto: {fault.what} (fix: {fault.fix})"
+    return None
 
 
 def verified(

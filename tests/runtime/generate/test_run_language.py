@@ -159,6 +159,11 @@ def test_the_form_of_an_answer(tiny_bundle: Path, tmp_path: Path, capsys: pytest
     assert "an answer has one form" in capsys.readouterr().err
     assert main(["run", str(tiny_bundle), "a", "--json-schema", str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
+    schema.write_text("not JSON")
+    assert main(["run", str(tiny_bundle), "a", "--json-schema", str(schema)]) == 2
+    assert f"{schema}: not sound JSON" in capsys.readouterr().err
+    assert main(["run", str(tiny_bundle), "a", "--regex", "[0-9"]) == 2
+    assert "start:" not in capsys.readouterr().err, "what llguidance makes of it is no text of whoever asked"
 
 
 def test_a_form_that_was_cut_is_said(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

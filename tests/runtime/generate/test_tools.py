@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Tokenizer
 from edgekit.runtime.errors import BadInput
 from edgekit.runtime.generate.calls import CallReader, Event, joined
 from edgekit.runtime.generate.chat import Conversation, Template, checked_messages
+from edgekit.runtime.generate.exact import closed
 from edgekit.runtime.generate.model import LanguageModel, language_model
 from edgekit.runtime.generate.sample import Sampling, parse_sampling
 from edgekit.runtime.generate.tools import Tools, constraint_of, format_of, parse_tools
@@ -435,11 +436,36 @@ def test_what_gemmas_form_cannot_keep_is_refused(make: Callable[[str], LanguageM
 
 
 def test_without_the_marks_token_a_call_must_be_required(model: LanguageModel) -> None:
-    with pytest.raises(BadInput, match="the tokenizer has no token"):
+    with pytest.raises(BadInput, match="the tokenizer has no token of its own for '<tool_call>', by which"):
         constraint_of(tools(), format_of(TEMPLATES["qwen"]), model.tokenizer)
     held = constraint_of(tools("required"), format_of(TEMPLATES["qwen"]), model.tokenizer)
     answer = model.generate("the", Sampling(constraint=held, max_new_tokens=100))
     assert answer.text.startswith('<tool_call>\n{"name": "')
+
+
+def test_arguments_are_those_that_a_schema_names() -> None:
+    """Where it does not say otherwise, and not where an object is held to several schemas, of which each names its own."""
+    inner = {"type": "object", "properties": {"b": {"type": "array", "items": {"properties": {"c": True}}}}}
+    shut = {"additionalProperties": False}
+    made = closed(
+        {"type": "object", "properties": {"a": inner, "properties": {"const": {"properties": {}}}}, "$defs": {"d": inner}}
+    )
+    shut_inner = {**inner, "properties": {"b": {"type": "array", "items": {"properties": {"c": True}, **shut}}}, **shut}
+    assert made == {
+        "type": "object", "properties": {"a": shut_inner, "properties": {"const": {"properties": {}}}}, "$defs": {"d": shut_inner}, **shut
+    }  # fmt: skip
+    either = {"anyOf": [{"properties": {"a": True}}, {"type": "null"}]}
+    assert closed(either) == {"anyOf": [{"properties": {"a": True}, **shut}, {"type": "null"}]}
+    for kept in (
+        {"type": "object"},
+        {"properties": {"a": True}, "additionalProperties": {"type": "string"}},
+        {"properties": {"a": True}, "patternProperties": {"^x": True}},
+        {"properties": {"a": True}, "anyOf": [{"required": ["a"]}]},
+        {"properties": {"a": {"allOf": [{"properties": {"b": True}}, {"properties": {"c": True}}]}}},
+        {"$ref": "#/$defs/d", "$defs": {"d": {"properties": {"e": True}}}, "properties": {"a": True}},
+        {"items": [{"if": {"properties": {"a": True}}, "then": True}], "properties": {"a": True}},
+    ):
+        assert closed(kept) == kept
 
 
 def test_tools_in_python_and_on_the_command_line(make: Callable[[str], LanguageModel]) -> None:

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from edgekit.runtime.generate import chat
+from edgekit.runtime.generate.chat import Template
 from edgekit.runtime.generate.sample import Sampling
 from edgekit.runtime.model import load
 from edgekit.runtime.serve.app import App
-from edgekit.runtime.serve.command import unanswered
+from edgekit.runtime.serve.command import unanswered, uncalled
 from edgekit.runtime.serve.message import Request
+from tests.runtime.generate.tool_templates import QWEN
 from tests.runtime.serve.serving import LIMITS, TEXTS, Server, served
 
 
@@ -302,6 +304,19 @@ def test_a_conversation_without_a_chat_template_is_told_which_route_works(writer
     assert (
         "tiny-text-generation has no chat template" in said["message"]
         and "send a prompt (prompt) to /v1/completions" in said["message"]
+    )
+
+
+def test_that_tools_cannot_be_called_freely_is_said_at_the_start(caller: Path, writer: Path) -> None:
+    assert uncalled(load(caller)) is None and uncalled(load(writer)) is None, "it may call, and reads no tools"
+    model = load(writer)
+    assert model.language is not None and model.language.template is not None
+    template = Template(QWEN, model.language.template.tokens)
+    said = uncalled(replace(model, language=replace(model.language, template=template)))
+    assert (
+        said is not None
+        and "the tokenizer has no token of its own for '<tool_call>'" in said
+        and 'tool_choice "required"' in said
     )
 
 
