@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgekit.config.recipe import HUB, Recipe
@@ -41,7 +43,8 @@ from edgekit.tuner.records import (
 )
 from edgekit.tuner.run import Asked, Searched, search
 from edgekit.tuner.storage import answering
-from edgekit.tuner.words import outline
+from edgekit.tuner.trial import of_this_recipe
+from edgekit.tuner.words import fault, outline
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -116,26 +119,37 @@ def finish(searched: Searched) -> Found:
         with answering(searched.at):
             read = {*searched.study.user_attrs.get(TESTED, ()), *(trial.number for trial in chosen)}
             searched.study.set_user_attr(TESTED, sorted(read))
-    made = []
+    made, unmade = list[Point](), dict[int, str]()
     for number, trial in enumerate(chosen, 1):
-        given.show.line(
-            f"point {number} of {len(chosen)}: trial {ordinals(searched.study)[trial.number]}, made in full and read on test rows"
-        )
-        made.append(_point(searched, trial, number))
+        shown = ordinals(searched.study)[trial.number]
+        given.show.line(f"point {number} of {len(chosen)}: trial {shown}, made in full and read on test rows")
+        try:
+            made.append(_point(searched, trial, len(made) + 1))
+        except Exception as raised:
+            why = fault(raised)
+            if not of_this_recipe(raised) or len(chosen) == 1 or why in unmade.values():  # of all of them, or of this machine
+                raise
+            unmade[shown] = why
+            given.show.line(f"  not made: {why}")
     if made:
         for stale in set(folder.glob(f"{escape(given.name)}-point-*.toml")) - {point.recipe for point in made}:
             stale.unlink()
-    document = _written(searched, [_as_json(searched, point) for point in made], over=not searched.waiting)
+    points = [_as_json(searched, point) for point in made]
+    document = _written(searched, points, over=not searched.waiting, unmade=unmade)
     for line in nearest(searched):
         given.show.line(f"  {line}")
     return Found(folder, tuple(made), document)
 
 
-def _written(searched: Searched, points: list[JsonObject], *, over: bool) -> JsonObject:
-    """Write study.json and the page; returns what the former holds."""
+def _written(
+    searched: Searched, points: list[JsonObject], *, over: bool, unmade: Mapping[int, str] = MappingProxyType({})
+) -> JsonObject:
+    """Write study.json and the page; returns what the former holds. `unmade`: trials, as people are shown them, that were to be points and could
+    not be made, and why."""
     from edgekit.tuner.page import render_study
 
-    document = study_document(searched, points, over=over)
+    said = [f"trial {trial} could not be made in full: {why}" for trial, why in unmade.items()]
+    document = {**study_document(searched, points, over=over), "nearest": [*said, *nearest(searched)]}
     write_atomically(searched.folder / STUDY, json.dumps(document, indent=1) + "\n")
     write_atomically(searched.folder / PAGE, render_study(document))
     return document

@@ -331,6 +331,30 @@ def test_a_result_of_a_trial_that_was_given_away_counts_where_it_is_the_first(
 
 
 @pytest.mark.usefixtures("pretended")
+def test_a_point_that_cannot_be_made_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where its audit finds a kernel that the target forbids: it ended the whole search, at its end, each time."""
+    found = run.search(asked_under(tmp_path, 3, lose=1.0, smaller=100.0), Show(silent=True))
+    faults = [CheckFailed("audit: node_7 in floating point")]
+
+    def point(searched: Any, trial: Any, number: int) -> results.Point:
+        if faults:
+            raise faults.pop()
+        quality, cost, size = trial.values
+        validation: Any = {"quality": quality, "cost": cost, "size_mb": size, "times": None}
+        test: Any = {"value": quality, "n": 200, "difference": 0.0, "ci95": [0.0, 0.0]}
+        return results.Point(trial.number, tmp_path / f"{number}.toml", tmp_path, (), validation, test, "", True)
+
+    monkeypatch.setattr(results, "_point", point)
+    left = results.finish(found)
+    assert [one.recipe.stem for one in left.points] == [str(number + 1) for number in range(len(left.points))] and left.points
+    assert len(left.document["tested"]) == len(left.points) + 1  # type: ignore[arg-type]
+    assert "could not be made in full: audit: node_7 in floating point" in left.page.read_text()
+    faults += [CheckFailed("agreement: of the original")] * 2
+    with pytest.raises(CheckFailed, match="of the original"):
+        results.finish(found)
+
+
+@pytest.mark.usefixtures("pretended")
 def test_a_search_in_which_nothing_new_is_drawn_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself, and not once its hour is over."""
     monkeypatch.setattr(run, "MOST_AGAIN", 3)
